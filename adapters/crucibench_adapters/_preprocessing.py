@@ -1,0 +1,148 @@
+"""How a torch model wants its pixels, as the module or the spec says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Normalisation, Opening
+from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+from crucibench.util.suggest import unknown
+
+_DECLARATION = "crucibench_input"
+_KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop")
+
+
+def preprocessing(
+    module: Any, opening: Opening, what: str
+) -> tuple[InputSpec, Normalisation | None]:
+    """Joins what the module and the spec say about the model's inputs.
+
+    Raises:
+        InputError: if they differ, or the module's declaration can't be read.
+    """
+    task = opening.data.task
+    declared = _declaration(module, what)
+    normalisation: Normalisation | None = _one(
+        "normalisation", opening.normalisation, _declared_normalisation(declared, what), what
+    )
+    size = _one("size", opening.size, _pair(declared, "size", what), what)
+    if task.modality is not Modality.IMAGE:
+        if normalisation is not None or size is not None:
+            raise InputError(
+                f"{what}: normalisation and size are for images; a model for "
+                f"{task.modality}s declares encode"
+            )
+        return InputSpec(modality=task.modality), None
+    channels = declared.get("channels")
+    if channels is None and normalisation is not None:
+        channels = 3 if 3 in {len(normalisation.mean), len(normalisation.std)} else None
+    if channels not in {None, 1, 3}:
+        raise InputError(f"{what}: channels: expected 1 or 3, got {channels!r}")
+    _check_lengths(normalisation, channels or 3, what)
+    spec = InputSpec(
+        modality=task.modality,
+        channels=channels,
+        size=size,
+        resize=_resize(declared, what),
+        crop=float(declared.get("crop", 1.0)),
+    )
+    return spec, normalisation
+
+
+def _check_lengths(normalisation: Normalisation | None, channels: int, what: str) -> None:
+    lengths = [len(normalisation.mean), len(normalisation.std)] if normalisation else []
+    if set(lengths) - {1, channels}:
+        raise InputError(
+            f"{what}: mean and std: expected one number, or one for each of {channels} channels, "
+            f"got {lengths[0]} and {lengths[1]}"
+        )
+
+
+def _declaration(module: Any, what: str) -> dict[str, Any]:
+    declared = getattr(module, _DECLARATION, {})
+    if not isinstance(declared, Mapping):
+        raise InputError(f"{what}: {_DECLARATION}: expected a dict, got {type(declared).__name__}")
+    for key in declared:
+        if key not in _KEYS:
+            raise InputError(f"{what}: " + unknown(f"key of {_DECLARATION}", str(key), _KEYS))
+    return dict(declared)
+
+
+def _declared_normalisation(declared: Mapping[str, Any], what: str) -> Normalisation | None:
+    if not {"range", "mean", "std"} & set(declared):
+        return None
+    try:
+        low, high = (float(end) for end in declared.get("range", (0.0, 1.0)))
+        mean = tuple(float(value) - low for value in declared.get("mean", (0.0,)))
+        std = tuple(float(value) for value in declared.get("std", (1.0,)))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what}: {_DECLARATION}: expected range: [low, high] and lists of numbers as mean "
+            "and std"
+        ) from error
+    if min(std, default=0.0) <= 0 or not mean or high <= low:
+        raise InputError(f"{what}: {_DECLARATION}: expected std above 0 and range from low to high")
+    return Normalisation(scale=high - low, mean=mean, std=std)
+
+
+def _pair(declared: Mapping[str, Any], key: str, what: str) -> tuple[int, int] | None:
+    if declared.get(key) is None:
+        return None
+    try:
+        height, width = (int(side) for side in declared[key])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what}: {_DECLARATION}: {key}: expected [height, width], got {declared[key]!r}"
+        ) from error
+    return height, width
+
+
+def _resize(declared: Mapping[str, Any], what: str) -> Literal["bilinear", "bicubic", "nearest"]:
+    known = ("bilinear", "bicubic", "nearest")
+    resize = declared.get("resize", "bilinear")
+    if resize not in known:
+        raise InputError(f"{what}: " + unknown("resize", str(resize), known))
+    return cast("Literal['bilinear', 'bicubic', 'nearest']", resize)
+
+
+def _one(name: str, of_spec: Any, of_module: Any, what: str) -> Any:
+    if of_spec is None or of_module is None:
+        return of_module if of_spec is None else of_spec
+    if not _same(of_spec, of_module):
+        raise InputError(
+            f"{name}: the spec says {of_spec}, {what} declares {of_module}; keep one of them"
+        )
+    return of_spec
+
+
+def _same(a: Any, b: Any) -> bool:
+    if not isinstance(a, Normalisation):
+        return bool(a == b)
+    parts = list(zip(_affine(a), _affine(b), strict=True))
+    if any(len(x) != len(y) and 1 not in {len(x), len(y)} for x, y in parts):
+        return False
+    return all(np.allclose(x, y, rtol=1e-9, atol=0) for x, y in parts)
+
+
+def _affine(normalisation: Normalisation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns factor and offset by channel: all that a normalisation does."""
+    mean, std = np.broadcast_arrays(
+        np.asarray(normalisation.mean, dtype=np.float64),
+        np.asarray(normalisation.std, dtype=np.float64),
+    )
+    return normalisation.scale / std, mean / std
+
+
+def preprocessing_digest(spec: InputSpec, normalisation: Normalisation | None) -> str:
+    """Returns a digest of the geometry and of what is done to pixels."""
+    facts = spec.as_dict() | {"normalisation": None}
+    if normalisation is not None:
+        facts["normalisation"] = [part.tolist() for part in _affine(normalisation)]
+    return data_digest(facts)

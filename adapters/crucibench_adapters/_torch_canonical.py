@@ -1,0 +1,161 @@
+"""The map from the canonical sample to a torch model's answer. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from crucibench.contracts.adapter import Normalisation, OutputError
+from crucibench.contracts.capability import ScoreKind
+from crucibench.contracts.task import Task
+
+
+class Canonical(nn.Module):
+    """Normalises, casts, asks the model, and brings its answer into one form.
+
+    Classification: (N, K), where a single column of a binary model becomes two: the logit z becomes
+    [0, z], the probability p becomes [1 - p, p], so that the column speaks for the second class.
+    Regression: (N,).
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, model: nn.Module, normalisation: Normalisation | None, kind: ScoreKind, task: Task
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.kind = kind
+        self.task = task
+        self.scale = normalisation.scale if normalisation else 1.0
+        self.normalises = normalisation is not None
+        self.guards = True
+        normalisation = normalisation or Normalisation()
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(normalisation, name), dtype=torch.float32)
+            self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns logits, or values; of probabilities, their logarithms."""
+        answer = self.answer(inputs)
+        if self.task.kind == "regression" or self.kind == "logits":
+            return answer
+        return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
+
+    def answer(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns scores of the declared kind, or values, in float32 or better."""
+        if self.guards and not self.normalises:
+            inputs = inputs.clone()  # from a model that changes its input in place
+        if self.normalises:
+            inputs = (inputs * self.scale - self.mean) / self.std
+        if inputs.is_floating_point():
+            inputs = inputs.to(self._dtype())
+        answer = _tensor(self.model(inputs))
+        answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
+        if self.task.kind == "regression":
+            return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
+        return self._columns(answer)
+
+    def _columns(self, answer: torch.Tensor) -> torch.Tensor:
+        if not self.single(answer):
+            return answer
+        column = answer.reshape(len(answer))
+        other = torch.zeros_like(column) if self.kind == "logits" else 1 - column
+        return torch.stack([other, column], dim=1)
+
+    def single(self, answer: torch.Tensor) -> bool:
+        """Whether `answer` is the one column of a binary model."""
+        return self.task.binary and (
+            answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)
+        )
+
+    def _dtype(self) -> torch.dtype:
+        # Looked up at each call, so that a cast copy of the module casts its inputs too.
+        for parameter in self.model.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+        return torch.float32
+
+
+class Head:
+    """The last linear layer of a model, if there is one whose output is the model's answer."""
+
+    def __init__(self, canonical: Canonical, layer: nn.Linear) -> None:
+        self._canonical = canonical
+        self._layer = layer
+
+    @classmethod
+    def find(cls, canonical: Canonical, inputs: torch.Tensor) -> Head | None:
+        """Looks for it by asking the model once; None if no linear layer gives the logits."""
+        if canonical.kind != "logits" or canonical.task.kind == "regression":
+            return None
+        last: list[tuple[nn.Linear, torch.Tensor]] = []
+        hooks = [
+            layer.register_forward_hook(lambda layer, _, output: last.append((layer, output)))
+            for layer in canonical.model.modules()
+            if isinstance(layer, nn.Linear)
+        ]
+        try:
+            with torch.no_grad():
+                answer = canonical.answer(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for layer, output in reversed(last):
+            seen = canonical._columns(output.to(answer.dtype))
+            if seen.shape == answer.shape and torch.equal(seen, answer):
+                head = cls(canonical, layer)
+                return head if head._holds(inputs, answer) else None
+        return None
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[list[torch.Tensor]]:
+        """Collects the input of the layer, shape (N, D), while the model is asked."""
+        seen: list[torch.Tensor] = []
+
+        def keep(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            seen[:] = [args[0]]
+
+        hook = self._layer.register_forward_hook(keep)
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+    def weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns weight (K, D) and bias (K,) in float32; two rows where the model has one."""
+        weight = self._layer.weight.detach().float()
+        bias: torch.Tensor | None = self._layer.bias
+        offset = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
+        if len(weight) == 1 and self._canonical.task.binary:
+            weight = torch.cat([torch.zeros_like(weight), weight])
+            offset = torch.cat([torch.zeros_like(offset), offset])
+        return weight, offset
+
+    def _holds(self, inputs: torch.Tensor, answer: torch.Tensor) -> bool:
+        with torch.no_grad(), self.watched() as seen:
+            self._canonical.answer(inputs)
+        features = seen[0]
+        if features.ndim != 2 or len(features) != len(inputs):
+            return False
+        weight, bias = self.weights()
+        slack = 1e-4 if self._layer.weight.dtype == torch.float32 else 5e-2
+        return torch.allclose(features.float() @ weight.T + bias, answer, rtol=slack, atol=slack)
+
+
+def _tensor(answer: Any) -> torch.Tensor:
+    """Returns the tensor in a model's answer: itself, or what it calls logits."""
+    if isinstance(answer, torch.Tensor):
+        return answer
+    logits = answer.get("logits") if isinstance(answer, dict) else getattr(answer, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
+    raise OutputError(
+        f"expected the model to return a tensor or an object with logits, "
+        f"got {type(answer).__name__}"
+    )

@@ -1,0 +1,151 @@
+"""Weights: read safely, fitted to a module with a sentence where they don't fit, and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from crucibench.util.errors import InputError
+from crucibench.util.loading import one_line
+
+SUFFIXES = (".safetensors", ".pt", ".pth")
+_WRAPPED = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 3
+
+State = dict[str, torch.Tensor]
+
+
+def read_weights(file: Path, *, allow_pickle: bool) -> State:
+    """Returns the state dict in `file`, on the CPU.
+
+    Raises:
+        InputError: if the file holds no state dict, or more than tensors without `allow_pickle`.
+    """
+    if file.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return dict(load_file(file, device="cpu"))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"weights {file.name} can't be read: {one_line(error)}") from error
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"weights {file.name} hold more than tensors: save the state dict alone, best as "
+            ".safetensors, or pass --allow-pickle, which lets the file run code",
+            detail=str(error),
+        ) from error
+    except Exception as error:
+        raise InputError(f"weights {file.name} can't be read: {one_line(error)}") from error
+    return _state_dict(stored, file)
+
+
+def fit_weights(module: nn.Module, state: State, file: Path, what: str) -> list[str]:
+    """Loads `state` into `module`; returns what had to be done to the names, in sentences.
+
+    Raises:
+        InputError: naming the keys that are missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    notes: list[str] = []
+    for prefix in _PREFIXES:
+        stripped = all(key.startswith(prefix) for key in state) and state
+        if stripped and not any(key.startswith(prefix) for key in own):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+            notes.append(f"the prefix {prefix!r} was taken off all names in {file.name}")
+    missing = [key for key in own if key not in state and not _may_lack(key, own, state)]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key}: {tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model"
+        for key in own
+        if key in state and _shape(own[key]) != _shape(state[key])
+    ]
+    parts = [
+        f"{len(names)} {kind} ({_first(names)})"
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+        )
+        if names
+    ]
+    if parts:
+        raise InputError(f"weights {file.name} don't fit {what}: {', '.join(parts)}")
+    module.load_state_dict(state, strict=False)
+    return notes
+
+
+def weights_digest(module: nn.Module, *, buffers: bool = False) -> str | None:
+    """Returns the SHA-256 over names, dtypes, shapes and bytes, or None if there is more to it.
+
+    Args:
+        module: whose state dict is hashed.
+        buffers: whether buffers that are left out of the state dict count too.
+    """
+    tensors: dict[str, Any] = dict(module.state_dict())
+    if buffers:
+        tensors |= dict(module.named_buffers())
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        if not isinstance(tensor, torch.Tensor) or isinstance(tensor, _UNREADABLE):
+            return None
+        digest.update(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Returns the bytes of a tensor, whatever its dtype and device."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(cast("Any", flat.view(torch.uint8).numpy()))
+
+
+_UNREADABLE = (nn.UninitializedParameter, nn.UninitializedBuffer)
+
+
+def _state_dict(stored: Any, file: Path) -> State:
+    if isinstance(stored, nn.Module):
+        return dict(stored.state_dict())
+    for key in _WRAPPED:
+        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
+            stored = stored[key]
+            break
+    if not isinstance(stored, Mapping):
+        raise InputError(f"weights {file.name}: expected a state dict, got {type(stored).__name__}")
+    odd = [str(key) for key, value in stored.items() if not isinstance(value, torch.Tensor)]
+    if odd or not stored:
+        held = f"has other entries: {_first(odd)}" if odd else "is empty"
+        raise InputError(
+            f"weights {file.name}: expected a state dict (perhaps under "
+            f"{', '.join(_WRAPPED)}), and it {held}"
+        )
+    return dict(stored)
+
+
+def _may_lack(key: str, own: Mapping[str, Any], state: State) -> bool:
+    """Whether a file may leave `key` out: tied to one that is there, or a counter of training."""
+    if key.endswith("num_batches_tracked"):
+        return True
+    place = own[key].data_ptr()
+    return bool(place) and any(
+        own[other].data_ptr() == place and own[other].shape == own[key].shape
+        for other in state
+        if other in own
+    )
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...] | None:
+    return None if isinstance(tensor, _UNREADABLE) else tuple(tensor.shape)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

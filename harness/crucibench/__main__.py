@@ -1,0 +1,5 @@
+"""``python -m crucibench``."""
+
+from crucibench.cli import main
+
+main()

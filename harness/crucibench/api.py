@@ -1,0 +1,200 @@
+"""Evaluating from Python: `crucibench.run`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crucibench.contracts.uri import split_name
+from crucibench.engine.listener import Listener
+from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
+from crucibench.engine.run import RunOptions, execute
+from crucibench.engine.verify import verify as _verify
+from crucibench.spec.yaml_file import read_yaml
+from crucibench.store.run import Run, load
+from crucibench.util.errors import InputError
+
+DataOptions = Mapping[str, Any]
+
+
+def run(
+    spec: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    models: Mapping[str, Any] | Sequence[str] | str | None = None,
+    data: Any = None,
+    data_options: DataOptions | None = None,
+    suites: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    out: str | os.PathLike[str] = "results",
+    allow_pickle: bool = False,
+    fresh: bool = False,
+    keep_going: bool = False,
+    listener: Listener | None = None,
+) -> Run:
+    """Evaluates models on data and returns the run.
+
+    Args:
+        spec: a spec file or its content; then `models` and `data` are left out.
+        models: live objects (an ``nn.Module``, an estimator, a function, an `Adapter`) or URIs, by
+            name; or URIs ``[NAME=]SCHEME:REST``.
+        data: a URI, or live data: ``(X, y)``, a DataFrame, a `datasets.Dataset`, a torch data set.
+        data_options: of the data: ``target``, ``groups``, ``features``, ``cluster``, ``id``,
+            ``split``, ``task``, ``classes``; as in a spec.
+        suites: which to run; all that apply by default.
+        settings: ``{"SUITE.KEY": value}``.
+        defaults: keys of the spec's ``defaults``, e.g. ``{"preset": "quick", "seed": 0}``.
+        out: the folder that holds the runs.
+        allow_pickle: read pickled models, which can run any code.
+        fresh: throw away what an earlier run of the same spec left.
+        keep_going: a model that can't be inspected fails its own cells only.
+        listener: hears what happens.
+
+    Raises:
+        InputError: one clear sentence, before anything is collected.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = LogisticRegression(max_iter=500).fit(X[::2], y[::2])
+        >>> import crucibench as cb, tempfile
+        >>> run = cb.run(models={"logistic": model}, data=(X[1::2], y[1::2]),
+        ...              suites=["accuracy"], out=tempfile.mkdtemp())
+        >>> rows = run.metrics()
+        >>> round(rows.loc[rows.metric == "top-1", "value"].item(), 2)
+        0.97
+    """
+    resolved = prepare(
+        spec, models=models, data=data, data_options=data_options, suites=suites,
+        settings=settings, defaults=defaults, allow_pickle=allow_pickle,
+    )  # fmt: skip
+    options = RunOptions(
+        out=Path(out), scratch=cache_folder(), keep_going=keep_going, fresh=fresh,
+        where=where(spec),
+    )  # fmt: skip
+    return carry_out(resolved, options, listener or Listener())
+
+
+def prepare(
+    spec: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    models: Mapping[str, Any] | Sequence[str] | str | None = None,
+    data: Any = None,
+    data_options: DataOptions | None = None,
+    suites: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    allow_pickle: bool = False,
+) -> Resolved:
+    """Resolves what `run` is given; see there.
+
+    Raises:
+        InputError: all mistakes at once.
+    """
+    base = Path.cwd()
+    live: dict[str, Any] = {}
+    if spec is None:
+        if models is None or data is None:
+            raise InputError("expected a spec, or models and data")
+        document: Any = _document(models, data, data_options or {}, live)
+    else:
+        if models is not None or data is not None:
+            raise InputError("expected a spec, or models and data, not both")
+        if isinstance(spec, Mapping):
+            document = dict(spec)
+        else:
+            document = read_yaml(Path(spec))
+            base = Path(spec).resolve().parent
+    overrides = Overrides(
+        defaults=defaults or {}, suites=None if suites is None else tuple(suites),
+        settings=settings or {}, allow_pickle=allow_pickle, live=live,
+    )  # fmt: skip
+    return resolve(document, base, where(spec), overrides)
+
+
+def carry_out(resolved: Resolved, options: RunOptions, listener: Listener) -> Run:
+    """Executes a run and writes its views; a finished run is returned as it is."""
+    finished = (options.out / resolved.run_id / "manifest.json").is_file() and not options.fresh
+    done = execute(resolved, options, listener)
+    if done is None:
+        raise AssertionError("a dry run has no result; call execute")
+    if not finished or not done.layout.report.is_file():
+        from crucibench.report import write_views
+
+        write_views(done)
+    return done
+
+
+def verify(run: Run | str | os.PathLike[str]) -> list[str]:
+    """Re-hashes a run, counts its samples and scores its records again.
+
+    Returns:
+        One sentence for each difference; none means sound.
+
+    Raises:
+        UnreadableError: if there is no finished run.
+    """
+    return _verify(run if isinstance(run, Run) else load(run))
+
+
+def where(spec: object) -> str:
+    """Returns what messages call the spec."""
+    return str(spec) if isinstance(spec, str | os.PathLike) else "spec"
+
+
+def cache_folder() -> Path:
+    """Returns the user's cache folder; ``CRUCIBENCH_CACHE`` names another."""
+    import platformdirs
+
+    named = os.environ.get("CRUCIBENCH_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("crucibench"))
+
+
+def _document(
+    models: Mapping[str, Any] | Sequence[str] | str,
+    data: Any,
+    options: DataOptions,
+    live: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "models": _model_entries(models, live),
+        "data": [_data_entry(data, options, live)],
+    }
+
+
+def _model_entries(
+    models: Mapping[str, Any] | Sequence[str] | str, live: dict[str, Any]
+) -> list[dict[str, Any]]:
+    if isinstance(models, str):
+        models = [models]
+    if isinstance(models, Mapping):
+        entries = []
+        for name, model in models.items():
+            if isinstance(model, str):
+                entries.append({"name": name, "uri": model})
+            else:
+                live[f"models.{name}"] = model
+                entries.append({"name": name, "uri": f"{LIVE}:{name}"})
+        return entries
+    named = [split_name(text) for text in models]
+    return [{"name": name or default_name(uri), "uri": uri} for name, uri in named]
+
+
+def _data_entry(data: Any, options: DataOptions, live: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(data, str):
+        name, uri = split_name(data)
+        return {"name": name or default_name(uri), "uri": uri, **options}
+    live["data.data"] = data
+    return {"name": "data", "uri": f"{LIVE}:data", **options}
+
+
+def default_name(uri: str) -> str:
+    """Returns a short name for an address: the factory, or the file without its suffix."""
+    rest = uri.partition("?")[0].partition(":")[2]
+    last = rest.rpartition(":")[2] or rest
+    name = Path(last).name
+    stem = name.partition(".")[0] if "." in name else name
+    return stem or "model"

@@ -1,0 +1,99 @@
+"""The group of verbs. Importing it, and asking for help, imports nothing but click."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from crucibench.cli._errors import exit_code
+from crucibench.cli._options import examples
+
+VERBS = {
+    "demo": "Evaluate the bundled models on bundled data.",
+    "init": "Look at your model and data and write a spec that runs.",
+    "run": "Evaluate models on data.",
+    "list": "List what is installed, or the runs that there are.",
+    "show": "Show a run, one of its cells, or a data set.",
+    "leaderboard": "Put the models of one or several runs side by side.",
+    "report": "Write the report of a run again.",
+    "score": "Compute the numbers of a run again from its records.",
+    "verify": "Check that a run is what its manifest and its records say.",
+    "doctor": "Check what a run needs of this machine.",
+    "schema": "Print the JSON Schema of a file.",
+}
+"""Each verb and the first sentence of its help, so that listing them imports none."""
+
+_EPILOG = "\n\n".join(
+    (
+        examples(
+            "crucibench demo",
+            "crucibench init --model models.py --data people.csv",
+            "crucibench run crucibench.yaml",
+            "crucibench run --model torch:models.py:cnn --data sklearn:digits",
+        ),
+        "\b\nExit codes:\n"
+        "    0  done; nothing failed, nothing is invalid\n"
+        "    1  verify, doctor: something is not as it should be\n"
+        "    2  a mistake in what was asked for; nothing was run\n"
+        "    4  a cell failed or is invalid (the rest is kept), or a run can't be read\n"
+        "   70  a bug of crucibench, or the system refused (e.g. the disk is full)\n"
+        "  130  interrupted; the same command resumes",
+    )
+)
+
+
+class _Verbs(click.Group):
+    """A group whose commands are modules beside this one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"crucibench.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            from crucibench.util.suggest import unknown
+
+            ctx.fail(unknown("command", args[0], VERBS))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a verb; all mistakes become a sentence and an exit code."""
+        run = super().main
+        kwargs["standalone_mode"] = False
+        sys.exit(exit_code(lambda: run(*args, **kwargs)))
+
+
+@click.group(
+    cls=_Verbs,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, help="Print it.",
+              callback=lambda context, option, asked: _version(context, asked))  # fmt: skip
+def application() -> None:
+    """Put a trained model through accuracy, shift, attack, bias and speed.
+
+    Every number comes with an interval, a sample count, a direction and a verdict on its validity.
+    """
+
+
+def _version(context: click.Context, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"crucibench {version('crucibench')}")
+        context.exit()

@@ -1,0 +1,71 @@
+"""Errors as people read them: one sentence, what helps to mend it, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import click
+
+from crucibench.util.errors import CrucibenchError, NotComparableError, UnreadableError
+
+USAGE = 2
+BAD = 4
+BUG = 70
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def exit_code(call: Callable[[], object]) -> int:
+    """Runs a verb and returns its exit code; what it raises is told on stderr."""
+    _never_fail_to_print()
+    try:
+        result = call()
+        sys.stdout.flush()
+    except CrucibenchError as error:
+        tell(str(error), error.detail)
+        return BAD if isinstance(error, NotComparableError | UnreadableError) else USAGE
+    except click.ClickException as error:
+        tell(error.format_message(), _hint(error))
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read stdout has gone; Python's own flush at exit must not complain of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        name = f": {error.filename}" if error.filename else ""
+        tell(f"{error.strerror or error}{name}")
+        return BUG
+    except Exception:
+        import traceback
+
+        tell("this is a bug in crucibench; please report it with these lines",
+             traceback.format_exc())  # fmt: skip
+        return BUG
+    return result if isinstance(result, int) else 0
+
+
+def tell(sentence: str, detail: str | None = None) -> None:
+    """Prints ``error: SENTENCE`` on stderr and, indented below it, the detail."""
+    from crucibench.report.format import visible
+
+    click.echo(f"error: {visible(sentence, keep=chr(10))}", err=True)
+    for line in (detail or "").rstrip().splitlines():
+        click.echo(f"    {visible(line, keep=chr(9))}".rstrip(), err=True)
+
+
+def _hint(error: click.ClickException) -> str | None:
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help tells more" if context else None
+
+
+def _never_fail_to_print() -> None:
+    # A terminal that can't show a mark shows its escape, rather than a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None and not (stream.encoding or "").lower().startswith("utf"):
+            reconfigure(errors="backslashreplace")

@@ -1,0 +1,165 @@
+"""Writing: data to stdout in the format asked for, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crucibench.cli._options import Format
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNFOLDED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table to print.
+
+    Attributes:
+        columns: the names.
+        rows: a value for each column; None is shown empty.
+        title: stands above it; "" for none.
+        headless: whether the terminal shows it without its column names.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    title: str = ""
+    headless: bool = False
+
+
+class Notes:
+    """Sentences on stderr, unless they are not wanted."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, text: str) -> None:
+        """Prints one sentence."""
+        if not self.quiet:
+            warn(text)
+
+
+def warn(text: str) -> None:
+    """Prints one sentence on stderr, wanted or not."""
+    from crucibench.report.format import visible
+
+    click.echo(visible(text, keep="\n"), err=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Returns a rich console; into a file or a pipe it writes lines of any length, unfolded."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    folded = stream.isatty() or "COLUMNS" in os.environ
+    return Console(
+        file=stream, width=None if folded else _UNFOLDED, markup=False, highlight=False, emoji=False
+    )
+
+
+def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
+    """Prints data on stdout.
+
+    Args:
+        form: the format.
+        document: what JSON shows.
+        tables: what the other formats show; CSV shows the first alone.
+    """
+    if form == "json":
+        write(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    elif form == "csv":
+        from crucibench.report.csv_text import csv_text
+
+        rows = [[_flat(value) for value in row] for row in tables[0].rows]
+        write(csv_text(tables[0].columns, rows))
+    elif form == "md":
+        write("\n".join(_markdown(table) for table in tables))
+    else:
+        for position, table in enumerate(tables):
+            if position:
+                click.echo()
+            print_table(table, console())
+
+
+def write(text: str) -> None:
+    """Writes text to stdout as it is."""
+    click.echo(text, nl=False)
+
+
+def print_table(table: Table, target: Console) -> None:
+    """Prints a table for people."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from crucibench.report.format import visible
+
+    shown = RichTable(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=visible(table.title) or None,
+        title_justify="left", show_header=not table.headless, show_edge=False,
+    )  # fmt: skip
+    for position, name in enumerate(table.columns):
+        numeric = any(isinstance(row[position], int | float) for row in table.rows)
+        shown.add_column(name, overflow="fold", justify="right" if numeric else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(visible(_shown(value), keep="\n")) for value in row))
+    target.print(shown)
+
+
+def plain(value: Any) -> Any:
+    """Returns `value` as JSON can hold it: no NaN, no infinity, no types of NumPy's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else _infinite(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    item = getattr(value, "item", None)
+    return plain(item()) if item is not None else str(value)
+
+
+def _infinite(value: float) -> str | None:
+    return str(value) if value == value else None
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return " ".join(str(entry) for entry in value)
+    return None if isinstance(value, float) and value != value else value
+
+
+def _shown(value: Any) -> str:
+    from crucibench.report.format import show_count, show_plain
+
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return show_count(value)
+    if isinstance(value, float):
+        return show_plain(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _markdown(table: Table) -> str:
+    from crucibench.report.leaderboard_text import markdown_text
+
+    lines = [f"## {markdown_text(table.title)}", ""] if table.title else []
+    lines.append(f"| {' | '.join(markdown_text(name) for name in table.columns)} |")
+    lines.append(f"|{' --- |' * len(table.columns)}")
+    for row in table.rows:
+        cells = (markdown_text(_shown(value), 400).replace("\n", " ") for value in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,242 @@
+"""The adapter contract: it makes one kind of model answerable."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.task import Task
+from crucibench.contracts.uri import URI
+from crucibench.util.errors import CrucibenchError, InputError
+
+if TYPE_CHECKING:
+    import torch
+
+Request = frozenset[str]
+"""What a pass asks for: any of ``scores``, ``values``, ``labels``, ``features``."""
+
+
+class OutputError(CrucibenchError):
+    """A model's answer broke the contract: the cell fails."""
+
+
+class NonFiniteError(OutputError):
+    """A model answered NaN or infinity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """A model's answer; what was not asked for or is not there is None.
+
+    Attributes:
+        scores: (N, K) float, of the kind that the adapter declares, in the data set's class order.
+        labels: (N,) class indices.
+        values: (N,) float, regression.
+        features: (N, D) float, the input of the last linear layer.
+    """
+
+    scores: NDArray[np.floating[Any]] | None = None
+    labels: NDArray[np.integer[Any]] | None = None
+    values: NDArray[np.floating[Any]] | None = None
+    features: NDArray[np.floating[Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """What a model does to pixels before its first layer: (x * scale - mean) / std, by channel.
+
+    `scale` maps the canonical [0, 1] to the range that the model was trained on.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """All that an adapter gets to open a model.
+
+    Attributes:
+        name: the model's name in the run.
+        uri: its address.
+        base: the folder that relative paths are relative to.
+        data: the data set it will meet; its task's class order is the order of the scores.
+        normalisation: from the spec's ``input``, or None.
+        size: (height, width) from the spec's ``input``, or None.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before.
+        allow_pickle: whether pickled files, which can run any code, may be read.
+        live: a live object instead of an address.
+    """
+
+    name: str
+    uri: URI
+    base: Path
+    data: DataCard
+    normalisation: Normalisation | None = None
+    size: tuple[int, int] | None = None
+    device: str = "cpu"
+    allow_pickle: bool = False
+    live: Any = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a URI names: files whose digests enter the run id, and what else tells versions apart.
+
+    Attributes:
+        files: each exists.
+        facts: e.g. the version of the library that bundles the data.
+    """
+
+    files: tuple[Path, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Adapter(ABC):
+    """One model, opened.
+
+    An author writes `sources`, `open` and `_predict`, sets the attributes, and overrides the rest
+    where the capabilities say so. Modules that hold adapters are cheap to import: they import the
+    model library inside their methods.
+
+    Attributes:
+        input_spec: the canonical form in which the model wants a sample.
+        capabilities: what it can answer.
+        score_kind: what its scores are; must be declared, is never guessed.
+        normalisation: what it does to pixels, where that is known.
+    """
+
+    input_spec: InputSpec
+    capabilities: frozenset[Capability]
+    task: Task
+    score_kind: ScoreKind = "probabilities"
+    normalisation: Normalisation | None = None
+
+    @classmethod
+    def sources(cls, uri: URI, base: Path) -> Sources:
+        """Returns what `uri` names, without loading it.
+
+        Raises:
+            InputError: if a file is missing or an option is unknown.
+        """
+        return Sources()
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        """Whether `open` takes this live object."""
+        return False
+
+    @classmethod
+    @abstractmethod
+    def open(cls, opening: Opening) -> Adapter:
+        """Loads the model.
+
+        Raises:
+            InputError: one clear sentence; the user's own traceback as its detail.
+        """
+
+    @abstractmethod
+    def _predict(self, batch: Batch, want: Request) -> Outputs:
+        """Answers a batch. `want` says what is needed; more may be returned."""
+
+    @final
+    def predict(self, batch: Batch, want: Request) -> Outputs:
+        """Answers a batch and checks the answer.
+
+        Raises:
+            OutputError: if rows, classes or finiteness are not as promised.
+        """
+        outputs = self._predict(batch, want)
+        for name in ("scores", "labels", "values", "features"):
+            array = getattr(outputs, name)
+            if array is None:
+                if name in want:
+                    raise OutputError(f"the model was asked for {name} and returned none")
+                continue
+            self._check(name, array, len(batch))
+        return outputs
+
+    def timed(self, batch: Batch) -> object:
+        """Answers a batch for the clock: the unchecked path, synchronised with its device."""
+        return self._predict(batch, frozenset())
+
+    def fingerprint(self) -> Mapping[str, str] | None:
+        """Returns the digests of all that gives the model's answers their meaning, or None.
+
+        Keys such as ``weights``, ``source``, ``preprocessing``: a refusal names the one that
+        differs. None means that nobody can tell whether the model is the same: never cached.
+        """
+        return None
+
+    def module(self) -> torch.nn.Module:
+        """Returns the map from the canonical float32 sample to logits, differentiable.
+
+        Raises:
+            InputError: if the model has no gradients.
+        """
+        raise InputError(f"{type(self).__name__} has no gradients")
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """Returns what `module` maps to logits: an image batch is its own encoding.
+
+        Raises:
+            InputError: if the model has no gradients.
+        """
+        raise InputError(f"{type(self).__name__} has no gradients")
+
+    def head(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+        """Returns weight (K, D) and bias (K,) of the last layer: logits from `Outputs.features`.
+
+        Raises:
+            InputError: if the model's last layer is not linear.
+        """
+        raise InputError(f"{type(self).__name__} has no linear head")
+
+    def with_variant(self, name: str) -> Adapter:
+        """Returns another form of the model, e.g. ``bf16``.
+
+        Raises:
+            InputError: if there is none of that name.
+        """
+        raise InputError(f"{type(self).__name__} has no variant {name!r} (known: fp32)")
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        """Returns plain facts for the audits, e.g. submodules that are left in train mode."""
+        return {}
+
+    def numerics(self) -> Mapping[str, str]:
+        """Returns what moves floats: library versions, device kind, precision flags."""
+        return {}
+
+    def close(self) -> None:
+        """Releases what the model holds."""
+
+    def _check(self, name: str, array: NDArray[Any], rows: int) -> None:
+        columns = 2 if name in {"scores", "features"} else 1
+        if array.ndim != columns or len(array) != rows:
+            shape = f"({rows}, ...)" if columns == 2 else f"({rows},)"
+            raise OutputError(f"{name}: expected shape {shape}, got {array.shape}")
+        if name == "scores" and array.shape[1] != len(self.task.classes):
+            raise OutputError(
+                f"scores: the data has {len(self.task.classes)} classes, "
+                f"the model returned {array.shape[1]} columns"
+            )
+        if name == "labels":
+            if len(array) and not (array.min() >= 0 and array.max() < len(self.task.classes)):
+                raise OutputError(
+                    f"labels: expected class indices 0 to {len(self.task.classes) - 1}, "
+                    f"got {array.min()} to {array.max()}"
+                )
+        elif not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).reshape(rows, -1).any(axis=1).sum())
+            raise NonFiniteError(f"{name}: {bad} of {rows} rows in a batch are not finite")

@@ -1,0 +1,50 @@
+"""A batch of samples in canonical form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples in canonical form.
+
+    Attributes:
+        ids: content-hash sample ids.
+        inputs: image: float32 tensor (N, C, H, W) in [0, 1]; text: ``list[str]`` or a list of
+            tuples; table: DataFrame with the data's own columns, dtypes and missing values.
+        role: the role they belong to.
+        rows: their positions in the role's data; only logged predictions look at them.
+        keys: the user's own names for them, where the data has an ``id`` column.
+    """
+
+    ids: tuple[str, ...]
+    inputs: Any
+    role: str = "test"
+    rows: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Returns the samples at `rows`, in that order."""
+        if isinstance(self.inputs, list):
+            inputs: Any = [self.inputs[row] for row in rows]
+        elif hasattr(self.inputs, "iloc"):
+            inputs = self.inputs.iloc[list(rows)].reset_index(drop=True)
+        else:
+            inputs = self.inputs[list(rows)]
+        return Batch(
+            tuple(self.ids[row] for row in rows),
+            inputs,
+            self.role,
+            tuple(self.rows[row] for row in rows) if self.rows else (),
+            tuple(self.keys[row] for row in rows) if self.keys else (),
+        )
+
+    def with_inputs(self, inputs: Any) -> Batch:
+        """Returns the same samples, perturbed."""
+        return replace(self, inputs=inputs)

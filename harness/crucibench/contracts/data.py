@@ -1,0 +1,142 @@
+"""Data sets as the engine and the suites see them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCard:
+    """What there is to know about a data set; stored with every run.
+
+    Attributes:
+        name: as the spec calls it.
+        uri: where it comes from; secrets never stand in it.
+        task: what it asks.
+        features: what a sample holds: column name to type, or ``image`` to its shape.
+        target: the name of the target.
+        groups: the group columns.
+        cluster: the column that names what samples are drawn together, or "".
+        counts: samples by role.
+        fingerprint: a digest of all roles' ids, targets, groups and clusters.
+        ids_digest: role to a digest of its sample ids alone.
+        revision: of the source.
+        split: how test and train were told apart.
+        licence: of the data, "" where unknown.
+        citation: how its authors want it cited.
+        notes: what a reader must know, one sentence each.
+    """
+
+    name: str
+    uri: str
+    task: Task
+    features: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    groups: tuple[str, ...] = ()
+    cluster: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    ids_digest: Mapping[str, str] = field(default_factory=dict)
+    revision: str = ""
+    split: str = "all test"
+    licence: str = ""
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as it is stored."""
+        data = dict(self.__dict__)
+        return data | {
+            "task": self.task.as_dict(),
+            "features": dict(self.features),
+            "groups": list(self.groups),
+            "counts": dict(self.counts),
+            "ids_digest": dict(self.ids_digest),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DataCard:
+        """The inverse of `as_dict`."""
+        return cls(
+            **{
+                **data,
+                "task": Task.from_dict(data["task"]),
+                "groups": tuple(data["groups"]),
+                "notes": tuple(data["notes"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What score, audit, compare and gate need of a role without the data.
+
+    Attributes:
+        ids: shape (n,), str.
+        targets: shape (n,): class indices (int64) or values (float64).
+        groups: one str column per group column, rows as `ids`.
+        clusters: shape (n,), str, or None.
+        keys: shape (n,), str: the user's own names for the samples, or None.
+    """
+
+    ids: NDArray[np.object_]
+    targets: NDArray[Any]
+    groups: pd.DataFrame
+    clusters: NDArray[np.object_] | None = None
+    keys: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.int64]) -> Samples:
+        """Returns the samples at `rows`."""
+        clusters = None if self.clusters is None else self.clusters[rows]
+        keys = None if self.keys is None else self.keys[rows]
+        groups = self.groups.iloc[rows].reset_index(drop=True)
+        return Samples(self.ids[rows], self.targets[rows], groups, clusters, keys)
+
+
+class EvalSet(ABC):
+    """A data set, opened: roles, ids, and samples in canonical form."""
+
+    card: DataCard
+
+    @property
+    def task(self) -> Task:
+        """What the data set asks."""
+        return self.card.task
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """``test``, and perhaps ``train``, ``ood/near/NAME``, ..."""
+        return tuple(self.card.counts)
+
+    @abstractmethod
+    def samples(self, role: str) -> Samples:
+        """Returns the sample table of a role, whole: O(n) memory."""
+
+    @abstractmethod
+    def slice(self, role: str, rows: Sequence[int] | NDArray[np.int64] | range) -> Samples:
+        """Returns the sample table at `rows`, in O(rows) memory."""
+
+    @abstractmethod
+    def batch(
+        self, role: str, rows: Sequence[int] | NDArray[np.int64] | range, spec: InputSpec
+    ) -> Batch:
+        """Returns the samples at `rows` in the canonical form that `spec` asks for.
+
+        Raises:
+            InputError: if the data can't be brought into that form.
+        """

@@ -1,0 +1,165 @@
+"""What score and audit are computed from: records and sample tables, never the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.capability import Capability, ScoreKind
+from crucibench.contracts.data import DataCard, Samples
+from crucibench.contracts.records import Records
+from crucibench.contracts.rows import Row
+from crucibench.contracts.task import Decision, Task
+from crucibench.contracts.verdict import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What inspection found out about a model; plain data, stored with the run.
+
+    Attributes:
+        name: as the spec calls it.
+        uri: its address.
+        variant: e.g. ``bf16``; "" for the model as it is.
+        capabilities: what it can answer.
+        score_kind: what its scores are.
+        geometry: its canonical input, `InputSpec.as_dict`.
+        fingerprint: digests by field, or None.
+        numerics: what moves floats.
+        decision: how a binary score becomes a decision.
+        diagnostics: plain facts for the audits.
+        parameters: their number, where the model has such.
+        card: what the spec says of it: authors, licence, trained_on, ...
+    """
+
+    name: str
+    uri: str
+    variant: str = ""
+    capabilities: frozenset[Capability]
+    score_kind: ScoreKind
+    geometry: Mapping[str, Any]
+    fingerprint: Mapping[str, str] | None
+    numerics: Mapping[str, str] = field(default_factory=dict)
+    decision: Decision = field(default_factory=Decision)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as it is stored."""
+        return {
+            **self.__dict__,
+            "capabilities": sorted(str(entry) for entry in self.capabilities),
+            "geometry": dict(self.geometry),
+            "fingerprint": None if self.fingerprint is None else dict(self.fingerprint),
+            "numerics": dict(self.numerics),
+            "decision": dict(self.decision.__dict__),
+            "diagnostics": dict(self.diagnostics),
+            "card": dict(self.card),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelInfo:
+        """The inverse of `as_dict`."""
+        return cls(
+            **{
+                **data,
+                "capabilities": frozenset(Capability(entry) for entry in data["capabilities"]),
+                "decision": Decision(**data["decision"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """How numbers are made of records; part of every metric row's comparison key."""
+
+    seed: int = 0
+    level: float = 0.95
+    replicates: int = 2000
+    min_group_size: int = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEvidence:
+    """One collected cell, as evidence.
+
+    Attributes:
+        cell: its id.
+        model: whose cell it is.
+        role: the role whose samples the records are of.
+        records: what happened.
+        samples: the sample table of the cell's ids, rows in canonical order.
+        probes: probe records by name.
+        facts: plain data that the scenario left with the cell.
+    """
+
+    cell: str
+    model: ModelInfo
+    role: str
+    records: Records
+    samples: Samples
+    probes: Mapping[str, Records] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that a scenario's `score` and `audit` see.
+
+    Attributes:
+        own: the cell itself; a Derived cell without records of its own has none in it.
+        needs: the cells it needs, by alias; an optional one that is not there is absent.
+        data: the data card.
+        options: seed, level, replicates.
+    """
+
+    own: CellEvidence
+    needs: Mapping[str, CellEvidence]
+    data: DataCard
+    options: ScoringOptions
+
+    @property
+    def task(self) -> Task:
+        """What the data set asks."""
+        return self.data.task
+
+
+class Scored(NamedTuple):
+    """What `score` returns.
+
+    Attributes:
+        rows: the numbers.
+        tables: data behind plots and long tables, by name; report sections refer to them.
+    """
+
+    rows: list[Row]
+    tables: dict[str, pd.DataFrame] = {}  # noqa: RUF012 - a NamedTuple's default is never mutated
+
+
+@dataclass(frozen=True)
+class OutcomeView:
+    """The uniform view of a cell's records that bias, compare and gate read; no other is known.
+
+    Attributes:
+        ids: sample ids, shape (rows,).
+        point: the point of each row.
+        prediction: class index, or value, shape (rows,).
+        score: the probability of the positive class (binary) or of the predicted one; the value
+            for regression; NaN where the model gives labels alone.
+        correct: 1.0 or 0.0; NaN for regression.
+    """
+
+    ids: NDArray[np.object_]
+    point: NDArray[np.object_]
+    prediction: NDArray[Any]
+    score: NDArray[np.float64]
+    correct: NDArray[np.float64]
+
+
+Findings = list[Finding]

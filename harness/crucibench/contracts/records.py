@@ -1,0 +1,112 @@
+"""Records: what happened to one sample (or one query) at one point of one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Columns = Mapping[str, Any]
+"""Columns of records by name: ``id``, ``point`` and the scenario's own; a 2-D array is a vector
+column. A column may be a NumPy array, a sequence of str, or (for ``point``) one str for all."""
+
+
+def to_table(columns: Columns) -> pa.Table:
+    """Returns columns as an Arrow table, vector columns as fixed-size lists.
+
+    Raises:
+        ValueError: if there is no ``id``, or the lengths differ.
+    """
+    if "id" not in columns:
+        raise ValueError(f"records: expected a column 'id', got {sorted(columns)}")
+    rows = len(columns["id"])
+    arrays: dict[str, pa.Array] = {}
+    for name, values in {"point": "", **columns}.items():
+        array = _to_array([values] * rows if isinstance(values, str) else values)
+        if len(array) != rows:
+            raise ValueError(f"records: column {name!r}: expected {rows} rows, got {len(array)}")
+        arrays[name] = array
+    names = ["id", "point", *sorted(set(arrays) - {"id", "point"})]
+    return pa.table({name: arrays[name] for name in names})
+
+
+class Records:
+    """A cell's records, read-only."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.table.column_names
+
+    @property
+    def ids(self) -> NDArray[np.object_]:
+        """The sample ids, shape (rows,)."""
+        return self.array("id")
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Returns a column: shape (rows,), or (rows, k) for a vector column.
+
+        Raises:
+            KeyError: if there is no such column.
+        """
+        column = self.table.column(name).combine_chunks()
+        if isinstance(column, pa.ChunkedArray):
+            column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+        if pa.types.is_fixed_size_list(column.type):
+            flat = column.flatten().to_numpy(zero_copy_only=False)
+            matrix: NDArray[Any] = flat.reshape(len(column), column.type.list_size)
+            return matrix
+        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        return values
+
+    def at(self, point: str) -> Records:
+        """Returns the records of one point."""
+        return Records(self.table.filter(pc.equal(self.table.column("point"), point)))
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The points that occur, in order of appearance."""
+        return tuple(self.table.column("point").unique().to_pylist())
+
+    def aligned(self, ids: NDArray[np.object_]) -> Records:
+        """Returns the records in the order of `ids`, each of which must occur exactly once.
+
+        Raises:
+            ValueError: if an id is missing or occurs twice.
+        """
+        own = self.ids
+        if len(own) == len(ids) and bool(np.all(own == ids)):
+            return self
+        index = pd.Index(own)
+        if not index.is_unique:
+            raise ValueError("records: expected each id once; pick a point first")
+        positions = index.get_indexer(pd.Index(ids))
+        missing = int((positions < 0).sum())
+        if missing:
+            raise ValueError(f"records: {missing} of {len(ids)} ids have no record")
+        return Records(self.table.take(pa.array(positions)))
+
+    def frame(self) -> pd.DataFrame:
+        """Returns a DataFrame; vector columns hold lists."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+
+def _to_array(values: Any) -> pa.Array:
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    if isinstance(values, Sequence) and not len(values):
+        return pa.array([], pa.string())
+    return pa.array(values)

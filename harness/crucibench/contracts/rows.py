@@ -1,0 +1,89 @@
+"""Metric rows: one number each, with its interval, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+COLUMNS = (
+    "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
+    "level", "method", "n", "direction", "unit", "reason", "verdict", "cell", "comparison_key",
+)  # fmt: skip
+
+_ADDRESS = re.compile(
+    r"(?P<model>[^:]+):(?P<suite>[^/\[\]]+)/(?P<scenario>[^\[\]]+?)(?:\[(?P<point>[^\]]*)\])?"
+    r"/(?P<metric>[^/@]+)(?:@(?P<group>.+))?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number that a scenario computed; the engine adds model, data, cell and keys.
+
+    Attributes:
+        metric: the id of a MetricInfo that the scenario declares.
+        value: None where it is undefined; then `reason` says why.
+        lower: the interval's lower end; None where there is none; then `reason` says why.
+        upper: likewise.
+        level: the interval's level, e.g. 0.95.
+        method: how the interval was made and what it covers.
+        n: the number of samples (or queries) behind the value: its denominator.
+        reason: why value or interval is missing.
+        point: the scenario's point, e.g. ``eps=0.1``; empty where there is but one.
+        group: the class or group of samples; empty for all.
+
+    Raises:
+        ValueError: if a value or an interval is missing without a reason.
+    """
+
+    metric: str
+    value: float | None
+    n: int
+    lower: float | None = None
+    upper: float | None = None
+    level: float | None = None
+    method: str = ""
+    reason: str = ""
+    point: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None or self.lower is None or self.upper is None) and not self.reason:
+            raise ValueError(f"row {self.metric!r}: a missing value or interval needs its reason")
+        for name in ("value", "lower", "upper"):
+            number = getattr(self, name)
+            if number is not None and math.isnan(number):
+                raise ValueError(f"row {self.metric!r}: {name} is NaN; expected None and a reason")
+
+
+class Address(NamedTuple):
+    """Where a number is found: ``MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]``."""
+
+    model: str
+    suite: str
+    scenario: str
+    point: str
+    metric: str
+    group: str
+
+    def __str__(self) -> str:
+        point = f"[{self.point}]" if self.point else ""
+        group = f"@{self.group}" if self.group else ""
+        return f"{self.model}:{self.suite}/{self.scenario}{point}/{self.metric}{group}"
+
+
+def parse_address(text: str) -> Address:
+    """Parses an address.
+
+    Raises:
+        ValueError: if `text` is none.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError(f"address {text!r}: expected MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]")
+    return Address(
+        match["model"], match["suite"], match["scenario"], match["point"] or "",
+        match["metric"], match["group"] or "",
+    )  # fmt: skip

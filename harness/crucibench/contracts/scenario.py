@@ -1,0 +1,216 @@
+"""The three kinds of scenario: Mapped, Derived and Timed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.data import Samples
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns, Records
+from crucibench.util.draws import Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Another cell that a scenario reads.
+
+    Attributes:
+        alias: the name under which the evidence holds it.
+        cell: ``SUITE/SCENARIO``; ``pass/ROLE`` is a plain forward pass over a role.
+        model: None for the scenario's own model, else a reference or surrogate by name.
+        outputs: what a pass must hold: any of ``scores``, ``values``, ``labels``, ``features``;
+            empty for whatever the model's best answer is.
+        optional: if the need can't be had, the scenario runs without it; else it is skipped.
+    """
+
+    alias: str
+    cell: str
+    model: str | None = None
+    outputs: frozenset[str] = frozenset()
+    optional: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario(ABC):
+    """One specified test. Subclass `Mapped`, `Derived` or `Timed`, as a frozen dataclass.
+
+    Attributes:
+        suite: the suite's name.
+        name: the scenario's name; with the suite it is unique in a run.
+        parameters: JSON-like data that gives the result its meaning; part of its identity.
+        points: the values it is read at, e.g. ``severity=3``; one empty string where there is one.
+        role: the role whose samples it asks about.
+        limit: at most so many samples, a stratified subset; None for all.
+        version: raised whenever the same model and data would give other records.
+        metrics: what `score` may report.
+        requires: the capabilities that a model must have; others are skipped.
+        roles: further roles that the data must have.
+        needs: other cells.
+        draws: ``sample`` if random draws are keyed by sample, ``batch`` where a library draws for
+            itself, seeded per canonical batch; ``none``.
+        perturbs: whether it changes the canonical sample: then models of other input geometry are
+            not comparable.
+    """
+
+    suite: str
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    points: tuple[str, ...] = ("",)
+    role: str = "test"
+    limit: int | None = None
+    needs: tuple[Need, ...] = ()
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = ()
+    requires: ClassVar[frozenset[Capability]] = frozenset()
+    roles: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
+    perturbs: ClassVar[bool] = False
+
+    @property
+    def address(self) -> str:
+        """``SUITE/SCENARIO``."""
+        return f"{self.suite}/{self.name}"
+
+    @property
+    def stream(self) -> str:
+        """The name of its random stream: it leaves out model, severity and eps."""
+        return self.address
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes metric rows and tables: a pure function of the evidence."""
+        return Scored([])
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted: a pure function of the evidence."""
+        return []
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView | None:
+        """Returns the uniform view of the records, or None where there are no outcomes."""
+        return None
+
+
+@dataclass(frozen=True)
+class StageView:
+    """What a stage chooses its samples from.
+
+    Attributes:
+        samples: the sample table, whole.
+        needs: the needed cells by alias.
+        earlier: the records of the stages before, by stage.
+    """
+
+    samples: Samples
+    needs: Mapping[str, CellEvidence]
+    earlier: Mapping[str, Records]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A stage's choice.
+
+    Attributes:
+        keep: shape (n,), bool: the samples that enter; they are re-batched over the whole set.
+        carry: arrays of n rows whose rows for a batch reach `run`, e.g. a warm start.
+    """
+
+    keep: NDArray[np.bool_]
+    carry: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One canonical batch of a stage.
+
+    Attributes:
+        batch: the samples.
+        samples: their targets and groups.
+        carry: the rows of what `select` carried.
+    """
+
+    batch: Batch
+    samples: Samples
+    carry: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class MapContext:
+    """What a Mapped scenario works with.
+
+    Attributes:
+        adapter: the model.
+        draws: keyed draws of the scenario's stream.
+        outputs: what a pass was asked for, merged over all who need it.
+    """
+
+    adapter: Adapter
+    draws: Draws
+    outputs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped(Scenario):
+    """Works sample by sample; the engine shards, batches and resumes.
+
+    Stages run one after the other with a barrier between them.
+    """
+
+    stages: ClassVar[tuple[str, ...]] = ("main",)
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:
+        """Chooses the samples that enter a stage; None for all, in O(batch) memory."""
+        return None
+
+    @abstractmethod
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns the records of one batch: a row per sample and point.
+
+        Column names and types are the same for every batch of a stage.
+        """
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Returns probe records by name, once a cell, on a fixed batch: evidence for audits."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived(Scenario):
+    """Computed from other cells' records, without a model."""
+
+    def derive(self, evidence: Evidence) -> Columns | None:
+        """Returns records of its own, or None where the needs' records say it all."""
+        return None
+
+
+@dataclass(frozen=True)
+class TimedContext:
+    """What a Timed scenario works with.
+
+    Attributes:
+        adapter: the model.
+        draws: keyed draws.
+        load: returns that many real samples as one batch, repeating them if the set is smaller.
+    """
+
+    adapter: Adapter
+    draws: Draws
+    load: Callable[[int], Batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed(Scenario):
+    """Yields rounds, so that the engine interleaves the run's models A B A B; never cached."""
+
+    @abstractmethod
+    def rounds(self, context: TimedContext) -> Iterator[Columns]:
+        """Yields the records of one round at a time; an id names a query."""

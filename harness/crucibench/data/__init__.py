@@ -1,0 +1,1 @@
+"""Data sources, sample ids, and data sets opened for the engine."""

@@ -1,0 +1,67 @@
+"""Folders of the cache: there whole or not at all, named by their content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import file_digest, tree_digest
+
+
+def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
+    """Returns the folder `parent`/`key`, filled at most once, whoever is first.
+
+    Args:
+        parent: where such folders lie.
+        key: a digest of all that decides what `fill` writes; "" names the folder by what it wrote.
+        fill: writes the files of an empty folder.
+
+    Raises:
+        InputError: if the cache can't be written to.
+    """
+    if key and (parent / key).is_dir():
+        return parent / key
+    temporary = parent / f".{uuid.uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"the cache folder {str(parent)!r} can't be written to: {error}") from None
+    try:
+        fill(temporary)
+        for path in temporary.iterdir():
+            _sync(path)
+        folder = parent / (key or tree_digest(temporary))
+        if not folder.is_dir():
+            _rename(temporary, folder)
+        return folder
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
+    """Returns the digest of each file by its name relative to `base`."""
+    return {Path(os.path.relpath(path, base)).as_posix(): file_digest(path) for path in files}
+
+
+def require_unchanged(files: Iterable[Path], base: Path, digests: Mapping[str, str]) -> None:
+    """Raises InputError if a file is not what it was when `digests` were taken."""
+    for name, digest in file_digests(files, base).items():
+        if digests.get(name) != digest:
+            raise InputError(f"{name} changed while it was being read; run again")
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first, with the same content
+            raise
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,217 @@
+"""Arrow files: written in a stream, opened as memory-mapped `datasets`, read as data frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crucibench.data.cache import cached_folder, file_digests, require_unchanged
+from crucibench.data.hub import import_datasets
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+
+if TYPE_CHECKING:
+    import datasets
+
+FORMAT = 1
+"""Of the converted files; 1: first."""
+
+_FRAME = b"crucibench.frame"
+_CATEGORIES_AT_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A folder of the cache that a source fills with an Arrow file per role.
+
+    Attributes:
+        folder: where the files go.
+        facts: what the source wants to know of them again; plain data.
+    """
+
+    folder: Path
+    roles: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, role: str, schema: Any, batches: Iterable[Any]) -> int:
+        """Writes record batches of `schema`, one at a time; returns the number of rows.
+
+        Raises:
+            InputError: if there is none.
+        """
+        path = self.folder / f"{len(self.roles)}.arrow"
+        self.roles.append(role)
+        rows = 0
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            for batch in batches:
+                writer.write(batch)
+                rows += batch.num_rows
+        if not rows:
+            raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
+        return rows
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a source converted.
+
+    Attributes:
+        roles: a memory-mapped `datasets.Dataset` per role.
+        facts: what the source noted.
+        key: the digest of its content, or of what its content follows from.
+    """
+
+    roles: Mapping[str, datasets.Dataset]
+    facts: Mapping[str, Any]
+    key: str
+
+
+def convert(
+    scratch: Path,
+    fill: Callable[[Conversion], None],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    files: Sequence[Path] = (),
+    base: Path = Path(),
+) -> Converted:
+    """Lets `fill` convert data to Arrow files, once for each content, and opens these.
+
+    Args:
+        scratch: the cache.
+        fill: writes each role.
+        settings: plain data that decides, with the contents of `files`, what `fill` writes; None
+            where only what it wrote can tell.
+        files: what it reads.
+        base: what their names are relative to.
+
+    Raises:
+        InputError: if a file changes meanwhile.
+    """
+
+    def write(folder: Path) -> None:
+        conversion = Conversion(folder)
+        fill(conversion)
+        require_unchanged(files, base, digests)
+        content = {"roles": conversion.roles, "facts": conversion.facts}
+        (folder / "content.json").write_text(json.dumps(content), encoding="utf-8")
+
+    digests = file_digests(files, base) if settings is not None else {}
+    key = ""
+    if settings is not None:
+        key = data_digest({"format": FORMAT, "files": digests, "settings": dict(settings)})
+    folder = cached_folder(scratch / "arrow", key, write)
+    content = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+    library = import_datasets()
+    roles = {
+        role: library.Dataset.from_file(str(folder / f"{number}.arrow"))
+        for number, role in enumerate(content["roles"])
+    }
+    return Converted(roles, content["facts"], folder.name)
+
+
+def rows_at_once(row_bytes: int, at_most: int = 65_536) -> int:
+    """Returns how many rows of that size make a batch of about 4 MiB."""
+    return max(1, min(at_most, (4 << 20) // max(1, row_bytes)))
+
+
+# How a column goes back into a data frame.
+
+
+def frame_field(name: str, kind: Any, hint: Mapping[str, Any] | None = None) -> Any:
+    """Returns an Arrow field that remembers the data frame's own dtype where Arrow's differs."""
+    metadata = {_FRAME: json.dumps(hint).encode()} if hint else None
+    return pa.field(name, kind, metadata=metadata)
+
+
+def category_hint(categories: Sequence[Any], *, ordered: bool) -> dict[str, Any] | None:
+    """Returns the hint for a categorical column; None where its categories can't be kept."""
+    plain = all(isinstance(value, str | int | float) for value in categories)
+    if not plain or len(categories) > _CATEGORIES_AT_MOST:
+        return None
+    return {"categories": list(categories), "ordered": ordered}
+
+
+def frame_hints(schema: Any) -> dict[str, dict[str, Any]]:
+    """Returns the hint of each column that has one."""
+    return {
+        field.name: json.loads(field.metadata[_FRAME])
+        for field in schema
+        if field.metadata and _FRAME in field.metadata
+    }
+
+
+def to_frame(
+    table: Any, missing: Sequence[str], hints: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Returns a data frame whose dtypes depend on the whole column, not on the rows at hand.
+
+    Args:
+        table: some rows.
+        missing: the columns that have a missing value somewhere in the data set: integers among
+            them become float64, booleans objects, as pandas reads them from a file.
+        hints: of the columns whose own dtype Arrow can't hold.
+    """
+    series = {
+        name: _series(table.column(name), name in missing, hints.get(name, {}))
+        for name in table.column_names
+    }
+    return pd.DataFrame(series, columns=table.column_names)
+
+
+def _series(column: Any, missing: bool, hint: Mapping[str, Any]) -> Any:
+    kind = column.type
+    if missing and pa.types.is_integer(kind) and "dtype" in hint:
+        # A nullable dtype takes None, and no detour by floats.
+        return pd.Series(column.to_pylist(), dtype=hint["dtype"])
+    if pa.types.is_null(kind) or (missing and pa.types.is_integer(kind)):
+        column = pc.cast(column, pa.float64(), safe=False)
+    series = column.to_pandas()
+    if missing and pa.types.is_boolean(kind):
+        series = series.astype(object)
+    if missing and series.dtype == object:
+        series = series.where(series.notna(), np.nan)
+    if "categories" in hint:
+        return pd.Series(pd.Categorical(series, hint["categories"], ordered=hint["ordered"]))
+    return series.astype(hint["dtype"]) if "dtype" in hint else series
+
+
+def arrow_batches(dataset: datasets.Dataset, columns: Sequence[str], rows: int) -> Iterator[Any]:
+    """Yields Arrow tables of at most `rows` rows of some columns."""
+    yield from dataset.select_columns(list(columns)).with_format("arrow").iter(rows)
+
+
+def as_text(column: Any, what: str) -> Any:
+    """Returns a column's values as strings: whole numbers without a point, True and False.
+
+    A value's text depends on nothing but the value.
+
+    Raises:
+        InputError: if `what` holds lists or the like.
+    """
+    array = column.combine_chunks()
+    kind = array.type
+    if isinstance(array, pa.ExtensionArray):
+        array, kind = array.storage, array.storage.type
+    if pa.types.is_dictionary(kind):
+        array, kind = array.dictionary_decode(), kind.value_type
+    if pa.types.is_boolean(kind):
+        return pc.cast(pc.if_else(array, "True", "False"), pa.large_string())
+    if pa.types.is_floating(kind):
+        array = pc.cast(array, pa.float64())
+        array = pc.if_else(pc.is_nan(array), None, array)
+        whole = pc.and_(pc.equal(array, pc.floor(array)), pc.less(pc.abs(array), 2.0**53))
+        numbers = pc.cast(pc.if_else(whole, array, 0.0), pa.int64())
+        return pc.if_else(
+            whole, pc.cast(numbers, pa.large_string()), pc.cast(array, pa.large_string())
+        )
+    if pa.types.is_nested(kind):
+        raise InputError(f"{what}: values of type {kind} can't be groups, clusters or ids")
+    return pc.cast(array, pa.large_string())

@@ -1,0 +1,221 @@
+"""Images in canonical form: float32, (C, H, W), in [0, 1].
+
+Decoding, by Pillow, of the formats in `FORMATS` alone and of the first frame:
+
+- the orientation that EXIF gives is applied, as `datasets` does and torchvision does not;
+- transparency is laid over white;
+- palettes, CMYK and the like become RGB; black and white, and grey, stay one channel;
+- 8 bits are divided by 255 and 16 bits of grey by 65,535; floats must lie in [0, 1] already.
+
+One channel becomes three by repetition, three become one by the luma of ITU-R BT.601, as in
+Pillow. Resizing keeps the proportions: the image is made just large enough to cover
+``size / crop`` (the other side rounded down), by `torch.nn.functional.interpolate` on the floats,
+with antialiasing, clamped to [0, 1]; then ``size`` is cut from its middle.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.capability import InputSpec
+from crucibench.util.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+"""Pillow's names of what is read; others run programs or are no pictures."""
+
+PIXELS_AT_MOST = 89_478_485
+"""Of one image: Pillow's own limit, a quarter of a GiB of RGB."""
+
+_LUMA = (19595, 38470, 7471)
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What decoding an image showed.
+
+    Attributes:
+        height: in pixels, once upright.
+        width: in pixels, once upright.
+        channels: 1 or 3.
+        turned: whether EXIF gave it another orientation.
+        transparent: whether a pixel let white through.
+    """
+
+    height: int
+    width: int
+    channels: int
+    turned: bool
+    transparent: bool
+
+
+def decode(content: bytes, what: str) -> tuple[NDArray[Any], ImageFacts]:
+    """Decodes an image.
+
+    Args:
+        content: its stored bytes.
+        what: names it in an error.
+
+    Returns:
+        Shape (H, W, C), uint8 or float32 in [0, 1], and what there is to know of it.
+
+    Raises:
+        InputError: if it is no image, damaged, or has more than `PIXELS_AT_MOST` pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _require_few_pixels(image, what)
+        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        upright = ImageOps.exif_transpose(image) if turned else image
+        array, transparent = _pixels(upright, what)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _bomb(what) from None
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"{what} is no image in a known format ({', '.join(FORMATS)})") from None
+    except Exception as error:  # whatever a decoder trips over
+        raise InputError(f"{what} is damaged: {type(error).__name__}: {error}") from error
+    height, width, channels = array.shape
+    return array, ImageFacts(height, width, channels, turned, transparent)
+
+
+def to_tensor(pixels: NDArray[Any], channels: int) -> torch.Tensor:
+    """Returns (..., H, W, C) pixels, uint8 or float32, as float32 (..., `channels`, H, W)."""
+    import torch
+
+    stored = pixels.shape[-1]
+    if stored == 3 and channels == 1:
+        pixels = _luma(pixels)
+    planes = np.moveaxis(pixels, -1, -3)
+    if stored == 1 and channels == 3:
+        planes = np.repeat(planes, 3, axis=-3)
+    if planes.dtype == np.uint8:
+        planes = planes.astype(np.float32) / np.float32(255.0)
+    return torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
+
+
+def fit(image: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Resizes and crops a (C, H, W) image as `spec` asks."""
+    import torch
+
+    if spec.size is None:
+        return image
+    height, width = spec.size
+    rows, columns = image.shape[-2:]
+    inner = (round(height / spec.crop), round(width / spec.crop))
+    if inner[0] * columns >= inner[1] * rows:
+        inner = (inner[0], inner[0] * columns // rows)
+    else:
+        inner = (inner[1] * rows // columns, inner[1])
+    if (rows, columns) != inner:
+        exact = spec.resize == "nearest"
+        image = torch.nn.functional.interpolate(
+            image[None],
+            size=inner,
+            mode="nearest-exact" if exact else spec.resize,
+            antialias=not exact,
+            align_corners=None if exact else False,
+        )[0].clamp_(0.0, 1.0)
+    # The sides' halves are rounded to even, as torchvision does.
+    top, left = round((inner[0] - height) / 2.0), round((inner[1] - width) / 2.0)
+    return image[:, top : top + height, left : left + width]
+
+
+def image_pixels(table: Any, column: str) -> Iterator[tuple[bytes, str]]:
+    """Yields the stored bytes of each encoded image of an Arrow table, and its name.
+
+    Raises:
+        InputError: if an image has no bytes and its file can't be read.
+    """
+    for image in table.column(column).to_pylist():
+        name = f"image {image['path']!r}" if image and image["path"] else f"an image of {column!r}"
+        if image and image["bytes"] is not None:
+            yield image["bytes"], name
+            continue
+        if not image or not image["path"]:
+            raise InputError(f"column {column!r}: an image is missing")
+        try:
+            yield Path(image["path"]).read_bytes(), name
+        except OSError as error:
+            raise InputError(f"{name} can't be read: {error.strerror}") from None
+
+
+def array_values(table: Any, column: str, shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Returns array images of an Arrow table, shape (n, C, H, W), as they are stored."""
+    flat = table.column(column).combine_chunks()
+    if flat.null_count:
+        raise InputError(f"column {column!r}: {flat.null_count} images are missing")
+    values = flat.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(values).reshape(len(flat), *shape)
+
+
+def require_unit_range(values: NDArray[Any], what: str) -> None:
+    """Raises InputError if pixels that are no uint8 leave [0, 1] or are not finite."""
+    if values.dtype != np.uint8 and not ((values >= 0.0) & (values <= 1.0)).all():
+        low, high = values.min(), values.max()
+        raise InputError(
+            f"{what}: expected images of uint8, or of floats from 0 to 1, got {low:g} to {high:g}"
+        )
+
+
+def _require_few_pixels(image: Image.Image, what: str) -> None:
+    if image.width * image.height > PIXELS_AT_MOST:
+        raise _bomb(what)
+
+
+def _bomb(what: str) -> InputError:
+    return InputError(f"{what} has more than {PIXELS_AT_MOST:,} pixels: it is not decoded")
+
+
+def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
+    """Returns (H, W, C) pixels, and whether any was transparent."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        return _floats(np.asarray(image), 65535.0, what), False
+    if image.mode == "F":
+        return _floats(np.asarray(image), 1.0, what), False
+    grey = image.mode in {"1", "L", "LA", "La"}
+    transparent = False
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        low, _ = layer.getchannel("A").getextrema()
+        transparent = float(low) < 255.0  # type: ignore[arg-type]
+        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(paper, layer)
+    array = np.asarray(image.convert("L" if grey else "RGB"))
+    return array.reshape(image.height, image.width, -1), transparent
+
+
+def _floats(values: NDArray[Any], full: float, what: str) -> NDArray[np.float32]:
+    scaled = values.astype(np.float64) / full
+    if not ((scaled >= 0.0) & (scaled <= 1.0)).all():
+        raise InputError(
+            f"{what}: expected pixels from 0 to {full:g}, got {values.min()} to {values.max()}"
+        )
+    return scaled.astype(np.float32)[:, :, None]
+
+
+def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
+    red, green, blue = (pixels[..., channel, None] for channel in range(3))
+    if pixels.dtype == np.uint8:
+        parts = [part.astype(np.uint32) for part in (red, green, blue)]
+        weighted = parts[0] * _LUMA[0] + parts[1] * _LUMA[1] + parts[2] * _LUMA[2]
+        return ((weighted + 0x8000) >> 16).astype(np.uint8)
+    share = [np.float32(weight / 65536) for weight in _LUMA]
+    grey = red * share[0] + green * share[1] + blue * share[2]
+    return np.asarray(np.clip(grey, 0.0, 1.0), dtype=np.float32)

@@ -1,0 +1,312 @@
+"""Makes the index of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from crucibench.contracts.source import RawData
+from crucibench.contracts.task import Modality
+from crucibench.data import ids
+from crucibench.data.cache import cached_folder
+from crucibench.data.columnar import frame_hints
+from crucibench.data.contents import Contents, read_contents
+from crucibench.data.images import ImageFacts
+from crucibench.data.index import BATCH, FORMAT, Index, open_index
+from crucibench.data.split import choose_test
+from crucibench.data.targets import Targets, read_targets
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import canonical_json, data_digest
+
+NO_GROUP = "(missing)"
+"""The group of a sample whose group column holds nothing."""
+
+_GROUPS_AT_MOST = 50
+
+
+def build_index(raw: RawData, scratch: Path, progress: Callable[[int, int], None]) -> Index:
+    """Opens the index of a data set; makes it first where the cache does not hold it.
+
+    Raises:
+        InputError: if the data can't be evaluated.
+    """
+
+    def fill(folder: Path) -> None:
+        targets = read_targets(raw)
+        facts = _write_index(folder, raw, targets, read_contents(raw, progress))
+        (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    _check(raw)
+    return open_index(cached_folder(scratch / "index", _key(raw) if raw.key else "", fill))
+
+
+@dataclass(frozen=True)
+class _Role:
+    """Which samples of the source's role `origin` make a role."""
+
+    origin: str
+    rows: NDArray[np.int64]
+
+
+def _write_index(
+    folder: Path, raw: RawData, targets: Targets, contents: Mapping[str, Contents]
+) -> dict[str, Any]:
+    """Writes a file for each role and returns the facts of the index."""
+    roles, split = _roles(raw, targets, contents)
+    tables = {
+        role: _table(raw, role, chosen, targets.values[chosen.origin], contents[chosen.origin])
+        for role, chosen in roles.items()
+    }
+    for number, table in enumerate(tables.values()):
+        _write(folder / f"{number}.arrow", table)
+    digests = {role: _digests(table) for role, table in tables.items()}
+    images = _images(raw, contents)
+    missing = sorted(frozenset().union(*(part.missing for part in contents.values())))
+    features = _features(raw, images, missing)
+    unique = {
+        role: np.unique(contents[chosen.origin].digests[chosen.rows])
+        for role, chosen in roles.items()
+    }
+    fingerprint = {
+        "format": FORMAT,
+        "task": targets.task.as_dict(),
+        "groups": list(raw.groups),
+        "features": [list(pair) for pair in features.items()],
+        "roles": {role: whole for role, (_, whole) in digests.items()},
+    }
+    return {
+        "task": targets.task.as_dict(),
+        "groups": list(raw.groups),
+        "origins": {role: chosen.origin for role, chosen in roles.items()},
+        "counts": {role: len(chosen.rows) for role, chosen in roles.items()},
+        "ids_digest": {role: names for role, (names, _) in digests.items()},
+        "fingerprint": data_digest(fingerprint),
+        "features": features,
+        "missing": missing,
+        "images": images,
+        "split": split,
+        "notes": [
+            *raw.notes,
+            *_repeat_notes(roles, unique),
+            *_image_notes(contents),
+            *_group_notes(raw, contents),
+        ],
+    }
+
+
+def _roles(
+    raw: RawData, targets: Targets, contents: Mapping[str, Contents]
+) -> tuple[dict[str, _Role], str]:
+    """Returns the roles, and how they came about."""
+    if raw.test_share is None:
+        whole = {
+            role: _Role(role, np.arange(len(part), dtype=np.int64))
+            for role, part in contents.items()
+        }
+        return whole, raw.split
+    if tuple(contents) != ("test",):
+        raise InputError(f"option split: the data is split already, into {', '.join(contents)}")
+    part, values = contents["test"], targets.values["test"]
+    units = part.texts[raw.cluster].to_pylist() if raw.cluster else part.digests.tolist()
+    classes = targets.task.kind == "classification"
+    strata = values if classes else np.zeros(len(values), dtype=np.int64)
+    test = choose_test(raw.test_share, units, strata)
+    if test.all() or not test.any():
+        raise InputError(
+            f"option split: {raw.test_share:g} of {len(test)} samples leaves no "
+            f"{'train' if test.all() else 'test'} sample"
+        )
+    how = [f"{raw.test_share:.4g} test, the rest train, by content hash"]
+    how += ["stratified by class"] if classes else []
+    how += [f"each {raw.cluster!r} whole"] if raw.cluster else []
+    rows = {"test": np.flatnonzero(test), "train": np.flatnonzero(~test)}
+    return {role: _Role("test", chosen) for role, chosen in rows.items()}, ", ".join(how)
+
+
+def _table(raw: RawData, role: str, chosen: _Role, targets: NDArray[Any], part: Contents) -> Any:
+    """Returns the sample table of a role."""
+    place = pa.array(chosen.rows)
+    keys = part.texts[raw.id].take(place) if raw.id else None
+    names = None
+    if keys is not None:
+        _require_unique_keys(raw.id, role, keys)
+        names = keys.to_pylist()
+    columns = {
+        "row": place,
+        "id": pa.array(ids.identify(part.digests[chosen.rows], names), pa.large_string()),
+        "target": pa.array(targets[chosen.rows]),
+    }
+    for number, name in enumerate(raw.groups):
+        columns[f"group_{number}"] = pc.fill_null(part.texts[name].take(place), NO_GROUP)
+    if raw.cluster:
+        columns["cluster"] = part.texts[raw.cluster].take(place)
+    if keys is not None:
+        columns["key"] = keys
+    return pa.table(columns)
+
+
+def _write(path: Path, table: Any) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        for batch in table.combine_chunks().to_batches(max_chunksize=BATCH):
+            writer.write(batch)
+
+
+def _images(raw: RawData, contents: Mapping[str, Contents]) -> dict[str, Any]:
+    """Returns the number of channels and the sizes, smallest and largest, of each role."""
+    if raw.modality is not Modality.IMAGE:
+        return {}
+    if raw.image_shape is not None:
+        channels, *size = raw.image_shape
+        return {"channels": channels, "sizes": {role: [size] for role in contents}}
+    return {
+        "channels": max(facts.channels for part in contents.values() for facts in part.images),
+        "sizes": {role: _extremes(part.images) for role, part in contents.items()},
+    }
+
+
+def _features(raw: RawData, images: Mapping[str, Any], missing: Sequence[str]) -> dict[str, str]:
+    if images:
+        sizes = [tuple(size) for role in images["sizes"].values() for size in role]
+        shapes = dict.fromkeys(
+            f"{images['channels']}x{height}x{width}" for height, width in (min(sizes), max(sizes))
+        )
+        return {"image": " to ".join(shapes)}
+    schema = next(iter(raw.roles.values())).data.schema
+    hints = frame_hints(schema)
+    return {
+        name: _type_name(schema.field(name).type, hints.get(name, {}), name in missing)
+        for name in raw.inputs
+    }
+
+
+def _repeat_notes(
+    roles: Mapping[str, _Role], unique: Mapping[str, NDArray[np.bytes_]]
+) -> Iterator[str]:
+    for role, chosen in roles.items():
+        if repeats := len(chosen.rows) - len(unique[role]):
+            verb = "repeats" if repeats == 1 else "repeat"
+            yield f"{repeats} of {len(chosen.rows)} samples of {role} {verb} another exactly"
+    for role in roles:
+        both = len(np.intersect1d(unique["test"], unique[role], assume_unique=True))
+        if role != "test" and both:
+            verb = "is" if both == 1 else "are"
+            yield f"{both} of {len(unique['test'])} unlike samples of test {verb} in {role} too"
+
+
+def _image_notes(contents: Mapping[str, Contents]) -> Iterator[str]:
+    images = [facts for part in contents.values() for facts in part.images]
+    for count, what in (
+        (sum(facts.turned for facts in images), "turned upright as EXIF says"),
+        (sum(facts.transparent for facts in images), "transparent and laid over white"),
+    ):
+        if count:
+            yield f"{count} of {len(images)} images {'is' if count == 1 else 'are'} {what}"
+
+
+def _group_notes(raw: RawData, contents: Mapping[str, Contents]) -> Iterator[str]:
+    for name in raw.groups:
+        columns = pa.chunked_array([part.texts[name] for part in contents.values()])
+        if (count := pc.count_distinct(columns).as_py()) > _GROUPS_AT_MOST:
+            yield f"group column {name!r} has {count} distinct values"
+
+
+def _check(raw: RawData) -> None:
+    if "test" not in raw.roles:
+        raise InputError(f"the data has no role test (roles: {', '.join(raw.roles)})")
+    first: Any = None
+    for role, dataset in raw.roles.items():
+        if not len(dataset):
+            raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
+        for name in dict.fromkeys((*raw.inputs, raw.target, *raw.groups, raw.cluster, raw.id)):
+            if name and name not in dataset.features:
+                raise InputError(
+                    f"{role} has no column {name!r} (columns: {', '.join(dataset.column_names)})"
+                )
+        kinds = {name: dataset.features[name] for name in (*raw.inputs, raw.target)}
+        first = kinds if first is None else first
+        for name, kind in kinds.items():
+            if kind != first[name]:
+                raise InputError(
+                    f"column {name!r} holds {first[name]} in test and {kind} in {role}"
+                )
+
+
+def _key(raw: RawData) -> str:
+    features = next(iter(raw.roles.values())).features
+    return data_digest(
+        {
+            "format": FORMAT,
+            "data": raw.key,
+            "roles": {role: len(dataset) for role, dataset in raw.roles.items()},
+            "modality": str(raw.modality),
+            "inputs": [[name, str(features[name])] for name in raw.inputs],
+            "target": [raw.target, str(features[raw.target])],
+            "kind": raw.kind,
+            "classes": list(raw.classes) if raw.classes is not None else None,
+            "groups": list(raw.groups),
+            "cluster": raw.cluster,
+            "id": raw.id,
+            "image_shape": list(raw.image_shape or ()),
+            "split": raw.split,
+            "share": repr(raw.test_share),
+            "notes": list(raw.notes),
+        }
+    )
+
+
+def _require_unique_keys(name: str, role: str, keys: Any) -> None:
+    counts = pc.value_counts(keys)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise InputError(
+            f"option id: {len(repeated)} values of column {name!r} name more than one sample of "
+            f"{role}, e.g. {repeated[0]['values'].as_py()!r}; name what is drawn together with "
+            "cluster="
+        )
+
+
+def _extremes(images: Sequence[ImageFacts]) -> list[list[int]]:
+    sizes = sorted({(facts.height, facts.width) for facts in images})
+    return [list(sizes[0])] if len(sizes) == 1 else [list(sizes[0]), list(sizes[-1])]
+
+
+def _type_name(kind: Any, hint: Mapping[str, Any], missing: bool) -> str:
+    name = str(kind).replace("large_string", "string").replace("double", "float64")
+    if "categories" in hint:
+        name = "category"
+    elif "dtype" in hint:
+        name = str(hint["dtype"])
+    return f"{name}, some missing" if missing else name
+
+
+def _digests(table: Any) -> tuple[str, str]:
+    """Returns a digest of the ids, and one of the ids with all else, whatever the rows' order."""
+    order = pc.sort_indices(table.column("id"))
+    columns = [name for name in table.column_names if name not in {"row", "key"}]
+    ids_digest, whole = hashlib.sha256(), hashlib.sha256()
+    for name in columns:
+        column = table.column(name).take(order).combine_chunks()
+        header = canonical_json([name, str(column.type), len(column)]).encode()
+        for digest in (ids_digest, whole) if name == "id" else (whole,):
+            digest.update(header)
+            for part in _bytes(column):
+                digest.update(part)
+    return ids_digest.hexdigest(), whole.hexdigest()
+
+
+def _bytes(column: Any) -> Iterator[bytes]:
+    if pa.types.is_large_string(column.type):
+        lengths = pc.binary_length(column).to_numpy().astype("<i8")
+        yield lengths.tobytes()
+        yield "".join(column.to_pylist()).encode()
+    else:
+        yield np.ascontiguousarray(column.to_numpy()).tobytes()

@@ -1,0 +1,296 @@
+"""The options that data addresses share, and the choice of columns that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from crucibench.contracts.source import RawData
+from crucibench.contracts.task import Modality
+from crucibench.contracts.uri import URI
+from crucibench.util.errors import InputError
+from crucibench.util.numbers import parse_number
+from crucibench.util.suggest import nearest, unknown
+
+SPLIT = ("split", "licence", "citation")
+LABELLED = ("classes", "task", *SPLIT)
+TABULAR = ("target", "features", "input", "groups", "cluster", "id", *LABELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What an address says about its columns.
+
+    Attributes:
+        target: the target column.
+        features: the columns that the model is asked about, in the order given. Without it these
+            are all columns but target, id and cluster: a group column is one of them, because the
+            models that users bring were trained with it more often than not.
+        input: the text columns; the modality is then text, and there are no other features.
+        groups: the columns that tell groups apart; not features where `features` leaves them out.
+        cluster: the column that names what samples are drawn together.
+        id: the column by which the user names samples.
+        classes: the class names in index order.
+        task: overrules what the target's type suggests.
+        split: the share of the samples that becomes ``test``.
+        licence: of the data.
+        citation: how its authors want it cited.
+    """
+
+    target: str = ""
+    features: tuple[str, ...] = ()
+    input: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    cluster: str = ""
+    id: str = ""
+    classes: tuple[str, ...] | None = None
+    task: Literal["classification", "regression"] | None = None
+    split: float | None = None
+    licence: str = ""
+    citation: str = ""
+
+    @classmethod
+    def parse(cls, uri: URI, *known: str) -> DataOptions:
+        """Reads the options of `uri`; `known` are those that its scheme has.
+
+        Raises:
+            InputError: if one is unknown, or its value is.
+        """
+        uri.only(*known)
+        query = uri.query
+        if "features" in query and "input" in query:
+            raise InputError(f"{uri.scheme}: options features and input exclude each other")
+        return cls(
+            target=query.get("target", ""),
+            features=_names(uri, "features"),
+            input=_names(uri, "input"),
+            groups=_names(uri, "groups"),
+            cluster=query.get("cluster", ""),
+            id=query.get("id", ""),
+            classes=_classes(uri),
+            task=_task(uri),
+            split=_share(uri),
+            licence=query.get("licence", ""),
+            citation=query.get("citation", ""),
+        )
+
+    def shared(self) -> dict[str, Any]:
+        """Returns the fields of `RawData` that the options set whatever the source."""
+        return {
+            "classes": self.classes,
+            "kind": self.task,
+            "test_share": self.split,
+            "licence": self.licence,
+            "citation": self.citation,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of a table and what each is for.
+
+    Attributes:
+        modality: of one sample.
+        inputs: what the model is asked about, in order.
+        target: the target.
+        groups: what tells groups apart.
+        cluster: what is drawn together, or "".
+        id: the user's own name, or "".
+    """
+
+    modality: Modality
+    inputs: tuple[str, ...]
+    target: str
+    groups: tuple[str, ...] = ()
+    cluster: str = ""
+    id: str = ""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Every column that is needed, once."""
+        rest = (self.target, *self.groups, self.cluster, self.id)
+        return tuple(dict.fromkeys(name for name in (*self.inputs, *rest) if name))
+
+    def raw(self, roles: Mapping[str, Any], options: DataOptions, **more: Any) -> RawData:
+        """Returns these columns of `roles` as a source returns them."""
+        fields = {
+            **options.shared(),
+            "modality": self.modality,
+            "inputs": self.inputs,
+            "target": self.target,
+            "groups": self.groups,
+            "cluster": self.cluster,
+            "id": self.id,
+        }
+        return RawData(roles=roles, **(fields | more))
+
+
+def choose_columns(
+    kinds: Mapping[str, Literal["image", "string", "other"]],
+    options: DataOptions,
+    sample: Callable[[str], Sequence[str | None]],
+    leave_out: Sequence[str] = (),
+) -> Columns:
+    """Decides what each column is for.
+
+    Samples are texts where `input` says so, or where the only feature that is no group is a column
+    of strings that read like texts (see `reads_like_text`); they are images where a feature is.
+
+    Args:
+        kinds: what each column holds, in the order of the data.
+        options: what the user says.
+        sample: returns the first values of a column of strings.
+        leave_out: columns that are features only where the user names them.
+
+    Raises:
+        InputError: if a column that is named does not exist, none is left as a feature, or the
+            features don't go together.
+    """
+    names = list(kinds)
+    require_unique(names)
+    target = _target(names, options)
+    named = {"cluster": options.cluster, "id": options.id}
+    for option, columns in (
+        ("features", options.features),
+        ("input", options.input),
+        ("groups", options.groups),
+        *((option, (name,)) for option, name in named.items() if name),
+    ):
+        for name in columns:
+            _require(option, name, names)
+    inputs = options.input or options.features
+    if target in inputs:
+        option = "input" if options.input else "features"
+        raise InputError(f"option {option}: column {target!r} is the target")
+    if not inputs:
+        without = {target, options.cluster, options.id, *leave_out}
+        inputs = tuple(name for name in names if name not in without)
+    modality = Modality.TEXT if options.input else Modality.TABLE
+    if not options.input:
+        modality, inputs = _guess(inputs, kinds, options, sample)
+    if any(kinds[name] == "image" for name in inputs):
+        modality = Modality.IMAGE
+    if not inputs:
+        raise InputError(
+            f"no column is left as a feature (columns: {_listed(names)}; target: {target})"
+        )
+    if modality is Modality.IMAGE and len(inputs) > 1:
+        raise InputError(
+            f"features: expected one image column or no image column, got {_listed(inputs)}; "
+            "choose with features="
+        )
+    if options.input and (bad := [name for name in inputs if kinds[name] != "string"]):
+        raise InputError(f"option input: expected columns of text, but {bad[0]!r} holds none")
+    return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
+
+
+def reads_like_text(values: Sequence[str | None]) -> bool:
+    """Whether strings are texts, not categories.
+
+    They are where most are unlike, most hold a space, and they are 16 characters long on average.
+    """
+    texts = [value for value in values if value]
+    if not texts:
+        return False
+    return (
+        sum(map(len, texts)) >= 16 * len(texts)
+        and 2 * len(set(texts)) > len(texts)
+        and 2 * sum(" " in text.strip() for text in texts) > len(texts)
+    )
+
+
+def require_unique(names: Sequence[str]) -> None:
+    """Raises InputError if a column name is there twice."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"column {name!r} is there {names.count(name)} times; rename one")
+
+
+def _guess(
+    inputs: tuple[str, ...],
+    kinds: Mapping[str, str],
+    options: DataOptions,
+    sample: Callable[[str], Sequence[str | None]],
+) -> tuple[Modality, tuple[str, ...]]:
+    """Returns the modality, and the inputs narrowed to what it can use."""
+    images = tuple(name for name in inputs if kinds[name] == "image")
+    if len(images) == 1 and not options.features:
+        return Modality.IMAGE, images
+    own = tuple(name for name in inputs if name not in options.groups)
+    if len(own) == 1 and kinds[own[0]] == "string" and reads_like_text(sample(own[0])):
+        return Modality.TEXT, own
+    return Modality.TABLE, inputs
+
+
+def _target(names: Sequence[str], options: DataOptions) -> str:
+    if not options.target:
+        guess = next((name for name in ("target", "label", "y") if name in names), None)
+        hint = f"; is it {guess!r}?" if guess else ""
+        raise InputError(f"option target is missing: which column is it{hint} ({_known(names)})")
+    return _require("target", options.target, names)
+
+
+def _require(option: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        guess = nearest(name, names)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise InputError(f"option {option}: there is no column {name!r}{hint} ({_known(names)})")
+    return name
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"columns: {_listed(names)}"
+
+
+def _listed(names: Sequence[str], most: int = 30) -> str:
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _names(uri: URI, option: str) -> tuple[str, ...]:
+    names = uri.names(option)
+    if option in uri.query and not names:
+        raise InputError(f"{uri.scheme}: option {option}: expected column names, got none")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{uri.scheme}: option {option}: {name!r} is named twice")
+    return names
+
+
+def _classes(uri: URI) -> tuple[str, ...] | None:
+    if "classes" not in uri.query:
+        return None
+    classes = uri.names("classes")
+    if len(set(classes)) < len(classes) or len(classes) < 2:
+        raise InputError(
+            f"{uri.scheme}: option classes: expected at least 2 unlike names, "
+            f"got {uri.query['classes']!r}"
+        )
+    return classes
+
+
+def _task(uri: URI) -> Literal["classification", "regression"] | None:
+    match uri.query.get("task"):
+        case None:
+            return None
+        case "classification":
+            return "classification"
+        case "regression":
+            return "regression"
+        case other:
+            raise InputError(
+                unknown(f"task of {uri.scheme}:", other, ("classification", "regression"))
+            )
+
+
+def _share(uri: URI) -> float | None:
+    if "split" not in uri.query:
+        return None
+    share = parse_number(uri.query["split"])
+    if not isinstance(share, float) or not 0.0 < share < 1.0:
+        raise InputError(
+            f"{uri.scheme}: option split: expected a number between 0 and 1, the share that "
+            f"becomes test, got {uri.query['split']!r}"
+        )
+    return share

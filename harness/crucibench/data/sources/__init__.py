@@ -1,0 +1,1 @@
+"""One file per kind of address; the registry finds them by their entry points."""

@@ -1,0 +1,69 @@
+"""What a run was made on: versions, hardware, flags, git state. Holds no time and no path."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "crucibench", "numpy", "scipy", "pandas", "pyarrow", "datasets", "scikit-learn", "torch",
+    "skops", "safetensors", "pillow",
+)  # fmt: skip
+
+
+def package_version(name: str) -> str:
+    """Returns an installed version, or "absent"."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def environment(base: Path, threads: int, device: str) -> dict[str, Any]:
+    """Returns plain data about the worker."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: package_version(name) for name in _PACKAGES},
+        "threads": threads,
+        "device": device,
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": platform.system(),
+        },
+        "git": git_state(base),
+    }
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """Returns the commit of the user's project and whether it has uncommitted changes."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "-uno"))}
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,99 @@
+"""Cell files and suite descriptions, made from the plan."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.scenario import Mapped, Timed
+from crucibench.contracts.verdict import Status
+from crucibench.engine.plan import Plan, PlannedCell
+from crucibench.engine.resolve import Resolved
+from crucibench.engine.score import Scorer
+from crucibench.store.cells import CellFile
+from crucibench.util.errors import CrucibenchError
+
+
+def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:
+    """Returns the file of a planned cell."""
+    scenario = cell.scenario
+    kind: Literal["mapped", "derived", "timed"] = "derived"
+    if isinstance(scenario, Mapped):
+        kind = "mapped"
+    elif isinstance(scenario, Timed):
+        kind = "timed"
+    return CellFile(
+        cell=cell.id, kind=kind, model=cell.model.name, data=cell.data.name,
+        suite=scenario.suite, scenario=scenario.name, version=scenario.version,
+        role=scenario.role, points=list(scenario.points), parameters=dict(scenario.parameters),
+        draws=scenario.draws, needs=dict(cell.needs), limit=cell.limit,
+        outputs=sorted(cell.outputs), n=cell.samples, **facts,
+    )  # fmt: skip
+
+
+def finish(
+    cell: PlannedCell, file: CellFile, files: Mapping[str, CellFile], scorer: Scorer
+) -> tuple[CellFile, list[dict[str, Any]]]:
+    """Scores a cell that ended well; a scenario that can't be scored is a failed cell."""
+    if file.status is not Status.OK:
+        return file, []
+    try:
+        return scorer.score(cell, {**files, cell.id: file})
+    except Exception as error:
+        return failed_file(file, error), []
+
+
+def scoring_options(resolved: Resolved) -> ScoringOptions:
+    """Returns how the spec wants its numbers made."""
+    defaults = resolved.spec.defaults
+    return ScoringOptions(
+        seed=defaults.seed, level=defaults.level, replicates=defaults.replicates,
+        min_group_size=defaults.min_group_size,
+    )  # fmt: skip
+
+
+def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
+    """Returns how leaderboard and report show each suite, and where one does not apply."""
+    found: dict[str, Any] = {}
+    for name, entry in resolved.suites.items():
+        declared = {metric.id: metric for metric in entry.suite.metrics}
+        for cell in plan:
+            if cell.scenario.suite == name:
+                declared |= {metric.id: metric for metric in cell.scenario.metrics}
+        metrics = [
+            {key: value for key, value in asdict(metric).items() if _finite(value)}
+            for _, metric in sorted(declared.items())
+        ]
+        found[name] = {
+            "axis": entry.suite.axis,
+            "description": entry.suite.description,
+            "headline": list(entry.suite.headline),
+            "sections": [asdict(section) for section in entry.suite.sections],
+            "metrics": metrics,
+            "not_applicable": [
+                {"model": model, "data": data, "reason": reason}
+                for (model, data, suite), reason in plan.not_applicable.items()
+                if suite == name
+            ],
+        }
+    return found
+
+
+def _finite(value: Any) -> bool:
+    # JSON has no infinity: an unbounded metric has no bound.
+    return value not in {float("inf"), float("-inf")} if isinstance(value, float) else True
+
+
+def failed_file(file: CellFile, error: BaseException) -> CellFile:
+    """Returns the file of a cell that `error` ended."""
+    if isinstance(error, CrucibenchError):
+        reason, detail = str(error), error.detail or ""
+    else:
+        reason = f"{type(error).__name__}: {error}"
+        detail = "".join(traceback.format_exception(error))
+    return file.model_copy(
+        update={"status": Status.FAILED, "reason": reason, "detail": detail, "verdict": None}
+    )

@@ -1,0 +1,78 @@
+"""The two digests of a cell, and the fields of its comparison key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Timed
+from crucibench.engine.plan import PlannedCell
+from crucibench.util.hashing import data_digest
+
+
+def identity_fields(cell: PlannedCell, seed: int) -> dict[str, Any]:
+    """Returns all that gives the cell's records their meaning."""
+    fingerprint = cell.model.fingerprint
+    return {
+        "model": {"unknown": cell.model.name} if fingerprint is None else dict(fingerprint),
+        "variant": cell.model.variant,
+        "score_kind": cell.model.score_kind,
+        "geometry": dict(cell.model.geometry),
+        "data": cell.data.fingerprint,
+        "scenario": _scenario_fields(cell),
+        "outputs": sorted(cell.outputs),
+        "needs": dict(cell.needs),
+        "seed": seed,
+    }
+
+
+def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what moves floats without changing what is asked."""
+    return {
+        "batch_size": cell.batch_size,
+        "model": dict(cell.model.numerics),
+        "versions": dict(environment.get("versions", {})),
+        "threads": environment.get("threads"),
+        "machine": environment.get("hardware", {}).get("machine"),
+    }
+
+
+def comparison_fields(
+    cell: PlannedCell, seed: int, ids_digest: str, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what two cells must share to be set side by side: not the model."""
+    fields: dict[str, Any] = {
+        "data": cell.data.fingerprint,
+        "ids": ids_digest,
+        "scenario": _scenario_fields(cell),
+        "seed": seed if cell.scenario.draws != "none" else None,
+        "geometry": dict(cell.model.geometry) if cell.scenario.perturbs else None,
+    }
+    if isinstance(cell.scenario, Timed):
+        fields["hardware"] = environment.get("hardware", {})
+    return fields
+
+
+def comparison_key(fields: Mapping[str, Any], metric: MetricInfo, point: str, group: str) -> str:
+    """Returns the digest that a metric row carries."""
+    key = {
+        "cell": dict(fields),
+        "metric": metric.id,
+        "metric_version": metric.version,
+        "point": point,
+        "group": group,
+    }
+    return data_digest(key)[:16]
+
+
+def _scenario_fields(cell: PlannedCell) -> dict[str, Any]:
+    scenario = cell.scenario
+    return {
+        "address": scenario.address,
+        "version": scenario.version,
+        "parameters": dict(scenario.parameters),
+        "points": list(scenario.points),
+        "role": scenario.role,
+        "limit": cell.limit,
+    }

@@ -1,0 +1,340 @@
+"""Resolve: read the spec, its URIs and the digests of the files it names. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from crucibench import registry
+from crucibench.contracts.adapter import Adapter, Sources
+from crucibench.contracts.source import DataSource
+from crucibench.contracts.suite import Suite, SuiteConfig
+from crucibench.contracts.uri import URI, parse_uri
+from crucibench.spec.check import Mistakes, add_validation_errors, parse_spec, tracks_of
+from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
+from crucibench.spec.yaml_file import dump_yaml
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.suggest import unknown
+
+LIVE = "live"
+"""The scheme of live objects: they have no address."""
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model of the spec, or one of its variants, with its adapter class."""
+
+    spec: ModelSpec
+    name: str
+    variant: str
+    uri: URI
+    adapter: type[Adapter]
+    live: Any = None
+
+
+@dataclass(frozen=True)
+class ResolvedData:
+    """A data set of the spec with its source class."""
+
+    spec: DataSpec
+    uri: URI
+    source: type[DataSource]
+    live: Any = None
+
+
+@dataclass(frozen=True)
+class ResolvedSuite:
+    """A suite with its validated settings."""
+
+    suite: Suite
+    config: SuiteConfig
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec, ready to be inspected.
+
+    Attributes:
+        spec: as written, after overrides, every track with its suites.
+        base: the folder that relative paths are relative to.
+        models: every model and variant by name.
+        data: every data set by name.
+        suites: every suite that some track asks for, by name.
+        tracks: the spec's, with variants among the models.
+        digests: of every file that the spec names, and facts such as library versions.
+        allow_pickle: whether pickled files may be read.
+        run_id: derives from all of it.
+    """
+
+    spec: Spec
+    base: Path
+    models: Mapping[str, ResolvedModel]
+    data: Mapping[str, ResolvedData]
+    suites: Mapping[str, ResolvedSuite]
+    tracks: tuple[Track, ...]
+    digests: Mapping[str, Mapping[str, str]]
+    allow_pickle: bool
+    run_id: str
+
+    def document(self, root: Path) -> str:
+        """Returns the resolved spec as YAML; running it from `root` reproduces the run."""
+        base = os.path.relpath(self.base, root)
+        return dump_yaml(
+            {
+                **self.spec.model_dump(mode="json"),
+                "resolved": {
+                    "base": Path(base).as_posix(),
+                    "allow_pickle": self.allow_pickle,
+                    "digests": {key: dict(value) for key, value in self.digests.items()},
+                },
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the command line sets on top of a spec.
+
+    Attributes:
+        defaults: keys of `Defaults`.
+        suites: the suites to run, or None for those of the tracks.
+        settings: ``SUITE.KEY`` to value.
+        allow_pickle: whether pickled files may be read.
+        live: live objects by ``models.NAME`` or ``data.NAME``.
+    """
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    suites: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    allow_pickle: bool = False
+    live: Mapping[str, Any] = field(default_factory=dict)
+
+
+def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Resolved:
+    """Resolves a spec given as plain data.
+
+    Raises:
+        InputError: all mistakes at once, with their paths.
+    """
+    document, base = _unpack_resolved(document, base)
+    spec = parse_spec(_overridden(document, overrides), where)
+    mistakes = Mistakes(where)
+    names = _suite_names(spec, overrides, mistakes)
+    suites = _suites(spec, names, mistakes)
+    digests: dict[str, Mapping[str, str]] = {}
+    models: dict[str, ResolvedModel] = {}
+    for position, model in enumerate(spec.models):
+        path = f"models[{position}]"
+        for entry in _model(model, path, overrides, mistakes):
+            if entry.name in models:
+                mistakes.add(f"{path}.variants", f"the name {entry.name!r} stands twice")
+            models[entry.name] = entry
+            found = mistakes.attempt(f"{path}.uri", partial(_sources, entry, base))
+            digests[f"models.{model.name}"] = found or {}
+    data: dict[str, ResolvedData] = {}
+    for position, dataset in enumerate(spec.data):
+        path = f"data[{position}]"
+        resolved = _data(dataset, path, overrides, mistakes)
+        if resolved is not None:
+            data[dataset.name] = resolved
+            found = mistakes.attempt(f"{path}.uri", partial(_sources, resolved, base))
+            digests[f"data.{dataset.name}"] = found or {}
+    mistakes.report()
+    filled = _filled(spec, suites, overrides)
+    identity = {
+        "spec": filled.model_dump(mode="json"),
+        "digests": {key: dict(value) for key, value in digests.items()},
+        "allow_pickle": overrides.allow_pickle,
+    }
+    return Resolved(
+        filled, base, models, data, suites, _with_variants(filled), digests,
+        overrides.allow_pickle, data_digest(identity)[:12],
+    )  # fmt: skip
+
+
+def _unpack_resolved(document: Any, base: Path) -> tuple[Any, Path]:
+    # The spec.yaml of a run says what its base was.
+    if not isinstance(document, dict) or "resolved" not in document:
+        return document, base
+    document = dict(document)
+    resolved = document.pop("resolved")
+    return document, (base / resolved["base"]).resolve()
+
+
+def _overridden(document: Any, overrides: Overrides) -> Any:
+    if not isinstance(document, dict):
+        return document
+    document = dict(document)
+    if overrides.defaults:
+        document["defaults"] = {**(document.get("defaults") or {}), **overrides.defaults}
+    if overrides.settings:
+        suites = {key: dict(value or {}) for key, value in (document.get("suites") or {}).items()}
+        for address, value in overrides.settings.items():
+            suite, dot, key = address.partition(".")
+            if not dot:
+                raise InputError(f"--set {address}: expected SUITE.KEY=VALUE")
+            suites.setdefault(suite, {})[key] = value
+        document["suites"] = suites
+    return document
+
+
+def _suite_names(spec: Spec, overrides: Overrides, mistakes: Mistakes) -> list[str]:
+    known = registry.suites().names()
+    if overrides.suites is not None:
+        asked = {"--suite": list(overrides.suites)}
+    else:
+        asked = {
+            f"tracks[{position}].suites": list(track.suites)
+            for position, track in enumerate(spec.tracks)
+            if track.suites is not None
+        }
+    for path, names in {**asked, "suites": list(spec.suites)}.items():
+        for name in names:
+            if name not in known:
+                mistakes.add(path, unknown("suite", name, known))
+    wanted = {name for names in asked.values() for name in names}
+    if overrides.suites is None and (
+        not spec.tracks or any(track.suites is None for track in spec.tracks)
+    ):
+        wanted |= set(known)
+    return sorted(wanted & set(known))
+
+
+def _suites(spec: Spec, names: list[str], mistakes: Mistakes) -> dict[str, ResolvedSuite]:
+    found: dict[str, ResolvedSuite] = {}
+    for name in sorted({*names, *(set(spec.suites) & set(registry.suites().names()))}):
+        loaded = mistakes.attempt(f"suites.{name}", partial(_suite, name))
+        if loaded is None:
+            continue
+        try:
+            config = loaded.config.model_validate(spec.suites.get(name, {}))
+        except ValidationError as error:
+            add_validation_errors(
+                mistakes, error, f"suites.{name}", list(loaded.config.model_fields)
+            )
+            continue
+        if name in names:
+            found[name] = ResolvedSuite(loaded, config)
+    return found
+
+
+def _suite(name: str) -> Suite:
+    return registry.suites().get(name)()
+
+
+def _model(
+    model: ModelSpec, path: str, overrides: Overrides, mistakes: Mistakes
+) -> list[ResolvedModel]:
+    live = overrides.live.get(f"models.{model.name}")
+    adapter: type[Adapter] | None
+    if live is not None:
+        uri = URI(LIVE, model.name)
+        adapter = mistakes.attempt(path, lambda: registry.accepting_adapter(live, model.name))
+    else:
+        parsed = mistakes.attempt(f"{path}.uri", lambda: parse_uri(model.uri))
+        if parsed is None:
+            return []
+        uri = parsed
+        adapter = mistakes.attempt(f"{path}.uri", lambda: registry.adapters().get(uri.scheme))
+    if adapter is None:
+        return []
+    variants = ["", *(variant for variant in model.variants if variant != "fp32")]
+    return [
+        ResolvedModel(
+            model, f"{model.name}@{variant}" if variant else model.name, variant, uri, adapter, live
+        )
+        for variant in variants
+    ]
+
+
+def _data(
+    entry: DataSpec, path: str, overrides: Overrides, mistakes: Mistakes
+) -> ResolvedData | None:
+    live = overrides.live.get(f"data.{entry.name}")
+    if live is not None:
+        uri: URI | None = URI(LIVE, entry.name, _options(entry, {}))
+        source = mistakes.attempt(path, lambda: registry.accepting_source(live, entry.name))
+    else:
+        parsed = mistakes.attempt(f"{path}.uri", lambda: parse_uri(entry.uri))
+        if parsed is None:
+            return None
+        uri = URI(parsed.scheme, parsed.rest, _options(entry, parsed.query))
+        source = mistakes.attempt(f"{path}.uri", lambda: registry.sources().get(parsed.scheme))
+    return None if source is None or uri is None else ResolvedData(entry, uri, source, live)
+
+
+def _options(entry: DataSpec, query: Mapping[str, str]) -> dict[str, str]:
+    options = dict(query)
+    for key in ("target", "id", "cluster", "task", "split"):
+        value = getattr(entry, key)
+        if value is not None:
+            options[key] = str(value)
+    for key in ("groups", "features", "input", "classes"):
+        if getattr(entry, key):
+            options[key] = ",".join(getattr(entry, key))
+    return options
+
+
+def _sources(entry: ResolvedModel | ResolvedData, base: Path) -> dict[str, str]:
+    if entry.live is not None:
+        return _live_identity(entry.live)
+    loader = entry.adapter if isinstance(entry, ResolvedModel) else entry.source
+    found: Sources = loader.sources(entry.uri, base)
+    digests = {_shown(path, base): file_digest(path) for path in found.files}
+    return digests | dict(found.facts)
+
+
+def _live_identity(value: object) -> dict[str, str]:
+    # A live object has no file; unless it can be told apart by content, no run resumes another.
+    from crucibench.engine.live import live_digest
+
+    return {"live": live_digest(value)}
+
+
+def _shown(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _filled(spec: Spec, suites: Mapping[str, ResolvedSuite], overrides: Overrides) -> Spec:
+    """Returns the spec with every track's suites written out: what is stored and identified."""
+    tracks = []
+    for track in tracks_of(spec):
+        asked = overrides.suites if overrides.suites is not None else track.suites
+        names = sorted(suites) if asked is None else [name for name in asked if name in suites]
+        tracks.append(track.model_copy(update={"suites": names}))
+    return spec.model_copy(update={"tracks": tracks})
+
+
+def _with_variants(spec: Spec) -> tuple[Track, ...]:
+    names = {
+        model.name: [model.name, *(f"{model.name}@{v}" for v in model.variants if v != "fp32")]
+        for model in spec.models
+    }
+    return tuple(
+        track.model_copy(update={"models": [name for m in track.models for name in names[m]]})
+        for track in spec.tracks
+    )
+
+
+def offline(document: Mapping[str, Any]) -> Resolved:
+    """Resolves the stored spec of a run as far as scoring needs it: no file is looked at.
+
+    Raises:
+        InputError: if a suite of the run is not installed.
+    """
+    document = dict(document)
+    resolved = document.pop("resolved")
+    spec = parse_spec(document, "spec.yaml")
+    mistakes = Mistakes("spec.yaml")
+    suites = _suites(spec, _suite_names(spec, Overrides(), mistakes), mistakes)
+    mistakes.report()
+    return Resolved(
+        spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, ""
+    )

@@ -1,0 +1,127 @@
+"""Sums by bins of confidence, under row weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from crucibench.metrics._inputs import BoolArray, FloatArray
+from crucibench.metrics._ties import TieGroups
+
+Binning = Literal["equal-width", "equal-mass"]
+Edge = Literal["right-closed", "left-closed"]
+
+
+_SIDES: Mapping[Edge, Literal["left", "right"]] = {"right-closed": "left", "left-closed": "right"}
+
+
+class BinSums(NamedTuple):
+    """Weighted sums per bin, each of shape (b, bins)."""
+
+    mass: FloatArray
+    """How many samples."""
+    gap: FloatArray
+    """The sum of confidence - correct."""
+    hits: FloatArray
+    """The sum of correct."""
+
+
+def bin_sums(
+    confidence: FloatArray, correct: BoolArray, *, bins: int, binning: Binning, edge: Edge
+) -> Callable[[FloatArray], BinSums]:
+    """Returns a function from weights (b, n), n > 0, to sums per bin.
+
+    Raises:
+        ValueError: if `bins` < 1, or `binning` or `edge` is unknown.
+    """
+    if binning == "equal-width":
+        return _equal_width(confidence, correct, bins, edge)
+    if binning != "equal-mass":
+        raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
+    _require_bins(bins)
+    return _equal_mass(confidence, correct, bins)
+
+
+@final
+class EqualWidthBins:
+    """Confidences put into equal-width bins; the edges are the floats nearest to j / bins.
+
+    Raises:
+        ValueError: if `bins` < 1 or `edge` is unknown.
+    """
+
+    def __init__(self, confidence: FloatArray, *, bins: int, edge: Edge) -> None:
+        _require_bins(bins)
+        if edge not in _SIDES:
+            raise ValueError(f"edge: expected {' or '.join(_SIDES)}, got {edge!r}")
+        index = np.searchsorted(np.arange(1, bins) / bins, confidence, side=_SIDES[edge])
+        self._order = np.argsort(index, kind="stable").astype(np.int32)
+        self._pointers = np.zeros(bins + 1, dtype=np.int32)
+        self._pointers[1:] = np.bincount(index, minlength=bins).cumsum()
+        self._shape = (bins, len(confidence))
+
+    def spread(self, numbers: FloatArray | BoolArray) -> csr_array:
+        """Returns the matrix (bins, n) that takes weights (n, b) to sums of `numbers` per bin."""
+        data = numbers[self._order].astype(np.float64)
+        return csr_array((data, self._order, self._pointers), shape=self._shape)
+
+
+def sums_of(spread: csr_array, columns: FloatArray) -> FloatArray:
+    """Returns a spread's sums per bin, (b, bins), under weights given as columns (n, b).
+
+    Contiguous, so that later sums add in the same order for any b.
+    """
+    return np.ascontiguousarray((spread @ columns).T)
+
+
+def _equal_width(
+    confidence: FloatArray, correct: BoolArray, bins: int, edge: Edge
+) -> Callable[[FloatArray], BinSums]:
+    cut = EqualWidthBins(confidence, bins=bins, edge=edge)
+    parts = [
+        cut.spread(np.ones(len(correct))),
+        cut.spread(confidence - correct),
+        cut.spread(correct),
+    ]
+
+    def sums(weights: FloatArray) -> BinSums:
+        columns = np.ascontiguousarray(weights.T)
+        return BinSums(*(sums_of(part, columns) for part in parts))
+
+    return sums
+
+
+def _equal_mass(
+    confidence: FloatArray, correct: BoolArray, bins: int
+) -> Callable[[FloatArray], BinSums]:
+    groups = TieGroups(confidence)
+    gaps = confidence - correct
+
+    def sums(weights: FloatArray) -> BinSums:
+        mass = groups.sums(weights)
+        rank = mass.cumsum(axis=1)
+        total = np.where(rank[:, -1:] > 0, rank[:, -1:], 1.0)
+        rank -= 0.5 * mass
+        index = np.minimum(rank * bins / total, bins - 1).astype(np.int64)
+        index += np.arange(len(weights))[:, None] * bins
+        flat, size = index.ravel(), len(weights) * bins
+
+        def by_bin(parts: FloatArray) -> FloatArray:
+            summed = np.bincount(flat, weights=parts.ravel(), minlength=size)
+            return summed.reshape(-1, bins).astype(np.float64, copy=False)
+
+        return BinSums(
+            by_bin(mass),
+            by_bin(groups.sums(weights, gaps)),
+            by_bin(groups.sums(weights, correct)),
+        )
+
+    return sums
+
+
+def _require_bins(bins: int) -> None:
+    if bins < 1:
+        raise ValueError(f"bins: expected at least 1, got {bins}")

@@ -1,0 +1,25 @@
+"""Sums along the rows of weights, typed, and the same bits for any number of threads.
+
+Not by BLAS, whose last bit depends on how many threads it uses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crucibench.metrics._inputs import BoolArray, FloatArray
+
+
+def row_sums(array: FloatArray) -> FloatArray:
+    """Sums an array (b, n) along its rows: shape (b,)."""
+    return np.asarray(array.sum(axis=1))
+
+
+def row_dots(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Returns the scalar products of the rows of two arrays (b, n): shape (b,)."""
+    return np.asarray(np.einsum("bn,bn->b", left, right))
+
+
+def weighted_sum(weights: FloatArray, values: FloatArray | BoolArray) -> FloatArray:
+    """Sums `values` (n,) under `weights` (b, n): shape (b,)."""
+    return np.asarray(np.einsum("bn,n->b", weights, values.astype(np.float64, copy=False)))

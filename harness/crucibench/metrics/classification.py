@@ -1,0 +1,202 @@
+"""Metrics of predicted labels.
+
+A class index says which class a rate is of; in a binary task that is the positive class, and the
+predictions are those of the task's decision threshold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crucibench.metrics._inputs import (
+    BoolArray,
+    FloatArray,
+    class_indices,
+    probability_vector,
+    require_same_length,
+)
+from crucibench.metrics._rows import row_sums
+from crucibench.metrics.table import TableRate, TableStatistic
+
+_SHOWN = 5
+"""How many class indices a note lists."""
+
+
+def hits_at_k(scores: ArrayLike, targets: ArrayLike, k: int) -> BoolArray:
+    """Says of every sample whether its target is among the `k` highest scores.
+
+    The target's rank is 1 + the classes that score strictly higher + the tied classes of lower
+    index, so that `k` = 1 agrees with `argmax` and exactly `k` classes are hits in every row.
+
+    Args:
+        scores: any scores, higher meaning more likely, shape (n, K).
+        targets: class indices, shape (n,).
+        k: between 1 and K.
+
+    Returns:
+        Shape (n,), bool.
+
+    Raises:
+        ValueError: if shapes, indices or `k` don't fit, or a score is nan.
+    """
+    matrix = np.asarray(scores)
+    if matrix.ndim != 2:
+        raise ValueError(f"scores: expected shape (n, K), got {matrix.shape}")
+    if np.isnan(matrix).any():
+        raise ValueError("scores: expected numbers, got nan")
+    classes = matrix.shape[1]
+    if not 1 <= k <= classes:
+        raise ValueError(f"k: expected 1..{classes}, got {k}")
+    truth = class_indices("targets", targets, classes)
+    require_same_length(scores=matrix, targets=truth)
+    own = np.take_along_axis(matrix, truth[:, None], axis=1)
+    ahead = (matrix > own).sum(axis=1)
+    ahead += ((matrix == own) & (np.arange(classes) < truth[:, None])).sum(axis=1)
+    return np.asarray(ahead < k)
+
+
+def predict_at(probabilities: ArrayLike, threshold: float) -> BoolArray:
+    """Returns the decisions at a threshold: positive where the probability is at least it.
+
+    Args:
+        probabilities: of the positive class, shape (n,), in [0, 1].
+        threshold: in [0, 1].
+
+    Raises:
+        ValueError: if a probability or the threshold is outside [0, 1].
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected a number in [0, 1], got {threshold}")
+    return np.asarray(probability_vector("probabilities", probabilities) >= threshold)
+
+
+def recall(index: int, name: str | None = None) -> TableRate:
+    """Returns the recall (true-positive rate) of a class: of its samples, the share found.
+
+    Args:
+        index: the class.
+        name: what reasons call it; "class INDEX" where none is given.
+    """
+    return TableRate(
+        successes=lambda tables: tables[:, index, index],
+        trials=lambda tables: tables[:, index, :].sum(axis=1),
+        undefined=f"no sample of {_called(index, name)}",
+    )
+
+
+def precision(index: int, name: str | None = None) -> TableRate:
+    """Returns the precision of a class: of the samples predicted as it, the share that are."""
+    return TableRate(
+        successes=lambda tables: tables[:, index, index],
+        trials=lambda tables: tables[:, :, index].sum(axis=1),
+        undefined=f"no sample predicted as {_called(index, name)}",
+    )
+
+
+def false_positive_rate(index: int, name: str | None = None) -> TableRate:
+    """Returns the false-positive rate of a class: of other classes' samples, the share given it."""
+    return TableRate(
+        successes=lambda tables: tables[:, :, index].sum(axis=1) - tables[:, index, index],
+        trials=lambda tables: tables.sum(axis=(1, 2)) - tables[:, index, :].sum(axis=1),
+        undefined=f"no sample of a class other than {_called(index, name)}",
+    )
+
+
+def f1(index: int, name: str | None = None) -> TableStatistic:
+    """Returns the F1 score of a class: 2 TP / (2 TP + FP + FN).
+
+    Its n counts the samples that are of the class or predicted as it; where there are none, it is
+    undefined.
+    """
+    return TableStatistic(
+        compute=lambda tables: _f1(tables)[:, index],
+        samples=lambda table: table[index].sum() + table[:, index].sum() - table[index, index],
+        undefined=lambda _: f"no sample of {_called(index, name)} and none predicted as it",
+    )
+
+
+def _f1(tables: FloatArray) -> FloatArray:
+    hits = np.diagonal(tables, axis1=1, axis2=2)
+    return np.asarray(np.divide(2 * hits, tables.sum(axis=1) + tables.sum(axis=2)))
+
+
+def _accuracy(tables: FloatArray) -> FloatArray:
+    return np.asarray(np.trace(tables, axis1=1, axis2=2))
+
+
+def _balanced_accuracy(tables: FloatArray) -> FloatArray:
+    support = tables.sum(axis=2)
+    recalls = np.diagonal(tables, axis1=1, axis2=2) / support
+    return _mean_where(recalls, support > 0)
+
+
+def _f1_macro(tables: FloatArray) -> FloatArray:
+    return _mean_where(_f1(tables), tables.sum(axis=1) + tables.sum(axis=2) > 0)
+
+
+def _f1_weighted(tables: FloatArray) -> FloatArray:
+    support = tables.sum(axis=2)
+    scores = np.where(support > 0, _f1(tables), 0.0)
+    return row_sums(scores * support) / row_sums(support)
+
+
+def _mcc(tables: FloatArray) -> FloatArray:
+    total = tables.sum(axis=(1, 2))
+    truth, said = tables.sum(axis=2), tables.sum(axis=1)
+    covariance = np.trace(tables, axis1=1, axis2=2) * total - (truth * said).sum(axis=1)
+    spread_truth = total**2 - (truth**2).sum(axis=1)
+    spread_said = total**2 - (said**2).sum(axis=1)
+    return np.asarray(covariance / (np.sqrt(spread_truth) * np.sqrt(spread_said)))
+
+
+def _mean_where(values: FloatArray, defined: BoolArray) -> FloatArray:
+    return np.asarray(row_sums(np.where(defined, values, 0.0)) / defined.sum(axis=1))
+
+
+def _called(index: int, name: str | None) -> str:
+    return f"class {index if name is None else name}"
+
+
+def _left_out(occurs: BoolArray, what: str) -> str:
+    absent = np.flatnonzero(~occurs)
+    if len(absent) == 0:
+        return ""
+    shown = ", ".join(str(i) for i in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+    return f"over {occurs.sum()} of {len(occurs)} classes: {what} of class {shown}"
+
+
+def _one_class(table: FloatArray) -> str:
+    targets = (table.sum(axis=1) > 0).sum()
+    return "all samples are of one class" if targets < 2 else "all predictions are of one class"
+
+
+accuracy = TableRate(
+    successes=_accuracy, trials=lambda tables: tables.sum(axis=(1, 2)), undefined="no samples"
+)
+"""The share of samples whose predicted class is the target (top-1)."""
+
+balanced_accuracy = TableStatistic(
+    compute=_balanced_accuracy,
+    undefined=lambda _: "no samples",
+    note=lambda table: _left_out(table.sum(axis=1) > 0, "no sample"),
+)
+"""The mean recall of the classes that have samples (scikit-learn's definition)."""
+
+f1_macro = TableStatistic(
+    compute=_f1_macro,
+    undefined=lambda _: "no samples",
+    note=lambda table: _left_out(
+        table.sum(axis=0) + table.sum(axis=1) > 0, "no sample and no prediction"
+    ),
+)
+"""The mean F1 of the classes that occur in targets or predictions (scikit-learn's default)."""
+
+f1_weighted = TableStatistic(compute=_f1_weighted, undefined=lambda _: "no samples")
+"""The mean F1 of the classes, weighted by their numbers of samples."""
+
+mcc = TableStatistic(compute=_mcc, undefined=_one_class)
+"""Matthews' correlation coefficient, for K classes Gorodkin's R_K (Comput. Biol. Chem. 28, 2004).
+
+It is undefined, not 0, where all targets or all predictions are of one class.
+"""

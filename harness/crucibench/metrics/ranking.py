@@ -1,0 +1,183 @@
+"""Metrics of how scores rank samples; only the order of scores and their ties matter.
+
+Scores are used as given: no sigmoid, no rounding, so that saturated logits keep their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crucibench.metrics._inputs import (
+    BoolArray,
+    FloatArray,
+    class_indices,
+    flags,
+    float_matrix,
+    float_vector,
+    require_same_length,
+)
+from crucibench.metrics._rows import row_dots, row_sums
+from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import Statistic
+
+_SHOWN = 5
+
+
+def auroc_statistic(scores: ArrayLike, positives: ArrayLike) -> Statistic:
+    """Returns the area under the ROC curve: P(a positive outscores a negative), ties half.
+
+    Args:
+        scores: higher meaning more likely positive, shape (n,); infinities are allowed.
+        positives: bool, or 0 and 1, shape (n,).
+
+    Returns:
+        Values in [0, 1]; undefined without a positive or without a negative sample.
+
+    Raises:
+        ValueError: if a score is nan, `positives` isn't yes or no, or lengths differ.
+    """
+    ranking, truth = _checked(scores, positives)
+    groups = TieGroups(ranking)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        hits = groups.sums(weights, truth)
+        misses = groups.sums(weights, ~truth)
+        below = misses.cumsum(axis=1)
+        pairs = below[:, -1] * row_sums(hits)
+        below -= 0.5 * misses
+        return row_dots(hits, below) / pairs
+
+    missing = "no positive sample" if not truth.any() else "no negative sample"
+    return Statistic(n=len(truth), compute=compute, undefined=missing, note=_balance(truth))
+
+
+def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Statistic:
+    """Returns the average precision: the sum over distinct scores of recall gained x precision.
+
+    No interpolation; tied samples enter together (scikit-learn's definition).
+
+    Args:
+        scores: higher meaning more likely positive, shape (n,); infinities are allowed.
+        positives: bool, or 0 and 1, shape (n,).
+
+    Returns:
+        Values in (0, 1]; undefined without a positive sample.
+
+    Raises:
+        ValueError: if a score is nan, `positives` isn't yes or no, or lengths differ.
+    """
+    ranking, truth = _checked(scores, positives)
+    groups = TieGroups(ranking, descending=True)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        flagged = groups.sums(weights).cumsum(axis=1)
+        hits = groups.sums(weights, truth)
+        precision = hits.cumsum(axis=1)
+        positive = precision[:, -1].copy()
+        np.divide(precision, flagged, out=precision, where=flagged > 0)
+        return np.asarray(row_dots(hits, precision) / positive)
+
+    return Statistic(
+        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth)
+    )
+
+
+def recall_at_precision_statistic(
+    scores: ArrayLike, positives: ArrayLike, *, precision: float
+) -> Statistic:
+    """Returns the highest recall of all thresholds whose precision is at least `precision`.
+
+    It is 0 where no threshold is that precise: then only flagging nothing keeps the promise.
+
+    Args:
+        scores: higher meaning more likely positive, shape (n,); infinities are allowed.
+        positives: bool, or 0 and 1, shape (n,).
+        precision: in (0, 1].
+
+    Returns:
+        Values in [0, 1]; undefined without a positive sample.
+
+    Raises:
+        ValueError: if `precision` is outside (0, 1], or as `auroc_statistic`.
+    """
+    if not 0 < precision <= 1:
+        raise ValueError(f"precision: expected a number in (0, 1], got {precision}")
+    ranking, truth = _checked(scores, positives)
+    groups = TieGroups(ranking, descending=True)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        flagged = groups.sums(weights).cumsum(axis=1)
+        hits = groups.sums(weights, truth).cumsum(axis=1)
+        best = np.where(hits / flagged >= precision, hits, 0.0).max(axis=1)
+        return np.asarray(best / hits[:, -1])
+
+    return Statistic(
+        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth)
+    )
+
+
+def auroc_ovr_macro_statistic(scores: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the mean over all K classes of each class's AUROC against the rest.
+
+    Args:
+        scores: a column per class, comparable between samples (probabilities, or
+            `probabilistic.log_odds` where probabilities saturate; not bare logits), shape (n, K).
+        targets: class indices, shape (n,).
+
+    Returns:
+        Values in [0, 1]; undefined where a class has no sample or all.
+
+    Raises:
+        ValueError: if a score is nan, an index is out of range, or lengths differ.
+    """
+    return _one_vs_rest(auroc_statistic, scores, targets)
+
+
+def average_precision_ovr_macro_statistic(scores: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the mean over all K classes of each class's average precision against the rest.
+
+    Args:
+        scores: as for `auroc_ovr_macro_statistic`, shape (n, K).
+        targets: class indices, shape (n,).
+
+    Returns:
+        Values in (0, 1]; undefined where a class has no sample.
+
+    Raises:
+        ValueError: if a score is nan, an index is out of range, or lengths differ.
+    """
+    return _one_vs_rest(average_precision_statistic, scores, targets)
+
+
+def _one_vs_rest(
+    build: Callable[[ArrayLike, ArrayLike], Statistic], scores: ArrayLike, targets: ArrayLike
+) -> Statistic:
+    matrix = float_matrix("scores", scores, infinite=True)
+    classes = matrix.shape[1]
+    truth = class_indices("targets", targets, classes)
+    n = require_same_length(scores=matrix, targets=truth)
+    parts = [build(matrix[:, k], truth == k) for k in range(classes)]
+
+    def compute(weights: FloatArray) -> FloatArray:
+        total = np.zeros(len(weights))
+        for part in parts:
+            total += part.compute(weights)
+        return np.asarray(total / classes)
+
+    absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
+    shown = ", ".join(str(k) for k in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
+    return Statistic(n=n, compute=compute, undefined=f"no sample of class {shown}")
+
+
+def _checked(scores: ArrayLike, positives: ArrayLike) -> tuple[FloatArray, BoolArray]:
+    ranking = float_vector("scores", scores, infinite=True)
+    truth = flags("positives", positives)
+    require_same_length(scores=ranking, positives=truth)
+    return ranking, truth
+
+
+def _balance(truth: BoolArray) -> str:
+    return f"{truth.sum()} positive, {(~truth).sum()} negative"

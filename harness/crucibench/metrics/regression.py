@@ -1,0 +1,110 @@
+"""Metrics of real-valued predictions: errors in the target's unit, and correlation.
+
+Every builder takes `predictions` and `targets`, finite numbers of shape (n,), and raises ValueError
+if a number isn't finite or the lengths differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crucibench.metrics._inputs import FloatArray, float_vector, require_same_length
+from crucibench.metrics._rows import row_dots, row_sums, weighted_sum
+from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import Statistic, mean_statistic
+
+
+def mae_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the mean absolute error, >= 0."""
+    said, truth = _checked(predictions, targets)
+    return mean_statistic(np.abs(said - truth))
+
+
+def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the root of the mean squared error, >= 0."""
+    said, truth = _checked(predictions, targets)
+    squares = (said - truth) ** 2
+
+    def compute(weights: FloatArray) -> FloatArray:
+        return np.sqrt(weighted_sum(weights, squares) / row_sums(weights))
+
+    return Statistic(n=len(truth), compute=compute, undefined="no samples")
+
+
+def median_absolute_error_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the median absolute error, >= 0: the mean of the two middle ones where n is even."""
+    said, truth = _checked(predictions, targets)
+    errors = np.abs(said - truth)
+    groups = TieGroups(errors)
+    distinct = groups.first(errors)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        upto = groups.sums(weights).cumsum(axis=1)
+        half = upto[:, -1:] / 2
+        low = distinct[(upto >= half).argmax(axis=1)]
+        high = distinct[(upto > half).argmax(axis=1)]
+        return np.where(half[:, 0] > 0, (low + high) / 2, np.nan)
+
+    return Statistic(n=len(truth), compute=compute, undefined="no samples")
+
+
+def r2_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns the coefficient of determination, <= 1: 1 - squared error / spread of the targets.
+
+    It is undefined, not 0 or 1, where all targets are equal.
+    """
+    said, truth = _checked(predictions, targets)
+    squares = (said - truth) ** 2
+
+    def compute(weights: FloatArray) -> FloatArray:
+        total = row_sums(weights)
+        centre = weighted_sum(weights, truth) / total
+        spread = row_dots(weights, (truth - centre[:, None]) ** 2)
+        spread[_all_equal(weights, truth)] = np.nan
+        return 1 - weighted_sum(weights, squares) / spread
+
+    return Statistic(n=len(truth), compute=compute, undefined="all targets are equal")
+
+
+def spearman_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
+    """Returns Spearman's rank correlation, in [-1, 1], tied numbers sharing their mean rank.
+
+    It is undefined where all predictions or all targets are equal.
+    """
+    said, truth = _checked(predictions, targets)
+    by_said, by_truth = TieGroups(said), TieGroups(truth)
+    rows_said, rows_truth = by_said.rows(), by_truth.rows()
+
+    def compute(weights: FloatArray) -> FloatArray:
+        rank_said, spread_said = _centred_ranks(by_said.sums(weights))
+        rank_truth, spread_truth = _centred_ranks(by_truth.sums(weights))
+        product = rank_said.take(rows_said, axis=1)
+        product *= rank_truth.take(rows_truth, axis=1)
+        covariance = row_dots(weights, product)
+        return np.asarray(covariance / (np.sqrt(spread_said) * np.sqrt(spread_truth)))
+
+    constant = "predictions" if said.size and (said == said[0]).all() else "targets"
+    return Statistic(n=len(truth), compute=compute, undefined=f"all {constant} are equal")
+
+
+def _centred_ranks(counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mid-ranks less their mean for groups of `counts` (b, G) rows, and their sum of squares."""
+    ranks = counts.cumsum(axis=1)
+    middle = ranks[:, -1:] / 2
+    ranks -= 0.5 * counts
+    ranks -= middle
+    return ranks, row_dots(counts, ranks**2)
+
+
+def _all_equal(weights: FloatArray, values: FloatArray) -> FloatArray:
+    counted = weights > 0
+    low = np.where(counted, values, np.inf).min(axis=1)
+    return np.asarray(low >= np.where(counted, values, -np.inf).max(axis=1))
+
+
+def _checked(predictions: ArrayLike, targets: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    said = float_vector("predictions", predictions)
+    truth = float_vector("targets", targets)
+    require_same_length(predictions=said, targets=truth)
+    return said, truth

@@ -1,0 +1,164 @@
+"""Selective prediction: what the error is if only the most confident samples are answered.
+
+Tied confidences have no order of their own; every number here is the expectation over all orders of
+the tied samples, so that it doesn't depend on the order of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import digamma
+
+from crucibench.metrics._inputs import (
+    BoolArray,
+    FloatArray,
+    flags,
+    float_vector,
+    require_same_length,
+)
+from crucibench.metrics._rows import row_sums
+from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import Statistic
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RiskCoverage:
+    """The risk-coverage curve.
+
+    Attributes:
+        coverage: k / n for k = 1..n, shape (n,).
+        risk: the expected share of errors among the k most confident samples, shape (n,).
+    """
+
+    coverage: FloatArray
+    risk: FloatArray
+
+
+def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverage:
+    """Returns the risk at every coverage.
+
+    Args:
+        confidence: any score, higher meaning answered first, shape (n,).
+        correct: whether the prediction is right, shape (n,).
+
+    Raises:
+        ValueError: if a confidence is nan, `correct` isn't yes or no, or lengths differ.
+    """
+    level, wrong = _checked(confidence, correct)
+    n = len(level)
+    if n == 0:
+        return RiskCoverage(coverage=np.zeros(0), risk=np.zeros(0))
+    groups = TieGroups(level, descending=True)
+    size = groups.sums(np.ones((1, n)))[0]
+    errors = groups.sums(np.ones((1, n)), wrong)[0]
+    # Inside a group of ties errors are expected at an even rate.
+    expected = np.repeat(errors / size, size.astype(np.int64)).cumsum()
+    answered = np.arange(1, n + 1)
+    return RiskCoverage(coverage=answered / n, risk=expected / answered)
+
+
+def aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+    """Returns the area under the risk-coverage curve: the mean of its risk over k = 1..n.
+
+    Geifman, Uziel and El-Yaniv, ICLR 2019, with ties by expectation. Arguments as for
+    `risk_coverage_curve`; values in [0, 1].
+    """
+    level, wrong = _checked(confidence, correct)
+    groups = TieGroups(level, descending=True)
+    return Statistic(
+        n=len(level),
+        compute=lambda weights: _aurc(groups, wrong, weights),
+        undefined="no samples",
+    )
+
+
+def e_aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+    """Returns the excess AURC: AURC less that of the same errors in the best order.
+
+    The best order of E errors among n has AURC* = (E - (n - E) (H_n - H_{n-E})) / n, H being
+    harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `risk_coverage_curve`;
+    values in [0, 1].
+    """
+    level, wrong = _checked(confidence, correct)
+    groups = TieGroups(level, descending=True)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        best = _best_aurc(row_sums(weights), row_sums(weights[:, wrong]))
+        return _aurc(groups, wrong, weights) - best
+
+    return Statistic(n=len(level), compute=compute, undefined="no samples")
+
+
+def accuracy_at_coverage_statistic(
+    confidence: ArrayLike, correct: ArrayLike, *, percent: int
+) -> Statistic:
+    """Returns the accuracy of the k = ceil(percent n / 100) most confident samples.
+
+    Args:
+        confidence: any score, higher meaning answered first, shape (n,).
+        correct: whether the prediction is right, shape (n,).
+        percent: the coverage, 1 to 100.
+
+    Returns:
+        Values in [0, 1].
+
+    Raises:
+        ValueError: if `percent` is outside 1..100, or as `risk_coverage_curve`.
+    """
+    if not 1 <= percent <= 100:
+        raise ValueError(f"percent: expected 1..100, got {percent}")
+    level, wrong = _checked(confidence, correct)
+    groups = TieGroups(level, descending=True)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        size = groups.sums(weights)
+        hits = groups.sums(weights, ~wrong)
+        upto = size.cumsum(axis=1)
+        answered = np.ceil(percent * upto[:, -1] / 100)
+        last = (upto >= answered[:, None]).argmax(axis=1)
+        row = np.arange(len(weights))
+        whole = hits.cumsum(axis=1)[row, last] - hits[row, last]
+        left = answered - (upto[row, last] - size[row, last])
+        return np.asarray((whole + hits[row, last] * left / size[row, last]) / answered)
+
+    return Statistic(n=len(level), compute=compute, undefined="no samples")
+
+
+def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArray:
+    size = groups.sums(weights)
+    errors = groups.sums(weights, wrong)
+    upto = size.cumsum(axis=1)
+    before = upto - size
+    errors_before = errors.cumsum(axis=1) - errors
+    rate = np.divide(errors, size, out=np.zeros_like(size), where=size > 0)
+    # A group of m ties after N samples with E errors adds the sum over j = 1..m of
+    # (E + rate j) / (N + j) = rate m + (E - rate N) (H_{N+m} - H_N).
+    risk = errors + (errors_before - rate * before) * _harmonic_between(before, upto)
+    return np.asarray(row_sums(risk) / upto[:, -1])
+
+
+def _best_aurc(total: FloatArray, errors: FloatArray) -> FloatArray:
+    right = total - errors
+    return (errors - right * _harmonic_between(right, total)) / total
+
+
+def _harmonic_between(start: FloatArray, end: FloatArray) -> FloatArray:
+    """Returns H_end - H_start, H being harmonic numbers."""
+    single = end - start == 1
+    between = np.zeros_like(end)
+    np.divide(1.0, end, out=between, where=single)
+    many = ~single & (end > start)
+    between[many] = digamma(end[many] + 1) - digamma(start[many] + 1)
+    return between
+
+
+def _checked(confidence: ArrayLike, correct: ArrayLike) -> tuple[FloatArray, BoolArray]:
+    level = float_vector("confidence", confidence, infinite=True)
+    right = flags("correct", correct)
+    require_same_length(confidence=level, correct=right)
+    return level, ~right

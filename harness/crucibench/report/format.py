@@ -1,0 +1,171 @@
+"""How numbers and names are written, by one rule everywhere.
+
+A metric whose bounds are 0 and 1 and that has no unit is shown in per cent, every other in its own
+unit. Two significant digits of the interval's half-width decide the decimals of a value and its
+interval; a value without an interval gets three significant digits (per cent: one decimal).
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+DASH = "–"
+"""Stands where there is no number; its reason stands beside it."""
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_MOST_DECIMALS = 6
+
+
+class Shown(NamedTuple):
+    """A number as text; per cent without its sign, which the unit holds.
+
+    Attributes:
+        value: e.g. ``96.7``.
+        lower: the interval's lower end to the same digits, or "".
+        upper: likewise.
+    """
+
+    value: str
+    lower: str
+    upper: str
+
+    @property
+    def interval(self) -> str:
+        """``[94.3, 98.1]``, or "" where there is none."""
+        return f"[{self.lower}, {self.upper}]" if self.lower else ""
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.interval}" if self.lower else self.value
+
+
+def show_number(
+    value: float, lower: float | None = None, upper: float | None = None, *, percent: bool = False
+) -> Shown:
+    """Writes a number and its interval; the interval decides the digits."""
+    scale = 100.0 if percent else 1.0
+    value *= scale
+    if lower is None or upper is None:
+        return Shown(_alone(value, percent), "", "")
+    lower, upper = lower * scale, upper * scale
+    half = (upper - lower) / 2
+    if not (math.isfinite(half) and half > 0):
+        places = _places_alone(value, percent)
+    else:
+        places = 1 - math.floor(math.log10(half))
+    return Shown(*(_fixed(number, places) for number in (value, lower, upper)))
+
+
+def show_plain(number: float) -> str:
+    """Writes a number of a table: whole ones whole, others to four significant digits."""
+    if not math.isfinite(number):
+        return _infinite(number)
+    if number == round(number) and abs(number) < 1e15:
+        return show_count(round(number))
+    return _fixed(number, 3 - _magnitude(number))
+
+
+def show_count(number: int) -> str:
+    """Writes a count, thousands apart: ``12,345``."""
+    return f"{number:,}"
+
+
+def show_level(level: float) -> str:
+    """Writes a confidence level: ``95 %``."""
+    return f"{100 * level:.4g} %"
+
+
+def in_percent(lower: float | None, upper: float | None, unit: str) -> bool:
+    """Whether a metric of these bounds and unit is shown in per cent."""
+    return lower == 0 and upper == 1 and not unit
+
+
+def direction_mark(direction: str) -> str:
+    """Returns ``↑``, ``↓``, ``→ X`` or ""."""
+    if direction.startswith("target="):
+        return f"→ {direction.removeprefix('target=')}"
+    return {"higher": "↑", "lower": "↓"}.get(direction, "")
+
+
+def direction_words(direction: str) -> str:
+    """Returns which way is better, in words."""
+    if direction.startswith("target="):
+        return f"best at {direction.removeprefix('target=')}"
+    return {"higher": "higher is better", "lower": "lower is better"}.get(
+        direction, "neither way is better"
+    )
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Returns `text` with characters that could hide or reorder others written as escapes.
+
+    These are control characters (but those in `keep`), bidirectional controls, line and paragraph
+    separators, and lone surrogates.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"\\u{ord(char):04x}"
+        if char not in keep and (char in _BIDI or unicodedata.category(char) in _UNSEEN)
+        else char
+        for char in text
+    )
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Returns `text`, or its start and end with ``…`` between them; at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 4
+    return f"{text[: limit - tail - 1]}…{text[-tail:]}"
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Joins names: ``a``, ``a and b``, ``a, b and c``, ``a, b and 7 more``."""
+    words = list(names)
+    if len(words) > most:
+        words = [*words[: most - 1], f"{len(words) - most + 1} more"]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Returns ``1 cell``, ``3 cells``."""
+    return f"{show_count(count)} {one if count == 1 else many or one + 's'}"
+
+
+def _alone(value: float, percent: bool) -> str:
+    return _fixed(value, _places_alone(value, percent))
+
+
+def _places_alone(value: float, percent: bool) -> int:
+    if percent:
+        return 1
+    return max(0, 2 - _magnitude(value)) if math.isfinite(value) else 0
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def _fixed(number: float, places: int) -> str:
+    if not math.isfinite(number):
+        return _infinite(number)
+    if places > _MOST_DECIMALS:
+        digits = min(max(places + _magnitude(number), 0), _MOST_DECIMALS)
+        return _signed(f"{number:.{digits}e}") if number else "0"
+    rounded = round(number, places)
+    text = f"{rounded:,.{max(places, 0)}f}"
+    return _signed(text if rounded else text.removeprefix("-"))
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "\u2212")
+
+
+def _infinite(number: float) -> str:
+    return DASH if math.isnan(number) else "∞" if number > 0 else "\u2212∞"

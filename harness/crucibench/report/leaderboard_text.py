@@ -1,0 +1,225 @@
+"""A leaderboard as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.csv_text import csv_text
+from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
+from crucibench.report.format import (
+    DASH,
+    direction_mark,
+    show_count,
+    show_level,
+    shorten,
+    visible,
+)
+from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard, shown_metric
+
+_SPECIAL = str.maketrans(
+    {char: f"\\{char}" for char in "\\`*_{}[]#|~$!()"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", '"': "&quot;", "'": "&#39;"}
+)
+
+_CSV_COLUMNS = (
+    "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
+    "unit", "direction", "verdict", "joined", "reason",
+)  # fmt: skip
+
+
+def markdown_text(text: str, limit: int = 200) -> str:
+    """Escapes text for Markdown: no markup, no HTML, no links made of bare addresses."""
+    escaped = shorten(visible(text), limit).translate(_SPECIAL)
+    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def caption(board: Board) -> str:
+    """Says how a board's numbers are written."""
+    levels = " or ".join(show_level(level) for level in board.levels) or "confidence"
+    sentences = [
+        f"Brackets hold the {levels} interval of each number; n is its denominator. Metrics that "
+        "run from 0 to 1 are in per cent. Two significant digits of the interval's half-width "
+        "decide the decimals shown."
+    ]
+    order = next((column for column in board.columns if column.place == board.sorted_by), None)
+    if order is not None:
+        sentences.append(
+            f"Sorted by {order.title}, the best first; invalid numbers stand after the others."
+        )
+    return " ".join(sentences)
+
+
+def column_title(column: Column) -> str:
+    """Returns a column's head: title, unit and direction."""
+    unit = f" [{column.metric.shown_unit}]" if column.metric.shown_unit else ""
+    mark = direction_mark(column.metric.direction)
+    return f"{column.title}{unit} {mark}".rstrip()
+
+
+def entry_text(column: Column, entry: Entry) -> str:
+    """Returns a place's text: value, interval and verdict mark; a dash where there is none."""
+    number = entry.number
+    if number is None:
+        return f"{DASH}†" if entry.apart else DASH
+    mark = VERDICT_MARKS[number.verdict]
+    shown = DASH if number.value is None else str(shown_metric(column, number).show(number))
+    return f"{shown} {mark}".rstrip()
+
+
+def footnotes(board: Board) -> list[str]:
+    """Returns a sentence for each mark and each dash of a board, in the order of its lines."""
+    notes: list[str] = []
+    verdicts = {number.verdict for number in board.numbers()}
+    notes += [
+        f"{VERDICT_MARKS[verdict]} {verdict}: {VERDICT_WORDS[verdict]}."
+        for verdict in (Verdict.SUSPECT, Verdict.INVALID)
+        if verdict in verdicts
+    ]
+    for line in board.lines:
+        for column in board.columns:
+            entry = line.entries[column.place]
+            where = f"{line.label}, {column.title}"
+            if entry.number is None:
+                if not entry.apart:
+                    notes.append(f"{where}: {entry.why}")
+            elif entry.number.value is None or entry.number.interval is None:
+                what = "no value" if entry.number.value is None else "no interval"
+                notes.append(f"{where}: {what}: {entry.number.reason}")
+        gathered = {
+            (entry.number.verdict, text)
+            for entry in line.entries.values()
+            if entry.number is not None
+            for text in entry.findings
+        }
+        notes += [
+            f"{line.label} {VERDICT_MARKS[verdict]} {text}" for verdict, text in sorted(gathered)
+        ]
+    return notes
+
+
+def markdown(board: Leaderboard) -> str:
+    """Renders a leaderboard as Markdown."""
+    parts = ["# Leaderboard", ""]
+    names = ", ".join(markdown_text(run) for run in board.runs)
+    parts += [f"From {'run' if len(board.runs) == 1 else 'runs'} {names}.", ""]
+    for one in board.boards:
+        parts += _board_markdown(one)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _board_markdown(board: Board) -> list[str]:
+    lines = [f"## {markdown_text(board.data)}", ""]
+    if not board.columns:
+        return [*lines, "No number of a headline metric was measured.", ""]
+    heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
+    lines.append(f"| model | {' | '.join(markdown_text(head) for head in heads)} |")
+    lines.append(f"| --- |{' ---: |' * len(heads)}")
+    for line in board.lines:
+        places = [(column, line.entries[column.place]) for column in board.columns]
+        texts = [_with_n(entry_text(column, entry), entry) for column, entry in places]
+        lines.append(f"| {markdown_text(line.label)} | {' | '.join(texts)} |")
+    lines += ["", caption(board), ""]
+    notes = footnotes(board)
+    if notes:
+        lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
+    if board.apart:
+        lines += ["† Not comparable with the others of its column:", ""]
+        for apart in board.apart:
+            text = entry_text(apart.column, Entry(number=apart.number))
+            lines.append(
+                f"- {markdown_text(f'{apart.label}, {apart.column.title}')}: {text}, "
+                f"{markdown_text(apart.reason)}"
+            )
+        lines.append("")
+    return lines
+
+
+def _with_n(text: str, entry: Entry) -> str:
+    text = text.replace("[", "\\[").replace("]", "\\]")
+    if entry.number is None or entry.number.value is None:
+        return text
+    return f"{text} <sub>n {show_count(entry.number.n)}</sub>"
+
+
+def csv(board: Leaderboard) -> str:
+    """Renders a leaderboard as CSV, a line a number, raw: shares from 0 to 1, dots, no rounding."""
+    return csv_text(_CSV_COLUMNS, [list(entry.values()) for entry in _flat(board)])
+
+
+def _flat(board: Leaderboard) -> list[dict[str, Any]]:
+    flat = []
+    for one in board.boards:
+        for line in one.lines:
+            for column in one.columns:
+                entry = line.entries[column.place]
+                if not entry.apart:
+                    flat.append(_record(one, line.label, line.runs, column, entry, True))
+        for apart in one.apart:
+            entry = Entry(number=apart.number, why=apart.reason)
+            flat.append(
+                _record(one, apart.label, (apart.number.run,), apart.column, entry, False)
+            )
+    return flat
+
+
+def _record(
+    board: Board, label: str, runs: tuple[str, ...], column: Column, entry: Entry, joined: bool
+) -> dict[str, Any]:
+    number = entry.number
+    reasons = [entry.why, number.reason if number else ""]
+    return {
+        "data": board.data,
+        "model": label,
+        "run": number.run if number else " ".join(runs),
+        "axis": column.axis,
+        "address": column.place,
+        "metric": column.metric.id,
+        "value": number.value if number else None,
+        "lower": number.lower if number else None,
+        "upper": number.upper if number else None,
+        "level": number.level if number else None,
+        "n": number.n if number else None,
+        "unit": column.metric.unit,
+        "direction": column.metric.direction,
+        "verdict": str(number.verdict) if number else "",
+        "joined": joined,
+        "reason": "; ".join(reason for reason in reasons if reason),
+    }
+
+
+def json_text(board: Leaderboard) -> str:
+    """Renders a leaderboard as JSON: the numbers of `csv`, by data set and model."""
+    boards = [
+        {
+            "data": one.data,
+            "sorted_by": one.sorted_by,
+            "columns": [
+                {
+                    "address": column.place,
+                    "axis": column.axis,
+                    "title": column.title,
+                    "metric": column.metric.id,
+                    "definition": column.metric.definition,
+                    "unit": column.metric.unit,
+                    "direction": column.metric.direction,
+                }
+                for column in one.columns
+            ],
+            "order": [line.label for line in one.lines],
+            "numbers": [
+                {name: _plain(value) for name, value in entry.items()}
+                for entry in _flat(Leaderboard(boards=(one,)))
+            ],
+        }
+        for one in board.boards
+    ]
+    document = {"runs": list(board.runs), "boards": boards}
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    # JSON has no infinity.
+    return str(value) if isinstance(value, float) and math.isinf(value) else value

@@ -1,0 +1,203 @@
+"""Metric rows of a run as typed numbers, and what the run says of their metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crucibench.contracts.rows import COLUMNS, Address
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.format import Shown, in_percent, show_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crucibench.store.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """One metric row.
+
+    Attributes:
+        data: the data set.
+        address: ``MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]``.
+        value: None where it is undefined; then `reason` says why.
+        lower: None where there is no interval; then `reason` says why.
+        upper: likewise.
+        level: of the interval.
+        method: of the interval.
+        n: the denominator.
+        direction: which way is better.
+        unit: of the value.
+        reason: why value or interval is missing.
+        verdict: how far it can be trusted.
+        cell: where it was measured.
+        key: only numbers of one key may be set side by side.
+        run: the run's id.
+    """
+
+    data: str
+    address: Address
+    value: float | None
+    lower: float | None
+    upper: float | None
+    level: float | None
+    method: str
+    n: int
+    direction: str
+    unit: str
+    reason: str
+    verdict: Verdict
+    cell: str
+    key: str
+    run: str
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.address.model
+
+    @property
+    def place(self) -> str:
+        """The address without its model."""
+        return place(self.address)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, or None."""
+        return None if self.lower is None or self.upper is None else (self.lower, self.upper)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """What a run says of a metric, as its suite declared it.
+
+    Attributes:
+        suite: the suite's name.
+        id: of the metric.
+        name: for people.
+        direction: which way is better.
+        definition: "" where the run holds none.
+        source: where the definition comes from.
+        unit: "" for none.
+        lower: None for no bound.
+        upper: likewise.
+        version: of the metric.
+    """
+
+    suite: str
+    id: str
+    name: str
+    direction: str = "none"
+    definition: str = ""
+    source: str = ""
+    unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
+    version: int = 1
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is shown in per cent."""
+        return in_percent(self.lower, self.upper, self.unit)
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which it is shown, or ""."""
+        return "%" if self.percent else self.unit
+
+    def show(self, number: Number) -> Shown:
+        """Writes a number of this metric that has a value."""
+        assert number.value is not None
+        return show_number(number.value, number.lower, number.upper, percent=self.percent)
+
+
+def place(address: Address) -> str:
+    """Returns an address without its model: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``."""
+    return str(address).partition(":")[2]
+
+
+def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:
+    """Returns the metrics that suites declare, by suite and id."""
+    return {
+        (suite, entry["id"]): Metric(
+            suite=suite,
+            id=entry["id"],
+            name=entry.get("name") or entry["id"],
+            direction=entry.get("direction") or "none",
+            definition=entry.get("definition") or "",
+            source=entry.get("source") or "",
+            unit=entry.get("unit") or "",
+            lower=_bound(entry.get("lower")),
+            upper=_bound(entry.get("upper")),
+            version=entry.get("version") or 1,
+        )
+        for suite, info in suites.items()
+        for entry in info.get("metrics", [])
+    }
+
+
+def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metric:
+    """Returns the metric of a number; one without a definition where the run holds none."""
+    suite, metric = number.address.suite, number.address.metric
+    return metrics.get((suite, metric)) or Metric(
+        suite=suite, id=metric, name=metric, direction=number.direction, unit=number.unit
+    )
+
+
+def numbers_of(run: Run, frame: pd.DataFrame | None = None) -> list[Number]:
+    """Returns a run's metric rows, or those of `frame`, in their stored order."""
+    return list(_numbers(run.metrics() if frame is None else frame, run.id))
+
+
+def _numbers(frame: pd.DataFrame, run: str) -> Iterator[Number]:
+    for row in frame.loc[:, list(COLUMNS)].itertuples(index=False, name=None):
+        entry = dict(zip(COLUMNS, row, strict=True))
+        text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
+        yield Number(
+            data=text["data"],
+            address=Address(*(text[name] for name in Address._fields)),
+            value=_float(entry["value"]),
+            lower=_float(entry["lower"]),
+            upper=_float(entry["upper"]),
+            level=_float(entry["level"]),
+            method=text["method"],
+            n=0 if _float(entry["n"]) is None else int(entry["n"]),
+            direction=text["direction"] or "none",
+            unit=text["unit"],
+            reason=text["reason"],
+            verdict=Verdict(text["verdict"] or Verdict.VALID),
+            cell=text["cell"],
+            key=text["comparison_key"],
+            run=run,
+        )
+
+
+_TEXTS = frozenset(COLUMNS) - {"value", "lower", "upper", "level", "n"}
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _bound(value: Any) -> float | None:
+    # JSON has no infinity: no bound is null, or a word.
+    return float(value) if value is not None and math.isfinite(float(value)) else None
+
+
+def names_in_order(
+    spec: Mapping[str, Any], section: str, found: set[str] | frozenset[str]
+) -> list[str]:
+    """Returns the found names of models or data in the spec's order; variants after their model."""
+    order: dict[str, int] = {}
+    for entry in spec.get(section) or []:
+        order.setdefault(entry.get("name", ""), len(order))
+
+    def rank(name: str) -> tuple[int, str]:
+        stem = name if name in order else name.rpartition("@")[0]
+        return order.get(stem, len(order)), "" if name in order else name
+
+    return sorted(found, key=rank)

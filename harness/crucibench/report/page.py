@@ -1,0 +1,306 @@
+"""What a page is built of: plain views that the templates render, one template a kind of block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from markupsafe import Markup
+
+from crucibench.contracts.verdict import Verdict
+from crucibench.report import marks
+from crucibench.report.format import direction_mark, direction_words, show_count
+from crucibench.report.numbers import Metric, Number
+
+_UNSAFE = re.compile(r"[^a-z0-9]+")
+
+
+class Anchors:
+    """Gives each thing an id of its own within the page."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, ...], str] = {}
+        self._taken: set[str] = set()
+
+    def __call__(self, *thing: str) -> str:
+        """Returns the id of a thing, the same each time it is asked for."""
+        if thing not in self._of:
+            stem = "-".join(_UNSAFE.sub("-", part.lower()).strip("-") for part in thing)[:80] or "x"
+            name, count = stem, 2
+            while name in self._taken:
+                name, count = f"{stem}-{count}", count + 1
+            self._taken.add(name)
+            self._of[thing] = name
+        return self._of[thing]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHead:
+    """A model as the head of a column or an entry of a legend.
+
+    Attributes:
+        name: of the model.
+        colour: its place in the page's colours, or None.
+        dash: of its line.
+        verdict: of the cell behind it.
+        extra: what tells two lines of one model apart.
+    """
+
+    name: str
+    colour: int | None = None
+    dash: str = "solid"
+    verdict: Verdict = Verdict.VALID
+    extra: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberView:
+    """A number as it stands on the page.
+
+    Attributes:
+        value: "" where there is none.
+        interval: e.g. ``[94.3, 98.1]``.
+        n: the denominator, or "".
+        verdict: how far it can be trusted.
+        reason: why value or interval is missing.
+        method: of the interval, in words.
+        href: the anchor of the metric's definition.
+        mark: a whisker.
+        address: its permanent name.
+        apart: whether it is listed apart.
+    """
+
+    value: str = ""
+    interval: str = ""
+    n: str = ""
+    verdict: Verdict = Verdict.VALID
+    reason: str = ""
+    method: str = ""
+    href: str = ""
+    mark: Markup = Markup()
+    address: str = ""
+    apart: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricView:
+    """A metric as the head of a row or column."""
+
+    name: str
+    unit: str
+    arrow: str
+    words: str
+    href: str
+    context: str = ""
+    scale: str = ""
+
+    @classmethod
+    def of(cls, metric: Metric, href: str, context: str = "", scale: str = "") -> MetricView:
+        """Makes the view of a metric."""
+        return cls(
+            name=metric.name,
+            unit=metric.shown_unit,
+            arrow=direction_mark(metric.direction),
+            words=direction_words(metric.direction),
+            href=href,
+            context=context,
+            scale=scale,
+        )
+
+
+def number_view(
+    metric: Metric, number: Number, href: str, scale: marks.Scale | None = None
+) -> NumberView:
+    """Makes the view of a number."""
+    if number.value is None:
+        return NumberView(
+            reason=number.reason, verdict=number.verdict, href=href, n=show_count(number.n),
+            address=str(number.address),
+        )  # fmt: skip
+    shown = metric.show(number)
+    mark = Markup()
+    if scale is not None:
+        mark = marks.whisker(scale, number.value, number.interval)
+    return NumberView(
+        value=shown.value,
+        interval=shown.interval,
+        n=show_count(number.n),
+        verdict=number.verdict,
+        reason="" if number.interval is not None else number.reason,
+        method=number.method,
+        href=href,
+        mark=mark,
+        address=str(number.address),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A cell of a plain table."""
+
+    text: str
+    numeric: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """The data behind what is shown."""
+
+    href: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """A sentence where there is nothing to show."""
+
+    kind: ClassVar[str] = "message"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTable:
+    """Metrics as rows, models as columns."""
+
+    kind: ClassVar[str] = "metric_table"
+    caption: str
+    heads: Sequence[ModelHead]
+    rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTable:
+    """Groups as rows, metrics as columns, of one model."""
+
+    kind: ClassVar[str] = "group_table"
+    caption: str
+    head: ModelHead
+    metrics: Sequence[MetricView]
+    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainTable:
+    """A table as it was stored."""
+
+    kind: ClassVar[str] = "plain_table"
+    caption: str
+    head: ModelHead
+    columns: Sequence[Text]
+    rows: Sequence[Sequence[Text]]
+    total: int
+    data: Download
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatCell:
+    """A count, and its share of the row from 0 to 100."""
+
+    text: str
+    share: float
+    diagonal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """A matrix with a row a true class."""
+
+    kind: ClassVar[str] = "matrix"
+    caption: str
+    head: ModelHead
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[HeatCell], str]]
+    data: Download
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One plot with its legend and its data."""
+
+    kind: ClassVar[str] = "figure"
+    svg: Markup
+    caption: str
+    legend: Sequence[ModelHead]
+    data: Download
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panels:
+    """Plots side by side."""
+
+    kind: ClassVar[str] = "panels"
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarTable:
+    """Values as bars: a row a category, a column a model."""
+
+    kind: ClassVar[str] = "bar_table"
+    caption: str
+    label: str
+    heads: Sequence[ModelHead]
+    rows: Sequence[tuple[str, Sequence[tuple[str, Markup]]]]
+    data: Download
+
+
+Block = Message | MetricTable | GroupTable | PlainTable | Matrix | Figure | Panels | BarTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionView:
+    """One section of a suite, filled.
+
+    Attributes:
+        title: its heading.
+        note: what a reader must know.
+        blocks: in order.
+        absent: models that have nothing here, with the reason.
+    """
+
+    title: str
+    note: str
+    blocks: Sequence[Block]
+    absent: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteView:
+    """One suite on one data set."""
+
+    anchor: str
+    axis: str
+    name: str
+    description: str
+    sections: Sequence[SectionView]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreboardView:
+    """The scorecard of one data set."""
+
+    anchor: str
+    data: str
+    about: str
+    axes: Sequence[tuple[str, int]]
+    columns: Sequence[MetricView]
+    lines: Sequence[tuple[ModelHead, Sequence[NumberView]]]
+    standouts: Sequence[str]
+    caption: str
+    notes: Sequence[str]
+    apart: Sequence[tuple[str, str, NumberView, str]]
+    suites: Sequence[SuiteView] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A list of names and what there is to say of each."""
+
+    title: str
+    anchor: str
+    facts: Mapping[str, str] = field(default_factory=dict)

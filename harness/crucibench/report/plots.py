@@ -1,0 +1,230 @@
+"""Plots as SVG that stands inside an HTML page.
+
+matplotlib draws; then the file is made fit for its place: colours become CSS variables of the page,
+so that a plot reads on light and dark, identifiers get a prefix of their own, and fonts are the
+page's. The same data gives the same bytes. Names that users chose never enter a plot: legends and
+titles are the page's.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.report.format import shorten, visible
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = 8
+"""How many line colours the page has; more lines differ by their dashes."""
+
+DASHES = ("solid", "dashed", "dashdot", "dotted")
+
+_MOST_POINTS = 400
+_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
+_VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--rule)"}
+_LINE = "#0400{:02x}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line.
+
+    Attributes:
+        colour: its place in the page's colours.
+        x: finite, shape (n,).
+        y: likewise.
+        lower: of a band, or None.
+        upper: likewise.
+    """
+
+    colour: int
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    lower: NDArray[np.float64] | None = None
+    upper: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBins:
+    """The filled bins of a reliability diagram.
+
+    Attributes:
+        left: of each bin, shape (n,).
+        right: likewise.
+        count: samples in it.
+        confidence: their mean confidence.
+        share: the share that came true.
+        lower: of the share's interval.
+        upper: likewise.
+    """
+
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    count: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    share: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+def thinned(count: int, y: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Returns the rows of a curve to draw: all, or ends and extremes of equal stretches."""
+    if count <= _MOST_POINTS:
+        return np.arange(count)
+    edges = np.linspace(0, count, _MOST_POINTS // 3 + 1).astype(np.int64)
+    rows = {0, count - 1}
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        rows.add(int(start))
+        if y is not None:
+            rows.add(int(start + np.argmin(y[start:stop])))
+            rows.add(int(start + np.argmax(y[start:stop])))
+    return np.array(sorted(rows), dtype=np.int64)
+
+
+def dash(colour: int) -> str:
+    """Returns the dashes of the line at that place of the page's colours."""
+    return DASHES[(colour // COLOURS) % len(DASHES)]
+
+
+def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> str:
+    """Draws curves over a common axis."""
+    with _style(key):
+        figure = _figure(5.6, 3.3)
+        axes = figure.add_subplot()
+        for curve in curves:
+            colour = _LINE.format(curve.colour % COLOURS)
+            alone = len(curve.x) <= 40
+            axes.plot(
+                curve.x, curve.y, color=colour, linestyle=dash(curve.colour), linewidth=1.6,
+                marker="o" if alone else None, markersize=3.5, clip_on=not alone, zorder=3,
+            )  # fmt: skip
+            if curve.lower is not None and curve.upper is not None:
+                axes.fill_between(
+                    curve.x, curve.lower, curve.upper, color=colour, alpha=0.15, linewidth=0
+                )
+        _label(axes, x, y)
+        axes.margins(x=0.02)
+        return _svg(figure, key, alt)
+
+
+def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, key: str, alt: str) -> str:
+    """Draws a reliability diagram over the counts of its bins."""
+    with _style(key):
+        figure = _figure(3.1, 3.5)
+        top, bottom = figure.subplots(
+            2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1], "hspace": 0.08}
+        )
+        paint = _LINE.format(colour % COLOURS)
+        top.plot([0, 1], [0, 1], color=_MUTED, linestyle="dashed", linewidth=1, zorder=2)
+        span = np.maximum([bins.share - bins.lower, bins.upper - bins.share], 0.0)
+        top.errorbar(
+            bins.confidence, bins.share, yerr=span, color=paint, ecolor=paint, fmt="o-",
+            markersize=4, linewidth=1.1, elinewidth=1.3, capsize=2.5, clip_on=False, zorder=3,
+        )  # fmt: skip
+        top.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        bottom.bar(
+            bins.left, bins.count, width=np.maximum(bins.right - bins.left, 0.004), align="edge",
+            color=paint, alpha=0.55, edgecolor=paint, linewidth=0.6,
+        )  # fmt: skip
+        bottom.set_ylim(0, max(1.0, float(bins.count.max(initial=1.0))))
+        bottom.set_yticks([0, int(bins.count.max(initial=1.0))])
+        _label(top, "", y)
+        _label(bottom, x, "samples")
+        top.tick_params(labelbottom=False)
+        figure.align_ylabels([top, bottom])
+        return _svg(figure, key, alt)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_visible(False)
+    return figure
+
+
+def _style(key: str) -> Any:
+    import matplotlib as mpl
+
+    return mpl.rc_context(
+        {
+            "svg.hashsalt": key,
+            "svg.fonttype": "none",
+            "text.parse_math": False,
+            "text.usetex": False,
+            "font.family": "DejaVu Sans",
+            "font.size": 9.0,
+            "axes.facecolor": "none",
+            "axes.edgecolor": _GRID,
+            "axes.labelcolor": _MUTED,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.unicode_minus": True,
+            "grid.color": _GRID,
+            "grid.linewidth": 0.6,
+            "xtick.color": _MUTED,
+            "ytick.color": _MUTED,
+            "xtick.major.size": 0.0,
+            "ytick.major.size": 0.0,
+            "path.simplify": False,
+        }
+    )
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(_plain(x))
+    axes.set_ylabel(_plain(y))
+
+
+def _plain(text: str) -> str:
+    # What the fonts that matplotlib measures with can't show would be a warning.
+    return "".join(char if char.isprintable() and ord(char) < 0x2000 else "?" for char in
+                   shorten(visible(text), 48))  # fmt: skip
+
+
+def _svg(figure: Figure, key: str, alt: str) -> str:
+    stream = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        figure.savefig(stream, format="svg", metadata=nothing)
+    return _fit_for_page(stream.getvalue(), key, alt)
+
+
+def _fit_for_page(text: str, key: str, alt: str) -> str:
+    from markupsafe import escape
+
+    box = re.search(r'viewBox="([^"]*)"', text)
+    assert box is not None
+    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    # Groups carry names that repeat from plot to plot; only what is referred to keeps one.
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r'\bid="([^"]*)"', rf'id="{key}-\1"', body)
+    body = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{key}-\1"', body)
+    body = re.sub(r"url\(#([^)]*)\)", rf"url(#{key}-\1)", body)
+    body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r"#04000([0-7])", r"var(--line-\1)", body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, variable)
+    body = re.sub(r"\n\s*", "\n", body).strip()
+    width = float(box[1].split()[2])
+    return (
+        f'<svg class="plot" viewBox="{box[1]}" style="max-width:{width * 1.4:.0f}px" role="img" '
+        f'aria-label="{escape(visible(alt))}">\n{body}\n</svg>'
+    )

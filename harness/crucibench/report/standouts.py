@@ -1,0 +1,103 @@
+"""What stands out on a board, in words that the intervals bear."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.format import listed, shorten
+from crucibench.report.leaderboard import Board, Column, shown_metric
+
+_NAME = 40
+
+
+class _Order(NamedTuple):
+    column: Column
+    best: str
+    shown: str
+    near: list[str]
+    behind: list[str]
+    left_out: list[str]
+
+    @property
+    def settled(self) -> bool:
+        return not self.near
+
+
+def standouts(board: Board) -> list[str]:
+    """Returns sentences on a board: an order is claimed only where intervals lie apart."""
+    orders = [order for column in board.columns if (order := _order(board, column)) is not None]
+    if not orders:
+        return []
+    sentences = [_sentence(order) for order in orders]
+    leaders: dict[str, _Order] = {}
+    for order in orders:
+        leaders.setdefault(order.column.axis, order)
+    for one in leaders.values():
+        for other in leaders.values():
+            if one is not other and one.settled and one.best in other.behind:
+                sentences.append(
+                    f"The best in {one.column.title} is not the best in {other.column.title}: "
+                    f"there {one.best} lies clearly behind {other.best}."
+                )
+    return sentences
+
+
+def _order(board: Board, column: Column) -> _Order | None:
+    direction = column.metric.direction
+    if direction not in {"higher", "lower"}:
+        return None
+    sign = 1.0 if direction == "higher" else -1.0
+    usable, left_out = [], []
+    for line in board.lines:
+        number = line.entries[column.place].number
+        if number is None or number.value is None:
+            continue
+        name = shorten(line.label, _NAME)
+        if number.verdict is not Verdict.VALID or number.interval is None:
+            left_out.append(name)
+            continue
+        worst, best = sorted(sign * end for end in number.interval)
+        usable.append((sign * number.value, worst, best, name, number))
+    if len(usable) < 2:
+        return None
+    usable.sort(key=lambda entry: -entry[0])
+    _, floor, _, name, number = usable[0]
+    return _Order(
+        column=column,
+        best=name,
+        shown=_shown(column, shown_metric(column, number).show(number).value),
+        near=[entry[3] for entry in usable[1:] if entry[2] >= floor],
+        behind=[entry[3] for entry in usable[1:] if entry[2] < floor],
+        left_out=left_out,
+    )
+
+
+def _shown(column: Column, value: str) -> str:
+    unit = column.metric.shown_unit
+    return f"{value} {unit}" if unit else value
+
+
+def _sentence(order: _Order) -> str:
+    title = order.column.title
+    if not order.behind:
+        text = (
+            f"{title}: no model stands out; all intervals overlap with that of {order.best} "
+            f"({order.shown})."
+        )
+    else:
+        word = "highest" if order.column.metric.direction == "higher" else "lowest"
+        text = f"{title}: {order.best} has the {word} value ({order.shown})"
+        if order.settled:
+            text += ", and its interval lies clear of all others."
+        else:
+            overlap = "overlaps" if len(order.near) == 1 else "overlap"
+            interval = "the interval" if len(order.near) == 1 else "the intervals"
+            text += (
+                f"; {interval} of {listed(order.near)} {overlap} with its own, so that their order "
+                f"is open. Clearly behind: {listed(order.behind)}."
+            )
+    if order.left_out:
+        verb = "is" if len(order.left_out) == 1 else "are"
+        text += f" Left out, being not valid or without an interval, {verb} {listed(order.left_out)}."
+    return text

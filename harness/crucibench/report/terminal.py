@@ -1,0 +1,131 @@
+"""Leaderboard and findings in the terminal; a rich Console obeys NO_COLOR by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from crucibench.contracts.verdict import Severity, Verdict
+from crucibench.report.findings import FoundHere, findings_of
+from crucibench.report.format import counted, shorten, show_count, visible
+from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
+from crucibench.report.leaderboard_text import caption, column_title, entry_text, footnotes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crucibench.store.run import Run
+
+_VERDICT_STYLES = {Verdict.VALID: "", Verdict.SUSPECT: "yellow", Verdict.INVALID: "red"}
+_SEVERITY_STYLES = {Severity.INFO: "dim", Severity.SUSPECT: "yellow", Severity.INVALID: "red"}
+_NAME = 40
+
+
+def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
+    """Prints each board with its caption and footnotes."""
+    for position, board in enumerate(leaderboard.boards):
+        if position:
+            console.print()
+        _print_board(console, board)
+
+
+def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
+    """Prints what the audits found, the gravest first; `notes` includes findings of severity info.
+
+    Prints one sentence where there is nothing.
+    """
+    found = [entry for entry in findings_of(run) if notes or entry.severity is not Severity.INFO]
+    if not found:
+        console.print("The audits found nothing.")
+        return
+    console.print(findings_table(found))
+
+
+def findings_table(found: Sequence[FoundHere]) -> Table:
+    """Returns findings as a table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Findings", title_justify="left")
+    for name in ("severity", "model", "data", "where", "finding"):
+        table.add_column(name, overflow="fold", ratio=1 if name == "finding" else None)
+    for entry in found:
+        where = entry.scenario
+        if len(entry.cells) > 1:
+            where += f" ({counted(len(entry.cells), 'cell')})"
+        table.add_row(
+            Text(str(entry.severity), style=_SEVERITY_STYLES[entry.severity]),
+            _name(entry.model),
+            _name(entry.data),
+            _plain(where),
+            _plain(f"{entry.code}: {entry.message}"),
+        )
+    return table
+
+
+def board_table(board: Board) -> Table:
+    """Returns a board as a table."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=_name(board.data), title_justify="left"
+    )
+    table.add_column("model", overflow="fold", no_wrap=False)
+    axis = ""
+    for column in board.columns:
+        head = Text(column.axis if column.axis != axis else "", style="dim")
+        axis = column.axis
+        head.append("\n")
+        head.append(visible(column_title(column)), style="not dim")
+        table.add_column(head, justify="right", vertical="top")
+    shared = {column.place: _shared_n(board, column) for column in board.columns}
+    for line in board.lines:
+        places = [(column, line.entries[column.place]) for column in board.columns]
+        table.add_row(
+            _name(line.label),
+            *(_entry(column, entry, shared[column.place]) for column, entry in places),
+        )
+    if any(shared.values()):
+        counts = [_n(shared[column.place]) for column in board.columns]
+        table.add_row(Text("n", style="dim"), *counts)
+    return table
+
+
+def _print_board(console: Console, board: Board) -> None:
+    if not board.columns:
+        console.print(_name(board.data), Text("no number of a headline metric was measured"))
+        return
+    console.print(board_table(board))
+    console.print(Text(caption(board), style="dim"))
+    for note in footnotes(board):
+        console.print(_plain(note))
+    for apart in board.apart:
+        text = entry_text(apart.column, Entry(number=apart.number))
+        console.print(
+            _plain(f"† {apart.label}, {apart.column.title}: {text}, not joined: {apart.reason}")
+        )
+
+
+def _shared_n(board: Board, column: Column) -> int | None:
+    numbers = [line.entries[column.place].number for line in board.lines]
+    counts = {number.n for number in numbers if number is not None and number.value is not None}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _n(count: int | None) -> Text:
+    return Text("" if count is None else show_count(count), style="dim")
+
+
+def _entry(column: Column, entry: Entry, shared: int | None) -> Text:
+    style = _VERDICT_STYLES[entry.number.verdict] if entry.number is not None else "dim"
+    text = Text(entry_text(column, entry), style=style)
+    if shared is None and entry.number is not None and entry.number.value is not None:
+        text.append(f" n {show_count(entry.number.n)}", style="dim")
+    return text
+
+
+def _name(name: str) -> Text:
+    return Text(shorten(visible(name), _NAME))
+
+
+def _plain(text: str) -> Text:
+    return Text(shorten(visible(text), 400))

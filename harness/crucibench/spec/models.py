@@ -1,0 +1,153 @@
+"""The spec file as pydantic models: strict, closed, and exported as JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from crucibench.util.numbers import Duration, Number
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _name(value: str) -> str:
+    if not value.strip() or len(value) > 200:
+        raise ValueError("expected a name of 1 to 200 characters")
+    if _CONTROL.search(value) or ":" in value:
+        raise ValueError("a name can't hold ':' or control characters")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class InputSettings(_Part):
+    """How a model wants its pixels, where the model does not say so itself."""
+
+    range: list[Number] = Field(default_factory=lambda: [0.0, 1.0], min_length=2, max_length=2)
+    """What the canonical [0, 1] is stretched to before mean and std."""
+    mean: list[Number] = Field(default_factory=lambda: [0.0], min_length=1)
+    std: list[Number] = Field(default_factory=lambda: [1.0], min_length=1)
+    size: list[int] | None = Field(default=None, min_length=2, max_length=2)
+    """[height, width] in pixels."""
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, value: list[float]) -> list[float]:
+        if min(value) <= 0:
+            raise ValueError("std must be above 0")
+        return value
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: list[float]) -> list[float]:
+        if value[0] >= value[1]:
+            raise ValueError("range must go from low to high")
+        return value
+
+
+class DecisionSettings(_Part):
+    """How a binary model's score becomes a decision."""
+
+    positive: str | int | bool
+    """The positive class, by name."""
+    threshold: Number = Field(default=0.5, ge=0, le=1)
+
+
+class RemoteSettings(_Part):
+    """Limits for a model behind a network address."""
+
+    concurrency: int = Field(default=8, ge=1)
+    requests_per_second: Number | None = None
+    max_requests: int | None = None
+
+
+class ModelSpec(_Part):
+    """One model."""
+
+    name: Name
+    uri: str
+    variants: list[str] = Field(default_factory=list)
+    """Further forms of the model, each a model of its own in the results: ``fp32``, ``bf16``."""
+    input: InputSettings | None = None
+    device: str = "auto"
+    decision: DecisionSettings | None = None
+    card: dict[str, Any] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
+    remote: RemoteSettings | None = None
+    group: str | None = None
+    """Models that differ by training seed alone share a group."""
+
+
+class DataSpec(_Part):
+    """One data set; what stands here goes before the same option in the URI."""
+
+    name: Name
+    uri: str
+    target: str | None = None
+    id: str | None = None
+    groups: list[str] = Field(default_factory=list)
+    cluster: str | None = None
+    features: list[str] = Field(default_factory=list)
+    input: list[str] = Field(default_factory=list)
+    classes: list[str] = Field(default_factory=list)
+    split: Number | None = Field(default=None, gt=0, lt=1)
+    task: Literal["classification", "regression"] | None = None
+
+
+class Track(_Part):
+    """Which models meet which data in which suites."""
+
+    name: Name
+    models: list[str] = Field(min_length=1)
+    data: str
+    suites: list[str] | None = None
+
+
+class Defaults(_Part):
+    """What holds for the whole run."""
+
+    preset: Literal["quick", "standard", "full"] = "quick"
+    seed: int = Field(default=0, ge=0)
+    limit: int | None = Field(default=None, ge=1)
+    """At most so many samples of each data set."""
+    timeout: Duration = Field(default=1800.0, gt=0)
+    batch_size: int | Literal["auto"] = "auto"
+    device: str = "auto"
+    threads: int | Literal["auto"] = "auto"
+    level: Number = Field(default=0.95, gt=0.5, lt=1)
+    replicates: int = Field(default=2000, ge=100)
+    min_group_size: int = Field(default=30, ge=1)
+
+    @field_validator("batch_size", "threads")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("expected 'auto' or a whole number from 1 up")
+        return value
+
+
+class Spec(_Part):
+    """A run, as a user writes it down."""
+
+    schema_version: Literal[1] = 1
+    defaults: Defaults = Field(default_factory=Defaults)
+    models: list[ModelSpec] = Field(min_length=1)
+    data: list[DataSpec] = Field(min_length=1)
+    tracks: list[Track] = Field(default_factory=list)
+    suites: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings by suite."""
+
+    @field_validator("suites", mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        # `accuracy:` with nothing below it is None in YAML and means "its defaults".
+        if isinstance(value, dict):
+            return {key: {} if entry is None else entry for key, entry in value.items()}
+        return value

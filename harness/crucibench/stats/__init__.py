@@ -1,0 +1,119 @@
+"""Statistics: intervals, resampling, paired tests, many tests at once, power, ranks.
+
+Pure functions of arrays in float64, on numpy and scipy alone. Choosing an interval:
+
+- a proportion: `wilson`; of two models, `newcombe_paired` with `mcnemar_exact`
+- an AUROC: `delong_interval`; of two models, `delong_paired`
+- a function of a table of counts: `count_table_many`; of two models, `paired_count_table`
+- anything else, and everything where samples come in clusters: write it as a statistic of weighted
+  samples and use `intervals_for`; of two models, `paired_differences`
+"""
+
+from __future__ import annotations
+
+from crucibench.stats.bootstrap import bootstrap_interval, bootstrap_many, replicates_of
+from crucibench.stats.choose import interval_for, intervals_for
+from crucibench.stats.count_table import (
+    TableStatistic,
+    count_table_bootstrap,
+    count_table_many,
+)
+from crucibench.stats.delong import (
+    DelongEstimate,
+    auc,
+    delong,
+    delong_interval,
+    delong_paired,
+)
+from crucibench.stats.intervals import (
+    clopper_pearson,
+    newcombe_paired,
+    newcombe_unpaired,
+    normal,
+    wilson,
+)
+from crucibench.stats.jackknife import block_jackknife, block_jackknife_many
+from crucibench.stats.mcnemar import mcnemar_asymptotic, mcnemar_exact, mcnemar_mid_p
+from crucibench.stats.multiple import benjamini_hochberg, holm
+from crucibench.stats.paired import (
+    StatisticPair,
+    paired_bootstrap,
+    paired_bootstrap_many,
+    paired_count_table,
+    paired_differences,
+    paired_jackknife_many,
+)
+from crucibench.stats.permutation import sign_flip_permutation
+from crucibench.stats.power import (
+    detectable_mean,
+    detectable_paired_proportions,
+    detectable_unpaired_proportions,
+    required_n_mean,
+    required_n_paired_proportions,
+    required_n_unpaired_proportions,
+)
+from crucibench.stats.ranks import midranks
+from crucibench.stats.replicates import IntervalKind
+from crucibench.stats.resampling import Resampler
+from crucibench.stats.results import BootstrapResult, Interval, PairedDifference
+from crucibench.stats.weighted import (
+    SumStatistic,
+    WeightedStatistic,
+    difference,
+    weighted_mean,
+    weighted_ratio,
+    weighted_sums,
+)
+
+__all__ = [
+    "BootstrapResult",
+    "DelongEstimate",
+    "Interval",
+    "IntervalKind",
+    "PairedDifference",
+    "Resampler",
+    "StatisticPair",
+    "SumStatistic",
+    "TableStatistic",
+    "WeightedStatistic",
+    "auc",
+    "benjamini_hochberg",
+    "block_jackknife",
+    "block_jackknife_many",
+    "bootstrap_interval",
+    "bootstrap_many",
+    "clopper_pearson",
+    "count_table_bootstrap",
+    "count_table_many",
+    "delong",
+    "delong_interval",
+    "delong_paired",
+    "detectable_mean",
+    "detectable_paired_proportions",
+    "detectable_unpaired_proportions",
+    "difference",
+    "holm",
+    "interval_for",
+    "intervals_for",
+    "mcnemar_asymptotic",
+    "mcnemar_exact",
+    "mcnemar_mid_p",
+    "midranks",
+    "newcombe_paired",
+    "newcombe_unpaired",
+    "normal",
+    "paired_bootstrap",
+    "paired_bootstrap_many",
+    "paired_count_table",
+    "paired_differences",
+    "paired_jackknife_many",
+    "replicates_of",
+    "required_n_mean",
+    "required_n_paired_proportions",
+    "required_n_unpaired_proportions",
+    "sign_flip_permutation",
+    "weighted_mean",
+    "weighted_ratio",
+    "weighted_sums",
+    "wilson",
+]

@@ -1,0 +1,244 @@
+"""The area under the ROC curve, its variance, and the difference of two areas (DeLong)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit, ndtr, xlogy
+
+from crucibench.stats import _checks
+from crucibench.stats.intervals import clip_to, normal_quantile
+from crucibench.stats.ranks import tie_groups
+from crucibench.stats.results import Interval, PairedDifference
+
+
+class DelongEstimate(NamedTuple):
+    """An area under the ROC curve and its variance.
+
+    Attributes:
+        auc: P(positive score > negative score) + P(equal) / 2, in [0, 1].
+        variance: DeLong's estimate, >= 0; nan where a class has one sample only.
+        n_positive: Number of positives, at least 1.
+        n_negative: Number of negatives, at least 1.
+    """
+
+    auc: float
+    variance: float
+    n_positive: int
+    n_negative: int
+
+
+class _Placements(NamedTuple):
+    """For each sample, the share of the other class that it is ranked rightly against."""
+
+    positive: NDArray[np.float64]  # (n_positive,) shares of negatives below, ties half
+    negative: NDArray[np.float64]  # (n_negative,) shares of positives above, ties half
+    auc: float
+
+
+def auc(positive_scores: ArrayLike, negative_scores: ArrayLike) -> float:
+    """Return the share of (positive, negative) pairs ranked rightly, ties counting half.
+
+    Args:
+        positive_scores: (m,) scores of positives, m >= 1, higher meaning more positive.
+        negative_scores: (k,) scores of negatives, k >= 1.
+
+    Returns:
+        The Mann-Whitney estimate of the area under the ROC curve, in [0, 1].
+
+    Raises:
+        ValueError: A class is empty, or a score is nan.
+    """
+    positive = _checks.vector("positive_scores", positive_scores, allow_infinite=True)
+    negative = _checks.vector("negative_scores", negative_scores, allow_infinite=True)
+    scores = np.concatenate((positive, negative))
+    return _placements(scores, np.arange(scores.size) < positive.size).auc
+
+
+def delong(scores: ArrayLike, labels: ArrayLike) -> DelongEstimate:
+    """Return the AUC and DeLong's variance of it, in O(n log n).
+
+    Args:
+        scores: (n,) numbers, higher meaning more positive; infinities are allowed.
+        labels: (n,) booleans or 0 and 1, both present.
+
+    Returns:
+        The estimate; its variance is nan where a class has one sample only.
+
+    Raises:
+        ValueError: Wrong shapes, a nan score, labels that are not binary, or a class without
+            samples (then there is no AUC).
+
+    Source:
+        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; placements by sorting as in Sun
+        and Xu 2014, IEEE Signal Processing Letters 21:1389.
+    """
+    placements = _checked_placements("scores", scores, labels)
+    return DelongEstimate(
+        placements.auc,
+        float(_covariance([placements])[0, 0]),
+        placements.positive.size,
+        placements.negative.size,
+    )
+
+
+def delong_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -> Interval:
+    """Return an interval of the AUC that lies within [0, 1].
+
+    Normally DeLong's standard error on the logit scale. Where that has nothing to go on (an AUC of
+    0 or 1, a variance of 0, as for a constant score, or a class with one sample) the interval is
+    Hoeffding's bound for two-sample U-statistics: all t with m * KL(auc || t) <= ln(2 / alpha), m
+    the size of the smaller class. It holds at any n and for any law of the scores, and for m pairs
+    of which all are ranked rightly it is the Clopper-Pearson bound (alpha / 2) ** (1 / m).
+
+    Args:
+        scores: (n,) numbers, higher meaning more positive.
+        labels: (n,) booleans or 0 and 1, both present.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        The interval; method ``delong-logit``, or ``hoeffding-kl`` for the bound.
+
+    Raises:
+        ValueError: As `delong`, or a level outside (0, 1).
+
+    Source:
+        Logit: Pepe 2003, The Statistical Evaluation of Medical Tests, chapter 5. Bound:
+        Hoeffding 1963, JASA 58:13, theorem 1 (equation 2.1), extended to U-statistics in its
+        section 5.
+    """
+    level = _checks.level(level)
+    estimate = delong(scores, labels)
+    area = estimate.auc
+    if 0.0 < area < 1.0 and estimate.variance > 0.0:
+        centre = float(logit(area))
+        half = normal_quantile(level) * math.sqrt(estimate.variance) / (area * (1.0 - area))
+        lower, upper = float(expit(centre - half)), float(expit(centre + half))
+        return Interval(lower, upper, level, "delong-logit")
+    limit = math.log(2.0 / (1.0 - level)) / min(estimate.n_positive, estimate.n_negative)
+    return Interval(_kl_end(area, 0.0, limit), _kl_end(area, 1.0, limit), level, "hoeffding-kl")
+
+
+def delong_paired(
+    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, level: float = 0.95
+) -> PairedDifference:
+    """Compare the AUCs of two scores of the same samples.
+
+    Args:
+        scores_a: (n,) scores of the first model.
+        scores_b: (n,) scores of the second model, in the same order of samples.
+        labels: (n,) booleans or 0 and 1, both present.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        AUC of a minus AUC of b, its normal interval cut off at [-1, 1] and the two-sided normal
+        p-value, method ``delong-paired``. Without an interval where a class has one sample or the
+        variance of the difference is 0 (scores that rank alike: difference 0, p-value 1).
+
+    Raises:
+        ValueError: As `delong`, or a level outside (0, 1).
+
+    Source:
+        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837.
+    """
+    z = normal_quantile(level)
+    a = _checked_placements("scores_a", scores_a, labels)
+    b = _checked_placements("scores_b", scores_b, labels)
+    difference = a.auc - b.auc
+    method = "delong-paired"
+    contrast = np.array([1.0, -1.0])
+    variance = float(contrast @ _covariance([a, b]) @ contrast)
+    if math.isnan(variance):
+        reason = "a class has one sample only, which shows no variance"
+        return PairedDifference(difference, None, math.nan, math.nan, method, reason)
+    # Two near-equal variances cancel: below this, what is left is rounding.
+    if variance <= 1e-15 / min(a.positive.size, a.negative.size):
+        reason = "the variance of the difference is 0: no sample tells the two scores apart"
+        p_value = 1.0 if abs(difference) < 1e-12 else math.nan
+        return PairedDifference(difference, None, 0.0, p_value, method, reason, degenerate=True)
+    error = math.sqrt(variance)
+    lower, upper = clip_to(difference, difference - z * error, difference + z * error, (-1.0, 1.0))
+    p_value = 2.0 * float(ndtr(-abs(difference) / error))
+    interval = Interval(lower, upper, float(level), method)
+    return PairedDifference(difference, interval, error, p_value, method)
+
+
+def _checked_placements(name: str, scores: ArrayLike, labels: ArrayLike) -> _Placements:
+    values = _checks.vector(name, scores, allow_infinite=True)
+    return _placements(values, _checks.binary_labels("labels", labels, values.size))
+
+
+def _placements(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> _Placements:
+    n_positive = int(np.count_nonzero(positive))
+    n_negative = positive.size - n_positive
+    if not n_positive or not n_negative:
+        raise ValueError(
+            "labels: expected at least one positive and one negative, "
+            f"got {n_positive} positive and {n_negative} negative"
+        )
+    # One sort of all scores: within each run of equal scores, count both classes; the running
+    # counts before the run are what lies strictly below it.
+    order, starts = tie_groups(scores)
+    sorted_positive = positive[order]
+    sizes = np.diff(starts, append=scores.size)
+    positives = np.add.reduceat(sorted_positive.astype(np.int64), starts)
+    negatives = sizes - positives
+    negatives_below = np.cumsum(negatives) - negatives
+    positives_below = np.cumsum(positives) - positives
+    # Halves of integers below 2**52, so these sums are exact.
+    wins = np.repeat(negatives_below + negatives / 2.0, sizes)[sorted_positive]
+    losses = np.repeat(positives_below + positives / 2.0, sizes)[~sorted_positive]
+    # Back in the order of the samples, so that two models' placements can be paired.
+    of_positive = np.empty(positive.size)
+    of_positive[order[sorted_positive]] = wins / n_negative
+    of_negative = np.empty(positive.size)
+    of_negative[order[~sorted_positive]] = 1.0 - losses / n_positive
+    return _Placements(
+        of_positive[positive],
+        of_negative[~positive],
+        float(wins.sum() / (n_positive * n_negative)),
+    )
+
+
+def _covariance(models: list[_Placements]) -> NDArray[np.float64]:
+    """Covariance of the AUCs of k scores of the same samples: (k, k), nan for a class of one."""
+    k = len(models)
+    total = np.zeros((k, k))
+    for rows in (
+        np.stack([model.positive for model in models]),
+        np.stack([model.negative for model in models]),
+    ):
+        size = rows.shape[1]
+        if size < 2:
+            return np.full((k, k), np.nan)
+        centred = rows - rows.mean(axis=1, keepdims=True)
+        total += centred @ centred.T / ((size - 1) * size)
+    return total
+
+
+def _kl_end(share: float, end: float, limit: float) -> float:
+    """Return the t between ``share`` and ``end`` (0 or 1) at which KL(share || t) = ``limit``."""
+
+    def divergence(t: float) -> float:
+        # 0 log 0 is 0; t is strictly inside (0, 1) below.
+        return float(
+            xlogy(share, share)
+            + xlogy(1.0 - share, 1.0 - share)
+            - xlogy(share, t)
+            - xlogy(1.0 - share, 1.0 - t)
+        )
+
+    if share == end:
+        return end
+    near, far = share, end
+    # Halving: the divergence grows from 0 at ``share`` away from it. 100 halvings reach the float.
+    for _ in range(100):
+        middle = (near + far) / 2.0
+        if divergence(middle) <= limit:
+            near = middle
+        else:
+            far = middle
+    return near

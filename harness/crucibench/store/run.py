@@ -1,0 +1,185 @@
+"""Reading a run directory: `Run`, as `crucibench.load` returns it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from crucibench.contracts.data import DataCard, Samples
+from crucibench.contracts.evidence import ModelInfo
+from crucibench.contracts.records import Records
+from crucibench.contracts.verdict import Status, Verdict
+from crucibench.store.cells import CellFile, read_cell
+from crucibench.store.layout import Layout
+from crucibench.store.manifest import read_manifest
+from crucibench.store.tables import read_frame, read_table, table_to_samples
+from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.suggest import unknown
+
+
+class Run:
+    """One run, read from its directory. Needs neither models nor data, nor torch."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(root)
+        self.root = root
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.root)!r})"
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.root.name
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; UnreadableError if the run is not finished."""
+        return read_manifest(self.layout)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the manifest has been written."""
+        return self.layout.manifest.is_file()
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The resolved spec."""
+        import yaml
+
+        try:
+            spec: dict[str, Any] = yaml.safe_load(self.layout.spec.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UnreadableError(f"run {str(self.root)!r} has no readable spec.yaml") from error
+        return spec
+
+    @cached_property
+    def cells(self) -> dict[str, CellFile]:
+        """All cells by id, in the order of their ids."""
+        paths = sorted(self.layout.cells.glob("*/cell.json"))
+        return {path.parent.name: read_cell(path) for path in paths}
+
+    @cached_property
+    def models(self) -> dict[tuple[str, str], ModelInfo]:
+        """What inspection found, by (model, data set)."""
+        found = self._json(self.layout.models)
+        return {
+            (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
+            for entry in found
+        }
+
+    @cached_property
+    def suites(self) -> dict[str, Any]:
+        """How leaderboard and report show each suite: axis, headline, sections, metrics."""
+        found: dict[str, Any] = self._json(self.layout.suites)
+        return found
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, hardware and flags of the worker."""
+        found: dict[str, Any] = self._json(self.layout.environment / "main.json")
+        return found
+
+    @cached_property
+    def cards(self) -> dict[str, DataCard]:
+        """The data cards by data set name."""
+        cards = [
+            DataCard.from_dict(self._json(path))
+            for path in sorted(self.layout.samples.glob("*/card.json"))
+        ]
+        return {card.name: card for card in cards}
+
+    def metrics(self) -> pd.DataFrame:
+        """Returns all metric rows, long form."""
+        return read_frame(self.layout.metrics)
+
+    def records(self, cell: str) -> pd.DataFrame:
+        """Returns a cell's records.
+
+        Raises:
+            InputError: if there is no such cell.
+        """
+        if cell not in self.cells:
+            raise InputError(f"run {self.id} has no such cell: {unknown('cell', cell, self.cells)}")
+        return self.cell_records(cell).frame()
+
+    def cell_records(self, cell: str) -> Records:
+        """Returns what is on disk of a cell's records; empty if there are none."""
+        paths = sorted(self.layout.cell(cell).glob("records-*.parquet"))
+        if not paths:
+            return Records(pa.table({"id": pa.array([], pa.string())}))
+        tables = [read_table(path) for path in paths]
+        return Records(pa.concat_tables(tables, promote_options="default"))
+
+    def probes(self, cell: str, names: Iterable[str]) -> dict[str, Records]:
+        """Returns a cell's probe records by name."""
+        return {name: Records(read_table(self.layout.probe(cell, name))) for name in names}
+
+    def samples(self, data: str, role: str) -> Samples:
+        """Returns a role's sample table."""
+        return table_to_samples(read_table(self.layout.sample_table(data, role)))
+
+    def table(self, cell: str, name: str) -> pd.DataFrame | None:
+        """Returns a table that scoring made, or None."""
+        path = self.layout.table(cell, name)
+        return read_frame(path) if path.is_file() else None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing failed and nothing is invalid, else 4."""
+        bad = any(
+            cell.status is Status.FAILED or cell.verdict is Verdict.INVALID
+            for cell in self.cells.values()
+        )
+        return 4 if bad else 0
+
+    def _json(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UnreadableError(f"{str(path)!r} can't be read: {error}") from error
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Opens a run directory.
+
+    Raises:
+        UnreadableError: if there is none.
+    """
+    root = Path(path)
+    if not (root / "spec.yaml").is_file():
+        raise UnreadableError(f"there is no run at {str(root)!r} (no spec.yaml)")
+    return Run(root)
+
+
+def find_run(reference: str, out: Path) -> Run:
+    """Finds a run by path, id prefix, or ``latest``, below `out`.
+
+    Raises:
+        InputError: if there is none, or the prefix fits several.
+    """
+    path = Path(reference)
+    if (path / "spec.yaml").is_file():
+        return Run(path)
+    folders = [entry.parent for entry in out.glob("*/spec.yaml")] if out.is_dir() else []
+    if reference == "latest":
+        if not folders:
+            raise InputError(f"there is no run in {str(out)!r} yet")
+        return Run(max(folders, key=lambda folder: (folder / "events.jsonl").stat().st_mtime_ns))
+    fitting = [folder for folder in folders if folder.name.startswith(reference)]
+    if len(fitting) == 1:
+        return Run(fitting[0])
+    if fitting:
+        names = ", ".join(sorted(folder.name for folder in fitting))
+        raise InputError(f"run {reference!r} fits several: {names}")
+    known = ", ".join(sorted(folder.name for folder in folders)) or "none"
+    raise InputError(
+        f"run {reference!r}: no such folder, and no run in {str(out)!r} (runs: {known})"
+    )

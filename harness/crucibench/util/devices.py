@@ -1,0 +1,110 @@
+"""Devices, threads and the flags that decide what float32 means; torch is imported when used."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from crucibench.util.errors import InputError
+
+_DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d+))?")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def resolve_device(name: str) -> str:
+    """Returns ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is ``cuda`` where there is one.
+
+    Raises:
+        InputError: if `name` is none of these, or there is no such device here.
+    """
+    match = _DEVICE.fullmatch(name)
+    if name != "auto" and match is None:
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if name == "cpu":
+        return name
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if not count:
+        raise InputError(f"device {name!r}: torch {torch.__version__} finds no CUDA device here")
+    if match is not None and match["index"] and int(match["index"]) >= count:
+        known = f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}"
+        raise InputError(f"device {name!r}: {known}")
+    return name
+
+
+def set_threads(count: int) -> None:
+    """Lets every numerical library of this process use `count` threads, loaded already or later.
+
+    Raises:
+        ValueError: if `count` is not positive.
+    """
+    if count < 1:
+        raise ValueError(f"threads: expected at least 1, got {count}")
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(count)
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(count)
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        threadpool_limits(count)
+
+
+def fix_precision() -> None:
+    """Makes float32 mean float32: no TensorFloat-32, and the same kernels each time."""
+    import torch
+
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def torch_numerics(device: str) -> dict[str, str]:
+    """Returns what moves torch's floats on `device`: versions, its kind, flags, threads."""
+    import torch
+
+    facts = {
+        "torch": torch.__version__,
+        "device": torch.device(device).type,
+        "float32_matmul": torch.get_float32_matmul_precision(),
+    }
+    if torch.device(device).type != "cuda":
+        return facts | {
+            "threads": str(torch.get_num_threads()),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+        }
+    cudnn = torch.backends.cudnn
+    return facts | {
+        "device_name": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(cudnn.version()),  # type: ignore[no-untyped-call]
+        "tf32": _switch(torch.backends.cuda.matmul.allow_tf32 or cudnn.allow_tf32),
+        "cudnn_benchmark": _switch(cudnn.benchmark),
+        "cudnn_deterministic": _switch(cudnn.deterministic),
+    }
+
+
+def synchronise(device: str) -> None:
+    """Waits until `device` has done what it was given."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def _switch(flag: bool) -> str:
+    return "on" if flag else "off"

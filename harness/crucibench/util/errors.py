@@ -1,0 +1,27 @@
+"""The errors that a user can mend; each is one clear sentence."""
+
+from __future__ import annotations
+
+
+class CrucibenchError(Exception):
+    """A mistake in what was asked for, told in one sentence.
+
+    Attributes:
+        detail: what helps to mend it but is no sentence (a traceback of the user's own code).
+    """
+
+    def __init__(self, message: str, *, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class InputError(CrucibenchError):
+    """The spec, a file or a model can't be used: exit code 2, nothing was run."""
+
+
+class NotComparableError(CrucibenchError):
+    """Two results may not be set side by side: exit code 4. Names the field that differs."""
+
+
+class UnreadableError(CrucibenchError):
+    """A run directory is not there, damaged, or of another format: exit code 4 of `verify`."""

@@ -1,0 +1,67 @@
+"""A fixed split of samples into two halves, for what is found on one and judged on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.util.draws import Draws
+
+_SUFFIX_DIGITS = 32
+"""Hexadecimal digits of a content hash; what follows a dash numbers samples of equal content."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Splits by sample id: a sample's half depends on seed, stream and its own id alone.
+
+    Attributes:
+        seed: the run's seed.
+        stream: what the halves are for.
+    """
+
+    seed: int
+    stream: str
+
+    def first(
+        self, ids: NDArray[np.object_], clusters: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Says of each sample whether it is in the first half, shape (n,).
+
+        Samples of one cluster, and samples of equal content, stay together: otherwise what is
+        found on one half would have seen the other.
+
+        Args:
+            ids: sample ids, shape (n,).
+            clusters: codes of samples drawn together, shape (n,), or None.
+        """
+        names = contents(ids)
+        if clusters is not None:
+            # A cluster goes by its smallest content, since codes depend on who else is there.
+            order = np.lexsort((names.astype(str), clusters))
+            heads = np.r_[True, clusters[order][1:] != clusters[order][:-1]]
+            smallest = names[order][heads]
+            names = smallest[np.searchsorted(clusters[order][heads], clusters)]
+        words = Draws(self.seed, self.stream).words(names.tolist(), "half", 1)
+        return np.asarray((words[:, 0] & 1) == 0)
+
+
+def contents(ids: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Returns the name of each sample's content: its id without the number of a repetition.
+
+    A suffix ``-1``, ``-2``, ... numbers repetitions where what precedes it is a content hash, or
+    the id of another sample.
+    """
+    known = set(ids.tolist())
+    names = np.empty(len(ids), dtype=object)
+    for row, identity in enumerate(ids.tolist()):
+        head, dash, tail = identity.rpartition("-")
+        repeats = dash and tail.isdecimal() and (head in known or _is_hash(head))
+        names[row] = head if repeats else identity
+    return names
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == _SUFFIX_DIGITS and all(digit in "0123456789abcdef" for digit in text)

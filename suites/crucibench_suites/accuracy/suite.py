@@ -1,0 +1,122 @@
+"""The suite's declaration: its one scenario, its settings, and how the report shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench_suites.accuracy.scenario import METRICS, Clean
+
+_HEADLINE = (
+    "top-1",
+    "balanced-accuracy",
+    "auroc",
+    "log-loss",
+    "ece-15-equal-width-top-label",
+    "mae",
+    "r2",
+)
+
+
+class AccuracyConfig(SuiteConfig):
+    """Settings of the accuracy suite."""
+
+    train_gap: bool = True
+    """Whether to run the model over the train role, where the data has one, for the train minus
+    test gap and for samples that are in both; false saves that pass."""
+
+
+class AccuracySuite(Suite):
+    """Accuracy, calibration and selective prediction, from one clean pass."""
+
+    name: ClassVar[str] = "accuracy"
+    axis: ClassVar[str] = "accuracy"
+    description: ClassVar[str] = (
+        "How often the model is right on clean data, by class and by confidence, and whether its "
+        "probabilities can be believed."
+    )
+    headline: ClassVar[tuple[str, ...]] = (
+        "clean/top-1",
+        "clean/balanced-accuracy",
+        "clean/log-loss",
+        "clean/ece-15-equal-width-top-label",
+        "clean/mae",
+        "clean/r2",
+    )
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(title="Accuracy", kind="metrics", scenario="clean", metrics=_HEADLINE),
+        Section(
+            title="Reliability",
+            kind="reliability",
+            scenario="clean",
+            table="reliability",
+            x="mean_confidence",
+            y="accuracy",
+            note="Share of right predictions by confidence of the predicted class, in 15 "
+            "equal-width bins; bars are Wilson intervals, as if samples were independent.",
+        ),
+        Section(
+            title="Reliability of the positive class",
+            kind="reliability",
+            scenario="clean",
+            table="reliability-positive",
+            x="mean_confidence",
+            y="accuracy",
+            note="Share of positives by the positive class's probability, in 15 equal-width bins.",
+        ),
+        Section(
+            title="Risk and coverage",
+            kind="line",
+            scenario="clean",
+            table="risk-coverage",
+            x="coverage",
+            y="risk",
+            note="Share of errors if only the most confident samples are answered.",
+        ),
+        Section(
+            title="ROC",
+            kind="line",
+            scenario="clean",
+            table="roc",
+            x="false_positive_rate",
+            y="true_positive_rate",
+        ),
+        Section(title="By class", kind="table", scenario="clean", table="per-class"),
+        Section(
+            title="Confusion",
+            kind="matrix",
+            scenario="clean",
+            table="confusion",
+            note="Rows are true classes, columns predicted ones; numbers of samples.",
+        ),
+        Section(
+            title="Error by target",
+            kind="bars",
+            scenario="clean",
+            table="error-by-target",
+            x="mean_target",
+            y="mae",
+            note="Mean absolute error in tenths of the samples, ordered by target.",
+        ),
+        Section(
+            title="All numbers",
+            kind="metrics",
+            scenario="clean",
+            note="A binned calibration error grows as samples get fewer: compare it between equal "
+            "numbers of samples only, or use the debiased form.",
+        ),
+    )
+    config: ClassVar[type[SuiteConfig]] = AccuracyConfig
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        """Returns the clean scenario, or why it does not apply."""
+        task = request.data.task
+        if task.kind == "classification" and len(task.classes) < 2:
+            return f"accuracy needs at least two classes, the data has {len(task.classes)}"
+        wanted = not isinstance(request.config, AccuracyConfig) or request.config.train_gap
+        train = wanted and request.data.counts.get("train", 0) > 0
+        return (Clean.of(self.name, train=train),)

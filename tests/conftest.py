@@ -1,0 +1,63 @@
+"""What holds for the whole test suite: no network, no cache of the user's, a sample plug-in."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crucibench import registry
+
+ROOT = Path(__file__).parent.parent
+
+
+class _RefusedSocket(socket.socket):
+    def __init__(self, family: int = -1, *args: object, **kwargs: object) -> None:
+        if family in {-1, socket.AF_INET, socket.AF_INET6}:
+            raise AssertionError("a test opened a socket; mark it `sockets` if it must")
+        super().__init__(family, *args, **kwargs)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "sockets" not in request.keywords:
+        monkeypatch.setattr(socket, "socket", _RefusedSocket)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRUCIBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def sample_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Installs tests/sample_plugin from its own wheel into a folder of its own."""
+    target = tmp_path_factory.mktemp("plugin")
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+            "--disable-pip-version-check", "--no-build-isolation", "--target", str(target),
+            str(ROOT / "tests" / "sample_plugin"),
+        ],
+        check=True,
+    )  # fmt: skip
+    return target
+
+
+@pytest.fixture
+def with_plugin(sample_plugin: Path) -> Iterator[Path]:
+    """Makes the sample plug-in importable in this process, for one test."""
+    sys.path.insert(0, str(sample_plugin))
+    _forget_registries()
+    yield sample_plugin
+    sys.path.remove(str(sample_plugin))
+    _forget_registries()
+
+
+def _forget_registries() -> None:
+    for found in (registry.adapters, registry.suites, registry.sources):
+        found.cache_clear()

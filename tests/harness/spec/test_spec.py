@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crucibench.contracts.uri import parse_uri, split_name
+from crucibench.spec.check import parse_spec, read_spec, tracks_of
+from crucibench.spec.models import Spec
+from crucibench.spec.yaml_file import load_yaml
+from crucibench.util.errors import InputError
+
+MINIMAL: dict[str, Any] = {
+    "models": [{"name": "cnn", "uri": "torch:models.py:cnn"}],
+    "data": [{"name": "digits", "uri": "sklearn:digits"}],
+}
+
+
+def test_the_smallest_spec_has_sensible_defaults() -> None:
+    spec = parse_spec(MINIMAL, "spec")
+    assert (spec.defaults.preset, spec.defaults.seed, spec.defaults.timeout) == ("quick", 0, 1800.0)
+    assert [(track.models, track.data) for track in tracks_of(spec)] == [(["cnn"], "digits")]
+
+
+def test_the_design_example_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        """
+schema_version: 1
+defaults: {preset: quick, seed: 0, limit: null, timeout: 30m}
+models:
+  - {name: cnn, uri: "torch:models.py:cnn?weights=cnn.safetensors", variants: [fp32, bf16],
+     input: {range: [0, 1], mean: [0.5], std: [0.25]}, device: auto,
+     card: {licence: Apache-2.0, trained_on: [photos-train]}}
+  - {name: fraud, uri: "sklearn:fraud.skops", decision: {positive: fraud, threshold: 0.31}}
+  - {name: tox, uri: "oip:https://tox.example/v2/models/tox", headers: {Authorization: env:TOX},
+     remote: {concurrency: 8, requests_per_second: 50, max_requests: 200000}}
+data:
+  - {name: photos, uri: "imagefolder:photos"}
+  - {name: claims, uri: "parquet:claims/*.parquet", target: label, id: claim_id,
+     groups: [sex, age_band], cluster: customer}
+tracks:
+  - {name: vision, models: [cnn], data: photos, suites: [accuracy, shift]}
+  - {name: fraud, models: [fraud], data: claims, suites: [accuracy, bias]}
+suites:
+  adversarial: {norm: linf, eps: [2/255, 4/255, 8/255]}
+  accuracy:
+"""
+    )
+    spec = read_spec(path)
+    assert spec.defaults.timeout == 1800.0
+    assert spec.suites["accuracy"] == {}
+    decision = spec.models[1].decision
+    assert decision is not None and decision.positive == "fraud"
+
+
+def test_all_mistakes_are_reported_at_once_with_their_paths() -> None:
+    broken = {
+        "defaults": {"preset": "quik", "seed": "yes please"},
+        "models": [
+            {"name": "a:b", "uri": "torch:x.py:f", "varients": ["bf16"]},
+            {"uri": "sklearn:m.skops", "input": {"std": [0.0]}},
+        ],
+        "data": [{"name": "d", "uri": "csv:x.csv", "split": 2}],
+        "tracs": [],
+    }
+    with pytest.raises(InputError) as caught:
+        parse_spec(broken, "spec.yaml")
+    text = str(caught.value)
+    assert text.startswith("spec.yaml: 8 mistakes:")
+    for line in (
+        "defaults.preset: input should be 'quick', 'standard' or 'full', got 'quik'",
+        "defaults.seed: input should be a valid integer, got 'yes please'",
+        "models[0].name: a name can't hold ':' or control characters, got 'a:b'",
+        "models[0].varients: unknown key; did you mean 'variants'?",
+        "models[1].name: is missing",
+        "models[1].input.std: std must be above 0, got [0.0]",
+        "data[0].split: input should be less than 1, got 2",
+        "tracs: unknown key; did you mean 'tracks'?",
+    ):
+        assert line in text
+
+
+def test_names_must_be_known_and_stand_once() -> None:
+    broken = {
+        "models": [{"name": "a", "uri": "x:1"}, {"name": "a", "uri": "x:2"}],
+        "data": [{"name": "d", "uri": "y:1"}],
+        "tracks": [{"name": "t", "models": ["b"], "data": "e"}],
+    }
+    with pytest.raises(InputError) as caught:
+        parse_spec(broken, "spec")
+    assert "models: the name 'a' stands twice" in str(caught.value)
+    assert "tracks[0].models: unknown model 'b'" in str(caught.value)
+    assert "tracks[0].data: unknown data set 'e'" in str(caught.value)
+
+
+def test_several_data_sets_need_tracks() -> None:
+    spec = {**MINIMAL, "data": [*MINIMAL["data"], {"name": "wine", "uri": "sklearn:wine"}]}
+    with pytest.raises(InputError, match="tracks: is missing: with 2 data sets"):
+        parse_spec(spec, "spec")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: no", "no"), ("a: yes", "yes"), ("a: true", True), ("a: 1e-3", 0.001),
+        ("a: 8/255", "8/255"), ("a: 1_000", 1000), ("a: 0.5", 0.5), ("a: 12", 12), ("a: on", "on"),
+    ],
+)  # fmt: skip
+def test_yaml_as_people_mean_it(text: str, value: object) -> None:
+    assert load_yaml(text, "x")["a"] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2", "x: line 2: the key 'a' stands twice"),
+        ("a: [1, 2", "x: line 1: expected ',' or ']', but got '<stream end>'"),
+        ("a: !!python/object:os.system {}", "x: line 1: could not determine a constructor"),
+    ],
+)
+def test_bad_yaml_names_the_line(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_yaml(text, "x")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("data", "kind"), [(None, "nothing"), ([1], "list"), ("x", "str")])
+def test_a_spec_is_a_mapping(data: object, kind: str) -> None:
+    with pytest.raises(InputError, match=f"expected a mapping with models and data, got {kind}"):
+        parse_spec(data, "spec")
+
+
+def test_the_resolved_form_survives_yaml() -> None:
+    spec = parse_spec(MINIMAL, "spec")
+    again = yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json")))
+    assert Spec.model_validate(again) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "uri"),
+    [
+        ("cnn=torch:models.py:cnn", "cnn", "torch:models.py:cnn"),
+        ("torch:models.py:cnn", None, "torch:models.py:cnn"),
+        ("csv:FILE?target=y", None, "csv:FILE?target=y"),
+        ("d=csv:FILE?target=y", "d", "csv:FILE?target=y"),
+    ],
+)
+def test_a_name_is_matched_before_the_first_colon(text: str, name: str | None, uri: str) -> None:
+    assert split_name(text) == (name, uri)
+
+
+def test_uris_are_parsed_and_decoded() -> None:
+    uri = parse_uri("csv:my%20data.csv?target=a%26b&groups=sex,age&flag=true")
+    assert (uri.scheme, uri.rest) == ("csv", "my%20data.csv")
+    assert uri.query["target"] == "a&b"
+    assert uri.names("groups") == ("sex", "age")
+    assert uri.flag("flag") and not uri.flag("other")
+
+
+@pytest.mark.parametrize("text", ["models.py", "", "9x:y"])
+def test_an_address_needs_a_scheme(text: str) -> None:
+    with pytest.raises(InputError, match="expected SCHEME:REST, e"):
+        parse_uri(text)

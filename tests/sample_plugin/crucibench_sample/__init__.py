@@ -1,0 +1,1 @@
+"""A plug-in as a third party would write it."""

@@ -1,0 +1,233 @@
+"""One small scenario of each kind, as a third party would write them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import (
+    Derived,
+    MapContext,
+    Mapped,
+    Need,
+    Scenario,
+    Selection,
+    StageView,
+    Timed,
+    TimedContext,
+    Work,
+)
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.stats import wilson
+from crucibench.util.numbers import Number
+
+ACCURACY = MetricInfo(
+    id="accuracy", name="accuracy", direction="higher", definition="The share that is right."
+)
+BROKEN = MetricInfo(
+    id="broken", name="broken", direction="lower", definition="The share that was broken."
+)
+AGREEMENT = MetricInfo(
+    id="agreement", name="agreement", direction="none", definition="The share of equal answers."
+)
+MEDIAN = MetricInfo(
+    id="median", name="median time", direction="lower", unit="s", definition="Median of rounds."
+)
+
+
+class SampleConfig(SuiteConfig):
+    """Settings of the sample suite."""
+
+    sigmas: list[Number] = Field(default_factory=lambda: [0.1, 0.3])
+    reference: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(Mapped):
+    """Mapped, with keyed draws: Gaussian noise of several strengths, one draw for all."""
+
+    suite: str = "sample"
+    name: str = "noise"
+    sigmas: tuple[float, ...]
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (ACCURACY,)
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
+    draws: ClassVar = "sample"
+    perturbs: ClassVar[bool] = True
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        images = work.batch.inputs
+        noise = torch.from_numpy(context.draws.normal(work.batch.ids, "noise", images.shape[1:]))
+        ids: list[str] = []
+        points: list[str] = []
+        predictions: list[np.ndarray] = []
+        for sigma in self.sigmas:
+            noisy = work.batch.with_inputs((images + sigma * noise).clamp(0, 1))
+            outputs = context.adapter.predict(noisy, frozenset({"scores"}))
+            assert outputs.scores is not None
+            ids += work.batch.ids
+            points += [f"sigma={sigma}"] * len(work.batch)
+            predictions.append(outputs.scores.argmax(axis=1).astype(np.int32))
+        drawn = np.tile(noise.reshape(len(noise), -1)[:, 0].numpy(), len(self.sigmas))
+        return {
+            "id": ids, "point": points, "prediction": np.concatenate(predictions), "drawn": drawn,
+        }  # fmt: skip
+
+    def score(self, evidence: Evidence) -> Scored:
+        rows = []
+        for point in self.points:
+            records = evidence.own.records.at(point).aligned(evidence.own.samples.ids)
+            right = records.array("prediction") == evidence.own.samples.targets
+            rows.append(_share("accuracy", right, point))
+        return Scored(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Mapped):
+    """Mapped, with stages: each tries harder on what the stages before did not break."""
+
+    suite: str = "sample"
+    name: str = "search"
+    limit: int | None = 150
+
+    stages: ClassVar[tuple[str, ...]] = ("weak", "strong", "strongest")
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (BROKEN,)
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
+    draws: ClassVar = "sample"
+    perturbs: ClassVar[bool] = True
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:
+        seen = view()
+        clean = seen.needs["clean"].records.aligned(seen.samples.ids).array("prediction")
+        keep = clean == seen.samples.targets
+        for records in seen.earlier.values():
+            broken = set(records.ids[records.array("broken").astype(bool)])
+            keep &= np.array([identity not in broken for identity in seen.samples.ids])
+        return Selection(keep, {"clean": clean})
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        size = {"weak": 0.1, "strong": 0.3, "strongest": 0.6}[stage]
+        shape = work.batch.inputs.shape[1:]
+        step = torch.from_numpy(context.draws.uniform(work.batch.ids, stage, shape)) - 0.5
+        changed = (work.batch.inputs + 2 * size * step).clamp(0, 1)
+        outputs = context.adapter.predict(work.batch.with_inputs(changed), frozenset({"scores"}))
+        assert outputs.scores is not None
+        prediction = outputs.scores.argmax(axis=1)
+        return {
+            "id": list(work.batch.ids),
+            "stage": [stage] * len(work.batch),
+            "broken": prediction != work.carry["clean"],
+        }
+
+    def score(self, evidence: Evidence) -> Scored:
+        broken = evidence.own.records
+        hit = set(broken.ids[broken.array("broken").astype(bool)])
+        flags = np.array([identity in hit for identity in evidence.own.samples.ids])
+        return Scored([_share("broken", flags)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement(Derived):
+    """Derived, over two cells of two models."""
+
+    suite: str = "sample"
+    name: str = "agreement"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (AGREEMENT,)
+
+    def derive(self, evidence: Evidence) -> Columns:
+        own = evidence.needs["own"].records
+        other = evidence.needs["reference"].records.aligned(own.ids)
+        return {
+            "id": own.ids.tolist(),
+            "agree": own.array("prediction") == other.array("prediction"),
+        }
+
+    def score(self, evidence: Evidence) -> Scored:
+        return Scored([_share("agreement", evidence.own.records.array("agree"))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Timed):
+    """Timed: rounds of the run's models, interleaved."""
+
+    suite: str = "sample"
+    name: str = "rounds"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (MEDIAN,)
+
+    def rounds(self, context: TimedContext) -> Iterator[Columns]:
+        batch = context.load(16)
+        for number in range(4):
+            begun = time.perf_counter()
+            context.adapter.timed(batch)
+            ended = time.perf_counter()
+            yield {
+                "id": [f"query-{number}"],
+                "begun": np.array([begun]),
+                "seconds": np.array([ended - begun]),
+            }
+
+    def score(self, evidence: Evidence) -> Scored:
+        seconds = evidence.own.records.array("seconds")
+        return Scored(
+            [
+                Row(
+                    metric="median", value=float(np.median(seconds)), n=len(seconds),
+                    reason="four rounds give no interval",
+                )
+            ]
+        )  # fmt: skip
+
+
+class SampleSuite(Suite):
+    """One scenario of each kind."""
+
+    name = "sample"
+    axis = "sample"
+    description = "One small scenario of each kind."
+    headline = ("noise[sigma=0.1]/accuracy", "search/broken")
+    sections = (Section(title="Noise", kind="metrics", scenario="noise"),)
+    config = SampleConfig
+    metrics = (ACCURACY, BROKEN, AGREEMENT, MEDIAN)
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        if request.data.task.modality != "image":
+            return "it is for images"
+        config = request.config
+        assert isinstance(config, SampleConfig)
+        clean = Need(alias="clean", cell="pass/test", outputs=frozenset({"scores"}))
+        found: list[Scenario] = [
+            Noise(
+                sigmas=tuple(config.sigmas), parameters={"sigmas": list(config.sigmas)},
+                points=tuple(f"sigma={sigma}" for sigma in config.sigmas),
+            ),
+            Search(needs=(clean,)),
+            Rounds(),
+        ]  # fmt: skip
+        if config.reference is not None:
+            needs = (
+                Need(alias="own", cell="pass/test"),
+                Need(alias="reference", cell="pass/test", model=config.reference),
+            )
+            found.append(Agreement(needs=needs, parameters={"reference": config.reference}))
+        return found
+
+
+def _share(metric: str, flags: np.ndarray, point: str = "") -> Row:
+    interval = wilson(int(flags.sum()), len(flags))
+    return Row(
+        metric=metric, value=float(flags.mean()), lower=interval.lower, upper=interval.upper,
+        level=interval.level, method=interval.method, n=len(flags), point=point,
+    )  # fmt: skip
