@@ -22,6 +22,8 @@ def made_up(card: DataCard, spec: InputSpec) -> Batch | None:
         inputs = _images(card, spec)
     elif card.task.modality is Modality.TABLE:
         inputs = _table(card)
+    elif spec.columns == 1:
+        inputs = ["some words", "other words, and more of them", "1", "?"]
     if inputs is None:
         return None
     return Batch(tuple(f"probe-{row}" for row in range(_ROWS)), inputs)
@@ -31,7 +33,7 @@ def _images(card: DataCard, spec: InputSpec) -> Any:
     import torch
 
     numbers = [int(part) for part in re.findall(r"\d+", card.features.get("image", ""))]
-    channels, *size = numbers if len(numbers) == 3 else (None, None, None)
+    channels, *size = numbers[-3:] if len(numbers) >= 3 else (None, None, None)
     channels = spec.channels or channels
     height, width = spec.size or size
     if not (channels and height and width):

@@ -141,7 +141,7 @@ class TorchAdapter(Adapter):
         self._head: Head | None = None
         self._single = False
         self._fingerprint: Mapping[str, str] | None = None
-        self.capabilities = _claimed(self.task)
+        self.capabilities = _claimed(self.task, self.score_kind)
 
     def _predict(self, batch: Batch, want: Request) -> Outputs:
         import torch
@@ -378,19 +378,12 @@ class TorchAdapter(Adapter):
         }
 
 
-def _claimed(task: Task) -> frozenset[Capability]:
+def _claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
     """Returns what any module is taken to answer until it was asked."""
     if task.kind == "regression":
         return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
-    return frozenset(
-        {
-            Capability.LABELS,
-            Capability.SCORES,
-            Capability.LOGITS,
-            Capability.GRADIENTS,
-            Capability.ANY_INPUT,
-        }
-    )
+    claimed = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    return frozenset(claimed | {Capability.LOGITS} if kind == "logits" else claimed)
 
 
 def _from_factory(opening: Opening) -> tuple[Any, _Origin]:
@@ -439,7 +432,7 @@ def _stacked(frame: Any) -> Any:
     import torch
 
     try:
-        columns = frame.to_numpy(dtype=np.float32, na_value=np.nan)
+        columns = frame.to_numpy(dtype=np.float32, copy=True, na_value=np.nan)
     except (TypeError, ValueError) as error:
         odd = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
         raise InputError(

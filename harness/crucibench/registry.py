@@ -122,6 +122,8 @@ def accepting_adapter(model: object, name: str) -> type[Adapter]:
     Raises:
         InputError: if none does.
     """
+    if isinstance(model, Adapter):
+        return type(model)
     return _accepting(adapters(), model, f"model {name!r}")
 
 

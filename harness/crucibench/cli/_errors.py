@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 import click
 
+from crucibench.cli._output import visible
 from crucibench.util.errors import CrucibenchError, NotComparableError, UnreadableError
 
 USAGE = 2
@@ -23,12 +25,7 @@ def exit_code(call: Callable[[], object]) -> int:
     try:
         result = call()
         sys.stdout.flush()
-    except CrucibenchError as error:
-        tell(str(error), error.detail)
-        return BAD if isinstance(error, NotComparableError | UnreadableError) else USAGE
-    except click.ClickException as error:
-        tell(error.format_message(), _hint(error))
-        return USAGE
+        return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
@@ -36,26 +33,31 @@ def exit_code(call: Callable[[], object]) -> int:
         # Whoever read stdout has gone; Python's own flush at exit must not complain of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except OSError as error:
+    except Exception as error:
+        return _told(error)
+
+
+def _told(error: Exception) -> int:
+    if isinstance(error, CrucibenchError):
+        tell(str(error), error.detail)
+        return BAD if isinstance(error, NotComparableError | UnreadableError) else USAGE
+    if isinstance(error, click.ClickException):
+        tell(error.format_message(), _hint(error))
+        return USAGE
+    if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         tell(f"{error.strerror or error}{name}")
         return BUG
-    except Exception:
-        import traceback
-
-        tell("this is a bug in crucibench; please report it with these lines",
-             traceback.format_exc())  # fmt: skip
-        return BUG
-    return result if isinstance(result, int) else 0
+    sentence = "this is a bug in crucibench; please report it with these lines"
+    tell(sentence, "".join(traceback.format_exception(error)))
+    return BUG
 
 
 def tell(sentence: str, detail: str | None = None) -> None:
     """Prints ``error: SENTENCE`` on stderr and, indented below it, the detail."""
-    from crucibench.report.format import visible
-
-    click.echo(f"error: {visible(sentence, keep=chr(10))}", err=True)
-    for line in (detail or "").rstrip().splitlines():
-        click.echo(f"    {visible(line, keep=chr(9))}".rstrip(), err=True)
+    click.echo(f"error: {visible(sentence)}", err=True)
+    for line in visible(detail or "").rstrip().splitlines():
+        click.echo(f"    {line}".rstrip(), err=True)
 
 
 def _hint(error: click.ClickException) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -50,9 +51,15 @@ class Notes:
 
 def warn(text: str) -> None:
     """Prints one sentence on stderr, wanted or not."""
-    from crucibench.report.format import visible
+    click.echo(visible(text), err=True)
 
-    click.echo(visible(text, keep="\n"), err=True)
+
+def visible(text: str) -> str:
+    """Returns `text` with what a terminal would obey, hide or reorder written as escapes."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t\u00a0" else f"\\u{ord(char):04x}"
+        for char in text
+    )
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -101,8 +108,6 @@ def print_table(table: Table, target: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from crucibench.report.format import visible
-
     shown = RichTable(
         box=box.SIMPLE_HEAD, pad_edge=False, title=visible(table.title) or None,
         title_justify="left", show_header=not table.headless, show_edge=False,
@@ -111,7 +116,7 @@ def print_table(table: Table, target: Console) -> None:
         numeric = any(isinstance(row[position], int | float) for row in table.rows)
         shown.add_column(name, overflow="fold", justify="right" if numeric else "left")
     for row in table.rows:
-        shown.add_row(*(Text(visible(_shown(value), keep="\n")) for value in row))
+        shown.add_row(*(Text(visible(_shown(value))) for value in row))
     target.print(shown)
 
 
@@ -122,35 +127,33 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(entry) for entry in value]
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else _infinite(value)
+        return value if math.isfinite(value) else None if math.isnan(value) else str(value)
     if value is None or isinstance(value, str | int):
         return value
     item = getattr(value, "item", None)
     return plain(item()) if item is not None else str(value)
 
 
-def _infinite(value: float) -> str | None:
-    return str(value) if value == value else None
-
-
 def _flat(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return " ".join(str(entry) for entry in value)
-    return None if isinstance(value, float) and value != value else value
+    if isinstance(value, Mapping):
+        return json.dumps(plain(value), ensure_ascii=False)
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _shown(value: Any) -> str:
-    from crucibench.report.format import show_count, show_plain
-
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return show_count(value)
+        return f"{value:,}"
     if isinstance(value, float):
-        return show_plain(value)
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(entry)}" for key, entry in value.items())
+    return ", ".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _markdown(table: Table) -> str:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
+from crucibench.data.options import Kind
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
@@ -122,11 +123,55 @@ def rows_at_once(row_bytes: int, at_most: int = 65_536) -> int:
     return max(1, min(at_most, (4 << 20) // max(1, row_bytes)))
 
 
+def column_kinds(schema: Any) -> dict[str, Kind]:
+    """Returns what each column of an Arrow schema, or of one that `datasets` made, holds."""
+    library = import_datasets()
+    noted = library.Features.from_arrow_schema
+    kinds: dict[str, Kind] = {}
+    for column in schema:
+        kind = column.type
+        nested = pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
+        if nested and isinstance(
+            noted(pa.schema([column], schema.metadata))[column.name], library.Image
+        ):
+            kinds[column.name] = "image"
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            kinds[column.name] = "string"
+        else:
+            kinds[column.name] = "other"
+    return kinds
+
+
+def storable(schema: Any) -> Any:
+    """Returns the schema in which `datasets` keeps columns of `schema`, and opens them unchanged.
+
+    Dictionaries become their values; what `datasets` and data frames note of a column stays.
+
+    Raises:
+        InputError: if there is a type that it does not know.
+    """
+    library = import_datasets()
+    features = {}
+    for column in schema:
+        try:
+            features |= library.Features.from_arrow_schema(pa.schema([column], schema.metadata))
+        except (ValueError, TypeError, NotImplementedError):
+            raise InputError(
+                f"column {column.name!r}: values of type {column.type} can't be read"
+            ) from None
+    kept = library.Features(features).arrow_schema
+    fields = [field.with_metadata(schema.field(field.name).metadata) for field in kept]
+    return pa.schema(fields, kept.metadata)
+
+
 # How a column goes back into a data frame.
 
 
 def frame_field(name: str, kind: Any, hint: Mapping[str, Any] | None = None) -> Any:
-    """Returns an Arrow field that remembers the data frame's own dtype where Arrow's differs."""
+    """Returns an Arrow field that remembers the data frame's own dtype where Arrow's differs.
+
+    A hint is ``{"dtype": NAME}`` or ``{"categories": [...], "ordered": BOOL}``.
+    """
     metadata = {_FRAME: json.dumps(hint).encode()} if hint else None
     return pa.field(name, kind, metadata=metadata)
 

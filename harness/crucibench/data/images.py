@@ -93,6 +93,20 @@ def decode(content: bytes, what: str) -> tuple[NDArray[Any], ImageFacts]:
     return array, ImageFacts(height, width, channels, turned, transparent)
 
 
+def to_pnm(image: Image.Image, what: str) -> bytes:
+    """Returns an image in memory as a file of its canonical pixels, the same bytes everywhere.
+
+    Raises:
+        InputError: if it has more than 8 bits a channel.
+    """
+    pixels, _ = _pixels(image, what)
+    if pixels.dtype != np.uint8:
+        raise InputError(f"{what}: expected images of 8 bits a channel, got mode {image.mode}")
+    height, width, channels = pixels.shape
+    kind = "P6" if channels == 3 else "P5"
+    return f"{kind} {width} {height} 255\n".encode() + np.ascontiguousarray(pixels).tobytes()
+
+
 def to_tensor(pixels: NDArray[Any], channels: int) -> torch.Tensor:
     """Returns (..., H, W, C) pixels, uint8 or float32, as float32 (..., `channels`, H, W)."""
     import torch

@@ -15,6 +15,9 @@ from crucibench.util.suggest import nearest, unknown
 
 SPLIT = ("split", "licence", "citation")
 LABELLED = ("classes", "task", *SPLIT)
+Kind = Literal["image", "string", "other"]
+"""What a column holds, as far as the choice of columns depends on it."""
+
 TABULAR = ("target", "features", "input", "groups", "cluster", "id", *LABELLED)
 
 
@@ -75,6 +78,17 @@ class DataOptions:
             citation=query.get("citation", ""),
         )
 
+    def choice(self) -> dict[str, Any]:
+        """Returns, as plain data, what decides the columns: it goes into a conversion's key."""
+        return {
+            "target": self.target,
+            "features": list(self.features),
+            "input": list(self.input),
+            "groups": list(self.groups),
+            "cluster": self.cluster,
+            "id": self.id,
+        }
+
     def shared(self) -> dict[str, Any]:
         """Returns the fields of `RawData` that the options set whatever the source."""
         return {
@@ -114,20 +128,27 @@ class Columns:
 
     def raw(self, roles: Mapping[str, Any], options: DataOptions, **more: Any) -> RawData:
         """Returns these columns of `roles` as a source returns them."""
-        fields = {
-            **options.shared(),
-            "modality": self.modality,
-            "inputs": self.inputs,
-            "target": self.target,
-            "groups": self.groups,
-            "cluster": self.cluster,
-            "id": self.id,
-        }
-        return RawData(roles=roles, **(fields | more))
+        return RawData(roles=roles, **(options.shared() | self.__dict__ | more))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as a conversion keeps it."""
+        return self.__dict__ | {"modality": str(self.modality)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Columns:
+        """The inverse of `as_dict`."""
+        return cls(
+            **{
+                **data,
+                "modality": Modality(data["modality"]),
+                "inputs": tuple(data["inputs"]),
+                "groups": tuple(data["groups"]),
+            }
+        )
 
 
 def choose_columns(
-    kinds: Mapping[str, Literal["image", "string", "other"]],
+    kinds: Mapping[str, Kind],
     options: DataOptions,
     sample: Callable[[str], Sequence[str | None]],
     leave_out: Sequence[str] = (),
@@ -209,7 +230,7 @@ def require_unique(names: Sequence[str]) -> None:
 
 def _guess(
     inputs: tuple[str, ...],
-    kinds: Mapping[str, str],
+    kinds: Mapping[str, Kind],
     options: DataOptions,
     sample: Callable[[str], Sequence[str | None]],
 ) -> tuple[Modality, tuple[str, ...]]:

@@ -80,6 +80,8 @@ class Models:
 
     def _load(self, key: tuple[str, str]) -> Adapter:
         entry = self._resolved.models[key[0]]
+        if isinstance(entry.live, Adapter):
+            return entry.live.with_variant(entry.variant) if entry.variant else entry.live
         settings = entry.spec.input
         adapter = entry.adapter.open(
             Opening(

@@ -12,7 +12,7 @@ from crucibench.report.format import counted, listed
 from crucibench.util.hashing import canonical_json
 
 if TYPE_CHECKING:
-    from crucibench.store.cells import CellFile
+    from crucibench.store.cells import CellFile, FindingFile
     from crucibench.store.run import Run
 
 _RANK = {Severity.INVALID: 0, Severity.SUSPECT: 1, Severity.INFO: 2}
@@ -59,11 +59,11 @@ def findings_of(run: Run) -> list[FoundHere]:
     """Returns all findings of a run, the gravest first; one that cells inherit stands once."""
     cells = run.cells
     gathered: dict[tuple[str, ...], list[str]] = {}
-    first: dict[tuple[str, ...], Any] = {}
+    first: dict[tuple[str, ...], FindingFile] = {}
     for name, cell in cells.items():
         for finding in cell.findings:
             origin = finding.cell or name
-            key = (origin, finding.severity, finding.code, finding.message,
+            key: tuple[str, ...] = (origin, str(finding.severity), finding.code, finding.message,
                    canonical_json(finding.evidence))  # fmt: skip
             gathered.setdefault(key, []).append(name)
             first.setdefault(key, finding)
@@ -81,7 +81,7 @@ def findings_of(run: Run) -> list[FoundHere]:
                 model=home.model,
                 data=home.data,
                 scenario=address_of(home),
-                cells=tuple(sorted(names, key=lambda name, home=key[0]: (name != home, name))),
+                cells=(*(n for n in names if n == key[0]), *(n for n in names if n != key[0])),
             )
         )
     return sorted(
@@ -102,7 +102,11 @@ def verdict_counts(cells: Sequence[CellFile]) -> dict[str, int]:
     )
     return {
         name: counts[name]
-        for name in (*(str(verdict) for verdict in Verdict), str(Status.FAILED), str(Status.SKIPPED))
+        for name in (
+            *(str(verdict) for verdict in Verdict),
+            str(Status.FAILED),
+            str(Status.SKIPPED),
+        )
     }
 
 

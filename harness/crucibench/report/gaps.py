@@ -63,6 +63,7 @@ class Gaps:
     coverage: list[Coverage] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Gap] = field(default_factory=list)
+    inapplicable: list[Gap] = field(default_factory=list)
     undefined: list[Gap] = field(default_factory=list)
     unbounded: list[Gap] = field(default_factory=list)
 
@@ -96,6 +97,11 @@ def gaps_of(
             for cell in cells
             if cell.status is Status.SKIPPED
         ),
+        inapplicable=_grouped(
+            (entry["data"], info.get("axis") or suite, entry["model"], entry["reason"])
+            for suite, info in run.suites.items()
+            for entry in info.get("not_applicable", [])
+        ),
         undefined=_null(numbers, metrics, lambda number: number.value is None),
         unbounded=_null(
             numbers, metrics, lambda number: number.value is not None and number.interval is None
@@ -111,9 +117,8 @@ def _axes(run: Run, cells: Sequence[CellFile]) -> list[str]:
     sentences = []
     if axes:
         sentences.append(
-            f"This run speaks of {listed(axes)} alone: nothing here says how the models behave in "
-            "any other respect, on other data, or under shift, attack or load that no suite above "
-            "names."
+            f"This run speaks of {listed(axes)} alone. Nothing here says how the models behave in "
+            "any other respect, or on other data."
         )
     known = {suite: info.get("axis") or suite for suite, info in run.suites.items()}
     known |= _installed(run)
@@ -187,8 +192,7 @@ def _null(
     return _grouped(
         (
             number.data,
-            f"{number.address.suite}/{number.address.scenario}: "
-            f"{metric_of(metrics, number).name}",
+            f"{number.address.suite}/{number.address.scenario}: {metric_of(metrics, number).name}",
             number.model,
             number.reason,
         )

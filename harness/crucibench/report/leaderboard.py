@@ -322,8 +322,7 @@ def _board(
         )
         for column in columns
         for draft, label in zip(drafts, labels, strict=True)
-        if column.place in draft.numbers
-        and draft.numbers[column.place].key != joined[column.place]
+        if column.place in draft.numbers and draft.numbers[column.place].key != joined[column.place]
     ]
     lines = [
         Line(

@@ -12,12 +12,20 @@ from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
 from crucibench.report.format import (
     DASH,
     direction_mark,
+    shorten,
     show_count,
     show_level,
-    shorten,
     visible,
 )
-from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard, shown_metric
+from crucibench.report.leaderboard import (
+    Apart,
+    Board,
+    Column,
+    Entry,
+    Leaderboard,
+    Line,
+    shown_metric,
+)
 
 _SPECIAL = str.maketrans(
     {char: f"\\{char}" for char in "\\`*_{}[]#|~$!()"}
@@ -156,23 +164,22 @@ def _flat(board: Leaderboard) -> list[dict[str, Any]]:
             for column in one.columns:
                 entry = line.entries[column.place]
                 if not entry.apart:
-                    flat.append(_record(one, line.label, line.runs, column, entry, True))
+                    flat.append(_record(one, line, column, entry, joined=True))
         for apart in one.apart:
             entry = Entry(number=apart.number, why=apart.reason)
-            flat.append(
-                _record(one, apart.label, (apart.number.run,), apart.column, entry, False)
-            )
+            flat.append(_record(one, apart, apart.column, entry, joined=False))
     return flat
 
 
 def _record(
-    board: Board, label: str, runs: tuple[str, ...], column: Column, entry: Entry, joined: bool
+    board: Board, line: Line | Apart, column: Column, entry: Entry, *, joined: bool
 ) -> dict[str, Any]:
     number = entry.number
+    runs = line.runs if isinstance(line, Line) else (line.number.run,)
     reasons = [entry.why, number.reason if number else ""]
     return {
         "data": board.data,
-        "model": label,
+        "model": line.label,
         "run": number.run if number else " ".join(runs),
         "axis": column.axis,
         "address": column.place,

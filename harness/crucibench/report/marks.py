@@ -65,4 +65,4 @@ def _svg(name: str, parts: list[str]) -> Markup:
     box = f'viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" width="{_WIDTH:.0f}" height="{_HEIGHT:.0f}"'
     body = "".join(parts)
     # Every part is made of numbers alone.
-    return Markup(f'<svg class="{name}" {box} aria-hidden="true">{body}</svg>')  # noqa: S704
+    return Markup(f'<svg class="{name}" {box} aria-hidden="true">{body}</svg>')

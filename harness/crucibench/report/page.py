@@ -79,7 +79,7 @@ class NumberView:
     reason: str = ""
     method: str = ""
     href: str = ""
-    mark: Markup = Markup()
+    mark: Markup | str = ""
     address: str = ""
     apart: bool = False
 
@@ -168,6 +168,7 @@ class MetricTable:
     caption: str
     heads: Sequence[ModelHead]
     rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

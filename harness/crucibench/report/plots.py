@@ -9,6 +9,7 @@ titles are the page's.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import warnings
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ def thinned(count: int, y: NDArray[np.float64] | None = None) -> NDArray[np.int6
         return np.arange(count)
     edges = np.linspace(0, count, _MOST_POINTS // 3 + 1).astype(np.int64)
     rows = {0, count - 1}
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         rows.add(int(start))
         if y is not None:
             rows.add(int(start + np.argmin(y[start:stop])))
@@ -117,7 +118,9 @@ def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> 
         return _svg(figure, key, alt)
 
 
-def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, key: str, alt: str) -> str:
+def reliability_svg(
+    bins: ReliabilityBins, *, colour: int, x: str, y: str, key: str, alt: str
+) -> str:
     """Draws a reliability diagram over the counts of its bins."""
     with _style(key):
         figure = _figure(3.1, 3.5)

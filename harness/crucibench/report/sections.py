@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report import marks, plots
 from crucibench.report.csv_text import csv_text, data_uri
-from crucibench.report.format import counted, listed, shorten, show_count, show_plain
+from crucibench.report.format import counted, listed, shorten, show_count, show_number, show_plain
 from crucibench.report.numbers import Metric, Number, metric_of
 from crucibench.report.page import (
     Anchors,
@@ -111,7 +113,9 @@ def section_view(section: Mapping[str, Any], sources: Sources) -> SectionView | 
     else:
         blocks = draw(section, sources)
     absent = {
-        cell.model: f"{cell.status}: {cell.reason}" for cell in cells if cell.status is not Status.OK
+        cell.model: f"{cell.status}: {cell.reason}"
+        for cell in cells
+        if cell.status is not Status.OK
     }
     if not blocks and not absent:
         return None
@@ -215,7 +219,9 @@ def _metric_table(
         ]
         rows.append((MetricView.of(metric, href, context), cells))
     heads = [sources.head(model, _verdict_of(sources, numbers, model)) for model in models]
-    return MetricTable(caption=section["title"], heads=heads, rows=rows)
+    return MetricTable(
+        caption=section["title"], heads=heads, rows=rows, folded=len(rows) > _OPEN_ROWS
+    )
 
 
 def _by_wish(numbers: Sequence[Number], wanted: Sequence[str]) -> list[Number]:
@@ -241,15 +247,13 @@ def _group_tables(
         tables.setdefault((number.model, address.scenario, address.point), []).append(number)
     order = {name: place for place, name in enumerate(sources.models)}
     scenarios = {key[1] for key in tables}
-    for (model, scenario, point), found in sorted(
+    for (model, scenario, point), own_numbers in sorted(
         tables.items(), key=lambda item: (order.get(item[0][0], 0), item[0][1:])
     ):
-        found = _by_wish(found, section.get("metrics") or ())
+        found = _by_wish(own_numbers, section.get("metrics") or ())
         places = dict.fromkeys(number.address.metric for number in found)
         by_metric = {
-            name: metric_of(
-                sources.metrics, next(n for n in found if n.address.metric == name)
-            )
+            name: metric_of(sources.metrics, next(n for n in found if n.address.metric == name))
             for name in places
         }
         scales = {
@@ -295,13 +299,10 @@ def _draw_table(section: Mapping[str, Any], sources: Sources) -> list[Block]:
         PlainTable(
             caption=section["title"],
             head=stored.head,
-            columns=[
-                Text(text=str(name), numeric=pd.api.types.is_numeric_dtype(stored.frame[name]))
-                for name in stored.frame.columns
-            ],
+            columns=[_column_head(stored.frame, name, sources) for name in _shown(stored.frame)],
             rows=[
-                [_text(value) for value in row]
-                for row in stored.frame.head(_MOST_ROWS).itertuples(index=False, name=None)
+                [_value(row, name, sources) for name in _shown(stored.frame)]
+                for row in stored.frame.head(_MOST_ROWS).to_dict("records")
             ],
             total=len(stored.frame),
             data=_download(section, stored),
@@ -309,6 +310,35 @@ def _draw_table(section: Mapping[str, Any], sources: Sources) -> list[Block]:
         )
         for stored in found
     ]
+
+
+def _shown(frame: pd.DataFrame) -> list[str]:
+    """Leaves out ``NAME_lower`` and ``NAME_upper``: they stand with ``NAME``."""
+    names = [str(name) for name in frame.columns]
+    ends = {f"{name}_{end}" for name in names for end in ("lower", "upper")}
+    return [name for name in names if name not in ends]
+
+
+def _column_head(frame: pd.DataFrame, name: str, sources: Sources) -> Text:
+    numeric = pd.api.types.is_numeric_dtype(frame[name])
+    metric = sources.metrics.get((sources.suite, name))
+    if metric is None:
+        return Text(text=name.replace("_", " "), numeric=numeric)
+    unit = f" [{metric.shown_unit}]" if metric.shown_unit else ""
+    return Text(text=f"{metric.name}{unit}", numeric=numeric)
+
+
+def _value(row: Mapping[Any, Any], name: str, sources: Sources) -> Text:
+    value = row[name]
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        return _text(value)
+    metric = sources.metrics.get((sources.suite, name))
+    ends: list[Any] = [row.get(f"{name}_{end}") for end in ("lower", "upper")]
+    interval = (None, None) if pd.isna(ends).any() else (float(ends[0]), float(ends[1]))
+    if math.isnan(value) or (metric is None and interval[0] is None):
+        return _text(value)
+    percent = metric is not None and metric.percent
+    return Text(text=str(show_number(float(value), *interval, percent=percent)), numeric=True)
 
 
 def _text(value: Any) -> Text:
@@ -352,7 +382,7 @@ def _draw_matrix(section: Mapping[str, Any], sources: Sources) -> list[Block]:
 
 def _counts(
     frame: pd.DataFrame, section: Mapping[str, Any]
-) -> tuple[list[str], list[str], np.ndarray[Any, np.dtype[np.float64]]]:
+) -> tuple[list[str], list[str], NDArray[np.float64]]:
     """Reads a matrix: wide (a column of names, then one a class) or long (row, column, count)."""
     row, column = section.get("x") or "", section.get("y") or ""
     if row in frame.columns and column in frame.columns:
@@ -382,7 +412,7 @@ def _confusions(
     stored: _Stored,
     names: Sequence[str],
     columns: Sequence[str],
-    counts: np.ndarray[Any, np.dtype[np.float64]],
+    counts: NDArray[np.float64],
 ) -> PlainTable:
     """Lists the most frequent confusions of a matrix that is too large to be shown."""
     pairs = [
@@ -458,17 +488,14 @@ def _line_figure(
         )
         name = f"{part.cell.model} {part.extra}".strip()
         first, last = frame.iloc[0], frame.iloc[-1]
-        said.append(
-            f"{shorten(name)} goes from {show_plain(float(first[y]))} at {show_plain(float(first[x]))} "
-            f"to {show_plain(float(last[y]))} at {show_plain(float(last[x]))}"
-        )
+        said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
         rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
     alt = f"Line plot of {y} against {x}. " + "; ".join(said[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
     key = sources.anchors("lines", sources.data, sources.suite, section["title"], scenario)
     note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
     return Figure(
-        svg=Markup(plots.line_svg(curves, x=x, y=y, key=key, alt=alt)),  # noqa: S704 - our own SVG
+        svg=Markup(plots.line_svg(curves, x=x, y=y, key=key, alt=alt)),
         caption=f"{y} against {x}.{note}",
         legend=legend,
         data=Download(
@@ -476,6 +503,10 @@ def _line_figure(
             name=_file_name(sources.data, section["title"], scenario),
         ),
     )
+
+
+def _at(row: pd.Series[Any], x: str, y: str) -> str:
+    return f"{show_plain(float(row[y]))} at {show_plain(float(row[x]))}"
 
 
 def _draw_reliability(section: Mapping[str, Any], sources: Sources) -> list[Block]:
@@ -505,8 +536,11 @@ def _reliability_figure(
         wilson(min(round(hit), round(total)), round(total))
         for hit, total in zip(hits, count, strict=True)
     ]
-    sides = [
-        frame[name].to_numpy(dtype=np.float64) if name in frame.columns else level
+    # `lower` and `upper` are the share's interval or, without `bin_lower`, the bin's ends.
+    own = "bin_lower" in frame.columns
+    sides = [_column(frame, f"bin_{name}" if own else name, level) for name in ("lower", "upper")]
+    ends = [
+        _column(frame, name if own else "", np.array([getattr(entry, name) for entry in intervals]))
         for name in ("lower", "upper")
     ]
     bins = plots.ReliabilityBins(
@@ -515,8 +549,8 @@ def _reliability_figure(
         count=count,
         confidence=level,
         share=share,
-        lower=np.array([interval.lower for interval in intervals]),
-        upper=np.array([interval.upper for interval in intervals]),
+        lower=ends[0],
+        upper=ends[1],
     )
     gaps = np.abs(share - level)
     worst = int(np.argmax(gaps))
@@ -530,11 +564,15 @@ def _reliability_figure(
         bins, colour=stored.head.colour or 0, x=x, y=y, key=stored.key, alt=alt
     )
     return Figure(
-        svg=Markup(svg),  # noqa: S704 - our own SVG
+        svg=Markup(svg),
         caption=f"{counted(round(count.sum()), 'sample')} in {counted(len(frame), 'filled bin')}",
         legend=[stored.head],
         data=_download(section, stored),
     )
+
+
+def _column(frame: pd.DataFrame, name: str, other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return frame[name].to_numpy(dtype=np.float64) if name in frame.columns else other
 
 
 def _draw_bars(section: Mapping[str, Any], sources: Sources) -> list[Block]:
@@ -555,13 +593,11 @@ def _draw_bars(section: Mapping[str, Any], sources: Sources) -> list[Block]:
         for value in part.frame[name]
     ]
     scale = marks.scale_of(ends, include=[0.0])
-    categories = dict.fromkeys(str(name) for part in parts for name in part.frame[x])
-    values = [
-        {str(row[x]): row for row in part.frame.to_dict("records")} for part in parts
-    ]
+    categories = dict.fromkeys(name for part in parts for name in part.frame[x])
+    values = [{row[x]: row for row in part.frame.to_dict("records")} for part in parts]
     rows = [
         (
-            category,
+            _text(category).text,
             [
                 _bar(own.get(category), y, scale, part.head.colour or 0)
                 for own, part in zip(values, parts, strict=True)
@@ -594,14 +630,13 @@ def _bar(
 ) -> tuple[str, Markup]:
     if row is None or pd.isna(row[y]):
         return "", Markup()
-    lower, upper = row.get("lower"), row.get("upper")
-    has_interval = lower is not None and upper is not None and not pd.isna([lower, upper]).any()
+    ends: list[Any] = [row.get("lower"), row.get("upper")]
+    interval = None if pd.isna(ends).any() else (float(ends[0]), float(ends[1]))
     text = show_plain(float(row[y]))
-    if has_interval:
-        text += f" [{show_plain(float(lower))}, {show_plain(float(upper))}]"
+    if interval is not None:
+        text += f" [{show_plain(interval[0])}, {show_plain(interval[1])}]"
     if scale is None:
         return text, Markup()
-    interval = (float(lower), float(upper)) if has_interval else None
     return text, marks.bar(scale, float(row[y]), interval, colour)
 
 

@@ -99,5 +99,7 @@ def _sentence(order: _Order) -> str:
             )
     if order.left_out:
         verb = "is" if len(order.left_out) == 1 else "are"
-        text += f" Left out, being not valid or without an interval, {verb} {listed(order.left_out)}."
+        text += (
+            f" Left out, being not valid or without an interval, {verb} {listed(order.left_out)}."
+        )
     return text

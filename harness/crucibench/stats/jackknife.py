@@ -137,8 +137,8 @@ def _deletions(
             sums = np.empty((count, statistic.columns.shape[0]))
             for k, column in enumerate(statistic.columns):
                 sums[:, k] = np.bincount(group_of, weights=column, minlength=count)
-            # Added up without the group, not subtracted from the total: a bin that only the group
-            # fills must sum to exactly 0, or an undefined value would look defined.
+            # Added up without the group, not subtracted from the total: one huge loss would take
+            # the digits of all others with it.
             values[name][:] = evaluate_sums(name, statistic, _sums_of_others(sums))
         else:
             others[name] = statistic

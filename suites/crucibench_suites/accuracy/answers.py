@@ -143,7 +143,9 @@ def _probabilities(
     matrix = scores.astype(np.float64)
     if len(matrix):
         off = np.abs(matrix.sum(axis=1) - 1) > _SUM_TOLERANCE
-        off |= (matrix < -_RANGE_TOLERANCE).any(axis=1) | (matrix > 1 + _RANGE_TOLERANCE).any(axis=1)
+        off |= (matrix < -_RANGE_TOLERANCE).any(axis=1) | (matrix > 1 + _RANGE_TOLERANCE).any(
+            axis=1
+        )
         if off.any():
             share = 100 * float(off.mean())
             return None, None, f"{share:.3g} % of the rows of scores are no probabilities"

@@ -32,6 +32,7 @@ from crucibench.stats import Interval
 from crucibench_suites.accuracy.answers import Answers, Bools, Floats
 from crucibench_suites.accuracy.classification import MOST_CELLS, too_many_cells
 from crucibench_suites.accuracy.halves import Halves
+from crucibench_suites.accuracy.rows import Number
 from crucibench_suites.accuracy.sheet import Sheet
 
 View = Literal["top-label", "positive-class"]
@@ -95,9 +96,7 @@ _FORMS = (
 
 
 def _error_id(view: View, form: _Form) -> str:
-    return calibration_error_id(
-        view, binning=form.binning, norm=form.norm, debias=form.debias
-    )
+    return calibration_error_id(view, binning=form.binning, norm=form.norm, debias=form.debias)
 
 
 def _errors(sheet: Sheet, view: View, confidence: Floats, came_true: Bools) -> None:
@@ -123,9 +122,7 @@ def _selective(sheet: Sheet, assurance: Floats, correct: Bools) -> None:
         sheet.resampled(metric, statistic)
 
 
-def _temperature(
-    sheet: Sheet, answers: Answers, options: ScoringOptions, halves: Halves
-) -> None:
+def _temperature(sheet: Sheet, answers: Answers, options: ScoringOptions, halves: Halves) -> None:
     """Fits the temperature on one half and judges it on the other."""
     logits = answers.log_scores
     first = halves.first(answers.ids, answers.clusters)
@@ -152,12 +149,10 @@ def _temperature(
         fit_sheet.without(_TEMPERATURE, reason)
     else:
         # A fit under weights takes some ten passes over all logits and their exponentials.
-        statistic = temperature_statistic(logits[fitting], answers.targets[fitting])
         fit_sheet.closed(
-            _TEMPERATURE,
-            found.fit.temperature,
+            Number(metric=_TEMPERATURE, value=found.fit.temperature),
             lambda: _log_normal(found.fit, options.level),
-            lambda: statistic,
+            lambda: temperature_statistic(logits[fitting], answers.targets[fitting]),
             cost=100 * len(answers.classes),
         )
     judge_sheet = Sheet(

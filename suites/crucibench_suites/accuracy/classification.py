@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from crucibench.metrics.classification import (
@@ -27,6 +29,7 @@ from crucibench.metrics.statistic import Value
 from crucibench.metrics.table import confusion_table
 from crucibench.stats import Interval, WeightedStatistic, delong_interval, wilson
 from crucibench_suites.accuracy.answers import Answers, Bools, Floats, Ints
+from crucibench_suites.accuracy.rows import Number
 from crucibench_suites.accuracy.sheet import Sheet, share_among
 
 MOST_TABLE_CLASSES = 2000
@@ -46,10 +49,10 @@ _OVER_TABLE = {
 def label_rows(sheet: Sheet, answers: Answers) -> None:
     """Puts down what predicted labels alone say, over all classes."""
     classes = len(answers.classes)
-    sheet.share("top-1", answers.correct, None, undefined="no samples")
+    sheet.share("top-1", answers.correct, None, missing="no samples")
     if classes > 5 and answers.scores is not None:
         hits = hits_at_k(answers.scores, answers.targets, 5)
-        sheet.share("top-5", hits, None, undefined="no samples")
+        sheet.share("top-5", hits, None, missing="no samples")
     elif classes > 5:
         sheet.without("top-5", answers.why_none)
     if classes <= MOST_TABLE_CLASSES:
@@ -63,12 +66,13 @@ def label_rows(sheet: Sheet, answers: Answers) -> None:
     if answers.positive is not None:
         name = answers.classes[answers.positive]
         said = answers.predictions == answers.positive
-        _rates(sheet, answers.positives, said, name)
+        one = _Class(np.flatnonzero(answers.positives), np.flatnonzero(said), name)
+        _class_rates(sheet, answers.correct, one)
         sheet.share(
             "fpr",
             said,
             np.flatnonzero(~answers.positives),
-            undefined=f"no sample of a class other than {name}",
+            missing=f"no sample of a class other than {name}",
         )
 
 
@@ -77,7 +81,8 @@ def class_rows(sheet: Sheet, answers: Answers) -> None:
     of_class = _members(answers.targets, len(answers.classes))
     said_class = _members(answers.predictions, len(answers.classes))
     for index, name in enumerate(answers.classes):
-        _class_rates(sheet, answers.correct, of_class[index], said_class[index], name, group=name)
+        one = _Class(of_class[index], said_class[index], name)
+        _class_rates(sheet, answers.correct, one, group=name)
 
 
 def score_rows(sheet: Sheet, answers: Answers) -> None:
@@ -106,14 +111,14 @@ _SCORES = {
 }
 
 
-def _binary_scores(
-    sheet: Sheet, answers: Answers, probabilities: Floats, ranking: Floats
-) -> None:
+def _binary_scores(sheet: Sheet, answers: Answers, probabilities: Floats, ranking: Floats) -> None:
     scores, truth = ranking[:, answers.positive], answers.positives
     auroc = auroc_statistic(scores, truth)
     level = sheet.options.level
     sheet.closed(
-        "auroc", auroc.value(), lambda: delong_interval(scores, truth, level), lambda: auroc
+        Number(metric="auroc", value=auroc.value()),
+        lambda: delong_interval(scores, truth, level),
+        lambda: auroc,
     )
     sheet.resampled("average-precision", average_precision_statistic(scores, truth))
     for percent in (90, 99):
@@ -156,19 +161,20 @@ def _members(classes: Ints, count: int) -> list[Ints]:
     return np.split(order, ends)
 
 
-def _rates(sheet: Sheet, truth: Bools, said: Bools, name: str) -> None:
-    of_class, said_class = np.flatnonzero(truth), np.flatnonzero(said)
-    _class_rates(sheet, truth == said, of_class, said_class, name)
+class _Class(NamedTuple):
+    """One class: its samples' positions, those of the samples predicted as it, and its name."""
+
+    samples: Ints
+    said: Ints
+    name: str
 
 
-def _class_rates(
-    sheet: Sheet, correct: Bools, of_class: Ints, said_class: Ints, name: str, group: str = ""
-) -> None:
-    """Puts down the rates of one class; of its samples, those predicted as it are the right ones."""
-    missing, unsaid = f"no sample of class {name}", f"no sample predicted as class {name}"
-    sheet.share("precision", correct, said_class, undefined=unsaid, group=group)
-    sheet.share("recall", correct, of_class, undefined=missing, group=group)
-    either = np.union1d(of_class, said_class)
+def _class_rates(sheet: Sheet, correct: Bools, one: _Class, group: str = "") -> None:
+    """Puts down the rates of one class; among its samples, those found are the right ones."""
+    missing, unsaid = f"no sample of class {one.name}", f"no sample predicted as class {one.name}"
+    sheet.share("precision", correct, one.said, missing=unsaid, group=group)
+    sheet.share("recall", correct, one.samples, missing=missing, group=group)
+    either = np.union1d(one.samples, one.said)
     hits = correct[either]
     found, n = int(hits.sum()), len(either)
     value = (
@@ -178,11 +184,9 @@ def _class_rates(
     )
     level = sheet.options.level
     sheet.closed(
-        "f1",
-        value,
+        Number(metric="f1", value=value, group=group),
         lambda: _f1_interval(found, n, level),
         lambda: _f1_among(hits, either),
-        group=group,
     )
 
 

@@ -51,10 +51,10 @@ class Clean(Derived):
     @classmethod
     def of(cls, suite: str, *, train: bool) -> Clean:
         """Returns the scenario; with `train` it also asks for a pass over the train role."""
-        needs = (Need(alias="test", cell="pass/test"),)
+        needs = [Need(alias="test", cell="pass/test")]
         if train:
-            needs = (*needs, Need(alias="train", cell="pass/train", optional=True))
-        return cls(suite=suite, name="clean", needs=needs)
+            needs.append(Need(alias="train", cell="pass/train", optional=True))
+        return cls(suite=suite, name="clean", needs=tuple(needs))
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""

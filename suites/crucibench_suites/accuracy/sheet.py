@@ -1,4 +1,4 @@
-"""A sheet of metric rows: joins each value with its interval, or with the reason for none.
+"""A sheet of metric rows over the same samples.
 
 Numbers are put down one by one, in the order of the report. Those that are resampled wait until
 `Sheet.rows`, so that one set of draws serves them all.
@@ -6,16 +6,13 @@ Numbers are put down one by one, in the order of the report. Those that are resa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
-from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.statistic import Statistic, Value
 from crucibench.metrics.table import TableStatistic, on_rows
 from crucibench.stats import (
@@ -29,35 +26,31 @@ from crucibench.stats import (
     wilson,
 )
 from crucibench_suites.accuracy.answers import Bools, Floats, Ints
+from crucibench_suites.accuracy.rows import Number, undefined, with_interval, with_result
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead."""
 
 _GROUP_WORK = 10**8
+"""Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
 _FEWEST_GROUPS, _MOST_GROUPS = 20, 200
-_ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
-class _Resampled:
+class _Resampled(NamedTuple):
     slot: int
-    metric: str
-    group: str
-    value: Value
+    number: Number
     statistic: WeightedStatistic
     kind: IntervalKind
-    suffix: str
 
 
-class _Table(NamedTuple):
+class _Tabled(NamedTuple):
     slot: int
-    metric: str
-    value: Value
+    number: Number
     statistic: TableStatistic
 
 
 class Sheet:
-    """Rows of one sample of cases."""
+    """Rows over the same samples."""
 
     def __init__(
         self,
@@ -78,46 +71,27 @@ class Sheet:
                 of them take samples for independent.
             strata: (n,) codes within which is drawn.
         """
+        self.options = options
         self._n = n
-        self._options = options
         self._stream = stream
         self._clusters = clusters
         self._strata = strata
         self._slots: list[Row | None] = []
-        self._waiting: list[_Resampled] = []
-        self._tables: list[_Table] = []
-        self._counts: NDArray[np.int64] | None = None
+        self._resampled: list[_Resampled] = []
+        self._tabled: list[_Tabled] = []
+        self._counts: Ints | None = None
 
-    def without(self, metric: str, reason: str, *, n: int | None = None, group: str = "") -> None:
+    def without(self, metric: str, reason: str, *, n: int | None = None) -> None:
         """Puts down that a number is undefined, and why."""
-        n = self._n if n is None else n
-        self._slots.append(Row(metric=metric, value=None, n=n, reason=reason, group=group))
+        value = Value(value=None, n=self._n if n is None else n, reason=reason)
+        self.adopt(undefined(Number(metric=metric, value=value)))
 
-    def put(
-        self, metric: str, value: Value, interval: Interval, *, group: str = "", suffix: str = ""
-    ) -> None:
-        """Puts down a number whose interval is known."""
-        self._slots.append(_row(metric, group, value, interval, "", suffix))
-
-    def closed(
-        self,
-        metric: str,
-        value: Value,
-        interval: Callable[[], Interval],
-        statistic: Callable[[], WeightedStatistic],
-        *,
-        group: str = "",
-    ) -> None:
-        """Puts down a number with a closed-form interval; `statistic` serves where it can't."""
-        if value.value is None:
-            self.without(metric, value.reason, n=value.n, group=group)
-        elif self._clusters is None and self._strata is None:
-            self.put(metric, value, interval(), group=group)
-        else:
-            self._resample(metric, value, statistic(), group=group)
+    def adopt(self, row: Row) -> None:
+        """Puts down a row of another sheet."""
+        self._slots.append(row)
 
     def share(
-        self, metric: str, hits: Bools, among: Ints | None, *, undefined: str, group: str = ""
+        self, metric: str, hits: Bools, among: Ints | None, *, missing: str, group: str = ""
     ) -> None:
         """Puts down a proportion.
 
@@ -125,7 +99,7 @@ class Sheet:
             metric: its id.
             hits: whether each sample counts as a success, shape (n,).
             among: the samples in the denominator; None for all.
-            undefined: the reason where there are none.
+            missing: the reason where there are none.
             group: the class.
         """
         counted = hits if among is None else hits[among]
@@ -133,36 +107,46 @@ class Sheet:
         value = (
             Value(value=successes / trials, n=trials)
             if trials
-            else Value(value=None, n=0, reason=undefined)
+            else Value(value=None, n=0, reason=missing)
         )
         self.closed(
-            metric,
-            value,
-            lambda: wilson(successes, trials, self._options.level),
+            Number(metric=metric, value=value, group=group),
+            lambda: wilson(successes, trials, self.options.level),
             lambda: share_among(counted, among),
-            group=group,
         )
 
-    def table(
-        self, metric: str, statistic: TableStatistic, counts: Ints, truth: Ints, said: Ints
+    def closed(
+        self,
+        number: Number,
+        interval: Callable[[], Interval],
+        statistic: Callable[[], WeightedStatistic],
+        *,
+        cost: int = 1,
     ) -> None:
-        """Puts down a number read off the confusion table `counts`, shape (K, K)."""
-        value = statistic.value(counts)
-        if value.value is None:
-            self.without(metric, value.reason, n=value.n)
-        elif self._clusters is None and self._strata is None:
-            self._tables.append(_Table(len(self._slots), metric, value, statistic))
-            self._slots.append(None)
-            self._counts = counts
+        """Puts down a number with a closed-form interval.
+
+        Args:
+            number: what it is.
+            interval: its interval if samples are independent.
+            statistic: the number under weights, for clusters.
+            cost: of `statistic`, as for `resampled`.
+        """
+        if number.value.value is None:
+            self.adopt(undefined(number))
+        elif self._clusters is None:
+            self.adopt(with_interval(number, interval()))
         else:
-            cost = 1 + counts.size // self._n
-            rows = on_rows(statistic, truth, said, len(counts))
-            self._resample(metric, value, rows, cost=cost)
+            self.resample(number, statistic(), cost=cost)
 
     def resampled(
-        self, metric: str, statistic: Statistic, *, cost: int = 1, biased: bool = False,
+        self,
+        metric: str,
+        statistic: Statistic,
+        *,
+        cost: int = 1,
+        biased: bool = False,
         suffix: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Puts down a number whose interval comes from resampling.
 
         Args:
@@ -173,75 +157,102 @@ class Sheet:
                 is bootstrapped, since a percentile interval would repeat the shift.
             suffix: what the interval's method should say beyond.
         """
-        self._resample(
-            metric,
-            statistic.value(),
-            statistic,
-            cost=cost,
-            kind="bca" if biased else "auto",
-            suffix=suffix,
-        )
+        number = Number(metric=metric, value=statistic.value(), suffix=suffix)
+        self.resample(number, statistic, cost=cost, kind="bca" if biased else "auto")
+
+    def resample(
+        self,
+        number: Number,
+        statistic: WeightedStatistic,
+        *,
+        cost: int = 1,
+        kind: IntervalKind = "auto",
+    ) -> None:
+        """Puts down a number whose interval comes from resampling `statistic`."""
+        if number.value.value is None:
+            self.adopt(undefined(number))
+        elif cost == 1 or self._n * cost <= BOOTSTRAP_UP_TO:
+            self._resampled.append(_Resampled(len(self._slots), number, statistic, kind))
+            self._slots.append(None)
+        else:
+            # One at a time: a dear statistic also holds much memory.
+            result = self._intervals({number.metric: statistic}, kind, cost)[number.metric]
+            self.adopt(with_result(number, result))
+
+    def table(
+        self, metric: str, statistic: TableStatistic, counts: Ints, truth: Ints, said: Ints
+    ) -> None:
+        """Puts down a number read off the confusion table.
+
+        Args:
+            metric: its id.
+            statistic: the number as a function of tables.
+            counts: the table, shape (K, K), the same for every call.
+            truth: what the table counts by row, shape (n,).
+            said: what it counts by column, shape (n,).
+        """
+        number = Number(metric=metric, value=statistic.value(counts))
+        if number.value.value is None:
+            self.adopt(undefined(number))
+        elif self._clusters is None:
+            self._counts = counts
+            self._tabled.append(_Tabled(len(self._slots), number, statistic))
+            self._slots.append(None)
+        else:
+            cost = 1 + counts.size // self._n
+            self.resample(number, on_rows(statistic, truth, said, len(counts)), cost=cost)
 
     def rows(self) -> list[Row]:
         """Returns the rows in the order in which they were put down."""
         self._finish_tables()
-        for kind in ("auto", "bca"):
-            waiting = [entry for entry in self._waiting if entry.kind == kind]
+        kinds: tuple[IntervalKind, ...] = ("auto", "bca")
+        for kind in kinds:
+            waiting = [entry for entry in self._resampled if entry.kind == kind]
             if waiting:
-                results = self._intervals(
-                    {str(entry.slot): entry.statistic for entry in waiting}, kind, cost=1
-                )
+                statistics = {str(entry.slot): entry.statistic for entry in waiting}
+                results = self._intervals(statistics, kind, cost=1)
                 for entry in waiting:
-                    self._slots[entry.slot] = _joined(entry, results[str(entry.slot)])
-        self._waiting = []
+                    self._slots[entry.slot] = with_result(entry.number, results[str(entry.slot)])
+        self._resampled = []
         return [row for row in self._slots if row is not None]
 
-    def _resample(
-        self,
-        metric: str,
-        value: Value,
-        statistic: WeightedStatistic,
-        *,
-        group: str = "",
-        cost: int = 1,
-        kind: IntervalKind = "auto",
-        suffix: str = "",
-    ) -> None:
-        if value.value is None:
-            self.without(metric, value.reason, n=value.n, group=group)
+    def _finish_tables(self) -> None:
+        if self._counts is None:
             return
-        entry = _Resampled(len(self._slots), metric, group, value, statistic, kind, suffix)
-        if self._n * cost <= BOOTSTRAP_UP_TO or cost == 1:
-            self._slots.append(None)
-            self._waiting.append(entry)
-        else:
-            # One at a time: a dear statistic also holds much memory.
-            results = self._intervals({"it": statistic}, kind, cost=cost)
-            self._slots.append(_joined(entry, results["it"]))
+        results = count_table_many(
+            self._counts.ravel(),
+            {str(entry.slot): _flat(entry.statistic, len(self._counts)) for entry in self._tabled},
+            level=self.options.level,
+            replicates=self.options.replicates,
+            seed=self.options.seed,
+            stream=f"{self._stream}/table",
+        )
+        for entry in self._tabled:
+            self._slots[entry.slot] = with_result(entry.number, results[str(entry.slot)])
+        self._tabled, self._counts = [], None
 
     def _intervals(
-        self, statistics: dict[str, WeightedStatistic], kind: IntervalKind, *, cost: int
+        self, statistics: Mapping[str, WeightedStatistic], kind: IntervalKind, cost: int
     ) -> dict[str, BootstrapResult]:
-        options = self._options
         if self._n * cost <= BOOTSTRAP_UP_TO or not self._two_units():
             return bootstrap_many(
                 statistics,
                 self._n,
-                level=options.level,
-                replicates=options.replicates,
-                seed=options.seed,
+                level=self.options.level,
+                replicates=self.options.replicates,
+                seed=self.options.seed,
                 stream=self._stream,
                 clusters=self._clusters,
                 strata=self._strata,
                 kind=kind,
             )
-        work = _GROUP_WORK // (self._n * cost)
+        groups = _GROUP_WORK // (self._n * cost)
         return block_jackknife_many(
             statistics,
             self._n,
-            level=options.level,
-            groups=min(_MOST_GROUPS, max(_FEWEST_GROUPS, work)),
-            seed=options.seed,
+            level=self.options.level,
+            groups=min(_MOST_GROUPS, max(_FEWEST_GROUPS, groups)),
+            seed=self.options.seed,
             stream=self._stream,
             clusters=self._clusters,
             strata=self._strata,
@@ -249,26 +260,6 @@ class Sheet:
 
     def _two_units(self) -> bool:
         return self._clusters is None or bool((self._clusters != self._clusters[0]).any())
-
-    def _finish_tables(self) -> None:
-        if self._counts is None:
-            return
-        classes = len(self._counts)
-        results = count_table_many(
-            self._counts.ravel(),
-            {entry.metric: _flat(entry.statistic, classes) for entry in self._tables},
-            level=self._options.level,
-            replicates=self._options.replicates,
-            seed=self._options.seed,
-            stream=f"{self._stream}/table",
-        )
-        for entry in self._tables:
-            result = results[entry.metric]
-            self._slots[entry.slot] = _row(
-                entry.metric, "", entry.value, result.interval, result.reason or "", "",
-                result.method,
-            )  # fmt: skip
-        self._tables, self._counts = [], None
 
 
 def share_among(hits: Bools, among: Ints | None) -> WeightedStatistic:
@@ -289,50 +280,3 @@ def share_among(hits: Bools, among: Ints | None) -> WeightedStatistic:
 
 def _flat(statistic: TableStatistic, classes: int) -> Callable[[Floats], Floats]:
     return lambda counts: statistic(counts.reshape(-1, classes, classes))
-
-
-def _joined(entry: _Resampled, result: BootstrapResult) -> Row:
-    return _row(
-        entry.metric, entry.group, entry.value, result.interval, result.reason or "", entry.suffix,
-        result.method,
-    )  # fmt: skip
-
-
-def _row(
-    metric: str,
-    group: str,
-    value: Value,
-    interval: Interval | None,
-    reason: str,
-    suffix: str,
-    method: str = "",
-) -> Row:
-    """Makes a row of a defined value: within the metric's bounds, the interval around the value."""
-    info = metric_info(metric)
-    number = _bounded(float(value.value or 0.0), info.lower, info.upper)
-    notes = [note for note in (suffix, value.note) if note]
-    if interval is None:
-        method = "; ".join([method, *notes]) if method else "; ".join(notes)
-        return Row(metric=metric, value=number, n=value.n, method=method, reason=reason, group=group)
-    lower = min(max(interval.lower, info.lower), info.upper)
-    upper = min(max(interval.upper, info.lower), info.upper)
-    # Resampling shifts a biased number (a binned error, say) away from its value: the interval
-    # then reaches to it, which can only add coverage.
-    if not lower - _ROUNDING <= number <= upper + _ROUNDING:
-        notes.insert(0, "extended to the value")
-    return Row(
-        metric=metric,
-        value=number,
-        n=value.n,
-        lower=min(lower, number),
-        upper=max(upper, number),
-        level=interval.level,
-        method="; ".join([interval.method, *notes]),
-        group=group,
-    )
-
-
-def _bounded(number: float, lower: float, upper: float) -> float:
-    """Takes rounding error beyond the ends of a metric's range off."""
-    inside = min(max(number, lower), upper)
-    return inside if abs(inside - number) <= _ROUNDING else number

@@ -109,7 +109,6 @@ def test_the_fast_path_of_sums_equals_the_weights(codes: dict[str, Any]) -> None
 
 
 def test_a_value_that_only_one_group_defines_is_undefined_without_it() -> None:
-    # 0.1 + 0.2 - 0.3 is not 0 in floats: sums by subtraction would hide this.
     numerators = np.random.default_rng(4).random(100)
     denominators = np.zeros(100)
     denominators[7] = 0.1
@@ -121,6 +120,17 @@ def test_a_value_that_only_one_group_defines_is_undefined_without_it() -> None:
         assert result.reason == "undefined without 1 of 10 groups"
     nowhere = block_jackknife(weighted_ratio(numerators, np.zeros(100)), 100, **DRAW)
     assert "undefined on the sample itself" in nowhere.reason
+
+
+def test_one_huge_value_does_not_take_the_digits_of_the_others() -> None:
+    values = np.random.default_rng(5).random(100)
+    values[31] = 1e18
+    huge = SumStatistic(
+        np.stack([values, np.ones(100)]), lambda sums: np.log10(sums[:, 0] / sums[:, 1])
+    )
+    fast = block_jackknife(huge, 100, groups=10, **DRAW)
+    reference = block_jackknife(slow(huge), 100, groups=10, **DRAW)
+    assert_allclose(fast.standard_error, reference.standard_error, rtol=1e-9)
 
 
 def test_no_spread_is_no_precision() -> None:

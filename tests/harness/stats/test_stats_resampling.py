@@ -142,6 +142,9 @@ def test_blocks_are_bounded_and_read_only() -> None:
     assert [block.shape for block in blocks] == [(4, 100)] * 12 + [(2, 100)]
     with pytest.raises(ValueError, match="read-only"):
         blocks[0][0, 0] = 3
+    clustered = Resampler(8, seed=0, stream="", clusters=CLUSTERS)
+    for block in (*clustered.blocks(5), *clustered.leave_one_out()):
+        assert block.flags.c_contiguous
 
 
 @pytest.mark.parametrize(

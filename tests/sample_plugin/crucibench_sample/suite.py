@@ -117,7 +117,7 @@ class Search(Mapped):
         return Selection(keep, {"clean": clean})
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
-        size = {"weak": 0.1, "strong": 0.3, "strongest": 0.6}[stage]
+        size = {"weak": 0.3, "strong": 0.6, "strongest": 1.0}[stage]
         shape = work.batch.inputs.shape[1:]
         step = torch.from_numpy(context.draws.uniform(work.batch.ids, stage, shape)) - 0.5
         changed = (work.batch.inputs + 2 * size * step).clamp(0, 1)

@@ -1,0 +1,168 @@
+"""The plan in words: what will run, what will not and why, and how long it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from crucibench.cli._output import Table
+
+if TYPE_CHECKING:
+    from crucibench.engine.inspect import Inspection
+    from crucibench.engine.plan import Plan, PlannedCell
+    from crucibench.engine.resolve import Resolved
+
+_PASS = "pass"
+_CELL_COLUMNS = (
+    "model", "data", "suite", "scenario", "role", "kind", "points", "samples", "status", "reason",
+    "cell",
+)  # fmt: skip
+_SUITE_COLUMNS = ("model", "data", "suite", "cells", "samples", "points", "skipped")
+_IDLE_COLUMNS = ("model", "data", "what", "why")
+
+
+def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dict[str, Any]:
+    """Returns a plan as plain data."""
+    seconds, whole = estimated_seconds(plan, inspection)
+    return {
+        "run": resolved.run_id,
+        "preset": resolved.spec.defaults.preset,
+        "seed": resolved.spec.defaults.seed,
+        "cells": [dict(zip(_CELL_COLUMNS, row, strict=True)) for row in _cell_rows(plan)],
+        "not_applicable": [
+            {"model": model, "data": data, "suite": suite, "reason": reason}
+            for (model, data, suite), reason in plan.not_applicable.items()
+        ],
+        "not_inspected": [
+            {"model": model, "data": data, "reason": str(error)}
+            for (model, data), error in inspection.errors.items()
+        ],
+        "seconds": seconds,
+        "seconds_cover": "all" if whole else "forward passes alone",
+    }
+
+
+def plan_tables(
+    resolved: Resolved, plan: Plan, inspection: Inspection, *, long: bool = False
+) -> list[Table]:
+    """Returns a plan as tables: what runs, then what does not; `long` has a row a cell."""
+    if long:
+        return [Table(columns=_CELL_COLUMNS, rows=[*_cell_rows(plan), *_other_rows(plan)])]
+    title = (
+        f"Plan of run {resolved.run_id}: preset {resolved.spec.defaults.preset}, "
+        f"seed {resolved.spec.defaults.seed}, {time_words(plan, inspection)}"
+    )
+    tables = [Table(title=title, columns=_SUITE_COLUMNS, rows=_suite_rows(plan))]
+    idle = _idle_rows(plan, inspection)
+    if idle:
+        tables.append(Table(title="Not run", columns=_IDLE_COLUMNS, rows=idle))
+    return tables
+
+
+def time_words(plan: Plan, inspection: Inspection) -> str:
+    """Says how long the plan may take."""
+    seconds, whole = estimated_seconds(plan, inspection)
+    if seconds is None:
+        return "nothing to ask a model"
+    return f"about {duration(seconds)}" + ("" if whole else " for its forward passes")
+
+
+def estimated_seconds(plan: Plan, inspection: Inspection) -> tuple[float | None, bool]:
+    """Returns the time of asking each model once for each sample and point; whether that is all.
+
+    It is not all where a scenario asks more often than that: attacks do, and timings.
+    """
+    total, whole, asked = 0.0, True, False
+    for cell in plan:
+        if cell.skip or _kind(cell) == "derived":
+            continue
+        asked = True
+        each = inspection.seconds_per_sample.get((cell.model.name, cell.data.name), 0.0)
+        if _kind(cell) == "mapped":
+            total += each * cell.samples * len(cell.scenario.points)
+        whole = whole and cell.scenario.suite == _PASS
+    return (total if asked else None), whole
+
+
+def duration(seconds: float) -> str:
+    """Writes a time: ``0.4 s``, ``12 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _suite_rows(plan: Plan) -> list[list[Any]]:
+    found: dict[tuple[str, str, str], list[PlannedCell]] = {}
+    for cell in plan:
+        key = (cell.model.name, cell.data.name, cell.scenario.suite)
+        found.setdefault(key, []).append(cell)
+    rows = []
+    for (model, data, suite), cells in sorted(found.items(), key=_passes_first):
+        running = [cell for cell in cells if not cell.skip]
+        rows.append(
+            [
+                model, data, _suite_words(suite, running), len(running),
+                sum(cell.samples for cell in running if _kind(cell) == "mapped") or None,
+                sum(len(cell.scenario.points) for cell in running),
+                len(cells) - len(running) or None,
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _passes_first(entry: tuple[tuple[str, str, str], object]) -> tuple[str, str, bool, str]:
+    model, data, suite = entry[0]
+    return data, model, suite != _PASS, suite
+
+
+def _suite_words(suite: str, cells: list[PlannedCell]) -> str:
+    if suite != _PASS:
+        return suite
+    return f"forward pass: {', '.join(cell.scenario.role for cell in cells)}"
+
+
+def _idle_rows(plan: Plan, inspection: Inspection) -> list[list[Any]]:
+    rows = [
+        [model, data, "the model", str(error)] for (model, data), error in inspection.errors.items()
+    ]
+    rows += [
+        [model, data, f"suite {suite}", reason]
+        for (model, data, suite), reason in plan.not_applicable.items()
+    ]
+    rows += [
+        [cell.model.name, cell.data.name, cell.scenario.address, cell.skip]
+        for cell in plan
+        if cell.skip
+    ]
+    return rows
+
+
+def _cell_rows(plan: Plan) -> list[list[Any]]:
+    return [
+        [
+            cell.model.name, cell.data.name, cell.scenario.suite, cell.scenario.name,
+            cell.scenario.role, _kind(cell), list(cell.scenario.points), cell.samples,
+            "skipped" if cell.skip else "planned", cell.skip, cell.id,
+        ]
+        for cell in plan
+    ]  # fmt: skip
+
+
+def _other_rows(plan: Plan) -> list[list[Any]]:
+    facts: Mapping[str, Any] = dict.fromkeys(_CELL_COLUMNS)
+    return [
+        list({**facts, "model": model, "data": data, "suite": suite, "status": "not applicable",
+              "reason": reason}.values())
+        for (model, data, suite), reason in plan.not_applicable.items()
+    ]  # fmt: skip
+
+
+def _kind(cell: PlannedCell) -> str:
+    from crucibench.contracts.scenario import Mapped, Timed
+
+    if isinstance(cell.scenario, Timed):
+        return "timed"
+    return "mapped" if isinstance(cell.scenario, Mapped) else "derived"

@@ -1,0 +1,36 @@
+"""Finding the run that a reference means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crucibench.store.run import Run, find_run, load
+from crucibench.util.errors import InputError
+
+
+def found(reference: str, out: Path) -> Run:
+    """Returns a run by path, the start of its id, or ``latest``; it may be unfinished.
+
+    Raises:
+        InputError: if there is none.
+        UnreadableError: if there is a folder of that name that holds no run.
+    """
+    try:
+        return find_run(reference, out)
+    except InputError:
+        for folder in (Path(reference), out / reference):
+            if reference != "latest" and folder.is_dir():
+                return load(folder)
+        raise
+
+
+def finished(reference: str, out: Path) -> Run:
+    """Returns a run that has its manifest.
+
+    Raises:
+        InputError: if there is none.
+        UnreadableError: if it is not finished, or damaged.
+    """
+    run = found(reference, out)
+    _ = run.manifest
+    return run

@@ -1,0 +1,161 @@
+"""``crucibench doctor``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+
+_EXTRAS = {
+    "vision": ("torchvision", "timm"),
+    "text": ("transformers",),
+    "onnx": ("onnx", "onnxruntime"),
+    "http": ("httpx",),
+    "ray": ("ray",),
+    "loadgen": ("mlperf_loadgen",),
+    "gpu": ("pynvml",),
+    "mlflow": ("mlflow",),
+}
+"""Each extra and the modules that it brings."""
+
+_REQUIRED = (
+    "numpy", "scipy", "pandas", "pyarrow", "pydantic", "yaml", "datasets", "sklearn", "torch",
+    "matplotlib", "jinja2", "rich", "skops", "safetensors", "PIL", "platformdirs",
+)  # fmt: skip
+
+
+class Check(NamedTuple):
+    """One thing that was looked at.
+
+    Attributes:
+        what: was looked at.
+        state: ``ok``, ``absent`` (and not needed) or ``problem``.
+        detail: what was found, or how to mend it.
+    """
+
+    what: str
+    state: str
+    detail: str
+
+
+@click.command(epilog=examples("crucibench doctor", "crucibench doctor --format json"))
+@OUT
+@FORMAT
+@QUIET
+def command(*, out: Path, form: Format, quiet: bool) -> int:
+    """Check what a run needs of this machine.
+
+    Python, packages, the device, optional parts with the line that installs them, folders, and
+    plug-ins. Exit code 0: a run can start here; 1: something is in its way.
+    """
+    from crucibench.cli._output import Notes, Table, emit
+
+    checks = [*_python(), *_packages(), *_device(), *_folders(out), *_plugins(), *_extras()]
+    emit(
+        form,
+        [check._asdict() for check in checks],
+        [Table(columns=("what", "state", "detail"), rows=[list(check) for check in checks])],
+    )
+    problems = [check.what for check in checks if check.state == "problem"]
+    note = Notes(quiet)
+    note(f"problems: {', '.join(problems)}" if problems else "nothing is in the way of a run")
+    return 1 if problems else 0
+
+
+def _python() -> Iterator[Check]:
+    import platform
+    import sys
+
+    fine = sys.version_info >= (3, 11)
+    detail = f"{platform.python_version()}, {sys.executable}"
+    yield Check("python", "ok" if fine else "problem", detail + ("" if fine else "; needs 3.11"))
+
+
+def _packages() -> Iterator[Check]:
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    yield Check("crucibench", "ok", version("crucibench"))
+    missing = [name for name in _REQUIRED if find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        yield Check("packages", "problem", f'not installed: {names}: pip install "crucibench"')
+    else:
+        yield Check("packages", "ok", "all that crucibench requires are installed")
+
+
+def _device() -> Iterator[Check]:
+    from crucibench.util.devices import resolve_device
+
+    try:
+        import torch
+
+        device = resolve_device("auto")
+    except Exception as error:  # a broken torch raises whatever it likes
+        yield Check("torch", "problem", f"it can't be imported: {type(error).__name__}: {error}")
+        return
+    name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
+    yield Check("torch", "ok", f"{torch.__version__}, device {name}")
+    cores = os.cpu_count() or 1
+    yield Check("threads", "ok", f"{min(4, cores)} by default, {cores} cores")
+
+
+def _folders(out: Path) -> Iterator[Check]:
+    from crucibench.api import cache_folder
+
+    for what, folder in (("results folder", out), ("cache folder", cache_folder())):
+        problem = _write_problem(folder)
+        detail = str(folder.resolve())
+        yield Check(what, "problem" if problem else "ok", problem or detail)
+
+
+def _write_problem(folder: Path) -> str:
+    """Returns why nothing can be written into a folder, which need not exist; "" if it can."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{str(folder)!r} is not a folder"
+    probe = folder / f".crucibench-doctor-{os.getpid()}"
+    try:
+        probe.write_text("", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        return f"can't write to {str(folder)!r}: {error.strerror}"
+    return ""
+
+
+def _plugins() -> Iterator[Check]:
+    from crucibench import registry
+    from crucibench.util.errors import InputError
+
+    lists: tuple[tuple[str, Callable[[], registry.Registry[object]]], ...] = (
+        ("models", registry.adapters),
+        ("data", registry.sources),
+        ("suites", registry.suites),
+    )  # type: ignore[assignment]
+    for kind, known in lists:
+        fine = []
+        for name in known().names():
+            try:
+                known().get(name)
+                fine.append(name)
+            except InputError as error:
+                yield Check(f"{kind}: {name}", "problem", str(error))
+        yield Check(kind, "ok" if fine else "problem", ", ".join(fine) or "none is registered")
+
+
+def _extras() -> Iterator[Check]:
+    from importlib.util import find_spec
+
+    for extra, modules in _EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        if missing:
+            detail = f'for {", ".join(missing)}: pip install "crucibench[{extra}]"'
+            yield Check(f"extra {extra}", "absent", detail)
+        else:
+            yield Check(f"extra {extra}", "ok", ", ".join(modules))

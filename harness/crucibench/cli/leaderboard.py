@@ -1,0 +1,62 @@
+"""``crucibench leaderboard``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+
+_EPILOG = examples(
+    "crucibench leaderboard latest",
+    "crucibench leaderboard 3f2a 9c41 --sort top-1 --format md",
+    "crucibench leaderboard latest --column accuracy/clean/brier",
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("references", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "--sort",
+    metavar="ADDRESS",
+    help="The column to sort by: SUITE/SCENARIO[POINT]/METRIC[@GROUP], or its end, e.g. top-1.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A column to show in place of the suites' headlines; several are possible.",
+)
+@click.option("--data", multiple=True, metavar="NAME", help="Only this data set.")
+@OUT
+@FORMAT
+@QUIET
+def command(
+    *,
+    references: tuple[str, ...],
+    sort: str | None,
+    columns: tuple[str, ...],
+    data: tuple[str, ...],
+    out: Path,
+    form: Format,
+    quiet: bool,
+) -> int:
+    """Put the models of one or several runs side by side.
+
+    A RUN is a path, the start of an id, or latest (the default). Only numbers that may be compared
+    are joined; what differs stands apart, with the reason.
+    """
+    from crucibench.cli._evaluation import print_board
+    from crucibench.cli._output import console
+    from crucibench.cli._runs import finished
+    from crucibench.report.leaderboard import leaderboard
+    from crucibench.report.terminal import print_findings
+
+    runs = [finished(reference, out) for reference in references or ("latest",)]
+    board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None)
+    print_board(board, form)
+    for run in () if quiet else runs:
+        print_findings(console(stderr=True), run, notes=False)
+    return 0

@@ -1,0 +1,67 @@
+"""``crucibench score``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@click.command(epilog=examples("crucibench score latest"))
+@RUN
+@OUT
+@FORMAT
+@QUIET
+def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
+    """Compute the numbers of a run again from its records.
+
+    Needs neither the models nor the data: use it after an update that changes how numbers are made.
+    Numbers, verdicts and views are written anew; what was changed is said.
+    """
+    from crucibench.cli._evaluation import show_result
+    from crucibench.cli._output import Notes
+    from crucibench.cli._runs import finished
+    from crucibench.engine.rescore import rescore
+    from crucibench.report import write_views
+    from crucibench.store.manifest import differences
+    from crucibench.util.errors import UnreadableError
+
+    run, note = finished(reference, out), Notes(quiet)
+    changed = differences(run.layout)
+    if changed:
+        # Scoring writes the manifest anew: it must not make a changed record look sound.
+        raise UnreadableError(
+            f"run {run.id} is not as its manifest says, so it is not scored: {changed[0]}"
+            + (
+                f" (and {len(changed) - 1} more; crucibench verify lists them)"
+                if changed[1:]
+                else ""
+            )
+        )
+    before = run.metrics()
+    run = rescore(run)
+    write_views(run)
+    note(_said(before, run.metrics()))
+    return show_result(run, form, quiet)
+
+
+def _said(before: pd.DataFrame, after: pd.DataFrame) -> str:
+    from crucibench.report.format import counted
+
+    old, new = (
+        set(frame.itertuples(index=False, name=None)) for frame in map(_plain, (before, after))
+    )
+    if old == new:
+        return f"{counted(len(new), 'number')}, all as before"
+    return f"{counted(len(new), 'number')}; {len(new - old)} new or changed, {len(old - new)} gone"
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    # NaN is unlike itself: missing values must not look changed.
+    return frame.astype(object).where(frame.notna(), None)

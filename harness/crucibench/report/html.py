@@ -1,0 +1,359 @@
+"""The report: one HTML file that holds all it needs, opens offline and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from crucibench.contracts.verdict import Severity, Verdict
+from crucibench.report import marks, plots
+from crucibench.report.findings import (
+    VERDICT_MARKS,
+    VERDICT_WORDS,
+    address_of,
+    findings_of,
+    verdict_counts,
+    verdict_summary,
+)
+from crucibench.report.format import (
+    counted,
+    direction_words,
+    listed,
+    shorten,
+    show_count,
+    show_level,
+    show_plain,
+    visible,
+)
+from crucibench.report.gaps import gaps_of
+from crucibench.report.leaderboard import Board, leaderboard, shown_metric
+from crucibench.report.leaderboard_text import caption
+from crucibench.report.numbers import (
+    Metric,
+    declared_metrics,
+    metric_of,
+    names_in_order,
+    numbers_of,
+)
+from crucibench.report.page import (
+    Anchors,
+    MetricView,
+    ModelHead,
+    NumberView,
+    ScoreboardView,
+    SuiteView,
+    number_view,
+)
+from crucibench.report.provenance import (
+    card_facts,
+    comparison_fields,
+    digests_of,
+    environment_facts,
+    model_facts,
+    plain,
+    run_facts,
+)
+from crucibench.report.sections import Sources, section_view
+from crucibench.report.standouts import standouts
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from crucibench.store.run import Run
+
+_TEMPLATES = "templates"
+
+
+def render_html(run: Run) -> str:
+    """Returns the report of a run. The same run gives the same bytes."""
+    return _Report(run).render()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Definition:
+    """One entry of the glossary."""
+
+    metric: Metric
+    anchor: str
+    axis: str
+    words: str
+    bounds: str
+    methods: str
+
+
+class _Report:
+    """Gathers what a report holds, once, and renders it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.anchors = Anchors()
+        self.numbers = numbers_of(run)
+        self.metrics = declared_metrics(run.suites)
+        cells = run.cells.values()
+        found = {cell.model for cell in cells} | {model for model, _ in run.models}
+        self.models = names_in_order(run.spec, "models", found)
+        found = {cell.data for cell in cells} | set(run.cards)
+        self.data = names_in_order(run.spec, "data", found)
+
+    def render(self) -> str:
+        run = self.run
+        boards = [self._scoreboard(board) for board in leaderboard([run]).boards]
+        gaps = gaps_of(run, self.numbers, self.metrics, self.models, self.data)
+        findings = findings_of(run)
+        template = _environment().get_template("report.html.j2")
+        return template.render(
+            run=run,
+            css=_css(),
+            summary=verdict_summary(run),
+            counts=verdict_counts(list(run.cells.values())),
+            overview=self._overview(),
+            boards=boards,
+            findings=[entry for entry in findings if entry.severity is not Severity.INFO],
+            notes=[entry for entry in findings if entry.severity is Severity.INFO],
+            cells=list(run.cells.values()),
+            anchor=self.anchors,
+            gaps=gaps,
+            **self._provenance(),
+            definitions=self._definitions(),
+        )
+
+    def _overview(self) -> dict[str, str]:
+        run = self.run
+        defaults: Mapping[str, Any] = run.spec.get("defaults") or {}
+        suites = [
+            name if info.get("axis") in {None, name} else f"{info['axis']} ({name})"
+            for name, info in run.suites.items()
+            if any(cell.suite == name for cell in run.cells.values())
+        ]
+        samples = [
+            f"{shorten(visible(name))} ({self._samples(name)})" if name in run.cards else name
+            for name in self.data
+        ]
+        facts = {
+            counted(len(self.models), "model"): listed(
+                [shorten(visible(name)) for name in self.models], most=12
+            ),
+            counted(len(self.data), "data set"): listed(samples, most=12),
+            "measured": listed(suites, most=12),
+        }
+        facts |= {
+            name: plain(defaults[name])
+            for name in ("preset", "seed", "limit")
+            if defaults.get(name) is not None
+        }
+        if defaults.get("level") is not None:
+            facts["intervals"] = show_level(float(defaults["level"]))
+        return {name: text for name, text in facts.items() if text}
+
+    def _samples(self, data: str) -> str:
+        counts = self.run.cards[data].counts
+        return ", ".join(f"{show_count(n)} {role}" for role, n in counts.items())
+
+    def _scoreboard(self, board: Board) -> ScoreboardView:
+        scales = {}
+        for column in board.columns:
+            numbers = [line.entries[column.place].number for line in board.lines]
+            scales[column.place] = marks.scale_of(
+                end
+                for number in numbers
+                if number is not None
+                for end in (number.value, number.lower, number.upper)
+            )
+        columns = []
+        for column in board.columns:
+            scale = scales[column.place]
+            ends = "" if scale is None else self._ends(column.metric, scale)
+            columns.append(
+                MetricView.of(column.metric, self._href(column.metric), column.context, ends)
+            )
+        lines = []
+        notes: dict[str, None] = {}
+        for line in board.lines:
+            views = []
+            for column in board.columns:
+                entry = line.entries[column.place]
+                if entry.number is None:
+                    views.append(NumberView(reason=entry.why, apart=entry.apart))
+                    continue
+                metric = shown_metric(column, entry.number)
+                views.append(
+                    number_view(metric, entry.number, self._href(metric), scales[column.place])
+                )
+                mark = VERDICT_MARKS[entry.number.verdict]
+                notes |= {f"{shorten(line.label)} {mark} {text}": None for text in entry.findings}
+            lines.append((self._head(line.model), views))
+        apart = [
+            (
+                entry.label,
+                entry.column.title,
+                number_view(entry.column.metric, entry.number, self._href(entry.column.metric)),
+                entry.reason,
+            )
+            for entry in board.apart
+        ]
+        card = self.run.cards.get(board.data)
+        about = ""
+        if card is not None:
+            about = f"{card.task.kind} of {card.task.modality}, {self._samples(board.data)}"
+            if card.task.classes:
+                about += f", {counted(len(card.task.classes), 'class', 'classes')}"
+        return ScoreboardView(
+            anchor=self.anchors("data", board.data),
+            data=board.data,
+            about=about,
+            axes=board.axes,
+            columns=columns,
+            lines=lines,
+            standouts=standouts(board),
+            caption=caption(board),
+            notes=list(notes),
+            apart=apart,
+            suites=self._suites(board.data),
+        )
+
+    def _ends(self, metric: Metric, scale: marks.Scale) -> str:
+        factor = 100.0 if metric.percent else 1.0
+        # Rounded for reading: the ends of a drawn scale are no results.
+        low, high = (show_plain(float(f"{factor * end:.3g}")) for end in scale)
+        return f"{low} to {high}"
+
+    def _head(self, model: str) -> ModelHead:
+        place = self.models.index(model)
+        return ModelHead(name=model, colour=place % plots.COLOURS, dash=plots.dash(place))
+
+    def _suites(self, data: str) -> list[SuiteView]:
+        views = []
+        for name, info in self.run.suites.items():
+            sources = Sources(
+                run=self.run,
+                data=data,
+                suite=name,
+                models=self.models,
+                numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
+                metrics=self.metrics,
+                anchors=self.anchors,
+            )
+            drawn = [section_view(section, sources) for section in info.get("sections", [])]
+            sections = [section for section in drawn if section is not None]
+            if sections:
+                views.append(
+                    SuiteView(
+                        anchor=self.anchors("suite", data, name),
+                        axis=info.get("axis") or name,
+                        name=name,
+                        description=info.get("description") or "",
+                        sections=sections,
+                    )
+                )
+        return views
+
+    def _href(self, metric: Metric) -> str:
+        return self.anchors("metric", metric.suite, metric.id)
+
+    def _provenance(self) -> dict[str, Any]:
+        run = self.run
+        grouped: dict[str, list[tuple[str, dict[str, str]]]] = {}
+        for (model, data), info in run.models.items():
+            facts = model_facts(info)
+            for place, (names, known) in enumerate(grouped.get(model, [])):
+                if known == facts:
+                    grouped[model][place] = (f"{names}, {data}", known)
+                    break
+            else:
+                grouped.setdefault(model, []).append((data, facts))
+        return {
+            "run_facts": run_facts(run),
+            "cards": [
+                (name, card_facts(run.cards[name])) for name in self.data if name in run.cards
+            ],
+            "model_cards": [
+                (model, data, facts)
+                for model in self.models
+                for data, facts in grouped.get(model, [])
+            ],
+            "environment": environment_facts(run),
+            "comparison": comparison_fields(run),
+            "digests": {name: digests_of(cell) for name, cell in run.cells.items()},
+            "spec": run.layout.spec.read_text(encoding="utf-8"),
+        }
+
+    def _definitions(self) -> list[_Definition]:
+        methods: dict[tuple[str, str], dict[str, None]] = {}
+        used: dict[tuple[str, str], Metric] = {}
+        for number in self.numbers:
+            key = (number.address.suite, number.address.metric)
+            used.setdefault(key, metric_of(self.metrics, number))
+            if number.method:
+                level = f" ({show_level(number.level)})" if number.level else ""
+                methods.setdefault(key, {})[f"{number.method}{level}"] = None
+        return [
+            _Definition(
+                metric=metric,
+                anchor=self._href(metric),
+                axis=self.run.suites.get(metric.suite, {}).get("axis") or metric.suite,
+                words=direction_words(metric.direction),
+                bounds=_bounds(metric),
+                methods=", ".join(methods.get(key, {})),
+            )
+            for key, metric in sorted(
+                used.items(), key=lambda item: (item[0][0], item[1].name.lower(), item[0][1])
+            )
+        ]
+
+
+def _bounds(metric: Metric) -> str:
+    low, high = (
+        "no bound" if end is None else show_plain(float(f"{end:.4g}"))
+        for end in (metric.lower, metric.upper)
+    )
+    return "" if metric.lower is None and metric.upper is None else f"{low} to {high}"
+
+
+@cache
+def _css() -> Markup:
+    folder = resources.files("crucibench.report") / _TEMPLATES
+    return Markup((folder / "report.css").read_text(encoding="utf-8"))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("crucibench.report", _TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_finalize,
+    )
+    environment.filters["short"] = lambda text, limit=60: shorten(visible(str(text)), limit)
+    environment.filters["plain"] = plain
+    environment.filters["count"] = show_count
+    environment.filters["counted"] = counted
+    environment.filters["address"] = address_of
+    environment.filters["listed"] = _listed
+    environment.globals["verdict_words"] = {
+        str(verdict): words for verdict, words in VERDICT_WORDS.items()
+    }
+    environment.globals["verdict_marks"] = {
+        str(verdict): mark or "✓" for verdict, mark in VERDICT_MARKS.items()
+    }
+    environment.globals["VALID"] = Verdict.VALID
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return visible(value, keep="\n\t")
+    return value
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    return listed([shorten(visible(name)) for name in names], most)

@@ -1,0 +1,257 @@
+"""One run with a scenario of each kind, from a third party's package."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.rows import COLUMNS
+from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.listener import Listener
+from crucibench.engine.plan import PlannedCell
+from crucibench.engine.rescore import rescore
+from crucibench.engine.verify import verify
+from crucibench.store.cells import CellFile
+from crucibench.store.manifest import digests
+from crucibench.store.run import Run
+from crucibench.store.tables import read_frame, write_frame
+
+TIMED = "sample-rounds"
+
+
+def cell(run: Run, model: str, address: str) -> CellFile:
+    suite, _, scenario = address.partition("/")
+    found = [
+        file for file in run.cells.values()
+        if (file.model, file.suite, file.scenario) == (model, suite, scenario)
+    ]  # fmt: skip
+    assert len(found) == 1, f"{address} of {model}: {len(found)} cells"
+    return found[0]
+
+
+def results(run: Run) -> dict[str, str]:
+    """Digests of all that must be the same bytes: timings and what holds them are exempt."""
+    return {name: value for name, value in digests(run.layout).items() if TIMED not in name}
+
+
+def rows(run: Run) -> Any:
+    frame = run.metrics()
+    return frame[frame.scenario != "rounds"].reset_index(drop=True)
+
+
+def test_a_run_holds_what_the_design_says(run_spec: Any) -> None:
+    run = run_spec()
+    assert {file.status for file in run.cells.values()} == {Status.OK}
+    assert run.exit_code == 0
+    assert tuple(run.metrics().columns) == COLUMNS
+    for name in (
+        "spec.yaml", "environment/main.json", "samples/stripes/test.parquet",
+        "samples/stripes/card.json", "metrics.parquet", "events.jsonl", "manifest.json",
+    ):  # fmt: skip
+        assert (run.root / name).is_file(), name
+    assert len(run.samples("stripes", "test")) == 300
+    assert run.cards["stripes"].task.classes == ("horizontal", "vertical")
+    assert verify(run) == []
+
+
+def test_a_mapped_scenario_draws_by_sample_whatever_the_batches(run_spec: Any) -> None:
+    frames = {}
+    for size in (1, 7, 256):
+        run = run_spec(defaults={"batch_size": size}, out=f"out{size}", models={"a": "nearest:0"})
+        frames[size] = run.records(cell(run, "a", "sample/noise").cell)
+        frames[size] = frames[size].sort_values(["point", "id"]).reset_index(drop=True)
+    for size in (1, 7):
+        assert (frames[size].id == frames[256].id).all()
+        assert (frames[size].drawn == frames[256].drawn).all(), "draws depend on the batch"
+        assert (frames[size].prediction == frames[256].prediction).mean() > 0.99
+    shared = frames[256].pivot_table(index="id", columns="point", values="drawn")
+    assert (shared["sigma=0.1"] == shared["sigma=0.3"]).all(), "severities share draws"
+
+
+def test_models_share_draws(run_spec: Any) -> None:
+    run = run_spec()
+    first, second = (run.records(cell(run, m, "sample/noise").cell) for m in ("a", "b"))
+    assert (first.drawn == second.drawn).all() and (first.id == second.id).all()
+
+
+def test_stages_meet_only_what_the_stages_before_left(run_spec: Any) -> None:
+    run = run_spec(defaults={"batch_size": 16})
+    file = cell(run, "b", "sample/search")
+    records = run.records(file.cell)
+    assert [stage.name for stage in file.stages] == ["weak", "strong", "strongest"]
+    clean = run.records(cell(run, "b", "pass/test").cell).set_index("id").prediction
+    samples = run.samples("stripes", "test")
+    target = dict(zip(samples.ids, samples.targets, strict=True))
+    left = None
+    for stage in file.stages:
+        now = records[records.stage == stage.name]
+        assert len(now) == stage.samples
+        if left is None:
+            assert all(clean[i] == target[i] for i in now.id), "misclassified points never enter"
+            assert len(now) <= 150
+        else:
+            assert set(now.id) == left, "survivors of the whole set are re-batched"
+        left = set(now.id[~now.broken])
+    assert file.stages[0].samples > file.stages[-1].samples > 0
+
+
+def test_a_derived_scenario_reads_the_cells_of_two_models(run_spec: Any) -> None:
+    run = run_spec()
+    file = cell(run, "a", "sample/agreement")
+    assert file.needs == {
+        "own": cell(run, "a", "pass/test").cell, "reference": cell(run, "b", "pass/test").cell,
+    }  # fmt: skip
+    a, b = (run.records(cell(run, m, "pass/test").cell).prediction for m in ("a", "b"))
+    found = run.metrics().query("model == 'a' and metric == 'agreement'")
+    assert found.value.item() == pytest.approx((a == b).mean())
+
+
+def test_timed_scenarios_take_turns(run_spec: Any) -> None:
+    run = run_spec()
+    a, b = (run.records(cell(run, m, "sample/rounds").cell) for m in ("a", "b"))
+    assert a["round"].tolist() == b["round"].tolist() == [0, 1, 2, 3]
+    order = np.argsort(np.concatenate([a.begun, b.begun]))
+    assert order.tolist() == [0, 4, 1, 5, 2, 6, 3, 7], "rounds are A B A B"
+
+
+def test_the_same_run_twice_is_the_same_bytes(run_spec: Any) -> None:
+    first, second = run_spec(out="one"), run_spec(out="two")
+    assert first.id == second.id
+    assert results(first) == results(second)
+    assert rows(first).equals(rows(second))
+
+
+def test_a_finished_run_is_not_run_again(run_spec: Any) -> None:
+    run = run_spec()
+    before = run.layout.manifest.stat().st_mtime_ns
+    heard: list[str] = []
+
+    class Ear(Listener):
+        def note(self, message: str) -> None:
+            heard.append(message)
+
+    again = run_spec(listener=Ear())
+    assert again.id == run.id and heard == []
+    assert again.layout.manifest.stat().st_mtime_ns == before
+
+
+class _Stop(Listener):
+    """Interrupts after so many batches, as Ctrl-C would."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def advanced(self, cell: PlannedCell, samples: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [0, 3, 11, 40, 60])
+def test_an_interrupted_run_resumes_to_the_same_bytes(run_spec: Any, after: int) -> None:
+    defaults = {"batch_size": 8}
+    whole = run_spec(out="whole", defaults=defaults)
+    with pytest.raises(KeyboardInterrupt):
+        run_spec(out="cut", defaults=defaults, listener=_Stop(after))
+    resumed = run_spec(out="cut", defaults=defaults)
+    assert results(resumed) == results(whole)
+    assert rows(resumed).equals(rows(whole))
+    assert verify(resumed) == []
+
+
+def test_resuming_asks_no_shard_twice(run_spec: Any, tmp_path: Path) -> None:
+    defaults = {"batch_size": 8}
+    with pytest.raises(KeyboardInterrupt):
+        run_spec(defaults=defaults, listener=_Stop(30))
+    shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("records-*.parquet")}
+    assert shards
+    run_spec(defaults=defaults)
+    for path, changed in shards.items():
+        assert path.stat().st_mtime_ns == changed, f"{path.name} was collected again"
+
+
+def test_a_damaged_shard_is_collected_again(run_spec: Any, tmp_path: Path) -> None:
+    whole = run_spec(out="whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_spec(out="cut", listener=_Stop(4))
+    shard = next((tmp_path / "cut").rglob("records-*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:50])
+    assert results(run_spec(out="cut")) == results(whole)
+
+
+def test_scoring_again_changes_nothing_and_needs_no_model(
+    run_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_spec()
+    before = digests(run.layout), run.metrics()
+    from crucibench_sample.adapter import NearestMean  # type: ignore[import-not-found]
+    from crucibench_sample.source import Stripes  # type: ignore[import-not-found]
+
+    monkeypatch.setattr(NearestMean, "open", None)
+    monkeypatch.setattr(Stripes, "read", None)
+    shutil.rmtree(tmp_path / "scratch")
+    again = rescore(Run(run.root))
+    assert digests(again.layout) == before[0]
+    assert again.metrics().equals(before[1])
+
+
+def test_verify_finds_an_edited_number(run_spec: Any) -> None:
+    run = run_spec()
+    frame = read_frame(run.layout.metrics)
+    frame.loc[0, "value"] += 0.01
+    write_frame(run.layout.metrics, frame)
+    found = verify(Run(run.root))
+    assert len(found) == 1 and "value is" in found[0] and "the records give" in found[0]
+
+
+def test_a_limit_keeps_a_stratified_subset_and_a_smaller_one_is_within(run_spec: Any) -> None:
+    ids, searched = {}, {}
+    for limit in (80, 200):
+        run = run_spec(defaults={"limit": limit}, out=f"out{limit}")
+        samples = run.samples("stripes", "test")
+        ids[limit] = set(samples.ids)
+        assert len(samples) == limit
+        share = run_spec(out="all").samples("stripes", "test").targets.mean()
+        assert abs(samples.targets.mean() - share) <= 1 / limit
+        assert verify(run) == []
+        searched[limit] = set(run.records(cell(run, "a", "sample/search").cell).id)
+    assert ids[80] < ids[200]
+    assert searched[80] <= ids[80]
+    assert len(searched[200]) <= 150 and searched[200] < ids[200]
+
+
+def test_every_difference_of_the_model_changes_the_identity(run_spec: Any) -> None:
+    first = run_spec(models={"a": "nearest:0"}, out="one")
+    second = run_spec(models={"a": "nearest:0.5"}, out="two")
+    one, two = (cell(run, "a", "pass/test") for run in (first, second))
+    assert one.identity is not None and two.identity is not None
+    assert one.identity.digest != two.identity.digest
+    assert one.comparison == two.comparison, "the comparison key leaves the model out"
+
+
+def test_findings_of_a_pass_reach_the_cells_that_need_it(
+    run_spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_spec()  # imports the plug-in
+    from crucibench_sample.adapter import NearestMean
+
+    honest = NearestMean._predict
+    rng = np.random.default_rng(0)
+
+    def random(self: Any, batch: Any, want: Any) -> Any:
+        outputs = honest(self, batch, want)
+        return type(outputs)(scores=outputs.scores + rng.normal(0, 2, outputs.scores.shape))
+
+    monkeypatch.setattr(NearestMean, "_predict", random)
+    run = run_spec(out="random")
+    assert cell(run, "a", "pass/test").verdict is Verdict.SUSPECT
+    needing = cell(run, "a", "sample/search")
+    assert needing.verdict is Verdict.SUSPECT
+    assert [(f.code, f.cell) for f in needing.findings] == [
+        ("non-deterministic-output", cell(run, "a", "pass/test").cell)
+    ]
+    assert cell(run, "a", "sample/noise").verdict is Verdict.VALID

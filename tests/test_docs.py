@@ -1,0 +1,46 @@
+"""The examples of the documentation, executed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_FILE = re.compile(r"`([\w./]+)`\n\n```(?:toml|python)\n(.*?)```", re.DOTALL)
+_COMMAND = re.compile(r"```console\n(.*?)```", re.DOTALL)
+
+
+def test_the_package_of_the_architecture_page_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    files = dict(_FILE.findall(text))
+    assert set(files) == {
+        "pyproject.toml", "my_package/adapter.py", "my_package/source.py", "my_package/suite.py",
+    }  # fmt: skip
+    package = tmp_path / "package"
+    for name, content in files.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (package / "my_package" / "__init__.py").write_text("")
+    target = tmp_path / "site"
+    subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+            "--disable-pip-version-check", "--no-build-isolation", "--target", str(target),
+            str(package),
+        ],
+        check=True,
+    )  # fmt: skip
+    (command,) = _COMMAND.findall(text)
+    program, *words = command.split()
+    assert program == "crucibench"
+    done = subprocess.run(
+        [sys.executable, "-m", "crucibench", *words, "--format", "csv"],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(target)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "flip-rate" in done.stdout and "wrong" in done.stdout
