@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from crucibench.util.hashing import data_digest
+from crucibench.util.loading import public_name
 from crucibench_adapters._torch_weights import tensor_bytes
 
 _INTERNAL = frozenset(vars(nn.Module()))
@@ -76,7 +77,7 @@ def _told(value: Any) -> Any:
         content = hashlib.sha256(tensor_bytes(value)).hexdigest()
         return [str(value.dtype), list(value.shape), content]
     if isinstance(value, type | types.BuiltinFunctionType) or _is_library_function(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return public_name(value)
     raise _UnknownError
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crucibench.cli._errors import INTERRUPTED, tell
 from crucibench.cli._options import Format
-from crucibench.cli._output import Notes, console, emit, warn, write
+from crucibench.cli._output import Notes, draw, emit, warn, write
 
 if TYPE_CHECKING:
     from crucibench.engine.resolve import Resolved
@@ -60,7 +60,7 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
 
     print_board(leaderboard([run]), form)
     if not quiet:
-        print_findings(console(stderr=True), run, notes=False)
+        draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _tell_failures(run)
     if run.layout.report.is_file():
         Notes(quiet)(f"report: {run.layout.report}")
@@ -73,7 +73,7 @@ def print_board(board: Leaderboard, form: Format) -> None:
     from crucibench.report.terminal import print_leaderboard
 
     if form == "table":
-        print_leaderboard(console(), board)
+        draw(lambda target: print_leaderboard(target, board))
     else:
         render = {
             "json": leaderboard_text.json_text,

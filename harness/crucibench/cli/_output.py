@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +91,26 @@ def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
     elif form == "md":
         write("\n".join(_markdown(table) for table in tables))
     else:
-        for position, table in enumerate(tables):
-            if position:
-                click.echo()
-            print_table(table, console())
+        draw(lambda target: _draw_all(tables, target))
+
+
+def _draw_all(tables: Sequence[Table], target: Console) -> None:
+    for position, table in enumerate(tables):
+        if position:
+            target.print()
+        print_table(table, target)
+
+
+def draw(picture: Callable[[Console], None], *, stderr: bool = False) -> None:
+    """Prints what `picture` draws; into a file or a pipe without spaces at the ends of lines."""
+    target = console(stderr=stderr)
+    if target.is_terminal:
+        picture(target)
+        return
+    with target.capture() as captured:
+        picture(target)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip(), err=stderr)
 
 
 def write(text: str) -> None:

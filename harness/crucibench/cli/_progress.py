@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from crucibench.cli._output import console, print_table, warn
+from crucibench.cli._output import console, draw, print_table, warn
 from crucibench.cli._plan import duration, plan_tables
 from crucibench.engine.listener import Listener
 
@@ -53,7 +53,7 @@ class Lines(Remembering):
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         super().planned(plan, inspection)
         if self._announce:
-            self._print_plan(plan, inspection, console(stderr=True))
+            draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
 
     def started(self, cell: PlannedCell, total: int) -> None:
         self._begun[cell.id] = time.perf_counter()

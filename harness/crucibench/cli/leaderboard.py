@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crucibench.store.run import Run
 
 _EPILOG = examples(
     "crucibench leaderboard latest",
@@ -49,14 +56,19 @@ def command(
     are joined; what differs stands apart, with the reason.
     """
     from crucibench.cli._evaluation import print_board
-    from crucibench.cli._output import console
+    from crucibench.cli._output import draw
     from crucibench.cli._runs import finished
     from crucibench.report.leaderboard import leaderboard
-    from crucibench.report.terminal import print_findings
 
     runs = [finished(reference, out) for reference in references or ("latest",)]
     board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None)
     print_board(board, form)
     for run in () if quiet else runs:
-        print_findings(console(stderr=True), run, notes=False)
+        draw(partial(_findings, run), stderr=True)
     return 0
+
+
+def _findings(run: Run, target: Console) -> None:
+    from crucibench.report.terminal import print_findings
+
+    print_findings(target, run, notes=False)

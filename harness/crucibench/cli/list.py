@@ -51,20 +51,23 @@ def command(*, what: What | None, out: Path, form: Format, quiet: bool) -> int:
     rows = {kind: _runs(out) if kind == "runs" else _registered(kind) for kind in kinds}
     if form == "csv" and len(kinds) > 1:
         rows = {"all": [row for found in rows.values() for row in found]}
-    _say_what_is_missing(rows, out, Notes(quiet))
-    emit(form, rows[what] if what else rows, [_table(kind, found) for kind, found in rows.items()])
+    tables = [_table(kind, found, short=form == "table") for kind, found in rows.items()]
+    emit(form, rows[what] if what else rows, tables)
+    _say(rows, out, Notes(quiet), whole=form == "table")
     return 0
 
 
-def _table(kind: str, rows: list[dict[str, Any]]) -> Table:
+def _table(kind: str, rows: list[dict[str, Any]], *, short: bool) -> Table:
     from crucibench.cli._output import Table
 
     columns: tuple[str, ...] = _RUN_COLUMNS if kind == "runs" else _COLUMNS
     titled = kind in _TITLES
     if titled:
         columns = tuple(name for name in columns if name != "kind")
-    if not any(row["error"] for row in rows):
+    if short:
+        # A long error would tear the table apart; it is told below, in full.
         columns = tuple(name for name in columns if name != "error")
+        rows = [{**row, "description": "can't be loaded"} if row["error"] else row for row in rows]
     return Table(
         title=_TITLES.get(kind, ""), columns=columns,
         rows=[[row[name] for name in columns] for row in rows],
@@ -142,10 +145,11 @@ def _started(events: Path) -> str:
         return ""
 
 
-def _say_what_is_missing(rows: dict[str, list[dict[str, Any]]], out: Path, note: Notes) -> None:
+def _say(rows: dict[str, list[dict[str, Any]]], out: Path, note: Notes, *, whole: bool) -> None:
     if not rows.get("runs", True):
         note(f"there is no run in {str(out)!r} yet")
-    broken = [row for found in rows.values() for row in found if row["error"]]
-    if broken:
-        names = ", ".join(row.get("name") or row["run"] for row in broken)
-        note(f"can't be used: {names}; the column error says why")
+    for found in rows.values():
+        for row in found:
+            if row["error"]:
+                name = row.get("name") or row["run"]
+                note(row["error"] if whole else f"{name} can't be used: its error says why")

@@ -13,7 +13,7 @@ from crucibench.cli._values import AutoOrNumber, Commas, Setting, column_options
 _EPILOG = examples(
     "crucibench run crucibench.yaml",
     "crucibench run --model cnn=torch:models.py:cnn --data sklearn:digits --suite accuracy",
-    "crucibench run --model sklearn:fraud.skops --data claims.parquet --dry-run",
+    "crucibench run --model sklearn:fraud.skops --data parquet:claims.parquet --dry-run",
     "crucibench run --model sklearn:models.py:forest --data csv:people.csv \\",
     "               --target income --groups sex,age_band --set accuracy.KEY=VALUE",
 )
@@ -55,8 +55,15 @@ _EPILOG = examples(
     type=click.Choice(["quick", "standard", "full"]),
     help="How much to run.  [default: quick]",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many samples of a data set.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of every draw.  [default: 0]")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="At most so many samples of a data set.",
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(min=0), help="Of every draw.  [default: 0]"
+)
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option("--batch-size", type=AutoOrNumber(), help="[default: auto]")
 @click.option("--threads", type=AutoOrNumber(), help="Of numerical libraries.  [default: auto]")

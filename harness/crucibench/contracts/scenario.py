@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
@@ -98,6 +99,10 @@ class Scenario(ABC):
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns the uniform view of the records, or None where there are no outcomes."""
         return None
+
+    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
+        """Returns its numbers as statistics of samples: two models are compared by these."""
+        return []
 
 
 @dataclass(frozen=True)

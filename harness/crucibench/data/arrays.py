@@ -116,6 +116,7 @@ def write_arrays(
     role: str,
     form: ArrayForm,
     chunks: Iterable[NDArray[Any]],
+    *,
     others: Mapping[str, Any],
     what: str,
 ) -> None:
@@ -124,7 +125,7 @@ def write_arrays(
     Raises:
         InputError: if there is no sample, or pixels are out of range.
     """
-    columns = {name: form.kind for name in form.columns}
+    columns = dict.fromkeys(form.columns, form.kind)
     columns |= {name: array.type for name, array in others.items()}
     require_unique([*form.columns, *others])
     schema = storable(pa.schema(list(columns.items())))

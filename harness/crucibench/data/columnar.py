@@ -151,7 +151,7 @@ def storable(schema: Any) -> Any:
         InputError: if there is a type that it does not know.
     """
     library = import_datasets()
-    features = {}
+    features: dict[str, Any] = {}
     for column in schema:
         try:
             features |= library.Features.from_arrow_schema(pa.schema([column], schema.metadata))

@@ -2,8 +2,8 @@
 
 - A `datasets.Dataset` is used as it is; its target is ``label`` unless said otherwise.
 - A data frame is a table; which column is its target must be said.
-- ``(X, y)``: X is a frame, an array or tensor as `crucibench.data.arrays` has it, or texts: strings,
-  or tuples of as many strings each. A table's columns are ``x0``, ``x1``, ... where X names none.
+- ``(X, y)``: X is a frame, an array or tensor as `crucibench.data.arrays` has it, or texts:
+  strings, or tuples of as many strings each. Columns without names are ``x0``, ``x1``, ...
 - A torch `Dataset` of pairs is read once, in order: tensors and arrays, texts, or Pillow images,
   which are kept as PNM files. Its ``classes`` name integer targets.
 
@@ -214,9 +214,9 @@ def _pairs(
             raise InputError(f"(X, y): X has the target column {options.target!r} too")
         target = column_array(roles[role][1], len(table), "y", "X").to_pandas()
         frames[role] = table.assign(**{options.target: target})
-    texts = [name for name in frames["test"] if name in tables["test"].attrs.get("texts", ())]
+    texts = tables["test"].attrs.get("texts", ())
     if texts and not options.features:
-        options = replace(options, input=tuple(texts))
+        options = replace(options, input=texts)
     return _frames(frames, opening, options, more)
 
 
@@ -284,7 +284,8 @@ def _image_arrays(
     def fill(conversion: Conversion) -> None:
         for role, (X, y) in arrays.items():
             target = column_array(y, len(X), "y", "X")
-            write_arrays(conversion, role, form, chunked(X), {options.target: target}, "X")
+            others = {options.target: target}
+            write_arrays(conversion, role, form, chunked(X), others=others, what="X")
 
     done = convert(opening.scratch, fill)
     shaped = {"image_shape": form.image_shape, "key": done.key}

@@ -14,7 +14,8 @@ def roles_of(names: Iterable[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     ``train`` and ``ood/...`` are themselves; ``test`` is the first there is of `TEST`.
     """
     there = list(names)
-    chosen = {"test": name for name in reversed(TEST) if name in there}
+    best = next((name for name in TEST if name in there), None)
+    chosen = {"test": best} if best else {}
     chosen |= {name: name for name in there if name == "train" or name.startswith("ood/")}
     return chosen, tuple(name for name in there if name not in chosen.values())
 

@@ -177,6 +177,18 @@ def call_factory(factory: Callable[..., Any], what: str, *args: Any) -> Any:
         return factory(*args)
 
 
+def public_name(value: Any) -> str:
+    """Returns ``module.qualname`` of a class or function, the same wherever its folder lies."""
+    head, _, tail = value.__module__.partition(".")
+    module = tail if head.startswith(_PREFIX) else value.__module__
+    return f"{module}.{value.__qualname__}"
+
+
+def is_private(value: Any) -> bool:
+    """Whether a class or function comes from a user's folder that was loaded here."""
+    return str(value.__module__).startswith(_PREFIX)
+
+
 def user_traceback(error: BaseException) -> str:
     """Returns the traceback of `error` without the frames of Crucibench and of the importer."""
     report = traceback.TracebackException.from_exception(error, compact=True)

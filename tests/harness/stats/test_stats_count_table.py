@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from crucibench.stats import (
+    Resampler,
     TableStatistic,
     WeightedStatistic,
     bootstrap_interval,
@@ -18,6 +19,7 @@ from crucibench.stats import (
     replicates_of,
     weighted_sums,
 )
+from crucibench.stats.bootstrap import summaries_of
 from crucibench.stats.count_table import table_summaries
 
 COUNTS = np.array([40, 10, 0, 15, 60, 3])  # true positives, false negatives, -, false positives...
@@ -103,6 +105,12 @@ def test_strata_keep_their_totals_and_empty_cells_stay_empty() -> None:
     assert result.interval.method == "stratified-percentile-table-bootstrap-300"
     bca = count_table_bootstrap(COUNTS, f1, strata=strata, replicates=300, **DRAW)
     assert bca.interval.method == "stratified-bca-table-bootstrap-300"
+
+    common = {"level": 0.95, "replicates": 50, "kind": "bca", "max_cells": 1 << 20}
+    table = table_summaries(COUNTS, {"s": f1}, strata=strata, **DRAW, **common)["s"]
+    units = Resampler(int(COUNTS.sum()), strata=np.repeat(strata, COUNTS), **DRAW)
+    rows = summaries_of({"s": rows_statistic(COUNTS, f1)}, units, **common)["s"]
+    assert_allclose(table.correction.acceleration, rows.correction.acceleration, rtol=1e-9)
 
 
 def test_block_size_never_changes_a_result() -> None:

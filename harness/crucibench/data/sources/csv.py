@@ -80,7 +80,12 @@ class CsvSource(DataSource):
                 table.first,
                 leave_out=table.unnamed,
             )
-            conversion.facts.update(columns.as_dict())
+            conversion.facts["columns"] = columns.as_dict()
+            conversion.facts["notes"] = [
+                f"a column without a name is left out ({name})"
+                for name in table.unnamed
+                if name not in columns.used
+            ]
             schema, batches = table.typed(columns, kinds, opening)
             conversion.write("test", schema, batches)
 
@@ -90,7 +95,8 @@ class CsvSource(DataSource):
             "dialect": [table.delimiter, table.encoding, list(missing)],
         }
         done = convert(opening.scratch, fill, settings=settings, files=(path,), base=opening.base)
-        return Columns.from_dict(done.facts).raw(done.roles, options, key=done.key)
+        columns = Columns.from_dict(done.facts["columns"])
+        return columns.raw(done.roles, options, key=done.key, notes=tuple(done.facts["notes"]))
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class _Csv:
                     if name in raw:
                         arrays.append(column.cast(kind))
                         continue
-                    spelled = self.missing if _has_missing(name, columns, kind) else ("",)
+                    spelled = self.missing if _takes_spellings(name, columns, kind) else ("",)
                     gone = pc.is_in(column, value_set=pa.array(spelled, pa.string()))
                     arrays.append(_cast(pc.if_else(gone, _NOTHING, column), kind))
                 yield pa.record_batch(arrays, schema=schema)
@@ -226,11 +232,9 @@ def _storage(name: str, columns: Columns, kinds: dict[str, str]) -> Any:
     return pa.type_for_alias(kinds[name])
 
 
-def _has_missing(name: str, columns: Columns, kind: Any) -> bool:
-    """Whether the spellings of missing count; else only an empty cell does."""
-    if name in {*columns.inputs, *columns.groups} or not pa.types.is_string(kind):
-        return True
-    return False
+def _takes_spellings(name: str, columns: Columns, kind: Any) -> bool:
+    """Whether what spells missing is missing; else only an empty cell is."""
+    return name in {*columns.inputs, *columns.groups} or kind != pa.string()
 
 
 def _fits(values: Any, kind: str) -> bool:

@@ -91,9 +91,8 @@ class NpzSource(DataSource):
                     for column, name in pair.others.items()
                 }
                 chunks = arrays.chunks(pair.samples)
-                write_arrays(
-                    conversion, role, forms[role], chunks, others, f"array {pair.samples!r}"
-                )
+                what = f"array {pair.samples!r}"
+                write_arrays(conversion, role, forms[role], chunks, others=others, what=what)
 
         settings = {
             "source": "npz",

@@ -121,7 +121,8 @@ def _digits(
         data = load_digits()
         pixels = (data.images / 16.0).astype(np.float32)
         target = column_array(data.target, len(pixels), "target", "digits")
-        write_arrays(conversion, "test", form, chunked(pixels), {TARGET: target}, "digits")
+        others = {TARGET: target}
+        write_arrays(conversion, "test", form, chunked(pixels), others=others, what="digits")
 
     done = convert(
         opening.scratch, fill, settings={"source": "sklearn", "set": "digits"} | _facts()

@@ -1,0 +1,339 @@
+"""``sklearn:``: fitted estimators, from a ``.skops`` file, a factory, a pickle, or live.
+
+Images reach an estimator flattened, shape (N, C * H * W), as float64 in [0, 1] times ``scale``.
+A table reaches it as the frame's own columns by name if it was fitted on named columns, else as an
+array of all columns in their order.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request, Sources
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.task import Modality
+from crucibench.contracts.uri import URI, existing_file
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.loading import (
+    call_factory,
+    load_factory,
+    one_line,
+    parse_factory,
+    user_traceback,
+)
+from crucibench_adapters._classes import class_order, plain_name
+
+_OPTIONS = ("trust", "scale")
+_PICKLES = (".pkl", ".pickle", ".joblib")
+_Method = Literal["predict_proba", "decision_function", "predict"]
+
+
+class SklearnAdapter(Adapter):
+    """A fitted scikit-learn estimator, or one that behaves like it.
+
+    A classifier answers with probabilities if it has `predict_proba`; else with the margins of
+    `decision_function`, taken as logits (a single column z becomes [0, z]), which rank but are no
+    log-odds; else with labels alone. Options: ``trust=TYPE,TYPE`` (types in a .skops file that are
+    not scikit-learn's own), ``scale=X`` (what the canonical [0, 1] of images is multiplied by).
+    """
+
+    @classmethod
+    def sources(cls, uri: URI, base: Path) -> Sources:
+        uri.only(*_OPTIONS)
+        _scale(uri)
+        file = _file(uri, base)
+        return Sources((file,) if file else parse_factory(uri.rest, base).files)
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        torch = sys.modules.get("torch")
+        if isinstance(model, type) or (torch and isinstance(model, torch.nn.Module)):
+            return False
+        return hasattr(model, "fit") and hasattr(model, "predict")
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        opening.uri.only(*_OPTIONS)
+        digests: dict[str, str | None]
+        notes: list[str] = []
+        if opening.live is not None:
+            what, estimator = f"the live {type(opening.live).__name__}", opening.live
+            digests = {"weights": _digest(estimator)}
+        elif (file := _file(opening.uri, opening.base)) is not None:
+            what = file.name
+            estimator, notes = _read(file, opening)
+            digests = {"weights": file_digest(file)}
+        else:
+            ref = parse_factory(opening.uri.rest, opening.base)
+            what = str(ref)
+            estimator = call_factory(load_factory(ref), what)
+            if isinstance(estimator, Adapter):
+                return estimator
+            digests = {"source": ref.digest(), "weights": _digest(estimator)}
+        return cls(estimator, what, opening, digests, notes)
+
+    def __init__(
+        self,
+        estimator: Any,
+        what: str,
+        opening: Opening,
+        digests: Mapping[str, str | None],
+        notes: Sequence[str],
+    ) -> None:
+        _check_estimator(estimator, what, opening)
+        self.task = opening.data.task
+        self.input_spec = InputSpec(modality=self.task.modality)
+        self._estimator = estimator
+        self._what = what
+        self._digests = digests
+        self._notes = list(notes)
+        self._scale = _scale(opening.uri)
+        if "scale" in opening.uri.query and self.task.modality is not Modality.IMAGE:
+            raise InputError(f"{what}: option scale is for images")
+        self._method: _Method = "predict"
+        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        if self.task.kind == "classification":
+            self._order, by_index = class_order(_classes(estimator, what), self.task, what)
+            self._notes += [by_index] if by_index else []
+            self._method = _method(estimator)
+            self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
+            if self._method == "decision_function":
+                self._notes.append("scores are the margins of decision_function, not log-odds")
+        if self.task.modality is Modality.TABLE and opening.data.features:
+            self._check_columns(list(opening.data.features))
+        self.capabilities = frozenset(self._claimed())
+
+    def _predict(self, batch: Batch, want: Request) -> Outputs:
+        inputs = self._inputs(batch)
+        if self.task.kind == "regression":
+            values = np.asarray(self._estimator.predict(inputs), dtype=np.float64)
+            return Outputs(
+                values=values.reshape(len(values)) if values.size == len(batch) else values
+            )
+        scores = self._scores(inputs) if want != {"labels"} else None
+        labels = self._labels(inputs) if "labels" in want or scores is None else None
+        return Outputs(scores=scores, labels=labels)
+
+    def fingerprint(self) -> Mapping[str, str] | None:
+        known = {key: digest for key, digest in self._digests.items() if digest is not None}
+        if len(known) < len(self._digests):
+            return None
+        return known | {
+            "preprocessing": data_digest({"scale": self._scale}),
+            "output": data_digest({"method": self._method, "order": self._order.tolist()}),
+        }
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        return {"notes": list(self._notes)}
+
+    def numerics(self) -> Mapping[str, str]:
+        import scipy
+        import sklearn
+
+        return {
+            "scikit-learn": sklearn.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "device": "cpu",
+        }
+
+    def _claimed(self) -> set[Capability]:
+        claimed = {Capability.ANY_INPUT}
+        if self.task.kind == "regression":
+            claimed |= {Capability.VALUES}
+        else:
+            claimed |= {Capability.LABELS}
+        if self._method != "predict":
+            claimed |= {Capability.SCORES}
+        if self._method == "decision_function":
+            claimed |= {Capability.LOGITS}
+        if self.task.modality is Modality.TABLE and _missing(self._estimator)[0]:
+            claimed |= {Capability.MISSING_VALUES}
+        return claimed
+
+    def _inputs(self, batch: Batch) -> Any:
+        if self.task.modality is Modality.TEXT:
+            return batch.inputs
+        if self.task.modality is Modality.IMAGE:
+            flat = batch.inputs.reshape(len(batch), -1).cpu().numpy()
+            return flat.astype(np.float64) * self._scale
+        frame = batch.inputs
+        self._check_columns(list(frame.columns))
+        names = getattr(self._estimator, "feature_names_in_", None)
+        if names is not None:
+            return frame[list(names)]
+        numbers = all(frame[name].dtype.kind in "biuf" for name in frame.columns)
+        return frame.to_numpy(dtype=np.float64 if numbers else object)
+
+    def _check_columns(self, columns: list[str]) -> None:
+        names = getattr(self._estimator, "feature_names_in_", None)
+        if names is None:
+            count = getattr(self._estimator, "n_features_in_", len(columns))
+            if count != len(columns):
+                raise InputError(
+                    f"{self._what}: it was fitted on {count} columns without names, the data has "
+                    f"{len(columns)}: {', '.join(columns)}"
+                )
+            return
+        missing = [name for name in names if name not in columns]
+        if missing:
+            raise InputError(
+                f"{self._what}: the data lacks {len(missing)} of the {len(names)} columns that it "
+                f"was fitted on: {', '.join(missing)} (the data has: {', '.join(columns)})"
+            )
+
+    def _scores(self, inputs: Any) -> NDArray[np.float64] | None:
+        if self._method == "predict":
+            return None
+        scores = np.asarray(getattr(self._estimator, self._method)(inputs), dtype=np.float64)
+        if scores.ndim == 1 and self.task.binary:
+            scores = np.stack([np.zeros_like(scores), scores], axis=1)
+        if scores.ndim != 2 or scores.shape[1] != len(self._order):
+            return scores  # `predict` tells what is wrong with it
+        return scores[:, self._order]
+
+    def _labels(self, inputs: Any) -> NDArray[np.int64]:
+        names = [plain_name(entry) for entry in self._estimator.classes_]
+        place = {names[column]: index for index, column in enumerate(self._order)}
+        predicted = np.asarray(self._estimator.predict(inputs)).ravel()
+        return np.array([place[plain_name(entry)] for entry in predicted], dtype=np.int64)
+
+
+def _digest(estimator: Any) -> str | None:
+    from crucibench_adapters._estimator_digest import estimator_digest
+
+    return estimator_digest(estimator)
+
+
+def _file(uri: URI, base: Path) -> Path | None:
+    """Returns the file that holds the estimator, or None if `uri` names a factory."""
+    suffix = Path(uri.rest).suffix
+    if suffix == ".skops" or suffix in _PICKLES:
+        return existing_file(base, uri.rest, "file")
+    if suffix and ":" not in uri.rest and suffix != ".py":
+        raise InputError(
+            f"{uri.rest!r}: expected FILE.skops, FILE.py:FACTORY or PKG.MOD:FACTORY, or with "
+            "--allow-pickle FILE.pkl or FILE.joblib"
+        )
+    return None
+
+
+def _read(file: Path, opening: Opening) -> tuple[Any, list[str]]:
+    if file.suffix == ".skops":
+        from crucibench_adapters._skops import load_skops
+
+        return load_skops(file, opening.uri.names("trust"))
+    if not opening.allow_pickle:
+        raise InputError(
+            f"{file.name} is a pickle, which can run any code when it is read: save the model as "
+            ".skops, or pass --allow-pickle"
+        )
+    import joblib
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            estimator = joblib.load(file)
+        except Exception as error:
+            message = f"{file.name} can't be read: {one_line(error)}"
+            raise InputError(message, detail=user_traceback(error)) from error
+    return estimator, [str(warning.message).splitlines()[0] for warning in caught]
+
+
+def _scale(uri: URI) -> float:
+    text = uri.query.get("scale", "1")
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale < float("inf"):
+        raise InputError(f"option scale: expected a number above 0, got {text!r}")
+    return scale
+
+
+def _check_estimator(estimator: Any, what: str, opening: Opening) -> None:
+    """Raises InputError unless it is a fitted estimator of the task's kind."""
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    if isinstance(estimator, type) or not hasattr(estimator, "predict"):
+        shown = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
+        kind = "the class " if isinstance(estimator, type) else ""
+        raise InputError(f"{what}: expected a fitted estimator, got {kind}{shown}")
+    if isinstance(estimator, BaseEstimator):
+        try:
+            check_is_fitted(estimator)
+        except NotFittedError as error:
+            raise InputError(f"{what}: {type(estimator).__name__} is not fitted") from error
+    kind = _kind(estimator)
+    if kind != opening.data.task.kind:
+        raise InputError(
+            f"{what}: {type(estimator).__name__} is made for {kind}, the data asks for "
+            f"{opening.data.task.kind}"
+        )
+
+
+def _kind(estimator: Any) -> str:
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
+    from sklearn.utils import get_tags
+
+    if not isinstance(estimator, BaseEstimator):
+        return "classification" if hasattr(estimator, "classes_") else "regression"
+    if is_classifier(estimator):
+        return "classification"
+    if is_regressor(estimator):
+        return "regression"
+    return str(get_tags(estimator).estimator_type or "neither classification nor regression")
+
+
+def _classes(estimator: Any, what: str) -> list[Any]:
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        raise InputError(f"{what}: {type(estimator).__name__} does not name its classes (classes_)")
+    if any(isinstance(entry, list | np.ndarray) for entry in classes):
+        raise InputError(f"{what}: {type(estimator).__name__} predicts several targets at once")
+    return list(classes)
+
+
+def _method(estimator: Any) -> _Method:
+    if hasattr(estimator, "predict_proba"):
+        return "predict_proba"
+    pairwise = getattr(estimator, "decision_function_shape", "ovr") == "ovo"
+    if hasattr(estimator, "decision_function") and not (pairwise and len(estimator.classes_) > 2):
+        return "decision_function"
+    return "predict"
+
+
+def _missing(estimator: Any) -> tuple[bool, bool]:
+    """Returns whether `estimator` takes missing values, and whether none leave it."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils import get_tags
+
+    if isinstance(estimator, str):
+        return True, False  # passthrough, drop
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            takes, removes = _missing(step)
+            if not takes or removes:
+                return takes, removes
+        return True, False
+    if isinstance(estimator, ColumnTransformer):
+        parts = [_missing(part) for name, part, _ in estimator.transformers_ if part != "drop"]
+        return all(takes for takes, _ in parts), all(removes for _, removes in parts)
+    try:
+        takes = bool(get_tags(estimator).input_tags.allow_nan)
+    except (AttributeError, TypeError, ValueError):
+        return False, False
+    name = type(estimator).__name__
+    return takes, takes and (name.endswith("Imputer") or name in {"OneHotEncoder", "TargetEncoder"})

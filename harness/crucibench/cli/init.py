@@ -1,0 +1,202 @@
+"""``crucibench init``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crucibench.cli._options import QUIET, examples
+
+if TYPE_CHECKING:
+    from crucibench.cli._guess import DataGuess, ModelGuess
+
+_PLAIN = re.compile(r"[A-Za-z_][\w-]*")
+_RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+
+_DEFAULTS = """\
+schema_version: 1
+
+defaults:
+  preset: quick          # quick, standard or full
+  seed: 0
+  # limit: 1000          # at most so many samples of each data set
+  # timeout: 30m         # of one cell
+  # device: auto         # auto, cpu, cuda or cuda:N
+"""
+
+_SUITES = """
+# suites:                # settings by suite; without `tracks` every suite that applies runs
+#   accuracy: {}
+"""
+
+
+@click.command(
+    epilog=examples(
+        "crucibench init --model models.py --data people.csv",
+        "crucibench init --model fraud.skops --data claims.parquet --target is_fraud -o fraud.yaml",
+    )
+)
+@click.option(
+    "--model",
+    "model_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A .py file with functions that build models, a .skops file, or predictions.",
+)
+@click.option(
+    "--data",
+    "data_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A .csv, .parquet or .npz file, or a folder of images.",
+)
+@click.option("--target", metavar="COLUMN", help="The column with the answer.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="crucibench.yaml",
+    show_default=True,
+    help="Where to write the spec.",
+)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@QUIET
+def command(
+    *,
+    model_file: Path | None,
+    data_file: Path | None,
+    target: str | None,
+    output: Path,
+    force: bool,
+    quiet: bool,
+) -> int:
+    """Look at your model and data and write a spec that runs.
+
+    Files are read, never run. Without --model or --data, the one that fits in this folder is taken.
+    What was guessed is said, and marked in the spec.
+    """
+    from crucibench.cli._guess import guess_data, guess_models
+    from crucibench.cli._output import Notes, write
+    from crucibench.util.atomic import write_text
+    from crucibench.util.errors import InputError
+
+    if output.exists() and not force:
+        raise InputError(f"{str(output)!r} is there already; --force writes over it")
+    model_file, data_file = _chosen(model_file, data_file)
+    base = output.parent
+    models = guess_models(model_file, base)
+    data = guess_data(data_file, base, target)
+    text = spec_text(models, data, output)
+    _check(text, output)
+    try:
+        write_text(output, text)
+    except OSError as error:
+        raise InputError(f"-o {str(output)!r}: can't write there: {error.strerror}") from error
+    note = Notes(quiet)
+    for sentence in _said(models, data):
+        note(sentence)
+    flag = " --allow-pickle" if models[0].pickled else ""
+    note(f"next: crucibench run {output}{flag}")
+    write(f"{output}\n")
+    return 0
+
+
+def _chosen(model: Path | None, data: Path | None) -> tuple[Path, Path]:
+    from crucibench.cli._guess import find_files
+
+    if model is None or data is None:
+        models, datasets = find_files(Path())
+        model = model or _only(models, "--model", "model file")
+        data = data or _only(datasets, "--data", "data file")
+    return model, data
+
+
+def _only(found: list[Path], option: str, what: str) -> Path:
+    from crucibench.util.errors import InputError
+
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(path.name for path in found)
+        raise InputError(f"several files here could be the {what}: {names}; say which: {option}")
+    raise InputError(f"no {what} stands in this folder; say where it is: {option} FILE")
+
+
+def _check(text: str, output: Path) -> None:
+    """Raises InputError if the spec that was made up does not resolve."""
+    from crucibench.engine.resolve import Overrides, resolve
+    from crucibench.spec.yaml_file import load_yaml
+
+    document = load_yaml(text, str(output))
+    resolve(document, output.resolve().parent, str(output), Overrides(allow_pickle=True))
+
+
+def _said(models: list[ModelGuess], data: DataGuess) -> list[str]:
+    sentences = [f"model {models[0].name}: {models[0].uri} ({models[0].why})"]
+    if models[1:]:
+        names = ", ".join(model.name for model in models[1:])
+        sentences.append(f"more models, commented out: {names}")
+    sentences.append(f"data {data.name}: {data.uri}")
+    if data.target:
+        sentences.append(f"target: {data.target} (guessed: {data.target_why})")
+    if data.groups:
+        sentences.append(f"groups: {', '.join(data.groups)} (guessed by their names)")
+    if data.id:
+        sentences.append(f"id: {data.id} (guessed: every value is there once)")
+    sentences += [f"perhaps {key}: {value} ({why})" for key, (value, why) in data.advice.items()]
+    return sentences
+
+
+def spec_text(models: list[ModelGuess], data: DataGuess, output: Path) -> str:
+    """Returns the commented spec."""
+    lines = [
+        "# Written by `crucibench init`. What stands behind `guessed` may be wrong: check it.",
+        f"# Run it:   crucibench run {output}{' --allow-pickle' if models[0].pickled else ''}",
+        "# All keys: crucibench schema spec",
+        _DEFAULTS,
+        "models:",
+        f"  - name: {_scalar(models[0].name)}",
+        f"    uri: {_scalar(models[0].uri)}  # guessed: {models[0].why}",
+    ]
+    if data.target:
+        lines.append("    # decision: {positive: CLASS, threshold: 0.5}  # of a binary model")
+    lines += [
+        f"  # - {{name: {_scalar(model.name)}, uri: {_scalar(model.uri)}}}  # {model.why}"
+        for model in models[1:]
+    ]
+    lines += ["", "data:", f"  - name: {_scalar(data.name)}", f"    uri: {_scalar(data.uri)}"]
+    lines += _column_lines(data)
+    return "\n".join(lines) + "\n" + _SUITES
+
+
+def _column_lines(data: DataGuess) -> list[str]:
+    lines = []
+    if data.target:
+        lines.append(f"    target: {_scalar(data.target)}  # guessed: {data.target_why}")
+    if data.groups:
+        names = ", ".join(map(_scalar, data.groups))
+        lines.append(f"    groups: [{names}]  # guessed by their names")
+    if data.id:
+        lines.append(f"    id: {_scalar(data.id)}  # guessed: every value is there once")
+    for key, (value, why) in data.advice.items():
+        shown = _scalar(value) if key == "cluster" else f"[{_scalar(value)}]"
+        lines.append(f"    # {key}: {shown}  # {why}")
+    if data.target:
+        used = {data.target, data.id}
+        names = ", ".join(_scalar(column) for column in data.columns if column not in used)
+        lines.append(f"    # features: [{names}]  # default: these")
+    elif data.columns:
+        lines.append(f"    # arrays of the file: {', '.join(map(_scalar, data.columns))}")
+    lines.append("    # split: 0.3  # keep this share as test; by default all of it is test")
+    return lines
+
+
+def _scalar(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    return json.dumps(text, ensure_ascii=True)

@@ -1,0 +1,78 @@
+"""A metric as a statistic of samples, so that two models can be compared on the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+OfRows: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
+"""Weights of n samples, shape (B, n), to B values."""
+
+OfTables: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
+"""Confusion tables, shape (B, K, K) with a row a true class, to B values."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A proportion: how many of some samples are a hit.
+
+    Attributes:
+        hits: shape (n,), bool.
+        among: shape (n,), bool: the denominator; None for all. Where it depends on the model (as
+            of precision), the two proportions are of different samples.
+        same_samples: whether `among` depends on the samples alone, not on the model.
+    """
+
+    hits: NDArray[np.bool_]
+    among: NDArray[np.bool_] | None = None
+    same_samples: bool = True
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """An area under the ROC curve: scores of all samples, and which of them are positive."""
+
+    scores: NDArray[np.float64]
+    positives: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TableMetric:
+    """A function of the confusion table of predictions and targets (class indices)."""
+
+    predictions: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    classes: int
+    of_tables: OfTables
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """Anything else: a function of weighted samples.
+
+    Attributes:
+        of_rows: weights (B, n) to (B,); a weight of 0 leaves a sample out.
+    """
+
+    of_rows: OfRows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparable:
+    """One number of a cell, in a form that can be computed again for any weighting of samples.
+
+    Attributes:
+        metric: the id of a metric that the scenario declares.
+        point: the scenario's point.
+        group: the class or group.
+        form: how it is made of samples, in the order of the evidence's samples.
+    """
+
+    metric: str
+    point: str = ""
+    group: str = ""
+    form: Share | Ranking | TableMetric | RowMetric
