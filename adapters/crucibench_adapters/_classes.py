@@ -34,9 +34,7 @@ def class_order(
     if len(set(names)) == len(names) and set(names) == set(task.classes):
         return np.array([names.index(name) for name in task.classes], dtype=np.int64), None
     numbers = [str(int(entry)) for entry in classes if isinstance(entry, _INTEGERS)]
-    if numbers == [str(index) for index in range(len(task.classes))] and len(classes) == len(
-        numbers
-    ):
+    if len(classes) == len(numbers) and numbers == [str(at) for at in range(len(task.classes))]:
         note = f"classes are matched by index: {names[0]} is {task.classes[0]!r}, and so on"
         return np.arange(len(names)), note
     raise InputError(

@@ -51,5 +51,5 @@ def _is_library(value: Any) -> bool:
     try:
         file = inspect.getfile(value)
     except (TypeError, OSError):
-        return value.__module__ != "__main__"  # compiled, or built in
+        return bool(value.__module__ != "__main__")  # compiled, or built in
     return str(Path(file).resolve()).startswith(_LIBRARIES)

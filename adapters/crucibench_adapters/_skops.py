@@ -62,17 +62,15 @@ def load_skops(file: Path, trust: Sequence[str]) -> tuple[Any, list[str]]:
         try:
             listed = skops.io.get_untrusted_types(file=file)
             foreign = [name for name in listed if name not in trust and not _is_own(name)]
-            if foreign:
-                raise InputError(
-                    f"{file.name} holds types that are not scikit-learn's own: "
-                    f"{', '.join(foreign)}; if you trust them, add trust={','.join(foreign)}"
-                )
-            estimator = skops.io.load(file, trusted=listed)
-        except InputError:
-            raise
+            estimator = None if foreign else skops.io.load(file, trusted=listed)
         except Exception as error:
             message = f"{file.name} can't be read by skops: {one_line(error)}"
             raise InputError(message, detail=user_traceback(error)) from error
+    if foreign:
+        raise InputError(
+            f"{file.name} holds types that are not scikit-learn's own: {', '.join(foreign)}; "
+            f"if you trust them, add trust={','.join(foreign)}"
+        )
     for fault in _tree_faults(estimator, None, set()):
         raise InputError(f"{file.name} is damaged or made to do damage: {fault}")
     return estimator, [str(warning.message).splitlines()[0] for warning in caught]

@@ -116,9 +116,7 @@ class SklearnAdapter(Adapter):
         inputs = self._inputs(batch)
         if self.task.kind == "regression":
             values = np.asarray(self._estimator.predict(inputs), dtype=np.float64)
-            return Outputs(
-                values=values.reshape(len(values)) if values.size == len(batch) else values
-            )
+            return Outputs(values=values.ravel() if values.size == len(batch) else values)
         scores = self._scores(inputs) if want != {"labels"} else None
         labels = self._labels(inputs) if "labels" in want or scores is None else None
         return Outputs(scores=scores, labels=labels)

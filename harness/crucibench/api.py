@@ -117,11 +117,11 @@ def prepare(
 
 def carry_out(resolved: Resolved, options: RunOptions, listener: Listener) -> Run:
     """Executes a run and writes its views; a finished run is returned as it is."""
-    finished = (options.out / resolved.run_id / "manifest.json").is_file() and not options.fresh
     done = execute(resolved, options, listener)
     if done is None:
         raise AssertionError("a dry run has no result; call execute")
-    if not finished or not done.layout.report.is_file():
+    report, manifest = done.layout.report, done.layout.manifest
+    if not report.is_file() or report.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
         from crucibench.report import write_views
 
         write_views(done)

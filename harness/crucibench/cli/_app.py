@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from crucibench.cli._errors import exit_code
+from crucibench.cli._errors import broken_pipe, exit_code
 from crucibench.cli._options import examples
 
 VERBS = {
@@ -69,6 +69,13 @@ class _Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a verb. click ends a process whose reader has gone with 1, which means something."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return broken_pipe()
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs a verb; all mistakes become a sentence and an exit code."""

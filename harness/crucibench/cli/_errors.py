@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 
 import click
@@ -30,11 +29,15 @@ def exit_code(call: Callable[[], object]) -> int:
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read stdout has gone; Python's own flush at exit must not complain of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return broken_pipe()
     except Exception as error:
         return _told(error)
+
+
+def broken_pipe() -> int:
+    """Whoever read stdout has gone: Python's own flush at exit must not complain of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
 
 def _told(error: Exception) -> int:
@@ -48,6 +51,8 @@ def _told(error: Exception) -> int:
         name = f": {error.filename}" if error.filename else ""
         tell(f"{error.strerror or error}{name}")
         return BUG
+    import traceback
+
     sentence = "this is a bug in crucibench; please report it with these lines"
     tell(sentence, "".join(traceback.format_exception(error)))
     return BUG

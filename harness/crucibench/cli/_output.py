@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,8 +18,7 @@ if TYPE_CHECKING:
 _UNFOLDED = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Table:
+class Table(NamedTuple):
     """A table to print.
 
     Attributes:
@@ -82,6 +79,8 @@ def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
         tables: what the other formats show; CSV shows the first alone.
     """
     if form == "json":
+        import json
+
         write(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif form == "csv":
         from crucibench.report.csv_text import csv_text
@@ -154,6 +153,8 @@ def _flat(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return " ".join(str(entry) for entry in value)
     if isinstance(value, Mapping):
+        import json
+
         return json.dumps(plain(value), ensure_ascii=False)
     return None if isinstance(value, float) and math.isnan(value) else value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,8 @@ import click
 from crucibench.cli._options import QUIET, examples
 
 if TYPE_CHECKING:
-    from crucibench.cli._guess import DataGuess, ModelGuess
+    from crucibench.cli._guess_data import DataGuess
+    from crucibench.cli._guess_model import ModelGuess
 
 _PLAIN = re.compile(r"[A-Za-z_][\w-]*")
 _RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
@@ -80,7 +80,8 @@ def command(
     Files are read, never run. Without --model or --data, the one that fits in this folder is taken.
     What was guessed is said, and marked in the spec.
     """
-    from crucibench.cli._guess import guess_data, guess_models
+    from crucibench.cli._guess_data import guess_data
+    from crucibench.cli._guess_model import guess_models
     from crucibench.cli._output import Notes, write
     from crucibench.util.atomic import write_text
     from crucibench.util.errors import InputError
@@ -107,12 +108,12 @@ def command(
 
 
 def _chosen(model: Path | None, data: Path | None) -> tuple[Path, Path]:
-    from crucibench.cli._guess import find_files
+    from crucibench.cli._guess_data import is_data
+    from crucibench.cli._guess_model import holds_models
 
-    if model is None or data is None:
-        models, datasets = find_files(Path())
-        model = model or _only(models, "--model", "model file")
-        data = data or _only(datasets, "--data", "data file")
+    here = sorted(path for path in Path().iterdir() if not path.name.startswith("."))
+    model = model or _only(list(filter(holds_models, here)), "--model", "model file")
+    data = data or _only(list(filter(is_data, here)), "--data", "data file")
     return model, data
 
 
@@ -199,4 +200,6 @@ def _column_lines(data: DataGuess) -> list[str]:
 def _scalar(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
         return text
-    return json.dumps(text, ensure_ascii=True)
+    import json
+
+    return json.dumps(text)

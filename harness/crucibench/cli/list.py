@@ -102,7 +102,7 @@ def _description(loaded: type[Any]) -> str:
     import inspect
 
     text = getattr(loaded, "description", "") or inspect.getdoc(loaded) or ""
-    return " ".join(str(text).partition("\n\n")[0].split())
+    return " ".join(str(text).partition("\n\n")[0].replace("`", "").split())
 
 
 def _runs(out: Path) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ class StageView:
     Attributes:
         samples: the sample table, whole.
         needs: the needed cells by alias.
-        earlier: the records of the stages before, by stage.
+        earlier: the records of the stages before, by stage; one that asked about nothing has none.
     """
 
     samples: Samples

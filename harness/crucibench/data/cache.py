@@ -44,7 +44,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
 
 def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
     """Returns the digest of each file by its name relative to `base`."""
-    return {Path(os.path.relpath(path, base)).as_posix(): file_digest(path) for path in files}
+    return {_name(path, base): file_digest(path) for path in files}
 
 
 def require_unchanged(files: Iterable[Path], base: Path, digests: Mapping[str, str]) -> None:
@@ -52,6 +52,13 @@ def require_unchanged(files: Iterable[Path], base: Path, digests: Mapping[str, s
     for name, digest in file_digests(files, base).items():
         if digests.get(name) != digest:
             raise InputError(f"{name} changed while it was being read; run again")
+
+
+def _name(path: Path, base: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, base)).as_posix()
+    except ValueError:  # another drive
+        return path.as_posix()
 
 
 def _rename(temporary: Path, folder: Path) -> None:

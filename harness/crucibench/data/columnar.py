@@ -204,21 +204,28 @@ def to_frame(
             them become float64, booleans objects, as pandas reads them from a file.
         hints: of the columns whose own dtype Arrow can't hold.
     """
-    series = {
-        name: _series(table.column(name), name in missing, hints.get(name, {}))
-        for name in table.column_names
-    }
-    return pd.DataFrame(series, columns=table.column_names)
+    for number, name in enumerate(table.column_names):
+        kind = table.column(number).type
+        nullable = "dtype" in hints.get(name, ())
+        if pa.types.is_null(kind) or (
+            name in missing and pa.types.is_integer(kind) and not nullable
+        ):
+            wider = pc.cast(table.column(number), pa.float64(), safe=False)
+            table = table.set_column(number, name, wider)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    for name in {*missing, *hints} & set(table.column_names):
+        series = _series(frame[name], table.column(name), name in missing, hints.get(name, {}))
+        if series is not frame[name]:
+            frame[name] = series
+    return frame
 
 
-def _series(column: Any, missing: bool, hint: Mapping[str, Any]) -> Any:
+def _series(series: Any, column: Any, missing: bool, hint: Mapping[str, Any]) -> Any:
+    """Returns a column of a data frame in the dtype that it has whatever the rows."""
     kind = column.type
-    if missing and pa.types.is_integer(kind) and "dtype" in hint:
+    if missing and pa.types.is_integer(kind):
         # A nullable dtype takes None, and no detour by floats.
         return pd.Series(column.to_pylist(), dtype=hint["dtype"])
-    if pa.types.is_null(kind) or (missing and pa.types.is_integer(kind)):
-        column = pc.cast(column, pa.float64(), safe=False)
-    series = column.to_pandas()
     if missing and pa.types.is_boolean(kind):
         series = series.astype(object)
     if missing and series.dtype == object:

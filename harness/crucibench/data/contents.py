@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class _Reader:
             require_unit_range(values, f"column {column!r}")
             return ids.array_digests(values)
         stored = list(image_pixels(table, column))
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             self.images += pool.map(lambda image: decode(*image)[1], stored)
         return ids.encoded_digests(content for content, _ in stored)
 

@@ -31,6 +31,12 @@ NO_GROUP = "(missing)"
 """The group of a sample whose group column holds nothing."""
 
 _GROUPS_AT_MOST = 50
+_PLAIN = {
+    "large_string": "string",
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+}
 
 
 def build_index(raw: RawData, scratch: Path, progress: Callable[[int, int], None]) -> Index:
@@ -280,7 +286,7 @@ def _extremes(images: Sequence[ImageFacts]) -> list[list[int]]:
 
 
 def _type_name(kind: Any, hint: Mapping[str, Any], missing: bool) -> str:
-    name = str(kind).replace("large_string", "string").replace("double", "float64")
+    name = _PLAIN.get(str(kind), str(kind))
     if "categories" in hint:
         name = "category"
     elif "dtype" in hint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -31,21 +31,21 @@ def choose_test(
     Returns:
         Whether each sample is test.
     """
-    sizes = np.bincount(strata).astype(np.float64)
-    wanted = (share * sizes).tolist()
-    weights = (1.0 / np.maximum(sizes, 1.0) ** 2).tolist()
-    chosen = [0.0] * len(sizes)
-    members: dict[Hashable, list[int]] = defaultdict(list)
+    sizes = np.bincount(strata).tolist()
+    wanted = [share * size for size in sizes]
+    chosen = [0] * len(sizes)
+    members: dict[Hashable, list[int]] = {}
     for row, unit in enumerate(units):
-        members[unit].append(row)
+        members.setdefault(unit, []).append(row)
+    strata_of = strata.tolist()
     test = np.zeros(len(strata), dtype=np.bool_)
     for unit in sorted(members, key=_order):
         rows = members[unit]
-        counts = Counter(strata[rows].tolist())
-        change = sum(
-            weights[stratum] * count * (count + 2.0 * (chosen[stratum] - wanted[stratum]))
-            for stratum, count in counts.items()
-        )
+        counts = Counter([strata_of[row] for row in rows])
+        change = 0.0
+        for stratum, count in counts.items():
+            surplus = chosen[stratum] - wanted[stratum]
+            change += count * (count + 2.0 * surplus) / sizes[stratum] ** 2
         if change < 0.0:
             test[rows] = True
             for stratum, count in counts.items():

@@ -26,11 +26,18 @@ from crucibench.store.tables import read_table, write_table
 from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, UnreadableError
 
+MODEL_CHANGED = "model-changed"
+"""The code of the finding that a `ModelChangedError` becomes."""
+
 _SAME_MODEL_SAMPLES = 16
 
 
 class ModelChangedError(CrucibenchError):
     """A model that has no fingerprint answers its probe batch in another way than before."""
+
+
+class CellTimeoutError(CrucibenchError):
+    """A cell took longer than it may."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,11 @@ class Collected:
 
 @dataclass(frozen=True, kw_only=True)
 class Collector:
-    """Collects one Mapped cell; what is on disk already is not asked again."""
+    """Collects one Mapped cell; what is on disk already is not asked again.
+
+    Attributes:
+        deadline: by `time.perf_counter`; looked at after every batch.
+    """
 
     layout: Layout
     cell: PlannedCell
@@ -58,6 +69,7 @@ class Collector:
     role: SelectedRole
     needs: Callable[[], Mapping[str, CellEvidence]]
     seed: int
+    deadline: float
     listener: Listener
 
     def collect(self) -> Collected:
@@ -100,7 +112,7 @@ class Collector:
         if selection is not None:
             rows, carry = _selected(selection, len(self.role), name)
         size = self.cell.shard_size
-        shards = max(1, -(-len(rows) // size))
+        shards = -(-len(rows) // size)
         for shard in range(shards):
             part = rows[shard * size : (shard + 1) * size]
             path = self.layout.shard(self.cell.id, number, shard)
@@ -123,10 +135,11 @@ class Collector:
             work = self._work(part, carry)
             tables.append(to_table(self._scenario.run(name, work, context)))
             self.listener.advanced(self.cell, len(part))
-        if not tables:
-            tables = [
-                pa.table({"id": pa.array([], pa.string()), "point": pa.array([], pa.string())})
-            ]
+            if time.perf_counter() > self.deadline:
+                raise CellTimeoutError(
+                    "the cell took longer than its timeout; what it collected is kept, and the "
+                    "same command goes on from there"
+                )
         schema = tables[0].schema
         for table in tables:
             if table.schema != schema:
@@ -147,10 +160,9 @@ class Collector:
         earlier: dict[str, Records] = {}
         for before in range(number):
             paths = sorted(self.layout.cell(self.cell.id).glob(f"records-{before:02d}-*.parquet"))
-            tables = [read_table(path) for path in paths]
-            earlier[self._scenario.stages[before]] = Records(
-                pa.concat_tables(tables, promote_options="default")
-            )
+            if paths:
+                tables = [read_table(path) for path in paths]
+                earlier[self._scenario.stages[before]] = Records(pa.concat_tables(tables))
         return StageView(self.role.samples(), self.needs(), earlier)
 
     def _same_model(self, context: MapContext) -> None:

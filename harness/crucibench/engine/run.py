@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped, Timed
 from crucibench.contracts.verdict import Finding, Severity, Status
-from crucibench.engine.collect import Collector, ModelChangedError
+from crucibench.engine.collect import MODEL_CHANGED, Collector, ModelChangedError
 from crucibench.engine.environment import environment, package_version
 from crucibench.engine.files import (
     failed_file,
@@ -74,7 +75,7 @@ class RunOptions:
 
 
 def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run | None:
-    """Carries out a run, or resumes it; a finished one is returned as it is.
+    """Carries out a run, or resumes it; a finished one without failed cells is returned as it is.
 
     Returns:
         The run; None after a dry run.
@@ -87,7 +88,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
     if options.fresh and layout.root.is_dir() and not options.dry_run:
         with exclusive(layout.root):
             shutil.rmtree(layout.root)
-    if layout.manifest.is_file() and not options.dry_run:
+    if layout.manifest.is_file() and not options.dry_run and _nothing_failed(layout):
         return Run(layout.root)
     defaults = resolved.spec.defaults
     device = resolve_device(defaults.device)
@@ -226,6 +227,7 @@ class _Runner:
             adapter=self.models.get(cell.model.name, cell.data.name),
             role=self._role(cell.data.name, cell.scenario.role, cell.limit),
             needs=needs,
+            deadline=time.perf_counter() + self.resolved.spec.defaults.timeout,
             seed=self.resolved.spec.defaults.seed,
             listener=self.listener,
         ).collect()
@@ -292,27 +294,27 @@ class _Runner:
         digests = [part.digest for part in (file.identity, file.numerics) if part]
         if folder.is_dir():
             try:
-                known = json.loads(marker.read_text(encoding="utf-8"))
+                same = json.loads(marker.read_text(encoding="utf-8")) == digests
             except (OSError, ValueError):
-                known = None
-            if known == digests and self._was_ok(file.cell):
+                same = False
+            if same and not self._changed_midway(file.cell):
                 return
-            if known != digests or self._has_failed(file.cell):
-                shutil.rmtree(folder)
+            shutil.rmtree(folder)
         write_json(marker, digests)
 
-    def _was_ok(self, cell: str) -> bool:
-        return self._old_status(cell) is Status.OK
-
-    def _has_failed(self, cell: str) -> bool:
-        return self._old_status(cell) not in {None, Status.OK}
-
-    def _old_status(self, cell: str) -> Status | None:
+    def _changed_midway(self, cell: str) -> bool:
+        # Its shards may come from two models: none of them can be kept.
         path = self.layout.cell_file(cell)
         try:
-            return read_cell(path).status if path.is_file() else None
+            old = read_cell(path) if path.is_file() else None
         except CrucibenchError:
-            return None
+            return True
+        return old is not None and any(part.code == MODEL_CHANGED for part in old.findings)
+
+
+def _nothing_failed(layout: Layout) -> bool:
+    # A failed cell is tried again by the same command: what it needs may have been mended.
+    return all(file.status is not Status.FAILED for file in Run(layout.root).cells.values())
 
 
 def _blocks(role: SelectedRole) -> Iterator[pa.Table]:

@@ -18,6 +18,7 @@ DASH = "\u2013"
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _MOST_DECIMALS = 6
+_LONG_NAME = 60
 
 
 class Shown(NamedTuple):
@@ -60,17 +61,18 @@ def show_number(
 
 
 def show_plain(number: float) -> str:
-    """Writes a number of a table: whole ones whole, others to four significant digits."""
+    """Writes a number of a table: whole ones whole, others to at most four significant digits."""
     if not math.isfinite(number):
         return _infinite(number)
     if number == round(number) and abs(number) < 1e15:
         return show_count(round(number))
-    return _fixed(number, 3 - _magnitude(number))
+    text = _fixed(number, 3 - _magnitude(number))
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def show_count(number: int) -> str:
     """Writes a count, thousands apart: ``12,345``."""
-    return f"{number:,}"
+    return _signed(f"{number:,}")
 
 
 def show_level(level: float) -> str:
@@ -124,8 +126,8 @@ def shorten(text: str, limit: int = 60) -> str:
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """Joins names: ``a``, ``a and b``, ``a, b and c``, ``a, b and 7 more``."""
-    words = list(names)
+    """Joins names, long ones shortened: ``a``, ``a and b``, ``a, b and c``, ``a, b and 7 more``."""
+    words = [shorten(visible(name), _LONG_NAME) for name in names]
     if len(words) > most:
         words = [*words[: most - 1], f"{len(words) - most + 1} more"]
     if len(words) < 2:

@@ -156,6 +156,11 @@ def _coverage(
     run: Run, cells: Sequence[CellFile], models: Sequence[str], data: Sequence[str]
 ) -> list[Coverage]:
     suites = list(run.suites)
+    inapplicable = {
+        (suite, entry["model"], entry["data"])
+        for suite, info in run.suites.items()
+        for entry in info.get("not_applicable", [])
+    }
     found = []
     for name in data:
         own = [cell for cell in cells if cell.data == name]
@@ -165,6 +170,7 @@ def _coverage(
                 model,
                 tuple(
                     _words([c for c in own if (c.model, c.suite) == (model, suite)])
+                    or ("does not apply" if (suite, model, name) in inapplicable else "not run")
                     for suite in suites
                 ),
             )
@@ -181,7 +187,7 @@ def _words(cells: Sequence[CellFile]) -> str:
         for status in Status
         if (count := sum(cell.status is status for cell in cells))
     ]
-    return ", ".join(parts) or "not run"
+    return ", ".join(parts)
 
 
 def _null(

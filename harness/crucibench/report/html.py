@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -131,23 +131,22 @@ class _Report:
             if any(cell.suite == name for cell in run.cells.values())
         ]
         samples = [
-            f"{shorten(visible(name))} ({self._samples(name)})" if name in run.cards else name
+            f"{shorten(visible(name), 40)} ({self._samples(name)})" if name in run.cards else name
             for name in self.data
         ]
         facts = {
-            counted(len(self.models), "model"): listed(
-                [shorten(visible(name)) for name in self.models], most=12
-            ),
+            counted(len(self.models), "model"): listed(self.models, most=12),
             counted(len(self.data), "data set"): listed(samples, most=12),
             "measured": listed(suites, most=12),
         }
-        facts |= {
-            name: plain(defaults[name])
+        settings = [
+            f"{name} {plain(defaults[name])}"
             for name in ("preset", "seed", "limit")
             if defaults.get(name) is not None
-        }
+        ]
         if defaults.get("level") is not None:
-            facts["intervals"] = show_level(float(defaults["level"]))
+            settings.append(f"intervals of {show_level(float(defaults['level']))}")
+        facts["settings"] = ", ".join(settings)
         return {name: text for name, text in facts.items() if text}
 
     def _samples(self, data: str) -> str:
@@ -199,11 +198,12 @@ class _Report:
         card = self.run.cards.get(board.data)
         about = ""
         if card is not None:
-            about = f"{card.task.kind} of {card.task.modality}, {self._samples(board.data)}"
+            about = f"{card.task.modality} {card.task.kind}, {self._samples(board.data)} samples"
             if card.task.classes:
                 about += f", {counted(len(card.task.classes), 'class', 'classes')}"
         return ScoreboardView(
             anchor=self.anchors("data", board.data),
+            results=self.anchors("results", board.data),
             data=board.data,
             about=about,
             axes=board.axes,
@@ -248,6 +248,7 @@ class _Report:
                         name=name,
                         description=info.get("description") or "",
                         sections=sections,
+                        absent=sources.absent(),
                     )
                 )
         return views
@@ -338,7 +339,7 @@ def _environment() -> Environment:
     environment.filters["count"] = show_count
     environment.filters["counted"] = counted
     environment.filters["address"] = address_of
-    environment.filters["listed"] = _listed
+    environment.filters["listed"] = lambda names: listed(names, most=12)
     environment.globals["verdict_words"] = {
         str(verdict): words for verdict, words in VERDICT_WORDS.items()
     }
@@ -353,7 +354,3 @@ def _finalize(value: Any) -> Any:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value, keep="\n\t")
     return value
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    return listed([shorten(visible(name)) for name in names], most)

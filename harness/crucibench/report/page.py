@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from markupsafe import Markup
@@ -261,24 +261,32 @@ class SectionView:
         title: its heading.
         note: what a reader must know.
         blocks: in order.
-        absent: models that have nothing here, with the reason.
     """
 
     title: str
     note: str
     blocks: Sequence[Block]
-    absent: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteView:
-    """One suite on one data set."""
+    """One suite on one data set.
+
+    Attributes:
+        anchor: its id.
+        axis: what it measures.
+        name: of the suite.
+        description: one sentence.
+        sections: those that have data.
+        absent: model, scenario and reason of each cell that has nothing to show.
+    """
 
     anchor: str
     axis: str
     name: str
     description: str
     sections: Sequence[SectionView]
+    absent: Sequence[tuple[str, str, str]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +294,7 @@ class ScoreboardView:
     """The scorecard of one data set."""
 
     anchor: str
+    results: str
     data: str
     about: str
     axes: Sequence[tuple[str, int]]
@@ -296,12 +305,3 @@ class ScoreboardView:
     notes: Sequence[str]
     apart: Sequence[tuple[str, str, NumberView, str]]
     suites: Sequence[SuiteView] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """A list of names and what there is to say of each."""
-
-    title: str
-    anchor: str
-    facts: Mapping[str, str] = field(default_factory=dict)

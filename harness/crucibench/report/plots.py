@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,9 @@ def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> 
                 )
         _label(axes, x, y)
         axes.margins(x=0.02)
+        places = np.unique(np.concatenate([curve.x for curve in curves]))
+        if len(places) <= 12 and bool(np.all(places == np.round(places))):
+            axes.set_xticks(places.tolist())
         return _svg(figure, key, alt)
 
 
@@ -123,10 +126,10 @@ def reliability_svg(
 ) -> str:
     """Draws a reliability diagram over the counts of its bins."""
     with _style(key):
-        figure = _figure(3.1, 3.5)
-        top, bottom = figure.subplots(
-            2, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1], "hspace": 0.08}
-        )
+        # Fixed places: panels that stand side by side are then drawn to one measure.
+        figure = _figure(3.1, 3.5, layout=None)
+        top = figure.add_axes((0.18, 0.35, 0.77, 0.62))
+        bottom = figure.add_axes((0.18, 0.12, 0.77, 0.17), sharex=top)
         paint = _LINE.format(colour % COLOURS)
         top.plot([0, 1], [0, 1], color=_MUTED, linestyle="dashed", linewidth=1, zorder=2)
         span = np.maximum([bins.share - bins.lower, bins.upper - bins.share], 0.0)
@@ -144,14 +147,17 @@ def reliability_svg(
         _label(top, "", y)
         _label(bottom, x, "samples")
         top.tick_params(labelbottom=False)
-        figure.align_ylabels([top, bottom])
+        for axes in (top, bottom):
+            axes.yaxis.set_label_coords(-0.15, 0.5)
         return _svg(figure, key, alt)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     figure.patch.set_visible(False)
     return figure
 

@@ -25,7 +25,7 @@ def card_facts(card: DataCard) -> dict[str, str]:
     task = card.task
     facts = {
         "source": card.uri,
-        "task": f"{task.kind} of {task.modality}",
+        "task": f"{task.modality} {task.kind}",
         "classes": ", ".join(task.classes),
         "target": card.target,
         "samples": ", ".join(f"{role} {show_count(n)}" for role, n in card.counts.items()),

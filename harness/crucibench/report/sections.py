@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 60
 _MOST_CLASSES = 30
 _OPEN_ROWS = 14
+_OPEN_MATRICES = 3
 _GROUPINGS = ("scenario", "point")
 
 
@@ -83,6 +84,14 @@ class Sources:
         ]
         return sorted(found, key=lambda cell: (cell.scenario, order.get(cell.model, 0)))
 
+    def absent(self) -> list[tuple[str, str, str]]:
+        """Returns model, scenario and reason of each cell that did not end well."""
+        return [
+            (cell.model, cell.scenario, f"{cell.status}: {cell.reason}")
+            for cell in self.cells("")
+            if cell.status is not Status.OK
+        ]
+
     def head(self, model: str, verdict: Verdict | None = None, extra: str = "") -> ModelHead:
         """Returns a model's head."""
         colour = list(self.models).index(model) if model in self.models else 0
@@ -112,18 +121,12 @@ def section_view(section: Mapping[str, Any], sources: Sources) -> SectionView | 
         ]
     else:
         blocks = draw(section, sources)
-    absent = {
-        cell.model: f"{cell.status}: {cell.reason}"
-        for cell in cells
-        if cell.status is not Status.OK
-    }
-    if not blocks and not absent:
+    if not blocks and all(cell.status is Status.OK for cell in cells):
         return None
     return SectionView(
         title=section.get("title") or "",
         note=section.get("note") or "",
         blocks=blocks or [Message(text="No cell of this part ran to its end.")],
-        absent=tuple(absent.items()),
     )
 
 
@@ -323,7 +326,7 @@ def _column_head(frame: pd.DataFrame, name: str, sources: Sources) -> Text:
     numeric = pd.api.types.is_numeric_dtype(frame[name])
     metric = sources.metrics.get((sources.suite, name))
     if metric is None:
-        return Text(text=name.replace("_", " "), numeric=numeric)
+        return Text(text=_words(name), numeric=numeric)
     unit = f" [{metric.shown_unit}]" if metric.shown_unit else ""
     return Text(text=f"{metric.name}{unit}", numeric=numeric)
 
@@ -374,7 +377,7 @@ def _draw_matrix(section: Mapping[str, Any], sources: Sources) -> list[Block]:
                 columns=columns,
                 rows=rows,
                 data=_download(section, stored),
-                folded=len(found) > 1,
+                folded=len(found) > _OPEN_MATRICES or len(columns) > _OPEN_ROWS,
             )
         )
     return blocks
@@ -490,13 +493,14 @@ def _line_figure(
         first, last = frame.iloc[0], frame.iloc[-1]
         said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
         rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
-    alt = f"Line plot of {y} against {x}. " + "; ".join(said[:8]) + "."
+    axes = f"{_words(y)} against {_words(x)}"
+    alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
     key = sources.anchors("lines", sources.data, sources.suite, section["title"], scenario)
     note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
     return Figure(
-        svg=Markup(plots.line_svg(curves, x=x, y=y, key=key, alt=alt)),
-        caption=f"{y} against {x}.{note}",
+        svg=Markup(plots.line_svg(curves, x=_words(x), y=_words(y), key=key, alt=alt)),
+        caption=f"{axes[:1].upper()}{axes[1:]}.{note}",
         legend=legend,
         data=Download(
             href=data_uri(csv_text(names, rows)),
@@ -557,11 +561,11 @@ def _reliability_figure(
     alt = (
         f"Reliability diagram of {shorten(stored.head.name)} {stored.extra}: "
         f"{counted(round(count.sum()), 'sample')} in {counted(len(frame), 'filled bin')}; the "
-        f"largest gap is {100 * gaps[worst]:.1f} points at {x} {level[worst]:.2f}, where "
+        f"largest gap is {100 * gaps[worst]:.1f} points at {_words(x)} {level[worst]:.2f}, where "
         f"{show_count(round(count[worst]))} samples lie."
     )
     svg = plots.reliability_svg(
-        bins, colour=stored.head.colour or 0, x=x, y=y, key=stored.key, alt=alt
+        bins, colour=stored.head.colour or 0, x=_words(x), y=_words(y), key=stored.key, alt=alt
     )
     return Figure(
         svg=Markup(svg),
@@ -613,8 +617,8 @@ def _draw_bars(section: Mapping[str, Any], sources: Sources) -> list[Block]:
     ]
     return [
         BarTable(
-            caption=f"{section['title']}: {y} by {x}",
-            label=x,
+            caption=f"{section['title']}: {_words(y)} by {_words(x)}",
+            label=_words(x),
             heads=[part.head for part in parts],
             rows=rows,
             data=Download(
@@ -632,9 +636,7 @@ def _bar(
         return "", Markup()
     ends: list[Any] = [row.get("lower"), row.get("upper")]
     interval = None if pd.isna(ends).any() else (float(ends[0]), float(ends[1]))
-    text = show_plain(float(row[y]))
-    if interval is not None:
-        text += f" [{show_plain(interval[0])}, {show_plain(interval[1])}]"
+    text = str(show_number(float(row[y]), *interval)) if interval else show_plain(float(row[y]))
     if scale is None:
         return text, Markup()
     return text, marks.bar(scale, float(row[y]), interval, colour)
@@ -651,6 +653,10 @@ def _download(section: Mapping[str, Any], stored: _Stored) -> Download:
     rows = stored.frame.head(5000).itertuples(index=False, name=None)
     name = _file_name(stored.cell.cell, section.get("table") or "table")
     return Download(href=data_uri(csv_text(columns, rows)), name=name)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _file_name(*parts: str) -> str:

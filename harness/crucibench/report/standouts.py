@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from crucibench.contracts.verdict import Verdict
@@ -29,18 +31,34 @@ def standouts(board: Board) -> list[str]:
     orders = [order for column in board.columns if (order := _order(board, column)) is not None]
     if not orders:
         return []
-    sentences = [_sentence(order) for order in orders]
+    sentences = [*_trade_offs(orders), *(_sentence(order) for order in orders if order.behind)]
+    open_ = [order.column.title for order in orders if not order.behind]
+    if open_:
+        sentences.append(
+            f"No model stands out in {'; '.join(open_)}: every interval there overlaps with that "
+            "of the best value."
+        )
+    left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
+    if left_out:
+        verb = "is" if len(left_out) == 1 else "are"
+        sentences.append(
+            f"{listed(left_out)} {verb} left out of these sentences where a number is not valid or "
+            "has no interval."
+        )
+    return sentences
+
+
+def _trade_offs(orders: Sequence[_Order]) -> list[str]:
+    """Says where the best of one axis lies clearly behind on another; one column an axis."""
     leaders: dict[str, _Order] = {}
     for order in orders:
         leaders.setdefault(order.column.axis, order)
-    for one in leaders.values():
-        for other in leaders.values():
-            if one is not other and one.settled and one.best in other.behind:
-                sentences.append(
-                    f"The best in {one.column.title} is not the best in {other.column.title}: "
-                    f"there {one.best} lies clearly behind {other.best}."
-                )
-    return sentences
+    return [
+        f"The best in {one.column.title} is not the best in {other.column.title}: {one.best} leads "
+        f"in the first and lies clearly behind {other.best} in the second."
+        for one, other in combinations(leaders.values(), 2)
+        if one.settled and one.best in other.behind
+    ]
 
 
 def _order(board: Board, column: Column) -> _Order | None:
@@ -79,27 +97,14 @@ def _shown(column: Column, value: str) -> str:
 
 
 def _sentence(order: _Order) -> str:
-    title = order.column.title
-    if not order.behind:
-        text = (
-            f"{title}: no model stands out; all intervals overlap with that of {order.best} "
-            f"({order.shown})."
-        )
-    else:
-        word = "highest" if order.column.metric.direction == "higher" else "lowest"
-        text = f"{title}: {order.best} has the {word} value ({order.shown})"
-        if order.settled:
-            text += ", and its interval lies clear of all others."
-        else:
-            overlap = "overlaps" if len(order.near) == 1 else "overlap"
-            interval = "the interval" if len(order.near) == 1 else "the intervals"
-            text += (
-                f"; {interval} of {listed(order.near)} {overlap} with its own, so that their order "
-                f"is open. Clearly behind: {listed(order.behind)}."
-            )
-    if order.left_out:
-        verb = "is" if len(order.left_out) == 1 else "are"
-        text += (
-            f" Left out, being not valid or without an interval, {verb} {listed(order.left_out)}."
-        )
-    return text
+    word = "highest" if order.column.metric.direction == "higher" else "lowest"
+    text = f"{order.column.title}: {order.best} has the {word} value ({order.shown})"
+    if order.settled:
+        return f"{text}, and its interval lies clear of all others."
+    overlap = (
+        "the interval of {} overlaps" if len(order.near) == 1 else "the intervals of {} overlap"
+    )
+    return (
+        f"{text}; {overlap.format(listed(order.near))} with its own, so that their order is open. "
+        f"Clearly behind: {listed(order.behind)}."
+    )

@@ -74,7 +74,7 @@ def calibration_rows(
     if answers.probabilities.size <= MOST_CELLS:
         classwise = classwise_calibration_error_statistic(answers.probabilities, answers.targets)
         cost = 1 + len(answers.classes) // 10
-        sheet.resampled(_CLASSWISE, classwise, cost=cost, biased=True)
+        sheet.resampled(_CLASSWISE, classwise, cost=cost, bias="up")
     else:
         sheet.without(_CLASSWISE, too_many_cells(answers))
     _selective(sheet, answers.assurance, answers.correct)
@@ -104,7 +104,7 @@ def _errors(sheet: Sheet, view: View, confidence: Floats, came_true: Bools) -> N
         statistic = calibration_error_statistic(
             confidence, came_true, binning=form.binning, norm=form.norm, debias=form.debias
         )
-        sheet.resampled(_error_id(view, form), statistic, biased=True)
+        sheet.resampled(_error_id(view, form), statistic, bias="corrected" if form.debias else "up")
 
 
 def _selective(sheet: Sheet, assurance: Floats, correct: Bools) -> None:
@@ -188,9 +188,9 @@ def _before_and_after(
     """Puts down the ECE of the same decisions before and after; T changes no argmax."""
     said = answers.predictions[judging]
     before = calibration_error_statistic(*top_label(found.before, found.targets, said))
-    sheet.resampled(_BEFORE, before, biased=True)
+    sheet.resampled(_BEFORE, before, bias="up")
     if reason or found.after is None:
         sheet.without(_AFTER, reason)
         return
     after = calibration_error_statistic(*top_label(found.after, found.targets, said))
-    sheet.resampled(_AFTER, after, biased=True, suffix="the temperature held fixed")
+    sheet.resampled(_AFTER, after, bias="up", suffix="the temperature held fixed")

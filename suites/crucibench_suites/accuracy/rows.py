@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from crucibench.contracts.rows import Row
 from crucibench.metrics.catalogue import metric_info
@@ -10,6 +11,10 @@ from crucibench.metrics.statistic import Value
 from crucibench.stats import BootstrapResult, Interval
 
 _ROUNDING = 1e-9
+
+Bias = Literal["none", "up", "corrected"]
+"""What resampling does to a number: nothing; it shifts it up, as a binned error, which grows with
+noise; or it is corrected for that shift once, but not for the shift of the replicates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +26,14 @@ class Number:
         value: what it is, with its denominator.
         group: the class it is of, or "".
         suffix: what the method of its interval should say beyond.
+        bias: of its bootstrap replicates.
     """
 
     metric: str
     value: Value
     group: str = ""
     suffix: str = ""
+    bias: Bias = "none"
 
 
 def undefined(number: Number) -> Row:
@@ -36,11 +43,7 @@ def undefined(number: Number) -> Row:
 
 
 def with_interval(number: Number, interval: Interval) -> Row:
-    """Returns the row of a number and its interval.
-
-    Resampling shifts a biased number (a binned error, say) away from its value. Where the interval
-    misses the value it is extended to it, which can only add coverage, and the method says so.
-    """
+    """Returns the row of a number and its interval, extended to the value where it misses it."""
     info = metric_info(number.metric)
     value = _bounded(number)
     lower = min(max(interval.lower, info.lower), info.upper)
@@ -62,7 +65,7 @@ def with_interval(number: Number, interval: Interval) -> Row:
 def with_result(number: Number, result: BootstrapResult) -> Row:
     """Returns the row of a number and what resampling says of it."""
     if result.interval is not None:
-        return with_interval(number, result.interval)
+        return with_interval(number, _unbiased(number, result.interval))
     return Row(
         metric=number.metric,
         value=_bounded(number),
@@ -70,6 +73,30 @@ def with_result(number: Number, result: BootstrapResult) -> Row:
         method=_method(result.method, number.suffix, number.value.note),
         reason=result.reason or "resampling gave no interval",
         group=number.group,
+    )
+
+
+def _unbiased(number: Number, interval: Interval) -> Interval:
+    """Turns the percentile interval of a biased number about its value.
+
+    Noise adds to a binned error, and resampling adds noise to noise: replicates of a calibrated
+    model's ECE may all lie above its value, and so would a percentile interval. The basic bootstrap
+    (Davison and Hinkley 1997, section 5.2.1) takes the shift of the replicates for that of the
+    value and turns it back. A number that is corrected already keeps the wider of both ends.
+    """
+    if number.bias == "none" or "percentile" not in interval.method:
+        return interval
+    value = number.value.value or 0.0
+    lower, upper = 2 * value - interval.upper, 2 * value - interval.lower
+    if number.bias == "up":
+        return Interval(
+            lower, upper, interval.level, interval.method.replace("percentile", "basic")
+        )
+    return Interval(
+        min(lower, interval.lower),
+        max(upper, interval.upper),
+        interval.level,
+        interval.method.replace("percentile", "basic-and-percentile"),
     )
 
 

@@ -26,7 +26,7 @@ from crucibench.stats import (
     wilson,
 )
 from crucibench_suites.accuracy.answers import Bools, Floats, Ints
-from crucibench_suites.accuracy.rows import Number, undefined, with_interval, with_result
+from crucibench_suites.accuracy.rows import Bias, Number, undefined, with_interval, with_result
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead."""
@@ -144,7 +144,7 @@ class Sheet:
         statistic: Statistic,
         *,
         cost: int = 1,
-        biased: bool = False,
+        bias: Bias = "none",
         suffix: str = "",
     ) -> None:
         """Puts down a number whose interval comes from resampling.
@@ -153,12 +153,11 @@ class Sheet:
             metric: its id.
             statistic: the number under weights.
             cost: about how many times a plain mean's time it takes.
-            biased: whether resampling is known to shift it: then the interval is BCa at any n that
-                is bootstrapped, since a percentile interval would repeat the shift.
+            bias: of its bootstrap replicates.
             suffix: what the interval's method should say beyond.
         """
-        number = Number(metric=metric, value=statistic.value(), suffix=suffix)
-        self.resample(number, statistic, cost=cost, kind="bca" if biased else "auto")
+        number = Number(metric=metric, value=statistic.value(), suffix=suffix, bias=bias)
+        self.resample(number, statistic, cost=cost)
 
     def resample(
         self,
@@ -166,9 +165,9 @@ class Sheet:
         statistic: WeightedStatistic,
         *,
         cost: int = 1,
-        kind: IntervalKind = "auto",
     ) -> None:
         """Puts down a number whose interval comes from resampling `statistic`."""
+        kind: IntervalKind = "auto" if number.bias == "none" else "percentile"
         if number.value.value is None:
             self.adopt(undefined(number))
         elif cost == 1 or self._n * cost <= BOOTSTRAP_UP_TO:
@@ -205,7 +204,7 @@ class Sheet:
     def rows(self) -> list[Row]:
         """Returns the rows in the order in which they were put down."""
         self._finish_tables()
-        kinds: tuple[IntervalKind, ...] = ("auto", "bca")
+        kinds: tuple[IntervalKind, ...] = ("auto", "percentile")
         for kind in kinds:
             waiting = [entry for entry in self._resampled if entry.kind == kind]
             if waiting:

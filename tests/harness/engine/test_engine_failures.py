@@ -76,7 +76,7 @@ def test_a_repaired_model_resumes_where_it_failed(
 
         patched.setattr(model, "_predict", broken)
         assert run_spec().exit_code == 4
-    assert run_spec(fresh=True).exit_code == 0
+    assert run_spec().exit_code == 0, "the same command tries failed cells again"
 
 
 def test_a_model_that_fails_inspection_stops_the_run_before_anything_is_written(
@@ -179,3 +179,26 @@ def test_unknown_names_come_with_the_nearest(with_plugin: Path, tmp_path: Path) 
         "data[0].uri: stripes: expected a number of images, got 'many'",
     ):
         assert line in text
+
+
+def test_a_cell_that_takes_too_long_fails_and_keeps_what_it_has(
+    run_spec: Any, model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import time
+
+    honest = model._predict
+
+    def slow(self: Any, batch: Any, want: Any) -> Outputs:
+        time.sleep(0.01)
+        return honest(self, batch, want)
+
+    monkeypatch.setattr(model, "_predict", slow)
+    spec = {"models": {"a": "nearest:0"}, "suites": ("sample",)}
+    defaults = {"batch_size": 1, "timeout": 0.6}
+    late = run_spec(**spec, defaults=defaults)
+    cut = [file for file in late.cells.values() if "longer than its timeout" in file.reason]
+    assert cut and late.exit_code == 4
+    kept = sorted(path.name for path in late.layout.cell(cut[0].cell).glob("records-*"))
+    assert kept, "shards that were done before are kept"
+    again = run_spec(**spec, defaults=defaults | {"timeout": 60})
+    assert again.id == late.id and again.exit_code == 0

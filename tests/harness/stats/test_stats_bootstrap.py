@@ -25,8 +25,8 @@ from crucibench.stats import (
     weighted_ratio,
 )
 from crucibench.stats.bootstrap import summaries_of
+from crucibench.stats.replicates import Correction, bias_correction, inversion_p_value, summarise
 from crucibench.stats.replicates import acceleration as acceleration_of
-from crucibench.stats.replicates import bias_correction, inversion_p_value
 from crucibench.stats.resampling import Resampler
 
 DRAW = {"seed": 0, "stream": "test"}
@@ -315,6 +315,28 @@ def test_bca_gives_way_where_it_cannot_be_computed() -> None:
     result = bootstrap_interval(beyond, 30, kind="bca", **DRAW)
     assert result.estimate == 1000.0
     assert result.interval.method == "percentile-bootstrap-2000"
+
+
+def test_bca_gives_way_where_its_correction_folds_over() -> None:
+    # One influence that outweighs 29 others gives nearly the largest acceleration there is, 1 / 6:
+    # no level has a percentile level beyond 1 / 0.158 = 6.3 standard errors.
+    replicates = np.random.default_rng(0).normal(size=500)
+    influences = np.r_[np.full(29, -1.0), 29.0]
+    common = {"level": 1 - 1e-10, "template": "{kind}"}
+    assert 0.158 < acceleration_of(influences) < 1 / 6
+    folded = summarise(replicates, 0.0, influences=influences, **common)
+    plain = summarise(replicates, 0.0, influences=None, **common)
+    assert folded.correction is None
+    assert folded.result == plain.result
+    assert plain.result.method == "percentile"
+
+
+def test_p_values_beyond_the_fold_of_bca_stay_in_range() -> None:
+    replicates = np.arange(1.0, 1001.0)
+    for null, correction in ((0.0, Correction(3.0, 0.166)), (1001.0, Correction(-3.0, -0.166))):
+        # Neither 0 nor less than 1,000 replicates can show.
+        assert inversion_p_value(replicates, null, correction) == 2 / 1001
+    assert inversion_p_value(np.zeros(9), 0.0, Correction(0.1, 0.1)) == 1.0
 
 
 @pytest.mark.parametrize(

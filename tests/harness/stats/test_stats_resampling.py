@@ -177,6 +177,7 @@ def test_weighted_sums_are_the_same_bits_for_any_grouping_of_rows() -> None:
     weights, columns = rng.random((9, 20_001)), rng.normal(size=(3, 20_001))
     whole = weighted_sums(weights, columns)
     assert_allclose(whole, weights @ columns.T, rtol=1e-9, atol=1e-9)
+    assert weighted_sums(np.asfortranarray(weights), columns).tobytes() == whole.tobytes()
     for start, stop in ((0, 1), (3, 5), (2, 9)):
         assert weighted_sums(weights[start:stop], columns).tobytes() == whole[start:stop].tobytes()
 

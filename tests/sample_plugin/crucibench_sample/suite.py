@@ -132,7 +132,7 @@ class Search(Mapped):
 
     def score(self, evidence: Evidence) -> Scored:
         broken = evidence.own.records
-        hit = set(broken.ids[broken.array("broken").astype(bool)])
+        hit = set(broken.ids[broken.array("broken").astype(bool)]) if len(broken) else set()
         flags = np.array([identity in hit for identity in evidence.own.samples.ids])
         return Scored([_share("broken", flags)])
 

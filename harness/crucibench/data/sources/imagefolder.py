@@ -57,14 +57,14 @@ class ImageFolderSource(DataSource):
                 label=library.ClassLabel(names=list(classes)),
                 path=library.Value("string"),
             )
-            done = 0
+            done, total = 0, len(tree.files)
 
             def batches(images: Mapping[Path, str], root: Path) -> Iterator[Any]:
                 nonlocal done
                 for some in _pieces(images):
                     yield _batch(some, images, root, classes, features.arrow_schema)
                     done += len(some)
-                    opening.progress(done, len(tree.files))
+                    opening.progress(done, total)
 
             for role, images in tree.roles.items():
                 conversion.write(role, features.arrow_schema, batches(images, tree.roots[role]))

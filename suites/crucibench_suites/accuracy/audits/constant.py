@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc
 
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
@@ -21,6 +21,9 @@ _CHANCE = 1e-4
 
 _RARE = 0.9
 """Where one class has this share, hardly predicting the others can be the best decision."""
+
+_TRUE = 1e-3
+"""The few other predictions count if chance makes as many of them right less often than this."""
 
 _SPREAD = 0.01
 """Predicted values that spread less than this share of the targets' spread are near constant."""
@@ -39,7 +42,7 @@ def constant_classes(answers: Answers) -> Findings:
     modal = int(said.argmax())
     others = int(n - said[modal])
     needed = float((answers.targets != modal).mean())
-    if others > _SHARE_NEEDED * needed * n or binom.cdf(others, n, needed) >= _CHANCE:
+    if others > _SHARE_NEEDED * needed * n or bdtr(others, n, needed) >= _CHANCE:
         return []
     area = _rank_interval(answers, modal)
     evidence = {
@@ -101,7 +104,7 @@ def _comes_true(answers: Answers, modal: int) -> bool:
     shares = np.bincount(answers.targets, minlength=len(answers.classes)) / len(answers)
     expected = float(shares[answers.predictions[other]].mean())
     hits = int(answers.correct[other].sum())
-    return bool(binom.sf(hits - 1, int(other.sum()), expected) < 1e-3)
+    return hits > 0 and bool(bdtrc(hits - 1, int(other.sum()), expected) < _TRUE)
 
 
 def _finding(

@@ -1,0 +1,304 @@
+"""``predictions:``: what a model once answered, from a CSV or Parquet file; there is no model.
+
+Answers are joined to samples by ``id=COL``, against the data's own ``id`` column, or else by row
+order, which the length of the file is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request, Sources
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.task import Task
+from crucibench.contracts.uri import URI, existing_file
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.loading import one_line
+from crucibench.util.suggest import unknown
+from crucibench_adapters._classes import plain_name
+
+_OPTIONS = ("id", "prediction", "score", "scores", "positive")
+_SUFFIXES = (".csv", ".parquet")
+_PREFIX = "proba_"
+_ROLE = "test"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns say what.
+
+    Attributes:
+        id: names the sample, or "".
+        prediction: the label or value, or "".
+        scores: class probabilities in class order; one for a binary task is the second class's.
+        positive: the categories in `prediction` that stand for the second class.
+    """
+
+    id: str = ""
+    prediction: str = ""
+    scores: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.id, self.prediction, *self.scores) if name)
+
+
+@dataclass(frozen=True)
+class _Logged:
+    """What the file says, row by row.
+
+    Attributes:
+        scores: shape (rows, K), or None.
+        labels: shape (rows,), class indices, or None.
+        values: shape (rows,), or None.
+        places: the row of each id, empty if rows are joined by order.
+        rows: their number.
+    """
+
+    scores: NDArray[np.float64] | None
+    labels: NDArray[np.int64] | None
+    values: NDArray[np.float64] | None
+    rows: int
+    places: Mapping[str, int] = field(default_factory=dict)
+
+
+class PredictionsAdapter(Adapter):
+    """Logged predictions.
+
+    Options: ``id=COL``; ``prediction=COL`` (labels by name, or values; the default is a column
+    ``prediction`` if there is one); ``scores=COL,COL`` (class probabilities in class order; the
+    default are columns ``proba_CLASS`` if there is one for each class); ``score=COL`` (binary: the
+    probability of the second class); ``positive=A,B`` (binary: the categories in the prediction
+    column that count as the second class, all others as the first).
+    """
+
+    @classmethod
+    def sources(cls, uri: URI, base: Path) -> Sources:
+        uri.only(*_OPTIONS)
+        if "score" in uri.query and "scores" in uri.query:
+            raise InputError("options score and scores exclude each other")
+        return Sources((_file(uri, base),))
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        return cls(*cls.sources(opening.uri, opening.base).files, opening)
+
+    def __init__(self, file: Path, opening: Opening) -> None:
+        self.task = opening.data.task
+        self.input_spec = InputSpec()
+        self._file = file
+        self._columns = _choose(_names(file), opening.uri, self.task, file)
+        self._logged = _read(file, self._columns, self.task)
+        if not self._columns.id:
+            self._check_length(opening.data.counts)
+        self.capabilities = frozenset(self._claimed())
+
+    def _predict(self, batch: Batch, want: Request) -> Outputs:
+        rows = self._rows(batch)
+        logged = self._logged
+        scores = None if logged.scores is None else logged.scores[rows]
+        labels = None if logged.labels is None else logged.labels[rows]
+        if labels is None and scores is not None:
+            labels = scores.argmax(axis=1)
+        return Outputs(
+            scores=scores,
+            labels=labels,
+            values=None if logged.values is None else logged.values[rows],
+        )
+
+    def fingerprint(self) -> Mapping[str, str] | None:
+        columns = [self._columns.id, self._columns.prediction, *self._columns.scores]
+        return {
+            "file": file_digest(self._file),
+            "columns": data_digest([*columns, "positive", *self._columns.positive]),
+        }
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        how = f"by column {self._columns.id!r}" if self._columns.id else "by row order"
+        return {"notes": [f"logged predictions, joined {how}"]}
+
+    def _claimed(self) -> set[Capability]:
+        if self.task.kind == "regression":
+            return {Capability.VALUES}
+        scored = self._logged.scores is not None
+        return {Capability.LABELS} | ({Capability.SCORES} if scored else set())
+
+    def _rows(self, batch: Batch) -> list[int]:
+        name = self._file.name
+        if not self._columns.id:
+            if batch.role != _ROLE or len(batch.rows) != len(batch):
+                raise InputError(
+                    f"{name} is joined by row order, which is that of the role {_ROLE!r}; for "
+                    f"{batch.role!r} name samples with id=COL"
+                )
+            return list(batch.rows)
+        if len(batch.keys) != len(batch):
+            raise InputError(
+                f"{name} names its samples by {self._columns.id!r}, and the data names none: give "
+                "the data id=COL, or leave id out to join by row order"
+            )
+        missing = [key for key in batch.keys if key not in self._logged.places]
+        if missing:
+            raise InputError(
+                f"{name} lacks {len(missing)} of {len(batch)} samples of a batch, e.g. "
+                f"{_examples(missing)}"
+            )
+        return [self._logged.places[key] for key in batch.keys]
+
+    def _check_length(self, counts: Mapping[str, int]) -> None:
+        wanted = counts.get(_ROLE)
+        if wanted is not None and wanted != self._logged.rows:
+            raise InputError(
+                f"{self._file.name} has {self._logged.rows} rows, the data has {wanted} samples of "
+                f"the role {_ROLE!r}: join them by name with id=COL"
+            )
+
+
+def _file(uri: URI, base: Path) -> Path:
+    if Path(uri.rest).suffix not in _SUFFIXES:
+        raise InputError(f"predictions {uri.rest!r}: expected {' or '.join(_SUFFIXES)}")
+    return existing_file(base, uri.rest, "predictions")
+
+
+def _names(file: Path) -> list[str]:
+    import pandas as pd
+
+    try:
+        if file.suffix == ".csv":
+            return [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        import pyarrow.parquet
+
+        return list(pyarrow.parquet.read_schema(file).names)
+    except Exception as error:
+        raise InputError(f"predictions {file.name} can't be read: {one_line(error)}") from error
+
+
+def _choose(names: Sequence[str], uri: URI, task: Task, file: Path) -> _Columns:
+    """Decides which columns say what, by the options or by their names.
+
+    Raises:
+        InputError: if a named column is not there, or none says anything.
+    """
+    regression = task.kind == "regression"
+    prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
+    scores = uri.names("scores") or uri.names("score")
+    if regression and (scores or uri.names("positive")):
+        raise InputError("options score, scores and positive are for classification")
+    proba = tuple(f"{_PREFIX}{name}" for name in task.classes)
+    if not scores and not regression and set(proba) <= set(names):
+        scores = proba
+    chosen = _Columns(uri.query.get("id", ""), prediction, scores, uri.names("positive"))
+    for name in chosen.used:
+        if name not in names:
+            raise InputError(unknown(f"column of {file.name}", name, names))
+    if not prediction and not scores:
+        raise InputError(
+            f"{file.name}: which column holds the predictions? Say prediction=COL"
+            + ("" if regression else ", score=COL or scores=COLS")
+            + f" (it has: {', '.join(names)})"
+        )
+    if scores and len(scores) != len(task.classes) and not (task.binary and len(scores) == 1):
+        raise InputError(
+            f"{file.name}: scores: expected {len(task.classes)} columns in the order "
+            f"{', '.join(task.classes)}, got {len(scores)}"
+        )
+    if chosen.positive and not (task.binary and prediction):
+        raise InputError("option positive: needs a binary task and a prediction column")
+    return chosen
+
+
+def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
+    import pandas as pd
+
+    used = list(dict.fromkeys(columns.used))
+    text = {columns.id: str} | ({columns.prediction: str} if task.kind != "regression" else {})
+    try:
+        if file.suffix == ".csv":
+            types = {name: kind for name, kind in text.items() if name}
+            frame = pd.read_csv(
+                file, usecols=used, dtype=types, keep_default_na=False, na_values=[""]
+            )
+        else:
+            frame = pd.read_parquet(file, columns=used)
+    except Exception as error:
+        raise InputError(f"predictions {file.name} can't be read: {one_line(error)}") from error
+    for name in used:
+        count = int(frame[name].isna().sum())
+        if count:
+            raise InputError(f"{file.name}: column {name!r}: {count} of {len(frame)} are missing")
+    classification = task.kind == "classification"
+    labels = values = None
+    if columns.prediction and classification:
+        labels = _labels(frame[columns.prediction], columns, task, file)
+    elif columns.prediction:
+        values = _numbers(frame, columns.prediction, file)
+    return _Logged(
+        scores=_scores(frame, columns, file) if columns.scores else None,
+        labels=labels,
+        values=values,
+        rows=len(frame),
+        places=_places(frame[columns.id], columns.id, file) if columns.id else {},
+    )
+
+
+def _labels(column: Any, columns: _Columns, task: Task, file: Path) -> NDArray[np.int64]:
+    names = [plain_name(entry) for entry in column.tolist()]
+    if columns.positive:
+        strange = [name for name in columns.positive if name not in set(names)]
+        if strange:
+            raise InputError(
+                f"{file.name}: option positive: "
+                + unknown(f"category of column {columns.prediction!r}", strange[0], set(names))
+            )
+        return np.array([name in columns.positive for name in names], dtype=np.int64)
+    places = {name: index for index, name in enumerate(task.classes)}
+    strange = sorted({name for name in names if name not in places})
+    if strange:
+        count = sum(name not in places for name in names)
+        raise InputError(
+            f"{file.name}: column {columns.prediction!r}: {count} of {len(names)} predictions are "
+            f"no class of the data, e.g. {_examples(strange)} (known: {', '.join(task.classes)})"
+        )
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _scores(frame: Any, columns: _Columns, file: Path) -> NDArray[np.float64]:
+    scores = np.stack([_numbers(frame, name, file) for name in columns.scores], axis=1)
+    if scores.shape[1] == 1:
+        return np.concatenate([1 - scores, scores], axis=1)
+    return scores
+
+
+def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
+    try:
+        return np.asarray(frame[name].to_numpy(dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{file.name}: column {name!r}: expected numbers: {one_line(error)}"
+        ) from error
+
+
+def _places(column: Any, name: str, file: Path) -> dict[str, int]:
+    keys = [plain_name(entry) for entry in column.tolist()]
+    places = {key: row for row, key in enumerate(keys)}
+    if len(places) < len(keys):
+        twice = [key for row, key in enumerate(keys) if places[key] != row]
+        raise InputError(
+            f"{file.name}: column {name!r}: {len(twice)} of {len(keys)} names occur more than "
+            f"once, e.g. {_examples(list(dict.fromkeys(twice)))}"
+        )
+    return places
+
+
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:_SHOWN])

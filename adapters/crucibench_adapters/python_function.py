@@ -1,0 +1,168 @@
+"""``python:``: a function from a batch's inputs to scores, from a file, a module, or live.
+
+The function gets what the harness holds: images as a float32 tensor (N, C, H, W) in [0, 1], text as
+``list[str]``, a table as a DataFrame. A function whose first parameter is annotated `Batch` gets
+the batch itself, with ids, rows and keys. Nobody can tell whether a function is the same as before,
+so that its answers are never cached across runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import (
+    Adapter,
+    Opening,
+    OutputError,
+    Outputs,
+    Request,
+    Sources,
+)
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.task import Task
+from crucibench.contracts.uri import URI
+from crucibench.util.errors import InputError
+from crucibench.util.loading import call_factory, load_factory, parse_factory
+from crucibench.util.suggest import unknown
+from crucibench_adapters._classes import plain_name
+
+_KINDS = ("probabilities", "logits", "labels", "values")
+
+
+class FunctionAdapter(Adapter):
+    """A function of the user's.
+
+    Option ``output``: ``probabilities`` (N, K), the default; ``logits`` (N, K); ``labels`` (N,),
+    class names or indices; ``values`` (N,), the default for regression. For a binary task one
+    column, (N,) or (N, 1), speaks for the second class. A class is called without arguments, and
+    what it makes is the function.
+    """
+
+    @classmethod
+    def sources(cls, uri: URI, base: Path) -> Sources:
+        uri.only("output")
+        if uri.query.get("output", _KINDS[0]) not in _KINDS:
+            raise InputError(unknown("output of python:", uri.query["output"], _KINDS))
+        return Sources(parse_factory(uri.rest, base).files)
+
+    @classmethod
+    def accepts(cls, model: object) -> bool:
+        torch = sys.modules.get("torch")
+        if isinstance(model, type) or (torch and isinstance(model, torch.nn.Module)):
+            return False
+        return callable(model) and not (hasattr(model, "fit") and hasattr(model, "predict"))
+
+    @classmethod
+    def open(cls, opening: Opening) -> Adapter:
+        if opening.live is not None:
+            function, what = opening.live, "the live function"
+        else:
+            cls.sources(opening.uri, opening.base)
+            ref = parse_factory(opening.uri.rest, opening.base)
+            function, what = load_factory(ref), str(ref)
+        if isinstance(function, type):
+            function = call_factory(function, what)
+        if not callable(function):
+            raise InputError(f"{what}: expected a function, got {type(function).__name__}")
+        return cls(function, what, opening)
+
+    def __init__(self, function: Callable[[Any], Any], what: str, opening: Opening) -> None:
+        self.task = opening.data.task
+        self.input_spec = InputSpec(modality=self.task.modality)
+        regression = self.task.kind == "regression"
+        kind = opening.uri.query.get("output", "values" if regression else "probabilities")
+        if (kind == "values") != regression:
+            raise InputError(f"{what}: output={kind} for data that asks for {self.task.kind}")
+        self.score_kind = "logits" if kind == "logits" else "probabilities"
+        self.capabilities = _capabilities(kind)
+        self._kind = kind
+        self._what = what
+        self._function = function
+        self._whole = _wants_batch(function)
+
+    def _predict(self, batch: Batch, want: Request) -> Outputs:
+        answer = _array(self._function(batch if self._whole else batch.inputs))
+        if self._kind == "values":
+            return Outputs(values=_flat(answer, len(batch)).astype(np.float64))
+        if self._kind == "labels":
+            return Outputs(labels=_indices(_flat(answer, len(batch)), self.task, self._what))
+        scores = self._scores(answer)
+        labels = scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None
+        return Outputs(scores=scores, labels=labels)
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        return {"notes": ["a function has no fingerprint: its answers are not cached across runs"]}
+
+    def numerics(self) -> Mapping[str, str]:
+        return {"numpy": np.__version__}
+
+    def _scores(self, answer: NDArray[Any]) -> NDArray[np.floating[Any]]:
+        if not np.issubdtype(answer.dtype, np.floating):
+            if answer.dtype.kind not in "biu":
+                raise OutputError(
+                    f"{self._what}: expected {self._kind} as numbers, got {answer.dtype}; "
+                    "for labels say output=labels"
+                )
+            answer = answer.astype(np.float64)
+        single = answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)
+        if self.task.binary and single:
+            column = answer.ravel()
+            other = np.zeros_like(column) if self.score_kind == "logits" else 1 - column
+            return np.stack([other, column], axis=1)
+        return answer
+
+
+def _capabilities(kind: str) -> frozenset[Capability]:
+    if kind == "values":
+        return frozenset({Capability.VALUES, Capability.ANY_INPUT})
+    claimed = {Capability.LABELS, Capability.ANY_INPUT}
+    if kind != "labels":
+        claimed |= {Capability.SCORES}
+    if kind == "logits":
+        claimed |= {Capability.LOGITS}
+    return frozenset(claimed)
+
+
+def _wants_batch(function: Callable[[Any], Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+        if first is None:
+            return False
+        target = function if inspect.isroutine(function) else type(function).__call__
+        annotation = typing.get_type_hints(target).get(first.name)
+    except (TypeError, ValueError, NameError, AttributeError):
+        return False
+    return annotation is Batch
+
+
+def _array(answer: Any) -> NDArray[Any]:
+    if hasattr(answer, "detach"):
+        answer = answer.detach().cpu()
+        answer = answer.float() if str(answer.dtype) == "torch.bfloat16" else answer
+        return np.asarray(answer.numpy())
+    return np.asarray(answer)
+
+
+def _flat(answer: NDArray[Any], rows: int) -> NDArray[Any]:
+    return answer.ravel() if answer.shape == (rows, 1) else answer
+
+
+def _indices(labels: NDArray[Any], task: Task, what: str) -> NDArray[np.int64]:
+    """Returns labels as class indices; names are looked up first, then whole numbers are taken."""
+    places = {name: index for index, name in enumerate(task.classes)}
+    if np.issubdtype(labels.dtype, np.integer):
+        return labels.astype(np.int64)
+    names = [plain_name(entry) for entry in labels.tolist()]
+    strange = sorted({name for name in names if name not in places})
+    if strange:
+        raise OutputError(f"{what}: " + unknown("class", strange[0], task.classes))
+    return np.array([places[name] for name in names], dtype=np.int64)

@@ -1,0 +1,35 @@
+"""Tables of measured numbers, as they are committed under results/reference/benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+FOLDER = Path(__file__).parent.parent / "results" / "reference" / "benchmarks"
+
+
+def machine(*packages: str) -> str:
+    """Returns one line that says on what was measured."""
+    found = ", ".join(f"{name} {version(name)}" for name in ("crucibench", *packages))
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return f"{system}, Python {platform.python_version()}, {found}"
+
+
+def publish(name: str, title: str, lines: Sequence[str], *packages: str) -> None:
+    """Prints a Markdown page and writes it."""
+    page = "\n".join([f"# {title}", "", *lines, "", f"Measured on: {machine(*packages)}.", ""])
+    print(page)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Returns a Markdown table."""
+    return [
+        "| " + " | ".join(header) + " |",
+        "| " + " | ".join("---" for _ in header) + " |",
+        *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
+    ]

@@ -1,0 +1,78 @@
+"""Every verb says what it does, with an example, and is quick about it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from crucibench.cli._app import VERBS, application
+
+HEAVY = ("torch", "datasets", "pandas", "numpy", "pyarrow", "pydantic", "matplotlib", "rich")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example_and_exits_0(verb: str) -> None:
+    result = CliRunner().invoke(application, [verb, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Example" in result.stdout
+    assert f"  crucibench {verb}" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_verbs_says_what_their_help_says(verb: str) -> None:
+    command: click.Command = import_module(f"crucibench.cli.{verb}").command
+    assert (command.help or "").startswith(f"{VERBS[verb]}\n")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_says_what_it_is(verb: str) -> None:
+    command: click.Command = import_module(f"crucibench.cli.{verb}").command
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert option.help, option.name
+
+
+def test_help_of_all() -> None:
+    result = CliRunner().invoke(application, ["--help"])
+    assert result.exit_code == 0
+    for verb, sentence in VERBS.items():
+        assert verb in result.stdout
+        assert sentence in result.stdout
+    assert "crucibench demo" in result.stdout
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(application, ["--version"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("crucibench ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    verbs = [[], *([verb] for verb in VERBS)]
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from crucibench.cli._app import application\n"
+        f"for words in {verbs!r}:\n"
+        "    result = CliRunner().invoke(application, [*words, '--help'])\n"
+        "    assert result.exit_code == 0\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_python_dash_m() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crucibench", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("crucibench ")

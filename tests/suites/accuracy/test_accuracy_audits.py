@@ -1,0 +1,303 @@
+"""Every audit: a planted defect is caught, clean cases are not flagged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.task import Decision, Modality
+from crucibench.contracts.verdict import Finding, Severity
+
+Build = Callable[..., Evidence]
+Honest = Callable[..., tuple[np.ndarray, np.ndarray]]
+Audit = Callable[[Evidence], dict[str, Finding]]
+Flagged = Callable[[Evidence], set[str]]
+
+RARE = [99, 1]
+
+
+def two_columns(positive: Any) -> np.ndarray:
+    column = np.asarray(positive, dtype=np.float64)
+    return np.stack([1 - column, column], axis=1)
+
+
+def hashes(n: int, start: int = 0) -> list[str]:
+    return [f"{i:032x}" for i in range(start, start + n)]
+
+
+@pytest.mark.parametrize(
+    ("n", "shares", "skill"),
+    [
+        (2000, RARE, 3.0),
+        (20_000, RARE, 2.0),
+        (1000, [1, 1], 2.0),
+        (1000, [1, 1], 0.3),
+        (1000, [1] * 10, 2.5),
+        (600, [1] * 10, 0.5),
+        (500, [70, 20, 9, 1], 1.5),
+        (5000, [1] * 100, 2.0),
+        (60, [1, 1], 1.0),
+        (45, [1] * 3, 2.0),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_honest_models_are_not_flagged(
+    build: Build, honest: Honest, flagged: Flagged, n: int, shares: list[int], skill: float,
+    seed: int,
+) -> None:  # fmt: skip
+    targets, scores = honest(n, shares, skill=skill, seed=seed)
+    classes = [f"c{k}" for k in range(len(shares))]
+    train = {"targets": targets, "scores": scores}
+    evidence = build(targets, scores=scores, classes=classes, train=train)
+    assert flagged(evidence) == set()
+    labels = build(targets, predictions=scores.argmax(axis=1), classes=classes)
+    # At 1 % prevalence and little skill the best decision finds (nearly) none, which labels alone
+    # do not tell from a broken model.
+    if shares is not RARE or skill > 2:
+        assert flagged(labels) == set()
+
+
+@pytest.mark.parametrize("n", [1, 5, 12])
+@pytest.mark.parametrize("kind", ["right", "wrong", "constant"])
+def test_a_few_samples_prove_nothing_but_their_fewness(
+    build: Build, flagged: Flagged, n: int, kind: str
+) -> None:
+    targets = np.arange(n) % 2
+    said = {"right": targets, "wrong": 1 - targets, "constant": 0 * targets}[kind]
+    found = flagged(build(targets, predictions=said, classes=["a", "b"]))
+    assert found <= {"too-few-samples"}
+
+
+class TestConstant:
+    def test_one_label_for_all(self, build: Build, audit: Audit) -> None:
+        targets = np.arange(100) % 4
+        found = audit(build(targets, predictions=np.full(100, 2), classes=list("abcd")))
+        finding = found["constant-prediction"]
+        assert finding.severity is Severity.SUSPECT
+        assert "all of 100 samples are predicted as 'c', which 25 % of them are" in finding.message
+
+    def test_nearly_one_label(self, build: Build, flagged: Flagged, honest: Honest) -> None:
+        targets, scores = honest(1000, [1, 1], skill=0.0)
+        column = np.random.default_rng(0).uniform(0.0, 0.505, 1000)
+        assert flagged(build(targets, scores=two_columns(column))) == {"near-constant-prediction"}
+        assert scores.shape == (1000, 2)
+
+    def test_constant_scores_at_one_percent(self, build: Build, flagged: Flagged) -> None:
+        targets = (np.arange(3000) % 100 == 0).astype(int)
+        evidence = build(targets, scores=two_columns(np.full(3000, 0.01)))
+        assert flagged(evidence) == {"constant-prediction"}
+
+    def test_scores_that_rank_a_rare_class_below_the_threshold(
+        self, build: Build, audit: Audit, honest: Honest
+    ) -> None:
+        targets, scores = honest(5000, RARE, skill=1.0)
+        found = audit(build(targets, scores=scores, decision=Decision(threshold=0.9)))
+        assert {finding.severity for finding in found.values()} == {Severity.INFO}
+        assert "AUROC" in found["nothing-above-threshold"].message
+
+    def test_few_but_true_predictions_of_a_rare_class(self, build: Build, flagged: Flagged) -> None:
+        targets = (np.arange(10_000) % 100 == 0).astype(int)
+        said = np.zeros(10_000, dtype=int)
+        said[np.flatnonzero(targets)[:5]] = 1
+        assert flagged(build(targets, predictions=said)) == set()
+        said = np.roll(said, 1)
+        assert flagged(build(targets, predictions=said)) == {"near-constant-prediction"}
+
+    def test_constant_targets_want_constant_predictions(
+        self, build: Build, flagged: Flagged
+    ) -> None:
+        zeros = np.zeros(500, dtype=int)
+        assert flagged(build(zeros, predictions=zeros, classes=["a", "b"])) == set()
+
+    def test_regression(self, build: Build, flagged: Flagged) -> None:
+        rng = np.random.default_rng(0)
+        targets = rng.normal(size=300)
+        assert flagged(build(targets, predictions=np.full(300, 0.5))) == {"constant-prediction"}
+        near = 0.5 + 1e-4 * rng.normal(size=300)
+        assert flagged(build(targets, predictions=near)) == {"near-constant-prediction"}
+        weak = 0.1 * targets + 0.1 * rng.normal(size=300)
+        assert flagged(build(targets, predictions=weak)) == set()
+
+
+class TestPermuted:
+    @pytest.mark.parametrize("skill", [3.0, 1.5])
+    def test_a_shifted_order(
+        self, build: Build, honest: Honest, audit: Audit, skill: float
+    ) -> None:
+        targets, scores = honest(500, [1] * 10, skill=skill)
+        finding = audit(build(targets, scores=np.roll(scores, 1, axis=1)))["permuted-labels"]
+        right = float((scores.argmax(axis=1) == targets).mean())
+        assert finding.evidence["accuracy_renamed"] == pytest.approx(right)
+        assert finding.evidence["means"] == {f"c{(k + 1) % 10}": f"c{k}" for k in range(10)}
+        assert "'c0' means 'c9', 'c1' means 'c0'" in finding.message
+        assert finding.severity is (Severity.INVALID if skill == 3.0 else Severity.SUSPECT)
+
+    def test_two_of_ten_exchanged(self, build: Build, honest: Honest, audit: Audit) -> None:
+        targets, scores = honest(500, [1] * 10, skill=3.0)
+        scores[:, [3, 7]] = scores[:, [7, 3]]
+        finding = audit(build(targets, scores=scores))["permuted-labels"]
+        assert finding.evidence["means"] == {"c3": "c7", "c7": "c3"}
+        assert finding.severity is Severity.INVALID
+
+    @pytest.mark.parametrize("shares", [[1, 1], RARE])
+    def test_two_classes_exchanged(
+        self, build: Build, honest: Honest, audit: Audit, shares: list[int]
+    ) -> None:
+        targets, scores = honest(1000, shares, skill=2.5)
+        finding = audit(build(targets, scores=scores[:, ::-1]))["permuted-labels"]
+        assert finding.severity is Severity.INVALID
+
+    def test_random_predictions_fit_no_other_order(self, build: Build, flagged: Flagged) -> None:
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            targets, said = rng.integers(0, 10, 100), rng.integers(0, 10, 100)
+            found = flagged(build(targets, predictions=said, classes=list("abcdefghij")))
+            assert "permuted-labels" not in found
+
+    def test_confusable_classes_are_no_other_order(self, build: Build, flagged: Flagged) -> None:
+        # Most of class 0 is taken for class 1, and half of class 1 for class 0.
+        rng = np.random.default_rng(0)
+        targets = np.arange(900) % 3
+        said = targets.copy()
+        said[(targets == 0) & (rng.uniform(size=900) < 0.6)] = 1
+        said[(targets == 1) & (rng.uniform(size=900) < 0.5)] = 0
+        assert flagged(build(targets, predictions=said)) == set()
+
+
+class TestDuplicates:
+    def test_within_test(self, build: Build, audit: Audit, flagged: Flagged) -> None:
+        ids = hashes(90)
+        ids += [f"{ids[k]}-{copy}" for k in range(5) for copy in (1, 2)]
+        targets = np.arange(100) % 2
+        said = targets.copy()
+        said[90:] = 1 - said[90:]
+        evidence = build(targets, predictions=said, ids=ids)
+        finding = audit(evidence)["duplicates-within-test"]
+        assert finding.evidence["count"] == 10
+        assert finding.evidence["share"] == 0.1
+        assert finding.evidence["with"] == 0.9
+        assert finding.evidence["without"] == 1.0
+        assert finding.evidence["contents_with_several_targets"] == 5
+        assert flagged(evidence) == {"duplicates-within-test"}
+
+    def test_one_of_150_is_told_not_held_against_it(self, build: Build, audit: Audit) -> None:
+        ids = hashes(400)
+        ids[-1] = f"{ids[0]}-1"
+        targets = np.arange(400) % 2
+        found = audit(build(targets, predictions=targets, ids=ids))
+        assert found["duplicates-within-test"].severity is Severity.INFO
+        assert "1 of 400 test samples (0.25 %)" in found["duplicates-within-test"].message
+
+    def test_between_train_and_test(self, build: Build, audit: Audit, flagged: Flagged) -> None:
+        targets = np.arange(400) % 2
+        said = targets.copy()
+        said[20:120] = 1 - said[20:120]
+        train_ids = [*hashes(19), f"{19:032x}-3", *hashes(100, start=1000)]
+        train = {"targets": targets[:120], "predictions": targets[:120], "ids": train_ids}
+        evidence = build(
+            targets, predictions=said, ids=hashes(400), train=train, modality=Modality.IMAGE
+        )
+        finding = audit(evidence)["duplicates-between-train-and-test"]
+        assert flagged(evidence) == {"duplicates-between-train-and-test"}
+        assert finding.evidence["count"] == 20
+        assert finding.evidence["with"] == 0.75
+        assert finding.evidence["without"] == pytest.approx(280 / 380)
+        assert "20 of 400 test samples (5 %) are in the train role, too: accuracy" in (
+            finding.message
+        )
+
+    def test_all_of_test_is_in_train(self, build: Build, audit: Audit) -> None:
+        targets = np.linspace(0.0, 1.0, 500)
+        train = {"targets": targets, "predictions": targets, "ids": hashes(500)}
+        evidence = build(targets, predictions=targets + 0.01, ids=hashes(500), train=train)
+        finding = audit(evidence)["duplicates-between-train-and-test"]
+        assert finding.evidence["without"] is None
+        assert "nothing is left" in finding.message
+
+    def test_other_contents_are_none(self, build: Build, audit: Audit) -> None:
+        targets = np.arange(400) % 2
+        train = {"targets": targets, "predictions": targets, "ids": hashes(400, start=400)}
+        found = audit(build(targets, predictions=targets, ids=hashes(400), train=train))
+        assert not [code for code in found if code.startswith("duplicates")]
+
+
+class TestPrecision:
+    def test_says_how_wide_and_how_many(self, build: Build, audit: Audit) -> None:
+        targets = np.arange(100) % 2
+        said = np.where(np.arange(100) < 20, 1 - targets, targets)
+        finding = audit(build(targets, predictions=said))["too-few-samples"]
+        assert finding.severity is Severity.INFO
+        assert finding.evidence["half_width"] == pytest.approx(0.0777, abs=1e-3)
+        assert finding.evidence["units_needed"] == 250
+        assert "accuracy 0.8 is known to within 0.078 only, from 100 samples" in finding.message
+
+    def test_twenty_are_too_few(self, build: Build, audit: Audit) -> None:
+        targets = np.arange(20) % 2
+        said = np.where(np.arange(20) < 6, 1 - targets, targets)
+        finding = audit(build(targets, predictions=said))["too-few-samples"]
+        assert finding.severity is Severity.SUSPECT
+
+    def test_clusters_count_not_samples(self, build: Build, audit: Audit, honest: Honest) -> None:
+        targets, scores = honest(60, [1, 1], skill=1.0)
+        rows = np.repeat(np.arange(60), 50)
+        evidence = build(targets[rows], scores=scores[rows], clusters=[f"k{i}" for i in rows])
+        assert "from 60 clusters" in audit(evidence)["too-few-samples"].message
+        assert "too-few-samples" not in audit(build(targets[rows], scores=scores[rows]))
+
+    def test_regression(self, build: Build, audit: Audit) -> None:
+        rng = np.random.default_rng(0)
+        targets = rng.normal(size=50)
+        finding = audit(build(targets, predictions=targets + rng.normal(size=50)))
+        assert finding["too-few-samples"].severity is Severity.INFO
+        few = audit(build(targets[:3], predictions=targets[:3] + 1))
+        assert "3 samples are too few" in few["too-few-samples"].message
+        many = rng.normal(size=2000)
+        assert audit(build(many, predictions=many + rng.normal(size=2000))) == {}
+
+
+def test_a_threshold_that_labels_cannot_meet(build: Build, audit: Audit, flagged: Flagged) -> None:
+    targets = np.arange(500) % 2
+    evidence = build(targets, predictions=targets, decision=Decision(threshold=0.31))
+    assert flagged(evidence) == {"threshold-not-applied"}
+    assert "0.31" in audit(evidence)["threshold-not-applied"].message
+    assert flagged(build(targets, predictions=targets)) == set()
+    three = build(targets % 3, predictions=targets % 3, classes=list("abc"))
+    assert flagged(three) == set()
+
+
+def test_zero_probability_of_the_target(build: Build, audit: Audit) -> None:
+    targets = np.arange(1000) % 2
+    column = np.where(targets == 1, 0.8, 0.2)
+    column[:3] = 1 - targets[:3]
+    found = audit(build(targets, scores=two_columns(column)))
+    finding = found["zero-probability"]
+    assert finding.severity is Severity.INFO
+    assert finding.evidence["count"] == 3
+    owed = 3 * 36.0437 / (3 * 36.0437 - 997 * np.log(0.8))
+    assert finding.evidence["share_of_log_loss"] == pytest.approx(owed, rel=1e-4)
+    assert "zero-probability" not in audit(build(targets, scores=two_columns(column * 0.9 + 0.05)))
+
+
+def test_classes_without_samples(build: Build, audit: Audit) -> None:
+    targets = np.arange(1000) % 2
+    found = audit(build(targets, predictions=targets, classes=["a", "b", "c", "d"]))
+    assert found["classes-without-samples"].evidence["missing"] == ["c", "d"]
+
+
+def test_evidence_is_plain_data(build: Build, audit: Audit, honest: Honest) -> None:
+    targets, scores = honest(30, [1] * 3, skill=4.0)
+    ids = hashes(30)
+    ids[1] = f"{ids[0]}-1"
+    train = {"targets": targets, "scores": scores, "ids": hashes(30)}
+    scores[:3] = np.eye(3)[(targets[:3] + 1) % 3]
+    rolled = build(targets, scores=np.roll(scores, 1, axis=1), ids=ids, train=train)
+    findings = audit(rolled)
+    assert len(findings) >= 3
+    for finding in findings.values():
+        assert json.loads(json.dumps(finding.as_dict(), allow_nan=False))
+        assert Finding.from_dict(finding.as_dict()).message == finding.message

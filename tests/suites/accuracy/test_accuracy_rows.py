@@ -1,0 +1,245 @@
+"""What becomes of decisions, clusters, undefined numbers, large n and repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.rows import Row
+from crucibench.contracts.task import Decision
+
+Rows = dict[tuple[str, str], Row]
+Score = Callable[[Evidence], Rows]
+Build = Callable[..., Evidence]
+Honest = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+def two_columns(positive: Any) -> np.ndarray:
+    column = np.asarray(positive, dtype=np.float64)
+    return np.stack([1 - column, column], axis=1)
+
+
+def test_a_probability_equal_to_the_threshold_is_positive(build: Build, clean: Any) -> None:
+    # 0.3 and 0.7 are rounded by float32, in opposite directions.
+    for threshold in (0.3, 0.7):
+        scores = two_columns([threshold, threshold - 1e-3, threshold + 1e-3, 0.0])
+        evidence = build([1, 0, 1, 0], scores=scores, decision=Decision(threshold=threshold))
+        view = clean.outcomes(evidence)
+        assert view.prediction.tolist() == [1, 0, 1, 0]
+        assert view.correct.tolist() == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_decision_of_logits_by_softmax(build: Build, clean: Any) -> None:
+    logits = np.log(two_columns([0.35, 0.25]))
+    evidence = build([1, 1], scores=logits, score_kind="logits", decision=Decision(threshold=0.31))
+    view = clean.outcomes(evidence)
+    assert view.prediction.tolist() == [1, 0]
+    assert view.score.tolist() == pytest.approx([0.35, 0.25])
+    assert view.point.tolist() == ["", ""]
+
+
+def test_outcomes_of_more_classes_labels_and_values(
+    build: Build, clean: Any, honest: Honest
+) -> None:
+    targets, scores = honest(20, [1, 1, 1])
+    view = clean.outcomes(build(targets, scores=scores))
+    assert view.score == pytest.approx(scores.astype(np.float32).max(axis=1))
+    assert view.correct.tolist() == (scores.argmax(axis=1) == targets).astype(float).tolist()
+    labels = clean.outcomes(build(targets, predictions=targets, classes=list("abc")))
+    assert np.isnan(labels.score).all()
+    assert labels.correct.all()
+    values = clean.outcomes(build([1.0, 2.0], predictions=[1.5, 2.5]))
+    assert values.score.tolist() == [1.5, 2.5]
+    assert np.isnan(values.correct).all()
+
+
+def test_labels_only_leave_reasons(build: Build, score: Score, honest: Honest) -> None:
+    targets, scores = honest(300, [1] * 7)
+    rows = score(build(targets, predictions=scores.argmax(axis=1), classes=list("abcdefg")))
+    for metric in ("top-5", "log-loss", "auroc-ovr-macro", "ece-15-equal-width-top-label",
+                   "temperature", "aurc", "accuracy-at-coverage-90"):  # fmt: skip
+        row = rows[metric, ""]
+        assert row.value is None
+        assert row.reason == "the model gives labels only"
+    assert rows["balanced-accuracy", ""].value is not None
+
+
+def test_scores_that_are_no_probabilities_leave_reasons(build: Build, score: Score) -> None:
+    rng = np.random.default_rng(0)
+    targets, scores = rng.integers(0, 3, 100), rng.normal(size=(100, 3))
+    rows = score(build(targets, scores=scores))
+    assert rows["log-loss", ""].reason == "100 % of the rows of scores are no probabilities"
+    assert rows["top-1", ""].value is not None
+
+
+def test_one_class_in_the_test_role(build: Build, score: Score) -> None:
+    rng = np.random.default_rng(0)
+    rows = score(build(np.zeros(50, dtype=int), scores=two_columns(rng.uniform(0, 0.4, 50))))
+    assert rows["auroc", ""].reason == "no positive sample"
+    assert rows["average-precision", ""].reason == "no positive sample"
+    assert rows["mcc", ""].reason == "all samples are of one class"
+    assert rows["recall", ""].reason == "no sample of class c1"
+    assert rows["recall", ""].n == 0
+    assert rows["recall", "c0"].value == 1.0
+    assert "over 1 of 2 classes" in rows["balanced-accuracy", ""].method
+    assert rows["top-1", ""].value == 1.0
+    assert rows["top-1", ""].upper == 1.0
+
+
+def test_a_class_without_samples(build: Build, score: Score, honest: Honest) -> None:
+    targets, scores = honest(200, [1, 1, 1, 0.0001])
+    targets[targets == 3] = 0
+    rows = score(build(targets, scores=scores))
+    assert rows["auroc-ovr-macro", ""].reason == "no sample of class 3"
+    assert rows["recall", "c3"].value is None
+    assert rows["balanced-accuracy", ""].value is not None
+
+
+def test_constant_scores(build: Build, score: Score) -> None:
+    targets = np.arange(60) % 2
+    rows = score(build(targets, scores=two_columns(np.full(60, 0.5))))
+    assert rows["auroc", ""].value == 0.5
+    assert rows["auroc", ""].lower == pytest.approx(1 - rows["auroc", ""].upper)
+    assert rows["precision", "c0"].reason == "no sample predicted as class c0"
+    assert rows["temperature", ""].reason.startswith("every sample's logits are equal")
+    assert rows["ece-15-equal-width-top-label-after-temperature", ""].value is None
+    assert rows["ece-15-equal-width-top-label-before-temperature", ""].value is not None
+
+
+def test_a_perfect_model(build: Build, score: Score) -> None:
+    targets = np.arange(80) % 2
+    rows = score(build(targets, scores=two_columns(np.where(targets == 1, 0.9, 0.2))))
+    assert rows["mcc", ""].value == 1.0
+    assert "no spread" in rows["mcc", ""].reason
+    assert rows["auroc", ""].lower == pytest.approx(0.025 ** (1 / 40))
+    assert rows["f1", ""].upper == 1.0
+    assert "without error" in rows["temperature", ""].reason
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_a_handful_of_samples(build: Build, score: Score, n: int) -> None:
+    rows = score(build(np.arange(n) % 2, scores=two_columns(np.linspace(0.1, 0.8, n))))
+    assert rows["top-1", ""].lower is not None
+    assert f"{n} samples, fewer than" in rows["log-loss", ""].reason
+
+
+def test_no_samples(build: Build, clean: Any) -> None:
+    evidence = build(np.zeros(0, dtype=int), scores=np.zeros((0, 2)))
+    assert clean.score(evidence).rows == []
+    assert [finding.code for finding in clean.audit(evidence)] == ["no-samples"]
+
+
+def test_clusters_replace_closed_forms(build: Build, score: Score, honest: Honest) -> None:
+    targets, scores = honest(40, [1, 1], skill=1.0)
+    repeated = np.repeat(np.arange(40), 10)
+    names = [f"k{i}" for i in repeated]
+    train = {"targets": targets, "scores": scores, "clusters": [f"t{i}" for i in range(40)]}
+    once = score(build(targets, scores=scores, train={"targets": targets, "scores": scores}))
+    wide = score(build(targets[repeated], scores=scores[repeated], clusters=names, train=train))
+    for row in wide.values():
+        if row.lower is not None:
+            assert row.method.startswith("cluster-"), row
+            assert "clusters" in row.method
+    for metric in ("top-1", "auroc", "fpr", "log-loss", "balanced-accuracy"):
+        assert wide[metric, ""].value == pytest.approx(once[metric, ""].value)
+        # Ten copies of a sample say no more than one.
+        widths = [rows[metric, ""].upper - rows[metric, ""].lower for rows in (once, wide)]
+        assert widths[1] == pytest.approx(widths[0], rel=0.35)
+    assert wide["top-1-train-minus-test", ""].value == pytest.approx(0.0)
+
+
+def test_one_cluster_has_no_interval(build: Build, score: Score, honest: Honest) -> None:
+    targets, scores = honest(60, [1, 1])
+    rows = score(build(targets, scores=scores, clusters=["k"] * 60))
+    assert "1 clusters, fewer than" in rows["top-1", ""].reason
+    assert rows["top-1", ""].value is not None
+
+
+def test_calibration_interval_of_a_calibrated_model_lies_below_its_value(
+    build: Build, score: Score, honest: Honest
+) -> None:
+    targets, scores = honest(1500, [1] * 5, skill=1.0)
+    row = score(build(targets, scores=scores))["ece-15-equal-width-classwise", ""]
+    assert "basic-bootstrap-200" in row.method
+    assert row.upper - row.value < row.value - row.lower
+
+
+def test_temperature_undoes_itself(build: Build, score: Score, honest: Honest) -> None:
+    targets, logits = honest(4000, [1, 1, 1], skill=1.5, logits=True)
+    rows = score(build(targets, scores=3.0 * logits, score_kind="logits"))
+    found = rows["temperature", ""]
+    assert found.lower <= 3.0 <= found.upper
+    before = rows["ece-15-equal-width-top-label-before-temperature", ""]
+    after = rows["ece-15-equal-width-top-label-after-temperature", ""]
+    assert found.n + before.n == 4000
+    assert before.n == after.n
+    assert after.value < 0.3 * before.value
+    assert after.method.endswith("the temperature held fixed")
+
+
+def test_halves_keep_copies_and_clusters_together() -> None:
+    from crucibench_suites.accuracy.halves import Halves, contents
+
+    ids = np.array([f"{i:032x}{end}" for i in range(50) for end in ("", "-1", "-2")], dtype=object)
+    halves = Halves(0, "s")
+    first = halves.first(ids).reshape(50, 3)
+    assert (first == first[:, :1]).all()
+    assert 10 < first[:, 0].sum() < 40
+    clusters = np.arange(150) // 30
+    first = halves.first(ids, clusters).reshape(5, 30)
+    assert (first == first[:, :1]).all()
+    # A sample's half does not hang on who else is there, nor on the order.
+    assert (halves.first(ids[::-1]) == halves.first(ids)[::-1]).all()
+    assert contents(np.array(["s-1", "s-2"], dtype=object)).tolist() == ["s-1", "s-2"]
+    assert contents(np.array(["s", "s-2"], dtype=object)).tolist() == ["s", "s"]
+
+
+def test_the_same_evidence_gives_the_same_rows(build: Build, clean: Any, honest: Honest) -> None:
+    targets, scores = honest(150, [1] * 6)
+    once, again = (clean.score(build(targets, scores=scores)) for _ in range(2))
+    assert once.rows == again.rows
+    assert all(once.tables[name].equals(again.tables[name]) for name in once.tables)
+    other = clean.score(build(targets, scores=scores, seed=1))
+    assert other.rows != once.rows
+
+
+def test_rows_come_in_one_order_and_records_in_any(build: Build, clean: Any) -> None:
+    from dataclasses import replace
+
+    from crucibench.contracts.records import Records
+
+    rng = np.random.default_rng(0)
+    evidence = build(rng.integers(0, 2, 50), scores=two_columns(rng.uniform(size=50)))
+    cell = evidence.needs["test"]
+    shuffled = Records(cell.records.table.take(rng.permutation(50)))
+    other = replace(evidence, needs={"test": replace(cell, records=shuffled)})
+    assert clean.score(other).rows == clean.score(evidence).rows
+    assert clean.score(evidence).rows[0].metric == "top-1"
+
+
+def test_more_than_a_hundred_thousand_samples(
+    build: Build, clean: Any, score: Score, honest: Honest
+) -> None:
+    targets, scores = honest(120_000, [1, 1], skill=1.0)
+    evidence = build(targets, scores=scores, replicates=2000)
+    rows = score(evidence)
+    assert rows["log-loss", ""].method == "group-jackknife-200"
+    assert rows["ece-15-equal-width-top-label", ""].method == "group-jackknife-200"
+    assert rows["top-1", ""].method == "wilson"
+    losses = -np.log(scores[np.arange(len(targets)), targets])
+    half = (rows["log-loss", ""].upper - rows["log-loss", ""].lower) / 2
+    assert half == pytest.approx(1.96 * losses.std() / np.sqrt(120_000), rel=0.2)
+    assert clean.audit(evidence) == []
+
+
+def test_too_many_classes_for_a_table(build: Build, score: Score) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2001, 40)
+    rows = score(build(targets, predictions=targets, classes=[f"c{k}" for k in range(2001)]))
+    assert rows["balanced-accuracy", ""].reason.startswith("2001 classes")
+    assert rows["top-1", ""].value == 1.0
+    assert rows["recall", f"c{targets[0]}"].value == 1.0
