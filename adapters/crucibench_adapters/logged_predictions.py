@@ -91,7 +91,7 @@ class PredictionsAdapter(Adapter):
 
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
-        return cls(*cls.sources(opening.uri, opening.base).files, opening)
+        return cls(cls.sources(opening.uri, opening.base).files[0], opening)
 
     def __init__(self, file: Path, opening: Opening) -> None:
         self.task = opening.data.task
@@ -262,6 +262,7 @@ def _labels(column: Any, columns: _Columns, task: Task, file: Path) -> NDArray[n
             )
         return np.array([name in columns.positive for name in names], dtype=np.int64)
     places = {name: index for index, name in enumerate(task.classes)}
+    names = [name if name in places else _whole(name) for name in names]
     strange = sorted({name for name in names if name not in places})
     if strange:
         count = sum(name not in places for name in names)
@@ -270,6 +271,14 @@ def _labels(column: Any, columns: _Columns, task: Task, file: Path) -> NDArray[n
             f"no class of the data, e.g. {_examples(strange)} (known: {', '.join(task.classes)})"
         )
     return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _whole(name: str) -> str:
+    """Returns 1 for 1.0: whole numbers that were written as floats."""
+    try:
+        return plain_name(float(name))
+    except ValueError:
+        return name
 
 
 def _scores(frame: Any, columns: _Columns, file: Path) -> NDArray[np.float64]:
@@ -281,11 +290,15 @@ def _scores(frame: Any, columns: _Columns, file: Path) -> NDArray[np.float64]:
 
 def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:
     try:
-        return np.asarray(frame[name].to_numpy(dtype=np.float64))
+        numbers = np.asarray(frame[name].to_numpy(dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{file.name}: column {name!r}: expected numbers: {one_line(error)}"
         ) from error
+    bad = int((~np.isfinite(numbers)).sum())
+    if bad:
+        raise InputError(f"{file.name}: column {name!r}: {bad} of {len(numbers)} are not finite")
+    return numbers
 
 
 def _places(column: Any, name: str, file: Path) -> dict[str, int]:

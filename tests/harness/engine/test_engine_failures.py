@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.verdict import Status
+from crucibench.engine import collect
+from crucibench.engine import run as engine_run
 from crucibench.engine.resolve import Overrides, resolve
 from crucibench.util.errors import InputError
 
@@ -184,21 +187,23 @@ def test_unknown_names_come_with_the_nearest(with_plugin: Path, tmp_path: Path) 
 def test_a_cell_that_takes_too_long_fails_and_keeps_what_it_has(
     run_spec: Any, model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import time
-
     honest = model._predict
+    clock = {"now": 0.0}
+    ticking = SimpleNamespace(perf_counter=lambda: clock["now"])
+    monkeypatch.setattr(collect, "time", ticking)
+    monkeypatch.setattr(engine_run, "time", ticking)
 
     def slow(self: Any, batch: Any, want: Any) -> Outputs:
-        time.sleep(0.01)
+        clock["now"] += 1.0
         return honest(self, batch, want)
 
     monkeypatch.setattr(model, "_predict", slow)
     spec = {"models": {"a": "nearest:0"}, "suites": ("sample",)}
-    defaults = {"batch_size": 1, "timeout": 0.6}
+    defaults = {"batch_size": 1, "timeout": 150}
     late = run_spec(**spec, defaults=defaults)
     cut = [file for file in late.cells.values() if "longer than its timeout" in file.reason]
     assert cut and late.exit_code == 4
     kept = sorted(path.name for path in late.layout.cell(cut[0].cell).glob("records-*"))
     assert kept, "shards that were done before are kept"
-    again = run_spec(**spec, defaults=defaults | {"timeout": 60})
+    again = run_spec(**spec, defaults=defaults | {"timeout": 10_000})
     assert again.id == late.id and again.exit_code == 0
