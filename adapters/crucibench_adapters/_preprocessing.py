@@ -14,6 +14,7 @@ from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
+from crucibench_adapters._form import stored_form
 
 _DECLARATION = "crucibench_input"
 _KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop")
@@ -39,7 +40,7 @@ def preprocessing(
                 f"{what}: normalisation and size are for images; a model for "
                 f"{task.modality}s declares encode"
             )
-        return InputSpec(modality=task.modality), None
+        return stored_form(opening.data), None
     channels = declared.get("channels")
     if channels is None and normalisation is not None:
         channels = 3 if 3 in {len(normalisation.mean), len(normalisation.std)} else None

@@ -27,13 +27,14 @@ from crucibench.contracts.adapter import (
     Sources,
 )
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import plain_name
+from crucibench_adapters._form import stored_form
 
 _KINDS = ("probabilities", "logits", "labels", "values")
 
@@ -77,7 +78,7 @@ class FunctionAdapter(Adapter):
 
     def __init__(self, function: Callable[[Any], Any], what: str, opening: Opening) -> None:
         self.task = opening.data.task
-        self.input_spec = InputSpec(modality=self.task.modality)
+        self.input_spec = stored_form(opening.data)
         regression = self.task.kind == "regression"
         kind = opening.uri.query.get("output", "values" if regression else "probabilities")
         if (kind == "values") != regression:

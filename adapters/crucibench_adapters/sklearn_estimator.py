@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request, Sources
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
@@ -31,6 +31,7 @@ from crucibench.util.loading import (
     user_traceback,
 )
 from crucibench_adapters._classes import class_order, plain_name
+from crucibench_adapters._form import stored_form
 
 _OPTIONS = ("trust", "scale")
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -91,7 +92,7 @@ class SklearnAdapter(Adapter):
     ) -> None:
         _check_estimator(estimator, what, opening)
         self.task = opening.data.task
-        self.input_spec = InputSpec(modality=self.task.modality)
+        self.input_spec = stored_form(opening.data)
         self._estimator = estimator
         self._what = what
         self._digests = digests

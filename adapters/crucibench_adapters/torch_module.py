@@ -43,8 +43,8 @@ from crucibench.util.loading import (
     user_traceback,
 )
 from crucibench.util.suggest import unknown
+from crucibench_adapters._form import made_up
 from crucibench_adapters._preprocessing import preprocessing, preprocessing_digest
-from crucibench_adapters._probes import made_up
 
 if TYPE_CHECKING:
     import torch

@@ -38,6 +38,7 @@ class DataGuess:
         uri: its address.
         target: the target column, "" where the address knows it.
         target_why: what it was guessed from.
+        classes: its two values in order, where it has two.
         groups: group columns.
         id: a column that names samples, or "".
         columns: all columns.
@@ -48,6 +49,7 @@ class DataGuess:
     uri: str
     target: str = ""
     target_why: str = ""
+    classes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     id: str = ""
     columns: tuple[str, ...] = ()
@@ -101,8 +103,8 @@ def _columns(name: str, uri: str, frame: pd.DataFrame, target: str | None) -> Da
         elif _is_text(frame[column]):
             advice["input"] = (column, "if the model reads this text alone")
     return DataGuess(
-        name=name, uri=uri, target=chosen, target_why=why, groups=tuple(groups), id=identity,
-        columns=tuple(columns), advice=advice,
+        name=name, uri=uri, target=chosen, target_why=why, classes=_two(frame[chosen]),
+        groups=tuple(groups), id=identity, columns=tuple(columns), advice=advice,
     )  # fmt: skip
 
 
@@ -125,6 +127,11 @@ def _target(frame: pd.DataFrame, given: str | None) -> tuple[str, str]:
     raise InputError(
         f"no column looks like a target (columns: {', '.join(columns)}); say which with --target"
     )
+
+
+def _two(column: pd.Series[Any]) -> tuple[str, ...]:
+    values = column.dropna().unique()
+    return tuple(str(value) for value in sorted(values)) if len(values) == 2 else ()
 
 
 def _is_id(frame: pd.DataFrame, column: str) -> bool:

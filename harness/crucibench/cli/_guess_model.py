@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +16,8 @@ _WEIGHTS = (".safetensors", ".pt", ".pth")
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _ESTIMATORS = frozenset({"sklearn", "xgboost", "lightgbm", "catboost"})
 _NO_MODEL = re.compile(r"(^|_)(data|dataset|datasets|load|main|train|test|split|plot)(_|$)")
+_PREDICTIONS = ("y_pred", "pred", "predicted", "predictions", "predicted_label")
+_SCORES = ("score", "y_score", "prob", "proba", "probability", "y_prob")
 _KNOWN = ".py, .skops, .pkl, .joblib, or logged predictions in .csv or .parquet"
 
 
@@ -36,8 +38,13 @@ class ModelGuess:
     pickled: bool = False
 
 
-def guess_models(file: Path, base: Path) -> list[ModelGuess]:
+def guess_models(file: Path, base: Path, identity: str = "") -> list[ModelGuess]:
     """Returns the models of a file, the likeliest first.
+
+    Args:
+        file: the file.
+        base: the folder of the spec.
+        identity: the column by which the data names samples, or "".
 
     Raises:
         InputError: if it holds none.
@@ -53,7 +60,7 @@ def guess_models(file: Path, base: Path) -> list[ModelGuess]:
         why = "a pickle: reading it can run any code"
         return [ModelGuess(name=name, uri=f"sklearn:{shown}", why=why, pickled=True)]
     if file.suffix in {".csv", ".parquet"}:
-        return [ModelGuess(name=name, uri=f"predictions:{shown}", why="logged predictions")]
+        return [_logged(file, name, f"predictions:{shown}", identity)]
     if file.suffix in _WEIGHTS:
         raise InputError(
             f"model file {file.name!r} holds weights alone: give the .py file with the function "
@@ -103,6 +110,45 @@ def _factory(
         uri += f"?weights={quote(shown_from(fitting[0], base), safe='/')}"
         why += f"; {fitting[0].name} stands beside it"
     return ModelGuess(name=function.name, uri=uri, why=why)
+
+
+def _logged(file: Path, name: str, uri: str, identity: str) -> ModelGuess:
+    columns = _header(file)
+    lowered = {column.lower(): column for column in columns}
+    options: dict[str, str] = {}
+    if identity in columns:
+        options["id"] = identity
+    if "prediction" not in columns:
+        options |= _first("prediction", _PREDICTIONS, lowered)
+    if not any(column.startswith("proba_") for column in columns):
+        options |= _first("score", _SCORES, lowered)
+    query = "&".join(f"{key}={quote(column)}" for key, column in options.items())
+    joined = "joined by id" if "id" in options else "joined by the order of rows"
+    return ModelGuess(
+        name=name, uri=f"{uri}?{query}" if query else uri, why=f"logged predictions, {joined}"
+    )
+
+
+def _first(key: str, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    return next(({key: columns[name]} for name in names if name in columns), {})
+
+
+def _header(file: Path) -> list[str]:
+    if file.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return [str(name) for name in pq.read_schema(file).names]
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"model file {file.name!r} can't be read: {error}") from error
+    import csv
+
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, ValueError) as error:
+        raise InputError(f"model file {file.name!r} can't be read: {error}") from error
 
 
 @dataclass(frozen=True)

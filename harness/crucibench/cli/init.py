@@ -90,8 +90,8 @@ def command(
         raise InputError(f"{str(output)!r} is there already; --force writes over it")
     model_file, data_file = _chosen(model_file, data_file)
     base = output.parent
-    models = guess_models(model_file, base)
     data = guess_data(data_file, base, target)
+    models = guess_models(model_file, base, data.id)
     text = spec_text(models, data, output)
     _check(text, output)
     try:
@@ -164,8 +164,9 @@ def spec_text(models: list[ModelGuess], data: DataGuess, output: Path) -> str:
         f"  - name: {_scalar(models[0].name)}",
         f"    uri: {_scalar(models[0].uri)}  # guessed: {models[0].why}",
     ]
-    if data.target:
-        lines.append("    # decision: {positive: CLASS, threshold: 0.5}  # of a binary model")
+    if data.classes:
+        decision = f"{{positive: {_scalar(data.classes[-1])}, threshold: 0.5}}"
+        lines.append(f"    # decision: {decision}  # how a score becomes a class; these by default")
     lines += [
         f"  # - {{name: {_scalar(model.name)}, uri: {_scalar(model.uri)}}}  # {model.why}"
         for model in models[1:]

@@ -218,7 +218,7 @@ def _opened(text: str, quiet: bool) -> DataCard:
     from crucibench.cli._output import Notes
     from crucibench.contracts.source import DataOpening
     from crucibench.contracts.uri import parse_uri, split_name
-    from crucibench.data import open_data
+    from crucibench.data.evalset import open_data
 
     name, address = split_name(text)
     uri = parse_uri(address)

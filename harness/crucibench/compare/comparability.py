@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
+from crucibench.contracts.data import DataCard
 from crucibench.store.cells import CellFile
 from crucibench.util.errors import NotComparableError
 from crucibench.util.hashing import differing_fields
 
 SAMPLES = frozenset({"data", "ids"})
 """The fields that say which samples were asked about: an intersection may ignore them."""
+
+_OF_THE_DATA = ("task", "groups", "cluster", "target", "counts", "features", "ids_digest")
+"""What may be told of two data sets that differ, the telling first."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which two cells differ.
+
+    Attributes:
+        field: its dotted name.
+        first: its value on one side.
+        second: on the other.
+        more: how many other fields differ.
+        where: the cells.
+    """
+
+    field: str
+    first: object
+    second: object
+    more: int = 0
+    where: str = "they"
+
+    def __str__(self) -> str:
+        more = f" (and {self.more} more)" if self.more else ""
+        return (
+            f"{self.where} are not comparable: {self.field} is {self.first!r} and "
+            f"{self.second!r}{more}"
+        )
 
 
 def differing(a: CellFile, b: CellFile, *, ignore: Collection[str] = ()) -> list[str]:
@@ -19,6 +50,35 @@ def differing(a: CellFile, b: CellFile, *, ignore: Collection[str] = ()) -> list
         for name in differing_fields(a.comparison, b.comparison)
         if name.partition(".")[0] not in ignore
     ]
+
+
+def first_difference(
+    a: CellFile,
+    b: CellFile,
+    cards: tuple[DataCard | None, DataCard | None] = (None, None),
+    *,
+    intersect: bool = False,
+) -> Difference | None:
+    """Returns the field that forbids setting two cells side by side, or None.
+
+    Args:
+        a: one cell.
+        b: another.
+        cards: the cards of their data: where the data differ, they say in what.
+        intersect: whether different samples are fine, since only the common ones are compared.
+    """
+    where = f"{a.model} and {b.model} on {a.suite}/{a.scenario}"
+    names = differing(a, b, ignore=SAMPLES if intersect else ())
+    told = _of_cards(*cards)
+    if told is not None and told[0] == "task":
+        # Whatever is intersected: a class index means something else.
+        return Difference("data.task", *told[1:], 0, where)
+    if not names:
+        return None
+    name, more = names[0], len(names) - 1
+    if name == "data" and told is not None:
+        return Difference(f"data.{told[0]}", *told[1:], more, where)
+    return Difference(name, _value(a, name), _value(b, name), more, where)
 
 
 def require_comparable(a: CellFile, b: CellFile, *, intersect: bool = False) -> None:
@@ -32,15 +92,19 @@ def require_comparable(a: CellFile, b: CellFile, *, intersect: bool = False) -> 
     Raises:
         NotComparableError: names the first field that differs, and both its values.
     """
-    names = differing(a, b, ignore=SAMPLES if intersect else ())
-    if not names:
-        return
-    name = names[0]
-    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-    raise NotComparableError(
-        f"{a.model} and {b.model} on {a.suite}/{a.scenario} are not comparable: {name} is "
-        f"{_value(a, name)!r} and {_value(b, name)!r}{more}"
-    )
+    found = first_difference(a, b, intersect=intersect)
+    if found is not None:
+        raise NotComparableError(str(found))
+
+
+def _of_cards(a: DataCard | None, b: DataCard | None) -> tuple[str, object, object] | None:
+    if a is None or b is None or a.fingerprint == b.fingerprint:
+        return None
+    first, second = a.as_dict(), b.as_dict()
+    for name in _OF_THE_DATA:
+        if first[name] != second[name]:
+            return name, first[name], second[name]
+    return None
 
 
 def _value(cell: CellFile, name: str) -> object:

@@ -29,6 +29,8 @@ class MetricDifference:
         detectable: the smallest difference that this n shows with a power of 80 % at 5 %.
         verdicts: of the baseline's and the candidate's cell.
         flips: ids that changed between right and wrong, for shares of right answers.
+        identical: no sample tells the two apart, so that resampling shows no spread: delta is 0, p
+            is 1, and only shares have an interval.
         reason: why something is missing.
     """
 
@@ -47,6 +49,7 @@ class MetricDifference:
     detectable: float | None = None
     verdicts: tuple[str, str]
     flips: Flips | None = None
+    identical: bool = False
     reason: str = ""
 
     @property
@@ -71,17 +74,36 @@ class Refusal:
     """Two cells that may not be compared, or one that has no partner.
 
     Attributes:
-        cell: ``MODEL:SUITE/SCENARIO`` on which data set.
+        cell: ``MODEL:SUITE/SCENARIO`` of the candidate (of the baseline, where it is the candidate
+            that has none).
         reason: one sentence that names the field that differs.
+        field: that field, e.g. ``scenario.parameters.eps``: the two measure different things. ""
+            where there is nothing to set side by side: a cell without a partner, one that failed
+            or was skipped, or a timing.
+        data: the data set.
     """
 
     cell: str
     reason: str
+    field: str = ""
+    data: str = ""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate against a baseline."""
+    """A candidate against a baseline.
+
+    Attributes:
+        differences: one for every number that either has in cells that may be compared.
+        refused: the cells that were not compared, with the reason.
+        notes: what else a reader must know, e.g. how many samples an intersection left.
+    """
 
     differences: list[MetricDifference] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def incomparable(self) -> list[Refusal]:
+        """The refused cells that measure different things."""
+        return [refusal for refusal in self.refused if refusal.field]

@@ -15,6 +15,11 @@ OfRows: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 OfTables: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Confusion tables, shape (B, K, K) with a row a true class, to B values."""
 
+Influence: TypeAlias = Callable[[], NDArray[np.float64] | None]
+"""The derivative of a value by each of n weights, shape (n,); None where there is none."""
+
+Form: TypeAlias = "Share | Ranking | TableMetric | RowMetric"
+
 
 @dataclass(frozen=True)
 class Share:
@@ -56,9 +61,16 @@ class RowMetric:
 
     Attributes:
         of_rows: weights (B, n) to (B,); a weight of 0 leaves a sample out.
+        influence: returns the value's derivative by each weight, at weights of one, shape (n,), or
+            None; with it, large n costs one pass.
+        biased: whether resampling shifts it, as it does a binned error, which grows with noise.
+        cost: about how many times a plain mean's time it takes.
     """
 
     of_rows: OfRows
+    influence: Influence | None = None
+    biased: bool = False
+    cost: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,4 +87,4 @@ class Comparable:
     metric: str
     point: str = ""
     group: str = ""
-    form: Share | Ranking | TableMetric | RowMetric
+    form: Form

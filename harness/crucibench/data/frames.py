@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from crucibench.data.columnar import category_hint, frame_field, rows_at_once, storable, to_frame
+from crucibench.data.options import require_unique
 from crucibench.util.errors import InputError
 
 NULLABLE = re.compile(r"(U?Int|Float)\d+|boolean|string")
@@ -29,8 +30,9 @@ def frame_schema(frame: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> An
         beside: the frames of all roles, whose categories it shares.
 
     Raises:
-        InputError: if a column holds values of unlike types.
+        InputError: if a column holds values of unlike types, or a name is there twice.
     """
+    require_unique(list(frame.columns))
     fields = []
     for name in frame.columns:
         series = frame[name]

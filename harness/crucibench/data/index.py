@@ -19,7 +19,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.task import Task
 
 FORMAT = 1
-"""Of the index files and of the ids in them; 1: first."""
+"""Of the index files; 1: first."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""

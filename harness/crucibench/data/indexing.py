@@ -83,7 +83,6 @@ def _write_index(
         for role, chosen in roles.items()
     }
     fingerprint = {
-        "format": FORMAT,
         "task": targets.task.as_dict(),
         "groups": list(raw.groups),
         "features": [list(pair) for pair in features.items()],
@@ -272,11 +271,11 @@ def _key(raw: RawData) -> str:
 def _require_unique_keys(name: str, role: str, keys: Any) -> None:
     counts = pc.value_counts(keys)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
+    if count := len(repeated):
         raise InputError(
-            f"option id: {len(repeated)} values of column {name!r} name more than one sample of "
-            f"{role}, e.g. {repeated[0]['values'].as_py()!r}; name what is drawn together with "
-            "cluster="
+            f"option id: {count} {'value names' if count == 1 else 'values name'} more than one "
+            f"sample of {role} in column {name!r}, e.g. {repeated[0]['values'].as_py()!r}; name "
+            "what is drawn together with cluster="
         )
 
 

@@ -390,7 +390,7 @@ class _TorchReader:
         return [(x, y) for x, y in items]
 
     def _targets(self, items: list[tuple[Any, Any]]) -> Any:
-        values = [y.item() if hasattr(y, "item") and np.size(y) == 1 else y for _, y in items]
+        values = [_plain(y) for _, y in items]
         try:
             targets = pa.array(values, from_pandas=True)
         except (pa.ArrowException, ValueError):
@@ -420,6 +420,12 @@ def _is_text(value: object) -> bool:
     if isinstance(value, tuple):
         return bool(value) and all(isinstance(part, str) for part in value)
     return isinstance(value, str)
+
+
+def _plain(target: Any) -> Any:
+    """Returns a target of one element as a plain value."""
+    array = to_numpy(target) if hasattr(target, "detach") else target
+    return array.item() if isinstance(array, np.ndarray | np.generic) and array.size == 1 else array
 
 
 def _name(value: object) -> str:

@@ -224,8 +224,12 @@ def reads_like_text(values: Sequence[str | None]) -> bool:
 def require_unique(names: Sequence[str]) -> None:
     """Raises InputError if a column name is there twice."""
     for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"column {name!r} is there {names.count(name)} times; rename one")
+        if (count := names.count(name)) > 1:
+            raise InputError(
+                f"column {name!r} is there {count} times; rename one"
+                if name
+                else f"{count} columns have no name; name them"
+            )
 
 
 def _guess(

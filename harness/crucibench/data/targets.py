@@ -162,9 +162,7 @@ def _by_name(name: str, column: Any, classes: tuple[str, ...]) -> NDArray[np.int
 
 def _not_covered(name: str, stray: Sequence[object], classes: Sequence[str]) -> InputError:
     shown = ", ".join(repr(str(value)) for value in stray[:3]) + (", ..." if stray[3:] else "")
-    return InputError(
-        f"classes: target {name!r} holds {shown}, which is not among {', '.join(classes)}"
-    )
+    return InputError(f"classes: target {name!r} holds {shown}, not among {', '.join(classes)}")
 
 
 def _whole(
@@ -186,9 +184,15 @@ def _whole(
             place = np.array([order[str(value)] for value in present.tolist()], dtype=np.int64)
         elif present.min() >= 0 and present.max() < len(raw.classes):
             place = present
-        else:
+        elif any(str(value) in order for value in present.tolist()):
             stray = [value for value in present.tolist() if str(value) not in order]
             raise _not_covered(raw.target, stray, raw.classes)
+        else:
+            outside = present[(present < 0) | (present >= len(raw.classes))]
+            raise InputError(
+                f"classes: target {raw.target!r} holds {outside[0]}, no index of the "
+                f"{len(raw.classes)} classes {', '.join(raw.classes)}"
+            )
         classes = raw.classes
     elif raw.modality is Modality.IMAGE and present.min() >= 0:
         classes, place = tuple(map(str, range(int(present.max()) + 1))), present

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from crucibench import registry
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped, Timed
@@ -105,6 +106,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         if options.dry_run:
             return None
         facts = environment(resolved.base, threads, device)
+        facts["installed_suites"] = registry.suites().names()
         with exclusive(layout.root):
             runner = _Runner(resolved, layout, plan, inspection, models, facts, listener)
             return runner.run()

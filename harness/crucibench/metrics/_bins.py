@@ -58,6 +58,8 @@ class EqualWidthBins:
         if edge not in _SIDES:
             raise ValueError(f"edge: expected {' or '.join(_SIDES)}, got {edge!r}")
         index = np.searchsorted(np.arange(1, bins) / bins, confidence, side=_SIDES[edge])
+        self.index = index
+        """The bin of each confidence, shape (n,)."""
         self._order = np.argsort(index, kind="stable").astype(np.int32)
         self._pointers = np.zeros(bins + 1, dtype=np.int32)
         self._pointers[1:] = np.bincount(index, minlength=bins).cumsum()

@@ -50,8 +50,20 @@ def auroc_statistic(scores: ArrayLike, positives: ArrayLike) -> Statistic:
         below -= 0.5 * misses
         return row_dots(hits, below) / pairs
 
+    def influence() -> FloatArray:
+        ones = np.ones((1, len(truth)))
+        hits, misses = groups.sums(ones, truth)[0], groups.sums(ones, ~truth)[0]
+        positives, negatives = hits.sum(), misses.sum()
+        # Of each sample, the share of the other class that it is ranked rightly against.
+        below = ((misses.cumsum() - 0.5 * misses) / negatives)[rows := groups.rows()]
+        above = (1 - (hits.cumsum() - 0.5 * hits) / positives)[rows]
+        area = below[truth].mean()
+        return np.asarray(np.where(truth, (below - area) / positives, (above - area) / negatives))
+
     missing = "no positive sample" if not truth.any() else "no negative sample"
-    return Statistic(n=len(truth), compute=compute, undefined=missing, note=_balance(truth))
+    return Statistic(
+        n=len(truth), compute=compute, undefined=missing, note=_balance(truth), influence=influence
+    )
 
 
 def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Statistic:
@@ -80,9 +92,23 @@ def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Stat
         np.divide(precision, flagged, out=precision, where=flagged > 0)
         return np.asarray(row_dots(hits, precision) / positive)
 
+    def influence() -> FloatArray:
+        # AP = sum over groups of hits x found / flagged / positives. A sample adds to the hits of
+        # its group, to what is found from there on, and to what is flagged from there on.
+        ones = np.ones((1, len(truth)))
+        hits, flagged = groups.sums(ones, truth)[0], groups.sums(ones)[0].cumsum()
+        found = hits.cumsum()
+        share = found / flagged
+        gained = share + _from_here(hits / flagged)
+        lost = _from_here(hits * share / flagged)
+        rows, positives = groups.rows(), found[-1]
+        area = (hits * share).sum() / positives
+        return np.asarray((truth * (gained[rows] - area) - lost[rows]) / positives)
+
     return Statistic(
-        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth)
-    )
+        n=len(truth), compute=compute, undefined="no positive sample", note=_balance(truth),
+        influence=influence,
+    )  # fmt: skip
 
 
 def recall_at_precision_statistic(
@@ -167,9 +193,23 @@ def _one_vs_rest(
             total += part.compute(weights)
         return np.asarray(total / classes)
 
+    def influence() -> FloatArray:
+        total = np.zeros(n)
+        for part in parts:
+            if part.influence is None:
+                raise TypeError("one vs rest: expected a metric with an influence function")
+            total += part.influence()
+        return np.asarray(total / classes)
+
     absent = np.flatnonzero(np.bincount(truth, minlength=classes) == 0)
     shown = ", ".join(str(k) for k in absent[:_SHOWN]) + (", ..." if len(absent) > _SHOWN else "")
-    return Statistic(n=n, compute=compute, undefined=f"no sample of class {shown}")
+    undefined = f"no sample of class {shown}"
+    return Statistic(n=n, compute=compute, undefined=undefined, influence=influence)
+
+
+def _from_here(values: FloatArray) -> FloatArray:
+    """Returns the sums of each value and all after it."""
+    return np.asarray(values[::-1].cumsum()[::-1])
 
 
 def _checked(scores: ArrayLike, positives: ArrayLike) -> tuple[FloatArray, BoolArray]:

@@ -29,7 +29,13 @@ def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
     def compute(weights: FloatArray) -> FloatArray:
         return np.sqrt(weighted_sum(weights, squares) / row_sums(weights))
 
-    return Statistic(n=len(truth), compute=compute, undefined="no samples")
+    def influence() -> FloatArray:
+        mean = squares.mean()
+        # Of errors that are all 0 every derivative is 0, though the root has none there.
+        slope = 0.5 / np.sqrt(mean) / len(squares) if mean else 0.0
+        return np.asarray(slope * (squares - mean))
+
+    return Statistic(n=len(truth), compute=compute, undefined="no samples", influence=influence)
 
 
 def median_absolute_error_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:

@@ -69,6 +69,8 @@ class Statistic:
         undefined: why the value is undefined, where it is.
         note: what a reader of the value should know.
         width: floats that `compute` holds for each row of weights, if more than `n`.
+        influence: returns the derivative of the value by each weight, at weights of one, shape
+            (n,); it sums to 0. None where there is none worth having.
     """
 
     n: int
@@ -76,6 +78,7 @@ class Statistic:
     undefined: str = "not defined for these samples"
     note: str = ""
     width: int = 0
+    influence: Callable[[], FloatArray] | None = None
 
     def __call__(self, weights: ArrayLike) -> FloatArray:
         """Computes the metric for every row of weights.
@@ -126,4 +129,7 @@ def mean_statistic(values: ArrayLike, *, name: str = "values") -> Statistic:
     def compute(weights: FloatArray) -> FloatArray:
         return weighted_sum(weights, column) / row_sums(weights)
 
-    return Statistic(n=len(column), compute=compute, undefined="no samples")
+    def influence() -> FloatArray:
+        return np.asarray((column - column.mean()) / len(column))
+
+    return Statistic(n=len(column), compute=compute, undefined="no samples", influence=influence)

@@ -32,7 +32,7 @@ from crucibench.report.format import (
 )
 from crucibench.report.gaps import gaps_of
 from crucibench.report.leaderboard import Board, leaderboard, shown_metric
-from crucibench.report.leaderboard_text import caption
+from crucibench.report.leaderboard_text import sorting, writing
 from crucibench.report.numbers import (
     Metric,
     declared_metrics,
@@ -210,7 +210,7 @@ class _Report:
             columns=columns,
             lines=lines,
             standouts=standouts(board),
-            caption=caption(board),
+            caption=f"{writing(board)} {sorting(board)}",
             notes=list(notes),
             apart=apart,
             suites=self._suites(board.data),

@@ -44,20 +44,22 @@ def markdown_text(text: str, limit: int = 200) -> str:
     return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
-def caption(board: Board) -> str:
+def writing(board: Board) -> str:
     """Says how a board's numbers are written."""
     levels = " or ".join(show_level(level) for level in board.levels) or "confidence"
-    sentences = [
+    return (
         f"Brackets hold the {levels} interval of each number; n is its denominator. Metrics that "
         "run from 0 to 1 are in per cent. Two significant digits of the interval's half-width "
         "decide the decimals shown."
-    ]
+    )
+
+
+def sorting(board: Board) -> str:
+    """Says how a board is sorted; "" where it has no columns."""
     order = next((column for column in board.columns if column.place == board.sorted_by), None)
-    if order is not None:
-        sentences.append(
-            f"Sorted by {order.title}, the best first; invalid numbers stand after the others."
-        )
-    return " ".join(sentences)
+    if order is None:
+        return ""
+    return f"Sorted by {order.title}, the best first; invalid numbers stand after the others."
 
 
 def column_title(column: Column) -> str:
@@ -87,25 +89,30 @@ def footnotes(board: Board) -> list[str]:
         if verdict in verdicts
     ]
     for line in board.lines:
+        missing: dict[str, list[str]] = {}
         for column in board.columns:
-            entry = line.entries[column.place]
-            where = f"{line.label}, {column.title}"
-            if entry.number is None:
-                if not entry.apart:
-                    notes.append(f"{where}: {entry.why}")
-            elif entry.number.value is None or entry.number.interval is None:
-                what = "no value" if entry.number.value is None else "no interval"
-                notes.append(f"{where}: {what}: {entry.number.reason}")
+            why = _why(line.entries[column.place])
+            if why:
+                missing.setdefault(why, []).append(column.title)
+        label = shorten(line.label)
+        notes += [f"{label}, {'; '.join(titles)}: {why}" for why, titles in missing.items()]
         gathered = {
             (entry.number.verdict, text)
             for entry in line.entries.values()
             if entry.number is not None
             for text in entry.findings
         }
-        notes += [
-            f"{line.label} {VERDICT_MARKS[verdict]} {text}" for verdict, text in sorted(gathered)
-        ]
+        notes += [f"{label} {VERDICT_MARKS[verdict]} {text}" for verdict, text in sorted(gathered)]
     return notes
+
+
+def _why(entry: Entry) -> str:
+    number = entry.number
+    if number is None:
+        return "" if entry.apart else entry.why
+    if number.value is None:
+        return f"no value: {number.reason}"
+    return f"no interval: {number.reason}" if number.interval is None else ""
 
 
 def markdown(board: Leaderboard) -> str:
@@ -129,7 +136,7 @@ def _board_markdown(board: Board) -> list[str]:
         places = [(column, line.entries[column.place]) for column in board.columns]
         texts = [_with_n(entry_text(column, entry), entry) for column, entry in places]
         lines.append(f"| {markdown_text(line.label)} | {' | '.join(texts)} |")
-    lines += ["", caption(board), ""]
+    lines += ["", markdown_text(f"{writing(board)} {sorting(board)}", 1000), ""]
     notes = footnotes(board)
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]

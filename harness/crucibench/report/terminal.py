@@ -13,7 +13,13 @@ from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report.findings import FoundHere, findings_of
 from crucibench.report.format import counted, shorten, show_count, visible
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
-from crucibench.report.leaderboard_text import caption, column_title, entry_text, footnotes
+from crucibench.report.leaderboard_text import (
+    column_title,
+    entry_text,
+    footnotes,
+    sorting,
+    writing,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,11 +32,15 @@ _NAME = 40
 
 
 def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
-    """Prints each board with its caption and footnotes."""
-    for position, board in enumerate(leaderboard.boards):
-        if position:
-            console.print()
+    """Prints each board with its footnotes; then how the numbers are written, once."""
+    rules: dict[str, None] = {}
+    for board in leaderboard.boards:
         _print_board(console, board)
+        console.print()
+        if board.columns:
+            rules[writing(board)] = None
+    for text in rules:
+        console.print(_plain(text, "dim"))
 
 
 def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
@@ -92,10 +102,12 @@ def board_table(board: Board) -> Table:
 
 def _print_board(console: Console, board: Board) -> None:
     if not board.columns:
-        console.print(_name(board.data), Text("no number of a headline metric was measured"))
+        console.print(
+            _name(board.data), Text("no number of a headline metric was measured"), sep=": "
+        )
         return
     console.print(board_table(board))
-    console.print(Text(caption(board), style="dim"))
+    console.print(_plain(sorting(board), "dim"))
     for note in footnotes(board):
         console.print(_plain(note))
     for apart in board.apart:
@@ -127,5 +139,5 @@ def _name(name: str) -> Text:
     return Text(shorten(visible(name), _NAME))
 
 
-def _plain(text: str) -> Text:
-    return Text(shorten(visible(text), 400))
+def _plain(text: str, style: str = "") -> Text:
+    return Text(shorten(visible(text), 400), style=style)

@@ -56,7 +56,7 @@ class Run:
 
         try:
             spec: dict[str, Any] = yaml.safe_load(self.layout.spec.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UnreadableError(f"run {str(self.root)!r} has no readable spec.yaml") from error
         return spec
 

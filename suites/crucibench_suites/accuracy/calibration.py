@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from crucibench.stats import Interval
 from crucibench_suites.accuracy.answers import Answers, Bools, Floats
 from crucibench_suites.accuracy.classification import MOST_CELLS, too_many_cells
 from crucibench_suites.accuracy.halves import Halves
+from crucibench_suites.accuracy.ledger import Ledger
 from crucibench_suites.accuracy.rows import Number
 from crucibench_suites.accuracy.sheet import Sheet
 
@@ -48,23 +50,14 @@ SMALLEST_HALF = 10
 """With fewer samples in a half no temperature is fitted on it or judged on it."""
 
 
-def calibration_rows(
-    sheet: Sheet, answers: Answers, options: ScoringOptions, halves: Halves
-) -> None:
-    """Puts down calibration errors, selective prediction and the calibrating temperature.
-
-    Args:
-        sheet: the sheet of all test samples.
-        answers: what was answered to them.
-        options: for the sheet of the half that a temperature is judged on.
-        halves: how samples are split for it.
-    """
+def calibration_rows(sheet: Ledger, answers: Answers) -> None:
+    """Puts down calibration errors and selective prediction."""
     views: tuple[View, ...] = ("top-label",)
     if answers.positive is not None:
         views = ("top-label", "positive-class")
     if answers.probabilities is None or answers.confidence is None or answers.assurance is None:
         metrics = [_error_id(view, form) for view in views for form in _FORMS]
-        for metric in (*metrics, _CLASSWISE, *_SELECTIVE, _TEMPERATURE, _BEFORE, _AFTER):
+        for metric in (*metrics, _CLASSWISE, *_SELECTIVE):
             sheet.without(metric, answers.why_none)
         return
     _errors(sheet, "top-label", answers.confidence, answers.correct)
@@ -72,13 +65,14 @@ def calibration_rows(
         column = answers.probabilities[:, answers.positive]
         _errors(sheet, "positive-class", column, answers.positives)
     if answers.probabilities.size <= MOST_CELLS:
-        classwise = classwise_calibration_error_statistic(answers.probabilities, answers.targets)
+        classwise = partial(
+            classwise_calibration_error_statistic, answers.probabilities, answers.targets
+        )
         cost = 1 + len(answers.classes) // 10
         sheet.resampled(_CLASSWISE, classwise, cost=cost, bias="up")
     else:
         sheet.without(_CLASSWISE, too_many_cells(answers))
     _selective(sheet, answers.assurance, answers.correct)
-    _temperature(sheet, answers, options, halves)
 
 
 class _Form(NamedTuple):
@@ -99,31 +93,43 @@ def _error_id(view: View, form: _Form) -> str:
     return calibration_error_id(view, binning=form.binning, norm=form.norm, debias=form.debias)
 
 
-def _errors(sheet: Sheet, view: View, confidence: Floats, came_true: Bools) -> None:
+def _errors(sheet: Ledger, view: View, confidence: Floats, came_true: Bools) -> None:
     for form in _FORMS:
-        statistic = calibration_error_statistic(
-            confidence, came_true, binning=form.binning, norm=form.norm, debias=form.debias
-        )
+        statistic = partial(
+            calibration_error_statistic, confidence, came_true,
+            binning=form.binning, norm=form.norm, debias=form.debias,
+        )  # fmt: skip
         sheet.resampled(_error_id(view, form), statistic, bias="corrected" if form.debias else "up")
 
 
-def _selective(sheet: Sheet, assurance: Floats, correct: Bools) -> None:
-    statistics: Iterator[Statistic] = iter(
-        (
-            aurc_statistic(assurance, correct),
-            e_aurc_statistic(assurance, correct),
-            *(
-                accuracy_at_coverage_statistic(assurance, correct, percent=percent)
-                for percent in _COVERAGES
-            ),
-        )
+def _selective(sheet: Ledger, assurance: Floats, correct: Bools) -> None:
+    statistics: tuple[Callable[[], Statistic], ...] = (
+        partial(aurc_statistic, assurance, correct),
+        partial(e_aurc_statistic, assurance, correct),
+        *(
+            partial(accuracy_at_coverage_statistic, assurance, correct, percent=percent)
+            for percent in _COVERAGES
+        ),
     )
     for metric, statistic in zip(_SELECTIVE, statistics, strict=True):
         sheet.resampled(metric, statistic)
 
 
-def _temperature(sheet: Sheet, answers: Answers, options: ScoringOptions, halves: Halves) -> None:
-    """Fits the temperature on one half and judges it on the other."""
+def temperature_rows(
+    sheet: Sheet, answers: Answers, options: ScoringOptions, halves: Halves
+) -> None:
+    """Fits the calibrating temperature on one half and judges it on the other.
+
+    Args:
+        sheet: the sheet of all test samples.
+        answers: what was answered to them.
+        options: for the sheets of the halves.
+        halves: how samples are split.
+    """
+    if answers.probabilities is None:
+        for metric in (_TEMPERATURE, _BEFORE, _AFTER):
+            sheet.without(metric, answers.why_none)
+        return
     logits = answers.log_scores
     first = halves.first(answers.ids, answers.clusters)
     fitting, judging = np.flatnonzero(first), np.flatnonzero(~first)
@@ -151,7 +157,7 @@ def _temperature(sheet: Sheet, answers: Answers, options: ScoringOptions, halves
         # A fit under weights takes some ten passes over all logits and their exponentials.
         fit_sheet.closed(
             Number(metric=_TEMPERATURE, value=found.fit.temperature),
-            lambda: _log_normal(found.fit, options.level),
+            lambda level: _log_normal(found.fit, level),
             lambda: temperature_statistic(logits[fitting], answers.targets[fitting]),
             cost=100 * len(answers.classes),
         )
@@ -187,10 +193,10 @@ def _before_and_after(
 ) -> None:
     """Puts down the ECE of the same decisions before and after; T changes no argmax."""
     said = answers.predictions[judging]
-    before = calibration_error_statistic(*top_label(found.before, found.targets, said))
+    before = partial(calibration_error_statistic, *top_label(found.before, found.targets, said))
     sheet.resampled(_BEFORE, before, bias="up")
     if reason or found.after is None:
         sheet.without(_AFTER, reason)
         return
-    after = calibration_error_statistic(*top_label(found.after, found.targets, said))
+    after = partial(calibration_error_statistic, *top_label(found.after, found.targets, said))
     sheet.resampled(_AFTER, after, bias="up", suffix="the temperature held fixed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +21,17 @@ from crucibench.metrics.probabilistic import (
 )
 from crucibench.metrics.ranking import (
     auroc_ovr_macro_statistic,
-    auroc_statistic,
     average_precision_ovr_macro_statistic,
     average_precision_statistic,
     recall_at_precision_statistic,
 )
 from crucibench.metrics.statistic import Value
 from crucibench.metrics.table import confusion_table
-from crucibench.stats import Interval, WeightedStatistic, delong_interval, wilson
+from crucibench.stats import Interval, WeightedStatistic, wilson
 from crucibench_suites.accuracy.answers import Answers, Bools, Floats, Ints
+from crucibench_suites.accuracy.ledger import Ledger
 from crucibench_suites.accuracy.rows import Number
-from crucibench_suites.accuracy.sheet import Sheet, share_among
+from crucibench_suites.accuracy.sheet import share_among
 
 MOST_TABLE_CLASSES = 2000
 """With more classes the confusion table (classes squared) is not made."""
@@ -46,7 +47,7 @@ _OVER_TABLE = {
 }
 
 
-def label_rows(sheet: Sheet, answers: Answers) -> None:
+def label_rows(sheet: Ledger, answers: Answers) -> None:
     """Puts down what predicted labels alone say, over all classes."""
     classes = len(answers.classes)
     sheet.share("top-1", answers.correct, None, missing="no samples")
@@ -76,7 +77,7 @@ def label_rows(sheet: Sheet, answers: Answers) -> None:
         )
 
 
-def class_rows(sheet: Sheet, answers: Answers) -> None:
+def class_rows(sheet: Ledger, answers: Answers) -> None:
     """Puts down precision, recall and F1 of every class."""
     of_class = _members(answers.targets, len(answers.classes))
     said_class = _members(answers.predictions, len(answers.classes))
@@ -85,7 +86,7 @@ def class_rows(sheet: Sheet, answers: Answers) -> None:
         _class_rates(sheet, answers.correct, one, group=name)
 
 
-def score_rows(sheet: Sheet, answers: Answers) -> None:
+def score_rows(sheet: Ledger, answers: Answers) -> None:
     """Puts down what scores rank, and proper scores of probabilities."""
     binary = answers.positive is not None
     if answers.probabilities is None or answers.ranking is None:
@@ -111,27 +112,22 @@ _SCORES = {
 }
 
 
-def _binary_scores(sheet: Sheet, answers: Answers, probabilities: Floats, ranking: Floats) -> None:
+def _binary_scores(sheet: Ledger, answers: Answers, probabilities: Floats, ranking: Floats) -> None:
     scores, truth = ranking[:, answers.positive], answers.positives
-    auroc = auroc_statistic(scores, truth)
-    level = sheet.options.level
-    sheet.closed(
-        Number(metric="auroc", value=auroc.value()),
-        lambda: delong_interval(scores, truth, level),
-        lambda: auroc,
-    )
-    sheet.resampled("average-precision", average_precision_statistic(scores, truth))
+    sheet.ranking("auroc", scores, truth)
+    sheet.resampled("average-precision", partial(average_precision_statistic, scores, truth))
     for percent in (90, 99):
         sheet.resampled(
             f"recall-at-precision-{percent}",
-            recall_at_precision_statistic(scores, truth, precision=percent / 100),
+            partial(recall_at_precision_statistic, scores, truth, precision=percent / 100),
         )
-    sheet.resampled("log-loss", log_loss_statistic(probabilities, answers.targets))
-    sheet.resampled("brier", brier_statistic(probabilities[:, answers.positive], truth))
+    sheet.resampled("log-loss", partial(log_loss_statistic, probabilities, answers.targets))
+    column = probabilities[:, answers.positive]
+    sheet.resampled("brier", partial(brier_statistic, column, truth))
 
 
 def _multiclass_scores(
-    sheet: Sheet, answers: Answers, probabilities: Floats, ranking: Floats
+    sheet: Ledger, answers: Answers, probabilities: Floats, ranking: Floats
 ) -> None:
     classes = len(answers.classes)
     for metric, build in (
@@ -139,11 +135,11 @@ def _multiclass_scores(
         ("average-precision-ovr-macro", average_precision_ovr_macro_statistic),
     ):
         if ranking.size <= MOST_CELLS:
-            sheet.resampled(metric, build(ranking, answers.targets), cost=2 * classes)
+            sheet.resampled(metric, partial(build, ranking, answers.targets), cost=2 * classes)
         else:
             sheet.without(metric, too_many_cells(answers))
-    sheet.resampled("log-loss", log_loss_statistic(probabilities, answers.targets))
-    sheet.resampled("brier-sum", brier_sum_statistic(probabilities, answers.targets))
+    sheet.resampled("log-loss", partial(log_loss_statistic, probabilities, answers.targets))
+    sheet.resampled("brier-sum", partial(brier_sum_statistic, probabilities, answers.targets))
 
 
 def too_many_cells(answers: Answers) -> str:
@@ -169,10 +165,10 @@ class _Class(NamedTuple):
     name: str
 
 
-def _class_rates(sheet: Sheet, correct: Bools, one: _Class, group: str = "") -> None:
+def _class_rates(sheet: Ledger, correct: Bools, one: _Class, group: str = "") -> None:
     """Puts down the rates of one class; among its samples, those found are the right ones."""
     missing, unsaid = f"no sample of class {one.name}", f"no sample predicted as class {one.name}"
-    sheet.share("precision", correct, one.said, missing=unsaid, group=group)
+    sheet.share("precision", correct, one.said, missing=unsaid, group=group, same_samples=False)
     sheet.share("recall", correct, one.samples, missing=missing, group=group)
     either = np.union1d(one.samples, one.said)
     hits = correct[either]
@@ -182,10 +178,9 @@ def _class_rates(sheet: Sheet, correct: Bools, one: _Class, group: str = "") -> 
         if n
         else Value(value=None, n=0, reason=f"{missing} and none predicted as it")
     )
-    level = sheet.options.level
     sheet.closed(
         Number(metric="f1", value=value, group=group),
-        lambda: _f1_interval(found, n, level),
+        lambda level: _f1_interval(found, n, level),
         lambda: _f1_among(hits, either),
     )
 

@@ -41,7 +41,7 @@ def gap_rows(evidence: Evidence, stream: str) -> list[Row]:
     counts = [(int(hit.sum()), len(hit)) for hit in hits]
     sheet.closed(
         Number(metric="top-1-train-minus-test", value=_value(hits)),
-        lambda: newcombe_unpaired(*counts[0], *counts[1], evidence.options.level),
+        lambda level: newcombe_unpaired(*counts[0], *counts[1], level),
         lambda: _gap(hits),
     )
     return sheet.rows()

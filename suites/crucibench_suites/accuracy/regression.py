@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,8 @@ from crucibench.metrics.regression import (
     rmse_statistic,
     spearman_statistic,
 )
-from crucibench_suites.accuracy.answers import cluster_codes, read_values
+from crucibench_suites.accuracy.answers import Floats, cluster_codes, read_values
+from crucibench_suites.accuracy.ledger import Ledger
 from crucibench_suites.accuracy.sheet import Sheet
 
 _BUILD = {
@@ -37,9 +40,14 @@ def regression_rows(evidence: Evidence, stream: str) -> list[Row]:
         stream=stream,
         clusters=cluster_codes(cell.samples.clusters),
     )
-    for metric, build in _BUILD.items():
-        sheet.resampled(metric, build(predictions, cell.samples.targets))
+    put_errors(sheet, predictions, cell.samples.targets)
     return sheet.rows()
+
+
+def put_errors(sheet: Ledger, predictions: Floats, targets: Floats) -> None:
+    """Puts down errors and correlations."""
+    for metric, build in _BUILD.items():
+        sheet.resampled(metric, partial(build, predictions, targets))
 
 
 def regression_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need
@@ -67,6 +68,12 @@ class Clean(Derived):
         from crucibench_suites.accuracy.audits import audit_clean
 
         return audit_clean(evidence, self.stream)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns every number that can be computed again for any weighting of the test samples."""
+        from crucibench_suites.accuracy.recorder import comparables_of
+
+        return comparables_of(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per test sample, under the model's decision rule."""

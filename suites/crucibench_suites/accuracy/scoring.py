@@ -6,7 +6,7 @@ import pandas as pd
 
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench_suites.accuracy.answers import read_answers
-from crucibench_suites.accuracy.calibration import calibration_rows
+from crucibench_suites.accuracy.calibration import calibration_rows, temperature_rows
 from crucibench_suites.accuracy.classification import class_rows, label_rows, score_rows
 from crucibench_suites.accuracy.gap import gap_rows
 from crucibench_suites.accuracy.halves import Halves
@@ -31,7 +31,8 @@ def _classification(evidence: Evidence, stream: str) -> Scored:
     label_rows(sheet, answers)
     score_rows(sheet, answers)
     halves = Halves(options.seed, f"{stream}/temperature")
-    calibration_rows(sheet, answers, options, halves)
+    calibration_rows(sheet, answers)
+    temperature_rows(sheet, answers, options, halves)
     by_class = Sheet(len(answers), options=options, stream=stream, clusters=answers.clusters)
     class_rows(by_class, answers)
     per_class = by_class.rows()

@@ -13,6 +13,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
+from crucibench.metrics.ranking import auroc_statistic
 from crucibench.metrics.statistic import Statistic, Value
 from crucibench.metrics.table import TableStatistic, on_rows
 from crucibench.stats import (
@@ -23,6 +24,7 @@ from crucibench.stats import (
     block_jackknife_many,
     bootstrap_many,
     count_table_many,
+    delong_interval,
     wilson,
 )
 from crucibench_suites.accuracy.answers import Bools, Floats, Ints
@@ -31,7 +33,7 @@ from crucibench_suites.accuracy.rows import Bias, Number, undefined, with_interv
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead."""
 
-_GROUP_WORK = 10**8
+_GROUP_WORK = 4 * 10**7
 """Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
 _FEWEST_GROUPS, _MOST_GROUPS = 20, 200
 
@@ -91,17 +93,16 @@ class Sheet:
         self._slots.append(row)
 
     def share(
-        self, metric: str, hits: Bools, among: Ints | None, *, missing: str, group: str = ""
+        self,
+        metric: str,
+        hits: Bools,
+        among: Ints | None,
+        *,
+        missing: str,
+        group: str = "",
+        same_samples: bool = True,
     ) -> None:
-        """Puts down a proportion.
-
-        Args:
-            metric: its id.
-            hits: whether each sample counts as a success, shape (n,).
-            among: the samples in the denominator; None for all.
-            missing: the reason where there are none.
-            group: the class.
-        """
+        """Puts down a proportion; arguments as of `Ledger`."""
         counted = hits if among is None else hits[among]
         successes, trials = int(counted.sum()), len(counted)
         value = (
@@ -111,51 +112,46 @@ class Sheet:
         )
         self.closed(
             Number(metric=metric, value=value, group=group),
-            lambda: wilson(successes, trials, self.options.level),
+            lambda level: wilson(successes, trials, level),
             lambda: share_among(counted, among),
+        )
+
+    def ranking(self, metric: str, scores: Floats, positives: Bools) -> None:
+        """Puts down an area under the ROC curve."""
+        area = auroc_statistic(scores, positives)
+        self.closed(
+            Number(metric=metric, value=area.value()),
+            lambda level: delong_interval(scores, positives, level),
+            lambda: area,
         )
 
     def closed(
         self,
         number: Number,
-        interval: Callable[[], Interval],
+        interval: Callable[[float], Interval],
         statistic: Callable[[], WeightedStatistic],
         *,
         cost: int = 1,
     ) -> None:
-        """Puts down a number with a closed-form interval.
-
-        Args:
-            number: what it is.
-            interval: its interval if samples are independent.
-            statistic: the number under weights, for clusters.
-            cost: of `statistic`, as for `resampled`.
-        """
+        """Puts down a number with a closed-form interval; arguments as of `Ledger`."""
         if number.value.value is None:
             self.adopt(undefined(number))
         elif self._clusters is None:
-            self.adopt(with_interval(number, interval()))
+            self.adopt(with_interval(number, interval(self.options.level)))
         else:
             self.resample(number, statistic(), cost=cost)
 
     def resampled(
         self,
         metric: str,
-        statistic: Statistic,
+        build: Callable[[], Statistic],
         *,
         cost: int = 1,
         bias: Bias = "none",
         suffix: str = "",
     ) -> None:
-        """Puts down a number whose interval comes from resampling.
-
-        Args:
-            metric: its id.
-            statistic: the number under weights.
-            cost: about how many times a plain mean's time it takes.
-            bias: of its bootstrap replicates.
-            suffix: what the interval's method should say beyond.
-        """
+        """Puts down a number whose interval comes from resampling; arguments as of `Ledger`."""
+        statistic = build()
         number = Number(metric=metric, value=statistic.value(), suffix=suffix, bias=bias)
         self.resample(number, statistic, cost=cost)
 
@@ -181,15 +177,7 @@ class Sheet:
     def table(
         self, metric: str, statistic: TableStatistic, counts: Ints, truth: Ints, said: Ints
     ) -> None:
-        """Puts down a number read off the confusion table.
-
-        Args:
-            metric: its id.
-            statistic: the number as a function of tables.
-            counts: the table, shape (K, K), the same for every call.
-            truth: what the table counts by row, shape (n,).
-            said: what it counts by column, shape (n,).
-        """
+        """Puts down a number read off the confusion table; arguments as of `Ledger`."""
         number = Number(metric=metric, value=statistic.value(counts))
         if number.value.value is None:
             self.adopt(undefined(number))

@@ -111,13 +111,31 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     [
         ("fraud.skops", "sklearn:fraud.skops", False),
         ("fraud.joblib", "sklearn:fraud.joblib", True),
-        ("logged.csv", "predictions:logged.csv", False),
     ],
 )
 def test_models_in_files(tmp_path: Path, name: str, uri: str, pickled: bool) -> None:
     (tmp_path / name).touch()
     (guess,) = guess_models(tmp_path / name, tmp_path)
     assert (guess.uri, guess.pickled) == (uri, pickled)
+
+
+@pytest.mark.parametrize(
+    ("columns", "query"),
+    [
+        (["prediction"], ""),
+        (["claim_id", "prediction"], "?id=claim_id"),
+        (["claim_id", "Pred", "Score"], "?id=claim_id&prediction=Pred&score=Score"),
+        (["y_pred", "proba_a", "proba_b"], "?prediction=y_pred"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_logged_predictions(tmp_path: Path, columns: list[str], query: str, suffix: str) -> None:
+    frame = pd.DataFrame([[0] * len(columns)], columns=columns)
+    file = tmp_path / f"logged{suffix}"
+    frame.to_csv(file, index=False) if suffix == ".csv" else frame.to_parquet(file)
+    (guess,) = guess_models(file, tmp_path, "claim_id")
+    assert guess.uri == f"predictions:logged{suffix}{query}"
+    assert not holds_models(file)
 
 
 def _frame(rows: int = 60) -> pd.DataFrame:
@@ -143,6 +161,7 @@ def test_columns(tmp_path: Path) -> None:
     assert (guess.target, guess.target_why) == (
         "is_fraud", "the last column, with 2 different values"
     )  # fmt: skip
+    assert guess.classes == ("False", "True")
     assert guess.groups == ("Sex", "age_band")
     assert guess.id == "claim_id"
     assert guess.advice == {

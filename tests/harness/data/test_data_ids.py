@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,23 +30,25 @@ TYPES = [pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.list_(pa.int64())
 NAMES = list("abcde")
 
 
-def table(rows, types=TYPES):
-    columns = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types)]
+def table(rows: Any, types: Any = TYPES) -> Any:
+    columns = [
+        pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), types, strict=True)
+    ]
     return pa.table(columns, names=NAMES[: len(columns)])
 
 
-def digests(rows, types=TYPES):
+def digests(rows: Any, types: Any = TYPES) -> Any:
     made = table(rows, types)
     return ids.table_digests(made, made.column_names).tobytes()
 
 
-def one(value, kind):
+def one(value: Any, kind: Any) -> Any:
     return ids.table_digests(pa.table({"a": pa.array([value], kind)}), ["a"]).tobytes()
 
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS)
-def test_a_row_is_its_own(rows):
+def test_a_row_is_its_own(rows: Any) -> None:
     whole = digests(rows)
     alone = b"".join(digests([row]) for row in rows)
     assert whole == alone
@@ -54,7 +57,7 @@ def test_a_row_is_its_own(rows):
 
 @settings(deadline=None, max_examples=60)
 @given(ROWS, st.integers(1, 4))
-def test_storage_does_not_enter(rows, cut):
+def test_storage_does_not_enter(rows: Any, cut: Any) -> None:
     made = table(rows)
     parts = [made.slice(start, cut) for start in range(0, len(rows), cut)]
     chunks = pa.concat_tables(parts)
@@ -67,12 +70,12 @@ def test_storage_does_not_enter(rows, cut):
 
 @settings(deadline=None, max_examples=100)
 @given(ROWS, st.data())
-def test_one_cell_changes_one_id(rows, data):
+def test_one_cell_changes_one_id(rows: Any, data: Any) -> None:
     row = data.draw(st.integers(0, len(rows) - 1))
     column = data.draw(st.integers(0, len(TYPES) - 1))
     other = data.draw(ROWS)[0][column]
 
-    def canonical(value):
+    def canonical(value: Any) -> Any:
         return None if value != value else value  # NaN is null
 
     changed = [list(cells) for cells in rows]
@@ -85,14 +88,14 @@ def test_one_cell_changes_one_id(rows, data):
     ]
 
 
-def test_a_bit_of_a_float_counts():
+def test_a_bit_of_a_float_counts() -> None:
     assert one(1.0, pa.float64()) != one(np.nextafter(1.0, 2.0), pa.float64())
     assert one(1.0, pa.float32()) == one(1.0, pa.float64())
     assert one(-0.0, pa.float64()) == one(0.0, pa.float64())
     assert one(float("nan"), pa.float64()) == one(None, pa.float64()) == one(None, pa.null())
 
 
-def test_types_are_distinct():
+def test_types_are_distinct() -> None:
     values = [
         (1, pa.int64()),
         (1.0, pa.float64()),
@@ -114,7 +117,7 @@ def test_types_are_distinct():
     assert len({one(value, kind) for value, kind in values}) == len(values)
 
 
-def test_equal_values_of_other_widths_are_equal():
+def test_equal_values_of_other_widths_are_equal() -> None:
     assert one(-3, pa.int8()) == one(-3, pa.int64())
     assert one(200, pa.uint8()) == one(200, pa.int64()) == one(200, pa.uint64())
     assert one(2**63, pa.uint64()) != one(-(2**63), pa.int64())
@@ -129,26 +132,26 @@ def test_equal_values_of_other_widths_are_equal():
     assert one([1, 2], pa.list_(pa.int64(), 2)) == one([1, 2], pa.list_(pa.int64()))
 
 
-def test_neighbours_in_lists_do_not_run_together():
+def test_neighbours_in_lists_do_not_run_together() -> None:
     lists = pa.list_(pa.list_(pa.int64()))
     assert one([[1], [2]], lists) != one([[1, 2]], lists)
     assert one([[1], []], lists) != one([[], [1]], lists)
 
 
-def test_column_names_and_their_order_count():
+def test_column_names_and_their_order_count() -> None:
     made = pa.table({"a": [1], "b": [2]})
     forth = ids.table_digests(made, ["a", "b"])
     assert forth != ids.table_digests(made, ["b", "a"])
     assert forth != ids.table_digests(made.rename_columns(["a", "c"]), ["a", "c"])
 
 
-def test_a_type_without_canonical_form_is_refused():
+def test_a_type_without_canonical_form_is_refused() -> None:
     made = pa.table({"a": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
     with pytest.raises(InputError, match=r"column 'a': values of type month_day_nano_interval"):
         ids.table_digests(made, ["a"])
 
 
-def test_known_answers():
+def test_known_answers() -> None:
     content = b"\x89PNG..."
     assert ids.identify(ids.encoded_digests([content])) == [
         hashlib.sha256(content).hexdigest()[:32]
@@ -159,12 +162,12 @@ def test_known_answers():
     array = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
     expected = hashlib.sha256(b"float32[1, 2, 3]" + array.tobytes()).hexdigest()[:32]
     assert ids.identify(ids.array_digests(array)) == [expected]
-    # Stored: an id that changes makes every published run incomparable.
+    # Pinned: an id that changes makes every published run incomparable.
     rows = [(1, 0.5, "x", True, [1, 2])]
-    assert ids.identify(np.frombuffer(digests(rows), "S16")) == ["d4b1c7"] or True
+    assert ids.identify(np.frombuffer(digests(rows), "S16")) == ["5021d526fbbdf05cd26d8ba14c51c8e7"]
 
 
-def test_arrays_of_another_shape_or_dtype_differ():
+def test_arrays_of_another_shape_or_dtype_differ() -> None:
     flat = np.zeros((1, 1, 2, 3), dtype=np.uint8)
     assert ids.array_digests(flat) != ids.array_digests(flat.reshape(1, 1, 3, 2))
     assert ids.array_digests(flat) != ids.array_digests(flat.astype(np.float32))
@@ -172,13 +175,13 @@ def test_arrays_of_another_shape_or_dtype_differ():
     assert ids.array_digests(swapped) == ids.array_digests(swapped.astype("<f4"))
 
 
-def test_text_columns_do_not_run_together():
+def test_text_columns_do_not_run_together() -> None:
     assert ids.text_digests([["ab"], ["c"]]) != ids.text_digests([["a"], ["bc"]])
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
-def test_equal_contents_get_ordered_suffixes(letters):
+def test_equal_contents_get_ordered_suffixes(letters: Any) -> None:
     names = ids.identify(ids.encoded_digests([letter.encode() for letter in letters]))
     assert len(set(names)) == len(names)
     seen: dict[str, int] = {}
@@ -189,13 +192,13 @@ def test_equal_contents_get_ordered_suffixes(letters):
         seen[letter] = number + 1
 
 
-def test_the_users_own_names_order_equal_contents():
+def test_the_users_own_names_order_equal_contents() -> None:
     contents = ids.encoded_digests([b"a", b"a", b"a"])
     names = ids.identify(contents, ["z", "x", "y"])
     assert [name[32:] for name in names] == ["-2", "", "-1"]
 
 
-def test_digests_that_end_in_zero_bytes_are_whole():
+def test_digests_that_end_in_zero_bytes_are_whole() -> None:
     raw = b"".join([bytes(16), bytes(15) + b"\x01", b"\x01" + bytes(15)])
     names = ids.identify(np.frombuffer(raw, dtype="S16"))
     assert names == [raw[start : start + 16].hex() for start in (0, 16, 32)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,13 +13,13 @@ from crucibench.util.draws import order_key
 CLASSES = st.lists(st.integers(0, 4), min_size=1, max_size=80)
 
 
-def names(count):
+def names(count: Any) -> Any:
     return [f"{row:032x}" for row in range(count)]
 
 
 @settings(deadline=None)
 @given(CLASSES, st.integers(1, 90), st.integers(1, 90), st.integers(0, 3))
-def test_smaller_limits_are_subsets(classes, one, other, seed):
+def test_smaller_limits_are_subsets(classes: Any, one: Any, other: Any, seed: Any) -> None:
     targets = np.array(classes)
     small, large = sorted((one, other))
     few = take(names(len(targets)), targets, small, seed)
@@ -30,7 +32,7 @@ def test_smaller_limits_are_subsets(classes, one, other, seed):
 
 @settings(deadline=None)
 @given(CLASSES, st.integers(1, 90))
-def test_classes_are_cut_at_the_same_fraction(classes, limit):
+def test_classes_are_cut_at_the_same_fraction(classes: Any, limit: Any) -> None:
     targets = np.array(classes)
     chosen = targets[take(names(len(targets)), targets, limit, 0)]
     # Some fraction f leaves each class with f * size samples, to within half a sample.
@@ -43,7 +45,7 @@ def test_classes_are_cut_at_the_same_fraction(classes, limit):
 
 @settings(deadline=None)
 @given(CLASSES, st.integers(1, 90), st.randoms())
-def test_order_does_not_matter(classes, limit, random):
+def test_order_does_not_matter(classes: Any, limit: Any, random: Any) -> None:
     ids, targets = names(len(classes)), np.array(classes)
     before = {ids[row] for row in take(ids, targets, limit, 0)}
     rows = list(range(len(ids)))
@@ -52,13 +54,13 @@ def test_order_does_not_matter(classes, limit, random):
     assert {ids[row] for row in take(ids, targets[rows], limit, 0)} == before
 
 
-def test_numbers_go_by_hash_alone():
+def test_numbers_go_by_hash_alone() -> None:
     ids = names(50)
     expected = sorted(range(50), key=lambda row: order_key(3, ids[row]))[:7]
     assert take(ids, np.linspace(0, 1, 50), 7, 3).tolist() == sorted(expected)
 
 
-def test_the_seed_matters_and_no_limit_takes_all():
+def test_the_seed_matters_and_no_limit_takes_all() -> None:
     ids, targets = names(40), np.arange(40) % 2
     assert take(ids, targets, 10, 0).tolist() != take(ids, targets, 10, 1).tolist()
     assert take(ids, targets, None, 0).tolist() == list(range(40))

@@ -76,6 +76,9 @@ CURVE = (
 )
 
 
+_UNBOUNDED = {math.inf, -math.inf}
+
+
 @dataclass
 class Builder:
     """Writes one run directory, call by call."""
@@ -105,7 +108,7 @@ class Builder:
             "headline": list(headline),
             "sections": [dataclasses.asdict(section) for section in sections],
             "metrics": [
-                {k: v for k, v in dataclasses.asdict(metric).items() if v not in {math.inf, -math.inf}}
+                {k: v for k, v in dataclasses.asdict(metric).items() if v not in _UNBOUNDED}
                 for metric in metrics
             ],
         }  # fmt: skip
@@ -140,6 +143,7 @@ class Builder:
              status: Status = Status.OK, **facts: Any) -> str:  # fmt: skip
         findings = [FindingFile(**finding) for finding in facts.pop("findings", ())]
         name = f"{data_digest([model, data, suite, scenario])[:12]}"
+        verdict = verdict_of(finding.as_finding() for finding in findings)
         card = self.cards.get(data)
         comparison = facts.pop("comparison", {}) or {
             "data": card.fingerprint if card else "",
@@ -150,7 +154,7 @@ class Builder:
             CellFile(
                 cell=name, kind=facts.pop("kind", "derived"), model=model, data=data, suite=suite,
                 scenario=scenario, version=1, role="test", points=[""], status=status,
-                verdict=verdict_of(f.as_finding() for f in findings) if status is Status.OK else None,
+                verdict=verdict if status is Status.OK else None,
                 findings=findings, n=facts.pop("n", 540),
                 identity=Digest.of({"model": model}), numerics=Digest.of({"threads": 1}),
                 comparison=comparison, **facts,
@@ -266,7 +270,9 @@ def add_accuracy(builder: Builder, model: str, data: str, *, skill: float, seed:
     for index, name in enumerate(classes):
         for metric, total in (("recall", table[index].sum()), ("precision", table[:, index].sum())):
             if total:
-                builder.share(cell, metric, int(table[index, index]), int(total), group=name, **place)
+                builder.share(
+                    cell, metric, int(table[index, index]), int(total), group=name, **place
+                )
             else:
                 builder.row(cell, metric, None, n=0, group=name, reason="no sample of the class",
                             **place)  # fmt: skip
@@ -297,7 +303,9 @@ def add_noise(builder: Builder, model: str, data: str, shares: Sequence[float],
         place = {"model": model, "data": data, "suite": "noise", "scenario": "gaussian"}
         builder.share(cell, "accuracy", hits, n, point=f"severity={severity}", **place)
         curve.append((severity, hits / n, *wilson(hits, n)[:2]))
-    builder.table(cell, "curve", pd.DataFrame(curve, columns=["severity", "accuracy", "lower", "upper"]))
+    builder.table(
+        cell, "curve", pd.DataFrame(curve, columns=["severity", "accuracy", "lower", "upper"])
+    )
     return cell
 
 
@@ -317,7 +325,7 @@ NOTE = {
     "evidence": {"samples": 16, "apart": 1e-7, "flips": 0},
 }  # fmt: skip
 
-DIGITS = tuple("zero one two three four five six seven eight nine".split())
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def showcase(root: Path) -> Run:
@@ -330,28 +338,32 @@ def showcase(root: Path) -> Run:
                   "How much of it is left under noise.")  # fmt: skip
     builder.data("digits", DIGITS, 540, licence="CC BY 4.0",
                  citation="Alpaydin and Kaynak, UCI Machine Learning Repository, 1998",
-                 features={"image": "1 × 8 × 8"}, split="30 % of each class by content hash",
+                 features={"image": "1 x 8 x 8"}, split="30 % of each class by content hash",
                  notes=("Test half of the bundled digits.",))  # fmt: skip
     builder.data("diabetes", ("no", "yes"), 133, modality=Modality.TABLE, groups=("sex", "age_50"),
                  notes=("The source does not say which sex is coded 1 and which 2.",))  # fmt: skip
     for seed, (model, skill) in enumerate({"cnn": 1.0, "cnn-robust": 0.82, "mlp": 0.76}.items()):
         builder.model(model, "digits")
         findings = [INVALID] if model == "mlp" else []
-        source = builder.cell(model, "digits", "pass", "test", kind="mapped", findings=[NOTE, *findings])
+        source = builder.cell(
+            model, "digits", "pass", "test", kind="mapped", findings=[NOTE, *findings]
+        )
         inherited = [{**entry, "cell": source} for entry in (NOTE, *findings)]
         add_accuracy(builder, model, "digits", skill=skill, seed=seed, findings=inherited)
     add_noise(builder, "cnn", "digits", (0.93, 0.78, 0.55, 0.33, 0.2))
     add_noise(builder, "cnn-robust", "digits", (0.9, 0.88, 0.85, 0.79, 0.7))
     builder.cell("mlp", "digits", "noise", "gaussian", Status.SKIPPED, n=0,
                  reason="its forward pass is invalid")  # fmt: skip
-    for seed, (model, skill) in enumerate({"logistic": 0.5, "forest": 0.55, "table-mlp": 0.45}.items()):
+    for seed, (model, skill) in enumerate(
+        {"logistic": 0.5, "forest": 0.55, "table-mlp": 0.45}.items()
+    ):
         builder.model(model, "diabetes", parameters=None)
         findings = [SUSPECT] if model == "forest" else []
         add_accuracy(builder, model, "diabetes", skill=skill, seed=7 + seed, findings=findings)
         if model == "table-mlp":
             builder.cell(model, "diabetes", "noise", "gaussian", Status.FAILED, n=0,
                          reason="ValueError: could not convert string to float: 'a'",
-                         detail="Traceback (most recent call last):\n  File \"x.py\", line 3\nValueError")  # fmt: skip
+                         detail="Traceback (most recent call last):\nValueError")  # fmt: skip
     builder.suites["noise"]["not_applicable"] = [
         {"model": name, "data": "diabetes", "reason": "noise needs images, the data is a table"}
         for name in ("logistic", "forest")

@@ -72,7 +72,8 @@ class CsvSource(DataSource):
         def fill(conversion: Conversion) -> None:
             kinds = table.kinds()
             held: dict[str, Kind] = {
-                name: "string" if kind == "string" else "other" for name, kind in kinds.items()
+                name: "string" if kind == "string" or name in options.input else "other"
+                for name, kind in kinds.items()
             }
             columns = choose_columns(
                 held,

@@ -38,10 +38,10 @@ _SAMPLE = 10_000
 class ParquetSource(DataSource):
     """Reads Parquet files with the same columns, in the order of their names.
 
-    The address is a file, a folder (all ``.parquet`` below it) or a pattern; ``**`` is any number
-    of folders. Types are the files' own; those of several files are widened to a common one.
-    Classes and image columns that `datasets` noted in them, and categories and nullable dtypes that
-    pandas did, are kept.
+    The address is a file, a folder (all ``.parquet`` below it) or a pattern of ``*``, ``**`` (any
+    number of folders) and ``[...]``; a question mark begins the options. Types are the files' own;
+    those of several files are widened to a common one. Classes and image columns that `datasets`
+    noted in them, and categories and nullable dtypes that pandas did, are kept.
     """
 
     @classmethod
@@ -151,7 +151,7 @@ def _files(rest: str, base: Path) -> tuple[Path, ...]:
     folder = (base / pattern).resolve()
     if folder.is_dir():
         files = sorted(folder.rglob("*.parquet"))
-    elif not any(character in rest for character in "*?["):
+    elif not any(character in rest for character in "*["):
         return (existing_file(base, rest, "data file"),)
     else:
         root = Path(pattern.anchor) if pattern.is_absolute() else base

@@ -7,6 +7,7 @@ from pathlib import Path
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.uri import URI
+from crucibench.data.hub import import_datasets
 from crucibench.data.objects import EXPECTED, OPTIONS, is_data, read_object
 from crucibench.data.options import DataOptions
 from crucibench.util.errors import InputError
@@ -19,6 +20,8 @@ class PythonSource(DataSource):
     What either may be: a `datasets.Dataset`, a torch `Dataset` of pairs, a data frame, ``(X, y)``
     of arrays, tensors, frames or texts, or a dict from role (``test``, ``train``, ``ood/...``) to
     one of these. A `datasets.DatasetDict` is such a dict. See `crucibench.data.objects`.
+
+    A factory that loads from the hub needs ``HF_DATASETS_OFFLINE=0`` in the environment.
 
     Options beside those of `DataOptions`: ``layout`` (nchw, nhwc or nhw) of image arrays.
     """
@@ -40,6 +43,7 @@ class PythonSource(DataSource):
         data = opening.live
         if data is None:
             rest = opening.uri.rest
+            import_datasets()  # before the factory does, so that it is offline in any order
             factory = load_factory(parse_factory(rest, opening.base))
             data = call_factory(factory, rest)
             if not is_data(data):

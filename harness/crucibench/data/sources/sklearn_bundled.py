@@ -141,6 +141,12 @@ def _table(
     def fill(conversion: Conversion) -> None:
         frame, classes = _load(name)
         if threshold is not None:
+            low, high = frame[TARGET].min(), frame[TARGET].max()
+            if not low <= threshold < high:
+                raise InputError(
+                    f"sklearn: option threshold: expected a number from {low:g} to below "
+                    f"{high:g}, got {threshold:g}"
+                )
             frame[TARGET] = (frame[TARGET] > threshold).astype(np.int64)
             classes = (f"<={threshold:g}", f">{threshold:g}")
         schema = frame_schema(frame)

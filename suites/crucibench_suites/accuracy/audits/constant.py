@@ -26,9 +26,14 @@ _TRUE = 1e-3
 """The few other predictions count if chance makes as many of them right less often than this."""
 
 _SPREAD = 0.01
-"""Predicted values that spread less than this share of the targets' spread are near constant."""
+"""Near constant: values spread less than this share of the targets' spread, or probabilities of
+the rare classes less than this share of their mean."""
+
+_USELESS = 0.6
+"""Scores whose AUROC is surely below this do not excuse a constant label."""
 
 _FEWEST = 10
+"""With fewer samples anything may be constant by chance."""
 
 
 def constant_classes(answers: Answers) -> Findings:
@@ -41,26 +46,27 @@ def constant_classes(answers: Answers) -> Findings:
     said = np.bincount(answers.predictions, minlength=len(classes))
     modal = int(said.argmax())
     others = int(n - said[modal])
+    if n < _FEWEST or bool((answers.targets == answers.targets[0]).all()):
+        return []
     needed = float((answers.targets != modal).mean())
     if others > _SHARE_NEEDED * needed * n or bdtr(others, n, needed) >= _CHANCE:
         return []
-    area = _rank_interval(answers, modal)
+    area = _area(answers, modal)
     evidence = {
         "class": classes[modal],
         "n": n,
         "predicted_share": float(said[modal] / n),
         "target_share": 1.0 - needed,
-        "auroc": None if area is None else area[0],
+        "auroc": area,
     }
-    ranks = area is not None and area[1] > 0.5
     if 1.0 - needed >= _RARE:
-        if others and (ranks or _comes_true(answers, modal)):
+        if others and (area is not None or _comes_true(answers, modal)):
             return []
-        if ranks and area is not None:
+        if area is not None:
             message = (
-                f"all {n} samples are predicted as {classes[modal]!r}, though the scores tell the "
-                f"classes apart (AUROC {area[0]:.3f}): the decision threshold finds none of the "
-                f"others, {100 * needed:.3g} % of the samples"
+                f"all {n} samples are predicted as {classes[modal]!r}, though their scores differ "
+                f"(AUROC {area:.3f}): the decision threshold finds none of the others, "
+                f"{100 * needed:.3g} % of the samples"
             )
             return [_finding("nothing-above-threshold", Severity.INFO, message, evidence)]
     all_but = "all" if not others else f"all but {others}"
@@ -89,13 +95,21 @@ def constant_values(predictions: Floats, targets: NDArray[np.floating]) -> Findi
     return [_finding(code, Severity.SUSPECT, message, evidence)]
 
 
-def _rank_interval(answers: Answers, modal: int) -> tuple[float, float] | None:
-    """Returns how well scores tell the modal class from the rest: AUROC and its lower end."""
+def _area(answers: Answers, modal: int) -> float | None:
+    """Returns the AUROC of the modal class against the rest, None where scores are of no use.
+
+    They are if they hardly spread, or if the interval shows that they rank no better than badly.
+    """
     truth = answers.targets == modal
-    if answers.ranking is None or truth.all() or not truth.any():
+    if answers.ranking is None or answers.probabilities is None or truth.all() or not truth.any():
+        return None
+    of_others = 1.0 - answers.probabilities[:, modal]
+    if np.std(of_others) <= _SPREAD * np.mean(of_others):
         return None
     column = answers.ranking[:, modal]
-    return auc(column[truth], column[~truth]), delong_interval(column, truth, 0.99).lower
+    if delong_interval(column, truth).upper < _USELESS:
+        return None
+    return auc(column[truth], column[~truth])
 
 
 def _comes_true(answers: Answers, modal: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.rows import Row
@@ -62,7 +63,7 @@ def _headline(evidence: Evidence, stream: str) -> Row:
     )
     if evidence.task.kind == "regression":
         values = read_values(cell.records, cell.samples.ids)
-        sheet.resampled(_REGRESSION, mae_statistic(values, cell.samples.targets))
+        sheet.resampled(_REGRESSION, partial(mae_statistic, values, cell.samples.targets))
     else:
         correct = read_answers(cell, evidence.task).correct
         sheet.share("top-1", correct, None, missing="no samples")

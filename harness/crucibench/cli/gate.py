@@ -1,0 +1,129 @@
+"""``crucibench gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+
+if TYPE_CHECKING:
+    from crucibench.gate.policy import Policy
+    from crucibench.gate.result import Verdict
+    from crucibench.store.run import Run
+
+_EPILOG = "\n\n".join(
+    (
+        examples(
+            "crucibench gate --init --baseline baseline.cbz > policy.yaml",
+            "crucibench gate --baseline baseline.cbz --candidate latest --policy policy.yaml",
+        ),
+        "\b\nExit codes:\n"
+        "    0  pass\n"
+        "    1  regression: a required rule is broken, and it is no accident\n"
+        "    3  inconclusive: too few samples to tell; the table says how many it takes\n"
+        "    4  invalid: a number is missing, not trusted or not comparable",
+    )
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--baseline", metavar="RUN", required=True, help="What must not be lost.")
+@click.option("--candidate", metavar="RUN", default="latest", show_default=True,
+              help="What is judged.")  # fmt: skip
+@click.option("--policy", "policy_file", metavar="FILE", default="policy.yaml", show_default=True,
+              type=click.Path(path_type=Path), help="The rules.")  # fmt: skip
+@click.option("--anchor", metavar="RUN",
+              help="A second, older baseline, against slow erosion.")  # fmt: skip
+@click.option("--init", is_flag=True,
+              help="Print a policy to start from, for the numbers of the baseline.")  # fmt: skip
+@click.option("--report", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="Where verdict.json, junit.xml, summary.md, comment.md, badge.json and "
+              "deltas.svg are written; the folder gate of the candidate's run by default.")  # fmt: skip
+@OUT
+@FORMAT
+@QUIET
+def command(
+    *,
+    baseline: str,
+    candidate: str,
+    policy_file: Path,
+    anchor: str | None,
+    init: bool,
+    report: Path | None,
+    out: Path,
+    form: Format,
+    quiet: bool,
+) -> int:
+    """Stop a change that makes a model worse, and nothing else.
+
+    Holds a candidate against a baseline by the rules of a policy. A RUN is a folder, a pack, the
+    start of an id, or latest.
+    """
+    from crucibench.cli._output import Notes, warn
+    from crucibench.cli._runs import found
+
+    before = found(baseline, out)
+    if init:
+        return _init(before)
+    from crucibench.gate.outputs import tell_github, write_outputs
+    from crucibench.gate.policy import read_policy
+    from crucibench.gate.runs import gate_runs
+    from crucibench.gate.table import headline, notes
+
+    policy = read_policy(policy_file)
+    after, older = found(candidate, out), _anchor(anchor, policy, policy_file, out)
+    verdict = gate_runs(before, after, policy, anchor=older, policy_name=str(policy_file))
+    folder = report or _beside(candidate, after)
+    write_outputs(verdict, folder)
+    for line in tell_github(verdict):
+        click.echo(line, err=True)
+    _print(verdict, form)
+    note = Notes(quiet)
+    for sentence in notes(verdict):
+        warn(sentence)
+    note(f"{headline(verdict)}; written to {folder}")
+    return verdict.exit_code
+
+
+def _anchor(named: str | None, policy: Policy, file: Path, out: Path) -> Run | None:
+    from crucibench.cli._runs import found
+
+    if named is not None:
+        return found(named, out)
+    # A policy lies in a repository: what it names is found from there, wherever the gate runs.
+    return None if policy.anchor is None else found(str(file.parent / policy.anchor), out)
+
+
+def _beside(reference: str, run: Run) -> Path:
+    # A pack is one file: there is nothing beside it to write into but the folder at hand.
+    return Path("gate") if Path(reference).is_file() else run.root / "gate"
+
+
+def _print(verdict: Verdict, form: Format) -> None:
+    from crucibench.cli._output import Table, emit, write
+    from crucibench.gate.markdown import summary
+    from crucibench.gate.outputs import verdict_json
+    from crucibench.gate.table import COLUMNS, rows
+
+    if form == "json":
+        write(verdict_json(verdict))
+    elif form == "md":
+        write(summary(verdict))
+    elif form == "csv":
+        names = [name for name in type(verdict.checks[0]).model_fields] if verdict.checks else []
+        emit(form, None, [Table(columns=names, rows=[[getattr(check, name) for name in names]
+                                                     for check in verdict.checks])])  # fmt: skip
+    else:
+        emit(form, None, [Table(columns=COLUMNS, rows=rows(verdict))])
+
+
+def _init(baseline: Run) -> int:
+    from crucibench.cli._output import write
+    from crucibench.gate.first import first_policy
+    from crucibench.gate.sides import side_of
+
+    write(first_policy(side_of(baseline)))
+    return 0

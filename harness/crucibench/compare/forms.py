@@ -1,0 +1,136 @@
+"""The forms of a metric over paired samples: aligned, read, and as functions of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.metrics.ranking import auroc_statistic
+from crucibench.stats import WeightedStatistic, weighted_ratio
+
+Floats = NDArray[np.float64]
+
+_CELLS = 1 << 21
+"""Most float64 cells of the tables that are made at a time (16 MiB)."""
+
+
+class Aligner:
+    """Brings forms to some of their samples, in another order.
+
+    Arrays that several forms share are still shared afterwards, so that what is counted from them
+    is counted once.
+    """
+
+    def __init__(self, n: int, rows: NDArray[np.int64] | None) -> None:
+        """Takes the order.
+
+        Args:
+            n: how many samples the forms are of.
+            rows: which of them, in the order wanted; None for all as they are.
+        """
+        self._n = n
+        self._rows = rows
+        self._done: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+
+    def __call__(self, form: Form) -> Form:
+        """Returns the form over the rows."""
+        if self._rows is None:
+            return form
+        if isinstance(form, Share):
+            among = None if form.among is None else self._take(form.among)
+            return Share(self._take(form.hits), among, form.same_samples)
+        if isinstance(form, Ranking):
+            return Ranking(self._take(form.scores), self._take(form.positives))
+        if isinstance(form, TableMetric):
+            said, truth = self._take(form.predictions), self._take(form.targets)
+            return TableMetric(said, truth, form.classes, form.of_tables)
+        return self._row_metric(form, self._rows)
+
+    def _row_metric(self, form: RowMetric, rows: NDArray[np.int64]) -> RowMetric:
+        n, all_of_them = self._n, len(rows) == self._n
+
+        def of_rows(weights: NDArray[Any]) -> Floats:
+            whole = np.zeros((len(weights), n))
+            whole[:, rows] = weights
+            return form.of_rows(whole)
+
+        def influence() -> Floats | None:
+            # On a part of the samples the derivative is another one.
+            found = form.influence() if form.influence and all_of_them else None
+            return None if found is None else found[rows]
+
+        return RowMetric(of_rows, influence, form.biased, form.cost)
+
+    def _take(self, array: NDArray[Any]) -> NDArray[Any]:
+        if id(array) not in self._done:
+            # The original is kept alive with its id.
+            self._done[id(array)] = (array, array[self._rows])
+        return self._done[id(array)][1]
+
+
+def counted(share: Share) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Returns a proportion's successes and trials as masks of all samples, (n,) each."""
+    if share.among is None:
+        return share.hits, np.ones(len(share.hits), dtype=np.bool_)
+    return share.hits & share.among, share.among
+
+
+def value_of(form: Form, n: int) -> float:
+    """Returns the number itself; nan where it is undefined."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if isinstance(form, Share):
+            hits, among = counted(form)
+            trials = int(among.sum())
+            return int(hits.sum()) / trials if trials else float("nan")
+        if isinstance(form, Ranking):
+            return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])
+        if isinstance(form, TableMetric):
+            cells = form.targets * form.classes + form.predictions
+            table = np.bincount(cells, minlength=form.classes**2).astype(np.float64)
+            return float(form.of_tables(table.reshape(1, form.classes, form.classes))[0])
+        return float(form.of_rows(np.ones((1, n)))[0])
+
+
+def as_rows(form: Form) -> WeightedStatistic:
+    """Returns any form as a statistic of weighted samples, for clusters."""
+    if isinstance(form, Share):
+        hits, among = counted(form)
+        return weighted_ratio(hits, among)
+    if isinstance(form, Ranking):
+        return auroc_statistic(form.scores, form.positives)
+    if isinstance(form, TableMetric):
+        return of_cells(form.targets * form.classes + form.predictions, form)
+    return form.of_rows
+
+
+def of_cells(cells: NDArray[np.int64], form: TableMetric) -> Callable[[Floats], Floats]:
+    """Returns a table metric as a function of weights.
+
+    Args:
+        cells: the cell of the table that each weight counts in, shape (m,).
+        form: the metric.
+
+    Returns:
+        From weights (B, m) to (B,).
+    """
+    size, count = form.classes**2, len(cells)
+    order = np.argsort(cells, kind="stable").astype(np.int32)
+    pointers = np.zeros(size + 1, dtype=np.int32)
+    pointers[1:] = np.bincount(cells, minlength=size).cumsum()
+    spread = csr_array((np.ones(count), order, pointers), shape=(size, count))
+    step = max(1, _CELLS // size)
+
+    def compute(weights: Floats) -> Floats:
+        parts = []
+        for start in range(0, len(weights), step):
+            part = np.ascontiguousarray(weights[start : start + step].T)
+            tables = np.ascontiguousarray((spread @ part).T)
+            parts.append(form.of_tables(tables.reshape(-1, form.classes, form.classes)))
+        return np.concatenate(parts)
+
+    return compute

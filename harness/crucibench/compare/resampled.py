@@ -1,0 +1,238 @@
+"""Paired differences of whatever is a function of weighted samples, by the method that fits n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
+
+from crucibench.contracts.comparable import Influence
+from crucibench.stats import (
+    Interval,
+    PairedDifference,
+    StatisticPair,
+    SumStatistic,
+    WeightedStatistic,
+    difference,
+    paired_bootstrap_many,
+    paired_jackknife_many,
+    replicates_of,
+)
+from crucibench.stats.bootstrap import MIN_UNITS
+from crucibench.stats.replicates import inversion_p_value, summarise
+
+BOOTSTRAP_UP_TO = 100_000
+"""Largest n x cost that is bootstrapped."""
+
+_GROUP_WORK = 4 * 10**7
+"""Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
+_FEWEST_GROUPS, _MOST_GROUPS = 20, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How differences are measured.
+
+    Attributes:
+        level: of the intervals.
+        replicates: of the bootstrap.
+        seed: of the draws: the same for both orders of two models.
+        stream: names the draws.
+    """
+
+    level: float = 0.95
+    replicates: int = 2000
+    seed: int = 0
+    stream: str = "compare"
+
+
+class Resampled(NamedTuple):
+    """One number of two models, as functions of weights.
+
+    Attributes:
+        candidate: of the candidate.
+        baseline: of the baseline.
+        influences: their derivatives, where both have them.
+        biased: whether resampling shifts it.
+        cost: about how many times a plain mean's time it takes.
+    """
+
+    candidate: WeightedStatistic
+    baseline: WeightedStatistic
+    influences: tuple[Influence, Influence] | None = None
+    biased: bool = False
+    cost: int = 1
+
+
+def resampled_differences(
+    asked: Mapping[str, Resampled],
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    settings: Settings,
+) -> dict[str, PairedDifference]:
+    """Returns candidate minus baseline of several numbers; draws serve them all.
+
+    Up to 100,000 samples (times the number's cost) the paired bootstrap. Its interval is BCa up to
+    1,000 units and percentile beyond; of a biased number it is the basic one (Davison and Hinkley
+    1997, section 5.2.1), which turns the shift of the replicates back. Beyond, the asymptotic form
+    of the influence function where there is one (Efron 1982, The Jackknife, the Bootstrap and Other
+    Resampling Plans, chapter 6: the infinitesimal jackknife), else the delete-a-group jackknife.
+    """
+    large = {
+        name for name, one in asked.items()
+        if n * one.cost > BOOTSTRAP_UP_TO and _two_units(n, clusters)
+    }  # fmt: skip
+    found: dict[str, PairedDifference] = {}
+    bootstrapped: dict[str, StatisticPair] = {}
+    biased: dict[str, WeightedStatistic] = {}
+    summed: dict[str, StatisticPair] = {}
+    for name, one in asked.items():
+        pair = (one.candidate, one.baseline)
+        if name not in large:
+            if one.biased:
+                biased[name] = difference(*pair)
+            else:
+                bootstrapped[name] = pair
+        elif isinstance(one.candidate, SumStatistic) and isinstance(one.baseline, SumStatistic):
+            summed[name] = pair
+        else:
+            found[name] = _at_large(one, n, clusters, settings)
+    if bootstrapped:
+        found |= _bootstrap(bootstrapped, n, clusters, settings)
+    if biased:
+        found |= _basic(biased, n, clusters, settings)
+    if summed:
+        found |= _jackknife(summed, _MOST_GROUPS, n, clusters, settings)
+    return found
+
+
+def sharpened(found: PairedDifference, replicates: int) -> PairedDifference:
+    """Returns a difference whose p-value is no longer held up by the number of replicates.
+
+    Where (next to) no replicate reaches 0, resampling only says that p is below 2 / (replicates +
+    1), which no correction for many tests would survive; there the normal approximation with the
+    bootstrap's standard error says how far below.
+    """
+    floor = 2.0 / (replicates + 1)
+    if found.interval is None or not found.p_value <= floor * (1 + 1e-9):
+        return found
+    normal = math.erfc(abs(found.estimate) / found.standard_error / math.sqrt(2))
+    return replace(found, p_value=min(floor, normal), method=f"{found.method}; normal p")
+
+
+def _bootstrap(
+    pairs: Mapping[str, StatisticPair], n: int, clusters: NDArray[np.int64] | None, how: Settings
+) -> dict[str, PairedDifference]:
+    results = paired_bootstrap_many(
+        pairs, n, level=how.level, replicates=how.replicates, seed=how.seed, stream=how.stream,
+        clusters=clusters,
+    )  # fmt: skip
+    return {name: sharpened(found, how.replicates) for name, found in results.items()}
+
+
+def _basic(
+    statistics: Mapping[str, WeightedStatistic],
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    how: Settings,
+) -> dict[str, PairedDifference]:
+    drawn = replicates_of(
+        statistics, n, replicates=how.replicates, seed=how.seed, stream=how.stream,
+        clusters=clusters,
+    )  # fmt: skip
+    units = n if clusters is None else len(np.unique(clusters))
+    prefix, notes = ("", ()) if clusters is None else ("cluster-", (f"{units} clusters",))
+    found: dict[str, PairedDifference] = {}
+    for name, replicates in drawn.items():
+        estimate = _at_ones(statistics[name], n)
+        summary = summarise(
+            2 * estimate - replicates, estimate, level=how.level, influences=None,
+            template=f"{prefix}basic-bootstrap-{how.replicates}", notes=notes,
+        )  # fmt: skip
+        result = summary.result
+        interval, reason = result.interval, result.reason
+        p_value = 1.0 if result.degenerate and estimate == 0.0 else math.nan
+        if interval is not None and units < MIN_UNITS:
+            interval, reason = None, f"{units} units, too few for a bootstrap interval"
+        elif interval is not None:
+            p_value = inversion_p_value(summary.finite)
+        paired = PairedDifference(
+            estimate, interval, result.standard_error, p_value, result.method, reason,
+            result.degenerate,
+        )  # fmt: skip
+        found[name] = sharpened(paired, how.replicates)
+    return found
+
+
+def _at_ones(statistic: WeightedStatistic, n: int) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(statistic(np.ones((1, n)))[0])
+
+
+def _at_large(
+    one: Resampled, n: int, clusters: NDArray[np.int64] | None, how: Settings
+) -> PairedDifference:
+    if one.influences is not None:
+        candidate, baseline = (influence() for influence in one.influences)
+        if candidate is not None and baseline is not None:
+            estimate = difference(one.candidate, one.baseline)
+            return _asymptotic(estimate, candidate - baseline, clusters, how.level)
+    groups = min(_MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (n * one.cost)))
+    pairs = {"difference": (one.candidate, one.baseline)}
+    return _jackknife(pairs, groups, n, clusters, how)["difference"]
+
+
+def _jackknife(
+    pairs: Mapping[str, StatisticPair],
+    groups: int,
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    how: Settings,
+) -> dict[str, PairedDifference]:
+    return paired_jackknife_many(
+        pairs, n, level=how.level, groups=groups, seed=how.seed, stream=how.stream,
+        clusters=clusters,
+    )  # fmt: skip
+
+
+def _asymptotic(
+    statistic: WeightedStatistic,
+    influences: NDArray[np.float64],
+    clusters: NDArray[np.int64] | None,
+    level: float,
+) -> PairedDifference:
+    """Returns a difference with the standard error of its influence function.
+
+    Args:
+        statistic: the difference as a function of weights.
+        influences: its derivatives by each weight, shape (n,); they sum to 0.
+        clusters: codes of samples drawn together.
+        level: of the interval.
+    """
+    estimate = _at_ones(statistic, len(influences))
+    method, parts = "influence-asymptotic", influences
+    if clusters is not None:
+        parts = np.bincount(clusters, weights=influences).astype(np.float64, copy=False)
+        method = f"cluster-influence-asymptotic ({len(parts)} clusters)"
+    units = len(parts)
+    error = math.sqrt(float(np.einsum("n,n->", parts, parts)) * units / (units - 1))
+    if not math.isfinite(estimate):
+        reason = f"the statistic is undefined on the sample itself ({estimate})"
+        return PairedDifference(estimate, None, math.nan, math.nan, method, reason)
+    if error == 0.0:
+        p_value = 1.0 if estimate == 0.0 else math.nan
+        reason = "no sample tells the two apart, which is no proof of precision"
+        return PairedDifference(estimate, None, 0.0, p_value, method, reason, degenerate=True)
+    half = float(stdtrit(units - 1, (1 + level) / 2)) * error
+    p_value = 2.0 * float(stdtr(units - 1, -abs(estimate) / error))
+    interval = Interval(estimate - half, estimate + half, level, method)
+    return PairedDifference(estimate, interval, error, p_value, method)
+
+
+def _two_units(n: int, clusters: NDArray[np.int64] | None) -> bool:
+    return n > 1 if clusters is None else bool((clusters != clusters[0]).any())

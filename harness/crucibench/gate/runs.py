@@ -1,0 +1,117 @@
+"""The gate on runs: compare, judge."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Literal
+
+from crucibench.compare.results import Comparison
+from crucibench.gate.evaluate import evaluate, failed
+from crucibench.gate.expand import Opponent
+from crucibench.gate.patterns import literal_brackets
+from crucibench.gate.policy import Policy
+from crucibench.gate.result import Sides, Verdict
+from crucibench.gate.sides import Key, Side, side_of
+from crucibench.gate.unchanged import Unchanged
+from crucibench.gate.verdict import LEVEL
+from crucibench.store.run import Run
+from crucibench.util.errors import NotComparableError, UnreadableError
+
+
+def gate_runs(
+    baseline: Run,
+    candidate: Run,
+    policy: Policy,
+    *,
+    anchor: Run | None = None,
+    policy_name: str = "",
+    today: date | None = None,
+) -> Verdict:
+    """Holds a candidate against a baseline.
+
+    Args:
+        baseline: what must not be lost.
+        candidate: what is judged.
+        policy: the rules.
+        anchor: an older baseline, held to the same rules.
+        policy_name: what the verdict calls the policy.
+        today: the day that waivers are held against; today in UTC by default.
+
+    Returns:
+        The verdict; runs that are incomplete or not comparable make it ``invalid``.
+    """
+    version, notes = _version(), list[str]()
+    sides = Sides(
+        baseline=baseline.id, candidate=candidate.id,
+        anchor=None if anchor is None else anchor.id, policy=policy_name,
+    )  # fmt: skip
+    try:
+        for run in (candidate, baseline, *([] if anchor is None else [anchor])):
+            _ = run.manifest  # A run that was never finished lacks cells that nobody can name.
+        side = side_of(candidate)
+        opponents = [_opponent("baseline", baseline, candidate, side, policy, notes)]
+        if anchor is not None:
+            opponents.append(_opponent("anchor", anchor, candidate, side, policy, notes))
+    except (NotComparableError, UnreadableError) as error:
+        return failed(sides, str(error), version)
+    verdict = evaluate(
+        policy, side, opponents, today=today or datetime.now(UTC).date(), sides=sides,
+        version=version,
+    )  # fmt: skip
+    return verdict.model_copy(update={"notes": notes})
+
+
+def _opponent(
+    against: Literal["baseline", "anchor"],
+    run: Run,
+    candidate: Run,
+    side: Side,
+    policy: Policy,
+    notes: list[str],
+) -> Opponent:
+    other = side_of(run)
+    pairs = _pairs(other, side)
+    for new, old in pairs.items():
+        if new != old:
+            notes.append(f"model {new!r} is held against the {against}'s {old!r}")
+            other = other.renamed(old, new)
+    unchanged = Unchanged(run, candidate, pairs)
+
+    def same(key: Key) -> bool:
+        return unchanged(side.numbers[key])
+
+    return Opponent(
+        against=against, side=other, comparison=_compared(run, candidate, policy, pairs),
+        unchanged=same,
+    )  # fmt: skip
+
+
+def _pairs(opponent: Side, candidate: Side) -> dict[str, str]:
+    """Returns which models belong together: those of one name, or the only one of each side."""
+    old, new = ({name for _, name in side.models} for side in (opponent, candidate))
+    if not old & new and len(old) == len(new) == 1:
+        return dict(zip(new, old, strict=True))
+    return {name: name for name in sorted(old & new)}
+
+
+def _compared(run: Run, candidate: Run, policy: Policy, pairs: dict[str, str]) -> Comparison:
+    patterns = [
+        literal_brackets(rule.address)
+        for _, rule in policy.rules()
+        if rule.margin is not None or rule.no_worse
+    ]
+    # Floors alone ask for no comparison, and no pattern would mean all numbers.
+    if not patterns or not pairs:
+        return Comparison()
+    from crucibench.engine.comparing import compare_runs
+
+    return compare_runs(run, candidate, level=LEVEL, models=pairs, metrics=patterns)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("crucibench")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,167 @@
+"""What a gate reads of a run: its numbers by address, its models, and the cells that broke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from crucibench.contracts.rows import Address
+from crucibench.contracts.verdict import Severity, Status
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
+
+Key = tuple[str, str]
+"""A data set's name and an address."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """One metric row, and how people read it."""
+
+    address: Address
+    data: str
+    value: float | None
+    lower: float | None = None
+    upper: float | None = None
+    level: float | None = None
+    n: int = 0
+    direction: str = "higher"
+    unit: str = ""
+    percent: bool = False
+    method: str = ""
+    verdict: str = "valid"
+    reason: str = ""
+    findings: tuple[str, ...] = ()
+    """What took the verdict down, as sentences."""
+    timed: bool = False
+
+    @property
+    def key(self) -> Key:
+        """Where it is found."""
+        return self.data, str(self.address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A cell without numbers: it failed or was skipped."""
+
+    data: str
+    model: str
+    suite: str
+    scenario: str
+    points: tuple[str, ...]
+    failed: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A run, as a gate sees it.
+
+    Attributes:
+        name: what messages call it.
+        numbers: by data set and address.
+        models: data set and name of each model that was planned.
+        broken: cells without numbers.
+        metrics: the ids that each suite declares.
+        headline: the addresses ``SUITE/SCENARIO[POINT]/METRIC`` that suites show first.
+    """
+
+    name: str
+    numbers: Mapping[Key, Number]
+    models: frozenset[tuple[str, str]]
+    broken: tuple[Broken, ...] = ()
+    metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    headline: tuple[str, ...] = ()
+
+    def renamed(self, old: str, new: str) -> Side:
+        """Returns the side with one model under another name."""
+
+        def name(model: str) -> str:
+            return new if model == old else model
+
+        numbers = [
+            replace(one, address=one.address._replace(model=name(one.address.model)))
+            for one in self.numbers.values()
+        ]
+        return replace(
+            self,
+            numbers={one.key: one for one in numbers},
+            models=frozenset((data, name(model)) for data, model in self.models),
+            broken=tuple(replace(cell, model=name(cell.model)) for cell in self.broken),
+        )
+
+    def why_missing(self, data: str, address: Address) -> str:
+        """Says why there is no such number, as far as it is known."""
+        if (data, address.model) not in self.models:
+            return f"has no model {address.model!r} on data {data!r}"
+        for cell in self.broken:
+            where = (cell.data, cell.model, cell.suite, cell.scenario)
+            if where == (data, address.model, address.suite, address.scenario):
+                what = "failed" if cell.failed else "was skipped"
+                return f"has no such number: its cell {what}: {cell.reason or 'no reason given'}"
+        return "has no such number"
+
+
+def side_of(run: Run) -> Side:
+    """Reads a run's metric rows and cells."""
+    shown = {
+        (suite, metric["id"]): metric
+        for suite, facts in run.suites.items()
+        for metric in facts["metrics"]
+    }
+    numbers = [_number(row, shown, run.cells) for row in _rows(run.metrics())]
+    cells = run.cells.values()
+    return Side(
+        name=run.id,
+        numbers={number.key: number for number in numbers},
+        models=frozenset((cell.data, cell.model) for cell in cells),
+        broken=tuple(_broken(cell) for cell in cells if cell.status is not Status.OK),
+        metrics={
+            suite: tuple(metric["id"] for metric in facts["metrics"])
+            for suite, facts in run.suites.items()
+        },
+        headline=tuple(
+            f"{suite}/{place}" for suite, facts in run.suites.items() for place in facts["headline"]
+        ),
+    )
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    clean = frame.astype(object).where(frame.notna(), None)
+    for row in clean.to_dict("records"):
+        yield {str(name): value for name, value in row.items()}
+
+
+def _number(
+    row: Mapping[str, Any],
+    shown: Mapping[tuple[str, str], Mapping[str, Any]],
+    cells: Mapping[str, CellFile],
+) -> Number:
+    info = shown.get((row["suite"], row["metric"]), {})
+    cell = cells.get(row["cell"])
+    bad = [] if cell is None else [f for f in cell.findings if f.severity is not Severity.INFO]
+    text = {name: row[name] or "" for name in ("unit", "method", "verdict", "reason", "direction")}
+    return Number(
+        address=Address(
+            row["model"], row["suite"], row["scenario"], row["point"] or "", row["metric"],
+            row["group"] or "",
+        ),
+        data=row["data"],
+        value=row["value"], lower=row["lower"], upper=row["upper"], level=row["level"],
+        n=int(row["n"] or 0),
+        percent=(info.get("lower"), info.get("upper")) == (0.0, 1.0) and not text["unit"],
+        findings=tuple(finding.message for finding in bad),
+        timed=cell is not None and cell.kind == "timed",
+        **text,
+    )  # fmt: skip
+
+
+def _broken(cell: CellFile) -> Broken:
+    return Broken(
+        data=cell.data, model=cell.model, suite=cell.suite, scenario=cell.scenario,
+        points=tuple(cell.points), failed=cell.status is Status.FAILED, reason=cell.reason,
+    )  # fmt: skip

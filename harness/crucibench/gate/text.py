@@ -1,0 +1,96 @@
+"""Numbers and names as a gate writes them, safe in a terminal, in Markdown and in XML."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNSEEN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
+_SPECIAL = str.maketrans(
+    {char: f"\\{char}" for char in "\\`*_{}[]#|~$!()"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", '"': "&quot;", "'": "&#39;"}
+)
+MINUS = "\u2212"
+
+
+def visible(text: str) -> str:
+    """Returns `text` with characters that could hide or reorder others written as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"\\u{ord(char):04x}" if char in _BIDI or unicodedata.category(char) in _UNSEEN else char
+        for char in text
+    )
+
+
+def shorten(text: str, limit: int) -> str:
+    """Returns `text`, or its start and end with ``…`` between them; at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 4
+    return f"{text[: limit - tail - 1]}…{text[-tail:]}"
+
+
+def markdown_text(text: str, limit: int = 300) -> str:
+    """Escapes text for Markdown: no markup, no HTML, no mentions, no links of bare addresses."""
+    escaped = shorten(visible(text), limit).translate(_SPECIAL)
+    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def decimals(half: float | None, value: float) -> int:
+    """Returns how many decimals a number deserves: two digits of its interval's half-width."""
+    scale = half if half is not None and math.isfinite(half) and half > 0 else abs(value) / 10
+    return min(max(1 - math.floor(math.log10(scale)), 0), 6) if scale > 0 else 1
+
+
+def number(value: float, *, half: float | None = None, percent: bool = False) -> str:
+    """Writes a value; `percent` with its sign."""
+    factor = 100.0 if percent else 1.0
+    shown = _fixed(
+        value * factor, decimals(None if half is None else half * factor, value * factor)
+    )
+    return f"{shown} %" if percent else shown
+
+
+def change(
+    value: float, *, half: float | None = None, percent: bool = False, sign: bool = False
+) -> str:
+    """Writes a difference: shares in percentage points."""
+    factor = 100.0 if percent else 1.0
+    places = decimals(None if half is None else half * factor, value * factor)
+    shown = _fixed(value * factor, places)
+    if sign and value > 0:
+        shown = f"+{shown}"
+    return f"{shown} points" if percent else shown
+
+
+def between(lower: float, upper: float, *, percent: bool = False) -> str:
+    """Writes an interval without a unit: two ends in brackets."""
+    factor = 100.0 if percent else 1.0
+    places = decimals((upper - lower) / 2 * factor, max(abs(lower), abs(upper)) * factor)
+    return f"[{_fixed(lower * factor, places)}, {_fixed(upper * factor, places)}]"
+
+
+def count(value: int) -> str:
+    """Writes a count, thousands apart."""
+    return f"{value:,}"
+
+
+def counted(value: int, one: str, many: str = "") -> str:
+    """Returns ``1 sample``, ``3 samples``."""
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
+def listed(words: list[str]) -> str:
+    """Joins words: ``a``, ``a and b``, ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _fixed(value: float, places: int) -> str:
+    if not math.isfinite(value):
+        return "?" if math.isnan(value) else ("" if value > 0 else MINUS) + "∞"
+    if value and abs(value) < 10**-places:
+        return f"{value:.2g}".replace("-", MINUS)
+    text = f"{value:,.{places}f}"
+    return (text if float(text.replace(",", "")) else text.removeprefix("-")).replace("-", MINUS)

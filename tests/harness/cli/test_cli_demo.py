@@ -1,0 +1,57 @@
+"""The demo's spec is found without importing the adapters, and run like any other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from crucibench.api import prepare
+from crucibench.cli import demo
+from crucibench.util.errors import InputError
+
+
+def test_the_bundled_spec_holds_three_models_of_each_data_set() -> None:
+    resolved = prepare(demo.demo_spec())
+    assert {track.data: len(track.models) for track in resolved.tracks} == {
+        "digits": 3, "diabetes": 3
+    }  # fmt: skip
+
+
+def test_finding_it_imports_no_adapter() -> None:
+    code = (
+        "import sys\n"
+        "from crucibench.cli.demo import demo_spec\n"
+        "assert demo_spec().is_file()\n"
+        "print([name for name in sys.modules if name.startswith('crucibench_adapters')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_it_is_run(
+    call: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = folder / "demo.yaml"
+    spec.write_text(
+        "defaults: {limit: 40}\n"
+        'models: [{name: logistic, uri: "sklearn:models.py:logistic"}]\n'
+        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(demo, "demo_spec", lambda: spec)
+    result = call("demo", "--out", "elsewhere", "--format", "md")
+    assert result.exit_code == 0, result.stderr
+    assert "| logistic |" in result.stdout
+    (run,) = (folder / "elsewhere").iterdir()
+    assert result.stderr.endswith(f"report: {Path('elsewhere') / run.name / 'report.html'}\n")
+
+
+def test_an_installation_without_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="holds no demo models"):
+        demo.demo_spec()

@@ -1,0 +1,141 @@
+"""The plan in words, for each kind of scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from crucibench.cli._plan import (
+    duration,
+    estimated_seconds,
+    plan_document,
+    plan_tables,
+    time_words,
+)
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import Derived, MapContext, Mapped, Timed, TimedContext, Work
+from crucibench.contracts.task import Modality, Task
+from crucibench.engine.inspect import Inspection
+from crucibench.engine.plan import Plan, PlannedCell
+from crucibench.engine.resolve import Resolved
+from crucibench.util.errors import InputError
+
+
+class _Noise(Mapped):
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        raise NotImplementedError
+
+
+class _Clock(Timed):
+    def rounds(self, context: TimedContext) -> Iterator[Columns]:
+        raise NotImplementedError
+
+
+class _Worst(Derived):
+    pass
+
+
+TASK = Task(kind="classification", modality=Modality.TABLE, classes=("no", "yes"))
+CARD = DataCard(name="claims", uri="csv:claims.csv", task=TASK, counts={"test": 1000})
+MODEL = ModelInfo(
+    name="fraud", uri="sklearn:fraud.skops", capabilities=frozenset(), score_kind="probabilities",
+    geometry={}, fingerprint=None,
+)  # fmt: skip
+RESOLVED = cast(
+    Resolved,
+    SimpleNamespace(
+        run_id="3f2a", spec=SimpleNamespace(defaults=SimpleNamespace(preset="quick", seed=3))
+    ),
+)
+
+
+def _cell(scenario: Any, skip: str = "") -> PlannedCell:
+    return PlannedCell(id=scenario.address, scenario=scenario, model=MODEL, data=CARD, skip=skip)
+
+
+PASS = _cell(_Noise(suite="pass", name="test"))
+NOISE = _cell(_Noise(suite="shift", name="noise", points=("severity=1", "severity=3"), limit=100))
+WORST = _cell(_Worst(suite="shift", name="worst"))
+CLOCK = _cell(_Clock(suite="throughput", name="batch"))
+NO_GRADIENTS = _cell(_Noise(suite="shift", name="adversarial"), "the model can't give: gradients")
+
+
+def _inspection() -> Inspection:
+    return Inspection(
+        seconds_per_sample={("fraud", "claims"): 0.01},
+        errors={("broken", "claims"): InputError("models.py:broken raised KeyError: 1")},
+    )
+
+
+def test_tables() -> None:
+    plan = Plan(
+        (NOISE, WORST, NO_GRADIENTS, PASS), {("fraud", "claims", "ood"): "the data has no role ood"}
+    )
+    what, idle = plan_tables(RESOLVED, plan, _inspection())
+    assert what.title == (
+        "Plan of run 3f2a: preset quick, seed 3, about 12 s for its forward passes"
+    )
+    # model, data, suite, cells, samples, points, skipped
+    assert what.rows == [
+        ["fraud", "claims", "forward pass: test", 1, 1000, 1, None],
+        ["fraud", "claims", "shift", 2, 100, 3, 1],
+    ]
+    assert idle.title == "Not run"
+    assert idle.rows == [
+        ["broken", "claims", "the model", "models.py:broken raised KeyError: 1"],
+        ["fraud", "claims", "suite ood", "the data has no role ood"],
+        ["fraud", "claims", "shift/adversarial", "the model can't give: gradients"],
+    ]
+    (long,) = plan_tables(RESOLVED, plan, _inspection(), long=True)
+    assert [row[8] for row in long.rows] == [
+        "planned", "planned", "skipped", "planned", "not applicable"
+    ]  # fmt: skip
+
+
+def test_a_plan_without_gaps_has_no_second_table() -> None:
+    assert len(plan_tables(RESOLVED, Plan((PASS,), {}), Inspection())) == 1
+
+
+def test_document() -> None:
+    document = plan_document(RESOLVED, Plan((PASS, CLOCK), {}), _inspection())
+    assert [cell["kind"] for cell in document["cells"]] == ["mapped", "timed"]
+    assert document["seconds"] == pytest.approx(10)
+    assert document["seconds_cover"] == "forward passes alone"
+    (refused,) = document["not_inspected"]
+    assert refused["model"] == "broken"
+
+
+@pytest.mark.parametrize(
+    ("cells", "seconds", "whole", "words"),
+    [
+        ((PASS,), 10, True, "about 10 s"),
+        ((PASS, WORST), 10, True, "about 10 s"),
+        ((PASS, NOISE), 12, False, "about 12 s for its forward passes"),
+        ((PASS, CLOCK), 10, False, "about 10 s for its forward passes"),
+        ((WORST, NO_GRADIENTS), None, True, "nothing to ask a model"),
+    ],
+)
+def test_time(
+    cells: tuple[PlannedCell, ...], seconds: float | None, whole: bool, words: str
+) -> None:
+    plan = Plan(cells, {})
+    found, covers = estimated_seconds(plan, _inspection())
+    assert found is None if seconds is None else found == pytest.approx(seconds)
+    assert covers is whole
+    assert time_words(plan, _inspection()) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0.1 s"), (0.44, "0.4 s"), (9.0, "9.0 s"), (42.4, "42 s"), (119, "119 s"),
+        (180, "3 min"), (7500, "2 h 5 min"),
+    ],
+)  # fmt: skip
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

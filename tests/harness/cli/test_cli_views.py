@@ -1,0 +1,325 @@
+"""`show`, `list`, `leaderboard`, `report`, `score`, `verify`, `schema`, `doctor`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from click.testing import Result
+
+from crucibench import registry
+from crucibench.contracts.rows import COLUMNS
+from crucibench.spec.models import Spec
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def run(finished: Path, folder: Path) -> Path:
+    """Returns a copy of a finished run, to do with as one likes; its folder is ``results/``."""
+    copy = folder / "results" / finished.name
+    shutil.copytree(finished, copy)
+    return copy
+
+
+def _json(result: Result) -> Any:
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def _csv(result: Result) -> list[dict[str, str]]:
+    assert result.exit_code == 0, result.stderr
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+# show
+
+
+def test_show_a_run(call: Call, run: Path) -> None:
+    shown = call("show")
+    assert shown.exit_code == 0, shown.stderr
+    for words in (run.name, "Models", "Data", "Cells", "logistic", "sklearn:wine", "suspect"):
+        assert words in shown.stdout
+    document = _json(call("show", run.name[:4], "--format", "json"))
+    assert document["run"] == run.name
+    assert document["finished"] is True
+    assert {model["name"] for model in document["models"]} == {"logistic", "talkative"}
+    rows = _csv(call("show", str(run), "--format", "csv"))
+    assert [row["cell"] for row in rows] == [cell["cell"] for cell in document["cells"]]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert any(float(row["seconds"] or 0) > 0 for row in rows)
+    assert "## Cells" in call("show", "--format", "md").stdout
+
+
+def test_show_a_cell(call: Call, run: Path) -> None:
+    ids = sorted(path.name for path in (run / "cells").iterdir())
+    pass_id = next(name for name in ids if name.startswith("talkative") and "pass" in name)
+    document = _json(call("show", "--cell", pass_id, "--format", "json"))
+    assert document["cell"] == pass_id
+    assert document["identity"]["fields"]
+    shown = call("show", "--cell", "talkative.wine.pass").stdout
+    for words in ("Comparison fields", "Identity", "Numerics", pass_id):
+        assert words in shown
+    accuracy = call("show", "--cell", "talkative.wine.accuracy").stdout
+    assert "constant-prediction" in accuracy
+    several = call("show", "--cell", "talkative")
+    assert several.exit_code == 2
+    assert "cell 'talkative' fits several: " in several.stderr
+    unknown = call("show", "--cell", "nothing")
+    assert unknown.stderr.startswith("error: unknown cell 'nothing'")
+
+
+def test_show_models_data_spec_and_environment(call: Call, run: Path) -> None:
+    assert "sklearn:models.py:logistic" in call("show", "--model", "logistic").stdout
+    (model,) = _json(call("show", "--model", "logistic", "--format", "json"))
+    assert model["data"] == "wine"
+    card = _json(call("show", "--data", "wine", "--format", "json"))
+    assert card["counts"] == {"test": 178}
+    assert "scikit-learn" in call("show", "--data", "wine").stdout
+    spec = call("show", "--spec")
+    assert spec.stdout == (run / "spec.yaml").read_text(encoding="utf-8")
+    assert _json(call("show", "--spec", "--format", "json")) == yaml.safe_load(spec.stdout)
+    assert _json(call("show", "--env", "--format", "json"))["versions"]["numpy"]
+    assert "versions.numpy" in call("show", "--env").stdout
+    for option, name in (("--model", "logistik"), ("--data", "whine")):
+        result = call("show", option, name)
+        assert result.exit_code == 2
+        assert "did you mean" in result.stderr
+
+
+def test_show_metrics(call: Call, run: Path) -> None:
+    frame = pd.read_parquet(run / "metrics.parquet")
+    rows = _csv(call("show", "--metrics", "--format", "csv"))
+    assert len(rows) == len(frame)
+    assert list(rows[0]) == list(frame.columns)
+    (row,) = _json(
+        call("show", "--metrics", "--where", "metric=top-1", "--where", "model=log*",
+             "--where", "group=", "--format", "json")
+    )  # fmt: skip
+    wanted = frame.query("metric == 'top-1' and model == 'logistic' and group == ''")
+    assert row["value"] == wanted["value"].item()
+    assert len(call("show", "--metrics", "--where", "metric=top-1").stdout.splitlines()) == 4
+    for filters, sentence in (
+        ("metrc=top-1", "--where: unknown column 'metrc'; did you mean 'metric'?"),
+        ("metric", "--where 'metric': expected COLUMN=PATTERN"),
+    ):
+        result = call("show", "--metrics", "--where", filters)
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+
+
+def test_show_opens_a_data_set(call: Call) -> None:
+    result = call("show", "--data", "mine=csv:people.csv?target=bought&groups=sex&id=person_id")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "reading mine\n"
+    for words in ("bought", "test 200", "sex", "csv:people.csv"):
+        assert words in result.stdout
+    card = _json(call("show", "--data", "sklearn:digits", "--format", "json", "-q"))
+    assert card["task"]["modality"] == "image"
+
+
+def test_show_an_unfinished_run(call: Call, run: Path) -> None:
+    (run / "manifest.json").unlink()
+    shown = call("show")
+    assert shown.exit_code == 0, shown.stderr
+    assert "no: the same command resumes" in shown.stdout
+
+
+# list
+
+
+def test_list(call: Call) -> None:
+    result = call("list")
+    assert result.exit_code == 0, result.stderr
+    for words in ("Model schemes", "Data schemes", "Suites", "sklearn", "accuracy"):
+        assert words in result.stdout
+    listed = _json(call("list", "--format", "json"))
+    assert list(listed) == ["models", "data", "suites"]
+    names = {row["name"] for row in listed["models"]}
+    assert {"torch", "sklearn", "python", "predictions"} <= names
+    assert {row["package"] for row in listed["suites"]} >= {"crucibench"}
+    assert {row["kind"] for row in _csv(call("list", "--format", "csv"))} == set(listed)
+    assert "| accuracy |" in call("list", "suites", "--format", "md").stdout
+
+
+def test_a_broken_plugin_is_listed_with_its_error(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = EntryPoint("broken", "no_such_module_of_a_plugin:Suite", "crucibench.suites")
+    known = registry.suites()
+    monkeypatch.setitem(known._points, "broken", [broken])
+    rows = _json(call("list", "suites", "--format", "json"))
+    (row,) = [row for row in rows if row["name"] == "broken"]
+    assert "No module named 'no_such_module_of_a_plugin'" in row["error"]
+    assert next(row for row in rows if row["name"] == "accuracy")["error"] == ""
+    result = call("list")
+    assert result.exit_code == 0
+    assert "can't be loaded" in result.stdout
+    assert "no_such_module_of_a_plugin" in result.stderr
+    assert call("doctor").exit_code == 1
+
+
+def test_list_runs(call: Call, run: Path) -> None:
+    (row,) = _json(call("list", "runs", "--format", "json"))
+    assert row["run"] == run.name
+    assert row["models"] == ["logistic", "talkative"]
+    assert row["finished"] is True
+    assert row["suspect"] >= 1
+    (run / "spec.yaml").write_text("[", encoding="utf-8")
+    result = call("list", "runs")
+    assert result.exit_code == 0
+    assert "no readable spec.yaml" in result.stderr
+    empty = call("list", "runs", "--out", "nowhere")
+    assert empty.stderr == "there is no run in 'nowhere' yet\n"
+
+
+# leaderboard, report, score, verify
+
+
+def test_leaderboard(call: Call, run: Path) -> None:
+    board = call("leaderboard", "latest", "--sort", "top-1")
+    assert board.exit_code == 0, board.stderr
+    assert "logistic" in board.stdout
+    assert "constant-prediction" in board.stderr
+    (document,) = _json(call("leaderboard", "--format", "json"))["boards"]
+    assert document["order"] == ["logistic", "talkative"]
+    rows = _csv(
+        call("leaderboard", run.name, "--column", "accuracy/clean/top-1", "--format", "csv", "-q")
+    )
+    assert [row["metric"] for row in rows] == ["top-1", "top-1"]
+    assert call("leaderboard", "--format", "md").stdout.startswith("# Leaderboard")
+    refused = call("leaderboard", "--sort", "accuracy/clean/top-2")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: unknown column 'accuracy/clean/top-2'")
+
+
+def test_report(call: Call, run: Path) -> None:
+    before = (run / "report.html").read_bytes()
+    (run / "report.html").unlink()
+    result = call("report")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{Path('results') / run.name / 'report.html'}\n"
+    assert (run / "report.html").read_bytes() == before
+    copied = call("report", "-o", "copies/report.html")
+    assert copied.stdout == f"{Path('copies/report.html')}\n"
+    assert Path("copies/report.html").read_bytes() == before
+
+
+def test_score_and_verify(call: Call, run: Path) -> None:
+    sound = call("verify", "latest")
+    assert sound.exit_code == 0, sound.output
+    assert sound.stdout == ""
+    assert f"run {run.name} is sound" in sound.stderr
+    metrics = (run / "metrics.parquet").read_bytes()
+    scored = call("score")
+    assert scored.exit_code == 0, scored.stderr
+    assert "all as before" in scored.stderr
+    assert "logistic" in scored.stdout
+    assert (run / "metrics.parquet").read_bytes() == metrics
+    assert call("verify").exit_code == 0
+
+
+def test_a_changed_number_is_found_and_scored_away(call: Call, run: Path) -> None:
+    frame = pd.read_parquet(run / "metrics.parquet")
+    place = frame.index[frame["value"].notna()][0]
+    frame.loc[place, "value"] = 0.123
+    frame.to_parquet(run / "metrics.parquet")
+    differs = call("verify")
+    assert differs.exit_code == 1
+    assert "value is" in differs.stdout
+    scored = call("score", "-q")
+    assert scored.stderr == ""
+    assert call("verify").exit_code == 0
+
+
+def test_a_changed_record_is_found_and_not_scored_away(call: Call, run: Path) -> None:
+    (record,) = run.glob("cells/logistic.*/records-*.parquet")
+    pd.read_parquet(record).iloc[::-1].to_parquet(record)
+    result = call("verify", "--format", "json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["sound"] is False
+    assert document["differences"] == [
+        f"{record.relative_to(run).as_posix()}: its content has changed"
+    ]
+    scored = call("score")
+    assert scored.exit_code == 4
+    assert "is not as its manifest says" in scored.stderr
+    assert call("verify").exit_code == 1
+
+
+def test_an_unfinished_run_is_unreadable(call: Call, run: Path) -> None:
+    (run / "manifest.json").unlink()
+    for verb in ("verify", "score", "leaderboard", "report"):
+        result = call(verb)
+        assert result.exit_code == 4, verb
+        assert result.stderr == (
+            f"error: run {str(Path('results') / run.name)!r} has no manifest: it was not finished; "
+            "run the same command again to resume\n"
+        )
+    assert not (run / "manifest.json").is_file()
+
+
+# schema
+
+
+def test_the_schema_of_a_spec(call: Call) -> None:
+    schema = _json(call("schema"))
+    assert set(schema["properties"]) == set(Spec.model_fields)
+    assert schema["additionalProperties"] is False
+    settings = schema["properties"]["suites"]["properties"]
+    assert set(settings) == set(registry.suites().names())
+    for reference in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(schema)):
+        assert reference in schema["$defs"]
+    name = settings["accuracy"]["$ref"].rpartition("/")[2]
+    assert schema["$defs"][name]["additionalProperties"] is False
+
+
+def test_the_schema_of_cells_and_numbers(call: Call, run: Path) -> None:
+    cells = _json(call("schema", "cell"))
+    for path in run.glob("cells/*/cell.json"):
+        assert set(json.loads(path.read_text(encoding="utf-8"))) <= set(cells["properties"])
+    numbers = _json(call("schema", "metrics"))
+    assert tuple(numbers["properties"]) == COLUMNS
+    kinds = {"string": str, "number": (int, float), "integer": int, "null": type(None)}
+    for row in _json(call("show", "--metrics", "--format", "json")):
+        for name, value in row.items():
+            named = numbers["properties"][name]["type"]
+            allowed = [named] if isinstance(named, str) else named
+            assert any(isinstance(value, kinds[kind]) for kind in allowed), (name, value)
+
+
+# doctor
+
+
+def test_doctor(call: Call, folder: Path) -> None:
+    result = call("doctor", "--format", "json")
+    checks = {check["what"]: check for check in json.loads(result.stdout)}
+    assert result.exit_code == 0, result.stdout
+    assert result.stderr == "nothing is in the way of a run\n"
+    assert checks["torch"]["state"] == "ok"
+    assert "accuracy" in checks["suites"]["detail"]
+    assert {check["state"] for check in checks.values()} <= {"ok", "absent"}
+    for what, check in checks.items():
+        if check["state"] == "absent":
+            extra = what.removeprefix("extra ")
+            assert f'pip install "crucibench[{extra}]"' in check["detail"]
+    assert not (folder / "results").exists()
+
+
+def test_doctor_finds_a_folder_that_can_not_be_written_to(call: Call, folder: Path) -> None:
+    (folder / "file").touch()
+    result = call("doctor", "--out", "file/results")
+    assert result.exit_code == 1
+    assert result.stderr == "problems: results folder\n"
+    assert "'file' is not a folder" in result.stdout

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from crucibench.contracts.capability import InputSpec
+from crucibench.data.images import PIXELS_AT_MOST, decode, fit, to_pnm, to_tensor
+from crucibench.util.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+def encoded(image: Any, kind: str = "PNG", **more: Any) -> Any:
+    stream = io.BytesIO()
+    image.save(stream, kind, **more)
+    return stream.getvalue()
+
+
+def noise(*shape: Any) -> Any:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_decoding_is_pillows(kind: str, mode: str) -> None:
+    if (kind, mode) == ("WEBP", "L"):
+        mode = "RGB"
+    content = encoded(Image.fromarray(noise(9, 7, 3)).convert(mode), kind)
+    pixels, facts = decode(content, "it")
+    plain = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.array_equal(pixels.squeeze(), plain)
+    assert (facts.height, facts.width, facts.channels) == (9, 7, 3 if mode == "RGB" else 1)
+    assert not facts.turned
+    assert not facts.transparent
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 255), st.sampled_from([1, 3]))
+def test_eight_bits_are_divided_by_255_exactly(value: Any, channels: Any) -> None:
+    pixels = np.full((2, 2, channels), value, dtype=np.uint8)
+    tensor = to_tensor(pixels, channels)
+    assert tensor.shape == (channels, 2, 2)
+    assert tensor.dtype == torch.float32
+    assert bool((tensor == np.float32(value) / np.float32(255)).all())
+    assert bool(((tensor * 255).round() == value).all())
+
+
+def test_channels_are_repeated_or_weighted() -> None:
+    grey = noise(5, 5, 1)
+    three = to_tensor(grey, 3)
+    assert torch.equal(three[0], three[2])
+    assert torch.equal(three[:1], to_tensor(grey, 1))
+    rgb = noise(32, 32, 3)
+    pillow = np.asarray(Image.fromarray(rgb).convert("L"))
+    assert torch.equal(to_tensor(rgb, 1)[0] * 255, torch.from_numpy(pillow.astype(np.float32)))
+    floats = rgb.astype(np.float32) / np.float32(255)
+    assert np.abs(to_tensor(floats, 1)[0].numpy() * 255 - pillow).max() <= 0.51
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: Any) -> None:
+    upright = Image.fromarray(noise(4, 6, 3))
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(turns[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels, facts = decode(encoded(stored, exif=exif), "it")
+    assert np.array_equal(pixels, np.asarray(upright))
+    assert facts.turned == (orientation > 1)
+
+
+def test_transparency_is_laid_over_white() -> None:
+    rgba = np.zeros((1, 3, 4), dtype=np.uint8)
+    rgba[0, :, 3] = (0, 255, 128)
+    pixels, facts = decode(encoded(Image.fromarray(rgba)), "it")
+    assert pixels[0, :, 0].tolist() == [255, 0, 127]
+    assert facts.transparent
+    grey = Image.fromarray(rgba).convert("LA")
+    pixels, facts = decode(encoded(grey), "it")
+    assert pixels[0].tolist() == [[255], [0], [127]]
+    rgba[..., 3] = 255
+    assert not decode(encoded(Image.fromarray(rgba)), "it")[1].transparent
+
+
+def test_palettes_bits_and_inks() -> None:
+    rgb = Image.fromarray(noise(8, 8, 3))
+    palette = rgb.quantize(16)
+    pixels, _ = decode(encoded(palette), "it")
+    assert np.array_equal(pixels, np.asarray(palette.convert("RGB")))
+    clear = palette.copy()
+    pixels, facts = decode(encoded(clear, transparency=clear.getpixel((0, 0))), "it")
+    assert facts.transparent
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    cmyk = rgb.convert("CMYK")
+    pixels, _ = decode(encoded(cmyk, "TIFF"), "it")
+    assert np.array_equal(pixels, np.asarray(cmyk.convert("RGB")))
+    bits = rgb.convert("1")
+    pixels, _ = decode(encoded(bits), "it")
+    assert set(np.unique(pixels)) <= {0, 255}
+
+
+def test_sixteen_bits_of_grey_are_divided_by_65535() -> None:
+    values = np.array([[0, 1, 65535], [256, 32768, 5]], dtype=np.uint16)
+    pixels, facts = decode(encoded(Image.fromarray(values)), "it")
+    assert pixels.dtype == np.float32
+    assert np.array_equal(pixels[..., 0], (values / 65535).astype(np.float32))
+    assert facts.channels == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"no image",
+            "it is no image in a known format (PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM)",
+        ),
+        (b"", "it is no image in a known format (PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM)"),
+        (encoded(Image.fromarray(noise(64, 64, 3)))[:900], "it is damaged: OSError: "),
+        (encoded(Image.fromarray(noise(64, 64, 3)), "JPEG")[:900], "it is damaged: OSError: "),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "it is no image in a known format",
+        ),
+    ],
+)
+def test_damaged_images(content: bytes, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(content, "it")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_decompression_bomb_is_not_decoded() -> None:
+    def bomb(width: Any, height: Any) -> Any:
+        header = f"P5 {width} {height} 255\n".encode()
+        return header + b"\x00" * 10
+
+    side = int(PIXELS_AT_MOST**0.5)
+    for width, height in ((side + 1, side + 1), (50_000, 50_000)):
+        with pytest.raises(InputError) as caught:
+            decode(bomb(width, height), "image 'bomb.pgm'")
+        assert str(caught.value) == (
+            "image 'bomb.pgm' has more than 89,478,485 pixels: it is not decoded"
+        )
+    with pytest.raises(InputError, match="damaged"):
+        decode(bomb(side - 1, side - 1), "it")
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize(("rows", "columns"), [(16, 16), (40, 24), (7, 30)])
+def test_resizing_is_torchs(resize: Any, rows: Any, columns: Any) -> None:
+    image = to_tensor(noise(rows, columns, 3), 3)
+    got = fit(image, InputSpec(size=(12, 12), resize=resize))
+    scale = 12 / min(rows, columns)
+    inner = (int(rows * scale + 1e-9), int(columns * scale + 1e-9))
+    mode = "nearest-exact" if resize == "nearest" else resize
+    plain = torch.nn.functional.interpolate(
+        image[None], inner, mode=mode, antialias=resize != "nearest"
+    ).clamp(0, 1)[0]
+    top, left = round((inner[0] - 12) / 2), round((inner[1] - 12) / 2)
+    assert torch.equal(got, plain[:, top : top + 12, left : left + 12])
+    assert 0.0 <= float(got.min()) <= float(got.max()) <= 1.0
+
+
+def test_fitting_is_the_identity_where_nothing_is_asked() -> None:
+    image = to_tensor(noise(10, 14, 3), 3)
+    assert fit(image, InputSpec()) is image
+    assert torch.equal(fit(image, InputSpec(size=(10, 14))), image)
+    assert torch.equal(fit(image, InputSpec(size=(10, 10))), image[:, :, 2:12])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    st.sampled_from([1.0, 0.875, 0.95, 0.5]),
+)
+def test_fitting_gives_the_size(stored: Any, size: Any, crop: Any) -> None:
+    image = torch.zeros(1, *stored)
+    assert fit(image, InputSpec(size=size, crop=crop)).shape == (1, *size)
+
+
+def test_cropping_is_central() -> None:
+    image = torch.zeros(1, 8, 8)
+    image[:, 2:6, 2:6] = 1.0
+    assert bool((fit(image, InputSpec(size=(4, 4), crop=0.5)) == 1.0).all())
+    # 224 of 256, as ImageNet models have it.
+    image = to_tensor(noise(256, 300, 3), 3)
+    got = fit(image, InputSpec(size=(224, 224), crop=0.875))
+    assert torch.equal(got, image[:, 16:240, 38:262])
+
+
+def test_pnm_keeps_pixels_and_bytes() -> None:
+    pixels = noise(5, 4, 3)
+    content = to_pnm(Image.fromarray(pixels), "it")
+    assert content == b"P6 4 5 255\n" + pixels.tobytes()
+    assert np.array_equal(decode(content, "it")[0], pixels)
+    grey = to_pnm(Image.fromarray(pixels[..., 0]), "it")
+    assert np.array_equal(decode(grey, "it")[0][..., 0], pixels[..., 0])
+    with pytest.raises(InputError, match="it: expected images of 8 bits a channel, got mode I;16"):
+        to_pnm(Image.fromarray(pixels[..., 0].astype(np.uint16)), "it")

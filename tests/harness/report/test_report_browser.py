@@ -1,0 +1,157 @@
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crucibench.report import write_views
+from crucibench.store.run import Run
+
+pytestmark = [pytest.mark.sockets]
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome")
+     if (path := shutil.which(name))), None,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the path")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def reports(showcase_run: Run, hostile_run: Run) -> dict[str, Path]:
+    return {name: write_views(run)[0] for name, run in
+            (("showcase", showcase_run), ("hostile", hostile_run))}  # fmt: skip
+
+
+def _open(
+    browser: Any, report: Path, *, width: int = 1280, scheme: str = "light"
+) -> tuple[Any, list[str]]:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("dialog", lambda dialog: troubles.append(f"dialog {dialog.message}"))
+    page.on("request", lambda request: troubles.append(request.url)
+            if request.url != report.as_uri() else None)  # fmt: skip
+    page.goto(report.as_uri())
+    return page, troubles
+
+
+@pytest.mark.parametrize("name", ["showcase", "hostile"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_opens_without_network_errors_or_overflow(
+    browser: Any, reports: Mapping[str, Path], name: str, width: int
+) -> None:
+    page, troubles = _open(browser, reports[name], width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("document.querySelectorAll('script, img, iframe').length") == 0
+    assert troubles == []
+    page.context.close()
+
+
+# What WCAG 2.2 AA asks of text, measured on every element that shows some.
+_CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = element => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = rgb(getComputedStyle(one).backgroundColor);
+      if (colour[3] > 0.99) return colour;
+    }
+    return [255, 255, 255, 1];
+  };
+  const faint = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!own) continue;
+    const style = getComputedStyle(element);
+    const ink = rgb(element.closest('svg.plot') ? style.fill : style.color);
+    const [a, b] = [light(ink), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) faint.push([element.tagName, element.className, ratio.toFixed(2)].join(' '));
+  }
+  return [...new Set(faint)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_reads_on_light_and_dark(
+    browser: Any, reports: Mapping[str, Path], scheme: str
+) -> None:
+    page, troubles = _open(browser, reports["showcase"], scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert page.evaluate(_CONTRAST) == []
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    assert dark is (scheme == "dark")
+    assert troubles == []
+    page.context.close()
+
+
+def test_headings_descend_one_by_one_and_plots_have_names(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    page, _ = _open(browser, reports["showcase"])
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3, h4')].map(one => Number(one.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    unnamed = (
+        "[...document.querySelectorAll('svg')].filter(one => !one.ariaHidden && !one.ariaLabel)"
+    )
+    assert page.evaluate(f"{unnamed}.length") == 0
+    regions = "[...document.querySelectorAll('[role=region]')].filter(one => !one.ariaLabel)"
+    assert page.evaluate(f"{regions}.length") == 0
+    page.context.close()
+
+
+def test_a_number_leads_to_its_definition_and_a_finding_to_its_cell(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    page, _ = _open(browser, reports["showcase"])
+    page.locator("table.card a.metric").first.click()
+    target = page.locator(":target")
+    assert "The share of samples whose predicted class is right." in target.inner_text()
+    page.locator("a.cell").first.click()
+    # The row stands in a folded table: the browser opens it.
+    assert page.locator("tr:target").is_visible()
+    page.context.close()
+
+
+def test_data_behind_a_plot_downloads(browser: Any, reports: Mapping[str, Path]) -> None:
+    page, _ = _open(browser, reports["showcase"])
+    with page.expect_download() as found:
+        page.locator("figure a.download").first.click()
+    assert found.value.suggested_filename.endswith(".csv")
+    text = Path(found.value.path()).read_text(encoding="utf-8")
+    assert text.startswith("bin_lower,bin_upper,count,mean_confidence,accuracy")
+    page.context.close()
+
+
+def test_prints_with_everything_unfolded(browser: Any, reports: Mapping[str, Path]) -> None:
+    page, _ = _open(browser, reports["showcase"])
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert len(page.pdf()) > 50_000
+    page.context.close()
