@@ -53,7 +53,8 @@ class FunctionAdapter(Adapter):
         uri.only("output")
         if uri.query.get("output", _KINDS[0]) not in _KINDS:
             raise InputError(unknown("output of python:", uri.query["output"], _KINDS))
-        return Sources(parse_factory(uri.rest, base).files)
+        ref = parse_factory(uri.rest, base)
+        return Sources(ref.files, ref.facts)
 
     @classmethod
     def accepts(cls, model: object) -> bool:

@@ -52,7 +52,10 @@ class SklearnAdapter(Adapter):
         uri.only(*_OPTIONS)
         _scale(uri)
         file = _file(uri, base)
-        return Sources((file,) if file else parse_factory(uri.rest, base).files)
+        if file is not None:
+            return Sources((file,))
+        ref = parse_factory(uri.rest, base)
+        return Sources(ref.files, ref.facts)
 
     @classmethod
     def accepts(cls, model: object) -> bool:

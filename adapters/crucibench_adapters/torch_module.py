@@ -91,7 +91,8 @@ class TorchAdapter(Adapter):
         uri.only(*_OPTIONS)
         _score_kind(uri)
         weights = _weights_file(uri, base)
-        return Sources((*parse_factory(uri.rest, base).files, *([weights] if weights else [])))
+        ref = parse_factory(uri.rest, base)
+        return Sources((*ref.files, *([weights] if weights else [])), ref.facts)
 
     @classmethod
     def accepts(cls, model: object) -> bool:

@@ -701,6 +701,8 @@ def test_factories_that_give_no_usable_model(
     assert str(caught.value) == told
     if factory == "raises":
         assert 'raise FileNotFoundError("no weights here")' in (caught.value.detail or "")
+    if factory == "fails":
+        assert "crucibench" not in (caught.value.detail or "crucibench")
 
 
 @pytest.mark.usefixtures("models")

@@ -19,6 +19,8 @@ VERBS = {
     "show": "Show a run, one of its cells, or a data set.",
     "leaderboard": "Put the models of one or several runs side by side.",
     "report": "Write the report of a run again.",
+    "compare": "Compare models sample by sample: what changed, and whether it is more than chance.",
+    "pack": "Make one small file of a run, to compare with later.",
     "gate": "Stop a change that makes a model worse, and nothing else.",
     "score": "Compute the numbers of a run again from its records.",
     "verify": "Check that a run is what its manifest and its records say.",

@@ -123,12 +123,15 @@ def print_table(table: Table, target: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    if table.title:
+        # Not the table's own title: that would be folded to the table's width.
+        target.print(Text(visible(table.title), style="bold"))
     shown = RichTable(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=visible(table.title) or None,
-        title_justify="left", show_header=not table.headless, show_edge=False,
-    )  # fmt: skip
+        box=box.SIMPLE_HEAD, pad_edge=False, show_header=not table.headless, show_edge=False
+    )
     for position, name in enumerate(table.columns):
-        numeric = any(isinstance(row[position], int | float) for row in table.rows)
+        values = [row[position] for row in table.rows if row[position] is not None]
+        numeric = bool(values) and all(isinstance(value, int | float) for value in values)
         shown.add_column(name, overflow="fold", justify="right" if numeric else "left")
     for row in table.rows:
         shown.add_row(*(Text(visible(_shown(value))) for value in row))

@@ -64,7 +64,7 @@ def time_words(plan: Plan, inspection: Inspection) -> str:
     seconds, whole = estimated_seconds(plan, inspection)
     if seconds is None:
         return "nothing to ask a model"
-    return f"about {duration(seconds)}" + ("" if whole else " for its forward passes")
+    return f"{'about' if whole else 'at least'} {duration(seconds)} of forward passes"
 
 
 def estimated_seconds(plan: Plan, inspection: Inspection) -> tuple[float | None, bool]:
@@ -100,7 +100,10 @@ def _suite_rows(plan: Plan) -> list[list[Any]]:
         key = (cell.model.name, cell.data.name, cell.scenario.suite)
         found.setdefault(key, []).append(cell)
     rows = []
-    for (model, data, suite), cells in sorted(found.items(), key=_passes_first):
+    met = list(dict.fromkeys(key[:2] for key in found))
+    order = sorted(found, key=lambda key: (met.index(key[:2]), key[2] != _PASS))
+    for model, data, suite in order:
+        cells = found[model, data, suite]
         running = [cell for cell in cells if not cell.skip]
         rows.append(
             [
@@ -111,11 +114,6 @@ def _suite_rows(plan: Plan) -> list[list[Any]]:
             ]
         )  # fmt: skip
     return rows
-
-
-def _passes_first(entry: tuple[tuple[str, str, str], object]) -> tuple[str, str, bool, str]:
-    model, data, suite = entry[0]
-    return data, model, suite != _PASS, suite
 
 
 def _suite_words(suite: str, cells: list[PlannedCell]) -> str:

@@ -17,7 +17,7 @@ from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
 def command(*, out: Path, form: Format, quiet: bool) -> int:
     """Evaluate the bundled models on bundled data.
 
-    It takes about a minute, needs no network, and ends in a leaderboard and a report.
+    It takes less than a minute, needs no network, and ends in a leaderboard and a report.
     """
     from crucibench.api import cache_folder
     from crucibench.cli._evaluation import evaluate

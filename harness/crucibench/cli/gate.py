@@ -31,24 +31,24 @@ _EPILOG = "\n\n".join(
 
 @click.command(epilog=_EPILOG)
 @click.option("--baseline", metavar="RUN", required=True, help="What must not be lost.")
-@click.option("--candidate", metavar="RUN", default="latest", show_default=True,
-              help="What is judged.")  # fmt: skip
+@click.option("--candidate", metavar="RUN", show_default="latest", help="What is judged.")
 @click.option("--policy", "policy_file", metavar="FILE", default="policy.yaml", show_default=True,
               type=click.Path(path_type=Path), help="The rules.")  # fmt: skip
 @click.option("--anchor", metavar="RUN",
               help="A second, older baseline, against slow erosion.")  # fmt: skip
 @click.option("--init", is_flag=True,
-              help="Print a policy to start from, for the numbers of the baseline.")  # fmt: skip
+              help="Print a policy to start from, for the numbers of the baseline; a candidate "
+              "shows how far two models differ.")  # fmt: skip
 @click.option("--report", metavar="FOLDER", type=click.Path(path_type=Path),
               help="Where verdict.json, junit.xml, summary.md, comment.md, badge.json and "
-              "deltas.svg are written; the folder gate of the candidate's run by default.")  # fmt: skip
+              "deltas.svg are written; by default gate in the candidate's folder.")  # fmt: skip
 @OUT
 @FORMAT
 @QUIET
 def command(
     *,
     baseline: str,
-    candidate: str,
+    candidate: str | None,
     policy_file: Path,
     anchor: str | None,
     init: bool,
@@ -67,13 +67,14 @@ def command(
 
     before = found(baseline, out)
     if init:
-        return _init(before)
+        return _init(before, None if candidate is None else found(candidate, out))
     from crucibench.gate.outputs import tell_github, write_outputs
     from crucibench.gate.policy import read_policy
     from crucibench.gate.runs import gate_runs
     from crucibench.gate.table import headline, notes
 
     policy = read_policy(policy_file)
+    candidate = candidate or "latest"
     after, older = found(candidate, out), _anchor(anchor, policy, policy_file, out)
     verdict = gate_runs(before, after, policy, anchor=older, policy_name=str(policy_file))
     folder = report or _beside(candidate, after)
@@ -106,24 +107,31 @@ def _print(verdict: Verdict, form: Format) -> None:
     from crucibench.cli._output import Table, emit, write
     from crucibench.gate.markdown import summary
     from crucibench.gate.outputs import verdict_json
-    from crucibench.gate.table import COLUMNS, rows
+    from crucibench.gate.result import Check
+    from crucibench.gate.table import COLUMNS, findings, rows
 
     if form == "json":
         write(verdict_json(verdict))
     elif form == "md":
         write(summary(verdict))
     elif form == "csv":
-        names = [name for name in type(verdict.checks[0]).model_fields] if verdict.checks else []
+        names = list(Check.model_fields)
         emit(form, None, [Table(columns=names, rows=[[getattr(check, name) for name in names]
                                                      for check in verdict.checks])])  # fmt: skip
     else:
-        emit(form, None, [Table(columns=COLUMNS, rows=rows(verdict))])
+        tables = [Table(columns=COLUMNS, rows=rows(verdict))] if verdict.checks else []
+        said = findings(verdict)
+        if said:
+            tables.append(Table(columns=("", "number", "finding"), rows=said, headless=True))
+        emit(form, None, tables)
 
 
-def _init(baseline: Run) -> int:
+def _init(baseline: Run, candidate: Run | None) -> int:
     from crucibench.cli._output import write
     from crucibench.gate.first import first_policy
+    from crucibench.gate.runs import headline_differences
     from crucibench.gate.sides import side_of
 
-    write(first_policy(side_of(baseline)))
+    differences = None if candidate is None else headline_differences(baseline, candidate)
+    write(first_policy(side_of(baseline), differences))
     return 0

@@ -29,21 +29,8 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     from crucibench.cli._runs import finished
     from crucibench.engine.rescore import rescore
     from crucibench.report import write_views
-    from crucibench.store.manifest import differences
-    from crucibench.util.errors import UnreadableError
 
     run, note = finished(reference, out), Notes(quiet)
-    changed = differences(run.layout)
-    if changed:
-        # Scoring writes the manifest anew: it must not make a changed record look sound.
-        raise UnreadableError(
-            f"run {run.id} is not as its manifest says, so it is not scored: {changed[0]}"
-            + (
-                f" (and {len(changed) - 1} more; crucibench verify lists them)"
-                if changed[1:]
-                else ""
-            )
-        )
     before = run.metrics()
     run = rescore(run)
     write_views(run)

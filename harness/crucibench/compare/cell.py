@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.compare.differences import Flips
-from crucibench.compare.forms import as_rows, counted, of_cells, value_of
-from crucibench.compare.resampled import Resampled, Settings, resampled_differences, sharpened
+from crucibench.compare.forms import as_rows, counted, of_cells, through, value_of
+from crucibench.compare.joint import Joint, joint_differences, ratio
+from crucibench.compare.resampled import Resampled, Settings, resampled_differences
 from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.stats import (
     Interval,
@@ -22,7 +24,6 @@ from crucibench.stats import (
     detectable_paired_proportions,
     mcnemar_exact,
     newcombe_paired,
-    paired_count_table,
     wilson,
 )
 
@@ -117,7 +118,7 @@ class _Cell:
             elif self.clusters is not None:
                 rows[key] = pair
             elif isinstance(first, Share) and isinstance(second, Share):
-                same = first.same_samples and second.same_samples and _equal_among(first, second)
+                same = _same_samples(first, second)
                 measure = self._same_share if same else self._apart_shares
                 found[key] = measure(pair, first, second, values[key])
             elif isinstance(first, Ranking) and isinstance(second, Ranking):
@@ -179,19 +180,17 @@ class _Cell:
         candidate: Share,
         values: tuple[float | None, float | None],
     ) -> Measured:
-        """Two proportions of different samples, such as precisions: a joint table of 16 cells."""
-        cells = np.zeros(self.n, dtype=np.int64)
-        for share in (candidate, baseline):
+        """Two proportions of different samples, such as precisions: a table of 16 cells."""
+        states = []
+        for share in (baseline, candidate):
             hits, among = counted(share)
-            cells = 4 * cells + 2 * among + hits
-        of = np.arange(16)
-        paired = paired_count_table(
-            np.bincount(cells, minlength=16),
-            {"difference": (_ratio(of // 4), _ratio(of % 4))},
-            level=self.how.level, replicates=self.how.replicates, seed=self.how.seed,
-            stream=f"{self.how.stream}/table",
-        )["difference"]  # fmt: skip
-        return self._measured(pair, values, sharpened(paired, self.how.replicates))
+            states.append(2 * among.astype(np.int64) + hits)
+        sides = (
+            lambda cells: through(candidate, ratio(cells)),
+            lambda cells: through(baseline, ratio(cells)),
+        )
+        found = joint_differences(Joint.of(states[0], states[1], 4), {"difference": sides}, self.how)
+        return self._measured(pair, values, found["difference"])
 
     def _tables(self, pairs: Mapping[Key, FormPair]) -> dict[Key, PairedDifference]:
         """Functions of the tables of the same targets and predictions, under the same draws."""
@@ -199,28 +198,22 @@ class _Cell:
         size = first.classes
         if self.how.replicates * size * size > _TABLE_WORK:
             return self._rows(pairs, cost=size * size // self.n + 1)
-        joint = (first.targets * size + first.predictions) * size + second.predictions
-        if size**3 <= max(self.n, 1 << 16):
-            counts = np.bincount(joint, minlength=size**3)
-            occupied = np.flatnonzero(counts)
-            counts = counts[occupied]
-        else:
-            occupied, counts = np.unique(joint, return_counts=True)
-        of_first, now = occupied // size, occupied % size
-        of_second = of_first // size * size + now
+        was = first.targets * size + first.predictions
+        now = first.targets * size + second.predictions
+        joint = Joint.of(was, now, size * size)
+        # Whether a change of mind makes right wrong, or one mistake another.
+        right = [states // size == states % size for states in (joint.baseline, joint.candidate)]
         named = {str(key): (key, *_tabled(pair)) for key, pair in pairs.items()}
-        found = paired_count_table(
-            counts,
+        found = joint_differences(
+            joint,
             {
-                name: (of_cells(of_second, candidate), of_cells(of_first, baseline))
-                for name, (_, baseline, candidate) in named.items()
+                name: (partial(of_cells, form=new), partial(of_cells, form=old))
+                for name, (_, old, new) in named.items()
             },
-            level=self.how.level, replicates=self.how.replicates, seed=self.how.seed,
-            stream=f"{self.how.stream}/table",
-        )  # fmt: skip
-        return {
-            named[name][0]: sharpened(paired, self.how.replicates) for name, paired in found.items()
-        }
+            self.how,
+            kinds=(right[0] == right[1]).astype(np.int64),
+        )
+        return {named[name][0]: paired for name, paired in found.items()}
 
     def _rows(self, pairs: Mapping[Key, FormPair], cost: int = 1) -> dict[Key, PairedDifference]:
         named = {str(key): (key, _resampled(pair, cost)) for key, pair in pairs.items()}
@@ -270,24 +263,11 @@ def _tabled(pair: FormPair) -> tuple[TableMetric, TableMetric]:
     return pair.baseline, pair.candidate
 
 
-def _ratio(codes: NDArray[np.int64]) -> _Ratio:
-    return _Ratio((codes % 2 == 1).astype(np.float64), (codes >= 2).astype(np.float64))
-
-
-class _Ratio:
-    """Hits by trials of a table of counts."""
-
-    def __init__(self, hits: NDArray[np.float64], trials: NDArray[np.float64]) -> None:
-        self.hits = hits
-        self.trials = trials
-
-    def __call__(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the share under counts (B, cells), nan where there are no trials."""
-        hits = np.einsum("bc,c->b", counts, self.hits)
-        return np.asarray(hits / np.einsum("bc,c->b", counts, self.trials))
-
-
-def _equal_among(first: Share, second: Share) -> bool:
+def _same_samples(first: Share, second: Share) -> bool:
+    if not (first.same_samples and second.same_samples):
+        return False
+    if first.of_share is not None or second.of_share is not None:
+        return False
     if first.among is None or second.among is None:
         return first.among is second.among
     return bool(np.array_equal(first.among, second.among))

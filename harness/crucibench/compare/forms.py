@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.sparse import csr_array
 
 from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.ranking import auroc_statistic
-from crucibench.stats import WeightedStatistic, weighted_ratio
+from crucibench.stats import SumStatistic, WeightedStatistic, weighted_ratio
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ class Aligner:
             return form
         if isinstance(form, Share):
             among = None if form.among is None else self._take(form.among)
-            return Share(self._take(form.hits), among, form.same_samples)
+            return replace(form, hits=self._take(form.hits), among=among)
         if isinstance(form, Ranking):
             return Ranking(self._take(form.scores), self._take(form.positives))
         if isinstance(form, TableMetric):
@@ -86,7 +87,8 @@ def value_of(form: Form, n: int) -> float:
         if isinstance(form, Share):
             hits, among = counted(form)
             trials = int(among.sum())
-            return int(hits.sum()) / trials if trials else float("nan")
+            share = int(hits.sum()) / trials if trials else float("nan")
+            return share if form.of_share is None else float(form.of_share(np.array([share]))[0])
         if isinstance(form, Ranking):
             return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])
         if isinstance(form, TableMetric):
@@ -100,12 +102,23 @@ def as_rows(form: Form) -> WeightedStatistic:
     """Returns any form as a statistic of weighted samples, for clusters."""
     if isinstance(form, Share):
         hits, among = counted(form)
-        return weighted_ratio(hits, among)
+        return through(form, weighted_ratio(hits, among))
     if isinstance(form, Ranking):
         return auroc_statistic(form.scores, form.positives)
     if isinstance(form, TableMetric):
         return of_cells(form.targets * form.classes + form.predictions, form)
     return form.of_rows
+
+
+def through(form: Share, share: WeightedStatistic) -> WeightedStatistic:
+    """Returns the number that a statistic of its share makes."""
+    of_share = form.of_share
+    if of_share is None:
+        return share
+    if isinstance(share, SumStatistic):
+        finish = share.finish
+        return SumStatistic(share.columns, lambda sums: of_share(finish(sums)))
+    return lambda weights: of_share(share(weights))
 
 
 def of_cells(cells: NDArray[np.int64], form: TableMetric) -> Callable[[Floats], Floats]:

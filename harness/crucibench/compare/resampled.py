@@ -24,7 +24,7 @@ from crucibench.stats import (
     replicates_of,
 )
 from crucibench.stats.bootstrap import MIN_UNITS
-from crucibench.stats.replicates import inversion_p_value, summarise
+from crucibench.stats.replicates import Summary, inversion_p_value, summarise
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped."""
@@ -125,6 +125,19 @@ def sharpened(found: PairedDifference, replicates: int) -> PairedDifference:
     return replace(found, p_value=min(floor, normal), method=f"{found.method}; normal p")
 
 
+def finished(summary: Summary, replicates: int) -> PairedDifference:
+    """Returns the difference that percentile replicates say, with its p-value."""
+    result = summary.result
+    p_value = 1.0 if result.degenerate and result.estimate == 0.0 else math.nan
+    if result.interval is not None:
+        p_value = inversion_p_value(summary.finite)
+    paired = PairedDifference(
+        result.estimate, result.interval, result.standard_error, p_value, result.method,
+        result.reason, result.degenerate,
+    )  # fmt: skip
+    return sharpened(paired, replicates)
+
+
 def _bootstrap(
     pairs: Mapping[str, StatisticPair], n: int, clusters: NDArray[np.int64] | None, how: Settings
 ) -> dict[str, PairedDifference]:
@@ -154,18 +167,11 @@ def _basic(
             2 * estimate - replicates, estimate, level=how.level, influences=None,
             template=f"{prefix}basic-bootstrap-{how.replicates}", notes=notes,
         )  # fmt: skip
-        result = summary.result
-        interval, reason = result.interval, result.reason
-        p_value = 1.0 if result.degenerate and estimate == 0.0 else math.nan
-        if interval is not None and units < MIN_UNITS:
-            interval, reason = None, f"{units} units, too few for a bootstrap interval"
-        elif interval is not None:
-            p_value = inversion_p_value(summary.finite)
-        paired = PairedDifference(
-            estimate, interval, result.standard_error, p_value, result.method, reason,
-            result.degenerate,
-        )  # fmt: skip
-        found[name] = sharpened(paired, how.replicates)
+        if units < MIN_UNITS and summary.result.interval is not None:
+            reason = f"{units} units, too few for a bootstrap interval"
+            result = replace(summary.result, interval=None, reason=reason)
+            summary = summary._replace(result=result)
+        found[name] = finished(summary, how.replicates)
     return found
 
 

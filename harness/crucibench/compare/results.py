@@ -23,7 +23,8 @@ class MetricDifference:
         interval: of delta; None where there is none, and `reason` says why.
         standard_error: of delta; None where unknown.
         p: two-sided, of no difference; None where there is none.
-        p_adjusted: the same, Holm-adjusted over the family of the comparison.
+        p_adjusted: the same, Holm-adjusted over the family of the comparison: numbers of all
+            samples are one family, those of single classes and groups another.
         method: how interval and p-value were made.
         n: pairs.
         detectable: the smallest difference that this n shows with a power of 80 % at 5 %.

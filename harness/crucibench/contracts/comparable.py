@@ -15,6 +15,9 @@ OfRows: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 OfTables: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Confusion tables, shape (B, K, K) with a row a true class, to B values."""
 
+OfShares: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Shares, shape (B,), to B values."""
+
 Influence: TypeAlias = Callable[[], NDArray[np.float64] | None]
 """The derivative of a value by each of n weights, shape (n,); None where there is none."""
 
@@ -30,11 +33,14 @@ class Share:
         among: shape (n,), bool: the denominator; None for all. Where it depends on the model (as
             of precision), the two proportions are of different samples.
         same_samples: whether `among` depends on the samples alone, not on the model.
+        of_share: from shares to the numbers themselves, where they are a function of the share, as
+            F1 is of TP / (TP + FP + FN).
     """
 
     hits: NDArray[np.bool_]
     among: NDArray[np.bool_] | None = None
     same_samples: bool = True
+    of_share: OfShares | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class DataCard:
         groups: the group columns.
         cluster: the column that names what samples are drawn together, or "".
         counts: samples by role.
+        class_counts: samples by role and class, in class order; empty for regression.
         fingerprint: a digest of all roles' ids, targets, groups and clusters.
         ids_digest: role to a digest of its sample ids alone.
         revision: of the source.
@@ -46,6 +47,7 @@ class DataCard:
     groups: tuple[str, ...] = ()
     cluster: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    class_counts: Mapping[str, Sequence[int]] = field(default_factory=dict)
     fingerprint: str = ""
     ids_digest: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
@@ -62,6 +64,7 @@ class DataCard:
             "features": dict(self.features),
             "groups": list(self.groups),
             "counts": dict(self.counts),
+            "class_counts": {role: list(counts) for role, counts in self.class_counts.items()},
             "ids_digest": dict(self.ids_digest),
             "notes": list(self.notes),
         }

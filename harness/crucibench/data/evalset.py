@@ -144,6 +144,7 @@ def _card(opening: DataOpening, raw: RawData, index: Index) -> DataCard:
         groups=raw.groups,
         cluster=raw.cluster,
         counts=facts["counts"],
+        class_counts=facts["class_counts"],
         fingerprint=facts["fingerprint"],
         ids_digest=facts["ids_digest"],
         revision=raw.revision,

@@ -93,6 +93,7 @@ def _write_index(
         "groups": list(raw.groups),
         "origins": {role: chosen.origin for role, chosen in roles.items()},
         "counts": {role: len(chosen.rows) for role, chosen in roles.items()},
+        "class_counts": {role: _class_counts(targets, chosen) for role, chosen in roles.items()},
         "ids_digest": {role: names for role, (names, _) in digests.items()},
         "fingerprint": data_digest(fingerprint),
         "features": features,
@@ -106,6 +107,14 @@ def _write_index(
             *_group_notes(raw, contents),
         ],
     }
+
+
+def _class_counts(targets: Targets, chosen: _Role) -> list[int]:
+    if targets.task.kind == "regression":
+        return []
+    values = targets.values[chosen.origin][chosen.rows]
+    counts: list[int] = np.bincount(values, minlength=len(targets.task.classes)).tolist()
+    return counts
 
 
 def _roles(

@@ -16,6 +16,7 @@ def take(
     targets: NDArray[Any],
     limit: int | None,
     seed: int,
+    sizes: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """Returns the rows of the first `limit` samples in an order that `limit` has no part in.
 
@@ -29,6 +30,8 @@ def take(
         targets: class indices (integers) or numbers (floats).
         limit: how many samples at most; None takes all.
         seed: of the run.
+        sizes: samples of each class in the whole role, where `ids` are already a limited part of
+            it: a limit on the part then gives what it gives on the whole.
 
     Returns:
         Row numbers, ascending.
@@ -46,10 +49,11 @@ def take(
         order = np.argsort(keys, kind="stable")
     else:
         _, strata = np.unique(targets, return_inverse=True)
-        sizes = np.bincount(strata)
+        present = np.bincount(strata)
         within = np.lexsort((keys, strata))
-        starts = np.cumsum(sizes) - sizes
+        starts = np.cumsum(present) - present
         ranks = np.empty(count, dtype=np.int64)
-        ranks[within] = np.arange(count) - np.repeat(starts, sizes)
-        order = np.lexsort((keys, (ranks + 0.5) / sizes[strata]))
+        ranks[within] = np.arange(count) - np.repeat(starts, present)
+        whole = present[strata] if sizes is None else np.asarray(sizes)[targets]
+        order = np.lexsort((keys, (ranks + 0.5) / whole))
     return np.sort(order[:limit]).astype(np.int64)

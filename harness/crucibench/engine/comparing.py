@@ -152,9 +152,14 @@ class _Models:
 
 
 def _adjusted(differences: Sequence[MetricDifference]) -> list[MetricDifference]:
-    """Holm over every test of the comparison."""
-    p_values = [math.nan if one.p is None else one.p for one in differences]
+    """Holm over the tests of the comparison: one family of all samples, one of their groups."""
+    adjusted: list[float] = [math.nan] * len(differences)
+    for of_groups in (False, True):
+        rows = [k for k, one in enumerate(differences) if bool(one.address.group) is of_groups]
+        p_values = [math.nan if (p := differences[k].p) is None else p for k in rows]
+        for k, p_value in zip(rows, holm(p_values), strict=True):
+            adjusted[k] = float(p_value)
     return [
-        one if math.isnan(adjusted) else replace(one, p_adjusted=float(adjusted))
-        for one, adjusted in zip(differences, holm(p_values), strict=True)
+        one if math.isnan(p_value) else replace(one, p_adjusted=p_value)
+        for one, p_value in zip(differences, adjusted, strict=True)
     ]

@@ -15,10 +15,11 @@ from crucibench.engine.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve import Resolved, offline
 from crucibench.engine.score import Scorer
 from crucibench.store.cells import CellFile, write_cell
-from crucibench.store.manifest import write_manifest
+from crucibench.store.manifest import differences, write_manifest
 from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import write_json
+from crucibench.util.errors import UnreadableError
 
 
 def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:
@@ -42,7 +43,20 @@ def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:
 
 
 def rescore(run: Run) -> Run:
-    """Scores a run again and writes what changed: cells, metric rows, manifest."""
+    """Scores a run again and writes what changed: cells, metric rows, manifest.
+
+    Raises:
+        UnreadableError: if the run is not finished or not as its manifest says: scoring writes the
+            manifest anew, and must not make a changed record look sound.
+    """
+    changed = differences(run.layout)
+    if changed:
+        more = (
+            f" (and {len(changed) - 1} more; crucibench verify lists them)" if changed[1:] else ""
+        )
+        raise UnreadableError(
+            f"run {run.id} is not as its manifest says, so it is not scored: {changed[0]}{more}"
+        )
     files, table, plan, resolved = rescored(run)
     for cell, file in files.items():
         write_cell(run.layout.cell_file(cell), file)

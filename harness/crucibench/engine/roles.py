@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.data import EvalSet, Samples
-from crucibench.contracts.task import Task
+from crucibench.contracts.data import DataCard, EvalSet, Samples
 from crucibench.data.subset import take
 
 Rows: TypeAlias = range | NDArray[np.int64]
@@ -32,7 +31,7 @@ class SelectedRole:
         count = evalset.card.counts[role]
         self._rows: Rows = range(count)
         if limit is not None and limit < count:
-            self._rows = chosen_rows(evalset.samples(role), evalset.task, limit, seed)
+            self._rows = _chosen(evalset.samples(role), evalset.card, role, limit, seed)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -68,16 +67,18 @@ class SelectedRole:
         return self._rows[rows]
 
 
-def chosen_rows(samples: Samples, task: Task, limit: int, seed: int) -> NDArray[np.int64]:
-    """Returns the rows that a limit keeps, ascending; a smaller limit keeps a subset."""
-    return take(samples.ids, samples.targets, limit, seed)
-
-
-def limited(samples: Samples, task: Task, limit: int | None, seed: int) -> Samples:
-    """Returns what a limit keeps of a sample table."""
+def limited(samples: Samples, card: DataCard, role: str, limit: int | None, seed: int) -> Samples:
+    """Returns what a limit keeps of a role's sample table, or of what a larger limit kept of it."""
     if limit is None or limit >= len(samples):
         return samples
-    return samples.take(chosen_rows(samples, task, limit, seed))
+    return samples.take(_chosen(samples, card, role, limit, seed))
+
+
+def _chosen(
+    samples: Samples, card: DataCard, role: str, limit: int, seed: int
+) -> NDArray[np.int64]:
+    sizes = card.class_counts.get(role) or None
+    return take(samples.ids, samples.targets, limit, seed, sizes)
 
 
 def probe_rows(count: int, wanted: int) -> Rows:

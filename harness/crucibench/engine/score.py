@@ -89,8 +89,8 @@ class Scorer:
         key = (file.data, file.role, file.limit)
         if key not in self._samples:
             whole = self.run.samples(file.data, file.role)
-            task = self.run.cards[file.data].task
-            self._samples[key] = limited(whole, task, file.limit, self.options.seed)
+            card = self.run.cards[file.data]
+            self._samples[key] = limited(whole, card, file.role, file.limit, self.options.seed)
         return self._samples[key]
 
 

@@ -6,7 +6,7 @@ from crucibench.compare.results import MetricDifference
 from crucibench.gate.policy import Size
 from crucibench.gate.result import Outcome, Test
 from crucibench.gate.sides import Number
-from crucibench.gate.text import between, change, count, counted, number
+from crucibench.gate.text import between, change, count, counted, exact, number
 from crucibench.gate.verdict import detectable, n_needed, n_needed_for_floor
 
 
@@ -23,7 +23,9 @@ def explain_difference(
 ) -> str:
     """Explains a check against a baseline."""
     gain, interval = difference.gain, difference.gain_interval
-    limit = change(bound, percent=percent) + (f" ({size})" if size.relative else "")
+    limit = exact(bound, percent=percent, points=True)
+    if size.relative:
+        limit = f"{change(bound, percent=percent)} ({size})"
     if gain is None or interval is None:
         why = difference.reason or "there is no interval"
         return f"no interval for the difference, so it can't be judged: {why}"
@@ -62,7 +64,7 @@ def _inconclusive(
 def explain_floor(outcome: Outcome, found: Number, floor: float) -> str:
     """Explains a check against a floor."""
     assert found.value is not None
-    limit = number(floor, percent=found.percent)
+    limit = exact(floor, percent=found.percent)
     bound = "ceiling" if found.direction == "lower" else "floor"
     if found.lower is None or found.upper is None:
         why = found.reason or "there is no interval"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crucibench.gate.result import Check, Outcome, Verdict
-from crucibench.gate.table import headline, many_data, notes, ordered, row
+from crucibench.gate.table import COLUMNS, headline, many_data, notes, ordered, row
 from crucibench.gate.text import counted, markdown_text
 
 MARKER = "<!-- crucibench-gate -->"
@@ -21,7 +21,6 @@ _MARKS = {
     Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.INCONCLUSIVE: "❔",
     Outcome.INVALID: "⚠️", Outcome.SKIPPED: "⏭️",
 }  # fmt: skip
-_HEADS = ("", "tier", "number", "baseline", "candidate", "change", "interval", "n")
 
 
 def summary(verdict: Verdict, limit: int = SUMMARY_LIMIT) -> str:
@@ -85,9 +84,9 @@ def _sentence(check: Check) -> str:
 
 
 def _table(checks: Sequence[Check], *, data: bool) -> str:
-    lines = [f"| {' | '.join(_HEADS)} |", f"|{' --- |' * 3}{' ---: |' * 5}"]
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * 3}{' ---: |' * 5}"]
     for check in checks:
-        cells = [markdown_text(text) for text in row(check, data=data)[: len(_HEADS)]]
+        cells = [markdown_text(text) for text in row(check, data=data)]
         cells[0] = f"{_MARKS[check.outcome]} {cells[0]}"
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

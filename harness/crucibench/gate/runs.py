@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from crucibench.compare.results import Comparison
+from crucibench.compare.results import Comparison, MetricDifference
 from crucibench.gate.evaluate import evaluate, failed
 from crucibench.gate.expand import Opponent
 from crucibench.gate.patterns import literal_brackets
@@ -49,9 +49,10 @@ def gate_runs(
         for run in (candidate, baseline, *([] if anchor is None else [anchor])):
             _ = run.manifest  # A run that was never finished lacks cells that nobody can name.
         side = side_of(candidate)
-        opponents = [_opponent("baseline", baseline, candidate, side, policy, notes)]
+        judged = _Judged(candidate, side, policy, notes)
+        opponents = [_opponent("baseline", baseline, judged)]
         if anchor is not None:
-            opponents.append(_opponent("anchor", anchor, candidate, side, policy, notes))
+            opponents.append(_opponent("anchor", anchor, judged))
     except (NotComparableError, UnreadableError) as error:
         return failed(sides, str(error), version)
     verdict = evaluate(
@@ -61,14 +62,15 @@ def gate_runs(
     return verdict.model_copy(update={"notes": notes})
 
 
-def _opponent(
-    against: Literal["baseline", "anchor"],
-    run: Run,
-    candidate: Run,
-    side: Side,
-    policy: Policy,
-    notes: list[str],
-) -> Opponent:
+class _Judged(NamedTuple):
+    run: Run
+    side: Side
+    policy: Policy
+    notes: list[str]
+
+
+def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged) -> Opponent:
+    candidate, side, policy, notes = judged
     other = side_of(run)
     pairs = _pairs(other, side)
     for new, old in pairs.items():
@@ -106,6 +108,22 @@ def _compared(run: Run, candidate: Run, policy: Policy, pairs: dict[str, str]) -
     from crucibench.engine.comparing import compare_runs
 
     return compare_runs(run, candidate, level=LEVEL, models=pairs, metrics=patterns)
+
+
+def headline_differences(baseline: Run, candidate: Run) -> dict[Key, MetricDifference]:
+    """Returns the differences of the numbers that suites show first."""
+    from crucibench.engine.comparing import compare_runs
+
+    side = side_of(baseline)
+    pairs = _pairs(side, side_of(candidate))
+    if not pairs or not side.headline:
+        return {}
+    patterns = [literal_brackets(f"*:{place}") for place in side.headline]
+    found = compare_runs(baseline, candidate, level=LEVEL, models=pairs, metrics=patterns)
+    return {
+        (one.data, str(one.address._replace(model=pairs[one.address.model]))): one
+        for one in found.differences
+    }
 
 
 def _version() -> str:

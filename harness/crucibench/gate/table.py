@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from crucibench.gate.result import Check, Outcome, Verdict
 from crucibench.gate.text import between, change, count, counted, listed, number
 
-COLUMNS = ("", "tier", "number", "baseline", "candidate", "change", "interval", "n", "finding")
+COLUMNS = ("", "tier", "number", "baseline", "candidate", "change", "interval", "n")
 
-_WORDS = {
-    Outcome.PASS: "passes",
-    Outcome.REGRESSION: "regression",
-    Outcome.INCONCLUSIVE: "inconclusive",
-    Outcome.INVALID: "invalid",
+_COUNTED = {
+    Outcome.REGRESSION: ("regression",),
+    Outcome.INCONCLUSIVE: ("inconclusive check",),
+    Outcome.INVALID: ("invalid check",),
 }
 _ORDER = {"block": 0, "warn": 1, "note": 2, "none": 3}
 
@@ -28,11 +27,12 @@ def headline(verdict: Verdict) -> str:
         return f"gate passes: {passed} passed{more}"
     parts = []
     for outcome in verdict.blocking:
-        found = [check for check in blocking if check.outcome is outcome]
+        found = sum(check.outcome is outcome for check in blocking)
         if found:
-            parts.append(f"{counted(len(found), 'check')} {outcome}")
-    said = f": {listed(parts)}" if parts else ""
-    return f"gate {'stops' if parts else 'fails'} ({_WORDS[verdict.outcome]}){said}"
+            parts.append(counted(found, *_COUNTED[outcome]))
+    if verdict.errors:
+        parts.append(counted(len(verdict.errors), "error"))
+    return f"gate stops: {listed(parts)}"
 
 
 def notes(verdict: Verdict) -> list[str]:
@@ -89,7 +89,6 @@ def row(check: Check, *, data: bool) -> tuple[str, ...]:
     return (
         status(check), check.tier, where(check, data=data), shown(check.baseline),
         shown(check.candidate), delta, interval, "" if check.n is None else count(check.n),
-        check.message,
     )  # fmt: skip
 
 
@@ -97,6 +96,16 @@ def rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """Returns a line for each check, those that stop the gate first."""
     data = many_data(verdict.checks)
     return [row(check, data=data) for check in ordered(verdict)]
+
+
+def findings(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Returns outcome, address and sentence of each check that does something to the gate."""
+    data = many_data(verdict.checks)
+    return [
+        (status(check), where(check, data=data), check.message)
+        for check in ordered(verdict)
+        if check.effect != "none" or check.outcome is Outcome.INCONCLUSIVE
+    ]
 
 
 def plain_text(verdict: Verdict) -> str:

@@ -65,6 +65,13 @@ def change(
     return f"{shown} points" if percent else shown
 
 
+def exact(value: float, *, percent: bool = False, points: bool = False) -> str:
+    """Writes a number that somebody chose as they wrote it."""
+    shown = f"{value * (100.0 if percent else 1.0):.6g}".replace("-", MINUS)
+    unit = (" point" + ("" if shown == "1" else "s")) if points else " %"
+    return f"{shown}{unit}" if percent else shown
+
+
 def between(lower: float, upper: float, *, percent: bool = False) -> str:
     """Writes an interval without a unit: two ends in brackets."""
     factor = 100.0 if percent else 1.0

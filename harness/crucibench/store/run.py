@@ -172,7 +172,7 @@ def find_run(reference: str, out: Path) -> Run:
     if reference == "latest":
         if not folders:
             raise InputError(f"there is no run in {str(out)!r} yet")
-        return Run(max(folders, key=lambda folder: (folder / "events.jsonl").stat().st_mtime_ns))
+        return Run(max(folders, key=_last_written))
     fitting = [folder for folder in folders if folder.name.startswith(reference)]
     if len(fitting) == 1:
         return Run(fitting[0])
@@ -183,3 +183,8 @@ def find_run(reference: str, out: Path) -> Run:
     raise InputError(
         f"run {reference!r}: no such folder, and no run in {str(out)!r} (runs: {known})"
     )
+
+
+def _last_written(folder: Path) -> int:
+    events = folder / "events.jsonl"
+    return (events if events.is_file() else folder / "spec.yaml").stat().st_mtime_ns

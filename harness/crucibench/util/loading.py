@@ -19,10 +19,12 @@ import importlib.machinery
 import importlib.util
 import random
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, cast
@@ -32,6 +34,10 @@ from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.suggest import nearest, unknown
 
 _PREFIX = "_crucibench_user_"
+_LIBRARIES = frozenset(
+    Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
+)
+_CORE = Path(__file__).resolve().parents[1]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -65,10 +71,13 @@ class FactoryRef:
     def files(self) -> tuple[Path, ...]:
         """The module's file and the project files that it imports, directly or not, sorted.
 
-        Project files are those below `root`; of an installed module, those of its own package.
+        Project files are those below `root`; of a package that is installed in place, its own. Of
+        a package in the library folders there is the one file, and its version in `facts`.
         """
         if self.file is None:
             return ()
+        if self._is_library:
+            return (self.file,)
         found: set[Path] = set()
         queue = [self.file, *_package_files(self.root, self.module.split(".")[:-1])]
         while queue:
@@ -78,11 +87,24 @@ class FactoryRef:
                 queue += self._imported_by(file)
         return tuple(sorted(found))
 
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """The versions of the distributions that hold the module, where it is a library's."""
+        if not self._is_library:
+            return {}
+        holders = packages_distributions().get(self.module.partition(".")[0], [])
+        return {name: version(name) for name in sorted(set(holders))}
+
     def digest(self) -> str:
-        """Returns a digest of the names, relative to `root`, and contents of `files`."""
-        return data_digest(
-            {file.relative_to(self.root).as_posix(): file_digest(file) for file in self.files}
-        )
+        """Returns a digest of the names, relative to `root`, and contents of `files`, and facts."""
+        contents = {
+            file.relative_to(self.root).as_posix(): file_digest(file) for file in self.files
+        }
+        return data_digest([contents, self.facts])
+
+    @property
+    def _is_library(self) -> bool:
+        return self.installed and self.root in _LIBRARIES
 
     def _imported_by(self, file: Path) -> list[Path]:
         if file.suffix != ".py":
@@ -196,9 +218,8 @@ def user_traceback(error: BaseException) -> str:
     while seen:
         entry = seen.pop()
         if entry is not None:
-            entry.stack = traceback.StackSummary.from_list(
-                [frame for frame in entry.stack if not _is_ours(frame.filename)]
-            )
+            users = [frame for frame in entry.stack if not _is_ours(frame.filename)]
+            entry.stack = traceback.StackSummary.from_list(users or entry.stack)
             seen += [entry.__cause__, entry.__context__, *(entry.exceptions or ())]
     return _plain("".join(report.format())).rstrip()
 
@@ -509,7 +530,11 @@ def _private_package(ref: FactoryRef) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename in {__file__, importlib.__file__} or filename.startswith("<frozen importlib")
+    if filename == importlib.__file__ or filename.startswith("<frozen importlib"):
+        return True
+    # The bundled demo models, in a folder below the adapters, count as a user's.
+    file = Path(filename)
+    return _CORE in file.parents or file.parent.name == "crucibench_adapters"
 
 
 def _plain(text: str) -> str:

@@ -33,8 +33,8 @@ def parse_duration(value: Any) -> Any:
     return float(match[1]) * _SECONDS[match[2]] if match else parse_number(value)
 
 
-Number = Annotated[float, BeforeValidator(parse_number)]
+Number = Annotated[float, BeforeValidator(parse_number, json_schema_input_type=float | str)]
 """A float; a fraction and scientific notation are welcome as text."""
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+Duration = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=float | str)]
 """Seconds; ``500ms``, ``30m`` and ``2h`` are welcome."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crucibench.contracts.comparable import Share
 from crucibench.metrics.classification import (
     balanced_accuracy,
     f1_macro,
@@ -182,6 +183,7 @@ def _class_rates(sheet: Ledger, correct: Bools, one: _Class, group: str = "") ->
         Number(metric="f1", value=value, group=group),
         lambda level: _f1_interval(found, n, level),
         lambda: _f1_among(hits, either),
+        form=lambda: Share(correct, _mask(either, len(correct)), False, _f1_of_jaccard),
     )
 
 
@@ -191,15 +193,24 @@ def _f1_interval(found: int, n: int, level: float) -> Interval:
     Given the n samples that are of the class or predicted as it, the true positives are binomial
     with share J, and F1 grows with J: Wilson's bounds of J are mapped.
     """
-    lower, upper, _, _ = wilson(found, n, level)
-    return Interval(2 * lower / (1 + lower), 2 * upper / (1 + upper), level, "wilson-jaccard")
+    lower, upper = _f1_of_jaccard(np.array(wilson(found, n, level)[:2]))
+    return Interval(float(lower), float(upper), level, "wilson-jaccard")
+
+
+def _f1_of_jaccard(jaccard: Floats) -> Floats:
+    return np.asarray(2 * jaccard / (1 + jaccard))
+
+
+def _mask(rows: Ints, n: int) -> Bools:
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[rows] = True
+    return mask
 
 
 def _f1_among(hits: Bools, among: Ints) -> WeightedStatistic:
     share = share_among(hits, among)
 
     def compute(weights: Floats) -> Floats:
-        jaccard = share(weights)
-        return np.asarray(2 * jaccard / (1 + jaccard))
+        return _f1_of_jaccard(share(weights))
 
     return compute

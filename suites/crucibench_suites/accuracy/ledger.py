@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from crucibench.contracts.comparable import Form
 from crucibench.metrics.statistic import Statistic
 from crucibench.metrics.table import TableStatistic
 from crucibench.stats import Interval, WeightedStatistic
@@ -49,6 +50,7 @@ class Ledger(Protocol):
         statistic: Callable[[], WeightedStatistic],
         *,
         cost: int = 1,
+        form: Callable[[], Form] | None = None,
     ) -> None:
         """Puts down a number with a closed-form interval.
 
@@ -57,6 +59,7 @@ class Ledger(Protocol):
             interval: from a level to its interval, if samples are independent.
             statistic: returns the number as a function of weights.
             cost: of the statistic, as for `resampled`.
+            form: returns the number in a form of its own, in place of the statistic.
         """
 
     def resampled(

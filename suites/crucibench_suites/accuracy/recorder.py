@@ -85,15 +85,16 @@ class Recorder:
         statistic: Callable[[], WeightedStatistic],
         *,
         cost: int = 1,
+        form: Callable[[], Form] | None = None,
     ) -> None:
-        """Records a number by its function of weights."""
+        """Records a number by the form that it has, or by its function of weights."""
         once = cache(statistic)
 
         def of_rows(weights: Floats) -> Floats:
             return once()(weights)
 
-        form = RowMetric(of_rows, cost=cost)
-        self._add(number.metric, form, number.group)
+        made = RowMetric(of_rows, cost=cost) if form is None else form()
+        self._add(number.metric, made, number.group)
 
     def resampled(
         self,

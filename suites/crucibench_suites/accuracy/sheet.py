@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crucibench.contracts.comparable import Form
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
 from crucibench.metrics.ranking import auroc_statistic
@@ -132,6 +133,7 @@ class Sheet:
         statistic: Callable[[], WeightedStatistic],
         *,
         cost: int = 1,
+        form: Callable[[], Form] | None = None,
     ) -> None:
         """Puts down a number with a closed-form interval; arguments as of `Ledger`."""
         if number.value.value is None:

@@ -177,7 +177,10 @@ def test_a_folder_that_can_not_be_written_to(call: Call, folder: Path) -> None:
     (folder / "file").touch()
     result = call("run", *LOGISTIC, *WINE, "--out", "file/results")
     told = _refused(result, folder)
-    assert told == f"--out {str(Path('file/results'))!r}: can't write there: Not a directory"
+    there = (folder / "file").resolve()
+    assert told == (
+        f"--out {str(Path('file/results'))!r}: can't write there: {str(there)!r} is a file"
+    )
     assert (folder / "file").read_bytes() == b""
 
 

@@ -77,9 +77,7 @@ def test_tables() -> None:
         (NOISE, WORST, NO_GRADIENTS, PASS), {("fraud", "claims", "ood"): "the data has no role ood"}
     )
     what, idle = plan_tables(RESOLVED, plan, _inspection())
-    assert what.title == (
-        "Plan of run 3f2a: preset quick, seed 3, about 12 s for its forward passes"
-    )
+    assert what.title == ("Plan of run 3f2a: preset quick, seed 3, at least 12 s of forward passes")
     # model, data, suite, cells, samples, points, skipped
     assert what.rows == [
         ["fraud", "claims", "forward pass: test", 1, 1000, 1, None],
@@ -113,10 +111,10 @@ def test_document() -> None:
 @pytest.mark.parametrize(
     ("cells", "seconds", "whole", "words"),
     [
-        ((PASS,), 10, True, "about 10 s"),
-        ((PASS, WORST), 10, True, "about 10 s"),
-        ((PASS, NOISE), 12, False, "about 12 s for its forward passes"),
-        ((PASS, CLOCK), 10, False, "about 10 s for its forward passes"),
+        ((PASS,), 10, True, "about 10 s of forward passes"),
+        ((PASS, WORST), 10, True, "about 10 s of forward passes"),
+        ((PASS, NOISE), 12, False, "at least 12 s of forward passes"),
+        ((PASS, CLOCK), 10, False, "at least 10 s of forward passes"),
         ((WORST, NO_GRADIENTS), None, True, "nothing to ask a model"),
     ],
 )

@@ -281,6 +281,9 @@ def test_the_schema_of_a_spec(call: Call) -> None:
     assert set(settings) == set(registry.suites().names())
     for reference in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(schema)):
         assert reference in schema["$defs"]
+    # `30m` is a number too, and an editor that checks the file must not say otherwise.
+    kinds = schema["$defs"]["Defaults"]["properties"]["timeout"]["anyOf"]
+    assert kinds == [{"type": "number"}, {"type": "string"}]
     name = settings["accuracy"]["$ref"].rpartition("/")[2]
     assert schema["$defs"][name]["additionalProperties"] is False
 

@@ -67,3 +67,17 @@ def test_the_seed_matters_and_no_limit_takes_all() -> None:
     assert take(ids, targets, 40, 0).tolist() == list(range(40))
     with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
         take(ids, targets, 0, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(5, 60), st.integers(1, 20))
+def test_a_limit_on_a_limited_part_is_the_limit_on_the_whole(
+    seed: int, large: int, small: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids = np.array([f"{value:032x}" for value in rng.permutation(200)], dtype=object)
+    targets = rng.choice(4, 200, p=[0.6, 0.3, 0.08, 0.02]).astype(np.int64)
+    sizes = np.bincount(targets, minlength=4).tolist()
+    part = take(ids, targets, large, 7)
+    again = take(ids[part], targets[part], min(small, large), 7, sizes)
+    assert set(ids[part][again]) == set(ids[take(ids, targets, min(small, large), 7)])

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
@@ -211,6 +215,9 @@ def test_csv_dialects(tmp_path: Path, open_uri: Any) -> None:
     (tmp_path / "data.tsv").write_text("a\ty\n1\tp\n2\tq\n")
     (tmp_path / "semi.csv").write_bytes("ä;y\n1,5;ü\n-;q\n".encode("latin-1"))
     assert open_uri("csv:data.tsv?target=y").card.counts == {"test": 2}
+    (tmp_path / "data.tsv.gz").write_bytes(gzip.compress(b"a\ty\n1\tp\n2\tq\n"))
+    packed = open_uri("csv:data.tsv.gz?target=y")
+    assert packed.card.fingerprint == open_uri("csv:data.tsv?target=y").card.fingerprint
     data = open_uri("csv:semi.csv?target=y&delimiter=;&encoding=latin-1&missing=-")
     inputs = data.batch("test", [0, 1], InputSpec()).inputs
     assert list(inputs.columns) == ["ä"]
@@ -350,6 +357,36 @@ def test_parquet_keeps_what_pandas_noted(tmp_path: Path, open_uri: Any) -> None:
     inputs = open_uri("parquet:data.parquet?target=y").batch("test", [3], InputSpec()).inputs
     assert inputs["c"].cat.categories.tolist() == ["x", "z"]
     assert str(inputs["i"].dtype) == "Int64"
+
+
+def test_parquet_keeps_what_datasets_noted(tmp_path: Path, open_uri: Any) -> None:
+    features = datasets.Features(
+        image=datasets.Image(),
+        label=datasets.ClassLabel(names=["b", "a"]),
+        site=datasets.Value("string"),
+    )
+    images = [Image.new("RGB", (4, 3), (shade, 0, 0)) for shade in (0, 255)]
+    rows = {"image": images, "label": [1, 0], "site": ["u", "v"]}
+    table = datasets.Dataset.from_dict(rows, features=features).data.table
+    pq.write_table(table, tmp_path / "images.parquet")
+    data = open_uri("parquet:images.parquet?target=label&groups=site")
+    assert data.task.classes == ("b", "a")
+    assert data.card.features == {"image": "3x3x4"}
+    assert data.batch("test", [0, 1], InputSpec()).inputs[:, 0, 0, 0].tolist() == [0.0, 1.0]
+
+
+def test_several_may_open_the_same_data_at_once(tmp_path: Path, open_uri: Any) -> None:
+    pd.DataFrame({"a": range(2000), "y": ["p", "q"] * 1000}).to_csv(tmp_path / "data.csv")
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(open_uri, ["csv:data.csv?target=y"] * 4))
+    assert len({data.card.fingerprint for data in opened}) == 1
+    assert len(list((tmp_path / "cache" / "arrow").iterdir())) == 1
+
+
+def test_inputs_are_mapped_from_disk(tmp_path: Path, open_uri: Any) -> None:
+    pq.write_table(pa.table({"a": [1, 2], "y": ["p", "q"]}), tmp_path / "data.parquet")
+    data = open_uri("parquet:data.parquet?target=y")
+    assert type(data._raw.roles["test"].data).__name__ == "MemoryMappedTable"
 
 
 def test_splits_are_by_content_stratified_and_stable(tmp_path: Path, open_uri: Any) -> None:

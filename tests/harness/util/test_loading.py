@@ -7,6 +7,7 @@ import random
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +125,27 @@ def test_an_installed_module_is_found_without_importing_it(tmp_path: Path) -> No
     ref = parse_factory("skops.card._parser:parse_modelcard", tmp_path)
     assert "skops.card._parser" not in set(sys.modules) - before
     assert ref.installed
-    parts = {file.relative_to(ref.root).parts[0] for file in ref.files}
-    assert parts == {"skops"}
-    found = {file.relative_to(ref.root).as_posix() for file in ref.files}
-    assert {"skops/__init__.py", "skops/card/_parser.py"} <= found
+    assert [file.name for file in ref.files] == ["_parser.py"]
+    assert ref.facts == {"skops": version("skops")}
+
+
+def test_a_package_that_is_installed_in_place_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path / "project",
+        editable____init__="",
+        editable__nets="from editable import layers\nimport json, outside\ndef cnn(): ...",
+        editable__layers="",
+        outside="",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path / "project"))
+    assert names(tmp_path, "editable.nets:cnn") == [
+        "editable/__init__.py",
+        "editable/layers.py",
+        "editable/nets.py",
+    ]
+    assert parse_factory("editable.nets:cnn", tmp_path).facts == {}
 
 
 # Which files matter.

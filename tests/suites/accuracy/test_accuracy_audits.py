@@ -100,6 +100,14 @@ class TestConstant:
         assert {finding.severity for finding in found.values()} == {Severity.INFO}
         assert "AUROC" in found["nothing-above-threshold"].message
 
+    def test_a_weak_model_of_ten_rare_samples_is_not_flagged(
+        self, build: Build, flagged: Flagged, honest: Honest
+    ) -> None:
+        # Ten positives can't prove that scores rank; that they may is enough.
+        for seed in range(20):
+            targets, scores = honest(1000, RARE, skill=0.7, seed=seed)
+            assert flagged(build(targets, scores=scores)) == set()
+
     def test_few_but_true_predictions_of_a_rare_class(self, build: Build, flagged: Flagged) -> None:
         targets = (np.arange(10_000) % 100 == 0).astype(int)
         said = np.zeros(10_000, dtype=int)

@@ -44,7 +44,7 @@ _FALSE = ("False", "FALSE", "false")
 
 
 class CsvSource(DataSource):
-    """Reads a CSV file as pandas would, whatever its size.
+    """Reads a CSV file, perhaps compressed (``.gz``, ...), as pandas would, whatever its size.
 
     A column's type is the first of boolean, integer, float and string that all of its values have.
     What `MISSING` lists is missing, but in texts and in strings of the target; there, and in id and

@@ -40,7 +40,8 @@ def constant_classes(answers: Answers) -> Findings:
     """Flags predictions that are, nearly, all of one class.
 
     Where the others are rare, a useful model may predict few or none of them: it is not flagged if
-    its rare predictions come true more often than chance, or its scores rank.
+    its rare predictions come true more often than chance, or its scores differ and are not surely
+    useless.
     """
     n, classes = len(answers), answers.classes
     said = np.bincount(answers.predictions, minlength=len(classes))
