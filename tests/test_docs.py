@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import crucibench.api
 
 ROOT = Path(__file__).parent.parent
 _FILE = re.compile(r"`([\w./]+)`\n\n```(?:toml|python)\n(.*?)```", re.DOTALL)
@@ -44,3 +49,20 @@ def test_the_package_of_the_architecture_page_works(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "flip-rate" in done.stdout and "wrong" in done.stdout
+
+
+def test_the_readme_example_runs(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "top-1" in done.stdout and "valid" in done.stdout
+    assert len(list((tmp_path / "results").glob("*/report.html"))) == 1
+
+
+def test_the_example_of_run_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(crucibench.api)
+    assert found.attempted >= 8 and found.failed == 0

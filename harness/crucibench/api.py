@@ -65,7 +65,7 @@ def run(
         ...              suites=["accuracy"], out=tempfile.mkdtemp())
         >>> rows = run.metrics()
         >>> round(rows.loc[rows.metric == "top-1", "value"].item(), 2)
-        0.97
+        0.96
     """
     resolved = prepare(
         spec, models=models, data=data, data_options=data_options, suites=suites,

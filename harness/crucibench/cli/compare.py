@@ -80,7 +80,7 @@ def command(
     """
     from crucibench.cli import _comparison
     from crucibench.cli._errors import BAD
-    from crucibench.cli._output import Notes, emit, warn
+    from crucibench.cli._output import Notes, Table, emit, warn
     from crucibench.engine.comparing import compare_runs
 
     done: dict[str, Comparison] = {}
@@ -102,7 +102,7 @@ def command(
         for name, comparison in done.items()
     ]
     if form == "csv":
-        tables = [_comparison.Table(columns=_comparison.FLAT, rows=rows)]
+        tables = [Table(columns=_comparison.FLAT, rows=rows)]
     emit(form, [_comparison.document(*entry) for entry in done.items()], tables)
     if flips is not None:
         note(f"{_comparison.write_flips(flips, done)} flips in {flips}")

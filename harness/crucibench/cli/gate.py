@@ -65,19 +65,18 @@ def command(
     from crucibench.cli._output import Notes, warn
     from crucibench.cli._runs import found
 
-    before = found(baseline, out)
     if init:
-        return _init(before, None if candidate is None else found(candidate, out))
+        return _init(found(baseline, out), None if candidate is None else found(candidate, out))
     from crucibench.gate.outputs import tell_github, write_outputs
     from crucibench.gate.policy import read_policy
-    from crucibench.gate.runs import gate_runs
     from crucibench.gate.table import headline, notes
 
-    policy = read_policy(policy_file)
-    candidate = candidate or "latest"
-    after, older = found(candidate, out), _anchor(anchor, policy, policy_file, out)
-    verdict = gate_runs(before, after, policy, anchor=older, policy_name=str(policy_file))
-    folder = report or _beside(candidate, after)
+    policy, candidate = read_policy(policy_file), candidate or "latest"
+    if anchor is None and policy.anchor is not None:
+        # A policy lies in a repository: what it names is found from there, wherever the gate runs.
+        anchor = str(policy_file.parent / policy.anchor)
+    verdict, beside = _judged((baseline, candidate, anchor), policy, policy_file, out)
+    folder = report or beside
     write_outputs(verdict, folder)
     for line in tell_github(verdict):
         click.echo(line, err=True)
@@ -89,18 +88,28 @@ def command(
     return verdict.exit_code
 
 
-def _anchor(named: str | None, policy: Policy, file: Path, out: Path) -> Run | None:
+def _judged(
+    names: tuple[str, str, str | None], policy: Policy, file: Path, out: Path
+) -> tuple[Verdict, Path]:
+    """Returns the verdict, and where it is written by default."""
     from crucibench.cli._runs import found
+    from crucibench.gate.evaluate import failed
+    from crucibench.gate.result import Sides
+    from crucibench.gate.runs import gate_runs
+    from crucibench.util.errors import UnreadableError
 
-    if named is not None:
-        return found(named, out)
-    # A policy lies in a repository: what it names is found from there, wherever the gate runs.
-    return None if policy.anchor is None else found(str(file.parent / policy.anchor), out)
-
-
-def _beside(reference: str, run: Run) -> Path:
-    # A pack is one file: there is nothing beside it to write into but the folder at hand.
-    return Path("gate") if Path(reference).is_file() else run.root / "gate"
+    baseline, candidate, anchor = names
+    beside = Path("gate")
+    try:
+        after = found(candidate, out)
+        # A pack is one file: there is nothing beside it to write into but the folder at hand.
+        beside = beside if after.packed else after.root / "gate"
+        before = found(baseline, out)
+        older = None if anchor is None else found(anchor, out)
+    except UnreadableError as error:
+        sides = Sides(baseline=baseline, candidate=candidate, anchor=anchor, policy=str(file))
+        return failed(sides, str(error)), beside
+    return gate_runs(before, after, policy, anchor=older, policy_name=str(file)), beside
 
 
 def _print(verdict: Verdict, form: Format) -> None:

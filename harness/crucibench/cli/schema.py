@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
 
 from crucibench.cli._options import examples
+
+What = Literal["spec", "cell", "metrics", "policy", "verdict"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -34,19 +36,23 @@ _MEANING = {
 
 
 @click.command(epilog=examples("crucibench schema spec > crucibench.schema.json"))
-@click.argument("what", type=click.Choice(["spec", "cell", "metrics"]), default="spec",
-                metavar="[spec|cell|metrics]")  # fmt: skip
-def command(*, what: Literal["spec", "cell", "metrics"]) -> int:
+@click.argument("what", type=click.Choice(get_args(What)), default="spec",
+                metavar=f"[{'|'.join(get_args(What))}]")  # fmt: skip
+def command(*, what: What) -> int:
     """Print the JSON Schema of a file.
 
     spec is what you write, with the settings of every installed suite; cell is a run's cell.json;
-    metrics is a row of its metrics.parquet.
+    metrics is a row of its metrics.parquet; policy is what you write for a gate, and verdict the
+    verdict.json that it makes.
     """
     import json
 
     from crucibench.cli._output import write
 
-    schema = {"spec": _spec, "cell": _cell, "metrics": _metrics}[what]()
+    made = {
+        "spec": _spec, "cell": _cell, "metrics": _metrics, "policy": _policy, "verdict": _verdict,
+    }  # fmt: skip
+    schema = made[what]()
     write(json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n")
     return 0
 
@@ -79,6 +85,18 @@ def _cell() -> dict[str, Any]:
     from crucibench.store.cells import CellFile
 
     return CellFile.model_json_schema(mode="serialization")
+
+
+def _policy() -> dict[str, Any]:
+    from crucibench.gate.policy import Policy
+
+    return {**Policy.model_json_schema(), "title": "Crucibench gate policy"}
+
+
+def _verdict() -> dict[str, Any]:
+    from crucibench.gate.result import verdict_schema
+
+    return verdict_schema()
 
 
 def _metrics() -> dict[str, Any]:

@@ -19,16 +19,19 @@ from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, Tab
 from crucibench.stats import (
     Interval,
     PairedDifference,
-    delong_paired,
     detectable_mean,
     detectable_paired_proportions,
     mcnemar_exact,
     newcombe_paired,
     wilson,
 )
+from crucibench.stats.delong import delong_both
 
 Key: TypeAlias = tuple[str, str, str]
 """(metric, point, group)."""
+
+Values: TypeAlias = tuple[float | None, float | None]
+"""(baseline, candidate)."""
 
 _TABLE_WORK = 4 * 10**9
 """Most cells that the count-table bootstrap of one metric may go through."""
@@ -110,9 +113,14 @@ class _Cell:
         found: dict[Key, Measured] = {}
         rows: dict[Key, FormPair] = {}
         tables: dict[tuple[int, int, int], dict[Key, FormPair]] = {}
-        values = {key: self._values(pair) for key, pair in pairs.items()}
+        values: dict[Key, Values] = {}
         for key, pair in pairs.items():
             first, second = pair.baseline, pair.candidate
+            if self._is_ranked(first, second):
+                # Both areas come with their difference.
+                found[key] = self._areas(pair)
+                continue
+            values[key] = self._values(pair)
             if None in values[key]:
                 found[key] = self._undefined(*values[key])
             elif self.clusters is not None:
@@ -121,22 +129,33 @@ class _Cell:
                 same = _same_samples(first, second)
                 measure = self._same_share if same else self._apart_shares
                 found[key] = measure(pair, first, second, values[key])
-            elif isinstance(first, Ranking) and isinstance(second, Ranking):
-                paired = delong_paired(second.scores, first.scores, first.positives, self.how.level)
-                found[key] = self._measured(pair, values[key], paired)
             elif isinstance(first, TableMetric) and isinstance(second, TableMetric):
                 shared = (id(first.targets), id(first.predictions), id(second.predictions))
                 tables.setdefault(shared, {})[key] = pair
             else:
                 rows[key] = pair
         for together in tables.values():
-            for key, paired in self._tables(together).items():
+            for key, paired in self._tables(together, values).items():
                 found[key] = self._measured(pairs[key], values[key], paired)
-        for key, paired in self._rows(rows).items():
+        for key, paired in self._rows(rows, values).items():
             found[key] = self._measured(pairs[key], values[key], paired)
         return {key: found[key] for key in pairs}
 
-    def _values(self, pair: FormPair) -> tuple[float | None, float | None]:
+    def _is_ranked(self, first: Form, second: Form) -> bool:
+        if self.clusters is not None:
+            return False
+        if not (isinstance(first, Ranking) and isinstance(second, Ranking)):
+            return False
+        return bool(first.positives.any() and not first.positives.all())
+
+    def _areas(self, pair: FormPair) -> Measured:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, Ranking) and isinstance(second, Ranking)):
+            raise TypeError("expected two rankings")
+        both = delong_both(second.scores, first.scores, first.positives, self.how.level)
+        return self._measured(pair, (both.auc_b, both.auc_a), both.difference)
+
+    def _values(self, pair: FormPair) -> Values:
         first, second = (value_of(form, self.n) for form in (pair.baseline, pair.candidate))
         return (first if math.isfinite(first) else None, second if math.isfinite(second) else None)
 
@@ -154,7 +173,7 @@ class _Cell:
         pair: FormPair,
         baseline: Share,
         candidate: Share,
-        values: tuple[float | None, float | None],
+        values: Values,
     ) -> Measured:
         """Two proportions of the same samples."""
         (was, among), (now, _) = counted(baseline), counted(candidate)
@@ -178,7 +197,7 @@ class _Cell:
         pair: FormPair,
         baseline: Share,
         candidate: Share,
-        values: tuple[float | None, float | None],
+        values: Values,
     ) -> Measured:
         """Two proportions of different samples, such as precisions: a table of 16 cells."""
         states = []
@@ -189,15 +208,18 @@ class _Cell:
             lambda cells: through(candidate, ratio(cells)),
             lambda cells: through(baseline, ratio(cells)),
         )
-        found = joint_differences(Joint.of(states[0], states[1], 4), {"difference": sides}, self.how)
+        joint = Joint.of(states[0], states[1], 4)
+        found = joint_differences(joint, {"difference": sides}, self.how)
         return self._measured(pair, values, found["difference"])
 
-    def _tables(self, pairs: Mapping[Key, FormPair]) -> dict[Key, PairedDifference]:
+    def _tables(
+        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values]
+    ) -> dict[Key, PairedDifference]:
         """Functions of the tables of the same targets and predictions, under the same draws."""
         first, second = _tabled(next(iter(pairs.values())))
         size = first.classes
         if self.how.replicates * size * size > _TABLE_WORK:
-            return self._rows(pairs, cost=size * size // self.n + 1)
+            return self._rows(pairs, values, cost=size * size // self.n + 1)
         was = first.targets * size + first.predictions
         now = first.targets * size + second.predictions
         joint = Joint.of(was, now, size * size)
@@ -215,15 +237,17 @@ class _Cell:
         )
         return {named[name][0]: paired for name, paired in found.items()}
 
-    def _rows(self, pairs: Mapping[Key, FormPair], cost: int = 1) -> dict[Key, PairedDifference]:
-        named = {str(key): (key, _resampled(pair, cost)) for key, pair in pairs.items()}
+    def _rows(
+        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values], cost: int = 1
+    ) -> dict[Key, PairedDifference]:
+        named = {
+            str(key): (key, _resampled(pair, values[key], cost)) for key, pair in pairs.items()
+        }
         asked = {name: one for name, (_, one) in named.items()}
         found = resampled_differences(asked, self.n, self.clusters, self.how)
         return {named[name][0]: paired for name, paired in found.items()}
 
-    def _measured(
-        self, pair: FormPair, values: tuple[float | None, float | None], found: PairedDifference
-    ) -> Measured:
+    def _measured(self, pair: FormPair, values: Values, found: PairedDifference) -> Measured:
         error = found.standard_error if math.isfinite(found.standard_error) else None
         detectable = None
         if error:
@@ -246,7 +270,8 @@ class _Cell:
         return Flips(self.ids[was & ~now], self.ids[now & ~was])
 
 
-def _resampled(pair: FormPair, cost: int) -> Resampled:
+def _resampled(pair: FormPair, values: Values, cost: int) -> Resampled:
+    old, new = (math.nan if value is None else value for value in values)
     first, second = pair.baseline, pair.candidate
     influences = None
     biased = False
@@ -254,7 +279,7 @@ def _resampled(pair: FormPair, cost: int) -> Resampled:
         if first.influence is not None and second.influence is not None:
             influences = (second.influence, first.influence)
         biased, cost = first.biased or second.biased, max(first.cost, second.cost)
-    return Resampled(as_rows(second), as_rows(first), influences, biased, cost)
+    return Resampled(as_rows(second), as_rows(first), new - old, influences, biased, cost)
 
 
 def _tabled(pair: FormPair) -> tuple[TableMetric, TableMetric]:

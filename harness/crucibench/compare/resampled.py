@@ -57,6 +57,7 @@ class Resampled(NamedTuple):
     Attributes:
         candidate: of the candidate.
         baseline: of the baseline.
+        estimate: candidate minus baseline.
         influences: their derivatives, where both have them.
         biased: whether resampling shifts it.
         cost: about how many times a plain mean's time it takes.
@@ -64,6 +65,7 @@ class Resampled(NamedTuple):
 
     candidate: WeightedStatistic
     baseline: WeightedStatistic
+    estimate: float
     influences: tuple[Influence, Influence] | None = None
     biased: bool = False
     cost: int = 1
@@ -89,13 +91,13 @@ def resampled_differences(
     }  # fmt: skip
     found: dict[str, PairedDifference] = {}
     bootstrapped: dict[str, StatisticPair] = {}
-    biased: dict[str, WeightedStatistic] = {}
+    biased: dict[str, Resampled] = {}
     summed: dict[str, StatisticPair] = {}
     for name, one in asked.items():
         pair = (one.candidate, one.baseline)
         if name not in large:
             if one.biased:
-                biased[name] = difference(*pair)
+                biased[name] = one
             else:
                 bootstrapped[name] = pair
         elif isinstance(one.candidate, SumStatistic) and isinstance(one.baseline, SumStatistic):
@@ -149,20 +151,20 @@ def _bootstrap(
 
 
 def _basic(
-    statistics: Mapping[str, WeightedStatistic],
+    asked: Mapping[str, Resampled],
     n: int,
     clusters: NDArray[np.int64] | None,
     how: Settings,
 ) -> dict[str, PairedDifference]:
     drawn = replicates_of(
-        statistics, n, replicates=how.replicates, seed=how.seed, stream=how.stream,
+        {name: difference(one.candidate, one.baseline) for name, one in asked.items()}, n, replicates=how.replicates, seed=how.seed, stream=how.stream,
         clusters=clusters,
     )  # fmt: skip
     units = n if clusters is None else len(np.unique(clusters))
     prefix, notes = ("", ()) if clusters is None else ("cluster-", (f"{units} clusters",))
     found: dict[str, PairedDifference] = {}
     for name, replicates in drawn.items():
-        estimate = _at_ones(statistics[name], n)
+        estimate = asked[name].estimate
         summary = summarise(
             2 * estimate - replicates, estimate, level=how.level, influences=None,
             template=f"{prefix}basic-bootstrap-{how.replicates}", notes=notes,
@@ -175,19 +177,13 @@ def _basic(
     return found
 
 
-def _at_ones(statistic: WeightedStatistic, n: int) -> float:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return float(statistic(np.ones((1, n)))[0])
-
-
 def _at_large(
     one: Resampled, n: int, clusters: NDArray[np.int64] | None, how: Settings
 ) -> PairedDifference:
     if one.influences is not None:
         candidate, baseline = (influence() for influence in one.influences)
         if candidate is not None and baseline is not None:
-            estimate = difference(one.candidate, one.baseline)
-            return _asymptotic(estimate, candidate - baseline, clusters, how.level)
+            return _asymptotic(one.estimate, candidate - baseline, clusters, how.level)
     groups = min(_MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (n * one.cost)))
     pairs = {"difference": (one.candidate, one.baseline)}
     return _jackknife(pairs, groups, n, clusters, how)["difference"]
@@ -207,7 +203,7 @@ def _jackknife(
 
 
 def _asymptotic(
-    statistic: WeightedStatistic,
+    estimate: float,
     influences: NDArray[np.float64],
     clusters: NDArray[np.int64] | None,
     level: float,
@@ -215,21 +211,17 @@ def _asymptotic(
     """Returns a difference with the standard error of its influence function.
 
     Args:
-        statistic: the difference as a function of weights.
+        estimate: the difference.
         influences: its derivatives by each weight, shape (n,); they sum to 0.
         clusters: codes of samples drawn together.
         level: of the interval.
     """
-    estimate = _at_ones(statistic, len(influences))
     method, parts = "influence-asymptotic", influences
     if clusters is not None:
         parts = np.bincount(clusters, weights=influences).astype(np.float64, copy=False)
         method = f"cluster-influence-asymptotic ({len(parts)} clusters)"
     units = len(parts)
     error = math.sqrt(float(np.einsum("n,n->", parts, parts)) * units / (units - 1))
-    if not math.isfinite(estimate):
-        reason = f"the statistic is undefined on the sample itself ({estimate})"
-        return PairedDifference(estimate, None, math.nan, math.nan, method, reason)
     if error == 0.0:
         p_value = 1.0 if estimate == 0.0 else math.nan
         reason = "no sample tells the two apart, which is no proof of precision"

@@ -15,6 +15,7 @@ from crucibench.engine.resolve import Resolved
 from crucibench.engine.score import Scorer
 from crucibench.store.cells import CellFile
 from crucibench.util.errors import CrucibenchError
+from crucibench.util.loading import one_line
 
 
 def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:
@@ -92,7 +93,7 @@ def failed_file(file: CellFile, error: BaseException) -> CellFile:
     if isinstance(error, CrucibenchError):
         reason, detail = str(error), error.detail or ""
     else:
-        reason = f"{type(error).__name__}: {error}"
+        reason = one_line(error)
         detail = "".join(traceback.format_exception(error))
     return file.model_copy(
         update={"status": Status.FAILED, "reason": reason, "detail": detail, "verdict": None}

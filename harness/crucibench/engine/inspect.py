@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +22,7 @@ from crucibench.engine.roles import probe_rows
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings
 from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.loading import one_line, user_traceback
 from crucibench.util.suggest import unknown
 
 _PROBE = 32
@@ -122,9 +122,12 @@ def open_all_data(
         )  # fmt: skip
         try:
             opened[name] = open_data(entry.source(), opening)
-        except CrucibenchError as error:
-            mistakes.add(f"data[{position}] ({name})", str(error))
-            details += [error.detail] if error.detail else []
+        except Exception as error:
+            told = error
+            if not isinstance(told, CrucibenchError):
+                told = _unforeseen("it can't be read", error)
+            mistakes.add(f"data[{position}] ({name})", str(told))
+            details += [told.detail] if told.detail else []
     _report(mistakes, details)
     return opened
 
@@ -156,6 +159,8 @@ def inspect(
                 found.models[key] = _info(resolved.models[name], adapter, data[track.data].task)
             except CrucibenchError as error:
                 found.errors[key] = error
+            except Exception as error:
+                found.errors[key] = _unforeseen("it can't be opened", error)
     if found.errors and not (keep_going and found.models):
         mistakes = Mistakes(where)
         for (name, dataset), failure in found.errors.items():
@@ -182,11 +187,13 @@ def _ask(adapter: Adapter, evalset: EvalSet) -> float:
         raise
     except Exception as error:
         shape = f" of shape {tuple(batch.inputs.shape)}" if hasattr(batch.inputs, "shape") else ""
-        raise InputError(
-            f"it failed on a probe batch{shape}: {type(error).__name__}: {error}",
-            detail=traceback.format_exc(),
-        ) from error
+        raise _unforeseen(f"it failed on a probe batch{shape}", error) from error
     return (time.perf_counter() - begun) / len(batch)
+
+
+def _unforeseen(what: str, error: Exception) -> InputError:
+    """Returns the sentence for an error that an adapter or a source did not put into words."""
+    return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
 
 
 def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:

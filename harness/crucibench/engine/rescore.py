@@ -19,15 +19,17 @@ from crucibench.store.manifest import differences, write_manifest
 from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import write_json
-from crucibench.util.errors import UnreadableError
+from crucibench.util.errors import InputError, UnreadableError
 
 
 def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:
     """Computes cell files and metric rows from the records; writes tables, nothing else.
 
     Raises:
-        InputError: if a suite of the run is not installed.
+        InputError: if a suite of the run is not installed, or the run is read from a pack.
     """
+    if run.packed:
+        raise InputError("a pack is not scored again: compare and gate do so by themselves")
     resolved = offline(run.spec)
     plan = make_plan(resolved, run.models, run.cards)
     scorer = Scorer(run, scoring_options(resolved))

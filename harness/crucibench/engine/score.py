@@ -90,7 +90,14 @@ class Scorer:
         if key not in self._samples:
             whole = self.run.samples(file.data, file.role)
             card = self.run.cards[file.data]
-            self._samples[key] = limited(whole, card, file.role, file.limit, self.options.seed)
+            rows = None
+            if file.limit is not None and file.limit < len(whole):
+                rows = self.run.rows_within(file.data, file.role, file.limit)
+            self._samples[key] = (
+                limited(whole, card, file.role, file.limit, self.options.seed)
+                if rows is None
+                else whole.take(rows)
+            )
         return self._samples[key]
 
 

@@ -14,6 +14,7 @@ from crucibench.gate.result import Sides, Verdict
 from crucibench.gate.sides import Key, Side, side_of
 from crucibench.gate.unchanged import Unchanged
 from crucibench.gate.verdict import LEVEL
+from crucibench.store.manifest import differences
 from crucibench.store.run import Run
 from crucibench.util.errors import NotComparableError, UnreadableError
 
@@ -47,7 +48,7 @@ def gate_runs(
     )  # fmt: skip
     try:
         for run in (candidate, baseline, *([] if anchor is None else [anchor])):
-            _ = run.manifest  # A run that was never finished lacks cells that nobody can name.
+            _require_sound(run)
         side = side_of(candidate)
         judged = _Judged(candidate, side, policy, notes)
         opponents = [_opponent("baseline", baseline, judged)]
@@ -60,6 +61,13 @@ def gate_runs(
         version=version,
     )  # fmt: skip
     return verdict.model_copy(update={"notes": notes})
+
+
+def _require_sound(run: Run) -> None:
+    # A run that was never finished lacks cells that nobody can name. A pack is checked when opened.
+    changed = [] if run.packed and run.manifest else differences(run.layout)
+    if changed:
+        raise UnreadableError(f"run {run.id} is not as its manifest says: {changed[0]}")
 
 
 class _Judged(NamedTuple):

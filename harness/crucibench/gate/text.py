@@ -40,8 +40,12 @@ def markdown_text(text: str, limit: int = 300) -> str:
 
 def decimals(half: float | None, value: float) -> int:
     """Returns how many decimals a number deserves: two digits of its interval's half-width."""
-    scale = half if half is not None and math.isfinite(half) and half > 0 else abs(value) / 10
-    return min(max(1 - math.floor(math.log10(scale)), 0), 6) if scale > 0 else 1
+    known = half is not None and math.isfinite(half) and half > 0
+    scale = half if known and half is not None else abs(value) / 10
+    if not 0 < scale < math.inf:
+        return 1
+    # Against rounding: half of 0.91 - 0.89 is a little below 0.01.
+    return min(max(1 - math.floor(math.log10(scale) + 1e-9), 0), 6)
 
 
 def number(value: float, *, half: float | None = None, percent: bool = False) -> str:

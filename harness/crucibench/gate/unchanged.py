@@ -87,12 +87,16 @@ def _same_records(mine: Run, theirs: Run, a: CellFile, b: CellFile) -> bool | No
     first, second = mine.records(a.cell), theirs.records(b.cell)
     if first.empty and second.empty:
         return None
-    if set(first.columns) != set(second.columns) or len(first) != len(second):
+    if len(first) != len(second):
         return False
-    by = [name for name in ("id", "point") if name in first.columns]
+    # A pack leaves out what comparing does not read.
+    if not (mine.packed or theirs.packed) and set(first.columns) != set(second.columns):
+        return False
+    columns = [name for name in first.columns if name in set(second.columns)]
+    by = [name for name in ("id", "point") if name in columns]
     first, second = (frame.sort_values(by, ignore_index=True) for frame in (first, second))
     fine = False
-    for name in first.columns:
+    for name in columns:
         same, continuous = _same_column(first[name], second[name])
         if not same:
             return False

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 from scipy.sparse import csr_array
 
-from crucibench.metrics._inputs import BoolArray, FloatArray
+from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 from crucibench.metrics._ties import TieGroups
 
 Binning = Literal["equal-width", "equal-mass"]
@@ -45,6 +45,14 @@ def bin_sums(
     return _equal_mass(confidence, correct, bins)
 
 
+def equal_width_index(confidence: FloatArray, *, bins: int, edge: Edge) -> IntArray:
+    """Returns the bin of each confidence, shape (n,); errors as of `EqualWidthBins`."""
+    _require_bins(bins)
+    if edge not in _SIDES:
+        raise ValueError(f"edge: expected {' or '.join(_SIDES)}, got {edge!r}")
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side=_SIDES[edge])
+
+
 @final
 class EqualWidthBins:
     """Confidences put into equal-width bins; the edges are the floats nearest to j / bins.
@@ -54,12 +62,7 @@ class EqualWidthBins:
     """
 
     def __init__(self, confidence: FloatArray, *, bins: int, edge: Edge) -> None:
-        _require_bins(bins)
-        if edge not in _SIDES:
-            raise ValueError(f"edge: expected {' or '.join(_SIDES)}, got {edge!r}")
-        index = np.searchsorted(np.arange(1, bins) / bins, confidence, side=_SIDES[edge])
-        self.index = index
-        """The bin of each confidence, shape (n,)."""
+        index = equal_width_index(confidence, bins=bins, edge=edge)
         self._order = np.argsort(index, kind="stable").astype(np.int32)
         self._pointers = np.zeros(bins + 1, dtype=np.int32)
         self._pointers[1:] = np.bincount(index, minlength=bins).cumsum()

@@ -12,7 +12,14 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crucibench.metrics._bins import Binning, Edge, EqualWidthBins, bin_sums, sums_of
+from crucibench.metrics._bins import (
+    Binning,
+    Edge,
+    EqualWidthBins,
+    bin_sums,
+    equal_width_index,
+    sums_of,
+)
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -136,10 +143,10 @@ def calibration_error_statistic(
     def influence() -> FloatArray:
         # A sample moves the mean absolute gap by its own gap, in the sense of its bin's.
         gaps = level - came_true
-        cut = EqualWidthBins(level, bins=bins, edge=edge)
-        total = sums_of(cut.spread(gaps), np.ones((len(gaps), 1)))[0]
+        index = equal_width_index(level, bins=bins, edge=edge)
+        total = np.bincount(index, weights=gaps, minlength=bins)
         error = np.abs(total).sum() / len(gaps)
-        return np.asarray((np.sign(total)[cut.index] * gaps - error) / len(gaps))
+        return np.asarray((np.sign(total)[index] * gaps - error) / len(gaps))
 
     return Statistic(
         n=len(level), compute=compute, undefined="no samples", width=4 * bins,

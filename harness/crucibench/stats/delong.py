@@ -144,9 +144,28 @@ def delong_paired(
     Source:
         DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837.
     """
+    return delong_both(scores_a, scores_b, labels, level).difference
+
+
+class DelongPair(NamedTuple):
+    """Two areas over the same samples, and their difference."""
+
+    auc_a: float
+    auc_b: float
+    difference: PairedDifference
+
+
+def delong_both(
+    scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, level: float = 0.95
+) -> DelongPair:
+    """Return what `delong_paired` does together with both areas, which it needs anyway."""
     z = normal_quantile(level)
     a = _checked_placements("scores_a", scores_a, labels)
     b = _checked_placements("scores_b", scores_b, labels)
+    return DelongPair(a.auc, b.auc, _difference(a, b, z, level))
+
+
+def _difference(a: _Placements, b: _Placements, z: float, level: float) -> PairedDifference:
     difference = a.auc - b.auc
     method = "delong-paired"
     contrast = np.array([1.0, -1.0])

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import ModelInfo
@@ -26,6 +28,9 @@ from crucibench.util.suggest import unknown
 
 class Run:
     """One run, read from its directory. Needs neither models nor data, nor torch."""
+
+    packed = False
+    """Whether it is read from a pack: then probes and what pairing does not need are absent."""
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -126,6 +131,10 @@ class Run:
         """Returns a role's sample table."""
         return table_to_samples(read_table(self.layout.sample_table(data, role)))
 
+    def rows_within(self, data: str, role: str, limit: int) -> NDArray[np.int64] | None:
+        """Returns the rows of a role's sample table that a limit keeps; None if the ids say so."""
+        return None
+
     def table(self, cell: str, name: str) -> pd.DataFrame | None:
         """Returns a table that scoring made, or None."""
         path = self.layout.table(cell, name)
@@ -148,24 +157,31 @@ class Run:
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Opens a run directory.
+    """Opens a run directory, or a pack of one.
 
     Raises:
-        UnreadableError: if there is none.
+        UnreadableError: if there is none, or the pack is damaged.
     """
     root = Path(path)
+    if root.is_file():
+        from crucibench.store.pack import open_pack
+
+        return open_pack(root)
     if not (root / "spec.yaml").is_file():
         raise UnreadableError(f"there is no run at {str(root)!r} (no spec.yaml)")
     return Run(root)
 
 
 def find_run(reference: str, out: Path) -> Run:
-    """Finds a run by path, id prefix, or ``latest``, below `out`.
+    """Finds a run by path, id prefix, or ``latest``, below `out`; a path may be that of a pack.
 
     Raises:
         InputError: if there is none, or the prefix fits several.
+        UnreadableError: if the pack is damaged.
     """
     path = Path(reference)
+    if path.is_file():
+        return load(path)
     if (path / "spec.yaml").is_file():
         return Run(path)
     folders = [entry.parent for entry in out.glob("*/spec.yaml")] if out.is_dir() else []

@@ -171,9 +171,8 @@ def _class_rates(sheet: Ledger, correct: Bools, one: _Class, group: str = "") ->
     missing, unsaid = f"no sample of class {one.name}", f"no sample predicted as class {one.name}"
     sheet.share("precision", correct, one.said, missing=unsaid, group=group, same_samples=False)
     sheet.share("recall", correct, one.samples, missing=missing, group=group)
-    either = np.union1d(one.samples, one.said)
-    hits = correct[either]
-    found, n = int(hits.sum()), len(either)
+    found = int(correct[one.said].sum())
+    n = len(one.samples) + len(one.said) - found
     value = (
         Value(value=2 * found / (n + found), n=n)
         if n
@@ -182,8 +181,8 @@ def _class_rates(sheet: Ledger, correct: Bools, one: _Class, group: str = "") ->
     sheet.closed(
         Number(metric="f1", value=value, group=group),
         lambda level: _f1_interval(found, n, level),
-        lambda: _f1_among(hits, either),
-        form=lambda: Share(correct, _mask(either, len(correct)), False, _f1_of_jaccard),
+        lambda: _f1_among(correct, one),
+        form=lambda: Share(correct, _either(one, len(correct)), False, _f1_of_jaccard),
     )
 
 
@@ -201,14 +200,17 @@ def _f1_of_jaccard(jaccard: Floats) -> Floats:
     return np.asarray(2 * jaccard / (1 + jaccard))
 
 
-def _mask(rows: Ints, n: int) -> Bools:
+def _either(one: _Class, n: int) -> Bools:
+    """Says which samples are of the class or predicted as it, shape (n,)."""
     mask = np.zeros(n, dtype=np.bool_)
-    mask[rows] = True
+    mask[one.samples] = True
+    mask[one.said] = True
     return mask
 
 
-def _f1_among(hits: Bools, among: Ints) -> WeightedStatistic:
-    share = share_among(hits, among)
+def _f1_among(correct: Bools, one: _Class) -> WeightedStatistic:
+    among = np.flatnonzero(_either(one, len(correct)))
+    share = share_among(correct[among], among)
 
     def compute(weights: Floats) -> Floats:
         return _f1_of_jaccard(share(weights))

@@ -1,0 +1,121 @@
+"""Make a pack of a run: find out what comparing reads of it, and keep that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.records import Records
+from crucibench.contracts.verdict import Status
+from crucibench.engine.environment import package_version
+from crucibench.engine.files import scoring_options
+from crucibench.engine.plan import make_plan
+from crucibench.engine.resolve import offline
+from crucibench.engine.score import Scorer
+from crucibench.store.manifest import differences
+from crucibench.store.pack import Kept, write_pack
+from crucibench.store.run import Run
+from crucibench.util.errors import InputError, UnreadableError
+
+
+def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
+    """Writes the pack of a run.
+
+    Args:
+        run: a finished run.
+        path: the file to write.
+        with_groups: whether group columns are kept.
+
+    Returns:
+        The file.
+
+    Raises:
+        UnreadableError: if the run is not finished, or not as its manifest says.
+        InputError: if it is a pack itself.
+    """
+    if run.packed:
+        raise InputError("a pack is not packed again: copy it")
+    changed = differences(run.layout)
+    if changed:
+        raise UnreadableError(f"run {run.id} is not as its manifest says: {changed[0]}")
+    write_pack(run, path, what_is_read(run), package_version("crucibench"), with_groups=with_groups)
+    return path
+
+
+def what_is_read(run: Run) -> Kept:
+    """Asks every scenario for what it is compared by, and watches what it reads."""
+    resolved = offline(run.spec)
+    scorer = Scorer(run, scoring_options(resolved))
+    read: dict[str, set[str]] = {}
+    limits: dict[tuple[str, str, int], NDArray[Any]] = {}
+    for cell in make_plan(resolved, run.models, run.cards):
+        file = run.cells.get(cell.id)
+        if file is None or file.status is not Status.OK or not _is_compared(cell.scenario):
+            continue
+        evidence = scorer.evidence(cell, run.cells)
+        watched = _watched(evidence, read)
+        cell.scenario.comparables(watched)
+        cell.scenario.outcomes(watched)
+        for part in (evidence.own, *evidence.needs.values()):
+            own = run.cells[part.cell]
+            if own.limit is not None and part.cell in read:
+                whole = pd.Index(run.samples(own.data, own.role).ids)
+                if own.limit < len(whole):
+                    rows = whole.get_indexer(pd.Index(part.samples.ids))
+                    limits[own.data, own.role, own.limit] = rows
+        # A cell's own sample table is read even where its records are other cells'.
+        read.setdefault(cell.id, set())
+    return Kept({cell: frozenset(columns) for cell, columns in read.items()}, limits)
+
+
+def _is_compared(scenario: object) -> bool:
+    from crucibench.contracts.scenario import Scenario
+
+    return any(
+        getattr(type(scenario), name) is not getattr(Scenario, name)
+        for name in ("comparables", "outcomes")
+    )
+
+
+def _watched(evidence: Evidence, read: dict[str, set[str]]) -> Evidence:
+    def watch(part: CellEvidence) -> CellEvidence:
+        return replace(part, records=_WatchedRecords(part.records.table, part.cell, read))
+
+    needs: Mapping[str, CellEvidence] = {
+        alias: watch(part) for alias, part in evidence.needs.items()
+    }
+    return replace(evidence, own=watch(evidence.own), needs=needs)
+
+
+class _WatchedRecords(Records):
+    """Records that note which columns are read of which cell."""
+
+    def __init__(self, table: pa.Table, cell: str, read: dict[str, set[str]]) -> None:
+        super().__init__(table)
+        self._cell = cell
+        self._read = read
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Returns a column."""
+        self._read.setdefault(self._cell, set()).add(name)
+        return super().array(name)
+
+    def at(self, point: str) -> Records:
+        """Returns the records of one point."""
+        return _WatchedRecords(super().at(point).table, self._cell, self._read)
+
+    def aligned(self, ids: NDArray[Any]) -> Records:
+        """Returns the records in the order of `ids`."""
+        return _WatchedRecords(super().aligned(ids).table, self._cell, self._read)
+
+    def frame(self) -> pd.DataFrame:
+        """Returns a DataFrame."""
+        self._read.setdefault(self._cell, set()).update(self.table.column_names)
+        return super().frame()

@@ -1,0 +1,30 @@
+"""The leaderboard: models of one or several runs side by side, where they may stand so.
+
+One board a data set: rows are models, columns the addresses that suites name as their headline.
+In each column only numbers of one comparison key are joined; the others are listed apart with the
+field that differs.
+"""
+
+from __future__ import annotations
+
+from crucibench.report.leaderboard.board import (
+    Apart,
+    Board,
+    Column,
+    Entry,
+    Leaderboard,
+    Line,
+    shown_metric,
+)
+from crucibench.report.leaderboard.build import leaderboard
+
+__all__ = [
+    "Apart",
+    "Board",
+    "Column",
+    "Entry",
+    "Leaderboard",
+    "Line",
+    "leaderboard",
+    "shown_metric",
+]

@@ -1,0 +1,141 @@
+"""What a leaderboard holds: boards of columns and lines, and what stands apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from crucibench.report.numbers import Metric, Number, metric_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a board.
+
+    Attributes:
+        place: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``: its address, of any model.
+        axis: the suite's axis: columns of one axis stand under one head.
+        metric: what is measured.
+        context: scenario, point and group where the metric's name alone would not tell columns
+            apart, else "".
+    """
+
+    place: str
+    axis: str
+    metric: Metric
+    context: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its head."""
+        return f"{self.metric.name} ({self.context})" if self.context else self.metric.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What stands in one place of a board.
+
+    Attributes:
+        number: the number, perhaps null with its reason; None where nothing was measured or the
+            number may not stand here.
+        why: why nothing stands here, where there is no number.
+        apart: whether there is a number that is listed apart.
+        findings: codes and messages of the audits behind a verdict that is not valid.
+    """
+
+    number: Number | None
+    why: str = ""
+    apart: bool = False
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One model of a board.
+
+    Attributes:
+        label: its name, with the run's id where names alone would not tell lines apart.
+        model: its name.
+        runs: the ids of the runs that its numbers come from.
+        entries: by the place of the column; one for each.
+    """
+
+    label: str
+    model: str
+    runs: tuple[str, ...]
+    entries: Mapping[str, Entry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """A number that may not be joined with those of its column.
+
+    Attributes:
+        label: the model, as lines are labelled.
+        column: where it would stand.
+        number: the number.
+        differs: the fields of the comparison key in which it differs.
+    """
+
+    label: str
+    column: Column
+    number: Number
+    differs: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why it stands apart."""
+        return f"differs in {', '.join(self.differs)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The models of one data set.
+
+    Attributes:
+        data: its name.
+        columns: those in which at least one model has a row.
+        lines: sorted.
+        apart: what could not be joined.
+        sorted_by: the column's place, "" if there are no columns.
+    """
+
+    data: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    apart: tuple[Apart, ...] = ()
+    sorted_by: str = ""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the intervals shown, ascending."""
+        return tuple(sorted({number.level for number in self.numbers() if number.level}))
+
+    @property
+    def axes(self) -> list[tuple[str, int]]:
+        """The axes of the columns, in order, each with how many stand under it."""
+        spans: list[tuple[str, int]] = []
+        for column in self.columns:
+            if spans and spans[-1][0] == column.axis:
+                spans[-1] = (column.axis, spans[-1][1] + 1)
+            else:
+                spans.append((column.axis, 1))
+        return spans
+
+    def numbers(self) -> list[Number]:
+        """Returns all joined numbers, line by line."""
+        entries = [line.entries[column.place] for line in self.lines for column in self.columns]
+        return [entry.number for entry in entries if entry.number is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaderboard:
+    """One board a data set."""
+
+    boards: tuple[Board, ...]
+    runs: tuple[str, ...] = ()
+
+
+def shown_metric(column: Column, number: Number) -> Metric:
+    """Returns the metric by which a number of a column is written."""
+    return metric_of({(column.metric.suite, column.metric.id): column.metric}, number)

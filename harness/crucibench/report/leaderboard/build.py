@@ -1,0 +1,146 @@
+"""Builds the boards: what stands in each place of each, and why nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from crucibench.contracts.rows import parse_address
+from crucibench.contracts.verdict import Status, Verdict
+from crucibench.report.findings import address_of
+from crucibench.report.leaderboard.board import Apart, Board, Column, Entry, Leaderboard, Line
+from crucibench.report.leaderboard.columns import columns_of, headline_rows, require_rows
+from crucibench.report.leaderboard.comparability import differing, joined_key
+from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of
+from crucibench.report.leaderboard.order import data_in_order, rank, sort_column
+from crucibench.report.numbers import Number, numbers_of
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+
+if TYPE_CHECKING:
+    from crucibench.store.run import Run
+
+
+def leaderboard(
+    runs: Iterable[Run],
+    *,
+    sort: str | None = None,
+    columns: Sequence[str] | None = None,
+    data: Sequence[str] | None = None,
+) -> Leaderboard:
+    """Joins runs into one board a data set.
+
+    Args:
+        runs: any number of runs.
+        sort: the place of a column, or the end of one (``top-1``); by default a board's first.
+            The best stands first; invalid numbers stand after all others, missing ones last.
+        columns: places ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``; by default what the suites name
+            as their headline.
+        data: names of data sets; by default all.
+
+    Raises:
+        InputError: if a column, the sort column or a data set is not there.
+    """
+    runs = list(runs)
+    wanted = columns_of(runs, columns)
+    if columns is not None:
+        require_rows(runs, wanted)
+    gathered = [(run, numbers_of(run, headline_rows(run, wanted))) for run in runs]
+    found = {number.data for _, numbers in gathered for number in numbers}
+    found |= {name for run in runs for _, name in run.models}
+    found |= {cell.data for run in runs for cell in run.cells.values()}
+    names = data_in_order(runs, found)
+    for name in data or ():
+        if name not in names:
+            raise InputError(unknown("data set", name, names))
+    if data is not None:
+        names = [name for name in names if name in data]
+    chosen = sort_column(sort, wanted)
+    boards = [_board(name, gathered, wanted, chosen) for name in names]
+    return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
+
+
+def _board(
+    data: str,
+    gathered: Sequence[tuple[Run, Sequence[Number]]],
+    wanted: Sequence[Column],
+    chosen: Column | None,
+) -> Board:
+    drafts = drafts_of(data, gathered)
+    labels = labels_of(drafts)
+    columns = tuple(
+        column for column in wanted if any(column.place in draft.numbers for draft in drafts)
+    )
+    joined = {column.place: joined_key(column, drafts) for column in columns}
+    apart = [
+        Apart(
+            label=label,
+            column=column,
+            number=draft.numbers[column.place],
+            differs=differing(draft, drafts, column, joined[column.place]),
+        )
+        for column in columns
+        for draft, label in zip(drafts, labels, strict=True)
+        if column.place in draft.numbers and draft.numbers[column.place].key != joined[column.place]
+    ]
+    lines = [
+        Line(
+            label=label,
+            model=draft.model,
+            runs=tuple(dict.fromkeys(run.id for run in draft.runs)),
+            entries={
+                column.place: _entry(column, draft, data, joined[column.place])
+                for column in columns
+            },
+        )
+        for draft, label in zip(drafts, labels, strict=True)
+    ]
+    # A model all of whose numbers stand apart has no line of its own.
+    lines = [
+        line
+        for line in lines
+        if not any(entry.apart for entry in line.entries.values())
+        or any(entry.number is not None for entry in line.entries.values())
+    ]
+    order = chosen if chosen in columns else columns[0] if columns else None
+    if order is not None:
+        lines.sort(key=lambda line: rank(line.entries[order.place], order.metric.direction))
+    return Board(
+        data=data,
+        columns=columns,
+        lines=tuple(lines),
+        apart=tuple(apart),
+        sorted_by=order.place if order else "",
+    )
+
+
+def _entry(column: Column, draft: Draft, data: str, joined: str) -> Entry:
+    number = draft.numbers.get(column.place)
+    if number is None:
+        return Entry(number=None, why=_why_missing(column, draft, data))
+    if number.key != joined:
+        return Entry(number=None, why="not comparable, listed apart", apart=True)
+    if number.verdict is Verdict.VALID:
+        return Entry(number=number)
+    findings = tuple(
+        f"{finding.code}: {finding.message}"
+        for run in draft.runs
+        if run.id == number.run and number.cell in run.cells
+        for finding in run.cells[number.cell].findings
+        if finding.severity != "info"
+    )
+    return Entry(number=number, findings=findings)
+
+
+def _why_missing(column: Column, draft: Draft, data: str) -> str:
+    address = parse_address(f"any:{column.place}")
+    for run in draft.runs:
+        for cell in run.cells.values():
+            if (cell.model, cell.data, address_of(cell)) != (
+                draft.model, data, f"{address.suite}/{address.scenario}"
+            ):  # fmt: skip
+                continue
+            if cell.status is Status.OK:
+                return "the cell reports no such number"
+            return f"{cell.status}: {cell.reason}"
+    return "not run"

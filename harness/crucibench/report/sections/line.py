@@ -1,0 +1,100 @@
+"""Line plots: a figure a scenario, a line a model and combination of text columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from crucibench.contracts.verdict import Verdict
+from crucibench.report import plots
+from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.format import shorten, show_plain
+from crucibench.report.page import Block, Download, Figure, ModelHead
+from crucibench.report.sections.plain import words
+from crucibench.report.sections.sources import Sources
+from crucibench.report.sections.stored import (
+    Stored,
+    file_name,
+    lacking,
+    split_by_text,
+    stored_tables,
+)
+
+
+def draw_line(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+    """Draws a figure a scenario."""
+    x, y = section.get("x") or "x", section.get("y") or "y"
+    by_scenario: dict[str, list[Stored]] = {}
+    for stored in stored_tables(section, sources):
+        missing = {x, y} - set(stored.frame.columns)
+        if missing:
+            return [lacking(section, missing)]
+        by_scenario.setdefault(stored.cell.scenario, []).extend(split_by_text(stored, sources))
+    return [
+        _line_figure(section, sources, scenario, found) for scenario, found in by_scenario.items()
+    ]
+
+
+def _line_figure(
+    section: Mapping[str, Any], sources: Sources, scenario: str, found: Sequence[Stored]
+) -> Figure:
+    x, y = section.get("x") or "x", section.get("y") or "y"
+    curves, legend, rows, said, thinned = [], [], [], [], False
+    single = len({part.cell.model for part in found}) == len(found)
+    for place, part in enumerate(found):
+        frame = part.frame.dropna(subset=[x, y]).sort_values(x, kind="stable")
+        if not len(frame):
+            continue
+        values = frame[y].to_numpy(dtype=np.float64)
+        keep = plots.thinned(len(frame), values)
+        thinned |= len(keep) < len(frame)
+        frame = frame.iloc[keep]
+        band = [
+            frame[name].to_numpy(dtype=np.float64) if name in frame.columns else None
+            for name in ("lower", "upper")
+        ]
+        index = list(sources.models).index(part.cell.model) if single else place
+        curves.append(
+            plots.Curve(
+                colour=index,
+                x=frame[x].to_numpy(dtype=np.float64),
+                y=frame[y].to_numpy(dtype=np.float64),
+                lower=band[0],
+                upper=band[1],
+            )
+        )
+        legend.append(
+            ModelHead(
+                name=part.cell.model,
+                colour=index % plots.COLOURS,
+                dash=plots.dash(index),
+                verdict=part.cell.verdict or Verdict.VALID,
+                extra=part.extra,
+            )
+        )
+        name = f"{part.cell.model} {part.extra}".strip()
+        first, last = frame.iloc[0], frame.iloc[-1]
+        said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
+        rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
+    axes = f"{words(y)} against {words(x)}"
+    alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
+    names = ["model", *(str(name) for name in found[0].frame.columns)]
+    key = sources.anchors("lines", sources.data, sources.suite, section["title"], scenario)
+    note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
+    return Figure(
+        svg=Markup(plots.line_svg(curves, x=words(x), y=words(y), key=key, alt=alt)),
+        caption=f"{axes[:1].upper()}{axes[1:]}.{note}",
+        legend=legend,
+        data=Download(
+            href=data_uri(csv_text(names, rows)),
+            name=file_name(sources.data, section["title"], scenario),
+        ),
+    )
+
+
+def _at(row: pd.Series[Any], x: str, y: str) -> str:
+    return f"{show_plain(float(row[y]))} at {show_plain(float(row[x]))}"
