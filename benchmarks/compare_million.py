@@ -33,7 +33,6 @@ from crucibench.engine.identity import comparison_fields
 from crucibench.engine.plan import make_plan
 from crucibench.engine.resolve import offline
 from crucibench.spec.yaml_file import dump_yaml
-from crucibench.stats import difference, weighted_ratio
 from crucibench.store.cells import write_cell
 from crucibench.store.layout import Layout
 from crucibench.store.manifest import write_manifest
@@ -115,15 +114,29 @@ def with_gap(comparables: Callable[..., Any]) -> Callable[..., Any]:
     def both(self: Any, evidence: Evidence) -> list[Comparable]:
         found = list(comparables(self, evidence))
         samples = evidence.own.samples
-        records = evidence.needs["test"].records.aligned(samples.ids)
-        hits = (records.array("prediction") == 1).astype(np.float64)
+        hits = evidence.needs["test"].records.array("prediction") == 1
         first = (samples.groups["group"] == "a").to_numpy()
-        sides = [weighted_ratio(hits * part, part.astype(np.float64))
-                 for part in ((samples.targets == 1) & first, (samples.targets == 1) & ~first)]  # fmt: skip
-        found.append(Comparable(metric=GAP, form=RowMetric(difference(*sides))))
+        positive = samples.targets == 1
+        found.append(Comparable(metric=GAP, form=_gap(hits, positive & first, positive & ~first)))
         return found
 
     return both
+
+
+def _gap(hits: np.ndarray, first: np.ndarray, second: np.ndarray) -> RowMetric:
+    """Returns the difference of two groups' shares, with its derivative by each weight."""
+
+    def of_rows(weights: np.ndarray) -> np.ndarray:
+        parts = [(weights @ (hits & part)) / (weights @ part) for part in (first, second)]
+        return np.asarray(parts[0] - parts[1])
+
+    def influence() -> np.ndarray:
+        found = np.zeros(len(hits))
+        for sign, part in ((1, first), (-1, second)):
+            found[part] = sign * (hits[part] - hits[part].mean()) / part.sum()
+        return found
+
+    return RowMetric(of_rows, influence)
 
 
 def child(folder: Path) -> None:
@@ -132,27 +145,28 @@ def child(folder: Path) -> None:
     from crucibench_suites.accuracy.scenario import Clean
 
     Clean.comparables = with_gap(Clean.comparables)  # type: ignore[method-assign]
-    reading = 0.0
+    reading, reading_cpu = 0.0, 0.0
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
-            nonlocal reading
-            begun = time.perf_counter()
+            nonlocal reading, reading_cpu
+            begun, cpu = time.perf_counter(), time.process_time()
             try:
                 return call(*args)
             finally:
                 reading += time.perf_counter() - begun
+                reading_cpu += time.process_time() - cpu
 
         return run
 
     Run.samples = timed(Run.samples)  # type: ignore[method-assign]
     Run.cell_records = timed(Run.cell_records)  # type: ignore[method-assign]
     baseline, candidate = load(folder / "baseline"), load(folder / "candidate")
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     found = compare_runs(
         baseline, candidate, metrics=[f"accuracy/clean/{metric}" for metric in (*METRICS, GAP)]
     )
-    seconds = time.perf_counter() - begun
+    seconds, used = time.perf_counter() - begun, time.process_time() - cpu
     if found.refused or len(found.differences) != len(METRICS) + 1:
         raise RuntimeError(f"not compared: {found.refused}")
     rows = [
@@ -162,7 +176,8 @@ def child(folder: Path) -> None:
         if one.interval is not None
     ]  # fmt: skip
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "reading": reading, "peak": peak, "rows": rows}))
+    took = {"seconds": seconds - reading, "cpu": used - reading_cpu, "reading": reading}
+    print(json.dumps({**took, "peak": peak, "rows": rows}))
 
 
 def main() -> None:
@@ -178,8 +193,9 @@ def main() -> None:
                 text=True,
             )  # fmt: skip
             results.append(json.loads(done.stdout))
-    beyond = sorted(one["seconds"] - one["reading"] for one in results)
-    reading = sorted(one["reading"] for one in results)
+    beyond, used, reading = (
+        sorted(one[name] for one in results) for name in ("seconds", "cpu", "reading")
+    )
     lines = [
         f"Two runs of {count:,} samples, binary, {len(METRICS) + 1} numbers; a process of its own "
         "for each of five repetitions.",
@@ -189,6 +205,8 @@ def main() -> None:
             [
                 ["seconds beyond reading, median (least to most)",
                  f"{beyond[2]:.2f} ({beyond[0]:.2f} to {beyond[-1]:.2f})", "2"],
+                ["processor seconds beyond reading, median (least to most)",
+                 f"{used[2]:.2f} ({used[0]:.2f} to {used[-1]:.2f})", ""],
                 ["seconds of reading Parquet, median", f"{reading[2]:.2f}", ""],
                 ["peak memory of the process, GiB",
                  f"{max(one['peak'] for one in results) / 2**30:.2f}", "1"],

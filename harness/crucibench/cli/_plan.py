@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crucibench.cli._output import Table
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspect import Inspection
+    from crucibench.engine.inspection import Inspection
     from crucibench.engine.plan import Plan, PlannedCell
     from crucibench.engine.resolve import Resolved
 

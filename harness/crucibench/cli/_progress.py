@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, TaskID
 
-    from crucibench.engine.inspect import Inspection
+    from crucibench.engine.inspection import Inspection
     from crucibench.engine.plan import Plan, PlannedCell
     from crucibench.engine.resolve import Resolved
     from crucibench.store.cells import CellFile

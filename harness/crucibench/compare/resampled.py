@@ -157,9 +157,13 @@ def _basic(
     how: Settings,
 ) -> dict[str, PairedDifference]:
     drawn = replicates_of(
-        {name: difference(one.candidate, one.baseline) for name, one in asked.items()}, n, replicates=how.replicates, seed=how.seed, stream=how.stream,
+        {name: difference(one.candidate, one.baseline) for name, one in asked.items()},
+        n,
+        replicates=how.replicates,
+        seed=how.seed,
+        stream=how.stream,
         clusters=clusters,
-    )  # fmt: skip
+    )
     units = n if clusters is None else len(np.unique(clusters))
     prefix, notes = ("", ()) if clusters is None else ("cluster-", (f"{units} clusters",))
     found: dict[str, PairedDifference] = {}

@@ -228,20 +228,25 @@ class CellPair:
 
     def _paired(self, first: Samples, second: Samples) -> Pairing:
         """Pairs samples; where their orders differ, in the order of ids, whoever comes first."""
-        try:
-            paired = pair(first.ids, second.ids, intersect=self.how.intersect)
-        except NotComparableError as error:
-            raise RefusedError(str(error), "ids") from error
+        if np.array_equal(first.ids, second.ids):
+            # A sample table's ids are unique, so that position pairs them; the common case.
+            rows = np.arange(len(first), dtype=np.int64)
+            paired = Pairing(rows, rows, 0, 0)
+        else:
+            try:
+                paired = pair(first.ids, second.ids, intersect=self.how.intersect)
+            except NotComparableError as error:
+                raise RefusedError(str(error), "ids") from error
         if not np.array_equal(paired.rows_a, paired.rows_b):
             order = np.argsort(first.ids[paired.rows_a].astype(str), kind="stable")
             paired = paired._replace(rows_a=paired.rows_a[order], rows_b=paired.rows_b[order])
         old, new = first.targets[paired.rows_a], second.targets[paired.rows_b]
         if not np.array_equal(old, new):
-            rows = np.flatnonzero(old != new)
+            other = np.flatnonzero(old != new)
             raise RefusedError(
-                f"targets differ on {len(rows)} of {len(old)} common samples: that of "
-                f"{first.ids[paired.rows_a][rows[0]]} is {old[rows[0]].item()!r} and "
-                f"{new[rows[0]].item()!r}",
+                f"targets differ on {len(other)} of {len(old)} common samples: that of "
+                f"{first.ids[paired.rows_a][other[0]]} is {old[other[0]].item()!r} and "
+                f"{new[other[0]].item()!r}",
                 "targets",
             )
         if paired.only_a or paired.only_b:

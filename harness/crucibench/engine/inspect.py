@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.task import Decision, Task
 from crucibench.data.evalset import open_data
+from crucibench.engine.inspection import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.passes import best_answer
 from crucibench.engine.resolve import Resolved, ResolvedModel
@@ -26,28 +26,6 @@ from crucibench.util.loading import one_line, user_traceback
 from crucibench.util.suggest import unknown
 
 _PROBE = 32
-
-
-@dataclass
-class Inspection:
-    """What inspection found.
-
-    Attributes:
-        data: the opened data sets by name.
-        models: by (model, data set).
-        seconds_per_sample: measured on the probe batch, by (model, data set).
-        errors: why a model could not be inspected, by (model, data set).
-    """
-
-    data: dict[str, EvalSet] = field(default_factory=dict)
-    models: dict[tuple[str, str], ModelInfo] = field(default_factory=dict)
-    seconds_per_sample: dict[tuple[str, str], float] = field(default_factory=dict)
-    errors: dict[tuple[str, str], CrucibenchError] = field(default_factory=dict)
-
-    @property
-    def cards(self) -> dict[str, DataCard]:
-        """The data cards by name."""
-        return {name: evalset.card for name, evalset in self.data.items()}
 
 
 class Models:

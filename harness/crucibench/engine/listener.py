@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspect import Inspection
+    from crucibench.engine.inspection import Inspection
     from crucibench.engine.plan import Plan, PlannedCell
     from crucibench.store.cells import CellFile
 

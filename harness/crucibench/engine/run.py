@@ -28,7 +28,8 @@ from crucibench.engine.files import (
     suites_as_data,
 )
 from crucibench.engine.identity import comparison_fields, identity_fields, numerics_fields
-from crucibench.engine.inspect import Inspection, Models, inspect, open_all_data
+from crucibench.engine.inspect import Models, inspect, open_all_data
+from crucibench.engine.inspection import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve import Resolved

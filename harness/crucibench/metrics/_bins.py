@@ -63,7 +63,9 @@ class EqualWidthBins:
 
     def __init__(self, confidence: FloatArray, *, bins: int, edge: Edge) -> None:
         index = equal_width_index(confidence, bins=bins, edge=edge)
-        self._order = np.argsort(index, kind="stable").astype(np.int32)
+        # Integers of 16 bits are sorted by radix, several times faster.
+        narrow = index.astype(np.min_scalar_type(bins))
+        self._order = np.argsort(narrow, kind="stable").astype(np.int32)
         self._pointers = np.zeros(bins + 1, dtype=np.int32)
         self._pointers[1:] = np.bincount(index, minlength=bins).cumsum()
         self._shape = (bins, len(confidence))

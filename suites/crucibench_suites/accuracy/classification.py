@@ -153,7 +153,8 @@ def too_many_cells(answers: Answers) -> str:
 
 def _members(classes: Ints, count: int) -> list[Ints]:
     """Returns the positions of each class's samples."""
-    order = np.argsort(classes, kind="stable")
+    # Integers of 16 bits are sorted by radix, several times faster.
+    order = np.argsort(classes.astype(np.min_scalar_type(count)), kind="stable")
     ends = np.cumsum(np.bincount(classes, minlength=count))[:-1]
     return np.split(order, ends)
 

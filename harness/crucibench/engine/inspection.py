@@ -1,0 +1,31 @@
+"""What inspection found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crucibench.contracts.data import DataCard, EvalSet
+from crucibench.contracts.evidence import ModelInfo
+from crucibench.util.errors import CrucibenchError
+
+
+@dataclass
+class Inspection:
+    """What inspection found.
+
+    Attributes:
+        data: the opened data sets by name.
+        models: by (model, data set).
+        seconds_per_sample: measured on the probe batch, by (model, data set).
+        errors: why a model could not be inspected, by (model, data set).
+    """
+
+    data: dict[str, EvalSet] = field(default_factory=dict)
+    models: dict[tuple[str, str], ModelInfo] = field(default_factory=dict)
+    seconds_per_sample: dict[tuple[str, str], float] = field(default_factory=dict)
+    errors: dict[tuple[str, str], CrucibenchError] = field(default_factory=dict)
+
+    @property
+    def cards(self) -> dict[str, DataCard]:
+        """The data cards by name."""
+        return {name: evalset.card for name, evalset in self.data.items()}
