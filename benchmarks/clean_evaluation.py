@@ -37,7 +37,7 @@ class Net(nn.Module):
         widths = [64, 64, 64, 128, 128, 256, 256, 512, 512]
         strides = [1, 1, 2, 1, 2, 1, 2, 1]
         layers = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-        for inner, outer, stride in zip(widths, widths[1:], strides, strict=True):
+        for inner, outer, stride in zip(widths[:-1], widths[1:], strides, strict=True):
             layers.append(block(inner, outer, stride))
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(512, 10)

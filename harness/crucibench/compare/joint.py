@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,6 +46,27 @@ class Joint(NamedTuple):
             occupied, counts = np.unique(joint, return_counts=True)
         return cls(occupied // states, occupied % states, counts.astype(np.int64))
 
+    def canonical(self) -> tuple[Joint, NDArray[np.intp], bool]:
+        """Returns the table, the cells' old positions, and whether the models were exchanged.
+
+        Of a table and the same with the models exchanged it is the smaller: so both get the same
+        draws, and exchanged models the same difference with its sign turned.
+        """
+        order = np.lexsort((self.candidate, self.baseline))
+        turned = np.lexsort((self.baseline, self.candidate))
+        own = [part[order] for part in (self.baseline, self.candidate, self.counts)]
+        other = [part[turned] for part in (self.candidate, self.baseline, self.counts)]
+        for first, second in zip(own, other, strict=True):
+            unlike = np.flatnonzero(first != second)
+            if len(unlike):
+                exchanged = bool(second[unlike[0]] < first[unlike[0]])
+                return (
+                    Joint(*(other if exchanged else own)),
+                    turned if exchanged else order,
+                    exchanged,
+                )
+        return Joint(*own), order, False
+
 
 def joint_differences(
     joint: Joint,
@@ -74,6 +96,11 @@ def joint_differences(
         is a multinomial vector); Bonett and Price 2012, Journal of Educational and Behavioral
         Statistics 37:479 (adjusted Wald interval for paired proportions).
     """
+    joint, order, exchanged = joint.canonical()
+    if kinds is not None:
+        kinds = kinds[order]
+    if exchanged:
+        statistics = {name: (old, new) for name, (new, old) in statistics.items()}
     method = f"percentile-joint-table-bootstrap-{settings.replicates} (2 pseudo-pairs)"
     apart = np.flatnonzero(joint.baseline != joint.candidate)
     if not len(apart):
@@ -104,8 +131,16 @@ def joint_differences(
         summary = summarise(
             replicates, estimates[name], level=settings.level, influences=None, template=method
         )
-        found[name] = finished(summary, settings.replicates)
+        paired = finished(summary, settings.replicates)
+        found[name] = _turned(paired) if exchanged else paired
     return found
+
+
+def _turned(found: PairedDifference) -> PairedDifference:
+    interval = found.interval
+    if interval is not None:
+        interval = interval._replace(lower=-interval.upper, upper=-interval.lower)
+    return replace(found, estimate=-found.estimate, interval=interval)
 
 
 def ratio(states: Codes) -> WeightedStatistic:

@@ -33,6 +33,9 @@ _GROUP_WORK = 4 * 10**7
 """Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
 _FEWEST_GROUPS, _MOST_GROUPS = 20, 200
 
+_FEW = 5
+"""Replicates beyond 0 on one side that are too few for a p-value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -116,15 +119,17 @@ def resampled_differences(
 def sharpened(found: PairedDifference, replicates: int) -> PairedDifference:
     """Returns a difference whose p-value is no longer held up by the number of replicates.
 
-    Where (next to) no replicate reaches 0, resampling only says that p is below 2 / (replicates +
-    1), which no correction for many tests would survive; there the normal approximation with the
-    bootstrap's standard error says how far below.
+    Where only a few replicates reach 0, resampling says little more than that p is below some
+    2 / (replicates + 1), which no correction for many tests would survive; there the normal
+    approximation with the bootstrap's standard error says how far below.
     """
     floor = 2.0 / (replicates + 1)
-    if found.interval is None or not found.p_value <= floor * (1 + 1e-9):
+    if found.interval is None or not found.p_value < _FEW * floor:
         return found
     normal = math.erfc(abs(found.estimate) / found.standard_error / math.sqrt(2))
-    return replace(found, p_value=min(floor, normal), method=f"{found.method}; normal p")
+    if normal >= found.p_value:
+        return found
+    return replace(found, p_value=normal, method=f"{found.method}; normal p")
 
 
 def finished(summary: Summary, replicates: int) -> PairedDifference:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,8 @@ class Adapter(ABC):
         capabilities: what it can answer.
         score_kind: what its scores are; must be declared, is never guessed.
         normalisation: what it does to pixels, where that is known.
+        remote: whether it asks over a network; only then do ``headers`` and ``remote`` of the spec
+            mean anything.
     """
 
     input_spec: InputSpec
@@ -121,6 +123,7 @@ class Adapter(ABC):
     task: Task
     score_kind: ScoreKind = "probabilities"
     normalisation: Normalisation | None = None
+    remote: ClassVar[bool] = False
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

@@ -246,6 +246,9 @@ def _model(
         adapter = mistakes.attempt(f"{path}.uri", lambda: registry.adapters().get(uri.scheme))
     if adapter is None:
         return []
+    for key in ("headers", "remote"):
+        if getattr(model, key) and not adapter.remote:
+            mistakes.add(f"{path}.{key}", f"{uri.scheme}: models are not asked over a network")
     variants = ["", *(variant for variant in model.variants if variant != "fp32")]
     return [
         ResolvedModel(

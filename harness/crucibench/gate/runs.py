@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from typing import Literal, NamedTuple
 
@@ -15,6 +17,7 @@ from crucibench.gate.sides import Key, Side, side_of
 from crucibench.gate.unchanged import Unchanged
 from crucibench.gate.verdict import LEVEL
 from crucibench.store.manifest import differences
+from crucibench.store.pack import opened_together
 from crucibench.store.run import Run
 from crucibench.util.errors import NotComparableError, UnreadableError
 
@@ -80,28 +83,49 @@ class _Judged(NamedTuple):
 def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged) -> Opponent:
     candidate, side, policy, notes = judged
     other = side_of(run)
-    pairs = _pairs(other, side)
-    for new, old in pairs.items():
-        if new != old:
-            notes.append(f"model {new!r} is held against the {against}'s {old!r}")
-            other = other.renamed(old, new)
-    unchanged = Unchanged(run, candidate, pairs)
+    models = _pairs({name for _, name in other.models}, {name for _, name in side.models})
+    data = _data_pairs(run, candidate, other, side)
+    notes += [
+        f"{what} {new!r} is held against the {against}'s {old!r}"
+        for what, pairs in (("model", models), ("data set", data))
+        for new, old in pairs.items()
+        if new != old
+    ]
+    unchanged = Unchanged(run, candidate, models, data)
 
     def same(key: Key) -> bool:
         return unchanged(side.numbers[key])
 
     return Opponent(
-        against=against, side=other, comparison=_compared(run, candidate, policy, pairs),
-        unchanged=same,
+        against=against, side=other.renamed(_inverse(models), _inverse(data)),
+        comparison=_compared(run, candidate, policy, models), unchanged=same,
     )  # fmt: skip
 
 
-def _pairs(opponent: Side, candidate: Side) -> dict[str, str]:
-    """Returns which models belong together: those of one name, or the only one of each side."""
-    old, new = ({name for _, name in side.models} for side in (opponent, candidate))
+def _pairs(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
+    """Returns which belong together, new to old: those of one name, or the only one of each."""
     if not old & new and len(old) == len(new) == 1:
         return dict(zip(new, old, strict=True))
     return {name: name for name in sorted(old & new)}
+
+
+def _data_pairs(run: Run, candidate: Run, other: Side, side: Side) -> dict[str, str]:
+    """Returns which data sets belong together, as `compare_runs` has it: also those of one content.
+
+    A live data set is called ``data``, whatever the baseline calls it.
+    """
+    old, new = ({name for name, _ in one.models} for one in (other, side))
+    pairs = _pairs(old, new)
+    first, second = opened_together(run, candidate)
+    prints = {first.cards[name].fingerprint: name for name in old - new if name in first.cards}
+    for name in new - old:
+        if name in second.cards and second.cards[name].fingerprint in prints:
+            pairs[name] = prints[second.cards[name].fingerprint]
+    return pairs
+
+
+def _inverse(pairs: Mapping[str, str]) -> dict[str, str]:
+    return {old: new for new, old in pairs.items()}
 
 
 def _compared(run: Run, candidate: Run, policy: Policy, pairs: dict[str, str]) -> Comparison:
@@ -122,14 +146,18 @@ def headline_differences(baseline: Run, candidate: Run) -> dict[Key, MetricDiffe
     """Returns the differences of the numbers that suites show first."""
     from crucibench.engine.comparing import compare_runs
 
-    side = side_of(baseline)
-    pairs = _pairs(side, side_of(candidate))
+    side, other = side_of(baseline), side_of(candidate)
+    pairs = _pairs({name for _, name in side.models}, {name for _, name in other.models})
+    data = _data_pairs(baseline, candidate, side, other)
     if not pairs or not side.headline:
         return {}
     patterns = [literal_brackets(f"*:{place}") for place in side.headline]
     found = compare_runs(baseline, candidate, level=LEVEL, models=pairs, metrics=patterns)
     return {
-        (one.data, str(one.address._replace(model=pairs[one.address.model]))): one
+        (
+            data.get(one.data, one.data),
+            str(one.address._replace(model=pairs[one.address.model])),
+        ): one
         for one in found.differences
     }
 

@@ -77,21 +77,32 @@ class Side:
     metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
 
-    def renamed(self, old: str, new: str) -> Side:
-        """Returns the side with one model under another name."""
-
-        def name(model: str) -> str:
-            return new if model == old else model
-
+    def renamed(self, models: Mapping[str, str], data: Mapping[str, str]) -> Side:
+        """Returns the side with models and data sets under other names, old to new."""
         numbers = [
-            replace(one, address=one.address._replace(model=name(one.address.model)))
+            replace(
+                one,
+                data=data.get(one.data, one.data),
+                address=one.address._replace(
+                    model=models.get(one.address.model, one.address.model)
+                ),
+            )
             for one in self.numbers.values()
         ]
         return replace(
             self,
             numbers={one.key: one for one in numbers},
-            models=frozenset((data, name(model)) for data, model in self.models),
-            broken=tuple(replace(cell, model=name(cell.model)) for cell in self.broken),
+            models=frozenset(
+                (data.get(name, name), models.get(model, model)) for name, model in self.models
+            ),
+            broken=tuple(
+                replace(
+                    cell,
+                    data=data.get(cell.data, cell.data),
+                    model=models.get(cell.model, cell.model),
+                )
+                for cell in self.broken
+            ),
         )
 
     def why_missing(self, data: str, address: Address) -> str:

@@ -26,10 +26,13 @@ _NOISE = 1e-5
 class Unchanged:
     """Compares the cells of two runs; reads records only where it is asked, and once."""
 
-    def __init__(self, baseline: Run, candidate: Run, models: Mapping[str, str]) -> None:
-        """Takes two runs and the candidate's model names to the baseline's."""
+    def __init__(
+        self, baseline: Run, candidate: Run, models: Mapping[str, str], data: Mapping[str, str]
+    ) -> None:
+        """Takes two runs, and the candidate's names of models and data to the baseline's."""
         self._runs = (baseline, candidate)
         self._models = models
+        self._data = data
         self._known: dict[tuple[str, ...], bool] = {}
 
     def __call__(self, number: Number) -> bool:
@@ -50,7 +53,10 @@ class Unchanged:
         return opened_together(*self._runs)
 
     def _same(self, place: tuple[str, ...]) -> bool:
-        theirs_place = (place[0], self._models.get(place[1], place[1]), *place[2:])
+        data, model = place[:2]
+        theirs_place = (
+            self._data.get(data, data), self._models.get(model, model), *place[2:],
+        )  # fmt: skip
         baseline, candidate = self._opened
         mine, theirs = _cell(candidate, place), _cell(baseline, theirs_place)
         if mine is None or theirs is None or mine.comparison != theirs.comparison:

@@ -209,3 +209,12 @@ def test_a_cell_that_takes_too_long_fails_and_keeps_what_it_has(
     assert kept, "shards that were done before are kept"
     again = run_spec(**spec, defaults=defaults | {"timeout": 10_000})
     assert again.id == late.id and again.exit_code == 0
+
+
+def test_settings_that_would_do_nothing_are_refused(with_plugin: Path, tmp_path: Path) -> None:
+    model = {"name": "a", "uri": "nearest:0", "headers": {"Authorization": "env:TOKEN"}}
+    document = {"models": [model], "data": [{"name": "d", "uri": "stripes:50"}]}
+    with pytest.raises(InputError) as caught:
+        resolve(document, tmp_path, "spec", Overrides())
+    told = "spec: models[0].headers: nearest: models are not asked over a network"
+    assert str(caught.value) == told

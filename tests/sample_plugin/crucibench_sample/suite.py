@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable, Share
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
@@ -85,12 +86,18 @@ class Noise(Mapped):
         }  # fmt: skip
 
     def score(self, evidence: Evidence) -> Scored:
-        rows = []
+        return Scored([_share("accuracy", *entry) for entry in self._right(evidence)])
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        return [
+            Comparable(metric="accuracy", point=point, form=Share(right))
+            for right, point in self._right(evidence)
+        ]
+
+    def _right(self, evidence: Evidence) -> Iterator[tuple[np.ndarray, str]]:
         for point in self.points:
             records = evidence.own.records.at(point).aligned(evidence.own.samples.ids)
-            right = records.array("prediction") == evidence.own.samples.targets
-            rows.append(_share("accuracy", right, point))
-        return Scored(rows)
+            yield records.array("prediction") == evidence.own.samples.targets, point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +138,15 @@ class Search(Mapped):
         }
 
     def score(self, evidence: Evidence) -> Scored:
+        return Scored([_share("broken", self._flags(evidence))])
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        return [Comparable(metric="broken", form=Share(self._flags(evidence)))]
+
+    def _flags(self, evidence: Evidence) -> np.ndarray:
         broken = evidence.own.records
         hit = set(broken.ids[broken.array("broken").astype(bool)]) if len(broken) else set()
-        flags = np.array([identity in hit for identity in evidence.own.samples.ids])
-        return Scored([_share("broken", flags)])
+        return np.array([identity in hit for identity in evidence.own.samples.ids])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,260 @@
+"""Comparing runs from their records: what belongs together, what is refused and why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import crucibench as cb
+from crucibench.compare.results import Comparison
+from crucibench.contracts.verdict import Status
+from crucibench.engine.cell_pairs import NO_FORM, TIMING
+from crucibench.engine.comparing import compare_runs
+from crucibench.store.cells import read_cell, write_cell
+from crucibench.store.run import Run
+from crucibench.util.errors import InputError
+
+MODEL = """
+import numpy as np
+
+
+def scores(batch):
+    lead = np.tanh(batch["x"].to_numpy() + {shift} * np.cos(37 * batch["x"].to_numpy()))
+    return np.stack([(1 - lead) / 2, (1 + lead) / 2], axis=1)
+"""
+
+
+def frame(n: int = 160, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n).round(6)
+    y = np.where(x + rng.normal(0, 0.7, n) > 0, "yes", "no")
+    return pd.DataFrame({"x": x, "sex": rng.choice(["f", "m"], n), "y": y})
+
+
+def evaluate(
+    folder: Path, name: str, data: pd.DataFrame, *, shift: float = 0.0, **options: Any
+) -> Run:
+    place = folder / name
+    place.mkdir()
+    (place / "models.py").write_text(MODEL.format(shift=shift), encoding="utf-8")
+    data.to_csv(place / "people.csv", index=False)
+    groups = [column for column in data.columns if column.startswith("s")]
+    return cb.run(
+        models={"m": f"python:{place / 'models.py'}:scores"},
+        data=f"people=csv:{place / 'people.csv'}",
+        data_options={"target": "y", "features": ["x"], "groups": groups},
+        suites=["accuracy"], out=place / "out", defaults={"replicates": 100, **options},
+    )  # fmt: skip
+
+
+def refusal(found: Comparison, cell: str) -> tuple[str, str]:
+    (one,) = [entry for entry in found.refused if entry.cell.endswith(cell)]
+    return one.field, one.reason
+
+
+def numbers(found: Comparison) -> dict[str, Any]:
+    return {str(one.address): one for one in found.differences}
+
+
+def test_a_run_equals_itself_and_swapped_runs_flip_signs(tmp_path: Path) -> None:
+    first = evaluate(tmp_path, "one", frame())
+    same = evaluate(tmp_path, "two", frame())
+    found = compare_runs(first, same)
+    assert found.differences and not found.refused
+    for one in found.differences:
+        assert one.delta == 0.0, one
+        assert one.p in {1.0, None} and (one.p is not None) == one.identical
+
+    other = evaluate(tmp_path, "three", frame(), shift=1.0)
+    forth, back = numbers(compare_runs(first, other)), numbers(compare_runs(other, first))
+    assert forth.keys() == back.keys()
+    for address, one in forth.items():
+        swapped = back[address]
+        assert one.delta == pytest.approx(-swapped.delta, abs=1e-12)
+        if one.interval is not None:
+            assert one.interval.lower == pytest.approx(-swapped.interval.upper, abs=1e-9)
+        if one.flips is not None:
+            assert set(one.flips.lost) == set(swapped.flips.gained)
+    top = forth["m:accuracy/clean/top-1"]
+    assert top.delta < 0 and len(top.flips.lost) > len(top.flips.gained)
+    assert top.gain == top.delta and forth["m:accuracy/clean/log-loss"].gain < 0
+    rows = first.metrics()
+    stored = rows[(rows.metric == "top-1")].value.item()
+    assert top.baseline == pytest.approx(stored, abs=1e-12)
+
+
+def test_p_values_are_corrected_over_the_comparison(tmp_path: Path) -> None:
+    first, second = evaluate(tmp_path, "a", frame()), evaluate(tmp_path, "b", frame(), shift=0.6)
+    found = compare_runs(first, second)
+    alone = compare_runs(first, second, metrics=["*/top-1"])
+    (one,) = alone.differences
+    assert str(one.address) == "m:accuracy/clean/top-1" and one.p_adjusted == one.p
+    assert numbers(found)[str(one.address)].p == one.p
+    assert numbers(found)[str(one.address)].p_adjusted > one.p
+    tested = [d for d in found.differences if d.p is not None and not d.address.group]
+    least = min(tested, key=lambda d: d.p or 0.0)
+    assert least.p_adjusted == pytest.approx(min(1.0, len(tested) * (least.p or 0.0)))
+    narrow = compare_runs(first, second, metrics=["m:accuracy/*/top-1"], level=0.5).differences[0]
+    assert narrow.interval is not None and one.interval is not None
+    assert narrow.interval.upper - narrow.interval.lower < one.interval.upper - one.interval.lower
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ("other data", "data.counts"),
+        ("one sample", "data.ids_digest"),
+        ("one target", "data"),
+        ("renamed group", "data.groups"),
+        ("a group's values", "data"),
+    ],
+)
+def test_other_data_are_refused_and_the_field_is_named(
+    change: str, field: str, tmp_path: Path
+) -> None:
+    data = frame()
+    if change == "other data":
+        data = frame(150, seed=1)
+    elif change == "one sample":
+        data.loc[7, "x"] += 1
+    elif change == "one target":
+        data.loc[7, "y"] = "no" if data.loc[7, "y"] == "yes" else "yes"
+    elif change == "renamed group":
+        data = data.rename(columns={"sex": "ssex"})
+    else:
+        data.loc[7, "sex"] = "x"
+    found = compare_runs(evaluate(tmp_path, "a", frame()), evaluate(tmp_path, "b", data))
+    named, reason = refusal(found, "accuracy/clean")
+    assert named == field and f"{field} is " in reason and " and " in reason
+    assert not found.differences and found.incomparable == found.refused
+
+
+def test_the_common_samples_can_be_compared(tmp_path: Path) -> None:
+    data = frame()
+    first = evaluate(tmp_path, "a", data)
+    second = evaluate(tmp_path, "b", data.iloc[::-1].iloc[:120], shift=1.0)
+    found = compare_runs(first, second, intersect=True)
+    top = numbers(found)["m:accuracy/clean/top-1"]
+    assert top.n == 120 and "120 common samples" in found.notes[0]
+    assert "40 of the baseline's and 0 of the candidate's" in found.notes[0]
+    ids = set(second.samples("people", "test").ids)
+    assert {*top.flips.lost, *top.flips.gained} <= ids
+    alone = second.metrics()
+    stored = alone[(alone.metric == "log-loss")].value.item()
+    assert numbers(found)["m:accuracy/clean/log-loss"].candidate == pytest.approx(stored)
+
+    data.loc[3, "y"] = "no" if data.loc[3, "y"] == "yes" else "yes"
+    relabelled = compare_runs(first, evaluate(tmp_path, "c", data), intersect=True)
+    assert refusal(relabelled, "accuracy/clean")[0] == "targets"
+    assert "targets differ on 1 of 160" in relabelled.refused[0].reason
+
+
+@pytest.mark.parametrize(
+    ("change", "cell", "field"),
+    [
+        ({"settings": {"sample.sigmas": [0.1, 0.4], "sample.reference": "b"}}, "sample/noise",
+         "scenario.parameters.sigmas"),
+        ({"defaults": {"seed": 1}}, "sample/noise", "seed"),
+        ({"data": "stripes:200"}, "sample/noise", "data.counts"),
+    ],
+)  # fmt: skip
+def test_other_parameters_and_seeds_are_refused(
+    change: dict[str, Any], cell: str, field: str, run_spec: Any
+) -> None:
+    suites = ("accuracy", "sample")
+    runs = run_spec(out="one", suites=suites), run_spec(out="two", suites=suites, **change)
+    found = compare_runs(*runs)
+    refused = [one for one in found.refused if one.cell == f"a:{cell}"]
+    assert refused[0].field == field and f"{field} is " in refused[0].reason
+    if field != "data.counts":
+        # Where nothing is drawn and no parameter differs, the seed keeps nobody apart.
+        assert numbers(found)["a:accuracy/clean/top-1"].delta == 0.0
+
+
+def test_points_pair_and_models_of_one_run_are_compared(run_spec: Any) -> None:
+    run = run_spec(suites=("accuracy", "sample"))
+    found = compare_runs(run, run, models={"b": "a"})
+    rows = run.metrics().set_index(["model", "metric", "point"]).value
+    for point in ("sigma=0.1", "sigma=0.3"):
+        one = numbers(found)[f"b:sample/noise[{point}]/accuracy"]
+        assert one.baseline == rows["a", "accuracy", point]
+        assert one.candidate == rows["b", "accuracy", point]
+        assert one.flips is not None and one.n == 300
+    assert numbers(found)["b:sample/search/broken"].n == 150
+    agreement = numbers(found)["b:sample/agreement/agreement"]
+    assert agreement.delta is not None and agreement.interval is None
+    assert agreement.reason == NO_FORM
+    field, reason = refusal(found, "sample/rounds")
+    assert field == "" and reason == TIMING
+    assert not found.incomparable
+    with pytest.raises(InputError, match="compared with itself needs two models"):
+        compare_runs(run, run)
+    with pytest.raises(InputError, match="'c'"):
+        compare_runs(run, run, models={"c": "a"})
+
+
+def test_other_versions_hardware_and_failures_are_told(run_spec: Any, tmp_path: Path) -> None:
+    first, second = run_spec(out="one"), run_spec(out="two")
+
+    def edit(name: str, **changes: Any) -> None:
+        path = next((tmp_path / "two").glob(f"*/cells/a.*{name}*/cell.json"))
+        file = read_cell(path)
+        if "comparison" in changes:
+            changes["comparison"] = {**file.comparison, **changes["comparison"]}
+        write_cell(path, file.model_copy(update=changes))
+
+    scenario = first.cells[next(c for c in first.cells if "noise" in c)].comparison["scenario"]
+    edit("sample-noise", version=2, comparison={"scenario": {**scenario, "version": 2}})
+    edit("sample-rounds", comparison={"hardware": {"cpu": "another"}})
+    edit("sample-search", status=Status.FAILED, reason="out of memory")
+    found = compare_runs(first, Run(second.root))
+    assert refusal(found, "a:sample/noise")[0] == "scenario.version"
+    assert refusal(found, "a:sample/rounds")[0].startswith("hardware")
+    assert refusal(found, "a:sample/search") == ("", "the candidate's cell failed: out of memory")
+    both = compare_runs(Run(second.root), Run(second.root), models={"a": "a"})
+    assert (
+        "version 2 of the scenario and version 1 is installed" in refusal(both, "sample/noise")[1]
+    )
+
+
+def test_a_scenario_without_a_partner_is_no_mistake(run_spec: Any) -> None:
+    found = compare_runs(run_spec(suites=("accuracy",)), run_spec(), models={"a": "a"})
+    assert {entry.field for entry in found.refused} == {""}
+    assert any("the baseline has no sample/noise" in entry.reason for entry in found.refused)
+    assert any("the candidate has no accuracy/clean" in entry.reason for entry in found.refused)
+
+
+def test_models_of_other_names_need_to_be_told(run_spec: Any) -> None:
+    one = run_spec(models={"a": "nearest:0"}, suites=("accuracy",))
+    other = run_spec(models={"c": "nearest:1.5"}, suites=("accuracy",))
+    assert numbers(compare_runs(one, other))["c:accuracy/clean/top-1"].delta is not None
+    several = run_spec(models={"d": "nearest:0", "e": "nearest:1"}, suites=("accuracy",))
+    with pytest.raises(InputError, match="no model of the same name"):
+        compare_runs(one, several)
+
+
+def test_it_needs_no_torch_and_no_data_package(tmp_path: Path) -> None:
+    run = evaluate(tmp_path, "a", frame())
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'datasets', 'foolbox', 'fairlearn'):\n"
+        "    sys.modules[name] = None\n"
+        "from crucibench.engine.comparing import compare_runs\n"
+        "from crucibench.engine.packing import pack_run\n"
+        "from crucibench.store.run import load\n"
+        "from pathlib import Path\n"
+        "run = load(sys.argv[1])\n"
+        "pack = load(pack_run(run, Path(sys.argv[1]).parent / 'base.cbz'))\n"
+        "print(len(compare_runs(pack, run).differences))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(run.root)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 20
