@@ -19,7 +19,7 @@ VERBS = {
     "show": "Show a run, one of its cells, or a data set.",
     "leaderboard": "Put the models of one or several runs side by side.",
     "report": "Write the report of a run again.",
-    "compare": "Compare models sample by sample: what changed, and whether it is more than chance.",
+    "compare": "Compare models sample by sample, with intervals and tests.",
     "pack": "Make one small file of a run, to compare with later.",
     "gate": "Stop a change that makes a model worse, and nothing else.",
     "score": "Compute the numbers of a run again from its records.",
@@ -39,9 +39,10 @@ _EPILOG = "\n\n".join(
         ),
         "\b\nExit codes:\n"
         "    0  done; nothing failed, nothing is invalid\n"
-        "    1  verify, doctor: something is not as it should be\n"
+        "    1  gate: a regression; verify, doctor: something is not as it should be\n"
         "    2  a mistake in what was asked for; nothing was run\n"
-        "    4  a cell failed or is invalid (the rest is kept), or a run can't be read\n"
+        "    3  gate: too few samples to tell\n"
+        "    4  a cell failed or is invalid (the rest is kept); a run can't be read or compared\n"
         "   70  a bug of crucibench, or the system refused (e.g. the disk is full)\n"
         "  130  interrupted; the same command resumes",
     )

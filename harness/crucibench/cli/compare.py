@@ -72,7 +72,7 @@ def command(
     form: Format,
     quiet: bool,
 ) -> int:
-    """Compare models sample by sample: what changed, and whether it is more than chance.
+    """Compare models sample by sample, with intervals and tests.
 
     The first RUN is the baseline. A RUN is a path, the start of an id, latest or a pack, with
     :MODEL where one of its models is meant. Differences are candidate minus baseline; p-values are

@@ -50,7 +50,9 @@ def tell_github(verdict: Verdict, environment: Mapping[str, str] | None = None) 
         file = Path(path)
         before = file.stat().st_size if file.is_file() else 0
         # Too large a summary is refused as a whole, with what other steps had to say.
-        text = summary(verdict, max(SUMMARY_LIMIT - before - 1, 0))
-        with file.open("a", encoding="utf-8", newline="\n") as stream:
-            stream.write(text + "\n")
+        room = SUMMARY_LIMIT - before - 1
+        text = summary(verdict, max(room, 0))
+        if len(text.encode()) <= room:
+            with file.open("a", encoding="utf-8", newline="\n") as stream:
+                stream.write(text + "\n")
     return workflow_commands(verdict) if variables.get("GITHUB_ACTIONS") == "true" else []

@@ -91,7 +91,11 @@ def write_pack(run: Run, path: Path, kept: Kept, version: str, *, with_groups: b
     files["manifest.json"] = _json(manifest).encode()
     content = _archive(files)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 def open_pack(path: Path) -> PackRun:

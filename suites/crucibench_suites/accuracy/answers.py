@@ -143,13 +143,16 @@ def _probabilities(
     matrix = scores.astype(np.float64)
     if len(matrix):
         off = np.abs(matrix.sum(axis=1) - 1) > _SUM_TOLERANCE
-        off |= (matrix < -_RANGE_TOLERANCE).any(axis=1) | (matrix > 1 + _RANGE_TOLERANCE).any(
-            axis=1
-        )
+        low, high = float(matrix.min()), float(matrix.max())
+        if low < -_RANGE_TOLERANCE or high > 1 + _RANGE_TOLERANCE:
+            outside = (matrix < -_RANGE_TOLERANCE) | (matrix > 1 + _RANGE_TOLERANCE)
+            off |= outside.any(axis=1)
         if off.any():
             share = 100 * float(off.mean())
             return None, None, f"{share:.3g} % of the rows of scores are no probabilities"
-    return None, np.clip(matrix, 0.0, 1.0), ""
+        if low < 0 or high > 1:
+            matrix = matrix.clip(0.0, 1.0)
+    return None, matrix, ""
 
 
 def _decide(probabilities: NDArray[np.floating], decision: Decision) -> Ints:

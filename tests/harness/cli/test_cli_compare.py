@@ -56,7 +56,7 @@ def test_numbers_are_picked_and_flips_written(
     result = call(*asked, "--metric", "*/top-1", "--flips", str(path), "--format", "json")
     (document,) = _json(result)
     (top,) = document["differences"]
-    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     assert [row["id"] for row in rows if row["flip"] == "lost"] == top["flips"]["lost"]
     nothing = call(*asked, "--metric", "nothing")
     assert nothing.exit_code == 4 and "no number fits --metric" in nothing.stderr

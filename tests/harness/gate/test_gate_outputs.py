@@ -195,6 +195,9 @@ def test_files_and_what_github_is_told(mixed: Verdict, tmp_path: Path) -> None:
     tell_github(mixed, {"GITHUB_STEP_SUMMARY": str(target)})
     assert target.read_text(encoding="utf-8").count("\n## ") == 2
     assert tell_github(mixed, {}) == []
+    target.write_text("x" * (1024 * 1024 - 50))
+    tell_github(mixed, {"GITHUB_STEP_SUMMARY": str(target)})
+    assert target.stat().st_size == 1024 * 1024 - 50
 
 
 def test_numbers_as_text() -> None:
