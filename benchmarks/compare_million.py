@@ -34,9 +34,10 @@ from crucibench.engine.plan import make_plan
 from crucibench.engine.resolve import offline
 from crucibench.spec.yaml_file import dump_yaml
 from crucibench.store.cells import write_cell
+from crucibench.store.find import load
 from crucibench.store.layout import Layout
 from crucibench.store.manifest import write_manifest
-from crucibench.store.run import Run, load
+from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, samples_to_table, write_table
 from crucibench.util.atomic import write_json, write_text
 

@@ -47,8 +47,8 @@ def test_modules_are_cheap_until_they_are_used(module: str) -> None:
 def test_the_public_names_are_these() -> None:
     assert crucibench.__all__ == sorted(crucibench.__all__)
     assert crucibench.__all__ == [
-        "Adapter", "CrucibenchError", "DataSource", "InputError", "Run", "Suite", "load", "run",
-        "verify",
+        "Adapter", "CrucibenchError", "DataSource", "InputError", "Run", "Suite", "compare_runs",
+        "gate_runs", "load", "run", "verify",
     ]  # fmt: skip
     for name in crucibench.__all__:
         assert getattr(crucibench, name).__module__.startswith("crucibench.")

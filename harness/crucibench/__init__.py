@@ -10,11 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crucibench.api import run, verify
+    from crucibench.api import compare_runs, gate_runs, run, verify
     from crucibench.contracts.adapter import Adapter
     from crucibench.contracts.source import DataSource
     from crucibench.contracts.suite import Suite
-    from crucibench.store.run import Run, load
+    from crucibench.store.find import load
+    from crucibench.store.run import Run
     from crucibench.util.errors import CrucibenchError, InputError
 
 _NAMES = {
@@ -24,7 +25,9 @@ _NAMES = {
     "InputError": "crucibench.util.errors",
     "Run": "crucibench.store.run",
     "Suite": "crucibench.contracts.suite",
-    "load": "crucibench.store.run",
+    "compare_runs": "crucibench.api",
+    "gate_runs": "crucibench.api",
+    "load": "crucibench.store.find",
     "run": "crucibench.api",
     "verify": "crucibench.api",
 }
@@ -36,6 +39,8 @@ __all__ = [
     "InputError",
     "Run",
     "Suite",
+    "compare_runs",
+    "gate_runs",
     "load",
     "run",
     "verify",

@@ -1,11 +1,11 @@
-"""Evaluating from Python: `crucibench.run`."""
+"""Evaluating, comparing and gating from Python."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.uri import split_name
 from crucibench.engine.listener import Listener
@@ -13,8 +13,13 @@ from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
 from crucibench.engine.run import RunOptions, execute
 from crucibench.engine.verify import verify as _verify
 from crucibench.spec.yaml_file import read_yaml
-from crucibench.store.run import Run, load
+from crucibench.store.find import load
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError
+
+if TYPE_CHECKING:
+    from crucibench.compare.results import Comparison
+    from crucibench.gate.result import Verdict
 
 DataOptions = Mapping[str, Any]
 
@@ -140,7 +145,65 @@ def verify(run: Run | str | os.PathLike[str]) -> list[str]:
     Raises:
         UnreadableError: if there is no finished run.
     """
-    return _verify(run if isinstance(run, Run) else load(run))
+    return _verify(_opened(run))
+
+
+def compare_runs(
+    baseline: Run | str | os.PathLike[str],
+    candidate: Run | str | os.PathLike[str],
+    *,
+    level: float = 0.95,
+    intersect: bool = False,
+    models: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compares two runs or packs sample by sample; needs neither models nor data.
+
+    Args:
+        baseline: a run, its folder, or a pack.
+        candidate: another, or the same with `models`.
+        level: of the intervals.
+        intersect: compare the common samples where the two differ.
+        models: candidate's name to baseline's; by default models of the same name.
+
+    Returns:
+        The differences, and what was refused because it is not comparable, with the reason.
+
+    Raises:
+        UnreadableError: if a run can't be read.
+    """
+    from crucibench.engine.comparing import compare_runs as compare
+
+    return compare(
+        _opened(baseline), _opened(candidate), level=level, intersect=intersect, models=models
+    )
+
+
+def gate_runs(
+    baseline: Run | str | os.PathLike[str],
+    candidate: Run | str | os.PathLike[str],
+    policy: Mapping[str, Any] | str | os.PathLike[str],
+) -> Verdict:
+    """Holds a candidate against a baseline under a policy: a file, or its content.
+
+    Returns:
+        The verdict: ``pass``, ``regression``, ``inconclusive`` or ``invalid``, rule by rule.
+
+    Raises:
+        InputError: all mistakes of the policy at once.
+        UnreadableError: if a run can't be read.
+    """
+    from crucibench.gate.policy import parse_policy, read_policy
+    from crucibench.gate.runs import gate_runs as gate
+
+    if isinstance(policy, Mapping):
+        rules = parse_policy(dict(policy), "policy")
+    else:
+        rules = read_policy(Path(policy))
+    return gate(_opened(baseline), _opened(candidate), rules, policy_name=where(policy))
+
+
+def _opened(run: Run | str | os.PathLike[str]) -> Run:
+    return run if isinstance(run, Run) else load(run)
 
 
 def where(spec: object) -> str:

@@ -115,7 +115,7 @@ class Gate:
 
 
 def _open(path: Path) -> Run:
-    from crucibench.store.run import load
+    from crucibench.store.find import load
 
     return load(path)
 

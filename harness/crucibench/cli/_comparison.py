@@ -64,7 +64,7 @@ def _row(one: MetricDifference, several: bool) -> list[str | None]:
     if one.p is not None:
         adjusted = "" if one.p_adjusted is None else f" ({_shown_p(one.p_adjusted)})"
         p_value = f"{_shown_p(one.p)}{adjusted}"
-    flips = one.flips and f"{len(one.flips.lost)} / {len(one.flips.gained)}"
+    flips = f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None
     return [
         f"{one.address} on {one.data}" if several else str(one.address),
         _value(one.baseline, places), _value(one.candidate, places), difference, p_value,

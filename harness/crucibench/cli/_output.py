@@ -177,7 +177,7 @@ def _shown(value: Any) -> str:
 
 
 def _markdown(table: Table) -> str:
-    from crucibench.report.leaderboard_text import markdown_text
+    from crucibench.util.text import markdown_text
 
     lines = [f"## {markdown_text(table.title)}", ""] if table.title else []
     lines.append(f"| {' | '.join(markdown_text(name) for name in table.columns)} |")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crucibench.store.run import Run, find_run, load
+from crucibench.store.find import find_run, load
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
 

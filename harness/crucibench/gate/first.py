@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from crucibench.compare.results import MetricDifference
 from crucibench.gate.sides import Key, Number, Side
-from crucibench.gate.text import between, change, count, number, visible
+from crucibench.gate.text import between, change, count, number
 from crucibench.gate.verdict import detectable
 from crucibench.stats import detectable_mean, required_n_mean
+from crucibench.util.text import visible
 
 _CORRELATION = 0.8
 """Of two models' results on the same samples, where no candidate shows it: a retrained model is

@@ -6,7 +6,7 @@ import json
 
 from crucibench.gate.result import Check, Outcome, Verdict
 from crucibench.gate.table import many_data, ordered, where
-from crucibench.gate.text import shorten, visible
+from crucibench.util.text import shorten, visible
 
 PER_TYPE = 10
 """Annotations of a type that GitHub keeps of one step."""

@@ -6,7 +6,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from crucibench.gate.result import Check, Outcome, Verdict
 from crucibench.gate.table import headline, many_data, notes, where
-from crucibench.gate.text import visible
+from crucibench.util.text import visible
 
 
 def junit(verdict: Verdict) -> str:

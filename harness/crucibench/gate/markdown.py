@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from crucibench.gate.result import Check, Outcome, Verdict
 from crucibench.gate.table import COLUMNS, headline, many_data, notes, ordered, row
-from crucibench.gate.text import counted, markdown_text
+from crucibench.gate.text import counted
+from crucibench.util.text import markdown_text
 
 MARKER = "<!-- crucibench-gate -->"
 """The first line of a comment: a bot finds its own comment by it and updates that."""

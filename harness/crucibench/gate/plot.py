@@ -10,7 +10,8 @@ from xml.sax.saxutils import escape
 
 from crucibench.gate.result import Check, Outcome, Verdict
 from crucibench.gate.table import headline, many_data, ordered, where
-from crucibench.gate.text import between, change, shorten, visible
+from crucibench.gate.text import between, change
+from crucibench.util.text import shorten, visible
 
 _COLOURS = {
     Outcome.PASS: "#2a7f3f", Outcome.REGRESSION: "#c0272d", Outcome.INCONCLUSIVE: "#a86b00",

@@ -3,39 +3,8 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_UNSEEN = frozenset({"Cc", "Cs", "Cn", "Zl", "Zp"})
-_SPECIAL = str.maketrans(
-    {char: f"\\{char}" for char in "\\`*_{}[]#|~$!()"}
-    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", '"': "&quot;", "'": "&#39;"}
-)
 MINUS = "\u2212"
-
-
-def visible(text: str) -> str:
-    """Returns `text` with characters that could hide or reorder others written as escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        f"\\u{ord(char):04x}" if char in _BIDI or unicodedata.category(char) in _UNSEEN else char
-        for char in text
-    )
-
-
-def shorten(text: str, limit: int) -> str:
-    """Returns `text`, or its start and end with ``…`` between them; at most `limit` characters."""
-    if len(text) <= limit:
-        return text
-    tail = limit // 4
-    return f"{text[: limit - tail - 1]}…{text[-tail:]}"
-
-
-def markdown_text(text: str, limit: int = 300) -> str:
-    """Escapes text for Markdown: no markup, no HTML, no mentions, no links of bare addresses."""
-    escaped = shorten(visible(text), limit).translate(_SPECIAL)
-    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
 def decimals(half: float | None, value: float) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from crucibench.report.format import visible
+from crucibench.util.text import visible
 
 _FORMULA = frozenset("=+-@＝＋－＠")  # noqa: RUF001 - full-width forms count in some spreadsheets
 

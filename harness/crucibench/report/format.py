@@ -8,15 +8,14 @@ interval; a value without an interval gets three significant digits (per cent: o
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from crucibench.util.text import shorten, visible
 
 DASH = "\u2013"
 """Stands where there is no number; its reason stands beside it."""
 
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _MOST_DECIMALS = 6
 _LONG_NAME = 60
 
@@ -99,30 +98,6 @@ def direction_words(direction: str) -> str:
     return {"higher": "higher is better", "lower": "lower is better"}.get(
         direction, "neither way is better"
     )
-
-
-def visible(text: str, keep: str = "") -> str:
-    """Returns `text` with characters that could hide or reorder others written as escapes.
-
-    These are control characters (but those in `keep`), bidirectional controls, line and paragraph
-    separators, and lone surrogates.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        f"\\u{ord(char):04x}"
-        if char not in keep and (char in _BIDI or unicodedata.category(char) in _UNSEEN)
-        else char
-        for char in text
-    )
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """Returns `text`, or its start and end with ``…`` between them; at most `limit` characters."""
-    if len(text) <= limit:
-        return text
-    tail = limit // 4
-    return f"{text[: limit - tail - 1]}…{text[-tail:]}"
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

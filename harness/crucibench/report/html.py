@@ -24,11 +24,9 @@ from crucibench.report.format import (
     counted,
     direction_words,
     listed,
-    shorten,
     show_count,
     show_level,
     show_plain,
-    visible,
 )
 from crucibench.report.gaps import gaps_of
 from crucibench.report.leaderboard import Board, leaderboard, shown_metric
@@ -60,6 +58,7 @@ from crucibench.report.provenance import (
 )
 from crucibench.report.sections import Sources, section_view
 from crucibench.report.standouts import standouts
+from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment

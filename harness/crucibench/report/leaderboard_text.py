@@ -9,14 +9,7 @@ from typing import Any
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.csv_text import csv_text
 from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
-from crucibench.report.format import (
-    DASH,
-    direction_mark,
-    shorten,
-    show_count,
-    show_level,
-    visible,
-)
+from crucibench.report.format import DASH, direction_mark, show_count, show_level
 from crucibench.report.leaderboard import (
     Apart,
     Board,
@@ -26,22 +19,12 @@ from crucibench.report.leaderboard import (
     Line,
     shown_metric,
 )
-
-_SPECIAL = str.maketrans(
-    {char: f"\\{char}" for char in "\\`*_{}[]#|~$!()"}
-    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;", '"': "&quot;", "'": "&#39;"}
-)
+from crucibench.util.text import markdown_text, shorten
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
     "unit", "direction", "verdict", "joined", "reason",
 )  # fmt: skip
-
-
-def markdown_text(text: str, limit: int = 200) -> str:
-    """Escapes text for Markdown: no markup, no HTML, no links made of bare addresses."""
-    escaped = shorten(visible(text), limit).translate(_SPECIAL)
-    return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
 def writing(board: Board) -> str:

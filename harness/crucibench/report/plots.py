@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.report.format import shorten, visible
+from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

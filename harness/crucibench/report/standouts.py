@@ -7,8 +7,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.format import listed, shorten
+from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, Column, shown_metric
+from crucibench.util.text import shorten
 
 _NAME = 40
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report.findings import FoundHere, findings_of
-from crucibench.report.format import counted, shorten, show_count, visible
+from crucibench.report.format import counted, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
 from crucibench.report.leaderboard_text import (
     column_title,
@@ -20,6 +20,7 @@ from crucibench.report.leaderboard_text import (
     sorting,
     writing,
 )
+from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -154,53 +153,3 @@ class Run:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableError(f"{str(path)!r} can't be read: {error}") from error
-
-
-def load(path: str | os.PathLike[str]) -> Run:
-    """Opens a run directory, or a pack of one.
-
-    Raises:
-        UnreadableError: if there is none, or the pack is damaged.
-    """
-    root = Path(path)
-    if root.is_file():
-        from crucibench.store.pack import open_pack
-
-        return open_pack(root)
-    if not (root / "spec.yaml").is_file():
-        raise UnreadableError(f"there is no run at {str(root)!r} (no spec.yaml)")
-    return Run(root)
-
-
-def find_run(reference: str, out: Path) -> Run:
-    """Finds a run by path, id prefix, or ``latest``, below `out`; a path may be that of a pack.
-
-    Raises:
-        InputError: if there is none, or the prefix fits several.
-        UnreadableError: if the pack is damaged.
-    """
-    path = Path(reference)
-    if path.is_file():
-        return load(path)
-    if (path / "spec.yaml").is_file():
-        return Run(path)
-    folders = [entry.parent for entry in out.glob("*/spec.yaml")] if out.is_dir() else []
-    if reference == "latest":
-        if not folders:
-            raise InputError(f"there is no run in {str(out)!r} yet")
-        return Run(max(folders, key=_last_written))
-    fitting = [folder for folder in folders if folder.name.startswith(reference)]
-    if len(fitting) == 1:
-        return Run(fitting[0])
-    if fitting:
-        names = ", ".join(sorted(folder.name for folder in fitting))
-        raise InputError(f"run {reference!r} fits several: {names}")
-    known = ", ".join(sorted(folder.name for folder in folders)) or "none"
-    raise InputError(
-        f"run {reference!r}: no such folder, and no run in {str(out)!r} (runs: {known})"
-    )
-
-
-def _last_written(folder: Path) -> int:
-    events = folder / "events.jsonl"
-    return (events if events.is_file() else folder / "spec.yaml").stat().st_mtime_ns

@@ -6,7 +6,7 @@ from typing import Any
 from crucibench.compare.results import Comparison
 from crucibench.engine.comparing import compare_runs
 from crucibench.engine.packing import pack_run, what_is_read
-from crucibench.store.run import load
+from crucibench.store.find import load
 
 
 def seen(found: Comparison) -> list[tuple[Any, ...]]:

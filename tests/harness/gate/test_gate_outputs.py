@@ -16,7 +16,8 @@ from crucibench.gate.outputs import FILES, tell_github, verdict_json, write_outp
 from crucibench.gate.plot import deltas_svg
 from crucibench.gate.result import Verdict, verdict_schema
 from crucibench.gate.table import findings, headline, plain_text, rows
-from crucibench.gate.text import between, change, decimals, exact, markdown_text, number, visible
+from crucibench.gate.text import between, change, decimals, exact, number
+from crucibench.util.text import markdown_text, visible
 
 Make = Callable[..., MetricDifference]
 Judge = Callable[..., Verdict]

@@ -7,13 +7,12 @@ from crucibench.report.format import (
     direction_mark,
     in_percent,
     listed,
-    shorten,
     show_count,
     show_level,
     show_number,
     show_plain,
-    visible,
 )
+from crucibench.util.text import shorten, visible
 
 
 @pytest.mark.parametrize(

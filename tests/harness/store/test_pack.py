@@ -20,8 +20,9 @@ from crucibench.engine.comparing import compare_runs
 from crucibench.engine.packing import pack_run
 from crucibench.engine.rescore import rescore
 from crucibench.engine.verify import verify
+from crucibench.store.find import find_run, load
 from crucibench.store.pack import open_pack
-from crucibench.store.run import Run, find_run, load
+from crucibench.store.run import Run
 from crucibench.store.seal import Seal
 from crucibench.util.errors import InputError, UnreadableError
 

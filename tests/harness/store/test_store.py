@@ -14,10 +14,10 @@ import pytest
 from crucibench.contracts.data import Samples
 from crucibench.contracts.verdict import Finding, Severity, Status
 from crucibench.store.cells import CellFile, Digest, FindingFile, read_cell, write_cell
+from crucibench.store.find import find_run, load
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
 from crucibench.store.manifest import differences, read_manifest, write_manifest
-from crucibench.store.run import find_run, load
 from crucibench.store.tables import (
     read_table,
     samples_to_table,

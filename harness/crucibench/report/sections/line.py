@@ -12,7 +12,7 @@ from markupsafe import Markup
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
 from crucibench.report.csv_text import csv_text, data_uri
-from crucibench.report.format import shorten, show_plain
+from crucibench.report.format import show_plain
 from crucibench.report.page import Block, Download, Figure, ModelHead
 from crucibench.report.sections.plain import words
 from crucibench.report.sections.sources import Sources
@@ -23,6 +23,7 @@ from crucibench.report.sections.stored import (
     split_by_text,
     stored_tables,
 )
+from crucibench.util.text import shorten
 
 
 def draw_line(section: Mapping[str, Any], sources: Sources) -> list[Block]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from crucibench.report import plots
-from crucibench.report.format import counted, shorten, show_count
+from crucibench.report.format import counted, show_count
 from crucibench.report.page import Block, Figure, Panels
 from crucibench.report.sections.plain import words
 from crucibench.report.sections.sources import Sources
@@ -23,6 +23,7 @@ from crucibench.report.sections.stored import (
     stored_tables,
 )
 from crucibench.stats import wilson
+from crucibench.util.text import shorten
 
 
 def draw_reliability(section: Mapping[str, Any], sources: Sources) -> list[Block]:

@@ -1,0 +1,70 @@
+"""The public functions together: run, load, compare, gate, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import crucibench as cb
+
+POLICY = {"schema_version": 1, "required": [{"address": "*:accuracy/clean/top-1", "margin": 0.05}]}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[cb.Run, cb.Run]:
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    out = tmp_path_factory.mktemp("runs")
+    good = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[:300], y[:300])
+    poor = LogisticRegression(max_iter=1000).fit(X[["mean fractal dimension"]][:300], y[:300])
+    first = cb.run(models={"m": good}, data=(X[300:], y[300:]), out=out)
+    second = cb.run(
+        models={"m": lambda frame: poor.predict_proba(frame[["mean fractal dimension"]])},
+        data=(X[300:], y[300:]), out=out,
+    )  # fmt: skip
+    return first, second
+
+
+def test_a_worse_model_is_stopped_and_the_same_one_passes(runs: tuple[cb.Run, cb.Run]) -> None:
+    good, poor = runs
+    assert cb.gate_runs(good, good, POLICY).outcome == "pass"
+    assert cb.gate_runs(good, poor, POLICY).outcome == "regression"
+    assert cb.gate_runs(str(poor.root), good.root, POLICY).outcome == "pass"
+
+
+def test_a_comparison_has_every_number_and_its_sign(runs: tuple[cb.Run, cb.Run]) -> None:
+    good, poor = runs
+    found = {entry.address.metric: entry for entry in cb.compare_runs(good, poor).differences}
+    top = found["top-1"]
+    assert top.delta is not None and top.delta < -0.1 and top.p is not None and top.p < 1e-6
+    assert top.flips is not None and len(top.flips.lost) > len(top.flips.gained)
+    back = {entry.address.metric: entry for entry in cb.compare_runs(poor, good).differences}
+    assert back["top-1"].delta == -top.delta
+
+
+def test_runs_are_loaded_and_verified(runs: tuple[cb.Run, cb.Run]) -> None:
+    good, _ = runs
+    again = cb.load(good.root)
+    assert again.metrics().equals(good.metrics())
+    assert cb.verify(good.root) == []
+    cell = next(iter(again.cells))
+    assert set(again.records(cell).columns) >= {"id"} or again.records(cell).empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({}, "expected a spec, or models and data"),
+        ({"models": {"m": 3}, "data": "sklearn:iris"}, "no installed adapter or source takes"),
+        ({"spec": {}, "models": {}}, "expected a spec, or models and data, not both"),
+    ],
+)
+def test_mistakes_are_sentences(
+    arguments: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(cb.InputError, match=sentence):
+        cb.run(**arguments, out=tmp_path)  # type: ignore[arg-type]
