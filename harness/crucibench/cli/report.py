@@ -27,6 +27,8 @@ def command(*, reference: str, output: Path | None, out: Path, quiet: bool) -> i
     from crucibench.util.errors import InputError
 
     run = finished(reference, out)
+    if run.packed and output is None:
+        raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")
     write_views(run)
     place = run.layout.report
     if output is not None:

@@ -127,3 +127,12 @@ def test_a_damaged_pack_is_unreadable(call: Call, finished: Path, folder: Path) 
     assert result.exit_code == 4 and "damaged" in result.stderr
     wrong = call("pack", str(finished), "-o", "base.zip")
     assert wrong.exit_code == 2 and "ends in .cbz" in wrong.stderr
+
+
+def test_a_report_of_a_pack_goes_where_it_is_told(call: Call, finished: Path, folder: Path) -> None:
+    assert call("pack", str(finished), "-o", str(folder / "base.cbz")).exit_code == 0
+    pack = str(folder / "base.cbz")
+    refused = call("report", pack)
+    assert refused.exit_code == 2 and "is a pack and has no folder of its own" in refused.stderr
+    written = call("report", pack, "-o", str(folder / "report.html"))
+    assert written.exit_code == 0 and (folder / "report.html").is_file()

@@ -247,7 +247,7 @@ def test_it_needs_no_torch_and_no_data_package(tmp_path: Path) -> None:
         "    sys.modules[name] = None\n"
         "from crucibench.engine.comparing import compare_runs\n"
         "from crucibench.engine.packing import pack_run\n"
-        "from crucibench.store.run import load\n"
+        "from crucibench.store.find import load\n"
         "from pathlib import Path\n"
         "run = load(sys.argv[1])\n"
         "pack = load(pack_run(run, Path(sys.argv[1]).parent / 'base.cbz'))\n"
