@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crucibench.util.hashing import data_digest
-from crucibench.util.loading import is_private, public_name
+from crucibench.util.user_errors import is_private, public_name
 
 _LIBRARIES = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib")

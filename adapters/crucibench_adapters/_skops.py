@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from crucibench.util.errors import InputError
-from crucibench.util.loading import one_line, user_traceback
+from crucibench.util.user_errors import one_line, user_traceback
 
 _HELPERS = frozenset(
     {

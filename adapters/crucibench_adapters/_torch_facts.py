@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from crucibench.util.hashing import data_digest
-from crucibench.util.loading import public_name
+from crucibench.util.user_errors import public_name
 from crucibench_adapters._torch_weights import tensor_bytes
 
 _INTERNAL = frozenset(vars(nn.Module()))

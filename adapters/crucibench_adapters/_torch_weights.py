@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crucibench.util.errors import InputError
-from crucibench.util.loading import one_line
+from crucibench.util.user_errors import one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _WRAPPED = ("state_dict", "model", "model_state_dict")

@@ -21,8 +21,8 @@ from crucibench.contracts.task import Task
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
-from crucibench.util.loading import one_line
 from crucibench.util.suggest import unknown
+from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import plain_name
 
 _OPTIONS = ("id", "prediction", "score", "scores", "positive")

@@ -23,13 +23,8 @@ from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
-from crucibench.util.loading import (
-    call_factory,
-    load_factory,
-    one_line,
-    parse_factory,
-    user_traceback,
-)
+from crucibench.util.loading import call_factory, load_factory, parse_factory
+from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import class_order, plain_name
 from crucibench_adapters._form import stored_form
 

@@ -35,14 +35,9 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.devices import fix_precision, synchronise, torch_numerics
 from crucibench.util.errors import InputError
-from crucibench.util.loading import (
-    call_factory,
-    load_factory,
-    one_line,
-    parse_factory,
-    user_traceback,
-)
+from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
+from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._form import made_up
 from crucibench_adapters._preprocessing import preprocessing, preprocessing_digest
 

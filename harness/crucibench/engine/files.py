@@ -15,7 +15,7 @@ from crucibench.engine.resolve import Resolved
 from crucibench.engine.score import Scorer
 from crucibench.store.cells import CellFile
 from crucibench.util.errors import CrucibenchError
-from crucibench.util.loading import one_line
+from crucibench.util.user_errors import one_line
 
 
 def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:

@@ -22,8 +22,8 @@ from crucibench.engine.roles import probe_rows
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.loading import one_line, user_traceback
 from crucibench.util.suggest import unknown
+from crucibench.util.user_errors import one_line, user_traceback
 
 _PROBE = 32
 

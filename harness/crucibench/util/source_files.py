@@ -1,0 +1,37 @@
+"""Which files an import statement would run, found without importing."""
+
+from __future__ import annotations
+
+import importlib.machinery
+from collections.abc import Sequence
+from pathlib import Path
+
+EXTENSIONS = importlib.machinery.EXTENSION_SUFFIXES
+"""How names of compiled modules end."""
+
+
+def package_files(root: Path, parts: Sequence[str]) -> list[Path]:
+    """Returns the files that ``import a.b.c`` runs: each package's ``__init__`` and the module."""
+    files: list[Path] = []
+    place = root
+    for part in parts:
+        place = place / part
+        if (place / "__init__.py").is_file():
+            files.append(place / "__init__.py")
+        elif place.with_name(f"{part}.py").is_file():
+            return [*files, place.with_name(f"{part}.py")]
+        elif not place.is_dir():
+            compiled = [place.with_name(f"{part}{end}") for end in EXTENSIONS]
+            return [*files, *(file for file in compiled if file.is_file())]
+    return files
+
+
+def module_files(root: Path, stem: list[str], below: list[str]) -> list[Path]:
+    """Returns the files that ``from stem import below`` runs; what is below may be modules."""
+    names = [stem, *([*stem, name] for name in below)]
+    return [file for parts in names for file in package_files(root, parts)]
+
+
+def holds_code(folder: Path) -> bool:
+    """Whether Python files lie in or below a folder."""
+    return folder.is_dir() and any(folder.rglob("*.py"))
