@@ -189,7 +189,12 @@ def test_ctrl_c_says_how_to_resume_and_the_same_command_does(folder: Path) -> No
         *("run", "--model", "python:slow.py:slow", "--data", "sklearn:wine"),
         *("--batch-size", "2", "--suite", "accuracy"),
     ]
-    command = [sys.executable, "-m", "crucibench", *arguments]
+    # A shell that puts the tests in the background has its children ignore Ctrl-C.
+    heeding = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('crucibench', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", heeding, *arguments]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((folder / "results").glob("*/cells/*/records-*.parquet")):
