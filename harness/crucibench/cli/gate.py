@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -19,6 +19,7 @@ _EPILOG = "\n\n".join(
         examples(
             "crucibench gate --init --baseline baseline.cbz > policy.yaml",
             "crucibench gate --baseline baseline.cbz --candidate latest --policy policy.yaml",
+            "crucibench gate --baseline results/3f2a --candidate latest --rerun",
         ),
         "\b\nExit codes:\n"
         "    0  pass\n"
@@ -39,6 +40,13 @@ _EPILOG = "\n\n".join(
 @click.option("--init", is_flag=True,
               help="Print a policy to start from, for the numbers of the baseline; a candidate "
               "shows how far two models differ.")  # fmt: skip
+@click.option("--rerun", is_flag=True,
+              help="Also time the models of both runs in turns, on this machine: advisory. Needs "
+              "run folders, and the files that they name as they were.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(min=6), show_default="20",
+              help="With --rerun: how often each model is timed.")  # fmt: skip
+@click.option("--batch", type=click.IntRange(min=1), show_default="64, or all if fewer",
+              help="With --rerun: samples a call.")  # fmt: skip
 @click.option("--report", metavar="FOLDER", type=click.Path(path_type=Path),
               help="Where verdict.json, junit.xml, summary.md, comment.md, badge.json and "
               "deltas.svg are written; by default gate in the candidate's folder.")  # fmt: skip
@@ -52,6 +60,9 @@ def command(
     policy_file: Path,
     anchor: str | None,
     init: bool,
+    rerun: bool,
+    rounds: int | None,
+    batch: int | None,
     report: Path | None,
     out: Path,
     form: Format,
@@ -65,6 +76,11 @@ def command(
     from crucibench.cli._output import Notes, warn
     from crucibench.cli._runs import found
 
+    for name, given in (("--rounds", rounds is not None), ("--batch", batch is not None)):
+        if given and not rerun:
+            raise click.UsageError(f"{name} goes with --rerun")
+    if init and rerun:
+        raise click.UsageError("--init judges nothing: --rerun does not go with it")
     if init:
         return _init(found(baseline, out), None if candidate is None else found(candidate, out))
     from crucibench.gate.outputs import tell_github, write_outputs
@@ -75,7 +91,8 @@ def command(
     if anchor is None and policy.anchor is not None:
         # A policy lies in a repository: what it names is found from there, wherever the gate runs.
         anchor = str(policy_file.parent / policy.anchor)
-    verdict, beside = _judged((baseline, candidate, anchor), policy, policy_file, out)
+    timing = _Timing(rounds, batch, quiet) if rerun else None
+    verdict, beside = _judged((baseline, candidate, anchor), policy, policy_file, out, timing)
     folder = report or beside
     write_outputs(verdict, folder)
     for line in tell_github(verdict):
@@ -88,8 +105,18 @@ def command(
     return verdict.exit_code
 
 
+class _Timing(NamedTuple):
+    rounds: int | None
+    batch: int | None
+    quiet: bool
+
+
 def _judged(
-    names: tuple[str, str, str | None], policy: Policy, file: Path, out: Path
+    names: tuple[str, str, str | None],
+    policy: Policy,
+    file: Path,
+    out: Path,
+    timing: _Timing | None,
 ) -> tuple[Verdict, Path]:
     """Returns the verdict, and where it is written by default."""
     from crucibench.cli._runs import found
@@ -109,7 +136,34 @@ def _judged(
     except UnreadableError as error:
         sides = Sides(baseline=baseline, candidate=candidate, anchor=anchor, policy=str(file))
         return failed(sides, str(error)), beside
-    return gate_runs(before, after, policy, anchor=older, policy_name=str(file)), beside
+    verdict = gate_runs(before, after, policy, anchor=older, policy_name=str(file))
+    if timing is not None:
+        verdict = _with_latency(verdict, before, after, timing)
+    return verdict, beside
+
+
+def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) -> Verdict:
+    # Here alone: models need torch, and judging records does not.
+    import contextlib
+    import sys
+
+    from crucibench.api import cache_folder
+    from crucibench.cli._output import Notes
+    from crucibench.engine.listener import Listener
+    from crucibench.gate.latency import ROUNDS
+    from crucibench.gate.rerun import RerunOptions, with_latency
+
+    say = Notes(timing.quiet)
+
+    class Told(Listener):
+        def note(self, message: str) -> None:
+            say(message)
+
+    options = RerunOptions(
+        scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch
+    )
+    with contextlib.redirect_stdout(sys.stderr):
+        return with_latency(verdict, before, after, options, Told())
 
 
 def _print(verdict: Verdict, form: Format) -> None:

@@ -83,8 +83,8 @@ class _Judged(NamedTuple):
 def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged) -> Opponent:
     candidate, side, policy, notes = judged
     other = side_of(run)
-    models = _pairs({name for _, name in other.models}, {name for _, name in side.models})
-    data = _data_pairs(run, candidate, other, side)
+    models = model_pairs_of({name for _, name in other.models}, {name for _, name in side.models})
+    data = data_pairs(run, candidate, other, side)
     notes += [
         f"{what} {new!r} is held against the {against}'s {old!r}"
         for what, pairs in (("model", models), ("data set", data))
@@ -102,20 +102,20 @@ def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged)
     )  # fmt: skip
 
 
-def _pairs(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
+def model_pairs_of(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
     """Returns which belong together, new to old: those of one name, or the only one of each."""
     if not old & new and len(old) == len(new) == 1:
         return dict(zip(new, old, strict=True))
     return {name: name for name in sorted(old & new)}
 
 
-def _data_pairs(run: Run, candidate: Run, other: Side, side: Side) -> dict[str, str]:
+def data_pairs(run: Run, candidate: Run, other: Side, side: Side) -> dict[str, str]:
     """Returns which data sets belong together, as `compare_runs` has it: also those of one content.
 
     A live data set is called ``data``, whatever the baseline calls it.
     """
     old, new = ({name for name, _ in one.models} for one in (other, side))
-    pairs = _pairs(old, new)
+    pairs = model_pairs_of(old, new)
     first, second = opened_together(run, candidate)
     prints = {first.cards[name].fingerprint: name for name in old - new if name in first.cards}
     for name in new - old:
@@ -147,8 +147,8 @@ def headline_differences(baseline: Run, candidate: Run) -> dict[Key, MetricDiffe
     from crucibench.engine.comparing import compare_runs
 
     side, other = side_of(baseline), side_of(candidate)
-    pairs = _pairs({name for _, name in side.models}, {name for _, name in other.models})
-    data = _data_pairs(baseline, candidate, side, other)
+    pairs = model_pairs_of({name for _, name in side.models}, {name for _, name in other.models})
+    data = data_pairs(baseline, candidate, side, other)
     if not pairs or not side.headline:
         return {}
     patterns = [literal_brackets(f"*:{place}") for place in side.headline]
