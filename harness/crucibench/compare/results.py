@@ -80,7 +80,7 @@ class Refusal:
         reason: one sentence that names the field that differs.
         field: that field, e.g. ``scenario.parameters.eps``: the two measure different things. ""
             where there is nothing to set side by side: a cell without a partner, one that failed
-            or was skipped, or a timing.
+            or was skipped, or timings of different runs.
         data: the data set.
     """
 

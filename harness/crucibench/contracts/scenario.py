@@ -101,7 +101,10 @@ class Scenario(ABC):
         return None
 
     def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns its numbers as statistics of samples: two models are compared by these."""
+        """Returns its numbers as statistics of samples: two models are compared by these.
+
+        Those of a `Timed` scenario are statistics of rounds, in the rounds' order.
+        """
         return []
 
 

@@ -18,7 +18,7 @@ from crucibench.compare.forms import Aligner
 from crucibench.compare.pairing import Pairing, pair
 from crucibench.compare.resampled import Settings
 from crucibench.compare.results import MetricDifference
-from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.comparable import Comparable, Form
 from crucibench.contracts.data import Samples
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
@@ -32,7 +32,10 @@ from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.errors import NotComparableError
 
-TIMING = "timing is compared by crucibench gate --rerun, which measures both models in turns"
+TIMED_APART = (
+    "the two were timed in different runs, whose rounds do not pair: crucibench gate --rerun "
+    "measures both models in turns"
+)
 NO_FORM = "its scenario gives no form of it that two models could be compared by, sample by sample"
 
 _COLUMNS = ("metric", "point", "group", "value", "n", "reason", "direction", "comparison_key")
@@ -169,8 +172,9 @@ class CellPair:
         if other is not None:
             raise RefusedError(str(other), other.field)
         cells = self.first.planned(self.was), self.second.planned(self.now)
-        if isinstance(cells[1].scenario, Timed):
-            raise RefusedError(TIMING)
+        first, second = self.first.run, self.second.run
+        if isinstance(cells[1].scenario, Timed) and (first.root != second.root or first.packed):
+            raise RefusedError(TIMED_APART)
         return list(self._differences(*cells))
 
     def _differences(self, old: PlannedCell, new: PlannedCell) -> Iterator[MetricDifference]:
@@ -200,6 +204,8 @@ class CellPair:
         common = [key for key in forms_new if key in forms_old]
         if not common:
             return {}
+        if isinstance(new.scenario, Timed):
+            return self._rounds({key: (forms_old[key].form, forms_new[key].form) for key in common})
         paired = self._paired(samples, others)
         align_old = Aligner(len(samples), _unless_whole(paired.rows_a, len(samples)))
         align_new = Aligner(len(others), _unless_whole(paired.rows_b, len(others)))
@@ -215,6 +221,18 @@ class CellPair:
             codes, _ = pd.factorize(samples.clusters[paired.rows_a], sort=True)
             clusters = np.asarray(codes, dtype=np.int64)
         return measure_cell(pairs, samples.ids[paired.rows_a], clusters, self.how.settings)
+
+    def _rounds(self, forms: Mapping[Key, tuple[Form, Form]]) -> dict[Key, Measured]:
+        """Measures timings of one cohort: its rounds were interleaved, so that they pair."""
+        old, new = (
+            np.unique(side.run.cell_records(file.cell).array("round"))
+            for side, file in ((self.first, self.was), (self.second, self.now))
+        )
+        if not np.array_equal(old, new):
+            raise RefusedError(f"the models have {len(old)} and {len(new)} rounds", "rounds")
+        pairs = {key: FormPair(*two) for key, two in forms.items()}
+        ids = np.array([f"round {number}" for number in new], dtype=object)
+        return measure_cell(pairs, ids, None, self.how.settings)
 
     def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Comparable]]:
         # The baseline's options for both: a seed that the scenario's own draws leave out must not

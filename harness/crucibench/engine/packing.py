@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records
+from crucibench.contracts.scenario import Scenario, Timed
 from crucibench.contracts.verdict import Status
 from crucibench.engine.environment import package_version
 from crucibench.engine.files import scoring_options
@@ -75,10 +76,9 @@ def what_is_read(run: Run) -> Kept:
     return Kept({cell: frozenset(columns) for cell, columns in read.items()}, limits)
 
 
-def _is_compared(scenario: object) -> bool:
-    from crucibench.contracts.scenario import Scenario
-
-    return any(
+def _is_compared(scenario: Scenario) -> bool:
+    # Rounds pair within one run alone, and a pack is for comparing with others.
+    return not isinstance(scenario, Timed) and any(
         getattr(type(scenario), name) is not getattr(Scenario, name)
         for name in ("comparables", "outcomes")
     )

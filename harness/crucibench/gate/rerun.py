@@ -18,7 +18,7 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.rerun import Clock, Reopened, Rerun, Seconds, timed_call
 from crucibench.gate.latency import EFFECT, ROUNDS, LatencyVerdict, Rounds, judge_latency, schedule
 from crucibench.gate.result import Check, Outcome, Verdict
-from crucibench.gate.runs import data_pairs, model_pairs_of
+from crucibench.gate.runs import data_pairs, name_pairs
 from crucibench.gate.sides import side_of
 from crucibench.store.run import Run
 from crucibench.util.devices import set_threads, torch_numerics
@@ -104,7 +104,7 @@ def _noted(verdict: Verdict, note: str) -> Verdict:
 
 def _paired(baseline: Run, candidate: Run) -> Iterator[_Pair]:
     old, new = side_of(baseline), side_of(candidate)
-    models = model_pairs_of({name for _, name in old.models}, {name for _, name in new.models})
+    models = name_pairs({name for _, name in old.models}, {name for _, name in new.models})
     data = data_pairs(baseline, candidate, old, new)
     for place, name in sorted(new.models):
         if name in models and (data.get(place), models[name]) in old.models:

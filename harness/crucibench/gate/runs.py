@@ -83,7 +83,7 @@ class _Judged(NamedTuple):
 def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged) -> Opponent:
     candidate, side, policy, notes = judged
     other = side_of(run)
-    models = model_pairs_of({name for _, name in other.models}, {name for _, name in side.models})
+    models = name_pairs({name for _, name in other.models}, {name for _, name in side.models})
     data = data_pairs(run, candidate, other, side)
     notes += [
         f"{what} {new!r} is held against the {against}'s {old!r}"
@@ -102,7 +102,7 @@ def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged)
     )  # fmt: skip
 
 
-def model_pairs_of(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
+def name_pairs(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
     """Returns which belong together, new to old: those of one name, or the only one of each."""
     if not old & new and len(old) == len(new) == 1:
         return dict(zip(new, old, strict=True))
@@ -115,7 +115,7 @@ def data_pairs(run: Run, candidate: Run, other: Side, side: Side) -> dict[str, s
     A live data set is called ``data``, whatever the baseline calls it.
     """
     old, new = ({name for name, _ in one.models} for one in (other, side))
-    pairs = model_pairs_of(old, new)
+    pairs = name_pairs(old, new)
     first, second = opened_together(run, candidate)
     prints = {first.cards[name].fingerprint: name for name in old - new if name in first.cards}
     for name in new - old:
@@ -147,7 +147,7 @@ def headline_differences(baseline: Run, candidate: Run) -> dict[Key, MetricDiffe
     from crucibench.engine.comparing import compare_runs
 
     side, other = side_of(baseline), side_of(candidate)
-    pairs = model_pairs_of({name for _, name in side.models}, {name for _, name in other.models})
+    pairs = name_pairs({name for _, name in side.models}, {name for _, name in other.models})
     data = data_pairs(baseline, candidate, side, other)
     if not pairs or not side.headline:
         return {}

@@ -14,7 +14,7 @@ import pytest
 import crucibench as cb
 from crucibench.compare.results import Comparison
 from crucibench.contracts.verdict import Status
-from crucibench.engine.cell_pairs import NO_FORM, TIMING
+from crucibench.engine.cell_pairs import NO_FORM, TIMED_APART
 from crucibench.engine.comparing import compare_runs
 from crucibench.store.cells import read_cell, write_cell
 from crucibench.store.run import Run
@@ -177,6 +177,12 @@ def test_other_parameters_and_seeds_are_refused(
         assert numbers(found)["a:accuracy/clean/top-1"].delta == 0.0
 
 
+def test_timings_of_different_runs_are_refused(run_spec: Any) -> None:
+    first, second = run_spec(out="one"), run_spec(out="two")
+    field, reason = refusal(compare_runs(first, second), "a:sample/rounds")
+    assert field == "" and reason == TIMED_APART
+
+
 def test_points_pair_and_models_of_one_run_are_compared(run_spec: Any) -> None:
     run = run_spec(suites=("accuracy", "sample"))
     found = compare_runs(run, run, models={"b": "a"})
@@ -190,9 +196,16 @@ def test_points_pair_and_models_of_one_run_are_compared(run_spec: Any) -> None:
     agreement = numbers(found)["b:sample/agreement/agreement"]
     assert agreement.delta is not None and agreement.interval is None
     assert agreement.reason == NO_FORM
-    field, reason = refusal(found, "sample/rounds")
-    assert field == "" and reason == TIMING
-    assert not found.incomparable
+    timed = numbers(found)["b:sample/rounds/mean-time"]
+    assert timed.n == 6 and timed.interval is not None, "interleaved rounds pair"
+    a, b = (
+        run.records(cell.cell).seconds
+        for name in ("a", "b")
+        for cell in run.cells.values()
+        if (cell.model, cell.scenario) == (name, "rounds")
+    )
+    assert timed.delta == pytest.approx((b - a).mean())
+    assert found.refused == []
     with pytest.raises(InputError, match="compared with itself needs two models"):
         compare_runs(run, run)
     with pytest.raises(InputError, match="'c'"):

@@ -12,7 +12,9 @@ from crucibench.store.find import load
 def seen(found: Comparison) -> list[tuple[Any, ...]]:
     assert not found.incomparable, found.refused
     return [
-        (str(d.address), d.baseline, d.candidate, d.interval, d.p, d.n) for d in found.differences
+        (str(d.address), d.baseline, d.candidate, d.interval, d.p, d.n)
+        for d in found.differences
+        if d.address.scenario != "rounds"  # timings pair within one run alone
     ]
 
 
