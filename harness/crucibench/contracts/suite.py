@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -95,8 +95,3 @@ class Suite(ABC):
     @abstractmethod
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-
-
-def config_facts(config: SuiteConfig) -> Mapping[str, Any]:
-    """Returns a suite's settings as plain data."""
-    return config.model_dump(mode="json")

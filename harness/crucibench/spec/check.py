@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from crucibench.spec.models import Spec, Track
-from crucibench.spec.yaml_file import read_yaml
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.suggest import nearest, unknown
 
@@ -43,15 +41,6 @@ class Mistakes:
         if self.found:
             lines = "\n".join(f"  {line}" for line in self.found)
             raise InputError(f"{self.where}: {len(self.found)} mistakes:\n{lines}")
-
-
-def read_spec(path: Path) -> Spec:
-    """Reads and checks a spec file.
-
-    Raises:
-        InputError: all mistakes of form at once, with their paths.
-    """
-    return parse_spec(read_yaml(path), str(path))
 
 
 def parse_spec(data: Any, where: str) -> Spec:

@@ -114,12 +114,6 @@ def order_key(seed: int, identity: str) -> int:
     return int.from_bytes(digest[:8], "big")
 
 
-def stream_seed(seed: int, stream: str) -> int:
-    """Returns a 63-bit seed for a library that draws for itself."""
-    digest = hashlib.sha256(f"seed\x1f{seed}\x1f{stream}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def _sample_words(identity: str) -> tuple[int, int]:
     digest = hashlib.sha256(identity.encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from crucibench.contracts.uri import parse_uri, split_name
-from crucibench.spec.check import parse_spec, read_spec, tracks_of
+from crucibench.spec.check import parse_spec, tracks_of
 from crucibench.spec.models import Spec
-from crucibench.spec.yaml_file import load_yaml
+from crucibench.spec.yaml_file import load_yaml, read_yaml
 from crucibench.util.errors import InputError
 
 MINIMAL: dict[str, Any] = {
@@ -49,7 +49,7 @@ suites:
   accuracy:
 """
     )
-    spec = read_spec(path)
+    spec = parse_spec(read_yaml(path), str(path))
     assert spec.defaults.timeout == 1800.0
     assert spec.suites["accuracy"] == {}
     decision = spec.models[1].decision
