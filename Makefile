@@ -6,12 +6,24 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check smoke format demo-models clean
+VISION := .venv-vision
+
+.PHONY: demo test vision coverage check smoke format demo-models clean
 
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
 
-test: $(DEV)  ## the test suite
+test: $(DEV)  ## the test suite, a process for each core
+	$(BIN)/python -m pytest -n logical --dist loadfile
+
+# Torchvision's wheels fit a torch of one kind alone, and must not get in the way of transformers
+# where they don't: so they stand in an environment of their own, on top of $(VENV).
+vision: $(VISION)/.installed  ## the tests of torchvision's and timm's models
+	OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest -n logical --dist loadfile \
+	  tests/adapters/test_torchvision_zoo.py tests/adapters/test_timm_zoo.py \
+	  tests/adapters/hf/test_transformers_images.py
+
+coverage: $(DEV)  ## the test suite, with the lines that no test runs
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: $(DEV)  ## lint, types, import layers
@@ -29,17 +41,26 @@ format: $(DEV)
 
 demo-models: $(DEV)  ## train the bundled models again
 	$(BIN)/python examples/train_demo_models.py
+	$(BIN)/python examples/train_demo_texts.py
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) $(VISION) dist
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e '.[text]'
 	touch $@
 
 $(DEV): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@ $(STAMP)
+
+$(VISION)/.installed: $(DEV) constraints.txt tests/vision/sitecustomize.py
+	$(PYTHON) -m venv --clear $(VISION)
+	$(BIN)/python tests/vision/layer.py $(VISION)
+	$(VISION)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps \
+	  -c constraints.txt torchvision timm \
+	  || { echo "make vision: torchvision and timm can't be installed; is there a network?" >&2; exit 1; }
+	touch $@

@@ -42,9 +42,10 @@ def own_memory() -> int:
 
 def child(folder: Path, count: int) -> None:
     from crucibench.api import carry_out, prepare
-    from crucibench.engine.collect import Collector
     from crucibench.engine.listener import Listener
-    from crucibench.engine.run import RunOptions
+    from crucibench.engine.options import RunOptions
+    from crucibench.engine.plan import PlannedCell
+    from crucibench.store.cells import CellFile
 
     resident: list[int] = []
     stop = threading.Event()
@@ -54,26 +55,32 @@ def child(folder: Path, count: int) -> None:
             resident.append(own_memory())
             time.sleep(0.005)
 
-    collect = Collector.collect
+    watcher = threading.Thread(target=watch)
 
-    def watched(self: Collector) -> object:
-        watcher = threading.Thread(target=watch)
-        resident.append(own_memory())
-        watcher.start()
-        try:
-            return collect(self)
-        finally:
+    class Watching(Listener):
+        def started(self, cell: PlannedCell, total: int) -> None:
+            resident.append(own_memory())
+            watcher.start()
+
+        def advanced(self, cell: PlannedCell, samples: int) -> None:
+            nonlocal left
+            left -= samples
+            if left <= 0:
+                stop.set()
+
+        def finished(self, cell: CellFile) -> None:
             stop.set()
-            watcher.join()
 
-    Collector.collect = watched  # type: ignore[assignment,method-assign]
+    left = count
     resolved = prepare(
         models=[f"m=python:{folder / 'model.py'}:scores"],
         data=f"parquet:{folder / f'{count}.parquet'}?target=y", suites=["accuracy"],
         defaults={"replicates": 100},
     )  # fmt: skip
     begun = time.perf_counter()
-    carry_out(resolved, RunOptions(out=folder / "out", scratch=folder / "scratch"), Listener())
+    options = RunOptions(out=folder / "out", scratch=folder / "scratch", workers=0, cache=False)
+    carry_out(resolved, options, Watching())
+    watcher.join()
     print(json.dumps({
         "growth": max(resident) - resident[0], "before": resident[0],
         "whole": time.perf_counter() - begun,

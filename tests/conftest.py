@@ -33,6 +33,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("CRUCIBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where a test is not about workers, starting them would only take time.
+    monkeypatch.setenv("CRUCIBENCH_WORKERS", "0")
+
+
+@pytest.fixture(autouse=True)
+def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest-xdist gives its workers the terminal's width, and tables would be folded to it.
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def sample_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Installs tests/sample_plugin from its own wheel into a folder of its own."""

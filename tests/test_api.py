@@ -21,10 +21,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[cb.Run, cb.Run]:
     out = tmp_path_factory.mktemp("runs")
     good = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[:300], y[:300])
     poor = LogisticRegression(max_iter=1000).fit(X[["mean texture"]][:300], y[:300])
-    first = cb.run(models={"m": good}, data=(X[300:], y[300:]), out=out)
+    first = cb.run(models={"m": good}, data=(X[300:], y[300:]), suites=["accuracy"], out=out)
     second = cb.run(
         models={"m": lambda frame: poor.predict_proba(frame[["mean texture"]])},
-        data=(X[300:], y[300:]), out=out,
+        data=(X[300:], y[300:]), suites=["accuracy"], out=out,
     )  # fmt: skip
     return first, second
 

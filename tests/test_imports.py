@@ -32,7 +32,7 @@ def test_reading_a_run_pulls_in_no_framework() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "crucibench.engine.rescore", "crucibench.engine.verify", "crucibench.compare",
+        "crucibench.engine.rescore", "crucibench.integrity.verify", "crucibench.compare",
         "crucibench_suites.accuracy", "crucibench_adapters.torch_module",
         "crucibench_adapters.sklearn_estimator", "crucibench_adapters.python_function",
         "crucibench_adapters.logged_predictions", "crucibench.registry", "crucibench.report",

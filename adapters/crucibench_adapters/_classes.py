@@ -1,15 +1,31 @@
-"""Matching a model's classes to a data set's."""
+"""Matching a model's classes to a data set's, by name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import Task
 from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+from crucibench.util.suggest import nearest
+
+if TYPE_CHECKING:
+    import torch
+
+Declared = tuple[str, ...] | Mapping[str, str] | None
+"""What the spec says: the model's names in the order of its scores, or its names to the data's."""
+
+_GENERIC = re.compile(r"(?:label|class|output)?[ _-]?(\d+)", re.IGNORECASE)
+_ALL = 12
+_FIRST = 3
 
 
 def plain_name(value: Any) -> str:
@@ -19,28 +35,278 @@ def plain_name(value: Any) -> str:
     return str(value)
 
 
-def class_order(
-    classes: Sequence[Any], task: Task, what: str
-) -> tuple[NDArray[np.int64], str | None]:
-    """Returns, for each class of the data, the model's column for it.
+def shown(names: Sequence[str]) -> str:
+    """Writes class names for a message: all of a few, the first of many and their number."""
+    if len(names) <= _ALL:
+        return ", ".join(names)
+    return f"{len(names)} ({', '.join(names[:_FIRST])}, ...)"
 
-    Classes are matched by name; a model whose classes are 0 to K - 1 (or False and True) by index,
-    which the second part of the answer says in a sentence.
 
-    Raises:
-        InputError: if they don't match, showing both.
+@dataclass(frozen=True)
+class ClassMap:
+    """How a model's answers become answers about the data's classes.
+
+    A model that knows more classes than the data is restricted to the data's: its logits to their
+    columns, its probabilities to their columns renormalised. Where several of its classes are one
+    of the data's, their probabilities add.
+
+    Attributes:
+        columns: for each class of the data, the model's columns that speak for it.
+        width: how many columns the model has.
+        note: what is noteworthy about how they were matched, or "".
+        names: the model's own, empty where it has none.
     """
-    names = [plain_name(entry) for entry in classes]
-    if len(set(names)) == len(names) and set(names) == set(task.classes):
-        return np.array([names.index(name) for name in task.classes], dtype=np.int64), None
-    numbers = [str(int(entry)) for entry in classes if isinstance(entry, _INTEGERS)]
-    if len(classes) == len(numbers) and numbers == [str(at) for at in range(len(task.classes))]:
-        note = f"classes are matched by index: {names[0]} is {task.classes[0]!r}, and so on"
-        return np.arange(len(names)), note
-    raise InputError(
-        f"{what}: its classes are not the data's: the model has {', '.join(names)}; "
-        f"the data has {', '.join(task.classes)}"
+
+    columns: tuple[tuple[int, ...], ...]
+    width: int
+    note: str = ""
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def by_position(cls, count: int, note: str = "") -> ClassMap:
+        """Returns the map that changes nothing."""
+        return cls(tuple((at,) for at in range(count)), count, note)
+
+    @classmethod
+    def match(
+        cls,
+        names: Sequence[Any] | None,
+        task: Task,
+        what: str,
+        *,
+        declared: Declared = None,
+        width: int | None = None,
+    ) -> ClassMap:
+        """Matches a model's classes to those of `task`.
+
+        Args:
+            names: the model's own, in the order of its scores, or None where it names none.
+            task: what the data asks.
+            what: how messages call the model.
+            declared: what the spec says: a tuple goes before `names`; of a mapping, names that it
+                leaves out stand for themselves.
+            width: how many scores the model gives, or None where that is not known yet.
+
+        Raises:
+            InputError: if a class of the data is not among the model's, showing both, or nameless
+                classes are not as many as the data's.
+        """
+        own = None if names is None else tuple(plain_name(entry) for entry in names)
+        mapping = declared if isinstance(declared, Mapping) else {}
+        if isinstance(declared, tuple):
+            own = declared
+        if own is None and mapping:
+            own = _numbered(width, what)
+        if own is not None and width not in {None, len(own)}:
+            raise InputError(
+                f"{what}: classes: expected one name for each of its {width} scores, "
+                f"got {shown(own)}"
+            )
+        generic = own is None or (declared is None and _is_generic(own))
+        if own is None or (generic and set(own) != set(task.classes)):
+            return cls._nameless(own, task, what, width)
+        strange = [key for key in mapping if key not in own]
+        if strange:
+            raise InputError(f"{what}: classes: it has no class {_closest(strange[0], own)}")
+        return cls._named(own, mapping, task, what)
+
+    @classmethod
+    def _nameless(
+        cls, own: tuple[str, ...] | None, task: Task, what: str, width: int | None
+    ) -> ClassMap:
+        count = len(own) if own is not None else width
+        if count not in {None, len(task.classes)}:
+            named = f" ({shown(own)})" if own is not None else ""
+            raise InputError(
+                f"{what}: it has {count} classes without names of their own{named}, the data has "
+                f"{len(task.classes)} ({shown(task.classes)}): name the model's with classes"
+            )
+        note = "classes are matched by position: the model does not name them"
+        if own is not None:
+            note = f"classes are matched by index: {own[0]} is {task.classes[0]!r}, and so on"
+        return cls.by_position(len(task.classes), note)
+
+    @classmethod
+    def _named(
+        cls, own: tuple[str, ...], mapping: Mapping[str, str], task: Task, what: str
+    ) -> ClassMap:
+        places: dict[str, list[int]] = {}
+        for column, name in enumerate(own):
+            places.setdefault(mapping.get(name, name), []).append(column)
+        missing = [name for name in task.classes if name not in places]
+        if missing:
+            raise InputError(_unmatched(own, mapping, task, what, missing))
+        columns = tuple(tuple(places[name]) for name in task.classes)
+        for of_class in columns:
+            if len({own[column] for column in of_class}) < len(of_class):
+                raise InputError(
+                    f"{what}: {len(of_class)} of its classes are called {own[of_class[0]]!r}: "
+                    "give each a name of its own with classes"
+                )
+        return cls(columns, len(own), _note(own, mapping, task, columns), own)
+
+    @property
+    def identity(self) -> bool:
+        """Whether nothing changes."""
+        return self.columns == tuple((at,) for at in range(self.width))
+
+    @property
+    def merging(self) -> bool:
+        """Whether several of the model's classes are one of the data's."""
+        return any(len(of_class) > 1 for of_class in self.columns)
+
+    @property
+    def narrowing(self) -> bool:
+        """Whether the model knows classes that the data has not."""
+        return sum(map(len, self.columns)) < self.width
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the map's part of a model's fingerprint: none where it changes nothing."""
+        return {} if self.identity else {"classes": self.digest()}
+
+    def told(self) -> dict[str, str]:
+        """Returns how the classes were matched, for `Adapter.diagnostics`."""
+        return {"classes": self.note or "matched by name"} if self.columns else {}
+
+    def digest(self) -> str:
+        """Returns a digest of which column speaks for which class."""
+        return data_digest([self.width, *(list(of_class) for of_class in self.columns)])
+
+    def apply_scores(self, scores: NDArray[Any], kind: ScoreKind) -> NDArray[Any]:
+        """Returns scores, (N, K), of the data's classes from the model's, (N, `width`).
+
+        Raises:
+            OutputError: if there are not `width` columns, or a row of probabilities has none left
+                for the data's classes.
+        """
+        if self.identity:
+            return scores  # its shape is checked by `Adapter.predict`
+        self._check(scores.shape)
+        if not self.merging:
+            found = scores[:, [of_class[0] for of_class in self.columns]]
+        else:
+            join = np.logaddexp.reduce if kind == "logits" else np.add.reduce
+            parts = [join(scores[:, list(of_class)], axis=1) for of_class in self.columns]
+            found = np.stack(parts, axis=1)
+        if kind == "logits" or not self.narrowing:
+            return found
+        total = found.sum(axis=1, keepdims=True)
+        empty = int((total <= 0).sum())
+        if empty:
+            raise OutputError(
+                f"scores: {empty} of {len(scores)} rows give no probability to any of the data's "
+                f"{len(self.columns)} classes, of the model's {self.width}"
+            )
+        return np.asarray(found / total)
+
+    def apply_tensor(self, scores: torch.Tensor, kind: ScoreKind) -> torch.Tensor:
+        """Does to a tensor what `apply_scores` does, differentiably.
+
+        A row that has no probability left becomes NaN: to look would make a device wait.
+
+        Raises:
+            OutputError: if there are not `width` columns.
+        """
+        import torch
+
+        if self.identity:
+            return scores
+        self._check(tuple(scores.shape))
+        if not self.merging:
+            found = scores[:, [of_class[0] for of_class in self.columns]]
+        else:
+            parts = [scores[:, list(of_class)] for of_class in self.columns]
+            joined = [
+                part.logsumexp(dim=1) if kind == "logits" else part.sum(dim=1) for part in parts
+            ]
+            found = torch.stack(joined, dim=1)
+        if kind == "logits" or not self.narrowing:
+            return found
+        return found / found.sum(dim=1, keepdim=True)
+
+    def apply_labels(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns class indices of the data from the model's.
+
+        Raises:
+            OutputError: if the model answered a class that the data has not: without scores there
+                is no saying which of the data's classes it would have chosen.
+        """
+        places = np.full(self.width, -1, dtype=np.int64)
+        for index, of_class in enumerate(self.columns):
+            places[list(of_class)] = index
+        labels = np.asarray(labels, dtype=np.int64)
+        outside = (labels < 0) | (labels >= self.width)
+        if outside.any():
+            raise OutputError(
+                f"labels: expected class indices 0 to {self.width - 1}, got {labels[outside][0]}"
+            )
+        found = places[labels]
+        strange = labels[found < 0]
+        if len(strange):
+            name = self.names[strange[0]] if self.names else str(strange[0])
+            raise OutputError(
+                f"labels: {len(strange)} of {len(labels)} are classes that the data has not, "
+                f"e.g. {name!r}"
+            )
+        return np.asarray(found)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 2 or shape[1] != self.width:
+            raise OutputError(f"scores: expected shape (N, {self.width}), got {shape}")
+
+
+def _numbered(width: int | None, what: str) -> tuple[str, ...]:
+    if width is None:
+        raise InputError(
+            f"{what}: classes: the model does not name its classes, so they can't be mapped by "
+            "name: list them in the order of its scores"
+        )
+    return tuple(str(at) for at in range(width))
+
+
+def _is_generic(names: tuple[str, ...]) -> bool:
+    """Whether names say no more than a position: 0, 1, ..., LABEL_0, class_0, False and True."""
+    if names == ("False", "True"):
+        return True
+    found = [_GENERIC.fullmatch(name) for name in names]
+    return all(match and match[1] == str(at) for at, match in enumerate(found))
+
+
+def _closest(name: str, names: Sequence[str]) -> str:
+    guess = nearest(name, names)
+    return f"{name!r}" + (f"; did you mean {guess!r}?" if guess else "") + f" (has: {shown(names)})"
+
+
+def _unmatched(
+    own: tuple[str, ...], mapping: Mapping[str, str], task: Task, what: str, missing: list[str]
+) -> str:
+    message = (
+        f"{what}: its classes are not the data's: the model has {shown(own)}; "
+        f"the data has {shown(task.classes)}"
     )
+    if mapping:
+        message += " (after the mapping of classes)"
+    if len(missing) < len(task.classes) or len(missing) > _ALL:
+        guess = nearest(missing[0], own)
+        message += f"; the model lacks {shown(missing)}"
+        message += f"; is {missing[0]!r} the model's {guess!r}? Map it with classes" * bool(guess)
+    return message
 
 
-_INTEGERS = (int, np.integer, np.bool_)
+def _note(
+    own: tuple[str, ...],
+    mapping: Mapping[str, str],
+    task: Task,
+    columns: tuple[tuple[int, ...], ...],
+) -> str:
+    notes: list[str] = []
+    used = sum(map(len, columns))
+    if used < len(own):
+        kept = f"{used} of the model's {len(own)} classes"
+        notes.append(f"{kept} speak for the data's {len(columns)}")
+    elif used > len(columns):
+        notes.append(f"the model's {used} classes are joined to the data's {len(columns)}")
+    lost = [name for name in mapping.values() if name not in task.classes]
+    if lost:
+        notes.append(f"mapped to what the data has not: {shown(list(dict.fromkeys(lost)))}")
+    return "; ".join(notes)

@@ -1,4 +1,4 @@
-"""How a torch model wants its pixels, as the module or the spec says."""
+"""How a model wants its pixels, as the model or the spec says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crucibench.util.suggest import unknown
 from crucibench_adapters._form import stored_form
 
 _DECLARATION = "crucibench_input"
-_KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop")
+_KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop", "fit")
 
 
 def preprocessing(
@@ -53,6 +53,7 @@ def preprocessing(
         size=size,
         resize=_resize(declared, what),
         crop=float(declared.get("crop", 1.0)),
+        fit=_fit(declared, what),
     )
     return spec, normalisation
 
@@ -113,6 +114,13 @@ def _resize(declared: Mapping[str, Any], what: str) -> Literal["bilinear", "bicu
     return cast("Literal['bilinear', 'bicubic', 'nearest']", resize)
 
 
+def _fit(declared: Mapping[str, Any], what: str) -> Literal["crop", "stretch"]:
+    fit = declared.get("fit", "crop")
+    if fit not in {"crop", "stretch"}:
+        raise InputError(f"{what}: " + unknown("fit", str(fit), ("crop", "stretch")))
+    return cast("Literal['crop', 'stretch']", fit)
+
+
 def _one(name: str, of_spec: Any, of_module: Any, what: str) -> Any:
     if of_spec is None or of_module is None:
         return of_module if of_spec is None else of_spec
@@ -141,9 +149,36 @@ def _affine(normalisation: Normalisation) -> tuple[NDArray[np.float64], NDArray[
     return normalisation.scale / std, mean / std
 
 
-def preprocessing_digest(spec: InputSpec, normalisation: Normalisation | None) -> str:
-    """Returns a digest of the geometry and of what is done to pixels."""
-    facts = spec.as_dict() | {"normalisation": None}
+def described_preprocessing(
+    spec: InputSpec, normalisation: Normalisation | None, dtype: str, layout: str = "NCHW"
+) -> dict[str, str]:
+    """Returns what happens to an image on its way to the model, for people."""
+    size = f"{spec.size[0]} x {spec.size[1]}" if spec.size else ""
+    how = "stretched to" if spec.fit == "stretch" else "to"
+    told = {
+        "resize": f"{spec.resize} {how} {size}, antialiased" if size else "none: the stored size",
+        "crop": "none" if spec.crop == 1.0 else f"central {spec.crop:g}",
+        "colour": {1: "one channel", 3: "RGB"}.get(spec.channels or 0, "as stored, RGB if three"),
+        "normalisation": "none: [0, 1]",
+        "layout": layout,
+        "dtype": dtype,
+    }
+    if normalisation is not None:
+        mean, std = (_brief(part) for part in (normalisation.mean, normalisation.std))
+        told["normalisation"] = f"(x * {normalisation.scale:g} - {mean}) / {std}"
+    return told
+
+
+def _brief(numbers: tuple[float, ...]) -> str:
+    shown = ", ".join(f"{number:g}" for number in numbers)
+    return shown if len(numbers) == 1 else f"[{shown}]"
+
+
+def preprocessing_digest(
+    spec: InputSpec, normalisation: Normalisation | None, more: Any = None
+) -> str:
+    """Returns a digest of the geometry, of what is done to pixels, and of plain data besides."""
+    facts = spec.as_dict() | {"normalisation": None} | ({"more": more} if more else {})
     if normalisation is not None:
         facts["normalisation"] = [part.tolist() for part in _affine(normalisation)]
     return data_digest(facts)

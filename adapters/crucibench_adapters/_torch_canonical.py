@@ -12,14 +12,18 @@ from torch import nn
 from crucibench.contracts.adapter import Normalisation, OutputError
 from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import Task
+from crucibench_adapters._classes import ClassMap
 
 
 class Canonical(nn.Module):
     """Normalises, casts, asks the model, and brings its answer into one form.
 
     Classification: (N, K), where a single column of a binary model becomes two: the logit z becomes
-    [0, z], the probability p becomes [1 - p, p], so that the column speaks for the second class.
-    Regression: (N,).
+    [0, z], the probability p becomes [1 - p, p], so that the column speaks for the second class,
+    and the columns are those of the data's classes. Regression: (N,).
+
+    Attributes:
+        classes: how the model's columns become the data's; None leaves them as they are.
     """
 
     mean: torch.Tensor
@@ -35,6 +39,7 @@ class Canonical(nn.Module):
         self.scale = normalisation.scale if normalisation else 1.0
         self.normalises = normalisation is not None
         self.guards = True
+        self.classes: ClassMap | None = None
         normalisation = normalisation or Normalisation()
         for name in ("mean", "std"):
             values = torch.tensor(getattr(normalisation, name), dtype=torch.float32)
@@ -55,24 +60,31 @@ class Canonical(nn.Module):
             inputs = (inputs * self.scale - self.mean) / self.std
         if inputs.is_floating_point():
             inputs = inputs.to(self._dtype())
-        answer = _tensor(self.model(inputs))
+        answer = tensor_in(self.model(inputs))
         answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
         if self.task.kind == "regression":
             return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
-        return self._columns(answer)
+        return self.columns(answer)
 
-    def _columns(self, answer: torch.Tensor) -> torch.Tensor:
-        if not self.single(answer):
-            return answer
-        column = answer.reshape(len(answer))
-        other = torch.zeros_like(column) if self.kind == "logits" else 1 - column
-        return torch.stack([other, column], dim=1)
+    def columns(self, answer: torch.Tensor) -> torch.Tensor:
+        """Returns the data's columns, (N, K), from what the model returned."""
+        if self.single(answer):
+            column = answer.reshape(len(answer))
+            other = torch.zeros_like(column) if self.kind == "logits" else 1 - column
+            answer = torch.stack([other, column], dim=1)
+        return answer if self.classes is None else self.classes.apply_tensor(answer, self.kind)
 
     def single(self, answer: torch.Tensor) -> bool:
         """Whether `answer` is the one column of a binary model."""
         return self.task.binary and (
             answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)
         )
+
+    def fits(self, answer: torch.Tensor) -> bool:
+        """Whether `answer` has as many columns as the model has classes."""
+        if self.classes is None or self.single(answer):
+            return True
+        return answer.ndim == 2 and answer.shape[1] == self.classes.width
 
     def _dtype(self) -> torch.dtype:
         # Looked up at each call, so that a cast copy of the module casts its inputs too.
@@ -94,6 +106,8 @@ class Head:
         """Looks for it by asking the model once; None if no linear layer gives the logits."""
         if canonical.kind != "logits" or canonical.task.kind == "regression":
             return None
+        if canonical.classes is not None and canonical.classes.merging:
+            return None  # the logit of two classes in one is not linear in the features
         last: list[tuple[nn.Linear, torch.Tensor]] = []
         hooks = [
             layer.register_forward_hook(lambda layer, _, output: last.append((layer, output)))
@@ -107,7 +121,9 @@ class Head:
             for hook in hooks:
                 hook.remove()
         for layer, output in reversed(last):
-            seen = canonical._columns(output.to(answer.dtype))
+            if not canonical.fits(output):
+                continue
+            seen = canonical.columns(output.to(answer.dtype))
             if seen.shape == answer.shape and torch.equal(seen, answer):
                 head = cls(canonical, layer)
                 return head if head._holds(inputs, answer) else None
@@ -135,7 +151,11 @@ class Head:
         if len(weight) == 1 and self._canonical.task.binary:
             weight = torch.cat([torch.zeros_like(weight), weight])
             offset = torch.cat([torch.zeros_like(offset), offset])
-        return weight, offset
+        classes = self._canonical.classes
+        if classes is None or classes.identity:
+            return weight, offset
+        rows = [of_class[0] for of_class in classes.columns]
+        return weight[rows], offset[rows]
 
     def _holds(self, inputs: torch.Tensor, answer: torch.Tensor) -> bool:
         with torch.no_grad(), self.watched() as seen:
@@ -148,7 +168,7 @@ class Head:
         return torch.allclose(features.float() @ weight.T + bias, answer, rtol=slack, atol=slack)
 
 
-def _tensor(answer: Any) -> torch.Tensor:
+def tensor_in(answer: Any) -> torch.Tensor:
     """Returns the tensor in a model's answer: itself, or what it calls logits."""
     if isinstance(answer, torch.Tensor):
         return answer

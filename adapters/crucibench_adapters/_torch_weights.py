@@ -13,6 +13,7 @@ from torch import nn
 
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line
+from crucibench_adapters._torch_mapped import map_weights
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _WRAPPED = ("state_dict", "model", "model_state_dict")
@@ -80,7 +81,12 @@ def fit_weights(module: nn.Module, state: State, file: Path, what: str) -> list[
     ]
     if parts:
         raise InputError(f"weights {file.name} don't fit {what}: {', '.join(parts)}")
-    module.load_state_dict(state, strict=False)
+    del own  # other names for the same memory
+    if file.suffix == ".safetensors":
+        mapped = map_weights(module, state, file)
+        state = {key: tensor for key, tensor in state.items() if key not in mapped}
+    if state:
+        module.load_state_dict(state, strict=False)
     return notes
 
 

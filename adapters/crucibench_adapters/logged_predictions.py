@@ -7,14 +7,21 @@ order, which the length of the file is checked against.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request, Sources
+from crucibench.contracts.adapter import (
+    Adapter,
+    Opening,
+    OutputError,
+    Outputs,
+    Request,
+    Sources,
+)
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.task import Task
@@ -23,7 +30,8 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._classes import plain_name
+from crucibench_adapters._classes import ClassMap, Declared, plain_name
+from crucibench_adapters._labels import LabelMap
 
 _OPTIONS = ("id", "prediction", "score", "scores", "positive")
 _SUFFIXES = (".csv", ".parquet")
@@ -41,12 +49,16 @@ class _Columns:
         prediction: the label or value, or "".
         scores: class probabilities in class order; one for a binary task is the second class's.
         positive: the categories in `prediction` that stand for the second class.
+        classes: how the score columns become the data's classes.
+        labels: how predicted names become the data's classes; None for regression.
     """
 
     id: str = ""
     prediction: str = ""
     scores: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
+    classes: ClassMap = field(default_factory=lambda: ClassMap.by_position(0))
+    labels: LabelMap | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -76,10 +88,11 @@ class PredictionsAdapter(Adapter):
     """Logged predictions.
 
     Options: ``id=COL``; ``prediction=COL`` (labels by name, or values; the default is a column
-    ``prediction`` if there is one); ``scores=COL,COL`` (class probabilities in class order; the
-    default are columns ``proba_CLASS`` if there is one for each class); ``score=COL`` (binary: the
-    probability of the second class); ``positive=A,B`` (binary: the categories in the prediction
-    column that count as the second class, all others as the first).
+    ``prediction`` if there is one); ``scores=COL,COL`` (class probabilities in class order, or in
+    that of the spec's ``classes``; the default are columns ``proba_CLASS`` if there is one for
+    each class, where those of other classes are left out and the rest renormalised);
+    ``score=COL`` (binary: the probability of the second class); ``positive=A,B`` (binary: the
+    categories in the prediction column that count as the second class, all others as the first).
     """
 
     @classmethod
@@ -97,7 +110,7 @@ class PredictionsAdapter(Adapter):
         self.task = opening.data.task
         self.input_spec = InputSpec()
         self._file = file
-        self._columns = _choose(_names(file), opening.uri, self.task, file)
+        self._columns = _choose(_names(file), opening, file)
         self._logged = _read(file, self._columns, self.task)
         if not self._columns.id:
             self._check_length(opening.data.counts)
@@ -121,11 +134,17 @@ class PredictionsAdapter(Adapter):
         return {
             "file": file_digest(self._file),
             "columns": data_digest([*columns, "positive", *self._columns.positive]),
+            **(self._columns.labels.fingerprint() if self._columns.labels else {}),
+            **self._columns.classes.fingerprint(),
         }
 
     def diagnostics(self) -> Mapping[str, Any]:
         how = f"by column {self._columns.id!r}" if self._columns.id else "by row order"
-        return {"notes": [f"logged predictions, joined {how}"]}
+        return {
+            "notes": [f"logged predictions, joined {how}"],
+            "preprocessing": {"encoding": "none: the inputs are not looked at"},
+            **(self._columns.classes.told() if self._columns.scores else {}),
+        }
 
     def _claimed(self) -> set[Capability]:
         if self.task.kind == "regression":
@@ -183,20 +202,23 @@ def _names(file: Path) -> list[str]:
         raise InputError(f"predictions {file.name} can't be read: {one_line(error)}") from error
 
 
-def _choose(names: Sequence[str], uri: URI, task: Task, file: Path) -> _Columns:
+def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
     """Decides which columns say what, by the options or by their names.
 
     Raises:
         InputError: if a named column is not there, or none says anything.
     """
+    uri, task, declared = opening.uri, opening.data.task, opening.classes
     regression = task.kind == "regression"
     prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
     scores = uri.names("scores") or uri.names("score")
     if regression and (scores or uri.names("positive")):
         raise InputError("options score, scores and positive are for classification")
-    proba = tuple(f"{_PREFIX}{name}" for name in task.classes)
-    if not scores and not regression and set(proba) <= set(names):
-        scores = proba
+    given = bool(scores)
+    if not given and not regression:
+        proba = tuple(name for name in names if name.startswith(_PREFIX))
+        covered = {_renamed(name, declared) for name in proba}
+        scores = proba if covered >= set(task.classes) else ()
     chosen = _Columns(uri.query.get("id", ""), prediction, scores, uri.names("positive"))
     for name in chosen.used:
         if name not in names:
@@ -207,14 +229,37 @@ def _choose(names: Sequence[str], uri: URI, task: Task, file: Path) -> _Columns:
             + ("" if regression else ", score=COL or scores=COLS")
             + f" (it has: {', '.join(names)})"
         )
-    if scores and len(scores) != len(task.classes) and not (task.binary and len(scores) == 1):
+    single = task.binary and len(scores) == 1
+    if given and declared is None and not single and len(scores) != len(task.classes):
         raise InputError(
             f"{file.name}: scores: expected {len(task.classes)} columns in the order "
             f"{', '.join(task.classes)}, got {len(scores)}"
         )
     if chosen.positive and not (task.binary and prediction):
         raise InputError("option positive: needs a binary task and a prediction column")
-    return chosen
+    if regression:
+        return chosen
+    classes = ClassMap.by_position(len(task.classes))
+    if single and isinstance(declared, tuple):
+        classes = ClassMap.match(None, task, file.name, declared=declared, width=2)
+    elif scores and not single and (declared or not given):
+        own = [name.removeprefix(_PREFIX) for name in scores]
+        said: Declared = declared if given else {}
+        if isinstance(declared, Mapping):  # it may name predictions that have no column
+            said = {name: of_data for name, of_data in declared.items() if name in own}
+        classes = ClassMap.match(own, task, file.name, declared=said)
+        if classes.width != len(scores):
+            raise InputError(
+                f"{file.name}: scores: expected a column for each of the {classes.width} names of "
+                f"classes, got {len(scores)}"
+            )
+    labels = LabelMap(task, file.name, declared=declared)
+    return replace(chosen, classes=classes, labels=labels)
+
+
+def _renamed(column: str, declared: Declared) -> str:
+    name = column.removeprefix(_PREFIX)
+    return declared.get(name, name) if isinstance(declared, Mapping) else name
 
 
 def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
@@ -261,7 +306,7 @@ def _labels(column: Any, columns: _Columns, task: Task, file: Path) -> NDArray[n
                 + unknown(f"category of column {columns.prediction!r}", strange[0], set(names))
             )
         return np.array([name in columns.positive for name in names], dtype=np.int64)
-    places = {name: index for index, name in enumerate(task.classes)}
+    places = columns.labels.places if columns.labels else {}
     names = [name if name in places else _whole(name) for name in names]
     strange = sorted({name for name in names if name not in places})
     if strange:
@@ -284,8 +329,11 @@ def _whole(name: str) -> str:
 def _scores(frame: Any, columns: _Columns, file: Path) -> NDArray[np.float64]:
     scores = np.stack([_numbers(frame, name, file) for name in columns.scores], axis=1)
     if scores.shape[1] == 1:
-        return np.concatenate([1 - scores, scores], axis=1)
-    return scores
+        scores = np.concatenate([1 - scores, scores], axis=1)
+    try:
+        return columns.classes.apply_scores(scores, "probabilities")
+    except OutputError as error:
+        raise InputError(f"{file.name}: {error}") from error
 
 
 def _numbers(frame: Any, name: str, file: Path) -> NDArray[np.float64]:

@@ -28,13 +28,13 @@ from crucibench.contracts.adapter import (
 )
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.task import Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
-from crucibench_adapters._classes import plain_name
+from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._labels import LabelMap
 
 _KINDS = ("probabilities", "logits", "labels", "values")
 
@@ -90,19 +90,29 @@ class FunctionAdapter(Adapter):
         self._what = what
         self._function = function
         self._whole = _wants_batch(function)
+        self._declared = opening.classes
+        self._classes: ClassMap | None = None
+        if kind == "labels":
+            self._labels = LabelMap(self.task, what, declared=opening.classes)
+        elif isinstance(opening.classes, tuple) and not regression:
+            self._classes = ClassMap.match(None, self.task, what, declared=opening.classes)
 
     def _predict(self, batch: Batch, want: Request) -> Outputs:
         answer = _array(self._function(batch if self._whole else batch.inputs))
         if self._kind == "values":
             return Outputs(values=_flat(answer, len(batch)).astype(np.float64))
         if self._kind == "labels":
-            return Outputs(labels=_indices(_flat(answer, len(batch)), self.task, self._what))
+            return Outputs(labels=self._labels.indices(_flat(answer, len(batch))))
         scores = self._scores(answer)
         labels = scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None
         return Outputs(scores=scores, labels=labels)
 
     def diagnostics(self) -> Mapping[str, Any]:
-        return {"notes": ["a function has no fingerprint: its answers are not cached across runs"]}
+        return {
+            "notes": ["a function has no fingerprint: its answers are not cached across runs"],
+            "preprocessing": {"encoding": "none: the function gets the samples as they are held"},
+            **({} if self._classes is None else self._classes.told()),
+        }
 
     def numerics(self) -> Mapping[str, str]:
         return {"numpy": np.__version__}
@@ -119,8 +129,15 @@ class FunctionAdapter(Adapter):
         if self.task.binary and single:
             column = answer.ravel()
             other = np.zeros_like(column) if self.score_kind == "logits" else 1 - column
-            return np.stack([other, column], axis=1)
-        return answer
+            answer = np.stack([other, column], axis=1)
+        if self._classes is None and self._declared is not None and answer.ndim == 2:
+            # How many classes a function knows shows in its first answer.
+            self._classes = ClassMap.match(
+                None, self.task, self._what, declared=self._declared, width=answer.shape[1]
+            )
+        if self._classes is None:
+            return answer
+        return self._classes.apply_scores(answer, self.score_kind)
 
 
 def _capabilities(kind: str) -> frozenset[Capability]:
@@ -156,15 +173,3 @@ def _array(answer: Any) -> NDArray[Any]:
 
 def _flat(answer: NDArray[Any], rows: int) -> NDArray[Any]:
     return answer.ravel() if answer.shape == (rows, 1) else answer
-
-
-def _indices(labels: NDArray[Any], task: Task, what: str) -> NDArray[np.int64]:
-    """Returns labels as class indices; names are looked up first, then whole numbers are taken."""
-    places = {name: index for index, name in enumerate(task.classes)}
-    if np.issubdtype(labels.dtype, np.integer):
-        return labels.astype(np.int64)
-    names = [plain_name(entry) for entry in labels.tolist()]
-    strange = sorted({name for name in names if name not in places})
-    if strange:
-        raise OutputError(f"{what}: " + unknown("class", strange[0], task.classes))
-    return np.array([places[name] for name in names], dtype=np.int64)

@@ -16,7 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request, Sources
+from crucibench.contracts.adapter import (
+    Adapter,
+    Normalisation,
+    Opening,
+    Outputs,
+    Request,
+    Sources,
+)
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
@@ -25,8 +32,9 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.user_errors import one_line, user_traceback
-from crucibench_adapters._classes import class_order, plain_name
+from crucibench_adapters._classes import ClassMap, plain_name
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._preprocessing import described_preprocessing
 
 _OPTIONS = ("trust", "scale")
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -99,10 +107,12 @@ class SklearnAdapter(Adapter):
         if "scale" in opening.uri.query and self.task.modality is not Modality.IMAGE:
             raise InputError(f"{what}: option scale is for images")
         self._method: _Method = "predict"
-        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._classes = ClassMap.by_position(0)
         if self.task.kind == "classification":
-            self._order, by_index = class_order(_classes(estimator, what), self.task, what)
-            self._notes += [by_index] if by_index else []
+            self._classes = ClassMap.match(
+                _classes(estimator, what), self.task, what, declared=opening.classes
+            )
+            self._notes += [self._classes.note] if self._classes.note else []
             self._method = _method(estimator)
             self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
             if self._method == "decision_function":
@@ -116,8 +126,12 @@ class SklearnAdapter(Adapter):
         if self.task.kind == "regression":
             values = np.asarray(self._estimator.predict(inputs), dtype=np.float64)
             return Outputs(values=values.ravel() if values.size == len(batch) else values)
-        scores = self._scores(inputs) if want != {"labels"} else None
-        labels = self._labels(inputs) if "labels" in want or scores is None else None
+        scores = self._scores(inputs) if want != {"labels"} or self._rescored else None
+        labels = None
+        if scores is None or ("labels" in want and not self._rescored):
+            labels = self._labels(inputs)
+        elif "labels" in want and scores.ndim == 2:
+            labels = scores.argmax(axis=1)
         return Outputs(scores=scores, labels=labels)
 
     def fingerprint(self) -> Mapping[str, str] | None:
@@ -126,11 +140,16 @@ class SklearnAdapter(Adapter):
             return None
         return known | {
             "preprocessing": data_digest({"scale": self._scale}),
-            "output": data_digest({"method": self._method, "order": self._order.tolist()}),
+            "output": data_digest({"method": self._method}),
+            **self._classes.fingerprint(),
         }
 
     def diagnostics(self) -> Mapping[str, Any]:
-        return {"notes": list(self._notes)}
+        return {
+            "notes": list(self._notes),
+            "preprocessing": self._preprocessing(),
+            **self._classes.told(),
+        }
 
     def numerics(self) -> Mapping[str, str]:
         import scipy
@@ -142,6 +161,21 @@ class SklearnAdapter(Adapter):
             "scipy": scipy.__version__,
             "device": "cpu",
         }
+
+    def _preprocessing(self) -> dict[str, str]:
+        if self.task.modality is not Modality.IMAGE:
+            named = hasattr(self._estimator, "feature_names_in_")
+            table = "columns by name" if named else "all columns in their order"
+            text = self.task.modality is Modality.TEXT
+            return {"encoding": "texts as they are" if text else table}
+        scale = None if self._scale == 1 else Normalisation(scale=self._scale)
+        return described_preprocessing(self.input_spec, scale, "float64", "N x (C * H * W)")
+
+    @property
+    def _rescored(self) -> bool:
+        """Whether the best of the data's classes may be another than `predict` would name."""
+        changed = self._classes.narrowing or self._classes.merging
+        return changed and self._method != "predict"
 
     def _claimed(self) -> set[Capability]:
         claimed = {Capability.ANY_INPUT}
@@ -192,17 +226,15 @@ class SklearnAdapter(Adapter):
         if self._method == "predict":
             return None
         scores = np.asarray(getattr(self._estimator, self._method)(inputs), dtype=np.float64)
-        if scores.ndim == 1 and self.task.binary:
+        if scores.ndim == 1 and self._classes.width == 2:
             scores = np.stack([np.zeros_like(scores), scores], axis=1)
-        if scores.ndim != 2 or scores.shape[1] != len(self._order):
-            return scores  # `predict` tells what is wrong with it
-        return scores[:, self._order]
+        return self._classes.apply_scores(scores, self.score_kind)
 
     def _labels(self, inputs: Any) -> NDArray[np.int64]:
-        names = [plain_name(entry) for entry in self._estimator.classes_]
-        place = {names[column]: index for index, column in enumerate(self._order)}
+        place = {plain_name(entry): at for at, entry in enumerate(self._estimator.classes_)}
         predicted = np.asarray(self._estimator.predict(inputs)).ravel()
-        return np.array([place[plain_name(entry)] for entry in predicted], dtype=np.int64)
+        own = np.array([place[plain_name(entry)] for entry in predicted], dtype=np.int64)
+        return self._classes.apply_labels(own)
 
 
 def _digest(estimator: Any) -> str | None:

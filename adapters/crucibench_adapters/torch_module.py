@@ -1,11 +1,14 @@
-"""``torch:``: any `torch.nn.Module`, from a factory in a file or a module, or live.
+"""``torch:``: any `torch.nn.Module`, from a factory, an exported program (``.pt2``), or live.
 
-A module may say how it wants its inputs:
+A module may say how it wants its inputs, and what its classes are:
 
 - ``module.crucibench_input = {"range": [0, 1], "mean": [...], "std": [...], "size": [H, W],
-  "channels": 1, "resize": "bilinear", "crop": 1.0}``: what it does to pixels, each key optional;
+  "channels": 1, "resize": "bilinear", "crop": 1.0, "fit": "crop"}``: what it does to pixels, each
+  key optional; ``"fit": "stretch"`` gives images the proportions of ``size``;
 - ``module.encode(frame) -> Tensor``: what it makes of a table, or of a list of texts. A table
-  without it must be all numbers; its columns are stacked as float32 in their order.
+  without it must be all numbers; its columns are stacked as float32 in their order;
+- ``module.crucibench_classes = ["cat", "dog"]``: the names of its classes in the order of its
+  scores, which are matched to the data's by name.
 """
 
 from __future__ import annotations
@@ -13,8 +16,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,46 +34,33 @@ from crucibench.contracts.adapter import (
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, ScoreKind
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import URI, existing_file
+from crucibench.contracts.uri import URI
 from crucibench.util.devices import fix_precision, synchronise, torch_numerics
 from crucibench.util.errors import InputError
-from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
-from crucibench.util.user_errors import one_line, user_traceback
+from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
-from crucibench_adapters._preprocessing import preprocessing, preprocessing_digest
+from crucibench_adapters._preprocessing import (
+    described_preprocessing,
+    preprocessing,
+    preprocessing_digest,
+)
+from crucibench_adapters._torch_opening import (
+    OPTIONS,
+    Loaded,
+    Origin,
+    from_address,
+    score_kind,
+    torch_sources,
+)
+from crucibench_adapters._torch_probe import answers_finitely, ask, differentiable
 
 if TYPE_CHECKING:
     import torch
 
     from crucibench_adapters._torch_canonical import Canonical, Head
 
-_OPTIONS = ("weights", "output")
 _VARIANTS = ("fp32", "bf16")
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """Where a module came from.
-
-    Attributes:
-        what: how messages call it.
-        source: the digest of its source files, or None for a live module.
-        notes: what was done to load it, one sentence each.
-    """
-
-    what: str
-    source: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class _Loaded:
-    """What the variants of one model share."""
-
-    origin: _Origin
-    device: str
-    modes: Mapping[str, bool] = field(default_factory=dict)
 
 
 class TorchAdapter(Adapter):
@@ -83,11 +72,7 @@ class TorchAdapter(Adapter):
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        uri.only(*_OPTIONS)
-        _score_kind(uri)
-        weights = _weights_file(uri, base)
-        ref = parse_factory(uri.rest, base)
-        return Sources((*ref.files, *([weights] if weights else [])), ref.facts)
+        return torch_sources(uri, base)
 
     @classmethod
     def accepts(cls, model: object) -> bool:
@@ -99,14 +84,14 @@ class TorchAdapter(Adapter):
         import torch
 
         fix_precision()
-        opening.uri.only(*_OPTIONS)
+        opening.uri.only(*OPTIONS)
         if opening.live is not None:
-            module, origin = opening.live, _Origin("the live module")
+            module, origin = opening.live, Origin("the live module")
             placed = {parameter.device for parameter in module.parameters()}
             if placed - {torch.device(opening.device)}:
                 module = copy.deepcopy(module)  # the caller's own module stays where it is
         else:
-            module, origin = _from_factory(opening)
+            module, origin = from_address(opening)
             if isinstance(module, Adapter):
                 if not hasattr(module, "task"):
                     module.task = opening.data.task
@@ -114,17 +99,17 @@ class TorchAdapter(Adapter):
         module = module.to(opening.device)
         modes = {name: part.training for name, part in module.named_modules()}
         module.eval()
-        adapter = cls(module, _Loaded(origin, opening.device, modes), opening)
+        adapter = cls(module, Loaded(origin, opening.device, modes), opening)
         adapter._look()
         return adapter
 
     def __init__(
-        self, module: torch.nn.Module, loaded: _Loaded, opening: Opening, variant: str = ""
+        self, module: torch.nn.Module, loaded: Loaded, opening: Opening, variant: str = ""
     ) -> None:
         from crucibench_adapters._torch_canonical import Canonical
 
         self.task = opening.data.task
-        self.score_kind = _score_kind(opening.uri)
+        self.score_kind = score_kind(opening.uri)
         self.input_spec, self.normalisation = preprocessing(module, opening, loaded.origin.what)
         self._module = module
         self._loaded = loaded
@@ -134,6 +119,7 @@ class TorchAdapter(Adapter):
             module, self.normalisation, self.score_kind, self.task
         ).to(loaded.device)
         self._canonical.eval()
+        self._classes = ClassMap.by_position(0)
         self._head: Head | None = None
         self._single = False
         self._fingerprint: Mapping[str, str] | None = None
@@ -162,6 +148,14 @@ class TorchAdapter(Adapter):
             answer = self._canonical.answer(self.encode(batch))
         synchronise(self._loaded.device)
         return answer
+
+    def read_timed(self, answer: object) -> Outputs | None:
+        import torch
+
+        if not isinstance(answer, torch.Tensor):
+            return None
+        array = _array(answer)
+        return Outputs(values=array) if self.task.kind == "regression" else Outputs(scores=array)
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """Returns a batch as the tensor that `module` takes, on the model's device."""
@@ -204,11 +198,16 @@ class TorchAdapter(Adapter):
 
         if name not in _VARIANTS:
             raise InputError(unknown("variant", name, _VARIANTS))
+        if self._loaded.origin.program and name != "fp32":
+            raise InputError(
+                f"{self._loaded.origin.what}: an exported program has no variant {name!r}: it "
+                "computes as it was exported"
+            )
         dtype = torch.float32 if name == "fp32" else torch.bfloat16
         floating = {p.dtype for p in self._module.parameters() if p.is_floating_point()}
-        if floating <= {dtype}:
+        if floating <= {dtype} or self._loaded.origin.program:
             return self
-        shared = _Loaded(self._loaded.origin, self._loaded.device)
+        shared = Loaded(self._loaded.origin, self._loaded.device)
         cast_copy = copy.deepcopy(self._module).to(dtype)
         variant = TorchAdapter(cast_copy, shared, self._opening, name)
         variant._fingerprint = {**(self.fingerprint() or {}), "variant": name}
@@ -222,25 +221,48 @@ class TorchAdapter(Adapter):
         if self._single:
             column = "logit" if self.score_kind == "logits" else "probability"
             notes.append(
-                f"the model's one column is taken as the {column} of class {self.task.classes[1]!r}"
+                f"the model's one column is taken as the {column} of class {self._second()!r}"
             )
         return {
             "training_modules": [
-                name or type(part).__name__
-                for name, part in self._module.named_modules()
-                if part.training
+                *(
+                    name or type(part).__name__
+                    for name, part in self._module.named_modules()
+                    if part.training
+                ),
+                *getattr(self._module, "training_nodes", ()),
             ],
+            "preprocessing": self._preprocessing(),
+            **self._classes.told(),
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
             "notes": notes,
         }
 
     def numerics(self) -> Mapping[str, str]:
+        from crucibench_adapters._torch_mapped import placement
+
         dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in self._parameters()}
-        return torch_numerics(self._loaded.device) | {"dtype": ",".join(sorted(dtypes))}
+        facts = torch_numerics(self._loaded.device) | {"dtype": ",".join(sorted(dtypes))}
+        placed = placement(self._module)
+        return facts | {"weights": placed} if placed else facts
 
     def close(self) -> None:
         for name, part in self._module.named_modules():
             part.training = self._loaded.modes.get(name, part.training)
+
+    def _second(self) -> str:
+        """Returns the class of the data that the second of two columns speaks for."""
+        pairs = zip(self.task.classes, self._classes.columns, strict=True)
+        return next((name for name, columns in pairs if 1 in columns), self.task.classes[1])
+
+    def _preprocessing(self) -> dict[str, str]:
+        dtypes = sorted({str(entry.dtype).removeprefix("torch.") for entry in self._parameters()})
+        dtype = getattr(self._module, "input_dtype", None) or (dtypes[0] if dtypes else "float32")
+        if self.task.modality is Modality.IMAGE:
+            return described_preprocessing(self.input_spec, self.normalisation, dtype)
+        own = hasattr(self._module, "encode")
+        how = "the module's own encode" if own else "columns stacked in their order as float32"
+        return {"encoding": how, "dtype": dtype}
 
     def _parameters(self) -> Iterator[torch.nn.Parameter]:
         return (entry for entry in self._module.parameters() if entry.is_floating_point())
@@ -259,62 +281,48 @@ class TorchAdapter(Adapter):
         Raises:
             InputError: if the model raises, or has another number of classes than the data.
         """
-        if self.task.modality is Modality.TEXT and not hasattr(self._module, "encode"):
-            raise InputError(
-                f"{self._loaded.origin.what}: a torch model for text declares "
-                "encode(texts) -> Tensor"
-            )
-        batch = made_up(self._opening.data, self.input_spec)
-        if batch is None:
-            return
-        try:
-            inputs = self.encode(batch)
-        except InputError:
-            raise
-        except Exception:
-            return  # what its own encode knows, e.g. which categories, can't be made up
-        answer = self._asked(inputs)
-        if self.task.kind == "classification":
-            self._check_columns(answer)
-        self.capabilities = self._seen(inputs, batch)
-
-    def _asked(self, inputs: torch.Tensor) -> torch.Tensor:
-        import torch
-
         what = self._loaded.origin.what
-        raw: list[torch.Tensor] = []
+        if self.task.modality is Modality.TEXT and not hasattr(self._module, "encode"):
+            raise InputError(f"{what}: a torch model for text declares encode(texts) -> Tensor")
+        batch = made_up(self._opening.data, self.input_spec)
+        inputs = None
+        if batch is not None:
+            try:
+                inputs = self.encode(batch)
+            except InputError:
+                raise
+            except Exception:
+                pass  # what its own encode knows, e.g. which categories, can't be made up
+        answer = None
+        if inputs is not None:
+            answer, self._single = ask(self._module, self._canonical, inputs, what)
+        if self.task.kind == "classification":
+            self._match_classes(answer)
+        if inputs is not None and batch is not None:
+            self.capabilities = self._seen(inputs, batch)
 
-        def keep(module: Any, args: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                raw.append(output)
+    def _match_classes(self, answer: torch.Tensor | None) -> None:
+        """Matches the model's columns to the data's, by what names it gives them.
 
-        hook = self._module.register_forward_hook(keep)
-        self._canonical.guards = False
-        before = inputs._version
-        try:
-            with torch.no_grad():
-                answer = self._canonical.answer(inputs)
-        except OutputError as error:
-            raise InputError(f"{what}: {error}") from error
-        except Exception as error:
+        Raises:
+            InputError: if they don't match.
+        """
+        what, names = self._loaded.origin.what, getattr(self._module, "crucibench_classes", None)
+        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence)):
             raise InputError(
-                f"{what} raised {one_line(error)} on made-up samples of shape "
-                f"{tuple(inputs.shape)}",
-                detail=user_traceback(error),
-            ) from error
-        finally:
-            hook.remove()
-        self._canonical.guards = inputs._version != before
-        self._single = bool(raw) and self._canonical.single(raw[-1])
-        return answer
-
-    def _check_columns(self, answer: torch.Tensor) -> None:
-        shape, classes = tuple(answer.shape), len(self.task.classes)
-        if len(shape) != 2 or shape[1] != classes:
-            raise InputError(
-                f"{self._loaded.origin.what}: the data has {classes} classes, the model answers "
-                f"{shape[0]} samples with shape {shape}"
+                f"{what}: crucibench_classes: expected a list of names, got {type(names).__name__}"
             )
+        width, declared = None, self._opening.classes
+        if answer is not None:
+            shape, classes = tuple(answer.shape), len(self.task.classes)
+            if len(shape) != 2 or (names is None and not declared and shape[1] != classes):
+                raise InputError(
+                    f"{what}: the data has {classes} classes, the model answers {shape[0]} samples "
+                    f"with shape {shape}"
+                )
+            width = shape[1]
+        self._classes = ClassMap.match(names, self.task, what, declared=declared, width=width)
+        self._canonical.classes = self._classes
 
     def _seen(self, inputs: torch.Tensor, batch: Batch) -> frozenset[Capability]:
         from crucibench_adapters._torch_canonical import Head
@@ -323,54 +331,37 @@ class TorchAdapter(Adapter):
         self._head = Head.find(self._canonical, inputs)
         if self._head is not None:
             seen |= {Capability.FEATURES, Capability.HEAD}
-        if not self._differentiable(inputs):
+        if not differentiable(self._canonical, inputs):
             seen -= {Capability.GRADIENTS}
-        if self.task.modality is Modality.TABLE and self._takes_missing(batch):
-            seen |= {Capability.MISSING_VALUES}
+        if self.task.modality is Modality.TABLE:
+            frame = batch.inputs.astype("float64")
+            frame.iloc[:, :] = np.nan
+            gaps = batch.with_inputs(frame)
+            if answers_finitely(self._canonical, lambda: self.encode(gaps)):
+                seen |= {Capability.MISSING_VALUES}
         return frozenset(seen)
-
-    def _differentiable(self, inputs: torch.Tensor) -> bool:
-        import torch
-
-        if not inputs.is_floating_point():
-            return False
-        asked = inputs.detach().clone().requires_grad_()
-        try:
-            logits = self._canonical(asked)
-            (gradient,) = torch.autograd.grad(logits.sum(), asked, allow_unused=True)
-        except RuntimeError:
-            return False
-        return gradient is not None
-
-    def _takes_missing(self, batch: Batch) -> bool:
-        import torch
-
-        frame = batch.inputs.astype("float64")
-        frame.iloc[:, :] = np.nan
-        try:
-            with torch.inference_mode():
-                answer = self._canonical.answer(self.encode(batch.with_inputs(frame)))
-        except Exception:
-            return False  # it says so itself
-        return bool(torch.isfinite(answer).all())
 
     def _digests(self) -> dict[str, str]:
         """Returns the fingerprint, empty if there is none."""
         from crucibench_adapters._torch_facts import class_sources, configuration
         from crucibench_adapters._torch_weights import weights_digest
 
-        live = self._loaded.origin.source is None
-        digests = {
-            "weights": weights_digest(self._module, buffers=live),
-            "source": class_sources(self._module) if live else self._loaded.origin.source,
-            "configuration": configuration(self._module, strict=live),
-        }
+        origin = self._loaded.origin
+        live = origin.source is None
+        digests: dict[str, str | None] = {"program": origin.program}
+        if not origin.program:
+            digests = {
+                "weights": weights_digest(self._module, buffers=live),
+                "source": class_sources(self._module) if live else origin.source,
+                "configuration": configuration(self._module, strict=live),
+            }
         known = {key: digest for key, digest in digests.items() if digest is not None}
         if len(known) < len(digests):
             return {}
         return known | {
             "preprocessing": preprocessing_digest(self.input_spec, self.normalisation),
             "output": self.score_kind,
+            **self._classes.fingerprint(),
         }
 
 
@@ -380,48 +371,6 @@ def _claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
         return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
     claimed = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
     return frozenset(claimed | {Capability.LOGITS} if kind == "logits" else claimed)
-
-
-def _from_factory(opening: Opening) -> tuple[Any, _Origin]:
-    import torch
-
-    from crucibench_adapters._torch_weights import fit_weights, read_weights
-
-    ref = parse_factory(opening.uri.rest, opening.base)
-    weights = _weights_file(opening.uri, opening.base)
-    made = call_factory(load_factory(ref), str(ref))
-    if isinstance(made, Adapter):
-        if opening.uri.query:
-            raise InputError(f"{ref} returns an adapter, which takes no options")
-        return made, _Origin(str(ref))
-    if not isinstance(made, torch.nn.Module):
-        raise InputError(
-            f"{ref}: expected the factory to return a torch.nn.Module or an Adapter, "
-            f"got {type(made).__name__}"
-        )
-    notes: list[str] = []
-    if weights is not None:
-        state = read_weights(weights, allow_pickle=opening.allow_pickle)
-        notes = fit_weights(made, state, weights, str(ref))
-    return made.requires_grad_(False), _Origin(str(ref), ref.digest(), tuple(notes))
-
-
-def _weights_file(uri: URI, base: Path) -> Path | None:
-    if "weights" not in uri.query:
-        return None
-    name = uri.query["weights"]
-    suffixes = (".safetensors", ".pt", ".pth")
-    if Path(name).suffix not in suffixes:
-        raise InputError(f"weights {name!r}: expected {', '.join(suffixes[:-1])} or {suffixes[-1]}")
-    return existing_file(base, name, "weights")
-
-
-def _score_kind(uri: URI) -> ScoreKind:
-    known = ("logits", "probabilities")
-    kind = uri.query.get("output", "logits")
-    if kind not in known:
-        raise InputError(unknown("output of torch:", kind, known))
-    return cast("ScoreKind", kind)
 
 
 def _stacked(frame: Any) -> Any:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.uri import split_name
 from crucibench.engine.listener import Listener
+from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
-from crucibench.engine.run import RunOptions, execute
-from crucibench.engine.verify import verify as _verify
+from crucibench.engine.run import execute
+from crucibench.integrity.verify import verify as _verify
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.find import load
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
+from crucibench.util.folders import cache_folder
 
 if TYPE_CHECKING:
     from crucibench.compare.results import Comparison
@@ -37,6 +39,10 @@ def run(
     allow_pickle: bool = False,
     fresh: bool = False,
     keep_going: bool = False,
+    workers: int | None = None,
+    retries: int = 0,
+    memory_limit: int | None = None,
+    cache: bool = True,
     listener: Listener | None = None,
 ) -> Run:
     """Evaluates models on data and returns the run.
@@ -55,6 +61,12 @@ def run(
         allow_pickle: read pickled models, which can run any code.
         fresh: throw away what an earlier run of the same spec left.
         keep_going: a model that can't be inspected fails its own cells only.
+        workers: processes that ask models, so that one that crashes fails its own cells alone; by
+            default one, or one a CUDA device, and none (0) for live objects, which can't leave
+            this process.
+        retries: how often a cell is tried again after its model raised or died.
+        memory_limit: bytes that a worker may use.
+        cache: whether what an earlier run asked the same model about the same data is used again.
         listener: hears what happens.
 
     Raises:
@@ -78,7 +90,7 @@ def run(
     )  # fmt: skip
     options = RunOptions(
         out=Path(out), scratch=cache_folder(), keep_going=keep_going, fresh=fresh,
-        where=where(spec),
+        where=where(spec), workers=workers, retries=retries, memory=memory_limit, cache=cache,
     )  # fmt: skip
     return carry_out(resolved, options, listener or Listener())
 
@@ -125,15 +137,20 @@ def carry_out(resolved: Resolved, options: RunOptions, listener: Listener) -> Ru
     done = execute(resolved, options, listener)
     if done is None:
         raise AssertionError("a dry run has no result; call execute")
+    return with_views(done)
+
+
+def with_views(run: Run) -> Run:
+    """Writes the report of a finished run, where it is not the newest there is, and returns it."""
     # `latest` is the run that was asked for last, also where its result was there already: a gate
     # after it must judge that one.
-    done.layout.events.touch()
-    report, manifest = done.layout.report, done.layout.manifest
+    run.layout.events.touch()
+    report, manifest = run.layout.report, run.layout.manifest
     if not report.is_file() or report.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
         from crucibench.report import write_views
 
-        write_views(done)
-    return done
+        write_views(run)
+    return run
 
 
 def verify(run: Run | str | os.PathLike[str]) -> list[str]:
@@ -209,14 +226,6 @@ def _opened(run: Run | str | os.PathLike[str]) -> Run:
 def where(spec: object) -> str:
     """Returns what messages call the spec."""
     return str(spec) if isinstance(spec, str | os.PathLike) else "spec"
-
-
-def cache_folder() -> Path:
-    """Returns the user's cache folder; ``CRUCIBENCH_CACHE`` names another."""
-    import platformdirs
-
-    named = os.environ.get("CRUCIBENCH_CACHE")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("crucibench"))
 
 
 def _document(

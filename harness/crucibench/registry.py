@@ -49,6 +49,7 @@ class Registry(Generic[T]):
         self.what = what
         self.base = base
         self._points: dict[str, list[EntryPoint]] = {}
+        self._loaded: dict[str, type[T]] = {}
         for point in entry_points(group=group):
             known = self._points.setdefault(point.name, [])
             if all(point.value != other.value for other in known):
@@ -73,13 +74,16 @@ class Registry(Generic[T]):
             InputError: if nothing is, or two packages claim it, or it can't be imported (the
                 sentence names the package and the cause), or is no subclass of the base.
         """
+        if name in self._loaded:
+            return self._loaded[name]
         points = self._points.get(name)
         if not points:
             raise InputError(unknown(self.what, name, self._points))
         if len(points) > 1:
             packages = " and ".join(_distribution(point)[0] for point in points)
             raise InputError(f"{self.what} {name!r} is registered by {packages}; uninstall one")
-        return self._load(points[0])
+        self._loaded[name] = self._load(points[0])
+        return self._loaded[name]
 
     def _load(self, point: EntryPoint) -> type[T]:
         package = _distribution(point)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +89,60 @@ def diabetes_xy(diabetes_frame: pd.DataFrame) -> tuple[pd.DataFrame, Any]:
     return diabetes_frame.drop(columns="target"), labels
 
 
+class DigitsCnn(torch.nn.Module):
+    """A small network with the layers that exporters fold, drop or keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.drop = torch.nn.Dropout(0.5)
+        self.fc = torch.nn.Linear(8 * 16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.conv(x)))
+        x = torch.nn.functional.max_pool2d(x, 2)
+        return self.fc(self.drop(x.flatten(1)))
+
+
+@pytest.fixture(scope="session")
+def all_digits() -> Batch:
+    images = load_digits().images / 16
+    inputs = torch.tensor(images, dtype=torch.float32).unsqueeze(1)
+    return Batch(_ids(len(inputs)), inputs, rows=tuple(range(len(inputs))))
+
+
+@pytest.fixture(scope="session")
+def trained_cnn(all_digits: Batch, digits_xy: tuple[Any, Any]) -> torch.nn.Module:
+    """A network that is right on nearly all digits."""
+    torch.manual_seed(0)
+    cnn, targets = DigitsCnn(), torch.tensor(digits_xy[1])
+    optimiser = torch.optim.Adam(cnn.parameters(), lr=0.02)
+    for _ in range(30):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(cnn(all_digits.inputs), targets).backward()
+        optimiser.step()
+    return cnn.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def export_onnx() -> Callable[..., None]:
+    """Writes a module as ONNX, in eval mode; `dynamic` leaves the number of samples open."""
+
+    def export(
+        module: torch.nn.Module, example: torch.Tensor, path: Path, *, dynamic: bool = True
+    ) -> None:
+        with warnings.catch_warnings():
+            # The exporter that needs no further package is on its way out, and says so.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(
+                module.eval(), (example,), path, dynamo=False, input_names=["image"],
+                output_names=["logits"], dynamic_axes={"image": {0: "n"}} if dynamic else None,
+            )  # fmt: skip
+
+    return export
+
+
 class Open(Protocol):
     """Makes an opening of a URI, or of a live object, in the test's folder."""
 
@@ -100,6 +155,8 @@ class Open(Protocol):
         normalisation: Normalisation | None = None,
         size: tuple[int, int] | None = None,
         allow_pickle: bool = False,
+        device: str = "cpu",
+        classes: tuple[str, ...] | dict[str, str] | None = None,
     ) -> Opening: ...
 
 

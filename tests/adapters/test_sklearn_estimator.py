@@ -306,7 +306,7 @@ def test_factories(
     check_adapter(open_adapter, diabetes)
     first = open_adapter().fingerprint()
     assert first is not None
-    assert set(first) == {"source", "weights", "preprocessing", "output"}
+    assert set(first) == {"source", "weights", "preprocessing", "output", "classes"}
     write("utils.py", "def same(X): return X * 1")
     second = open_adapter().fingerprint()
     assert second is not None

@@ -46,11 +46,38 @@ class Mlp(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # As the convolutional network has it: models of one canonical input are compared on shift.
+        self.crucibench_input = {"channels": 1}
         self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU())
         self.head = nn.Linear(64, 10)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Returns logits, shape (N, 10), of images of shape (N, 1, 8, 8)."""
+        logits: torch.Tensor = self.head(self.body(images))
+        return logits
+
+
+class ShapesCnn(nn.Module):
+    """Three convolutions over a 32 x 32 image of a shape, 20,000 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crucibench_input = {"range": [0, 1], "mean": [0.35], "std": [0.25], "channels": 3}
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 48, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool2d(2),
+            nn.Flatten(),
+        )
+        self.head = nn.Linear(48 * 4, 6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns logits, shape (N, 6), of images of shape (N, 3, 32, 32)."""
         logits: torch.Tensor = self.head(self.body(images))
         return logits
 
@@ -88,6 +115,11 @@ def cnn() -> nn.Module:
 def mlp() -> nn.Module:
     """Makes the multilayer perceptron."""
     return Mlp()
+
+
+def shapes_cnn() -> nn.Module:
+    """Makes the convolutional network for shapes."""
+    return ShapesCnn()
 
 
 def tabular_mlp() -> nn.Module:

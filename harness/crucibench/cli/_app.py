@@ -20,10 +20,13 @@ VERBS = {
     "leaderboard": "Put the models of one or several runs side by side.",
     "report": "Write the report of a run again.",
     "compare": "Compare models sample by sample, with intervals and tests.",
+    "parity": "Check that two forms of one model answer alike.",
+    "merge": "Make one run of the parts that several machines did.",
     "pack": "Make one small file of a run, to compare with later.",
     "gate": "Stop a change that makes a model worse, and nothing else.",
     "score": "Compute the numbers of a run again from its records.",
     "verify": "Check that a run is what its manifest and its records say.",
+    "cache": "List, prune or clear what is kept between runs.",
     "doctor": "Check what a run needs of this machine.",
     "schema": "Print the JSON Schema of a file.",
 }

@@ -9,7 +9,12 @@ from collections.abc import Callable
 import click
 
 from crucibench.cli._output import visible
-from crucibench.util.errors import CrucibenchError, NotComparableError, UnreadableError
+from crucibench.util.errors import (
+    CrucibenchError,
+    NotComparableError,
+    StoppedError,
+    UnreadableError,
+)
 
 USAGE = 2
 BAD = 4
@@ -43,7 +48,8 @@ def broken_pipe() -> int:
 def _told(error: Exception) -> int:
     if isinstance(error, CrucibenchError):
         tell(str(error), error.detail)
-        return BAD if isinstance(error, NotComparableError | UnreadableError) else USAGE
+        bad = isinstance(error, NotComparableError | StoppedError | UnreadableError)
+        return BAD if bad else USAGE
     if isinstance(error, click.ClickException):
         tell(error.format_message(), _hint(error))
         return USAGE

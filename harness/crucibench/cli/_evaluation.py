@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import TYPE_CHECKING
 
-from crucibench.cli._errors import INTERRUPTED, tell
-from crucibench.cli._options import Format
-from crucibench.cli._output import Notes, draw, emit, warn, write
+from crucibench.cli._errors import BAD, INTERRUPTED, tell
+from crucibench.cli._options import Format, Progress
+from crucibench.cli._output import Notes, draw, emit, write
 
 if TYPE_CHECKING:
+    from crucibench.cli._remembering import Remembering
+    from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve import Resolved
-    from crucibench.engine.run import RunOptions
     from crucibench.report.leaderboard import Leaderboard
+    from crucibench.store.layout import Layout
     from crucibench.store.run import Run
 
 
-def evaluate(resolved: Resolved, options: RunOptions, form: Format, quiet: bool) -> int:
+def evaluate(
+    resolved: Resolved, options: RunOptions, form: Format, quiet: bool, progress: Progress = "auto"
+) -> int:
     """Carries out a run, prints plan, progress and leaderboard, and returns the exit code."""
+    from crucibench.cli._progress import listener_for
+    from crucibench.engine.run import run_layout
+
+    announce = not options.dry_run
+    listener = listener_for(resolved, progress, quiet=quiet, announce=announce)
+    layout = run_layout(resolved, options)
+    return listener.told(
+        lambda: _carried_out(resolved, options, layout, listener, form=form, quiet=quiet), layout
+    )
+
+
+def _carried_out(
+    resolved: Resolved, options: RunOptions, layout: Layout, listener: Remembering, *, form: Format,
+    quiet: bool,
+) -> int:  # fmt: skip
     from crucibench.api import carry_out
     from crucibench.cli._plan import plan_document, plan_tables
-    from crucibench.cli._progress import listening
     from crucibench.engine.run import execute
-    from crucibench.store.layout import Layout
 
-    note = Notes(quiet)
-    layout = Layout(options.out / resolved.run_id)
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
-        note(f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)")
+        done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
+        if listener.for_people:
+            Notes(quiet)(done)
+        else:
+            listener.note(done)
     try:
-        with (
-            listening(resolved, quiet=quiet, announce=not options.dry_run) as listener,
-            # What models print must not end up among the data.
-            contextlib.redirect_stdout(sys.stderr),
-        ):
-            if options.dry_run:
+        with listener.at_work():
+            if options.dry_run or options.part is not None:
                 execute(resolved, options, listener)
             else:
                 run = carry_out(resolved, options, listener)
     except KeyboardInterrupt:
-        warn("interrupted; give the same command again to resume")
+        listener.interrupted()
         return INTERRUPTED
     if options.dry_run:
         plan, inspection = listener.plan()
@@ -50,11 +63,38 @@ def evaluate(resolved: Resolved, options: RunOptions, form: Format, quiet: bool)
             plan_tables(resolved, plan, inspection, long=form == "csv"),
         )
         return 0
-    return show_result(run, form, quiet)
+    if options.part is not None:
+        return _tell_part(layout, quiet)
+    if listener.for_people:
+        return show_result(run, form, quiet)
+    from crucibench.compare.run_parity import exit_code, pairs_of
+    from crucibench.report.leaderboard import leaderboard
+
+    for pair in pairs_of(run):
+        listener.note(pair.sentence())
+    print_board(leaderboard([run]), form)
+    return exit_code(run)
+
+
+def _tell_part(layout: Layout, quiet: bool) -> int:
+    from crucibench.contracts.verdict import Status
+    from crucibench.store.part_file import read_part
+
+    account = read_part(layout)
+    failed = [cell.file for cell in account.cells.values() if cell.file.status is Status.FAILED]
+    for cell in failed:
+        tell(f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario} failed: {cell.reason}")
+    Notes(quiet)(
+        f"part {account.part} of {account.of} is done; when all are: crucibench merge "
+        f"{layout.root.parent / account.run}.part-*-of-{account.of}"
+    )
+    write(f"{layout.root}\n")
+    return BAD if failed else 0
 
 
 def show_result(run: Run, form: Format, quiet: bool) -> int:
     """Prints a run's leaderboard and, on stderr, what to know of it; returns its exit code."""
+    from crucibench.compare.run_parity import exit_code
     from crucibench.report.leaderboard import leaderboard
     from crucibench.report.terminal import print_findings
 
@@ -62,9 +102,10 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     if not quiet:
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _tell_failures(run)
+    _tell_parity(run, quiet)
     if run.layout.report.is_file():
         Notes(quiet)(f"report: {run.layout.report}")
-    return run.exit_code
+    return exit_code(run)
 
 
 def print_board(board: Leaderboard, form: Format) -> None:
@@ -93,3 +134,13 @@ def _tell_failures(run: Run) -> None:
             tell(f"{where} failed: {cell.reason}", hint)
         elif cell.verdict is Verdict.INVALID:
             tell(f"{where} is invalid: its numbers do not measure what they say")
+
+
+def _tell_parity(run: Run, quiet: bool) -> None:
+    from crucibench.compare.run_parity import pairs_of
+
+    for pair in pairs_of(run):
+        if pair.agree:
+            Notes(quiet)(pair.sentence())
+        else:
+            tell(pair.sentence())

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 Format = Literal["table", "json", "csv", "md"]
+Progress = Literal["auto", "bars", "lines", "json", "none"]
 
 FORMAT = click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv", "md"]), default="table",
@@ -16,6 +17,12 @@ FORMAT = click.option(
 QUIET = click.option(
     "-q", "--quiet", is_flag=True, help="No progress and no notes: the data and errors alone."
 )
+PROGRESS = click.option(
+    "--progress", type=click.Choice(["auto", "bars", "lines", "json", "none"]), default="auto",
+    show_default=True,
+    help="How progress is told on stderr; auto: bars in a terminal, else lines; "
+    "json: an object a line, for programs.",
+)  # fmt: skip
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default="results", show_default=True,
     metavar="FOLDER", help="The folder that holds the runs.",

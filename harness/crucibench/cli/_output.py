@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -26,12 +26,14 @@ class Table(NamedTuple):
         rows: a value for each column; None is shown empty.
         title: stands above it; "" for none.
         headless: whether the terminal shows it without its column names.
+        right: columns of texts that the terminal sets to the right, as it does numbers.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     title: str = ""
     headless: bool = False
+    right: Collection[str] = ()
 
 
 class Notes:
@@ -59,15 +61,21 @@ def visible(text: str) -> str:
     )
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Returns a rich console; into a file or a pipe it writes lines of any length, unfolded."""
+def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
+    """Returns a rich console; into a file or a pipe it writes lines of any length, unfolded.
+
+    Args:
+        stderr: whether it writes there.
+        terminal: whether to write as into a terminal; None finds out.
+    """
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    folded = stream.isatty() or "COLUMNS" in os.environ
+    folded = terminal or stream.isatty() or "COLUMNS" in os.environ
     return Console(
-        file=stream, width=None if folded else _UNFOLDED, markup=False, highlight=False, emoji=False
-    )
+        file=stream, width=None if folded else _UNFOLDED, markup=False, highlight=False,
+        emoji=False, force_terminal=terminal,
+    )  # fmt: skip
 
 
 def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
@@ -132,7 +140,8 @@ def print_table(table: Table, target: Console) -> None:
     for position, name in enumerate(table.columns):
         values = [row[position] for row in table.rows if row[position] is not None]
         numeric = bool(values) and all(isinstance(value, int | float) for value in values)
-        shown.add_column(name, overflow="fold", justify="right" if numeric else "left")
+        right = numeric or name in table.right
+        shown.add_column(name, overflow="fold", justify="right" if right else "left")
     for row in table.rows:
         shown.add_row(*(Text(visible(_shown(value))) for value in row))
     target.print(shown)

@@ -18,11 +18,14 @@ _CELL_COLUMNS = (
     "cell",
 )  # fmt: skip
 _SUITE_COLUMNS = ("model", "data", "suite", "cells", "samples", "points", "skipped")
+_REQUEST_COLUMNS = ("model", "requests", "samples a request", "max_requests")
 _IDLE_COLUMNS = ("model", "data", "what", "why")
 
 
 def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dict[str, Any]:
     """Returns a plan as plain data."""
+    from crucibench.engine.requests import planned_requests
+
     seconds, whole = estimated_seconds(plan, inspection)
     return {
         "run": resolved.run_id,
@@ -37,15 +40,22 @@ def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dic
             {"model": model, "data": data, "reason": str(error)}
             for (model, data), error in inspection.errors.items()
         ],
+        "requests": [
+            {"model": entry.model, "requests": entry.requests, "batch": entry.batch,
+             "max_requests": entry.allowed}
+            for entry in planned_requests(resolved, plan)
+        ],
         "seconds": seconds,
         "seconds_cover": "all" if whole else "forward passes alone",
-    }
+    }  # fmt: skip
 
 
 def plan_tables(
     resolved: Resolved, plan: Plan, inspection: Inspection, *, long: bool = False
 ) -> list[Table]:
     """Returns a plan as tables: what runs, then what does not; `long` has a row a cell."""
+    from crucibench.engine.requests import planned_requests
+
     if long:
         return [Table(columns=_CELL_COLUMNS, rows=[*_cell_rows(plan), *_other_rows(plan)])]
     title = (
@@ -53,6 +63,13 @@ def plan_tables(
         f"seed {resolved.spec.defaults.seed}, {time_words(plan, inspection)}"
     )
     tables = [Table(title=title, columns=_SUITE_COLUMNS, rows=_suite_rows(plan))]
+    asked = [
+        [entry.model, entry.requests, entry.batch, entry.allowed]
+        for entry in planned_requests(resolved, plan)
+    ]
+    if asked:
+        title = "Requests to servers, about"
+        tables.append(Table(title=title, columns=_REQUEST_COLUMNS, rows=asked))
     idle = _idle_rows(plan, inspection)
     if idle:
         tables.append(Table(title="Not run", columns=_IDLE_COLUMNS, rows=idle))

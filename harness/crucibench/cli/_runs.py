@@ -30,8 +30,23 @@ def finished(reference: str, out: Path) -> Run:
 
     Raises:
         InputError: if there is none.
-        UnreadableError: if it is not finished, or damaged.
+        UnreadableError: if it is not finished, or its manifest is damaged.
     """
     run = found(reference, out)
     _ = run.manifest
+    return run
+
+
+def sound(reference: str, out: Path) -> Run:
+    """Returns a run that is as its manifest says, as far as a quick look tells.
+
+    Raises:
+        InputError: if there is none.
+        UnreadableError: if it is not finished, or damaged.
+    """
+    from crucibench.store.stats import require_unchanged
+
+    run = finished(reference, out)
+    if not run.packed:  # a pack is checked when it is opened
+        require_unchanged(run.layout)
     return run

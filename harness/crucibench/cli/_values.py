@@ -75,7 +75,7 @@ def column_options(function: Callable[..., int]) -> Callable[..., int]:
     @wraps(function)
     def gathering(**given: Any) -> int:
         columns: dict[str, Any] = {}
-        for key in (*_NAMES, *_LISTS, "split", "task"):
+        for key in (*_NAMES, *_LISTS, "split", "task", "on_bad_sample"):
             value = given.pop(key)
             if key in _LISTS:
                 value = [name for names in value for name in names]
@@ -93,6 +93,9 @@ def column_options(function: Callable[..., int]) -> Callable[..., int]:
                      "is train.  [default: all is test]"),
         click.option("--task", type=click.Choice(["classification", "regression"]),
                      help="What the target asks, where its type doesn't say."),
+        click.option("--on-bad-sample", type=click.Choice(["error", "skip"]),
+                     help="Whether damaged images, rows without a target and the like stop the run "
+                     "or are left out and counted.  [default: error]"),
     ]  # fmt: skip
     for decorate in reversed(decorators):
         gathering = decorate(gathering)

@@ -4,32 +4,58 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progress, examples
 
 
 @click.command(epilog=examples("crucibench demo", "crucibench demo --out /tmp/results --format md"))
 @OUT
 @FORMAT
+@PROGRESS
 @QUIET
-def command(*, out: Path, form: Format, quiet: bool) -> int:
+def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     """Evaluate the bundled models on bundled data.
 
     It takes less than a minute, needs no network, and ends in a leaderboard and a report.
     """
-    from crucibench.api import cache_folder
     from crucibench.cli._evaluation import evaluate
+    from crucibench.cli._output import Notes
+    from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve import Overrides, resolve
-    from crucibench.engine.run import RunOptions
     from crucibench.spec.yaml_file import read_yaml
+    from crucibench.util.folders import cache_folder
 
     spec = demo_spec()
-    resolved = resolve(read_yaml(spec), spec.parent, str(spec), Overrides())
-    return evaluate(
-        resolved, RunOptions(out=out, scratch=cache_folder(), where=str(spec)), form, quiet
-    )
+    document, left_out = installed(read_yaml(spec))
+    if left_out:
+        names = " and ".join(left_out)
+        Notes(quiet)(
+            f"{names} of the demo is left out: transformers is not installed: "
+            'pip install "crucibench[text]"'
+        )
+    resolved = resolve(document, spec.parent, str(spec), Overrides())
+    # The bundled models are known not to crash, and a process of their own takes seconds to start.
+    options = RunOptions(out=out, scratch=cache_folder(), where=str(spec), workers=0)
+    return evaluate(resolved, options, form, quiet, progress)
+
+
+def installed(document: Any) -> tuple[Any, list[str]]:
+    """Returns the demo's spec without what this installation can't run, and what that is.
+
+    Models of transformers, an optional package, are left out where it is not installed.
+    """
+    if importlib.util.find_spec("transformers") is not None:
+        return document, []
+    left_out = [model["name"] for model in document["models"] if model["uri"].startswith("hf:")]
+    models = [model for model in document["models"] if model["name"] not in left_out]
+    tracks = [
+        {**track, "models": [name for name in track["models"] if name not in left_out]}
+        for track in document.get("tracks", ())
+    ]
+    return {**document, "models": models, **({"tracks": tracks} if tracks else {})}, left_out
 
 
 def demo_spec() -> Path:

@@ -106,7 +106,7 @@ def _device() -> Iterator[Check]:
 
 
 def _folders(out: Path) -> Iterator[Check]:
-    from crucibench.api import cache_folder
+    from crucibench.util.folders import cache_folder
 
     for what, folder in (("results folder", out), ("cache folder", cache_folder())):
         problem = _write_problem(folder)

@@ -147,11 +147,11 @@ def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) ->
     import contextlib
     import sys
 
-    from crucibench.api import cache_folder
     from crucibench.cli._output import Notes
     from crucibench.engine.listener import Listener
     from crucibench.gate.latency import ROUNDS
     from crucibench.gate.rerun import RerunOptions, with_latency
+    from crucibench.util.folders import cache_folder
 
     say = Notes(timing.quiet)
 

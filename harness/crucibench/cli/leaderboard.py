@@ -57,10 +57,10 @@ def command(
     """
     from crucibench.cli._evaluation import print_board
     from crucibench.cli._output import draw
-    from crucibench.cli._runs import finished
+    from crucibench.cli._runs import sound
     from crucibench.report.leaderboard import leaderboard
 
-    runs = [finished(reference, out) for reference in references or ("latest",)]
+    runs = [sound(reference, out) for reference in references or ("latest",)]
     board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None)
     print_board(board, form)
     for run in () if quiet else runs:

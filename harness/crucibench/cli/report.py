@@ -22,11 +22,11 @@ def command(*, reference: str, output: Path | None, out: Path, quiet: bool) -> i
     prints where the report is.
     """
     from crucibench.cli._output import write
-    from crucibench.cli._runs import finished
+    from crucibench.cli._runs import sound
     from crucibench.report import write_views
     from crucibench.util.errors import InputError
 
-    run = finished(reference, out)
+    run = sound(reference, out)
     if run.packed and output is None:
         raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")
     write_views(run)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._execution import execution_options
+from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progress, examples
 from crucibench.cli._values import AutoOrNumber, Commas, Setting, column_options
 
 _EPILOG = examples(
@@ -17,6 +18,9 @@ _EPILOG = examples(
     "crucibench run --model sklearn:models.py:forest --data csv:people.csv \\",
     "               --target income --groups sex,age_band --set accuracy.KEY=VALUE",
 )
+
+TOLERANCE = 1e-5
+"""How far probabilities may differ, where nobody says."""
 
 
 @click.command(epilog=_EPILOG)
@@ -68,18 +72,36 @@ _EPILOG = examples(
 @click.option("--batch-size", type=AutoOrNumber(), help="[default: auto]")
 @click.option("--threads", type=AutoOrNumber(), help="Of numerical libraries.  [default: auto]")
 @click.option("--timeout", metavar="DURATION", help="Of one cell, e.g. 90s or 30m.  [default: 30m]")
+@execution_options
 @click.option(
     "--allow-pickle",
     is_flag=True,
     help="Read pickled models, which can run any code: only of people you trust.",
 )
 @click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run code that comes with a model's files: only of people you trust.",
+)
+@click.option(
     "--keep-going", is_flag=True, help="A model that can't be inspected fails its own cells only."
+)
+@click.option(
+    "--check-parity",
+    is_flag=True,
+    help="The models of a track are forms of one: check that the later ones answer as the first.",
+)
+@click.option(
+    "--parity-tolerance",
+    metavar="X",
+    type=click.FloatRange(min=0),
+    help="With --check-parity: how far probabilities may differ.  [default: 1e-05]",
 )
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @OUT
 @FORMAT
+@PROGRESS
 @QUIET
 def command(
     *,
@@ -89,12 +111,17 @@ def command(
     columns: dict[str, Any],
     suites: tuple[tuple[str, ...], ...],
     settings: tuple[tuple[str, Any], ...],
+    execution: dict[str, Any],
     allow_pickle: bool,
+    trust_remote_code: bool,
     keep_going: bool,
+    check_parity: bool,
+    parity_tolerance: float | None,
     fresh: bool,
     dry_run: bool,
     out: Path,
     form: Format,
+    progress: Progress,
     quiet: bool,
     **defaults: Any,
 ) -> int:
@@ -108,10 +135,14 @@ def command(
         raise click.UsageError("expected SPEC.yaml, or --model and --data")
     if spec is not None and (models or data or columns):
         raise click.UsageError("expected SPEC.yaml, or --model and --data, not both")
+    if parity_tolerance is not None and not check_parity:
+        raise click.UsageError("--parity-tolerance goes with --check-parity")
+    if check_parity:
+        defaults["check_parity"] = TOLERANCE if parity_tolerance is None else parity_tolerance
 
     from crucibench.cli._evaluation import evaluate
+    from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve import Overrides, resolve
-    from crucibench.engine.run import RunOptions
     from crucibench.util.errors import InputError
 
     if spec is not None:
@@ -130,16 +161,17 @@ def command(
         suites=tuple(name for names in suites for name in names) if suites else None,
         settings=dict(settings),
         allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
     )
     resolved = resolve(document, base, where, overrides)
 
-    from crucibench.api import cache_folder
+    from crucibench.util.folders import cache_folder
 
     options = RunOptions(
         out=out, scratch=cache_folder(), keep_going=keep_going, fresh=fresh, dry_run=dry_run,
-        where=where,
+        where=where, **execution,
     )  # fmt: skip
-    return evaluate(resolved, options, form, quiet)
+    return evaluate(resolved, options, form, quiet, progress)
 
 
 def _document(

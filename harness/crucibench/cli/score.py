@@ -12,6 +12,8 @@ from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
 if TYPE_CHECKING:
     import pandas as pd
 
+    from crucibench.store.run import Run
+
 
 @click.command(epilog=examples("crucibench score latest"))
 @RUN
@@ -31,16 +33,27 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     from crucibench.report import write_views
 
     run, note = finished(reference, out), Notes(quiet)
-    before = run.metrics()
+    before = _numbers(run)
     run = rescore(run)
     write_views(run)
     note(_said(before, run.metrics()))
     return show_result(run, form, quiet)
 
 
-def _said(before: pd.DataFrame, after: pd.DataFrame) -> str:
+def _numbers(run: Run) -> pd.DataFrame | None:
+    from crucibench.util.errors import UnreadableError
+
+    try:
+        return run.metrics()
+    except UnreadableError:
+        return None  # what this command is there to mend
+
+
+def _said(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
     from crucibench.report.format import counted
 
+    if before is None:
+        return f"{counted(len(after), 'number')}, computed anew: what was stored could not be read"
     old, new = (
         set(frame.itertuples(index=False, name=None)) for frame in map(_plain, (before, after))
     )

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
+from crucibench.cli._tables import facts, flat, records
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crucibench.cli._output import Table
     from crucibench.contracts.data import DataCard
-    from crucibench.store.cells import CellFile
     from crucibench.store.run import Run
 
 _EPILOG = examples(
     "crucibench show latest",
     "crucibench show latest --cell accuracy-clean",
     "crucibench show latest --metrics --where metric=top-1 --format csv",
+    "crucibench show latest --timeline",
     'crucibench show --data "csv:people.csv?target=income"',
 )
 
 _CELL_COLUMNS = (
     "cell", "model", "data", "scenario", "status", "verdict", "n", "seconds", "findings", "reason",
+)  # fmt: skip
+_PARITY_COLUMNS = (
+    "second", "first", "data", "agree", "samples", "label_flips", "largest_difference",
+    "suspicion", "reason",
 )  # fmt: skip
 _METRIC_COLUMNS = (
     "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
@@ -40,8 +45,9 @@ _METRIC_COLUMNS = (
     "--cell",
     metavar="ID",
     help="One cell, by its id or a part that it alone has: "
-    "status, findings, digests, comparison fields.",
+    "status, costs, findings, digests, comparison fields.",
 )
+@click.option("--log", is_flag=True, help="With --cell: what its model and libraries printed.")
 @click.option("--model", metavar="NAME", help="What inspection found about a model.")
 @click.option(
     "--data",
@@ -56,6 +62,8 @@ _METRIC_COLUMNS = (
     metavar="COLUMN=PATTERN",
     help="With --metrics: only rows whose column fits; * fits anything.",
 )
+@click.option("--timeline", is_flag=True, help="When each cell was under way, and on how much.")
+@click.option("--costs", is_flag=True, help="What each cell cost: time, passes, memory.")
 @click.option("--spec", is_flag=True, help="The resolved spec: running it reproduces the run.")
 @click.option("--env", is_flag=True, help="Versions, hardware and flags it was made on.")
 @OUT
@@ -65,10 +73,13 @@ def command(
     *,
     reference: str,
     cell: str | None,
+    log: bool,
     model: str | None,
     data: str | None,
     metrics: bool,
     filters: tuple[str, ...],
+    timeline: bool,
+    costs: bool,
     spec: bool,
     env: bool,
     out: Path,
@@ -81,14 +92,16 @@ def command(
     cells of the run.
     """
     asked = {"--cell": cell, "--model": model, "--data": data, "--metrics": metrics,
-             "--spec": spec, "--env": env}  # fmt: skip
+             "--timeline": timeline, "--costs": costs, "--spec": spec, "--env": env}  # fmt: skip
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"expected one of {' and '.join(given)}, not both")
     if filters and not metrics:
         raise click.UsageError("--where goes with --metrics")
+    if log and cell is None:
+        raise click.UsageError("--log goes with --cell")
 
-    from crucibench.cli._output import emit, write
+    from crucibench.cli._output import emit
 
     if data is not None and ":" in data:
         card = _opened(data, quiet)
@@ -98,127 +111,114 @@ def command(
     from crucibench.cli._runs import found
 
     run = found(reference, out)
-    if spec and form == "table":
-        write(run.layout.spec.read_text(encoding="utf-8"))
+    if (spec and form == "table") or timeline or costs or log:
+        _print(run, form, spec=spec, timeline=timeline, costs=costs, cell=cell)
         return 0
     if metrics:
         document, tables = _metrics(run, filters, long=form in {"json", "csv"})
     elif cell is not None:
-        document, tables = _cell(run, cell)
+        from crucibench.cli._cell import cell_view
+
+        document, tables = cell_view(run, cell)
     elif model is not None:
         document, tables = _model(run, model)
     elif data is not None:
         document, tables = _data(run, data)
     elif env or spec:
         document = dict(run.environment if env else run.spec)
-        tables = [_facts(_flat(document))]
+        tables = [facts(flat(document))]
     else:
         document, tables = _run(run, cells_first=form == "csv")
     emit(form, document, tables)
     return 0
 
 
+def _print(
+    run: Run, form: Format, *, spec: bool, timeline: bool, costs: bool, cell: str | None
+) -> None:
+    """Prints what is more than tables; without any of them, the log of `cell`."""
+    from crucibench.cli._output import write
+
+    if spec:
+        write(run.layout.spec.read_text(encoding="utf-8"))
+    elif timeline:
+        from crucibench.cli._timeline import print_timeline
+
+        print_timeline(run, form)
+    elif costs:
+        from crucibench.cli._costs import print_costs
+
+        print_costs(run, form)
+    elif cell is not None:
+        from crucibench.cli._cell import print_log
+
+        print_log(run, cell, form)
+
+
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.cli._output import Table
+    from crucibench.compare.run_parity import pairs_of
     from crucibench.report import show_cells, show_run
+    from crucibench.report.costs import cost_of
 
-    cells = [{**row, "seconds": _seconds(run, row["cell"])} for row in show_cells(run)]
+    cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
     document: dict[str, Any] = {
         "run": run.id, "folder": str(run.root), "finished": run.finished, "spec": run.spec,
         "models": models, "data": [card.as_dict() for card in run.cards.values()], "cells": cells,
     }  # fmt: skip
+    pairs = pairs_of(run)
+    if pairs:
+        document["parity"] = [pair.as_dict() for pair in pairs]
+    parity = [records("Parity", document["parity"], _PARITY_COLUMNS)] if pairs else []
     rows = [[row[name] for name in _CELL_COLUMNS] for row in cells]
     tables = [
-        _facts(
+        facts(
             {**show_run(run), "finished": "yes" if run.finished else "no: the same command resumes",
              "folder": str(run.root)}
         ),
-        _rows("Models", models, ("name", "data", "uri", "capabilities")),
-        _rows("Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")),
+        records("Models", models, ("name", "data", "uri", "capabilities")),
+        records("Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")),
+        *parity,
         Table(title="Cells", columns=_CELL_COLUMNS, rows=rows),
     ]  # fmt: skip
     return document, [tables[-1]] if cells_first else tables
 
 
-def _cell(run: Run, part: str) -> tuple[Any, list[Table]]:
-    from crucibench.cli._output import Table
-
-    cell = _find_cell(run, part)
-    document = {**cell.model_dump(mode="json"), "seconds": _seconds(run, cell.cell)}
-    facts = {key: value for key, value in document.items() if key not in _APART and value != ""}
-    facts |= {
-        key: part.digest
-        for key, part in (("identity", cell.identity), ("numerics", cell.numerics))
-        if part
-    }
-    findings = [[str(f.severity), f.code, f.message, f.cell] for f in cell.findings]
-    tables = [_facts({name: value for name, value in facts.items() if value not in ([], {}, None)})]
-    tables.append(
-        Table(title="Findings", columns=("severity", "code", "finding", "from"), rows=findings)
-    )
-    for title, fields in (
-        ("Comparison fields", cell.comparison),
-        ("Identity", cell.identity.fields if cell.identity else {}),
-        ("Numerics", cell.numerics.fields if cell.numerics else {}),
-    ):
-        tables.append(_facts(_flat(fields), title))
-    if cell.detail:
-        tables.append(Table(title="What it raised", columns=("",), rows=[[cell.detail]],
-                            headless=True))  # fmt: skip
-    return document, [table for table in tables if table.rows]
-
-
-_APART = frozenset({"findings", "comparison", "identity", "numerics", "detail", "format_version"})
-
-
-def _find_cell(run: Run, part: str) -> CellFile:
-    from crucibench.util.errors import InputError
-    from crucibench.util.suggest import unknown
-
-    if part in run.cells:
-        return run.cells[part]
-    fitting = [name for name in run.cells if part in name]
-    if not fitting:
-        raise InputError(unknown("cell", part, run.cells))
-    if len(fitting) > 1:
-        raise InputError(f"cell {part!r} fits several: {', '.join(fitting)}")
-    return run.cells[fitting[0]]
-
-
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
     from crucibench.report import show_model
 
-    facts = show_model(run, name)
+    found = show_model(run, name)
     document = [
         {"data": data, **info.as_dict()}
         for (model, data), info in run.models.items()
         if model == name
     ]
-    return document, [_facts(entry, f"{name} on {data}") for data, entry in facts.items()]
+    return document, [facts(entry, f"{name} on {data}") for data, entry in found.items()]
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
     from crucibench.report import show_data
 
-    facts = show_data(run, name)
-    return run.cards[name].as_dict(), [_facts(facts, name)]
+    shown = show_data(run, name)  # says which there are if there is none of that name
+    return run.cards[name].as_dict(), [facts(shown, name)]
 
 
 def _card_table(card: DataCard) -> Table:
     from crucibench.report.provenance import card_facts
 
-    return _facts(card_facts(card), card.name)
+    return facts(card_facts(card), card.name)
 
 
 def _opened(text: str, quiet: bool) -> DataCard:
     """Opens a data set and returns its card."""
     from crucibench import registry
-    from crucibench.api import cache_folder, default_name
+    from crucibench.api import default_name
     from crucibench.cli._output import Notes
     from crucibench.contracts.source import DataOpening
     from crucibench.contracts.uri import parse_uri, split_name
     from crucibench.data.evalset import open_data
+    from crucibench.util.folders import cache_folder
 
     name, address = split_name(text)
     uri = parse_uri(address)
@@ -254,34 +254,3 @@ def _filtered(frame: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
         fits = [fnmatchcase(str(value), pattern) for value in frame[name].fillna("")]
         frame = frame.loc[fits]
     return frame
-
-
-def _seconds(run: Run, cell: str) -> float | None:
-    import json
-
-    try:
-        seconds = json.loads(run.layout.timing(cell).read_text(encoding="utf-8"))["seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return float(seconds)
-
-
-def _facts(facts: Mapping[str, Any], title: str = "") -> Table:
-    from crucibench.cli._output import Table
-
-    rows = [[name, value] for name, value in facts.items()]
-    return Table(title=title, columns=("fact", "value"), rows=rows, headless=True)
-
-
-def _rows(title: str, records: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> Table:
-    from crucibench.cli._output import Table
-
-    return Table(
-        title=title, columns=columns, rows=[[row[name] for name in columns] for row in records]
-    )
-
-
-def _flat(document: Mapping[str, Any]) -> dict[str, str]:
-    from crucibench.report.provenance import flat
-
-    return flat(document, "")

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
 
+if TYPE_CHECKING:
+    from crucibench.cli._output import Notes
+    from crucibench.store.run import Run
+
 
 @click.command(
-    epilog=examples("crucibench verify latest", "crucibench verify results/3f2a9c41d07e")
+    epilog=examples(
+        "crucibench verify latest",
+        "crucibench verify results/3f2a9c41d07e --with-model --batches 4",
+    )
 )
 @RUN
+@click.option(
+    "--with-model",
+    is_flag=True,
+    help="Open models and data too, and ask some batches of every cell again.",
+)
+@click.option(
+    "--batches",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="With --with-model: how many batches of each stage of a cell are asked.  [default: 1]",
+)
 @OUT
 @FORMAT
 @QUIET
-def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
+def command(
+    *, reference: str, with_model: bool, batches: int | None, out: Path, form: Format, quiet: bool
+) -> int:
     """Check that a run is what its manifest and its records say.
 
-    Every file is hashed again, samples are counted, and the numbers are computed again from the
-    records. Exit code 0: sound; 1: something differs; 4: the run can't be read.
+    Every file is hashed again, samples are accounted for, and the numbers are computed again from
+    the records, by other code than that which made them. With --with-model, models are asked some
+    of their batches again, and must answer as the records say, but for float noise. Exit code 0:
+    sound; 1: something differs; 4: the run can't be read.
     """
     from crucibench.cli._output import Notes, Table, emit
     from crucibench.cli._runs import finished
-    from crucibench.engine.verify import verify
+    from crucibench.integrity.verify import verify
 
+    if batches is not None and not with_model:
+        raise click.UsageError("--batches: expected --with-model beside it")
     run, note = finished(reference, out), Notes(quiet)
     differences = verify(run)
+    if with_model and differences:
+        note("the models are not asked: the run differs as it is")
+    elif with_model:
+        differences = _asked(run, batches or 1, note)
     if differences or form != "table":
         document = {"run": run.id, "sound": not differences, "differences": differences}
         rows = [[sentence] for sentence in differences]
@@ -39,3 +72,31 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     files = len(run.manifest["files"])
     note(f"{what} is sound: {files} files are as hashed, numbers are as the records give them")
     return 0
+
+
+def _asked(run: Run, batches: int, note: Notes) -> list[str]:
+    """Asks the models again, says what came of it, and returns the differences."""
+    from crucibench.engine.ask_again import ask_again
+    from crucibench.engine.listener import Listener
+    from crucibench.report.format import counted
+    from crucibench.util.folders import cache_folder
+
+    class Told(Listener):
+        def note(self, message: str) -> None:
+            note(message)
+
+    # What models print is no data of ours.
+    with contextlib.redirect_stdout(io.StringIO() if note.quiet else sys.stderr):
+        asked = ask_again(run, cache_folder(), batches=batches, listener=Told())
+    for sentence in asked.unchecked:
+        note(sentence)
+    if asked.noisy:
+        flips = f", {counted(asked.flips, 'label')} flipped" if asked.flips else ""
+        noise = f"; {asked.noisy} but for float noise (up to {asked.largest:.1e}{flips})"
+    else:
+        noise = ""
+    note(
+        f"{counted(asked.rows, 'record')} asked again: {counted(asked.identical, 'cell')} answered "
+        f"the same{noise}"
+    )
+    return asked.differences

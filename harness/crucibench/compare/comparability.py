@@ -10,7 +10,7 @@ from crucibench.store.cells import CellFile
 from crucibench.util.errors import NotComparableError
 from crucibench.util.hashing import differing_fields
 
-SAMPLES = frozenset({"data", "ids"})
+SAMPLES = frozenset({"data", "ids", "further"})
 """The fields that say which samples were asked about: an intersection may ignore them."""
 
 _OF_THE_DATA = ("task", "groups", "cluster", "target", "counts", "features", "ids_digest")

@@ -63,6 +63,26 @@ class Normalisation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remote:
+    """How a model behind a network address is asked.
+
+    Attributes:
+        headers: name to value; ``env:NAME`` stands for the environment variable, so that secrets
+            are in no file: read it when a request is made, and never store or print it.
+        concurrency: requests under way at once.
+        requests_per_second: at most; None for no limit.
+        max_requests: in one run; None for no limit.
+        timeout: seconds that a request may take.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    concurrency: int = 8
+    requests_per_second: float | None = None
+    max_requests: int | None = None
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Opening:
     """All that an adapter gets to open a model.
 
@@ -74,7 +94,13 @@ class Opening:
         normalisation: from the spec's ``input``, or None.
         size: (height, width) from the spec's ``input``, or None.
         device: ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` is resolved before.
+        auto_device: whether nobody named the device: an adapter that can't use it may then answer
+            on the cpu, and says so in a note.
         allow_pickle: whether pickled files, which can run any code, may be read.
+        trust_remote_code: whether code that comes with a model's files may be run.
+        classes: from the spec's ``classes``: the model's own class names in the order of its
+            scores, or its names to the data's; None where the spec says nothing.
+        remote: from the spec's ``headers`` and ``remote``.
         live: a live object instead of an address.
     """
 
@@ -85,7 +111,11 @@ class Opening:
     normalisation: Normalisation | None = None
     size: tuple[int, int] | None = None
     device: str = "cpu"
+    auto_device: bool = False
     allow_pickle: bool = False
+    trust_remote_code: bool = False
+    classes: tuple[str, ...] | Mapping[str, str] | None = None
+    remote: Remote = Remote()
     live: Any = None
 
 
@@ -100,6 +130,21 @@ class Sources:
 
     files: tuple[Path, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Passes:
+    """How many samples a model was asked about.
+
+    Attributes:
+        forwards: samples that went through it.
+        backwards: samples that a gradient came back for.
+        watched: whether the passes through `Adapter.module` are counted too.
+    """
+
+    forwards: int = 0
+    backwards: int = 0
+    watched: bool = False
 
 
 class Adapter(ABC):
@@ -160,6 +205,7 @@ class Adapter(ABC):
             OutputError: if rows, classes or finiteness are not as promised.
         """
         outputs = self._predict(batch, want)
+        self.passes.forwards += len(batch)
         for name in ("scores", "labels", "values", "features"):
             array = getattr(outputs, name)
             if array is None:
@@ -169,9 +215,23 @@ class Adapter(ABC):
             self._check(name, array, len(batch))
         return outputs
 
+    @property
+    @final
+    def passes(self) -> Passes:
+        """How many samples were asked about since the model was opened."""
+        found: Passes = self.__dict__.setdefault("_passes", Passes())
+        return found
+
     def timed(self, batch: Batch) -> object:
         """Answers a batch for the clock: the unchecked path, synchronised with its device."""
         return self._predict(batch, frozenset())
+
+    def read_timed(self, answer: object) -> Outputs | None:
+        """Returns what `timed` answered as outputs, after the clock has stopped.
+
+        None where nobody can tell; then the answers of a timed run are not checked.
+        """
+        return answer if isinstance(answer, Outputs) else None
 
     def fingerprint(self) -> Mapping[str, str] | None:
         """Returns the digests of all that gives the model's answers their meaning, or None.
@@ -183,6 +243,8 @@ class Adapter(ABC):
 
     def module(self) -> torch.nn.Module:
         """Returns the map from the canonical float32 sample to logits, differentiable.
+
+        The same module each time, so that passes through it can be counted.
 
         Raises:
             InputError: if the model has no gradients.

@@ -38,6 +38,8 @@ class InputSpec:
         resize: the interpolation, always with antialiasing.
         crop: the share of the shorter side that a central crop keeps after resizing to
             ``size / crop``.
+        fit: ``crop`` keeps an image's proportions, and cuts off what is left over; ``stretch``
+            gives it those of ``size``.
         columns: how many text columns there are to a sample.
     """
 
@@ -46,6 +48,7 @@ class InputSpec:
     size: tuple[int, int] | None = None
     resize: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     crop: float = 1.0
+    fit: Literal["crop", "stretch"] = "crop"
     columns: int = 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,4 +60,6 @@ class InputSpec:
             "resize": self.resize,
             "crop": self.crop,
             "columns": self.columns,
+            # Absent where it is as it always was, so that earlier results stay comparable.
+            **({} if self.fit == "crop" else {"fit": self.fit}),
         }

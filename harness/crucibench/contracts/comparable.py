@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.data import Samples
+
 OfRows: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 """Weights of n samples, shape (B, n), to B values."""
 
@@ -88,9 +90,12 @@ class Comparable:
         point: the scenario's point.
         group: the class or group.
         form: how it is made of samples, in the order of the evidence's samples.
+        samples: of what it is made where these are not the evidence's, as where it is of two roles:
+            ids that tell each from all others, and clusters; one object for all that share them.
     """
 
     metric: str
     point: str = ""
     group: str = ""
     form: Form
+    samples: Samples | None = None

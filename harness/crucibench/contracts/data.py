@@ -15,6 +15,9 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Task
 
+NO_GROUP = "(missing)"
+"""The group of a sample whose group column holds nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataCard:
@@ -37,6 +40,11 @@ class DataCard:
         licence: of the data, "" where unknown.
         citation: how its authors want it cited.
         notes: what a reader must know, one sentence each.
+        unlabelled: the roles that have no targets: those of their samples are -1 for
+            classification and NaN for regression.
+        further: the roles that are data sets of their own (`SuiteConfig.further`), each with its
+            fingerprint: `fingerprint` leaves them out, so that cells that don't read them stay
+            what they are.
     """
 
     name: str
@@ -55,6 +63,8 @@ class DataCard:
     licence: str = ""
     citation: str = ""
     notes: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    further: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data, as it is stored."""
@@ -67,6 +77,8 @@ class DataCard:
             "class_counts": {role: list(counts) for role, counts in self.class_counts.items()},
             "ids_digest": dict(self.ids_digest),
             "notes": list(self.notes),
+            "unlabelled": list(self.unlabelled),
+            "further": dict(self.further),
         }
 
     @classmethod
@@ -78,6 +90,7 @@ class DataCard:
                 "task": Task.from_dict(data["task"]),
                 "groups": tuple(data["groups"]),
                 "notes": tuple(data["notes"]),
+                "unlabelled": tuple(data.get("unlabelled", ())),
             }
         )
 
@@ -88,7 +101,8 @@ class Samples:
 
     Attributes:
         ids: shape (n,), str.
-        targets: shape (n,): class indices (int64) or values (float64).
+        targets: shape (n,): class indices (int64) or values (float64); -1 or NaN throughout in a
+            role without targets (`DataCard.unlabelled`).
         groups: one str column per group column, rows as `ids`.
         clusters: shape (n,), str, or None.
         keys: shape (n,), str: the user's own names for the samples, or None.
@@ -102,6 +116,15 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are targets."""
+        if not len(self.targets):
+            return True
+        if self.targets.dtype.kind == "f":
+            return not bool(np.isnan(self.targets).all())
+        return not bool((self.targets == -1).all())
 
     def take(self, rows: NDArray[np.int64]) -> Samples:
         """Returns the samples at `rows`."""

@@ -33,6 +33,8 @@ class ModelInfo:
         numerics: what moves floats.
         decision: how a binary score becomes a decision.
         diagnostics: plain facts for the audits.
+        remote: whether it is asked over a network.
+        intensive: whether it may be asked far more often than once a sample and point.
         parameters: their number, where the model has such.
         card: what the spec says of it: authors, licence, trained_on, ...
     """
@@ -47,6 +49,8 @@ class ModelInfo:
     numerics: Mapping[str, str] = field(default_factory=dict)
     decision: Decision = field(default_factory=Decision)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    remote: bool = False
+    intensive: bool = True
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
 

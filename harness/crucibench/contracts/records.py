@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 Columns = Mapping[str, Any]
 """Columns of records by name: ``id``, ``point`` and the scenario's own; a 2-D array is a vector
 column. A column may be a NumPy array, a sequence of str, or (for ``point``) one str for all."""
+
+
+BLOCK_ROWS = 1 << 14
+"""Most rows of a block of records."""
 
 
 def to_table(columns: Columns) -> pa.Table:
@@ -39,7 +43,12 @@ class Records:
     """A cell's records, read-only."""
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table
+        self._table = table
+
+    @property
+    def table(self) -> pa.Table:
+        """All of them, as an Arrow table."""
+        return self._table
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -67,6 +76,19 @@ class Records:
             return matrix
         values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
         return values
+
+    def blocks(self, *names: str) -> Iterator[Records]:
+        """Yields some columns in blocks of at most `BLOCK_ROWS` rows, in the order of the rows.
+
+        Records on disk are read file by file: what a pass holds of a million samples need not fit
+        into memory.
+
+        Raises:
+            KeyError: if there is no such column.
+        """
+        table = self.table.select(list(names))
+        for start in range(0, table.num_rows, BLOCK_ROWS):
+            yield Records(table.slice(start, BLOCK_ROWS))
 
     def at(self, point: str) -> Records:
         """Returns the records of one point."""

@@ -59,6 +59,8 @@ class Scenario(ABC):
         needs: other cells.
         draws: ``sample`` if random draws are keyed by sample, ``batch`` where a library draws for
             itself, seeded per canonical batch; ``none``.
+        intensive: whether it asks a model far more often than once a sample and point: on a served
+            model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
             not comparable.
     """
@@ -77,6 +79,7 @@ class Scenario(ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
     perturbs: ClassVar[bool] = False
+    intensive: ClassVar[bool] = False
 
     @property
     def address(self) -> str:
@@ -159,11 +162,18 @@ class MapContext:
         adapter: the model.
         draws: keyed draws of the scenario's stream.
         outputs: what a pass was asked for, merged over all who need it.
+        batch_size: how many samples memory is known to hold at once; None if that is not known. A
+            probe, which may get more, asks about them in pieces.
+        load: returns other samples of the role, by their rows among those that are asked about, in
+            the same canonical form: for what is made of more than one sample. Choose the rows in
+            `select`, where the whole role is seen, and carry them.
     """
 
     adapter: Adapter
     draws: Draws
     outputs: frozenset[str] = frozenset()
+    batch_size: int | None = None
+    load: Callable[[Sequence[int]], Batch] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.task import Modality
@@ -14,6 +14,44 @@ from crucibench.contracts.uri import URI
 
 if TYPE_CHECKING:
     import datasets
+
+
+Labels = Literal["optional", "ignored"]
+"""How the labels of further data are treated; see `crucibench.contracts.suite.Further`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Like:
+    """The main data set that a further one goes with; it fills in what the address leaves open.
+
+    Attributes:
+        name: of the main data set.
+        modality: of one sample.
+        inputs: the columns that models are asked about.
+        types: of a table, the Arrow type of each.
+        target: the target column, which the further data may lack.
+        groups: columns that it may lack.
+        cluster: a column that it may lack, or "".
+        id: a column that it may lack, or "".
+        classes: of its task, in index order; empty for regression.
+        labels: ``optional`` or ``ignored``; see `crucibench.contracts.suite.Further`.
+    """
+
+    name: str
+    modality: Modality
+    inputs: tuple[str, ...]
+    types: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""
+    groups: tuple[str, ...] = ()
+    cluster: str = ""
+    id: str = ""
+    classes: tuple[str, ...] = ()
+    labels: Labels = "optional"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, for the key of what is converted."""
+        types = [[name, str(kind)] for name, kind in self.types.items()]
+        return {**self.__dict__, "modality": str(self.modality), "types": types, "name": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +66,7 @@ class DataOpening:
         progress: called with the number of samples done and their total (0 if unknown).
         live: a live object instead of an address.
         allow_pickle: whether pickled files may be read.
+        like: the main data set, where this is a further one.
     """
 
     name: str
@@ -37,6 +76,25 @@ class DataOpening:
     progress: Callable[[int, int], None] = lambda done, total: None
     live: Any = None
     allow_pickle: bool = False
+    like: Like | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Samples that can't be used: unreadable, or without a target.
+
+    Attributes:
+        kinds: how many by what is wrong with them, e.g. ``{"damaged image": 3}``.
+        first: a sentence for each of the first few, which names it.
+    """
+
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    first: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.kinds.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +107,8 @@ class RawData:
         inputs: the columns that the model is asked about, in order. An image is one column:
             a `datasets.Image` (encoded), or a fixed-length list of uint8 or float32 in [0, 1]
             with `image_shape`.
-        target: the target column: class names or indices, or numbers.
+        target: the target column: class names or indices, or numbers; "" where there is none, which
+            `DataOpening.like` allows.
         kind: None lets the core decide by the target's type.
         classes: class names in index order, where the source knows them.
         groups: group columns.
@@ -66,6 +125,10 @@ class RawData:
             ``test``; None leaves the roles as they are.
         key: a digest of all that gives the data its content, so that the index of its samples
             can be kept; "" where only reading it can tell.
+        on_bad_sample: what becomes of samples that can't be used: ``error`` refuses the data,
+            ``skip`` leaves them out and says so in the card.
+        left_out: by role, the samples that the source could not even store; those that stand in
+            `roles` and turn out to be unusable are found by the core.
     """
 
     roles: Mapping[str, datasets.Dataset]
@@ -86,10 +149,19 @@ class RawData:
     facts: Mapping[str, str] = field(default_factory=dict)
     test_share: float | None = None
     key: str = ""
+    on_bad_sample: Literal["error", "skip"] = "error"
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 class DataSource(ABC):
-    """One kind of address for data. Modules that hold sources are cheap to import."""
+    """One kind of address for data. Modules that hold sources are cheap to import.
+
+    Attributes:
+        options: those that its addresses know: a further data set takes ``classes`` and
+            ``on_bad_sample`` from the main one where they are among them.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
@@ -99,6 +171,15 @@ class DataSource(ABC):
             InputError: if a file is missing or an option is unknown.
         """
         return Sources()
+
+    @classmethod
+    def further_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
+        """Returns the same for further data, whose labels are ``optional`` or ``ignored``.
+
+        Raises:
+            InputError: if a file is missing or an option is unknown.
+        """
+        return cls.sources(uri, base)
 
     @classmethod
     def accepts(cls, data: object) -> bool:

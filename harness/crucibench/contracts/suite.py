@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -13,16 +13,48 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.source import Labels
 
 Preset = Literal["quick", "standard", "full"]
 
-SectionKind = Literal["metrics", "table", "matrix", "line", "bars", "reliability"]
+SectionKind = Literal["metrics", "table", "matrix", "line", "histogram", "bars", "reliability"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Further:
+    """A further data set that a suite asks models about, beside the main one.
+
+    Its role ``test`` becomes a role of every data set that the suite meets. It has that data set's
+    modality and, for tables and texts, its input columns; what its address leaves open (target,
+    features, input, groups, classes, ...) is as the main data set's declaration says.
+
+    Attributes:
+        address: where it is, ``SCHEME:REST[?option=value&...]``.
+        labels: ``optional``: read as the main task's classes (by name) or numbers where the source
+            has the target, and the role is unlabelled where it has none; ``ignored``: never read,
+            the role is unlabelled. See `DataCard.unlabelled`.
+        setting: the key of the suite's settings that names it, e.g. ``data.v2``: mistakes are told
+            there, as ``suites.NAME.data.v2``.
+    """
+
+    address: str
+    labels: Labels = "optional"
+    setting: str = ""
 
 
 class SuiteConfig(BaseModel):
     """What a user may set under ``suites: {NAME: ...}``; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def further(self) -> Mapping[str, Further]:
+        """Returns further data sets by role, e.g. ``shift/v2`` or ``ood/near/fashion``.
+
+        A role's name begins with the suite's name; its parts, between slashes, are not empty. The
+        engine resolves, digests and opens the addresses, and `SuiteRequest.data` has the roles in
+        its counts.
+        """
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +65,8 @@ class Section:
         title: its heading.
         kind: how it is drawn: ``metrics`` lists rows by `metrics`; ``table`` shows a table of
             `Scored.tables`; ``matrix`` draws one with a row a true class; ``line`` plots `x`
-            against `y` per model; ``bars`` likewise; ``reliability`` is a reliability diagram.
+            against `y` per model; ``histogram`` likewise, a figure a model; ``bars`` sets models
+            side by side; ``reliability`` is a reliability diagram.
         scenario: the scenario's name; "" for every one of the suite.
         metrics: the metric ids of a ``metrics`` section; empty for all without a group.
         table: the table's name.
@@ -62,6 +95,8 @@ class SuiteRequest:
         config: the validated section of the spec.
         preset: how much to run.
         models: all models that meet this data set, for references and surrogates.
+        min_group_size: groups of fewer samples are shown and marked, and left out of worst-group
+            figures (``defaults.min_group_size``). Scoring finds it in `ScoringOptions`.
     """
 
     model: ModelInfo
@@ -69,6 +104,7 @@ class SuiteRequest:
     config: SuiteConfig
     preset: Preset
     models: Sequence[str] = field(default_factory=tuple)
+    min_group_size: int = 30
 
 
 class Suite(ABC):

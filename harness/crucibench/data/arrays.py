@@ -185,7 +185,7 @@ def array_raw(
         **options.shared(),
         "modality": form.modality,
         "inputs": form.columns,
-        "target": options.target or TARGET,
+        "target": options.target or ("" if options.like else TARGET),
         "groups": options.groups,
         "cluster": options.cluster,
         "id": options.id,

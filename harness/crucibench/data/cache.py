@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -24,6 +25,8 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
         InputError: if the cache can't be written to.
     """
     if key and (parent / key).is_dir():
+        with contextlib.suppress(OSError):
+            os.utime(parent / key)  # used now: pruning spares it
         return parent / key
     temporary = parent / f".{uuid.uuid4().hex}"
     try:

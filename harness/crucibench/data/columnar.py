@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crucibench.data.bad_samples import Tally, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import Kind
@@ -22,8 +23,8 @@ from crucibench.util.hashing import data_digest
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 1
-"""Of the converted files; 1: first."""
+FORMAT = 2
+"""Of the converted files; 1: first; 2: bad samples are told."""
 
 _FRAME = b"crucibench.frame"
 _CATEGORIES_AT_MOST = 100_000
@@ -42,8 +43,16 @@ class Conversion:
     roles: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, role: str, schema: Any, batches: Iterable[Any]) -> int:
+    def write(
+        self, role: str, schema: Any, batches: Iterable[Any], bad: Tally | None = None
+    ) -> int:
         """Writes record batches of `schema`, one at a time; returns the number of rows.
+
+        Args:
+            role: of the rows.
+            schema: of the batches.
+            batches: the rows.
+            bad: counts, by the time the batches end, the samples that are not among them.
 
         Raises:
             InputError: if there is none.
@@ -56,6 +65,9 @@ class Conversion:
                 writer.write(batch)
                 rows += batch.num_rows
         if not rows:
+            if bad is not None:
+                left_out = bad.left_out()
+                refuse(left_out, role, left_out.count, "skip")
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
         return rows
 

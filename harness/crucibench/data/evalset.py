@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import DataCard, EvalSet, Samples
-from crucibench.contracts.source import DataOpening, DataSource, RawData
+from crucibench.contracts.source import DataOpening, DataSource, Labels, Like, RawData
 from crucibench.contracts.task import Modality
 from crucibench.data import images
 from crucibench.data.columnar import frame_hints, to_frame
+from crucibench.data.decoding import in_threads
 from crucibench.data.index import Index, Rows, as_rows
 from crucibench.data.indexing import build_index
+from crucibench.data.like import casts, conform, fit, with_categories
+from crucibench.data.texts import text_values
 from crucibench.util.errors import InputError
-
-_SEVERAL = 4
-"""Encoded images, from which on threads decode them."""
 
 
 def open_data(source: DataSource, opening: DataOpening) -> ArrowEvalSet:
@@ -36,11 +36,28 @@ def open_data(source: DataSource, opening: DataOpening) -> ArrowEvalSet:
     return ArrowEvalSet(_card(opening, raw, index), raw, index)
 
 
+def open_further(
+    source: DataSource, opening: DataOpening, main: ArrowEvalSet, labels: Labels
+) -> ArrowEvalSet:
+    """Opens further data that goes with `main`; its role ``test`` has the main data set's task.
+
+    Raises:
+        InputError: if there is no such data, or it does not go with `main`.
+    """
+    like = main.like(labels)
+    raw = fit(source.read(replace(opening, like=like)), like)
+    index = build_index(raw, opening.scratch, opening.progress, like)
+    return ArrowEvalSet(_card(opening, raw, index), raw, index, main)
+
+
 @final
 class ArrowEvalSet(EvalSet):
     """A data set whose inputs and index are mapped from disk: memory does not grow with it."""
 
-    def __init__(self, card: DataCard, raw: RawData, index: Index) -> None:
+    def __init__(
+        self, card: DataCard, raw: RawData, index: Index, main: ArrowEvalSet | None = None
+    ) -> None:
+        """Takes an index of `raw`; further data take the form of `main`'s samples."""
         self.card = card
         self._raw = raw
         self._index = index
@@ -51,6 +68,60 @@ class ArrowEvalSet(EvalSet):
             role: dataset.select_columns(list(raw.inputs)).with_format("arrow")
             for role, dataset in raw.roles.items()
         }
+        self._missing: Sequence[str] = index.facts.get("missing", ())
+        self._types: Mapping[str, Any] = {}
+        if main is not None and raw.modality is Modality.TABLE:
+            self._take_form(main)
+
+    def like(self, labels: Labels) -> Like:
+        """Returns what further data has to share with this."""
+        raw = self._raw
+        schema = raw.roles["test"].data.schema
+        table = raw.modality is Modality.TABLE
+        return Like(
+            name=self.card.name, modality=raw.modality, inputs=raw.inputs,
+            types={name: schema.field(name).type for name in raw.inputs} if table else {},
+            target=raw.target, groups=raw.groups, cluster=raw.cluster, id=raw.id,
+            classes=self.task.classes, labels=labels,
+        )  # fmt: skip
+
+    @property
+    def image_form(self) -> tuple[int, tuple[int, int] | None]:
+        """The channels of its images, and the (height, width) of all of role test, if it is one."""
+        facts = self._index.facts["images"]
+        sizes = facts["sizes"][self._index.origins["test"]]
+        return facts["channels"], (sizes[0][0], sizes[0][1]) if len(sizes) == 1 else None
+
+    def _take_form(self, main: ArrowEvalSet) -> None:
+        """Takes over the dtypes that the main data set's columns have in a data frame."""
+        dataset = self._raw.roles["test"]
+        self._types = casts(main.like("optional"), dataset.data.schema)
+        self._missing = sorted({*self._missing, *main._missing})
+        own, theirs = self._hints["test"], main._hints["test"]
+        hints = {}
+        for name in self._raw.inputs:
+            hint = theirs.get(name)
+            same = name in self._types or dataset.data.schema.field(name).type == main._type(name)
+            if hint and "categories" in hint:
+                chunks = dataset.data.column(name).chunks
+                hint = with_categories(hint, chunks)
+            elif not same:
+                hint = own.get(name)
+            if hint:
+                hints[name] = hint
+        self._hints = {"test": hints}
+
+    def _type(self, name: str) -> Any:
+        return self._raw.roles["test"].data.schema.field(name).type
+
+    @property
+    def bad_samples(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was left out, by role of the source's data; empty where all can be used.
+
+        ``left_out`` samples ``of`` so many, by ``kinds``, and a sentence for each of the ``first``.
+        """
+        facts: Mapping[str, Mapping[str, Any]] = self._index.facts["bad_samples"]
+        return facts
 
     def samples(self, role: str) -> Samples:
         """Returns the sample table of a role, whole: O(n) memory."""
@@ -73,12 +144,13 @@ class ArrowEvalSet(EvalSet):
         index = self._index.roles[role]
         samples = index.take(rows)
         origin = self._index.origins[role]
-        table = _table(self._inputs[origin], index.origins(rows))
+        origins = index.origins(rows)
+        table = _table(self._inputs[origin], origins)
         match self.task.modality:
             case Modality.IMAGE:
-                inputs: Any = self._images(table, spec)
+                inputs: Any = self._images(table, origin, origins, spec)
             case Modality.TEXT:
-                columns = [table.column(name).to_pylist() for name in self._raw.inputs]
+                columns = [text_values(table.column(name)) for name in self._raw.inputs]
                 inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
             case Modality.TABLE:
                 inputs = self._frame(table, origin)
@@ -111,7 +183,7 @@ class ArrowEvalSet(EvalSet):
                     "so the model must say which it takes (size under the spec's input)"
                 )
 
-    def _images(self, table: Any, spec: InputSpec) -> Any:
+    def _images(self, table: Any, origin: str, rows: NDArray[np.int64], spec: InputSpec) -> Any:
         import torch
 
         column = self._raw.inputs[0]
@@ -123,14 +195,18 @@ class ArrowEvalSet(EvalSet):
             if spec.size is None:
                 return pixels
             return torch.stack([images.fit(image, spec) for image in pixels])
-        decoded = _decode(list(images.image_pixels(table, column)))
+        stored = list(images.stored_images(table, column, rows))
+        if spec.size is None:
+            size = self._index.facts["images"]["sizes"][origin][0]
+            return images.decode_all(stored, (channels, *size))
+        decoded = in_threads(lambda image: images.decode(image.content(), image.name)[0], stored)
         return torch.stack(
             [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
         )
 
     def _frame(self, table: Any, origin: str) -> pd.DataFrame:
-        missing = self._index.facts["missing"]
-        return to_frame(table.select(list(self._raw.inputs)), missing, self._hints[origin])
+        columns = conform(table.select(list(self._raw.inputs)), self._types)
+        return to_frame(columns, self._missing, self._hints[origin])
 
 
 def _card(opening: DataOpening, raw: RawData, index: Index) -> DataCard:
@@ -163,16 +239,3 @@ def _table(dataset: Any, rows: NDArray[np.int64]) -> Any:
     if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
         return dataset[first : last + 1]
     return dataset[rows]
-
-
-def _decode(stored: list[tuple[bytes, str]]) -> list[NDArray[Any]]:
-    import torch
-
-    def pixels(image: tuple[bytes, str]) -> NDArray[Any]:
-        return images.decode(*image)[0]
-
-    threads = torch.get_num_threads()
-    if threads < 2 or len(stored) < _SEVERAL:
-        return [pixels(image) for image in stored]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(pixels, stored))

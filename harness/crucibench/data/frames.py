@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from crucibench.data.columnar import category_hint, frame_field, rows_at_once, storable, to_frame
 from crucibench.data.options import require_unique
+from crucibench.data.texts import text_array
 from crucibench.util.errors import InputError
 
 NULLABLE = re.compile(r"(U?Int|Float)\d+|boolean|string")
@@ -68,6 +69,8 @@ def frame_batches(frame: pd.DataFrame, schema: Any) -> Iterator[Any]:
 def _arrow(series: pd.Series[Any], kind: Any = None) -> Any:
     try:
         array = pa.array(series, kind, from_pandas=True)
+    except UnicodeEncodeError:
+        return text_array([None if pd.isna(value) else value for value in series])
     except (pa.ArrowException, OverflowError):
         raise InputError(
             f"column {series.name!r}: expected values of one type, got a mixture"

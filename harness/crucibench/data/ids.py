@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from crucibench.data.texts import text_bytes
 from crucibench.util.errors import InputError
 
 Bytes = NDArray[np.uint8]
@@ -52,7 +53,7 @@ def array_digests(values: NDArray[Any]) -> NDArray[np.bytes_]:
 def text_digests(columns: Sequence[Sequence[str]]) -> NDArray[np.bytes_]:
     """Returns the digest of each text; `columns` are equally long."""
     return _digests(
-        b"".join(len(part).to_bytes(8, "little") + part for part in map(str.encode, row))
+        b"".join(len(part).to_bytes(8, "little") + part for part in map(text_bytes, row))
         for row in zip(*columns, strict=True)
     )
 

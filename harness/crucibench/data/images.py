@@ -8,15 +8,16 @@ Decoding, by Pillow, of the formats in `FORMATS` alone and of the first frame:
 - 8 bits are divided by 255 and 16 bits of grey by 65,535; floats must lie in [0, 1] already.
 
 One channel becomes three by repetition, three become one by the luma of ITU-R BT.601, as in
-Pillow. Resizing keeps the proportions: the image is made just large enough to cover
-``size / crop`` (the other side rounded down), by `torch.nn.functional.interpolate` on the floats,
-with antialiasing, clamped to [0, 1]; then ``size`` is cut from its middle.
+Pillow. Resizing keeps the proportions, unless the model stretches (``fit``): the image is made just
+large enough to cover ``size / crop`` (the other side rounded down), or exactly as large, by
+`torch.nn.functional.interpolate` on the floats, with antialiasing, clamped to [0, 1]; then ``size``
+is cut from its middle.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
+from crucibench.data.bad_samples import BadSampleError
+from crucibench.data.decoding import in_threads
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ PIXELS_AT_MOST = 89_478_485
 
 _LUMA = (19595, 38470, 7471)
 _ORIENTATION = 0x0112
+_ORIENTED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+"""Where Pillow finds an orientation."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,14 @@ def decode(content: bytes, what: str) -> tuple[NDArray[Any], ImageFacts]:
         Shape (H, W, C), uint8 or float32 in [0, 1], and what there is to know of it.
 
     Raises:
-        InputError: if it is no image, damaged, or has more than `PIXELS_AT_MOST` pixels.
+        BadSampleError: if it is no image, damaged, or has more than `PIXELS_AT_MOST` pixels.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         _require_few_pixels(image, what)
-        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        turned = _may_be_turned(image) and image.getexif().get(_ORIENTATION, 1) in range(2, 9)
         upright = ImageOps.exif_transpose(image) if turned else image
         array, transparent = _pixels(upright, what)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -86,9 +91,13 @@ def decode(content: bytes, what: str) -> tuple[NDArray[Any], ImageFacts]:
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{what} is no image in a known format ({', '.join(FORMATS)})") from None
+        raise BadSampleError(
+            "no image", f"{what} is no image in a known format ({', '.join(FORMATS)})"
+        ) from None
     except Exception as error:  # whatever a decoder trips over
-        raise InputError(f"{what} is damaged: {type(error).__name__}: {error}") from error
+        raise BadSampleError(
+            "damaged image", f"{what} is damaged: {type(error).__name__}: {error}"
+        ) from error
     height, width, channels = array.shape
     return array, ImageFacts(height, width, channels, turned, transparent)
 
@@ -122,6 +131,40 @@ def to_tensor(pixels: NDArray[Any], channels: int) -> torch.Tensor:
     return torch.from_numpy(np.array(planes, dtype=np.float32, order="C"))
 
 
+def decode_all(stored: Sequence[StoredImage], shape: tuple[int, int, int]) -> torch.Tensor:
+    """Decodes images of one size into one tensor, in threads.
+
+    Args:
+        stored: the images.
+        shape: (C, H, W) that each is to have.
+
+    Raises:
+        BadSampleError: if one can't be decoded.
+    """
+    import torch
+
+    channels, height, width = shape
+    pixels = np.empty((len(stored), height, width, channels), dtype=np.uint8)
+    floats: dict[int, NDArray[Any]] = {}
+
+    def fill(place: int) -> None:
+        array, _ = decode(stored[place].content(), stored[place].name)
+        if channels == 1 and array.shape[-1] == 3:
+            array = _luma(array)
+        if array.dtype == np.uint8:
+            pixels[place] = array  # one channel goes into three by broadcasting
+        else:
+            floats[place] = array
+
+    in_threads(fill, range(len(stored)))
+    # All images at once: torch's own threads need no interpreter.
+    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    images = planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
+    for place, array in floats.items():
+        images[place] = to_tensor(array, channels)
+    return images
+
+
 def fit(image: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """Resizes and crops a (C, H, W) image as `spec` asks."""
     import torch
@@ -131,7 +174,9 @@ def fit(image: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     height, width = spec.size
     rows, columns = image.shape[-2:]
     inner = (round(height / spec.crop), round(width / spec.crop))
-    if inner[0] * columns >= inner[1] * rows:
+    if spec.fit == "stretch":
+        pass
+    elif inner[0] * columns >= inner[1] * rows:
         inner = (inner[0], inner[0] * columns // rows)
     else:
         inner = (inner[1] * rows // columns, inner[1])
@@ -149,23 +194,53 @@ def fit(image: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     return image[:, top : top + height, left : left + width]
 
 
-def image_pixels(table: Any, column: str) -> Iterator[tuple[bytes, str]]:
-    """Yields the stored bytes of each encoded image of an Arrow table, and its name.
+@dataclass(frozen=True)
+class StoredImage:
+    """An encoded image where it stands.
 
-    Raises:
-        InputError: if an image has no bytes and its file can't be read.
+    Attributes:
+        stored: its bytes; None where only its file has them.
+        path: "" where it has no name.
+        column: that it stands in.
+        row: of the role's data.
     """
-    for image in table.column(column).to_pylist():
-        name = f"image {image['path']!r}" if image and image["path"] else f"an image of {column!r}"
-        if image and image["bytes"] is not None:
-            yield image["bytes"], name
-            continue
-        if not image or not image["path"]:
-            raise InputError(f"column {column!r}: an image is missing")
+
+    stored: bytes | None
+    path: str
+    column: str
+    row: int
+
+    @property
+    def name(self) -> str:
+        """Names it in a sentence."""
+        return (
+            f"image {self.path!r}"
+            if self.path
+            else f"the image {self.column!r} of row {self.row:,}"
+        )
+
+    def content(self) -> bytes:
+        """Returns its stored bytes.
+
+        Raises:
+            BadSampleError: if it has none, or its file can't be read.
+        """
+        if self.stored is not None:
+            return self.stored
+        if not self.path:
+            raise BadSampleError("no image", f"{self.name} is missing")
         try:
-            yield Path(image["path"]).read_bytes(), name
-        except OSError as error:
-            raise InputError(f"{name} can't be read: {error.strerror}") from None
+            return Path(self.path).read_bytes()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise BadSampleError("unreadable image", f"{self.name} can't be read: {why}") from None
+
+
+def stored_images(table: Any, column: str, rows: Iterable[int]) -> Iterator[StoredImage]:
+    """Yields the encoded images of an Arrow table, which holds `rows` of a role's data."""
+    for image, row in zip(table.column(column).to_pylist(), rows, strict=True):
+        known = image or {"bytes": None, "path": None}
+        yield StoredImage(known["bytes"], known["path"] or "", column, int(row))
 
 
 def array_values(table: Any, column: str, shape: tuple[int, int, int]) -> NDArray[Any]:
@@ -186,19 +261,29 @@ def require_unit_range(values: NDArray[Any], what: str) -> None:
         )
 
 
+def _may_be_turned(image: Image.Image) -> bool:
+    """Whether it is worth asking for the orientation, which takes a tenth of decoding."""
+    return image.format != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
+
+
 def _require_few_pixels(image: Image.Image, what: str) -> None:
     if image.width * image.height > PIXELS_AT_MOST:
         raise _bomb(what)
 
 
-def _bomb(what: str) -> InputError:
-    return InputError(f"{what} has more than {PIXELS_AT_MOST:,} pixels: it is not decoded")
+def _bomb(what: str) -> BadSampleError:
+    return BadSampleError(
+        "image too large", f"{what} has more than {PIXELS_AT_MOST:,} pixels: it is not decoded"
+    )
 
 
 def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
     """Returns (H, W, C) pixels, and whether any was transparent."""
     from PIL import Image
 
+    if image.mode in {"RGB", "L"} and "transparency" not in image.info:
+        array = np.asarray(image)
+        return array.reshape(*array.shape[:2], -1), False
     if image.mode.startswith("I"):
         return _floats(np.asarray(image), 65535.0, what), False
     if image.mode == "F":
@@ -218,8 +303,9 @@ def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
 def _floats(values: NDArray[Any], full: float, what: str) -> NDArray[np.float32]:
     scaled = values.astype(np.float64) / full
     if not ((scaled >= 0.0) & (scaled <= 1.0)).all():
-        raise InputError(
-            f"{what}: expected pixels from 0 to {full:g}, got {values.min()} to {values.max()}"
+        raise BadSampleError(
+            "pixels out of range",
+            f"{what}: expected pixels from 0 to {full:g}, got {values.min()} to {values.max()}",
         )
     return scaled.astype(np.float32)[:, :, None]
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from crucibench.contracts.data import Samples
 from crucibench.contracts.task import Task
 
-FORMAT = 1
-"""Of the index files; 1: first."""
+FORMAT = 2
+"""Of the index files; 1: first; 2: bad samples are told."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""
@@ -38,7 +39,9 @@ class RoleIndex:
 
     path: Path
     groups: tuple[str, ...]
-    _opened: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._reader  # noqa: B018 - mapped now
 
     def samples(self) -> Samples:
         """Returns the whole sample table."""
@@ -53,11 +56,9 @@ class RoleIndex:
         column = self._table(as_rows(rows)).column("row")
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
-    @property
+    @cached_property
     def _reader(self) -> Any:
-        if not self._opened:
-            self._opened.append(pa.ipc.open_file(pa.memory_map(str(self.path))))
-        return self._opened[0]
+        return pa.ipc.open_file(pa.memory_map(str(self.path)))
 
     def _table(self, rows: NDArray[np.int64]) -> Any:
         reader = self._reader
@@ -98,7 +99,9 @@ class Index:
         origins: the role of the source's data that each role was taken from.
         task: what the data asks.
         facts: plain data for the card and for batches: ``fingerprint``, ``ids_digest``,
-            ``counts``, ``features``, ``missing`` (columns), ``images``, ``split``, ``notes``.
+            ``counts``, ``features``, ``missing`` (columns), ``images``, ``split``, ``notes``,
+            ``bad_samples`` (by role of the source's data: ``left_out``, ``of``, ``kinds`` and the
+            ``first`` few; empty where all are good).
     """
 
     roles: Mapping[str, RoleIndex]
@@ -108,7 +111,10 @@ class Index:
 
 
 def open_index(folder: Path) -> Index:
-    """Opens what `crucibench.data.indexing` wrote."""
+    """Opens what `crucibench.data.indexing` wrote.
+
+    The files stay mapped, so that whoever clears the cache meanwhile does no harm.
+    """
     facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     roles = {
         role: RoleIndex(folder / f"{number}.arrow", tuple(facts["groups"]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.source import RawData
+from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.source import LeftOut, Like, RawData
 from crucibench.contracts.task import Modality
 from crucibench.data import ids
+from crucibench.data.bad_samples import note, plain, refuse, together
 from crucibench.data.cache import cached_folder
 from crucibench.data.columnar import frame_hints
 from crucibench.data.contents import Contents, read_contents
 from crucibench.data.images import ImageFacts
 from crucibench.data.index import BATCH, FORMAT, Index, open_index
+from crucibench.data.like import casts
 from crucibench.data.split import choose_test
 from crucibench.data.targets import Targets, read_targets
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
-
-NO_GROUP = "(missing)"
-"""The group of a sample whose group column holds nothing."""
 
 _GROUPS_AT_MOST = 50
 _PLAIN = {
@@ -39,20 +40,36 @@ _PLAIN = {
 }
 
 
-def build_index(raw: RawData, scratch: Path, progress: Callable[[int, int], None]) -> Index:
+def build_index(
+    raw: RawData,
+    scratch: Path,
+    progress: Callable[[int, int], None],
+    like: Like | None = None,
+) -> Index:
     """Opens the index of a data set; makes it first where the cache does not hold it.
+
+    Args:
+        raw: the data.
+        scratch: the cache.
+        progress: called with the number of samples done and their total.
+        like: the main data set, where this is a further one.
 
     Raises:
         InputError: if the data can't be evaluated.
     """
 
     def fill(folder: Path) -> None:
-        targets = read_targets(raw)
-        facts = _write_index(folder, raw, targets, read_contents(raw, progress))
+        targets = read_targets(raw, like)
+        contents = read_contents(raw, targets.bad, progress, types)
+        facts = _write_index(folder, raw, targets, contents)
         (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
 
     _check(raw)
-    return open_index(cached_folder(scratch / "index", _key(raw) if raw.key else "", fill))
+    types = casts(like, raw.roles["test"].data.schema) if like is not None else {}
+    key = _key(raw) if raw.key else ""
+    if key and like is not None:
+        key = data_digest({"key": key, "like": like.as_dict()})
+    return open_index(cached_folder(scratch / "index", key, fill))
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,7 @@ def _write_index(
     folder: Path, raw: RawData, targets: Targets, contents: Mapping[str, Contents]
 ) -> dict[str, Any]:
     """Writes a file for each role and returns the facts of the index."""
+    bad_samples = _bad_samples(raw, targets, contents)
     roles, split = _roles(raw, targets, contents)
     tables = {
         role: _table(raw, role, chosen, targets.values[chosen.origin], contents[chosen.origin])
@@ -93,20 +111,40 @@ def _write_index(
         "groups": list(raw.groups),
         "origins": {role: chosen.origin for role, chosen in roles.items()},
         "counts": {role: len(chosen.rows) for role, chosen in roles.items()},
-        "class_counts": {role: _class_counts(targets, chosen) for role, chosen in roles.items()},
+        "class_counts": {
+            role: _class_counts(targets, chosen) if raw.target else []
+            for role, chosen in roles.items()
+        },
         "ids_digest": {role: names for role, (names, _) in digests.items()},
         "fingerprint": data_digest(fingerprint),
         "features": features,
         "missing": missing,
         "images": images,
         "split": split,
+        "bad_samples": {role: part | plain(left) for role, (left, part) in bad_samples.items()},
         "notes": [
             *raw.notes,
+            *(note(left, role, part["of"]) for role, (left, part) in bad_samples.items()),
             *_repeat_notes(roles, unique),
             *_image_notes(contents),
             *_group_notes(raw, contents),
         ],
     }
+
+
+def _bad_samples(
+    raw: RawData, targets: Targets, contents: Mapping[str, Contents]
+) -> dict[str, tuple[LeftOut, dict[str, int]]]:
+    """Returns, by role that has some, what is left out, its count and of how many."""
+    found = {}
+    for role, part in contents.items():
+        unstored = raw.left_out.get(role, LeftOut())
+        left_out = together(unstored, targets.left_out[role], part.left_out)
+        of = len(part) + unstored.count
+        refuse(left_out, role, of, raw.on_bad_sample)
+        if left_out.count:
+            found[role] = (left_out, {"left_out": left_out.count, "of": of})
+    return found
 
 
 def _class_counts(targets: Targets, chosen: _Role) -> list[int]:
@@ -123,14 +161,17 @@ def _roles(
     """Returns the roles, and how they came about."""
     if raw.test_share is None:
         whole = {
-            role: _Role(role, np.arange(len(part), dtype=np.int64))
+            role: _Role(role, np.flatnonzero(~part.bad).astype(np.int64))
             for role, part in contents.items()
         }
         return whole, raw.split
     if tuple(contents) != ("test",):
         raise InputError(f"option split: the data is split already, into {', '.join(contents)}")
-    part, values = contents["test"], targets.values["test"]
-    units = part.texts[raw.cluster].to_pylist() if raw.cluster else part.digests.tolist()
+    part = contents["test"]
+    good = np.flatnonzero(~part.bad).astype(np.int64)
+    values = targets.values["test"][good]
+    clusters = part.texts[raw.cluster].take(pa.array(good)).to_pylist() if raw.cluster else None
+    units = part.digests[good].tolist() if clusters is None else clusters
     classes = targets.task.kind == "classification"
     strata = values if classes else np.zeros(len(values), dtype=np.int64)
     test = choose_test(raw.test_share, units, strata)
@@ -142,7 +183,7 @@ def _roles(
     how = [f"{raw.test_share:.4g} test, the rest train, by content hash"]
     how += ["stratified by class"] if classes else []
     how += [f"each {raw.cluster!r} whole"] if raw.cluster else []
-    rows = {"test": np.flatnonzero(test), "train": np.flatnonzero(~test)}
+    rows = {"test": good[test], "train": good[~test]}
     return {role: _Role("test", chosen) for role, chosen in rows.items()}, ", ".join(how)
 
 
@@ -217,13 +258,18 @@ def _repeat_notes(
 
 
 def _image_notes(contents: Mapping[str, Contents]) -> Iterator[str]:
-    images = [facts for part in contents.values() for facts in part.images]
+    images: Counter[ImageFacts] = Counter()
+    for part in contents.values():
+        images.update(part.images)
     for count, what in (
-        (sum(facts.turned for facts in images), "turned upright as EXIF says"),
-        (sum(facts.transparent for facts in images), "transparent and laid over white"),
+        (sum(n for facts, n in images.items() if facts.turned), "turned upright as EXIF says"),
+        (
+            sum(n for facts, n in images.items() if facts.transparent),
+            "transparent and laid over white",
+        ),
     ):
         if count:
-            yield f"{count} of {len(images)} images {'is' if count == 1 else 'are'} {what}"
+            yield f"{count} of {images.total()} images {'is' if count == 1 else 'are'} {what}"
 
 
 def _group_notes(raw: RawData, contents: Mapping[str, Contents]) -> Iterator[str]:
@@ -237,6 +283,11 @@ def _check(raw: RawData) -> None:
     if "test" not in raw.roles:
         raise InputError(f"the data has no role test (roles: {', '.join(raw.roles)})")
     first: Any = None
+    if raw.on_bad_sample == "error":
+        # Before a target that only they hold is missed.
+        for role, left_out in raw.left_out.items():
+            of = len(raw.roles[role]) + left_out.count
+            refuse(left_out, role, of, raw.on_bad_sample)
     for role, dataset in raw.roles.items():
         if not len(dataset):
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
@@ -245,7 +296,7 @@ def _check(raw: RawData) -> None:
                 raise InputError(
                     f"{role} has no column {name!r} (columns: {', '.join(dataset.column_names)})"
                 )
-        kinds = {name: dataset.features[name] for name in (*raw.inputs, raw.target)}
+        kinds = {name: dataset.features[name] for name in (*raw.inputs, raw.target) if name}
         first = kinds if first is None else first
         for name, kind in kinds.items():
             if kind != first[name]:
@@ -263,7 +314,7 @@ def _key(raw: RawData) -> str:
             "roles": {role: len(dataset) for role, dataset in raw.roles.items()},
             "modality": str(raw.modality),
             "inputs": [[name, str(features[name])] for name in raw.inputs],
-            "target": [raw.target, str(features[raw.target])],
+            "target": [raw.target, str(features[raw.target]) if raw.target else ""],
             "kind": raw.kind,
             "classes": list(raw.classes) if raw.classes is not None else None,
             "groups": list(raw.groups),
@@ -273,6 +324,8 @@ def _key(raw: RawData) -> str:
             "split": raw.split,
             "share": repr(raw.test_share),
             "notes": list(raw.notes),
+            "on_bad_sample": raw.on_bad_sample,
+            "left_out": {role: plain(left) for role, left in raw.left_out.items()},
         }
     )
 
@@ -288,7 +341,7 @@ def _require_unique_keys(name: str, role: str, keys: Any) -> None:
         )
 
 
-def _extremes(images: Sequence[ImageFacts]) -> list[list[int]]:
+def _extremes(images: Iterable[ImageFacts]) -> list[list[int]]:
     sizes = sorted({(facts.height, facts.width) for facts in images})
     return [list(sizes[0])] if len(sizes) == 1 else [list(sizes[0]), list(sizes[-1])]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from crucibench.contracts.source import RawData
+from crucibench.contracts.source import Like, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import nearest, unknown
 
-SPLIT = ("split", "licence", "citation")
+SPLIT = ("split", "licence", "citation", "on_bad_sample")
 LABELLED = ("classes", "task", *SPLIT)
 Kind = Literal["image", "string", "other"]
 """What a column holds, as far as the choice of columns depends on it."""
@@ -39,6 +39,8 @@ class DataOptions:
         split: the share of the samples that becomes ``test``.
         licence: of the data.
         citation: how its authors want it cited.
+        on_bad_sample: whether samples that can't be used are an error or are left out.
+        like: the main data set, where this is a further one.
     """
 
     target: str = ""
@@ -52,9 +54,11 @@ class DataOptions:
     split: float | None = None
     licence: str = ""
     citation: str = ""
+    on_bad_sample: Literal["error", "skip"] = "error"
+    like: Like | None = None
 
     @classmethod
-    def parse(cls, uri: URI, *known: str) -> DataOptions:
+    def parse(cls, uri: URI, *known: str, like: Like | None = None) -> DataOptions:
         """Reads the options of `uri`; `known` are those that its scheme has.
 
         Raises:
@@ -76,7 +80,24 @@ class DataOptions:
             split=_share(uri),
             licence=query.get("licence", ""),
             citation=query.get("citation", ""),
+            on_bad_sample=_on_bad_sample(uri),
+            like=like,
         )
+
+    def beside(self, names: Sequence[str]) -> DataOptions:
+        """Returns these options with what the main data set fills in, of the columns `names`."""
+        like = self.like
+        if like is None:
+            return self
+        filled = replace(
+            self,
+            groups=self.groups or tuple(name for name in like.groups if name in names),
+            cluster=self.cluster or (like.cluster if like.cluster in names else ""),
+            id=self.id or (like.id if like.id in names else ""),
+        )
+        if like.labels == "ignored":
+            return replace(filled, target="")
+        return replace(filled, target=self.target or (like.target if like.target in names else ""))
 
     def choice(self) -> dict[str, Any]:
         """Returns, as plain data, what decides the columns: it goes into a conversion's key."""
@@ -87,6 +108,7 @@ class DataOptions:
             "groups": list(self.groups),
             "cluster": self.cluster,
             "id": self.id,
+            **({} if self.like is None else {"like": self.like.as_dict()}),
         }
 
     def shared(self) -> dict[str, Any]:
@@ -97,6 +119,7 @@ class DataOptions:
             "test_share": self.split,
             "licence": self.licence,
             "citation": self.citation,
+            "on_bad_sample": self.on_bad_sample,
         }
 
 
@@ -170,7 +193,8 @@ def choose_columns(
     """
     names = list(kinds)
     require_unique(names)
-    target = _target(names, options)
+    options = _like_main(names, options)
+    target = "" if options.like and not options.target else _target(names, options)
     named = {"cluster": options.cluster, "id": options.id}
     for option, columns in (
         ("features", options.features),
@@ -188,7 +212,7 @@ def choose_columns(
         without = {target, options.cluster, options.id, *leave_out}
         inputs = tuple(name for name in names if name not in without)
     modality = Modality.TEXT if options.input else Modality.TABLE
-    if not options.input:
+    if not options.input and not (options.like and options.like.modality is Modality.TABLE):
         modality, inputs = _guess(inputs, kinds, options, sample)
     if any(kinds[name] == "image" for name in inputs):
         modality = Modality.IMAGE
@@ -204,6 +228,25 @@ def choose_columns(
     if options.input and (bad := [name for name in inputs if kinds[name] != "string"]):
         raise InputError(f"option input: expected columns of text, but {bad[0]!r} holds none")
     return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
+
+
+def _like_main(names: Sequence[str], options: DataOptions) -> DataOptions:
+    """Returns the options with the columns of the main data set, where there is one."""
+    like = options.like
+    options = options.beside(names)
+    if like is None or options.features or options.input or like.modality is Modality.IMAGE:
+        return options
+    for name in like.inputs:
+        if name not in names:
+            guess = nearest(name, names)
+            hint = f"; is it {guess!r}?" if guess else ""
+            raise InputError(
+                f"there is no column {name!r}, which is a feature of {like.name!r}{hint} "
+                f"({_known(names)})"
+            )
+    if like.modality is Modality.TEXT:
+        return replace(options, input=like.inputs)
+    return replace(options, features=like.inputs)
 
 
 def reads_like_text(values: Sequence[str | None]) -> bool:
@@ -306,6 +349,18 @@ def _task(uri: URI) -> Literal["classification", "regression"] | None:
         case other:
             raise InputError(
                 unknown(f"task of {uri.scheme}:", other, ("classification", "regression"))
+            )
+
+
+def _on_bad_sample(uri: URI) -> Literal["error", "skip"]:
+    match uri.query.get("on_bad_sample", "error"):
+        case "error":
+            return "error"
+        case "skip":
+            return "skip"
+        case other:
+            raise InputError(
+                unknown(f"value of {uri.scheme}: option on_bad_sample:", other, ("error", "skip"))
             )
 
 

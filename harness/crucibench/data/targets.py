@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.source import RawData
+from crucibench.contracts.source import LeftOut, Like, RawData
 from crucibench.contracts.task import Modality, Task
+from crucibench.data.bad_samples import WAY_OUT, Tally
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ class Targets:
 
     Attributes:
         task: what it asks.
-        values: by role: class indices (int64) or numbers (float64).
+        values: by role: class indices (int64) or numbers (float64); those of bad samples mean
+            nothing.
+        bad: by role: whether a sample has no usable target.
+        left_out: by role: these, counted.
     """
 
     task: Task
     values: Mapping[str, NDArray[Any]]
+    bad: Mapping[str, NDArray[np.bool_]]
+    left_out: Mapping[str, LeftOut]
 
 
-def read_targets(raw: RawData) -> Targets:
+def read_targets(raw: RawData, like: Like | None = None) -> Targets:
     """Reads the target column.
 
     It asks for a class where `raw.kind` or `raw.classes` says so, where its values are no numbers,
@@ -46,21 +52,76 @@ def read_targets(raw: RawData) -> Targets:
     beside images from 0 without a gap; strings by code point; False before True.
 
     Raises:
-        InputError: if values are missing, not finite or not covered by the classes, or if there is
-            only one class.
+        InputError: if values are missing or not finite and may not be left out, or not covered by
+            the classes, or if there is only one class.
+
+    With `like`, the task is that of the main data set: classes are matched by their names. Without
+    a target column, targets are -1 or NaN.
     """
+    if like is not None:
+        if not raw.target:
+            return _unlabelled(raw, like)
+        raw = replace(raw, kind="classification" if like.classes else "regression")
     name = raw.target
-    columns = {role: _column(dataset, name) for role, dataset in raw.roles.items()}
-    for role, column in columns.items():
-        _require_present(name, role, column)
     feature = next(iter(raw.roles.values())).features[name]
     known = getattr(feature, "names", None)
+    whole = {role: _column(dataset, name) for role, dataset in raw.roles.items()}
+    absent = {
+        role: _absent(name, role, column, unnamed=bool(known), refuse=raw.on_bad_sample == "error")
+        for role, column in whole.items()
+    }
+    # A bad sample's target becomes one that is there: positions and classes stay what they are.
+    columns = {role: _filled(column, absent[role][0]) for role, column in whole.items()}
+    if like is not None and like.classes:
+        task, values = _like_main(raw, columns, known, like)
+    else:
+        task, values = _task_and_values(raw, columns, known)
+    bad = {role: found for role, (found, _) in absent.items()}
+    return Targets(task, values, bad, {role: left_out for role, (_, left_out) in absent.items()})
+
+
+def _unlabelled(raw: RawData, like: Like) -> Targets:
+    missing = np.int64(-1) if like.classes else np.float64(np.nan)
+    values = {role: np.full(len(dataset), missing) for role, dataset in raw.roles.items()}
+    bad = {role: np.zeros(len(dataset), dtype=np.bool_) for role, dataset in raw.roles.items()}
+    return Targets(_task_like(raw, like), values, bad, dict.fromkeys(raw.roles, LeftOut()))
+
+
+def _task_like(raw: RawData, like: Like) -> Task:
+    kind: Literal["classification", "regression"]
+    kind = "classification" if like.classes else "regression"
+    return Task(kind=kind, modality=raw.modality, classes=like.classes)
+
+
+def _like_main(
+    raw: RawData, columns: dict[str, Any], known: Sequence[str] | None, like: Like
+) -> tuple[Task, dict[str, NDArray[Any]]]:
+    """Returns the classes of further data as indices of the main data set's."""
+    integers = all(pa.types.is_integer(column.type) for column in columns.values())
+    own = known if known and integers else raw.classes
+    if own and integers and tuple(own) != like.classes:
+        # Indices of the source's own classes: their names count.
+        columns = {role: _named(raw.target, role, column, own) for role, column in columns.items()}
+        columns = {role: column.cast(pa.large_string()) for role, column in columns.items()}
+    renamed = replace(raw, classes=like.classes)
+    numeric = all(_is_number(column.type) for column in columns.values())
+    try:
+        _, indices = _whole(renamed, columns) if numeric else _strings(renamed, columns)
+    except InputError as error:
+        raise InputError(f"{error}, the classes of {like.name!r}") from None
+    return _task_like(raw, like), indices
+
+
+def _task_and_values(
+    raw: RawData, columns: dict[str, Any], known: Sequence[str] | None
+) -> tuple[Task, dict[str, NDArray[Any]]]:
+    name = raw.target
     numeric = all(_is_number(column.type) for column in columns.values())
     if (raw.kind or _guess(raw, columns, known)) == "regression":
         if known or not numeric:
             raise _not_numeric(name, columns)
         values = {role: column.to_numpy().astype(np.float64) for role, column in columns.items()}
-        return Targets(Task(kind="regression", modality=raw.modality), values)
+        return Task(kind="regression", modality=raw.modality), values
     if known and all(pa.types.is_integer(column.type) for column in columns.values()):
         columns = {role: _named(name, role, column, known) for role, column in columns.items()}
         classes = tuple(known) if raw.classes is None else raw.classes
@@ -70,7 +131,7 @@ def read_targets(raw: RawData) -> Targets:
     else:
         classes, indices = _strings(raw, columns)
     _require_two(raw, classes, known)
-    return Targets(Task(kind="classification", modality=raw.modality, classes=classes), indices)
+    return Task(kind="classification", modality=raw.modality, classes=classes), indices
 
 
 def _guess(
@@ -101,17 +162,48 @@ def _column(dataset: datasets.Dataset, name: str) -> Any:
     return pc.cast(column, pa.float64()) if pa.types.is_decimal(column.type) else column
 
 
-def _require_present(name: str, role: str, column: Any) -> None:
-    bad = column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    what = "missing"
-    if not bad.any() and pa.types.is_floating(column.type):
-        bad, what = ~np.isfinite(column.to_numpy()), "infinite"
-    if bad.any():
-        count = int(bad.sum())
-        raise InputError(
-            f"target {name!r}: {count} of {len(bad)} values {'is' if count == 1 else 'are'} "
-            f"{what} ({role} {_rows(bad)})"
+def _absent(
+    name: str, role: str, column: Any, *, unnamed: bool, refuse: bool
+) -> tuple[NDArray[np.bool_], LeftOut]:
+    """Returns which samples have no usable target, and counts them.
+
+    Args:
+        name: of the target.
+        role: of the column.
+        column: the targets.
+        unnamed: whether -1 is how class indices say that there is no label, as `datasets` has it.
+        refuse: whether there may be none.
+
+    Raises:
+        InputError: if there are such samples and `refuse` is set, or if there are no others.
+    """
+    found = {"missing": column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)}
+    if pa.types.is_floating(column.type):
+        found["infinite"] = np.isinf(column.to_numpy(zero_copy_only=False))
+    if unnamed and pa.types.is_integer(column.type):
+        found["-1 (no label)"] = np.asarray(
+            pc.fill_null(pc.equal(column, -1), False).to_numpy(zero_copy_only=False)
         )
+    bad = np.logical_or.reduce(list(found.values()))
+    sentences = [
+        f"target {name!r}: {int(each.sum()):,} of {len(each):,} values "
+        f"{'is' if each.sum() == 1 else 'are'} {what} ({role} {_rows(each)})"
+        for what, each in found.items()
+        if each.any()
+    ]
+    if bad.any() and (refuse or bad.all()):
+        raise InputError("; ".join(sentences) + (WAY_OUT if refuse and not bad.all() else ""))
+    tally = Tally()
+    for what, each in found.items():
+        for row in np.flatnonzero(each).tolist():
+            tally.add(f"target {what}", f"row {row:,}: the target {name!r} is {what}")
+    return bad, tally.left_out()
+
+
+def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
+    if not bad.any():
+        return column
+    return pc.if_else(pa.array(bad), column[int(np.argmin(bad))], column)
 
 
 def _rows(bad: NDArray[np.bool_], most: int = 3) -> str:

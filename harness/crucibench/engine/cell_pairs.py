@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -24,10 +24,10 @@ from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
 from crucibench.contracts.verdict import Status
 from crucibench.engine.files import scoring_options
-from crucibench.engine.passes import SUITE as PASS
 from crucibench.engine.plan import PlannedCell, make_plan
 from crucibench.engine.resolve import offline
 from crucibench.engine.score import Scorer
+from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.errors import NotComparableError
@@ -206,15 +206,32 @@ class CellPair:
             return {}
         if isinstance(new.scenario, Timed):
             return self._rounds({key: (forms_old[key].form, forms_new[key].form) for key in common})
+        together: dict[tuple[int, int], list[Key]] = {}
+        for key in common:
+            of = id(forms_old[key].samples), id(forms_new[key].samples)
+            together.setdefault(of, []).append(key)
+        found: dict[Key, Measured] = {}
+        lower = {metric.id for metric in new.scenario.metrics if metric.direction == "lower"}
+        for keys in together.values():
+            own, other = forms_old[keys[0]].samples, forms_new[keys[0]].samples
+            forms = {key: (forms_old[key].form, forms_new[key].form) for key in keys}
+            found |= self._of_samples(own or samples, other or others, forms, lower)
+        return {key: found[key] for key in common}
+
+    def _of_samples(
+        self,
+        samples: Samples,
+        others: Samples,
+        forms: Mapping[Key, tuple[Form, Form]],
+        lower: Set[str],
+    ) -> dict[Key, Measured]:
+        """Measures the numbers of the same samples."""
         paired = self._paired(samples, others)
         align_old = Aligner(len(samples), _unless_whole(paired.rows_a, len(samples)))
         align_new = Aligner(len(others), _unless_whole(paired.rows_b, len(others)))
-        lower = {metric.id for metric in new.scenario.metrics if metric.direction == "lower"}
         pairs = {
-            key: FormPair(
-                align_old(forms_old[key].form), align_new(forms_new[key].form), key[0] in lower
-            )
-            for key in common
+            key: FormPair(align_old(was), align_new(now), key[0] in lower)
+            for key, (was, now) in forms.items()
         }
         clusters = None
         if samples.clusters is not None:

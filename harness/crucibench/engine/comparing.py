@@ -13,6 +13,7 @@ from crucibench.stats import holm
 from crucibench.store.cells import CellFile
 from crucibench.store.pack import opened_together
 from crucibench.store.run import Run
+from crucibench.store.stats import require_unchanged
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
@@ -47,7 +48,11 @@ def compare_runs(
     Raises:
         InputError: if there is no such model, no two models that belong together, or a suite of a
             run is not installed.
+        UnreadableError: if a run is not finished, or not as its manifest says.
     """
+    for run in {baseline.root: baseline, candidate.root: candidate}.values():
+        if not run.packed:  # a pack is checked when it is opened
+            require_unchanged(run.layout)
     baseline, candidate = opened_together(baseline, candidate)
     pairs = model_pairs(baseline, candidate, models)
     first = Side(baseline)

@@ -9,10 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from crucibench.util.devices import torch_numerics
+
 _PACKAGES = (
     "crucibench", "numpy", "scipy", "pandas", "pyarrow", "datasets", "scikit-learn", "torch",
     "skops", "safetensors", "pillow",
 )  # fmt: skip
+
+# Of the flags none: adapters set them as they need them.
+_NUMERICS = ("instructions", "device_name", "cuda", "cudnn")
 
 
 def package_version(name: str) -> str:
@@ -37,6 +42,21 @@ def environment(base: Path, threads: int, device: str) -> dict[str, Any]:
             "system": platform.system(),
         },
         "git": git_state(base),
+    }
+
+
+def worker_facts(device: str) -> dict[str, str]:
+    """Returns what must be equal wherever a part of one run is done, by name.
+
+    With these equal, and files and threads, records are the same bytes.
+    """
+    numerics = torch_numerics(device)
+    return {
+        "Python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        **{name: package_version(name) for name in _PACKAGES},
+        **{name: numerics[name] for name in _NUMERICS if name in numerics},
     }
 
 

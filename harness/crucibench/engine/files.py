@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal
@@ -10,12 +9,11 @@ from typing import Any, Literal
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.scenario import Mapped, Timed
 from crucibench.contracts.verdict import Status
+from crucibench.engine.failing import failed, failed_file
 from crucibench.engine.plan import Plan, PlannedCell
 from crucibench.engine.resolve import Resolved
 from crucibench.engine.score import Scorer
 from crucibench.store.cells import CellFile
-from crucibench.util.errors import CrucibenchError
-from crucibench.util.user_errors import one_line
 
 
 def planned_file(cell: PlannedCell, **facts: Any) -> CellFile:
@@ -42,9 +40,10 @@ def finish(
     if file.status is not Status.OK:
         return file, []
     try:
-        return scorer.score(cell, {**files, cell.id: file})
+        needed = {other: files[other] for other in cell.needs.values()}
+        return scorer.score(cell, {**needed, cell.id: file})
     except Exception as error:
-        return failed_file(file, error), []
+        return failed_file(file, failed(error)), []
 
 
 def scoring_options(resolved: Resolved) -> ScoringOptions:
@@ -86,15 +85,3 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
 def _finite(value: Any) -> bool:
     # JSON has no infinity: an unbounded metric has no bound.
     return value not in {float("inf"), float("-inf")} if isinstance(value, float) else True
-
-
-def failed_file(file: CellFile, error: BaseException) -> CellFile:
-    """Returns the file of a cell that `error` ended."""
-    if isinstance(error, CrucibenchError):
-        reason, detail = str(error), error.detail or ""
-    else:
-        reason = one_line(error)
-        detail = "".join(traceback.format_exception(error))
-    return file.model_copy(
-        update={"status": Status.FAILED, "reason": reason, "detail": detail, "verdict": None}
-    )

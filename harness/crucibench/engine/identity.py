@@ -11,20 +11,35 @@ from crucibench.engine.plan import PlannedCell
 from crucibench.util.hashing import data_digest
 
 
-def identity_fields(cell: PlannedCell, seed: int) -> dict[str, Any]:
-    """Returns all that gives the cell's records their meaning."""
+def identity_fields(cell: PlannedCell, seed: int, needs: Mapping[str, str]) -> dict[str, Any]:
+    """Returns all that gives the cell's records their meaning.
+
+    Args:
+        cell: the cell.
+        seed: of every draw.
+        needs: alias to `meaning` of the cell that is needed.
+    """
     fingerprint = cell.model.fingerprint
     return {
         "model": {"unknown": cell.model.name} if fingerprint is None else dict(fingerprint),
         "variant": cell.model.variant,
         "score_kind": cell.model.score_kind,
         "geometry": dict(cell.model.geometry),
-        "data": cell.data.fingerprint,
+        **_data_fields(cell),
+        "task": cell.data.task.as_dict(),
         "scenario": _scenario_fields(cell),
         "outputs": sorted(cell.outputs),
-        "needs": dict(cell.needs),
+        "needs": dict(needs),
         "seed": seed,
     }
+
+
+def meaning(identity: Mapping[str, Any]) -> str:
+    """Returns the digest of identity fields less what a pass was asked for.
+
+    A pass with more outputs is the same pass: it serves whoever needs fewer.
+    """
+    return data_digest({key: value for key, value in identity.items() if key != "outputs"})
 
 
 def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +58,7 @@ def comparison_fields(
 ) -> dict[str, Any]:
     """Returns what two cells must share to be set side by side: not the model."""
     fields: dict[str, Any] = {
-        "data": cell.data.fingerprint,
+        **_data_fields(cell),
         "ids": ids_digest,
         "scenario": _scenario_fields(cell),
         "seed": seed if cell.scenario.draws != "none" else None,
@@ -64,6 +79,14 @@ def comparison_key(fields: Mapping[str, Any], metric: MetricInfo, point: str, gr
         "group": group,
     }
     return data_digest(key)[:16]
+
+
+def _data_fields(cell: PlannedCell) -> dict[str, Any]:
+    """Returns the digest of the main data set, and those of the further roles that are read."""
+    scenario, further = cell.scenario, cell.data.further
+    read = {role for role in (scenario.role, *scenario.roles) if role in further}
+    fields: dict[str, Any] = {"data": cell.data.fingerprint}
+    return fields | ({"further": {role: further[role] for role in sorted(read)}} if read else {})
 
 
 def _scenario_fields(cell: PlannedCell) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Inspect: open each data set and each model once, and ask each model a probe batch."""
+"""Inspect: open each data set, and each model once, and ask each model a probe batch."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from crucibench.contracts.adapter import Adapter, NonFiniteError, Normalisation, Opening
+import numpy as np
+
+from crucibench.contracts.adapter import Adapter, NonFiniteError, Normalisation, Opening, Remote
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.contracts.source import DataOpening
-from crucibench.contracts.task import Decision, Task
-from crucibench.data.evalset import open_data
-from crucibench.engine.inspection import Inspection
+from crucibench.contracts.task import Decision, Modality, Task
+from crucibench.engine.batching import fitting_batch, largest_batch, memory_in_use
 from crucibench.engine.listener import Listener
-from crucibench.engine.passes import best_answer
+from crucibench.engine.meter import count_passes
+from crucibench.engine.opening import open_resolved
 from crucibench.engine.resolve import Resolved, ResolvedModel
-from crucibench.engine.roles import probe_rows
+from crucibench.engine.roles import Rows, probe_rows
+from crucibench.engine.tasks import Inspected
+from crucibench.passes.scenario import best_answer
 from crucibench.spec.check import Mistakes
-from crucibench.spec.models import InputSettings
+from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.memory import free_memory, is_out_of_memory
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line, user_traceback
 
 _PROBE = 32
+_BLOCK = 4096
+_MOST_READ = 200_000
 
 
 class Models:
@@ -44,11 +50,18 @@ class Models:
             InputError: if it can't be opened.
         """
         key = (model, data)
-        adapter = self._open.pop(key, None) or self._load(key)
+        adapter = self._open.pop(key, None)
+        if adapter is None:
+            adapter = self._load(key)
+            count_passes(adapter)
         self._open[key] = adapter
         while len(self._open) > max(1, keep):
             self._open.pop(next(iter(self._open))).close()
         return adapter
+
+    def holds(self, model: str, data: str) -> bool:
+        """Whether a model is open."""
+        return (model, data) in self._open
 
     def close(self) -> None:
         """Closes all."""
@@ -61,6 +74,7 @@ class Models:
         if isinstance(entry.live, Adapter):
             return entry.live.with_variant(entry.variant) if entry.variant else entry.live
         settings = entry.spec.input
+        auto = entry.spec.device == "auto"
         adapter = entry.adapter.open(
             Opening(
                 name=entry.name,
@@ -69,8 +83,12 @@ class Models:
                 data=self._cards[key[1]],
                 normalisation=_normalisation(settings),
                 size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
-                device=self._device if entry.spec.device == "auto" else entry.spec.device,
+                device=self._device if auto else entry.spec.device,
+                auto_device=auto and self._resolved.spec.defaults.device == "auto",
                 allow_pickle=self._resolved.allow_pickle,
+                trust_remote_code=self._resolved.trust_remote_code,
+                classes=_classes(entry.spec.classes),
+                remote=_remote(entry.spec),
                 live=entry.live,
             )
         )
@@ -89,73 +107,105 @@ def open_all_data(
     opened: dict[str, EvalSet] = {}
     used = {track.data for track in resolved.tracks}
     details: list[str] = []
-    for position, (name, entry) in enumerate(resolved.data.items()):
+    for position, name in enumerate(resolved.data):
         if name not in used:
             continue
         listener.note(f"reading {name}")
-        opening = DataOpening(
-            name=name, uri=entry.uri, base=resolved.base, scratch=scratch, live=entry.live,
-            allow_pickle=resolved.allow_pickle,
-            progress=partial(listener.indexing, name),
-        )  # fmt: skip
-        try:
-            opened[name] = open_data(entry.source(), opening)
-        except Exception as error:
+
+        def failed(path: str, error: Exception) -> None:
             told = error
             if not isinstance(told, CrucibenchError):
-                told = _unforeseen("it can't be read", error)
-            mistakes.add(f"data[{position}] ({name})", str(told))
-            details += [told.detail] if told.detail else []
-    _report(mistakes, details)
+                told = unforeseen("it can't be read", error)
+            mistakes.add(path, str(told))
+            details.extend([told.detail] if told.detail else [])
+
+        progress = partial(listener.indexing, name)
+        try:
+            evalset = open_resolved(name, resolved, scratch, failed, progress)
+        except Exception as error:
+            failed(f"data[{position}] ({name})", error)
+        else:
+            opened |= {} if evalset is None else {name: evalset}
+    report(mistakes, details)
     return opened
 
 
-def inspect(
-    resolved: Resolved,
-    data: dict[str, EvalSet],
-    models: Models,
-    listener: Listener,
-    where: str,
+def inspect_model(
+    entry: ResolvedModel,
+    adapter: Adapter,
+    evalset: EvalSet,
     *,
-    keep_going: bool = False,
-) -> Inspection:
-    """Inspects every model on every data set that it meets.
+    batch_size: int | str,
+    limit: int | None,
+    device: str,
+) -> Inspected:
+    """Asks a model a probe batch of the largest inputs, and finds out what it can do.
+
+    Args:
+        entry: the model.
+        adapter: the model, open.
+        evalset: the data.
+        batch_size: what the spec asks for; ``auto`` is resolved here.
+        limit: at most so many samples are asked about.
+        device: where the model runs.
 
     Raises:
-        InputError: all that went wrong, at once; with `keep_going` only if no model is left.
+        InputError: if the model can't answer the data.
     """
-    found = Inspection(data=data)
-    for track in resolved.tracks:
-        for name in track.models:
-            key = (name, track.data)
-            if key in found.models or key in found.errors:
-                continue
-            listener.note(f"inspecting {name} on {track.data}")
-            try:
-                adapter = models.get(*key)
-                found.seconds_per_sample[key] = _ask(adapter, data[track.data])
-                found.models[key] = _info(resolved.models[name], adapter, data[track.data].task)
-            except CrucibenchError as error:
-                found.errors[key] = error
-            except Exception as error:
-                found.errors[key] = _unforeseen("it can't be opened", error)
-    if found.errors and not (keep_going and found.models):
-        mistakes = Mistakes(where)
-        for (name, dataset), failure in found.errors.items():
-            mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
-        _report(mistakes, [entry.detail for entry in found.errors.values() if entry.detail])
-    return found
-
-
-def _ask(adapter: Adapter, evalset: EvalSet) -> float:
-    batch = evalset.batch(
-        "test", probe_rows(evalset.card.counts["test"], _PROBE), adapter.input_spec
-    )
+    count = evalset.card.counts["test"]
+    rows = _largest(evalset, adapter, min(_PROBE, count))
     want = (
         frozenset({"values"})
         if evalset.task.kind == "regression"
         else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
     )
+    before = memory_in_use(device)
+    seconds = _ask(adapter, evalset, rows, want)
+    grown = max(0, memory_in_use(device) - before)
+    info = _info(entry, adapter, evalset.task)
+    if isinstance(batch_size, int):
+        return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
+    most = min(count, limit or count)
+
+    def ask(size: int) -> object:
+        again = [int(rows[at % len(rows)]) for at in range(min(size, most))]
+        return adapter.predict(evalset.batch("test", again, adapter.input_spec), want)
+
+    ceiling = largest_batch(info.geometry, evalset.task.modality)
+    fitting = fitting_batch(ask, len(rows), grown, ceiling)
+    return Inspected(info=info, seconds_per_sample=seconds, batch_size=fitting)
+
+
+def _largest(evalset: EvalSet, adapter: Adapter, wanted: int) -> Rows:
+    """Returns the rows that need the most memory: the longest texts; else any, spread evenly."""
+    count = evalset.card.counts["test"]
+    if evalset.task.modality is not Modality.TEXT:
+        return probe_rows(count, wanted)
+    lengths: list[tuple[int, int]] = []
+    step = -(-count // _MOST_READ)
+    for start in range(0, count, _BLOCK * step):
+        rows = range(start, min(start + _BLOCK * step, count), step)
+        texts = evalset.batch("test", rows, adapter.input_spec).inputs
+        sizes = (sum(map(len, text)) if isinstance(text, tuple) else len(text) for text in texts)
+        lengths += zip(sizes, rows, strict=True)
+        lengths = sorted(lengths, key=lambda one: (-one[0], one[1]))[:wanted]
+    return np.array(sorted(row for _, row in lengths), dtype=np.int64)
+
+
+def _ask(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset[str]) -> float:
+    """Returns seconds a sample of one batch, smaller than asked for if memory runs out."""
+    while True:
+        try:
+            return _timed_batch(adapter, evalset, rows, want)
+        except InputError as error:
+            if len(rows) == 1 or not is_out_of_memory(error.__cause__ or error):
+                raise
+            rows = rows[: len(rows) // 2]
+        free_memory()
+
+
+def _timed_batch(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset[str]) -> float:
+    batch = evalset.batch("test", rows, adapter.input_spec)
     begun = time.perf_counter()
     try:
         adapter.predict(batch, want)
@@ -165,11 +215,11 @@ def _ask(adapter: Adapter, evalset: EvalSet) -> float:
         raise
     except Exception as error:
         shape = f" of shape {tuple(batch.inputs.shape)}" if hasattr(batch.inputs, "shape") else ""
-        raise _unforeseen(f"it failed on a probe batch{shape}", error) from error
+        raise unforeseen(f"it failed on a probe batch{shape}", error) from error
     return (time.perf_counter() - begun) / len(batch)
 
 
-def _unforeseen(what: str, error: Exception) -> InputError:
+def unforeseen(what: str, error: Exception) -> InputError:
     """Returns the sentence for an error that an adapter or a source did not put into words."""
     return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
 
@@ -186,6 +236,8 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
         numerics=adapter.numerics(),
         decision=_decision(entry, task),
         diagnostics=adapter.diagnostics(),
+        remote=adapter.remote,
+        intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
@@ -207,6 +259,21 @@ def _decision(entry: ResolvedModel, task: Task) -> Decision:
     return Decision(positive=task.classes.index(positive), threshold=settings.threshold)
 
 
+def _classes(
+    classes: list[str] | dict[str, str] | None,
+) -> tuple[str, ...] | Mapping[str, str] | None:
+    return tuple(classes) if isinstance(classes, list) else classes
+
+
+def _remote(spec: ModelSpec) -> Remote:
+    settings = spec.remote or RemoteSettings()
+    return Remote(
+        headers=spec.headers, concurrency=settings.concurrency,
+        requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
+        timeout=settings.timeout,
+    )  # fmt: skip
+
+
 def _normalisation(settings: InputSettings | None) -> Normalisation | None:
     if settings is None or not {"range", "mean", "std"} & settings.model_fields_set:
         return None
@@ -217,7 +284,8 @@ def _normalisation(settings: InputSettings | None) -> Normalisation | None:
     )
 
 
-def _report(mistakes: Mistakes, details: list[str]) -> None:
+def report(mistakes: Mistakes, details: list[str]) -> None:
+    """Raises what was found, with the users' own tracebacks as its detail."""
     try:
         mistakes.report()
     except InputError as error:

@@ -17,12 +17,14 @@ class Inspection:
         data: the opened data sets by name.
         models: by (model, data set).
         seconds_per_sample: measured on the probe batch, by (model, data set).
+        batch_sizes: what ``auto`` comes to, by (model, data set).
         errors: why a model could not be inspected, by (model, data set).
     """
 
     data: dict[str, EvalSet] = field(default_factory=dict)
     models: dict[tuple[str, str], ModelInfo] = field(default_factory=dict)
     seconds_per_sample: dict[tuple[str, str], float] = field(default_factory=dict)
+    batch_sizes: dict[tuple[str, str], int] = field(default_factory=dict)
     errors: dict[tuple[str, str], CrucibenchError] = field(default_factory=dict)
 
     @property

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears what happens; every method does nothing unless overridden."""
+    """Hears what happens; every method does nothing unless overridden.
+
+    Several cells may be under way at once: what is told of them comes in any order.
+    """
 
     def note(self, message: str) -> None:
         """One sentence about what is being done now, e.g. which model is being inspected."""
@@ -28,5 +31,11 @@ class Listener:
     def advanced(self, cell: PlannedCell, samples: int) -> None:
         """`samples` more samples of it are done."""
 
+    def retried(self, cell: str, reason: str) -> None:
+        """Something of the cell of this id is tried again; `reason` is one sentence."""
+
     def finished(self, cell: CellFile) -> None:
         """A cell has its status."""
+
+    def stopping(self) -> None:
+        """An interrupt was heard: what is under way is ended, and nothing new is begun."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ def _is_compared(scenario: Scenario) -> bool:
 
 def _watched(evidence: Evidence, read: dict[str, set[str]]) -> Evidence:
     def watch(part: CellEvidence) -> CellEvidence:
-        return replace(part, records=_WatchedRecords(part.records.table, part.cell, read))
+        return replace(part, records=_WatchedRecords(part.records, part.cell, read))
 
     needs: Mapping[str, CellEvidence] = {
         alias: watch(part) for alias, part in evidence.needs.items()
@@ -97,25 +97,36 @@ def _watched(evidence: Evidence, read: dict[str, set[str]]) -> Evidence:
 class _WatchedRecords(Records):
     """Records that note which columns are read of which cell."""
 
-    def __init__(self, table: pa.Table, cell: str, read: dict[str, set[str]]) -> None:
-        super().__init__(table)
+    def __init__(self, records: Records, cell: str, read: dict[str, set[str]]) -> None:
+        self._records = records
         self._cell = cell
         self._read = read
+
+    @property
+    def table(self) -> pa.Table:
+        """All of them, as an Arrow table."""
+        return self._records.table
 
     def array(self, name: str) -> NDArray[Any]:
         """Returns a column."""
         self._read.setdefault(self._cell, set()).add(name)
-        return super().array(name)
+        return self._records.array(name)
+
+    def blocks(self, *names: str) -> Iterator[Records]:
+        """Yields some columns in blocks."""
+        self._read.setdefault(self._cell, set()).update(names)
+        return self._records.blocks(*names)
 
     def at(self, point: str) -> Records:
         """Returns the records of one point."""
-        return _WatchedRecords(super().at(point).table, self._cell, self._read)
+        return _WatchedRecords(self._records.at(point), self._cell, self._read)
 
     def aligned(self, ids: NDArray[Any]) -> Records:
         """Returns the records in the order of `ids`."""
-        return _WatchedRecords(super().aligned(ids).table, self._cell, self._read)
+        self._read.setdefault(self._cell, set()).add("id")
+        return _WatchedRecords(self._records.aligned(ids), self._cell, self._read)
 
     def frame(self) -> pd.DataFrame:
         """Returns a DataFrame."""
-        self._read.setdefault(self._cell, set()).update(self.table.column_names)
-        return super().frame()
+        self._read.setdefault(self._cell, set()).update(self._records.table.column_names)
+        return self._records.frame()

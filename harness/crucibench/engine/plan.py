@@ -13,18 +13,13 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
 from crucibench.contracts.suite import SuiteRequest
-from crucibench.contracts.task import Modality
-from crucibench.engine.passes import SUITE as PASS
-from crucibench.engine.passes import Pass, best_answer, lacking
+from crucibench.engine.batching import largest_batch, shard_size
 from crucibench.engine.resolve import Resolved
+from crucibench.passes.scenario import SUITE as PASS
+from crucibench.passes.scenario import Pass, best_answer, lacking
 from crucibench.store.layout import slug
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
-
-_SHARD_BATCHES = 16
-_BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
-_LARGE_IMAGE_BATCH = 64
-_LARGE_IMAGE_PIXELS = 64 * 64
 
 Key = tuple[str, str, str]
 """(model, data set, SUITE/SCENARIO)."""
@@ -62,7 +57,7 @@ class PlannedCell:
     @property
     def shard_size(self) -> int:
         """Samples to a shard: a whole number of batches."""
-        return self.batch_size * _SHARD_BATCHES
+        return shard_size(self.samples, self.batch_size)
 
     @property
     def limit(self) -> int | None:
@@ -131,6 +126,7 @@ def make_plan(
                 request = SuiteRequest(
                     model=model, data=card, config=entry.config,
                     preset=resolved.spec.defaults.preset, models=tuple(present),
+                    min_group_size=resolved.spec.defaults.min_group_size,
                 )  # fmt: skip
                 found = entry.suite.scenarios(request)
                 if isinstance(found, str):
@@ -146,6 +142,11 @@ def make_plan(
     builder = _Builder(resolved, models, asked)
     for key in asked:
         builder.cell(key, ())
+    if resolved.spec.defaults.check_parity is not None:
+        for track in resolved.tracks:
+            for name in track.models:
+                if (name, track.data) in models:
+                    builder.compared(name, cards[track.data])
     return Plan(tuple(builder.ordered()), not_applicable)
 
 
@@ -191,6 +192,11 @@ class _Builder:
         )  # fmt: skip
         return self.cells[key]
 
+    def compared(self, name: str, card: DataCard) -> None:
+        """Plans the pass by which a model is held against the others of its track."""
+        model = self.models[name, card.name]
+        self._pass((name, card.name, f"{PASS}/test"), "test", frozenset(), model, card)
+
     def _need(self, need: Need, key: Key, path: Sequence[Key]) -> PlannedCell | str:
         name = need.model or key[0]
         other: Key = (name, key[1], need.cell)
@@ -234,16 +240,16 @@ class _Builder:
         asked = self.resolved.spec.defaults.batch_size
         if isinstance(asked, int):
             return asked
-        size = model.geometry.get("size")
-        if size and size[0] * size[1] > _LARGE_IMAGE_PIXELS:
-            return _LARGE_IMAGE_BATCH
-        return _BATCH[card.task.modality]
+        known = self.resolved.batch_sizes.get(model.name, {}).get(card.name)
+        return known or largest_batch(model.geometry, card.task.modality)
 
 
 def _unfit(scenario: Scenario, model: ModelInfo, card: DataCard) -> str:
     missing = sorted(str(entry) for entry in scenario.requires - model.capabilities)
     if missing:
         return f"the model can't give: {', '.join(missing)}"
+    if not model.intensive and (scenario.intensive or isinstance(scenario, Timed)):
+        return "it asks a served model many times: remote: {intensive: true} allows it"
     roles = [role for role in (scenario.role, *scenario.roles) if role not in card.counts]
     if roles and (roles[0] != scenario.role or isinstance(scenario, Mapped | Timed)):
         return f"the data has no role {roles[0]!r}"

@@ -15,10 +15,11 @@ from crucibench.engine.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve import Resolved, offline
 from crucibench.engine.score import Scorer
 from crucibench.store.cells import CellFile, write_cell
-from crucibench.store.manifest import differences, write_manifest
+from crucibench.store.lock import exclusive
+from crucibench.store.manifest import differences, read_manifest, write_manifest
 from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, write_table
-from crucibench.util.atomic import write_json
+from crucibench.util.atomic import remove_leftovers, write_json
 from crucibench.util.errors import InputError, UnreadableError
 
 
@@ -48,9 +49,26 @@ def rescore(run: Run) -> Run:
     """Scores a run again and writes what changed: cells, metric rows, manifest.
 
     Raises:
+        InputError: if another process writes the run.
         UnreadableError: if the run is not finished or not as its manifest says: scoring writes the
             manifest anew, and must not make a changed record look sound.
     """
+    if not run.finished:
+        read_manifest(run.layout)  # says so
+    with exclusive(run.layout.root):
+        _check_unchanged(run)
+        remove_leftovers(run.layout.root)
+        files, table, plan, resolved = rescored(run)
+        for cell, file in files.items():
+            if file != run.cells[cell]:
+                write_cell(run.layout.cell_file(cell), file)
+        write_json(run.layout.suites, suites_as_data(resolved, plan))
+        write_table(run.layout.metrics, table)
+        write_manifest(run.layout, package_version("crucibench"))
+    return Run(run.root)
+
+
+def _check_unchanged(run: Run) -> None:
     changed = differences(run.layout)
     if changed:
         more = (
@@ -59,13 +77,6 @@ def rescore(run: Run) -> Run:
         raise UnreadableError(
             f"run {run.id} is not as its manifest says, so it is not scored: {changed[0]}{more}"
         )
-    files, table, plan, resolved = rescored(run)
-    for cell, file in files.items():
-        write_cell(run.layout.cell_file(cell), file)
-    write_json(run.layout.suites, suites_as_data(resolved, plan))
-    write_table(run.layout.metrics, table)
-    write_manifest(run.layout, package_version("crucibench"))
-    return Run(run.root)
 
 
 def _current(cell: PlannedCell, file: CellFile, run: Run, resolved: Resolved) -> CellFile:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
 from crucibench.contracts.suite import Suite, SuiteConfig
 from crucibench.contracts.uri import URI, parse_uri
+from crucibench.engine.further import ResolvedFurther, further_digests, resolve_further
 from crucibench.spec.check import Mistakes, add_validation_errors, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
-from crucibench.spec.yaml_file import dump_yaml
+from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.suggest import unknown
@@ -47,6 +48,7 @@ class ResolvedData:
     uri: URI
     source: type[DataSource]
     live: Any = None
+    further: tuple[ResolvedFurther, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Resolved:
         tracks: the spec's, with variants among the models.
         digests: of every file that the spec names, and facts such as library versions.
         allow_pickle: whether pickled files may be read.
+        trust_remote_code: whether code that comes with a model's files may be run.
         run_id: derives from all of it.
+        batch_sizes: what ``auto`` came to, by model and data set, where that is known.
     """
 
     spec: Spec
@@ -82,6 +86,15 @@ class Resolved:
     digests: Mapping[str, Mapping[str, str]]
     allow_pickle: bool
     run_id: str
+    trust_remote_code: bool = False
+    batch_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        """Whether a model or data set is a live object, which can't leave this process."""
+        return any(entry.live is not None for entry in self.models.values()) or any(
+            entry.live is not None for entry in self.data.values()
+        )
 
     def document(self, root: Path) -> str:
         """Returns the resolved spec as YAML; running it from `root` reproduces the run."""
@@ -92,6 +105,8 @@ class Resolved:
                 "resolved": {
                     "base": Path(base).as_posix(),
                     "allow_pickle": self.allow_pickle,
+                    "trust_remote_code": self.trust_remote_code,
+                    "batch_sizes": {key: dict(value) for key, value in self.batch_sizes.items()},
                     "digests": {key: dict(value) for key, value in self.digests.items()},
                 },
             }
@@ -107,6 +122,7 @@ class Overrides:
         suites: the suites to run, or None for those of the tracks.
         settings: ``SUITE.KEY`` to value.
         allow_pickle: whether pickled files may be read.
+        trust_remote_code: whether code that comes with a model's files may be run.
         live: live objects by ``models.NAME`` or ``data.NAME``.
     """
 
@@ -114,6 +130,7 @@ class Overrides:
     suites: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     allow_pickle: bool = False
+    trust_remote_code: bool = False
     live: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -123,7 +140,7 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
     Raises:
         InputError: all mistakes at once, with their paths.
     """
-    document, base = _unpack_resolved(document, base)
+    document, base, batch_sizes = _unpack_resolved(document, base)
     spec = parse_spec(_overridden(document, overrides), where)
     mistakes = Mistakes(where)
     names = _suite_names(spec, overrides, mistakes)
@@ -132,11 +149,11 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
     models: dict[str, ResolvedModel] = {}
     for position, model in enumerate(spec.models):
         path = f"models[{position}]"
-        for entry in _model(model, path, overrides, mistakes):
-            if entry.name in models:
-                mistakes.add(f"{path}.variants", f"the name {entry.name!r} stands twice")
-            models[entry.name] = entry
-            found = mistakes.attempt(f"{path}.uri", partial(_sources, entry, base))
+        for variant in _model(model, path, overrides, mistakes):
+            if variant.name in models:
+                mistakes.add(f"{path}.variants", f"the name {variant.name!r} stands twice")
+            models[variant.name] = variant
+            found = mistakes.attempt(f"{path}.uri", partial(_sources, variant, base))
             digests[f"models.{model.name}"] = found or {}
     data: dict[str, ResolvedData] = {}
     for position, dataset in enumerate(spec.data):
@@ -146,27 +163,46 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
             data[dataset.name] = resolved
             found = mistakes.attempt(f"{path}.uri", partial(_sources, resolved, base))
             digests[f"data.{dataset.name}"] = found or {}
-    mistakes.report()
     filled = _filled(spec, suites, overrides)
+    shown = partial(_shown, base=base)
+    for name, entry in data.items():
+        data[name] = replace(entry, further=_further(entry, filled, suites, mistakes))
+        for one in data[name].further:
+            found = mistakes.attempt(one.path, partial(further_digests, one, base, shown))
+            digests[f"data.{name}:{one.role}"] = found or {}
+    mistakes.report()
     identity = {
         # A longer timeout changes no result: the run goes on where a shorter one ended it.
         "spec": filled.model_dump(mode="json", exclude={"defaults": {"timeout"}}),
         "digests": {key: dict(value) for key, value in digests.items()},
         "allow_pickle": overrides.allow_pickle,
+        "trust_remote_code": overrides.trust_remote_code,
     }
     return Resolved(
         filled, base, models, data, suites, _with_variants(filled), digests,
         overrides.allow_pickle, data_digest(identity)[:12],
+        overrides.trust_remote_code, batch_sizes,
     )  # fmt: skip
 
 
-def _unpack_resolved(document: Any, base: Path) -> tuple[Any, Path]:
-    # The spec.yaml of a run says what its base was.
+def _unpack_resolved(
+    document: Any, base: Path
+) -> tuple[Any, Path, Mapping[str, Mapping[str, int]]]:
+    # The spec.yaml of a run says what its base was, and what was found out for it.
     if not isinstance(document, dict) or "resolved" not in document:
-        return document, base
+        return document, base, {}
     document = dict(document)
     resolved = document.pop("resolved")
-    return document, (base / resolved["base"]).resolve()
+    return document, (base / resolved["base"]).resolve(), resolved.get("batch_sizes", {})
+
+
+def batch_sizes_of(file: Path) -> Mapping[str, Mapping[str, int]]:
+    """Returns what ``auto`` came to in the run whose ``spec.yaml`` this is; empty if unknown."""
+    try:
+        found = read_yaml(file)["resolved"]["batch_sizes"]
+    except (InputError, OSError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _overridden(document: Any, overrides: Overrides) -> Any:
@@ -181,9 +217,20 @@ def _overridden(document: Any, overrides: Overrides) -> Any:
             suite, dot, key = address.partition(".")
             if not dot:
                 raise InputError(f"--set {address}: expected SUITE.KEY=VALUE")
-            suites.setdefault(suite, {})[key] = value
+            _put(suites.setdefault(suite, {}), key.split("."), value)
         document["suites"] = suites
     return document
+
+
+def _put(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets a key, or one of a mapping below it; the mapping of the spec stays what it was."""
+    first, *rest = keys
+    if not rest:
+        settings[first] = value
+        return
+    below = settings.get(first)
+    settings[first] = dict(below) if isinstance(below, dict) else {}
+    _put(settings[first], rest, value)
 
 
 def _suite_names(spec: Spec, overrides: Overrides, mistakes: Mistakes) -> list[str]:
@@ -274,9 +321,19 @@ def _data(
     return None if source is None or uri is None else ResolvedData(entry, uri, source, live)
 
 
+def _further(
+    entry: ResolvedData, spec: Spec, suites: Mapping[str, ResolvedSuite], mistakes: Mistakes
+) -> tuple[ResolvedFurther, ...]:
+    """Returns the data sets that the suites which a data set meets want beside it."""
+    tracks = [track for track in spec.tracks if track.data == entry.spec.name]
+    names = dict.fromkeys(suite for track in tracks for suite in track.suites or ())
+    configs = {suite: suites[suite].config for suite in names if suite in suites}
+    return tuple(resolve_further(configs, entry.uri, mistakes))
+
+
 def _options(entry: DataSpec, query: Mapping[str, str]) -> dict[str, str]:
     options = dict(query)
-    for key in ("target", "id", "cluster", "task", "split"):
+    for key in ("target", "id", "cluster", "task", "split", "on_bad_sample"):
         value = getattr(entry, key)
         if value is not None:
             options[key] = str(value)
@@ -340,5 +397,6 @@ def offline(document: Mapping[str, Any]) -> Resolved:
     suites = _suites(spec, _suite_names(spec, Overrides(), mistakes), mistakes)
     mistakes.report()
     return Resolved(
-        spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, ""
-    )
+        spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, "",
+        False, resolved.get("batch_sizes", {}),
+    )  # fmt: skip

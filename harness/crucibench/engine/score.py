@@ -14,6 +14,7 @@ from crucibench.contracts.verdict import Finding, Status, Verdict, verdict_of
 from crucibench.engine.identity import comparison_key
 from crucibench.engine.plan import PlannedCell
 from crucibench.engine.roles import limited
+from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.run import Run
 from crucibench.store.tables import write_frame
@@ -46,10 +47,10 @@ class Scorer:
         own = files[cell.id]
         evidence = self.evidence(cell, files)
         scored = cell.scenario.score(evidence)
-        findings = cell.scenario.audit(evidence)
+        findings = [*cell.scenario.audit(evidence), *marks(own.facts)]
         inherited = [
             replace(finding.as_finding(), cell=finding.cell or other)
-            for other in cell.needs.values()
+            for _, other in sorted(cell.needs.items())  # the order in which they are stored
             for finding in files[other].findings
             if finding.severity != "info"
         ]

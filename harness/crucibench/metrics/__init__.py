@@ -10,6 +10,11 @@ The modules, by what they need:
 - `calibration`: calibration errors, reliability diagrams.
 - `temperature`: the temperature that would calibrate a model.
 - `selective`: risk and coverage.
+- `label_free`: accuracy where there are no labels, estimated.
 - `regression`: errors and correlations of real-valued predictions.
+- `groups`: means by group, the worst of them, and the policy for small ones.
+- `group_counts`: decisions counted by group, and the rates of each.
+- `gaps`: differences and ratios between groups, with intervals that can hold 0.
+- `gap_chance`: what chance alone makes of them.
 - `catalogue`: every metric's identity, direction, bounds and definition.
 """

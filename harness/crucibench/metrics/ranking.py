@@ -145,6 +145,65 @@ def recall_at_precision_statistic(
     )
 
 
+def fpr_at_tpr_statistic(scores: ArrayLike, positives: ArrayLike, *, tpr: float) -> Statistic:
+    """Returns the false positive rate at the highest threshold that finds a share of positives.
+
+    A sample is flagged if its score is at least the threshold, which is the highest score at which
+    at least `tpr` of the positives are flagged: no interpolation, tied samples enter together.
+
+    Args:
+        scores: higher meaning more likely positive, shape (n,); infinities are allowed.
+        positives: bool, or 0 and 1, shape (n,).
+        tpr: in (0, 1].
+
+    Returns:
+        Values in [0, 1]; undefined without a positive or without a negative sample.
+
+    Raises:
+        ValueError: if `tpr` is outside (0, 1], or as `auroc_statistic`.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr: expected a number in (0, 1], got {tpr}")
+    ranking, truth = _checked(scores, positives)
+    groups = TieGroups(ranking, descending=True)
+
+    def compute(weights: FloatArray) -> FloatArray:
+        hits = groups.sums(weights, truth).cumsum(axis=1)
+        misses = groups.sums(weights, ~truth).cumsum(axis=1)
+        # Weights are counts, most often: a needed 19.000000000000004 of 20 must still be 19.
+        needed = tpr * hits[:, -1:] * (1 - 1e-12)
+        at = (hits >= needed).argmax(axis=1)
+        flagged = np.where(hits[:, -1] > 0, misses[np.arange(len(weights)), at], np.nan)
+        return np.asarray(flagged / misses[:, -1])
+
+    def influence() -> FloatArray:
+        # F = 1 - G(t(w)): a negative moves F as it would any share; a positive moves the threshold,
+        # and F with it by the slope of the ROC curve there, which is taken from two standard errors
+        # of the true positive rate below to two above.
+        ones = np.ones((1, len(truth)))
+        found = groups.sums(ones, truth)[0].cumsum()
+        missed = groups.sums(ones, ~truth)[0].cumsum()
+        positives, negatives = found[-1], missed[-1]
+
+        def place(rate: float) -> int:
+            return int((found >= rate * positives * (1 - 1e-12)).argmax())
+
+        at = place(tpr)
+        reach = 2 * np.sqrt(tpr * (1 - tpr) / positives)
+        low, high = place(max(tpr - reach, 0.0)), place(min(tpr + reach, 1.0))
+        rise = found[high] - found[low]
+        slope = (missed[high] - missed[low]) / negatives / (rise / positives) if rise else 0.0
+        flagged = groups.rows() <= at
+        of_negative = (flagged - missed[at] / negatives) / negatives
+        of_positive = -slope * (flagged - found[at] / positives) / positives
+        return np.asarray(np.where(truth, of_positive, of_negative))
+
+    missing = "no positive sample" if not truth.any() else "no negative sample"
+    return Statistic(
+        n=len(truth), compute=compute, undefined=missing, note=_balance(truth), influence=influence
+    )
+
+
 def auroc_ovr_macro_statistic(scores: ArrayLike, targets: ArrayLike) -> Statistic:
     """Returns the mean over all K classes of each class's AUROC against the rest.
 

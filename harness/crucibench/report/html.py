@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from crucibench.compare.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report import marks, plots
 from crucibench.report.findings import (
@@ -115,6 +116,7 @@ class _Report:
             findings=[entry for entry in findings if entry.severity is not Severity.INFO],
             notes=[entry for entry in findings if entry.severity is Severity.INFO],
             cells=list(run.cells.values()),
+            parity=pairs_of(run),
             anchor=self.anchors,
             gaps=gaps,
             **self._provenance(),

@@ -28,7 +28,10 @@ def card_facts(card: DataCard) -> dict[str, str]:
         "task": f"{task.modality} {task.kind}",
         "classes": ", ".join(task.classes),
         "target": card.target,
-        "samples": ", ".join(f"{role} {show_count(n)}" for role, n in card.counts.items()),
+        "samples": ", ".join(
+            f"{role} {show_count(n)}" + (" (unlabelled)" if role in card.unlabelled else "")
+            for role, n in card.counts.items()
+        ),
         "split": card.split,
         "features": ", ".join(f"{name} ({kind})" for name, kind in card.features.items()),
         "groups": ", ".join(card.groups) or "none",
@@ -37,7 +40,7 @@ def card_facts(card: DataCard) -> dict[str, str]:
         "revision": card.revision,
         "licence": card.licence,
         "citation": card.citation,
-        "notes": " ".join(card.notes),
+        "notes": "; ".join(card.notes),
     }
     if task.kind == "regression":
         del facts["classes"]
@@ -65,7 +68,9 @@ def model_facts(info: ModelInfo) -> dict[str, str]:
     else:
         facts |= flat(info.fingerprint, "fingerprint")
     facts |= flat(info.numerics, "numerics")
-    facts |= flat(info.diagnostics, "diagnostics")
+    told = dict(info.diagnostics)
+    facts |= flat({"preprocessing": told.pop("preprocessing", None) or {}}, "")
+    facts |= flat(told, "diagnostics")
     facts |= flat(info.card, "card")
     return facts
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crucibench.spec.models import Spec, Track
+from crucibench.spec.secrets import address_mistake
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.suggest import nearest, unknown
 
@@ -78,9 +79,7 @@ def add_validation_errors(
             mistakes.add(path, "is missing")
         else:
             message = entry["msg"].removeprefix("Value error, ")
-            given = repr(entry["input"])
-            shown = given if len(given) <= 60 else given[:57] + "..."
-            mistakes.add(path, f"{message[0].lower()}{message[1:]}, got {shown}")
+            mistakes.add(path, f"{message[0].lower()}{message[1:]}{_given(entry, location)}")
 
 
 def tracks_of(spec: Spec) -> list[Track]:
@@ -136,6 +135,14 @@ def _known_keys(location: Sequence[int | str]) -> list[str]:
         if key in definitions:
             return list(schema["$defs"][definitions[key]]["properties"])
     return list(schema["properties"])
+
+
+def _given(entry: Any, location: Sequence[int | str]) -> str:
+    """Returns what was given, unless that may be a secret."""
+    given = repr(entry["input"])
+    if "headers" in location or address_mistake(given):
+        return ""
+    return f", got {given if len(given) <= 60 else given[:57] + '...'}"
 
 
 def _kind(data: Any) -> str:

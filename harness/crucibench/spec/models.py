@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+)
 
+from crucibench.spec.secrets import address_mistake, header_mistake
 from crucibench.util.numbers import Duration, Number
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -21,6 +29,15 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+
+
+def _class_name(value: Any) -> Any:
+    # YAML reads a class that is called 0 as a number.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ClassName = Annotated[str, BeforeValidator(_class_name, json_schema_input_type=str | int)]
+"""The name of a class; a whole number is welcome."""
 
 
 class _Part(BaseModel):
@@ -64,8 +81,12 @@ class RemoteSettings(_Part):
     """Limits for a model behind a network address."""
 
     concurrency: int = Field(default=8, ge=1)
-    requests_per_second: Number | None = None
-    max_requests: int | None = None
+    requests_per_second: Number | None = Field(default=None, gt=0)
+    max_requests: int | None = Field(default=None, ge=1)
+    timeout: Duration = Field(default=60.0, gt=0)
+    """Of one request."""
+    intensive: bool = False
+    """Whether attacks and load searches, which ask many times, may be run on it."""
 
 
 class ModelSpec(_Part):
@@ -78,11 +99,27 @@ class ModelSpec(_Part):
     input: InputSettings | None = None
     device: str = "auto"
     decision: DecisionSettings | None = None
+    classes: list[ClassName] | dict[ClassName, ClassName] | None = None
+    """The model's class names in the order of its scores, or its names to the data's."""
     card: dict[str, Any] = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict)
     remote: RemoteSettings | None = None
     group: str | None = None
     """Models that differ by training seed alone share a group."""
+
+    @field_validator("uri")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if told := address_mistake(value):
+            raise ValueError(told)
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _without_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        if told := header_mistake(value):
+            raise ValueError(told)
+        return value
 
 
 class DataSpec(_Part):
@@ -96,9 +133,11 @@ class DataSpec(_Part):
     cluster: str | None = None
     features: list[str] = Field(default_factory=list)
     input: list[str] = Field(default_factory=list)
-    classes: list[str] = Field(default_factory=list)
+    classes: list[ClassName] = Field(default_factory=list)
     split: Number | None = Field(default=None, gt=0, lt=1)
     task: Literal["classification", "regression"] | None = None
+    on_bad_sample: Literal["error", "skip"] | None = None
+    """What becomes of samples that can't be used: damaged images, rows without a target."""
 
 
 class Track(_Part):
@@ -124,6 +163,8 @@ class Defaults(_Part):
     level: Number = Field(default=0.95, gt=0.5, lt=1)
     replicates: int = Field(default=2000, ge=100)
     min_group_size: int = Field(default=30, ge=1)
+    check_parity: Number | None = Field(default=None, ge=0)
+    """The models of a track are forms of one model: how far their probabilities may differ."""
 
     @field_validator("batch_size", "threads")
     @classmethod

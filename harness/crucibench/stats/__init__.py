@@ -5,8 +5,12 @@ Pure functions of arrays in float64, on numpy and scipy alone. Choosing an inter
 - a proportion: `wilson`; of two models, `newcombe_paired` with `mcnemar_exact`
 - an AUROC: `delong_interval`; of two models, `delong_paired`
 - a function of a table of counts: `count_table_many`; of two models, `paired_count_table`
+- a percentile: `quantile_interval`; how many queries one of latency needs: `minimum_queries`
 - anything else, and everything where samples come in clusters: write it as a statistic of weighted
   samples and use `intervals_for`; of two models, `paired_differences`
+
+Whether two samples come from one distribution: `kolmogorov_smirnov` for numbers, `chi_square` for
+categories, `maximum_mean_discrepancy` for vectors; `population_stability` says how far apart.
 """
 
 from __future__ import annotations
@@ -24,16 +28,26 @@ from crucibench.stats.delong import (
     delong,
     delong_interval,
     delong_paired,
+    hoeffding_interval,
+)
+from crucibench.stats.early_stopping import (
+    allowed_over,
+    early_stopping_rank,
+    fixed_queries,
+    minimum_queries,
 )
 from crucibench.stats.intervals import (
     clopper_pearson,
     newcombe_paired,
     newcombe_unpaired,
     normal,
+    student_t,
     wilson,
 )
 from crucibench.stats.jackknife import block_jackknife, block_jackknife_many
+from crucibench.stats.linearised import linearised_error, linearised_interval
 from crucibench.stats.mcnemar import mcnemar_asymptotic, mcnemar_exact, mcnemar_mid_p
+from crucibench.stats.mmd import maximum_mean_discrepancy
 from crucibench.stats.multiple import benjamini_hochberg, holm
 from crucibench.stats.paired import (
     StatisticPair,
@@ -52,10 +66,18 @@ from crucibench.stats.power import (
     required_n_paired_proportions,
     required_n_unpaired_proportions,
 )
+from crucibench.stats.quantiles import quantile, quantile_interval, quantile_rank, quantile_ranks
 from crucibench.stats.ranks import midranks
 from crucibench.stats.replicates import IntervalKind
 from crucibench.stats.resampling import Resampler
 from crucibench.stats.results import BootstrapResult, Interval, PairedDifference
+from crucibench.stats.two_sample import (
+    Stability,
+    TwoSampleTest,
+    chi_square,
+    kolmogorov_smirnov,
+    population_stability,
+)
 from crucibench.stats.weighted import (
     SumStatistic,
     WeightedStatistic,
@@ -72,16 +94,20 @@ __all__ = [
     "IntervalKind",
     "PairedDifference",
     "Resampler",
+    "Stability",
     "StatisticPair",
     "SumStatistic",
     "TableStatistic",
+    "TwoSampleTest",
     "WeightedStatistic",
+    "allowed_over",
     "auc",
     "benjamini_hochberg",
     "block_jackknife",
     "block_jackknife_many",
     "bootstrap_interval",
     "bootstrap_many",
+    "chi_square",
     "clopper_pearson",
     "count_table_bootstrap",
     "count_table_many",
@@ -92,13 +118,21 @@ __all__ = [
     "detectable_paired_proportions",
     "detectable_unpaired_proportions",
     "difference",
+    "early_stopping_rank",
+    "fixed_queries",
+    "hoeffding_interval",
     "holm",
     "interval_for",
     "intervals_for",
+    "kolmogorov_smirnov",
+    "linearised_error",
+    "linearised_interval",
+    "maximum_mean_discrepancy",
     "mcnemar_asymptotic",
     "mcnemar_exact",
     "mcnemar_mid_p",
     "midranks",
+    "minimum_queries",
     "newcombe_paired",
     "newcombe_unpaired",
     "normal",
@@ -107,11 +141,17 @@ __all__ = [
     "paired_count_table",
     "paired_differences",
     "paired_jackknife_many",
+    "population_stability",
+    "quantile",
+    "quantile_interval",
+    "quantile_rank",
+    "quantile_ranks",
     "replicates_of",
     "required_n_mean",
     "required_n_paired_proportions",
     "required_n_unpaired_proportions",
     "sign_flip_permutation",
+    "student_t",
     "weighted_mean",
     "weighted_ratio",
     "weighted_sums",

@@ -118,8 +118,28 @@ def delong_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -
         half = normal_quantile(level) * math.sqrt(estimate.variance) / (area * (1.0 - area))
         lower, upper = float(expit(centre - half)), float(expit(centre + half))
         return Interval(lower, upper, level, "delong-logit")
-    limit = math.log(2.0 / (1.0 - level)) / min(estimate.n_positive, estimate.n_negative)
-    return Interval(_kl_end(area, 0.0, limit), _kl_end(area, 1.0, limit), level, "hoeffding-kl")
+    return hoeffding_interval(area, min(estimate.n_positive, estimate.n_negative), level)
+
+
+def hoeffding_interval(share: float, pairs: int, level: float = 0.95) -> Interval:
+    """Return Hoeffding's interval of a mean of [0, 1]-valued comparisons of independent pairs.
+
+    All t with pairs * KL(share || t) <= ln(2 / alpha): it holds at any n and for any law, also for
+    a U-statistic whose samples make so many pairs that share no sample.
+
+    Args:
+        share: The mean, in [0, 1].
+        pairs: Number of pairs that share no sample, at least 1.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        The interval; method ``hoeffding-kl``.
+
+    Source:
+        As of `delong_interval`.
+    """
+    limit = math.log(2.0 / (1.0 - _checks.level(level))) / pairs
+    return Interval(_kl_end(share, 0.0, limit), _kl_end(share, 1.0, limit), level, "hoeffding-kl")
 
 
 def delong_paired(

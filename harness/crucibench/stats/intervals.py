@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import betaincinv, ndtri
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from crucibench.stats import _checks
 from crucibench.stats.results import Interval
@@ -15,6 +17,7 @@ __all__ = [
     "newcombe_paired",
     "newcombe_unpaired",
     "normal",
+    "student_t",
     "wilson",
 ]
 
@@ -128,6 +131,28 @@ def normal(
     half = normal_quantile(level) * standard_error
     lower, upper = clip_to(estimate, estimate - half, estimate + half, bounds)
     return Interval(lower, upper, float(level), "normal")
+
+
+def student_t(values: ArrayLike, level: float = 0.95) -> Interval:
+    """Return the interval of a mean of few independent values, such as rounds of a timing.
+
+    Args:
+        values: Shape (n,), n at least 2, finite.
+        level: Confidence level, in (0, 1).
+
+    Returns:
+        The interval; method ``student-t``.
+
+    Raises:
+        ValueError: Fewer than two values, or one that is not finite.
+    """
+    array = _checks.vector("values", values)
+    if array.size < 2:
+        raise ValueError(f"values: expected at least 2, got {array.size}")
+    quantile = -float(stdtrit(array.size - 1, (1.0 - _checks.level(level)) / 2.0))
+    half = quantile * float(array.std(ddof=1)) / math.sqrt(array.size)
+    mean = float(np.mean(array))
+    return Interval(mean - half, mean + half, float(level), "student-t")
 
 
 def clip_to(

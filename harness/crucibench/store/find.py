@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from crucibench.store.layout import PART, Layout
 from crucibench.store.pack import open_pack
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
@@ -21,6 +22,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         return open_pack(root)
     if not (root / "spec.yaml").is_file():
         raise UnreadableError(f"there is no run at {str(root)!r} (no spec.yaml)")
+    _refuse_part(root)
     return Run(root)
 
 
@@ -35,8 +37,9 @@ def find_run(reference: str, out: Path) -> Run:
     if path.is_file():
         return load(path)
     if (path / "spec.yaml").is_file():
-        return Run(path)
+        return load(path)
     folders = [entry.parent for entry in out.glob("*/spec.yaml")] if out.is_dir() else []
+    folders = [folder for folder in folders if PART not in folder.name]
     if reference == "latest":
         if not folders:
             raise InputError(f"there is no run in {str(out)!r} yet")
@@ -51,6 +54,13 @@ def find_run(reference: str, out: Path) -> Run:
     raise InputError(
         f"run {reference!r}: no such folder, and no run in {str(out)!r} (runs: {known})"
     )
+
+
+def _refuse_part(root: Path) -> None:
+    if PART in root.name or Layout(root).part.is_file():
+        raise UnreadableError(
+            f"{str(root)!r} is a part of a run: crucibench merge makes the run of all its parts"
+        )
 
 
 def _last_written(folder: Path) -> int:

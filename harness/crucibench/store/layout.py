@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Literal
 
 FORMAT_VERSION: Literal[1] = 1
 """Raised whenever a reader of the older format would misread a run directory."""
+
+PART = ".part-"
+"""What the folder's name of a part of a run holds, and no run's id."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -34,6 +38,11 @@ class Layout:
     @property
     def suites(self) -> Path:
         return self.environment / "suites.json"
+
+    @property
+    def part(self) -> Path:
+        """The account of a part of a run: only a part has one."""
+        return self.environment / "part.json"
 
     @property
     def metrics(self) -> Path:
@@ -66,7 +75,7 @@ class Layout:
         return self.samples / slug(data) / "card.json"
 
     def sample_table(self, data: str, role: str) -> Path:
-        return self.samples / slug(data) / f"{slug(role)}.parquet"
+        return self.samples / slug(data) / f"{_distinct(role)}.parquet"
 
     def cell(self, cell: str) -> Path:
         return self.cells / cell
@@ -77,6 +86,10 @@ class Layout:
     def timing(self, cell: str) -> Path:
         return self.cell(cell) / "timing.json"
 
+    def log(self, cell: str) -> Path:
+        """What the model printed; like the timing no part of the results."""
+        return self.cell(cell) / "log.txt"
+
     def shard(self, cell: str, stage: int, shard: int) -> Path:
         return self.cell(cell) / f"records-{stage:02d}-{shard:05d}.parquet"
 
@@ -86,6 +99,12 @@ class Layout:
     def table(self, cell: str, name: str) -> Path:
         """A table that scoring made: a view, like `metrics`."""
         return self.root / "tables" / cell / f"{slug(name)}.parquet"
+
+
+def _distinct(name: str) -> str:
+    """Returns a slug that no other name has: with a digest where it is not the name itself."""
+    text = slug(name)
+    return text if text == name else f"{text}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def slug(name: str) -> str:

@@ -1,38 +1,85 @@
-"""One process at a time writes a run directory."""
+"""One process at a time writes a run directory: a lease with a heartbeat.
+
+On one machine the system itself keeps the lease and lets go of it when the process ends, however
+it ends. Where several machines share a folder, that may not reach from one to the other: then the
+heartbeat tells a living holder from one that is gone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import platform
+import threading
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
+from crucibench.util.atomic import storing
 from crucibench.util.errors import InputError
+
+BEAT_SECONDS = 10.0
+STALE_SECONDS = 60.0
+"""A holder on another machine that has not been heard of for so long is gone."""
 
 
 @contextlib.contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Holds the run directory; the system lets go of it when the process ends, however it ends.
+    """Holds the run directory.
 
     Raises:
         InputError: if another process holds it.
+        StorageError: if the system refuses to say so on disk.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("a+", encoding="utf-8") as stream:
-        if not _take(stream.fileno()):
+    path = root / ".lock"
+    with _taken(path) as stream:
+        with storing(path):
+            stream.truncate(0)
+            stream.write(json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
+        ended = threading.Event()
+        heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            heart.join()
+            stream.truncate(0)
+            release(stream.fileno())
+
+
+@contextlib.contextmanager
+def _taken(path: Path) -> Iterator[RawIOBase]:
+    """Opens the lock's file once it is held."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+", buffering=0) as stream:
+            held = take(stream.fileno())
             stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            raise InputError(
-                f"run {str(root)!r} is being written by another process (pid {holder}); "
-                "wait for it, or stop it and run again to resume"
-            )
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield
+            holder = _holder(stream.read())
+            if not held or _alive_elsewhere(holder, path):
+                raise InputError(
+                    f"run {str(path.parent)!r} is being written by another process (pid "
+                    f"{holder.get('pid', 'unknown')} on {holder.get('host', 'this machine')}); "
+                    "wait for it, or stop it and run again to resume"
+                )
+            if _is(stream.fileno(), path):
+                yield stream
+                return
+        # Whoever held it has thrown the folder away: the next one would take another file's lock.
 
 
-def _take(descriptor: int) -> bool:
+def _is(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def take(descriptor: int) -> bool:
+    """Takes the system's lock on an open file; returns False if another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -48,3 +95,36 @@ def _take(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def release(descriptor: int) -> None:
+    """Lets go of what `take` took; closing the file does so too."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _holder(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _alive_elsewhere(holder: dict[str, Any], path: Path) -> bool:
+    if holder.get("host") in {None, platform.node()}:
+        return False  # of this machine: it would have the system's lock
+    # Both times are the file server's, so that clocks that differ do no harm.
+    probe = path.with_name(".clock")
+    probe.touch()
+    age = probe.stat().st_mtime - path.stat().st_mtime
+    probe.unlink(missing_ok=True)
+    return age < STALE_SECONDS

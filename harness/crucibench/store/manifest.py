@@ -11,7 +11,13 @@ from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
 
-_NOT_RESULTS = frozenset({"timing.json"})
+_NOT_RESULTS = frozenset({"timing.json", "log.txt"})
+_KEYS = {"files": dict, "views": dict, "digest": str, "crucibench_version": str}
+
+
+def is_result(name: str) -> bool:
+    """Says whether a file or folder of this name, below environment, samples or cells, counts."""
+    return name not in _NOT_RESULTS and not name.startswith(".")
 
 
 def digests(layout: Layout) -> dict[str, str]:
@@ -24,14 +30,18 @@ def digests(layout: Layout) -> dict[str, str]:
         files += sorted(
             path
             for path in folder.rglob("*")
-            if path.is_file() and path.name not in _NOT_RESULTS and not path.name.startswith(".")
+            if path.is_file() and all(map(is_result, path.relative_to(layout.root).parts))
         )
     return {path.relative_to(layout.root).as_posix(): file_digest(path) for path in files}
 
 
 def write_manifest(layout: Layout, version: str) -> None:
-    """Hashes the run and writes its manifest."""
+    """Hashes the run and writes its manifest.
+
+    Views stand beside its files: they are computed from these, so a damaged one can be made anew.
+    """
     files = digests(layout)
+    views = [layout.metrics] if layout.metrics.is_file() else []
     write_json(
         layout.manifest,
         {
@@ -39,6 +49,7 @@ def write_manifest(layout: Layout, version: str) -> None:
             "crucibench_version": version,
             "digest": data_digest(files),
             "files": files,
+            "views": {path.name: file_digest(path) for path in views},
         },
     )
 
@@ -54,7 +65,7 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
     if not layout.root.is_dir():
         raise UnreadableError(f"there is no run at {str(layout.root)!r}")
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UnreadableError(
             f"run {str(layout.root)!r} has no manifest: it was not finished; run the same command "
@@ -62,12 +73,45 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise UnreadableError(f"manifest {str(path)!r} can't be read: {error}") from error
+    if not isinstance(manifest, dict):
+        raise UnreadableError(f"manifest {str(path)!r} can't be read: expected a mapping")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UnreadableError(
             f"run {str(layout.root)!r}: expected format {FORMAT_VERSION}, "
             f"got {manifest.get('format_version')!r}"
         )
-    return manifest
+    for key, kind in _KEYS.items():
+        if not isinstance(manifest.get(key, {} if key == "views" else None), kind):
+            raise UnreadableError(f"manifest {str(path)!r} can't be read: {key} is missing")
+    found: dict[str, Any] = manifest
+    return found
+
+
+def is_damaged(layout: Layout) -> bool:
+    """Says whether there is a manifest that is not as it was written.
+
+    One of another format is not damaged: `read_manifest` refuses it.
+    """
+    try:
+        manifest: Any = json.loads(layout.manifest.read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+        return not isinstance(manifest, dict)
+    files = manifest.get("files")
+    return not isinstance(files, dict) or manifest.get("digest") != data_digest(files)
+
+
+def changed_views(layout: Layout) -> list[str]:
+    """Returns the names of views that are missing or not as the manifest says."""
+    stated: dict[str, str] = read_manifest(layout).get("views", {})
+    return sorted(
+        name
+        for name, digest in stated.items()
+        if not (layout.root / name).is_file() or file_digest(layout.root / name) != digest
+    )
 
 
 def differences(layout: Layout) -> list[str]:

@@ -137,7 +137,7 @@ class _Packer:
         for name, card in run.cards.items():
             seal = self.seals[name]
             self.stands_for[card.fingerprint] = seal.data
-            for digest in card.ids_digest.values():
+            for digest in (*card.ids_digest.values(), *card.further.values()):
                 self.stands_for[digest] = seal.digest(digest)
         for file in run.cells.values():
             if file.ids_digest and file.data in self.seals:
@@ -184,7 +184,8 @@ class _Packer:
         # Digests of single files, and their names, say what the data is made of.
         resolved["digests"] = {
             key: {"sealed": self.seals[name].digest(data_digest(value))}
-            if key.startswith("data.") and (name := key.removeprefix("data.")) in self.seals
+            if key.startswith("data.")
+            and (name := key.removeprefix("data.").partition(":")[0]) in self.seals
             else value
             for key, value in resolved["digests"].items()
         }

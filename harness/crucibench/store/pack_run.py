@@ -54,6 +54,7 @@ class PackRun(Run):
                 ids_digest={
                     role: clear.get(digest, digest) for role, digest in card.ids_digest.items()
                 },
+                further={role: clear.get(digest, digest) for role, digest in card.further.items()},
             )
             for name, card in found.items()
         }
@@ -67,10 +68,7 @@ class PackRun(Run):
             name: file.model_copy(
                 update={
                     "ids_digest": clear.get(file.ids_digest, file.ids_digest),
-                    "comparison": {
-                        key: clear.get(value, value) if isinstance(value, str) else value
-                        for key, value in file.comparison.items()
-                    },
+                    "comparison": _opened(file.comparison, clear),
                 }
             )
             for name, file in found.items()
@@ -144,7 +142,7 @@ class PackRun(Run):
             card = self._by.cards[name]
             seal = Seal(card.fingerprint)
             clear[seal.data] = card.fingerprint
-            digests = [*card.ids_digest.values()]
+            digests = [*card.ids_digest.values(), *card.further.values()]
             digests += [file.ids_digest for file in self._by.cells.values() if file.data == name]
             clear |= {seal.digest(digest): digest for digest in digests}
         return clear
@@ -172,3 +170,16 @@ class PackRun(Run):
     @cached_property
     def _sealed_ids(self) -> dict[tuple[str, str], tuple[pd.Index[str], NDArray[np.object_]]]:
         return {}
+
+
+def _opened(fields: Mapping[str, Any], clear: Mapping[str, str]) -> dict[str, Any]:
+    """Returns fields with what seals stand for, one mapping deep: the further roles' digests."""
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, str):
+            found[key] = clear.get(value, value)
+        elif key == "further":
+            found[key] = {role: clear.get(digest, digest) for role, digest in value.items()}
+        else:
+            found[key] = value
+    return found

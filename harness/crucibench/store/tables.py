@@ -1,7 +1,15 @@
-"""Parquet files: written atomically and with the same bytes for the same content."""
+"""Parquet files: written atomically and with the same bytes for the same content.
+
+Parquet's own checksums cover the content of pages, not their headers and not the footer, which has
+names, types and row counts. So a file also states, among its footer's metadata, the SHA-256 of all
+its bytes, taken with zeros in that place: a flipped byte is an error, never another table.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +25,10 @@ from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
 
 _GROUP = "group:"
+_KEY = b"crucibench"
+_STATED = re.compile(rb"all but these 64: ([0-9a-f]{64})")
+_ZEROS = b"0" * 64
+_UNSEALED = {_KEY: b"sha256 of all but these 64: " + _ZEROS}
 
 METRICS_SCHEMA = pa.schema(
     [
@@ -30,21 +42,24 @@ METRICS_SCHEMA = pa.schema(
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Writes an Arrow table: zstd, no pandas metadata, no time in it."""
-    clean = table.replace_schema_metadata(None)
-    write_atomically(path, lambda temporary: pq.write_table(clean, temporary, compression="zstd"))
+    write_blocks(path, [table])
 
 
-def read_table(path: Path) -> pa.Table:
-    """Reads a Parquet file.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Reads a Parquet file, or some columns of it.
 
     Raises:
         UnreadableError: if it is missing or damaged.
     """
     try:
-        return pq.read_table(path, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
+        content = path.read_bytes()
+        _check_seal(content)
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
+            table = file.read(columns)
+    except (OSError, ValueError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise UnreadableError(f"{str(path)!r} can't be read: {first}") from error
+    return table.replace_schema_metadata(None)
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
@@ -65,12 +80,18 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
         writer: pq.ParquetWriter | None = None
         try:
             for block in blocks:
+                clean = block.replace_schema_metadata(None)
                 if writer is None:
-                    writer = pq.ParquetWriter(temporary, block.schema, compression="zstd")
-                writer.write_table(block)
+                    writer = pq.ParquetWriter(
+                        temporary, clean.schema, compression="zstd", write_page_checksum=True
+                    )
+                writer.write_table(clean)
+            if writer is not None:
+                writer.add_key_value_metadata(_UNSEALED)
         finally:
             if writer is not None:
                 writer.close()
+        _seal(temporary)
 
     write_atomically(path, write)
 
@@ -116,3 +137,29 @@ def table_to_samples(table: pa.Table) -> Samples:
 def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Returns metric rows as a table of the fixed schema."""
     return pa.Table.from_pylist([dict(row) for row in rows], schema=METRICS_SCHEMA)
+
+
+def _seal(path: Path) -> None:
+    """Writes the digest of all bytes where they are still zeros."""
+    with path.open("rb+") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest().encode()
+        stream.seek(-8, os.SEEK_END)
+        footer = int.from_bytes(stream.read(4), "little")
+        start = stream.seek(-8 - footer, os.SEEK_END)
+        place = _STATED.search(stream.read(footer))
+        if place is None:
+            raise AssertionError("the footer was written with its metadata")
+        stream.seek(start + place.start(1))
+        stream.write(digest)
+
+
+def _check_seal(content: bytes) -> None:
+    footer = int.from_bytes(content[-8:-4], "little")
+    place = _STATED.search(content, max(0, len(content) - 8 - footer))
+    if place is None:
+        return  # another program's file
+    digest, bytes_of = hashlib.sha256(), memoryview(content)
+    for part in (bytes_of[: place.start(1)], _ZEROS, bytes_of[place.end(1) :]):
+        digest.update(part)
+    if digest.hexdigest().encode() != place[1]:
+        raise ValueError("its content has changed since it was written")

@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+
+class StorageError(OSError):
+    """The disk is full, read-only or broken: no mistake of whoever had something to write."""
+
+    def __str__(self) -> str:
+        parts = (self.strerror or (self.args[0] if self.args else ""), self.filename)
+        return ": ".join(str(part) for part in parts if part)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Makes a StorageError that names `path` of what the system says while it is written."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        # Arrow and NumPy put the system's words into sentences of their own, or leave them out.
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        raise StorageError(error.errno, reason, str(path)) from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, syncs it to disk and renames it.
 
     A reader, or a process killed at any instant, finds the old file or the new one.
+
+    Raises:
+        StorageError: if the system refuses; then the old file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    # No two processes have one name, on however many machines that share the folder.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what processes that were killed have left half written in a folder and below."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

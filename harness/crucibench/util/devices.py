@@ -31,7 +31,7 @@ def resolve_device(name: str) -> str:
         return name
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = cuda_devices()
     if name == "auto":
         return "cuda" if count else "cpu"
     if not count:
@@ -42,6 +42,18 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def thread_variables(count: int) -> dict[str, str]:
+    """Returns the environment in which a new process uses `count` threads."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(count))
+
+
+def cuda_devices() -> int:
+    """Returns how many CUDA devices this process sees."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def set_threads(count: int) -> None:
     """Lets every numerical library of this process use `count` threads, loaded already or later.
 
@@ -50,8 +62,7 @@ def set_threads(count: int) -> None:
     """
     if count < 1:
         raise ValueError(f"threads: expected at least 1, got {count}")
-    for variable in _THREAD_VARIABLES:
-        os.environ[variable] = str(count)
+    os.environ.update(thread_variables(count))
     if "torch" in sys.modules:
         import torch
 

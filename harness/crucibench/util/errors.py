@@ -25,3 +25,7 @@ class NotComparableError(CrucibenchError):
 
 class UnreadableError(CrucibenchError):
     """A run directory is not there, damaged, or of another format: exit code 4 of `verify`."""
+
+
+class StoppedError(CrucibenchError):
+    """A run was stopped: too many of its cells have failed, or no worker is left: exit code 4."""

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.util.draws import Draws
-
-_SUFFIX_DIGITS = 32
-"""Hexadecimal digits of a content hash; what follows a dash numbers samples of equal content."""
+from crucibench.util.ids import contents, together
 
 
 @dataclass(frozen=True)
@@ -37,31 +35,6 @@ class Halves:
             ids: sample ids, shape (n,).
             clusters: codes of samples drawn together, shape (n,), or None.
         """
-        names = contents(ids)
-        if clusters is not None:
-            # A cluster goes by its smallest content, since codes depend on who else is there.
-            order = np.lexsort((names.astype(str), clusters))
-            heads = np.r_[True, clusters[order][1:] != clusters[order][:-1]]
-            smallest = names[order][heads]
-            names = smallest[np.searchsorted(clusters[order][heads], clusters)]
+        names = contents(ids) if clusters is None else together(ids, clusters)
         words = Draws(self.seed, self.stream).words(names.tolist(), "half", 1)
         return np.asarray((words[:, 0] & 1) == 0)
-
-
-def contents(ids: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Returns the name of each sample's content: its id without the number of a repetition.
-
-    A suffix ``-1``, ``-2``, ... numbers repetitions where what precedes it is a content hash, or
-    the id of another sample.
-    """
-    known = set(ids.tolist())
-    names = np.empty(len(ids), dtype=object)
-    for row, identity in enumerate(ids.tolist()):
-        head, dash, tail = identity.rpartition("-")
-        repeats = dash and tail.isdecimal() and (head in known or _is_hash(head))
-        names[row] = head if repeats else identity
-    return names
-
-
-def _is_hash(text: str) -> bool:
-    return len(text) == _SUFFIX_DIGITS and all(digit in "0123456789abcdef" for digit in text)

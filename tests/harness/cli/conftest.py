@@ -116,7 +116,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
     environment = {**os.environ, "CRUCIBENCH_CACHE": str(session_cache)}
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "crucibench", "run", "-q", "--data", "sklearn:wine"),
+            *(sys.executable, "-m", "crucibench", "run", "-q", "--suite", "accuracy"),
+            *("--data", "sklearn:wine"),
             *("--model", "sklearn:models.py:logistic", "--model", "python:models.py:talkative"),
         ],
         capture_output=True,

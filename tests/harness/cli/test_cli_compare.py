@@ -13,6 +13,8 @@ import pytest
 from click.testing import Result
 
 from crucibench.store.cells import read_cell, write_cell
+from crucibench.store.layout import Layout
+from crucibench.store.manifest import write_manifest
 
 Call = Callable[..., Result]
 
@@ -112,6 +114,7 @@ def test_what_is_not_comparable_is_refused(call: Call, finished: Path, tmp_path:
     write_cell(
         path, file.model_copy(update={"comparison": {**file.comparison, "scenario": scenario}})
     )
+    write_manifest(Layout(other), "0.1.0")
     result = call("compare", str(finished), str(other), "-q")
     assert result.exit_code == 4
     assert "scenario.version is 1 and 7" in result.stderr

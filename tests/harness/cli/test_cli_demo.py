@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 
 from crucibench.api import prepare
 from crucibench.cli import demo
+from crucibench.engine.resolve import Overrides, resolve
 from crucibench.util.errors import InputError
 
 
-def test_the_bundled_spec_holds_three_models_of_each_data_set() -> None:
+def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
     assert {track.data: len(track.models) for track in resolved.tracks} == {
-        "digits": 3, "diabetes": 3
+        "digits": 3, "shapes": 2, "diabetes": 3, "reviews": 2
     }  # fmt: skip
+
+
+def test_what_is_not_installed_is_left_out_with_a_sentence(
+    call: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "transformers" else found(name)
+    )
+    document = yaml.safe_load(demo.demo_spec().read_text(encoding="utf-8"))
+    shorter, left_out = demo.installed(document)
+    assert left_out == ["transformer"]
+    resolved = resolve(shorter, demo.demo_spec().parent, "demo.yaml", Overrides())
+    assert {track.data: track.models for track in resolved.tracks}["reviews"] == ["gru"]
+    spec = folder / "demo.yaml"
+    spec.write_text(
+        "defaults: {limit: 40}\n"
+        "models:\n"
+        '  - {name: logistic, uri: "sklearn:models.py:logistic"}\n'
+        '  - {name: reviewer, uri: "hf:reviewer"}\n'
+        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(demo, "demo_spec", lambda: spec)
+    result = call("demo", "--format", "md")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith(
+        "reviewer of the demo is left out: transformers is not installed: "
+        'pip install "crucibench[text]"\n'
+    )
+    assert "| logistic |" in result.stdout
+
+
+def test_nothing_is_left_out_where_all_is_installed() -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    document = yaml.safe_load(demo.demo_spec().read_text(encoding="utf-8"))
+    assert demo.installed(document) == (document, [])
 
 
 def test_finding_it_imports_no_adapter() -> None:

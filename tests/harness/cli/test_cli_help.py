@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from crucibench.cli._app import VERBS, application
 
 HEAVY = ("torch", "datasets", "pandas", "numpy", "pyarrow", "pydantic", "matplotlib", "rich")
+SUBVERBS = [("cache", name) for name in ("ls", "prune", "clear")]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -38,6 +39,19 @@ def test_every_option_says_what_it_is(verb: str) -> None:
             assert option.help, option.name
 
 
+@pytest.mark.parametrize(("verb", "name"), SUBVERBS)
+def test_help_of_a_subcommand_has_an_example_and_says_what_its_options_are(
+    verb: str, name: str
+) -> None:
+    result = CliRunner().invoke(application, [verb, name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Example" in result.stdout and f"  crucibench {verb} {name}" in result.stdout
+    group: click.Group = import_module(f"crucibench.cli.{verb}").command
+    assert sorted(group.commands) == sorted(known for of, known in SUBVERBS if of == verb)
+    for option in group.commands[name].params:
+        assert isinstance(option, click.Option) and option.help, option.name
+
+
 def test_help_of_all() -> None:
     result = CliRunner().invoke(application, ["--help"])
     assert result.exit_code == 0
@@ -54,7 +68,7 @@ def test_version() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    verbs = [[], *([verb] for verb in VERBS)]
+    verbs = [[], *([verb] for verb in VERBS), *map(list, SUBVERBS)]
     code = (
         "import sys\n"
         "from click.testing import CliRunner\n"

@@ -36,7 +36,7 @@ def test_from_two_files_to_a_report(call: Callable[..., Result], folder: Path) -
     written = call("init", "--model", "models.py", "--data", "people.csv")
     assert written.exit_code == 0, written.stderr
     assert "more models, commented out: other" in written.stderr
-    result = call("run", "crucibench.yaml", "--format", "json")
+    result = call("run", "crucibench.yaml", "--suite", "accuracy", "--format", "json")
     assert result.exit_code == 0, result.stderr
     (board,) = json.loads(result.stdout)["boards"]
     assert board["data"] == "people"
@@ -61,7 +61,7 @@ def test_a_pickle_is_run_with_its_flag(call: Callable[..., Result], folder: Path
     written = call("init", "--model", "dummy.pkl", "--data", "people.csv", "-o", "spec.yaml")
     assert written.stderr.endswith("next: crucibench run spec.yaml --allow-pickle\n")
     assert call("run", "spec.yaml").exit_code == 2
-    ran = call("run", "spec.yaml", "--allow-pickle", "--limit", "50")
+    ran = call("run", "spec.yaml", "--suite", "accuracy", "--allow-pickle", "--limit", "50")
     assert ran.exit_code in {0, 4}, ran.stderr
 
 
@@ -77,7 +77,7 @@ def test_logged_predictions(call: Callable[..., Result], folder: Path) -> None:
     written = call("init", "--model", "logged.csv", "--data", "people.csv")
     assert written.exit_code == 0, written.stderr
     assert "(logged predictions, joined by id)" in written.stderr
-    result = call("run", "crucibench.yaml", "--format", "json")
+    result = call("run", "crucibench.yaml", "--suite", "accuracy", "--format", "json")
     assert result.exit_code in {0, 4}, result.stderr
     (board,) = json.loads(result.stdout)["boards"]
     numbers = {entry["metric"]: entry["value"] for entry in board["numbers"]}

@@ -5,25 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from click.testing import Result
 
 Call = Callable[..., Result]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
-LOGISTIC = ("run", "--model", "sklearn:models.py:logistic", "--data", "sklearn:wine")
+WINE = ("--data", "sklearn:wine", "--suite", "accuracy")
+LOGISTIC = ("run", "--model", "sklearn:models.py:logistic", *WINE)
 
 
 def test_plan_cells_findings_and_report_go_to_stderr(call: Call, folder: Path) -> None:
-    result = call(*LOGISTIC, "--limit", "60")
+    result = call(*LOGISTIC, "--suite", "accuracy", "--limit", "60")
     assert result.exit_code == 0, result.stderr
     (run,) = (folder / "results").iterdir()
     told = result.stderr.splitlines()
@@ -44,7 +41,8 @@ def test_plan_cells_findings_and_report_go_to_stderr(call: Call, folder: Path) -
 
 
 def test_stdout_holds_the_data_alone(call: Call) -> None:
-    chatty = ("run", "--model", "python:models.py:talkative", "--data", "sklearn:wine")
+    chatty = ("run", "--suite", "accuracy", "--data", "sklearn:wine")
+    chatty = (*chatty, "--model", "python:models.py:talkative")
     result = call(*chatty, "--format", "csv", "--limit", "40")
     assert result.exit_code == 0, result.stderr
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
@@ -107,21 +105,25 @@ def test_dry_run_prints_the_plan_and_writes_nothing(call: Call, folder: Path) ->
 
 
 def test_a_plan_as_data(call: Call) -> None:
-    plan = json.loads(call(*LOGISTIC, "--dry-run", "--format", "json", "-q").stdout)
+    both = (*LOGISTIC, "--suite", "accuracy,bias", "--dry-run", "-q", "--format")
+    plan = json.loads(call(*both, "json").stdout)
     assert plan["preset"] == "quick"
     assert plan["seconds"] > 0
-    assert plan["not_applicable"] == []
+    why_not = {entry["suite"]: entry["reason"] for entry in plan["not_applicable"]}
+    assert "accuracy" not in why_not
+    assert why_not["bias"] == "the data names no groups (option groups=COLUMN,...)"
     by_scenario = {f"{cell['suite']}/{cell['scenario']}": cell for cell in plan["cells"]}
     assert by_scenario["pass/test"]["samples"] == 178
     assert by_scenario["pass/test"]["status"] == "planned"
-    rows = call(*LOGISTIC, "--dry-run", "--format", "csv", "-q").stdout
-    assert len(list(csv.DictReader(io.StringIO(rows)))) == len(plan["cells"])
-    assert "| logistic |" in call(*LOGISTIC, "--dry-run", "--format", "md", "-q").stdout
+    rows = call(*both, "csv").stdout
+    listed = list(csv.DictReader(io.StringIO(rows)))
+    assert len(listed) == len(plan["cells"]) + len(plan["not_applicable"])
+    assert "| logistic |" in call(*both, "md").stdout
 
 
 def test_several_data_sets_meet_every_model(call: Call) -> None:
     result = call(
-        *("run", "--data", "sklearn:wine", "--data", "mine=csv:people.csv?target=bought"),
+        *("run", *WINE, "--data", "mine=csv:people.csv?target=bought"),
         *("--model", "python:models.py:talkative", "--dry-run", "--format", "json", "--keep-going"),
     )
     assert result.exit_code == 0, result.stderr
@@ -170,49 +172,3 @@ def test_keep_going(call: Call) -> None:
     assert result.exit_code == 4
     assert "KeyError" in result.stderr
     assert "logistic" in result.stdout
-
-
-SLOW = """
-import time
-import numpy as np
-
-def slow(batch):
-    time.sleep(0.03)
-    return np.full((len(batch), 3), 1 / 3)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent as POSIX sends it")
-def test_ctrl_c_says_how_to_resume_and_the_same_command_does(folder: Path) -> None:
-    (folder / "slow.py").write_text(SLOW, encoding="utf-8")
-    arguments = [
-        *("run", "--model", "python:slow.py:slow", "--data", "sklearn:wine"),
-        *("--batch-size", "2", "--suite", "accuracy"),
-    ]
-    # A shell that puts the tests in the background has its children ignore Ctrl-C.
-    heeding = (
-        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "runpy.run_module('crucibench', run_name='__main__', alter_sys=True)"
-    )
-    command = [sys.executable, "-c", heeding, *arguments]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list((folder / "results").glob("*/cells/*/records-*.parquet")):
-        assert time.monotonic() < deadline, "nothing was collected"
-        assert running.poll() is None, running.communicate()
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    out, told = running.communicate(timeout=60)
-    assert running.returncode == 130, told
-    assert out == ""
-    assert told.splitlines()[-1] == "interrupted; give the same command again to resume"
-    assert "Traceback" not in told
-    (run,) = (folder / "results").iterdir()
-    assert not (run / "manifest.json").is_file()
-    kept = {path: path.stat().st_mtime_ns for path in run.glob("cells/*/records-*.parquet")}
-
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (run / "manifest.json").is_file()
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert len(list((folder / "results").iterdir())) == 1

@@ -31,6 +31,7 @@ def _in_terminal(folder: Path, *arguments: str, **settings: str) -> tuple[str, s
     running = subprocess.Popen(
         [
             *(sys.executable, "-m", "crucibench", "run", "--batch-size", "4"),
+            *("--suite", "accuracy"),
             *("--model", "python:slow.py:slow", "--data", "sklearn:wine", *arguments),
         ],
         stdout=subprocess.PIPE,

@@ -326,3 +326,19 @@ def test_doctor_finds_a_folder_that_can_not_be_written_to(call: Call, folder: Pa
     assert result.exit_code == 1
     assert result.stderr == "problems: results folder\n"
     assert "'file' is not a folder" in result.stdout
+
+
+@pytest.mark.parametrize("verb", ["leaderboard", "report", "compare"])
+def test_a_changed_run_is_not_shown_as_if_it_were_sound(
+    call: Call, finished: Path, tmp_path: Path, verb: str
+) -> None:
+    run = tmp_path / "changed" / finished.name
+    shutil.copytree(finished, run)
+    (path, *_) = sorted(run.glob("cells/*/cell.json"))
+    cell = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**cell, "verdict": "valid", "findings": []}), encoding="utf-8")
+    result = call(verb, str(run), *([str(finished)] if verb == "compare" else []))
+    assert result.exit_code == 4
+    assert result.stdout == ""
+    assert f"run {run.name} is not as its manifest says: cells/" in result.stderr
+    assert len(result.stderr.splitlines()) == 1

@@ -20,7 +20,12 @@ SOURCES = {
     "parquet": "parquet:ParquetSource",
     "npz": "npz:NpzSource",
     "imagefolder": "imagefolder:ImageFolderSource",
+    "imagenet-c": "imagenet_c:ImageNetCSource",
+    "cifar-npy": "cifar_npy:CifarNpySource",
+    "tar": "tar_shards:TarSource",
+    "hf": "hf_datasets:HubSource",
     "python": "python_factory:PythonSource",
+    "synthetic": "synthetic.source:SyntheticSource",
 }
 
 Open = Callable[..., ArrowEvalSet]

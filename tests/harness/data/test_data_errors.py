@@ -67,8 +67,8 @@ BAD = {
     ),
     "csv:good.csv?target=y&group=sex": (
         "unknown option of csv: 'group'; did you mean 'groups'? (known: citation, classes, "
-        "cluster, delimiter, encoding, features, groups, id, input, licence, missing, split, "
-        "target, task)"
+        "cluster, delimiter, encoding, features, groups, id, input, licence, missing, "
+        "on_bad_sample, split, target, task)"
     ),
     "csv:good.csv?target=y&split=1.5": (
         "csv: option split: expected a number between 0 and 1, the share that becomes test, "
@@ -104,9 +104,14 @@ BAD = {
     "csv:twice.csv?target=y": "column 'a' is there 2 times; rename one",
     "csv:nameless.csv?target=y": "2 columns have no name; name them",
     "csv:ragged.csv?target=y": (
-        "ragged.csv can't be read as CSV: CSV parse error: Expected 2 columns, got 3: 2,q,9"
+        "1 of 2 samples of test can't be used: ragged.csv: a row has 3 values, expected 2: "
+        "'2,q,9'; on_bad_sample=skip leaves such samples out"
     ),
-    "csv:latin.csv?target=y": "latin.csv is not utf-8; say encoding=, e.g. encoding=latin-1",
+    "csv:latin.csv?target=y": (
+        "1 of 2 samples of test can't be used: latin.csv: column 'a' holds b'caf\\xe9', which is "
+        "not utf-8 (say encoding=, e.g. encoding=latin-1); on_bad_sample=skip leaves such samples "
+        "out"
+    ),
     "csv:alone.csv?target=y": "no column is left as a feature (columns: y; target: y)",
     "csv:keys.csv?target=y&id=k": (
         "option id: 1 value names more than one sample of test in column 'k', e.g. 'r'; name "
@@ -155,7 +160,7 @@ def test_bad_files(folder: Path, open_uri: Any, uri: str, start: str) -> None:
 def test_a_row_longer_than_a_block(
     folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.sources.csv._BLOCK", 1 << 20)
+    monkeypatch.setattr("crucibench.data.csv_files.BLOCK", 1 << 20)
     (folder / "long.csv").write_text("a,y\n1,p\n" + "x" * (3 << 20) + ",q\n")
     with pytest.raises(InputError, match=r"^long\.csv has a row longer than 1 MiB$"):
         open_uri("csv:long.csv?target=y")

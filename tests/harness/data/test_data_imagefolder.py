@@ -144,7 +144,9 @@ def test_turned_and_transparent_images_are_noted(
 def test_a_corrupt_image_is_named(photos: Any, open_uri: Any, tmp_path: Path) -> None:
     path = tmp_path / "photos/dog/a.png"
     path.write_bytes(path.read_bytes()[:70])
-    with pytest.raises(InputError, match=r"^image 'dog/a\.png' is damaged: "):
+    with pytest.raises(
+        InputError, match=r"^1 of 4 samples of test can't be used: image 'dog/a\.png' is damaged: "
+    ):
         open_uri("imagefolder:photos")
 
 
@@ -166,7 +168,8 @@ def test_a_corrupt_image_is_named(photos: Any, open_uri: Any, tmp_path: Path) ->
         ),
         (
             "imagefolder:photos?target=x",
-            "unknown option of imagefolder: 'target' (known: citation, classes, licence, split)",
+            "unknown option of imagefolder: 'target' (known: citation, classes, labels, licence, "
+            "links, on_bad_sample, split)",
         ),
         (
             "imagefolder:photos/cat",

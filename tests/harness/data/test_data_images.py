@@ -176,6 +176,36 @@ def test_resizing_is_torchs(resize: Any, rows: Any, columns: Any) -> None:
     assert 0.0 <= float(got.min()) <= float(got.max()) <= 1.0
 
 
+@pytest.mark.parametrize(
+    ("resize", "filter_"),
+    [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)],
+)
+@pytest.mark.parametrize(("rows", "columns"), [(16, 16), (40, 24), (7, 30), (12, 40)])
+def test_stretching_is_pillows(resize: Any, filter_: Any, rows: Any, columns: Any) -> None:
+    pixels = noise(rows, columns, 3)
+    got = fit(to_tensor(pixels, 3), InputSpec(size=(12, 18), resize=resize, fit="stretch"))
+    # Channel by channel in floats, where Pillow rounds nothing.
+    planes = [
+        np.asarray(Image.fromarray(pixels[..., at].astype(np.float32)).resize((18, 12), filter_))
+        for at in range(3)
+    ]
+    expected = np.clip(np.stack(planes) / 255, 0, 1)
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
+
+
+def test_stretching_crops_afterwards() -> None:
+    image = to_tensor(noise(20, 60, 3), 3)
+    whole = fit(image, InputSpec(size=(40, 30), fit="stretch"))
+    got = fit(image, InputSpec(size=(20, 15), crop=0.5, fit="stretch"))
+    assert torch.equal(got, whole[:, 10:30, 8:23])  # 7.5 is rounded to even
+
+
+def test_only_a_stretched_geometry_says_so() -> None:
+    # Results made before images could be stretched stay comparable.
+    assert "fit" not in InputSpec(size=(4, 4)).as_dict()
+    assert InputSpec(size=(4, 4), fit="stretch").as_dict()["fit"] == "stretch"
+
+
 def test_fitting_is_the_identity_where_nothing_is_asked() -> None:
     image = to_tensor(noise(10, 14, 3), 3)
     assert fit(image, InputSpec()) is image
@@ -188,10 +218,11 @@ def test_fitting_is_the_identity_where_nothing_is_asked() -> None:
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.tuples(st.integers(1, 24), st.integers(1, 24)),
     st.sampled_from([1.0, 0.875, 0.95, 0.5]),
+    st.sampled_from(["crop", "stretch"]),
 )
-def test_fitting_gives_the_size(stored: Any, size: Any, crop: Any) -> None:
+def test_fitting_gives_the_size(stored: Any, size: Any, crop: Any, how: Any) -> None:
     image = torch.zeros(1, *stored)
-    assert fit(image, InputSpec(size=size, crop=crop)).shape == (1, *size)
+    assert fit(image, InputSpec(size=size, crop=crop, fit=how)).shape == (1, *size)
 
 
 def test_cropping_is_central() -> None:

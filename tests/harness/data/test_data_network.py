@@ -86,6 +86,9 @@ def test_the_users_switches_are_left_alone() -> None:
 
 
 def test_sources_are_cheap_to_import() -> None:
-    modules = "csv, imagefolder, npz, parquet, python_factory, sklearn_bundled"
+    modules = (
+        "cifar_npy, csv, hf_datasets, imagefolder, imagenet_c, npz, parquet, python_factory, "
+        "sklearn_bundled, tar_shards"
+    )
     done = run(CHEAP.format(modules=modules))
     assert done.returncode == 0, done.stderr

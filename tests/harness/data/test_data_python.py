@@ -307,7 +307,8 @@ class Fails(Pairs):
         (
             datasets.Dataset.from_dict({"text": ["x", None], "label": [0, 1]}),
             {"input": "text"},
-            "column 'text': a text is missing (test row 1, counted from 0)",
+            "1 of 2 samples of test can't be used: row 1: the text 'text' is missing; "
+            "on_bad_sample=skip leaves such samples out",
         ),
     ],
 )

@@ -72,7 +72,8 @@ def test_diabetes_as_a_binary_task(open_uri: Any) -> None:
         (
             "sklearn:iris?treshold=1",
             "unknown option of sklearn: 'treshold' "
-            "(known: citation, classes, cluster, features, groups, licence, split, task)",
+            "(known: citation, classes, cluster, features, groups, licence, on_bad_sample, split, "
+            "task)",
         ),
         (
             "sklearn:diabetes?threshold=x",

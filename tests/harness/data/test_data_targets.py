@@ -96,12 +96,14 @@ def test_classes_are_those_of_all_roles(open_live: Any) -> None:
         (
             ["a", None, "b", None],
             {},
-            "target 'y': 2 of 4 values are missing (test rows 1, 3, counted from 0)",
+            "target 'y': 2 of 4 values are missing (test rows 1, 3, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
         ),
         (
             [0.5, float("nan"), 1.0],
             {},
-            "target 'y': 1 of 3 values is missing (test row 1, counted from 0)",
+            "target 'y': 1 of 3 values is missing (test row 1, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
         ),
         (
             [float("nan")] * 5,
@@ -111,7 +113,8 @@ def test_classes_are_those_of_all_roles(open_live: Any) -> None:
         (
             [0.5, float("inf"), 1.0],
             {},
-            "target 'y': 1 of 3 values is infinite (test row 1, counted from 0)",
+            "target 'y': 1 of 3 values is infinite (test row 1, counted from 0); "
+            "on_bad_sample=skip leaves such samples out",
         ),
         (
             ["a", "a"],

@@ -17,6 +17,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.cell_pairs import NO_FORM, TIMED_APART
 from crucibench.engine.comparing import compare_runs
 from crucibench.store.cells import read_cell, write_cell
+from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
@@ -226,6 +227,7 @@ def test_other_versions_hardware_and_failures_are_told(run_spec: Any, tmp_path: 
     edit("sample-noise", version=2, comparison={"scenario": {**scenario, "version": 2}})
     edit("sample-rounds", comparison={"hardware": {"cpu": "another"}})
     edit("sample-search", status=Status.FAILED, reason="out of memory")
+    write_manifest(second.layout, "0.1.0")
     found = compare_runs(first, Run(second.root))
     assert refusal(found, "a:sample/noise")[0] == "scenario.version"
     assert refusal(found, "a:sample/rounds")[0].startswith("hardware")

@@ -14,7 +14,7 @@ from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan import PlannedCell
 from crucibench.engine.rescore import rescore
-from crucibench.engine.verify import verify
+from crucibench.integrity.verify import verify
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
@@ -205,7 +205,9 @@ def test_verify_finds_an_edited_number(run_spec: Any) -> None:
     frame.loc[0, "value"] += 0.01
     write_frame(run.layout.metrics, frame)
     found = verify(Run(run.root))
-    assert len(found) == 1 and "value is" in found[0] and "the records give" in found[0]
+    assert len(found) == 2
+    assert found[0].startswith("metrics.parquet: not what was scored")
+    assert "value is" in found[1] and "the records give" in found[1]
 
 
 def test_a_limit_keeps_a_stratified_subset_and_a_smaller_one_is_within(run_spec: Any) -> None:

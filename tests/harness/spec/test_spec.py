@@ -9,7 +9,7 @@ import yaml
 from crucibench.contracts.uri import parse_uri, split_name
 from crucibench.spec.check import parse_spec, tracks_of
 from crucibench.spec.models import Spec
-from crucibench.spec.yaml_file import load_yaml, read_yaml
+from crucibench.spec.yaml_file import dump_yaml, load_yaml, read_yaml
 from crucibench.util.errors import InputError
 
 MINIMAL: dict[str, Any] = {
@@ -164,3 +164,27 @@ def test_uris_are_parsed_and_decoded() -> None:
 def test_an_address_needs_a_scheme(text: str) -> None:
     with pytest.raises(InputError, match="expected SCHEME:REST, e"):
         parse_uri(text)
+
+
+def test_classes_that_are_numbers_in_yaml_are_names(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "models:\n"
+        '  - {name: a, uri: "torch:m.py:f", classes: {0: 7, 1: cat}}\n'
+        '  - {name: b, uri: "torch:m.py:f", classes: [0, 1]}\n'
+        'data: [{name: d, uri: "csv:d.csv", classes: [0, 1]}]\n',
+        encoding="utf-8",
+    )
+    spec = parse_spec(read_yaml(path), "spec.yaml")
+    assert spec.models[0].classes == {"0": "7", "1": "cat"}
+    assert spec.models[1].classes == spec.data[0].classes == ["0", "1"]
+    # What a run keeps of it reads as the same.
+    again = parse_spec(load_yaml(dump_yaml(spec.model_dump(mode="json")), "spec.yaml"), "again")
+    assert again == spec
+
+
+@pytest.mark.parametrize("classes", ["{true: cat}", "{0: 1.5}", "[1.5, 2.5]", "[true, false]"])
+def test_classes_that_are_no_names(classes: str) -> None:
+    document = load_yaml(f'[{{name: a, uri: "torch:m.py:f", classes: {classes}}}]', "it")
+    with pytest.raises(InputError, match="classes"):
+        parse_spec({**MINIMAL, "models": document}, "spec")

@@ -19,7 +19,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.engine.comparing import compare_runs
 from crucibench.engine.packing import pack_run
 from crucibench.engine.rescore import rescore
-from crucibench.engine.verify import verify
+from crucibench.integrity.verify import verify
 from crucibench.store.find import find_run, load
 from crucibench.store.pack import open_pack
 from crucibench.store.run import Run

@@ -17,7 +17,13 @@ from crucibench.store.cells import CellFile, Digest, FindingFile, read_cell, wri
 from crucibench.store.find import find_run, load
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import differences, read_manifest, write_manifest
+from crucibench.store.manifest import (
+    changed_views,
+    differences,
+    read_manifest,
+    write_manifest,
+)
+from crucibench.store.run import Run
 from crucibench.store.tables import (
     read_table,
     samples_to_table,
@@ -96,6 +102,39 @@ def test_an_unfinished_run_and_another_format_are_unreadable(layout: Layout) -> 
         load(layout.root / "nowhere")
 
 
+def test_views_stand_beside_the_files_of_a_manifest(layout: Layout) -> None:
+    before = read_manifest(layout)
+    assert before["views"] == {} and changed_views(layout) == []
+    write_table(layout.metrics, pa.table({"v": [1.0]}))
+    write_manifest(layout, "0")
+    after = read_manifest(layout)
+    assert list(after["views"]) == ["metrics.parquet"]
+    assert after["digest"] == before["digest"], "the same results have the same digest"
+    write_table(layout.metrics, pa.table({"v": [2.0]}))
+    assert changed_views(layout) == ["metrics.parquet"] and differences(layout) == []
+    layout.metrics.unlink()
+    assert changed_views(layout) == ["metrics.parquet"] and differences(layout) == []
+
+
+def test_numbers_that_were_not_scored_are_refused(layout: Layout) -> None:
+    run = Run(layout.root)
+    write_table(layout.metrics, pa.table({"v": [1.0]}))
+    write_manifest(layout, "0")
+    assert run.metrics()["v"].tolist() == [1.0]
+    write_table(layout.metrics, pa.table({"v": [2.0]}))
+    with pytest.raises(UnreadableError, match=r"not what was scored; crucibench score .*run comp"):
+        run.metrics()
+    layout.manifest.unlink()
+    assert run.metrics()["v"].tolist() == [2.0], "an unfinished run has no check"
+
+
+@pytest.mark.parametrize("text", ["[]", '{"format_version": 1}', '{"format_version": 1, "files"'])
+def test_a_damaged_manifest_is_unreadable(layout: Layout, text: str) -> None:
+    layout.manifest.write_text(text)
+    with pytest.raises(UnreadableError, match=r"manifest\.json' can't be read: "):
+        differences(layout)
+
+
 def test_the_same_table_has_the_same_bytes_however_it_was_chunked(tmp_path: Path) -> None:
     whole = pa.table({"id": [f"{n}" for n in range(100)], "v": np.arange(100.0)})
     write_table(tmp_path / "a.parquet", whole)
@@ -148,7 +187,7 @@ def test_one_process_at_a_time_writes_a_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert holder.stdout is not None and holder.stdin is not None
     assert holder.stdout.readline() == "held\n"
-    refused = pytest.raises(InputError, match=rf"another process \(pid {holder.pid}\)")
+    refused = pytest.raises(InputError, match=rf"another process \(pid {holder.pid} on ")
     with refused, exclusive(tmp_path):
         pass
     holder.kill()

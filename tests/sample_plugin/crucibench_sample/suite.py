@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +29,7 @@ from crucibench.contracts.scenario import (
     TimedContext,
     Work,
 )
-from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.stats import weighted_mean, wilson
 from crucibench.util.numbers import Number
 
@@ -42,6 +42,10 @@ BROKEN = MetricInfo(
 AGREEMENT = MetricInfo(
     id="agreement", name="agreement", direction="none", definition="The share of equal answers."
 )
+SHARE_OF_FIRST = MetricInfo(
+    id="share-of-first", name="share of the first class", direction="none",
+    definition="The share that is given the first class.",
+)  # fmt: skip
 MEAN_TIME = MetricInfo(
     id="mean-time", name="mean time", direction="lower", unit="s", definition="Mean over rounds."
 )
@@ -52,6 +56,21 @@ class SampleConfig(SuiteConfig):
 
     sigmas: list[Number] = Field(default_factory=lambda: [0.1, 0.3])
     reference: str | None = None
+    elsewhere: dict[str, str] = Field(default_factory=dict)
+    """Further data with labels, perhaps: name to address."""
+    outliers: dict[str, str] = Field(default_factory=dict)
+    """Further data without: name to address."""
+
+    def further(self) -> Mapping[str, Further]:
+        return {
+            f"sample/{name}": Further(address=address, setting=f"elsewhere.{name}")
+            for name, address in self.elsewhere.items()
+        } | {
+            f"sample/far/{name}": Further(
+                address=address, labels="ignored", setting=f"outliers.{name}"
+            )
+            for name, address in self.outliers.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +190,48 @@ class Agreement(Derived):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Elsewhere(Derived):
+    """Derived, over a pass of the main data and one of further data."""
+
+    suite: str = "sample"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (ACCURACY, SHARE_OF_FIRST)
+
+    def score(self, evidence: Evidence) -> Scored:
+        found = []
+        for alias in self.points:
+            cell = evidence.needs[alias]
+            samples = cell.samples
+            said = cell.records.aligned(samples.ids).array("prediction")
+            found.append(_share("share-of-first", said == 0, alias))
+            if samples.labelled:
+                found.append(_share("accuracy", said == samples.targets, alias))
+        return Scored(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again(Mapped):
+    """Mapped, over further data."""
+
+    suite: str = "sample"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (SHARE_OF_FIRST,)
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        outputs = context.adapter.predict(work.batch, frozenset({"scores"}))
+        assert outputs.scores is not None
+        said = outputs.scores.argmax(axis=1).astype(np.int32)
+        return {"id": list(work.batch.ids), "prediction": said}
+
+    def score(self, evidence: Evidence) -> Scored:
+        return Scored([_share("share-of-first", evidence.own.records.array("prediction") == 0)])
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        said = evidence.own.records.aligned(evidence.own.samples.ids).array("prediction")
+        return [Comparable(metric="share-of-first", form=Share(said == 0))]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rounds(Timed):
     """Timed: rounds of the run's models, interleaved."""
 
@@ -216,7 +277,7 @@ class SampleSuite(Suite):
     headline = ("noise[sigma=0.1]/accuracy", "search/broken")
     sections = (Section(title="Noise", kind="metrics", scenario="noise"),)
     config = SampleConfig
-    metrics = (ACCURACY, BROKEN, AGREEMENT, MEAN_TIME)
+    metrics = (ACCURACY, BROKEN, AGREEMENT, SHARE_OF_FIRST, MEAN_TIME)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         if request.data.task.modality != "image":
@@ -238,6 +299,13 @@ class SampleSuite(Suite):
                 Need(alias="reference", cell="pass/test", model=config.reference),
             )
             found.append(Agreement(needs=needs, parameters={"reference": config.reference}))
+        for role in config.further():
+            alias = role.removeprefix("sample/")
+            name = alias.replace("/", ".")
+            needs = (Need(alias="test", cell="pass/test"), Need(alias=alias, cell=f"pass/{role}"))
+            points = ("test", alias)
+            found.append(Elsewhere(name=f"elsewhere-{name}", needs=needs, points=points))
+            found.append(Again(name=f"again-{name}", role=role))
         return found
 
 

@@ -17,6 +17,7 @@ from crucibench.data.images import to_pnm
 from crucibench.data.objects.live import Roles, layout_of, no_sample
 from crucibench.data.objects.texts import text_columns
 from crucibench.data.options import DataOptions, choose_columns
+from crucibench.data.texts import text_array
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory
 
@@ -134,7 +135,7 @@ class _TorchReader:
             return [pa.array(stored, schema.field(IMAGE).type)]
         if self.form is None:
             columns = text_columns(values)
-            return [pa.array(columns[name], pa.large_string()) for name in self._columns()]
+            return [text_array(columns[name]) for name in self._columns()]
         arrays = [to_numpy(value) for value in values]
         for number, array in enumerate(arrays):
             if array.shape != arrays[0].shape:

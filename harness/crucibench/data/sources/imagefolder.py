@@ -1,226 +1,131 @@
-"""`imagefolder:DIR`: a folder of images per class."""
+"""`imagefolder:DIR`: a folder of images per class, or one folder and a file of labels."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import contextlib
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import ClassVar
 
 from crucibench.contracts.adapter import Sources
-from crucibench.contracts.source import DataOpening, DataSource, RawData
-from crucibench.contracts.task import Modality
-from crucibench.contracts.uri import URI
-from crucibench.data.columnar import Conversion, convert
-from crucibench.data.hub import import_datasets
-from crucibench.data.options import SPLIT, DataOptions
-from crucibench.data.roles import TEST, roles_of, split_note
-from crucibench.util.errors import InputError
-from crucibench.util.suggest import nearest
-
-OPTIONS = ("classes", *SPLIT)
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+from crucibench.contracts.source import DataOpening, DataSource, Labels, RawData
+from crucibench.contracts.uri import URI, existing_file
+from crucibench.data.class_names import (
+    SYNSET,
+    ClassNames,
+    class_file,
+    mapping_above,
+    read_class_file,
 )
-"""Of the files that are images."""
+from crucibench.data.ground_truth import label_images
+from crucibench.data.image_files import read_images
+from crucibench.data.image_tree import (
+    ImageTree,
+    NoClassesError,
+    image_roots,
+    scan_classes,
+    scan_flat,
+    scan_unlabelled,
+)
+from crucibench.data.options import SPLIT, DataOptions
+from crucibench.util.errors import InputError
 
-_AT_ONCE = 64 << 20
+OPTIONS = ("classes", "labels", "links", *SPLIT)
 
 
 class ImageFolderSource(DataSource):
     """Reads images from ``DIR/CLASS/...``, or from ``DIR/test/CLASS/...`` and ``DIR/train/...``.
 
-    Classes are the folders' names, sorted; ``classes`` gives another order. A sample's name is its
-    path below the folder of its role. Hidden files are passed over.
+    Classes are the folders' names, sorted; ``classes`` gives another order, or names a file of it
+    (see `crucibench.data.class_names`). Folders that are called by synsets, as ImageNet's are, get
+    the names in ``LOC_synset_mapping.txt`` if that lies in DIR or above. A pattern of ``*`` and
+    ``[...]`` names several folders of one kind. A sample's name is its path below the folder of its
+    role. Hidden files are passed over.
+
+    With ``labels=FILE`` the images lie in DIR without folders of classes, and the file has the
+    label of each (see `crucibench.data.ground_truth`).
+
+    A link that leads out of DIR is refused unless ``links=true``.
     """
+
+    options: ClassVar[tuple[str, ...]] = OPTIONS
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        """Returns the images."""
-        DataOptions.parse(uri, *OPTIONS)
-        return Sources(tuple(_Tree.scan(uri.rest, base).files))
+        """Returns the images, and the files that their labels and classes come from."""
+        tree, _, _, beside = _open(uri, base)
+        return Sources((*tree.files, *beside))
+
+    @classmethod
+    def further_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
+        """Returns the images, which need not lie in folders of classes."""
+        if labels == "optional":
+            with contextlib.suppress(NoClassesError):
+                return cls.sources(uri, base)
+        return Sources(tuple(_unlabelled(uri, base).files))
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the images' bytes; they are decoded when ids are made, and batch by batch."""
-        options = DataOptions.parse(opening.uri, *OPTIONS)
-        tree = _Tree.scan(opening.uri.rest, opening.base)
-        classes = _classes(tree, options)
-
-        def fill(conversion: Conversion) -> None:
-            library = import_datasets()
-            features = library.Features(
-                image=library.Image(),
-                label=library.ClassLabel(names=list(classes)),
-                path=library.Value("string"),
-            )
-            done, total = 0, len(tree.files)
-
-            def batches(images: Mapping[Path, str], root: Path) -> Iterator[Any]:
-                nonlocal done
-                for some in _pieces(images):
-                    yield _batch(some, images, root, classes, features.arrow_schema)
-                    done += len(some)
-                    opening.progress(done, total)
-
-            for role, images in tree.roles.items():
-                conversion.write(role, features.arrow_schema, batches(images, tree.roots[role]))
-
-        settings = {"source": "imagefolder", "classes": list(classes), "names": tree.names}
-        done = convert(
-            opening.scratch, fill, settings=settings, files=tree.files, base=opening.base
-        )
-        return RawData(
-            roles=done.roles,
-            **(
-                options.shared()
-                | {
-                    "modality": Modality.IMAGE,
-                    "inputs": ("image",),
-                    "target": "label",
-                    "id": "path",
-                    "classes": None,
-                    "split": tree.split,
-                    "notes": tree.notes,
-                    "key": done.key,
-                }
-            ),
-        )
+        like = opening.like
+        if like is not None and like.labels == "ignored":
+            return _bare(opening)
+        try:
+            tree, classes, options, beside = _open(opening.uri, opening.base)
+        except NoClassesError:
+            if like is None:
+                raise
+            return _bare(opening)
+        return read_images(tree, classes, opening, options, beside)
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """The images of a folder.
-
-    Attributes:
-        roles: by role: each image's class.
-        roots: by role: the folder that holds the classes.
-        folders: the names of all class folders.
-        split: how the roles came about.
-        notes: what was left out.
-    """
-
-    roles: Mapping[str, Mapping[Path, str]]
-    roots: Mapping[str, Path]
-    folders: tuple[str, ...]
-    split: str
-    notes: tuple[str, ...]
-
-    @property
-    def files(self) -> list[Path]:
-        """All images."""
-        return [path for images in self.roles.values() for path in images]
-
-    @property
-    def names(self) -> list[str]:
-        """The images' paths, as they name the samples."""
-        return [
-            path.relative_to(self.roots[role]).as_posix()
-            for role, images in self.roles.items()
-            for path in images
-        ]
-
-    @classmethod
-    def scan(cls, rest: str, base: Path) -> _Tree:
-        root = (base / Path(rest).expanduser()).resolve()
-        if not root.is_dir():
-            guess = None
-            if root.parent.is_dir():
-                guess = nearest(root.name, [path.name for path in _folders(root.parent)])
-            hint = f"; did you mean {guess!r}?" if guess else ""
-            raise InputError(f"image folder {rest!r} does not exist{hint}")
-        names = [folder.name for folder in _folders(root)]
-        if not names:
-            raise InputError(f"image folder {rest!r} holds no folder: expected one per class")
-        chosen, left = roles_of(names)
-        split, notes = "all test", list[str]()
-        if "test" in chosen and not set(left) - {*TEST, "train"}:
-            split, more = split_note(chosen, left)
-            notes += more
-            roots = {role: root / name for role, name in chosen.items()}
-        else:
-            roots = {"test": root}
-        others = 0
-        roles: dict[str, dict[Path, str]] = {}
-        folders: set[str] = set()
-        for role, top in roots.items():
-            roles[role] = {}
-            for folder in _folders(top):
-                folders.add(folder.name)
-                for path in _files(folder, (folder.resolve(),)):
-                    if path.suffix.lower() in SUFFIXES:
-                        roles[role][path] = folder.name
-                    else:
-                        others += 1
-            if not roles[role]:
-                raise InputError(
-                    f"image folder {str(top)!r} holds no images: expected {top.name}/CLASS/FILE"
-                )
-        if others:
-            notes.append(f"{others} {'file is' if others == 1 else 'files are'} no image")
-        return cls(roles, roots, tuple(sorted(folders)), split, tuple(notes))
+def _bare(opening: DataOpening) -> RawData:
+    """Returns the images without labels."""
+    options = DataOptions.parse(class_file(opening.uri, opening.base)[0], *OPTIONS)
+    tree = _unlabelled(opening.uri, opening.base)
+    return read_images(tree, None, opening, options)
 
 
-def _classes(tree: _Tree, options: DataOptions) -> tuple[str, ...]:
-    if options.classes is None:
-        return tree.folders
-    if stray := [name for name in tree.folders if name not in options.classes]:
-        raise InputError(
-            f"classes: there is a folder {stray[0]!r}, which is not among "
-            f"{', '.join(options.classes)}"
-        )
-    return options.classes
+def _unlabelled(uri: URI, base: Path) -> ImageTree:
+    roots = image_roots(uri.rest, base)
+    return scan_unlabelled(uri.rest, roots, links=uri.flag("links"))
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+def _open(uri: URI, base: Path) -> tuple[ImageTree, ClassNames, DataOptions, tuple[Path, ...]]:
+    """Returns the images, their classes, the options and the files beside the images."""
+    links = uri.flag("links")
+    listed, file = class_file(uri, base)
+    options = DataOptions.parse(listed, *OPTIONS)
+    roots = image_roots(uri.rest, base)
+    given = read_class_file(file) if file else None
+    beside = [file] if file else []
+    if "labels" in uri.query:
+        truth = existing_file(base, uri.query["labels"], "option labels: file")
+        beside.append(truth)
+        flat = scan_flat(uri.rest, roots, links=links)
+        if given is None and options.classes is not None:
+            given = ClassNames.of(options.classes)
+        if given is None and (mapping := mapping_above(roots[0])):
+            given = read_class_file(mapping)
+            beside.append(mapping)
+        tree, classes = label_images(flat, truth, given)
+        return tree, classes, options, tuple(beside)
+    tree = scan_classes(uri.rest, roots, links=links)
+    if given is None and options.classes is None:
+        return tree, *_own(tree, roots[0], options)
+    classes = given or ClassNames.of(options.classes or ())
+    if stray := [label for label in tree.labels if label not in classes.places()]:
+        shown = ", ".join(classes.keys[:20]) + (", ..." if len(classes.keys) > 20 else "")
+        raise InputError(f"classes: there is a folder {stray[0]!r}, which is not among {shown}")
+    return tree, classes, options, tuple(beside)
 
 
-def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yields the files below `folder`; a link back to a folder `above` is not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if not entry.is_dir():
-            yield path
-        elif path.resolve() not in above:
-            yield from _files(path, (*above, path.resolve()))
-
-
-def _pieces(images: Mapping[Path, str]) -> Iterator[list[Path]]:
-    """Yields images whose bytes fit in memory together."""
-    piece: list[Path] = []
-    size = 0
-    for path in images:
-        piece.append(path)
-        size += path.stat().st_size
-        if size > _AT_ONCE or len(piece) >= 1000:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
-
-
-def _batch(
-    paths: list[Path],
-    images: Mapping[Path, str],
-    root: Path,
-    classes: tuple[str, ...],
-    schema: Any,
-) -> Any:
-    names = [path.relative_to(root).as_posix() for path in paths]
-    stored = pa.array(
-        [
-            {"bytes": path.read_bytes(), "path": name}
-            for path, name in zip(paths, names, strict=True)
-        ],
-        schema.field("image").type,
-    )
-    labels = pa.array([classes.index(images[path]) for path in paths], pa.int64())
-    return pa.record_batch([stored, labels, pa.array(names, pa.string())], schema=schema)
+def _own(
+    tree: ImageTree, root: Path, options: DataOptions
+) -> tuple[ClassNames, DataOptions, tuple[Path, ...]]:
+    """Returns the classes that the folders are, by ImageNet's names if they are its."""
+    if all(SYNSET.fullmatch(label) for label in tree.labels) and (mapping := mapping_above(root)):
+        known = read_class_file(mapping)
+        places = known.places()
+        if all(label in places for label in tree.labels):
+            names = [known.names[places[label]] for label in tree.labels]
+            return ClassNames.of(tree.labels, names), options, (mapping,)
+    return ClassNames.of(tree.labels), options, ()

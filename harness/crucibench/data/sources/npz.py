@@ -1,24 +1,28 @@
-"""`npz:FILE`: NumPy arrays, read in a stream."""
+"""`npz:GLOB`: NumPy arrays, read in a stream."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
-from crucibench.contracts.uri import URI, existing_file
+from crucibench.contracts.uri import URI
 from crucibench.data.arrays import (
     TARGET,
+    ArrayForm,
     array_form,
     array_raw,
     chunked,
@@ -26,12 +30,17 @@ from crucibench.data.arrays import (
     write_arrays,
 )
 from crucibench.data.columnar import Conversion, convert, rows_at_once
+from crucibench.data.files import matching_files
 from crucibench.data.options import LABELLED, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
 
 OPTIONS = (*LABELLED, "groups", "cluster", "id", "layout")
 
+_FREE = 256 << 20
+"""Bytes that an array may unpack to whatever its size in the file."""
+_RATIO_AT_MOST = 200
+"""What it may unpack to beyond that, as a multiple of its size."""
 _NAMES = "feature_names"
 _WHOLE = (("X", "y"), ("x", "y"), ("images", "labels"), ("data", "target"))
 _ROLES = (
@@ -39,6 +48,7 @@ _ROLES = (
     ("X_{role}", "y_{role}"),
     ("{role}_images", "{role}_labels"),
 )
+_AROUND = ("{}_test", "{}_test", "test_{}")
 
 
 class NpzSource(DataSource):
@@ -50,49 +60,50 @@ class NpzSource(DataSource):
     ``_test`` and ``_train`` at their ends, or ``test_`` and ``train_`` before them, where the
     samples have these. ``feature_names`` names the columns of a table.
 
+    Several files, named by a pattern, hold the same arrays and are read in the order of their
+    names. An array that unpacks to far more than it takes in the file is refused.
+
     Options beside those of `DataOptions`: ``layout`` (nchw, nhwc or nhw).
     """
 
+    options: ClassVar[tuple[str, ...]] = OPTIONS
+
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        """Returns the file."""
+        """Returns the files."""
         DataOptions.parse(uri, *OPTIONS)
-        return Sources((existing_file(base, uri.rest, "data file"),))
+        return Sources(matching_files(uri.rest, base))
 
     def read(self, opening: DataOpening) -> RawData:
-        """Reads the file."""
+        """Reads the files."""
         uri = opening.uri
-        options = DataOptions.parse(uri, *OPTIONS)
-        path = existing_file(opening.base, uri.rest, "data file")
-        arrays = _Npz(path, opening.allow_pickle)
-        roles = _roles(arrays, options)
-        names = tuple(map(str, arrays.load(_NAMES))) if _NAMES in arrays.names else ()
-        forms = {
-            role: array_form(
-                *arrays.header(pair.samples),
-                f"array {pair.samples!r}",
-                layout=uri.query.get("layout", ""),
-                names=names,
-            )
-            for role, pair in roles.items()
-        }
-        form = forms["test"]
-        for role, other in forms.items():
-            if (other.kind, other.columns) != (form.kind, form.columns):
-                raise InputError(f"{path.name}: the samples of {role} are unlike those of test")
+        options = DataOptions.parse(uri, *OPTIONS, like=opening.like)
+        files = matching_files(uri.rest, opening.base)
+        parts = []
+        for path in files:
+            arrays = _Npz(path, opening.allow_pickle)
+            parts.append(_Part(arrays, _roles(arrays, options)))
+        options = _labelled(options, parts)
+        layout = uri.query.get("layout", "")
+        form = parts[0].form("test", layout)
+        roles = list(parts[0].roles)
+        for part in parts:
+            if list(part.roles) != roles:
+                raise InputError(f"{part.arrays.path.name} and {files[0].name} have unlike roles")
+            for role in roles:
+                other = part.form(role, layout)
+                if (other.kind, other.columns) != (form.kind, form.columns):
+                    raise InputError(
+                        f"{part.arrays.path.name}: the samples of {role} are unlike those of test"
+                    )
 
         def fill(conversion: Conversion) -> None:
-            for role, pair in roles.items():
-                count = arrays.header(pair.samples)[0][0]
-                others = {
-                    column: column_array(
-                        arrays.load(name), count, f"array {name!r}", repr(pair.samples)
-                    )
-                    for column, name in pair.others.items()
-                }
-                chunks = arrays.chunks(pair.samples)
-                what = f"array {pair.samples!r}"
-                write_arrays(conversion, role, forms[role], chunks, others=others, what=what)
+            for role in roles:
+                columns = [part.others(role) for part in parts]
+                others = {name: _joined(name, columns) for name in columns[0]}
+                chunks = itertools.chain.from_iterable(part.chunks(role) for part in parts)
+                what = f"array {parts[0].roles[role].samples!r}"
+                write_arrays(conversion, role, form, chunks, others=others, what=what)
 
         settings = {
             "source": "npz",
@@ -100,7 +111,7 @@ class NpzSource(DataSource):
             "layout": form.layout,
             "pickle": opening.allow_pickle,
         }
-        done = convert(opening.scratch, fill, settings=settings, files=(path,), base=opening.base)
+        done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
         split = "all test" if len(roles) == 1 else "as the file names its arrays"
         return array_raw(form, done.roles, options, split=split, key=done.key)
 
@@ -134,6 +145,7 @@ class _Npz:
 
     def load(self, name: str) -> NDArray[Any]:
         """Returns an array, whole."""
+        self._require_size(name)
         try:
             with np.load(self.path, allow_pickle=self.allow_pickle) as arrays:
                 array = arrays[name]
@@ -148,6 +160,7 @@ class _Npz:
 
     def chunks(self, name: str) -> Iterator[NDArray[Any]]:
         """Yields the rows of an array in pieces of a few MiB."""
+        self._require_size(name)
         with self._array(name) as (stream, shape, by_columns, dtype):
             if by_columns or dtype.hasobject or not shape:
                 yield from chunked(self.load(name))
@@ -162,6 +175,21 @@ class _Npz:
                 except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                     raise self._damaged(error) from None
                 yield np.frombuffer(content, dtype).reshape(count, *inner)
+
+    def _require_size(self, name: str) -> None:
+        """Raises InputError if an array unpacks to far more than the file, or is not all there."""
+        with self._zip() as archive:
+            stored = archive.getinfo(f"{name}.npy")
+        unpacked = stored.file_size
+        if unpacked > _FREE + _RATIO_AT_MOST * stored.compress_size:
+            raise InputError(
+                f"array {name!r} of {self.path.name} unpacks from {stored.compress_size:,} to "
+                f"{unpacked:,} bytes: it is not read"
+            )
+        with self._array(name) as (stream, shape, _, dtype):
+            announced = dtype.itemsize * math.prod(shape)
+            if not dtype.hasobject and announced > unpacked - stream.tell():
+                raise self._damaged(EOFError("an array is shorter than its header says"))
 
     @contextmanager
     def _array(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
@@ -189,6 +217,43 @@ class _Npz:
         return InputError(f"{self.path.name} is damaged: {error}")
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One file and the arrays of each role in it."""
+
+    arrays: _Npz
+    roles: Mapping[str, _Pair]
+
+    def form(self, role: str, layout: str) -> ArrayForm:
+        """Returns how the samples of a role lie in columns."""
+        arrays, name = self.arrays, self.roles[role].samples
+        names = tuple(map(str, arrays.load(_NAMES))) if _NAMES in arrays.names else ()
+        return array_form(*arrays.header(name), f"array {name!r}", layout=layout, names=names)
+
+    def others(self, role: str) -> dict[str, Any]:
+        """Returns the columns beside the samples of a role."""
+        pair = self.roles[role]
+        count = self.arrays.header(pair.samples)[0][0]
+        return {
+            column: column_array(
+                self.arrays.load(name), count, f"array {name!r}", repr(pair.samples)
+            )
+            for column, name in pair.others.items()
+        }
+
+    def chunks(self, role: str) -> Iterator[NDArray[Any]]:
+        """Yields the samples of a role in pieces."""
+        return self.arrays.chunks(self.roles[role].samples)
+
+
+def _joined(name: str, columns: Sequence[Mapping[str, Any]]) -> Any:
+    try:
+        return pa.concat_arrays([part[name] for part in columns])
+    except pa.ArrowException:
+        kinds = ", ".join(dict.fromkeys(str(part[name].type) for part in columns))
+        raise InputError(f"column {name!r}: the files hold unlike types: {kinds}") from None
+
+
 def _exactly(stream: IO[bytes], size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
@@ -196,8 +261,19 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
+def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
+    """Returns the options for further data: with the columns that its arrays have."""
+    if options.like is None:
+        return options
+    columns = set.intersection(*(set(part.roles["test"].others) for part in parts))
+    target = options.target or TARGET
+    return replace(options.beside(list(columns)), target=target if target in columns else "")
+
+
 def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     names = arrays.names
+    if options.like is not None:
+        return {"test": _further(arrays, options)}
     for samples, target in _WHOLE:
         if samples in names and target in names:
             return {"test": _pair(arrays, options, samples, target, "{}")}
@@ -216,8 +292,35 @@ def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     return roles
 
 
+def _further(arrays: _Npz, options: DataOptions) -> _Pair:
+    """Returns the arrays of the role test, which may lack a target and what the main data has."""
+    names = arrays.names
+    found = [(samples, target, "{}") for samples, target in _WHOLE if samples in names] + [
+        (samples.format(role="test"), target.format(role="test"), around)
+        for (samples, target), around in zip(_ROLES, _AROUND, strict=True)
+        if samples.format(role="test") in names
+    ]
+    # An array with its target goes before one without.
+    found.sort(key=lambda one: one[1] not in names)
+    if not found and len(names) == 1:
+        found = [(names[0], "", "{}")]
+    if not found:
+        raise InputError(
+            f"{arrays.path.name}: expected an array X, images, data or x_test, "
+            f"got {', '.join(names) or 'none'}"
+        )
+    samples, target, around = found[0]
+    like = options.like
+    if like is not None and (like.labels == "ignored" or target not in names):
+        target = ""
+    there = [name for name in (like.groups if like else ()) if around.format(name) in names]
+    for name in (like.cluster, like.id) if like else ():
+        there += [name] if name and around.format(name) in names else []
+    return _pair(arrays, options.beside(there), samples, target, around)
+
+
 def _pair(arrays: _Npz, options: DataOptions, samples: str, target: str, around: str) -> _Pair:
-    others = {options.target or TARGET: target}
+    others = {options.target or TARGET: target} if target else {}
     said = [("groups", name) for name in options.groups]
     said += [("cluster", options.cluster), ("id", options.id)]
     for option, column in said:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
-from crucibench.contracts.uri import URI, existing_file
+from crucibench.contracts.uri import URI
 from crucibench.data.columnar import (
     Conversion,
     category_hint,
@@ -21,6 +21,7 @@ from crucibench.data.columnar import (
     frame_field,
     storable,
 )
+from crucibench.data.files import named_files, named_sources
 from crucibench.data.frames import NULLABLE
 from crucibench.data.options import (
     TABULAR,
@@ -39,21 +40,24 @@ class ParquetSource(DataSource):
     """Reads Parquet files with the same columns, in the order of their names.
 
     The address is a file, a folder (all ``.parquet`` below it) or a pattern of ``*``, ``**`` (any
-    number of folders) and ``[...]``; a question mark begins the options. Types are the files' own;
+    number of folders) and ``[...]``; a question mark begins the options. An ``https://`` or
+    ``s3://`` address names a file or a pattern behind a network. Types are the files' own;
     those of several files are widened to a common one. Classes and image columns that `datasets`
     noted in them, and categories and nullable dtypes that pandas did, are kept.
     """
+
+    options: ClassVar[tuple[str, ...]] = TABULAR
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         """Returns the files."""
         DataOptions.parse(uri, *TABULAR)
-        return Sources(_files(uri.rest, base))
+        return named_sources(uri.rest, base, "*.parquet")
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the files."""
-        options = DataOptions.parse(opening.uri, *TABULAR)
-        files = _files(opening.uri.rest, opening.base)
+        options = DataOptions.parse(opening.uri, *TABULAR, like=opening.like)
+        files = named_files(opening, "*.parquet")
 
         def fill(conversion: Conversion) -> None:
             table = _Parquet(files)
@@ -144,19 +148,3 @@ class _Parquet:
         except (pa.ArrowException, OSError) as error:
             text = str(error).splitlines()[0]
             raise InputError(f"{path.name} can't be read as Parquet: {text}") from None
-
-
-def _files(rest: str, base: Path) -> tuple[Path, ...]:
-    pattern = Path(rest).expanduser()
-    folder = (base / pattern).resolve()
-    if folder.is_dir():
-        files = sorted(folder.rglob("*.parquet"))
-    elif not any(character in rest for character in "*["):
-        return (existing_file(base, rest, "data file"),)
-    else:
-        root = Path(pattern.anchor) if pattern.is_absolute() else base
-        inner = pattern.relative_to(pattern.anchor) if pattern.is_absolute() else pattern
-        files = sorted(path.resolve() for path in root.glob(str(inner)) if path.is_file())
-    if not files:
-        raise InputError(f"no file is called {rest!r} (looked in {str(base.resolve())!r})")
-    return tuple(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
@@ -26,6 +27,8 @@ class PythonSource(DataSource):
     Options beside those of `DataOptions`: ``layout`` (nchw, nhwc or nhw) of image arrays.
     """
 
+    options: ClassVar[tuple[str, ...]] = OPTIONS
+
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         """Returns the factory's file and the project files that it imports."""
@@ -39,7 +42,7 @@ class PythonSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Calls the factory, or takes the live object."""
-        options = DataOptions.parse(opening.uri, *OPTIONS)
+        options = DataOptions.parse(opening.uri, *OPTIONS, like=opening.like)
         data = opening.live
         if data is None:
             rest = opening.uri.rest

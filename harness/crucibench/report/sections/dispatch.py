@@ -8,7 +8,7 @@ from typing import Any
 from crucibench.contracts.verdict import Status
 from crucibench.report.page import Block, Message, SectionView
 from crucibench.report.sections.bars import draw_bars
-from crucibench.report.sections.line import draw_line
+from crucibench.report.sections.line import draw_histogram, draw_line
 from crucibench.report.sections.matrix import draw_matrix
 from crucibench.report.sections.metrics import draw_metrics
 from crucibench.report.sections.reliability import draw_reliability
@@ -43,6 +43,7 @@ _DRAWERS: Mapping[str, Callable[[Mapping[str, Any], Sources], list[Block]]] = {
     "table": draw_table,
     "matrix": draw_matrix,
     "line": draw_line,
+    "histogram": draw_histogram,
     "bars": draw_bars,
     "reliability": draw_reliability,
 }

@@ -13,7 +13,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
 from crucibench.report.csv_text import csv_text, data_uri
 from crucibench.report.format import show_plain
-from crucibench.report.page import Block, Download, Figure, ModelHead
+from crucibench.report.page import Block, Download, Figure, ModelHead, Panels
 from crucibench.report.sections.plain import words
 from crucibench.report.sections.sources import Sources
 from crucibench.report.sections.stored import (
@@ -27,26 +27,44 @@ from crucibench.util.text import shorten
 
 
 def draw_line(section: Mapping[str, Any], sources: Sources) -> list[Block]:
-    """Draws a figure a scenario."""
+    """Draws a figure a scenario, side by side where there are several."""
+    return _figures(section, sources, apart=False)
+
+
+def draw_histogram(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+    """Draws a figure a scenario and model: models' scores need not have a scale in common."""
+    return _figures(section, sources, apart=True)
+
+
+def _figures(section: Mapping[str, Any], sources: Sources, *, apart: bool) -> list[Block]:
     x, y = section.get("x") or "x", section.get("y") or "y"
-    by_scenario: dict[str, list[Stored]] = {}
+    by_scenario: dict[tuple[str, str], list[Stored]] = {}
     for stored in stored_tables(section, sources):
         missing = {x, y} - set(stored.frame.columns)
         if missing:
             return [lacking(section, missing)]
-        by_scenario.setdefault(stored.cell.scenario, []).extend(split_by_text(stored, sources))
-    return [
-        _line_figure(section, sources, scenario, found) for scenario, found in by_scenario.items()
+        place = stored.cell.scenario, stored.cell.model if apart else ""
+        by_scenario.setdefault(place, []).extend(split_by_text(stored, sources))
+    named = len({scenario for scenario, _ in by_scenario}) > 1
+    figures = [
+        _line_figure(section, sources, place, found, named=named)
+        for place, found in by_scenario.items()
     ]
+    return [Panels(figures=figures)] if len(figures) > 1 else list(figures)
 
 
 def _line_figure(
-    section: Mapping[str, Any], sources: Sources, scenario: str, found: Sequence[Stored]
+    section: Mapping[str, Any],
+    sources: Sources,
+    place: tuple[str, str],
+    found: Sequence[Stored],
+    *,
+    named: bool,
 ) -> Figure:
     x, y = section.get("x") or "x", section.get("y") or "y"
     curves, legend, rows, said, thinned = [], [], [], [], False
     single = len({part.cell.model for part in found}) == len(found)
-    for place, part in enumerate(found):
+    for row, part in enumerate(found):
         frame = part.frame.dropna(subset=[x, y]).sort_values(x, kind="stable")
         if not len(frame):
             continue
@@ -58,7 +76,7 @@ def _line_figure(
             frame[name].to_numpy(dtype=np.float64) if name in frame.columns else None
             for name in ("lower", "upper")
         ]
-        index = list(sources.models).index(part.cell.model) if single else place
+        index = list(sources.models).index(part.cell.model) if single else row
         curves.append(
             plots.Curve(
                 colour=index,
@@ -82,17 +100,22 @@ def _line_figure(
         said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
         rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
     axes = f"{words(y)} against {words(x)}"
+    if named:
+        axes = f"{words(place[0])}: {axes}"
+    of_model = f", {place[1]}" if place[1] else ""
     alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
-    key = sources.anchors("lines", sources.data, sources.suite, section["title"], scenario)
+    key = sources.anchors(
+        "lines", sources.data, sources.suite, section["title"], *filter(None, place)
+    )
     note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
     return Figure(
         svg=Markup(plots.line_svg(curves, x=words(x), y=words(y), key=key, alt=alt)),
-        caption=f"{axes[:1].upper()}{axes[1:]}.{note}",
+        caption=f"{axes[:1].upper()}{axes[1:]}{of_model}.{note}",
         legend=legend,
         data=Download(
             href=data_uri(csv_text(names, rows)),
-            name=file_name(sources.data, section["title"], scenario),
+            name=file_name(sources.data, section["title"], *filter(None, place)),
         ),
     )
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.util.ids import contents
 from crucibench_suites.accuracy.answers import Bools, Floats, read_answers, read_values
-from crucibench_suites.accuracy.halves import contents
 
 _REPEATED = 0.05
 """Share of repeated test samples from which numbers are suspect."""

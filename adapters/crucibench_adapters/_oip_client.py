@@ -1,0 +1,362 @@
+"""HTTP to an Open Inference Protocol server: a pool of connections, limits, retries, sentences.
+
+Asking a model is a read: the same request sent twice does no harm but load. So a request is sent
+again where the server can't have answered it: the connection was refused or broke before the answer
+was there, or the server said that it did not process it (429, 503). It is not sent again after a
+timeout, since a server that is too slow is not helped by more, nor after any other answer.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from crucibench.contracts.adapter import Remote
+from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.optional import need
+from crucibench_adapters._oip_headers import Headers
+from crucibench_adapters._oip_limits import Budget, Clock
+
+_ATTEMPTS = 5
+_FIRST_WAIT = 0.5
+_LONGEST_BACKOFF = 8.0
+_LONGEST_WAIT = 60.0
+_AGAIN = frozenset({429, 503})
+_MOST_BYTES = 1 << 30
+
+T = TypeVar("T")
+Piece = TypeVar("Piece")
+
+
+class RemoteError(CrucibenchError):
+    """A server could not be asked, or refused: one sentence.
+
+    Attributes:
+        status: of its answer, or None where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _AgainError(Exception):
+    """What went wrong may go well in a moment."""
+
+    def __init__(self, error: RemoteError, seconds: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.seconds = seconds
+
+
+class _StoppedError(Exception):
+    """Another request of the batch has failed: this one was not sent."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered.
+
+    Attributes:
+        status: 200 to 299.
+        headers: of the answer; names are matched in any case.
+        content: the body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class Client:
+    """Asks one server; may be used by several threads."""
+
+    def __init__(self, server: str, remote: Remote, budget: Budget, clock: Clock) -> None:
+        """Opens no connection yet.
+
+        Raises:
+            InputError: if httpx is not installed, a header's variable is not set, or the
+                certificates that the environment names can't be read.
+        """
+        self._httpx = need("httpx", "http")
+        self.server = server
+        self.headers = Headers(remote.headers)
+        self.headers.read()
+        self._remote = remote
+        self._budget = budget
+        self._clock = clock
+        self._pool: ThreadPoolExecutor | None = None
+        try:
+            self._http = self._httpx.Client(
+                timeout=remote.timeout,
+                follow_redirects=False,
+                limits=self._httpx.Limits(
+                    max_connections=remote.concurrency,
+                    max_keepalive_connections=remote.concurrency,
+                ),
+                headers={"User-Agent": "crucibench", "Accept-Encoding": "identity"},
+            )
+        except (OSError, ValueError) as error:
+            # SSL_CERT_FILE or a proxy; a proxy's address may hold a password.
+            raise InputError(
+                "the connection can't be set up as the environment says: look at SSL_CERT_FILE, "
+                f"SSL_CERT_DIR and the proxy variables ({type(error).__name__})"
+            ) from None
+
+    def close(self) -> None:
+        """Closes all connections."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._http.close()
+
+    def get(self, url: str) -> Answer:
+        """Asks for what a server says of itself. A server that is not there is not asked again.
+
+        Raises:
+            RemoteError: if there is no answer, or one above 299.
+        """
+        return self._ask("GET", url, b"", {}, threading.Event(), patient=False)
+
+    def post(
+        self, url: str, content: bytes, headers: Mapping[str, str], stop: threading.Event
+    ) -> Answer:
+        """Asks for an inference.
+
+        Raises:
+            RemoteError: if there is no answer, or one above 299.
+            LimitError: if no more requests are allowed.
+        """
+        return self._ask("POST", url, content, headers, stop, patient=True)
+
+    def index(self) -> list[str]:
+        """Returns the names of the models that the server has; empty if it does not say."""
+        url = f"{self.server}/v2/repository/index"
+        headers = {"Content-Type": "application/json"}
+        try:
+            answer = self._ask("POST", url, b"{}", headers, threading.Event(), patient=False)
+            found = json.loads(answer.content)
+            names = [entry["name"] for entry in found]
+        except (RemoteError, ValueError, TypeError, KeyError, RecursionError):
+            return []
+        return sorted({self.headers.shown(str(name), 60) for name in names})
+
+    def each(self, ask: Callable[[Piece, threading.Event], T], pieces: Sequence[Piece]) -> list[T]:
+        """Asks about each piece, several at once, and returns the answers in order.
+
+        After an error nothing more is sent, and the error is raised.
+        """
+        stop = threading.Event()
+
+        def asked(piece: Piece) -> T:
+            try:
+                return ask(piece, stop)
+            except BaseException:
+                stop.set()
+                raise
+
+        if len(pieces) == 1 or self._remote.concurrency == 1:
+            return [asked(piece) for piece in pieces]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._remote.concurrency, "crucibench-request")
+        futures = [self._pool.submit(asked, piece) for piece in pieces]
+        try:
+            wait(futures)
+        except BaseException:  # Ctrl-C: what is under way is not waited for
+            stop.set()
+            raise
+        for error in _errors(futures):
+            raise error
+        return [future.result() for future in futures]
+
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        content: bytes,
+        headers: Mapping[str, str],
+        stop: threading.Event,
+        *,
+        patient: bool,
+    ) -> Answer:
+        for attempt in range(_ATTEMPTS):
+            if stop.is_set():
+                raise _StoppedError
+            self._budget.take(self._clock, stop, counted=patient)
+            if stop.is_set():
+                raise _StoppedError
+            try:
+                return self._once(method, url, content, headers)
+            except _AgainError as again:
+                known = again.error.status in _AGAIN
+                if attempt + 1 == _ATTEMPTS or not (patient or known):
+                    raise again.error from None
+                self._clock.wait(self._pause(again, attempt), stop)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _pause(self, again: _AgainError, attempt: int) -> float:
+        if again.seconds is None:
+            longest = min(_LONGEST_BACKOFF, _FIRST_WAIT * float(1 << attempt))
+            return longest * (0.5 + 0.5 * self._clock.jitter())
+        if again.seconds > _LONGEST_WAIT:
+            raise RemoteError(
+                f"{again.error} It asks to wait for {again.seconds:.0f} s, longer than the "
+                f"{_LONGEST_WAIT:.0f} s that are waited",
+                again.error.status,
+            ) from None
+        return again.seconds
+
+    def _once(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+        # Read each time: a token may be renewed while the run goes on.
+        given = {**headers, **self.headers.read()}
+        httpx = self._httpx
+        ends = self._clock.now() + self._remote.timeout
+        try:
+            with self._http.stream(method, url, content=content, headers=given) as response:
+                body = b"".join(self._parts(response, ends))
+        except httpx.ConnectTimeout as error:
+            raise _AgainError(self._late("no connection")) from error
+        except httpx.TimeoutException as error:
+            raise self._late("no answer") from error
+        except httpx.ProxyError:
+            raise RemoteError(
+                f"{self.server}: the proxy that the environment names refuses"
+            ) from None
+        except httpx.ConnectError as error:
+            raise self._unconnected(error) from None
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            raise self._broken(error) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # Its text may quote what was sent.
+            raise RemoteError(
+                f"{self.server}: the request failed: {type(error).__name__}"
+            ) from None
+        answer = Answer(response.status_code, response.headers, body)
+        self._check(answer)
+        return answer
+
+    def _parts(self, response: Any, ends: float) -> Iterator[bytes]:
+        size = 0
+        for part in response.iter_bytes():
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise RemoteError(f"{self.server}: its answer is longer than 1 GiB")
+            # httpx limits each read alone: a server may send a byte now and then for ever.
+            if self._clock.now() > ends:
+                raise self._late("no whole answer")
+            yield part
+
+    def _late(self, what: str) -> RemoteError:
+        return RemoteError(
+            f"{self.server}: {what} within the timeout of {self._remote.timeout:g} s "
+            "(remote: {timeout: ...})"
+        )
+
+    def _unconnected(self, error: Exception) -> Exception:
+        host = urlsplit(self.server).hostname
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return RemoteError(
+                    f"{self.server}: its certificate is not trusted ({cause.verify_message}): "
+                    "SSL_CERT_FILE names the certificates of an authority of your own"
+                )
+            if isinstance(cause, ssl.SSLError):
+                reason = str(cause.reason or "").replace("_", " ").lower()
+                return RemoteError(
+                    f"{self.server}: no secure connection: {reason or 'TLS failed'}; does it "
+                    "speak https at that port?"
+                )
+            if isinstance(cause, socket.gaierror):
+                return _AgainError(RemoteError(f"{self.server}: no address for host {host!r}"))
+            if isinstance(cause, ConnectionRefusedError):
+                return _AgainError(
+                    RemoteError(f"{self.server}: connection refused: does the server run there?")
+                )
+        system = next((cause.strerror for cause in causes if isinstance(cause, OSError)), None)
+        return _AgainError(RemoteError(f"{self.server}: no connection: {system or 'it failed'}"))
+
+    def _broken(self, error: Exception) -> Exception:
+        text = str(error)
+        lost = not isinstance(error, self._httpx.RemoteProtocolError) or text.startswith(
+            ("Server disconnected", "peer closed")
+        )
+        if lost:
+            return _AgainError(
+                RemoteError(f"{self.server}: it closed the connection before its answer was there")
+            )
+        return RemoteError(f"{self.server}: it answers with something that is not HTTP")
+
+    def _check(self, answer: Answer) -> None:
+        status = answer.status
+        if status < 300:
+            return
+        if status < 400:
+            raise RemoteError(self._redirected(answer), status)
+        said = self._message(answer)
+        told = f"{self.server} answers {status}{f': {said}' if said else ''}"
+        if status in {401, 403}:
+            names = self.headers.names
+            hint = (
+                f"look at the values of headers: {names}"
+                if names
+                else "headers: {Authorization: env:NAME} would send what it asks for"
+            )
+            raise RemoteError(f"{told} ({hint})", status)
+        error = RemoteError(told, status)
+        if status in _AGAIN:
+            raise _AgainError(error, self._retry_after(answer))
+        raise error
+
+    def _redirected(self, answer: Answer) -> str:
+        try:
+            to = urlsplit(answer.headers.get("location", ""))
+            where = f"{to.scheme}://{to.hostname}" if to.hostname else ""
+            where += f":{to.port}" if to.port else ""
+            where += to.path
+        except ValueError:
+            where = ""
+        target = f" to {self.headers.shown(where)}" if where else ""
+        return (
+            f"{self.server} redirects{target}: redirects are not followed, since headers would be "
+            "sent there too; name the right address in the URI"
+        )
+
+    def _message(self, answer: Answer) -> str:
+        text = answer.content[:100_000].decode(errors="replace")
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return self.headers.shown(text)
+        if isinstance(found, dict):
+            found = next((found[key] for key in ("error", "detail", "message") if key in found), "")
+        return self.headers.shown(found if isinstance(found, str) else json.dumps(found))
+
+    def _retry_after(self, answer: Answer) -> float | None:
+        text = answer.headers.get("retry-after", "").strip()
+        if text.isascii() and text.isdigit():
+            return float(text[:9])
+        try:
+            return max(0.0, parsedate_to_datetime(text).timestamp() - self._clock.date())
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _errors(futures: Sequence[Future[Any]]) -> list[BaseException]:
+    """Returns what the requests raised, in their order, less those that were only held back."""
+    raised = [future.exception() for future in futures]
+    return [error for error in raised if error is not None and not isinstance(error, _StoppedError)]

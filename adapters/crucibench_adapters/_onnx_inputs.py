@@ -1,0 +1,328 @@
+"""From a batch in canonical form to what an ONNX model wants to be fed."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Normalisation, Opening
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+from crucibench_adapters._form import stored_form
+from crucibench_adapters._onnx_file import OnnxFile
+from crucibench_adapters._onnx_session import Feeds
+from crucibench_adapters._preprocessing import (
+    described_preprocessing,
+    preprocessing,
+    preprocessing_digest,
+)
+
+LAYOUTS = ("nchw", "nhwc", "flat")
+_TYPES: dict[str, Any] = {
+    "float": np.float32,
+    "float16": np.float16,
+    "double": np.float64,
+    "uint8": np.uint8,
+    "int32": np.int32,
+    "int64": np.int64,
+    "bool": np.bool_,
+    "string": np.object_,
+}
+_PIXELS = ("float", "float16", "double", "uint8")
+_CHANNELS = re.compile(r"c|.*chan.*", re.IGNORECASE)
+
+
+class Feeder(ABC):
+    """Makes feeds of batches.
+
+    Attributes:
+        input_spec: the canonical form that the model wants.
+        normalisation: what is done to pixels.
+        batch: how many samples the model takes at once, or None for any number.
+        missing: whether missing values reach the model as such.
+        form: layout and element types: what is done beside the above.
+    """
+
+    input_spec: InputSpec
+    normalisation: Normalisation | None = None
+    batch: int | None = None
+    missing: bool = False
+    form: tuple[str, ...] = ()
+
+    @abstractmethod
+    def feeds(self, batch: Batch) -> Feeds:
+        """Returns arrays by input name.
+
+        Raises:
+            InputError: if the batch has not what the model wants.
+        """
+
+    @abstractmethod
+    def described(self) -> dict[str, str]:
+        """Returns what is done to a sample, for people."""
+
+    def digest(self) -> str:
+        """Returns a digest of what is done to a sample."""
+        return preprocessing_digest(self.input_spec, self.normalisation, list(self.form))
+
+
+def feeder(inputs: Sequence[Any], file: OnnxFile, opening: Opening) -> Feeder:
+    """Returns what makes feeds of the data's batches for a model with `inputs`.
+
+    Raises:
+        InputError: if the model can't take the data.
+    """
+    what, uri = file.path.name, opening.uri
+    names = [entry.name for entry in inputs]
+    if "input" in uri.query:
+        if uri.query["input"] not in names:
+            raise InputError(f"{what}: " + unknown("input", uri.query["input"], names))
+        if len(names) > 1:
+            others = ", ".join(name for name in names if name != uri.query["input"])
+            raise InputError(f"{what}: option input: it needs its other inputs too: {others}")
+    if not inputs:
+        raise InputError(f"{what}: it has no inputs")
+    for entry in inputs:
+        if _kind(entry) not in _TYPES:
+            known = ", ".join(_TYPES)
+            raise InputError(f"{what}: input {entry.name!r} is {entry.type}; known: {known}")
+    modality = opening.data.task.modality
+    if "layout" in uri.query and modality is not Modality.IMAGE:
+        raise InputError(f"{what}: option layout is for images")
+    if modality is Modality.IMAGE:
+        if len(inputs) > 1:
+            raise InputError(f"{what}: expected one input for images, got {', '.join(names)}")
+        return ImageFeeder(inputs[0], file, opening)
+    # Raises if the spec normalises what is no image.
+    preprocessing(SimpleNamespace(crucibench_input=dict(file.declared)), opening, what)
+    if modality is Modality.TEXT:
+        return TextFeeder(inputs, what, opening)
+    return TableFeeder(inputs, what, opening)
+
+
+class ImageFeeder(Feeder):
+    """Pixels: normalised in float32, laid out, cast."""
+
+    def __init__(self, entry: Any, file: OnnxFile, opening: Opening) -> None:
+        what = file.path.name
+        shape = list(entry.shape)
+        self._name = entry.name
+        self._kind = _kind(entry)
+        if self._kind not in _PIXELS:
+            raise InputError(
+                f"{what}: input {entry.name!r} is {entry.type}, expected pixels as "
+                f"{', '.join(_PIXELS)}"
+            )
+        self._layout = _layout(shape, opening.uri.query.get("layout", ""), what, entry.name)
+        declared = _of_shape(shape, self._layout, self._kind)
+        for key, value in file.declared.items():
+            if declared.setdefault(key, value) != value:
+                raise InputError(
+                    f"{what}: its metadata declares {key} {value}, its input has {declared[key]}"
+                )
+        module = SimpleNamespace(crucibench_input=declared)
+        self.input_spec, self.normalisation = preprocessing(module, opening, what)
+        self.batch = _fixed(shape[0])
+        self.form = (self._layout, self._kind)
+
+    def feeds(self, batch: Batch) -> Feeds:
+        pixels: NDArray[Any] = batch.inputs.detach().cpu().numpy()
+        if self.normalisation is not None:
+            scale = np.float32(self.normalisation.scale)
+            mean, std = (
+                np.asarray(part, dtype=np.float32).reshape(1, -1, 1, 1)
+                for part in (self.normalisation.mean, self.normalisation.std)
+            )
+            pixels = (pixels * scale - mean) / std
+        if self._kind == "uint8":
+            pixels = np.rint(pixels).clip(0, 255)
+        if self._layout == "nhwc":
+            pixels = pixels.transpose(0, 2, 3, 1)
+        elif self._layout == "flat":
+            pixels = pixels.reshape(len(pixels), -1)
+        return {self._name: np.ascontiguousarray(pixels, dtype=_TYPES[self._kind])}
+
+    def described(self) -> dict[str, str]:
+        dtype = str(np.dtype(_TYPES[self._kind]))
+        if self._kind == "uint8":
+            dtype += ", rounded"
+        layout = {"flat": "N x (C * H * W)"}.get(self._layout, self._layout.upper())
+        return described_preprocessing(self.input_spec, self.normalisation, dtype, layout)
+
+
+class TableFeeder(Feeder):
+    """Columns: one input for each, found by name, or one input for all in their order."""
+
+    def __init__(self, inputs: Sequence[Any], what: str, opening: Opening) -> None:
+        self.input_spec = stored_form(opening.data)
+        self._inputs = list(inputs)
+        self._what = what
+        columns = list(opening.data.features)
+        first = inputs[0]
+        one = len(inputs) == 1 and not (first.name in columns and _width(first) in {None, 1})
+        self._stacked = one
+        if columns:
+            self._check(columns)
+        self.batch = _common_batch(inputs, what)
+        self.form = (str(one), *(_kind(entry) for entry in inputs))
+        self.missing = all(_kind(entry) in {"float", "float16", "double"} for entry in inputs)
+
+    def feeds(self, batch: Batch) -> Feeds:
+        frame = batch.inputs
+        self._check(list(frame.columns))
+        if self._stacked:
+            entry = self._inputs[0]
+            parts = [self._column(frame[name], name, entry) for name in frame.columns]
+            return {entry.name: np.stack(parts, axis=1)}
+        found = {}
+        for entry in self._inputs:
+            column = self._column(frame[entry.name], entry.name, entry)
+            found[entry.name] = column if len(entry.shape) == 1 else column.reshape(-1, 1)
+        return found
+
+    def described(self) -> dict[str, str]:
+        dtypes = dict.fromkeys(str(np.dtype(_TYPES[_kind(entry)])) for entry in self._inputs)
+        how = "columns in their order, one input" if self._stacked else "an input for each column"
+        return {"encoding": how, "dtype": ", ".join(dtypes)}
+
+    def _check(self, columns: list[str]) -> None:
+        if self._stacked:
+            width = _width(self._inputs[0])
+            if width is not None and width != len(columns):
+                raise InputError(
+                    f"{self._what}: input {self._inputs[0].name!r} takes {width} columns, the data "
+                    f"has {len(columns)}: {', '.join(columns)}"
+                )
+            return
+        missing = [entry.name for entry in self._inputs if entry.name not in columns]
+        if missing:
+            raise InputError(
+                f"{self._what}: the data lacks {len(missing)} of the {len(self._inputs)} columns "
+                f"that it has inputs for: {', '.join(missing)} (the data has: {', '.join(columns)})"
+            )
+
+    def _column(self, column: Any, name: str, entry: Any) -> NDArray[Any]:
+        kind = _kind(entry)
+        gaps = int(column.isna().sum())
+        if gaps and kind not in {"float", "float16", "double"}:
+            raise InputError(
+                f"{self._what}: column {name!r}: {gaps} of {len(column)} are missing, and input "
+                f"{entry.name!r} takes {kind}"
+            )
+        if kind == "string":
+            return np.array([str(value) for value in column], dtype=np.object_)
+        try:
+            numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self._what}: column {name!r} is not numbers, and input {entry.name!r} takes "
+                f"{kind}"
+            ) from error
+        if kind in {"int32", "int64", "uint8"} and (numbers != np.rint(numbers)).any():
+            raise InputError(
+                f"{self._what}: column {name!r} is not whole numbers, and input {entry.name!r} "
+                f"takes {kind}"
+            )
+        return np.asarray(numbers.astype(_TYPES[kind]))
+
+
+class TextFeeder(Feeder):
+    """Texts as strings: the model holds its own tokenizer."""
+
+    def __init__(self, inputs: Sequence[Any], what: str, opening: Opening) -> None:
+        self.input_spec = stored_form(opening.data)
+        self._inputs = list(inputs)
+        numbers = [entry.name for entry in inputs if _kind(entry) != "string"]
+        if numbers:
+            raise InputError(
+                f"{what}: its inputs {', '.join(numbers)} are numbers: a model for texts must take "
+                "strings; for one with a tokenizer beside it use hf:"
+            )
+        if len(inputs) not in {1, self.input_spec.columns}:
+            raise InputError(
+                f"{what}: it has {len(inputs)} inputs, the data {self.input_spec.columns} columns"
+            )
+        self.batch = _common_batch(inputs, what)
+
+    def feeds(self, batch: Batch) -> Feeds:
+        rows = [text if isinstance(text, tuple) else (text,) for text in batch.inputs]
+        texts = np.array(rows, dtype=np.object_).reshape(len(rows), -1)
+        if len(self._inputs) == 1:
+            entry = self._inputs[0]
+            flat = len(entry.shape) == 1 and texts.shape[1] == 1
+            return {entry.name: texts[:, 0] if flat else texts}
+        return {
+            entry.name: texts[:, at] if len(entry.shape) == 1 else texts[:, [at]]
+            for at, entry in enumerate(self._inputs)
+        }
+
+    def described(self) -> dict[str, str]:
+        return {"encoding": "strings as they are", "dtype": "string"}
+
+
+def _kind(entry: Any) -> str:
+    """Returns the element type of a tensor: ``float`` of ``tensor(float)``; else the whole type."""
+    match = re.fullmatch(r"tensor\((\w+)\)", entry.type)
+    return match[1] if match else str(entry.type)
+
+
+def _fixed(size: Any) -> int | None:
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _width(entry: Any) -> int | None:
+    return _fixed(entry.shape[1]) if len(entry.shape) == 2 else None
+
+
+def _common_batch(inputs: Sequence[Any], what: str) -> int | None:
+    sizes = {_fixed(entry.shape[0]) if entry.shape else None for entry in inputs}
+    if len(sizes) > 1:
+        raise InputError(f"{what}: its inputs take different numbers of samples")
+    return sizes.pop()
+
+
+def _layout(shape: list[Any], wanted: str, what: str, name: str) -> str:
+    if wanted and wanted not in LAYOUTS:
+        raise InputError(f"{what}: " + unknown("layout", wanted, LAYOUTS))
+    told = " x ".join("?" if side is None else str(side) for side in shape)
+    if len(shape) == 2:
+        found = ["flat"]
+    elif len(shape) == 4:
+        sides = {"nchw": shape[1], "nhwc": shape[3]}
+        found = [key for key, side in sides.items() if side in (1, 3)]
+        if not found and not any(isinstance(side, int) for side in sides.values()):
+            found = [key for key, side in sides.items() if _CHANNELS.fullmatch(str(side))]
+        found = [wanted] if wanted in sides else found
+    else:
+        found = []
+    if wanted and found != [wanted]:
+        raise InputError(f"{what}: layout {wanted!r} does not suit input {name!r}: {told}")
+    if not found and len(shape) != 4:
+        raise InputError(f"{what}: input {name!r} is no batch of images: {told}")
+    if len(found) != 1:
+        raise InputError(
+            f"{what}: input {name!r}: {told} does not tell where the channels are: say layout=nchw "
+            "or layout=nhwc"
+        )
+    return found[0]
+
+
+def _of_shape(shape: list[Any], layout: str, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"range": [0, 255]} if kind == "uint8" else {}
+    if layout == "flat":
+        return found
+    channels, *sides = shape[1:] if layout == "nchw" else (shape[3], *shape[1:3])
+    if _fixed(channels):
+        found["channels"] = channels
+    if all(_fixed(side) for side in sides):
+        found["size"] = sides
+    return found

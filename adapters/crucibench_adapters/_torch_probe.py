@@ -1,0 +1,79 @@
+"""What a torch model answers made-up samples, and whether gradients come back. Torch on use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from crucibench.contracts.adapter import OutputError
+from crucibench.util.errors import InputError
+from crucibench.util.user_errors import one_line, user_traceback
+
+if TYPE_CHECKING:
+    import torch
+
+    from crucibench_adapters._torch_canonical import Canonical
+
+
+def ask(
+    module: torch.nn.Module, canonical: Canonical, inputs: torch.Tensor, what: str
+) -> tuple[torch.Tensor, bool]:
+    """Returns the answer to `inputs`, and whether it is the one column of a binary model.
+
+    Finds out on the way whether the module changes its inputs in place.
+
+    Raises:
+        InputError: if the model raises, with its own traceback.
+    """
+    import torch
+
+    raw: list[torch.Tensor] = []
+
+    def keep(module: Any, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            raw.append(output)
+
+    hook = module.register_forward_hook(keep)
+    canonical.guards = False
+    before = inputs._version
+    try:
+        with torch.no_grad():
+            answer = canonical.answer(inputs)
+    except OutputError as error:
+        raise InputError(f"{what}: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"{what} raised {one_line(error)} on made-up samples of shape {tuple(inputs.shape)}",
+            detail=user_traceback(error),
+        ) from error
+    finally:
+        hook.remove()
+    canonical.guards = inputs._version != before
+    return answer, bool(raw) and canonical.single(raw[-1])
+
+
+def differentiable(canonical: Canonical, inputs: torch.Tensor) -> bool:
+    """Whether a gradient of the logits comes back to `inputs`."""
+    import torch
+
+    if not inputs.is_floating_point():
+        return False
+    asked = inputs.detach().clone().requires_grad_()
+    try:
+        logits = canonical(asked)
+        (gradient,) = torch.autograd.grad(logits.sum(), asked, allow_unused=True)
+    except RuntimeError:
+        return False
+    return gradient is not None
+
+
+def answers_finitely(canonical: Canonical, encoded: Callable[[], torch.Tensor]) -> bool:
+    """Whether the model answers `encoded()` with finite numbers."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            answer = canonical.answer(encoded())
+    except Exception:
+        return False  # it says so itself
+    return bool(torch.isfinite(answer).all())

@@ -1,0 +1,281 @@
+"""Texts as tokens and as embeddings, for a sequence classifier of `transformers`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from crucibench.util.errors import InputError
+
+_UNLIMITED = 1_000_000
+_PROBES = ["a", "some words, and then more words than the others have", "1 2 3", "?"]
+_NOISE = 1e-3
+
+
+@dataclass
+class Tokens:
+    """A tokenizer, how it is used, and what it met. Copies of a model share it.
+
+    Attributes:
+        tokenizer: of `transformers`.
+        limit: how many tokens a text is cut to, None for no limit.
+        pad: the id of the token that fills up a batch.
+        names: the inputs that the tokenizer makes and the model takes.
+        asked: texts so far.
+        cut: texts that were longer than the limit.
+        empty: texts without a token, which were given one (the first of the tokenizer's special
+            tokens that does not fill up).
+    """
+
+    tokenizer: Any
+    limit: int | None
+    pad: int
+    names: tuple[str, ...]
+    asked: int = 0
+    cut: int = 0
+    empty: int = 0
+
+    def __deepcopy__(self, memo: object) -> Tokens:
+        return self
+
+    def of(self, texts: Sequence[Any]) -> torch.Tensor:
+        """Returns (N, L, 3): ids, attention mask and segments, filled up to the longest."""
+        pairs = [text if isinstance(text, tuple) else (text,) for text in texts]
+        columns = [[_encodable(part) for part in column] for column in zip(*pairs, strict=True)]
+        found = self.tokenizer(
+            *columns,
+            padding=True,
+            truncation=self.limit is not None,
+            max_length=self.limit,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        ids, mask = found["input_ids"].long(), found["attention_mask"].long()
+        segments = found.get("token_type_ids")
+        segments = torch.zeros_like(ids) if segments is None else segments.long()
+        stacked = torch.stack([ids, mask, segments], dim=2)
+        self.asked += len(texts)
+        self.cut += self._cut(found.encodings, mask)
+        return self._filled(stacked)
+
+    def _cut(self, encodings: Any, mask: torch.Tensor) -> int:
+        if self.limit is None:
+            return 0
+        if encodings is None:  # a tokenizer in Python does not tell: texts that reach the limit
+            return int((mask.sum(dim=1) >= self.limit).sum())
+        return sum(bool(encoding.overflowing) for encoding in encodings)
+
+    def _filled(self, stacked: torch.Tensor) -> torch.Tensor:
+        """Gives texts without a token one to attend to: a decoder's answer is that at a token."""
+        if stacked.shape[1] == 0:
+            stacked = torch.tensor([self.pad, 0, 0]).expand(len(stacked), 1, 3).clone()
+        bare = stacked[:, :, 1].sum(dim=1) == 0
+        self.empty += int(bare.sum())
+        at = -1 if self.tokenizer.padding_side == "left" else 0
+        stacked[bare, at, 0] = self._stand_in()
+        stacked[bare, at, 1] = 1
+        return stacked
+
+    def _stand_in(self) -> int:
+        kinds = ("bos_token_id", "cls_token_id", "eos_token_id", "unk_token_id")
+        known = [getattr(self.tokenizer, kind, None) for kind in kinds]
+        found = [at for at in known if at is not None and at != self.pad]
+        return found[0] if found else _other_than(self.pad)
+
+
+class TextClassifier(nn.Module):
+    """A sequence classifier, asked with tokens or with embeddings.
+
+    Tokens are int64, (N, L, 3): id, attention mask, segment. Embeddings are floating,
+    (N, L, E + 1): what the model's embedding layer makes of a token, and one last number that
+    carries what is no embedding: mask + 2 * (the token fills up) + 4 * segment. It is rounded, so
+    that its gradient is zero. The layer's output is replaced within the model, which therefore
+    sees positions, segments and the end of a text as it does with tokens.
+
+    Attributes:
+        embeds: whether `encode` gives embeddings; False for a model that answers them otherwise.
+        positions: whether the model is told the positions, which it would count wrongly where
+            texts are filled up on the left.
+    """
+
+    def __init__(self, model: nn.Module, tokens: Tokens) -> None:
+        super().__init__()
+        self.model = model
+        self.tokens = tokens
+        self.embeds = False
+        self.positions = False
+        takes = tuple(inspect.signature(model.forward).parameters)
+        # A forward of the files' own code may hand on whatever it is given.
+        self._takes = takes if "input_ids" in takes else (*takes, *tokens.names)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the model's logits, (N, K)."""
+        if not inputs.is_floating_point():
+            ids, mask, segments = inputs.unbind(dim=2)
+            return self._logits(ids, mask, segments)
+        code = inputs[..., -1].detach().round().long().clamp_min(0)
+        mask, fills, segments = code & 1, (code >> 1) & 1, code >> 2
+        pad = self.tokens.pad
+        # Models look at ids to see which tokens fill up; any other id stands for the rest.
+        ids = torch.where(fills > 0, pad, _other_than(pad))
+        with self._replaced(inputs[..., :-1]):
+            return self._logits(ids, mask, segments)
+
+    def encode(self, texts: Sequence[Any]) -> torch.Tensor:
+        """Returns texts as embeddings, or as tokens where `embeds` is False."""
+        tokens = self.tokens.of(texts).to(self._device())
+        return self.embedded(tokens) if self.embeds else tokens
+
+    def embedded(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Returns tokens, (N, L, 3), as embeddings, (N, L, E + 1)."""
+        ids, mask, segments = tokens.unbind(dim=2)
+        embeddings: torch.Tensor = self._layer()(ids)
+        code = mask + 2 * (ids == self.tokens.pad) + 4 * segments
+        return torch.cat([embeddings, code.unsqueeze(2).to(embeddings.dtype)], dim=2)
+
+    def vocabulary(self) -> torch.Tensor:
+        """Returns the embedding of each token by its id, (V, E)."""
+        layer = self._layer()
+        count = len(layer.weight)  # type: ignore[arg-type]
+        with torch.no_grad():
+            found: torch.Tensor = layer(torch.arange(count, device=self._device()))
+        return found
+
+    def nearest(self, embeddings: torch.Tensor) -> list[list[int]]:
+        """Returns for each text the ids whose embeddings are nearest, by Euclidean distance."""
+        table = self.vocabulary().float()
+        mask = embeddings[..., -1].round().long() & 1
+        return [
+            torch.cdist(row[kept > 0, :-1].float(), table).argmin(dim=1).tolist()
+            for row, kept in zip(embeddings, mask, strict=True)
+        ]
+
+    def settle(self) -> list[str]:
+        """Finds out how the model is best asked; returns notes."""
+        notes: list[str] = []
+        with torch.no_grad():
+            tokens = self.tokens.of(_PROBES).to(self._device())
+            if not self._companionable(tokens):
+                self.positions = "position_ids" in self._takes
+                if not self.positions or not self._companionable(tokens):
+                    self.positions = False
+                    notes.append("its answers depend on which texts share a batch")
+            self.embeds = self._answers_embeddings(tokens)
+        if not self.embeds:
+            notes.append("it can't be asked with embeddings: no gradients")
+        self.tokens.asked -= len(_PROBES)
+        return notes
+
+    def _companionable(self, tokens: torch.Tensor) -> bool:
+        """Whether a text is answered alike alone and in company."""
+        alone = []
+        for row in tokens:
+            kept = row[row[:, 1] > 0]
+            alone.append(self(kept.unsqueeze(0)))
+        return _alike(self(tokens), torch.cat(alone))
+
+    def _answers_embeddings(self, tokens: torch.Tensor) -> bool:
+        try:
+            return _alike(self(self.embedded(tokens)), self(tokens))
+        except Exception:
+            return False  # a model without one layer of embeddings
+
+    def _logits(
+        self, ids: torch.Tensor, mask: torch.Tensor, segments: torch.Tensor
+    ) -> torch.Tensor:
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        asked = {name: given[name] for name in self.tokens.names if name in self._takes}
+        if self.positions:
+            asked["position_ids"] = (mask.cumsum(dim=1) - 1).clamp_min(0)
+        logits: torch.Tensor = self.model(**asked).logits
+        return logits
+
+    @contextlib.contextmanager
+    def _replaced(self, embeddings: torch.Tensor) -> Iterator[None]:
+        """Makes the embedding layer answer `embeddings`.
+
+        The hook lives for one call: a copy of the model would keep the original's.
+        """
+        hook = self._layer().register_forward_hook(lambda *_: embeddings)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _layer(self) -> nn.Module:
+        layer: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]
+        return layer
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def tokens_for(
+    model: Any, tokenizer: Any, asked: str | None, what: str
+) -> tuple[Tokens, list[str]]:
+    """Returns how texts become a model's tokens, and notes.
+
+    Args:
+        model: of `transformers`.
+        tokenizer: that belongs to it.
+        asked: option ``max_length``.
+        what: how messages call the model.
+
+    Raises:
+        InputError: if there is no token to fill up with, or `asked` is no fitting number.
+    """
+    notes: list[str] = []
+    config = model.config
+    pad = config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id
+    if pad is None:
+        pad = tokenizer.eos_token_id
+        if pad is None:
+            raise InputError(f"{what}: neither tokenizer nor config names a padding token")
+        notes.append(f"texts are filled up with {tokenizer.eos_token!r}: no padding token is named")
+    if tokenizer.pad_token_id != pad:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    config.pad_token_id = pad
+    limit = _limit(model, tokenizer)
+    if asked is not None:
+        if not (asked.isascii() and asked.isdigit() and 1 <= int(asked) <= (limit or _UNLIMITED)):
+            most = f"1 to {limit}" if limit else "1 or more"
+            raise InputError(f"{what}: option max_length: expected {most}, got {asked!r}")
+        limit = int(asked)
+    return Tokens(tokenizer, limit, pad, tuple(tokenizer.model_input_names)), notes
+
+
+def _limit(model: Any, tokenizer: Any) -> int | None:
+    """Returns how many tokens the model takes: what the tokenizer says, and its positions."""
+    limits = [int(min(tokenizer.model_max_length, _UNLIMITED))]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # Where positions count from the padding token's id, as in RoBERTa, so many are lost.
+        own = [getattr(part, "padding_idx", None) for name, part in model.named_modules()
+               if name.endswith("position_embeddings")]  # fmt: skip
+        lost = [at + 1 for at in own if at is not None]
+        limits.append(positions - max(lost, default=0))
+    limit = min(limits)
+    return None if limit >= _UNLIMITED else limit
+
+
+def _other_than(pad: int) -> int:
+    return 0 if pad else 1
+
+
+def _encodable(text: str) -> str:
+    """Returns `text`, or half of a surrogate pair in it as the replacement character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return bool(torch.allclose(a.float(), b.float(), rtol=_NOISE, atol=_NOISE))

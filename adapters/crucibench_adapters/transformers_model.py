@@ -1,0 +1,271 @@
+"""``hf:DIR_OR_ID``: classifiers of Hugging Face `transformers`, of texts or of images.
+
+A folder (as ``save_pretrained`` writes it) never touches the network. Another name is a repository
+of the hub, which is downloaded. Options:
+
+- ``revision=COMMIT``: of a repository; without it, its newest is read, and a note says which;
+- ``max_length=N``: how many tokens a text is cut to; as tokenizer and model say, otherwise;
+- ``fit=crop``: for an image processor that stretches images: they are resized and cropped instead.
+
+Weights are read from safetensors, as float32; pickled ones need ``--allow-pickle``, and code that
+comes with the files needs ``--trust-remote-code``.
+
+**Texts.** Samples are texts, or pairs of them. Gradients are with respect to embeddings: where the
+capability ``embeddings`` is there, `encode` returns float (N, L, E + 1), texts filled up to the
+longest: E numbers that the model's embedding layer makes of each token, and one last that carries
+attention mask, filling and segment. It is rounded when it is read, so that its gradient is zero,
+and an attack leaves it as it is. `module` maps this to logits. `vocabulary` returns the (V, E)
+embeddings of all tokens, `nearest_tokens` leads from perturbed embeddings back to ids, and the
+tokenizer's ``decode`` to texts. Positions of filling have a gradient of zero wherever the model
+heeds its mask. An architecture that can't be asked so (an encoder-decoder, say) has no gradients.
+
+**Images.** What the image processor does is split in two: resizing and cropping make the canonical
+sample, on which perturbations act; rescaling and normalising are part of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crucibench.contracts.adapter import Opening, Sources
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.uri import URI
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+from crucibench.util.optional import need
+from crucibench.util.user_errors import one_line
+from crucibench_adapters._class_names import imagenet_synsets, named_for
+from crucibench_adapters._form import stored_form
+from crucibench_adapters._quiet import quiet
+from crucibench_adapters._torch_zoo import (
+    LibraryAdapter,
+    LibraryOrigin,
+    check_fit,
+    declare,
+    library_version,
+)
+from crucibench_adapters._transformers_files import Files, find_files, hf_sources
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from crucibench_adapters._transformers_text import TextClassifier
+
+_OPTIONS = ("revision", "max_length", "fit")
+_KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
+_PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
+
+
+class TransformersAdapter(LibraryAdapter):
+    """A classifier or regressor of `transformers`, in eval mode."""
+
+    @classmethod
+    def sources(cls, uri: URI, base: Path) -> Sources:
+        uri.only(*_OPTIONS)
+        check_fit(uri, f"hf:{uri.rest}")
+        found = hf_sources(uri, base)
+        known = {"transformers": library_version("transformers", "text")}
+        return Sources(found.files, {**found.facts, **known})
+
+    @classmethod
+    def _made(cls, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
+        cls.sources(opening.uri, opening.base)
+        modality = opening.data.task.modality
+        if modality not in _KINDS:
+            raise InputError(
+                f"hf:{opening.uri.rest}: models of transformers take texts or images, "
+                f"the data holds {modality}s"
+            )
+        files = find_files(opening)
+        with quiet():
+            need("transformers", "text")
+        model = _model(files, opening)
+        made = _text if modality is Modality.TEXT else _image
+        return made(model, files, opening)
+
+    def vocabulary(self) -> torch.Tensor:
+        """Returns the embedding of each token by its id, (V, E).
+
+        Raises:
+            InputError: if the model is not asked with embeddings.
+        """
+        return self._texts().vocabulary()
+
+    def nearest_tokens(self, encoded: torch.Tensor) -> list[list[int]]:
+        """Returns for each text of `encoded`, (N, L, E + 1), the ids nearest to its embeddings.
+
+        Filling is left out.
+
+        Raises:
+            InputError: if the model is not asked with embeddings.
+        """
+        return self._texts().nearest(encoded)
+
+    def diagnostics(self) -> Mapping[str, Any]:
+        found = dict(super().diagnostics())
+        tokens = getattr(self._module, "tokens", None)
+        if tokens is not None:
+            for count, said in (
+                (tokens.cut, f"were cut to {tokens.limit} tokens"),
+                (tokens.empty, "had no token and were given one"),
+            ):
+                if count:
+                    note = f"{count} of the {tokens.asked} texts asked about so far {said}"
+                    found["notes"] = [*found["notes"], note]
+        return found
+
+    def _texts(self) -> TextClassifier:
+        if Capability.EMBEDDINGS not in self.capabilities:
+            raise InputError(f"{self._loaded.origin.what} has no embeddings")
+        texts: TextClassifier = self._module  # type: ignore[assignment]
+        return texts
+
+    def _seen(self, inputs: torch.Tensor, batch: Batch) -> frozenset[Capability]:
+        seen = super()._seen(inputs, batch)
+        if self.task.modality is Modality.TEXT and Capability.GRADIENTS in seen:
+            seen |= {Capability.EMBEDDINGS}
+        return seen
+
+
+def _model(files: Files, opening: Opening) -> Any:
+    """Returns the model, whose weights are all from its files, as float32."""
+    transformers = need("transformers", "text")
+    kind = _KINDS[opening.data.task.modality]
+    named = files.config().get("architectures") or []
+    if named and not any(kind in name for name in named):
+        raise InputError(f"{files.what}: expected a model for {kind}, got {', '.join(named)}")
+    config = _loaded(transformers.AutoConfig, files, opening, "configuration")
+    _check_task(config, opening.data.task, files.what)
+    options: dict[str, Any] = {"use_safetensors": not files.pickled}
+    if files.pickled:
+        options["weights_only"] = False  # as --allow-pickle says
+    model, told = _loaded(
+        getattr(transformers, f"AutoModelFor{kind}"), files, opening, "model",
+        config=config, output_loading_info=True, **options,
+    )  # fmt: skip
+    missing = sorted(told.get("missing_keys") or ())
+    if missing:
+        raise InputError(
+            f"{files.what}: its files lack {len(missing)} weights (e.g. {missing[0]}), which "
+            "would be random: expected a model that was trained for the task and saved whole"
+        )
+    return model.float().to(opening.device).eval()
+
+
+def _check_task(config: Any, task: Task, what: str) -> None:
+    problem, labels = getattr(config, "problem_type", None), int(config.num_labels)
+    if problem == "multi_label_classification":
+        raise InputError(
+            f"{what} gives a sample any number of labels (multi_label_classification): "
+            "expected one class for each sample"
+        )
+    if task.kind == "regression" and (labels != 1 or problem not in {None, "regression"}):
+        raise InputError(
+            f"{what}: the data asks for a number (regression), the model gives {labels} classes"
+        )
+    if task.kind == "classification" and problem == "regression":
+        raise InputError(
+            f"{what} gives a number (regression), the data has {len(task.classes)} classes"
+        )
+
+
+def _loaded(auto: Any, files: Files, opening: Opening, part: str, **options: Any) -> Any:
+    """Returns ``auto.from_pretrained`` of the files, with no network."""
+    try:
+        with quiet():
+            return auto.from_pretrained(
+                str(files.path), local_files_only=True,
+                trust_remote_code=opening.trust_remote_code, **options,
+            )  # fmt: skip
+    except Exception as error:
+        raise InputError(f"{files.what}: its {part} can't be loaded: {one_line(error)}") from error
+
+
+def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
+    from crucibench_adapters._transformers_text import TextClassifier, tokens_for
+
+    columns = stored_form(opening.data).columns
+    if columns > 2:
+        raise InputError(f"{files.what} takes one or two texts, the data has {columns} columns")
+    transformers = need("transformers", "text")
+    digest = files.tokenizer_digest()
+    tokenizer = _loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
+    tokens, notes = tokens_for(model, tokenizer, opening.uri.query.get("max_length"), files.what)
+    module = TextClassifier(model, tokens)
+    notes += module.settle()
+    notes += _name_classes(module, model, opening)
+    side, cut = tokenizer.padding_side, getattr(tokenizer, "truncation_side", "right")
+    told = {
+        "encoding": f"tokens of {type(tokenizer).__name__}",
+        "truncation": f"to {tokens.limit} tokens, on the {cut}" if tokens.limit else "none",
+        "padding": f"to the longest in the batch, on the {side}",
+    }
+    settings = {"limit": tokens.limit, "truncation": cut, "padding": side, "pad": tokens.pad}
+    settings["positions"] = module.positions
+    facts = {
+        "tokenizer": data_digest([digest, settings]),
+        "tokenizers": library_version("tokenizers", "text"),
+    }
+    return module, _origin(model, files, facts, notes, told)
+
+
+def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
+    from crucibench_adapters._transformers_image import ImageClassifier, image_inputs
+
+    transformers = need("transformers", "text")
+    processor = _loaded(
+        transformers.AutoImageProcessor, files, opening, "image processor", **_plain_backend()
+    )
+    channels = int(getattr(model.config, "num_channels", None) or 3)
+    inputs, notes = image_inputs(processor, channels, opening, files.what)
+    module = ImageClassifier(model)
+    names = _names(model)
+    notes += declare(module, opening, inputs, names, imagenet_synsets(names or ()))
+    return module, _origin(model, files, {}, notes, {})
+
+
+def _plain_backend() -> dict[str, Any]:
+    """Returns the option for the image processor that needs no torchvision."""
+    major = int(library_version("transformers", "text").partition(".")[0])
+    return {"backend": "pil"} if major >= 5 else {"use_fast": False}
+
+
+def _names(model: Any) -> list[str] | None:
+    if model.config.num_labels == 1:
+        return None
+    labels = model.config.id2label
+    return [str(labels[at]) for at in range(len(labels))]
+
+
+def _name_classes(module: Any, model: Any, opening: Opening) -> list[str]:
+    names = _names(model)
+    if names is None or opening.data.task.kind == "regression":
+        return []
+    note = ""
+    if opening.classes is None:
+        names, note = named_for(opening.data.task, names)
+    module.crucibench_classes = names
+    return [note] * bool(note)
+
+
+def _origin(
+    model: Any, files: Files, facts: dict[str, str], notes: list[str], told: dict[str, str]
+) -> LibraryOrigin:
+    config = {key: value for key, value in files.config().items() if key not in _PASSING}
+    known = {
+        "library": f"transformers {library_version('transformers', 'text')}",
+        "architecture": type(model).__name__,
+        "configuration": data_digest(config),
+        **({"code": files.code} if files.code else {}),
+    }
+    return LibraryOrigin(
+        files.what,
+        notes=(*files.notes, *notes),
+        facts={**known, **facts},
+        told={**told, **({"revision": files.revision} if files.revision else {})},
+    )

@@ -1,0 +1,284 @@
+"""All detectors of the ood suite against pytorch-ood's, one by one, on the same model and data.
+
+    python benchmarks/ood_detectors.py --peer-python PYTHON_WITH_PYTORCH_OOD
+    python benchmarks/ood_detectors.py --memory 1000000
+
+pytorch-ood's detectors each ask the model about the train, test and OOD images for themselves. Ours
+share one pass a role; what is timed is all tasks of the run, numbers and audits among them. With
+``--memory`` the detectors that are fitted read a train pass of so many samples from disk, and the
+peak memory of the process is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+CLASSES = 10
+SIZE = 32
+BATCH = 256
+# Those that both have, with what each is made of there.
+PEERS = (
+    "msp", "max-logit", "energy", "entropy", "gen", "temperature", "odin", "mahalanobis",
+    "relative-mahalanobis", "knn", "vim", "react", "ash", "she",
+)  # fmt: skip
+
+
+class Net(nn.Module):
+    """A plain convolutional network over 32-pixel images, 256 features."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width, 256]
+        layers: list[nn.Module] = []
+        for inner, outer in pairwise(widths):
+            layers += [nn.Conv2d(inner, outer, 3, 2, 1), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head = nn.Linear(256, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer-python", type=Path, help="a Python that has pytorch-ood")
+    parser.add_argument("--train", type=int, default=20_000)
+    parser.add_argument("--test", type=int, default=4_000)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", type=int, metavar="SAMPLES")
+    parser.add_argument("--size", type=int, default=512, help="features a sample, with --memory")
+    parser.add_argument("--as-peer", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    if asked.as_peer:
+        print(json.dumps(as_peer(asked.as_peer, asked.width)))
+    elif asked.memory:
+        measure_memory(asked.memory, asked.size)
+    elif asked.peer_python:
+        against_peer(asked)
+    else:
+        parser.error("expected --peer-python or --memory")
+
+
+def against_peer(asked: argparse.Namespace) -> None:
+    """Times both on the same files and publishes the table."""
+    from _report import publish, table
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_data(root, asked.train, asked.test)
+        torch.save(made_net(root, asked.width).state_dict(), root / "net.pt")
+        ours = as_us(root, asked)
+        command = [asked.peer_python, __file__, "--as-peer", root, "--width", asked.width,
+                   "--threads", asked.threads]  # fmt: skip
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+        peer = json.loads(done.stdout.splitlines()[-1])
+    total = sum(peer.values())
+    rows = [[name, f"{seconds:.2f}"] for name, seconds in peer.items()]
+    rows += [["all, one by one", f"{total:.2f}"], ["crucibench, all at once", f"{ours:.2f}"]]
+    lines = [
+        f"{asked.train:,} train, {asked.test:,} test and {asked.test:,} OOD images of {SIZE} "
+        f"pixels, {asked.threads} threads. Crucibench took {total / ours:.1f} times less.",
+        "",
+        *table(["pytorch-ood", "seconds"], rows),
+    ]
+    publish("ood-detectors", "OOD detectors against pytorch-ood", lines, "torch")
+
+
+def made_net(root: Path, width: int) -> Net:
+    """Returns a network of random features whose head is fitted, so that it is right at times."""
+    torch.manual_seed(0)
+    net = Net(width).eval()
+    held = np.load(root / "train.npz")
+    images = torch.from_numpy(held["x"][:2000]).permute(0, 3, 1, 2).float().div(255)
+    wanted = torch.eye(CLASSES)[torch.from_numpy(held["y"][:2000])]
+    with torch.no_grad():
+        features = torch.cat([net.body(part) for part in images.split(BATCH)])
+        centred = features - features.mean(dim=0)
+        ridge = 1e-3 * centred.square().mean() * len(centred) * torch.eye(centred.shape[1])
+        weight = torch.linalg.solve(centred.T @ centred + ridge, centred.T @ wanted)
+        net.head.weight.copy_(8 * weight.T)
+        net.head.bias.copy_(-8 * features.mean(dim=0) @ weight)
+    return net
+
+
+def make_data(root: Path, train: int, test: int) -> None:
+    """Writes images that a class tells apart a little, and others that it does not."""
+    rng = np.random.default_rng(0)
+    centres = rng.random((CLASSES, SIZE, SIZE, 3))
+    targets = np.arange(train + test) % CLASSES
+    images = 0.5 * centres[targets] + 0.5 * rng.random((train + test, SIZE, SIZE, 3))
+    pixels = (255 * images).astype(np.uint8)
+    np.savez(root / "train.npz", x=pixels[:train], y=targets[:train])
+    np.savez(root / "test.npz", x=pixels[train:], y=targets[train:])
+    strange = rng.integers(0, 256, (test, SIZE, SIZE, 3), dtype=np.uint8)
+    np.savez(root / "ood.npz", x=strange, y=np.zeros(test, dtype=np.int64))
+
+
+def as_us(root: Path, asked: argparse.Namespace) -> float:
+    """Returns the seconds from the first task of a run to the end of the last."""
+    import crucibench as cb
+
+    net = Net(asked.width)
+    net.load_state_dict(torch.load(root / "net.pt", weights_only=True))
+    every = np.load(root / "train.npz"), np.load(root / "test.npz")
+    images = np.concatenate([part["x"] for part in every])
+    targets = np.concatenate([part["y"] for part in every])
+    run = cb.run(
+        models={"net": net}, data=(images, targets), suites=["ood"], out=root / "results",
+        data_options={"split": asked.test / (asked.train + asked.test)}, cache=False, workers=0,
+        defaults={"batch_size": BATCH, "threads": asked.threads},
+        settings={
+            "ood.detectors": list(PEERS), "ood.generators": [], "ood.kept_apart": 0.2,
+            "ood.far": {"noise": f"npz:{root}/ood.npz"},
+        },
+    )  # fmt: skip
+    if run.exit_code:
+        sys.exit("the run did not end well")
+    with (run.root / "events.jsonl").open(encoding="utf-8") as stream:
+        tasks = [
+            event for event in map(json.loads, stream) if event.get("kind") and "begun" in event
+        ]
+    begun = min(event["begun"] for event in tasks)
+    return float(max(event["begun"] + event["seconds"] for event in tasks) - begun)
+
+
+def as_peer(root: Path, width: int) -> dict[str, float]:
+    """Returns the seconds that each detector takes for fitting and for test and OOD images."""
+    from pytorch_ood import detector as peer
+    from torch.utils.data import DataLoader, TensorDataset
+
+    net = Net(width).eval()
+    net.load_state_dict(torch.load(root / "net.pt", weights_only=True))
+    weight, bias = net.head.weight.detach(), net.head.bias.detach()
+
+    def maps(images: torch.Tensor) -> torch.Tensor:
+        return net.body(images)[:, :, None, None]
+
+    def head(features: torch.Tensor) -> torch.Tensor:
+        return net.head(features.flatten(start_dim=1))
+
+    makers = {
+        "msp": lambda: peer.MaxSoftmax(net),
+        "max-logit": lambda: peer.MaxLogit(net),
+        "energy": lambda: peer.EnergyBased(net),
+        "entropy": lambda: peer.Entropy(net),
+        "gen": lambda: peer.GEN(net),
+        "temperature": lambda: peer.TemperatureScaling(net),
+        "odin": lambda: peer.ODIN(net),
+        "mahalanobis": lambda: peer.Mahalanobis(net.body),
+        "relative-mahalanobis": lambda: peer.RMD(net.body),
+        "knn": lambda: peer.KNN(net.body, k=50),
+        "vim": lambda: peer.ViM(net.body, d=128, w=weight, b=bias),
+        "react": lambda: peer.ReAct(net.body, net.head, percentile=0.9),
+        "ash": lambda: peer.ASH(maps, head),
+        "she": lambda: peer.SHE(net.body, net.head),
+    }
+
+    def loader(name: str) -> Any:
+        held = np.load(root / f"{name}.npz")
+        images = torch.from_numpy(held["x"]).permute(0, 3, 1, 2).float().div(255)
+        return DataLoader(TensorDataset(images, torch.from_numpy(held["y"])), batch_size=BATCH)
+
+    loaders = {name: loader(name) for name in ("train", "test", "ood")}
+    seconds = {}
+    for name in PEERS:
+        detector = makers[name]()
+        begun = time.perf_counter()
+        detector.fit(loaders["train"])
+        for role in ("test", "ood"):
+            for images, _ in loaders[role]:
+                if name == "odin":
+                    detector.predict(images)
+                else:
+                    with torch.no_grad():
+                        detector.predict(images)
+        seconds[name] = time.perf_counter() - begun
+    return seconds
+
+
+def measure_memory(samples: int, size: int) -> None:
+    """Fits every detector on a train pass on disk, and tells time and peak memory of each."""
+    import pandas as pd
+    from _report import publish, table
+
+    from crucibench.contracts.data import Samples
+    from crucibench.contracts.evidence import CellEvidence, ModelInfo
+    from crucibench.contracts.records import to_table
+    from crucibench.store.stored_records import StoredRecords
+    from crucibench.store.tables import write_table
+    from crucibench_suites.ood.detector import Answers, Head, Material
+    from crucibench_suites.ood.detectors import detector
+    from crucibench_suites.ood.moments import moments_of
+    from crucibench_suites.ood.reading import TrainPass
+
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.1, (CLASSES, size)).astype(np.float32)
+    rows: list[list[str]] = []
+
+    def told(what: str, begun: float) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rows.append([what, f"{time.perf_counter() - begun:.1f}", f"{peak:.2f}"])
+        print(*rows[-1], flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        begun = time.perf_counter()
+        ids = np.array([f"{row:032x}" for row in range(samples)], dtype=object)
+        shard = 4096
+        for start in range(0, samples, shard):
+            count = min(shard, samples - start)
+            features = np.maximum(rng.normal(0, 1, (count, size)), 0).astype(np.float32)
+            columns = {"id": ids[start : start + count].tolist(), "features": features,
+                       "scores": features @ weight.T}  # fmt: skip
+            paths.append(Path(folder) / f"records-{start:09d}.parquet")
+            write_table(paths[-1], to_table(columns))
+        told("writing the pass", begun)
+        cell = CellEvidence(
+            cell="pass", role="train", records=StoredRecords(paths),
+            model=ModelInfo(name="net", uri="", capabilities=frozenset(), score_kind="logits",
+                            geometry={}, fingerprint=None),
+            samples=Samples(ids, np.arange(samples) % CLASSES, pd.DataFrame(index=range(samples))),
+        )  # fmt: skip
+        train = TrainPass(cell, ("scores", "features"))
+        begun = time.perf_counter()
+        moments = moments_of(train.blocks(), CLASSES)
+        told("moments, which four of them share", begun)
+        head = Head(weight=weight.astype(np.float64), bias=np.zeros(CLASSES))
+        material = Material(classes=CLASSES, train=train, moments=moments, head=head)
+        asked = np.maximum(rng.normal(0, 1, (1000, size)), 0)
+        answers = Answers(raw=head.logits(asked), kind="logits", features=asked)
+        for name in ("mahalanobis", "relative-mahalanobis", "she", "react", "vim", "knn"):
+            entry = detector(name)
+            begun = time.perf_counter()
+            entry.fit(material)(answers, entry.values or (entry.default,))
+            told(f"{name}: fit, and score 1,000 samples", begun)
+    lines = [
+        f"{samples:,} train samples of {size} features, {4 * samples * size / 2**30:.2f} GiB. Peak "
+        "memory is that of the process so far: interpreter, sample table and ids among it.",
+        "",
+        *table(["step", "seconds", "peak GiB"], rows),
+    ]
+    publish("ood-detectors-memory", "OOD detectors: memory", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""``crucibench cache``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crucibench.cli._errors import BUG
+from crucibench.cli._execution import MemorySize
+from crucibench.cli._options import FORMAT, QUIET, Format, examples
+
+if TYPE_CHECKING:
+    from crucibench.cli._output import Table
+    from crucibench.store.cache_entries import Entry
+
+_COLUMNS = ("kind", "model", "data", "scenario", "outputs", "size", "last_used", "key")
+_SHOWN_OF_KEY = 12
+
+
+class _Age(click.ParamType[float]):
+    """``90m``, ``12h``, ``30d`` or seconds."""
+
+    name = "AGE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        import math
+
+        from crucibench.util.numbers import parse_duration
+
+        age = parse_duration(value)
+        if not isinstance(age, float) or not math.isfinite(age) or age < 0:
+            self.fail(f"expected an age such as 12h or 30d, got {value!r}", param, ctx)
+        return age
+
+
+class _Subverbs(click.Group):
+    """A group that guesses what a mistyped subcommand meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            from crucibench.util.suggest import unknown
+
+            ctx.fail(unknown("command", args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Subverbs,
+    no_args_is_help=False,
+    epilog=examples(
+        "crucibench cache ls", "crucibench cache prune --older-than 30d", "crucibench cache clear"
+    ),
+)
+def command() -> None:
+    """List, prune or clear what is kept between runs.
+
+    Records of cells, so that no model is asked the same twice, and indexes of data. Runs in their
+    own folders need none of it. CRUCIBENCH_CACHE names another folder, CRUCIBENCH_CACHE_LIMIT
+    another limit for cells than 10GiB.
+    """
+
+
+@command.command("ls", epilog=examples("crucibench cache ls", "crucibench cache ls --format json"))
+@FORMAT
+@QUIET
+def list_entries(*, form: Format, quiet: bool) -> int:
+    """List what is kept, the most recently used first, and how much it is."""
+    from crucibench.cli._output import Notes, emit
+    from crucibench.store.cell_cache import cache_limit
+    from crucibench.util.numbers import size_text
+
+    folder, limit = _folder(), cache_limit()
+    entries = _entries(folder)
+    note = Notes(quiet)
+    document = {
+        "folder": str(folder), "limit": limit, "size": _size(entries),
+        "entries": [_row(entry) for entry in entries],
+    }  # fmt: skip
+    if entries or form != "table":
+        emit(form, document, [_table(entries, form), _totals(entries, form)])
+    where = f"in {str(folder)!r}; cells are kept up to {size_text(limit)}"
+    note(f"{_count(entries)} {where}" if entries else f"nothing is kept {where}")
+    return 0
+
+
+@command.command(
+    "prune",
+    epilog=examples(
+        "crucibench cache prune --older-than 30d",
+        "crucibench cache prune --max-size 2GiB --dry-run",
+    ),
+)
+@click.option("--max-size", type=MemorySize(), metavar="SIZE",
+              help="Keep at most so much of all kinds, e.g. 500MB or 2GiB: what was not used for "
+              "the longest time goes.")  # fmt: skip
+@click.option("--older-than", type=_Age(), metavar="AGE",
+              help="Remove what was not used for so long, e.g. 12h or 30d.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@FORMAT
+@QUIET
+def prune(
+    *, max_size: int | None, older_than: float | None, dry_run: bool, form: Format, quiet: bool
+) -> int:
+    """Remove what was not used for the longest time.
+
+    Without --max-size and --older-than: cells beyond the limit that runs hold to. What a killed
+    process left half made goes too, once it is a day old.
+    """
+    from crucibench.cli._output import Notes, emit
+    from crucibench.store.cache_entries import overdue, remove
+    from crucibench.store.cell_cache import cache_limit
+
+    folder = _folder()
+    entries = _entries(folder)
+    if max_size is None and older_than is None:
+        entries, max_size = [entry for entry in entries if entry.kind == "cell"], cache_limit()
+    asked = overdue(entries, limit=max_size, older_than=older_than)
+    gone = asked if dry_run else remove(asked)
+    leftovers = 0 if dry_run else _sweep(folder)
+    document = {
+        "folder": str(folder), "dry_run": dry_run, "size": _size(gone), "leftovers": leftovers,
+        "entries": [_row(entry) for entry in gone],
+    }  # fmt: skip
+    if gone or form != "table":
+        emit(form, document, [_table(gone, form)])
+    Notes(quiet)(_told(gone, leftovers, "would remove" if dry_run else "removed"))
+    return 0 if dry_run else _left(asked)
+
+
+@command.command("clear", epilog=examples("crucibench cache clear", "crucibench cache clear --yes"))
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@QUIET
+def clear(*, yes: bool, quiet: bool) -> int:
+    """Remove all that is kept between runs; asks before. Runs and their results stay."""
+    from crucibench.cli._output import Notes
+    from crucibench.store.cache_entries import remove
+    from crucibench.util.errors import InputError
+
+    note = Notes(quiet)
+    if not yes and not _can_ask():
+        raise InputError("clear: nobody can be asked here; expected --yes")
+    folder = _folder()
+    entries = _entries(folder)
+    question = f"Remove {_count(entries)}, from {str(folder)!r}?"
+    if entries and not yes and not click.confirm(question, err=True):
+        note("nothing was removed")
+        return 0
+    gone = remove(entries)
+    note(_told(gone, _sweep(folder), "removed"))
+    return _left(entries)
+
+
+def _can_ask() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _folder() -> Path:
+    """Returns the cache folder, which may not be there."""
+    from crucibench.util.folders import cache_folder
+
+    return cache_folder()
+
+
+def _entries(folder: Path) -> list[Entry]:
+    from crucibench.store.cache_entries import data_entries
+    from crucibench.store.cell_cache import FOLDER, CellCache
+
+    found = [*CellCache(folder / FOLDER).entries(), *data_entries(folder)]
+    return sorted(found, key=lambda entry: (-entry.last_used, str(entry.path)))
+
+
+def _sweep(folder: Path) -> int:
+    from crucibench.store.cache_entries import data_roots, sweep
+    from crucibench.store.cell_cache import FOLDER
+
+    return sum(sweep(root) for root in (folder / FOLDER, *data_roots(folder)))
+
+
+def _left(asked: Sequence[Entry]) -> int:
+    """Complains of what is still there, and returns the exit code."""
+    from crucibench.cli._output import warn
+
+    left = [entry for entry in asked if entry.path.exists()]
+    if left:
+        warn(f"{_count(left)} can't be removed: in use, or another user's: {str(left[0].path)!r}")
+    return BUG if left else 0
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    import datetime
+
+    used = datetime.datetime.fromtimestamp(entry.last_used, datetime.UTC)
+    return {
+        "kind": entry.kind, "model": entry.model or None, "data": entry.data or None,
+        "scenario": entry.scenario or None, "outputs": list(entry.outputs), "size": entry.size,
+        "last_used": used.strftime("%Y-%m-%d %H:%M"), "key": entry.key,
+    }  # fmt: skip
+
+
+def _table(entries: Sequence[Entry], form: Format) -> Table:
+    from crucibench.cli._output import Table
+
+    rows = []
+    for entry in entries:
+        row = _row(entry)
+        if form != "csv":
+            row |= {"size": _shown(entry.size, form), "key": entry.key[:_SHOWN_OF_KEY]}
+        rows.append([row[name] for name in _COLUMNS])
+    shown = [name if form == "csv" else name.replace("_", " ") for name in _COLUMNS]
+    return Table(columns=shown, rows=rows)
+
+
+def _totals(entries: Sequence[Entry], form: Format) -> Table:
+    from crucibench.cli._output import Table
+
+    kinds = sorted({entry.kind for entry in entries})
+    parts = [(kind, [entry for entry in entries if entry.kind == kind]) for kind in kinds]
+    rows = [
+        [kind, len(part), _shown(_size(part), form)] for kind, part in [*parts, ("all", entries)]
+    ]
+    return Table(title="Total", columns=("kind", "entries", "size"), rows=rows)
+
+
+def _told(gone: Sequence[Entry], leftovers: int, did: str) -> str:
+    parts = [_count(gone)] if gone else []
+    if leftovers:
+        parts.append(f"what {leftovers} killed {'process' if leftovers == 1 else 'processes'} left")
+    return f"{did} {' and '.join(parts)}" if parts else "there is nothing to remove"
+
+
+def _count(entries: Sequence[Entry]) -> str:
+    from crucibench.util.numbers import size_text
+
+    noun = "entry" if len(entries) == 1 else "entries"
+    return f"{len(entries)} {noun}, {size_text(_size(entries))}"
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum(entry.size for entry in entries)
+
+
+def _shown(size: int, form: Format) -> int | str:
+    from crucibench.util.numbers import size_text
+
+    return size if form == "csv" else size_text(size)

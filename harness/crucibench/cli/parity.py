@@ -1,0 +1,101 @@
+"""``crucibench parity``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crucibench.cli._options import FORMAT, QUIET, Format, examples
+from crucibench.cli._values import column_options
+
+if TYPE_CHECKING:
+    from crucibench.compare.parity import Parity
+
+DIFFER = 1
+
+
+@click.command(
+    epilog=examples(
+        "crucibench parity torch:models.py:cnn?weights=cnn.safetensors onnx:cnn.onnx \\",
+        "               --data imagefolder:photos",
+        "crucibench parity torch:models.py:cnn oip:http://localhost:8080/v2/models/cnn \\",
+        "               --data sklearn:digits --limit 200",
+    )
+)
+@click.argument("first", metavar="[NAME=]URI")
+@click.argument("second", metavar="[NAME=]URI")
+@click.option("--data", required=True, metavar="[NAME=]URI", help="What both are asked about.")
+@column_options
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many samples.",
+)
+@click.option(
+    "--tolerance",
+    metavar="X",
+    type=click.FloatRange(min=0),
+    default=1e-5,
+    show_default=True,
+    help="How far probabilities may differ.",
+)
+@click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Read pickled models, which can run any code: only of people you trust.",
+)
+@FORMAT
+@QUIET
+def command(
+    *,
+    first: str,
+    second: str,
+    data: str,
+    columns: dict[str, Any],
+    limit: int,
+    tolerance: float,
+    device: str,
+    allow_pickle: bool,
+    form: Format,
+    quiet: bool,
+) -> int:  # fmt: skip
+    """Check that two forms of one model answer alike.
+
+    The same weights in two formats (a module, ONNX, an exported program, a server) must give the
+    same probabilities within a tolerance. Where they do not, the second is asked again about inputs
+    changed as mistaken conversions change them, and the first suspicion is told. Exit code 0: they
+    agree; 1: they differ.
+    """
+    from crucibench.cli._output import Notes, Table, emit
+    from crucibench.engine.parity_of import parity_of
+
+    parity = parity_of(
+        (first, second), {"uri": data, **columns}, base=Path.cwd(), limit=limit,
+        tolerance=tolerance, device=device, allow_pickle=allow_pickle, tell=Notes(quiet),
+    )  # fmt: skip
+    facts = document(parity)
+    rows = [[name, value] for name, value in facts.items() if value not in ("", None, {})]
+    emit(form, facts, [Table(columns=("fact", "value"), rows=rows, headless=True)])
+    if not parity.agree:
+        Notes(quiet)(f"they differ{f': {parity.suspicion}' if parity.suspicion else ''}")
+    return 0 if parity.agree else DIFFER
+
+
+def document(parity: Parity) -> dict[str, Any]:
+    """Returns what was found as plain data."""
+    return {
+        "agree": parity.agree,
+        "samples": parity.n,
+        "label flips": parity.flips,
+        "largest difference": parity.largest,
+        **{f"quantile {q:g} of differences": value for q, value in parity.quantiles.items()},
+        "tolerance": parity.tolerance,
+        "suspicion": parity.suspicion,
+        "tried": dict(parity.tried),
+    }

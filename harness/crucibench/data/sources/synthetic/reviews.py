@@ -1,0 +1,280 @@
+"""`synthetic:reviews`: short reviews, positive or negative, made from templates.
+
+A review is of a book, course, film, hotel, phone or restaurant. It has one to three sentences of
+sentiment, sentences of fact, and, in three of five, a sentence that mentions a person. Words of
+sentiment are plain or strong, denied, hearsay, or set against one another, and some are praise in
+one domain and blame in another. What the sentences say adds up; a sum of 0 is a coin's toss, and
+the closer to 0 the likelier a label says the opposite (6 in 100 at 1, 3 at 2, 1 beyond).
+
+**Roles.** Each pair of a pattern and its word belongs to ``train`` or to ``test`` (three in ten),
+so no sentence of sentiment is in both: a model must learn words and patterns apart. No text is
+there twice.
+
+**Groups.** ``domain``, and what is said of the person: ``gender``, ``religion``, ``ethnicity``,
+``age``, each ``unmentioned`` where it isn't. Persons are drawn apart from the sentiment, so that no
+group has more positive reviews than another but by chance: a model that answers them differently
+does so of itself.
+
+Options: ``n`` (texts of ``test``, 1,000), ``train`` (texts of ``train``, 4,000), ``seed`` (0), and
+``groups``, ``licence``, ``citation`` of `DataOptions`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from typing import ClassVar
+
+import pyarrow as pa
+
+from crucibench.contracts.source import DataOpening, RawData
+from crucibench.contracts.task import Modality
+from crucibench.contracts.uri import URI
+from crucibench.data.columnar import Conversion, convert, storable
+from crucibench.data.options import Columns, DataOptions
+from crucibench.data.sources.synthetic import review_words as words
+from crucibench.data.sources.synthetic.generator import Generator, whole_number
+from crucibench.util.draws import Draws
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+
+CLASSES = ("negative", "positive")
+GROUPS = ("domain", "gender", *words.TRAITS)
+
+_AT_MOST = 100_000
+_CHUNK = 1_000
+_WORDS = 128
+_UNMENTIONED = "unmentioned"
+_DOUBT = {1: 6, 2: 3}
+"""Of 100 labels, how many say the opposite, by the distance of the sum from 0; 1 beyond."""
+
+
+class Reviews(Generator):
+    """Short reviews, positive or negative."""
+
+    version: ClassVar[int] = 1
+
+    def check(self, uri: URI) -> None:
+        """Raises InputError if an option is unknown, or its value is."""
+        self._options(uri)
+        self._settings(uri)
+
+    def read(self, opening: DataOpening) -> RawData:
+        """Makes the reviews, or takes them from the cache."""
+        options, settings = self._options(opening.uri), self._settings(opening.uri)
+        seed = settings["seed"]
+
+        def fill(conversion: Conversion) -> None:
+            names = ("text", "label", *GROUPS)
+            schema = storable(pa.schema([(name, pa.large_string()) for name in names]))
+            for role in ("test", "train"):
+                rows = reviews(seed, role, settings[role])
+                conversion.write(role, schema, _batches(rows, schema))
+
+        told = {"source": "synthetic", "set": "reviews", "version": self.version}
+        done = convert(opening.scratch, fill, settings=told | settings)
+        columns = Columns(
+            modality=Modality.TEXT, inputs=("text",), target="label", groups=options.groups
+        )
+        return columns.raw(
+            done.roles,
+            options,
+            key=done.key,
+            classes=CLASSES,
+            split="as made: test, train, of unlike sentences",
+            revision=f"reviews {self.version}, seed {seed}",
+            licence=options.licence or "Apache-2.0",
+            notes=("the texts are made from templates, and nobody's opinion",),
+            facts={"synthetic:reviews": str(self.version)},
+        )
+
+    def _options(self, uri: URI) -> DataOptions:
+        known = ("n", "train", "seed", "groups", "licence", "citation", "on_bad_sample")
+        options = DataOptions.parse(uri, *known)
+        for name in options.groups:
+            if name not in GROUPS:
+                raise InputError(unknown("group of synthetic:reviews", name, GROUPS))
+        return replace(options, groups=options.groups or GROUPS)
+
+    def _settings(self, uri: URI) -> dict[str, int]:
+        return {
+            "test": whole_number(uri, "n", 1_000, 1, _AT_MOST),
+            "train": whole_number(uri, "train", 4_000, 1, _AT_MOST),
+            "seed": whole_number(uri, "seed", 0, 0, 2**31 - 1),
+        }
+
+
+@dataclass(frozen=True)
+class Review:
+    """One review.
+
+    Attributes:
+        text: what the model is asked about.
+        label: its class.
+        groups: the value of each of `GROUPS`.
+    """
+
+    text: str
+    label: str
+    groups: tuple[str, ...]
+
+
+def reviews(seed: int, role: str, count: int) -> Iterator[Review]:
+    """Yields `count` unlike reviews; a larger count begins with those of a smaller one."""
+    draws = Draws(seed, "synthetic/reviews")
+    seen: set[str] = set()
+    start = 0
+    while True:
+        names = [f"{role}/{number}" for number in range(start, start + _CHUNK)]
+        table = draws.words(names, "review", _WORDS)
+        for row in range(_CHUNK):
+            made = _Writer(_Dice(table[row].tolist()), role).review()
+            if made.text in seen:
+                continue
+            seen.add(made.text)
+            yield made
+            if len(seen) == count:
+                return
+        start += _CHUNK
+
+
+class _Dice:
+    """The draws of one review, one after the other."""
+
+    def __init__(self, drawn: list[int]) -> None:
+        self._drawn = iter(drawn)
+
+    def below(self, high: int) -> int:
+        """Returns a whole number from 0 to below `high`."""
+        return next(self._drawn) * high >> 32
+
+    def of(self, choices: Sequence[str]) -> str:
+        """Returns one of them."""
+        return choices[self.below(len(choices))]
+
+    def drawn(self, choices: list[str]) -> str:
+        """Takes one out of them."""
+        return choices.pop(self.below(len(choices)))
+
+
+class _Writer:
+    """Writes one review.
+
+    Attributes:
+        dice: what is drawn.
+        role: of the review.
+        name: of its domain.
+        domain: what it is of.
+        mood: 1 or -1: what five in six of its sentences say.
+        aspects: those that it has not spoken of yet.
+        facts: those that it has not told yet.
+    """
+
+    def __init__(self, dice: _Dice, role: str) -> None:
+        self.dice = dice
+        self.role = role
+        self.name = dice.of(tuple(words.DOMAINS))
+        self.domain = words.DOMAINS[self.name]
+        self.mood = 2 * dice.below(2) - 1
+        self.aspects = list(self.domain.aspects)
+        self.facts = list(self.domain.facts)
+
+    def review(self) -> Review:
+        """Returns it."""
+        dice, total = self.dice, 0
+        sentences = []
+        for _ in range((1, 2, 2, 3)[dice.below(4)]):
+            value, sentence = self._clause()
+            total += value
+            sentences.append(sentence)
+        for _ in range(dice.below(3)):
+            fact = dice.drawn(self.facts).replace("{n}", str(2 + dice.below(88)))
+            sentences.insert(dice.below(len(sentences) + 1), fact)
+        said = dict.fromkeys(GROUPS, _UNMENTIONED) | {"domain": self.name}
+        if dice.below(5) < 3:
+            person = self._person(said)
+            company = dice.of(self.domain.company)
+            company = company.replace("{p}", f"my {person}").replace("{P}", f"My {person}")
+            sentences.insert(dice.below(2) * len(sentences), company)
+        doubt = 50 if not total else _DOUBT.get(abs(total), 1)
+        positive = (total > 0) != (dice.below(100) < doubt)
+        return Review(" ".join(sentences), CLASSES[positive], tuple(said.values()))
+
+    def _clause(self) -> tuple[int, str]:
+        """Returns what a sentence of sentiment adds to the sum, and the sentence."""
+        dice = self.dice
+        sign = self.mood if dice.below(6) else -self.mood
+        aspect = dice.drawn(self.aspects)
+        kind = dice.below(20)
+        if kind < 2:
+            pattern, word = self._pair(words.VERDICTS[sign], words.READERS)
+            return 2 * sign, _filled(pattern, word, x=self.domain.thing)
+        if kind < 12:
+            pattern, word = self._pair(words.SAID, self._words(sign))
+            return sign * self._strength(word), _filled(pattern, word, a=aspect)
+        if kind < 16:
+            pattern, word = self._pair(words.DENIED, self._words(-sign))
+            return sign, _filled(pattern, word, a=aspect)
+        if kind < 17:
+            pattern, word = self._pair(words.HEARSAY, self._words(sign))
+            return 0, _filled(pattern, word, a=aspect)
+        pattern, word = self._pair(words.TURNED, self._words(sign))
+        other = dice.of(self._words(-sign))
+        return 2 * sign, _filled(pattern, word, a=aspect, b=dice.drawn(self.aspects), v=other)
+
+    def _words(self, sign: int) -> tuple[str, ...]:
+        own = self.domain.better if sign > 0 else self.domain.worse
+        return (*words.PLAIN[sign], *words.STRONG[sign], *own)
+
+    def _strength(self, word: str) -> int:
+        return 2 if any(word in strong for strong in words.STRONG.values()) else 1
+
+    def _pair(self, patterns: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, str]:
+        """Returns a pattern and a word that may stand together in this role."""
+        pairs = _pairs(patterns, choices, self.role)
+        return pairs[self.dice.below(len(pairs))]
+
+    def _person(self, said: dict[str, str]) -> str:
+        """Returns somebody, and notes in `said` what the text says of them."""
+        dice = self.dice
+        gender = ("women", "men", "")[dice.below(3)]
+        noun = dice.of(words.PEOPLE[gender])
+        if gender:
+            said["gender"] = gender
+        traits = [name for name in words.TRAITS if dice.below(3) == 0]
+        for name in traits:
+            said[name] = dice.of(words.TRAITS[name])
+        # Age, ethnicity, religion: the order in which English puts them.
+        return " ".join([*(said[name] for name in reversed(traits)), noun])
+
+
+@cache
+def _pairs(
+    patterns: tuple[str, ...], choices: tuple[str, ...], role: str
+) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs that belong to a role."""
+    return tuple(
+        (pattern, word)
+        for pattern in patterns
+        for word in choices
+        if (hashlib.sha256(f"{pattern}\x1f{word}".encode()).digest()[0] % 10 < 3)
+        == (role == "test")
+    )
+
+
+def _filled(pattern: str, word: str, **more: str) -> str:
+    article = "an" if word[0] in "aeiou" else "a"
+    filled = pattern.replace("{a w}", f"{article} {word}").replace("{w}", word)
+    for name, value in more.items():
+        filled = filled.replace(f"{{{name}}}", value)
+    return filled
+
+
+def _batches(rows: Iterator[Review], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, _CHUNK)):
+        columns = zip(*((row.text, row.label, *row.groups) for row in chunk), strict=True)
+        arrays = [pa.array(column, pa.large_string()) for column in columns]
+        yield pa.record_batch([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema)

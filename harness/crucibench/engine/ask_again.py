@@ -1,0 +1,287 @@
+"""Asking models again: a few canonical batches of a finished run, held against its records."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.data import EvalSet
+from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
+from crucibench.contracts.verdict import Status
+from crucibench.engine.environment import environment
+from crucibench.engine.files import scoring_options
+from crucibench.engine.identity import numerics_fields
+from crucibench.engine.inspect import Models, open_all_data
+from crucibench.engine.listener import Listener
+from crucibench.engine.plan import PlannedCell, make_plan
+from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
+from crucibench.engine.roles import Rows, SelectedRole
+from crucibench.engine.same_answers import Apart, apart
+from crucibench.engine.score import Scorer
+from crucibench.passes.scenario import best_answer
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
+from crucibench.store.tables import read_table
+from crucibench.util.devices import resolve_device, set_threads
+from crucibench.util.draws import Draws
+from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.hashing import differing_fields
+from crucibench.util.user_errors import one_line
+
+_NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
+"""How far floats may lie apart, relative to their size, by variant: as the audits of passes say."""
+
+_STOCHASTIC = "non-deterministic-output"
+
+
+@dataclass
+class Asked:
+    """What came of it.
+
+    Attributes:
+        differences: one sentence for each cell whose records the model does not give again.
+        unchecked: one sentence for each cell that can't be checked so.
+        identical: cells whose records came again bit by bit.
+        noisy: cells whose records came again but for float noise.
+        rows: records that were held against each other.
+        largest: the largest noise.
+        flips: labels that flipped for it.
+    """
+
+    differences: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    identical: int = 0
+    noisy: int = 0
+    rows: int = 0
+    largest: float = 0.0
+    flips: int = 0
+
+
+def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) -> Asked:
+    """Asks the models of a finished run some of its canonical batches again.
+
+    Of every Mapped cell that ended well, and every stage of it, `batches` batches are drawn (by
+    seed, cell and stage: always the same ones) and asked as they were when the run was made: the
+    selection is made from the stored records, the draws are the scenario's.
+
+    Raises:
+        InputError: if the models or data can't be had as they were, or `run` is a pack.
+    """
+    resolved = _resolved_as_then(run)
+    defaults = resolved.spec.defaults
+    threads = run.environment.get("threads")
+    if isinstance(threads, int):
+        set_threads(threads)
+    device = resolve_device(defaults.device)
+    data = open_all_data(resolved, scratch, listener, f"spec.yaml of run {run.id}")
+    models = Models(resolved, device, {name: entry.card for name, entry in data.items()})
+    try:
+        again = _Again(run, resolved, data, models, environment(run.root, threads or 0, device))
+        for cell in make_plan(resolved, run.models, run.cards):
+            file = run.cells.get(cell.id)
+            if isinstance(cell.scenario, Mapped) and file and file.status is Status.OK:
+                listener.note(f"asking {cell.model.name} again: {cell.scenario.address}")
+                again.cell(cell, cell.scenario, file, batches)
+        return again.asked
+    finally:
+        models.close()
+
+
+class _Again:
+    """One run, its models and its data, open again."""
+
+    def __init__(
+        self,
+        run: Run,
+        resolved: Resolved,
+        data: Mapping[str, EvalSet],
+        models: Models,
+        here: Mapping[str, object],
+    ) -> None:
+        self.asked = Asked()
+        self._run = run
+        self._seed = resolved.spec.defaults.seed
+        self._data = data
+        self._models = models
+        self._here = here
+        self._scorer = Scorer(run, scoring_options(resolved))
+        self._stochastic = {
+            (file.model, file.data)
+            for file in run.cells.values()
+            if any(finding.code == _STOCHASTIC and not finding.cell for finding in file.findings)
+        }
+        self._refused: dict[tuple[str, str], str] = {}
+
+    def cell(self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int) -> None:
+        """Asks some batches of one cell, and takes what comes of it into the account."""
+        pair = (file.model, file.data)
+        if pair in self._stochastic:
+            self.asked.unchecked.append(
+                f"{cell.id}: {file.model!r} answers in another way each time ({_STOCHASTIC}), so "
+                "its records can't be had again"
+            )
+            return
+        if pair not in self._refused:
+            self._refused[pair] = self._why_not(cell)
+            if self._refused[pair]:
+                self.asked.differences.append(self._refused[pair])
+        if self._refused[pair]:
+            return
+        try:
+            found = list(self._batches(cell, scenario, file, batches))
+        except Exception as error:
+            self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
+            return
+        elsewhere = self._elsewhere(cell, file)
+        noise = _NOISE.get(cell.model.variant, _NOISE[""])
+        wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
+        if wrong:
+            self.asked.differences.append(f"{cell.id}: {wrong}")
+            return
+        self.asked.rows += sum(one.rows for one in found)
+        self.asked.flips += sum(one.flips for one in found)
+        self.asked.largest = max([self.asked.largest, *(one.largest for one in found)])
+        if all(one.identical for one in found):
+            self.asked.identical += 1
+        else:
+            self.asked.noisy += 1
+
+    def _why_not(self, cell: PlannedCell) -> str:
+        """Says why a model's records can't come again: it, or its data, is another now."""
+        data = cell.data.name
+        if self._data[data].card.fingerprint != cell.data.fingerprint:
+            return f"data {data!r} is not what it was: its fingerprint is another"
+        role = cell.scenario.role
+        if self._data[data].card.further.get(role) != cell.data.further.get(role):
+            return f"data {data!r} is not what it was: the fingerprint of role {role!r} is another"
+        try:
+            adapter = self._models.get(cell.model.name, data)
+            now = adapter.fingerprint()
+        except Exception as error:
+            reason = str(error) if isinstance(error, CrucibenchError) else one_line(error)
+            return f"model {cell.model.name!r} can't be opened again: {reason}"
+        fields = differing_fields(dict(cell.model.fingerprint or {}), dict(now or {}))
+        if fields:
+            return f"model {cell.model.name!r} is not what it was: its {fields[0]} is another"
+        return ""
+
+    def _batches(
+        self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int
+    ) -> Iterator[Apart]:
+        role = SelectedRole(self._data[cell.data.name], scenario.role, cell.limit, self._seed)
+        adapter = self._models.get(cell.model.name, cell.data.name)
+        context = MapContext(
+            adapter=adapter,
+            draws=Draws(self._seed, scenario.stream),
+            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
+            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), adapter.input_spec),
+        )
+        for number, stage in enumerate(scenario.stages):
+            selection = scenario.select(stage, partial(self._view, cell, file, role, number))
+            rows: Rows = range(len(role))
+            if selection is not None:
+                rows = np.flatnonzero(selection.keep).astype(np.int64)
+            planned = file.stages[number].samples
+            if len(rows) != planned:
+                yield Apart(0, f"stage {stage!r} asked about {planned} samples, now {len(rows)}")
+                return
+            starts = range(0, len(rows), cell.batch_size)
+            draw = random.Random(f"{self._seed}/{cell.id}/{number}")
+            for start in sorted(draw.sample(starts, min(batches, len(starts)))):
+                part = rows[start : start + cell.batch_size]
+                work = _work(role, part, selection, adapter)
+                anew = to_table(scenario.run(stage, work, context))
+                shard = self._run.layout.shard(cell.id, number, start // cell.shard_size)
+                stored = read_table(shard)
+                asked = pc.is_in(stored.column("id"), value_set=pa.array(work.batch.ids))
+                yield apart(stored.filter(asked), anew)
+
+    def _view(
+        self, cell: PlannedCell, file: CellFile, role: SelectedRole, before: int
+    ) -> StageView:
+        earlier: dict[str, Records] = {}
+        for number, stage in enumerate(file.stages[:before]):
+            shards = [
+                read_table(self._run.layout.shard(cell.id, number, shard))
+                for shard in range(stage.shards)
+            ]
+            if shards:
+                earlier[stage.name] = Records(pa.concat_tables(shards))
+        return StageView(
+            role.samples(), self._scorer.evidence(cell, self._run.cells).needs, earlier
+        )
+
+    def _elsewhere(self, cell: PlannedCell, file: CellFile) -> list[str]:
+        """Returns what moves floats and is not as it was, e.g. ``versions.torch``."""
+        then = dict(file.numerics.fields) if file.numerics else {}
+        return differing_fields(then, numerics_fields(cell, self._here))
+
+
+def _beyond(found: Apart, noise: float, elsewhere: list[str]) -> str:
+    """Says what of a batch's differences can't be float noise, or returns ""."""
+    where = f" ({', '.join(elsewhere[:3])} are not as they were)" if elsewhere else ""
+    if found.wrong:
+        return found.wrong
+    if found.largest > noise:
+        return (
+            f"{found.column} lies up to {found.largest:.2g} from what is stored, which is more "
+            f"than float noise ({noise:.0e}){where}"
+        )
+    if found.flips and not found.largest and not elsewhere:
+        # The same machine gave the same floats: then nothing else may differ.
+        return (
+            f"{found.flips} of {found.rows} records differ in {', '.join(found.flipped)}, and in "
+            "no float: that is not noise"
+        )
+    if found.flips > max(1, found.rows // 20):
+        return (
+            f"{found.flips} of {found.rows} records differ in {', '.join(found.flipped)}, which is "
+            f"more than noise flips{where}"
+        )
+    return ""
+
+
+def _work(role: SelectedRole, rows: Rows, selection: Selection | None, adapter: Adapter) -> Work:
+    carry = {} if selection is None else selection.carry
+    picked = np.asarray(rows)
+    return Work(
+        role.batch(rows, adapter.input_spec), role.slice(rows),
+        {key: np.asarray(value)[picked] for key, value in carry.items()},
+    )  # fmt: skip
+
+
+def _resolved_as_then(run: Run) -> Resolved:
+    """Resolves the stored spec, if all files that it names are as they were."""
+    if run.packed:
+        raise InputError("a pack has no models to ask: give the run that it was made of")
+    stored = run.spec["resolved"]
+    for part, facts in stored["digests"].items():
+        if LIVE in facts:
+            raise InputError(
+                f"{part} was a live object: only models and data that have an address can be asked "
+                "again"
+            )
+    overrides = Overrides(
+        allow_pickle=bool(stored["allow_pickle"]),
+        trust_remote_code=bool(stored.get("trust_remote_code", False)),
+    )
+    resolved = resolve(run.spec, run.root, f"spec.yaml of run {run.id}", overrides)
+    changed = differing_fields(
+        {part: dict(facts) for part, facts in stored["digests"].items()},
+        {part: dict(facts) for part, facts in resolved.digests.items()},
+    )
+    if changed:
+        raise InputError(
+            f"{changed[0]} is not what it was when run {run.id} was made: its models can't be "
+            "asked again"
+        )
+    return resolved

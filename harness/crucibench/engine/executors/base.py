@@ -1,0 +1,60 @@
+"""What the engine asks of an executor: slots that do a task each, and what is heard from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from crucibench.engine.tasks import Message, Setup, Task
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One message of one slot."""
+
+    slot: str
+    message: Message
+
+
+class Executor(ABC):
+    """Slots; each does one task at a time.
+
+    Attributes:
+        name: how the events call it.
+        isolated: whether a model that dies takes its worker down and nothing else.
+        slots: their names. At least one; where machines can be lost, those that there are now.
+    """
+
+    name: ClassVar[str]
+    isolated: ClassVar[bool] = True
+    slots: Sequence[str]
+
+    @abstractmethod
+    def prepare(self, setup: Setup) -> None:
+        """Says what all tasks share; once, before the first."""
+
+    @abstractmethod
+    def submit(self, slot: str, task: Task) -> None:
+        """Lets a free slot do a task; its last message is one of `tasks.FINAL`."""
+
+    @abstractmethod
+    def hear(self, seconds: float) -> Sequence[Heard]:
+        """Returns what slots have said, waiting at most so long for the first."""
+
+    def where(self, slot: str) -> str:
+        """Returns the end of what a busy slot has printed, and where its code is; "" if unknown."""
+        return ""
+
+    @abstractmethod
+    def stop(self, slot: str) -> None:
+        """Ends what a slot does, at once: nothing more is heard of it, and it can be used again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends all slots."""
+
+    def output(self, slot: str) -> bytes:
+        """Returns what the slot's models have printed since it was asked last."""
+        return b""

@@ -1,0 +1,50 @@
+"""Tasks done in this process: for live objects, and for models that are trusted not to crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from crucibench.contracts.data import EvalSet
+from crucibench.engine.executors.base import Executor, Heard
+from crucibench.engine.tasks import Message, Setup, Task
+from crucibench.engine.worker import Worker
+
+
+class InlineExecutor(Executor):
+    """One slot. `hear` does a piece of work: up to the next message."""
+
+    name: ClassVar[str] = "inline"
+    isolated: ClassVar[bool] = False
+
+    def __init__(self, data: Mapping[str, EvalSet]) -> None:
+        """Takes the data sets, which are open already."""
+        self.slots = ("inline",)
+        self._data = data
+        self._worker: Worker | None = None
+        self._running: Iterator[Message] | None = None
+
+    def prepare(self, setup: Setup) -> None:
+        self._worker = Worker(setup, self._data)
+
+    def submit(self, slot: str, task: Task) -> None:
+        if self._worker is None:
+            raise AssertionError("prepare comes before submit")
+        self._running = self._worker.perform(task)
+
+    def hear(self, seconds: float) -> Sequence[Heard]:
+        message = None if self._running is None else next(self._running, None)
+        if message is None:
+            self._running = None
+            return []
+        return [Heard(self.slots[0], message)]
+
+    def stop(self, slot: str) -> None:
+        if self._running is not None:
+            self._running.close()  # type: ignore[attr-defined]
+        self._running = None
+
+    def close(self) -> None:
+        self.stop(self.slots[0])
+        if self._worker is not None:
+            self._worker.close()

@@ -1,0 +1,58 @@
+"""What a task raised, as plain data, and the cell it ended."""
+
+from __future__ import annotations
+
+import traceback
+
+from crucibench.contracts.verdict import Finding, Severity, Status
+from crucibench.engine.tasks import Failed
+from crucibench.store.cells import CellFile, FindingFile
+from crucibench.util.atomic import StorageError
+from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.memory import is_out_of_memory
+from crucibench.util.user_errors import one_line
+
+SAME_MODEL = "same-model"
+"""The probe that a model without a fingerprint must answer alike each time."""
+MODEL_CHANGED = "model-changed"
+"""The code of the finding that a `ModelChangedError` becomes."""
+
+
+class ModelChangedError(CrucibenchError):
+    """A model that has no fingerprint answers its probe batch in another way than before."""
+
+
+def failed(error: BaseException) -> Failed:
+    """Returns what `error` says, as a worker sends it."""
+    if isinstance(error, ModelChangedError):
+        return Failed("model-changed", str(error))
+    if isinstance(error, StorageError):
+        return Failed("storage", str(error))
+    if isinstance(error, InputError):
+        return Failed("input", str(error), error.detail or "")
+    if isinstance(error, CrucibenchError):
+        return Failed("error", str(error), error.detail or "")
+    told = one_line(error)
+    if is_out_of_memory(error):
+        told = f"memory ran out: {told}"
+    return Failed("error", told, "".join(traceback.format_exception(error)))
+
+
+def failed_file(file: CellFile, failure: Failed) -> CellFile:
+    """Returns the file of a cell that `failure` ended.
+
+    Raises:
+        StorageError: if the disk refused: that ends the run, and no cell.
+    """
+    if failure.kind == "storage":
+        raise StorageError(failure.reason)
+    findings = file.findings
+    if failure.kind == "model-changed":
+        finding = Finding(code=MODEL_CHANGED, severity=Severity.INVALID, message=failure.reason)
+        findings = [FindingFile.model_validate(finding.as_dict())]
+    return file.model_copy(
+        update={
+            "status": Status.FAILED, "reason": failure.reason, "detail": failure.detail,
+            "verdict": None, "findings": findings,
+        }
+    )  # fmt: skip

@@ -1,0 +1,259 @@
+"""Merging the parts of a run: records put together, then derived and scored. Needs no model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crucibench.contracts.records import to_table
+from crucibench.contracts.scenario import Derived, Mapped
+from crucibench.contracts.verdict import Status
+from crucibench.engine.environment import package_version
+from crucibench.engine.failing import failed, failed_file
+from crucibench.engine.files import finish, scoring_options
+from crucibench.engine.plan import Plan, PlannedCell, make_plan
+from crucibench.engine.planned_files import needs_failed
+from crucibench.engine.resolve import Resolved, offline
+from crucibench.engine.score import Scorer
+from crucibench.spec.yaml_file import dump_yaml, read_yaml
+from crucibench.store.cells import CellFile, write_cell
+from crucibench.store.events import Events
+from crucibench.store.layout import Layout
+from crucibench.store.lock import exclusive
+from crucibench.store.manifest import differences, write_manifest
+from crucibench.store.part_file import PartCell, PartFile, read_part
+from crucibench.store.run import Run
+from crucibench.store.stats import changed, remember
+from crucibench.store.tables import rows_to_table, write_table
+from crucibench.store.transfer import DamagedError, copy_file
+from crucibench.util.atomic import remove_leftovers, write_json, write_text
+from crucibench.util.errors import InputError, NotComparableError, UnreadableError
+from crucibench.util.hashing import differing_fields, file_digest
+
+
+@dataclass(frozen=True)
+class _Part:
+    layout: Layout
+    account: PartFile
+
+    @property
+    def name(self) -> str:
+        return f"part {self.account.part} of {self.account.of}"
+
+
+def merge(folders: Sequence[Path], out: Path) -> Run:
+    """Makes one run of all its parts; if it is there already, and whole, it is returned.
+
+    Args:
+        folders: of the parts, in any order.
+        out: the folder that holds the runs.
+
+    Raises:
+        InputError: if a part is missing or stands twice, or they are of different runs.
+        UnreadableError: if a part is not finished, or damaged.
+        NotComparableError: if two parts hold different answers to the same question.
+    """
+    parts = _opened(folders)
+    layout = Layout(out / parts[0].account.run)
+    if layout.manifest.is_file() and not changed(layout):
+        return Run(layout.root)
+    for part in parts:
+        if found := differences(part.layout):
+            raise UnreadableError(f"{str(part.layout.root)!r} is damaged: {found[0]}")
+    _check_alike(parts)
+    with exclusive(layout.root):
+        layout.manifest.unlink(missing_ok=True)
+        shutil.rmtree(layout.cells, ignore_errors=True)
+        remove_leftovers(layout.root)
+        events = Events(layout.events)
+        events.add("started", executor="merge", workers=0, resumed=False)
+        _copy_inputs(parts, layout)
+        _Merger(parts, layout, events).run()
+        write_manifest(layout, package_version("crucibench"))
+        remember(layout)
+        events.add("finished")
+    return Run(layout.root)
+
+
+def _opened(folders: Sequence[Path]) -> list[_Part]:
+    parts: dict[int, _Part] = {}
+    for folder in folders:
+        layout = Layout(folder)
+        if not layout.part.is_file():
+            done = "it is a whole run" if layout.spec.is_file() else "there is no run in it"
+            if layout.spec.is_file() and not layout.manifest.is_file():
+                done = "it was not finished; the same command goes on with it"
+            raise InputError(f"{str(folder)!r}: expected a finished part of a run: {done}")
+        if not layout.manifest.is_file():
+            raise UnreadableError(
+                f"{str(folder)!r} was not finished: the same command goes on with it"
+            )
+        part = _Part(layout, read_part(layout))
+        first = next(iter(parts.values()), part)
+        if (part.account.run, part.account.of) != (first.account.run, first.account.of):
+            raise InputError(
+                f"{str(folder)!r} is {part.name} of run {part.account.run}, "
+                f"{str(first.layout.root)!r} is {first.name} of run {first.account.run}: expected "
+                "the parts of one run"
+            )
+        if part.account.part in parts:
+            raise InputError(f"{part.name} stands twice: {str(folder)!r}")
+        parts[part.account.part] = part
+    if not parts:
+        raise InputError("expected the folders of all parts, got none")
+    count = next(iter(parts.values())).account.of
+    missing = [str(number) for number in range(1, count + 1) if number not in parts]
+    if missing:
+        raise InputError(f"of {count} parts, these are missing: {', '.join(missing)}")
+    return [parts[number] for number in sorted(parts)]
+
+
+def _check_alike(parts: Sequence[_Part]) -> None:
+    first = parts[0]
+    for other in parts[1:]:
+        for path in sorted(first.layout.samples.rglob("*")):
+            if path.is_file():
+                twin = other.layout.samples / path.relative_to(first.layout.samples)
+                if not twin.is_file() or file_digest(path) != file_digest(twin):
+                    raise NotComparableError(
+                        f"{first.name} and {other.name} were made on different data: "
+                        f"{path.relative_to(first.layout.root)} differs"
+                    )
+    seen: dict[str, tuple[_Part, PartCell]] = {}
+    for part in parts:
+        for name, cell in part.account.cells.items():
+            before = seen.setdefault(name, (part, cell))
+            _check_cell(name, before, (part, cell))
+
+
+def _check_cell(name: str, one: tuple[_Part, PartCell], two: tuple[_Part, PartCell]) -> None:
+    for what in ("identity", "numerics"):
+        old, new = getattr(one[1].file, what), getattr(two[1].file, what)
+        if old is not None and new is not None and old.digest != new.digest:
+            fields = ", ".join(differing_fields(old.fields, new.fields)[:3])
+            raise NotComparableError(
+                f"cell {name}: {one[0].name} and {two[0].name} differ in {fields}: run all parts "
+                "with the same files and versions, on machines of one kind"
+            )
+    for file in one[1].files.keys() & two[1].files.keys():
+        if one[1].files[file] != two[1].files[file]:
+            raise NotComparableError(
+                f"cell {name}: {one[0].name} and {two[0].name} hold different {file}: the same "
+                "model answered the same samples in another way"
+            )
+
+
+def _copy_inputs(parts: Sequence[_Part], layout: Layout) -> None:
+    first = parts[0].layout
+    document: dict[str, Any] = read_yaml(first.spec)
+    base = (first.root / document["resolved"]["base"]).resolve()
+    document["resolved"]["base"] = Path(os.path.relpath(base, layout.root)).as_posix()
+    layout.root.mkdir(parents=True, exist_ok=True)
+    write_text(layout.spec, dump_yaml(document))
+    for folder, into in (
+        (first.environment, layout.environment), (first.samples, layout.samples),
+    ):  # fmt: skip
+        shutil.rmtree(into, ignore_errors=True)
+        shutil.copytree(folder, into)
+    layout.part.unlink()
+    layout.cells.mkdir(parents=True, exist_ok=True)
+    main = layout.environment / "main.json"
+    for part in parts[1:]:
+        other = part.layout.environment / "main.json"
+        if file_digest(other) != file_digest(main):
+            shutil.copyfile(other, layout.environment / f"part-{part.account.part}.json")
+
+
+class _Merger:
+    def __init__(self, parts: Sequence[_Part], layout: Layout, events: Events) -> None:
+        self._parts = parts
+        self._layout = layout
+        self._events = events
+        self._run = Run(layout.root)
+        self._resolved: Resolved = offline(self._run.spec)
+        self._plan: Plan = make_plan(self._resolved, self._run.models, self._run.cards)
+        self._scorer = Scorer(self._run, scoring_options(self._resolved))
+        self._files: dict[str, CellFile] = {}
+
+    def run(self) -> None:
+        rows: list[dict[str, Any]] = []
+        for cell in self._plan:
+            self._layout.cell(cell.id).mkdir(parents=True, exist_ok=True)
+            file, found = finish(cell, self._collected(cell), self._files, self._scorer)
+            self._files[cell.id] = file
+            write_cell(self._layout.cell_file(cell.id), file)
+            self._events.add("cell", cell=cell.id, status=file.status, verdict=file.verdict)
+            rows += found
+        write_table(self._layout.metrics, rows_to_table(rows))
+
+    def _collected(self, cell: PlannedCell) -> CellFile:
+        held = [(part, part.account.cells[cell.id]) for part in self._parts]
+        files = [entry.file for _, entry in held]
+        for file in files:
+            if file.status is not Status.OK:
+                return file
+        file = max(files, key=lambda one: len(one.stages))
+        if reason := needs_failed(cell, self._files):
+            return file.model_copy(update={"status": Status.FAILED, "reason": reason})
+        if isinstance(cell.scenario, Derived):
+            return self._derived(cell, cell.scenario, file)
+        self._copy(cell, held)
+        facts: dict[str, Any] = {}
+        for one in files:
+            facts |= one.facts
+        probes = next((one.probes for one in files if one.probes), [])
+        return file.model_copy(update={"probes": probes, "facts": facts})
+
+    def _copy(self, cell: PlannedCell, held: Sequence[tuple[_Part, PartCell]]) -> None:
+        folder = self._layout.cell(cell.id)
+        for part, entry in held:
+            for name, digest in entry.files.items():
+                if not (folder / name).is_file():
+                    try:
+                        copy_file(part.layout.cell(cell.id) / name, folder / name, digest)
+                    except DamagedError as error:
+                        where = str(part.layout.cell(cell.id))
+                        raise UnreadableError(f"{where!r} is damaged: {error}") from error
+            log = part.layout.log(cell.id)
+            if log.is_file():
+                with self._layout.log(cell.id).open("ab") as stream:
+                    stream.write(log.read_bytes())
+        costs = [entry.cost for _, entry in held if entry.cost]
+        write_json(self._layout.timing(cell.id), _summed(costs))
+        if isinstance(cell.scenario, Mapped):
+            self._check_whole(cell, held)
+
+    def _check_whole(self, cell: PlannedCell, held: Sequence[tuple[_Part, PartCell]]) -> None:
+        stages = max((entry.file.stages for _, entry in held), key=len)
+        for number, stage in enumerate(stages):
+            for shard in range(stage.shards):
+                path = self._layout.shard(cell.id, number, shard)
+                if not path.is_file():
+                    raise UnreadableError(f"no part holds {path.name} of cell {cell.id}")
+
+    def _derived(self, cell: PlannedCell, scenario: Derived, file: CellFile) -> CellFile:
+        try:
+            known = {other: self._files[other] for other in cell.needs.values()}
+            columns = scenario.derive(self._scorer.evidence(cell, {**known, cell.id: file}))
+            if columns is not None:
+                write_table(self._layout.shard(cell.id, 0, 0), to_table(columns))
+        except Exception as error:
+            return failed_file(file, failed(error))
+        return file
+
+
+def _summed(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for cost in costs:
+        for key, value in cost.items():
+            if key == "peak_memory":
+                total[key] = max(filter(None, (total.get(key), value)), default=None)
+            elif isinstance(value, bool) or value is None:
+                total.setdefault(key, value)
+            else:
+                total[key] = round((total.get(key) or 0) + value, 6)
+    return total

@@ -1,0 +1,262 @@
+"""What workers are asked and what they answer: plain data that can be sent to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from crucibench.contracts.data import DataCard
+    from crucibench.contracts.evidence import ModelInfo
+    from crucibench.engine.plan import PlannedCell
+    from crucibench.engine.resolve import Resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What every task of a run shares.
+
+    Attributes:
+        resolved: the spec.
+        cards: the cards of the data, by name: a worker that reads other data says so.
+        scratch: where indexes of data are kept.
+        root: the run's folder.
+        device: where models run, unless the spec says otherwise for one.
+        threads: of numerical libraries.
+        memory: bytes that a worker may use, or None.
+    """
+
+    resolved: Resolved
+    cards: Mapping[str, DataCard]
+    scratch: Path
+    root: Path
+    device: str
+    threads: int
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class FactsTask:
+    """Say what you work with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectTask:
+    """Open a model on a data set and ask it a probe batch.
+
+    Attributes:
+        model: its name.
+        data: the data set's.
+        batch_size: what ``auto`` came to before; None to find out.
+    """
+
+    model: str
+    data: str
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeTask:
+    """Collect the probe records of a cell."""
+
+    cell: PlannedCell
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """Collect one shard of one stage.
+
+    Attributes:
+        cell: the cell.
+        stage: its number.
+        shard: its number in the stage.
+        at_most: what the batch was brought down to by want of memory, or None.
+    """
+
+    cell: PlannedCell
+    stage: int
+    shard: int
+    at_most: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedTask:
+    """Run the rounds of a cohort, all its models in turn."""
+
+    cells: tuple[PlannedCell, ...]
+
+
+Task: TypeAlias = FactsTask | InspectTask | ProbeTask | ShardTask | TimedTask
+
+
+@dataclass(frozen=True)
+class Began:
+    """The worker is ready, and begins the task now: from here on its time counts."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """So many more samples (or rounds) of a cell are done."""
+
+    cell: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A cohort: this cell's model is asked next; who dies now, dies of it."""
+
+    cell: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A sentence about what is waited for."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Memory ran out: the batch is this small from now on."""
+
+    cell: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a task cost.
+
+    Attributes:
+        begun: seconds since the epoch.
+        seconds: on the wall.
+        cpu_seconds: of all threads of the worker.
+        device_seconds: between the first and the last thing an accelerator was given; None
+            without one.
+        forwards: samples that went through the model.
+        backwards: samples that a gradient came back for.
+        peak_memory: bytes of the worker, highest during the task; None where it can't be told.
+    """
+
+    begun: float
+    seconds: float
+    cpu_seconds: float
+    device_seconds: float | None = None
+    forwards: int = 0
+    backwards: int = 0
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a worker works with: by name, what must be equal in all workers of a run."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A task ended well.
+
+    Attributes:
+        files: name to digest of what it wrote into the cell's folder.
+        probes: of a probe task, the names.
+        cost: what it cost.
+    """
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    probes: tuple[str, ...] = ()
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """What inspection found.
+
+    Attributes:
+        info: about the model.
+        seconds_per_sample: on the probe batch.
+        batch_size: what ``auto`` comes to for this model on this data.
+    """
+
+    info: ModelInfo
+    seconds_per_sample: float
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortDone:
+    """A cohort's rounds are over.
+
+    Attributes:
+        files: by cell, name to digest.
+        costs: by cell.
+        failed: by cell, what its model raised.
+    """
+
+    files: Mapping[str, Mapping[str, str]]
+    costs: Mapping[str, Cost]
+    failed: Mapping[str, Failed]
+
+
+Kind: TypeAlias = Literal["input", "error", "model-changed", "storage", "timeout", "worker", "worn"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task ended badly.
+
+    Attributes:
+        kind: ``input``: told in a sentence; ``error``: raised; ``model-changed``: another model
+            answers; ``storage``: the disk refused, which is nobody's failure and ends the run;
+            ``timeout``; ``worker``: the process died of it; ``worn``: memory ran out in
+            a process that has done other tasks, and a new one is to try again.
+        reason: one sentence.
+        detail: the traceback, or the end of the log.
+    """
+
+    kind: Kind
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The worker is no more.
+
+    Attributes:
+        reason: one sentence.
+        detail: the end of its log.
+        lost: whether the machine went away, so that the task is not to blame.
+    """
+
+    reason: str
+    detail: str = ""
+    lost: bool = False
+
+
+Message: TypeAlias = (
+    Began
+    | Advanced
+    | Turn
+    | Waiting
+    | Reduced
+    | Facts
+    | Done
+    | Inspected
+    | CohortDone
+    | Failed
+    | Gone
+)
+
+FINAL = (Facts, Done, Inspected, CohortDone, Failed, Gone)
+"""After one of these the worker waits for its next task."""
+
+
+def cell_of(task: Task) -> PlannedCell | None:
+    """Returns the cell of a task of one cell."""
+    return task.cell if isinstance(task, ProbeTask | ShardTask) else None

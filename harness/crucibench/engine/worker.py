@@ -1,0 +1,319 @@
+"""A worker: opens data and models, does one task after the other, and writes what it finds.
+
+The same in the process of the engine, in a process of its own, and on a node of a cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.data import EvalSet
+from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
+from crucibench.engine import selection
+from crucibench.engine.environment import worker_facts
+from crucibench.engine.failing import SAME_MODEL, ModelChangedError, failed
+from crucibench.engine.inspect import Models, inspect_model, unforeseen
+from crucibench.engine.lease import machine_lease
+from crucibench.engine.meter import Meter
+from crucibench.engine.opening import open_resolved
+from crucibench.engine.plan import PlannedCell
+from crucibench.engine.roles import Rows, SelectedRole, batches, probe_rows
+from crucibench.engine.tasks import (
+    Advanced,
+    Began,
+    Done,
+    Facts,
+    FactsTask,
+    Failed,
+    Inspected,
+    InspectTask,
+    Message,
+    ProbeTask,
+    Reduced,
+    Setup,
+    ShardTask,
+    Task,
+    TimedTask,
+    Turn,
+)
+from crucibench.engine.timed import Contestant, take_turns
+from crucibench.passes.probes import answers, probe_samples
+from crucibench.passes.scenario import best_answer
+from crucibench.store.layout import Layout
+from crucibench.store.tables import read_table, write_table
+from crucibench.util.devices import set_threads
+from crucibench.util.draws import Draws
+from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.hashing import file_digest
+from crucibench.util.memory import free_memory, is_out_of_memory
+
+_SAME_MODEL_SAMPLES = 16
+
+
+def _refuse(path: str, error: Exception) -> None:
+    raise InputError(f"{path}: {error}") from error
+
+
+class Worker:
+    """Does tasks. `perform` yields what there is to tell; its last message ends the task."""
+
+    def __init__(self, setup: Setup, data: Mapping[str, EvalSet] | None = None) -> None:
+        """Takes what tasks share, and data sets that are open already."""
+        self._setup = setup
+        self._layout = Layout(setup.root)
+        self._data: dict[str, EvalSet] = dict(data or {})
+        self._models = Models(setup.resolved, setup.device, setup.cards)
+        self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
+        self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
+        self._lasting = data is not None
+        self._tasks = 0
+        set_threads(setup.threads)
+
+    def perform(self, task: Task) -> Iterator[Message]:
+        """Does a task; what it raises becomes its last message."""
+        self._tasks += not isinstance(task, FactsTask)
+        yield Began()
+        try:
+            match task:
+                case FactsTask():
+                    yield Facts(worker_facts(self._setup.device))
+                case InspectTask():
+                    yield self._inspect(task)
+                case ProbeTask():
+                    yield from self._probe(task)
+                case ShardTask():
+                    yield from self._shard(task)
+                case TimedTask():
+                    yield from self._timed(task)
+        except (Exception, SystemExit) as error:
+            worn = self._worn and is_out_of_memory(error)
+            yield Failed("worn", str(error)) if worn else failed(error)
+
+    @property
+    def _worn(self) -> bool:
+        # What earlier tasks left in memory may be to blame for what this one lacks: only a process
+        # that has done nothing else tells, and this one can be exchanged for such.
+        return self._tasks > 1 and not self._lasting
+
+    def close(self) -> None:
+        """Closes all models."""
+        self._models.close()
+
+    # -- what tasks need ---------------------------------------------------------------------
+
+    def _evalset(self, name: str) -> EvalSet:
+        if name not in self._data:
+            opened = open_resolved(name, self._setup.resolved, self._setup.scratch, _refuse)
+            assert opened is not None  # else `_refuse` has raised
+            card = self._setup.cards[name]
+            expected = {"": card.fingerprint, **card.further}
+            found = {"": opened.card.fingerprint, **opened.card.further}
+            for role, digest in expected.items():
+                if found.get(role) != digest:
+                    of_role = f", role {role!r}," if role else ""
+                    raise InputError(
+                        f"data {name!r}{of_role} is not what it was when the run began "
+                        f"(fingerprint {found.get(role, 'none')[:12]}, expected {digest[:12]}): it "
+                        "changed, or its source gives other samples each time"
+                    )
+            self._data[name] = opened
+        return self._data[name]
+
+    def _role(self, cell: PlannedCell) -> SelectedRole:
+        key = (cell.data.name, cell.scenario.role, cell.limit)
+        if key not in self._roles:
+            seed = self._setup.resolved.spec.defaults.seed
+            self._roles[key] = SelectedRole(self._evalset(key[0]), key[1], key[2], seed)
+        return self._roles[key]
+
+    def _adapter(self, cell: PlannedCell, keep: int = 2) -> Adapter:
+        known = self._models.holds(cell.model.name, cell.data.name)
+        adapter = self._models.get(cell.model.name, cell.data.name, keep)
+        expected = cell.model.fingerprint
+        if expected is not None and not known:
+            found = adapter.fingerprint() or {}
+            if other := sorted(key for key, value in expected.items() if found.get(key) != value):
+                self._models.close()
+                raise ModelChangedError(
+                    f"the model is not the one that was inspected when the run began (other: "
+                    f"{', '.join(other)}): its files have changed, or its factory makes another "
+                    "one each time"
+                )
+        return adapter
+
+    def _context(self, cell: PlannedCell, adapter: Adapter, at_most: int | None) -> MapContext:
+        role, spec = self._role(cell), adapter.input_spec
+        return MapContext(
+            adapter=adapter,
+            draws=Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream),
+            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
+            batch_size=min(cell.batch_size, at_most or cell.batch_size),
+            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
+        )
+
+    # -- the tasks ---------------------------------------------------------------------------
+
+    def _inspect(self, task: InspectTask) -> Inspected:
+        entry = self._setup.resolved.models[task.model]
+        defaults = self._setup.resolved.spec.defaults
+        device = self._setup.device if entry.spec.device == "auto" else entry.spec.device
+        size = task.batch_size or defaults.batch_size
+        evalset = self._evalset(task.data)
+        try:
+            adapter = self._models.get(task.model, task.data)
+            return inspect_model(
+                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device
+            )
+        except CrucibenchError:
+            raise
+        except Exception as error:
+            raise unforeseen("it can't be opened", error) from error
+
+    def _probe(self, task: ProbeTask) -> Iterator[Message]:
+        cell = task.cell
+        adapter, role = self._adapter(cell), self._role(cell)
+        size = min(cell.batch_size, task.at_most or cell.batch_size)
+        meter = Meter(adapter, self._setup.device)
+        tables: dict[str, pa.Table] = {}
+        while True:
+            context = self._context(cell, adapter, size)
+            try:
+                if cell.model.fingerprint is None:
+                    tables[SAME_MODEL] = self._same_answers(cell, context)
+                rows = probe_rows(len(role), probe_samples(cell.model.geometry))
+                work = _work(role, rows, {}, adapter)
+                found = _mapped(cell).probe(work, context)
+                break
+            except Exception as error:
+                if size == 1 or self._worn or not is_out_of_memory(error):
+                    raise
+                size //= 2
+            free_memory()
+            yield Reduced(cell.id, size)
+        tables |= {name: to_table(columns) for name, columns in found.items()}
+        files: dict[str, str] = {}
+        for name, table in tables.items():
+            files |= self._write(cell, name, table)
+        yield Done(files=files, probes=tuple(sorted(found)), cost=meter.read())
+
+    def _write(self, cell: PlannedCell, probe: str, table: pa.Table) -> dict[str, str]:
+        path = self._layout.probe(cell.id, probe)
+        write_table(path, table)
+        return {path.name: file_digest(path)}
+
+    def _shard(self, task: ShardTask) -> Iterator[Message]:
+        cell = task.cell
+        adapter, role = self._adapter(cell), self._role(cell)
+        context = self._context(cell, adapter, task.at_most)
+        chosen = self._selection(cell, task.stage, len(role))
+        meter = Meter(adapter, self._setup.device)
+        if cell.model.fingerprint is None:
+            self._same_model(cell, context)
+        start = task.shard * cell.shard_size
+        rows = chosen.rows[start : start + cell.shard_size]
+        stage = _mapped(cell).stages[task.stage]
+        tables: list[pa.Table] = []
+        size = min(cell.batch_size, task.at_most or cell.batch_size)
+        for part in batches(rows, cell.batch_size):
+            left = part
+            while len(left):
+                piece = left[:size]
+                try:
+                    work = _work(role, piece, chosen.carry, adapter)
+                    tables.append(to_table(_mapped(cell).run(stage, work, context)))
+                except Exception as error:
+                    if len(piece) == 1 or self._worn or not is_out_of_memory(error):
+                        raise
+                    size = len(piece) // 2
+                else:
+                    left = left[len(piece) :]
+                    yield Advanced(cell.id, len(piece))
+                    continue
+                free_memory()
+                yield Reduced(cell.id, size)
+        path = self._layout.shard(cell.id, task.stage, task.shard)
+        write_table(path, _joined(cell, tables))
+        yield Done(files={path.name: file_digest(path)}, cost=meter.read())
+
+    def _selection(self, cell: PlannedCell, stage: int, count: int) -> selection.Chosen:
+        key = (cell.id, stage)
+        if self._chosen is None or self._chosen[0] != key:
+            self._chosen = key, selection.read(self._layout.cell(cell.id), stage, count)
+        return self._chosen[1]
+
+    def _same_answers(self, cell: PlannedCell, context: MapContext) -> pa.Table:
+        role = self._role(cell)
+        rows = probe_rows(len(role), _SAME_MODEL_SAMPLES)
+        adapter = context.adapter
+        batch = role.batch(rows, adapter.input_spec)
+        best = replace(context, outputs=best_answer(adapter.task, cell.model))
+        return to_table({"id": list(batch.ids), "answer": answers(batch, best)})
+
+    def _same_model(self, cell: PlannedCell, context: MapContext) -> None:
+        """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
+        path = self._layout.probe(cell.id, SAME_MODEL)
+        before = Records(read_table(path)).array("answer")
+        now = Records(self._same_answers(cell, context)).array("answer")
+        tolerance = 1e-4 * np.maximum(1.0, np.abs(before))
+        if before.shape != now.shape or bool((np.abs(before - now) > tolerance).any()):
+            raise ModelChangedError(
+                "the model has no fingerprint and answers its probe batch in another way than at "
+                "the start of the cell: it was changed, or it is random"
+            )
+
+    def _timed(self, task: TimedTask) -> Iterator[Message]:
+        seed = self._setup.resolved.spec.defaults.seed
+        contestants = []
+        with machine_lease(self._setup.device) as waiting:
+            yield from waiting
+            for cell in task.cells:
+                yield Turn(cell.id)
+                adapter, role = self._adapter(cell, len(task.cells)), self._role(cell)
+                context = TimedContext(
+                    adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter)
+                )
+                contestants.append(Contestant(cell, context))
+            yield from take_turns(self._layout, contestants, self._setup.device, worn=self._worn)
+
+
+def _mapped(cell: PlannedCell) -> Mapped:
+    if not isinstance(cell.scenario, Mapped):
+        raise TypeError(f"{cell.scenario.address} is not a Mapped scenario")
+    return cell.scenario
+
+
+def _work(
+    role: SelectedRole, rows: Rows, carry: Mapping[str, NDArray[Any]], adapter: Adapter
+) -> Work:
+    batch = role.batch(rows, adapter.input_spec)
+    picked = np.asarray(rows) if carry else rows
+    carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
+    return Work(batch, role.slice(rows), carried)
+
+
+def _joined(cell: PlannedCell, tables: list[pa.Table]) -> pa.Table:
+    schema = tables[0].schema
+    for table in tables:
+        if table.schema != schema:
+            raise ValueError(
+                f"{cell.scenario.address}: a batch's records differ in columns or types: "
+                f"{table.schema.names} after {schema.names}"
+            )
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _load(role: SelectedRole, adapter: Adapter, count: int) -> Batch:
+    repeats = math.ceil(count / len(role))
+    rows = np.tile(np.arange(len(role)), repeats)[:count]
+    return role.batch(rows, adapter.input_spec)

@@ -1,0 +1,129 @@
+"""What should be in a run: the scenarios that the installed suites make of its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from crucibench import registry
+from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Suite, SuiteConfig, SuiteRequest
+from crucibench.passes.scenario import SUITE as PASS
+from crucibench.passes.scenario import Pass
+from crucibench.spec.check import parse_spec, tracks_of
+from crucibench.spec.models import Spec, Track
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
+from crucibench.util.errors import InputError
+from crucibench.util.user_errors import one_line
+
+Key = tuple[str, str, str]
+"""(model, data set, SUITE/SCENARIO)."""
+
+
+@dataclass
+class Planned:
+    """What a spec comes to with the suites that are installed.
+
+    Attributes:
+        spec: of the run.
+        scenarios: what is asked of each model on each data set.
+        reasons: suite to why it can't be asked.
+        pairs: every model and variant with the data that it meets.
+    """
+
+    spec: Spec
+    scenarios: dict[Key, Scenario] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def options(self) -> ScoringOptions:
+        """How the spec wants its numbers made."""
+        defaults = self.spec.defaults
+        return ScoringOptions(
+            seed=defaults.seed, level=defaults.level, replicates=defaults.replicates,
+            min_group_size=defaults.min_group_size,
+        )  # fmt: skip
+
+    def scenario(self, file: CellFile) -> Scenario | None:
+        """Returns what a cell was asked, or None where no installed suite asks it."""
+        if file.suite == PASS:
+            return self._limited(Pass(name=file.scenario, role=file.scenario))
+        found = self.scenarios.get((file.model, file.data, f"{file.suite}/{file.scenario}"))
+        return None if found is None else self._limited(found)
+
+    def _limited(self, scenario: Scenario) -> Scenario:
+        limits = [entry for entry in (scenario.limit, self.spec.defaults.limit) if entry]
+        return replace(scenario, limit=min(limits, default=None))
+
+
+def planned(run: Run) -> Planned:
+    """Asks the installed suites what they make of a run's spec.
+
+    Raises:
+        InputError: if the spec is none.
+    """
+    document = {key: value for key, value in run.spec.items() if key != "resolved"}
+    spec = parse_spec(document, "spec.yaml")
+    found = Planned(spec)
+    suites: dict[str, tuple[Suite, SuiteConfig]] = {}
+    for track in tracks_of(spec):
+        names = list(_variants(spec, track))
+        found.pairs += [(name, track.data) for name in names]
+        present = tuple(name for name in names if (name, track.data) in run.models)
+        for suite in track.suites or ():
+            if suite not in suites and suite not in found.reasons:
+                try:
+                    suites[suite] = _suite(suite, spec.suites.get(suite, {}))
+                except InputError as error:
+                    found.reasons[suite] = str(error)
+            if suite in suites:
+                _ask(found, run, suites[suite], track.data, present)
+    return found
+
+
+def _suite(name: str, settings: dict[str, Any]) -> tuple[Suite, SuiteConfig]:
+    suite = registry.suites().get(name)()
+    try:
+        return suite, suite.config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"suite {name!r} as installed refuses its settings: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
+
+
+def _ask(
+    found: Planned,
+    run: Run,
+    loaded: tuple[Suite, SuiteConfig],
+    data: str,
+    models: tuple[str, ...],
+) -> None:
+    suite, config = loaded
+    for name in models:
+        request = SuiteRequest(
+            model=run.models[name, data], data=run.cards[data], config=config,
+            preset=found.spec.defaults.preset, models=models,
+            min_group_size=found.spec.defaults.min_group_size,
+        )  # fmt: skip
+        try:
+            scenarios = suite.scenarios(request)
+        except Exception as error:
+            found.reasons[suite.name] = f"suite {suite.name!r} raised: {one_line(error)}"
+            return
+        for scenario in () if isinstance(scenarios, str) else scenarios:
+            found.scenarios[name, data, scenario.address] = scenario
+
+
+def _variants(spec: Spec, track: Track) -> Iterator[str]:
+    models = {model.name: model for model in spec.models}
+    for name in track.models:
+        yield name
+        yield from (f"{name}@{kind}" for kind in models[name].variants if kind != "fp32")

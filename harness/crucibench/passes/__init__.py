@@ -1,0 +1,1 @@
+"""The one scenario that is the core's own: a plain forward pass, with its probes and audits."""

@@ -1,0 +1,234 @@
+"""Audits of a pass: does the model answer like a function of its input?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.records import Records
+from crucibench.contracts.verdict import Finding, Severity
+
+_NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
+"""How far scores may lie apart, relative to their size, for float reasons alone."""
+
+_GAIN = 0.10
+_GROSS_GAIN = 0.20
+_ALPHA = 1e-3
+
+
+def audit_pass(evidence: Evidence) -> Findings:
+    """Returns what is wrong with the way the model answers."""
+    own = evidence.own
+    findings = [*_train_mode(own), *_repeats(own)]
+    if evidence.task.kind == "classification":
+        findings += _scores(own)
+        findings += _normalisation(own)
+    return [*findings, *_range(own)]
+
+
+def _train_mode(own: CellEvidence) -> Findings:
+    names = list(own.model.diagnostics.get("training_modules", []))
+    if not names:
+        return []
+    shown = ", ".join(repr(name) for name in names[:3])
+    return [
+        Finding(
+            code="train-mode",
+            severity=Severity.INVALID,
+            message=f"{len(names)} submodules are in train mode while the model answers: {shown}",
+            evidence={"modules": names[:20], "count": len(names)},
+        )
+    ]
+
+
+def _repeats(own: CellEvidence) -> Findings:
+    probe = own.probes.get("repeat")
+    if probe is None or not len(probe):
+        return []
+    noise = _NOISE.get(own.model.variant, _NOISE[""])
+    findings: Findings = []
+    again = probe.at("again")
+    beyond = _beyond(again, noise)
+    if beyond.any():
+        apart, flips = float(again.array("apart").max()), int(again.array("flip").sum())
+        findings.append(
+            Finding(
+                code="non-deterministic-output",
+                severity=Severity.SUSPECT,
+                message=(
+                    f"the same batch asked twice gives other answers for {int(beyond.sum())} of "
+                    f"{len(again)} samples (up to {apart:.2g} apart, {flips} labels flip)"
+                ),
+                evidence={"samples": len(again), "apart": apart, "flips": flips},
+            )
+        )
+        return findings  # composition can't be told from randomness
+    parts = [probe.at(point) for point in ("batch=1", "batch=7")]
+    apart = max(float(part.array("apart").max()) for part in parts)
+    flips = sum(int(part.array("flip").sum()) for part in parts)
+    asked = sum(len(part) for part in parts)
+    figures = {"samples": asked, "apart": apart, "flips": flips}
+    if any(_beyond(part, noise).any() for part in parts):
+        findings.append(
+            Finding(
+                code="batch-composition",
+                severity=Severity.INVALID if flips else Severity.SUSPECT,
+                message=(
+                    "the answer to a sample depends on its batch: in batches of 1 and 7 scores "
+                    f"lie up to {apart:.2g} apart and {flips} of {asked} labels flip"
+                ),
+                evidence=figures,
+            )
+        )
+    else:
+        findings.append(
+            Finding(
+                code="batch-noise",
+                severity=Severity.INFO,
+                message=(
+                    f"batches of 1, 7 and up to {len(again)} give the same answers to float noise: "
+                    f"scores at most {apart:.2g} apart, {flips} of {asked} labels flip"
+                ),
+                evidence=figures,
+            )
+        )
+    return findings
+
+
+def _beyond(probe: Records, noise: float) -> NDArray[np.bool_]:
+    scale = np.maximum(1.0, probe.array("scale"))
+    beyond: NDArray[np.bool_] = probe.array("apart") > noise * scale
+    return beyond
+
+
+def _scores(own: CellEvidence) -> Findings:
+    if "scores" not in own.records or not len(own.records):
+        return []
+    scores = own.records.array("scores").astype(np.float64)
+    sums = scores.sum(axis=1)
+    simplex = (scores >= -1e-6).all(axis=1) & (np.abs(sums - 1.0) < 1e-3)
+    share = float(simplex.mean())
+    if own.model.score_kind == "probabilities":
+        if share < 1.0:
+            return [_not_probabilities(scores, share)]
+        return _squashed(own, scores)
+    # Logits rarely fall on the simplex by chance; a constant 1/K would, and says nothing.
+    if share > 0.99 and scores.shape[1] > 1 and float(scores.std()) > 1e-6:
+        return [
+            Finding(
+                code="probabilities-declared-as-logits",
+                severity=Severity.INVALID,
+                message=(
+                    "the model declares logits but its scores are probabilities: a softmax would "
+                    "be applied twice; declare output=probabilities or return logits"
+                ),
+                evidence={"share_on_simplex": share},
+            )
+        ]
+    return []
+
+
+def _not_probabilities(scores: NDArray[np.float64], share: float) -> Finding:
+    with np.errstate(over="ignore"):
+        log_sums = np.exp(np.minimum(scores, 700.0)).sum(axis=1)
+    if (scores <= 1e-6).all() and float((np.abs(log_sums - 1.0) < 1e-3).mean()) > 0.99:
+        guess = "they are log-probabilities"
+    elif (scores >= -1e-6).all() and (scores <= 1.0 + 1e-6).all():
+        guess = "each lies in [0, 1] but rows do not sum to 1: independent sigmoids?"
+    else:
+        guess = "they look like logits"
+    return Finding(
+        code="not-probabilities",
+        severity=Severity.INVALID,
+        message=(
+            f"the model declares probabilities but {100 * (1 - share):.1f} % of the rows are "
+            f"none: {guess}"
+        ),
+        evidence={"share_on_simplex": share, "guess": guess},
+    )
+
+
+def _squashed(own: CellEvidence, scores: NDArray[np.float64]) -> Findings:
+    # Undo a second softmax: log q = p - log Z with p on the simplex. An honest model that is as
+    # unsure leaves the simplex, or is no better explained by the confidence that comes out.
+    classes = scores.shape[1]
+    if len(scores) < 50 or classes < 2 or scores.min() <= 0.0:
+        return []
+    logs = np.log(scores)
+    undone = logs - logs.mean(axis=1, keepdims=True) + 1.0 / classes
+    if undone.min() < -1e-5:
+        return []
+    accuracy = float((scores.argmax(axis=1) == own.samples.targets).mean())
+    confidence, before = float(scores.max(axis=1).mean()), float(undone.max(axis=1).mean())
+    if accuracy - confidence < 0.1 or abs(accuracy - before) > 0.5 * (accuracy - confidence):
+        return []
+    return [
+        Finding(
+            code="double-softmax",
+            severity=Severity.INVALID,
+            message=(
+                f"accuracy is {accuracy:.3f} at a mean confidence of {confidence:.3f}, and every "
+                f"row is the softmax of probabilities of mean confidence {before:.3f}: a softmax "
+                "was applied twice"
+            ),
+            evidence={"accuracy": accuracy, "confidence": confidence, "undone": before},
+        )
+    ]
+
+
+def _normalisation(own: CellEvidence) -> Findings:
+    from crucibench.stats import mcnemar_exact  # SciPy: not for a run that is finished already
+
+    probe = own.probes.get("normalisation")
+    if probe is None or not len(probe):
+        return []
+    declared = probe.at("declared")
+    position = {identity: row for row, identity in enumerate(own.samples.ids)}
+    rows = np.array([position[identity] for identity in declared.ids])
+    targets = own.samples.targets[rows]
+    right = declared.array("prediction") == targets
+    others = [point for point in probe.points if point != "declared"]
+    best: tuple[float, str, float] | None = None
+    for point in others:
+        other = probe.at(point).array("prediction") == targets
+        gain = float(other.mean() - right.mean())
+        p = mcnemar_exact(int((right & ~other).sum()), int((~right & other).sum()))
+        if gain > _GAIN and p * len(others) < _ALPHA and (best is None or gain > best[0]):
+            best = (gain, point, p)
+    if best is None:
+        return []
+    gain, point, p = best
+    accuracy = float(right.mean())
+    return [
+        Finding(
+            code="other-normalisation-does-better",
+            severity=Severity.INVALID if gain > _GROSS_GAIN else Severity.SUSPECT,
+            message=(
+                f"on {len(targets)} samples accuracy is {accuracy:.3f} as declared and "
+                f"{accuracy + gain:.3f} with {point}: the declared normalisation is likely wrong"
+            ),
+            evidence={"declared": accuracy, "better": accuracy + gain, "under": point, "p": p},
+        )
+    ]
+
+
+def _range(own: CellEvidence) -> Findings:
+    probe = own.probes.get("range")
+    if probe is None or not len(probe):
+        return []
+    low, high = float(probe.array("lowest").min()), float(probe.array("highest").max())
+    if low < -1e-6 or high > 1.0 + 1e-6:
+        severity, text = Severity.INVALID, "leave the canonical range [0, 1]"
+    elif high < 4.0 / 255.0:
+        severity, text = Severity.SUSPECT, "use a 64th of [0, 1]: were they divided by 255 twice?"
+    else:
+        return []
+    return [
+        Finding(
+            code="input-range",
+            severity=severity,
+            message=f"pixels lie in [{low:.4g}, {high:.4g}] and {text}",
+            evidence={"lowest": low, "highest": high},
+        )
+    ]

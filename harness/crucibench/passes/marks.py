@@ -1,0 +1,39 @@
+"""Findings about how a cell was collected, from the facts that the engine left with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crucibench.contracts.evidence import Findings
+from crucibench.contracts.verdict import Finding, Severity
+
+REDUCED_BATCH = "reduced_batch"
+"""The fact: what the batch came down to."""
+
+REDUCED_PROBE = "reduced_probe"
+"""The fact: what the probe batch came down to, where the batch is what was planned."""
+
+
+def marks(facts: Mapping[str, Any]) -> Findings:
+    """Returns what a reader must know of how the records were made."""
+    found: Findings = []
+    if (size := facts.get(REDUCED_BATCH)) is not None:
+        message = (
+            f"memory ran out: batches were brought down to {size} samples, so that another run's "
+            "floats may differ in their last digits"
+        )
+        found.append(_info("batch-reduced", message, size))
+    if (size := facts.get(REDUCED_PROBE)) is not None:
+        message = (
+            f"memory ran out: the audits ask about {size} samples at once, which may be fewer than "
+            "elsewhere; the records are as planned"
+        )
+        found.append(_info("probe-reduced", message, size))
+    return found
+
+
+def _info(code: str, message: str, size: int) -> Finding:
+    return Finding(
+        code=code, severity=Severity.INFO, message=message, evidence={"batch_size": size}
+    )

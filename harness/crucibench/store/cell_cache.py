@@ -1,0 +1,375 @@
+"""Whole cells, kept between runs by what they follow from.
+
+An entry is a folder ``XX/KEY/OUTPUTS/`` of a cell's records and probes with an ``entry.json``. It
+is made under a hidden name, synced to disk and renamed, and it is never changed: several processes
+may keep, fetch and prune at once, and one that is killed leaves nothing that is seen. What is read
+is checked against its digests, so that damage is as good as absence. A cache that can't be read or
+written is one that holds nothing: it fails no run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crucibench.store.cache_entries import (
+    Entry,
+    Pruned,
+    discard,
+    hidden_name,
+    overdue,
+    remove,
+    size_of,
+    subfolders,
+    sweep,
+)
+from crucibench.store.cells import StageFile
+from crucibench.store.transfer import DamagedError, copy_file, copy_into
+from crucibench.util.atomic import write_text
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import canonical_json, data_digest
+from crucibench.util.numbers import parse_size
+
+DEFAULT_LIMIT = 10 * 1024**3
+LIMIT_VARIABLE = "CRUCIBENCH_CACHE_LIMIT"
+FOLDER = "cells"
+"""Where cells are kept below the cache folder."""
+
+_FORMAT: Literal[1] = 1
+_ENTRY = "entry.json"
+_FILE = re.compile(r"(?:records|probes)-[A-Za-z0-9._-]+\.parquet")
+_HEAD = re.compile(r"[0-9a-f]{2}")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_OUTPUT = re.compile(r"[a-z]+")
+_TRIES = 5
+
+# A pass that was asked for these too differs in their columns alone. `scores` and `values` decide
+# what its predictions are: with them it does not serve a request without.
+_SEPARABLE = frozenset({"features", "labels"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheKey:
+    """What a cell's records follow from.
+
+    Attributes:
+        identity: the digest of the identity fields without the outputs of a pass.
+        numerics: the digest of the numerics fields.
+        outputs: what a pass was asked for.
+    """
+
+    identity: str
+    numerics: str
+    outputs: frozenset[str] = frozenset()
+
+    @property
+    def digest(self) -> str:
+        """The digest of all but the outputs."""
+        fields = {"format": _FORMAT, "identity": self.identity, "numerics": self.numerics}
+        return data_digest(fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a hit gives.
+
+    Attributes:
+        stages: what was asked in each stage.
+        probes: the names of the probe records.
+        files: name to SHA-256 of what now lies in the cell's folder.
+        costs: what computing it once cost, as it was given to `CellCache.keep`.
+    """
+
+    stages: list[StageFile]
+    probes: list[str]
+    files: dict[str, str]
+    costs: dict[str, Any]
+
+
+class _EntryFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = _FORMAT
+    identity: str
+    numerics: str
+    outputs: list[str]
+    stages: list[StageFile]
+    probes: list[str]
+    files: dict[str, str]
+    size: int
+    costs: dict[str, Any] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def key(self) -> CacheKey:
+        return CacheKey(
+            identity=self.identity, numerics=self.numerics, outputs=frozenset(self.outputs)
+        )
+
+
+def cache_limit() -> int:
+    """Returns the bytes of cells to keep: ``CRUCIBENCH_CACHE_LIMIT``, or the default.
+
+    Raises:
+        InputError: if the variable holds no size.
+    """
+    text = os.environ.get(LIMIT_VARIABLE)
+    if not text:
+        return DEFAULT_LIMIT
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise InputError(f"{LIMIT_VARIABLE}: {error}") from None
+
+
+class CellCache:
+    """The cells that are kept below one folder."""
+
+    def __init__(self, folder: Path, limit: int = DEFAULT_LIMIT) -> None:
+        """Takes the folder, which need not exist, and the bytes that it may hold.
+
+        Raises:
+            InputError: if the folder is a file, or would lie in one.
+        """
+        if (file := _file_in_the_way(folder)) is not None:
+            raise InputError(
+                f"cache folder {str(folder)!r}: expected a folder, but {str(file)!r} is a file"
+            )
+        self.folder = folder
+        self.limit = limit
+        self._room: int | None = None
+
+    def fetch(self, key: CacheKey, into: Path) -> Kept | None:
+        """Copies a kept cell's files into `into`, checking each; None where there is none.
+
+        A pass that was asked for more serves a request for fewer, without the columns that were
+        not asked for. What is damaged is removed from the cache, and nothing of it reaches `into`.
+        """
+        for folder, entry in self._candidates(key):
+            unwanted = frozenset(entry.outputs) - key.outputs
+            try:
+                files = copy_into(folder, entry.files, into, unwanted)
+            except DamagedError:
+                discard(folder, self.folder)
+                continue
+            except OSError:
+                return None
+            with contextlib.suppress(OSError):
+                os.utime(folder / _ENTRY)
+            return Kept(
+                stages=list(entry.stages), probes=list(entry.probes), files=files,
+                costs=dict(entry.costs),
+            )  # fmt: skip
+        return None
+
+    def keep(  # noqa: PLR0917
+        self,
+        key: CacheKey,
+        cell: Path,
+        stages: Sequence[StageFile],
+        probes: Sequence[str],
+        files: Mapping[str, str],
+        costs: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Keeps a cell's files, and lets go of the least recently used ones beyond the limit.
+
+        Args:
+            key: what they follow from.
+            cell: the folder they lie in.
+            stages: what was asked in each stage.
+            probes: the names of the probe records.
+            files: name to SHA-256; a file with another digest is not kept, and nor is the cell.
+            costs: plain data on what computing the cell cost.
+            labels: ``model``, ``data`` and ``scenario``, to list it by.
+
+        Returns:
+            Whether the cell is kept now. It is not if it is larger than the limit, or if the cache
+            can't be written.
+
+        Raises:
+            ValueError: if a name is not one of records or probes, or `costs` hold no plain data.
+        """
+        if strange := sorted(name for name in files if not _FILE.fullmatch(name)):
+            raise ValueError(
+                f"files: expected names records-*.parquet and probes-*.parquet, got {strange}"
+            )
+        folder, temporary = self._folder(key), self.folder / hidden_name()
+        try:
+            if folder.is_dir():
+                return True
+            size = sum((cell / name).stat().st_size for name in files)
+            text = _as_text(
+                _EntryFile(
+                    identity=key.identity, numerics=key.numerics, outputs=sorted(key.outputs),
+                    stages=list(stages), probes=list(probes), files=dict(files), size=size,
+                    costs=dict(costs), labels=dict(labels or {}),
+                )
+            )  # fmt: skip
+            size += len(text.encode())
+            if size > self.limit:
+                return False
+            temporary.mkdir(parents=True)
+            for name, digest in files.items():
+                copy_file(cell / name, temporary / name, digest)
+            write_text(temporary / _ENTRY, text)  # last, and it syncs the folder too
+            _place(temporary, folder)
+        except (OSError, DamagedError):
+            return False
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._make_room(size, folder)
+        return True
+
+    def entries(self) -> list[Entry]:
+        """Returns what is kept, damaged entries without their names."""
+        return list(self._entries(named=True))
+
+    def prune(self, *, limit: int | None = None, older_than: float | None = None) -> Pruned:
+        """Removes what has not been used for `older_than` seconds, then all beyond a limit.
+
+        Args:
+            limit: bytes that may stay; the cache's own by default.
+            older_than: seconds; None for any age.
+        """
+        gone = overdue(
+            self.entries(), limit=self.limit if limit is None else limit, older_than=older_than
+        )
+        self._room = None
+        return Pruned(removed=tuple(remove(gone)), leftovers=sweep(self.folder))
+
+    def clear(self) -> Pruned:
+        """Removes all that is kept."""
+        self._room = None
+        return Pruned(removed=tuple(remove(self.entries())), leftovers=sweep(self.folder))
+
+    def _folder(self, key: CacheKey) -> Path:
+        digest = key.digest
+        return self.folder / digest[:2] / digest / _slug(key.outputs)
+
+    def _candidates(self, key: CacheKey) -> Iterator[tuple[Path, _EntryFile]]:
+        """Yields what can serve a request, the exact entry first, then those with least to drop."""
+        exact = self._folder(key)
+        if (entry := self._read(exact)) is not None:
+            yield exact, entry
+        others = []
+        for folder in subfolders(exact.parent):
+            if folder == exact or (entry := self._read(folder)) is None:
+                continue
+            more = frozenset(entry.outputs) - key.outputs
+            if key.outputs and key.outputs < frozenset(entry.outputs) and more <= _SEPARABLE:
+                others.append((len(more), folder, entry))
+        for _, folder, entry in sorted(others, key=lambda other: other[:2]):
+            yield folder, entry
+
+    def _read(self, folder: Path) -> _EntryFile | None:
+        """Returns an entry's own file; a damaged entry, or one in a wrong place, is removed."""
+        # Tried twice: it may have been put there between the two questions of the first time.
+        for _ in range(2):
+            try:
+                entry = _from_text((folder / _ENTRY).read_bytes())
+                if self._folder(entry.key) == folder:
+                    return entry
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                if not os.path.lexists(folder):
+                    return None
+            except OSError:  # no damage: too many open files, or another user's
+                return None
+            except ValueError:
+                pass
+        discard(folder, self.folder)
+        return None
+
+    def _entries(self, *, named: bool) -> Iterator[Entry]:
+        for head in subfolders(self.folder):
+            for home in subfolders(head) if _HEAD.fullmatch(head.name) else ():
+                for folder in subfolders(home) if _KEY.fullmatch(home.name) else ():
+                    with contextlib.suppress(OSError):  # gone meanwhile
+                        yield self._entry(folder, named=named)
+
+    def _entry(self, folder: Path, *, named: bool) -> Entry:
+        path = folder / _ENTRY
+        read: _EntryFile | None = None
+        if named:
+            with contextlib.suppress(OSError, ValueError):
+                read = _from_text(path.read_bytes())
+        labels = read.labels if read else {}
+        return Entry(
+            kind="cell", path=folder, root=self.folder, key=folder.parent.name,
+            size=size_of(folder), last_used=(path if path.is_file() else folder).stat().st_mtime,
+            outputs=tuple(read.outputs) if read else (), model=labels.get("model", ""),
+            data=labels.get("data", ""), scenario=labels.get("scenario", ""),
+        )  # fmt: skip
+
+    def _make_room(self, size: int, kept: Path) -> None:
+        """Removes what is beyond the limit, but not what was just kept."""
+        # To look through the whole cache after each cell would cost more than many a cell. A
+        # process keeps an eighth of what is free before it looks again, as others do the same.
+        if self._room is not None and size <= self._room:
+            self._room -= size
+            return
+        entries = list(self._entries(named=False))
+        gone = remove(overdue(entries, limit=self.limit, spare=kept))
+        total = sum(entry.size for entry in entries) - sum(entry.size for entry in gone)
+        self._room = max(0, self.limit - total) // 8
+
+
+def _file_in_the_way(folder: Path) -> Path | None:
+    with contextlib.suppress(OSError):  # what may not be looked at can't be written either
+        for path in (folder, *folder.parents):
+            if path.exists():
+                return None if path.is_dir() else path
+    return None
+
+
+def _slug(outputs: frozenset[str]) -> str:
+    names = sorted(outputs)
+    text = "+".join(["records", *names])
+    plain = all(_OUTPUT.fullmatch(name) for name in names) and len(text) <= 80
+    return text if plain else data_digest(names)
+
+
+def _place(temporary: Path, folder: Path) -> None:
+    for attempt in range(_TRIES):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary.rename(folder)
+            return
+        except OSError:
+            if folder.is_dir():  # another process was first, with the same content
+                return
+            if attempt == _TRIES - 1:  # else its parent was just pruned for being empty
+                raise
+
+
+def _as_text(entry: _EntryFile) -> str:
+    return _signed(entry.model_dump(mode="json"))
+
+
+def _signed(fields: Any) -> str:
+    return canonical_json({"digest": data_digest(fields), "entry": fields}) + "\n"
+
+
+def _from_text(content: bytes) -> _EntryFile:
+    """The inverse of `_as_text`; ValueError unless every byte is as it was written."""
+    document = json.loads(content)
+    fields = document.get("entry") if isinstance(document, dict) else None
+    if _signed(fields).encode() != content:
+        raise ValueError("its content has changed")
+    try:
+        entry = _EntryFile.model_validate(fields)
+    except ValidationError as error:
+        raise ValueError("it is of another format") from error
+    if not all(_FILE.fullmatch(name) for name in entry.files):
+        raise ValueError("it names a file that is none of a cell's")
+    return entry

@@ -1,0 +1,188 @@
+"""A cell's journal: which of its files count. A file counts once its line stands here.
+
+Appended and synced by one process, the one that holds the run; whoever is killed between the
+rename of a file and its line leaves a file that is made again. Each line begins with a checksum: a
+journal that was damaged vouches for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crucibench.util.atomic import storing
+from crucibench.util.hashing import file_digest
+
+NAME = ".journal"
+RECORDS = "records-"
+
+
+class Journal:
+    """The journal of one cell's folder.
+
+    Attributes:
+        folder: the cell's.
+        probes: the names of the probe records, once they are all there; None before.
+        batch_size: what running out of memory brought the batch down to; None where it never did.
+        choices: by number of the stage, the digest of what was chosen to enter it.
+        costs: what each task cost, in the order in which they ended.
+        attempts: how often a task was tried again.
+    """
+
+    def __init__(self, folder: Path, digests: Sequence[str]) -> None:
+        """Reads the journal, or begins one.
+
+        Args:
+            folder: the cell's.
+            digests: identity and numerics: a folder that another model, data set or library
+                version left is emptied.
+
+        Raises:
+            StorageError: if the system refuses to write.
+        """
+        self.folder = folder
+        self._begin()
+        self._path = folder / NAME
+        lines = self._read()
+        if not lines or lines[0] != {"digests": list(digests)}:
+            self._empty({"digests": list(digests)})
+            return
+        for line in lines[1:]:
+            self._apply(line)
+
+    def _begin(self) -> None:
+        self._files: dict[str, str] = {}
+        self._checked: set[str] = set()
+        self.probes: list[str] | None = None
+        self.batch_size: int | None = None
+        self.choices: dict[int, str] = {}
+        self.costs: list[Mapping[str, Any]] = []
+        self.attempts = 0
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The digest of each file that counts, by name."""
+        return self._files
+
+    def holds(self, name: str) -> bool:
+        """Whether a file counts and is on disk as it was written; looked at once."""
+        if name in self._checked:
+            return True
+        if name not in self._files:
+            return False
+        try:
+            same = file_digest(self.folder / name) == self._files[name]
+        except OSError:
+            same = False
+        if same:
+            self._checked.add(name)
+        else:
+            del self._files[name]
+        return same
+
+    def add(self, files: Mapping[str, str], cost: Mapping[str, Any] | None = None) -> None:
+        """Says that files are there: name to digest, and what making them cost."""
+        self._note({"files": dict(files), **({"cost": dict(cost)} if cost else {})})
+        self._checked |= files.keys()
+
+    def add_probes(self, names: Sequence[str]) -> None:
+        """Says that the probe records are there, all of them."""
+        self._note({"probes": list(names)})
+
+    def reduce(self, batch_size: int) -> None:
+        """Says that memory ran out and the batch was made smaller."""
+        if self.batch_size is None or batch_size < self.batch_size:
+            self._note({"batch_size": batch_size})
+
+    def chose(self, stage: int, digest: str) -> None:
+        """Says what enters a stage; if something else did before, its records count no more."""
+        if self.choices.get(stage) != digest:
+            self._note({"stage": stage, "choice": digest})
+
+    def again(self, reason: str) -> None:
+        """Says that a task is tried again."""
+        self._note({"again": reason})
+
+    def forget(self) -> None:
+        """Drops the cell's files and begins anew under the same digests."""
+        first = self._read()[0]
+        self._begin()
+        self._empty(first)
+
+    def drop_strangers(self) -> None:
+        """Removes record and probe files that do not count."""
+        for path in self.folder.glob("*.parquet"):
+            if path.name not in self._files:
+                path.unlink()
+
+    def _empty(self, first: Mapping[str, Any]) -> None:
+        # The journal goes before what it vouches for: whoever is killed here leaves nothing that
+        # counts.
+        with storing(self.folder):
+            self._path.unlink(missing_ok=True)
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+        self._append(first)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        self._append(line)
+        self._apply(line)
+
+    def _apply(self, line: Mapping[str, Any]) -> None:
+        self._files |= line.get("files", {})
+        if "cost" in line:
+            self.costs.append(line["cost"])
+        if "probes" in line:
+            self.probes = line["probes"]
+        if "batch_size" in line:
+            self.batch_size = line["batch_size"]
+        if "choice" in line:
+            self._choose(line["stage"], line["choice"])
+        if "again" in line:
+            self.attempts += 1
+
+    def _choose(self, stage: int, digest: str) -> None:
+        if self.choices.get(stage, digest) != digest:
+            late = [
+                name for name in self._files
+                if name.startswith(RECORDS) and name >= f"{RECORDS}{stage:02d}"
+            ]  # fmt: skip
+            for name in late:
+                del self._files[name]
+            self._checked -= set(late)
+            self.choices = {key: value for key, value in self.choices.items() if key < stage}
+        self.choices[stage] = digest
+
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            content = self._path.read_bytes()
+        except OSError:
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:  # torn by a kill: the next line must not join it
+            with self._path.open("rb+") as stream:
+                stream.truncate(len(whole))
+        lines: list[dict[str, Any]] = []
+        for text in whole.splitlines():
+            checksum, _, content = text.partition(b" ")
+            if checksum != _checksum(content):
+                return []  # damaged: nothing in the folder can be told to be whole
+            lines.append(json.loads(content))
+        return lines
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        content = json.dumps(line, sort_keys=True).encode()
+        with storing(self._path), self._path.open("ab") as stream:
+            stream.write(_checksum(content) + b" " + content + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _checksum(content: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(content)

@@ -1,0 +1,119 @@
+"""Sizes and times of a finished run's files, so that what has not changed is not hashed again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crucibench.store.layout import Layout
+from crucibench.store.manifest import is_result, read_manifest
+from crucibench.util.atomic import write_json
+from crucibench.util.errors import UnreadableError
+from crucibench.util.hashing import file_digest
+
+_NAME = ".stats.json"
+
+Stat = list[int]
+"""Size in bytes and time of the last change in nanoseconds."""
+
+
+def remember(layout: Layout) -> None:
+    """Writes size and time of every file that the manifest names; called right after it is written.
+
+    Raises:
+        UnreadableError: if there is no readable manifest.
+    """
+    stats = {name: _stat(layout.root / name) for name in _stated(layout)}
+    write_json(
+        layout.root / _NAME,
+        {
+            "manifest": file_digest(layout.manifest),
+            "files": {name: stat for name, stat in stats.items() if stat is not None},
+        },
+    )
+
+
+def changed(layout: Layout) -> list[str]:
+    """Returns the names of files that are not as the manifest says, sorted.
+
+    A file is hashed only if its size or time is not what was remembered of it, or nothing was.
+    Files that the manifest does not name are among the changed ones.
+
+    Raises:
+        UnreadableError: if there is no readable manifest.
+    """
+    stated = _stated(layout)
+    known = _remembered(layout)
+    found = []
+    for name, digest in stated.items():
+        path = layout.root / name
+        stat = _stat(path)
+        if stat is None or (known.get(name) != stat and file_digest(path) != digest):
+            found.append(name)
+    return sorted([*found, *(name for name in _results(layout) if name not in stated)])
+
+
+def require_unchanged(layout: Layout) -> None:
+    """Refuses a run that is not as its manifest says; a quick look, as `changed` is.
+
+    Raises:
+        UnreadableError: if it is not, or is not finished.
+    """
+    found = changed(layout)
+    if not found:
+        return
+    if all(name == layout.metrics.name for name in found):
+        raise UnreadableError(not_as_scored(layout))
+    raise UnreadableError(
+        f"run {layout.root.name} is not as its manifest says: {found[0]} (crucibench verify "
+        "lists all; the command that made the run mends it)"
+    )
+
+
+def not_as_scored(layout: Layout) -> str:
+    """Says that the metric rows are not those of the manifest, and what computes them again."""
+    return (
+        f"{layout.metrics.name} is not what was scored; crucibench score {layout.root} computes it "
+        "again"
+    )
+
+
+def _stated(layout: Layout) -> dict[str, str]:
+    manifest = read_manifest(layout)
+    stated: dict[str, str] = {**manifest["files"], **manifest.get("views", {})}
+    return stated
+
+
+def _remembered(layout: Layout) -> dict[str, Stat]:
+    path = layout.root / _NAME
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        written = path.stat().st_mtime_ns
+        files: dict[str, Stat] = document["files"]
+        if document["manifest"] != file_digest(layout.manifest):
+            return {}
+        # A file system's clock ticks: what was written in the same tick as the statistics may have
+        # been written once more after them, and its time would not tell.
+        return {name: stat for name, stat in files.items() if stat[1] < written}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}  # everything is hashed
+
+
+def _stat(path: Path) -> Stat | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _results(layout: Layout) -> Iterator[str]:
+    # os.walk takes a tenth of what Path.rglob takes.
+    for top in (layout.environment, layout.samples, layout.cells):
+        for folder, folders, names in os.walk(top):
+            folders[:] = filter(is_result, folders)
+            inside = Path(folder).relative_to(layout.root).as_posix()
+            yield from (f"{inside}/{name}" for name in names if is_result(name))

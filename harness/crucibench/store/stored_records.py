@@ -1,0 +1,87 @@
+"""Records that stay on disk until they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from crucibench.contracts.records import BLOCK_ROWS, Records
+from crucibench.store.tables import read_table
+
+_SMALL = 1 << 26
+"""Files of up to 64 MiB together are read once and kept."""
+
+
+class StoredRecords(Records):
+    """The records of some Parquet files.
+
+    Small ones are read once, when they are first asked for. Of large ones, as of a pass with
+    features over a million samples, `array` reads one column, and `blocks` one file at a time.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Takes the files in the order of their rows; at least one."""
+        self._paths = tuple(paths)
+
+    @property
+    def table(self) -> pa.Table:
+        """All of them; kept, however large."""
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> pa.Table:
+        return self._read(None)
+
+    @cached_property
+    def _large(self) -> bool:
+        return sum(path.stat().st_size for path in self._paths) > _SMALL
+
+    @property
+    def _apart(self) -> bool:
+        return "_whole" not in self.__dict__ and self._large
+
+    def _read(self, columns: Sequence[str] | None) -> pa.Table:
+        tables = [read_table(path, columns) for path in self._paths]
+        return pa.concat_tables(tables, promote_options="default")
+
+    @cached_property
+    def _names(self) -> list[str]:
+        names: list[str] = pq.read_schema(self._paths[0]).names
+        return names
+
+    def __len__(self) -> int:
+        if not self._apart:
+            return super().__len__()
+        return sum(int(pq.read_metadata(path).num_rows) for path in self._paths)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names if self._apart else super().__contains__(name)
+
+    def array(self, name: str) -> NDArray[Any]:
+        """Returns a column; see `Records.array`."""
+        if not self._apart:
+            return super().array(name)
+        self._check((name,))
+        return Records(self._read([name])).array(name)
+
+    def blocks(self, *names: str) -> Iterator[Records]:
+        """Yields some columns in blocks, one file in memory at a time; see `Records.blocks`."""
+        if not self._apart:
+            yield from super().blocks(*names)
+            return
+        self._check(names)
+        for path in self._paths:
+            table = read_table(path, list(names))
+            for start in range(0, table.num_rows, BLOCK_ROWS):
+                yield Records(table.slice(start, BLOCK_ROWS))
+
+    def _check(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self._names:
+                raise KeyError(name)

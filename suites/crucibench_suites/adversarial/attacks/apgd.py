@@ -1,0 +1,235 @@
+"""Auto-PGD (Croce and Hein 2020, section 3, algorithm 1), for Linf and L2.
+
+As published: steps of 2 eps, momentum 0.75, checkpoints at 22 % of the steps and then ever closer
+(by 3 %, at least 6 %), halving where fewer than 75 % of the steps since the last one went up, or
+where nothing was gained since it, and then going on from the best point. Three differences from the
+authors' code, none of which weakens it: a point leaves at the step that breaks it, the gradient
+after the last step is not computed, and the first comparison of losses at the first checkpoint is
+with the start, as in the paper, not with 0.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from crucibench_suites.adversarial.attacks.losses import dlr
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Loss,
+    Oracle,
+    Points,
+    Region,
+    by_sample,
+    unit,
+)
+
+MOMENTUM = 0.75
+RHO = 0.75
+
+
+def apgd(
+    oracle: Oracle,
+    points: Points,
+    loss: Loss,
+    *,
+    steps: int,
+    restarts: int = 1,
+    eot: int = 1,
+    name: str = "apgd",
+    start: torch.Tensor | None = None,
+) -> Found:
+    """Drives `loss` up from random starts.
+
+    Args:
+        oracle: the model.
+        points: what to attack; all are taken to be right as they are.
+        loss: e.g. `losses.ce` or `losses.dlr`.
+        steps: in each restart.
+        restarts: each begins elsewhere, and asks only about points that are left.
+        eot: gradients averaged in each step (expectation over transformation), for models that are
+            random.
+        name: of the draws.
+        start: where the first restart begins, shape as ``points.x``; at random if None.
+    """
+    found = Found(points)
+    for restart in range(restarts):
+        rows = found.open
+        if not len(rows):
+            break
+        left = points.take(rows)
+        given = start[rows] if start is not None and restart == 0 else None
+        begin = random_start(oracle, left, f"{name}/{restart}") if given is None else given
+        _Ascent(oracle, left, partial(_untargeted, loss), begin, eot=eot).run(steps, rows, found)
+    return found
+
+
+def apgd_targeted(
+    oracle: Oracle,
+    points: Points,
+    *,
+    steps: int,
+    targets: int,
+    restarts: int = 1,
+    eot: int = 1,
+    name: str = "apgd-t",
+) -> Found:
+    """Drives the targeted DLR up towards each of the `targets` likeliest other classes in turn."""
+    found = Found(points)
+    ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
+    found.cost(torch.arange(len(points)), forwards=1)
+    # The true class leads the ranking of a point that is right, unless it is tied.
+    others = ranked[ranked != points.y[:, None]].view(len(points), -1)
+    for rank in range(min(targets, others.shape[1])):
+        for restart in range(restarts):
+            rows = found.open
+            if not len(rows):
+                return found
+            left = points.take(rows)
+            begin = random_start(oracle, left, f"{name}/{rank}/{restart}")
+            aim = others[rows, rank]
+            _Ascent(oracle, left, dlr, begin, eot=eot, target=aim).run(steps, rows, found)
+    return found
+
+
+def random_start(oracle: Oracle, points: Points, step: str) -> torch.Tensor:
+    """Returns points on the edge of the ball, clipped to the box."""
+    drawn = oracle.uniform if points.norm == "linf" else oracle.normal
+    edge = unit(drawn(points, step), points.norm) * by_sample(points.eps)
+    return (points.x + edge).clamp_(0, 1)
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Returns after which steps the step size is looked at."""
+    found: list[int] = []
+    gap, shrink, least = (max(int(share * steps), 1) for share in (0.22, 0.03, 0.06))
+    at = gap
+    while at <= steps:
+        found.append(at)
+        gap = max(gap - shrink, least)
+        at += gap
+    return found
+
+
+def _untargeted(
+    loss: Loss, logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None
+) -> torch.Tensor:
+    return loss(logits, y, None)
+
+
+class _Ascent:
+    """One run from one start; its tensors hold the points that are left, and no others."""
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        points: Points,
+        loss: Loss,
+        start: torch.Tensor,
+        *,
+        eot: int,
+        target: torch.Tensor | None = None,
+    ) -> None:
+        self._oracle, self._loss, self._eot = oracle, loss, eot
+        self._norm = points.norm
+        self._region = Region(points)
+        self._y, self._target = points.y, target
+        self._x = self._old = self._region.inside(start)
+        self._size = 2.0 * points.eps
+
+    def run(self, steps: int, rows: torch.Tensor, found: Found) -> None:
+        """Takes the steps; `rows` are the positions of the points in `found`."""
+        losses, right = self._ask(last=False)
+        forwards, backwards = self._eot, self._eot
+        self._rows, self._found = rows, found
+        self._best, self._best_x, self._best_gradient = losses, self._x, self._gradient
+        self._before = self._last_best = losses
+        self._rises = torch.zeros_like(losses)
+        self._halved = torch.ones_like(losses, dtype=torch.bool)
+        self._retire(right, forwards, backwards)
+        due, previous = iter(checkpoints(steps)), 0
+        check = next(due, 0)
+        for step in range(1, steps + 1):
+            if not len(self._rows):
+                return
+            self._move(1.0 if step == 1 else MOMENTUM)
+            last = step == steps
+            losses, right = self._ask(last=last)
+            forwards += self._eot
+            if not last:
+                backwards += self._eot
+                self._account(losses)
+                if step == check:
+                    self._check(step - previous)
+                    previous, check = step, next(due, 0)
+            self._retire(right, forwards, backwards)
+        found.cost(self._rows, forwards=forwards, backwards=backwards)
+
+    def _move(self, share: float) -> None:
+        x, old, size = self._x, self._old, by_sample(self._size)
+        direction = (
+            self._gradient.sign() if self._norm == "linf" else unit(self._gradient, self._norm)
+        )
+        z = self._region.inside(x + size * direction)
+        if share < 1:
+            z = self._region.inside(x + (z - x) * share + (x - old) * (1 - share))
+        self._x, self._old = z, x
+
+    def _ask(self, *, last: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns losses and whether the points are still right; sets the gradient."""
+
+        def loss(logits: torch.Tensor) -> torch.Tensor:
+            return self._loss(logits, self._y, self._target)
+
+        self._asked = self._x
+        if last:
+            for _ in range(self._eot):
+                logits = self._oracle.logits(self._x)
+            return logits.new_zeros(len(logits)), logits.argmax(1) == self._y
+        total: torch.Tensor | None = None
+        for _ in range(self._eot):
+            logits, losses, gradient = self._oracle.gradient(self._x, loss)
+            total = gradient if total is None else total + gradient
+        assert total is not None
+        self._gradient = total / self._eot if self._eot > 1 else total
+        return losses, logits.argmax(1) == self._y
+
+    def _account(self, losses: torch.Tensor) -> None:
+        self._rises = self._rises + (losses > self._before)
+        self._before = losses
+        better = losses > self._best
+        shown = by_sample(better)
+        self._best = torch.where(better, losses, self._best)
+        self._best_x = torch.where(shown, self._x, self._best_x)
+        self._best_gradient = torch.where(shown, self._gradient, self._best_gradient)
+
+    def _check(self, taken: int) -> None:
+        stuck = ~self._halved & (self._last_best >= self._best)
+        halve = (self._rises <= RHO * taken) | stuck
+        self._halved, self._last_best = halve, self._best
+        self._rises = torch.zeros_like(self._rises)
+        self._size = torch.where(halve, self._size / 2, self._size)
+        shown = by_sample(halve)
+        self._x = torch.where(shown, self._best_x, self._x)
+        self._gradient = torch.where(shown, self._best_gradient, self._gradient)
+
+    def _retire(self, right: torch.Tensor, forwards: int, backwards: int) -> None:
+        """Lets go of the points that are broken: most are within the first few steps."""
+        if bool(right.all()):
+            return
+        gone = ~right
+        rows = self._rows[gone]
+        self._found.put(rows, self._asked[gone])
+        self._found.cost(rows, forwards=forwards, backwards=backwards)
+        self._rows = self._rows[right]
+        self._region.keep(right)
+        for name in (*_STATE, *(("_target",) if self._target is not None else ())):
+            setattr(self, name, getattr(self, name)[right])
+
+
+_STATE = (
+    *("_x", "_old", "_gradient", "_best_x", "_best_gradient", "_y", "_size"),
+    *("_best", "_before", "_last_best", "_rises", "_halved"),
+)
+"""The tensors of a run that have a row a point."""

@@ -1,0 +1,93 @@
+"""FAB-T, the targeted fast adaptive boundary attack (Croce and Hein 2020), for Linf and L2.
+
+It looks for the nearest example, whatever eps: linearise the difference of two logits, step onto
+its zero from the current point and from the original one, go between the two, and pull back
+towards the original once the class has changed. Parameters as in AutoAttack: alpha_max 0.1, eta
+1.05, beta 0.9, one run a target, from the point itself. A point leaves as soon as its example lies
+within ``points.eps``: that is as near as anyone asks for.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from crucibench_suites.adversarial.attacks.losses import margin
+from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, length
+from crucibench_suites.adversarial.attacks.projection import onto_hyperplane
+
+ALPHA_MAX = 0.1
+ETA = 1.05
+BETA = 0.9
+
+
+def fab_targeted(oracle: Oracle, points: Points, *, steps: int, targets: int) -> Found:
+    """Looks for the nearest example towards each of the `targets` likeliest other classes.
+
+    What it returns as an example may be further away than ``points.eps``.
+    """
+    found = Found(points)
+    nearest = torch.full_like(points.eps, torch.inf)
+    ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
+    found.cost(torch.arange(len(points)), forwards=1)
+    others = ranked[ranked != points.y[:, None]].view(len(points), -1)
+    for rank in range(min(targets, others.shape[1])):
+        rows = (nearest > points.eps).nonzero()[:, 0]
+        if not len(rows):
+            break
+        _run(oracle, points, others[:, rank], rows, nearest=nearest, found=found, steps=steps)
+    return found
+
+
+def _run(
+    oracle: Oracle,
+    points: Points,
+    target: torch.Tensor,
+    rows: torch.Tensor,
+    *,
+    nearest: torch.Tensor,
+    found: Found,
+    steps: int,
+) -> None:
+    """Takes the steps towards one target; `rows` are the points that are left."""
+    norm = points.norm
+    origin, y, aim = points.x[rows], points.y[rows], target[rows]
+    x = origin
+    # Each run has its own record of what is nearest, as each is a run of its own.
+    forwards = backwards = 0
+    for _ in range(steps):
+        w, gap, to_origin = _linearise(oracle, x, origin, y, aim)
+        backwards += 1
+        flat, flat_origin = x.flatten(1), origin.flatten(1)
+        both = onto_hyperplane(
+            torch.cat((flat, flat_origin)), torch.cat((w, w)), torch.cat((gap, to_origin)), norm
+        )
+        here, there = both[: len(x)].view_as(x), both[len(x) :].view_as(x)
+        size, other = length(here, norm).clamp(min=1e-8), length(there, norm).clamp(min=1e-8)
+        alpha = by_sample((size / (size + other)).clamp(max=ALPHA_MAX))
+        x = ((x + ETA * here) * (1 - alpha) + (origin + ETA * there) * alpha).clamp_(0, 1)
+        fooled = oracle.logits(x).argmax(1) != y
+        forwards += 2
+        if not bool(fooled.any()):
+            continue
+        distance = length(x - origin, norm)
+        better = fooled & (distance < nearest[rows])
+        found.put(rows[better], x[better])
+        nearest[rows[better]] = distance[better]
+        x = torch.where(by_sample(fooled), origin + (x - origin) * BETA, x)
+        near = nearest[rows] <= points.eps[rows]
+        if bool(near.any()):
+            found.cost(rows[near], forwards=forwards, backwards=backwards)
+            left = ~near
+            rows, x, origin, y, aim = rows[left], x[left], origin[left], y[left], aim[left]
+            if not len(rows):
+                return
+    found.cost(rows, forwards=forwards, backwards=backwards)
+
+
+def _linearise(
+    oracle: Oracle, x: torch.Tensor, origin: torch.Tensor, y: torch.Tensor, aim: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns normals (m, d) of target - true logit, and how much is to be gained from each end."""
+    _, lead, gradient = oracle.gradient(x, lambda logits: margin(logits, y, aim))
+    w = gradient.flatten(1)
+    return w, -lead, -lead + (w * (x - origin).flatten(1)).sum(1)

@@ -1,0 +1,60 @@
+"""Losses of logits: cross-entropy, and the difference of logits ratio (DLR).
+
+Croce and Hein (2020), "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", equations 6 and 7. With logits z sorted as z1 >= z2 >= ...:
+
+- Cross-entropy is log(1 + exp(L)) of the log-odds L = log(sum over k != y of exp z_k) - z_y.
+  `log_odds` is L: it grows with cross-entropy, and its gradient has the same direction, so that
+  APGD takes the same steps; but where a model is sure, L is still exact, when float32 has rounded
+  cross-entropy and its gradient to 0 (or to denormal numbers, which a CPU is slow at).
+- DLR is -(z_y - max of the others) / (z1 - z3), targeted DLR -(z_y - z_t) / (z1 - (z3 + z4) / 2):
+  neither changes when logits are shifted or scaled.
+- Of three classes there is no z4: the targeted one is divided by z1 - z3.
+- Of two classes there is no z3, and z1 - z2 would make every loss 1 or -1: both are the plain
+  margin, other - z_y. APGD takes only the direction of its gradient, so that scale does no harm.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import cross_entropy
+
+_TINY = 1e-12
+
+
+def log_odds(
+    logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Returns the log-odds against the true class, shape (m,): see the module."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    return logits.scatter(1, y[:, None], -torch.inf).logsumexp(1) - own
+
+
+def ce(logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
+    """Returns the cross-entropy of each sample, shape (m,)."""
+    return cross_entropy(logits, y, reduction="none")
+
+
+def margin(
+    logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Returns how far the best other class, or the target, leads over the true one, (m,)."""
+    own = logits.gather(1, y[:, None])[:, 0]
+    if target is not None:
+        return logits.gather(1, target[:, None])[:, 0] - own
+    # The others' best, without a sort or a copy: the first of the two best that is not y.
+    best, where = logits.topk(2, dim=1)
+    return torch.where(where[:, 0] == y, best[:, 1], best[:, 0]) - own
+
+
+def dlr(logits: torch.Tensor, y: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
+    """Returns the difference of logits ratio of each sample, shape (m,)."""
+    classes = logits.shape[1]
+    if classes == 2:
+        return margin(logits, y, target)
+    best = logits.topk(3 if target is None or classes == 3 else 4, dim=1).values
+    if target is None or classes == 3:
+        scale = best[:, 0] - best[:, 2]
+    else:
+        scale = best[:, 0] - (best[:, 2] + best[:, 3]) / 2
+    return margin(logits, y, target) / (scale + _TINY)

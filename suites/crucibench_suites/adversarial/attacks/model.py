@@ -1,0 +1,191 @@
+"""What all attacks share: the model they ask, the points they ask about, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.threat import Norm
+
+Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""From logits (m, K), labels (m,) and targets (m,) to what an attack drives up, (m,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points:
+    """Samples that the model gets right, and how far each may be moved.
+
+    Attributes:
+        x: float32 in [0, 1], shape (m, C, H, W), on the model's device.
+        y: true classes, shape (m,).
+        eps: the radius of each sample's ball, shape (m,); they may differ.
+        ids: sample ids, which key all draws.
+        norm: of the ball.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    eps: torch.Tensor
+    ids: tuple[str, ...]
+    norm: Norm
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: torch.Tensor) -> Points:
+        """Returns the points at `rows`, a tensor of positions."""
+        ids = tuple(self.ids[row] for row in rows.tolist())
+        return Points(x=self.x[rows], y=self.y[rows], eps=self.eps[rows], ids=ids, norm=self.norm)
+
+
+class Found:
+    """What an attack has found so far, and what it cost.
+
+    Attributes:
+        adversarial: shape (m, C, H, W); the clean input where nothing was found.
+        broken: whether there is an example, shape (m,), bool.
+        forwards: passes of each sample through the model, shape (m,).
+        backwards: gradients of each sample.
+    """
+
+    def __init__(self, points: Points) -> None:
+        self.adversarial = points.x.clone()
+        self.broken = torch.zeros(len(points), dtype=torch.bool, device=points.x.device)
+        self.forwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
+        self.backwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
+
+    @property
+    def open(self) -> torch.Tensor:
+        """The positions of the points without an example."""
+        return (~self.broken).nonzero()[:, 0]
+
+    def cost(self, rows: torch.Tensor, *, forwards: int = 0, backwards: int = 0) -> None:
+        """Adds passes to the account of the points at `rows`."""
+        where = rows.cpu().numpy()
+        self.forwards[where] += forwards
+        self.backwards[where] += backwards
+
+    def put(self, rows: torch.Tensor, examples: torch.Tensor) -> None:
+        """Puts down examples of the points at `rows`."""
+        self.adversarial[rows] = examples
+        self.broken[rows] = True
+
+
+@contextmanager
+def frozen(module: torch.nn.Module) -> Iterator[None]:
+    """Asks for no gradient of weights, which also spares the memory that these would need."""
+    changed = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in changed:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in changed:
+            weight.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A model under attack, with the random numbers that go with it.
+
+    Attributes:
+        module: canonical float32 input to logits, differentiable.
+        draws: keyed by sample.
+    """
+
+    module: torch.nn.Module
+    draws: Draws
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns logits (m, K), without a graph."""
+        with torch.no_grad():
+            answer: torch.Tensor = self.module(x)
+        return answer
+
+    def gradient(
+        self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns logits (m, K), losses (m,) and the losses' gradient by `x`.
+
+        A gradient that is not finite is taken as 0: an attack goes on from what is left.
+        """
+        asked = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits: torch.Tensor = self.module(asked)
+            losses = loss(logits)
+            (gradient,) = torch.autograd.grad(losses.sum(), asked)
+        return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+
+    def normal(self, points: Points, step: str) -> torch.Tensor:
+        """Returns standard normal numbers of the shape of ``points.x``."""
+        drawn = self.draws.normal(points.ids, step, points.x.shape[1:])
+        return torch.from_numpy(drawn).to(points.x.device)
+
+    def uniform(self, points: Points, step: str) -> torch.Tensor:
+        """Returns numbers uniform in [-1, 1) of the shape of ``points.x``."""
+        drawn = self.draws.uniform(points.ids, step, points.x.shape[1:])
+        return torch.from_numpy(drawn).to(points.x.device).mul_(2).sub_(1)
+
+
+def by_sample(numbers: torch.Tensor) -> torch.Tensor:
+    """Returns numbers of samples, (m,), in a shape that meets images: (m, 1, 1, 1)."""
+    return numbers.view(-1, 1, 1, 1)
+
+
+def length(x: torch.Tensor, norm: Norm) -> torch.Tensor:
+    """Returns the norm of each image, shape (m,)."""
+    flat = x.flatten(1)
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+
+
+def unit(x: torch.Tensor, norm: Norm) -> torch.Tensor:
+    """Returns each image divided by its norm; zero stays zero."""
+    return x / by_sample(length(x, norm) + 1e-12)
+
+
+def linf_bounds(x: torch.Tensor, eps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the least and the greatest pixels within both ball and box, float32.
+
+    Rounded inwards: what lies between them is no further than `eps` from `x` in exact arithmetic.
+    """
+    exact, radius = x.double(), by_sample(eps.double())
+    low, high = (exact - radius).clamp_(0, 1), (exact + radius).clamp_(0, 1)
+    low32, high32 = low.float(), high.float()
+    one = torch.ones_like(x)
+    low32 = torch.where(low32.double() < low, torch.nextafter(low32, 2 * one), low32)
+    high32 = torch.where(high32.double() > high, torch.nextafter(high32, -one), high32)
+    # Of a radius below the spacing of floats nothing is left but the pixel itself.
+    return torch.minimum(low32, x), torch.maximum(high32, x)
+
+
+class Region:
+    """Ball and box around the points: where an attack may go."""
+
+    def __init__(self, points: Points) -> None:
+        self.x, self.norm = points.x, points.norm
+        if self.norm == "linf":
+            self.low, self.high = linf_bounds(points.x, points.eps)
+        else:
+            self.eps = by_sample(points.eps)
+
+    def inside(self, z: torch.Tensor) -> torch.Tensor:
+        """Returns the nearest points of the ball, clipped to the box, which only shrinks them."""
+        if self.norm == "linf":
+            return torch.clamp(z, self.low, self.high)
+        moved = z - self.x
+        size = by_sample(length(moved, "l2"))
+        return (self.x + moved * (self.eps / (size + 1e-12)).clamp_(max=1.0)).clamp_(0, 1)
+
+    def keep(self, mask: torch.Tensor) -> None:
+        """Forgets the points that are not in `mask`."""
+        self.x = self.x[mask]
+        if self.norm == "linf":
+            self.low, self.high = self.low[mask], self.high[mask]
+        else:
+            self.eps = self.eps[mask]

@@ -1,0 +1,243 @@
+"""Square attack (Andriushchenko et al. 2020, algorithms 1 to 4), for Linf and L2, on the margin.
+
+A random search over square windows; it sees scores, no gradients. As published in AutoAttack:
+p_init 0.8, a fixed schedule of window sizes, one restart, the margin loss. Differences: each sample
+draws its own windows, keyed by its id, where the authors' code draws one for the whole batch; and
+windows reach every pixel, as in the paper, where the authors' code leaves out the last position.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+
+from crucibench_suites.adversarial.attacks.losses import margin
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Oracle,
+    Points,
+    Region,
+    by_sample,
+    length,
+    unit,
+)
+
+P_INIT = 0.8
+_SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000, 64))
+_SCHEDULE_LATE = ((6000, 128), (8000, 256))
+_BLOCK = 64
+"""Steps whose draws are made at once."""
+
+
+def square(
+    oracle: Oracle, points: Points, *, queries: int, restarts: int = 1, name: str = "square"
+) -> Found:
+    """Searches with `queries` steps after the first question, in each restart."""
+    found = Found(points)
+    for restart in range(restarts):
+        rows = found.open
+        if not len(rows):
+            break
+        _Search(oracle, points.take(rows), f"{name}/{restart}").run(queries, rows, found)
+    return found
+
+
+def share_of_pixels(step: int) -> float:
+    """Returns the share of the image that a window covers in a step, from 0."""
+    for until, divisor in (*_SCHEDULE, *_SCHEDULE_LATE):
+        if step <= until:
+            return P_INIT / divisor
+    return P_INIT / 512
+
+
+class _Block(NamedTuple):
+    """Random numbers of some steps: where windows lie, signs, and which way they are turned."""
+
+    places: torch.Tensor  # (m, steps, 4), uniform
+    signs: torch.Tensor  # (m, steps, C), -1 or 1
+    turned: torch.Tensor  # (m, steps), bool
+
+    def keep(self, mask: torch.Tensor) -> _Block:
+        return _Block(self.places[mask], self.signs[mask], self.turned[mask])
+
+
+class _Search:
+    """One search; its tensors hold the points that are left."""
+
+    def __init__(self, oracle: Oracle, points: Points, name: str) -> None:
+        self._oracle, self._name, self._norm = oracle, name, points.norm
+        self._region = Region(points)
+        self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)
+        self._ids = points.ids
+        self._channels, self._height, self._width = points.x.shape[1:]
+
+    def run(self, queries: int, rows: torch.Tensor, found: Found) -> None:
+        """Asks; `rows` are the positions of the points in `found`."""
+        self._rows, self._found = rows, found
+        self._best = self._start()
+        self._lead = margin(self._oracle.logits(self._best), self._y)
+        self._block: _Block | None = None
+        self._retire(self._lead <= 0, 1)
+        for step in range(queries):
+            if not len(self._rows):
+                return
+            at = step % _BLOCK
+            if at == 0:
+                self._block = self._draw(step // _BLOCK)
+            z = self._propose(step, at)
+            lead = margin(self._oracle.logits(z), self._y)
+            better = lead > self._lead
+            self._lead = torch.where(better, lead, self._lead)
+            self._best = torch.where(by_sample(better), z, self._best)
+            self._retire(self._lead <= 0, step + 2)
+        found.cost(self._rows, forwards=queries + 1)
+
+    def _retire(self, right: torch.Tensor, forwards: int) -> None:
+        if bool(right.all()):
+            return
+        gone = ~right
+        self._found.put(self._rows[gone], self._best[gone])
+        self._found.cost(self._rows[gone], forwards=forwards)
+        self._ids = tuple(
+            one for one, stays in zip(self._ids, right.tolist(), strict=True) if stays
+        )
+        self._region.keep(right)
+        for name in ("_rows", "_x", "_y", "_eps", "_best", "_lead"):
+            setattr(self, name, getattr(self, name)[right])
+        if self._block is not None:
+            self._block = self._block.keep(right)
+
+    def _draw(self, block: int) -> _Block:
+        device = self._x.device
+        draws = self._oracle.draws
+        shape = (_BLOCK, 5 + self._channels)
+        numbers = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/{block}", shape))
+        signs = torch.where(numbers[:, :, 5:] < 0.5, -1.0, 1.0)
+        return _Block(
+            numbers[:, :, :4].to(device), signs.to(device), (numbers[:, :, 4] < 0.5).to(device)
+        )
+
+    def _start(self) -> torch.Tensor:
+        return self._stripes() if self._norm == "linf" else self._tiles()
+
+    def _propose(self, step: int, at: int) -> torch.Tensor:
+        side = math.sqrt(share_of_pixels(step) * self._height * self._width)
+        return self._linf(round(side), at) if self._norm == "linf" else self._l2(round(side), at)
+
+    # Linf ------------------------------------------------------------------------------------
+
+    def _stripes(self) -> torch.Tensor:
+        shape = (self._channels, 1, self._width)
+        drawn = self._oracle.draws.uniform(self._ids, f"{self._name}/start", shape)
+        up = torch.from_numpy(drawn).to(self._x.device) < 0.5
+        return torch.where(up, self._region.high, self._region.low)
+
+    def _linf(self, side: int, at: int) -> torch.Tensor:
+        assert self._block is not None
+        side = min(max(side, 1), self._height, self._width)
+        window = self._window(side, self._block.places[:, at, :2])
+        up = self._block.signs[:, at, :, None, None] > 0
+        # A window of +-2 eps, clipped to the ball, is the edge of the ball.
+        return torch.where(
+            window[:, None], torch.where(up, self._region.high, self._region.low), self._best
+        )
+
+    def _corner(self, side: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the first row and column of each sample's window, (m,)."""
+        top = (places[:, 0] * (self._height - side + 1)).long()
+        left = (places[:, 1] * (self._width - side + 1)).long()
+        return top, left
+
+    def _window(self, side: int, places: torch.Tensor) -> torch.Tensor:
+        """Returns the window of each sample as a mask, (m, H, W)."""
+        top, left = self._corner(side, places)
+        device = places.device
+        down = torch.arange(self._height, device=device) - top[:, None]
+        across = torch.arange(self._width, device=device) - left[:, None]
+        return ((down >= 0) & (down < side))[:, :, None] & ((across >= 0) & (across < side))[
+            :, None
+        ]
+
+    # L2 --------------------------------------------------------------------------------------
+
+    def _tiles(self) -> torch.Tensor:
+        side = max(min(self._height, self._width) // 5, 1)
+        rows, columns = self._height // side, self._width // side
+        shape = (self._channels, rows, columns)
+        draws, device = self._oracle.draws, self._x.device
+        drawn = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/start", shape)).to(device)
+        turned = torch.from_numpy(draws.uniform(self._ids, f"{self._name}/turn", (rows, columns)))
+        upright = _bump(side).to(device)
+        signs = torch.where(drawn < 0.5, -1.0, 1.0)[..., None, None]
+        turn = (turned.to(device) < 0.5)[:, None, :, :, None, None]
+        tiles = torch.where(turn, upright, upright.T) * signs
+        delta = torch.zeros_like(self._x)
+        laid = tiles.permute(0, 1, 2, 4, 3, 5).reshape(
+            len(delta), self._channels, rows * side, columns * side
+        )
+        delta[:, :, : rows * side, : columns * side] = laid
+        return (self._x + unit(delta, "l2") * self._eps).clamp_(0, 1)
+
+    def _l2(self, side: int, at: int) -> torch.Tensor:
+        block = self._block
+        assert block is not None
+        side = max(side, 3)
+        side = min(side + 1 - side % 2, self._height, self._width)
+        delta = self._best - self._x
+        m, channels, cells = len(delta), self._channels, self._height * self._width
+        flat = delta.view(m, channels, cells)
+        target, source = (
+            self._cells(side, block.places[:, at, two]) for two in (slice(0, 2), slice(2, 4))
+        )
+        old = flat.gather(2, target)
+        bump = _bump(side).to(delta.device)
+        turned = torch.where(block.turned[:, at, None, None], bump, bump.T)
+        fresh = turned.flatten(1)[:, None] * block.signs[:, at, :, None]
+        # What both windows hold is moved into the first, with what the ball has left.
+        freed = torch.zeros_like(flat)
+        freed.scatter_(2, source, 1.0).scatter_(2, target, 1.0)
+        moved = (flat * freed).square().sum(2, keepdim=True)
+        spare = self._eps.flatten(1)[:, :, None] ** 2 - flat.square().sum((1, 2), keepdim=True)
+        budget = (spare.clamp_(min=0) / channels + moved).sqrt()
+        fresh = fresh + old / (old.norm(dim=2, keepdim=True) + 1e-12)
+        fresh = fresh / (fresh.norm(dim=2, keepdim=True) + 1e-12) * budget
+        changed = flat.scatter(2, source, 0.0).scatter(2, target, fresh).view_as(delta)
+        return (self._x + changed * (self._eps / by_sample(length(changed, "l2") + 1e-12))).clamp_(
+            0, 1
+        )
+
+    def _cells(self, side: int, places: torch.Tensor) -> torch.Tensor:
+        """Returns the positions of each window's pixels in the flat image, (m, C, side * side)."""
+        top, left = self._corner(side, places)
+        span = torch.arange(side, device=places.device)
+        grid = (top[:, None] + span)[:, :, None] * self._width + (left[:, None] + span)[:, None]
+        return grid.flatten(1)[:, None].expand(-1, self._channels, -1)
+
+
+@cache
+def _bump(side: int) -> torch.Tensor:
+    """Returns the paper's eta: two pyramids side by side, one up and one down, of L2 norm 1."""
+    half = side // 2
+    made = torch.zeros(side, side)
+    if half:
+        made[:half] = _pyramid(half, side)
+    made[half:] = -_pyramid(side - half, side)
+    return _normed(made)
+
+
+def _pyramid(height: int, width: int) -> torch.Tensor:
+    made = torch.zeros(height, width)
+    middle, across = height // 2, width // 2
+    for ring in range(max(height // 2 + 1, width // 2 + 1)):
+        rows = slice(max(middle - ring, 0), min(middle + ring + 1, height))
+        columns = slice(max(across - ring, 0), min(across + ring + 1, width))
+        made[rows, columns] += 1.0 / (ring + 1) ** 2
+    return _normed(made)
+
+
+def _normed(made: torch.Tensor) -> torch.Tensor:
+    scale: torch.Tensor = made.square().sum().sqrt()
+    return made / scale

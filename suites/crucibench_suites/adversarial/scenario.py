@@ -1,0 +1,176 @@
+"""AutoAttack over a grid of eps, as stages: each attack asks about what those before left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import (
+    MapContext,
+    Mapped,
+    Need,
+    Selection,
+    StageView,
+    Work,
+)
+from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.protocol import AGAIN, QUICK, RAND, STANDARD, Protocol
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
+
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.outcomes import Series
+    from crucibench_suites.adversarial.search import Ledger
+
+# What computes is imported where it is needed: listing suites must stay cheap.
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack(Mapped):
+    """A protocol under a threat model; subclasses name the protocol."""
+
+    threat: ThreatModel
+    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
+
+    protocol: ClassVar[Protocol]
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    requires: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+    draws: ClassVar = "sample"
+    perturbs: ClassVar[bool] = True
+    intensive: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, suite: str, threat: ThreatModel, limit: int | None = None) -> AutoAttack:
+        """Returns the scenario of one threat model."""
+        return cls(
+            suite=suite,
+            name=f"{cls.protocol.name}-{threat.norm}",
+            threat=threat,
+            parameters={
+                "protocol": cls.protocol.name,
+                "attacks": list(cls.protocol.attacks),
+                "threat": dict(threat.as_parameters()),
+            },
+            points=("", *(point_of(eps) for eps in threat.eps)),
+            limit=limit,
+        )
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Chooses the samples that are right, and that some radius has not been broken for."""
+        seen = view()
+        clean = seen.needs["clean"].records.aligned(seen.samples.ids)
+        right = np.asarray(clean.array("prediction") == seen.samples.targets)
+        level = np.full(len(right), len(self.threat.eps), dtype=np.int64)
+        late = np.zeros(len(right), dtype=np.bool_)
+        where = {identity: row for row, identity in enumerate(seen.samples.ids)}
+        for before, records in seen.earlier.items():
+            rows = np.array([where[identity] for identity in records.ids], dtype=np.int64)
+            found = records.array("level").astype(np.int64)
+            if before in {"fab-t", "square"}:
+                late[rows] |= found < level[rows]
+            level[rows] = np.minimum(level[rows], found)
+        smallest = sum(1 for eps in self.threat.eps if eps == 0)
+        keep = right & (level > smallest)
+        return Selection(keep & late if stage == AGAIN else keep, {"level": level})
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
+        from crucibench_suites.adversarial.search import Ledger, Search
+
+        targets = work.samples.targets.astype(np.int64)
+        search = Search(context.adapter, work.batch, targets, self.threat, context.draws)
+        ledger = Ledger.of(work.batch, work.carry["level"])
+        if stage == AGAIN:
+            search.again(self.protocol.attacks, ledger)
+        elif stage == self.protocol.attacks[0]:
+            search.bisect(self.protocol.attacks[0], ledger)
+        elif stage == "fab-t":
+            search.nearest(ledger)
+        else:
+            search.descend(stage, ledger)  # type: ignore[arg-type]
+        return self._columns(stage, work, ledger)
+
+    def _columns(self, stage: str, work: Work, ledger: Ledger) -> Columns:
+        eps = np.array([*self.threat.eps, np.nan])[ledger.level]
+        return {
+            "id": list(work.batch.ids),
+            "attack": [stage] * len(work.batch),
+            "level": ledger.level.astype(np.int32),
+            "smallest_eps": eps,
+            "distance_linf": ledger.distances[:, 0].copy(),
+            "distance_l2": ledger.distances[:, 1].copy(),
+            "distance_l1": ledger.distances[:, 2].copy(),
+            "prediction": ledger.prediction,
+            "forwards": (ledger.forwards + ledger.confirmations).astype(np.int64),
+            "backwards": ledger.backwards,
+            "queries": ledger.queries,
+            "confirmations": ledger.confirmations,
+            "unconfirmed": ledger.unconfirmed,
+        }
+
+    @property
+    def series(self) -> Series:
+        """What scoring needs to know of it."""
+        from crucibench_suites.adversarial.outcomes import Series
+
+        return Series(self.threat, self.stages, self.stream)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.adversarial.scoring import score_attacks
+
+        return score_attacks(self.series, evidence)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.audits import audit_attacks
+
+        return audit_attacks(self.series, evidence)
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView:
+        """Returns one outcome per sample and eps."""
+        from crucibench_suites.adversarial.scoring import outcome_view
+
+        return outcome_view(self.series, evidence)
+
+    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
+        """Returns shares of robust samples, and the area under them, as statistics of samples."""
+        from crucibench_suites.adversarial.scoring import comparables_of
+
+        return comparables_of(self.series, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard(AutoAttack):
+    """``autoattack-standard``."""
+
+    protocol: ClassVar[Protocol] = STANDARD
+    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rand(AutoAttack):
+    """``autoattack-rand``."""
+
+    protocol: ClassVar[Protocol] = RAND
+    stages: ClassVar[tuple[str, ...]] = RAND.attacks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quick(AutoAttack):
+    """``autoattack-quick``."""
+
+    protocol: ClassVar[Protocol] = QUICK
+    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN)
+
+
+SCENARIOS: dict[str, type[AutoAttack]] = {"standard": Standard, "rand": Rand, "quick": Quick}

@@ -1,0 +1,219 @@
+"""One search for a whole grid of eps: attacks are asked only where the answer is still open.
+
+What breaks a sample within some radius breaks it within every larger one, and what a sample
+withstands it withstands, in this search, at every smaller one. So a sample's state is one number:
+the smallest radius of the grid that is known to break it. The first attack bisects the grid; then
+each stronger one is asked at the largest radius that nothing has broken yet, and again below when
+it succeeds. A robust sample thus costs one full series of attacks, as at a single eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.batch import Batch
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, random_start
+from crucibench_suites.adversarial.attacks.fab import fab_targeted
+from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, frozen
+from crucibench_suites.adversarial.attacks.square import square
+from crucibench_suites.adversarial.confirm import confirm, pull_back
+from crucibench_suites.adversarial.protocol import Attack
+from crucibench_suites.adversarial.threat import ThreatModel
+
+Ints = NDArray[np.int64]
+
+_COLUMN = {"linf": 0, "l2": 1}
+
+
+@dataclass
+class Ledger:
+    """What is known of the samples of a batch.
+
+    Attributes:
+        level: how many radii of the grid each sample withstands as far as is known: the index of
+            the smallest that breaks it, or the grid's length, shape (n,).
+        distances: of the nearest example in the threat's norm, in Linf, L2, L1; NaN without one.
+        prediction: the class that the nearest example is taken for; -1 without one.
+        forwards: passes that attacks made, shape (n,); `confirmations` come on top.
+        backwards: gradients.
+        queries: those of the forwards that saw scores alone (Square).
+        confirmations: examples that the plain model was asked about.
+        unconfirmed: those of them that it did not get wrong.
+        nearest: the nearest example itself, shape (n, C, H, W); the clean input without one.
+    """
+
+    level: Ints
+    distances: NDArray[np.float64]
+    prediction: NDArray[np.int32]
+    forwards: Ints
+    backwards: Ints
+    queries: Ints
+    confirmations: Ints
+    unconfirmed: Ints
+    nearest: torch.Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, batch: Batch, level: Ints) -> Ledger:
+        """Returns an empty account of samples that are known to withstand `level` radii."""
+        n = len(batch)
+
+        def zeros() -> Ints:
+            return np.zeros(n, dtype=np.int64)
+
+        return cls(
+            level.astype(np.int64), np.full((n, 3), np.nan), np.full(n, -1, dtype=np.int32),
+            zeros(), zeros(), zeros(), zeros(), zeros(), batch.inputs.clone(),
+        )  # fmt: skip
+
+
+class Search:
+    """Attacks one batch of samples that the model gets right."""
+
+    def __init__(
+        self, adapter: Adapter, batch: Batch, targets: Ints, threat: ThreatModel, draws: Draws
+    ) -> None:
+        self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
+        module = adapter.module()
+        tensor = next(chain(module.parameters(), module.buffers()), None)
+        device = "cpu" if tensor is None else tensor.device
+        seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
+        self._module, self._oracle = module, Oracle(module, seeded)
+        self._x = batch.inputs.to(device)
+        self._y = torch.from_numpy(targets).to(device)
+        self._grid = np.asarray(threat.eps, dtype=np.float64)
+        self._radii = _rounded_down(self._grid)
+        # At radius 0 a sample is what it was: nothing is asked.
+        self._floor = int((self._grid == 0).sum())
+
+    def bisect(self, attack: Attack, ledger: Ledger) -> None:
+        """Finds, by bisection, the largest radius at which `attack` fails."""
+        low = np.full(len(self._batch), self._floor - 1)
+        while True:
+            rows = np.flatnonzero(ledger.level - low > 1)
+            if not len(rows):
+                return
+            at = (low[rows] + ledger.level[rows]) // 2
+            broken = self._ask(attack, rows, at, ledger, warm=True)
+            low[rows[~broken]] = at[~broken]
+
+    def descend(self, attack: Attack, ledger: Ledger, rows: Ints | None = None) -> None:
+        """Asks `attack` at the largest radius that nothing broke, then below, until it fails."""
+        rows = np.arange(len(self._batch)) if rows is None else rows
+        rows = rows[ledger.level[rows] > self._floor]
+        while len(rows):
+            broken = self._ask(attack, rows, ledger.level[rows] - 1, ledger)
+            rows = rows[broken]
+            rows = rows[ledger.level[rows] > self._floor]
+
+    def nearest(self, ledger: Ledger) -> None:
+        """Looks for the nearest example, whatever the radius, by FAB-T."""
+        rows = np.flatnonzero(ledger.level > self._floor)
+        if len(rows):
+            self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+
+    def again(self, attacks: Sequence[Attack], ledger: Ledger) -> None:
+        """Asks all attacks of a series below what a later one broke, until none succeeds."""
+        rows = np.arange(len(self._batch))
+        while len(rows):
+            before = ledger.level.copy()
+            for attack in attacks:
+                if attack != "fab-t":  # which has said what it knows about every radius
+                    self.descend(attack, ledger, rows)
+            rows = rows[ledger.level[rows] < before[rows]]
+
+    def _ask(
+        self, attack: Attack, rows: Ints, at: Ints, ledger: Ledger, *, warm: bool = False
+    ) -> NDArray[np.bool_]:
+        """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
+        where = torch.from_numpy(rows).to(self._x.device)
+        eps = torch.from_numpy(self._radii[at]).to(self._x.device)
+        points = Points(
+            x=self._x[where],
+            y=self._y[where],
+            eps=eps,
+            ids=tuple(self._batch.ids[row] for row in rows),
+            norm=self._threat.norm,
+        )
+        start = self._warm(attack, points, rows, ledger) if warm else None
+        with frozen(self._module):
+            found = self._run(attack, points, start)
+        ledger.forwards[rows] += found.forwards
+        ledger.backwards[rows] += found.backwards
+        if attack == "square":
+            ledger.queries[rows] += found.forwards
+        before = ledger.level[rows]
+        self._take(attack, points, found, rows, at, ledger=ledger)
+        return np.asarray(ledger.level[rows] < before)
+
+    def _run(self, attack: Attack, points: Points, start: torch.Tensor | None) -> Found:
+        threat, oracle = self._threat, self._oracle
+        steps, restarts, eot = threat.steps, threat.restarts, threat.eot
+        if attack == "apgd-t":
+            return apgd_targeted(
+                oracle, points, steps=steps, targets=threat.targets, restarts=restarts, eot=eot
+            )
+        if attack == "fab-t":
+            return fab_targeted(oracle, points, steps=steps, targets=threat.targets)
+        if attack == "square":
+            return square(oracle, points, queries=threat.queries)
+        # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
+        entropy = losses.log_odds if eot == 1 else losses.ce
+        loss = entropy if attack == "apgd-ce" else losses.dlr
+        return apgd(
+            oracle, points, loss, steps=steps, restarts=restarts, eot=eot, name=attack, start=start
+        )
+
+    def _warm(self, attack: Attack, points: Points, rows: Ints, ledger: Ledger) -> torch.Tensor:
+        """Starts from examples of larger radii, drawn into the smaller ball, where there is one."""
+        start = random_start(self._oracle, points, f"{attack}/0")
+        known = np.flatnonzero(ledger.prediction[rows] >= 0)
+        mine = torch.from_numpy(known).to(points.x.device)
+        examples = ledger.nearest[torch.from_numpy(rows[known])].to(points.x.device)
+        size = np.maximum(ledger.distances[rows[known], _COLUMN[points.norm]], 1e-12)
+        share = by_sample(points.eps[mine] / torch.from_numpy(size).to(points.eps))
+        start[mine] = points.x[mine] + (examples - points.x[mine]) * share
+        return start
+
+    def _take(
+        self, attack: Attack, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
+    ) -> None:
+        """Puts down the examples that the plain model gets wrong."""
+        broken = found.broken.cpu().numpy()
+        if not broken.any():
+            return
+        mine = torch.from_numpy(np.flatnonzero(broken)).to(points.x.device)
+        rows, at = rows[broken], at[broken]
+        radius = torch.from_numpy(self._grid[at]).to(points.x.device)
+        examples = pull_back(points.x[mine], found.adversarial[mine], radius, points.norm).cpu()
+        clean = self._batch.take([int(row) for row in rows])
+        seen = confirm(self._adapter, clean, self._targets[rows], examples)
+        distance = seen.distances[:, _COLUMN[points.norm]]
+        # An attack within a radius that ends outside it has not shown anything about it.
+        holds = seen.holds & ((attack == "fab-t") | (distance <= self._grid[at]))
+        ledger.confirmations[rows] += 1
+        ledger.unconfirmed[rows] += ~holds
+        known = ledger.distances[rows, _COLUMN[points.norm]]
+        better = holds & ~(known <= distance)
+        chosen = rows[better]
+        ledger.distances[chosen] = seen.distances[better]
+        ledger.prediction[chosen] = seen.prediction[better]
+        ledger.nearest[torch.from_numpy(chosen)] = examples[torch.from_numpy(better)]
+        # The first radius that is no smaller than the distance.
+        level = np.searchsorted(self._grid, distance, side="left")
+        ledger.level[rows[holds]] = np.minimum(ledger.level[rows[holds]], level[holds])
+
+
+def _rounded_down(grid: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Returns radii in float32, none larger than what was asked for."""
+    nearest = grid.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(0))
+    return np.where(nearest.astype(np.float64) > grid, below, nearest)

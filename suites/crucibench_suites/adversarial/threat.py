@@ -1,0 +1,80 @@
+"""What an attacker may do, as typed data: no robustness number exists without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from crucibench.util.numbers import Number
+
+Norm = Literal["linf", "l2"]
+
+Access = Literal["white-box", "score", "decision", "transfer"]
+
+_LARGEST = {"linf": 1.0}
+
+
+class ThreatModel(BaseModel):
+    """What an attacker may do to a sample, and what he sees of the model.
+
+    Attributes:
+        norm: of the change to the canonical sample, whose pixels lie in [0, 1].
+        eps: the radii at which robustness is read, ascending, each once; ``8/255`` is welcome.
+        targeted: whether the attacker must reach a class of his choice; else any wrong one will do.
+        access: ``white-box`` sees gradients, ``score`` logits, ``decision`` labels, ``transfer``
+            nothing but another model.
+        steps: gradient steps in each run of an attack.
+        restarts: runs of each gradient attack; of a targeted one, with each target.
+        targets: the likeliest other classes that targeted losses try in turn.
+        queries: what a score-based attack may ask about each sample.
+        eot: gradients averaged in each step, for models that are random.
+        seed: of all draws; None is the run's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    norm: Norm
+    eps: Annotated[tuple[Number, ...], Field(min_length=1, max_length=64, strict=False)]
+    targeted: bool = False
+    access: Access = "white-box"
+    steps: Annotated[int, Field(ge=1)] = 100
+    restarts: Annotated[int, Field(ge=1)] = 1
+    targets: Annotated[int, Field(ge=1)] = 9
+    queries: Annotated[int, Field(ge=0)] = 5000
+    eot: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    @field_validator("eps", mode="after")
+    @classmethod
+    def _ascending(cls, eps: tuple[float, ...]) -> tuple[float, ...]:
+        for number in eps:
+            if not 0 <= number < float("inf"):
+                raise ValueError(f"eps: expected a number that is not negative, got {number}")
+        if len(set(eps)) != len(eps):
+            raise ValueError(f"eps: expected each number once, got {list(eps)}")
+        return tuple(sorted(eps))
+
+    @model_validator(mode="after")
+    def _within_pixels(self) -> ThreatModel:
+        largest = _LARGEST.get(self.norm)
+        if largest is not None and self.eps[-1] > largest:
+            raise ValueError(
+                f"eps: pixels lie in [0, 1], so that {self.norm} goes up to {largest:g}; "
+                f"got {self.eps[-1]:g} (is it {self.eps[-1]:g}/255?)"
+            )
+        return self
+
+    def as_parameters(self) -> Mapping[str, Any]:
+        """Returns plain data, as a scenario's parameters hold it."""
+        return self.model_dump(mode="json")
+
+
+def point_of(eps: float) -> str:
+    """Returns the name of a radius: ``eps=0.1``, ``eps=8/255``."""
+    short = f"{eps:.4g}"
+    steps = round(eps * 255)
+    if float(short) == eps or abs(eps * 255 - steps) > 1e-9:
+        return f"eps={short if float(short) == eps else repr(eps)}"
+    return f"eps={steps}/255"

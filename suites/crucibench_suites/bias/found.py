@@ -1,0 +1,225 @@
+"""Gaps between the groups of one grouping: value, interval, and what chance says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.evidence import ScoringOptions
+from crucibench.metrics.catalogue_groups import Gap
+from crucibench.metrics.gap_chance import corrected_gap, p_chance_of_means, p_chance_of_rates
+from crucibench.metrics.gaps import gap_interval, gap_of
+from crucibench.stats import Interval, detectable_unpaired_proportions
+from crucibench_suites.bias.decisions import Ints
+from crucibench_suites.bias.groupings import MOST_GROUPS, Grouping
+from crucibench_suites.bias.tally import Means, Tally
+
+SPANNING = "clusters lie in several groups, which are therefore not independent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One metric over the groups of a grouping.
+
+    Attributes:
+        id: the metric.
+        by_group: the numbers.
+        undefined: why a group has none.
+    """
+
+    id: str
+    by_group: Tally | Means
+    undefined: str = "no samples"
+
+    def defined(self, places: Ints) -> Ints:
+        """Returns those of `places` that have a value."""
+        return places[np.isfinite(self.by_group.values[places])]
+
+    def n(self, places: Ints) -> int:
+        """Returns the samples behind some groups' values."""
+        counts = self.by_group.trials if isinstance(self.by_group, Tally) else self.by_group.n
+        return int(counts[places].sum())
+
+    def precise(self, places: Ints) -> bool:
+        """Whether the values of `places` have intervals."""
+        spread = self.by_group.size if isinstance(self.by_group, Tally) else self.by_group.errors
+        return bool(np.isfinite(spread[places]).all())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A gap between groups.
+
+    Attributes:
+        gap: which.
+        grouping: between which groups.
+        value: None with its `reason`.
+        n: samples behind it.
+        interval: None with its `reason`.
+        reason: why value or interval is missing.
+        note: which groups were left out.
+        highest: the group with the highest value of the rate with the widest gap; "" without one.
+        lowest: that with the lowest.
+        detectable: the difference between these two that their sizes would show in 4 of 5 cases,
+            at 5 % over all pairs of the grouping; nan where it can't be told.
+        parts: what it was made of: a metric and the groups that were compared.
+        tested: whether it is tested against chance.
+        seed: of the draws.
+        stream: names them.
+    """
+
+    gap: Gap
+    grouping: Grouping
+    value: float | None = None
+    n: int = 0
+    interval: Interval | None = None
+    reason: str = ""
+    note: str = ""
+    highest: str = ""
+    lowest: str = ""
+    detectable: float = math.nan
+    parts: tuple[tuple[Measured, Ints], ...] = ()
+    tested: bool = False
+    seed: int = 0
+    stream: str = ""
+
+    @cached_property
+    def p_chance(self) -> float:
+        """How likely so wide a gap is by chance alone; nan where that was not tested."""
+        if not self.tested:
+            return math.nan
+        rates = _independent_rates(self.parts)
+        if rates:
+            return p_chance_of_rates(rates, seed=self.seed, stream=f"{self.stream}/chance")
+        part, places = self.parts[0]
+        found = part.by_group
+        if not isinstance(found, Means) or not part.precise(places):
+            return math.nan
+        freedoms = found.freedoms[places].astype(np.float64)
+        return p_chance_of_means(
+            found.values[places], found.errors[places], freedoms,
+            seed=self.seed, stream=f"{self.stream}/chance",
+        )  # fmt: skip
+
+    @cached_property
+    def less_noise(self) -> float:
+        """The value less what noise adds; nan where that is unknown."""
+        rates = _independent_rates(self.parts)
+        if not rates or self.gap.kind != "difference":
+            return math.nan
+        return corrected_gap(
+            rates, self.gap.combine, seed=self.seed, stream=f"{self.stream}/noise", draws=2000
+        )
+
+
+def why_uncompared(grouping: Grouping) -> str:
+    """Returns why no two groups of a grouping can be compared; "" where they can."""
+    if grouping.too_many:
+        return (
+            f"{grouping.title} has {len(grouping)} groups, more than the {MOST_GROUPS} that are "
+            "compared: is it an id?"
+        )
+    known = [name for name in grouping.names if name != NO_GROUP]
+    if len(known) < 2:
+        return f"{grouping.title} has {'one group' if known else 'no group'} only"
+    if len(grouping.compared) < 2:
+        which = [repr(grouping.names[place]) for place in grouping.compared]
+        who = f"only {which[0]} has" if which else "no group has"
+        return f"{who} at least {grouping.least} samples"
+    return ""
+
+
+def find_gap(
+    gap: Gap,
+    grouping: Grouping,
+    measured: Mapping[str, Measured],
+    *,
+    spans: bool,
+    options: ScoringOptions,
+    stream: str,
+) -> Found:
+    """Measures a gap.
+
+    Args:
+        gap: which.
+        grouping: between which groups.
+        measured: the grouping's metrics by id, among them those that the gap looks at.
+        spans: whether clusters lie in several groups.
+        options: level and seed.
+        stream: names the draws.
+    """
+    parts = tuple((measured[rate], measured[rate].defined(grouping.compared)) for rate in gap.rates)
+    reason = why_uncompared(grouping) or _why_undefined(parts)
+    if reason:
+        return Found(gap=gap, grouping=grouping, reason=reason)
+    gaps = [float(gap_of(part.by_group.values[places], gap.kind)) for part, places in parts]
+    if np.isnan(gaps).any():
+        return Found(gap=gap, grouping=grouping, reason="a ratio of rates that are all 0")
+    which = int(np.argmax(gaps) if gap.kind == "difference" else np.argmin(gaps))
+    value = float(np.mean(gaps)) if gap.combine == "mean" else gaps[which]
+    widest, places = parts[which]
+    values = widest.by_group.values[places]
+    high, low = int(places[values.argmax()]), int(places[values.argmin()])
+    left_out = len(grouping) - min(len(among) for _, among in parts)
+    interval, why = interval_of(parts, gap, spans, options.level)
+    tested = gap.kind == "difference" and gap.combine == "worst" and not spans
+    return Found(
+        gap=gap, grouping=grouping, value=value, n=_samples(parts), interval=interval, reason=why,
+        note=f"without {left_out} of {len(grouping)} groups" if left_out else "",
+        tested=tested, seed=options.seed, stream=stream,
+        highest=grouping.shown(high), lowest=grouping.shown(low),
+        detectable=_detectable(widest, high, low, len(places)),
+        parts=parts,
+    )  # fmt: skip
+
+
+def interval_of(
+    parts: Sequence[tuple[Measured, Ints]], gap: Gap, spans: bool, level: float
+) -> tuple[Interval | None, str]:
+    """Returns the interval of a gap, or why there is none."""
+    if spans:
+        return None, SPANNING
+    if not all(part.precise(places) for part, places in parts):
+        return None, "a group shows too little spread for an interval"
+    estimates = [part.by_group.estimates(places) for part, places in parts]
+    return gap_interval(estimates, gap.kind, level, gap.combine), ""
+
+
+def _samples(parts: Sequence[tuple[Measured, Ints]]) -> int:
+    return sum(part.n(places) for part, places in parts)
+
+
+def _why_undefined(parts: Sequence[tuple[Measured, Ints]]) -> str:
+    for part, places in parts:
+        if len(places) < 2:
+            return f"fewer than two groups have a defined {part.id}: {part.undefined} in the others"
+    return ""
+
+
+def _independent_rates(parts: Sequence[tuple[Measured, Ints]]) -> list[tuple[Ints, Ints]]:
+    """Returns successes and trials of proportions of independent samples, else nothing."""
+    found = []
+    for part, places in parts:
+        if not isinstance(part.by_group, Tally) or part.by_group.clustered:
+            return []
+        found.append((part.by_group.hits[places], part.by_group.trials[places]))
+    return found
+
+
+def _detectable(part: Measured, high: int, low: int, groups: int) -> float:
+    if not isinstance(part.by_group, Tally):
+        return math.nan
+    sizes = part.by_group.size[[high, low]]
+    if not np.isfinite(sizes).all() or sizes.min() < 1:
+        return math.nan
+    share = float(np.average(part.by_group.values[[high, low]], weights=sizes))
+    if not 0 < share < 1:
+        return math.nan
+    pairs = groups * (groups - 1) // 2
+    found = detectable_unpaired_proportions(int(sizes[0]), int(sizes[1]), share, alpha=0.05 / pairs)
+    return min(1.0, found)

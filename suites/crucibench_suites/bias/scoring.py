@@ -1,0 +1,313 @@
+"""Puts the scenario's rows and tables together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
+from crucibench.contracts.rows import Row
+from crucibench.metrics.calibration import calibration_error_id, calibration_error_statistic
+from crucibench.metrics.catalogue_groups import GAPS, Gap
+from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
+from crucibench.metrics.probabilistic import log_loss_statistic
+from crucibench.metrics.statistic import Value
+from crucibench.stats import count_table_many
+from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers
+from crucibench_suites.accuracy.rows import Number as RowNumber
+from crucibench_suites.accuracy.rows import undefined, with_result
+from crucibench_suites.accuracy.sheet import Sheet
+from crucibench_suites.bias.decisions import (
+    Measure,
+    Number,
+    binary_measures,
+    errors,
+    of_class,
+    right,
+)
+from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
+from crucibench_suites.bias.groupings import Grouping, groupings
+from crucibench_suites.bias.rows import (
+    contrast_row,
+    gap_row,
+    group_rows,
+    renamed,
+    widest_row,
+    worst_row,
+)
+from crucibench_suites.bias.tables import gap_table, group_table
+from crucibench_suites.bias.views import View, by_codes
+
+CONTRASTED = ("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error")
+"""Metrics whose groups are held against the rest or a reference."""
+
+MOST_CLASSES = 50
+"""With more classes the worst class's gaps are not made."""
+
+_SAID_TWICE = ("fnr", "tnr", "npv")
+
+_COST = 40
+"""Of a replicate: groups of more than 2,500 samples have parts left out of them instead."""
+
+REGRESSION_GAPS = tuple(
+    Gap(f"{metric}-difference", (metric,), "difference")
+    for metric in ("mae", "mean-error", "mean-prediction")
+)
+
+
+def read_groupings(evidence: Evidence, parameters: Mapping[str, Any]) -> tuple[Grouping, ...]:
+    """Returns the groupings of the test samples."""
+    groups = evidence.needs["test"].samples.groups
+    return groupings(groups, parameters, evidence.options.min_group_size)
+
+
+def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
+    """Returns every grouping, measured."""
+    cell = evidence.needs["test"]
+    clusters = cluster_codes(cell.samples.clusters)
+    measures: Sequence[Measure | Number]
+    if evidence.task.kind == "regression":
+        measures = errors(cell)
+    else:
+        answers = read_answers(cell, evidence.task)
+        measures = binary_measures(answers) or (right(answers),)
+    return [
+        View.of(grouping, () if grouping.too_many else measures, clusters)
+        for grouping in read_groupings(evidence, parameters)
+    ]
+
+
+def gaps_of(evidence: Evidence, views: Sequence[View], stream: str) -> list[Found]:
+    """Returns every gap of every grouping."""
+    task, found = evidence.task, []
+    if task.kind == "regression":
+        wanted: Sequence[Gap] = REGRESSION_GAPS
+    else:
+        wanted = [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
+    for view in views:
+        for gap in wanted:
+            found.append(
+                Found(gap=gap, grouping=view.grouping, reason=why_uncompared(view.grouping))
+                if view.grouping.too_many
+                else find_gap(
+                    gap, view.grouping, view.measured, spans=view.spans, options=evidence.options,
+                    stream=f"{stream}/{view.grouping.title}/{gap.id}",
+                )
+            )  # fmt: skip
+    return found
+
+
+def shown_metrics(view: View) -> list[str]:
+    """Returns the metrics that have a row for each group: of intersections, those that differ.
+
+    A false negative rate says what the true positive rate does; of many groups, once is enough.
+    """
+    single = len(view.grouping.columns) == 1
+    return [metric for metric in view.measures if single or metric not in _SAID_TWICE]
+
+
+def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> Scored:
+    """Scores what a pass over the test role says of groups."""
+    cell = evidence.needs["test"]
+    if not len(cell.samples):
+        return Scored([])
+    options = evidence.options
+    views = read_views(evidence, parameters)
+    found = gaps_of(evidence, views, stream)
+    rows = _worst(evidence, views)
+    rows += _widest(views, found, options.level)
+    if evidence.task.kind == "classification":
+        answers = read_answers(cell, evidence.task)
+        if evidence.task.binary:
+            rows += _inequality(answers, options, stream)
+        else:
+            rows += _worst_class(answers, views, options, stream)
+    rows += [gap_row(one) for one in found]
+    for view in views:
+        shown = [view.measured[metric] for metric in shown_metrics(view)]
+        rows += group_rows(view.grouping, shown, options.level)
+        rows += _score_rows(evidence, view, stream)
+    for view in views:
+        rows += _contrasts(view, options.level)
+    return Scored(rows, {"groups": group_table(views), "gaps": gap_table(found)})
+
+
+def _worst(evidence: Evidence, views: Sequence[View]) -> list[Row]:
+    regression = evidence.task.kind == "regression"
+    metric = "mae" if regression else "top-1"
+    chosen = [
+        (view.grouping, view.measured[metric]) for view in views if not view.grouping.too_many
+    ]
+    made = worst_row(
+        f"worst-group-{metric}", chosen, lower_is_worse=not regression, level=evidence.options.level
+    )
+    return [made]
+
+
+def _widest(views: Sequence[View], found: Sequence[Found], level: float) -> list[Row]:
+    rows = []
+    spans = any(view.spans for view in views if len(view.grouping.columns) == 1)
+    for gap in {one.gap.id: one.gap for one in found}.values():
+        single = [one for one in found if one.gap.id == gap.id and len(one.grouping.columns) == 1]
+        if gap.combine == "worst":
+            rows.append(widest_row(gap, single, spans=spans, level=level))
+    return rows
+
+
+def _inequality(answers: Answers, options: ScoringOptions, stream: str) -> list[Row]:
+    """Inequality of the benefits of all samples, whatever their group."""
+    truth, said = answers.targets == answers.positive, answers.predictions == answers.positive
+    counts = count_cells(np.zeros(len(truth), dtype=np.int64), truth, said, 1)[0]
+    rows = []
+    statistics = {"generalized-entropy-2": generalized_entropy, "theil-index": theil_index}
+    results = count_table_many(
+        counts, statistics, level=options.level, replicates=options.replicates, seed=options.seed,
+        stream=f"{stream}/inequality",
+    )  # fmt: skip
+    for metric, result in results.items():
+        value = float(statistics[metric](counts))
+        if np.isnan(value):
+            reason = "no sample has a benefit: all are false negatives"
+            rows.append(
+                undefined(
+                    RowNumber(metric=metric, value=Value(value=None, n=len(truth), reason=reason))
+                )
+            )
+        elif answers.clusters is not None:
+            rows.append(
+                Row(metric=metric, value=value, n=len(truth),
+                    reason="its interval takes samples for independent, these come in clusters")
+            )  # fmt: skip
+        else:
+            number = RowNumber(metric=metric, value=Value(value=value, n=len(truth)))
+            rows.append(with_result(number, result))
+    return rows
+
+
+def _worst_class(
+    answers: Answers, views: Sequence[View], options: ScoringOptions, stream: str
+) -> list[Row]:
+    """The worst class's gaps, one against the rest, of each grouping."""
+    rows = []
+    for rate, metric in (
+        ("selection-rate", "demographic-parity-difference-ovr-worst"),
+        ("tpr", "equal-opportunity-difference-ovr-worst"),
+    ):
+        single = []
+        for view in views:
+            gap = Gap(metric, tuple(str(i) for i in range(len(answers.classes))), "difference")
+            one = _over_classes(gap, rate, answers, view, options=options, stream=stream)
+            rows.append(gap_row(one))
+            if len(view.grouping.columns) == 1:
+                single.append((one, view))
+        spans = any(view.spans for _, view in single)
+        found = [one for one, _ in single]
+        rows.insert(
+            len(rows) - len(views), widest_row(gap, found, spans=spans, level=options.level)
+        )
+    return rows
+
+
+def _over_classes(
+    gap: Gap, rate: str, answers: Answers, view: View, *, options: ScoringOptions, stream: str
+) -> Found:
+    grouping, k = view.grouping, len(answers.classes)
+    if grouping.too_many or k > MOST_CLASSES:
+        why = f"{k} classes, more than the {MOST_CLASSES} of which the worst is looked for"
+        reason = why_uncompared(grouping) if grouping.too_many else why
+        return Found(gap=gap, grouping=grouping, reason=reason)
+    measured = {
+        str(index): by_codes(
+            of_class(answers, index)[rate], grouping.codes, len(grouping), view.clusters
+        )
+        for index in range(k)
+    }
+    # A class that too few groups have is left out, so that one rare class does not hide the rest.
+    there = tuple(name for name, one in measured.items() if len(one.defined(grouping.compared)) > 1)
+    found = find_gap(
+        gap._replace(rates=there or gap.rates[:1]), grouping, measured, spans=view.spans,
+        options=options, stream=f"{stream}/{grouping.title}/{gap.id}",
+    )  # fmt: skip
+    # Shares of one group in several classes are not independent, as the test would take them.
+    return replace(found, tested=False)
+
+
+def _score_rows(evidence: Evidence, view: View, stream: str) -> list[Row]:
+    """What scores rank and promise in each group of a single column that is compared."""
+    cell, grouping = evidence.needs["test"], view.grouping
+    if evidence.task.kind == "regression" or len(grouping.columns) > 1 or grouping.too_many:
+        return []
+    answers = read_answers(cell, evidence.task)
+    if answers.probabilities is None or answers.ranking is None or answers.confidence is None:
+        return []
+    binary = answers.positive is not None
+    error = calibration_error_id(
+        "positive-class" if binary else "top-label", binning="equal-mass", norm="l2", debias=True
+    )
+    rows: list[Row] = []
+    for place in grouping.compared:
+        inside = np.flatnonzero(grouping.codes == place)
+        sheet = Sheet(
+            len(inside),
+            options=evidence.options,
+            stream=f"{stream}/{grouping.names[place]}",
+            clusters=None if view.clusters is None else view.clusters[inside],
+        )
+        if binary:
+            sheet.ranking("auroc", answers.ranking[inside, answers.positive],
+                          answers.positives[inside])  # fmt: skip
+        sheet.resampled(
+            "log-loss", partial(log_loss_statistic, answers.probabilities[inside],
+                                answers.targets[inside]), cost=_COST,
+        )  # fmt: skip
+        confidence = answers.probabilities[:, answers.positive] if binary else answers.confidence
+        came_true = answers.positives if binary else answers.correct
+        sheet.resampled(
+            error,
+            partial(calibration_error_statistic, confidence[inside], came_true[inside],
+                    binning="equal-mass", norm="l2", debias=True),
+            bias="corrected", cost=_COST,
+        )  # fmt: skip
+        rows += renamed(sheet.rows(), grouping.names[place])
+    return rows
+
+
+def _contrasts(view: View, level: float) -> list[Row]:
+    """Each compared group against the reference, or against all other samples."""
+    grouping = view.grouping
+    if grouping.too_many or len(grouping.compared) < 2:
+        return []
+    reference = None
+    if grouping.reference:
+        if grouping.reference not in grouping.names:
+            return []
+        reference = grouping.names.index(grouping.reference)
+    rows = []
+    for place in grouping.compared:
+        if place == reference:
+            continue
+        for metric in CONTRASTED:
+            if metric not in view.measured:
+                continue
+            own = view.measured[metric]
+            other = (own, reference or 0)
+            if reference is None:
+                other = (_rest(view, metric, int(place)), 0)
+            which = "rest" if reference is None else "reference"
+            rows.append(
+                contrast_row(
+                    f"{metric}-minus-{which}", grouping.names[place], (own, int(place)), other,
+                    spans=view.spans, level=level,
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _rest(view: View, metric: str, place: int) -> Measured:
+    grouping = view.grouping
+    others = grouping.known() & (grouping.codes != place)
+    return by_codes(view.measures[metric], np.where(others, 0, -1), 1, view.clusters)

@@ -1,0 +1,200 @@
+"""The suite's declaration: its scenario, and how leaderboard and report show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
+from crucibench_suites.bias.identity_terms import Category, bundled
+from crucibench_suites.bias.reworded import Reworded
+from crucibench_suites.bias.scenario import METRICS, Groups
+from crucibench_suites.bias.swapped import Swapped
+
+_OVERALL = (
+    "worst-group-top-1",
+    "top-1-difference",
+    "demographic-parity-difference",
+    "demographic-parity-ratio",
+    "equal-opportunity-difference",
+    "equalized-odds-difference",
+    "equalized-odds-ratio",
+    "predictive-parity-difference",
+    "base-rate-difference",
+    "demographic-parity-difference-ovr-worst",
+    "equal-opportunity-difference-ovr-worst",
+    "worst-group-mae",
+    "mae-difference",
+    "mean-error-difference",
+    "mean-prediction-difference",
+)
+
+_BY_GROUP = (
+    "top-1",
+    "base-rate",
+    "selection-rate",
+    "tpr",
+    "fpr",
+    "ppv",
+    "auroc",
+    "ece-l2-15-equal-mass-debiased-positive-class",
+    "ece-l2-15-equal-mass-debiased-top-label",
+    "mae",
+    "mean-error",
+    "mean-prediction",
+)
+
+_AGAINST = tuple(
+    f"{metric}-minus-{other}"
+    for metric in ("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error")
+    for other in ("rest", "reference")
+)
+
+
+class BiasSuite(Suite):
+    """Rates by group and gaps between groups from one clean pass; rows with another group."""
+
+    name: ClassVar[str] = "bias"
+    axis: ClassVar[str] = "bias"
+    description: ClassVar[str] = (
+        "How a model's answers and errors differ between groups of samples, with intervals that "
+        "can hold no difference."
+    )
+    headline: ClassVar[tuple[str, ...]] = (
+        "groups/worst-group-top-1",
+        "groups/demographic-parity-difference",
+        "groups/equalized-odds-difference",
+        "groups/equal-opportunity-difference-ovr-worst",
+        "groups/worst-group-mae",
+        "groups/mae-difference",
+    )
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(
+            title="Between groups",
+            kind="metrics",
+            scenario="groups",
+            metrics=_OVERALL,
+            note="Without a group: the widest of the single group columns. An interval that "
+            "reaches no gap (0, or 1 of a ratio) says that the groups can't be told apart by these "
+            "samples, not that they are alike. A difference is a fact about answers on this data: "
+            "what it means, and for whom, no number here says.",
+        ),
+        Section(
+            title="Gaps and chance",
+            kind="table",
+            scenario="groups",
+            table="gaps",
+            note="p_chance: how often shuffled groups lie as far apart; p_holm: the same, "
+            "corrected "
+            "by Holm for all gaps of this table. less_noise: the gap less what noise adds to a "
+            "largest difference. detectable: a difference between these two groups that their "
+            "sizes would show in four of five cases, at 5 % over all pairs.",
+        ),
+        Section(
+            title="By group",
+            kind="metrics",
+            scenario="groups",
+            metrics=_BY_GROUP,
+            note="Ranks and calibration are made for single columns alone.",
+        ),
+        Section(
+            title="Each group against the others",
+            kind="metrics",
+            scenario="groups",
+            metrics=_AGAINST,
+            note="The group less all other samples, or less the reference group. Each interval "
+            "stands for itself: of many, some miss by chance.",
+        ),
+        Section(
+            title="With another group in the column",
+            kind="metrics",
+            scenario="swapped",
+            note="The same rows, asked again with another group in a column that the model is "
+            "shown: whether answers hang on that column itself. They may hang on what goes along "
+            "with it, too, which this does not see.",
+        ),
+        Section(
+            title="With another group's words",
+            kind="metrics",
+            scenario="reworded",
+            note="Texts that name a group, asked again with another group's words. The lists of "
+            "words are short: no flip among few texts shows little.",
+        ),
+        Section(
+            title="Groups",
+            kind="table",
+            scenario="groups",
+            table="groups",
+            note="Small groups and samples of unknown group are shown, and not compared.",
+        ),
+    )
+    config: ClassVar[type[SuiteConfig]] = BiasConfig
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        """Returns the scenarios, or why none applies.
+
+        Raises:
+            InputError: if the settings name a column that is no group column of the data.
+        """
+        config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
+        data = request.data
+        _check(config, data.groups, data.name)
+        if data.task.kind == "classification" and len(data.task.classes) < 2:
+            return f"bias needs at least two classes, the data has {len(data.task.classes)}"
+        scenarios: list[Scenario] = []
+        if data.groups:
+            columns = config.columns or data.groups
+            depth = config.depth or (2 if len(columns) <= MOST_CROSSED else 1)
+            parameters: dict[str, Any] = {
+                "columns": list(columns),
+                "depth": min(depth, len(columns)),
+                "edges": {name: list(edges) for name, edges in sorted(config.edges.items())},
+                "reference": dict(sorted(config.reference.items())),
+            }
+            scenarios.append(Groups.of(self.name, parameters))
+            # Columns that are cut at edges have no other value to be swapped for.
+            shown = [name for name in columns if name in data.features and name not in config.edges]
+            if shown and data.task.modality is Modality.TABLE and config.swap:
+                scenarios.append(Swapped.of(self.name, shown, _asked(request)))
+        if data.task.modality is Modality.TEXT and config.swap:
+            scenarios.append(Reworded.of(self.name, _terms(config), _asked(request)))
+        return scenarios or "the data names no groups (option groups=COLUMN,...)"
+
+
+def _terms(config: BiasConfig) -> tuple[Category, ...]:
+    if config.terms is None:
+        return bundled()
+    return tuple(
+        Category(
+            name=name, groups=rows[0],
+            terms=tuple(tuple(word.lower() for word in row) for row in rows),
+        )
+        for name, rows in config.terms.items()
+    )  # fmt: skip
+
+
+def _asked(request: SuiteRequest) -> str:
+    """Returns what the model is asked for where a group is swapped."""
+    if request.data.task.kind == "regression":
+        return "values"
+    return "scores" if Capability.SCORES in request.model.capabilities else "labels"
+
+
+def _check(config: BiasConfig, groups: Sequence[str], data: str) -> None:
+    for key, names in (
+        ("columns", config.columns or ()),
+        ("edges", tuple(config.edges)),
+        ("reference", tuple(config.reference)),
+    ):
+        for name in names:
+            if name not in groups:
+                what = f"group column of {data!r}"
+                raise InputError(f"suites.bias.{key}: {unknown(what, name, groups)}")

@@ -1,0 +1,139 @@
+"""Fits a detector, chooses its setting by the validation sets, and scores every set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.records import Columns
+from crucibench.stats import auc
+from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench_suites.ood.head import read_head
+from crucibench_suites.ood.moments import read_moments
+from crucibench_suites.ood.reading import TrainPass, answers_of, columns_of, picked
+from crucibench_suites.ood.sources import KNOWN, OODSet, kept_apart, scored
+
+Ids = NDArray[np.object_]
+
+
+def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Evidence) -> Columns:
+    """Returns a row for every scored sample: id, set, score, and the setting's value.
+
+    Args:
+        entry: the detector.
+        sets: the OOD sets, those for validation among them.
+        share: of the test role that is kept apart to choose settings by.
+        evidence: the passes.
+
+    Raises:
+        ValueError: if the detector can't be fitted, or gives scores that are no numbers.
+    """
+    reader = _Reader(entry, evidence)
+    test = evidence.needs["test"].samples
+    mask = kept_apart(test, share)
+    apart = set(test.ids[mask].tolist())
+    score = entry.fit(reader.material(test.ids[mask]))
+    value = _chosen(entry, sets, reader, score, apart)
+    ids, known = reader.scores("test", score, (value,))
+    keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
+    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, 0])]
+    for one in scored(sets):
+        ids, found = reader.scores(one.address, score, (value,))
+        parts.append((one.address, ids, found[:, 0]))
+    lengths = [len(ids) for _, ids, _ in parts]
+    return {
+        "id": np.concatenate([ids for _, ids, _ in parts]),
+        "point": np.repeat(np.array([name for name, _, _ in parts], dtype=object), lengths),
+        "score": np.concatenate([values for _, _, values in parts]),
+        "value": np.full(sum(lengths), value if entry.setting else np.nan),
+    }
+
+
+def _chosen(
+    entry: Detector, sets: Sequence[OODSet], reader: _Reader, score: Score, apart: set[str]
+) -> float:
+    """Returns the value of highest mean AUROC over the validation sets, the default among equals.
+
+    The familiar samples of this are those kept apart. Without validation sets it is the default.
+    """
+    validation = [one for one in sets if one.kind == "validation"]
+    if not entry.values or not validation or not apart:
+        return entry.default
+    values = tuple(dict.fromkeys((entry.default, *entry.values)))
+    ids, every = reader.scores("test", score, values)
+    known = every[np.array([identity in apart for identity in ids], dtype=np.bool_)]
+    means = np.zeros(len(values))
+    for one in validation:
+        _, strange = reader.scores(one.address, score, values)
+        if not len(strange):
+            return entry.default
+        means += [auc(strange[:, k], known[:, k]) for k in range(len(values))]
+    return values[int(np.argmax(means))]
+
+
+class _Reader:
+    """Gives a detector what it reads of the evidence."""
+
+    def __init__(self, entry: Detector, evidence: Evidence) -> None:
+        self._entry = entry
+        self._evidence = evidence
+        self._columns = columns_of(entry)
+
+    def material(self, apart: Ids) -> Material:
+        """Returns what the detector is fitted on; `apart` names the samples kept apart."""
+        needs, uses = self._evidence.needs, self._entry.uses
+        return Material(
+            classes=len(self._evidence.task.classes),
+            train=TrainPass(needs["train"], self._columns) if "train" in uses else None,
+            moments=read_moments(needs["moments"]) if "moments" in uses else None,
+            head=read_head(needs["head"]) if "head" in uses else None,
+            kept=picked(needs["test"], self._columns, apart) if "kept" in uses else None,
+        )
+
+    def scores(self, alias: str, score: Score, values: Sequence[float]) -> tuple[Ids, Floats]:
+        """Returns ids and scores of a cell's samples, (n,) and (n, len(values))."""
+        ids: list[Any] = []
+        found: list[Floats] = []
+        for names, answers in self._answers(alias):
+            part = np.asarray(score(answers, values), dtype=np.float64)
+            wanted = (len(answers), len(values))
+            if part.shape != wanted:
+                raise ValueError(
+                    f"detector {self._entry.name!r}: expected scores of shape {wanted}, got "
+                    f"{part.shape}"
+                )
+            if not np.isfinite(part).all():
+                bad = int((~np.isfinite(part)).any(axis=1).sum())
+                raise ValueError(
+                    f"detector {self._entry.name!r}: {bad} of {len(part)} scores of {alias} are "
+                    "not finite"
+                )
+            ids.append(names)
+            found.append(part)
+        if not ids:
+            return np.array([], dtype=object), np.zeros((0, len(values)))
+        return np.concatenate(ids), np.concatenate(found)
+
+    def _answers(self, alias: str) -> Iterator[tuple[Ids, Answers]]:
+        cell = self._evidence.needs["steps" if self._stepped and alias == "test" else alias]
+        if not self._stepped:
+            yield from answers_of(cell, self._columns)
+            return
+        for block in cell.records.blocks("id", "steps"):
+            steps = block.array("steps")
+            yield block.ids, Answers(raw=steps, kind="probabilities", steps=steps)
+
+    @property
+    def _stepped(self) -> bool:
+        return "steps" in self._evidence.needs
+
+
+def in_rows(cell: CellEvidence, ids: Ids, name: str) -> NDArray[Any]:
+    """Returns a column of a cell's records at some ids, in their order."""
+    places = pd.Index(cell.records.ids).get_indexer(pd.Index(ids))
+    return np.asarray(cell.records.array(name)[places])

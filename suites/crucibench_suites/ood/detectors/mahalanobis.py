@@ -1,0 +1,76 @@
+"""Mahalanobis distance to the nearest class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from crucibench.contracts.capability import Capability
+from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Moments, Score, Uses
+
+_SINGULAR = 1e-12
+"""Directions with less than this share of the largest variance carry rounding, not distance."""
+
+
+class Mahalanobis(Detector):
+    """Squared distance to the nearest class mean, under the covariance that classes share."""
+
+    name: ClassVar[str] = "mahalanobis"
+    title: ClassVar[str] = "Mahalanobis"
+    definition: ClassVar[str] = (
+        "The smallest squared Mahalanobis distance of the features to a class mean of the train "
+        "role, under the pooled within-class covariance (divided by n, pseudo-inverse)."
+    )
+    source: ClassVar[str] = "Lee et al., NeurIPS 2018, without input preprocessing and ensembles"
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FEATURES})
+    uses: ClassVar[frozenset[Uses]] = frozenset({"moments"})
+
+    def fit(self, material: Material) -> Score:
+        """Takes class means and covariance."""
+        nearest = NearestClass(material.the_moments())
+
+        def score(answers: Answers, values: Sequence[float]) -> Floats:
+            return nearest(answers.known_features)[:, None]
+
+        return score
+
+
+class Distance:
+    """Squared Mahalanobis distances to one or several centres under one covariance."""
+
+    def __init__(self, centres: Floats, covariance: Floats) -> None:
+        """Takes centres (K, D) and a covariance (D, D)."""
+        # Whitened, a distance is Euclidean, and that to all centres is one matrix product.
+        self._whiten = whitening(covariance)
+        self._centres = centres @ self._whiten
+        self._norms = (self._centres**2).sum(axis=1)
+
+    def __call__(self, features: Floats) -> Floats:
+        """Returns distances of features (n, D) to each centre, shape (n, K)."""
+        white = features @ self._whiten
+        apart = (white**2).sum(axis=1)[:, None] + self._norms - 2.0 * white @ self._centres.T
+        return np.asarray(np.maximum(apart, 0.0))
+
+
+def whitening(covariance: Floats) -> Floats:
+    """Returns W, shape (D, r), with W W^T the pseudo-inverse of a covariance (D, D)."""
+    variances, directions = np.linalg.eigh(covariance)
+    kept = variances > _SINGULAR * max(float(variances[-1]), 0.0)
+    if not kept.any():
+        raise ValueError("the features of the train role do not vary within classes")
+    return np.asarray(directions[:, kept] / np.sqrt(variances[kept]))
+
+
+class NearestClass:
+    """The distance to the nearest class that has samples."""
+
+    def __init__(self, moments: Moments) -> None:
+        centre = moments.mean
+        self._centre = centre
+        self._distance = Distance(moments.means[moments.count > 0] - centre, moments.within)
+
+    def __call__(self, features: Floats) -> Floats:
+        """Returns squared distances of features (n, D), shape (n,)."""
+        return np.asarray(self._distance(features - self._centre).min(axis=1))

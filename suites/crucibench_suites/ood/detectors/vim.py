@@ -1,0 +1,65 @@
+"""ViM: virtual-logit matching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from crucibench.contracts.capability import Capability
+from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, Uses
+from crucibench_suites.ood.detectors.energy import free_energy
+
+
+class ViM(Detector):
+    """The residual outside the principal subspace, as one more logit."""
+
+    name: ClassVar[str] = "vim"
+    title: ClassVar[str] = "ViM"
+    definition: ClassVar[str] = (
+        "alpha |r| minus log sum exp of the logits: r is the part of the features, less the origin "
+        "-pinv(W) b, outside their principal subspace on the train role, whose dimension is the "
+        "given share of all; alpha is the mean of the highest logit over the mean of |r| there."
+    )
+    source: ClassVar[str] = "Wang et al., CVPR 2022"
+    requires: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SCORES, Capability.LOGITS, Capability.FEATURES, Capability.HEAD}
+    )
+    uses: ClassVar[frozenset[Uses]] = frozenset({"train", "moments", "head"})
+    setting: ClassVar[str] = "share"
+    values: ClassVar[tuple[float, ...]] = (0.125, 0.25, 0.5, 0.75)
+    default: ClassVar[float] = 0.5
+
+    def fit(self, material: Material) -> Score:
+        """Finds the subspaces and the scale of the virtual logit of each."""
+        moments, head = material.the_moments(), material.the_head()
+        origin = -np.linalg.pinv(head.weight) @ head.bias
+        shift = moments.mean - origin
+        _, directions = np.linalg.eigh(moments.covariance + np.outer(shift, shift))
+        size = len(origin)
+        # The smallest directions come first: the residual lies in the first size - d of them.
+        outside = {
+            share: size - min(max(round(share * size), 1), size - 1)
+            for share in {*self.values, self.default}
+        }
+
+        def residuals(answers: Answers, values: Sequence[float]) -> Floats:
+            squares = ((answers.known_features - origin) @ directions) ** 2
+            upto = squares.cumsum(axis=1)
+            return np.asarray(np.sqrt(upto[:, [outside[value] - 1 for value in values]]))
+
+        every = sorted(outside)
+        total, highest = np.zeros(len(every)), 0.0
+        for answers, _ in material.the_train().blocks():
+            total += residuals(answers, every).sum(axis=0)
+            highest += float(answers.logits.max(axis=1).sum())
+        if not (total > 0).all():
+            raise ValueError("the train role's features have no residual: nothing to scale by")
+        alpha = dict(zip(every, highest / total, strict=True))
+
+        def score(answers: Answers, values: Sequence[float]) -> Floats:
+            virtual = residuals(answers, values) * np.array([alpha[value] for value in values])
+            return np.asarray(virtual + free_energy(answers.logits)[:, None])
+
+        return score

@@ -1,0 +1,49 @@
+"""The numbers of shifted samples as statistics of samples, so that two models are compared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.metric import MetricInfo
+from crucibench.metrics.calibration import calibration_error_statistic
+from crucibench.metrics.statistic import mean_statistic
+from crucibench_suites.shift import metrics
+from crucibench_suites.shift.answers import Floats, clean_answers, shifted_answers
+
+
+def comparables_of(evidence: Evidence) -> list[Comparable]:
+    """Returns the numbers of one corruption."""
+    cell = evidence.own
+    if not len(cell.samples):
+        return []
+    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
+    found = shifted_answers(cell, evidence.task)
+    right = np.stack([answers.correct for answers in found.values()])
+    numbers = [_of(metrics.MEAN_TOP_1, "", mean_form(right.mean(axis=0)))]
+    for point, answers in found.items():
+        lost = clean.correct.astype(np.float64) - answers.correct
+        numbers += [
+            _of(metrics.TOP_1, point, Share(answers.correct)),
+            _of(metrics.DROP, point, mean_form(lost)),
+            _of(metrics.FLIP_RATE, point, Share(clean.predictions != answers.predictions)),
+        ]
+        if answers.probabilistic:
+            error = calibration_error_statistic(answers.confidence, answers.correct)
+            numbers += [
+                _of(metrics.LOG_LOSS, point, mean_form(answers.loss)),
+                _of(metrics.ECE, point, RowMetric(error, error.influence, biased=True)),
+                _of(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
+            ]
+    return numbers
+
+
+def mean_form(values: Floats) -> RowMetric:
+    """Returns a mean over samples."""
+    mean = mean_statistic(values)
+    return RowMetric(mean, mean.influence)
+
+
+def _of(metric: MetricInfo, point: str, form: Form) -> Comparable:
+    return Comparable(metric=metric.id, point=point, form=form)

@@ -1,0 +1,128 @@
+"""What a user may set under ``suites: {shift: ...}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict, StrictInt, StrictStr, field_validator
+
+from crucibench.contracts.suite import Further, SuiteConfig
+from crucibench.util.suggest import unknown
+from crucibench_suites.shift.corruptions.catalogue import (
+    COMMON,
+    DOMAIN,
+    EXTRA,
+    GEOMETRIC,
+    KERNELS,
+    SEVERITIES,
+)
+
+GRID = "geometric_worst"
+"""The per-sample worst case over a grid of rotations and translations."""
+
+FAMILIES = {
+    "common": COMMON,
+    "extra": EXTRA,
+    "geometric": (*GEOMETRIC, GRID),
+    "domain": DOMAIN,
+}
+"""Names that stand for several corruptions."""
+
+NAMES = (*KERNELS, GRID)
+
+ROLE = "shift/"
+"""What the roles of further data begin with."""
+
+_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_RESERVED = ("test", "train")
+
+Names = Annotated[tuple[StrictStr, ...], Strict(False)]
+Severities = Annotated[tuple[StrictInt, ...], Strict(False)]
+Crossings = Annotated[tuple[Names, ...], Strict(False)]
+
+
+class ShiftConfig(SuiteConfig):
+    """Settings of the shift suite."""
+
+    corruptions: Names | None = None
+    """Which: names, or ``common`` (the 15 of ImageNet-C), ``extra``, ``geometric``, ``domain``;
+    None for what the preset says."""
+
+    severities: Severities | None = None
+    """Which of 1 to 5; None for what the preset says."""
+
+    parameters: Literal["auto", "imagenet", "cifar"] = "auto"
+    """The published parameter set; ``auto`` takes ``cifar`` up to 64 pixels a side."""
+
+    reference: str | None = None
+    """Whose errors the mean corruption error is relative to: a model of the run, or ``alexnet`` for
+    the published constants, which are of ImageNet's classes at severities 1 to 5."""
+
+    samples: int | None = None
+    """At most so many; None for what the preset says."""
+
+    data: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    """Shifted data of your own: a name to its address. Labels are read where it has them."""
+
+    cross: Crossings = ()
+    """Group columns whose intersections are groups, too: ``[[sex, age]]``; ``class`` is the true
+    class, with which each column is crossed in any case."""
+
+    @field_validator("data")
+    @classmethod
+    def _places(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _PLACE.fullmatch(name) or name in _RESERVED:
+                raise ValueError(
+                    "data: expected names of letters, digits, '_', '.' and '-', none of them "
+                    f"{' or '.join(_RESERVED)}, got {name!r}"
+                )
+        return value
+
+    @field_validator("cross")
+    @classmethod
+    def _crossings(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for columns in value:
+            if len(set(columns)) < 2 or len(set(columns)) < len(columns):
+                raise ValueError(
+                    f"cross: expected two unlike group columns or more, got {list(columns)}"
+                )
+        return value
+
+    def further(self) -> Mapping[str, Further]:
+        """Returns the data sets of `data` by role."""
+        return {
+            ROLE + name: Further(address=address, setting=f"data.{name}")
+            for name, address in self.data.items()
+        }
+
+    @field_validator("corruptions")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in FAMILIES and name not in NAMES:
+                raise ValueError(unknown("corruption", name, (*FAMILIES, *NAMES)))
+        return value
+
+    @field_validator("severities")
+    @classmethod
+    def _severities(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or set(value) - set(SEVERITIES)):
+            raise ValueError("expected some of 1 to 5")
+        return None if value is None else tuple(sorted(set(value)))
+
+    @field_validator("samples")
+    @classmethod
+    def _some(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError("expected at least 1")
+        return value
+
+    def names(self, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the corruptions asked for, families written out, each once."""
+        found: dict[str, None] = {}
+        for name in default if self.corruptions is None else self.corruptions:
+            found |= dict.fromkeys(FAMILIES.get(name, (name,)))
+        return tuple(found)

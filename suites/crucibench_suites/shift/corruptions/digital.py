@@ -1,0 +1,145 @@
+"""Digital: contrast, elastic transform, pixelate and JPEG compression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crucibench.util.tensor_draws import TensorDraws
+from crucibench_suites.shift.corruptions._filters import gaussian, levels_of, truncated
+from crucibench_suites.shift.corruptions._warp import affine_from_points, sample, warp_affine
+from crucibench_suites.shift.corruptions.catalogue import Level
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def contrast(
+    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+) -> Iterator[torch.Tensor]:
+    """Pulls each channel to its mean; a level is the share of the distance that is left."""
+    means = images.mean(dim=(2, 3), keepdim=True)
+    for (left,) in levels:
+        yield truncated(torch.lerp(means, images, left))
+
+
+def elastic_transform(
+    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+) -> Iterator[torch.Tensor]:
+    """Moves three points of the image, and then every pixel by a smooth field, both drawn.
+
+    A level is the field's amplitude, its smoothness and the reach of the points, as shares of the
+    shorter side.
+    """
+    height, width = images.shape[2:]
+    side = min(height, width)
+    moves = 2.0 * draws.host.uniform(draws.ids, "points", (3, 2)).astype(np.float64) - 1.0
+    centre = np.array([height // 2, width // 2], dtype=np.float64)
+    square = float(side // 3)
+    points = centre + square * np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    noise = None
+    fields: dict[float, torch.Tensor] = {}
+    for amplitude, smoothness, reach in levels:
+        moved = points + reach * side * moves
+        warped = warp_affine(images, affine_from_points(points, moved))
+        if amplitude:
+            if noise is None:
+                noise = draws.uniform("field", (2, height, width)).mul_(2.0).sub_(1.0)
+            if smoothness not in fields:
+                fields[smoothness] = gaussian(
+                    noise, smoothness * side, border="reflect", truncate=3.0
+                )
+            warped = sample(warped, fields[smoothness] * (amplitude * side))
+        yield truncated(warped)
+
+
+def pixelate(
+    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+) -> Iterator[torch.Tensor]:
+    """Shrinks by box means and enlarges again; a level is the share of each side that is left.
+
+    Boxes are those of Pillow: a pixel of the small image is the plain mean of the pixels whose
+    middle lies in it, rounded to 8 bits after each axis.
+    """
+    height, width = images.shape[-2:]
+    # Rows are gathered several times faster than columns: the first axis goes first on its side.
+    turned = images.mul(255.0).round_().transpose(2, 3).contiguous()
+    for (left,) in levels:
+        small = _box_means(turned, max(1, int(width * left)))
+        small = _box_means(small.transpose(2, 3).contiguous(), max(1, int(height * left)))
+        for axis, side in ((-1, width), (-2, height)):
+            places = box_places(small.shape[axis], side)[0]
+            small = small.index_select(axis, torch.from_numpy(places).to(images.device))
+            if axis == -1:
+                small.mul_(1 / 255)
+        yield small
+
+
+def box_places(side: int, out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the first pixel of each box and one beyond its last, (out,) each."""
+    scale = side / out
+    support = 0.5 * max(scale, 1.0)
+    centres = (np.arange(out) + 0.5) * scale
+    first = np.maximum(np.floor(centres - support + 0.5), 0).astype(np.int64)
+    end = np.minimum(np.floor(centres + support + 0.5), side).astype(np.int64)
+    # A middle that lies on the lower edge of a box is not in it, on the upper edge it is.
+    middle = (first + 0.5 - centres) / max(scale, 1.0)
+    first = np.where((middle <= -0.5) & (end - first > 1), first + 1, first)
+    return first, np.maximum(end, first + 1)
+
+
+def _box_means(images: torch.Tensor, out: int) -> torch.Tensor:
+    """Returns the rounded means of `out` boxes of rows."""
+    first, end = box_places(images.shape[2], out)
+    counts = end - first
+    total = images.index_select(2, torch.from_numpy(first).to(images.device))
+    for step in range(1, int(counts.max())):
+        places = torch.from_numpy(np.minimum(first + step, end - 1)).to(images.device)
+        more = images.index_select(2, places)
+        if (counts <= step).any():
+            inside = torch.from_numpy((counts > step).astype(np.float32)).to(images.device)
+            more.mul_(inside.reshape(-1, 1))
+        total.add_(more)
+    shares = torch.from_numpy((1.0 / counts).astype(np.float32)).to(images.device)
+    # Halves round up; a mean that is one must not fall below it by rounding in float32.
+    return total.mul_(shares.reshape(-1, 1)).add_(0.5 + 1e-4).floor_()
+
+
+def jpeg_compression(
+    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+) -> Iterator[torch.Tensor]:
+    """Goes through Pillow's JPEG codec; a level is its quality."""
+    from PIL.Image import fromarray
+
+    pixels = levels_of(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    shape = pixels.shape[1:3] if pixels.shape[3] == 1 else pixels.shape[1:]
+    pictures = [fromarray(entry.reshape(shape)) for entry in pixels]
+    threads = min(torch.get_num_threads(), len(pictures))
+    for (quality,) in levels:
+        # Arrays: whether torch is in inference mode, other threads do not know.
+        decoded = np.empty(images.shape, dtype=np.uint8)
+        code = partial(_through_jpeg, quality=int(quality))
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(code, pictures, decoded))
+        else:
+            list(map(code, pictures, decoded))
+        yield torch.from_numpy(decoded).to(images.device).to(torch.float32).mul_(1 / 255)
+
+
+def _through_jpeg(picture: Image, out: NDArray[np.uint8], quality: int) -> None:
+    """Writes a picture as it is after encoding and decoding to `out`, (C, H, W) from 0 to 255."""
+    from PIL.Image import open as open_image
+
+    stream = BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    # Pillow takes bands apart faster than numpy turns axes round.
+    for place, band in enumerate(open_image(stream, formats=("JPEG",)).split()):
+        out[place] = np.asarray(band)

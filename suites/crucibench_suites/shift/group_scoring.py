@@ -1,0 +1,310 @@
+"""Rows, tables and comparables of subpopulations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
+from crucibench.contracts.task import Task
+from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
+from crucibench.metrics.statistic import mean_statistic
+from crucibench.stats import SumStatistic
+from crucibench_suites.shift import places_metrics as metrics
+from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
+from crucibench_suites.shift.sheet import Sheet
+
+CLASS = "class"
+"""The name of the true class in a crossing."""
+
+_TOGETHER = ", "
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a pass is judged by: a number a sample, and which metric its mean is.
+
+    Attributes:
+        values: right or wrong, or the absolute error, shape (n,).
+        mean: the metric that is their mean.
+        worst: of the worst group.
+        average: over groups.
+        tenth: the percentile of groups.
+    """
+
+    values: Floats
+    mean: MetricInfo
+    worst: MetricInfo
+    average: MetricInfo
+    tenth: MetricInfo
+
+    @property
+    def direction(self) -> Literal["higher", "lower"]:
+        """Which outcomes are better."""
+        return "higher" if self.mean.direction == "higher" else "lower"
+
+
+def outcomes_of(cell: CellEvidence, task: Task) -> Outcomes:
+    """Reads a pass."""
+    if task.kind == "classification":
+        right = clean_answers(cell, cell.samples.ids, task).correct.astype(np.float64)
+        return Outcomes(
+            right, metrics.TOP_1, metrics.WORST_GROUP, metrics.GROUP_AVERAGE, metrics.GROUP_TENTH
+        )
+    predictions = cell.records.aligned(cell.samples.ids).array("prediction").astype(np.float64)
+    return Outcomes(
+        np.abs(predictions - cell.samples.targets), metrics.MAE, metrics.WORST_GROUP_MAE,
+        metrics.GROUP_AVERAGE_MAE, metrics.GROUP_TENTH_MAE,
+    )  # fmt: skip
+
+
+class Partition(NamedTuple):
+    """A way to split samples into groups: its name, and the name of each one's group, (n,)."""
+
+    name: str
+    labels: NDArray[np.object_]
+
+
+def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -> list[Partition]:
+    """Returns the ways to split: each column, each with the true class, and the crossings.
+
+    With the class, as WILDS groups Waterbirds and CelebA: a column that the class goes with hurts
+    where the two part, which the column alone does not show.
+    """
+    groups = cell.samples.groups
+    own = list(groups.columns)
+    wished = [[name] for name in own]
+    if task.kind == "classification":
+        names = np.array(task.classes, dtype=object)
+        # A column of the user's own may be called so.
+        known = CLASS if CLASS not in own else f"true {CLASS}"
+        groups = groups.assign(**{known: names[cell.samples.targets.astype(np.int64)]})
+        wished += [[known, name] for name in own]
+    wished += [list(columns) for columns in cross if set(columns) <= set(groups.columns)]
+    unlike = {_TOGETHER.join(columns): columns for columns in wished}
+    return [Partition(name, crossed(groups, columns)) for name, columns in unlike.items()]
+
+
+def figures_by_partition(
+    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str, level: float | None = None
+) -> dict[str, GroupFigures]:
+    """Returns the figures of each way to split the needed pass; at the level of the options."""
+    cell, options = evidence.needs["pass"], evidence.options
+    outcomes = outcomes_of(cell, evidence.task)
+    return {
+        name: group_figures(
+            labels, outcomes.values,
+            min_group_size=options.min_group_size, direction=outcomes.direction,
+            clusters=cell.samples.clusters, level=options.level if level is None else level,
+            seed=options.seed, stream=f"{stream}/{name}",
+        )
+        for name, labels in partitions(cell, evidence.task, cross)
+    }  # fmt: skip
+
+
+def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Scored:
+    """Scores a pass by groups."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return Scored([])
+    outcomes = outcomes_of(cell, evidence.task)
+    sheet = Sheet(
+        len(cell.samples), options=evidence.options, stream=stream,
+        clusters=cluster_codes(cell.samples.clusters),
+    )  # fmt: skip
+    if outcomes.mean is metrics.TOP_1:
+        sheet.share(metrics.TOP_1, outcomes.values == 1.0)
+    else:
+        sheet.mean(outcomes.mean, outcomes.values)
+    found = figures_by_partition(evidence, cross, stream)
+    rows = [*sheet.rows(), _worst_of_all(evidence, cross, stream, outcomes)]
+    shown: set[str] = set()
+    for name, figures in found.items():
+        rows += _figure_rows(name, figures, outcomes)
+        # Two crossings may share a group, by columns of one value; it is one row.
+        rows += [
+            _group_row(group, outcomes.mean)
+            for group in figures.groups
+            if group.name not in shown and group.name != NO_GROUP
+        ]
+        shown |= {group.name for group in figures.groups}
+    tables = {"worst-groups": _worst_table(found), "groups": _group_table(found)}
+    return Scored(rows, {name: table for name, table in tables.items() if len(table)})
+
+
+def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) -> list[Comparable]:
+    """Returns the average, the groups that count, and the worst of each way to split."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return []
+    outcomes = outcomes_of(cell, evidence.task)
+    mean = mean_statistic(outcomes.values)
+    whole: Form = RowMetric(mean, mean.influence)
+    if outcomes.mean is metrics.TOP_1:
+        whole = Share(outcomes.values == 1.0)
+    numbers = [Comparable(metric=outcomes.mean.id, form=whole)]
+    for name, labels in partitions(cell, evidence.task, cross):
+        codes, names = pd.factorize(labels, sort=True)
+        sizes = np.bincount(codes, minlength=len(names))
+        counting = [
+            code for code, group in enumerate(names)
+            if sizes[code] >= evidence.options.min_group_size and group != NO_GROUP
+        ]  # fmt: skip
+        if len(counting) < 2:
+            continue
+        masks = np.stack([codes == code for code in counting])
+        worst = _worst_mean(outcomes.values, masks, outcomes.direction)
+        numbers.append(Comparable(metric=outcomes.worst.id, group=name, form=RowMetric(worst)))
+    return numbers
+
+
+def _worst_mean(
+    values: Floats, masks: NDArray[np.bool_], direction: Literal["higher", "lower"]
+) -> SumStatistic:
+    """Returns the worst of several groups' means, masks (groups, n), as a statistic."""
+    k = len(masks)
+    columns = np.concatenate([masks * values, masks]).astype(np.float64)
+    pick = np.nanmin if direction == "higher" else np.nanmax
+
+    def of_sums(sums: Floats) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = sums[:, :k] / sums[:, k:]
+        # A resample that leaves a group out says nothing of it.
+        lost = np.isnan(means).all(axis=1)
+        means[lost] = 0.0
+        return np.where(lost, np.nan, pick(means, axis=1))
+
+    return SumStatistic(columns, of_sums)
+
+
+def _worst_of_all(
+    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str, outcomes: Outcomes
+) -> Row:
+    """Returns the worst group of all columns and crossings.
+
+    Its interval: those of all ways to split hold at once at a level that Bonferroni's correction
+    widens, so the lowest of the true worst means lies between the lowest of their ends.
+    """
+    n = len(evidence.needs["pass"].samples)
+    ways = max(1, len(partitions(evidence.needs["pass"], evidence.task, cross)))
+    level = evidence.options.level
+    found = figures_by_partition(evidence, cross, stream, level=1 - (1 - level) / ways)
+    worst = {name: figures.worst for name, figures in found.items() if figures.worst is not None}
+    if not worst:
+        reason = "; ".join(sorted({figures.reason for figures in found.values()}))
+        reason = reason or "the data names no group columns"
+        return Row(metric=outcomes.worst.id, value=None, n=n, reason=reason)
+    pick = min if outcomes.direction == "higher" else max
+    name = pick(worst, key=lambda way: worst[way].value)
+    intervals = [one.interval for one in worst.values()]
+    which = f"it is {worst[name].name}"
+    ends = [one for one in intervals if one is not None]
+    if len(ends) < len(intervals):
+        return Row(
+            metric=outcomes.worst.id, value=worst[name].value, n=worst[name].n, method=which,
+            reason="some group shows no spread",
+        )  # fmt: skip
+    return Row(
+        metric=outcomes.worst.id, value=worst[name].value, n=worst[name].n,
+        lower=pick(one.lower for one in ends), upper=pick(one.upper for one in ends), level=level,
+        method=f"{ends[0].method}-bonferroni; {which}",
+    )  # fmt: skip
+
+
+def _figure_rows(name: str, figures: GroupFigures, outcomes: Outcomes) -> list[Row]:
+    worst = figures.worst
+    if worst is None or figures.average is None or figures.percentile_10 is None:
+        n = sum(group.n for group in figures.groups)
+        return [
+            Row(metric=metric.id, value=None, n=n, group=name, reason=figures.reason)
+            for metric in (outcomes.worst, outcomes.average, outcomes.tenth)
+        ]
+    of_worst = Figure(value=worst.value, interval=worst.interval, n=worst.n)
+    return [
+        _figure_row(name, outcomes.worst, of_worst, f"it is {worst.name}"),
+        _figure_row(name, outcomes.average, figures.average),
+        _figure_row(name, outcomes.tenth, figures.percentile_10),
+    ]
+
+
+def _figure_row(name: str, metric: MetricInfo, figure: Figure, note: str = "") -> Row:
+    interval = figure.interval
+    if interval is None:
+        return Row(
+            metric=metric.id, value=figure.value, n=figure.n, group=name, method=note,
+            reason="some group shows no spread, or clusters lie in several",
+        )  # fmt: skip
+    return Row(
+        metric=metric.id, value=figure.value, n=figure.n, group=name,
+        lower=max(interval.lower, metric.lower), upper=min(interval.upper, metric.upper),
+        level=interval.level, method=interval.method + (f"; {note}" if note else ""),
+    )  # fmt: skip
+
+
+def _group_row(group: GroupMean, metric: MetricInfo) -> Row:
+    marked = "" if group.counts else f"in no figure over groups: {group.why_not}"
+    interval = group.interval
+    if interval is None:
+        return Row(
+            metric=metric.id, value=group.value, n=group.n, group=group.name, method=marked,
+            reason=group.reason,
+        )  # fmt: skip
+    return Row(
+        metric=metric.id, value=group.value, n=group.n, group=group.name,
+        lower=max(interval.lower, metric.lower), upper=min(interval.upper, metric.upper),
+        level=interval.level, method=interval.method + (f"; {marked}" if marked else ""),
+    )  # fmt: skip
+
+
+def _worst_table(found: dict[str, GroupFigures]) -> pd.DataFrame:
+    """Returns a line a way to split: its worst group, and how surely it is that."""
+    lines = []
+    for name, figures in found.items():
+        worst = figures.worst
+        if worst is None or figures.average is None or figures.percentile_10 is None:
+            continue
+        interval = worst.interval
+        lines.append(
+            {
+                "groups by": name,
+                "worst group": worst.name,
+                "n": worst.n,
+                "value": worst.value,
+                "value_lower": None if interval is None else interval.lower,
+                "value_upper": None if interval is None else interval.upper,
+                "average": figures.average.value,
+                "10th percentile": figures.percentile_10.value,
+                "the worst again": worst.sureness,
+                "p if all were equal": worst.p_chance,
+                "groups": len(figures.groups),
+                "too small": sum(not group.counts for group in figures.groups),
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _group_table(found: dict[str, GroupFigures]) -> pd.DataFrame:
+    """Returns a line a group."""
+    lines = [
+        {
+            "groups by": name,
+            "group": group.name,
+            "n": group.n,
+            "value": group.value,
+            "value_lower": None if group.interval is None else group.interval.lower,
+            "value_upper": None if group.interval is None else group.interval.upper,
+            "left out": group.why_not,
+        }
+        for name, figures in found.items()
+        for group in figures.groups
+    ]
+    return pd.DataFrame(lines)

@@ -1,0 +1,262 @@
+"""Rows, tables and comparables of all corruptions together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Derived
+from crucibench.metrics.calibration import calibration_error_statistic
+from crucibench.stats import SumStatistic, WeightedStatistic
+from crucibench_suites.shift import metrics
+from crucibench_suites.shift.answers import (
+    NO_PROBABILITIES,
+    Answers,
+    Bools,
+    Floats,
+    clean_answers,
+    cluster_codes,
+    shifted_answers,
+)
+from crucibench_suites.shift.cells import ALEXNET, OWN, REFERENCE
+from crucibench_suites.shift.comparing import mean_form
+from crucibench_suites.shift.corruption_error import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    corruption_error_statistic,
+)
+from crucibench_suites.shift.corruptions.catalogue import COMMON, KERNELS, SEVERITIES
+from crucibench_suites.shift.sheet import Sheet
+
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What one model answered under every corruption, on the same samples.
+
+    Attributes:
+        clean: to the clean samples.
+        shifted: corruption to point to answers.
+    """
+
+    clean: Answers
+    shifted: dict[str, dict[str, Answers]]
+
+    def right(self, name: str) -> Bools:
+        """Returns whether each sample is right at each severity, (severities, n)."""
+        return np.stack([answers.correct for answers in self.shifted[name].values()])
+
+    def everything(self) -> Iterator[Answers]:
+        """Yields the answers of every corruption and severity."""
+        for points in self.shifted.values():
+            yield from points.values()
+
+    def mean_right(self) -> Floats:
+        """Returns the mean over severities of each corruption, (corruptions, n)."""
+        return np.stack([self.right(name).mean(axis=0) for name in self.shifted])
+
+    def errors(self, names: tuple[str, ...]) -> Floats:
+        """Returns whether each sample is wrong clean, and how often under each of `names`."""
+        rows = [~self.clean.correct, *(1.0 - self.right(name).mean(axis=0) for name in names)]
+        return np.stack(rows).astype(np.float64)
+
+
+class _Reference(NamedTuple):
+    """Errors to be relative to, or why there are none."""
+
+    errors: Floats | None
+    reason: str = ""
+
+
+def join(evidence: Evidence, prefix: str = OWN) -> Joined | None:
+    """Joins the cells whose aliases begin with `prefix`; None where one of them is missing."""
+    ids = evidence.own.samples.ids
+    pass_cell = evidence.needs.get("clean" if prefix == OWN else prefix + "clean")
+    # Needs come in any order; sums of floats must not.
+    cells = {
+        name: evidence.needs[prefix + name] for name in KERNELS if prefix + name in evidence.needs
+    }
+    if pass_cell is None or not cells or not len(ids):
+        return None
+    shifted = {name: _aligned(cell, evidence) for name, cell in cells.items()}
+    return Joined(clean_answers(pass_cell, ids, evidence.task), shifted)
+
+
+def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
+    """Scores all corruptions together."""
+    joined = join(evidence)
+    if joined is None:
+        return Scored([])
+    sheet = Sheet(
+        len(joined.clean), options=evidence.options, stream=scenario.stream,
+        clusters=cluster_codes(evidence.own.samples.clusters),
+    )  # fmt: skip
+    means = joined.mean_right()
+    average = means.mean(axis=0)
+    sheet.mean(metrics.CORRUPTED_TOP_1, average)
+    sheet.mean(metrics.DROP, joined.clean.correct - average)
+    sheet.mean(metrics.CORRUPTED_FLIP_RATE, _flips(joined))
+    error = _mean_ece(joined)
+    if error is None:
+        sheet.without(metrics.CORRUPTED_ECE, NO_PROBABILITIES)
+    else:
+        sheet.resampled(metrics.CORRUPTED_ECE, error, biased=True)
+    worst = list(joined.shifted)[int(means.mean(axis=1).argmin())]
+    sheet.resampled(metrics.WORST_CORRUPTION, _lowest(means), note=f"it is {worst}")
+    sheet.share(metrics.WORST_CASE, _right_everywhere(joined))
+    _put_corruption_errors(sheet, evidence, scenario, joined)
+    return Scored(sheet.rows(), {"by-corruption": _by_corruption(evidence, joined)})
+
+
+def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
+    """Returns the summary's numbers as statistics of samples."""
+    joined = join(evidence)
+    if joined is None:
+        return []
+    means = joined.mean_right()
+    average = means.mean(axis=0)
+    forms: dict[MetricInfo, Form] = {
+        metrics.CORRUPTED_TOP_1: mean_form(average),
+        metrics.DROP: mean_form(joined.clean.correct - average),
+        metrics.CORRUPTED_FLIP_RATE: mean_form(_flips(joined)),
+        metrics.WORST_CORRUPTION: RowMetric(_lowest(means)),
+        metrics.WORST_CASE: Share(_right_everywhere(joined)),
+    }
+    reference = _reference(evidence, scenario, joined)
+    if reference.errors is not None:
+        errors = joined.errors(COMMON)
+        for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
+            statistic = corruption_error_statistic(errors, reference.errors, relative=relative)
+            forms[metric] = RowMetric(statistic)
+    return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
+
+
+def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, Answers]:
+    """Reads a corruption's cell, whose samples are those of the summary."""
+    if not np.array_equal(cell.samples.ids, evidence.own.samples.ids):
+        raise ValueError(f"{cell.cell}: expected the samples of the summary, got others")
+    return shifted_answers(cell, evidence.task)
+
+
+def _flips(joined: Joined) -> Floats:
+    """Returns the share of variants under which each sample's class changes, (n,)."""
+    by_corruption = [
+        np.mean([joined.clean.predictions != one.predictions for one in points.values()], axis=0)
+        for points in joined.shifted.values()
+    ]
+    return np.asarray(np.mean(by_corruption, axis=0))
+
+
+def _right_everywhere(joined: Joined) -> Bools:
+    return np.asarray(np.all([answers.correct for answers in joined.everything()], axis=0))
+
+
+def _mean_ece(joined: Joined) -> WeightedStatistic | None:
+    answers = list(joined.everything())
+    if not all(one.probabilistic for one in answers):
+        return None
+    parts = [calibration_error_statistic(one.confidence, one.correct) for one in answers]
+    return lambda weights: np.asarray(np.mean([part(weights) for part in parts], axis=0))
+
+
+def _lowest(means: Floats) -> SumStatistic:
+    """Returns the lowest of several means over samples, (corruptions, n), as a statistic."""
+    columns = np.concatenate([np.ones((1, means.shape[1])), means])
+    return SumStatistic(columns, lambda sums: (sums[:, 1:] / sums[:, :1]).min(axis=1))
+
+
+def _put_corruption_errors(
+    sheet: Sheet, evidence: Evidence, scenario: Derived, joined: Joined
+) -> None:
+    reference = _reference(evidence, scenario, joined)
+    name = scenario.parameters["reference"]
+    for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
+        if reference.errors is None:
+            sheet.without(metric, reference.reason)
+            continue
+        statistic = corruption_error_statistic(
+            joined.errors(COMMON), reference.errors, relative=relative
+        )
+        itself = name == evidence.own.model.name
+        if itself and np.isfinite(statistic(np.ones((1, len(joined.clean))))[0]):
+            sheet.exact(metric, 100.0, "it is the reference: 100 by definition")
+            continue
+        sheet.resampled(
+            metric, statistic, note=f"relative to {name}",
+            undefined=f"{name} loses nothing under some corruption",
+        )  # fmt: skip
+
+
+def _reference(evidence: Evidence, scenario: Derived, joined: Joined) -> _Reference:
+    """Returns what the corruption errors are relative to."""
+    missing = [name for name in COMMON if name not in joined.shifted]
+    if missing:
+        return _Reference(
+            None, f"it is of all 15 common corruptions, {len(missing)} of which were not run"
+        )
+    name = scenario.parameters["reference"]
+    if name is None:
+        return _Reference(None, "no reference: set shift.reference to a model of the run")
+    if name == ALEXNET:
+        return _published(evidence, scenario)
+    reference = join(evidence, REFERENCE)
+    if reference is None or set(COMMON) - set(reference.shifted):
+        return _Reference(
+            None, f"the reference {name} has not been through the 15 corruptions here"
+        )
+    return _Reference(reference.errors(COMMON))
+
+
+def _published(evidence: Evidence, scenario: Derived) -> _Reference:
+    """Returns AlexNet's errors, where they are of the same thing."""
+    if len(evidence.task.classes) != _IMAGENET_CLASSES:
+        return _Reference(None, "AlexNet's published errors are of ImageNet's 1,000 classes")
+    if tuple(scenario.parameters["severities"]) != SEVERITIES:
+        return _Reference(None, "AlexNet's published errors are of severities 1 to 5")
+    published = [ALEXNET_CLEAN_ERROR, *(ALEXNET_ERRORS[name] for name in COMMON)]
+    return _Reference(np.array(published))
+
+
+def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
+    """Returns a line a corruption: means over severities."""
+    clusters = cluster_codes(evidence.own.samples.clusters)
+    sheet = Sheet(
+        len(joined.clean), options=evidence.options, stream="by-corruption", clusters=clusters
+    )
+    for name in joined.shifted:
+        sheet.mean(metrics.MEAN_TOP_1, joined.right(name).mean(axis=0))
+    lines = []
+    clean = float(joined.clean.correct.mean())
+    for (name, points), row in zip(joined.shifted.items(), sheet.rows(), strict=True):
+        answers = list(points.values())
+        errors = [
+            calibration_error_statistic(one.confidence, one.correct).value().value
+            if one.probabilistic
+            else None
+            for one in answers
+        ]
+        known = [error for error in errors if error is not None]
+        flips = [(joined.clean.predictions != one.predictions).mean() for one in answers]
+        accuracy = row.value if row.value is not None else np.nan
+        lines.append(
+            {
+                "corruption": name,
+                "family": KERNELS[name].family,
+                "accuracy": accuracy,
+                "lower": row.lower,
+                "upper": row.upper,
+                "lost": clean - accuracy,
+                "at_worst": min(float(one.correct.mean()) for one in answers),
+                "flip_rate": float(np.mean(flips)),
+                "ece": float(np.mean(known)) if len(known) == len(errors) else None,
+            }
+        )
+    return pd.DataFrame(lines)

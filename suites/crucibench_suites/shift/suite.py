@@ -1,0 +1,146 @@
+"""The suite's declaration: its scenarios, room by room, and how the report shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.task import Modality
+from crucibench_suites.shift.config import ShiftConfig
+from crucibench_suites.shift.images import image_scenarios
+from crucibench_suites.shift.metrics import METRICS
+from crucibench_suites.shift.own_data import data_scenarios
+from crucibench_suites.shift.places_metrics import (
+    ESTIMATES,
+    HOME_DROP,
+    MAE_RISE,
+    OF_DRIFT,
+    PLACES,
+    RMSE_RISE,
+    WORST_GROUP,
+    WORST_GROUP_MAE,
+)
+
+
+class ShiftSuite(Suite):
+    """Accuracy under corruptions, in subpopulations, and on shifted data of the user's own."""
+
+    name: ClassVar[str] = "shift"
+    axis: ClassVar[str] = "shift"
+    description: ClassVar[str] = (
+        "What a model loses when its inputs change: common corruptions of images by severity, "
+        "geometric and simple domain shifts, the worst subpopulation, and shifted data of your "
+        "own, with labels or without."
+    )
+    headline: ClassVar[tuple[str, ...]] = (
+        "summary/corrupted-top-1",
+        "summary/top-1-drop",
+        "summary/mce",
+        "subpopulations/worst-group-top-1",
+        "subpopulations/worst-group-mae",
+    )
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(
+            title="Over all corruptions",
+            kind="metrics",
+            scenario="summary",
+            note="A corruption counts by its mean over severities, each alike. The worst "
+            "corruption is picked on these samples, so that it looks a little worse than it is.",
+        ),
+        Section(
+            title="Accuracy by severity",
+            kind="line",
+            table="curve",
+            x="severity",
+            y="accuracy",
+            note="Severity 0 is the clean samples, the same ones. Bands are Wilson intervals, as "
+            "if samples were independent; where the data names clusters, of a cluster bootstrap.",
+        ),
+        Section(
+            title="By corruption",
+            kind="table",
+            scenario="summary",
+            table="by-corruption",
+            note="Means over severities; the interval is that of accuracy.",
+        ),
+        Section(title="Worst of a grid", kind="metrics", scenario="geometric_worst"),
+        Section(
+            title="Subpopulations",
+            kind="metrics",
+            metrics=(WORST_GROUP.id, WORST_GROUP_MAE.id),
+            note="The worst group of all, then that of each column, alone and with the true class. "
+            "Intervals are of the lowest true value, whichever group that is.",
+        ),
+        Section(
+            title="Worst groups",
+            kind="table",
+            table="worst-groups",
+            note="'The worst again': in what share of repetitions the group would be the worst; 'p "
+            "if all were equal': how often chance alone brings about a group so far from the "
+            "others.",
+        ),
+        Section(
+            title="On shifted data of your own",
+            kind="metrics",
+            metrics=tuple(metric.id for metric in (HOME_DROP, MAE_RISE, RMSE_RISE, *ESTIMATES)),
+            note="The estimates use no labels there, and each rests on an assumption that no "
+            "unlabelled data can prove: that the model is calibrated there (average confidence), "
+            "that errors rise by as much as confidence falls (difference), or that the threshold "
+            "that tells right from wrong at home still does (thresholded). Intervals cover the "
+            "samples of both sets, not the assumption.",
+        ),
+        Section(
+            title="Drift",
+            kind="metrics",
+            metrics=tuple(metric.id for metric in OF_DRIFT),
+            note="Whether the data come from where the home test set came from: not whether the "
+            "model is any worse there.",
+        ),
+        Section(
+            title="Drift, test by test",
+            kind="table",
+            table="drift",
+            note="Holm's correction over all lines keeps the chance of any false alarm at 1 - "
+            "level. The customary 0.1 and 0.25 of the population stability index know no sample "
+            "size; beside it stands what it is below in 95 of 100 samples without drift.",
+        ),
+        Section(
+            title="Groups",
+            kind="table",
+            table="groups",
+            note="Groups that are left out are in no figure over groups.",
+        ),
+        Section(
+            title="All numbers",
+            kind="metrics",
+            note="A calibration error grows as samples get fewer: compare it between equal numbers "
+            "of samples only.",
+        ),
+    )
+    config: ClassVar[type[SuiteConfig]] = ShiftConfig
+    metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
+        {info.id: info for info in (*METRICS, *PLACES)}.values()
+    )
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        """Returns the scenarios, or why none applies."""
+        found: list[Scenario] = []
+        reasons = []
+        for room in (_images(request), data_scenarios(request)):
+            if isinstance(room, str):
+                reasons.append(room)
+            else:
+                found += room
+        return found or "; ".join(reasons)
+
+
+def _images(request: SuiteRequest) -> Sequence[Scenario] | str:
+    task = request.data.task
+    if task.modality is not Modality.IMAGE:
+        return f"it corrupts images, the data is {task.modality}"
+    if task.kind != "classification":
+        return "it counts right answers, which regression has none of"
+    return image_scenarios(request)

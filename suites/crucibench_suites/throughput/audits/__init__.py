@@ -1,0 +1,60 @@
+"""Audits of timed cells: one file for each kind, pure functions of the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench_suites.throughput.audits.answers import wrong_answers
+from crucibench_suites.throughput.audits.caching import cached_answers
+from crucibench_suites.throughput.audits.conditions import (
+    busy_machine,
+    coarse_clock,
+    drift,
+    noisy_rounds,
+    warm_up_cut_off,
+)
+from crucibench_suites.throughput.audits.load import overloaded
+from crucibench_suites.throughput.audits.unfinished import unfinished_work
+from crucibench_suites.throughput.readings import Readings
+
+
+def audit_stream(evidence: Evidence) -> Findings:
+    """Returns what speaks against the times of one query after the other."""
+    readings = Readings(evidence.own.records)
+    return [
+        *wrong_answers(evidence, readings),
+        *cached_answers(readings),
+        *unfinished_work(readings),
+        *_conditions(evidence, readings, [""]),
+    ]
+
+
+def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
+    """Returns what speaks against throughput by batch size."""
+    readings = Readings(evidence.own.records)
+    points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
+    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, points)]
+
+
+def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
+    """Returns what speaks against latency under load."""
+    readings = Readings(evidence.own.records)
+    points = [f"load={load:g}" for load in loads]
+    return [
+        *wrong_answers(evidence, readings),
+        *overloaded(readings, loads),
+        *warm_up_cut_off(readings, [""]),
+        *coarse_clock(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]
+
+
+def _conditions(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
+    return [
+        *warm_up_cut_off(readings, points),
+        *coarse_clock(readings, points),
+        *noisy_rounds(readings, points),
+        *drift(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]

@@ -1,0 +1,133 @@
+"""Whether model and machine were in a state in which times mean something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.verdict import Finding, Severity
+from crucibench_suites.throughput.readings import Readings
+from crucibench_suites.throughput.scoring import variation
+from crucibench_suites.throughput.tape import WARM_UP
+
+NOISY = 0.05
+"""The coefficient of variation of rounds beyond which a slowdown of 5 % takes too many of them."""
+
+DRIFT = 0.05
+"""A change over the whole run, as a share of the median."""
+
+DRIFT_P = 0.01
+COARSE = 0.01
+BUSY = 0.10
+"""Of the machine, taken by other processes."""
+
+
+def warm_up_cut_off(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether times still fell when warm-up reached its cap."""
+    found = []
+    for point in points:
+        flat = readings.fact("warm-up-flat", point)
+        if len(flat) and not flat[0]:
+            calls = len(readings.queries(point, WARM_UP))
+            found.append(
+                _suspect(
+                    "warm-up-cut-off",
+                    f"{_at(point)}times still fell, or were too few to tell, when warm-up reached "
+                    f"its cap after {calls:,} queries",
+                    point=point, queries=calls,
+                )
+            )  # fmt: skip
+    return found
+
+
+def coarse_clock(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the clock's step or its reading is a part of the latency that matters."""
+    step = max(float(readings.fact(name)[0]) for name in ("clock-step", "clock-reading"))
+    shortest = min((float(np.median(readings.queries(p).seconds)) for p in points), default=0.0)
+    if not points or step <= COARSE * shortest:
+        return []
+    return [
+        _suspect(
+            "clock-too-coarse",
+            f"the clock tells {step:.2g} s apart, and the median query takes {shortest:.2g} s: "
+            "times are off by more than 1 %",
+            step=step, latency=shortest,
+        )
+    ]  # fmt: skip
+
+
+def noisy_rounds(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether rounds differ by more than 5 %."""
+    found = []
+    for point in points:
+        medians = readings.queries(point).medians
+        if len(medians) > 1 and (spread := variation(medians)) > NOISY:
+            found.append(
+                _suspect(
+                    "noisy-rounds",
+                    f"{_at(point)}the median latency varies by {100 * spread:.3g} % between "
+                    f"{len(medians)} rounds (coefficient of variation)",
+                    point=point, coefficient_of_variation=spread,
+                )
+            )  # fmt: skip
+    return found
+
+
+def drift(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the model became slower or faster while it was timed: throttling, or a leak.
+
+    Kendall's rank correlation of the rounds' medians with time, and Sen's slope.
+    """
+    from scipy.stats import kendalltau, theilslopes
+
+    found = []
+    for point in points:
+        medians = readings.queries(point).medians
+        if len(medians) < 5 or np.ptp(medians) == 0:
+            continue
+        places = np.arange(len(medians))
+        p = float(kendalltau(places, medians).pvalue)
+        slope = float(theilslopes(medians, places).slope)
+        change = slope * (len(medians) - 1) / float(np.median(medians))
+        if p < DRIFT_P and abs(change) > DRIFT:
+            word = "slower" if change > 0 else "faster"
+            found.append(
+                _suspect(
+                    "drift",
+                    f"{_at(point)}the model became {word} by {100 * abs(change):.3g} % from the "
+                    f"first to the last of {len(medians)} rounds (Kendall's tau, p = {p:.2g})",
+                    point=point, change=change, p=p,
+                )
+            )  # fmt: skip
+    return found
+
+
+def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether other processes used the machine's processors meanwhile.
+
+    Not told of a model that is asked over a network: its server may be one of them.
+    """
+    cores = float(readings.fact("cores")[0])
+    others = sum(float(readings.fact("others", point).sum()) for point in points)
+    wall = sum(float(readings.fact("wall", point).sum()) for point in points)
+    if evidence.own.model.remote or not wall or others <= BUSY * cores * wall:
+        return []
+    share = others / (cores * wall)
+    return [
+        _suspect(
+            "busy-machine",
+            f"other processes used {100 * share:.3g} % of the machine's {cores:.0f} cores while "
+            "the model was timed",
+            share=share, cores=cores,
+        )
+    ]  # fmt: skip
+
+
+def _suspect(code: str, message: str, **numbers: float | str) -> Finding:
+    return Finding(code=code, severity=Severity.SUSPECT, message=message, evidence=numbers)
+
+
+def _at(point: str) -> str:
+    return f"{point}: " if point else ""

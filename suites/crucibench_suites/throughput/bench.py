@@ -1,0 +1,182 @@
+"""One model on the bench: its queries, and what is noted around every block of timed ones."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.scenario import TimedContext
+from crucibench.util.memory import peak_memory, reset_peak, resident_memory
+from crucibench_suites.throughput import tape as phases
+from crucibench_suites.throughput.clock import Clock, grain
+from crucibench_suites.throughput.fresh import freshened
+from crucibench_suites.throughput.loops import Timed, closed_loop
+from crucibench_suites.throughput.tape import Tape
+from crucibench_suites.throughput.warm_up import warm_up
+
+POOL = 256
+"""Real samples that are asked about, in turn."""
+
+FRESH = 32
+"""New inputs a round at most, asked about twice to find caches."""
+
+_WARM_UP_LEAST = 0.05
+_SETTLING = 0.05
+_SETTLING_MOST = 1000
+_IDLE_AFTER, _IDLE_FOR = 0.3, 0.1
+_FOREVER = 1e9
+
+
+class Bench:
+    """What the scenarios share: warm-up, timed blocks and their circumstances, answers."""
+
+    def __init__(self, context: TimedContext, clock: Clock) -> None:
+        gc.collect()  # once: it takes long in a large process, and the loops let it rest
+        self.adapter = context.adapter
+        self.clock = clock
+        self.tape = Tape(clock)
+        self._context = context
+        self._samples: Batch | None = None
+        step, reading = grain(clock)
+        self.tape.facts(
+            "", {"clock-step": step, "clock-reading": reading, "cores": float(os.cpu_count() or 1)}
+        )
+
+    def queries(self, size: int) -> list[Batch]:
+        """Returns a pool of queries of `size` real samples each, all different where there are so
+        many.
+        """
+        count = max(size, POOL // size * size)
+        if self._samples is None or len(self._samples) < count:
+            self._samples = self._context.load(count)
+        samples = self._samples
+        return [samples.take(range(first, first + size)) for first in range(0, count, size)]
+
+    def warm_up(self, point: str, queries: Sequence[Batch], seconds: float) -> float:
+        """Warms up, at most twice as long as is timed, and returns the seconds of a late call."""
+        ask, size = self.adapter.timed, len(queries)
+        found = warm_up(
+            lambda number: ask(queries[number % size]), self.clock,
+            least=_WARM_UP_LEAST * seconds, seconds=2 * seconds,
+        )  # fmt: skip
+        self.tape.warm_up(point, found.begun, found.seconds)
+        self.tape.facts(point, {"warm-up-flat": float(found.flat)})
+        return float(np.median(found.seconds[len(found) // 2 :]))
+
+    def settle(self, queries: Sequence[Batch], seconds: float) -> None:
+        """Brings back what the other models' turns drove out of caches; notes nothing."""
+        closed_loop(
+            self.adapter.timed, queries, self.clock, seconds=_SETTLING * seconds,
+            most=_SETTLING_MOST,
+        )  # fmt: skip
+
+    def block(self, point: str, run: Callable[[], Timed]) -> Timed:
+        """Times a block of queries and notes what the machine did meanwhile."""
+        clock = self.clock
+        reset_peak()
+        _reset_device_peak()
+        before = resident_memory(os.getpid())
+        wall, cpu, machine = clock.now(), clock.cpu(), clock.machine()
+        timed = run()
+        wall = clock.now() - wall
+        used, all_used = clock.cpu() - cpu, clock.machine()
+        peak = peak_memory()
+        self.tape.timed(point, phases.QUERY, timed)
+        self.tape.facts(
+            point,
+            {
+                "wall": wall * 1e-9,
+                "span": timed.span,
+                "cpu": used,
+                "others": None if machine is None or all_used is None
+                else max(0.0, all_used - machine - used),
+                "working-memory": None if before is None or peak is None
+                else float(max(0, peak - before)),
+                "device-memory": _device_peak(),
+            },
+        )  # fmt: skip
+        return timed
+
+    def twice(self, queries: Sequence[Batch], typical: float, seconds: float, step: str) -> None:
+        """Asks about new inputs, and then about the same ones again (MLPerf's TEST04).
+
+        Args:
+            queries: what the new inputs resemble.
+            typical: seconds of a query.
+            seconds: about how long it may take.
+            step: names the draws.
+        """
+        size = len(queries[0])
+        count = max(1, min(FRESH, len(queries), int(seconds / 2 / max(typical, 1e-9))))
+        if self._samples is None:
+            raise RuntimeError("queries() comes first")
+        pool = freshened(self._samples, self._context.draws, step, count * size)
+        new = [pool.take(range(first, first + size)) for first in range(0, count * size, size)]
+        ask, most = self.adapter.timed, len(new)
+        for phase, longest in ((phases.FRESH, seconds / 2), (phases.REPEATED, _FOREVER)):
+            timed = closed_loop(ask, new, self.clock, seconds=longest, most=most)
+            self.tape.timed("", phase, timed)
+            most = len(timed.ended)
+
+    def answers(self, point: str, queries: Sequence[Batch], timed: Timed) -> None:
+        """Notes what was answered while the clock ran (MLPerf's TEST01)."""
+        for query, answer in zip(queries, timed.answers, strict=True):
+            outputs = None if answer is None else self.adapter.read_timed(answer)
+            if outputs is not None:
+                predictions, scores = read_outputs(outputs)
+                if len(predictions) == len(query):
+                    self.tape.answers(point, query.ids, predictions, scores)
+
+    def idle(self) -> None:
+        """Notes what this process still does when nobody asks it anything."""
+        clock = self.clock
+        clock.until(clock.now() + round(_IDLE_AFTER * 1e9))
+        begun, cpu = clock.now(), clock.cpu()
+        clock.until(begun + round(_IDLE_FOR * 1e9))
+        self.tape.facts("", {"idle-cpu": (clock.cpu() - cpu) / ((clock.now() - begun) * 1e-9)})
+
+
+def typical(timed: Timed) -> float:
+    """Returns the median latency of a block, in s."""
+    return float(statistics.median(timed.seconds.tolist()))
+
+
+def read_outputs(outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns predictions and their scores, (n,) each; NaN for a score that there is not."""
+    if outputs.values is not None:
+        values = np.asarray(outputs.values, dtype=np.float64)
+        return values, values
+    if outputs.scores is not None:
+        return chosen(np.asarray(outputs.scores))
+    labels = np.asarray([] if outputs.labels is None else outputs.labels, dtype=np.float64)
+    return labels, np.full(len(labels), np.nan)
+
+
+def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the class of the highest score, the first of equals, and that score."""
+    places = scores.argmax(axis=1)
+    best = np.take_along_axis(scores, places[:, None], axis=1)[:, 0]
+    return places.astype(np.float64), best.astype(np.float64)
+
+
+def _cuda() -> Any:
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _reset_device_peak() -> None:
+    if (cuda := _cuda()) is not None:
+        cuda.reset_peak_memory_stats()
+
+
+def _device_peak() -> float | None:
+    return None if (cuda := _cuda()) is None else float(cuda.max_memory_allocated())

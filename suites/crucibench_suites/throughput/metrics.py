@@ -1,0 +1,183 @@
+"""The metrics of the suite."""
+
+from __future__ import annotations
+
+from crucibench.contracts.metric import MetricInfo
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
+"""Name to share."""
+
+_LOADGEN = "MLPerf LoadGen, loadgen/results.cc and early_stopping.cc"
+
+
+def _percentile(name: str, share: float) -> MetricInfo:
+    return MetricInfo(
+        id=f"latency-{name}",
+        name=f"latency {name}",
+        direction="lower",
+        unit="ms",
+        lower=0,
+        source=_LOADGEN,
+        definition="Of all timed queries' latencies, sorted, the one at position "
+        f"floor({share:g} n), without interpolation. Null with fewer queries than early "
+        "stopping asks for.",
+    )
+
+
+LATENCIES = tuple(_percentile(name, share) for name, share in PERCENTILES.items())
+
+EARLY_STOPPING = tuple(
+    MetricInfo(
+        id=f"latency-{name}-early-stopping",
+        name=f"latency {name}, early stopping",
+        direction="lower",
+        unit="ms",
+        lower=0,
+        source=_LOADGEN,
+        definition=f"An upper bound of {name} with 99 % confidence: of the t slowest queries that "
+        "so many queries allow, t - 1 are discarded and the next is reported.",
+    )
+    for name in ("p90", "p99")
+)
+
+MEAN = MetricInfo(
+    id="latency-mean",
+    name="mean latency",
+    direction="lower",
+    unit="ms",
+    lower=0,
+    definition="The mean latency of all timed queries.",
+)
+
+THROUGHPUT = MetricInfo(
+    id="throughput",
+    name="throughput",
+    direction="higher",
+    unit="samples/s",
+    lower=0,
+    definition="Samples answered in all rounds, over the seconds from each round's first query to "
+    "its last answer.",
+)
+
+ARRIVALS = MetricInfo(
+    id="arrival-rate",
+    name="arrival rate",
+    direction="none",
+    unit="queries/s",
+    lower=0,
+    definition="The rate of the Poisson process by which queries arrive: the load times what the "
+    "model answers a second, one after the other.",
+)
+
+NOISE = MetricInfo(
+    id="coefficient-of-variation",
+    name="variation between rounds",
+    direction="none",
+    unit="%",
+    lower=0,
+    definition="The standard deviation of the rounds' median latencies over their mean.",
+)
+
+FLOOR = MetricInfo(
+    id="noise-floor",
+    name="noise floor",
+    direction="none",
+    unit="%",
+    lower=0,
+    definition="The slowdown that the model against itself can't rule out: each round's first and "
+    "second half compared, A B and B A in turn, the far end of the 95 % interval of their ratio.",
+)
+
+FIRST_CALL = MetricInfo(
+    id="first-call",
+    name="first call",
+    direction="none",
+    unit="ms",
+    lower=0,
+    definition="The first call of the warm-up. The process may have asked the model before: no "
+    "cold start.",
+)
+
+WARM_UP = MetricInfo(
+    id="warm-up-queries",
+    name="warm-up",
+    direction="none",
+    unit="queries",
+    lower=0,
+    definition="How many queries it took until times no longer fell, or a cap was reached.",
+)
+
+BATCH = MetricInfo(
+    id="batch-size",
+    name="batch size",
+    direction="none",
+    unit="samples",
+    lower=1,
+    definition="At the knee: the smallest batch that reaches 95 % of the highest throughput.",
+)
+
+MEMORY = MetricInfo(
+    id="working-memory",
+    name="working memory",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="The most that the process's resident memory rose above what it was when a round "
+    "began, over rounds; on a CUDA device the peak that torch allocated there. Weights that are "
+    "loaded already are not in the former.",
+)
+
+PARAMETERS = MetricInfo(
+    id="parameters",
+    name="parameters",
+    direction="none",
+    lower=0,
+    definition="How many numbers the model's weights hold.",
+)
+
+FLOPS = MetricInfo(
+    id="flops-per-sample",
+    name="operations a sample",
+    direction="none",
+    unit="MFLOP",
+    lower=0,
+    source="torch.utils.flop_counter",
+    definition="Floating-point operations of one sample, a multiplication and an addition counted "
+    "as two, of the operators that torch's counter knows; its method names those it does not.",
+)
+
+RATE = MetricInfo(
+    id="flop-rate",
+    name="operations a second",
+    direction="higher",
+    unit="GFLOP/s",
+    lower=0,
+    definition="Operations of a sample times throughput.",
+)
+
+UTILISATION = MetricInfo(
+    id="flop-utilisation",
+    name="utilisation",
+    direction="higher",
+    unit="%",
+    lower=0,
+    definition="Operations a second over those of the best of some float32 matrix products (512 x "
+    "512), measured on the same device in the same process.",
+)
+
+ENERGY = MetricInfo(
+    id="energy-per-sample",
+    name="energy a sample",
+    direction="lower",
+    unit="J",
+    lower=0,
+    definition="Energy by a hardware counter over ten seconds or more, less that of the idle "
+    "device, a sample.",
+)
+
+STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
+OFFLINE = (
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, FLOPS, RATE, UTILISATION, ENERGY,
+)  # fmt: skip
+SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
+METRICS = tuple({info.id: info for info in (*STREAM, *OFFLINE, *SERVER)}.values())

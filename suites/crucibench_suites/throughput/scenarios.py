@@ -1,0 +1,168 @@
+"""The scenarios: one query after the other, batches of growing size, and arrivals at random."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import Need, Timed, TimedContext
+from crucibench_suites.throughput.metrics import OFFLINE, SERVER, STREAM
+
+if TYPE_CHECKING:
+    from crucibench_suites.throughput.clock import Clock
+
+KNEE = "knee"
+"""The point of the smallest batch that is nearly as fast as any."""
+
+
+def batch_point(size: int) -> str:
+    """Returns the point of a batch size."""
+    return f"batch={size}"
+
+
+def load_point(load: float) -> str:
+    """Returns the point of an arrival rate, as a share of what the model can serve."""
+    return f"load={load:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing(Timed):
+    """What the scenarios share.
+
+    Attributes:
+        seconds: how long each point is timed, over all rounds.
+        turns: the number of rounds.
+    """
+
+    suite: str = "throughput"
+    limit: int | None = 256
+    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
+    seconds: float
+    turns: int
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
+
+    def rounds(self, context: TimedContext) -> Iterator[Columns]:
+        """Times the model with the clocks of this machine."""
+        from crucibench_suites.throughput.clock import SystemClock
+
+        return self.measure(context, SystemClock())
+
+    @abstractmethod
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        """Yields the records of one round at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(Timing):
+    """One query after the other: how long a single answer takes.
+
+    Attributes:
+        samples: in a query; 1 is a single stream, 8 LoadGen's multi-stream.
+    """
+
+    samples: int = 1
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = STREAM
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        from crucibench_suites.throughput.measuring import Budget, stream_rounds
+
+        return stream_rounds(self.samples, Budget(self.seconds, self.turns), context, clock)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes latency and throughput."""
+        from crucibench_suites.throughput.scoring import score_stream
+
+        return score_stream(evidence, self.samples)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the times can be trusted."""
+        from crucibench_suites.throughput.audits import audit_stream
+
+        return audit_stream(evidence)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns latency and throughput as statistics of rounds."""
+        from crucibench_suites.throughput.forms import stream_forms
+
+        return stream_forms(evidence, self.samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offline(Timing):
+    """All samples at hand at once: how many a second, by batch size.
+
+    Attributes:
+        sizes: of the batches, ascending.
+    """
+
+    sizes: tuple[int, ...] = (1,)
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OFFLINE
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        from crucibench_suites.throughput.measuring import Budget, offline_rounds
+
+        return offline_rounds(self.sizes, Budget(self.seconds, self.turns), context, clock)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes throughput by batch size, and what one sample costs."""
+        from crucibench_suites.throughput.scoring import score_offline
+
+        return score_offline(evidence, self.sizes)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the times can be trusted."""
+        from crucibench_suites.throughput.audits import audit_offline
+
+        return audit_offline(evidence, self.sizes)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns throughput as a statistic of rounds."""
+        from crucibench_suites.throughput.forms import offline_forms
+
+        return offline_forms(evidence, self.sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(Timing):
+    """Single samples that arrive at random: how long each waits for its answer, queueing included.
+
+    Attributes:
+        loads: arrival rates as shares of what the model serves one after the other, in (0, 1).
+    """
+
+    loads: tuple[float, ...] = (0.5,)
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = SERVER
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        from crucibench_suites.throughput.measuring import Budget, server_rounds
+
+        return server_rounds(self.loads, Budget(self.seconds, self.turns), context, clock)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes latency from the scheduled instant, by load."""
+        from crucibench_suites.throughput.scoring import score_server
+
+        return score_server(evidence, self.loads)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the times can be trusted."""
+        from crucibench_suites.throughput.audits import audit_server
+
+        return audit_server(evidence, self.loads)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns latency as a statistic of rounds."""
+        from crucibench_suites.throughput.forms import server_forms
+
+        return server_forms(evidence, self.loads)

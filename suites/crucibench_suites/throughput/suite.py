@@ -1,0 +1,182 @@
+"""The declaration of the throughput suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.util.numbers import Number
+from crucibench_suites.throughput.metrics import METRICS
+from crucibench_suites.throughput.scenarios import (
+    KNEE,
+    Offline,
+    Server,
+    Stream,
+    batch_point,
+    load_point,
+)
+
+_SECONDS = {"quick": 2.0, "standard": 10.0, "full": 60.0}
+_ROUNDS = {"quick": 10, "standard": 20, "full": 30}
+_BATCHES = {"quick": [1, 8, 64], "standard": [1, 4, 16, 64, 256], "full": [1, 4, 16, 64, 256, 1024]}
+_KNOWN = ("single-stream", "multi-stream", "offline", "server")
+_MULTI = 8
+
+
+class ThroughputConfig(SuiteConfig):
+    """Settings of the throughput suite."""
+
+    scenarios: list[str] = Field(default_factory=lambda: ["single-stream", "offline", "server"])
+    """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``."""
+
+    seconds: Number | None = None
+    """How long each point is timed, all rounds together; by preset 2, 10 or 60."""
+
+    rounds: int | None = Field(default=None, ge=2)
+    """In how many turns; by preset 10, 20 or 30. A latency gate needs at least 6."""
+
+    batch_sizes: list[int] | None = None
+    """Of the offline scenario; by preset 1, 8, 64; 1 to 256; 1 to 1024."""
+
+    loads: list[Number] = Field(default_factory=lambda: [0.5, 0.8])
+    """Arrival rates of the server scenario, as shares of what the model serves one by one."""
+
+    @field_validator("scenarios")
+    @classmethod
+    def _are_known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in _KNOWN:
+                raise ValueError(f"expected any of {', '.join(_KNOWN)}, got {name!r}")
+        if not names:
+            raise ValueError("expected at least one scenario")
+        return names
+
+    @field_validator("seconds")
+    @classmethod
+    def _lasts(cls, seconds: float | None) -> float | None:
+        if seconds is not None and not 0 < seconds <= 86_400:
+            raise ValueError(f"expected seconds above 0 and up to a day, got {seconds:g}")
+        return seconds
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _are_sizes(cls, sizes: list[int] | None) -> list[int] | None:
+        if sizes is not None and (not sizes or min(sizes) < 1 or max(sizes) > 65_536):
+            raise ValueError(f"expected batch sizes from 1 to 65536, got {sizes}")
+        return None if sizes is None else sorted(set(sizes))
+
+    @field_validator("loads")
+    @classmethod
+    def _can_be_served(cls, loads: list[float]) -> list[float]:
+        if not loads or min(loads) <= 0 or max(loads) >= 1:
+            raise ValueError(f"expected shares between 0 and 1, both left out, got {loads}")
+        return sorted(set(loads))
+
+
+class ThroughputSuite(Suite):
+    """Latency and throughput, with an interval, and checked answers."""
+
+    name: ClassVar[str] = "throughput"
+    axis: ClassVar[str] = "speed"
+    description: ClassVar[str] = (
+        "How fast the model answers, alone, in batches and under load, with answers checked while "
+        "the clock runs."
+    )
+    headline: ClassVar[tuple[str, ...]] = (
+        "single-stream/latency-p50",
+        "single-stream/latency-p99",
+        "offline[knee]/throughput",
+    )
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(
+            title="Latency, one query after the other",
+            kind="metrics",
+            scenario="single-stream",
+            note="Percentiles without interpolation; one that so few queries can't support is left "
+            "out with the reason. Compare only models of one run, which took turns.",
+        ),
+        Section(
+            title="Distribution of latency",
+            kind="line",
+            scenario="single-stream",
+            table="distribution",
+            x="latency_ms",
+            y="share",
+            note="Share of queries that were answered by then.",
+        ),
+        Section(
+            title="Latency by round",
+            kind="line",
+            scenario="single-stream",
+            table="rounds",
+            x="round",
+            y="latency_p50_ms",
+            note="Models took turns by round: what moves together is the machine.",
+        ),
+        Section(title="Latency, queries of eight", kind="metrics", scenario="multi-stream"),
+        Section(
+            title="Throughput by batch size",
+            kind="line",
+            scenario="offline",
+            table="batches",
+            x="batch",
+            y="throughput",
+            note="Samples a second. The knee is the smallest batch that reaches 95 % of the most.",
+        ),
+        Section(title="Batches", kind="table", scenario="offline", table="batches"),
+        Section(title="What a sample costs", kind="metrics", scenario="offline"),
+        Section(
+            title="Latency under load",
+            kind="metrics",
+            scenario="server",
+            note="Queries arrive at random, at a share of what the model serves one after the "
+            "other; latency counts from the scheduled instant, so that waiting is in it.",
+        ),
+    )
+    config: ClassVar[type[SuiteConfig]] = ThroughputConfig
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+
+    def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
+        """Returns the scenarios, or why none applies."""
+        if Capability.ANY_INPUT not in request.model.capabilities:
+            return "logged predictions answer nothing anew: there is nothing to time"
+        config = request.config
+        if not isinstance(config, ThroughputConfig):
+            config = ThroughputConfig()
+        seconds = _SECONDS[request.preset] if config.seconds is None else float(config.seconds)
+        turns = _ROUNDS[request.preset] if config.rounds is None else config.rounds
+        shared = {"seconds": seconds, "rounds": turns}
+        found: list[Scenario] = []
+        for name, samples in (("single-stream", 1), ("multi-stream", _MULTI)):
+            if name in config.scenarios:
+                found.append(
+                    Stream(
+                        name=name, seconds=seconds, turns=turns, samples=samples,
+                        parameters={**shared, "samples": samples},
+                    )
+                )  # fmt: skip
+        if "offline" in config.scenarios:
+            sizes = tuple(config.batch_sizes or _BATCHES[request.preset])
+            found.append(
+                Offline(
+                    name="offline", seconds=seconds, turns=turns, sizes=sizes,
+                    points=(*(batch_point(size) for size in sizes), KNEE),
+                    parameters={**shared, "batch_sizes": list(sizes)},
+                )
+            )  # fmt: skip
+        if "server" in config.scenarios:
+            loads = tuple(float(load) for load in config.loads)
+            found.append(
+                Server(
+                    name="server", seconds=seconds, turns=turns, loads=loads,
+                    points=tuple(load_point(load) for load in loads),
+                    parameters={**shared, "loads": list(loads)},
+                )
+            )  # fmt: skip
+        return found

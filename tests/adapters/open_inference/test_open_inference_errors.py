@@ -1,0 +1,292 @@
+"""Whatever a server does wrong is one sentence, and no secret is in it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.adapter import Adapter, InputError, NonFiniteError, OutputError
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.uri import parse_uri
+from crucibench.util.errors import CrucibenchError
+from crucibench_adapters._oip_client import RemoteError
+from crucibench_adapters.open_inference import OpenInferenceAdapter
+
+pytestmark = pytest.mark.sockets
+
+Opener = Callable[..., Adapter]
+SCORES = frozenset({"scores"})
+SECRET = "Bearer s3cr3t-value-9f2a"
+TOKEN = {"headers": {"Authorization": "env:TOKEN"}}
+
+
+# -- addresses and options ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("oip:localhost:8000/v2/models/cnn", "oip: expected oip:http://HOST:PORT/v2/models/NAME"),
+        ("oip:http://localhost:8000/models/cnn", "oip: expected oip:http://HOST:PORT/v2/models"),
+        ("oip:http://localhost:8000/v2/models/cnn/infer", "oip: expected oip:http://HOST:PORT"),
+        ("oip:http://localhost:80000/v2/models/cnn", "oip: expected oip:http://HOST:PORT/v2/mod"),
+        ("oip:ftp://localhost/v2/models/cnn", "oip: expected oip:http://HOST:PORT/v2/models/NAME"),
+        ("oip:http:///v2/models/cnn", "oip: expected oip:http://HOST:PORT/v2/models/NAME"),
+        ("oip:http://h/v2/models/a b", "oip: expected oip:http://HOST:PORT/v2/models/NAME"),
+        ("oip:http://h/v2/models/a?output=probs", "unknown output of oip: 'probs'; did you mean"),
+        ("oip:http://h/v2/models/a?layout=chw", "unknown layout of oip: 'chw'; did you mean"),
+        ("oip:http://h/v2/models/a?datatype=FP31", "unknown datatype of oip: 'FP31'; did you"),
+        ("oip:http://h/v2/models/a?batch=0", "oip: option batch: expected a whole number from 1"),
+        ("oip:http://h/v2/models/a?binary=maybe", "oip: option binary: expected true or false"),
+        ("oip:http://h/v2/models/a?ouput=labels", "unknown option of oip: 'ouput'; did you mean"),
+    ],
+)
+def test_mistakes_in_the_address(tmp_path: Path, uri: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        OpenInferenceAdapter.sources(parse_uri(uri), tmp_path)
+    assert str(caught.value).startswith(told)
+
+
+def test_a_password_in_the_address_is_not_even_shown(tmp_path: Path) -> None:
+    for user in ("bob:hunter22", "bob", "bob:hunter22/x"):
+        uri = parse_uri(f"oip:http://{user}@h:80/v2/models/a")
+        with pytest.raises(InputError, match="user name or a password") as caught:
+            OpenInferenceAdapter.sources(uri, tmp_path)
+        assert "hunter" not in str(caught.value)
+
+
+def test_addresses_that_are_fine(tmp_path: Path) -> None:
+    for rest in ("http://h/v2/models/a", "https://[::1]:8443/some/where/v2/models/a/versions/3/"):
+        OpenInferenceAdapter.sources(parse_uri(f"oip:{rest}"), tmp_path)
+
+
+def test_without_httpx_there_is_the_install_line(
+    open_served: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(InputError) as caught:
+        open_served()
+    assert str(caught.value) == 'httpx is not installed: pip install "crucibench[http]"'
+
+
+def test_importing_it_is_cheap() -> None:
+    code = "import sys, crucibench_adapters.open_inference; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert not {"httpx", "torch", "sklearn", "datasets"} & set(done.stdout.split())
+
+
+# -- opening --------------------------------------------------------------------------------------
+
+
+def test_nobody_listens(open_served: Opener) -> None:
+    with socket.socket() as own:  # bound and not listening: nobody else gets the port
+        own.bind(("127.0.0.1", 0))
+        port = own.getsockname()[1]
+        with pytest.raises(InputError) as caught:
+            open_served(uri=f"oip:http://127.0.0.1:{port}/v2/models/cnn")
+    assert str(caught.value) == (
+        f"http://127.0.0.1:{port}: connection refused: does the server run there?"
+    )
+
+
+def test_no_such_host(open_served: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object, **__: object) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(InputError) as caught:
+        open_served(uri="oip:http://host.invalid:80/v2/models/cnn")
+    assert str(caught.value) == "http://host.invalid:80: no address for host 'host.invalid'"
+
+
+def test_no_model_of_that_name(server: Any, served: Any, open_served: Opener) -> None:
+    served(models=["cnn", "resnet"])
+    with pytest.raises(InputError) as caught:
+        open_served(uri=server.uri(model="resnet5"))
+    assert str(caught.value) == (
+        f"{server.url} has no model 'resnet5'; did you mean 'resnet'? (it has: cnn, resnet)"
+    )
+    served()
+    with pytest.raises(InputError) as caught:
+        open_served(uri=server.uri(model="other/versions/4"))
+    assert str(caught.value) == f"{server.url} has no model 'other' in version 4"
+
+
+def test_not_ready(server: Any, served: Any, open_served: Opener) -> None:
+    told = "model 'cnn' is there and not ready"
+    for config in ({"ready": 400}, {"ready": 503}, {"ready_body": {"ready": False}}):
+        served(**config)
+        with pytest.raises(InputError, match=told):
+            open_served()
+    served(ready=404)
+    open_served()
+
+
+def test_a_server_that_is_none(server: Any, served: Any, open_served: Opener) -> None:
+    served(server_text="<html>Welcome\x1b[2J</html>")
+    with pytest.raises(InputError) as caught:
+        open_served()
+    assert str(caught.value) == (
+        f"{server.url}: the server's metadata is not JSON: '<html>Welcome\\u001b[2J</html>'"
+    )
+
+
+@pytest.mark.parametrize("to", ["https://127.0.0.1:1/v2", "http://elsewhere.example/v2?key=abc"])
+def test_redirects_are_refused(server: Any, served: Any, open_served: Opener, to: str) -> None:
+    served(redirect=to)
+    with pytest.raises(InputError) as caught:
+        open_served()
+    assert str(caught.value) == (
+        f"{server.url} redirects to {to.partition('?')[0]}: redirects are not followed, since "
+        "headers would be sent there too; name the right address in the URI"
+    )
+
+
+# -- headers --------------------------------------------------------------------------------------
+
+
+def test_headers_come_from_the_environment_at_each_request(
+    server: Any, served: Any, open_served: Opener, digits: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(authorization=SECRET)
+    monkeypatch.setenv("TOKEN", SECRET)
+    given = {"Authorization": "env:TOKEN", "X-Plain": "shown"}
+    adapter = open_served(remote={"headers": given})
+    adapter.predict(digits, SCORES)
+    assert {entry["X-Plain"] for entry in server.seen()["headers"]} == {"shown"}
+    monkeypatch.setenv("TOKEN", "Bearer another-token")
+    with pytest.raises(RemoteError) as caught:
+        adapter.predict(digits, SCORES)
+    assert str(caught.value) == (
+        f"{server.url} answers 401: who are you? you said '***' (look at the values of headers: "
+        "Authorization, X-Plain)"
+    )
+    monkeypatch.setenv("TOKEN", SECRET.partition(" ")[2])
+    prefixed = open_served(remote={"headers": {"Authorization": "Bearer env:TOKEN"}})
+    prefixed.predict(digits, SCORES)
+
+
+def test_no_header_where_one_is_needed(server: Any, served: Any, open_served: Opener) -> None:
+    served(authorization=SECRET)
+    with pytest.raises(InputError) as caught:
+        open_served()
+    assert str(caught.value) == (
+        f"{server.url} answers 401: who are you? you said None (headers: {{Authorization: "
+        "env:NAME} would send what it asks for)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "the environment variable TOKEN is not set: export TOKEN before the run"),
+        ("", "the environment variable TOKEN is not set: export TOKEN before the run"),
+        ("s3cr3t\n", "the value of the environment variable TOKEN can't be a header"),
+        ("s3cr3t-é", "the value of the environment variable TOKEN can't be a header"),
+    ],
+)
+def test_variables_that_are_no_header(
+    server: Any, served: Any, open_served: Opener, monkeypatch: pytest.MonkeyPatch,
+    value: str | None, told: str,
+) -> None:  # fmt: skip
+    served()
+    monkeypatch.delenv("TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TOKEN", value)
+    with pytest.raises(InputError) as caught:
+        open_served(remote=TOKEN)
+    assert str(caught.value).startswith(f"headers.Authorization: {told}")
+    assert "s3cr3t" not in str(caught.value)
+    assert server.seen()["requests"] == 0
+
+
+# -- answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "told"),
+    [
+        ({"garbage": "<b>\x07no</b>"}, OutputError, "not JSON: '<b>\\u0007no</b>'"),
+        ({"garbage": ""}, OutputError, "the answer is not JSON: ''"),
+        ({"garbage": "[1]"}, OutputError, "the answer has no list of outputs"),
+        ({"garbage": '{"outputs": [3]}'}, OutputError, "the answer has an output without a name"),
+        (
+            {"entry": {"datatype": "FP31"}}, OutputError,
+            "output 'probabilities': expected a datatype of the protocol, got 'FP31'",
+        ),
+        ({"entry": {"datatype": []}}, OutputError, "expected a datatype of the protocol, got '[]'"),
+        ({"entry": {"shape": "x"}}, OutputError, "output 'probabilities': expected a shape, got"),
+        ({"entry": {"data": [["x"]]}}, OutputError, "its data is no list of FP32 values"),
+        ({"entry": {"data": "x"}}, OutputError, "its data is no list of FP32 values"),
+        (
+            {"extra_rows": 1}, OutputError,
+            "output 'probabilities': shape (4, 10) has 40 values, the answer has 30",
+        ),
+        (
+            {"answers": [["probabilities", "INT64"]]}, OutputError,
+            "expected probabilities as FP16, BF16, FP32 or FP64, got INT64; for labels say",
+        ),
+        (
+            {"answers": [["other", "FP32"]]}, OutputError,
+            "the answer has no output 'probabilities' (it has: 'other'): say ?outputs=NAME",
+        ),
+        ({"columns": 7}, OutputError, "scores: the data has 10 classes, the model returned 7"),
+        ({"nan": True}, NonFiniteError, "scores: 1 of 3 rows in a batch are not finite"),
+        (
+            {"max_rows": 2}, RemoteError,
+            "answers 400: at most 2 rows\\u001b[31m, please (a request held 3 samples: ?batch=N",
+        ),
+        (
+            {"refuse": {"status": 422, "times": 9, "body": {"detail": [{"msg": "bad"}]}}},
+            RemoteError, 'answers 422: [{"msg": "bad"}]',
+        ),
+        (
+            {"refuse": {"status": 500, "times": 9, "body": {"error": "boom " + "x" * 500}}},
+            RemoteError, "answers 500: boom xxx",
+        ),
+        ({"not_http": "what do you want?\r\n\r\n"}, RemoteError, "something that is not HTTP"),
+    ],
+)  # fmt: skip
+def test_wrong_answers(
+    served: Any, open_served: Opener, digits: Batch, config: dict[str, Any],
+    kind: type[CrucibenchError], told: str,
+) -> None:  # fmt: skip
+    served(**config)
+    with pytest.raises(kind) as caught:
+        open_served().predict(digits.take([0, 1, 2]), SCORES)
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 400 and "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"extra_bytes": 2}, "FP32 of shape (3, 10) takes 120 bytes, the answer has 122"),
+        ({"cut_bytes": 3}, "the answer announces 120 bytes and holds 117"),
+        ({"cut_bytes": -3, "entry": {"parameters": {}}}, "its data is no list of FP32 values"),
+    ],
+)
+def test_wrong_binary_answers(
+    served: Any, open_served: Opener, digits: Batch, config: dict[str, Any], told: str
+) -> None:
+    served(extensions=["binary_tensor_data"], **config)
+    with pytest.raises(OutputError) as caught:
+        open_served().predict(digits.take([0, 1, 2]), SCORES)
+    assert told in str(caught.value)
+
+
+def test_a_binary_request_may_be_answered_in_json(
+    served: Any, open_served: Opener, digits: Batch, expected: np.ndarray
+) -> None:
+    served(extensions=["binary_tensor_data"], json_only=True)
+    outputs = open_served().predict(digits, SCORES)
+    assert outputs.scores is not None and np.abs(outputs.scores - expected).max() < 1e-5

@@ -1,0 +1,222 @@
+"""Matching a model's classes to the data's: tables of cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.task import Modality, Task
+from crucibench.util.errors import InputError
+from crucibench_adapters._classes import ClassMap
+from crucibench_adapters._labels import LabelMap
+
+
+def task(*classes: str) -> Task:
+    return Task(kind="classification", modality=Modality.TABLE, classes=classes)
+
+
+CAT_DOG = task("cat", "dog")
+THOUSAND = tuple(f"n{at:04}" for at in range(1000))
+
+
+# The map alone.
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "width", "columns", "note"),
+    [
+        (["cat", "dog"], None, 2, ((0,), (1,)), ""),
+        (["dog", "cat"], None, None, ((1,), (0,)), ""),
+        (["dog", "bird", "cat"], None, 3, ((2,), (0,)), "2 of the model's 3 classes speak for"),
+        (None, ("dog", "cat"), 2, ((1,), (0,)), ""),
+        (["a", "b"], ("dog", "cat"), 2, ((1,), (0,)), ""),
+        (["Katze", "Hund"], {"Katze": "cat", "Hund": "dog"}, 2, ((0,), (1,)), ""),
+        (["dog", "Katze"], {"Katze": "cat"}, 2, ((1,), (0,)), ""),
+        (
+            ["tabby", "dog", "siamese"],
+            {"tabby": "cat", "siamese": "cat"},
+            3,
+            ((0, 2), (1,)),
+            "the model's 3 classes are joined to the data's 2",
+        ),
+        (
+            ["tabby", "dog", "siamese", "cat", "bird"],
+            {"tabby": "cat", "siamese": "cat", "bird": "parrot"},
+            5,
+            ((0, 2, 3), (1,)),
+            "4 of the model's 5 classes speak for the data's 2; mapped to what the data has not: ",
+        ),
+        (["LABEL_1", "x"], {"LABEL_1": "dog", "x": "cat"}, 2, ((1,), (0,)), ""),
+        (None, {"1": "cat", "0": "dog"}, 2, ((1,), (0,)), ""),
+        (None, None, 2, ((0,), (1,)), "classes are matched by position: the model does not name"),
+        (None, None, None, ((0,), (1,)), "classes are matched by position: the model does not"),
+        (["LABEL_0", "LABEL_1"], None, 2, ((0,), (1,)), "classes are matched by index: LABEL_0"),
+        (["class_0", "class_1"], None, 2, ((0,), (1,)), "classes are matched by index: class_0"),
+        ([0, 1], None, 2, ((0,), (1,)), "classes are matched by index: 0 is 'cat', and so on"),
+        ([0.0, 1.0], None, 2, ((0,), (1,)), "classes are matched by index: 0 is 'cat'"),
+        ([False, True], None, 2, ((0,), (1,)), "classes are matched by index: False is 'cat'"),
+    ],
+)
+def test_matches(names: Any, declared: Any, width: Any, columns: Any, note: str) -> None:
+    found = ClassMap.match(names, CAT_DOG, "m", declared=declared, width=width)
+    assert found.columns == columns
+    assert found.note.startswith(note) and bool(note) == bool(found.note)
+    assert found.identity == (columns == ((0,), (1,)) and found.width == 2)
+    assert (found.fingerprint() == {}) == found.identity
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "width", "told"),
+    [
+        (
+            ["ill", "well"],
+            None,
+            2,
+            "m: its classes are not the data's: the model has ill, well; the data has cat, dog",
+        ),
+        (
+            ["Cat", "dog"],
+            None,
+            2,
+            "m: its classes are not the data's: the model has Cat, dog; the data has cat, dog; the "
+            "model lacks cat; is 'cat' the model's 'Cat'? Map it with classes",
+        ),
+        (
+            THOUSAND,
+            None,
+            1000,
+            "m: its classes are not the data's: the model has 1000 (n0000, n0001, n0002, ...); the "
+            "data has cat, dog",
+        ),
+        (
+            ["tabby", "dog"],
+            {"dog": "hound"},
+            2,
+            "m: its classes are not the data's: the model has tabby, dog; the data has cat, dog "
+            "(after the mapping of classes)",
+        ),
+        (["cat", "dog"], {"tby": "cat"}, 2, "m: classes: it has no class 'tby' (has: cat, dog)"),
+        (
+            ["tabby", "dog"],
+            {"taby": "cat"},
+            2,
+            "m: classes: it has no class 'taby'; did you mean 'tabby'? (has: tabby, dog)",
+        ),
+        (
+            None,
+            ("cat", "dog", "bird"),
+            2,
+            "m: classes: expected one name for each of its 2 scores, got cat, dog, bird",
+        ),
+        (
+            None,
+            None,
+            3,
+            "m: it has 3 classes without names of their own, the data has 2 (cat, dog): name the "
+            "model's with classes",
+        ),
+        (
+            ["LABEL_0", "LABEL_1", "LABEL_2"],
+            None,
+            3,
+            "m: it has 3 classes without names of their own (LABEL_0, LABEL_1, LABEL_2), the data "
+            "has 2 (cat, dog): name the model's with classes",
+        ),
+        (
+            None,
+            {"tabby": "cat"},
+            None,
+            "m: classes: the model does not name its classes, so they can't be mapped by name: "
+            "list them in the order of its scores",
+        ),
+        (
+            ["cat", "dog", "cat"],
+            None,
+            3,
+            "m: 2 of its classes are called 'cat': give each a name of its own with classes",
+        ),
+    ],
+)
+def test_does_not_match(names: Any, declared: Any, width: Any, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ClassMap.match(names, CAT_DOG, "m", declared=declared, width=width)
+    assert str(caught.value) == told
+
+
+def test_names_go_before_positions_where_both_fit() -> None:
+    found = ClassMap.match([0, 1], task("1", "0"), "m", width=2)
+    assert found.columns == ((1,), (0,))
+
+
+JOINED = ClassMap(((0, 2), (4,)), 5, names=("tabby", "bird", "siamese", "fish", "dog"))
+
+
+@pytest.mark.parametrize("classes", [JOINED, ClassMap(((3,), (0,)), 5), ClassMap(((1,), (0,)), 2)])
+def test_scores_are_those_of_the_conditional_distribution(classes: ClassMap) -> None:
+    logits = np.random.default_rng(0).normal(size=(20, classes.width)) * 3
+    whole = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    kept = np.stack([whole[:, list(columns)].sum(axis=1) for columns in classes.columns], axis=1)
+    expected = kept / kept.sum(axis=1, keepdims=True)
+    assert np.allclose(classes.apply_scores(whole, "probabilities"), expected)
+    of_logits = np.exp(classes.apply_scores(logits, "logits"))
+    assert np.allclose(of_logits / of_logits.sum(axis=1, keepdims=True), expected)
+    for kind, scores in (("logits", logits), ("probabilities", whole)):
+        tensor = torch.tensor(scores, requires_grad=True)
+        answer = classes.apply_tensor(tensor, kind)  # type: ignore[arg-type]
+        assert np.allclose(answer.detach().numpy(), classes.apply_scores(scores, kind))  # type: ignore[arg-type]
+        assert torch.autograd.gradcheck(lambda x: classes.apply_tensor(x, kind), tensor)  # type: ignore[arg-type]  # noqa: B023
+
+
+def test_no_probability_left_is_an_error() -> None:
+    scores = np.array([[0.5, 0.1, 0.2, 0.1, 0.1], [0.0, 1.0, 0.0, 0.0, 0.0]])
+    with pytest.raises(OutputError) as caught:
+        JOINED.apply_scores(scores, "probabilities")
+    assert str(caught.value) == (
+        "scores: 1 of 2 rows give no probability to any of the data's 2 classes, of the model's 5"
+    )
+    assert torch.isnan(JOINED.apply_tensor(torch.tensor(scores), "probabilities")[1]).all()
+
+
+def test_another_number_of_scores_than_promised_is_an_error() -> None:
+    for apply in (
+        lambda: JOINED.apply_scores(np.zeros((2, 4)), "logits"),
+        lambda: JOINED.apply_tensor(torch.zeros(2, 4), "logits"),
+    ):
+        with pytest.raises(OutputError, match=r"^scores: expected shape \(N, 5\), got \(2, 4\)$"):
+            apply()
+
+
+def test_labels_outside_the_data_are_an_error() -> None:
+    assert JOINED.apply_labels(np.array([0, 2, 4])).tolist() == [0, 0, 1]
+    with pytest.raises(OutputError) as caught:
+        JOINED.apply_labels(np.array([0, 3, 1]))
+    assert str(caught.value) == ("labels: 2 of 3 are classes that the data has not, e.g. 'fish'")
+    with pytest.raises(OutputError, match="expected class indices 0 to 4, got 7"):
+        JOINED.apply_labels(np.array([0, 7]))
+
+
+@pytest.mark.parametrize(
+    ("declared", "numbers_are_names", "labels", "expected"),
+    [
+        (None, False, ["dog", "cat"], [1, 0]),
+        (None, False, [1, 0], [1, 0]),
+        (("dog", "bird", "cat"), False, [2, 0], [0, 1]),
+        (("dog", "bird", "cat"), False, ["cat", "dog"], [0, 1]),
+        ({"Hund": "dog", "tabby": "cat"}, False, ["Hund", "tabby", "dog"], [1, 0, 1]),
+        ({"7": "dog", "3": "cat"}, False, [7, 3], [1, 0]),
+        ({"cat": "dog", "dog": "cat"}, False, ["cat", "dog"], [1, 0]),
+    ],
+)
+def test_labels(declared: Any, numbers_are_names: bool, labels: Any, expected: Any) -> None:
+    found = LabelMap(CAT_DOG, "m", declared=declared, numbers_are_names=numbers_are_names)
+    assert found.indices(np.array(labels)).tolist() == expected
+    assert (found.fingerprint() == {}) == (declared is None)
+
+
+def test_numerals_are_names_where_the_adapter_says_so() -> None:
+    found = LabelMap(task("7", "3"), "m", numbers_are_names=True)
+    assert found.indices(np.array([3, 7])).tolist() == [1, 0]

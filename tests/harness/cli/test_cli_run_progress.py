@@ -1,0 +1,129 @@
+"""A real run told as JSON lines, and what `show` makes of the log that it leaves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import click
+import pytest
+from click.testing import Result
+
+from crucibench.cli._bars import Bars
+from crucibench.cli._json_lines import JsonLines
+from crucibench.cli._lines import Lines
+from crucibench.cli._progress import listener_for
+from crucibench.cli._remembering import Remembering
+from crucibench.engine.resolve import Resolved
+
+Call = Callable[..., Result]
+
+RESOLVED = cast(Resolved, SimpleNamespace(run_id="3f2a"))
+WINE = ("--data", "sklearn:wine", "--suite", "accuracy")
+LOGISTIC = ("run", "--model", "sklearn:models.py:logistic", *WINE)
+
+
+def _events(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stderr.splitlines()]
+
+
+def test_a_run_as_json_lines_and_its_timeline(call: Call, folder: Path) -> None:
+    small = (*LOGISTIC, "--suite", "accuracy", "--limit", "60", "--no-cache")
+    command = (*small, "--workers", "2", "--progress", "json")
+    result = call(*command, "--format", "csv")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("data,model,run,")
+    events = _events(result)
+    (run,) = (folder / "results").iterdir()
+    (plan,) = [event for event in events if event["event"] == "plan"]
+    assert (plan["run"], plan["samples"]) == (run.name, 60)
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "note"
+    assert kinds.index("plan") < kinds.index("cell-started") < kinds.index("cell")
+    assert kinds.count("cell") == plan["cells"]
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert (last["done"], last["total"], last["seconds_left"]) == (60, 60, 0)
+    assert last["rate"] > 0
+    assert events[-1] == {
+        "time": events[-1]["time"], "event": "finished", "exit_code": 0, "run": run.name,
+        "folder": str(Path("results") / run.name),
+        "report": str(Path("results") / run.name / "report.html"),
+    }  # fmt: skip
+
+    document = json.loads(call("show", "--timeline", "--format", "json").stdout)
+    (attempt,) = document["attempts"]
+    assert (attempt["ended"], attempt["workers"], attempt["executor"]) == ("finished", 2, "local")
+    assert 0 < attempt["busy"] <= 2 * attempt["end"]
+    cells = {line["scenario"]: line for line in document["lines"]}
+    assert {line["kind"] for line in document["lines"]} == {"cell"}
+    assert {line["status"] for line in document["lines"]} == {"ok"}
+    for line in document["lines"]:
+        assert 0 <= line["start"] <= line["end"] <= document["seconds"]
+    assert cells["pass/test"]["end"] <= cells["accuracy/clean"]["end"]
+    assert cells["pass/test"]["tasks"] >= 2
+    costs = json.loads(call("show", "--costs", "--format", "json").stdout)
+    (asked,) = [cost for cost in costs["cells"] if "pass" in cost["cell"]]
+    assert asked["forwards"] >= 60
+    assert asked["backwards"] == 0
+    assert costs["total"]["seconds"] == asked["seconds"] > 0
+    assert "█" in call("show", "--timeline").stdout
+
+    again = _events(call(*command))
+    assert [event["event"] for event in again] == ["note", "finished"]
+    assert "nothing to do" in again[0]["message"]
+
+
+def test_a_dry_run_and_a_mistake_as_json_lines(call: Call) -> None:
+    dry = call(*LOGISTIC, "--dry-run", "--progress", "json", "--format", "json")
+    assert json.loads(dry.stdout)["cells"]
+    end = _events(dry)[-1]
+    assert (end["event"], end["exit_code"], end["folder"]) == ("finished", 0, None)
+    broken = call(
+        *("run", "--model", "sklearn:models.py:broken", *WINE),
+        *("--progress", "json"),
+    )
+    assert broken.exit_code == 2
+    *_, error, end = _events(broken)
+    assert error["event"] == "error"
+    assert "no such weights" in error["message"]
+    assert end["exit_code"] == 2
+
+
+def test_no_progress_is_not_quiet(call: Call) -> None:
+    result = call(*LOGISTIC, "--limit", "60", "--progress", "none")
+    assert result.exit_code == 0, result.output
+    assert "Plan of run" not in result.stderr
+    assert "The audits found nothing." in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "demo"])
+def test_quiet_and_progress(call: Call, verb: str) -> None:
+    asked = LOGISTIC if verb == "run" else ("demo",)
+    result = call(*asked, "--quiet", "--progress", "bars")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: expected --quiet or --progress bars, not both\n")
+
+
+def test_who_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(progress: Any, quiet: bool = False) -> type[Remembering]:
+        return type(listener_for(RESOLVED, progress, quiet=quiet, announce=True))
+
+    assert chosen("auto") is Lines
+    assert chosen("lines") is Lines
+    assert chosen("bars") is Bars
+    assert chosen("json") is JsonLines
+    assert chosen("none") is Remembering
+    assert chosen("auto", quiet=True) is Remembering
+    assert chosen("none", quiet=True) is Remembering
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert chosen("auto") is Bars
+    assert chosen("lines") is Lines
+    monkeypatch.setenv("TERM", "dumb")
+    assert chosen("auto") is Lines
+    with pytest.raises(click.UsageError, match="expected --quiet or --progress json, not both"):
+        chosen("json", quiet=True)

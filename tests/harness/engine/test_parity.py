@@ -1,0 +1,209 @@
+"""Two forms of one model agree; planted mistakes of a conversion are caught and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from crucibench.cli.parity import command
+from crucibench.compare.parity import Parity, measure, probabilities
+from crucibench.engine.parity_of import parity_of
+from crucibench.util.errors import InputError
+
+MODELS = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    crucibench_input = {"range": [0, 1], "mean": [0.5], "std": [0.25]}
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 144, 4)
+        )
+
+    def forward(self, x):
+        return self.body(self.change(x))
+
+    def change(self, x):
+        return x
+
+
+def net():
+    return Net()
+
+
+class Same(Net):
+    def forward(self, x):
+        return 2 * super().forward(x) / 2
+
+
+def same():
+    return Same()
+
+
+class Swapped(Net):
+    def change(self, x):
+        return x.flip(1)
+
+
+def swapped():
+    return Swapped()
+
+
+class Transposed(Net):
+    def change(self, x):
+        return x.transpose(2, 3)
+
+
+def transposed():
+    return Transposed()
+
+
+class ChannelsLast(Net):
+    def change(self, x):
+        return x.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+def channels_last():
+    return ChannelsLast()
+
+
+def raw():
+    net = Net()
+    net.crucibench_input = {"range": [0, 1]}
+    return net
+
+
+class Half(Net):
+    def forward(self, x):
+        return self.body.to(torch.bfloat16)(x.to(torch.bfloat16)).float()
+
+
+def half():
+    return Half()
+
+
+class Shuffled(Net):
+    def forward(self, x):
+        return super().forward(x)[:, [1, 2, 0, 3]]
+
+
+def shuffled():
+    return Shuffled()
+
+
+class Other(Net):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3)
+
+
+def other():
+    return Other()
+
+
+class Broken(Net):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no weights here")
+
+
+def broken():
+    return Broken()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parity")
+    (folder / "models.py").write_text(MODELS)
+    rng = np.random.default_rng(0)
+    slope = np.linspace(0, 160, 12)[None, :, None, None] * np.array([1.0, 0.6, 0.2])
+    images = np.clip(slope + rng.normal(60, 30, (90, 12, 12, 3)), 0, 255).astype(np.uint8)
+    np.savez(folder / "data.npz", images=images, labels=rng.integers(0, 4, 90))
+    return folder
+
+
+def ask(folder: Path, second: str, tolerance: float = 1e-5) -> Parity:
+    return parity_of(
+        ("torch:models.py:net", f"torch:models.py:{second}"), {"uri": "npz:data.npz"},
+        base=folder, limit=64, tolerance=tolerance,
+    )  # fmt: skip
+
+
+def test_two_forms_of_one_model_agree(folder: Path) -> None:
+    parity = ask(folder, "same")
+    assert parity.agree and parity.flips == 0 and parity.n == 64
+    assert parity.largest is not None and parity.largest < 1e-6 and parity.suspicion == ""
+
+
+@pytest.mark.parametrize(
+    ("second", "suspicion"),
+    [
+        ("swapped", "channels are swapped"),
+        ("transposed", "the image is transposed"),
+        ("channels_last", "channels first where they come last"),
+        ("raw", "lacks the normalisation of the first"),
+        ("half", "half precision, or is quantised"),
+        ("shuffled", "the classes stand in another order: the first's '0' is the second's '2'"),
+    ],
+)
+def test_a_planted_mistake_is_caught_and_named(folder: Path, second: str, suspicion: str) -> None:
+    parity = ask(folder, second)
+    assert not parity.agree
+    assert suspicion in parity.suspicion
+
+
+def test_another_model_is_no_conversion_of_this_one(folder: Path) -> None:
+    parity = ask(folder, "other")
+    assert not parity.agree and parity.flips and parity.suspicion == ""
+    assert len(parity.tried) >= 5
+
+
+def test_the_tolerance_decides(folder: Path) -> None:
+    assert ask(folder, "half", tolerance=0.5).agree
+
+
+def test_a_model_that_can_not_be_opened_is_named(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"the second model: .*no weights here"):
+        ask(folder, "broken")
+
+
+def test_the_command_tells_and_exits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    data = ["--data", "npz:data.npz", "--limit", "40", "--format", "json"]
+    result = CliRunner().invoke(
+        command, ["a=torch:models.py:net", "torch:models.py:swapped", *data], standalone_mode=False
+    )
+    assert result.return_value == 1, result.output
+    found = json.loads(result.stdout)
+    assert found["samples"] == 40 and "channels are swapped" in found["suspicion"]
+    assert "they differ: " in result.stderr
+    alike = CliRunner().invoke(
+        command, ["torch:models.py:net", "torch:models.py:same", *data], standalone_mode=False
+    )
+    assert alike.return_value == 0 and json.loads(alike.stdout)["agree"] is True
+
+
+def test_known_differences() -> None:
+    first = np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]])
+    second = np.array([[0.6, 0.4], [0.49, 0.51], [0.2, 0.8]])
+    parity = measure(first, second, 1e-5, "scores")
+    assert parity.flips == 1 and parity.largest == pytest.approx(0.1)
+    assert parity.quantiles[0.5] == pytest.approx(0.01)
+    values = measure(np.array([[100.0], [0.1]]), np.array([[101.0], [0.1]]), 1e-2, "values")
+    assert values.flips is None and values.largest == pytest.approx(1 / 101) and values.agree
+    labels = measure(np.array([[1.0], [2.0]]), np.array([[1.0], [0.0]]), 1e-5, "labels")
+    assert labels.flips == 1 and labels.largest is None and not labels.agree
+    logits = np.log(np.array([[0.7, 0.3]])) + 5
+    assert probabilities(logits, "logits") == pytest.approx(np.array([[0.7, 0.3]]))

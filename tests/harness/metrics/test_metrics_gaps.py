@@ -1,0 +1,349 @@
+"""Rates and gaps by group against fairlearn, AIF360's toys, closed forms and simulation."""
+
+from __future__ import annotations
+
+import warnings
+from math import log
+from typing import Any
+
+import fairlearn.metrics as fm
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from crucibench.metrics.catalogue_groups import GAPS
+from crucibench.metrics.gap_chance import corrected_gap, p_chance_of_means, p_chance_of_rates
+from crucibench.metrics.gaps import (
+    contrast,
+    effective_sizes,
+    gap_interval,
+    gap_of,
+    gap_to_overall,
+    of_means,
+    of_rates,
+)
+from crucibench.metrics.group_counts import (
+    RATES,
+    GroupCounts,
+    generalized_entropy,
+    group_counts,
+    rates,
+    theil_index,
+)
+from crucibench.stats import newcombe_unpaired, wilson
+
+# The eighteen rows of fairlearn's user guide (docs/user_guide/assessment).
+TRUTH = [0, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+SAID = [0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 0]
+GROUPS = list("bbabbccca") + list("acabccbcc")
+
+
+def gap(counts: np.ndarray, name: str) -> float:
+    """The gap as its definition in the catalogue says."""
+    found = GAPS[name]
+    parts = [float(gap_of(rates(counts, rate), found.kind)) for rate in found.rates]
+    if found.combine == "mean":
+        return float(np.mean(parts))
+    return max(parts) if found.kind == "difference" else min(parts)
+
+
+def test_the_guide_s_toy() -> None:
+    counts = group_counts(GROUPS, TRUTH, SAID)
+    assert counts.names == ("a", "b", "c") and counts.n.tolist() == [4, 6, 8]
+    assert rates(counts.table, "tpr") == pytest.approx([0.5, 0.6, 0.4], abs=1e-15)
+    assert rates(counts.table, "fpr") == pytest.approx([1.0, 0.0, 2 / 3], abs=1e-15)
+    expected = {
+        "demographic-parity-difference": 0.25,
+        "demographic-parity-ratio": 2 / 3,
+        "equalized-odds-difference": 1.0,
+        "equalized-odds-ratio": 0.0,
+        "equal-opportunity-difference": 0.2,
+        "equalized-odds-difference-mean": 0.6,
+    }
+    assert {name: gap(counts.table, name) for name in expected} == pytest.approx(expected)
+    selected, overall = rates(counts.table, "selection-rate"), 10 / 18
+    assert gap_to_overall(selected, overall, "difference") == pytest.approx(0.1944, abs=5e-5)
+    assert gap_to_overall(selected, overall, "ratio") == pytest.approx(0.7407, abs=5e-5)
+
+
+_FAIRLEARN: dict[str, Any] = {
+    "demographic-parity-difference": fm.demographic_parity_difference,
+    "demographic-parity-ratio": fm.demographic_parity_ratio,
+    "equal-opportunity-difference": fm.equal_opportunity_difference,
+    "equal-opportunity-ratio": fm.equal_opportunity_ratio,
+    "equalized-odds-difference": fm.equalized_odds_difference,
+    "equalized-odds-difference-mean": lambda *a, **k: fm.equalized_odds_difference(
+        *a, agg="mean", **k
+    ),
+    "equalized-odds-ratio": fm.equalized_odds_ratio,
+    "top-1-difference": lambda y, p, sensitive_features: fm.MetricFrame(
+        metrics=sk.accuracy_score, y_true=y, y_pred=p, sensitive_features=sensitive_features
+    ).difference(),
+    "predictive-parity-difference": lambda y, p, sensitive_features: fm.MetricFrame(
+        metrics=sk.precision_score, y_true=y, y_pred=p, sensitive_features=sensitive_features
+    ).difference(),
+    "base-rate-difference": lambda y, p, sensitive_features: fm.MetricFrame(
+        metrics=fm.selection_rate, y_true=y, y_pred=y, sensitive_features=sensitive_features
+    ).difference(),
+}
+
+
+def test_every_gap_is_held_against_fairlearn() -> None:
+    assert set(_FAIRLEARN) == set(GAPS)
+
+
+@pytest.mark.parametrize("name", GAPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_gaps_are_fairlearn_s(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.choice(list("abcde"), 400)
+    truth, said = rng.random(400) < 0.4, rng.random(400) < 0.5
+    expected = _FAIRLEARN[name](truth.astype(int), said.astype(int), sensitive_features=groups)
+    assert gap(group_counts(groups, truth, said).table, name) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("top-1", sk.accuracy_score),
+        ("selection-rate", fm.selection_rate),
+        ("tpr", fm.true_positive_rate),
+        ("fnr", fm.false_negative_rate),
+        ("fpr", fm.false_positive_rate),
+        ("tnr", fm.true_negative_rate),
+        ("ppv", sk.precision_score),
+        ("npv", lambda y, p: sk.precision_score(y, p, pos_label=0)),
+        ("base-rate", lambda y, p: np.mean(y)),
+    ],
+)
+def test_rates_are_fairlearn_s_and_scikit_learn_s(name: str, reference: Any) -> None:
+    rng = np.random.default_rng(7)
+    groups = rng.choice(list("abc"), 300)
+    truth, said = (rng.random(300) < 0.4).astype(int), (rng.random(300) < 0.3).astype(int)
+    frame = fm.MetricFrame(metrics=reference, y_true=truth, y_pred=said, sensitive_features=groups)
+    found = rates(group_counts(groups, truth, said).table, name)
+    assert found == pytest.approx(frame.by_group.to_numpy(), abs=1e-12)
+
+
+def test_an_undefined_rate_is_no_rate_of_zero() -> None:
+    """Where fairlearn says 0 and so shows a gap of 0.9, there is nothing to compare."""
+    truth = np.array([1] * 10 + [0] * 10)
+    said = np.array([1] * 9 + [0] * 11)
+    groups = ["with"] * 10 + ["without"] * 10
+    assert fm.true_positive_rate(truth[10:], said[10:]) == 0.0
+    assert fm.equal_opportunity_difference(truth, said, sensitive_features=groups) == 0.9
+    table = group_counts(groups, truth, said).table
+    assert np.isnan(rates(table, "tpr")[1])
+    assert np.isnan(gap(table, "equal-opportunity-difference"))
+
+
+def test_inequality_of_aif360_s_toys() -> None:
+    """Two errors of each kind in ten: 0.2 and 4 ln 2 / 10; three: 0.3."""
+    assert generalized_entropy([4, 2, 2, 2]) == pytest.approx(0.2, abs=1e-15)
+    assert generalized_entropy([2, 3, 3, 2]) == pytest.approx(0.3, abs=1e-15)
+    assert theil_index([4, 2, 2, 2]) == pytest.approx(4 * log(2) / 10, abs=1e-15)
+    assert generalized_entropy([5, 0, 0, 5]) == theil_index([5, 0, 0, 5]) == 0.0
+    assert np.isnan(theil_index([0, 0, 5, 0])) and np.isnan(generalized_entropy([0, 0, 5, 0]))
+
+
+@given(
+    st.integers(1, 300).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.sampled_from("abcd"), min_size=n, max_size=n),
+            st.lists(st.booleans(), min_size=n, max_size=n),
+            st.lists(st.booleans(), min_size=n, max_size=n),
+            st.integers(0, n),
+        )
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_counts_of_parts_add_up(drawn: Any) -> None:
+    groups, truth, said, cut = drawn
+    whole = group_counts(groups, truth, said)
+    assert whole.n.sum() == len(groups)
+    one = group_counts(groups[:cut], truth[:cut], said[:cut])
+    other = group_counts(groups[cut:], truth[cut:], said[cut:])
+    added = one + other
+    assert added.names == whole.names and (added.table == whole.table).all()
+    for name in RATES:
+        hits, among = whole.rate(name)
+        assert (hits <= among).all()
+        defined = among > 0
+        assert rates(whole.table, name)[defined] == pytest.approx(hits[defined] / among[defined])
+
+
+def test_bad_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="groups and targets and predictions: expected equally"):
+        group_counts(["a"], [0, 1], [0, 1])
+    with pytest.raises(ValueError, match="targets: expected bool or 0 and 1"):
+        group_counts(["a", "b"], [0, 2], [0, 1])
+    with pytest.raises(ValueError, match="trials: expected numbers above 0, got 0"):
+        of_rates([0], [0])
+    with pytest.raises(ValueError, match="of two groups or more each"):
+        gap_interval([of_rates([1], [2])], "difference", 0.95)
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_contrast_is_newcombe_s(n1: int, n2: int, data: Any) -> None:
+    s1, s2 = data.draw(st.integers(0, n1)), data.draw(st.integers(0, n2))
+    level = data.draw(st.sampled_from([0.8, 0.95, 0.99]))
+    first, second = of_rates([s1], [n1]), of_rates([s2], [n2])
+    ((value, found),) = contrast(first, second, "difference", level)
+    expected = newcombe_unpaired(s1, n1, s2, n2, level)
+    assert value == pytest.approx(s1 / n1 - s2 / n2, abs=1e-15)
+    assert found[:3] == pytest.approx(expected[:3], abs=1e-12)
+    assert first.bounds((1 - level) / 2)[0][0] == pytest.approx(wilson(s1, n1, level).lower)
+
+
+def test_a_contrast_of_means_is_that_of_two_independent_errors() -> None:
+    big = np.array([1e9])
+    ((value, found),) = contrast(of_means([5.0], [3.0], big), of_means([2.0], [4.0], big),
+                                 "difference", 0.95)  # fmt: skip
+    assert value == 3.0
+    assert (found.lower, found.upper) == pytest.approx((3 - 1.959964 * 5, 3 + 1.959964 * 5))
+
+
+def test_a_ratio_where_an_estimate_is_zero() -> None:
+    ((value, found),) = contrast(of_rates([0], [50]), of_rates([20], [50]), "ratio", 0.95)
+    assert value == 0.0 and found.lower == 0.0
+    assert found.upper == pytest.approx(wilson(0, 50).upper / 0.4)
+    ((value, found),) = contrast(of_rates([20], [50]), of_rates([0], [50]), "ratio", 0.95)
+    assert value == found.upper == np.inf and found.lower == pytest.approx(
+        0.4 / wilson(0, 50).upper
+    )
+
+
+@pytest.mark.parametrize("kind", ["difference", "ratio"])
+@pytest.mark.parametrize("size", [50, 300])
+@pytest.mark.parametrize("shares", [[0.3, 0.3], [0.3, 0.3, 0.3, 0.3, 0.3], [0.1, 0.3, 0.4]])
+def test_intervals_of_gaps_cover(kind: Any, size: int, shares: list[float]) -> None:
+    """fairlearn's bootstrap covers a gap of 0 in 0 of 100 simulations."""
+    rng = np.random.default_rng(5)
+    true = float(gap_of(shares, kind))
+    covered = 0
+    for hits in rng.binomial(size, shares, (400, len(shares))):
+        found = gap_interval([of_rates(hits, np.full(len(shares), size))], kind, 0.95)
+        assert 0.0 <= found.lower <= gap_of(hits / size, kind) <= found.upper <= 1.0
+        covered += found.lower <= true <= found.upper
+    assert covered / 400 >= 0.93
+
+
+def test_the_mean_of_two_gaps_is_covered_too() -> None:
+    rng = np.random.default_rng(6)
+    one, other = [0.6, 0.7, 0.9], [0.1, 0.1, 0.3]
+    true = (float(gap_of(one, "difference")) + float(gap_of(other, "difference"))) / 2
+    covered = 0
+    for _ in range(300):
+        drawn = [of_rates(rng.binomial(200, shares), np.full(3, 200)) for shares in (one, other)]
+        found = gap_interval(drawn, "difference", 0.95, "mean")
+        covered += found.lower <= true <= found.upper
+    assert covered / 300 >= 0.94
+
+
+def test_the_permutation_test_holds_its_level_and_finds_a_gap() -> None:
+    rng = np.random.default_rng(8)
+    sizes = np.array([400, 100, 60])
+    p_values = [
+        p_chance_of_rates([(rng.binomial(sizes, 0.2), sizes)], seed=run, stream="t", draws=400)
+        for run in range(400)
+    ]
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 400)
+    hits = np.array([80, 20, 30])
+    assert p_chance_of_rates([(hits, sizes)], seed=1, stream="t") < 0.001
+    assert p_chance_of_rates([(np.array([0, 0]), sizes[:2])], seed=1, stream="t") == 1.0
+
+
+def test_the_permutation_test_of_two_groups_is_fisher_s_in_kind() -> None:
+    """With two groups of one size, the p-value is that of the two-sided hypergeometric test."""
+    from scipy.stats import fisher_exact
+
+    for hits in ([10, 3], [12, 12], [9, 5], [20, 6]):
+        expected = fisher_exact([[hits[0], 40 - hits[0]], [hits[1], 40 - hits[1]]]).pvalue
+        found = p_chance_of_rates([(np.array(hits), np.array([40, 40]))], seed=3, stream="t")
+        assert found == pytest.approx(expected, abs=0.015)
+
+
+def test_the_test_of_means_holds_its_level() -> None:
+    rng = np.random.default_rng(9)
+    sizes, spreads = np.array([200, 40, 60]), np.array([1.0, 4.0, 2.0])
+    rejected = 0
+    for run in range(300):
+        drawn = [rng.normal(0, s, n) for s, n in zip(spreads, sizes, strict=True)]
+        means = np.array([part.mean() for part in drawn])
+        errors = np.array([part.std(ddof=1) / np.sqrt(len(part)) for part in drawn])
+        found = p_chance_of_means(means, errors, sizes - 1, seed=run, stream="m", draws=400)
+        rejected += found <= 0.05
+    assert rejected / 300 <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 300)
+    apart = np.array([0.0, 5.0])
+    assert p_chance_of_means(apart, np.ones(2), np.full(2, 99), seed=1, stream="m") < 0.01
+
+
+def test_a_corrected_gap_is_nearer_to_the_truth() -> None:
+    rng = np.random.default_rng(10)
+    sizes = np.full(4, 150)
+    raw, corrected = [], []
+    for run in range(100):
+        hits = rng.binomial(sizes, 0.4)
+        raw.append(float(gap_of(hits / sizes, "difference")))
+        corrected.append(corrected_gap([(hits, sizes)], "worst", seed=run, stream="c", draws=500))
+    assert 0 <= np.mean(corrected) < 0.8 * np.mean(raw)
+    large = np.array([50_000, 50_000])
+    hits = np.array([20_000, 25_000])
+    assert corrected_gap([(hits, large)], "worst", seed=1, stream="c") == pytest.approx(
+        0.1, abs=1e-3
+    )
+
+
+def test_effective_sizes() -> None:
+    rng = np.random.default_rng(11)
+    ones = np.ones(5000)
+    hits = (rng.random(5000) < 0.3).astype(float)
+    _, alone = effective_sizes(hits, ones, 5000)
+    assert alone == pytest.approx(5000, rel=0.001)
+    # Five copies of each sample say what one says.
+    found, whole = effective_sizes(5 * hits, 5 * ones, 5000)
+    assert whole == pytest.approx(5000, rel=0.001)
+    assert found / whole == pytest.approx(hits.mean())
+    assert effective_sizes(np.zeros(8), np.full(8, 4.0), 8) == (0.0, 8.0)
+
+
+def test_gaps_of_many_tables_at_once() -> None:
+    rng = np.random.default_rng(12)
+    tables = rng.integers(0, 40, (20, 3, 4))
+    together = gap_of(rates(tables, "selection-rate"), "difference")
+    assert together == pytest.approx(
+        [float(gap_of(rates(table, "selection-rate"), "difference")) for table in tables]
+    )
+
+
+def test_the_toy_s_bootstrap_of_fairlearn_holds_ours() -> None:
+    """Resampling the table is resampling rows: quantiles agree within simulation."""
+    from crucibench.stats import count_table_many
+
+    counts = group_counts(GROUPS * 20, TRUTH * 20, SAID * 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = fm.MetricFrame(
+            metrics=fm.selection_rate, y_true=TRUTH * 20, y_pred=SAID * 20,
+            sensitive_features=pd.Series(GROUPS * 20), n_boot=60, ci_quantiles=[0.025, 0.975],
+            random_state=3,
+        )  # fmt: skip
+    expected = [part["c"] for part in frame.by_group_ci]
+    found = count_table_many(
+        counts.table.ravel(),
+        {"c": lambda tables: rates(tables.reshape(-1, 3, 4)[:, 2], "selection-rate")},
+        replicates=2000, seed=1, stream="t", kind="percentile",
+    )["c"].interval  # fmt: skip
+    assert found is not None
+    assert [found.lower, found.upper] == pytest.approx(expected, abs=0.04)
+
+
+def test_taking_groups() -> None:
+    counts = group_counts(GROUPS, TRUTH, SAID)
+    part = counts.take([2, 0])
+    assert part.names == ("c", "a") and len(part) == 2
+    assert isinstance(part, GroupCounts) and part.n.tolist() == [8, 4]

@@ -1,0 +1,93 @@
+"""Records that stay on disk: the same as in memory, and never more than a file at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.records import BLOCK_ROWS, Records, to_table
+from crucibench.store import stored_records
+from crucibench.store.stored_records import StoredRecords
+from crucibench.store.tables import read_table, write_table
+
+FILES, ROWS = 3, 50
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    found = []
+    for number in range(FILES):
+        rows = np.arange(ROWS) + number * ROWS
+        columns = {
+            "id": [f"s{row}" for row in rows],
+            "point": ["even" if row % 2 == 0 else "odd" for row in rows],
+            "features": np.stack([rows, -rows], axis=1).astype(np.float32),
+            "score": rows / 7,
+        }
+        found.append(tmp_path / f"records-{number}.parquet")
+        write_table(found[-1], to_table(columns))
+    return found
+
+
+@pytest.fixture(params=[False, True], ids=["small", "large"])
+def records(
+    request: pytest.FixtureRequest, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> StoredRecords:
+    if request.param:
+        monkeypatch.setattr(stored_records, "_SMALL", 0)
+    return StoredRecords(paths)
+
+
+def test_they_are_the_records_of_their_files(records: StoredRecords) -> None:
+    n = FILES * ROWS
+    assert len(records) == n
+    assert "features" in records and "other" not in records
+    np.testing.assert_array_equal(records.array("features")[:, 0], np.arange(n))
+    assert list(records.ids) == [f"s{row}" for row in range(n)]
+    assert len(records.at("odd")) == n // 2
+    ids = records.ids[::-1]
+    np.testing.assert_array_equal(records.aligned(ids).array("score"), np.arange(n)[::-1] / 7)
+    assert len(records.frame()) == n
+
+
+def test_blocks_are_all_rows_in_order(records: StoredRecords) -> None:
+    parts = list(records.blocks("id", "features"))
+    assert all(set(part.table.column_names) == {"id", "features"} for part in parts)
+    assert all(len(part) <= BLOCK_ROWS for part in parts)
+    np.testing.assert_array_equal(
+        np.concatenate([part.array("features") for part in parts]), records.array("features")
+    )
+    with pytest.raises(KeyError, match="other"):
+        list(records.blocks("other"))
+    with pytest.raises(KeyError, match="other"):
+        records.array("other")
+
+
+def test_large_ones_are_read_file_by_file(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, tuple[str, ...] | None]] = []
+
+    def watched(path: Path, columns: list[str] | None = None) -> object:
+        read.append((path.name, None if columns is None else tuple(columns)))
+        return read_table(path, columns)
+
+    monkeypatch.setattr(stored_records, "_SMALL", 0)
+    monkeypatch.setattr(stored_records, "read_table", watched)
+    records = StoredRecords(paths)
+    blocks = records.blocks("score")
+    assert len(records) == FILES * ROWS and not read
+    next(blocks)
+    assert read == [("records-0.parquet", ("score",))]
+    assert len(list(blocks)) == FILES - 1
+    assert {columns for _, columns in read} == {("score",)}
+
+
+def test_blocks_of_a_table_are_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crucibench.contracts.records.BLOCK_ROWS", 4)
+    records = Records(to_table({"id": [f"s{row}" for row in range(10)], "x": np.arange(10)}))
+    assert [list(part.array("x")) for part in records.blocks("x")] == [
+        [0, 1, 2, 3], [4, 5, 6, 7], [8, 9],
+    ]  # fmt: skip

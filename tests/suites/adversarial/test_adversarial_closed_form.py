@@ -1,0 +1,232 @@
+"""Linear models: robust accuracy and minimal distances are those of the closed form."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+from scipy.stats import norm as gaussian
+
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, checkpoints
+from crucibench_suites.adversarial.attacks.fab import fab_targeted
+from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, frozen, length
+from crucibench_suites.adversarial.attacks.projection import onto_hyperplane
+from crucibench_suites.adversarial.attacks.square import square
+from crucibench_suites.adversarial.outcomes import read_outcomes
+from crucibench_suites.adversarial.scenario import Standard
+from crucibench_suites.adversarial.threat import ThreatModel
+
+_spec = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")
+assert _spec is not None and _spec.loader is not None
+exact = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(exact)
+
+NORMS = ("linf", "l2")
+
+
+def _points(model: Any, x: Any, y: Any, eps: Any, norm: Any) -> Any:
+    right = model(x).argmax(1).numpy() == y
+    rows = np.flatnonzero(right)
+    return Points(
+        x=x[torch.from_numpy(rows)],
+        y=torch.from_numpy(y[rows]),
+        eps=torch.full((len(rows),), eps),
+        ids=tuple(f"id{row}" for row in rows),
+        norm=norm,
+    )
+
+
+def _truth(model: Any, points: Any, *, boxed: bool) -> Any:
+    weight, bias = (part.detach().numpy().astype(np.float64) for part in (model.weight, model.bias))
+    flat = points.x.flatten(1).numpy()
+    return exact.distances(weight, bias, flat, points.y.numpy(), points.norm, boxed=boxed)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_series_equals_closed_form_at_every_eps(
+    drive: Any, plain: Any, linear: Any, norm: Any, classes: int, boxed: bool
+) -> None:
+    model, x, y = linear(classes, boxed=boxed, n=24)
+    grid = {"linf": (0.01, 0.03, 0.06), "l2": (0.03, 0.1, 0.2)}[norm]
+    grid = tuple(3 * eps for eps in grid) if boxed else grid
+    threat = ThreatModel(norm=norm, eps=grid, steps=40, queries=10)
+    scenario = Standard.of("adversarial", threat)
+    outcomes = read_outcomes(scenario.series, drive(scenario, plain(model, classes), x, y))
+    weight, bias = (part.detach().numpy().astype(np.float64) for part in (model.weight, model.bias))
+    truth = exact.distances(weight, bias, x.flatten(1).numpy(), y, norm, boxed=True)
+    if not boxed:  # the box is out of reach, and the formula without it holds as well
+        open_ = exact.distances(weight, bias, x.flatten(1).numpy(), y, norm, boxed=False)
+        np.testing.assert_allclose(truth[truth < 0.2], open_[truth < 0.2], rtol=1e-9)
+    for at, eps in enumerate(grid):
+        # The published L2 steps clip to the box after the ball: some tenths of a per cent are lost.
+        slack = 5e-3 if boxed and norm == "l2" else 2e-3
+        clear = np.abs(truth - eps) > slack * eps
+        assert clear.mean() > 0.8
+        expected = outcomes.right & (truth > eps)
+        np.testing.assert_array_equal(outcomes.robust(at)[clear], expected[clear])
+    assert outcomes.robust(0).sum() > outcomes.robust(2).sum()
+    found = np.isfinite(outcomes.distance) & outcomes.right
+    assert (outcomes.distance[found] >= truth[found] * (1 - 1e-4)).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("boxed", [False, True])
+def test_fab_finds_the_nearest_example(linear: Any, norm: Any, classes: int, boxed: bool) -> None:
+    model, x, y = linear(classes, boxed=boxed, n=12)
+    points = _points(model, x, y, 0.0, norm)
+    with frozen(model):
+        found = fab_targeted(Oracle(model, Draws(0, "t")), points, steps=30, targets=9)
+    truth = _truth(model, points, boxed=True)
+    distance = length((found.adversarial - points.x).double(), norm).numpy()
+    assert found.broken.all()
+    ratio = distance / truth
+    assert ratio.min() > 1 - 1e-4
+    assert np.median(ratio) < 1.01
+    assert ratio.max() < 1.1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_apgd_needs_a_margin_loss(linear: Any, norm: Any) -> None:
+    """The targeted series reaches the closed form, where cross-entropy alone may not."""
+    model, x, y = linear(10, boxed=False, n=60)
+    eps = {"linf": 0.015, "l2": 0.05}[norm]
+    points = _points(model, x, y, eps, norm)
+    oracle = Oracle(model, Draws(0, "t"))
+    truth = _truth(model, points, boxed=False)
+    clear = np.abs(truth - eps) > 2e-3 * eps
+    ce = apgd(oracle, points, losses.log_odds, steps=40)
+    targeted = apgd_targeted(oracle, points, steps=40, targets=9)
+    np.testing.assert_array_equal(targeted.broken.numpy()[clear], (truth < eps)[clear])
+    assert not (ce.broken.numpy() & clear & (truth > eps)).any()
+    assert 0 < ce.broken.sum() <= targeted.broken.sum()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_square_breaks_much_and_never_what_cannot_break(linear: Any, norm: Any) -> None:
+    model, x, y = linear(3, boxed=False)
+    eps = {"linf": 0.05, "l2": 0.2}[norm]
+    points = _points(model, x, y, eps, norm)
+    truth = _truth(model, points, boxed=False)
+    found = square(Oracle(model, Draws(0, "t")), points, queries=400)
+    broken = found.broken.numpy()
+    assert not broken[truth > eps].any()
+    easy = truth < eps * {"linf": 0.8, "l2": 0.5}[norm]
+    assert easy.sum() > 5
+    assert broken[easy].mean() > 0.9
+    left = found.open.numpy()
+    assert (found.forwards[left] == 401).all()
+    assert (found.backwards == 0).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_gaussian_classes_have_phi_of_the_margin(drive: Any, plain: Any, norm: Any) -> None:
+    rng = np.random.default_rng(0)
+    d, n, sigma, eps = 16, 600, 0.08, {"linf": 0.02, "l2": 0.07}[norm]
+    mean = rng.choice([-1, 1], d) * 0.03
+    w = mean / np.linalg.norm(mean)
+    y = rng.integers(0, 2, n)
+    x = 0.5 + np.where(y == 1, 1, -1)[:, None] * mean + sigma * rng.normal(size=(n, d))
+    weight = np.stack([-w, w]) / 2
+    model = _linear(weight, -weight @ np.full(d, 0.5))
+    threat = ThreatModel(norm=norm, eps=(eps,), steps=20, queries=0)
+    scenario = Standard.of("adversarial", threat)
+    images = torch.tensor(x.clip(0, 1), dtype=torch.float32).view(n, 1, 4, 4)
+    rows = scenario.score(drive(scenario, plain(model, 2), images, y, batch_size=n)).rows
+    found = next(row for row in rows if row.metric == "robust-accuracy")
+    dual = np.abs(w).sum() if norm == "linf" else 1.0
+    expected = gaussian.cdf((w @ mean - eps * dual) / sigma)
+    assert found.lower < expected < found.upper
+
+
+def _linear(weight: Any, bias: Any) -> Any:
+    layer = torch.nn.Linear(weight.shape[1], len(weight))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight))
+        layer.bias.copy_(torch.tensor(bias))
+    return torch.nn.Sequential(torch.nn.Flatten(), layer)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_projection_is_the_optimum_in_the_box(norm: Any) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.uniform(size=(40, 6))
+    x[rng.random(x.shape) < 0.3] = 0.0
+    w = rng.normal(size=(40, 6))
+    w[rng.random(w.shape) < 0.2] = 0.0
+    gap = rng.normal(size=40) * 0.7
+    step = onto_hyperplane(*(torch.tensor(one) for one in (x, w, gap)), norm).numpy()
+    assert ((x + step >= -1e-12) & (x + step <= 1 + 1e-12)).all()
+    met = 0
+    for row in range(40):
+        one, normal, sign = x[row], w[row], np.sign(gap[row])
+        truth = exact._to(sign * normal, -sign * (normal @ one + gap[row]), one, norm, True)
+        if np.isinf(truth):
+            assert abs(normal @ step[row]) <= abs(gap[row])
+            continue
+        met += 1
+        assert normal @ step[row] == pytest.approx(gap[row], abs=1e-9)
+        size = np.abs(step[row]).max() if norm == "linf" else np.linalg.norm(step[row])
+        assert size == pytest.approx(truth, abs=1e-9)
+        if norm == "linf":  # and once more by a linear programme
+            solved = linprog(
+                np.r_[np.zeros(6), 1],
+                A_eq=[np.r_[normal, 0]],
+                b_eq=[gap[row]],
+                A_ub=np.block([[np.eye(6), -np.ones((6, 1))], [-np.eye(6), -np.ones((6, 1))]]),
+                b_ub=np.zeros(12),
+                bounds=[*zip(-one, 1 - one, strict=True), (0, None)],
+            )
+            assert solved.fun == pytest.approx(size, abs=1e-8)
+    assert met > 20
+
+
+def test_checkpoints_are_the_published_ones() -> None:
+    # Croce and Hein 2020: p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06).
+    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_log_odds_moves_as_cross_entropy_and_beyond_float32() -> None:
+    rng = np.random.default_rng(0)
+    z = torch.tensor(rng.normal(size=(20, 5)) * 3, requires_grad=True)
+    y = torch.tensor(rng.integers(0, 5, 20))
+    odds, entropy = losses.log_odds(z, y), losses.ce(z, y)
+    torch.testing.assert_close(torch.nn.functional.softplus(odds), entropy)
+    (a,), (b,) = (torch.autograd.grad(one.sum(), z) for one in (odds, entropy))
+    unit = torch.nn.functional.normalize
+    torch.testing.assert_close(unit(a), unit(b))
+    sure = torch.tensor([[200.0, 0.0, 1.0]], requires_grad=True)
+    right = torch.tensor([0])
+    (dead,) = torch.autograd.grad(losses.ce(sure, right).sum(), sure)
+    (alive,) = torch.autograd.grad(losses.log_odds(sure, right).sum(), sure)
+    assert dead.abs().max() == 0
+    assert alive.abs().max() > 0.5
+
+
+def test_dlr_is_the_published_ratio_and_its_stand_ins() -> None:
+    z = torch.tensor([[4.0, 1.0, 3.0, 0.0], [1.0, 5.0, 2.0, 0.5]])
+    y, t = torch.tensor([0, 2]), torch.tensor([1, 1])
+    torch.testing.assert_close(losses.dlr(z, y), torch.tensor([-1 / 3, 3 / 4]))
+    # -(z_y - z_t) / (z1 - (z3 + z4) / 2)
+    torch.testing.assert_close(losses.dlr(z, y, t), torch.tensor([-3 / 3.5, 3 / 4.25]))
+    three = z[:, :3]
+    torch.testing.assert_close(losses.dlr(three, y, t), torch.tensor([-3 / 3.0, 3 / 4.0]))
+    two = torch.tensor([[4.0, 1.0]])
+    torch.testing.assert_close(losses.dlr(two, torch.tensor([0])), torch.tensor([-3.0]))
+
+
+def test_found_keeps_account() -> None:
+    points = _points(_linear(np.eye(2, 16), np.zeros(2)), torch.rand(3, 1, 4, 4), np.zeros(3), 0.1,
+                     "linf")  # fmt: skip
+    found = Found(points)
+    assert not found.broken.any()
+    torch.testing.assert_close(found.adversarial, points.x)

@@ -1,0 +1,255 @@
+"""Detectors against pytorch-ood, against plain formulas, and in blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import logsumexp, softmax
+from scipy.stats import entropy
+
+from crucibench.contracts.batch import Batch
+from crucibench.util.errors import InputError
+from crucibench_suites.ood.detector import Answers, Head, Material, Moments
+from crucibench_suites.ood.detectors import OWN, detector, names
+from crucibench_suites.ood.detectors.ash import shaped
+from crucibench_suites.ood.detectors.odin import SIZES
+from crucibench_suites.ood.generated import odin_steps
+from crucibench_suites.ood.moments import moments_of
+
+PEER = np.load(Path(__file__).with_name("peer_scores.npz"))
+HEAD = Head(weight=PEER["weight"].astype(np.float64), bias=PEER["bias"].astype(np.float64))
+N, K = len(PEER["train"]), len(PEER["bias"])
+
+# What pytorch-ood's number is multiplied by to be ours: it sums scatter where we divide by n,
+# halves the Mahalanobis distance, and takes the mean over classes of GEN.
+FACTORS = {"mahalanobis": 2.0 * N, "relative-mahalanobis": N, "gen": K}
+VALUES = {"gen": 0.1, "knn": 5, "vim": 0.5, "react": 90, "ash": 65}
+
+
+def scores_of(name: str, bench: Any, value: float | None = None) -> np.ndarray:
+    entry = detector(name)
+    score = entry.fit(bench.material(PEER["train"], PEER["targets"], HEAD))
+    asked = bench.answers(PEER["asked"], HEAD)
+    return score(asked, (VALUES.get(name, 0.0) if value is None else value,))[:, 0]
+
+
+@pytest.mark.parametrize("name", sorted(set(OWN) - {"odin", "temperature"}))
+def test_scores_are_pytorch_oods(name: str, bench: Any) -> None:
+    theirs = PEER[f"peer {name}"] * FACTORS.get(name, 1.0)
+    rows = np.ones(len(theirs), dtype=bool)
+    if name == "gen":
+        # pytorch-ood cuts probabilities off at 1e-7, whose power of 0.1 is 0.2: no rounding error.
+        rows = bench.answers(PEER["asked"], HEAD).probabilities.min(axis=1) > 1e-7
+        assert rows.sum() > 20
+    np.testing.assert_allclose(scores_of(name, bench)[rows], theirs[rows], rtol=1e-4, atol=1e-4)
+
+
+def test_odin_is_pytorch_oods() -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(10, 10), torch.nn.Tanh(), torch.nn.Linear(10, 4))
+    net.load_state_dict(
+        {key.removeprefix("net_").replace("_", ".", 1): torch.from_numpy(PEER[key])
+         for key in PEER.files if key.startswith("net_")}
+    )  # fmt: skip
+    adapter = SimpleNamespace(module=lambda: net, encode=lambda batch: batch.inputs)
+    batch = Batch(tuple("abc"), torch.from_numpy(PEER["asked"]))
+    steps = odin_steps(batch, SimpleNamespace(adapter=adapter))  # type: ignore[arg-type]
+    score = detector("odin").fit(Material(classes=4))
+    found = score(Answers(raw=steps, kind="probabilities", steps=steps), (0.0014,))[:, 0]
+    # At a temperature of 1000 float32 leaves pytorch-ood four digits of what tells samples apart.
+    np.testing.assert_allclose(found, PEER["peer odin"], atol=1e-6)
+    logits = net(batch.inputs).detach().double().numpy()
+    np.testing.assert_allclose(
+        steps[:, SIZES.index(0.0)], softmax(logits / 1000, axis=1).max(axis=1), rtol=1e-12
+    )
+    assert (np.diff(steps, axis=1) > 0).all()  # each further step makes it surer
+
+
+def plain(name: str, x: np.ndarray) -> np.ndarray:
+    """Each score by a formula of its own, sample by sample."""
+    z, y = PEER["train"].astype(np.float64), PEER["targets"]
+    means = np.stack([z[y == k].mean(axis=0) for k in range(K)])
+    within = np.mean([np.outer(a - means[k], a - means[k]) for a, k in zip(z, y, strict=True)], 0)
+    logits = HEAD.weight @ x + HEAD.bias
+    p = softmax(logits)
+
+    def distance(centre: np.ndarray, covariance: np.ndarray) -> float:
+        return float((x - centre) @ np.linalg.solve(covariance, x - centre))
+
+    near = min(distance(mean, within) for mean in means)
+    if name == "msp":
+        return -p.max()
+    if name == "max-logit":
+        return -logits.max()
+    if name == "energy":
+        return -logsumexp(logits)
+    if name == "entropy":
+        return entropy(p)
+    if name == "gen":
+        return (p**0.1 * (1 - p) ** 0.1).sum()
+    if name == "mahalanobis":
+        return near
+    if name == "relative-mahalanobis":
+        return near - distance(z.mean(axis=0), np.cov(z.T, bias=True))
+    if name == "knn":
+        unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+        return np.sort(np.linalg.norm(unit - x / np.linalg.norm(x), axis=1))[4]
+    if name == "react":
+        return -logsumexp(HEAD.weight @ np.minimum(x, np.percentile(z, 90)) + HEAD.bias)
+    if name == "ash":
+        kept = np.where(x >= np.sort(x)[-4], x, 0.0)
+        return -logsumexp(HEAD.weight @ (kept * np.exp(x.sum() / kept.sum())) + HEAD.bias)
+    if name == "she":
+        said = logits.argmax()
+        right = z[(y == said) & ((z @ HEAD.weight.T + HEAD.bias).argmax(axis=1) == y)]
+        return -x @ right.mean(axis=0)
+    assert name == "vim"
+    origin = -np.linalg.pinv(HEAD.weight) @ HEAD.bias
+    _, _, rows = np.linalg.svd(z - origin)
+    rest = rows[5:]
+    alpha = (z @ HEAD.weight.T + HEAD.bias).max(axis=1).mean()
+    alpha /= np.linalg.norm((z - origin) @ rest.T, axis=1).mean()
+    return alpha * np.linalg.norm(rest @ (x - origin)) - logsumexp(logits)
+
+
+@pytest.mark.parametrize("name", sorted(set(OWN) - {"odin", "temperature"}))
+def test_scores_are_the_formulas(name: str, bench: Any) -> None:
+    expected = [plain(name, x.astype(np.float64)) for x in PEER["asked"]]
+    np.testing.assert_allclose(scores_of(name, bench), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_temperature_is_the_calibrating_one(bench: Any) -> None:
+    logits = bench.answers(PEER["train"], HEAD).logits
+    grid = np.exp(np.linspace(-3, 3, 6001))
+    losses = [
+        -np.log(softmax(logits / t, axis=1)[np.arange(N), PEER["targets"]]).mean() for t in grid
+    ]
+    best = grid[int(np.argmin(losses))]
+    asked = bench.answers(PEER["asked"], HEAD).logits
+    expected = -softmax(asked / best, axis=1).max(axis=1)
+    np.testing.assert_allclose(scores_of("temperature", bench), expected, atol=1e-3)
+
+
+def test_a_temperature_without_a_minimum_is_one(bench: Any) -> None:
+    answers = Answers(raw=np.array([[3.0, 0.0], [0.0, 2.0]]), kind="logits")
+    material = Material(classes=2, kept=(answers, np.array([0, 1])))
+    found = detector("temperature").fit(material)(answers, (0.0,))[:, 0]
+    np.testing.assert_allclose(found, -answers.probabilities.max(axis=1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(block=st.integers(1, 200), shift=st.sampled_from([0.0, 1e3, -1e6]))
+def test_moments_do_not_depend_on_blocks(block: int, shift: float, bench: Any) -> None:
+    features = PEER["train"].astype(np.float64) + shift
+    train = bench.train_class(bench.answers(features, HEAD), PEER["targets"], block)
+    found = moments_of(train.blocks(), K)
+    means = [features[PEER["targets"] == k].mean(axis=0) for k in range(K)]
+    np.testing.assert_allclose(found.means, means, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(features.T, bias=True), atol=1e-6)
+    within = np.mean([np.cov(features[PEER["targets"] == k].T, bias=True) for k in range(K)], 0)
+    np.testing.assert_allclose(found.within, within, atol=1e-6)
+    assert found.n == N
+
+
+@settings(max_examples=15, deadline=None)
+@given(block=st.integers(1, 200))
+def test_neighbours_do_not_depend_on_blocks(block: int, bench: Any) -> None:
+    material = bench.material(PEER["train"], PEER["targets"], HEAD, block)
+    score = detector("knn").fit(material)
+    asked = bench.answers(PEER["asked"], HEAD)
+    found = score(asked, (1, 5, 1000))
+    unit = PEER["train"] / np.linalg.norm(PEER["train"], axis=1, keepdims=True)
+    query = PEER["asked"] / np.linalg.norm(PEER["asked"], axis=1, keepdims=True)
+    apart = np.sort(np.linalg.norm(query[:, None] - unit[None], axis=2), axis=1)
+    np.testing.assert_allclose(found, apart[:, [0, 4, N - 1]], atol=2e-3)  # k is at most N
+    # Away from zero distance float32 products keep more digits.
+    np.testing.assert_allclose(found[:, 1:], apart[:, [4, N - 1]], atol=1e-5)
+
+
+def test_neighbours_are_read_again_where_they_are_too_many(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = scores_of("knn", bench)
+    monkeypatch.setattr("crucibench_suites.ood.detectors.knn._HELD_BYTES", 0)
+    monkeypatch.setattr("crucibench_suites.ood.detectors.knn._CELLS", 100)
+    np.testing.assert_allclose(scores_of("knn", bench), before, atol=1e-6)
+
+
+def test_classes_without_samples_attract_nothing(bench: Any) -> None:
+    targets = np.where(PEER["targets"] == 3, 2, PEER["targets"])
+    entry = detector("mahalanobis")
+    score = entry.fit(bench.material(PEER["train"], targets, HEAD))
+    found = score(bench.answers(np.zeros((1, 10)), HEAD), (0.0,))
+    assert found[0, 0] > 1.0  # the mean of no samples, 0, would be at distance 0
+
+
+def test_features_that_never_vary_are_left_out() -> None:
+    # A dead unit: its variance is 0, and what it says at a test sample has no scale.
+    rng = np.random.default_rng(0)
+    z = np.c_[rng.normal(size=(50, 2)), np.zeros(50)]
+    moments = moments_of(
+        [(Answers(raw=np.zeros((50, 2)), kind="logits", features=z), np.arange(50) % 2)], 2
+    )
+    score = detector("mahalanobis").fit(Material(classes=2, moments=moments))
+    answers = Answers(raw=np.zeros((1, 2)), kind="logits", features=np.array([[0.0, 0.0, 9.0]]))
+    assert np.isfinite(score(answers, (0.0,))).all()
+
+
+def test_features_that_are_all_equal_are_refused() -> None:
+    moments = Moments(count=np.array([2, 2]), means=np.ones((2, 3)), right_count=np.array([2, 2]),
+                      right_means=np.ones((2, 3)), scatter=np.zeros((3, 3)))  # fmt: skip
+    with pytest.raises(ValueError, match="do not vary"):
+        detector("mahalanobis").fit(Material(classes=2, moments=moments))
+
+
+def test_ash_of_nothing_is_nothing() -> None:
+    assert (shaped(np.zeros((2, 8)), 65) == 0).all()
+    kept = shaped(np.array([[1.0, 2.0, 3.0, 4.0]]), 50)
+    np.testing.assert_allclose(kept, np.array([[0.0, 0.0, 3.0, 4.0]]) * np.exp(10 / 7))
+
+
+def test_gen_keeps_digits_where_a_class_is_certain() -> None:
+    answers = Answers(raw=np.array([[60.0, 0.0, 0.0], [50.0, 0.0, 0.0]]), kind="logits")
+    found = detector("gen").fit(Material(classes=3))(answers, (1.0,))[:, 0]
+    np.testing.assert_allclose(found, 4 * np.exp([-60.0, -50.0]), rtol=1e-9)
+
+
+def test_probabilities_do_as_logits_where_only_ratios_count() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 5))
+    by_logits = Answers(raw=logits, kind="logits")
+    by_shares = Answers(raw=softmax(logits, axis=1), kind="probabilities")
+    for name in ("msp", "entropy", "gen"):
+        entry = detector(name)
+        score = entry.fit(Material(classes=5))
+        np.testing.assert_allclose(
+            score(by_logits, (entry.default,)), score(by_shares, (entry.default,)), atol=1e-12
+        )
+
+
+def test_what_is_not_listed_is_not_there() -> None:
+    for ask in ("the_train", "the_moments", "the_head", "the_kept"):
+        with pytest.raises(TypeError, match="does not list"):
+            getattr(Material(classes=2), ask)()
+    with pytest.raises(TypeError, match=r"Capability\.FEATURES"):
+        _ = Answers(raw=np.zeros((1, 2)), kind="logits").known_features
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_every_detector_is_described(name: str) -> None:
+    entry = detector(name)
+    assert entry.name == name
+    assert entry.title and entry.definition.endswith(".") and entry.source
+    assert not entry.values or (entry.setting and entry.default in entry.values)
+
+
+def test_an_unknown_detector_is_named() -> None:
+    assert set(OWN) <= set(names())
+    with pytest.raises(InputError, match=r"detector 'energie'.*'energy'"):
+        detector("energie")

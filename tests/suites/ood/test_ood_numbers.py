@@ -1,0 +1,254 @@
+"""Numbers of scores: closed forms, invariances, intervals that cover."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import ndtr, ndtri
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from crucibench.contracts.evidence import ScoringOptions
+from crucibench.metrics.ranking import fpr_at_tpr_statistic
+from crucibench_suites.ood import numbers
+from crucibench_suites.ood.intervals import BUILDERS, Mean, independent_pairs, row_of
+from crucibench_suites.ood.mixed import Mixture
+from crucibench_suites.ood.scores import Part
+from crucibench_suites.ood.scoring import comparables_of, score_detector
+
+AUROC, FPR_OOD, FPR_ID = numbers.AUROC.id, numbers.FPR_OOD.id, numbers.FPR_ID.id
+APS = numbers.AUPR_OUT.id, numbers.AUPR_IN.id
+
+scores_of = st.lists(st.integers(-6, 6), min_size=2, max_size=40)
+
+
+def part(known: Any, strange: Any, units: Any = None) -> Part:
+    scores = np.concatenate([np.asarray(known, float), np.asarray(strange, float)])
+    n = len(scores)
+    return Part(
+        scores=scores,
+        strange=np.arange(n) >= len(known),
+        units=np.arange(n) if units is None else np.asarray(units),
+    )
+
+
+def value(metric: str, *parts: Part) -> float:
+    return Mean.of(metric, parts).value()
+
+
+@pytest.mark.parametrize("d", [0.0, 0.5, 1.5, 3.0])
+def test_gaussian_scores_have_the_closed_forms(d: float) -> None:
+    grid = ndtri((np.arange(20_000) + 0.5) / 20_000)
+    one = part(grid, grid + d)
+    assert value(AUROC, one) == pytest.approx(ndtr(d / np.sqrt(2)), abs=2e-4)
+    for metric in (FPR_OOD, FPR_ID):
+        assert value(metric, one) == pytest.approx(ndtr(1.6449 - d), abs=3e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(known=scores_of, strange=scores_of)
+def test_scores_turned_and_stretched(known: list[int], strange: list[int]) -> None:
+    one = part(known, strange)
+    stretched = part(np.exp(np.array(known) / 3.0), np.exp(np.array(strange) / 3.0))
+    for metric in BUILDERS:
+        assert value(metric, stretched) == pytest.approx(value(metric, one), abs=1e-12)
+    turned = part(-np.array(known), -np.array(strange))
+    assert value(AUROC, turned) == pytest.approx(1 - value(AUROC, one), abs=1e-12)
+    # Sides exchanged and scores turned: each number becomes its twin.
+    twin = part(-np.array(strange), -np.array(known))
+    for first, second in (APS, (FPR_OOD, FPR_ID), (AUROC, AUROC)):
+        assert value(first, twin) == pytest.approx(value(second, one), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(known=scores_of, strange=scores_of)
+def test_the_numbers_are_scikit_learns(known: list[int], strange: list[int]) -> None:
+    one = part(known, strange)
+    assert value(AUROC, one) == pytest.approx(roc_auc_score(one.strange, one.scores))
+    assert value(APS[0], one) == pytest.approx(average_precision_score(one.strange, one.scores))
+    assert value(APS[1], one) == pytest.approx(average_precision_score(~one.strange, -one.scores))
+    # As OpenOOD's metrics take it: the first point of the curve with a recall of 95 %.
+    rates, hits, _ = roc_curve(one.strange, one.scores, drop_intermediate=False)
+    assert value(FPR_OOD, one) == pytest.approx(rates[np.argmax(hits >= 0.95)])
+
+
+def test_ties_count_half_and_a_constant_score_is_chance() -> None:
+    one = part(np.zeros(30), np.zeros(10))
+    assert value(AUROC, one) == 0.5
+    assert value(APS[0], one) == pytest.approx(0.25)  # the prevalence
+    assert value(APS[1], one) == pytest.approx(0.75)
+    assert value(FPR_OOD, one) == value(FPR_ID, one) == 1.0
+
+
+def test_a_random_score_has_the_prevalence() -> None:
+    rng = np.random.default_rng(0)
+    one = part(rng.random(30_000), rng.random(10_000))
+    assert value(APS[0], one) == pytest.approx(0.25, abs=0.01)
+    assert value(APS[1], one) == pytest.approx(0.75, abs=0.01)
+
+
+def test_large_scores_do_not_saturate() -> None:
+    assert value(AUROC, part([1000.0, 1001.0], [1002.0, 1003.0])) == 1.0
+
+
+def test_fpr_refuses_a_rate_outside_its_range() -> None:
+    with pytest.raises(ValueError, match=r"tpr: expected a number in \(0, 1\], got 0"):
+        fpr_at_tpr_statistic([0.0], [True], tpr=0)
+
+
+def test_fpr_counts_by_weights() -> None:
+    rng = np.random.default_rng(3)
+    scores, strange = rng.normal(size=60).round(1), rng.random(60) < 0.5
+    counts = rng.integers(0, 4, 60)
+    whole = fpr_at_tpr_statistic(scores, strange, tpr=0.95)(counts[None].astype(float))[0]
+    repeated = fpr_at_tpr_statistic(
+        np.repeat(scores, counts), np.repeat(strange, counts), tpr=0.95
+    ).value()
+    assert whole == repeated.value
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_intervals_cover(paired: bool) -> None:
+    d, n, runs = 1.5, 150, 200
+    rng = np.random.default_rng(11)
+    truth = {AUROC: ndtr(d / np.sqrt(2)), FPR_OOD: ndtr(1.6449 - d), FPR_ID: ndtr(1.6449 - d)}
+    grid = ndtri((np.arange(20_000) + 0.5) / 20_000)
+    truth |= {metric: value(metric, part(grid, grid + d)) for metric in APS}
+    options = ScoringOptions()
+    hits = dict.fromkeys([*truth, "mean"], 0)
+    for _ in range(runs):
+        known = rng.normal(size=n)
+        sets = []
+        for k in (1, 2):
+            noise = rng.normal(size=n)
+            strange = (0.6 * known + 0.8 * noise if paired else noise) + d
+            units = np.r_[np.arange(n), np.arange(n) + (0 if paired else k * n)]
+            sets.append(part(known, strange, units))
+        for metric, expected in truth.items():
+            row = row_of(metric, "", Mean.of(metric, sets[:1]), options)
+            assert row.lower is not None and row.upper is not None
+            hits[metric] += row.lower <= expected <= row.upper
+        row = row_of(AUROC, "", Mean.of(AUROC, sets), options)
+        assert row.lower is not None and row.upper is not None
+        hits["mean"] += row.lower <= truth[AUROC] <= row.upper
+    assert all(0.91 <= count / runs <= 0.995 for count in hits.values()), hits
+
+
+def test_pairs_of_one_sample_are_no_independent_evidence() -> None:
+    rng = np.random.default_rng(5)
+    known = rng.normal(size=200)
+    strange = known + 0.5  # each OOD score follows its own sample's
+    apart = Mean.of(AUROC, [part(known, strange)])
+    together = Mean.of(AUROC, [part(known, strange, np.r_[np.arange(200), np.arange(200)])])
+    widths = [
+        (row.upper or 0) - (row.lower or 0)
+        for row in (row_of(AUROC, "", mean, ScoringOptions()) for mean in (apart, together))
+    ]
+    assert widths[1] < 0.5 * widths[0]
+
+
+def test_where_nothing_is_ranked_wrongly_there_is_a_bound_or_a_reason() -> None:
+    units = np.r_[np.arange(40), np.arange(40)]
+    mean = Mean.of(AUROC, [part(np.zeros(40), np.ones(40), units)])
+    assert independent_pairs(mean.parts) == 20
+    row = row_of(AUROC, "near", mean, ScoringOptions())
+    assert (row.value, row.upper, row.method) == (1.0, 1.0, "hoeffding-kl")
+    assert row.lower == pytest.approx(0.025 ** (1 / 20))
+    flagged = row_of(FPR_OOD, "", Mean.of(FPR_OOD, mean.parts), ScoringOptions())
+    assert flagged.value == 0.0 and flagged.upper is not None and 0.05 < flagged.upper < 0.1
+    area = row_of(APS[0], "", Mean.of(APS[0], mean.parts), ScoringOptions())
+    assert area.lower is None and "no spread" in area.reason
+
+
+def test_means_over_sets_count_sets_alike(maker: Any) -> None:
+    rng = np.random.default_rng(2)
+    sets = {"near/a": rng.normal(1, 1, 50), "near/b": rng.normal(2, 1, 50),
+            "far/c": rng.normal(3, 1, 50)}  # fmt: skip
+    evidence = maker.detection(rng.normal(size=50), sets)
+    points = (*sets, "near", "far", "overall")
+    rows = {(row.metric, row.point): row for row in score_detector(evidence, points).rows}
+    for metric in BUILDERS:
+        found = {point: rows[metric, point].value for point in points}
+        assert found["near"] == pytest.approx((found["near/a"] + found["near/b"]) / 2)
+        assert found["far"] == found["far/c"]
+        assert found["overall"] == pytest.approx(np.mean([found[name] for name in sets]))
+
+
+def test_the_published_averages_come_out(maker: Any) -> None:
+    # OpenOOD v1.5 takes near and far as plain means over data sets. Scores with the closed form's
+    # distance for each AUROC, rounded as published (CIFAR-10, MSP: near 88.03, far 90.73).
+    areas = {"near/cifar100": 0.8719, "near/tin": 0.8887, "far/mnist": 0.9263, "far/svhn": 0.9146,
+             "far/texture": 0.8989, "far/places365": 0.8892}  # fmt: skip
+    grid = ndtri((np.arange(4_000) + 0.5) / 4_000)
+    sets = {name: grid + np.sqrt(2) * ndtri(area) for name, area in areas.items()}
+    evidence = maker.detection(grid, sets)
+    rows = {row.point: row.value for row in score_detector(evidence, ("near", "far")).rows
+            if row.metric == AUROC}  # fmt: skip
+    assert round(100 * rows["near"], 2) == pytest.approx(88.03, abs=0.015)
+    assert round(100 * rows["far"], 2) == pytest.approx(90.73, abs=0.015)
+
+
+def test_a_set_of_its_own_brings_its_own_units(maker: Any) -> None:
+    rng = np.random.default_rng(2)
+    sets = {"far/a": rng.normal(1, 1, 30), "far/b": rng.normal(1, 1, 30)}
+    evidence = maker.detection(rng.normal(size=40), sets, paired=False)
+    from crucibench_suites.ood.scores import Scores
+
+    scores = Scores(evidence.own, evidence.needs["test"].samples)
+    assert not set(scores.units("far/a")) & set(scores.units("far/b"))
+    assert min(scores.units("far/a")) == 40
+    rows = {row.point: row for row in score_detector(evidence, ("far/a", "far")).rows
+            if row.metric == AUROC}  # fmt: skip
+    for entry in comparables_of(evidence, evidence.own, ("far/a", "far")):
+        assert entry.samples is not None and len(set(entry.samples.ids)) == 40 + 60
+        if entry.metric == AUROC:
+            again = entry.form.of_rows(np.ones((1, 100)))[0]  # type: ignore[union-attr]
+            assert again == pytest.approx(rows[entry.point].value)
+
+
+def test_clusters_are_one_unit(maker: Any) -> None:
+    rng = np.random.default_rng(2)
+    known = np.repeat(rng.normal(size=40), 5)
+    sets = {"far/a": known + 1.0}
+    clusters = [f"c{row // 5}" for row in range(200)]
+    widths = []
+    for names in (None, clusters):
+        evidence = maker.detection(known, sets, clusters=names)
+        row = score_detector(evidence, ("far/a",)).rows[0]
+        assert row.lower is not None and row.upper is not None
+        widths.append(row.upper - row.lower)
+    assert widths[1] == pytest.approx(np.sqrt(5) * widths[0], rel=0.15)
+
+
+def test_comparables_compute_the_rows_again(maker: Any) -> None:
+    rng = np.random.default_rng(2)
+    sets = {"near/a": rng.normal(1, 1, 50), "far/b": rng.normal(3, 1, 50)}
+    evidence = maker.detection(rng.normal(size=50), sets)
+    points = (*sets, "near", "far", "overall")
+    rows = {(row.metric, row.point): row.value for row in score_detector(evidence, points).rows}
+    found = comparables_of(evidence, evidence.own, points)
+    assert {entry.point for entry in found} == set(points)
+    for entry in found:
+        form = entry.form
+        again = form.of_rows(np.ones((1, 50)))[0]  # type: ignore[union-attr]
+        assert again == pytest.approx(rows[entry.metric, entry.point])
+        influences = form.influence()  # type: ignore[union-attr,misc]
+        assert influences is not None and influences.sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_accuracy_where_half_of_the_inputs_are_strange() -> None:
+    known, right = np.arange(100.0), np.arange(100) < 90
+    strange = np.full(50, 1000.0)
+    strange[:10] = 0.5
+    mixture = Mixture(known, right, np.arange(100), [(strange, 100 + np.arange(50))])
+    weights = np.ones((1, 150))
+    # 95 of 100 are let in, 90 of these are right, and 10 of 50 strange ones come along.
+    assert mixture.accuracy_at(0.95, weights)[0] == pytest.approx(0.90 / (0.95 + 0.20))
+    assert mixture.accuracy_at(1.0, weights)[0] == pytest.approx(0.90 / (1.00 + 0.20))
+    coverage, accuracy = mixture.curve(10)
+    assert coverage[-1] == pytest.approx(0.6)
+    assert accuracy[-1] == pytest.approx(0.90 / 1.20)
+    assert (np.diff(coverage) >= 0).all()

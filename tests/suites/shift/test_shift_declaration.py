@@ -1,0 +1,223 @@
+"""The suite as the engine and the registry see it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import Preset, SuiteRequest
+from crucibench.contracts.task import Modality, Task
+from crucibench_suites.shift import ShiftConfig, ShiftSuite
+from crucibench_suites.shift.corrupted import Corrupted
+from crucibench_suites.shift.corruptions.catalogue import COMMON, DOMAIN, EXTRA, GEOMETRIC
+from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.summary import Summary
+
+NOTHING_ELSE = "the data names no groups, and shift.data names no shifted data"
+
+
+def request(
+    config: ShiftConfig | None = None,
+    *,
+    preset: Preset = "quick",
+    modality: Modality = Modality.IMAGE,
+    kind: Any = "classification",
+    classes: int = 10,
+    image: str = "3x32x32",
+    geometry: dict[str, Any] | None = None,
+    **card_fields: Any,
+) -> SuiteRequest:
+    model = ModelInfo(
+        name="m", uri="test:m", capabilities=frozenset(Capability), score_kind="logits",
+        geometry=geometry or {}, fingerprint=None,
+    )  # fmt: skip
+    task = Task(kind=kind, modality=modality, classes=tuple(f"c{k}" for k in range(classes)))
+    card = DataCard(
+        name="d", uri="test:d", task=task, features={"image": image},
+        **({"counts": {"test": 10}} | card_fields),
+    )  # fmt: skip
+    return SuiteRequest(
+        model=model, data=card, config=config or ShiftConfig(), preset=preset, models=("m", "n")
+    )
+
+
+def planned(asked: SuiteRequest) -> dict[str, Scenario]:
+    found = ShiftSuite().scenarios(asked)
+    assert not isinstance(found, str)
+    return {scenario.name: scenario for scenario in found}
+
+
+def test_quick_runs_the_common_corruptions_at_three_severities() -> None:
+    found = planned(request())
+    assert list(found) == [*COMMON, "summary"]
+    fog = found["fog"]
+    assert fog.points == ("", "severity=1", "severity=3", "severity=5")
+    assert fog.limit == 1000
+    assert fog.parameters["parameter_set"] == "cifar"
+    assert fog.parameters["levels"]["5"] == [1.5, 1.75]
+    assert fog.parameters["kernel_version"] == 1
+    assert fog.parameters["source"] == "generated"
+    assert found["summary"].limit == 1000
+
+
+def test_presets_grow() -> None:
+    standard = planned(request(preset="standard"))
+    assert standard["fog"].limit == 5000
+    assert len(standard["fog"].points) == 6
+    full = planned(request(preset="full"))
+    assert full["fog"].limit is None
+    assert set(full) == {
+        *COMMON, *EXTRA, *GEOMETRIC, *DOMAIN, "geometric_worst", "summary"
+    }  # fmt: skip
+    # The published means are of the common ones alone.
+    assert full["summary"].parameters["corruptions"] == list(COMMON)
+
+
+@pytest.mark.parametrize(
+    ("image", "geometry", "expected"),
+    [
+        ("3x64x64", None, "cifar"),
+        ("3x65x20", None, "imagenet"),
+        ("3x32x32", {"size": [224, 224]}, "imagenet"),
+        ("3x100x80 to 3x500x400", {"size": [32, 32]}, "cifar"),
+        ("3x100x80 to 3x500x400", None, "imagenet"),
+    ],
+)
+def test_the_canonical_size_chooses_the_parameters(
+    image: str, geometry: dict[str, Any] | None, expected: str
+) -> None:
+    found = planned(request(image=image, geometry=geometry))
+    assert found["fog"].parameters["parameter_set"] == expected
+    forced = planned(request(ShiftConfig(parameters="cifar"), image=image, geometry=geometry))
+    assert forced["fog"].parameters["parameter_set"] == "cifar"
+
+
+def test_one_channel_leaves_out_what_needs_colour() -> None:
+    found = planned(request(preset="full", image="1x28x28"))
+    assert not {"saturate", "greyscale", "colour_jitter"} & set(found)
+    assert "high_pass" in found
+    only = ShiftSuite().scenarios(request(ShiftConfig(corruptions=("saturate",)), image="1x8x8"))
+    assert only == f"none of the corruptions asked for is defined for 1 channels; {NOTHING_ELSE}"
+
+
+def test_a_user_chooses() -> None:
+    config = ShiftConfig.model_validate(
+        {"corruptions": ("fog", "geometric"), "severities": (5, 1, 5), "samples": 7}
+    )
+    found = planned(request(config))
+    assert list(found) == ["fog", *GEOMETRIC, "geometric_worst", "summary"]
+    assert found["fog"].points == ("", "severity=1", "severity=5")
+    assert {scenario.limit for scenario in found.values()} == {7}
+    assert found["summary"].parameters["corruptions"] == ["fog"]
+    assert isinstance(found["geometric_worst"], GridWorst)
+    assert isinstance(found["summary"], Summary)
+    own = planned(request(ShiftConfig(corruptions=("rotation", "shear"))))
+    assert own["summary"].parameters["corruptions"] == ["rotation", "shear"]
+
+
+def test_a_reference_is_needed_beside_the_model() -> None:
+    found = planned(request(ShiftConfig(reference="n")))
+    needs = {need.alias: (need.cell, need.model) for need in found["summary"].needs}
+    assert needs["reference/clean"] == ("pass/test", "n")
+    assert needs["reference/fog"] == ("shift/fog", "n")
+    assert needs["own/fog"] == ("shift/fog", None)
+    published = planned(request(ShiftConfig(reference="alexnet")))["summary"]
+    assert published.parameters["reference"] == "alexnet"
+    assert not any(need.alias.startswith("reference/") for need in published.needs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"corruptions": ("fogg",)}, "did you mean 'fog'"),
+        ({"severities": (0, 1)}, "expected some of 1 to 5"),
+        ({"severities": ()}, "expected some of 1 to 5"),
+        ({"samples": 0}, "expected at least 1"),
+        ({"severity": 3}, "severity"),
+        ({"parameters": "tiny"}, "imagenet"),
+    ],
+)
+def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ShiftConfig.model_validate(settings)
+
+
+def test_other_data_get_a_reason() -> None:
+    suite = ShiftSuite()
+    table = suite.scenarios(request(modality=Modality.TABLE))
+    assert table == f"it corrupts images, the data is table; {NOTHING_ELSE}"
+    regression = suite.scenarios(request(kind="regression", classes=0))
+    assert regression == (f"it counts right answers, which regression has none of; {NOTHING_ELSE}")
+
+
+def test_headline_and_sections_name_what_there_is() -> None:
+    found = planned(request(preset="full"))
+    for address in ShiftSuite.headline:
+        scenario, _, metric = address.partition("/")
+        if scenario != "subpopulations":
+            assert metric in {info.id for info in found[scenario].metrics}
+    ids = {info.id for info in ShiftSuite.metrics}
+    for scenario in found.values():
+        assert {info.id for info in scenario.metrics} <= ids
+        assert scenario.suite == "shift"
+        assert scenario.perturbs
+    for section in ShiftSuite.sections:
+        assert section.kind == "metrics" or section.table
+        assert section.scenario in {"", *found}
+
+
+def test_groups_and_further_data_are_for_every_kind_of_data() -> None:
+    config = ShiftConfig(data={"v2": "csv:v2.csv", "bare": "csv:bare.csv"})
+    counts = {"test": 10, "train": 5, "shift/v2": 4, "shift/bare": 3}
+    asked = request(
+        config, modality=Modality.TABLE, groups=("sex",), counts=counts, unlabelled=("shift/bare",)
+    )
+    found = planned(asked)
+    assert list(found) == [
+        "subpopulations", "inputs/test",
+        "data/v2", "inputs/v2", "drift/v2", "subpopulations/v2",
+        "data/bare", "inputs/bare", "drift/bare",
+    ]  # fmt: skip
+    assert {need.cell for need in found["data/v2"].needs} == {
+        "pass/test", "pass/shift/v2", "pass/train"
+    }  # fmt: skip
+    assert {need.cell for need in found["drift/bare"].needs} == {
+        "shift/inputs/test", "shift/inputs/bare", "pass/test", "pass/shift/bare"
+    }  # fmt: skip
+    declared = {info.id for info in ShiftSuite.metrics}
+    for scenario in found.values():
+        assert {info.id for info in scenario.metrics} <= declared and not scenario.perturbs
+    headline = {info.id for info in found["subpopulations"].metrics}
+    assert {"worst-group-top-1", "worst-group-mae"} <= headline
+    alone = planned(request(config, modality=Modality.TABLE, counts=counts))
+    assert "subpopulations" not in alone and "drift/v2" in alone
+
+
+def test_severity_and_model_leave_the_stream_alone() -> None:
+    streams = {
+        Corrupted.of(
+            "shift", found.kernel, severities=severities, parameter_set=parameters, limit=None
+        ).stream
+        for severities, parameters in (((1,), "cifar"), ((2, 3), "imagenet"))
+        for found in [planned(request())["fog"]]
+        if isinstance(found, Corrupted)
+    }
+    assert streams == {"shift/fog"}
+
+
+def test_importing_the_suite_imports_no_heavy_library() -> None:
+    heavy = ("torch", "sklearn", "datasets", "matplotlib", "scipy", "PIL")
+    code = (
+        "import sys, crucibench_suites.shift; "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

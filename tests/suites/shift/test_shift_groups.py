@@ -1,0 +1,184 @@
+"""Subpopulations: known worst groups, intervals that cover, chance told from a real gap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crucibench.contracts.comparable import RowMetric, Share
+from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.rows import Row
+from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.verdict import Severity
+from crucibench_suites.shift.audits.chance import audit_groups
+from crucibench_suites.shift.group_scoring import comparables_of_groups, partitions, score_groups
+
+
+@pytest.fixture
+def told(bench: Any) -> Any:
+    """Makes evidence of right answers in groups."""
+
+    def made(
+        right: Any, groups: dict[str, Any], targets: Any = None, clusters: Any = None
+    ) -> Evidence:
+        right = np.asarray(right, dtype=bool)
+        targets = np.zeros(len(right), dtype=np.int64) if targets is None else targets
+        hand = bench(targets, 3, clusters=clusters)
+        hand.samples = replace(hand.samples, groups=pd.DataFrame(groups))
+        said = np.where(right, targets, (np.asarray(targets) + 1) % 3)
+        cell = hand.clean(said)
+        found: Evidence = hand.evidence(cell, **{"pass": cell})
+        return found
+
+    return made
+
+
+def by(rows: list[Row], metric: str) -> dict[str, Row]:
+    return {row.group: row for row in rows if row.metric == metric}
+
+
+def test_by_hand(told: Any) -> None:
+    site = np.repeat(["a", "b", "c"], [40, 60, 50])
+    right = np.concatenate([np.arange(40) < 30, np.arange(60) < 54, np.arange(50) < 50])
+    evidence = told(right, {"site": site})
+    scored = score_groups(evidence, [], "shift/subpopulations")
+    top = by(scored.rows, "top-1")
+    assert top[""].value == pytest.approx(134 / 150) and top[""].n == 150
+    assert (top["site=a"].value, top["site=b"].value, top["site=c"].value) == (0.75, 0.9, 1.0)
+    worst = by(scored.rows, "worst-group-top-1")
+    assert worst["site"].value == 0.75 and worst["site"].n == 40
+    assert "it is site=a" in worst["site"].method
+    assert by(scored.rows, "group-average-top-1")["site"].value == pytest.approx(0.88333333)
+    tenth = by(scored.rows, "group-percentile-10-top-1")["site"]
+    assert tenth.value == pytest.approx(np.percentile([0.75, 0.9, 1.0], 10))
+    # One class only: with the class there are the same groups, and two ways to split.
+    whole = worst[""]
+    assert whole.value == 0.75 and "bonferroni" in whole.method
+    assert whole.lower < worst["site"].lower < 0.75 < worst["site"].upper <= whole.upper
+    table = scored.tables["worst-groups"].set_index("groups by")
+    assert table.loc["site", "worst group"] == "site=a"
+    assert table.loc["site", "p if all were equal"] < 0.01
+
+
+def test_with_the_class_a_column_shows_what_it_hides_alone(told: Any) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 2000)
+    colour = np.where(rng.random(2000) < 0.9, targets, 1 - targets)
+    right = (colour == targets) | (rng.random(2000) < 0.4)
+    evidence = told(right, {"colour": np.array(["red", "blue"])[colour]}, targets)
+    worst = by(score_groups(evidence, [], "s").rows, "worst-group-top-1")
+    assert worst["colour"].value > 0.9
+    assert worst["class, colour"].value < 0.5
+    assert worst[""].value == worst["class, colour"].value
+    assert "it is class=" in worst[""].method
+
+
+def test_crossings_and_a_column_called_class(told: Any) -> None:
+    groups = {"class": ["x", "y"] * 3, "age": ["1", "1", "2", "2", NO_GROUP, "1"]}
+    evidence = told([True] * 6, groups, np.array([0, 1, 2, 0, 1, 2]))
+    found = {
+        entry.name: entry.labels
+        for entry in partitions(
+            evidence.needs["pass"], evidence.task, [["class", "age"], ["age", "nothing"]]
+        )
+    }
+    assert list(found) == ["class", "age", "true class, class", "true class, age", "class, age"]
+    assert found["class, age"][0] == "class=x, age=1" and found["class, age"][4] == NO_GROUP
+    assert found["true class, class"][2] == "true class=c2, class=x"
+
+
+def test_small_and_unknown_groups_are_shown_and_left_out(told: Any) -> None:
+    site = ["a"] * 40 + ["b"] * 40 + ["c"] * 10 + [NO_GROUP] * 30
+    right = [True] * 36 + [False] * 4 + [True] * 38 + [False] * 2 + [False] * 40
+    evidence = told(right, {"site": site})
+    scored = score_groups(evidence, [], "s")
+    top = by(scored.rows, "top-1")
+    assert top["site=c"].value == 0.0 and "in no figure" in top["site=c"].method
+    assert by(scored.rows, "worst-group-top-1")["site"].value == 0.9
+    codes = {finding.code: finding for finding in audit_groups(evidence, [], "s")}
+    assert codes["groups-too-small"].evidence == {"site": 2}
+    few = told([True] * 20, {"site": ["a"] * 10 + ["b"] * 10})
+    row = by(score_groups(few, [], "s").rows, "worst-group-top-1")["site"]
+    assert row.value is None and row.reason == "no group has at least 30 samples"
+
+
+def test_a_group_that_is_worst_by_chance_is_told_and_a_bad_one_is_not(told: Any) -> None:
+    rng = np.random.default_rng(5)
+    site = np.array([f"s{k}" for k in rng.integers(0, 12, 1200)], dtype=object)
+    right = rng.random(1200) < 0.8
+    (found,) = audit_groups(told(right, {"site": site}), [], "s")
+    assert found.code == "worst-group-by-chance" and found.severity is Severity.INFO
+    assert set(found.evidence) == {"site", "class, site"}
+    assert found.evidence["site"]["p_chance"] > 0.05
+    assert "'site=" in found.message
+    right &= (site != "s3") | (rng.random(1200) < 0.6)
+    planted = told(right, {"site": site})
+    assert audit_groups(planted, [], "s") == []
+    worst = by(score_groups(planted, [], "s").rows, "worst-group-top-1")["site"]
+    assert "it is site=s3" in worst.method
+
+
+def test_the_interval_of_the_worst_of_all_covers_the_worst_truth(told: Any) -> None:
+    rng = np.random.default_rng(9)
+    truth = np.array([0.8, 0.8, 0.8, 0.75])
+    covered = 0
+    for _ in range(40):
+        site = rng.integers(0, 4, 600)
+        right = rng.random(600) < truth[site]
+        evidence = told(right, {"site": np.array(list("abcd"), dtype=object)[site]})
+        row = by(score_groups(evidence, [], "s").rows, "worst-group-top-1")[""]
+        covered += bool(row.lower <= 0.75 <= row.upper)
+    assert covered >= 40 * 0.95 - 3 * np.sqrt(40 * 0.95 * 0.05)
+
+
+def test_regression_is_by_absolute_error(told: Any) -> None:
+    evidence = told([True] * 100, {"site": ["a"] * 50 + ["b"] * 50})
+    cell = evidence.needs["pass"]
+    targets = np.zeros(100)
+    said = np.concatenate([np.tile([1.0, -1.0], 25), np.tile([2.0, 4.0], 25)])
+    table = cell.records.table.drop_columns(["scores", "prediction"])
+    records = type(cell.records)(table.append_column("prediction", [said]))
+    cell = replace(cell, records=records, samples=replace(cell.samples, targets=targets))
+    task = Task(kind="regression", modality=Modality.TABLE)
+    evidence = replace(evidence, needs={"pass": cell}, data=replace(evidence.data, task=task))
+    scored = score_groups(evidence, [], "s")
+    worst = by(scored.rows, "worst-group-mae")["site"]
+    assert worst.value == 3.0 and "it is site=b" in worst.method
+    assert by(scored.rows, "mae")["site=a"].value == 1.0
+    assert by(scored.rows, "group-percentile-90-mae")["site"].value == pytest.approx(2.8)
+    assert [entry.name for entry in partitions(cell, task, [])] == ["site"]
+
+
+def test_comparables_are_the_rows(told: Any) -> None:
+    rng = np.random.default_rng(2)
+    site = np.array(list("abc"), dtype=object)[rng.integers(0, 3, 300)]
+    evidence = told(rng.random(300) < 0.7, {"site": site}, rng.integers(0, 2, 300))
+    rows = {(row.metric, row.group): row.value for row in score_groups(evidence, [], "s").rows}
+    found = comparables_of_groups(evidence, [])
+    assert {entry.group for entry in found} == {"", "site", "class, site"}
+    for entry in found:
+        if isinstance(entry.form, Share):
+            value = entry.form.hits.mean()
+        else:
+            assert isinstance(entry.form, RowMetric)
+            value = entry.form.of_rows(np.ones((1, 300)))[0]
+        assert value == pytest.approx(rows[entry.metric, entry.group])
+
+
+def test_clusters(told: Any) -> None:
+    rng = np.random.default_rng(4)
+    site = np.repeat(["a", "b"], 100)
+    patient = np.array([f"p{k // 10}" for k in range(200)], dtype=object)
+    right = np.repeat(rng.random(20) < 0.7, 10)
+    alone = by(score_groups(told(right, {"site": site}), [], "s").rows, "top-1")
+    together = by(
+        score_groups(told(right, {"site": site}, clusters=patient), [], "s").rows, "top-1"
+    )
+    for group in ("", "site=a"):
+        width = [row[group].upper - row[group].lower for row in (alone, together)]
+        assert width[1] > 1.5 * width[0]

@@ -1,0 +1,227 @@
+"""Every audit: a planted defect that it catches, and clean models that it does not flag."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.verdict import Severity
+from crucibench_suites.throughput.clock import SystemClock
+from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
+
+from .conftest import Measure, Scripted, ScriptedClock
+
+STREAM = Stream(name="single-stream", seconds=0.4, turns=10)
+OFFLINE = Offline(
+    name="offline", seconds=0.4, turns=10, sizes=(1, 8), points=("batch=1", "batch=8", "knee")
+)
+SERVER = Server(name="server", seconds=0.4, turns=10, loads=(0.5,), points=("load=0.5",))
+ALL = (STREAM, OFFLINE, SERVER)
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda one: one.name)
+def test_an_honest_steady_model_on_a_quiet_machine_is_clean(
+    measure: Measure, scenario: Timing
+) -> None:
+    assert measure(scenario, 1e-3).findings == {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ordinary_jitter_is_clean(measure: Measure, seed: int) -> None:
+    times = 1e-3 * (1 + np.random.default_rng(seed).gamma(2, 0.02, 100_000))
+    for scenario in ALL:
+        assert measure(scenario, lambda call, batch: times[call]).findings == {}
+
+
+class Caching(Scripted):
+    """Knows every input that it has seen."""
+
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+        seen = self.__dict__.setdefault("seen", set())
+        key = batch.inputs.to_numpy().tobytes()
+        self.clock.work(1e-4 if key in seen else 1e-3)
+        seen.add(key)
+        return Outputs(scores=self.answer(batch))
+
+
+def test_a_cache_is_found_though_the_timed_samples_repeat(measure: Measure) -> None:
+    found = measure(STREAM, adapter=Caching)
+    assert found.rows["latency-p50", ""].value == pytest.approx(0.1, rel=0.01)
+    finding = found.findings["answers-from-a-cache"]
+    assert finding.severity is Severity.INVALID
+    assert finding.evidence["ratio"] == pytest.approx(10, rel=0.01)
+
+
+def test_a_model_a_little_faster_on_known_inputs_has_no_cache(measure: Measure) -> None:
+    class Warm(Caching):
+        def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+            seen = self.__dict__.setdefault("seen", set())
+            key = batch.inputs.to_numpy().tobytes()
+            self.clock.work(0.95e-3 if key in seen else 1e-3)
+            seen.add(key)
+            return Outputs(scores=self.answer(batch))
+
+    assert measure(STREAM, adapter=Warm).findings == {}
+
+
+def timed_as(change: Callable[[np.ndarray], np.ndarray]) -> type[Scripted]:
+    """Returns a model that answers otherwise when the clock runs."""
+
+    class Other(Scripted):
+        def timed(self, batch: Batch) -> object:
+            outputs = self._predict(batch, frozenset())
+            return Outputs(scores=change(outputs.scores))
+
+    return Other
+
+
+def constant(scores: np.ndarray) -> np.ndarray:
+    return np.tile([[1.0, -1.0]], (len(scores), 1))
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=lambda one: one.name)
+def test_a_constant_answer_while_timed_is_caught(measure: Measure, scenario: Timing) -> None:
+    finding = measure(scenario, adapter=timed_as(constant)).findings["wrong-answers-while-timed"]
+    assert finding.severity is Severity.INVALID
+    assert 0 < finding.evidence["wrong"] <= finding.evidence["checked"]
+
+
+def test_answers_that_are_not_numbers_are_wrong(measure: Measure) -> None:
+    found = measure(STREAM, adapter=timed_as(lambda scores: scores * np.nan)).findings
+    assert {"wrong-answers-while-timed", "other-numerics-while-timed"} & set(found)
+
+
+def test_half_precision_called_single_is_caught(measure: Measure) -> None:
+    def halved(scores: np.ndarray) -> np.ndarray:
+        return scores.astype(np.float16).astype(np.float32)
+
+    found = measure(STREAM, adapter=timed_as(halved)).findings
+    assert set(found) == {"other-numerics-while-timed"}
+    assert 1e-4 < found["other-numerics-while-timed"].evidence["largest"] < 1e-2
+
+
+def test_rounding_of_single_precision_is_clean(measure: Measure) -> None:
+    def rounded(scores: np.ndarray) -> np.ndarray:
+        return (scores * (1 + 1e-6)).astype(np.float32)
+
+    assert measure(STREAM, adapter=timed_as(rounded)).findings == {}
+
+
+def test_answers_that_nobody_can_read_are_told(measure: Measure) -> None:
+    class Mute(Scripted):
+        def timed(self, batch: Batch) -> object:
+            self._predict(batch, frozenset())
+            return None
+
+    finding = measure(STREAM, adapter=Mute).findings["answers-not-checked"]
+    assert finding.severity is Severity.SUSPECT
+
+
+def test_labels_alone_are_checked(measure: Measure) -> None:
+    class Labels(Scripted):
+        flip = False
+
+        def timed(self, batch: Batch) -> object:
+            scores = self._predict(batch, frozenset()).scores
+            assert scores is not None
+            labels = scores.argmax(axis=1)
+            return Outputs(labels=1 - labels if self.flip else labels)
+
+    class Flipped(Labels):
+        flip = True
+
+    assert measure(STREAM, adapter=Labels).findings == {}
+    assert "wrong-answers-while-timed" in measure(STREAM, adapter=Flipped).findings
+
+
+def test_a_shortcut_on_zeros_gains_nothing(measure: Measure) -> None:
+    def latency(call: int, batch: Batch) -> float:
+        return 1e-6 if not batch.inputs.to_numpy().any() else 1e-3
+
+    assert measure(STREAM, latency).rows["latency-p50", ""].value == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.parametrize(("sign", "word"), [(1, "slower"), (-1, "faster")])
+def test_a_model_that_changes_while_timed_drifts(measure: Measure, sign: int, word: str) -> None:
+    clock = ScriptedClock()
+    found = measure(
+        STREAM, lambda call, batch: 1e-3 * (1 + sign * 0.25 * clock.instant * 1e-9), clock=clock
+    ).findings
+    assert word in found["drift"].message
+    assert sign * found["drift"].evidence["change"] > 0.05
+
+
+def test_a_drift_of_one_per_cent_is_let_pass(measure: Measure) -> None:
+    clock = ScriptedClock()
+    assert (
+        "drift"
+        not in measure(
+            STREAM, lambda call, batch: 1e-3 * (1 + 0.015 * clock.instant * 1e-9), clock=clock
+        ).findings
+    )
+
+
+def test_rounds_that_differ_are_noisy(measure: Measure) -> None:
+    clock = ScriptedClock()
+    speeds = np.random.default_rng(1).uniform(0.7, 1.3, 1000)
+    found = measure(
+        STREAM, lambda call, batch: 1e-3 * speeds[int(clock.instant * 1e-9 / 0.05)], clock=clock
+    ).findings
+    assert found["noisy-rounds"].evidence["coefficient_of_variation"] > 0.05
+
+
+def test_other_processes_are_noticed(measure: Measure) -> None:
+    cores = os.cpu_count() or 1
+    busy = measure(STREAM, clock=ScriptedClock(others=0.3 * cores)).findings
+    assert busy["busy-machine"].evidence["share"] == pytest.approx(0.3, rel=0.02)
+    assert measure(STREAM, clock=ScriptedClock(others=0.05 * cores)).findings == {}
+
+
+def test_warm_up_without_an_end_is_told(measure: Measure) -> None:
+    falling = measure(STREAM, lambda call, batch: 0.3 / (1 + call) + 1e-4).findings
+    assert "warm-up-cut-off" in falling
+    slow = measure(STREAM, 5.0).findings
+    assert slow["warm-up-cut-off"].evidence["queries"] == 1
+
+
+def test_a_clock_too_coarse_for_the_model_is_told(measure: Measure) -> None:
+    assert "clock-too-coarse" in measure(STREAM, 1e-6).findings
+    assert "clock-too-coarse" not in measure(STREAM, 1e-4).findings
+
+
+def test_work_that_goes_on_after_the_answer_is_told(measure: Measure) -> None:
+    clock = ScriptedClock()
+    clock.background = 0.9
+    assert measure(STREAM, clock=clock).findings["unfinished-work"].evidence["cores"] > 0.8
+
+
+def test_a_thread_that_works_on_is_noticed_by_the_real_clocks() -> None:
+    """`timed` hands the work to a thread and comes back: the processor says so."""
+    import threading
+
+    clock, stop = SystemClock(), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    before = clock.cpu()
+    time.sleep(0.2)
+    used = clock.cpu() - before
+    stop.set()
+    thread.join()
+    assert used > 0
+
+
+def test_a_model_that_slows_down_under_load_is_overloaded(measure: Measure) -> None:
+    late = measure(SERVER, lambda call, batch: 1e-3 if call < 90 else 2.5e-3)
+    assert late.findings["overloaded"].evidence["offered"] > 0.95
+    assert "overloaded" not in measure(SERVER, 1e-3).findings
