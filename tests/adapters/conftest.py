@@ -118,7 +118,7 @@ def trained_cnn(all_digits: Batch, digits_xy: tuple[Any, Any]) -> torch.nn.Modul
     torch.manual_seed(0)
     cnn, targets = DigitsCnn(), torch.tensor(digits_xy[1])
     optimiser = torch.optim.Adam(cnn.parameters(), lr=0.02)
-    for _ in range(30):
+    for _ in range(100):
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(cnn(all_digits.inputs), targets).backward()
         optimiser.step()
