@@ -37,6 +37,12 @@ _EPILOG = examples(
     help="A column to show in place of the suites' headlines; several are possible.",
 )
 @click.option("--data", multiple=True, metavar="NAME", help="Only this data set.")
+@click.option(
+    "--ranks/--no-ranks",
+    default=True,
+    show_default=True,
+    help="Rank intervals, win rates and the Pareto front; they are computed from records.",
+)
 @OUT
 @FORMAT
 @QUIET
@@ -46,6 +52,7 @@ def command(
     sort: str | None,
     columns: tuple[str, ...],
     data: tuple[str, ...],
+    ranks: bool,
     out: Path,
     form: Format,
     quiet: bool,
@@ -53,7 +60,8 @@ def command(
     """Put the models of one or several runs side by side.
 
     A RUN is a path, the start of an id, or latest (the default). Only numbers that may be compared
-    are joined; what differs stands apart, with the reason.
+    are joined; what differs stands apart, with the reason. Ranks are intervals: models that the
+    samples can't tell apart share them.
     """
     from crucibench.cli._evaluation import print_board
     from crucibench.cli._output import draw
@@ -61,7 +69,7 @@ def command(
     from crucibench.report.leaderboard import leaderboard
 
     runs = [sound(reference, out) for reference in references or ("latest",)]
-    board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None)
+    board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None, ranked=ranks)
     print_board(board, form)
     for run in () if quiet else runs:
         draw(partial(_findings, run), stderr=True)

@@ -19,11 +19,18 @@ from crucibench.report.leaderboard import (
     Line,
     shown_metric,
 )
+from crucibench.report.leaderboard_ranks import (
+    STANDING_HEADS,
+    notes_on_ranks,
+    rank_text,
+    shows_ranks,
+    standing_row,
+)
 from crucibench.util.text import markdown_text, shorten
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
-    "unit", "direction", "verdict", "joined", "reason",
+    "unit", "direction", "verdict", "joined", "rank_lower", "rank_upper", "reason",
 )  # fmt: skip
 
 
@@ -113,13 +120,18 @@ def _board_markdown(board: Board) -> list[str]:
     if not board.columns:
         return [*lines, "No number of a headline metric was measured.", ""]
     heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
+    ranked = shows_ranks(board)
     lines.append(f"| model | {' | '.join(markdown_text(head) for head in heads)} |")
     lines.append(f"| --- |{' ---: |' * len(heads)}")
+    if ranked:
+        lines[-2:] = [f"| rank {lines[-2]}", f"| ---: {lines[-1]}"]
     for line in board.lines:
         places = [(column, line.entries[column.place]) for column in board.columns]
         texts = [_with_n(entry_text(column, entry), entry) for column, entry in places]
-        lines.append(f"| {markdown_text(line.label)} | {' | '.join(texts)} |")
+        rank = f"| {rank_text(board, line.label)} " if ranked else ""
+        lines.append(f"{rank}| {markdown_text(line.label)} | {' | '.join(texts)} |")
     lines += ["", markdown_text(f"{writing(board)} {sorting(board)}", 1000), ""]
+    lines += _standings_markdown(board)
     notes = footnotes(board)
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
@@ -133,6 +145,21 @@ def _board_markdown(board: Board) -> list[str]:
             )
         lines.append("")
     return lines
+
+
+def _standings_markdown(board: Board) -> list[str]:
+    lines: list[str] = []
+    if board.ranks is not None and board.ranks.standings:
+        lines += [f"| {' | '.join(STANDING_HEADS)} |", f"| --- |{' ---: |' * 4}"]
+        for standing in board.ranks.standings:
+            lines.append(f"| {' | '.join(map(_cell_text, standing_row(standing)))} |")
+        lines.append("")
+    notes = [f"- {markdown_text(note, 600)}" for note in notes_on_ranks(board)]
+    return [*lines, *notes, ""] if notes else lines
+
+
+def _cell_text(text: str) -> str:
+    return markdown_text(text, 200)
 
 
 def _with_n(text: str, entry: Entry) -> str:
@@ -167,6 +194,7 @@ def _record(
     number = entry.number
     runs = line.runs if isinstance(line, Line) else (line.number.run,)
     reasons = [entry.why, number.reason if number else ""]
+    span = board.ranks and joined and board.ranks.spans.get(column.place, {}).get(line.label)
     return {
         "data": board.data,
         "model": line.label,
@@ -183,6 +211,8 @@ def _record(
         "direction": column.metric.direction,
         "verdict": str(number.verdict) if number else "",
         "joined": joined,
+        "rank_lower": span.lower if span else None,
+        "rank_upper": span.upper if span else None,
         "reason": "; ".join(reason for reason in reasons if reason),
     }
 
@@ -206,6 +236,7 @@ def json_text(board: Leaderboard) -> str:
                 for column in one.columns
             ],
             "order": [line.label for line in one.lines],
+            "standings": _standings(one),
             "numbers": [
                 {name: _plain(value) for name, value in entry.items()}
                 for entry in _flat(Leaderboard(boards=(one,)))
@@ -215,6 +246,21 @@ def json_text(board: Leaderboard) -> str:
     ]
     document = {"runs": list(board.runs), "boards": boards}
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _standings(board: Board) -> list[dict[str, Any]] | None:
+    if board.ranks is None:
+        return None
+    return [
+        {
+            "model": one.label,
+            "win_rate": one.win_rate._asdict(),
+            "mean_rank": one.mean_rank._asdict(),
+            "columns": one.columns,
+            "on_front": one.on_front,
+        }
+        for one in board.ranks.standings
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,13 @@ from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report.findings import FoundHere, findings_of
 from crucibench.report.format import counted, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
+from crucibench.report.leaderboard_ranks import (
+    STANDING_HEADS,
+    notes_on_ranks,
+    rank_text,
+    shows_ranks,
+    standing_row,
+)
 from crucibench.report.leaderboard_text import (
     column_title,
     entry_text,
@@ -80,6 +87,9 @@ def board_table(board: Board) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=_name(board.data), title_justify="left"
     )
+    ranked = shows_ranks(board)
+    if ranked:
+        table.add_column("rank", justify="right")
     table.add_column("model", overflow="fold", no_wrap=False)
     axis = ""
     for column in board.columns:
@@ -92,12 +102,26 @@ def board_table(board: Board) -> Table:
     for line in board.lines:
         places = [(column, line.entries[column.place]) for column in board.columns]
         table.add_row(
+            *([rank_text(board, line.label)] if ranked else []),
             _name(line.label),
             *(_entry(column, entry, shared[column.place]) for column, entry in places),
         )
     if any(shared.values()):
         counts = [_n(shared[column.place]) for column in board.columns]
-        table.add_row(Text("n", style="dim"), *counts)
+        table.add_row(*([""] if ranked else []), Text("n", style="dim"), *counts)
+    return table
+
+
+def standings_table(board: Board) -> Table | None:
+    """Returns the models over all ranked columns; None without ranks."""
+    if board.ranks is None or not board.ranks.standings:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Overall", title_justify="left")
+    for name in STANDING_HEADS:
+        table.add_column(Text(name), justify="left" if name == "model" else "right")
+    for standing in board.ranks.standings:
+        label, *texts = standing_row(standing)
+        table.add_row(_name(label), *map(Text, texts))
     return table
 
 
@@ -109,6 +133,11 @@ def _print_board(console: Console, board: Board) -> None:
         return
     console.print(board_table(board))
     console.print(_plain(sorting(board), "dim"))
+    overall = standings_table(board)
+    if overall is not None:
+        console.print(overall)
+    for note in notes_on_ranks(board):
+        console.print(_plain(note, "dim"))
     for note in footnotes(board):
         console.print(_plain(note))
     for apart in board.apart:

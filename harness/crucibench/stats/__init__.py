@@ -67,6 +67,7 @@ from crucibench.stats.power import (
     required_n_unpaired_proportions,
 )
 from crucibench.stats.quantiles import quantile, quantile_interval, quantile_rank, quantile_ranks
+from crucibench.stats.rank_sets import RankSets, mean_ranks, rank_sets, win_rates
 from crucibench.stats.ranks import midranks
 from crucibench.stats.replicates import IntervalKind
 from crucibench.stats.resampling import Resampler
@@ -93,6 +94,7 @@ __all__ = [
     "Interval",
     "IntervalKind",
     "PairedDifference",
+    "RankSets",
     "Resampler",
     "Stability",
     "StatisticPair",
@@ -131,6 +133,7 @@ __all__ = [
     "mcnemar_asymptotic",
     "mcnemar_exact",
     "mcnemar_mid_p",
+    "mean_ranks",
     "midranks",
     "minimum_queries",
     "newcombe_paired",
@@ -146,6 +149,7 @@ __all__ = [
     "quantile_interval",
     "quantile_rank",
     "quantile_ranks",
+    "rank_sets",
     "replicates_of",
     "required_n_mean",
     "required_n_paired_proportions",
@@ -156,4 +160,5 @@ __all__ = [
     "weighted_ratio",
     "weighted_sums",
     "wilson",
+    "win_rates",
 ]

@@ -12,8 +12,12 @@ from crucibench.report.leaderboard.board import (
     Board,
     Column,
     Entry,
+    Estimate,
     Leaderboard,
     Line,
+    Ranks,
+    Span,
+    Standing,
     shown_metric,
 )
 from crucibench.report.leaderboard.build import leaderboard
@@ -23,8 +27,12 @@ __all__ = [
     "Board",
     "Column",
     "Entry",
+    "Estimate",
     "Leaderboard",
     "Line",
+    "Ranks",
+    "Span",
+    "Standing",
     "leaderboard",
     "shown_metric",
 ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from crucibench.report.numbers import Metric, Number, metric_of
 
@@ -88,6 +89,63 @@ class Apart:
         return f"differs in {', '.join(self.differs)}"
 
 
+class Span(NamedTuple):
+    """The ranks that a model may have in a column; models of one `lower` share a rank group."""
+
+    lower: int
+    upper: int
+
+    def __str__(self) -> str:
+        return str(self.lower) if self.lower == self.upper else f"{self.lower}\u2013{self.upper}"
+
+
+class Estimate(NamedTuple):
+    """A number over columns with the percentile interval of joint replicates; None for none."""
+
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A model over all ranked columns.
+
+    Attributes:
+        label: the model, as lines are labelled.
+        win_rate: the mean share of the other models that it beats, over columns.
+        mean_rank: the mean of its ranks.
+        columns: in how many columns it stands with others.
+        on_front: whether no other model is as good on every axis and better on one; None where
+            there are not two axes to weigh, or it lacks a number there.
+    """
+
+    label: str
+    win_rate: Estimate
+    mean_rank: Estimate
+    columns: int
+    on_front: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """The ranks on a board.
+
+    Attributes:
+        spans: place of a column, then label of a line.
+        unranked: why a column has no ranks.
+        standings: best win rate first; empty below two models or without a ranked column.
+        front: the columns that the Pareto front weighs.
+        no_intervals: why the standings have no intervals, "" where they have.
+    """
+
+    spans: Mapping[str, Mapping[str, Span]] = field(default_factory=dict)
+    unranked: Mapping[str, str] = field(default_factory=dict)
+    standings: tuple[Standing, ...] = ()
+    front: tuple[Column, ...] = ()
+    no_intervals: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """The models of one data set.
@@ -98,6 +156,7 @@ class Board:
         lines: sorted.
         apart: what could not be joined.
         sorted_by: the column's place, "" if there are no columns.
+        ranks: which models are told apart; None where nobody asked.
     """
 
     data: str
@@ -105,6 +164,7 @@ class Board:
     lines: tuple[Line, ...]
     apart: tuple[Apart, ...] = ()
     sorted_by: str = ""
+    ranks: Ranks | None = None
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from crucibench.contracts.rows import parse_address
@@ -27,6 +28,7 @@ def leaderboard(
     sort: str | None = None,
     columns: Sequence[str] | None = None,
     data: Sequence[str] | None = None,
+    ranked: bool = False,
 ) -> Leaderboard:
     """Joins runs into one board a data set.
 
@@ -37,6 +39,7 @@ def leaderboard(
         columns: places ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``; by default what the suites name
             as their headline.
         data: names of data sets; by default all.
+        ranked: whether ranks are computed, which reads records.
 
     Raises:
         InputError: if a column, the sort column or a data set is not there.
@@ -57,7 +60,18 @@ def leaderboard(
         names = [name for name in names if name in data]
     chosen = sort_column(sort, wanted)
     boards = [_board(name, gathered, wanted, chosen) for name in names]
+    if ranked:
+        boards = _with_ranks(boards, runs)
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
+
+
+def _with_ranks(boards: Sequence[Board], runs: Sequence[Run]) -> list[Board]:
+    # Reading records takes the engine, which a board without ranks does not load.
+    from crucibench.engine.line_up import LineUp
+    from crucibench.report.leaderboard.ranks import ranks_of
+
+    by_id, line_up = {run.id: run for run in runs}, LineUp()
+    return [replace(board, ranks=ranks_of(board, by_id, line_up)) for board in boards]
 
 
 def _board(

@@ -1,0 +1,195 @@
+"""Ranks of the models of a board: as intervals, since samples settle few of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.compare.resampled import Settings
+from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values, too_many
+from crucibench.contracts.verdict import Verdict
+from crucibench.engine.cell_pairs import RefusedError
+from crucibench.engine.line_up import LineUp
+from crucibench.report.leaderboard.board import (
+    Board,
+    Column,
+    Estimate,
+    Line,
+    Ranks,
+    Span,
+    Standing,
+)
+from crucibench.stats import mean_ranks, rank_sets, win_rates
+
+if TYPE_CHECKING:
+    from crucibench.store.run import Run
+
+MOST = 50
+"""Most models of a column that are told apart pair by pair."""
+
+LEVEL = 0.95
+_REPLICATES = 1000
+
+
+class _Ranked(NamedTuple):
+    """A column that can be ranked: some lines, and what they are compared by."""
+
+    column: Column
+    lines: tuple[Line, ...]
+    lined: LinedUp
+    sign: int
+
+
+def ranks_of(board: Board, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
+    """Ranks the models of a board in each column, and over all of them.
+
+    Numbers with the verdict invalid have no rank. A pair of models is told apart by a paired test
+    over the same samples, corrected for all pairs of the column (`stats.rank_sets`).
+
+    Args:
+        board: the board.
+        runs: by id.
+        line_up: reads records.
+    """
+    ranked: list[_Ranked] = []
+    unranked: dict[str, str] = {}
+    for column in board.columns:
+        try:
+            ranked.append(_lined_up(board, column, runs, line_up))
+        except RefusedError as error:
+            unranked[column.place] = str(error)
+    if not ranked:
+        return Ranks(unranked=unranked)
+    lined = [one.lined for one in ranked]
+    why = too_many(lined)
+    settings = Settings(replicates=_REPLICATES, stream="ranks")
+    drawn = [None] * len(ranked) if why else joint_replicates(lined, settings)
+    spans = {
+        one.column.place: _spans(one, replicates)
+        for one, replicates in zip(ranked, drawn, strict=True)
+    }
+    front = _axis_columns(board)
+    return Ranks(
+        spans=spans,
+        unranked=unranked,
+        standings=_standings(board, ranked, None if why else drawn, front),
+        front=front,
+        no_intervals=why,
+    )
+
+
+def _lined_up(board: Board, column: Column, runs: Mapping[str, Run], line_up: LineUp) -> _Ranked:
+    sign = {"higher": 1, "lower": -1}.get(column.metric.direction)
+    if sign is None:
+        raise RefusedError("no direction of it is better")
+    lines, cells = [], []
+    for line in board.lines:
+        number = line.entries[column.place].number
+        if number is None or number.value is None or number.verdict is Verdict.INVALID:
+            continue
+        lines.append(line)
+        cells.append((runs[number.run], number.cell))
+    if len(lines) < 2:
+        raise RefusedError("fewer than two models have a valid number")
+    if len(lines) > MOST:
+        raise RefusedError(f"{len(lines)} models, more than the {MOST} that are told apart")
+    number = lines[0].entries[column.place].number
+    assert number is not None
+    address = number.address
+    lined = line_up.column(cells, (address.metric, address.point, address.group))
+    if not np.isfinite(lined.values()).all():
+        raise RefusedError("it is undefined for a model")
+    return _Ranked(column, tuple(lines), lined, sign)
+
+
+def _spans(one: _Ranked, replicates: NDArray[np.float64] | None) -> dict[str, Span]:
+    sets = rank_sets(
+        one.sign * one.lined.values(), pair_p_values(one.lined, replicates), level=LEVEL
+    )
+    return {
+        line.label: Span(int(lower), int(upper))
+        for line, lower, upper in zip(one.lines, sets.lower, sets.upper, strict=True)
+    }
+
+
+def _standings(
+    board: Board,
+    ranked: Sequence[_Ranked],
+    drawn: Sequence[NDArray[np.float64] | None] | None,
+    front: Sequence[Column],
+) -> tuple[Standing, ...]:
+    place = {line.label: at for at, line in enumerate(board.lines)}
+    values = np.full((1, len(ranked), len(place)), np.nan)
+    replicates = np.full((0 if drawn is None else _REPLICATES, *values.shape[1:]), np.nan)
+    for c, one in enumerate(ranked):
+        at = [place[line.label] for line in one.lines]
+        values[0, c, at] = one.sign * one.lined.values()
+        own = None if drawn is None else drawn[c]
+        if own is not None:
+            replicates[:, c, at] = one.sign * own
+    rates = _estimates(win_rates, values, replicates)
+    ranks = _estimates(mean_ranks, values, replicates)
+    fronts = _front(board, front)
+    standings = [
+        Standing(
+            label=line.label, win_rate=rate, mean_rank=rank,
+            columns=sum(line in one.lines for one in ranked), on_front=fronts.get(line.label),
+        )
+        for line, rate, rank in zip(board.lines, rates, ranks, strict=True)
+        if not np.isnan(rate.value)
+    ]  # fmt: skip
+    return tuple(sorted(standings, key=lambda one: (-one.win_rate.value, one.mean_rank.value)))
+
+
+def _estimates(
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    values: NDArray[np.float64],
+    replicates: NDArray[np.float64],
+) -> list[Estimate]:
+    found = of(values)[0]
+    if not len(replicates):
+        return [Estimate(float(value)) for value in found]
+    with warnings.catch_warnings():
+        # A model without a ranked number is undefined in all replicates.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ends = np.nanquantile(of(replicates), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return [
+        Estimate(float(value), float(lower), float(upper))
+        for value, lower, upper in zip(found, *ends, strict=True)
+    ]
+
+
+def _axis_columns(board: Board) -> tuple[Column, ...]:
+    """Returns the first column of each axis that has a better direction."""
+    first: dict[str, Column] = {}
+    for column in board.columns:
+        if column.metric.direction in ("higher", "lower"):
+            first.setdefault(column.axis, column)
+    return tuple(first.values())
+
+
+def _front(board: Board, columns: Sequence[Column]) -> dict[str, bool]:
+    """Says which models no other dominates; of those with a valid number in every column."""
+    if len(columns) < 2:
+        return {}
+    points: dict[str, NDArray[np.float64]] = {}
+    for line in board.lines:
+        numbers = [line.entries[column.place].number for column in columns]
+        known = [
+            number.value
+            for number in numbers
+            if number is not None and number.verdict is not Verdict.INVALID
+        ]
+        if len(known) == len(columns) and None not in known:
+            signs = [1 if column.metric.direction == "higher" else -1 for column in columns]
+            points[line.label] = np.array(known, dtype=np.float64) * signs
+    return {
+        label: not any(
+            bool((other >= own).all() and (other > own).any()) for other in points.values()
+        )
+        for label, own in points.items()
+    }

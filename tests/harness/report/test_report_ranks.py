@@ -1,0 +1,181 @@
+"""Ranks on the boards of real runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.datasets import load_wine
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import crucibench as cb
+from crucibench.compare.resampled import Settings
+from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values
+from crucibench.contracts.comparable import Ranking, Share
+from crucibench.report import leaderboard_text
+from crucibench.report.leaderboard import leaderboard
+from crucibench.report.leaderboard import ranks as ranks_module
+from crucibench.report.terminal import print_leaderboard
+from crucibench.store.run import Run
+
+X, Y = load_wine(return_X_y=True)
+TOP1, LOSS = "accuracy/clean/top-1", "accuracy/clean/log-loss"
+
+
+def _models() -> dict[str, Any]:
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.5)).fit(X, Y)
+    return {
+        "twin-a": logistic,
+        "twin-b": logistic,
+        "bayes": GaussianNB().fit(X, Y),
+        "guess": DummyClassifier(strategy="prior").fit(X, Y),
+    }
+
+
+@pytest.fixture(scope="module")
+def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    def run(*names: str) -> Run:
+        models = _models()
+        return cb.run(
+            models={name: models[name] for name in names or models}, data=(X, Y),
+            suites=["accuracy"], out=tmp_path_factory.mktemp("ranks"), cache=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(evaluate: Callable[..., Run]) -> Run:
+    return evaluate()
+
+
+def test_models_that_samples_cannot_tell_apart_share_their_ranks(run: Run) -> None:
+    # Not the calibration error: a guess by the classes' shares is perfectly calibrated.
+    (board,) = leaderboard([run], ranked=True, columns=[TOP1, LOSS]).boards
+    assert board.ranks is not None
+    spans = board.ranks.spans[TOP1]
+    assert spans["twin-a"] == spans["twin-b"]
+    assert spans["twin-a"].lower == 1
+    assert (spans["guess"].lower, spans["guess"].upper) == (4, 4)
+    rates = {one.label: one for one in board.ranks.standings}
+    assert rates["guess"].win_rate.value == 0.0
+    assert rates["guess"].mean_rank.value == 4.0
+    # Twins draw with each other in every replicate.
+    assert rates["twin-a"].win_rate == rates["twin-b"].win_rate
+    for one in board.ranks.standings:
+        lower, upper = one.win_rate.lower, one.win_rate.upper
+        assert lower is not None
+        assert upper is not None
+        assert lower <= one.win_rate.value <= upper
+
+
+def test_two_runs_are_ranked_as_one(run: Run, evaluate: Callable[..., Run]) -> None:
+    apart = [evaluate("guess", "bayes"), evaluate("twin-b", "twin-a")]
+    (joined,) = leaderboard(apart, ranked=True).boards
+    (whole,) = leaderboard([run], ranked=True).boards
+    assert joined.ranks is not None
+    assert whole.ranks is not None
+    assert joined.ranks.spans == whole.ranks.spans
+    assert {one.label: one for one in joined.ranks.standings} == {
+        one.label: one for one in whole.ranks.standings
+    }
+
+
+def test_every_format_shows_ranks(run: Run) -> None:
+    board = leaderboard([run], ranked=True)
+    document = json.loads(leaderboard_text.json_text(board))["boards"][0]
+    (guess,) = [
+        entry for entry in document["numbers"]
+        if (entry["model"], entry["address"]) == ("guess", TOP1)
+    ]  # fmt: skip
+    assert (guess["rank_lower"], guess["rank_upper"]) == (4, 4)
+    assert document["standings"][-1]["model"] == "guess"
+    assert leaderboard_text.csv(board).splitlines()[0].count("rank_") == 2
+    text = leaderboard_text.markdown(board)
+    assert "| 4 | guess |" in text
+    assert "| model | win rate" in text
+    console = Console(width=200, record=True)
+    print_leaderboard(console, board)
+    shown = console.export_text()
+    for words in ("rank", "win rate", "Ranks are intervals"):
+        assert words in shown
+    without = json.loads(leaderboard_text.json_text(leaderboard([run])))["boards"][0]
+    assert without["standings"] is None
+
+
+def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks_module, "MOST", 3)
+    (board,) = leaderboard([run], ranked=True).boards
+    assert board.ranks is not None
+    assert not board.ranks.spans
+    assert board.ranks.unranked[TOP1] == "4 models, more than the 3 that are told apart"
+    (alone,) = leaderboard([run], ranked=True, columns=[LOSS], data=[board.data]).boards
+    assert alone.ranks is not None
+    assert set(alone.ranks.unranked) == {LOSS}
+
+
+def _lined(forms: Sequence[Any], names: str, clusters: Any = None) -> LinedUp:
+    ids = np.array([f"{names}{i:03d}" for i in range(len(forms[0].hits))], dtype=object)
+    return LinedUp(ids=ids, clusters=clusters, forms=tuple(forms))
+
+
+def test_columns_over_common_samples_share_their_draws() -> None:
+    rng = np.random.default_rng(1)
+    hits = rng.random((2, 80)) < 0.7
+    whole = _lined([Share(h) for h in hits], "s")
+    part = LinedUp(
+        ids=whole.ids[10:50][::-1].copy(), clusters=None,
+        forms=tuple(Share(h[10:50][::-1].copy()) for h in hits),
+    )  # fmt: skip
+    settings = Settings(replicates=200, stream="test")
+    first, second = joint_replicates([whole, part], settings)
+    # The same numbers as of the part's share of the whole's own draws.
+    among = np.zeros(80, dtype=bool)
+    among[10:50] = True
+    (again,) = joint_replicates([_lined([Share(h, among) for h in hits], "s")], settings)
+    np.testing.assert_allclose(second, again)
+    assert np.corrcoef(first[:, 0], second[:, 0])[0, 1] > 0.4
+
+
+def test_clusters_are_drawn_whole_and_take_the_place_of_mcnemar() -> None:
+    rng = np.random.default_rng(2)
+    base = np.repeat(rng.random(40) < 0.5, 10)
+    other = np.repeat(rng.random(40) < 0.5, 10)
+    names = np.repeat([f"c{i}" for i in range(40)], 10).astype(object)
+    loose = pair_p_values(_lined([Share(base), Share(other)], "s"), None)[0, 1]
+    column = _lined([Share(base), Share(other)], "s", names)
+    (replicates,) = joint_replicates([column], Settings(replicates=500, stream="test"))
+    clustered = pair_p_values(column, replicates)[0, 1]
+    # Ten copies of each answer are no ten pieces of evidence.
+    assert clustered > loose
+    assert np.isnan(pair_p_values(column, None)[0, 1])
+
+
+def test_areas_are_told_apart_as_delong_does() -> None:
+    from crucibench.stats import delong_paired
+
+    rng = np.random.default_rng(5)
+    positives = rng.random(400) < 0.4
+    strong = rng.normal(size=400) + 1.5 * positives
+    weak = 0.6 * strong + rng.normal(size=400)
+    ids = np.array([f"s{i:03d}" for i in range(400)], dtype=object)
+    column = LinedUp(
+        ids=ids, clusters=None, forms=(Ranking(strong, positives), Ranking(weak, positives))
+    )
+    (replicates,) = joint_replicates([column], Settings(replicates=2000, stream="test"))
+    p = pair_p_values(column, replicates)[0, 1]
+    found = delong_paired(strong, weak, positives)
+    z = abs(found.estimate) / found.standard_error
+    own = abs(float(np.diff(column.values())[0])) / float(
+        np.std(replicates[:, 0] - replicates[:, 1], ddof=1)
+    )
+    assert own == pytest.approx(z, rel=0.1)
+    assert p < 0.001
