@@ -18,6 +18,7 @@ from crucibench_suites.shift.corruptions.catalogue import COMMON
 
 N = 40
 SIDE = 8
+LEVELS = (2, 5)
 
 
 class Side(torch.nn.Module):
@@ -78,8 +79,8 @@ def arrays(tmp_path_factory: pytest.TempPathFactory, clean: Any) -> Path:
 
 
 def run(out: Path, data: str, limit: int | None = None, **settings: Any) -> cb.Run:
-    settings = {"corruptions": [], "severities": [1, 2, 3, 4, 5]} | settings
-    defaults = {"replicates": 200} | ({} if limit is None else {"limit": limit})
+    settings = {"corruptions": [], "severities": list(LEVELS)} | settings
+    defaults = {"replicates": 100} | ({} if limit is None else {"limit": limit})
     done = cb.run(
         models={"upper": Side(*UPPER), "lower": Side(*LOWER)}, data=data, suites=["shift"],
         out=out, workers=0, cache=False, defaults=defaults,
@@ -110,7 +111,7 @@ def from_arrays(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> cb.Ru
 
 def test_a_row_a_corruption_and_severity(from_arrays: cb.Run) -> None:
     for name in ("gaussian_noise", "fog", "jpeg_compression"):
-        for severity in (1, 5):
+        for severity in LEVELS:
             count = spoilt(name, severity)
             found = row(from_arrays, f"published/{name}/{severity}", "top-1")
             assert found.value == pytest.approx(1 - count / N) and found.n == N
@@ -123,7 +124,7 @@ def test_a_row_a_corruption_and_severity(from_arrays: cb.Run) -> None:
 
 
 def test_all_together(from_arrays: cb.Run) -> None:
-    counts = np.array([[spoilt(name, level) for level in range(1, 6)] for name in COMMON])
+    counts = np.array([[spoilt(name, level) for level in LEVELS] for name in COMMON])
     expected = {
         "corrupted-top-1": 1 - counts.mean() / N,
         "top-1-drop": counts.mean() / N,
@@ -159,7 +160,7 @@ def test_never_joined_with_generated_ones(from_arrays: cb.Run) -> None:
         cell.scenario: cell.comparison["scenario"]["parameters"].get("source")
         for cell in from_arrays.cells.values()
     }
-    assert sources["published/brightness/3"] == sources["published/summary"] == "published"
+    assert sources["published/brightness/5"] == sources["published/summary"] == "published"
     assert sources["brightness"] == "generated"
     # The generated summary knows of one corruption, whatever was published.
     assert pd.isna(row(from_arrays, "summary", "mce").value)
@@ -187,7 +188,6 @@ def test_a_tree_of_files(tmp_path: Path, clean: Any) -> None:
     average = 1 - np.mean([spoilt(name, level) for name, level in levels]) / N
     found = row(done, "published/summary", "corrupted-top-1")
     assert found.value == pytest.approx(average)
-    assert "2 of which" not in row(done, "published/summary", "mce").reason
     assert "13 of which were not run" in row(done, "published/summary", "mce").reason
 
 
