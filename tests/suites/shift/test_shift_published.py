@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import crucibench as cb
+from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status
 from crucibench.util.errors import InputError
 from crucibench_suites.shift.corruptions.catalogue import COMMON
@@ -234,3 +235,12 @@ def test_an_address_that_is_none(
     with pytest.raises(InputError) as caught:
         run(tmp_path, "cifar-npy:test.npy?labels=truth.npy", published=published)
     assert message in str(caught.value)
+
+
+def test_names_with_slashes_in_addresses_and_patterns() -> None:
+    text = "cnn:shift/published/fog/3/top-1@class=a/b"
+    found = parse_address(text)
+    assert (found.scenario, found.metric, found.group) == ("published/fog/3", "top-1", "class=a/b")
+    assert str(found) == text
+    summary = parse_address("cnn:shift/published/summary[corruption=fog]/mean-top-1")
+    assert (summary.scenario, summary.point) == ("published/summary", "corruption=fog")
