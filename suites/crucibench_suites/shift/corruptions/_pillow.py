@@ -27,7 +27,7 @@ def pictures_of(images: torch.Tensor) -> list[Image]:
     # Line by line, each channel's in turn: that is copied in runs, pixels side by side are not.
     order = "RGB;L" if channels == 3 else "L"
     # One by one on a CPU: an image stays in its cache meanwhile, a batch does not.
-    parts = images.split(1) if images.device.type == "cpu" else [images]
+    parts = [image[None] for image in images] if images.device.type == "cpu" else [images]
     rows = (levels_of(part).transpose(1, 2).contiguous().cpu().numpy() for part in parts)
     return [
         frombytes(mode, (width, height), entry.tobytes(), "raw", order)
