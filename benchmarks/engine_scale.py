@@ -96,7 +96,8 @@ def planned(folder: Path) -> dict[str, tuple[int, float]]:
     from crucibench.engine.listener import Listener
     from crucibench.engine.plan import make_plan
     from crucibench.engine.planned_files import PlannedFiles
-    from crucibench.engine.resolve import Overrides, ResolvedSuite, resolve
+    from crucibench.engine.resolve import Overrides, resolve
+    from crucibench.engine.suites import ResolvedSuite
     from crucibench.passes.scenario import Pass
 
     @dataclass(frozen=True, kw_only=True)

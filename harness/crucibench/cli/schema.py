@@ -76,8 +76,11 @@ def _spec() -> dict[str, Any]:
         [(Spec, "validation"), *((config, "validation") for config in configs.values())]
     )
     main: dict[str, Any] = schema["$defs"].pop("Spec")
-    settings = main["properties"]["suites"]
-    settings["properties"] = {name: parts[config, "validation"] for name, config in configs.items()}
+    sections = (main["properties"]["suites"], schema["$defs"]["Track"]["properties"]["settings"])
+    for settings in sections:
+        settings["properties"] = {
+            name: parts[config, "validation"] for name, config in configs.items()
+        }
     return {**main, "title": "Crucibench spec", "$defs": schema["$defs"]}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
@@ -180,6 +181,15 @@ class DataSource(ABC):
             InputError: if a file is missing or an option is unknown.
         """
         return cls.sources(uri, base)
+
+    @classmethod
+    def parts(cls, uri: URI, base: Path) -> Mapping[str, URI]:
+        """Returns the data sets that `uri` stands for, by name; a name may hold slashes.
+
+        Raises:
+            InputError: if it stands for one only, or for none.
+        """
+        raise InputError(f"{uri.scheme}: its addresses stand for one data set each, not several")
 
     @classmethod
     def accepts(cls, data: object) -> bool:

@@ -35,11 +35,15 @@ class Further:
             the role is unlabelled. See `DataCard.unlabelled`.
         setting: the key of the suite's settings that names it, e.g. ``data.v2``: mistakes are told
             there, as ``suites.NAME.data.v2``.
+        parts: patterns of names, as ``*/3``: the address stands for several data sets, which its
+            source names (`DataSource.parts`), and each whose name is like one of the patterns
+            becomes the role ROLE/NAME. Empty for an address of one data set.
     """
 
     address: str
     labels: Labels = "optional"
     setting: str = ""
+    parts: tuple[str, ...] = ()
 
 
 class SuiteConfig(BaseModel):

@@ -124,7 +124,7 @@ def make_plan(
             for suite_name in track.suites or ():
                 entry = resolved.suites[suite_name]
                 request = SuiteRequest(
-                    model=model, data=card, config=entry.config,
+                    model=model, data=card, config=entry.of(track.name),
                     preset=resolved.spec.defaults.preset, models=tuple(present),
                     min_group_size=resolved.spec.defaults.min_group_size,
                 )  # fmt: skip

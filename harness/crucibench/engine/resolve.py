@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
-from crucibench.contracts.suite import Suite, SuiteConfig
 from crucibench.contracts.uri import URI, parse_uri
 from crucibench.engine.further import ResolvedFurther, further_digests, resolve_further
-from crucibench.spec.check import Mistakes, add_validation_errors, parse_spec, tracks_of
+from crucibench.engine.overriding import overridden
+from crucibench.engine.suites import (
+    ResolvedSuite,
+    check_tracks,
+    resolve_suites,
+    settings_of_tracks,
+    suite_names,
+)
+from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
-from crucibench.util.suggest import unknown
 
 LIVE = "live"
 """The scheme of live objects: they have no address."""
@@ -49,14 +53,6 @@ class ResolvedData:
     source: type[DataSource]
     live: Any = None
     further: tuple[ResolvedFurther, ...] = ()
-
-
-@dataclass(frozen=True)
-class ResolvedSuite:
-    """A suite with its validated settings."""
-
-    suite: Suite
-    config: SuiteConfig
 
 
 @dataclass(frozen=True)
@@ -141,10 +137,9 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         InputError: all mistakes at once, with their paths.
     """
     document, base, batch_sizes = _unpack_resolved(document, base)
-    spec = parse_spec(_overridden(document, overrides), where)
+    spec = parse_spec(overridden(document, overrides.defaults, overrides.settings), where)
     mistakes = Mistakes(where)
-    names = _suite_names(spec, overrides, mistakes)
-    suites = _suites(spec, names, mistakes)
+    suites = resolve_suites(spec, suite_names(spec, overrides.suites, mistakes), mistakes)
     digests: dict[str, Mapping[str, str]] = {}
     models: dict[str, ResolvedModel] = {}
     for position, model in enumerate(spec.models):
@@ -164,11 +159,15 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
             found = mistakes.attempt(f"{path}.uri", partial(_sources, resolved, base))
             digests[f"data.{dataset.name}"] = found or {}
     filled = _filled(spec, suites, overrides)
+    check_tracks(filled.tracks, suites, mistakes)
     shown = partial(_shown, base=base)
+    read: dict[Path, str] = {}
     for name, entry in data.items():
-        data[name] = replace(entry, further=_further(entry, filled, suites, mistakes))
-        for one in data[name].further:
-            found = mistakes.attempt(one.path, partial(further_digests, one, base, shown))
+        settings = settings_of_tracks(filled.tracks, suites, name)
+        further = tuple(resolve_further(settings, entry.uri, base, mistakes))
+        data[name] = replace(entry, further=further)
+        for one in further:
+            found = mistakes.attempt(one.path, partial(further_digests, one, base, shown, read))
             digests[f"data.{name}:{one.role}"] = found or {}
     mistakes.report()
     identity = {
@@ -203,78 +202,6 @@ def batch_sizes_of(file: Path) -> Mapping[str, Mapping[str, int]]:
     except (InputError, OSError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _overridden(document: Any, overrides: Overrides) -> Any:
-    if not isinstance(document, dict):
-        return document
-    document = dict(document)
-    if overrides.defaults:
-        document["defaults"] = {**(document.get("defaults") or {}), **overrides.defaults}
-    if overrides.settings:
-        suites = {key: dict(value or {}) for key, value in (document.get("suites") or {}).items()}
-        for address, value in overrides.settings.items():
-            suite, dot, key = address.partition(".")
-            if not dot:
-                raise InputError(f"--set {address}: expected SUITE.KEY=VALUE")
-            _put(suites.setdefault(suite, {}), key.split("."), value)
-        document["suites"] = suites
-    return document
-
-
-def _put(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Sets a key, or one of a mapping below it; the mapping of the spec stays what it was."""
-    first, *rest = keys
-    if not rest:
-        settings[first] = value
-        return
-    below = settings.get(first)
-    settings[first] = dict(below) if isinstance(below, dict) else {}
-    _put(settings[first], rest, value)
-
-
-def _suite_names(spec: Spec, overrides: Overrides, mistakes: Mistakes) -> list[str]:
-    known = registry.suites().names()
-    if overrides.suites is not None:
-        asked = {"--suite": list(overrides.suites)}
-    else:
-        asked = {
-            f"tracks[{position}].suites": list(track.suites)
-            for position, track in enumerate(spec.tracks)
-            if track.suites is not None
-        }
-    for path, names in {**asked, "suites": list(spec.suites)}.items():
-        for name in names:
-            if name not in known:
-                mistakes.add(path, unknown("suite", name, known))
-    wanted = {name for names in asked.values() for name in names}
-    if overrides.suites is None and (
-        not spec.tracks or any(track.suites is None for track in spec.tracks)
-    ):
-        wanted |= set(known)
-    return sorted(wanted & set(known))
-
-
-def _suites(spec: Spec, names: list[str], mistakes: Mistakes) -> dict[str, ResolvedSuite]:
-    found: dict[str, ResolvedSuite] = {}
-    for name in sorted({*names, *(set(spec.suites) & set(registry.suites().names()))}):
-        loaded = mistakes.attempt(f"suites.{name}", partial(_suite, name))
-        if loaded is None:
-            continue
-        try:
-            config = loaded.config.model_validate(spec.suites.get(name, {}))
-        except ValidationError as error:
-            add_validation_errors(
-                mistakes, error, f"suites.{name}", list(loaded.config.model_fields)
-            )
-            continue
-        if name in names:
-            found[name] = ResolvedSuite(loaded, config)
-    return found
-
-
-def _suite(name: str) -> Suite:
-    return registry.suites().get(name)()
 
 
 def _model(
@@ -319,16 +246,6 @@ def _data(
         uri = URI(parsed.scheme, parsed.rest, _options(entry, parsed.query))
         source = mistakes.attempt(f"{path}.uri", lambda: registry.sources().get(parsed.scheme))
     return None if source is None or uri is None else ResolvedData(entry, uri, source, live)
-
-
-def _further(
-    entry: ResolvedData, spec: Spec, suites: Mapping[str, ResolvedSuite], mistakes: Mistakes
-) -> tuple[ResolvedFurther, ...]:
-    """Returns the data sets that the suites which a data set meets want beside it."""
-    tracks = [track for track in spec.tracks if track.data == entry.spec.name]
-    names = dict.fromkeys(suite for track in tracks for suite in track.suites or ())
-    configs = {suite: suites[suite].config for suite in names if suite in suites}
-    return tuple(resolve_further(configs, entry.uri, mistakes))
 
 
 def _options(entry: DataSpec, query: Mapping[str, str]) -> dict[str, str]:
@@ -394,7 +311,7 @@ def offline(document: Mapping[str, Any]) -> Resolved:
     resolved = document.pop("resolved")
     spec = parse_spec(document, "spec.yaml")
     mistakes = Mistakes("spec.yaml")
-    suites = _suites(spec, _suite_names(spec, Overrides(), mistakes), mistakes)
+    suites = resolve_suites(spec, suite_names(spec, None, mistakes), mistakes)
     mistakes.report()
     return Resolved(
         spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, "",

@@ -14,7 +14,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Suite, SuiteConfig, SuiteRequest
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
-from crucibench.spec.check import parse_spec, tracks_of
+from crucibench.spec.check import parse_spec, settings_of, tracks_of
 from crucibench.spec.models import Spec, Track
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
@@ -71,19 +71,19 @@ def planned(run: Run) -> Planned:
     document = {key: value for key, value in run.spec.items() if key != "resolved"}
     spec = parse_spec(document, "spec.yaml")
     found = Planned(spec)
-    suites: dict[str, tuple[Suite, SuiteConfig]] = {}
     for track in tracks_of(spec):
         names = list(_variants(spec, track))
         found.pairs += [(name, track.data) for name in names]
         present = tuple(name for name in names if (name, track.data) in run.models)
         for suite in track.suites or ():
-            if suite not in suites and suite not in found.reasons:
-                try:
-                    suites[suite] = _suite(suite, spec.suites.get(suite, {}))
-                except InputError as error:
-                    found.reasons[suite] = str(error)
-            if suite in suites:
-                _ask(found, run, suites[suite], track.data, present)
+            if suite in found.reasons:
+                continue
+            try:
+                loaded = _suite(suite, settings_of(spec, track, suite))
+            except InputError as error:
+                found.reasons[suite] = str(error)
+            else:
+                _ask(found, run, loaded, track.data, present)
     return found
 
 

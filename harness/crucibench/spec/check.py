@@ -98,10 +98,16 @@ def tracks_of(spec: Spec) -> list[Track]:
     return [Track(name="all", models=[model.name for model in spec.models], data=spec.data[0].name)]
 
 
+def settings_of(spec: Spec, track: Track, suite: str) -> dict[str, Any]:
+    """Returns a suite's settings in a track, as written: the track's keys over the spec's."""
+    return {**spec.suites.get(suite, {}), **track.settings.get(suite, {})}
+
+
 def _check_names(spec: Spec, mistakes: Mistakes) -> None:
     models = [model.name for model in spec.models]
     data = [entry.name for entry in spec.data]
-    for what, names in (("models", models), ("data", data)):
+    tracks = [track.name for track in spec.tracks]
+    for what, names in (("models", models), ("data", data), ("tracks", tracks)):
         for name in _repeated(names):
             mistakes.add(what, f"the name {name!r} stands twice")
     for position, track in enumerate(spec.tracks):

@@ -140,6 +140,13 @@ class DataSpec(_Part):
     """What becomes of samples that can't be used: damaged images, rows without a target."""
 
 
+def _with_sections(value: Any) -> Any:
+    """Returns settings by suite; `accuracy:` with nothing below it means its defaults."""
+    if isinstance(value, dict):
+        return {key: {} if entry is None else entry for key, entry in value.items()}
+    return value
+
+
 class Track(_Part):
     """Which models meet which data in which suites."""
 
@@ -147,6 +154,13 @@ class Track(_Part):
     models: list[str] = Field(min_length=1)
     data: str
     suites: list[str] | None = None
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings by suite that hold in this track: a key goes before the same one in ``suites``."""
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _empty_sections(cls, value: Any) -> Any:
+        return _with_sections(value)
 
 
 class Defaults(_Part):
@@ -188,7 +202,4 @@ class Spec(_Part):
     @field_validator("suites", mode="before")
     @classmethod
     def _empty_sections(cls, value: Any) -> Any:
-        # `accuracy:` with nothing below it is None in YAML and means "its defaults".
-        if isinstance(value, dict):
-            return {key: {} if entry is None else entry for key, entry in value.items()}
-        return value
+        return _with_sections(value)

@@ -35,8 +35,11 @@ NAMES = (*KERNELS, GRID)
 ROLE = "shift/"
 """What the roles of further data begin with."""
 
+PUBLISHED = ROLE + "published"
+"""What the roles of published corrupted files begin with: then come corruption and severity."""
+
 _PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RESERVED = ("test", "train")
+_RESERVED = ("test", "train", "published")
 
 Names = Annotated[tuple[StrictStr, ...], Strict(False)]
 Severities = Annotated[tuple[StrictInt, ...], Strict(False)]
@@ -66,6 +69,10 @@ class ShiftConfig(SuiteConfig):
     data: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     """Shifted data of your own: a name to its address. Labels are read where it has them."""
 
+    published: StrictStr | None = None
+    """Published corrupted files: ``imagenet-c:DIR`` or ``cifar-npy:DIR``. All corruptions that are
+    there are read, at the severities asked for."""
+
     cross: Crossings = ()
     """Group columns whose intersections are groups, too: ``[[sex, age]]``; ``class`` is the true
     class, with which each column is crossed in any case."""
@@ -92,11 +99,15 @@ class ShiftConfig(SuiteConfig):
         return value
 
     def further(self) -> Mapping[str, Further]:
-        """Returns the data sets of `data` by role."""
-        return {
+        """Returns the data sets of `data` by role, and the published files."""
+        found = {
             ROLE + name: Further(address=address, setting=f"data.{name}")
             for name, address in self.data.items()
         }
+        if self.published is not None:
+            parts = tuple(f"*/{severity}" for severity in self.severities or SEVERITIES)
+            found[PUBLISHED] = Further(address=self.published, setting="published", parts=parts)
+        return found
 
     @field_validator("corruptions")
     @classmethod

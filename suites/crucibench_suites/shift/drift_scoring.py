@@ -72,6 +72,7 @@ def score_drift(evidence: Evidence, stream: str) -> Scored:
     if _clustered(evidence):
         how += "; one sample of each cluster"
     n = len(known)
+    how += floor_note([one.test.method for one in tested], n, alpha)
     rows = [_none(metric.id, n) for metric in (metrics.DRIFTED, metrics.SMALLEST_P)]
     if n:
         rows = [
@@ -88,6 +89,23 @@ def score_drift(evidence: Evidence, stream: str) -> Scored:
                 "without drift", reason="an index has no interval here")
         )  # fmt: skip
     return Scored(rows, {"drift": _table(tested, adjusted, alpha)})
+
+
+def floor_note(methods: Sequence[str], n: int, alpha: float) -> str:
+    """Returns what the method says where no test by permutation could find drift, else "".
+
+    Args:
+        methods: of the tests.
+        n: how many of them are corrected for.
+        alpha: below which a corrected p-value is drift.
+    """
+    permuted = sum("permutation" in method for method in methods)
+    if not permuted or n / (PERMUTATIONS + 1) < alpha:
+        return ""
+    return (
+        f"; {permuted} tests by permutation, whose p-values are 1/{PERMUTATIONS + 1} at least, "
+        f"can find nothing alone among {n}"
+    )
 
 
 def drift_tests(evidence: Evidence, stream: str) -> Iterator[Tested]:

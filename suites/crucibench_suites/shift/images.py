@@ -17,6 +17,7 @@ from crucibench_suites.shift.corruptions.catalogue import (
     parameter_set,
 )
 from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.published import published_scenarios
 from crucibench_suites.shift.summary import Summary
 
 
@@ -69,6 +70,7 @@ def image_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     joined = [cell for cell in corrupted if cell.name in COMMON] or corrupted
     if joined:
         scenarios.append(Summary.of("shift", joined, config.reference))
+    scenarios += published_scenarios(request, severities)
     if not scenarios:
         return f"none of the corruptions asked for is defined for {shape.channels} channels"
     return scenarios

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,12 +43,19 @@ class Joined:
     """What one model answered under every corruption, on the same samples.
 
     Attributes:
-        clean: to the clean samples.
+        clean: to the clean samples; None where these are not known to be the same.
         shifted: corruption to point to answers.
+        no_clean: why `clean` is None.
     """
 
-    clean: Answers
+    clean: Answers | None
     shifted: dict[str, dict[str, Answers]]
+    no_clean: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many samples there are."""
+        return len(next(self.everything()))
 
     def right(self, name: str) -> Bools:
         """Returns whether each sample is right at each severity, (severities, n)."""
@@ -64,9 +71,17 @@ class Joined:
         return np.stack([self.right(name).mean(axis=0) for name in self.shifted])
 
     def errors(self, names: tuple[str, ...]) -> Floats:
-        """Returns whether each sample is wrong clean, and how often under each of `names`."""
-        rows = [~self.clean.correct, *(1.0 - self.right(name).mean(axis=0) for name in names)]
+        """Returns whether each sample is wrong clean, and how often under each of `names`.
+
+        NaN for clean where that is not known.
+        """
+        wrong = np.full(self.size, np.nan) if self.clean is None else ~self.clean.correct
+        rows = [wrong, *(1.0 - self.right(name).mean(axis=0) for name in names)]
         return np.stack(rows).astype(np.float64)
+
+
+Joiner = Callable[[Evidence, str], Joined | None]
+"""From evidence and what aliases begin with."""
 
 
 class _Reference(NamedTuple):
@@ -93,17 +108,24 @@ def join(evidence: Evidence, prefix: str = OWN) -> Joined | None:
 def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
     """Scores all corruptions together."""
     joined = join(evidence)
-    if joined is None:
-        return Scored([])
+    return Scored([]) if joined is None else score_joined(evidence, scenario, joined, join)
+
+
+def score_joined(evidence: Evidence, scenario: Derived, joined: Joined, joiner: Joiner) -> Scored:
+    """Scores all corruptions together; `joiner` joins the reference's cells likewise."""
     sheet = Sheet(
-        len(joined.clean), options=evidence.options, stream=scenario.stream,
+        joined.size, options=evidence.options, stream=scenario.stream,
         clusters=cluster_codes(evidence.own.samples.clusters),
     )  # fmt: skip
     means = joined.mean_right()
     average = means.mean(axis=0)
     sheet.mean(metrics.CORRUPTED_TOP_1, average)
-    sheet.mean(metrics.DROP, joined.clean.correct - average)
-    sheet.mean(metrics.CORRUPTED_FLIP_RATE, _flips(joined))
+    if joined.clean is None:
+        sheet.without(metrics.DROP, joined.no_clean)
+        sheet.without(metrics.CORRUPTED_FLIP_RATE, joined.no_clean)
+    else:
+        sheet.mean(metrics.DROP, joined.clean.correct - average)
+        sheet.mean(metrics.CORRUPTED_FLIP_RATE, _flips(joined, joined.clean))
     error = _mean_ece(joined)
     if error is None:
         sheet.without(metrics.CORRUPTED_ECE, NO_PROBABILITIES)
@@ -112,28 +134,36 @@ def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
     worst = list(joined.shifted)[int(means.mean(axis=1).argmin())]
     sheet.resampled(metrics.WORST_CORRUPTION, _lowest(means), note=f"it is {worst}")
     sheet.share(metrics.WORST_CASE, _right_everywhere(joined))
-    _put_corruption_errors(sheet, evidence, scenario, joined)
+    _put_corruption_errors(sheet, evidence, scenario, joined, joiner)
     return Scored(sheet.rows(), {"by-corruption": _by_corruption(evidence, joined)})
 
 
 def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
     """Returns the summary's numbers as statistics of samples."""
     joined = join(evidence)
-    if joined is None:
-        return []
+    return [] if joined is None else comparables_of_joined(evidence, scenario, joined, join)
+
+
+def comparables_of_joined(
+    evidence: Evidence, scenario: Derived, joined: Joined, joiner: Joiner
+) -> list[Comparable]:
+    """Returns the same of what is joined; `joiner` joins the reference's cells likewise."""
     means = joined.mean_right()
     average = means.mean(axis=0)
     forms: dict[MetricInfo, Form] = {
         metrics.CORRUPTED_TOP_1: mean_form(average),
-        metrics.DROP: mean_form(joined.clean.correct - average),
-        metrics.CORRUPTED_FLIP_RATE: mean_form(_flips(joined)),
         metrics.WORST_CORRUPTION: RowMetric(_lowest(means)),
         metrics.WORST_CASE: Share(_right_everywhere(joined)),
     }
-    reference = _reference(evidence, scenario, joined)
+    if joined.clean is not None:
+        forms[metrics.DROP] = mean_form(joined.clean.correct - average)
+        forms[metrics.CORRUPTED_FLIP_RATE] = mean_form(_flips(joined, joined.clean))
+    reference = _reference(evidence, scenario, joined, joiner)
     if reference.errors is not None:
         errors = joined.errors(COMMON)
         for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
+            if relative and joined.clean is None:
+                continue
             statistic = corruption_error_statistic(errors, reference.errors, relative=relative)
             forms[metric] = RowMetric(statistic)
     return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
@@ -146,10 +176,10 @@ def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, Answers]:
     return shifted_answers(cell, evidence.task)
 
 
-def _flips(joined: Joined) -> Floats:
+def _flips(joined: Joined, clean: Answers) -> Floats:
     """Returns the share of variants under which each sample's class changes, (n,)."""
     by_corruption = [
-        np.mean([joined.clean.predictions != one.predictions for one in points.values()], axis=0)
+        np.mean([clean.predictions != one.predictions for one in points.values()], axis=0)
         for points in joined.shifted.values()
     ]
     return np.asarray(np.mean(by_corruption, axis=0))
@@ -174,19 +204,22 @@ def _lowest(means: Floats) -> SumStatistic:
 
 
 def _put_corruption_errors(
-    sheet: Sheet, evidence: Evidence, scenario: Derived, joined: Joined
+    sheet: Sheet, evidence: Evidence, scenario: Derived, joined: Joined, joiner: Joiner
 ) -> None:
-    reference = _reference(evidence, scenario, joined)
+    reference = _reference(evidence, scenario, joined, joiner)
     name = scenario.parameters["reference"]
     for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
         if reference.errors is None:
             sheet.without(metric, reference.reason)
             continue
+        if relative and joined.clean is None:
+            sheet.without(metric, joined.no_clean)
+            continue
         statistic = corruption_error_statistic(
             joined.errors(COMMON), reference.errors, relative=relative
         )
         itself = name == evidence.own.model.name
-        if itself and np.isfinite(statistic(np.ones((1, len(joined.clean))))[0]):
+        if itself and np.isfinite(statistic(np.ones((1, joined.size)))[0]):
             sheet.exact(metric, 100.0, "it is the reference: 100 by definition")
             continue
         sheet.resampled(
@@ -195,7 +228,7 @@ def _put_corruption_errors(
         )  # fmt: skip
 
 
-def _reference(evidence: Evidence, scenario: Derived, joined: Joined) -> _Reference:
+def _reference(evidence: Evidence, scenario: Derived, joined: Joined, joiner: Joiner) -> _Reference:
     """Returns what the corruption errors are relative to."""
     missing = [name for name in COMMON if name not in joined.shifted]
     if missing:
@@ -207,11 +240,13 @@ def _reference(evidence: Evidence, scenario: Derived, joined: Joined) -> _Refere
         return _Reference(None, "no reference: set shift.reference to a model of the run")
     if name == ALEXNET:
         return _published(evidence, scenario)
-    reference = join(evidence, REFERENCE)
+    reference = joiner(evidence, REFERENCE)
     if reference is None or set(COMMON) - set(reference.shifted):
         return _Reference(
             None, f"the reference {name} has not been through the 15 corruptions here"
         )
+    if any(reference.shifted[one].keys() != joined.shifted[one].keys() for one in COMMON):
+        return _Reference(None, f"the reference {name} has been through other severities")
     return _Reference(reference.errors(COMMON))
 
 
@@ -228,13 +263,11 @@ def _published(evidence: Evidence, scenario: Derived) -> _Reference:
 def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
     """Returns a line a corruption: means over severities."""
     clusters = cluster_codes(evidence.own.samples.clusters)
-    sheet = Sheet(
-        len(joined.clean), options=evidence.options, stream="by-corruption", clusters=clusters
-    )
+    sheet = Sheet(joined.size, options=evidence.options, stream="by-corruption", clusters=clusters)
     for name in joined.shifted:
         sheet.mean(metrics.MEAN_TOP_1, joined.right(name).mean(axis=0))
     lines = []
-    clean = float(joined.clean.correct.mean())
+    clean = joined.clean
     for (name, points), row in zip(joined.shifted.items(), sheet.rows(), strict=True):
         answers = list(points.values())
         errors = [
@@ -244,18 +277,23 @@ def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
             for one in answers
         ]
         known = [error for error in errors if error is not None]
-        flips = [(joined.clean.predictions != one.predictions).mean() for one in answers]
         accuracy = row.value if row.value is not None else np.nan
+        lost = flip_rate = None
+        if clean is not None:
+            lost = float(clean.correct.mean()) - accuracy
+            flip_rate = float(
+                np.mean([(clean.predictions != one.predictions).mean() for one in answers])
+            )
         lines.append(
             {
                 "corruption": name,
-                "family": KERNELS[name].family,
+                "family": KERNELS[name].family if name in KERNELS else "",
                 "accuracy": accuracy,
                 "lower": row.lower,
                 "upper": row.upper,
-                "lost": clean - accuracy,
+                "lost": lost,
                 "at_worst": min(float(one.correct.mean()) for one in answers),
-                "flip_rate": float(np.mean(flips)),
+                "flip_rate": flip_rate,
                 "ece": float(np.mean(known)) if len(known) == len(errors) else None,
             }
         )

@@ -117,7 +117,7 @@ def _put_answers(own: Sheet, both: TwoPlaces, evidence: Evidence) -> None:
     labelled = here_cell.samples.labelled
     if labelled:
         own.share(metrics.TOP_1, here.correct)
-        _put_drop(both, home, here)
+        put_drop(both, home, here)
     else:
         own.without(metrics.TOP_1, NO_LABELS)
         both.without(metrics.HOME_DROP, NO_LABELS)
@@ -140,7 +140,8 @@ def _put_answers(own: Sheet, both: TwoPlaces, evidence: Evidence) -> None:
             both.without(metric, NO_PROBABILITIES)
 
 
-def _put_drop(both: TwoPlaces, home: Answers, here: Answers) -> None:
+def put_drop(both: TwoPlaces, home: Answers, here: Answers) -> None:
+    """Puts down what accuracy has lost from the home test set, samples being others there."""
     counts = [(int(one.correct.sum()), len(one)) for one in (home, here)]
     value = counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]
     right = [one.correct.astype(np.float64) for one in (home, here)]

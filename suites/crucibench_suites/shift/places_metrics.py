@@ -149,6 +149,9 @@ OF_GROUPS = (
 OF_PLACE = (
     TOP_1, HOME_DROP, LOG_LOSS, ECE, CONFIDENCE, *ESTIMATES, MAE, RMSE, MAE_RISE, RMSE_RISE,
 )  # fmt: skip
+OF_PUBLISHED = (
+    TOP_1, metrics.DROP, metrics.FLIP_RATE, LOG_LOSS, ECE, CONFIDENCE, HOME_DROP,
+)  # fmt: skip
 OF_DRIFT = (DRIFTED, SMALLEST_P, LARGEST_PSI)
 
 PLACES: tuple[MetricInfo, ...] = tuple(

@@ -15,6 +15,11 @@ def severity_of(point: str) -> int:
     return int(point.partition("=")[2])
 
 
+def of_corruption(name: str) -> str:
+    """Returns the point of a corruption, in a summary."""
+    return f"corruption={name}"
+
+
 class Place(NamedTuple):
     """A member of the grid.
 

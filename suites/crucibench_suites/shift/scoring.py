@@ -43,11 +43,17 @@ def score_corrupted(evidence: Evidence, severities: Sequence[int], stream: str) 
     return Scored(rows, {"curve": _curve(evidence, clean, rows, severities)})
 
 
-def put_answers(sheet: Sheet, clean: Answers, shifted: Answers, point: str) -> None:
-    """Puts down the numbers of one point."""
+def put_answers(
+    sheet: Sheet, clean: Answers | None, shifted: Answers, point: str, no_clean: str = ""
+) -> None:
+    """Puts down the numbers of one point; `no_clean` says why there are no clean answers."""
     sheet.share(metrics.TOP_1, shifted.correct, point)
-    sheet.less(metrics.DROP, clean.correct, shifted.correct, point)
-    sheet.share(metrics.FLIP_RATE, clean.predictions != shifted.predictions, point)
+    if clean is None:
+        sheet.without(metrics.DROP, no_clean, point)
+        sheet.without(metrics.FLIP_RATE, no_clean, point)
+    else:
+        sheet.less(metrics.DROP, clean.correct, shifted.correct, point)
+        sheet.share(metrics.FLIP_RATE, clean.predictions != shifted.predictions, point)
     if not shifted.probabilistic:
         for metric in (metrics.LOG_LOSS, metrics.ECE, metrics.CONFIDENCE):
             sheet.without(metric, NO_PROBABILITIES, point)

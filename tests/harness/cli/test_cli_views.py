@@ -279,6 +279,7 @@ def test_the_schema_of_a_spec(call: Call) -> None:
     assert schema["additionalProperties"] is False
     settings = schema["properties"]["suites"]["properties"]
     assert set(settings) == set(registry.suites().names())
+    assert schema["$defs"]["Track"]["properties"]["settings"]["properties"] == settings
     for reference in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(schema)):
         assert reference in schema["$defs"]
     # `30m` is a number too, and an editor that checks the file must not say otherwise.

@@ -19,6 +19,7 @@ from crucibench_suites.shift import ShiftConfig, ShiftSuite
 from crucibench_suites.shift.corrupted import Corrupted
 from crucibench_suites.shift.corruptions.catalogue import COMMON, DOMAIN, EXTRA, GEOMETRIC
 from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.published import PublishedSummary
 from crucibench_suites.shift.summary import Summary
 
 NOTHING_ELSE = "the data names no groups, and shift.data names no shifted data"
@@ -161,8 +162,10 @@ def test_other_data_get_a_reason() -> None:
 def test_headline_and_sections_name_what_there_is() -> None:
     found = planned(request(preset="full"))
     for address in ShiftSuite.headline:
-        scenario, _, metric = address.partition("/")
-        if scenario != "subpopulations":
+        scenario, _, metric = address.rpartition("/")
+        if scenario == "published/summary":
+            assert metric in {info.id for info in PublishedSummary.metrics}
+        elif scenario != "subpopulations":
             assert metric in {info.id for info in found[scenario].metrics}
     ids = {info.id for info in ShiftSuite.metrics}
     for scenario in found.values():
@@ -171,7 +174,7 @@ def test_headline_and_sections_name_what_there_is() -> None:
         assert scenario.perturbs
     for section in ShiftSuite.sections:
         assert section.kind == "metrics" or section.table
-        assert section.scenario in {"", *found}
+        assert section.scenario in {"", "published/summary", *found}
 
 
 def test_groups_and_further_data_are_for_every_kind_of_data() -> None:

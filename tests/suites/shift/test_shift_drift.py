@@ -20,7 +20,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.stats import holm
 from crucibench_suites.shift import drift_scoring
 from crucibench_suites.shift.audits.power import audit_drift
-from crucibench_suites.shift.drift_scoring import drift_tests, score_drift
+from crucibench_suites.shift.drift_scoring import drift_tests, floor_note, score_drift
 from crucibench_suites.shift.input_statistics import MISSING, input_columns
 
 CLASSES = ("no", "yes")
@@ -225,3 +225,11 @@ def test_statistics_of_images_and_texts() -> None:
     assert said["statistic:digits"].tolist() == [1 / 11, 0.0]
     pairs = input_columns([("a b", "c")])
     assert pairs["statistic:text 1 words"].tolist() == [2.0]
+
+
+def test_permutations_that_can_find_nothing_say_so() -> None:
+    by_chance = ["chi-square-permutation", "kolmogorov-smirnov-exact"]
+    enough = round(0.05 * (drift_scoring.PERMUTATIONS + 1))
+    assert floor_note(by_chance * 50, enough - 1, 0.05) == ""
+    assert "50 tests by permutation" in floor_note(by_chance * 50, enough + 1, 0.05)
+    assert floor_note(by_chance[1:] * 500, 5000, 0.05) == ""

@@ -14,7 +14,7 @@ import torch
 
 from crucibench.util.draws import Draws
 from crucibench.util.tensor_draws import TensorDraws
-from crucibench_suites.shift.corruptions import KERNELS, corrupt
+from crucibench_suites.shift.corruptions import KERNELS, corrupt, digital
 from crucibench_suites.shift.corruptions._frost import TEXTURES, texture
 
 
@@ -184,6 +184,25 @@ def test_a_kernel_is_what_was_published(
             expected = np.floor(expected + 2.0**-10)
             apart = np.abs(pixels_of(images)[place] - expected).mean()
             assert apart < (CLOSE if name == "spatter" else 0.25), (severity, identity)
+
+
+def test_pixelate_is_the_same_on_every_device(photos: Callable[..., np.ndarray]) -> None:
+    for side, channels in ((96, 3), (64, 1), (33, 3), (7, 1)):
+        images = tensor_of(photos(2, side, channels))[..., : side - side // 5]
+        wide = images.shape[3]
+        shares = (0.95, 0.75, 0.6, 0.5, 0.3, 0.25, 1 / side)
+        sizes = [(max(1, int(side * left)), max(1, int(wide * left))) for left in shares]
+        by_pillow = list(digital.pixelated_by_pillow(images, sizes))
+        for size, first, second in zip(
+            sizes, by_pillow, digital.pixelated_by_torch(images, sizes), strict=True
+        ):
+            assert first.dtype == second.dtype == torch.float32
+            assert first.shape == second.shape == images.shape
+            # A pixel whose middle lies on the edge of two boxes may be in either.
+            apart = 255 * (first - second).abs()
+            assert apart.mean() < 0.25, (side, size)
+            if all(whole % part == 0 for whole, part in zip((side, wide), size, strict=True)):
+                assert apart.max() < 1e-3, (side, size)
 
 
 def test_every_published_kernel_is_read() -> None:

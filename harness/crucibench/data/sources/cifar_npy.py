@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +29,8 @@ from crucibench.util.errors import InputError
 OPTIONS = ("labels", "severity", "layout", "classes", "task", *SPLIT)
 
 _SEVERITIES = 5
+_LABELS = "labels.npy"
+_ROW = "row"
 
 
 class CifarNpySource(DataSource):
@@ -34,7 +38,8 @@ class CifarNpySource(DataSource):
 
     The images are mapped, never read whole. With ``severity=N`` they are five stretches of equal
     length, of severity 1 to 5, as in CIFAR-10-C and CIFAR-100-C (Hendrycks and Dietterich, 2019),
-    and the N-th is taken; the labels may stand there five times or once.
+    and the N-th is taken; the labels may stand there five times or once. A sample's own name is its
+    row, within the stretch.
     """
 
     options: ClassVar[tuple[str, ...]] = OPTIONS
@@ -43,6 +48,34 @@ class CifarNpySource(DataSource):
     def sources(cls, uri: URI, base: Path) -> Sources:
         """Returns the files."""
         return Sources(_files(uri, base)[0])
+
+    @classmethod
+    def parts(cls, uri: URI, base: Path) -> Mapping[str, URI]:
+        """Returns every stretch of a file, or of those in a folder, as ``CORRUPTION/SEVERITY``.
+
+        In a folder the labels are in ``labels.npy``, if not named otherwise.
+        """
+        query = dict(uri.query)
+        folder = (base / Path(uri.rest).expanduser()).resolve()
+        images = [uri.rest]
+        if folder.is_dir():
+            query.setdefault("labels", f"{uri.rest.rstrip('/')}/{_LABELS}")
+            labels = (base / Path(query["labels"]).expanduser()).resolve()
+            images = [
+                f"{uri.rest.rstrip('/')}/{path.name}"
+                for path in sorted(folder.glob("*.npy"))
+                if path != labels
+            ]
+        if not images:
+            raise InputError(f"cifar-npy: {uri.rest!r} holds no images: expected CORRUPTION.npy")
+        return {
+            f"{Path(name).stem}/{severity}": replace(
+                uri, rest=name, query={**query, "severity": severity}
+            )
+            for name in images
+            for severity in map(str, range(1, _SEVERITIES + 1))
+            if query.get("severity", severity) == severity
+        }
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the files."""
@@ -78,12 +111,13 @@ class CifarNpySource(DataSource):
 
         def fill(conversion: Conversion) -> None:
             chunks = chunked(images[rows])
-            others = {TARGET: target}
+            names = np.arange(len(target)).astype(str)
+            others = {TARGET: target, _ROW: column_array(names, len(target), "rows", what)}
             write_arrays(conversion, "test", form, chunks, others=others, what=what)
 
-        settings = {"source": "cifar-npy", "layout": form.layout, "severity": severity}
+        settings = {"source": "cifar-npy", "id": _ROW, "layout": form.layout, "severity": severity}
         done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
-        more: dict[str, Any] = {"notes": tuple(notes), "key": done.key}
+        more: dict[str, Any] = {"notes": tuple(notes), "key": done.key, "id": _ROW}
         if classes is not None:
             more["classes"] = classes
         return array_raw(form, done.roles, options, **more)

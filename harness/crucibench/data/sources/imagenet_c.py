@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -41,6 +42,19 @@ class ImageNetCSource(DataSource):
         tree, _, _, beside = _open(uri, base)
         return Sources((*tree.files, *beside))
 
+    @classmethod
+    def parts(cls, uri: URI, base: Path) -> Mapping[str, URI]:
+        """Returns every corruption and severity as ``CORRUPTION/SEVERITY``."""
+        return {
+            f"{corruption}/{level.name}": replace(
+                uri, query={**uri.query, "corruption": corruption, "severity": level.name}
+            )
+            for corruption, folder in sorted(_corruptions(uri, base).items())
+            for level in folders(folder)
+            if uri.query.get("corruption", corruption) == corruption
+            and uri.query.get("severity", level.name) == level.name
+        }
+
     def read(self, opening: DataOpening) -> RawData:
         """Reads the images' bytes."""
         tree, classes, options, beside = _open(opening.uri, opening.base)
@@ -67,8 +81,8 @@ def _open(uri: URI, base: Path) -> tuple[ImageTree, ClassNames, DataOptions, tup
     return tree, classes, options, (file,) if file else ()
 
 
-def _folder(uri: URI, base: Path) -> tuple[Path, str, str]:
-    """Returns the folder of a corruption and severity, and the two."""
+def _corruptions(uri: URI, base: Path) -> dict[str, Path]:
+    """Returns the folder of each corruption."""
     (root, *_) = image_roots(uri.rest, base)
     there = {
         folder.name: folder
@@ -81,6 +95,12 @@ def _folder(uri: URI, base: Path) -> tuple[Path, str, str]:
             f"imagenet-c: {uri.rest!r} holds no corruptions: expected "
             "DIR/CORRUPTION/SEVERITY/CLASS/FILE"
         )
+    return there
+
+
+def _folder(uri: URI, base: Path) -> tuple[Path, str, str]:
+    """Returns the folder of a corruption and severity, and the two."""
+    there = _corruptions(uri, base)
     corruption, severity = uri.query.get("corruption", ""), uri.query.get("severity", "")
     if corruption not in there:
         if not corruption:
