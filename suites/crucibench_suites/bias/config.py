@@ -16,6 +16,9 @@ Edges = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]
 
 Row = Annotated[tuple[StrictStr, ...], Strict(False)]
 
+CLEAN = "clean"
+"""The point of samples as they are, beside those of what another suite does to them."""
+
 MOST_CROSSED = 6
 """Up to so many columns, pairs of them are crossed unless `depth` says otherwise."""
 
