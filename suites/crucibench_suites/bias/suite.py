@@ -15,7 +15,10 @@ from crucibench.util.suggest import unknown
 from crucibench_suites.bias.across import METRICS as OF_ACROSS
 from crucibench_suites.bias.across import Across, readable
 from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
+from crucibench_suites.bias.fairlearn_names import PREFIX
 from crucibench_suites.bias.identity_terms import Category, bundled
+from crucibench_suites.bias.named import METRICS as NAMED
+from crucibench_suites.bias.named import Named
 from crucibench_suites.bias.reworded import Reworded
 from crucibench_suites.bias.scenario import METRICS, Groups
 from crucibench_suites.bias.swapped import Swapped
@@ -115,6 +118,13 @@ class BiasSuite(Suite):
             "stands for itself: of many, some miss by chance.",
         ),
         Section(
+            title="fairlearn's own",
+            kind="metrics",
+            scenario="fairlearn",
+            metrics=tuple(metric.id for metric in NAMED),
+            note="Metrics that the settings name, computed by fairlearn.",
+        ),
+        Section(
             title="Gaps under shift and attack",
             kind="table",
             table="across",
@@ -156,7 +166,7 @@ class BiasSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = BiasConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        {info.id: info for info in (*METRICS, *OF_ACROSS)}.values()
+        {info.id: info for info in (*METRICS, *OF_ACROSS, *NAMED)}.values()
     )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
@@ -174,6 +184,9 @@ class BiasSuite(Suite):
         if data.groups:
             columns = config.columns or data.groups
             scenarios.append(Groups.of(self.name, _parameters(config, data.groups)))
+            if config.metrics:
+                names = [name.removeprefix(PREFIX) for name in config.metrics]
+                scenarios.append(Named.of(self.name, names, _parameters(config, data.groups)))
             # Columns that are cut at edges have no other value to be swapped for.
             shown = [name for name in columns if name in data.features and name not in config.edges]
             if shown and data.task.modality is Modality.TABLE and config.swap:
