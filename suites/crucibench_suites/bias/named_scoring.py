@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
@@ -67,6 +68,8 @@ def _answers(evidence: Evidence, asked: Asked) -> Said | str:
 
 
 def _of_classes(answers: Answers, asked: Asked) -> Said | str:
+    truth: NDArray[Any]
+    said: NDArray[Any]
     if asked.of == "labels":
         truth, said = answers.targets, answers.predictions
     elif answers.positive is None:
