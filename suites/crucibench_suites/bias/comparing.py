@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, RowMetric, Share
+from crucibench.contracts.comparable import Comparable, Extreme, GroupMeans, RowMetric, Share
 from crucibench.contracts.evidence import Evidence
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import gap_of
@@ -66,8 +66,27 @@ def _worst(evidence: Evidence, views: Sequence[View]) -> list[Comparable]:
         _, view, place = (max if regression else min)(ends, key=lambda end: end[0])
         return mean_influence(view, metric, place)
 
-    form = RowMetric(compute, influence, biased=True, cost=2 * len(parts))
+    extreme = Extreme(
+        tuple(_means(view, metric) for view in views), "highest" if regression else "lowest"
+    )
+    form = RowMetric(compute, influence, biased=True, cost=2 * len(parts), extreme=extreme)
     return [Comparable(metric=f"worst-group-{metric}", form=form)]
+
+
+def _means(view: View, metric: str) -> GroupMeans:
+    """Returns the means of the groups that are compared and have one."""
+    grouping, one = view.grouping, view.measures[metric]
+    places = view.measured[metric].defined(grouping.compared)
+    place = np.full(len(grouping), -1)
+    place[places] = np.arange(len(places))
+    numbers, among = _values(one, np.ones(len(grouping.codes), dtype=np.bool_))
+    return GroupMeans(place[grouping.codes], numbers, among, len(places), isinstance(one, Measure))
+
+
+def _extreme(gap: Gap, views: Sequence[View]) -> Extreme | None:
+    if gap.combine != "worst" or gap.kind != "difference":
+        return None
+    return Extreme(tuple(_means(view, rate) for view in views for rate in gap.rates), "difference")
 
 
 def _widest(evidence: Evidence, views: Sequence[View], gaps: Sequence[Gap]) -> list[Comparable]:
@@ -95,7 +114,10 @@ def _widest_of(parts: Sequence[tuple[Gap, View]]) -> RowMetric:
         found = forms[int(np.argmax(values))]
         return None if found.influence is None else found.influence()
 
-    return RowMetric(compute, influence, biased=True, cost=2 * len(gap.rates) * len(parts))
+    return RowMetric(
+        compute, influence, biased=True, cost=2 * len(gap.rates) * len(parts),
+        extreme=_extreme(gap, [view for _, view in parts]),
+    )  # fmt: skip
 
 
 def _of_groups(view: View) -> list[Comparable]:
@@ -145,7 +167,9 @@ def _gap_form(gap: Gap, view: View) -> RowMetric:
     def influence() -> Floats:
         return _gap_influence(gap, view)
 
-    return RowMetric(compute, influence, biased=True, cost=2 * len(gap.rates))
+    return RowMetric(
+        compute, influence, biased=True, cost=2 * len(gap.rates), extreme=_extreme(gap, [view])
+    )
 
 
 def _gap_influence(gap: Gap, view: View) -> Floats:
