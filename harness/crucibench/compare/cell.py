@@ -87,7 +87,8 @@ def measure_cell(
     Shares over the same samples: exact McNemar and Newcombe's interval. Shares with denominators of
     their own, and functions of the confusion table: the bootstrap of the joint table of both
     models, exact at any n. AUROC: DeLong. Largest gaps and worst groups: `extreme_difference`. All
-    else, and everything else where samples come in clusters: `resampled_differences`, under the same draws.
+    else, and everything else where samples come in clusters: `resampled_differences`, under the
+    same draws.
 
     Args:
         pairs: the numbers.
