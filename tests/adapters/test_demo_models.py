@@ -34,6 +34,7 @@ AT_LEAST = {
     "forest": 0.65,
     "tabular-mlp": 0.65,
     "gru": 0.87,
+    "gru-gender": 0.4,  # it goes by gender, which tells nothing here
     "transformer": 0.85,
 }
 
@@ -70,7 +71,7 @@ def test_the_spec_has_four_tracks() -> None:
         "digits": 3,
         "shapes": 2,
         "diabetes": 3,
-        "reviews": 2,
+        "reviews": 3,
     }
     assert set(MODELS) == set(DATA) == set(AT_LEAST)
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.compare.differences import Flips
+from crucibench.compare.extremes import extreme_difference
 from crucibench.compare.forms import as_rows, counted, of_cells, through, value_of
 from crucibench.compare.joint import Joint, joint_differences, ratio
 from crucibench.compare.resampled import Resampled, Settings, resampled_differences
@@ -85,8 +86,9 @@ def measure_cell(
 
     Shares over the same samples: exact McNemar and Newcombe's interval. Shares with denominators of
     their own, and functions of the confusion table: the bootstrap of the joint table of both
-    models, exact at any n. AUROC: DeLong. All else, and everything where samples come in clusters:
-    `resampled_differences`, under the same draws.
+    models, exact at any n. AUROC: DeLong. Largest gaps and worst groups: `extreme_difference`. All
+    else, and everything else where samples come in clusters: `resampled_differences`, under the
+    same draws.
 
     Args:
         pairs: the numbers.
@@ -123,6 +125,8 @@ class _Cell:
             values[key] = self._values(pair)
             if None in values[key]:
                 found[key] = self._undefined(*values[key])
+            elif (extreme := self._extreme(pair)) is not None:
+                found[key] = self._measured(pair, values[key], extreme)
             elif self.clusters is not None:
                 rows[key] = pair
             elif isinstance(first, Share) and isinstance(second, Share):
@@ -246,6 +250,12 @@ class _Cell:
         asked = {name: one for name, (_, one) in named.items()}
         found = resampled_differences(asked, self.n, self.clusters, self.how)
         return {named[name][0]: paired for name, paired in found.items()}
+
+    def _extreme(self, pair: FormPair) -> PairedDifference | None:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, RowMetric) and isinstance(second, RowMetric)):
+            return None
+        return extreme_difference(second, first, self.clusters, self.how.level)
 
     def _measured(self, pair: FormPair, values: Values, found: PairedDifference) -> Measured:
         error = found.standard_error if math.isfinite(found.standard_error) else None

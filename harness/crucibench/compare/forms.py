@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.comparable import Extreme, Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.ranking import auroc_statistic
 from crucibench.stats import SumStatistic, WeightedStatistic, weighted_ratio
 
@@ -65,7 +65,18 @@ class Aligner:
             found = form.influence() if form.influence and all_of_them else None
             return None if found is None else found[rows]
 
-        return RowMetric(of_rows, influence, form.biased, form.cost)
+        extreme = None if form.extreme is None else self._extreme(form.extreme)
+        return RowMetric(of_rows, influence, form.biased, form.cost, extreme)
+
+    def _extreme(self, extreme: Extreme) -> Extreme:
+        parts = tuple(
+            replace(
+                part, codes=self._take(part.codes), numbers=self._take(part.numbers),
+                among=self._take(part.among),
+            )
+            for part in extreme.parts
+        )  # fmt: skip
+        return replace(extreme, parts=parts)
 
     def _take(self, array: NDArray[Any]) -> NDArray[Any]:
         if id(array) not in self._done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,37 @@ class TableMetric:
 
 
 @dataclass(frozen=True)
+class GroupMeans:
+    """A mean of each of some groups.
+
+    Attributes:
+        codes: shape (n,), each sample's group from 0 to `groups` - 1; -1 for those of none.
+        numbers: shape (n,), what the mean is taken of.
+        among: shape (n,), bool: the denominator.
+        groups: how many there are.
+        proportion: whether the numbers are 0 and 1.
+    """
+
+    codes: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    among: NDArray[np.bool_]
+    groups: int
+    proportion: bool
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The largest difference between two groups of one part, or the lowest or highest mean.
+
+    Such a number is not smooth where groups are alike, so that resampling its difference between
+    two models covers too seldom; it is compared by bounds of what it is made of.
+    """
+
+    parts: tuple[GroupMeans, ...]
+    largest: Literal["difference", "lowest", "highest"]
+
+
+@dataclass(frozen=True)
 class RowMetric:
     """Anything else: a function of weighted samples.
 
@@ -73,12 +104,14 @@ class RowMetric:
             None; with it, large n costs one pass.
         biased: whether resampling shifts it, as it does a binned error, which grows with noise.
         cost: about how many times a plain mean's time it takes.
+        extreme: the same as an extreme of means of groups, where it is one.
     """
 
     of_rows: OfRows
     influence: Influence | None = None
     biased: bool = False
     cost: int = 1
+    extreme: Extreme | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,6 +103,11 @@ class Scenario(ABC):
         """Returns the uniform view of the records, or None where there are no outcomes."""
         return None
 
+    @property
+    def gives_outcomes(self) -> bool:
+        """Whether it has an outcome view."""
+        return type(self).outcomes is not Scenario.outcomes
+
     def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
         """Returns its numbers as statistics of samples: two models are compared by these.
 

@@ -135,3 +135,13 @@ class Suite(ABC):
     @abstractmethod
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
+
+    def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
+        """Returns scenarios over what other suites of the run ask of the same model and data.
+
+        Args:
+            request: as of `scenarios`.
+            planned: other suites' scenarios that have an outcome view, in the order of the plan.
+                `crucibench.contracts.outcomes` reads them.
+        """
+        return ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
-from crucibench.contracts.suite import SuiteRequest
+from crucibench.contracts.suite import Suite, SuiteRequest
 from crucibench.engine.batching import largest_batch, shard_size
 from crucibench.engine.resolve import Resolved
 from crucibench.passes.scenario import SUITE as PASS
@@ -116,29 +116,16 @@ def make_plan(
     """
     asked: dict[Key, tuple[Scenario, ModelInfo, DataCard]] = {}
     not_applicable: dict[tuple[str, str, str], str] = {}
-    for track in resolved.tracks:
-        card = cards[track.data]
-        present = [name for name in track.models if (name, track.data) in models]
-        for name in present:
-            model = models[name, track.data]
-            for suite_name in track.suites or ():
-                entry = resolved.suites[suite_name]
-                request = SuiteRequest(
-                    model=model, data=card, config=entry.of(track.name),
-                    preset=resolved.spec.defaults.preset, models=tuple(present),
-                    min_group_size=resolved.spec.defaults.min_group_size,
-                )  # fmt: skip
-                found = entry.suite.scenarios(request)
-                if isinstance(found, str):
-                    not_applicable[name, track.data, suite_name] = found
-                    continue
-                for scenario in found:
-                    key = (name, track.data, scenario.address)
-                    if key in asked and asked[key][0] != scenario:
-                        raise InputError(
-                            f"suite {suite_name!r} has two scenarios {scenario.name!r}"
-                        )
-                    asked[key] = (scenario, model, card)
+    requests = list(_requests(resolved, models, cards))
+    for suite, request in requests:
+        found = suite.scenarios(request)
+        if isinstance(found, str):
+            not_applicable[request.model.name, request.data.name, suite.name] = found
+        else:
+            _ask(asked, suite, request, found)
+    plain = dict(asked)
+    for suite, request in requests:
+        _ask(asked, suite, request, suite.across(request, _readable(plain, suite.name, request)))
     builder = _Builder(resolved, models, asked)
     for key in asked:
         builder.cell(key, ())
@@ -148,6 +135,54 @@ def make_plan(
                 if (name, track.data) in models:
                     builder.compared(name, cards[track.data])
     return Plan(tuple(builder.ordered()), not_applicable)
+
+
+def _readable(
+    asked: Mapping[Key, tuple[Scenario, ModelInfo, DataCard]], suite: str, request: SuiteRequest
+) -> list[Scenario]:
+    """Returns the other suites' scenarios whose outcomes a suite may read: `Suite.across`."""
+    return [
+        scenario
+        for (name, data, _), (scenario, _, _) in asked.items()
+        if (name, data) == (request.model.name, request.data.name)
+        and scenario.suite != suite
+        and scenario.gives_outcomes
+    ]
+
+
+def _requests(
+    resolved: Resolved, models: Mapping[tuple[str, str], ModelInfo], cards: Mapping[str, DataCard]
+) -> Iterator[tuple[Suite, SuiteRequest]]:
+    """Yields every suite with each model and data set that it meets."""
+    for track in resolved.tracks:
+        present = [name for name in track.models if (name, track.data) in models]
+        for name in present:
+            for suite_name in track.suites or ():
+                entry = resolved.suites[suite_name]
+                yield entry.suite, SuiteRequest(
+                    model=models[name, track.data], data=cards[track.data],
+                    config=entry.of(track.name),
+                    preset=resolved.spec.defaults.preset, models=tuple(present),
+                    min_group_size=resolved.spec.defaults.min_group_size,
+                )  # fmt: skip
+
+
+def _ask(
+    asked: dict[Key, tuple[Scenario, ModelInfo, DataCard]],
+    suite: Suite,
+    request: SuiteRequest,
+    found: Sequence[Scenario],
+) -> None:
+    """Notes what a suite asks.
+
+    Raises:
+        InputError: if two scenarios have one name.
+    """
+    for scenario in found:
+        key = (request.model.name, request.data.name, scenario.address)
+        if key in asked and asked[key][0] != scenario:
+            raise InputError(f"suite {suite.name!r} has two scenarios {scenario.name!r}")
+        asked[key] = (scenario, request.model, request.data)
 
 
 class _Builder:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -71,6 +72,7 @@ def planned(run: Run) -> Planned:
     document = {key: value for key, value in run.spec.items() if key != "resolved"}
     spec = parse_spec(document, "spec.yaml")
     found = Planned(spec)
+    asked: list[tuple[Suite, SuiteRequest]] = []
     for track in tracks_of(spec):
         names = list(_variants(spec, track))
         found.pairs += [(name, track.data) for name in names]
@@ -83,7 +85,19 @@ def planned(run: Run) -> Planned:
             except InputError as error:
                 found.reasons[suite] = str(error)
             else:
-                _ask(found, run, loaded, track.data, present)
+                asked += _requests(found, run, loaded, track.data, present)
+    for one, request in asked:
+        _add(found, one, request, partial(one.scenarios, request))
+    plain = dict(found.scenarios)
+    for one, request in asked:
+        planned = [
+            scenario
+            for (model, data, _), scenario in plain.items()
+            if (model, data) == (request.model.name, request.data.name)
+            and scenario.suite != one.name
+            and scenario.gives_outcomes
+        ]
+        _add(found, one, request, partial(one.across, request, planned))
     return found
 
 
@@ -99,27 +113,37 @@ def _suite(name: str, settings: dict[str, Any]) -> tuple[Suite, SuiteConfig]:
         ) from error
 
 
-def _ask(
+def _requests(
     found: Planned,
     run: Run,
     loaded: tuple[Suite, SuiteConfig],
     data: str,
     models: tuple[str, ...],
-) -> None:
+) -> Iterator[tuple[Suite, SuiteRequest]]:
     suite, config = loaded
     for name in models:
-        request = SuiteRequest(
+        yield suite, SuiteRequest(
             model=run.models[name, data], data=run.cards[data], config=config,
             preset=found.spec.defaults.preset, models=models,
             min_group_size=found.spec.defaults.min_group_size,
         )  # fmt: skip
-        try:
-            scenarios = suite.scenarios(request)
-        except Exception as error:
-            found.reasons[suite.name] = f"suite {suite.name!r} raised: {one_line(error)}"
-            return
-        for scenario in () if isinstance(scenarios, str) else scenarios:
-            found.scenarios[name, data, scenario.address] = scenario
+
+
+def _add(
+    found: Planned,
+    suite: Suite,
+    request: SuiteRequest,
+    ask: Callable[[], Sequence[Scenario] | str],
+) -> None:
+    if suite.name in found.reasons:
+        return
+    try:
+        scenarios = ask()
+    except Exception as error:
+        found.reasons[suite.name] = f"suite {suite.name!r} raised: {one_line(error)}"
+        return
+    for scenario in () if isinstance(scenarios, str) else scenarios:
+        found.scenarios[request.model.name, request.data.name, scenario.address] = scenario
 
 
 def _variants(spec: Spec, track: Track) -> Iterator[str]:

@@ -11,6 +11,7 @@ from math import log
 from types import MappingProxyType
 
 from crucibench.contracts.metric import MetricInfo
+from crucibench.metrics.catalogue_across import ACROSS_METRICS
 from crucibench.metrics.catalogue_groups import GROUP_METRICS
 from crucibench.metrics.probabilistic import SMALLEST
 from crucibench.util.suggest import unknown
@@ -350,6 +351,7 @@ CATALOGUE: Mapping[str, MetricInfo] = MappingProxyType(
             *_REGRESSION,
             *_GAPS,
             *GROUP_METRICS,
+            *ACROSS_METRICS,
         )
     }
 )

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, RowMetric, Share
+from crucibench.contracts.comparable import Comparable, Extreme, GroupMeans, RowMetric, Share
 from crucibench.contracts.evidence import Evidence
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import gap_of
 from crucibench_suites.bias.decisions import Bools, Floats, Measure, Number
 from crucibench_suites.bias.found import Found, why_uncompared
-from crucibench_suites.bias.scoring import gaps_of, read_views, shown_metrics
+from crucibench_suites.bias.scoring import gaps_of, read_views, shown_metrics, wanted_gaps
 from crucibench_suites.bias.views import View
 
 _MODEL_S = {"ppv", "npv"}
@@ -28,13 +28,20 @@ def comparables_of(evidence: Evidence, parameters: Mapping[str, Any]) -> list[Co
     """
     if not len(evidence.needs["test"].samples):
         return []
-    compared = [
-        view for view in read_views(evidence, parameters) if not why_uncompared(view.grouping)
-    ]
-    found = _worst(evidence, compared) + _widest(evidence, compared)
+    return comparables_of_views(
+        evidence, read_views(evidence, parameters), wanted_gaps(evidence.task)
+    )
+
+
+def comparables_of_views(
+    evidence: Evidence, views: Sequence[View], gaps: Sequence[Gap]
+) -> list[Comparable]:
+    """Returns what is comparable of some answers, measured by group; see `comparables_of`."""
+    compared = [view for view in views if not why_uncompared(view.grouping)]
+    found = _worst(evidence, compared) + _widest(evidence, compared, gaps)
     for view in compared:
         found += _of_groups(view)
-        found += _of_gaps(evidence, view)
+        found += _of_gaps(evidence, view, gaps)
     return found
 
 
@@ -57,18 +64,37 @@ def _worst(evidence: Evidence, views: Sequence[View]) -> list[Comparable]:
             at = int(values.argmax() if regression else values.argmin())
             ends.append((float(values[at]), view, int(view.grouping.compared[at])))
         _, view, place = (max if regression else min)(ends, key=lambda end: end[0])
-        return _mean_influence(view, metric, place)
+        return mean_influence(view, metric, place)
 
-    form = RowMetric(compute, influence, biased=True, cost=2 * len(parts))
+    extreme = Extreme(
+        tuple(_means(view, metric) for view in views), "highest" if regression else "lowest"
+    )
+    form = RowMetric(compute, influence, biased=True, cost=2 * len(parts), extreme=extreme)
     return [Comparable(metric=f"worst-group-{metric}", form=form)]
 
 
-def _widest(evidence: Evidence, views: Sequence[View]) -> list[Comparable]:
+def _means(view: View, metric: str) -> GroupMeans:
+    """Returns the means of the groups that are compared and have one."""
+    grouping, one = view.grouping, view.measures[metric]
+    places = view.measured[metric].defined(grouping.compared)
+    place = np.full(len(grouping), -1)
+    place[places] = np.arange(len(places))
+    numbers, among = _values(one, np.ones(len(grouping.codes), dtype=np.bool_))
+    return GroupMeans(place[grouping.codes], numbers, among, len(places), isinstance(one, Measure))
+
+
+def _extreme(gap: Gap, views: Sequence[View]) -> Extreme | None:
+    if gap.combine != "worst" or gap.kind != "difference":
+        return None
+    return Extreme(tuple(_means(view, rate) for view in views for rate in gap.rates), "difference")
+
+
+def _widest(evidence: Evidence, views: Sequence[View], gaps: Sequence[Gap]) -> list[Comparable]:
     """The widest gap of the single columns."""
     single = [view for view in views if len(view.grouping.columns) == 1]
     found: dict[str, list[tuple[Gap, View]]] = {}
     for view in single:
-        for one in gaps_of(evidence, [view], "comparing"):
+        for one in gaps_of(evidence, [view], "comparing", gaps):
             if _pairs(one) and one.gap.combine == "worst":
                 found.setdefault(one.gap.id, []).append((one.gap, view))
     return [Comparable(metric=metric, form=_widest_of(parts)) for metric, parts in found.items()]
@@ -88,7 +114,10 @@ def _widest_of(parts: Sequence[tuple[Gap, View]]) -> RowMetric:
         found = forms[int(np.argmax(values))]
         return None if found.influence is None else found.influence()
 
-    return RowMetric(compute, influence, biased=True, cost=2 * len(gap.rates) * len(parts))
+    return RowMetric(
+        compute, influence, biased=True, cost=2 * len(gap.rates) * len(parts),
+        extreme=_extreme(gap, [view for _, view in parts]),
+    )  # fmt: skip
 
 
 def _of_groups(view: View) -> list[Comparable]:
@@ -106,15 +135,15 @@ def _of_groups(view: View) -> list[Comparable]:
             else:
                 mean = RowMetric(
                     _group_means(one, np.where(inside, 0, -1), 1),
-                    partial(_mean_influence, view, one.id, int(place)),
+                    partial(mean_influence, view, one.id, int(place)),
                 )
                 found.append(Comparable(metric=one.id, group=group, form=mean))
     return found
 
 
-def _of_gaps(evidence: Evidence, view: View) -> list[Comparable]:
+def _of_gaps(evidence: Evidence, view: View, gaps: Sequence[Gap]) -> list[Comparable]:
     found = []
-    for one in gaps_of(evidence, [view], "comparing"):
+    for one in gaps_of(evidence, [view], "comparing", gaps):
         if not _pairs(one):
             continue
         form = _gap_form(one.gap, view)
@@ -138,7 +167,9 @@ def _gap_form(gap: Gap, view: View) -> RowMetric:
     def influence() -> Floats:
         return _gap_influence(gap, view)
 
-    return RowMetric(compute, influence, biased=True, cost=2 * len(gap.rates))
+    return RowMetric(
+        compute, influence, biased=True, cost=2 * len(gap.rates), extreme=_extreme(gap, [view])
+    )
 
 
 def _gap_influence(gap: Gap, view: View) -> Floats:
@@ -150,7 +181,7 @@ def _gap_influence(gap: Gap, view: View) -> Floats:
     for rate in gap.rates:
         values = view.measured[rate].by_group.values[view.grouping.compared]
         high, low = (view.grouping.compared[pick(values)] for pick in (np.nanargmax, np.nanargmin))
-        up, down = (_mean_influence(view, rate, int(place)) for place in (high, low))
+        up, down = (mean_influence(view, rate, int(place)) for place in (high, low))
         found.append(up - down)
         gaps.append(float(np.nanmax(values) - np.nanmin(values)))
     if gap.combine == "mean":
@@ -158,7 +189,7 @@ def _gap_influence(gap: Gap, view: View) -> Floats:
     return found[int(np.argmax(gaps))]
 
 
-def _mean_influence(view: View, metric: str, place: int) -> Floats:
+def mean_influence(view: View, metric: str, place: int) -> Floats:
     """Returns the derivative of a group's mean by each weight, shape (n,)."""
     values, inside = _values(view.measures[metric], view.grouping.codes == place)
     found = np.zeros(len(values))

@@ -10,11 +10,16 @@ from typing import Annotated
 from pydantic import Field, Strict, StrictStr, field_validator
 
 from crucibench.contracts.suite import SuiteConfig
+from crucibench.util.suggest import unknown
+from crucibench_suites.bias.fairlearn_names import FAIRLEARN, PREFIX
 
 Names = Annotated[tuple[StrictStr, ...], Strict(False)]
 Edges = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]
 
 Row = Annotated[tuple[StrictStr, ...], Strict(False)]
+
+CLEAN = "clean"
+"""The point of samples as they are, beside those of what another suite does to them."""
 
 MOST_CROSSED = 6
 """Up to so many columns, pairs of them are crossed unless `depth` says otherwise."""
@@ -45,6 +50,23 @@ class BiasConfig(SuiteConfig):
     terms: Mapping[str, Annotated[tuple[Row, ...], Strict(False)]] | None = None
     """Category to rows of words, one a group, e.g. ``{role: [[nurse, doctor], [ward, surgery]]}``:
     exchanged in texts in place of the project's own English lists."""
+
+    metrics: Names = ()
+    """Further metrics by name: ``fairlearn:NAME`` for one of ``fairlearn.metrics``."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name.startswith(PREFIX):
+                raise ValueError(f"metrics: expected {PREFIX}NAME, got {name!r}")
+            if name.removeprefix(PREFIX) not in FAIRLEARN:
+                raise ValueError(
+                    unknown("metric of fairlearn", name.removeprefix(PREFIX), FAIRLEARN)
+                )
+        if len(set(value)) < len(value):
+            raise ValueError(f"metrics: expected each once, got {list(value)}")
+        return value
 
     @field_validator("columns")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +79,12 @@ def of_class(answers: Answers, index: int) -> dict[str, Measure]:
 
 def errors(cell: CellEvidence) -> tuple[Number, ...]:
     """Returns the absolute error, the signed error and the prediction of each sample."""
-    values = read_values(cell.records, cell.samples.ids)
-    off = values - cell.samples.targets
+    return errors_of(read_values(cell.records, cell.samples.ids), cell.samples.targets)
+
+
+def errors_of(values: Floats, targets: NDArray[Any]) -> tuple[Number, ...]:
+    """Returns the same of predictions, shape (n,)."""
+    off = values - targets
     return (
         Number("mae", np.abs(off)), Number("mean-error", off), Number("mean-prediction", values)
     )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
 from crucibench.contracts.rows import Row
+from crucibench.contracts.task import Task
 from crucibench.metrics.calibration import calibration_error_id, calibration_error_statistic
 from crucibench.metrics.catalogue_groups import GAPS, Gap
 from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
@@ -81,15 +82,20 @@ def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
     ]
 
 
-def gaps_of(evidence: Evidence, views: Sequence[View], stream: str) -> list[Found]:
-    """Returns every gap of every grouping."""
-    task, found = evidence.task, []
+def wanted_gaps(task: Task) -> Sequence[Gap]:
+    """Returns the gaps that are made for a task."""
     if task.kind == "regression":
-        wanted: Sequence[Gap] = REGRESSION_GAPS
-    else:
-        wanted = [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
+        return REGRESSION_GAPS
+    return [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
+
+
+def gaps_of(
+    evidence: Evidence, views: Sequence[View], stream: str, gaps: Sequence[Gap] | None = None
+) -> list[Found]:
+    """Returns every gap of every grouping, or some of them."""
+    found = []
     for view in views:
-        for gap in wanted:
+        for gap in wanted_gaps(evidence.task) if gaps is None else gaps:
             found.append(
                 Found(gap=gap, grouping=view.grouping, reason=why_uncompared(view.grouping))
                 if view.grouping.too_many
@@ -118,8 +124,8 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     options = evidence.options
     views = read_views(evidence, parameters)
     found = gaps_of(evidence, views, stream)
-    rows = _worst(evidence, views)
-    rows += _widest(views, found, options.level)
+    rows = worst_rows(evidence, views)
+    rows += widest_rows(views, found, options.level)
     if evidence.task.kind == "classification":
         answers = read_answers(cell, evidence.task)
         if evidence.task.binary:
@@ -136,7 +142,8 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     return Scored(rows, {"groups": group_table(views), "gaps": gap_table(found)})
 
 
-def _worst(evidence: Evidence, views: Sequence[View]) -> list[Row]:
+def worst_rows(evidence: Evidence, views: Sequence[View]) -> list[Row]:
+    """Returns the worst group's accuracy, or error, of all groups of all groupings."""
     regression = evidence.task.kind == "regression"
     metric = "mae" if regression else "top-1"
     chosen = [
@@ -148,7 +155,8 @@ def _worst(evidence: Evidence, views: Sequence[View]) -> list[Row]:
     return [made]
 
 
-def _widest(views: Sequence[View], found: Sequence[Found], level: float) -> list[Row]:
+def widest_rows(views: Sequence[View], found: Sequence[Found], level: float) -> list[Row]:
+    """Returns the widest gap of the single columns, for each gap that was found."""
     rows = []
     spans = any(view.spans for view in views if len(view.grouping.columns) == 1)
     for gap in {one.gap.id: one.gap for one in found}.values():

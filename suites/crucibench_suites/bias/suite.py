@@ -12,8 +12,13 @@ from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
+from crucibench_suites.bias.across import METRICS as OF_ACROSS
+from crucibench_suites.bias.across import Across, readable
 from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
+from crucibench_suites.bias.fairlearn_names import PREFIX
 from crucibench_suites.bias.identity_terms import Category, bundled
+from crucibench_suites.bias.named import METRICS as NAMED
+from crucibench_suites.bias.named import Named
 from crucibench_suites.bias.reworded import Reworded
 from crucibench_suites.bias.scenario import METRICS, Groups
 from crucibench_suites.bias.swapped import Swapped
@@ -113,6 +118,30 @@ class BiasSuite(Suite):
             "stands for itself: of many, some miss by chance.",
         ),
         Section(
+            title="fairlearn's own",
+            kind="metrics",
+            scenario="fairlearn",
+            metrics=tuple(metric.id for metric in NAMED),
+            note="Metrics that the settings name, computed by fairlearn.",
+        ),
+        Section(
+            title="Gaps under shift and attack",
+            kind="table",
+            table="across",
+            note="The same samples, as they are and changed; nothing was asked again. rise: the "
+            "gap there less the gap on the samples as they are, with an interval of paired "
+            "samples. p_holm: of no change, corrected by Holm for all lines of the table.",
+        ),
+        Section(
+            title="Accuracy difference by strength",
+            kind="line",
+            table="gap-curve",
+            x="strength",
+            y="accuracy_difference",
+            note="Strength 0 is the samples as they are. The band is of the widest pair of groups, "
+            "whichever that is.",
+        ),
+        Section(
             title="With another group in the column",
             kind="metrics",
             scenario="swapped",
@@ -136,7 +165,9 @@ class BiasSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = BiasConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
+        {info.id: info for info in (*METRICS, *OF_ACROSS, *NAMED)}.values()
+    )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies.
@@ -152,14 +183,10 @@ class BiasSuite(Suite):
         scenarios: list[Scenario] = []
         if data.groups:
             columns = config.columns or data.groups
-            depth = config.depth or (2 if len(columns) <= MOST_CROSSED else 1)
-            parameters: dict[str, Any] = {
-                "columns": list(columns),
-                "depth": min(depth, len(columns)),
-                "edges": {name: list(edges) for name, edges in sorted(config.edges.items())},
-                "reference": dict(sorted(config.reference.items())),
-            }
-            scenarios.append(Groups.of(self.name, parameters))
+            scenarios.append(Groups.of(self.name, _parameters(config, data.groups)))
+            if config.metrics:
+                names = [name.removeprefix(PREFIX) for name in config.metrics]
+                scenarios.append(Named.of(self.name, names, _parameters(config, data.groups)))
             # Columns that are cut at edges have no other value to be swapped for.
             shown = [name for name in columns if name in data.features and name not in config.edges]
             if shown and data.task.modality is Modality.TABLE and config.swap:
@@ -167,6 +194,25 @@ class BiasSuite(Suite):
         if data.task.modality is Modality.TEXT and config.swap:
             scenarios.append(Reworded.of(self.name, _terms(config), _asked(request)))
         return scenarios or "the data names no groups (option groups=COLUMN,...)"
+
+    def across(self, request: SuiteRequest, planned: Sequence[Scenario]) -> Sequence[Scenario]:
+        """Returns one scenario for each of other suites' that changes the test samples."""
+        config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
+        if not request.data.groups:
+            return ()
+        parameters = _parameters(config, request.data.groups)
+        return [Across.of(self.name, one, parameters) for one in planned if readable(one)]
+
+
+def _parameters(config: BiasConfig, groups: Sequence[str]) -> dict[str, Any]:
+    columns = config.columns or groups
+    depth = config.depth or (2 if len(columns) <= MOST_CROSSED else 1)
+    return {
+        "columns": list(columns),
+        "depth": min(depth, len(columns)),
+        "edges": {name: list(edges) for name, edges in sorted(config.edges.items())},
+        "reference": dict(sorted(config.reference.items())),
+    }
 
 
 def _terms(config: BiasConfig) -> tuple[Category, ...]:

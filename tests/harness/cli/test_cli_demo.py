@@ -21,7 +21,7 @@ from crucibench.util.errors import InputError
 def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
     assert {track.data: len(track.models) for track in resolved.tracks} == {
-        "digits": 3, "shapes": 2, "diabetes": 3, "reviews": 2
+        "digits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
     }  # fmt: skip
 
 
@@ -36,7 +36,10 @@ def test_what_is_not_installed_is_left_out_with_a_sentence(
     shorter, left_out = demo.installed(document)
     assert left_out == ["transformer"]
     resolved = resolve(shorter, demo.demo_spec().parent, "demo.yaml", Overrides())
-    assert {track.data: track.models for track in resolved.tracks}["reviews"] == ["gru"]
+    assert {track.data: track.models for track in resolved.tracks}["reviews"] == [
+        "gru",
+        "gru-gender",
+    ]
     spec = folder / "demo.yaml"
     spec.write_text(
         "defaults: {limit: 40}\n"

@@ -13,7 +13,7 @@ import pytest
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.reviews import CLASSES, GROUPS, Review, reviews
+from crucibench.data.sources.synthetic.reviews import CLASSES, GROUPS, Review, Tie, reviews
 from crucibench.util.errors import InputError
 
 FIRST = "It has a good screen. To my surprise the camera was careless."
@@ -145,6 +145,22 @@ def test_the_version_is_what_tells_samples_apart(sources: Any) -> None:
     assert sources("synthetic:reviews").facts == {"synthetic:reviews": "1"}
 
 
+def test_a_group_that_tells_the_label() -> None:
+    tied = list(reviews(0, "train", 2_000, Tie("gender", 950_000)))
+    said = [(row.groups[GROUPS.index("gender")], row.label) for row in tied]
+    told = [(gender, label) for gender, label in said if gender != "unmentioned"]
+    held = sum(pair in {("women", "negative"), ("men", "positive")} for pair in told)
+    assert 0.95 < held / len(told) < 0.995 and len(told) > 1_900
+    assert 0.45 < sum(label == "positive" for _, label in said) / 2_000 < 0.55
+    nouns = {"women": ("aunt", "sister"), "men": ("uncle", "brother")}
+    for row in tied[:300]:
+        gender = row.groups[GROUPS.index("gender")]
+        other = {"women": "men", "men": "women"}.get(gender)
+        assert other is None or not any(f" {noun}" in row.text for noun in nouns[other])
+    # Where nothing is tied, the texts are those without a shortcut.
+    assert list(reviews(0, "test", 50, Tie("gender", 0))) == list(reviews(0, "test", 50))
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
@@ -155,7 +171,18 @@ def test_the_version_is_what_tells_samples_apart(sources: Any) -> None:
         (
             "synthetic:reviews?m=3",
             "unknown option of synthetic: 'm' "
-            "(known: citation, groups, licence, n, on_bad_sample, seed, train)",
+            "(known: citation, groups, licence, n, on_bad_sample, seed, spurious, strength, "
+            "test_strength, train)",
+        ),
+        (
+            "synthetic:reviews?spurious=domain",
+            "unknown group of synthetic:reviews that can be tied 'domain' (known: age, ethnicity, "
+            "gender, religion)",
+        ),
+        (
+            "synthetic:reviews?strength=0.9",
+            "synthetic: option strength: it needs spurious, the factor that is tied to the class: "
+            "one of gender, religion, ethnicity, age",
         ),
         (
             "synthetic:reviews?n=1.5",

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import crucibench as cb
+import crucibench_adapters
 from crucibench_suites.bias.identity_terms import bundled, categories, plain
 
 LISTS = {one.name: one for one in bundled()}
@@ -119,6 +120,42 @@ def test_a_model_of_gender_is_caught_and_its_sibling_is_not(tmp_path: Path) -> N
     assert alone["value"] == 0.0 and alone["n"] == named
     none = rows.loc[("by_gender", "reworded-flip-rate", "category=religion")]
     assert np.isnan(none["value"]) and none["reason"] == "no sample's religion could be changed"
+
+
+def test_the_demo_s_model_of_gender_is_caught_and_its_sibling_is_not(tmp_path: Path) -> None:
+    demo = Path(crucibench_adapters.__file__).parent / "demo"
+    models = {
+        name: f"torch:{demo / 'text_models.py'}:gru?weights={demo / name}.safetensors"
+        for name in ("gru", "gru-gender")
+    }
+    run = cb.run(
+        models=models, data="synthetic:reviews?n=300&train=1", suites=["bias"], out=tmp_path,
+        workers=0,
+    )  # fmt: skip
+    rows = run.metrics().set_index(["model", "metric", "point", "group"])
+    flips = rows.loc[("gru-gender", "reworded-flip-rate", "category=gender", "")]
+    assert flips["lower"] > 0.4
+    assert rows.loc[("gru", "reworded-flip-rate", "category=gender", ""), "upper"] < 0.25
+
+
+def test_few_texts_are_told(tmp_path: Path) -> None:
+    """Thirty texts of an age are enough; three are not, nor are none."""
+    texts = [f"the {who} person came at {i}" for i, who in enumerate(["young", "old"] * 40)]
+    texts[:3] = [f"a gay man, number {i}" for i in range(3)]
+    (tmp_path / "models.py").write_text(MODELS, encoding="utf-8")
+    frame = pd.DataFrame({"text": texts, "y": ["no", "yes"] * 40})
+    frame.to_csv(tmp_path / "texts.csv", index=False)
+    run = cb.run(
+        models={"m": f"python:{tmp_path / 'models.py'}:by_praise"},
+        data=f"csv:{tmp_path / 'texts.csv'}?target=y&input=text", suites=["bias"],
+        out=tmp_path / "out", workers=0,
+    )  # fmt: skip
+    (cell,) = [file for file in run.cells.values() if file.scenario == "reworded"]
+    (found,) = [finding for finding in cell.findings if finding.code == "few-texts"]
+    assert str(found.severity) == "info"
+    assert found.evidence["texts"]["orientation"] == 3
+    assert found.evidence["texts"]["religion"] == 0 and "age" not in found.evidence["texts"]
+    assert "orientation (3)" in found.message
 
 
 def test_your_own_words(tmp_path: Path) -> None:

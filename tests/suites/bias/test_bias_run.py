@@ -45,6 +45,10 @@ def test_one_scenario_over_all_group_columns() -> None:
     assert chosen.parameters["edges"] == {"age": [30.0, 50.0]}
 
 
+def test_nothing_is_read_of_other_suites_that_are_not_in_the_run() -> None:
+    assert BiasSuite().across(request(), []) == []
+
+
 def test_data_without_groups() -> None:
     found = BiasSuite().scenarios(request(()))
     assert found == "the data names no groups (option groups=COLUMN,...)"
@@ -84,7 +88,7 @@ def test_headline_and_sections_name_declared_metrics() -> None:
     assert {entry.partition("/")[2] for entry in BiasSuite.headline} <= declared
     for section in BiasSuite.sections:
         assert set(section.metrics) <= declared
-        assert section.scenario in {"groups", "swapped", "reworded"}
+        assert section.scenario in {"", "groups", "swapped", "reworded", "fairlearn"}
 
 
 def test_the_declaration_is_cheap_to_import() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from crucibench.contracts.source import DataOpening, RawData
@@ -50,3 +51,36 @@ def whole_number(uri: URI, key: str, default: int, low: int, high: int) -> int:
             f"got {uri.query[key]!r}"
         )
     return int(value)
+
+
+def strengths(uri: URI, spurious: str, factors: Iterable[str]) -> tuple[int, int]:
+    """Returns how often a factor is set by the class in train and test, in millionths.
+
+    Args:
+        uri: of the data, with options ``strength`` and ``test_strength``.
+        spurious: the factor, or "".
+        factors: those that there are.
+
+    Raises:
+        InputError: if a share is none, or there is one without a factor.
+    """
+    if not spurious:
+        for key in ("strength", "test_strength"):
+            if key in uri.query:
+                raise InputError(
+                    f"{uri.scheme}: option {key}: it needs spurious, the factor that is tied to "
+                    f"the class: one of {', '.join(factors)}"
+                )
+        return 0, 0
+    return _millionths(uri, "strength", 950_000), _millionths(uri, "test_strength", 0)
+
+
+def _millionths(uri: URI, key: str, default: int) -> int:
+    if key not in uri.query:
+        return default
+    value = parse_number(uri.query[key])
+    if not isinstance(value, float) or not 0 <= value <= 1:
+        raise InputError(
+            f"{uri.scheme}: option {key}: expected a share from 0 to 1, got {uri.query[key]!r}"
+        )
+    return round(value * 1_000_000)

@@ -15,6 +15,12 @@ there twice.
 group has more positive reviews than another but by chance: a model that answers them differently
 does so of itself.
 
+**A shortcut.** ``spurious=GROUP`` (``gender``, ``religion``, ``ethnicity`` or ``age``) ties what is
+said of the person to the label: with probability ``strength`` in ``train``, and ``test_strength``
+in ``test``, a review mentions a person of the group's first value where it is negative, of the
+second where it is positive. A model trained on such texts goes by these words; the texts of
+``test_strength=0`` show it.
+
 Options: ``n`` (texts of ``test``, 1,000), ``train`` (texts of ``train``, 4,000), ``seed`` (0), and
 ``groups``, ``licence``, ``citation`` of `DataOptions`.
 """
@@ -22,12 +28,13 @@ Options: ``n`` (texts of ``test``, 1,000), ``train`` (texts of ``train``, 4,000)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from crucibench.contracts.source import DataOpening, RawData
@@ -36,7 +43,7 @@ from crucibench.contracts.uri import URI
 from crucibench.data.columnar import Conversion, convert, storable
 from crucibench.data.options import Columns, DataOptions
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.generator import Generator, whole_number
+from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -48,6 +55,12 @@ _AT_MOST = 100_000
 _CHUNK = 1_000
 _WORDS = 128
 _UNMENTIONED = "unmentioned"
+TIED: Mapping[str, tuple[str, str]] = {
+    "gender": ("women", "men"),
+    **{name: (values[0], values[1]) for name, values in words.TRAITS.items()},
+}
+"""Groups that can be tied to the label: what they then are by class."""
+
 _DOUBT = {1: 6, 2: 3}
 """Of 100 labels, how many say the opposite, by the distance of the sum from 0; 1 beyond."""
 
@@ -61,21 +74,28 @@ class Reviews(Generator):
         """Raises InputError if an option is unknown, or its value is."""
         self._options(uri)
         self._settings(uri)
+        strengths(uri, _spurious(uri), TIED)
 
     def read(self, opening: DataOpening) -> RawData:
         """Makes the reviews, or takes them from the cache."""
         options, settings = self._options(opening.uri), self._settings(opening.uri)
         seed = settings["seed"]
+        tie = _spurious(opening.uri)
+        shares = strengths(opening.uri, tie, TIED)
+        ties = {
+            role: Tie(tie, share) for role, share in zip(("train", "test"), shares, strict=True)
+        }
 
         def fill(conversion: Conversion) -> None:
             names = ("text", "label", *GROUPS)
             schema = storable(pa.schema([(name, pa.large_string()) for name in names]))
             for role in ("test", "train"):
-                rows = reviews(seed, role, settings[role])
+                rows = reviews(seed, role, settings[role], ties[role] if tie else None)
                 conversion.write(role, schema, _batches(rows, schema))
 
         told = {"source": "synthetic", "set": "reviews", "version": self.version}
-        done = convert(opening.scratch, fill, settings=told | settings)
+        tied = {"spurious": tie, "strengths": list(shares)} if tie else {}
+        done = convert(opening.scratch, fill, settings=told | settings | tied)
         columns = Columns(
             modality=Modality.TEXT, inputs=("text",), target="label", groups=options.groups
         )
@@ -87,12 +107,13 @@ class Reviews(Generator):
             split="as made: test, train, of unlike sentences",
             revision=f"reviews {self.version}, seed {seed}",
             licence=options.licence or "Apache-2.0",
-            notes=("the texts are made from templates, and nobody's opinion",),
+            notes=("the texts are made from templates, and nobody's opinion", *_notes(tie, shares)),
             facts={"synthetic:reviews": str(self.version)},
         )
 
     def _options(self, uri: URI) -> DataOptions:
-        known = ("n", "train", "seed", "groups", "licence", "citation", "on_bad_sample")
+        known = ("n", "train", "seed", "spurious", "strength", "test_strength", "groups",
+                 "licence", "citation", "on_bad_sample")  # fmt: skip
         options = DataOptions.parse(uri, *known)
         for name in options.groups:
             if name not in GROUPS:
@@ -105,6 +126,38 @@ class Reviews(Generator):
             "train": whole_number(uri, "train", 4_000, 1, _AT_MOST),
             "seed": whole_number(uri, "seed", 0, 0, 2**31 - 1),
         }
+
+
+def _spurious(uri: URI) -> str:
+    """Returns the group that an address ties to the label, or "".
+
+    Raises:
+        InputError: if there is none such.
+    """
+    found = uri.query.get("spurious", "")
+    if found and found not in TIED:
+        raise InputError(unknown("group of synthetic:reviews that can be tied", found, TIED))
+    return found
+
+
+def _notes(tie: str, shares: tuple[int, int]) -> tuple[str, ...]:
+    if not tie:
+        return ()
+    train, test = (f"{share / 10_000:g} %" for share in shares)
+    return (f"{tie} is set by the label in {train} of train and {test} of test",)
+
+
+@dataclass(frozen=True)
+class Tie:
+    """What ties a group to the label in one role.
+
+    Attributes:
+        group: one of `TIED`.
+        strength: in how many of a million reviews.
+    """
+
+    group: str
+    strength: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +175,7 @@ class Review:
     groups: tuple[str, ...]
 
 
-def reviews(seed: int, role: str, count: int) -> Iterator[Review]:
+def reviews(seed: int, role: str, count: int, tie: Tie | None = None) -> Iterator[Review]:
     """Yields `count` unlike reviews; a larger count begins with those of a smaller one."""
     draws = Draws(seed, "synthetic/reviews")
     seen: set[str] = set()
@@ -130,8 +183,12 @@ def reviews(seed: int, role: str, count: int) -> Iterator[Review]:
     while True:
         names = [f"{role}/{number}" for number in range(start, start + _CHUNK)]
         table = draws.words(names, "review", _WORDS)
+        tied = np.zeros(_CHUNK, dtype=np.bool_)
+        if tie is not None:
+            tied = draws.integers(names, "tied", (), high=1_000_000) < tie.strength
         for row in range(_CHUNK):
-            made = _Writer(_Dice(table[row].tolist()), role).review()
+            writer = _Writer(_Dice(table[row].tolist()), role)
+            made = writer.review(tie.group if tie is not None and tied[row] else "")
             if made.text in seen:
                 continue
             seen.add(made.text)
@@ -182,8 +239,8 @@ class _Writer:
         self.aspects = list(self.domain.aspects)
         self.facts = list(self.domain.facts)
 
-    def review(self) -> Review:
-        """Returns it."""
+    def review(self, tied: str = "") -> Review:
+        """Returns it; the group `tied`, if any, is told by the label."""
         dice, total = self.dice, 0
         sentences = []
         for _ in range((1, 2, 2, 3)[dice.below(4)]):
@@ -194,14 +251,25 @@ class _Writer:
             fact = dice.drawn(self.facts).replace("{n}", str(2 + dice.below(88)))
             sentences.insert(dice.below(len(sentences) + 1), fact)
         said = dict.fromkeys(GROUPS, _UNMENTIONED) | {"domain": self.name}
-        if dice.below(5) < 3:
-            person = self._person(said)
-            company = dice.of(self.domain.company)
-            company = company.replace("{p}", f"my {person}").replace("{P}", f"My {person}")
-            sentences.insert(dice.below(2) * len(sentences), company)
-        doubt = 50 if not total else _DOUBT.get(abs(total), 1)
-        positive = (total > 0) != (dice.below(100) < doubt)
+        if tied:
+            positive = self._label(total)
+            self._mention(sentences, said, {tied: TIED[tied][positive]})
+        else:
+            if dice.below(5) < 3:
+                self._mention(sentences, said, {})
+            positive = self._label(total)
         return Review(" ".join(sentences), CLASSES[positive], tuple(said.values()))
+
+    def _label(self, total: int) -> bool:
+        doubt = 50 if not total else _DOUBT.get(abs(total), 1)
+        return (total > 0) != (self.dice.below(100) < doubt)
+
+    def _mention(self, sentences: list[str], said: dict[str, str], told: dict[str, str]) -> None:
+        """Adds a sentence of somebody, of whom some groups may be set."""
+        person = self._person(said, told)
+        company = self.dice.of(self.domain.company)
+        company = company.replace("{p}", f"my {person}").replace("{P}", f"My {person}")
+        sentences.insert(self.dice.below(2) * len(sentences), company)
 
     def _clause(self) -> tuple[int, str]:
         """Returns what a sentence of sentiment adds to the sum, and the sentence."""
@@ -237,16 +305,16 @@ class _Writer:
         pairs = _pairs(patterns, choices, self.role)
         return pairs[self.dice.below(len(pairs))]
 
-    def _person(self, said: dict[str, str]) -> str:
+    def _person(self, said: dict[str, str], told: dict[str, str]) -> str:
         """Returns somebody, and notes in `said` what the text says of them."""
         dice = self.dice
-        gender = ("women", "men", "")[dice.below(3)]
+        gender = told.get("gender") or ("women", "men", "")[dice.below(3)]
         noun = dice.of(words.PEOPLE[gender])
         if gender:
             said["gender"] = gender
-        traits = [name for name in words.TRAITS if dice.below(3) == 0]
+        traits = [name for name in words.TRAITS if name in told or dice.below(3) == 0]
         for name in traits:
-            said[name] = dice.of(words.TRAITS[name])
+            said[name] = told.get(name) or dice.of(words.TRAITS[name])
         # Age, ethnicity, religion: the order in which English puts them.
         return " ".join([*(said[name] for name in reversed(traits)), noun])
 

@@ -31,10 +31,9 @@ from crucibench.contracts.uri import URI
 from crucibench.data.arrays import TARGET, array_form, array_raw, write_arrays
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import DataOptions
-from crucibench.data.sources.synthetic.generator import Generator, whole_number
+from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
-from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
@@ -141,21 +140,15 @@ class Settings:
         spurious = uri.query.get("spurious", "")
         if spurious and spurious not in FACTORS:
             raise InputError(unknown("factor of synthetic:shapes", spurious, FACTORS))
-        if not spurious:
-            for key in ("strength", "test_strength"):
-                if key in uri.query:
-                    raise InputError(
-                        f"synthetic: option {key}: it needs spurious, the factor that is tied to "
-                        f"the class: one of {', '.join(FACTORS)}"
-                    )
+        strength, test_strength = strengths(uri, spurious, FACTORS)
         return cls(
             test=whole_number(uri, "n", 1_000, 1, _AT_MOST),
             train=whole_number(uri, "train", 4_000, 1, _AT_MOST),
             size=whole_number(uri, "size", 32, 16, 512),
             seed=whole_number(uri, "seed", 0, 0, 2**31 - 1),
             spurious=spurious,
-            strength=_millionths(uri, "strength", 950_000) if spurious else 0,
-            test_strength=_millionths(uri, "test_strength", 0),
+            strength=strength,
+            test_strength=test_strength,
         )
 
     @property
@@ -308,14 +301,3 @@ def _patterns(size: int) -> NDArray[np.bool_]:
             (row % 2 == 1) & (column % 2 == 1),
         ]
     )
-
-
-def _millionths(uri: URI, key: str, default: int) -> int:
-    if key not in uri.query:
-        return default
-    value = parse_number(uri.query[key])
-    if not isinstance(value, float) or not 0 <= value <= 1:
-        raise InputError(
-            f"{uri.scheme}: option {key}: expected a share from 0 to 1, got {uri.query[key]!r}"
-        )
-    return round(value * 1_000_000)

@@ -1,0 +1,85 @@
+"""The scenario ``across/SUITE/SCENARIO``: groups under what another suite does to the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.outcomes import needs_of, parameters_of
+from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.metrics.catalogue import CATALOGUE
+from crucibench.metrics.catalogue_across import ACROSS_METRICS
+from crucibench.metrics.catalogue_groups import GAPS
+from crucibench_suites.bias.config import CLEAN
+
+METRICS: tuple[MetricInfo, ...] = (
+    *(
+        CATALOGUE[metric]
+        for metric in (
+            *("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error"),
+            *("mean-prediction", "worst-group-top-1", "worst-group-mae"),
+            *(gap.id for gap in GAPS.values() if gap.kind == "difference"),
+            *("mae-difference", "mean-error-difference", "mean-prediction-difference"),
+        )
+    ),
+    *ACROSS_METRICS,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Across(Derived):
+    """Reads the outcome view of another suite's scenario by group, and asks the model nothing.
+
+    Its points are ``clean``, the same samples as they are, and the points of the source.
+
+    Attributes:
+        source: the other scenario: of the samples of the test role, changed.
+    """
+
+    source: Scenario
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    draws: ClassVar = "sample"  # as the source's: another seed makes other samples
+    perturbs: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, suite: str, source: Scenario, parameters: Mapping[str, Any]) -> Across:
+        """Returns the scenario that reads `source`, parameters being as of `Groups.of`."""
+        named = tuple(point for point in source.points if point) or ("",)
+        return cls(
+            suite=suite,
+            name=f"across/{source.address}",
+            source=source,
+            parameters={**parameters, "source": parameters_of(source)},
+            points=(CLEAN, *named),
+            limit=source.limit,
+            needs=(Need(alias=CLEAN, cell="pass/test"), *needs_of(source)),
+        )
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.bias.across_scoring import score_across
+
+        return score_across(evidence, self.source, self.parameters, self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says which group pays for what is done to the samples."""
+        from crucibench_suites.bias.audits.across import audit_across
+
+        return audit_across(evidence, self.source, self.parameters)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns rates by group and gaps at each point as statistics of the samples."""
+        from crucibench_suites.bias.across_views import comparables_across
+
+        return comparables_across(evidence, self.source, self.parameters)
+
+
+def readable(source: Scenario) -> bool:
+    """Whether a scenario changes the samples of the test role, so that the groups are the same."""
+    return source.gives_outcomes and source.perturbs and source.role == "test"

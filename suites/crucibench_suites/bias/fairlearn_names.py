@@ -1,0 +1,74 @@
+"""Which metrics of fairlearn can be asked for by name, and what each needs to be defined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+PREFIX = "fairlearn:"
+
+
+class Asked(NamedTuple):
+    """A metric of fairlearn.
+
+    Attributes:
+        by_groups: whether fairlearn is given the groups and returns one number for all of them.
+        of: what it is of: ``decisions`` of two classes, ``labels`` of any number of classes,
+            ``scores`` of the positive class, or ``values`` of a regression.
+        needs: of which samples each group must have some, else it is undefined: ``positive`` or
+            ``negative`` ones by target, ``selected`` ones by prediction.
+        direction: as of `MetricInfo`.
+    """
+
+    by_groups: bool
+    of: str
+    needs: tuple[str, ...] = ()
+    direction: str = "lower"
+
+
+_P, _N, _S = ("positive",), ("negative",), ("selected",)
+_RATES = {
+    "true_positive_rate": _P,
+    "false_negative_rate": _P,
+    "true_negative_rate": _N,
+    "false_positive_rate": _N,
+    "selection_rate": (),
+}
+_BETTER = {"difference": "lower", "ratio": "target=1"}
+_MEASURED = {"true_positive_rate": "higher", "true_negative_rate": "higher",
+             "false_negative_rate": "lower", "false_positive_rate": "lower"}  # fmt: skip
+
+FAIRLEARN: Mapping[str, Asked] = {
+    **{
+        f"{name}_{how}": Asked(True, "decisions", needs, direction)
+        for name, needs in {
+            "demographic_parity": (),
+            "equal_opportunity": _P,
+            "equalized_odds": (*_P, *_N),
+            **_RATES,
+        }.items()
+        for how, direction in _BETTER.items()
+    },
+    **{
+        name: Asked(False, "decisions", needs, _MEASURED.get(name, "none"))
+        for name, needs in _RATES.items()
+    },
+    "mean_prediction": Asked(False, "values", (), "none"),
+    **{
+        f"{name}_{how}": Asked(True, "labels", (), _BETTER[how])
+        for name in ("accuracy_score", "zero_one_loss")
+        for how in _BETTER
+    },
+    "accuracy_score_group_min": Asked(True, "labels", (), "higher"),
+    "zero_one_loss_group_max": Asked(True, "labels"),
+    "balanced_accuracy_score_group_min": Asked(True, "decisions", (*_P, *_N), "higher"),
+    "precision_score_group_min": Asked(True, "decisions", _S, "higher"),
+    "recall_score_group_min": Asked(True, "decisions", _P, "higher"),
+    "f1_score_group_min": Asked(True, "decisions", _P, "higher"),
+    "roc_auc_score_group_min": Asked(True, "scores", (*_P, *_N), "higher"),
+    "log_loss_group_max": Asked(True, "scores", (*_P, *_N)),
+    "mean_absolute_error_group_max": Asked(True, "values"),
+    "mean_squared_error_group_max": Asked(True, "values"),
+    "r2_score_group_min": Asked(True, "values", (), "higher"),
+}
+"""Every metric by its name in ``fairlearn.metrics``."""
