@@ -38,10 +38,11 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
     mask = kept_apart(test, share)
     apart = set(test.ids[mask].tolist())
     score = entry.fit(reader.material(test.ids[mask]))
-    value = _chosen(entry, sets, reader, score, apart)
-    ids, known = reader.scores("test", score, (value,))
+    values = _values(entry, sets) if apart else (entry.default,)
+    ids, known = reader.scores("test", score, values)
     keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
-    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, 0])]
+    value = _chosen(values, sets, reader, score, known[~keep])
+    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, values.index(value)])]
     for one in scored(sets):
         ids, found = reader.scores(one.address, score, (value,))
         parts.append((one.address, ids, found[:, 0]))
@@ -54,25 +55,34 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
     }
 
 
-def _chosen(
-    entry: Detector, sets: Sequence[OODSet], reader: _Reader, score: Score, apart: set[str]
-) -> float:
-    """Returns the value of highest mean AUROC over the validation sets, the default among equals.
+def _values(entry: Detector, sets: Sequence[OODSet]) -> tuple[float, ...]:
+    """Returns the values to choose from, the default first; that alone where nothing chooses."""
+    if any(one.kind == "validation" for one in sets):
+        return tuple(dict.fromkeys((entry.default, *entry.values)))
+    return (entry.default,)
 
-    The familiar samples of this are those kept apart. Without validation sets it is the default.
+
+def _chosen(
+    values: Sequence[float], sets: Sequence[OODSet], reader: _Reader, score: Score, known: Floats
+) -> float:
+    """Returns the value of highest mean AUROC over the validation sets, the first among equals.
+
+    Args:
+        values: those to choose from.
+        sets: the OOD sets.
+        reader: of the detector.
+        score: what it scores by.
+        known: scores of the familiar samples that are kept apart, (n, len(values)).
     """
-    validation = [one for one in sets if one.kind == "validation"]
-    if not entry.values or not validation or not apart:
-        return entry.default
-    values = tuple(dict.fromkeys((entry.default, *entry.values)))
-    ids, every = reader.scores("test", score, values)
-    known = every[np.array([identity in apart for identity in ids], dtype=np.bool_)]
+    if len(values) == 1:
+        return values[0]
     means = np.zeros(len(values))
-    for one in validation:
-        _, strange = reader.scores(one.address, score, values)
-        if not len(strange):
-            return entry.default
-        means += [auc(strange[:, k], known[:, k]) for k in range(len(values))]
+    for one in sets:
+        if one.kind == "validation":
+            _, strange = reader.scores(one.address, score, values)
+            if not len(strange):
+                return values[0]
+            means += [auc(strange[:, k], known[:, k]) for k in range(len(values))]
     return values[int(np.argmax(means))]
 
 
@@ -135,5 +145,5 @@ class _Reader:
 
 def in_rows(cell: CellEvidence, ids: Ids, name: str) -> NDArray[Any]:
     """Returns a column of a cell's records at some ids, in their order."""
-    places = pd.Index(cell.records.ids).get_indexer(pd.Index(ids))
+    places = pd.Index(cell.records.ids, dtype=object).get_indexer(pd.Index(ids, dtype=object))
     return np.asarray(cell.records.array(name)[places])

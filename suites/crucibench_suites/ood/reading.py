@@ -41,16 +41,18 @@ def picked(
     Raises:
         ValueError: if there is none.
     """
-    wanted = pd.Index(ids)
+    wanted = pd.Index(ids, dtype=object)
     parts = []
     names = []
     for found, answers in answers_of(cell, columns):
-        rows = np.flatnonzero(pd.Index(found).isin(wanted))
+        rows = np.flatnonzero(pd.Index(found, dtype=object).isin(wanted))
         parts.append(_taken(answers, rows))
         names.append(found[rows])
     if not sum(len(part) for part in parts):
         raise ValueError("no sample of the test role is kept apart: kept_apart must be above 0")
-    places = pd.Index(cell.samples.ids).get_indexer(pd.Index(np.concatenate(names)))
+    places = pd.Index(cell.samples.ids, dtype=object).get_indexer(
+        pd.Index(np.concatenate(names), dtype=object)
+    )
     return _joined(parts), cell.samples.targets[places].astype(np.int64)
 
 
@@ -96,7 +98,9 @@ class TrainPass(Train):
             ids, samples = self._cell.records.ids, self._cell.samples
             targets = samples.targets.astype(np.int64)
             if not np.array_equal(ids, samples.ids):
-                targets = targets[pd.Index(samples.ids).get_indexer(pd.Index(ids))]
+                targets = targets[
+                    pd.Index(samples.ids, dtype=object).get_indexer(pd.Index(ids, dtype=object))
+                ]
             self._targets = targets
         return self._targets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,13 @@ def score_headline(evidence: Evidence, points: Sequence[str]) -> Scored:
     right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
     right = right == samples.targets[scores.known_rows]
     rows: list[Row] = []
+    done: dict[tuple[str, ...], list[Row]] = {}
     for point in points:
-        rows += _headline_rows(scores, point, right, evidence.options)
+        # Of sets of one kind alone, the mean over all is that over the kind.
+        sets = tuple(scores.members(point))
+        if sets not in done:
+            done[sets] = _headline_rows(scores, point, right, evidence.options)
+        rows += [replace(row, point=point) for row in done[sets]]
     if not len(scores.known):
         return Scored(rows)
     tables = {"histogram": _histogram(scores), "accuracy-coverage": _coverage(scores, right)}

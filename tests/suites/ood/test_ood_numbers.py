@@ -14,9 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.metrics.ranking import fpr_at_tpr_statistic
 from crucibench_suites.ood import numbers
-from crucibench_suites.ood.intervals import BUILDERS, Mean, independent_pairs, row_of
+from crucibench_suites.ood.intervals import Mean, independent_pairs, row_of
 from crucibench_suites.ood.mixed import Mixture
-from crucibench_suites.ood.scores import Part
+from crucibench_suites.ood.part import BUILDERS, Part
 from crucibench_suites.ood.scoring import comparables_of, score_detector
 
 AUROC, FPR_OOD, FPR_ID = numbers.AUROC.id, numbers.FPR_OOD.id, numbers.FPR_ID.id

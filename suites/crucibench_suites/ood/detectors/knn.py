@@ -55,12 +55,14 @@ class _Bank:
 
     def __init__(self, train: Train) -> None:
         self._train = train
-        self._held: list[NDArray[np.float32]] | None = None
-        first = next(iter(train.blocks()), None)
-        if first is None:
+        self._held: list[NDArray[np.float32]] | None = []
+        for part in self._read():
+            if 4 * len(train) * part.shape[1] > _HELD_BYTES:
+                self._held = None
+                break
+            self._held.append(part)
+        if self._held == []:
             raise ValueError("the train role has no sample")
-        if 4 * len(train) * first[0].known_features.shape[1] <= _HELD_BYTES:
-            self._held = list(self._read())
 
     def __len__(self) -> int:
         return len(self._train)
@@ -86,5 +88,5 @@ class _Bank:
 
 
 def _unit(features: Floats) -> NDArray[np.float32]:
-    length = np.sqrt((features**2).sum(axis=1, keepdims=True))
+    length = np.sqrt(np.einsum("nd,nd->n", features, features))[:, None]
     return np.asarray(features / np.maximum(length, _NORM), dtype=np.float32)

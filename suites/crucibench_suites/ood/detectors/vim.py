@@ -44,10 +44,14 @@ class ViM(Detector):
             for share in {*self.values, self.default}
         }
 
+        ends = np.unique(list(outside.values()))
+        rest = directions[:, : ends[-1]]
+
         def residuals(answers: Answers, values: Sequence[float]) -> Floats:
-            squares = ((answers.known_features - origin) @ directions) ** 2
-            upto = squares.cumsum(axis=1)
-            return np.asarray(np.sqrt(upto[:, [outside[value] - 1 for value in values]]))
+            squares = ((answers.known_features - origin) @ rest) ** 2
+            upto = np.add.reduceat(squares, [0, *ends[:-1]], axis=1).cumsum(axis=1)
+            places = np.searchsorted(ends, [outside[value] for value in values])
+            return np.asarray(np.sqrt(upto[:, places]))
 
         every = sorted(outside)
         total, highest = np.zeros(len(every)), 0.0
