@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Columns
 from crucibench.stats import auc
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, UnfitError
 from crucibench_suites.ood.head import read_head
 from crucibench_suites.ood.moments import read_moments
 from crucibench_suites.ood.reading import TrainPass, answers_of, columns_of, picked
-from crucibench_suites.ood.sources import KNOWN, OODSet, kept_apart, scored
+from crucibench_suites.ood.sources import KNOWN, UNFIT, OODSet, kept_apart, scored
 
 Ids = NDArray[np.object_]
 
@@ -30,14 +30,21 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
         share: of the test role that is kept apart to choose settings by.
         evidence: the passes.
 
+    A detector that can't be fitted has one row, at the point ``UNFIT``, with the reason.
+
     Raises:
-        ValueError: if the detector can't be fitted, or gives scores that are no numbers.
+        ValueError: if the detector gives scores that are no numbers.
     """
     reader = _Reader(entry, evidence)
     test = evidence.needs["test"].samples
     mask = kept_apart(test, share)
     apart = set(test.ids[mask].tolist())
-    score = entry.fit(reader.material(test.ids[mask]))
+    try:
+        score = entry.fit(reader.material(test.ids[mask]))
+    except UnfitError as error:
+        reason = f"it can't be fitted: {error}"
+        return {"id": [UNFIT], "point": UNFIT, "score": np.array([np.nan]),
+                "value": np.array([np.nan]), "reason": [reason]}  # fmt: skip
     values = _values(entry, sets) if apart else (entry.default,)
     ids, known = reader.scores("test", score, values)
     keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)

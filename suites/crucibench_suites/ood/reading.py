@@ -12,7 +12,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records
 from crucibench.util.draws import order_key
-from crucibench_suites.ood.detector import Answers, Detector, Ints, Train
+from crucibench_suites.ood.detector import Answers, Detector, Ints, Train, UnfitError
 
 
 def columns_of(detector: Detector) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def picked(
     """Returns answers and class indices of some samples of a pass.
 
     Raises:
-        ValueError: if there is none.
+        UnfitError: if there is none.
     """
     wanted = pd.Index(ids, dtype=object)
     parts = []
@@ -49,7 +49,7 @@ def picked(
         parts.append(_taken(answers, rows))
         names.append(found[rows])
     if not sum(len(part) for part in parts):
-        raise ValueError("no sample of the test role is kept apart: kept_apart must be above 0")
+        raise UnfitError("no sample of the test role is kept apart: kept_apart must be above 0")
     places = pd.Index(cell.samples.ids, dtype=object).get_indexer(
         pd.Index(np.concatenate(names), dtype=object)
     )

@@ -12,7 +12,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence
 from crucibench_suites.ood.detector import Floats, Ints
 from crucibench_suites.ood.part import Part
-from crucibench_suites.ood.sources import KNOWN, members
+from crucibench_suites.ood.sources import KNOWN, UNFIT, members
 
 
 class Scores:
@@ -23,6 +23,7 @@ class Scores:
         known: their scores.
         sets: scores of each OOD set by address.
         chosen: the value of the detector's setting; NaN where it has none.
+        unfit: why the detector could not be fitted, so that there is no score; else "".
     """
 
     def __init__(self, cell: CellEvidence, samples: Samples, *, by_cluster: bool = True) -> None:
@@ -37,7 +38,8 @@ class Scores:
         ids, points = records.ids, records.array("point")
         scores = records.array("score")
         rows = {point: np.flatnonzero(points == point) for point in pd.unique(points)}
-        known = rows.pop(KNOWN)
+        self.unfit = str(records.array("reason")[0]) if rows.pop(UNFIT, None) is not None else ""
+        known = rows.pop(KNOWN, np.array([], dtype=np.int64))
         self.known_ids, self.known = ids[known], scores[known]
         self.sets: Mapping[str, Floats] = {point: scores[at] for point, at in rows.items()}
         chosen = records.array("value")
@@ -114,6 +116,11 @@ class Scores:
                 units=np.concatenate([self.known_units, self.units(address)]),
             )
         return self._parts[address]
+
+    def parts(self, point: str) -> list[Part] | None:
+        """Returns the sets of a point; None where there is none, or a side has no sample."""
+        parts = [self.part(address) for address in self.members(point)]
+        return parts if parts and all(part.whole for part in parts) else None
 
     def members(self, point: str) -> list[str]:
         """Returns the sets that a point is the mean of, or the one that it is."""

@@ -18,6 +18,9 @@ from crucibench_suites.ood.generator import Kind
 KNOWN = "id"
 """The point of in-distribution scores."""
 
+UNFIT = "unfit"
+"""The point of the one record of a detector that could not be fitted."""
+
 MEANS = ("near", "far", "overall")
 """The points of means over sets, each set counting alike."""
 

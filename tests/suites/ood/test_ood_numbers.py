@@ -202,7 +202,7 @@ def test_a_set_of_its_own_brings_its_own_units(maker: Any) -> None:
     assert min(scores.units("far/a")) == 40
     rows = {row.point: row for row in score_detector(evidence, ("far/a", "far")).rows
             if row.metric == AUROC}  # fmt: skip
-    for entry in comparables_of(evidence, evidence.own, ("far/a", "far")):
+    for entry in comparables_of(evidence, evidence.own, ("far/a", "far"), numbers.OF_DETECTOR):
         assert entry.samples is not None and len(set(entry.samples.ids)) == 40 + 60
         if entry.metric == AUROC:
             again = entry.form.of_rows(np.ones((1, 100)))[0]  # type: ignore[union-attr]
@@ -229,8 +229,8 @@ def test_comparables_compute_the_rows_again(maker: Any) -> None:
     evidence = maker.detection(rng.normal(size=50), sets)
     points = (*sets, "near", "far", "overall")
     rows = {(row.metric, row.point): row.value for row in score_detector(evidence, points).rows}
-    found = comparables_of(evidence, evidence.own, points)
-    assert {entry.point for entry in found} == set(points)
+    found = comparables_of(evidence, evidence.own, points, numbers.OF_DETECTOR)
+    assert {(entry.metric, entry.point) for entry in found} == set(rows)
     for entry in found:
         form = entry.form
         again = form.of_rows(np.ones((1, 50)))[0]  # type: ignore[union-attr]

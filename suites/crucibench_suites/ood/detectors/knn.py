@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, Train, Uses
+from crucibench_suites.ood.detector import (
+    Answers,
+    Detector,
+    Floats,
+    Material,
+    Score,
+    Train,
+    UnfitError,
+    Uses,
+)
 
 _HELD_BYTES = 1 << 28
 """Train features of up to 256 MiB are held in memory; others are read again for each block."""
@@ -62,7 +71,7 @@ class _Bank:
                 break
             self._held.append(part)
         if self._held == []:
-            raise ValueError("the train role has no sample")
+            raise UnfitError("the train role has no sample")
 
     def __len__(self) -> int:
         return len(self._train)

@@ -8,8 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, Uses
+from crucibench_suites.ood.detector import (
+    Answers,
+    Detector,
+    Floats,
+    Material,
+    Score,
+    UnfitError,
+    Uses,
+)
 from crucibench_suites.ood.detectors.energy import free_energy
+
+_ROUNDING = 1e-9
+"""Residuals below this share of the features' length are rounding."""
 
 
 class ViM(Detector):
@@ -54,12 +65,13 @@ class ViM(Detector):
             return np.asarray(np.sqrt(upto[:, places]))
 
         every = sorted(outside)
-        total, highest = np.zeros(len(every)), 0.0
+        total, highest, length = np.zeros(len(every)), 0.0, 0.0
         for answers, _ in material.the_train().blocks():
             total += residuals(answers, every).sum(axis=0)
             highest += float(answers.logits.max(axis=1).sum())
-        if not (total > 0).all():
-            raise ValueError("the train role's features have no residual: nothing to scale by")
+            length += float(np.linalg.norm(answers.known_features - origin, axis=1).sum())
+        if not (total > _ROUNDING * length).all():
+            raise UnfitError("the train role's features have no residual: nothing to scale by")
         alpha = dict(zip(every, highest / total, strict=True))
 
         def score(answers: Answers, values: Sequence[float]) -> Floats:
