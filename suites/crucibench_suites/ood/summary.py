@@ -126,12 +126,12 @@ def _differences(
             rows.append(undefined(apart.id, point, lacking, name))
         else:
             pair = Mean.of(metric, sides[0]), Mean.of(metric, sides[1])
-            row = _difference(apart.id, point, pair, options.level)
+            row = difference(apart.id, point, pair, options.level)
             rows.append(replace(row, group=name))
     return rows
 
 
-def _difference(metric: str, point: str, pair: tuple[Mean, Mean], level: float) -> Row:
+def difference(metric: str, point: str, pair: tuple[Mean, Mean], level: float) -> Row:
     own, other = pair
     delta = own.value() - other.value()
     # Both rank the same samples in the same order of rows: their units are the same.

@@ -22,6 +22,7 @@ from crucibench_suites.ood import detectors
 from crucibench_suites.ood.config import OODConfig
 from crucibench_suites.ood.detector import Detector, Material, Score
 from crucibench_suites.ood.detectors import OWN
+from crucibench_suites.ood.numbers import OF_DETECTOR
 from crucibench_suites.ood.suite import OODSuite
 
 DEMO = Path(__file__).parents[3] / "adapters" / "crucibench_adapters" / "demo"
@@ -126,6 +127,11 @@ def test_two_models_are_compared_on_the_same_samples(digits: Run, tmp_path: Path
     before, after = values(old)["energy", "overall"], values(new)["energy", "overall"]
     assert one.delta == pytest.approx(after - before)
     assert one.interval is not None and one.interval.lower <= one.delta <= one.interval.upper
+    for metric in OF_DETECTOR:
+        one = found[f"ood/energy[near]/{metric.id}"]
+        sides = [values(run, metric.id)["energy", "near"] for run in (old, new)]
+        assert one.delta == pytest.approx(sides[1] - sides[0])
+        assert one.interval is not None and one.p is not None
     # Other sets are another question: they are refused by name, not mixed in.
     more = evaluated(tmp_path / "c", CNN, "sklearn:digits?split=0.3", detectors=["msp"],
                      generators=["patch-shuffle"])  # fmt: skip
@@ -251,6 +257,7 @@ def test_texts(tmp_path: Path) -> None:
     assert {point for _, point in area} >= {"near/shuffled-words", "far/random-letters"}
     assert area["msp", "near/shuffled-words"] == 0.5  # a bag of words can't tell
     assert area["msp", "far/random-letters"] > 0.9
+    assert area["msp", "far/other-domain"] > 0.9  # none of the words that it knows
 
 
 @pytest.mark.parametrize(
