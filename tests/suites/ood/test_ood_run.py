@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,10 @@ from crucibench_suites.ood import detectors
 from crucibench_suites.ood.config import OODConfig
 from crucibench_suites.ood.detector import Detector, Material, Score
 from crucibench_suites.ood.detectors import OWN
+from crucibench_suites.ood.detectors.odin import ODIN, SIZES
+from crucibench_suites.ood.generated import Steps
 from crucibench_suites.ood.numbers import OF_DETECTOR
+from crucibench_suites.ood.sources import kept_apart
 from crucibench_suites.ood.suite import OODSuite
 
 DEMO = Path(__file__).parents[3] / "adapters" / "crucibench_adapters" / "demo"
@@ -291,6 +295,29 @@ def test_where_the_suite_does_not_apply_it_says_why(maker: Any) -> None:
     assert plan(labels) == "the model gives labels only"
     logged = plan(request(maker))  # no ANY_INPUT
     assert "can't answer generated inputs" in logged
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_odin_takes_the_steps_that_something_chooses_from(chosen: bool, maker: Any) -> None:
+    capabilities = frozenset(
+        {Capability.SCORES, Capability.LOGITS, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+    asked = request(maker, capabilities=capabilities)
+    names = ["out-of-range", "stretched"] if chosen else ["out-of-range"]
+    config = OODConfig(detectors=["msp", "odin"], generators=names)
+    found = OODSuite().scenarios(replace(asked, config=config))
+    steps = {one.name: one for one in found if isinstance(one, Steps)}
+    assert set(steps) == {"steps/test", "steps/far/out-of-range"} | (
+        {"steps/validation/stretched"} if chosen else set()
+    )
+    assert {one.sizes for one in steps.values()} == {SIZES if chosen else (ODIN.default,)}
+    samples = maker.samples([f"{row:032x}" for row in range(200)])
+    selected = steps["steps/test"].select("main", lambda: SimpleNamespace(samples=samples))
+    if chosen:
+        assert selected is None  # those kept apart choose the size
+    else:
+        assert selected is not None
+        np.testing.assert_array_equal(selected.keep, ~kept_apart(samples, 0.2))
 
 
 def documented() -> type[Detector]:
