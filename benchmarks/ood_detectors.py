@@ -5,10 +5,10 @@
 
 pytorch-ood's detectors each ask the model about the train, test and OOD images for themselves. Ours
 share one pass a role; what is timed is all that the run does from its first task to the end of the
-last, numbers and audits among them. Both take turns, the least of each is reported, in seconds of
-the processor, since wall time on a machine that others share says little. With
-``--memory`` the detectors that are fitted read a train pass of so many samples from disk, and the
-peak memory of the process is told.
+last, numbers and audits among them. Both take turns, the best turn of each is reported, in seconds
+of the processor, since wall time on a machine that others share says little. With ``--memory`` the
+detectors that are fitted read a train pass of so many samples from disk, and the peak memory of the
+process is told.
 """
 
 from __future__ import annotations
@@ -89,14 +89,14 @@ def against_peer(asked: argparse.Namespace) -> None:
         torch.save(made_net(root, asked.width).state_dict(), root / "net.pt")
         turns = [(as_us(root, asked), as_subprocess(root, asked)) for _ in range(asked.repeats)]
     ours = min(seconds for seconds, _ in turns)
-    peer = {name: min(seconds[name] for _, seconds in turns) for name in PEERS}
+    peer = min((seconds for _, seconds in turns), key=lambda seconds: sum(seconds.values()))
     total = sum(peer.values())
     rows = [[name, f"{seconds:.2f}"] for name, seconds in peer.items()]
     rows += [["all, one by one", f"{total:.2f}"], ["crucibench, all at once", f"{ours:.2f}"]]
     lines = [
         f"{asked.train:,} train, {asked.test:,} test and {asked.test:,} OOD images of {SIZE} "
         f"pixels, {asked.threads} threads. Crucibench took {total / ours:.1f} times less. The "
-        f"least of {asked.repeats} turns, in seconds of the processor.",
+        f"best of {asked.repeats} turns each, in seconds of the processor.",
         "",
         *table(["pytorch-ood", "seconds"], rows),
     ]

@@ -39,7 +39,9 @@ class StoredRecords(Records):
 
     @cached_property
     def _whole(self) -> pa.Table:
-        return self._read(None)
+        table = self._read(None)
+        # In one piece columns and blocks are views of it; of large ones there is no room for two.
+        return table.combine_chunks() if self.small else table
 
     @cached_property
     def size(self) -> int:
@@ -62,8 +64,7 @@ class StoredRecords(Records):
 
     def _read(self, columns: Sequence[str] | None) -> pa.Table:
         tables = [read_table(path, columns) for path in self._paths]
-        # One piece: then columns and blocks are views of it.
-        return pa.concat_tables(tables, promote_options="default").combine_chunks()
+        return pa.concat_tables(tables, promote_options="default")
 
     @cached_property
     def _names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,8 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
         return {"id": [UNFIT], "point": UNFIT, "score": np.array([np.nan]),
                 "value": np.array([np.nan]), "reason": [reason]}  # fmt: skip
     values = _values(entry, sets) if apart else (entry.default,)
-    ids, known = reader.scores("test", score, values)
+    # Those kept apart have scores only where these choose something.
+    ids, known = reader.scores("test", score, values, apart if len(values) == 1 else frozenset())
     keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
     value = _chosen(values, sets, reader, score, known[~keep])
     parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, values.index(value)])]
@@ -112,11 +113,26 @@ class _Reader:
             kept=picked(needs["test"], self._columns, apart) if "kept" in uses else None,
         )
 
-    def scores(self, alias: str, score: Score, values: Sequence[float]) -> tuple[Ids, Floats]:
-        """Returns ids and scores of a cell's samples, (n,) and (n, len(values))."""
+    def scores(
+        self, alias: str, score: Score, values: Sequence[float], but: Set[str] = frozenset()
+    ) -> tuple[Ids, Floats]:
+        """Returns ids and scores of a cell's samples, (n,) and (n, len(values)).
+
+        Args:
+            alias: the cell's.
+            score: what the detector scores by.
+            values: of its setting.
+            but: ids of samples that are left out.
+        """
         ids: list[Any] = []
         found: list[Floats] = []
-        for names, answers in self._answers(alias):
+        for every, whole in self._answers(alias):
+            names, answers = every, whole
+            if but:
+                rows = np.flatnonzero([name not in but for name in every])
+                if not len(rows):
+                    continue
+                names, answers = every[rows], whole.take(rows)
             part = np.asarray(score(answers, values), dtype=np.float64)
             wanted = (len(answers), len(values))
             if part.shape != wanted:

@@ -57,6 +57,12 @@ class Answers:
     def __len__(self) -> int:
         return len(self.raw)
 
+    def take(self, rows: Ints) -> Answers:
+        """Returns the answers to some of the samples, by their rows."""
+        features = None if self.features is None else self.features[rows]
+        steps = None if self.steps is None else self.steps[rows]
+        return Answers(raw=self.raw[rows], kind=self.kind, features=features, steps=steps)
+
     @cached_property
     def logits(self) -> Floats:
         """Float64, shape (n, K); of a model that gives probabilities, their logarithms."""

@@ -46,7 +46,7 @@ def picked(
     names = []
     for found, answers in answers_of(cell, columns):
         rows = np.flatnonzero(pd.Index(found, dtype=object).isin(wanted))
-        parts.append(_taken(answers, rows))
+        parts.append(answers.take(rows))
         names.append(found[rows])
     if not sum(len(part) for part in parts):
         raise UnfitError("no sample of the test role is kept apart: kept_apart must be above 0")
@@ -86,7 +86,7 @@ class TrainPass(Train):
         at = 0
         for answers, targets in self.blocks():
             rows = np.flatnonzero(keep[at : at + len(targets)])
-            parts.append((_taken(answers, rows), targets[rows]))
+            parts.append((answers.take(rows), targets[rows]))
             at += len(targets)
         if not parts:
             raise ValueError("the train role has no sample")
@@ -103,11 +103,6 @@ class TrainPass(Train):
                 ]
             self._targets = targets
         return self._targets
-
-
-def _taken(answers: Answers, rows: Ints) -> Answers:
-    features = None if answers.features is None else answers.features[rows]
-    return Answers(raw=answers.raw[rows], kind=answers.kind, features=features)
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:
