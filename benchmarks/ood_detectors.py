@@ -4,9 +4,11 @@
     python benchmarks/ood_detectors.py --memory 1000000
 
 pytorch-ood's detectors each ask the model about the train, test and OOD images for themselves. Ours
-share one pass a role; what is timed is all tasks of the run, numbers and audits among them. With
-``--memory`` the detectors that are fitted read a train pass of so many samples from disk, and the
-peak memory of the process is told.
+share one pass a role; what is timed is all that the run does from its first task to the end of the
+last, numbers and audits among them. Both take turns, the best turn of each is reported, in seconds
+of the processor, since wall time on a machine that others share says little. With ``--memory`` the
+detectors that are fitted read a train pass of so many samples from disk, and the peak memory of the
+process is told.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -59,6 +63,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=4_000)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--memory", type=int, metavar="SAMPLES")
     parser.add_argument("--size", type=int, default=512, help="features a sample, with --memory")
     parser.add_argument("--as-peer", type=Path, help=argparse.SUPPRESS)
@@ -82,25 +87,60 @@ def against_peer(asked: argparse.Namespace) -> None:
         root = Path(folder)
         make_data(root, asked.train, asked.test)
         torch.save(made_net(root, asked.width).state_dict(), root / "net.pt")
-        ours = as_us(root, asked)
-        command = [asked.peer_python, __file__, "--as-peer", root, "--width", asked.width,
-                   "--threads", asked.threads]  # fmt: skip
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(done.stderr)
-        peer = json.loads(done.stdout.splitlines()[-1])
+        turns = [(as_us(root, asked), as_subprocess(root, asked)) for _ in range(asked.repeats)]
+    ours = min(seconds for seconds, _ in turns)
+    peer = min((seconds for _, seconds in turns), key=lambda seconds: sum(seconds.values()))
     total = sum(peer.values())
     rows = [[name, f"{seconds:.2f}"] for name, seconds in peer.items()]
     rows += [["all, one by one", f"{total:.2f}"], ["crucibench, all at once", f"{ours:.2f}"]]
     lines = [
         f"{asked.train:,} train, {asked.test:,} test and {asked.test:,} OOD images of {SIZE} "
-        f"pixels, {asked.threads} threads. Crucibench took {total / ours:.1f} times less.",
+        f"pixels, {asked.threads} threads. Crucibench took {total / ours:.1f} times less. The "
+        f"best of {asked.repeats} turns each, in seconds of the processor.",
         "",
         *table(["pytorch-ood", "seconds"], rows),
     ]
     publish("ood-detectors", "OOD detectors against pytorch-ood", lines, "torch")
+
+
+def as_subprocess(root: Path, asked: argparse.Namespace) -> dict[str, float]:
+    """Returns what `as_peer` finds in the other Python."""
+    command = [asked.peer_python, __file__, "--as-peer", root, "--width", asked.width,
+               "--threads", asked.threads]  # fmt: skip
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+class Clock:
+    """Notes every 5 ms how much processor time has gone, to tell it for any span of wall time."""
+
+    def __init__(self) -> None:
+        self._notes = [(time.time(), time.process_time())]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._note, daemon=True)
+
+    def __enter__(self) -> Clock:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _note(self) -> None:
+        while not self._stop.wait(0.005):
+            self._notes.append((time.time(), time.process_time()))
+
+    def between(self, begun: float, ended: float) -> float:
+        """Returns the processor time from one wall time (of `time.time`) to another, in s."""
+        walls, spent = zip(*self._notes, strict=True)
+        first, last = np.interp([begun, ended], walls, spent)
+        return float(last - first)
 
 
 def made_net(root: Path, width: int) -> Net:
@@ -134,7 +174,7 @@ def make_data(root: Path, train: int, test: int) -> None:
 
 
 def as_us(root: Path, asked: argparse.Namespace) -> float:
-    """Returns the seconds from the first task of a run to the end of the last."""
+    """Returns the processor time from the first task of a run to the end of the last."""
     import crucibench as cb
 
     net = Net(asked.width)
@@ -142,15 +182,17 @@ def as_us(root: Path, asked: argparse.Namespace) -> float:
     every = np.load(root / "train.npz"), np.load(root / "test.npz")
     images = np.concatenate([part["x"] for part in every])
     targets = np.concatenate([part["y"] for part in every])
-    run = cb.run(
-        models={"net": net}, data=(images, targets), suites=["ood"], out=root / "results",
-        data_options={"split": asked.test / (asked.train + asked.test)}, cache=False, workers=0,
-        defaults={"batch_size": BATCH, "threads": asked.threads},
-        settings={
-            "ood.detectors": list(PEERS), "ood.generators": [], "ood.kept_apart": 0.2,
-            "ood.far": {"noise": f"npz:{root}/ood.npz"},
-        },
-    )  # fmt: skip
+    shutil.rmtree(root / "results", ignore_errors=True)
+    with Clock() as clock:
+        run = cb.run(
+            models={"net": net}, data=(images, targets), suites=["ood"], out=root / "results",
+            data_options={"split": asked.test / (asked.train + asked.test)}, cache=False,
+            workers=0, defaults={"batch_size": BATCH, "threads": asked.threads},
+            settings={
+                "ood.detectors": list(PEERS), "ood.generators": [], "ood.kept_apart": 0.2,
+                "ood.far": {"noise": f"npz:{root}/ood.npz"},
+            },
+        )  # fmt: skip
     if run.exit_code:
         sys.exit("the run did not end well")
     with (run.root / "events.jsonl").open(encoding="utf-8") as stream:
@@ -158,11 +200,11 @@ def as_us(root: Path, asked: argparse.Namespace) -> float:
             event for event in map(json.loads, stream) if event.get("kind") and "begun" in event
         ]
     begun = min(event["begun"] for event in tasks)
-    return float(max(event["begun"] + event["seconds"] for event in tasks) - begun)
+    return clock.between(begun, max(event["begun"] + event["seconds"] for event in tasks))
 
 
 def as_peer(root: Path, width: int) -> dict[str, float]:
-    """Returns the seconds that each detector takes for fitting and for test and OOD images."""
+    """Returns the processor time of each detector, for fitting and for test and OOD images."""
     from pytorch_ood import detector as peer
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -202,7 +244,7 @@ def as_peer(root: Path, width: int) -> dict[str, float]:
     seconds = {}
     for name in PEERS:
         detector = makers[name]()
-        begun = time.perf_counter()
+        begun = time.process_time()
         detector.fit(loaders["train"])
         for role in ("test", "ood"):
             for images, _ in loaders[role]:
@@ -211,7 +253,7 @@ def as_peer(root: Path, width: int) -> dict[str, float]:
                 else:
                     with torch.no_grad():
                         detector.predict(images)
-        seconds[name] = time.perf_counter() - begun
+        seconds[name] = time.process_time() - begun
     return seconds
 
 

@@ -16,6 +16,7 @@ from crucibench.engine.plan import PlannedCell
 from crucibench.engine.roles import limited
 from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile, FindingFile
+from crucibench.store.recent import RecentRecords
 from crucibench.store.run import Run
 from crucibench.store.tables import write_frame
 
@@ -27,6 +28,7 @@ class Scorer:
         self.run = run
         self.options = options
         self._samples: dict[tuple[str, str, int | None], Samples] = {}
+        self._recent = RecentRecords()
 
     def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
         """Gathers a cell's evidence; a need that did not end well is absent."""
@@ -80,7 +82,7 @@ class Scorer:
             cell=file.cell,
             model=self.run.models[file.model, file.data],
             role=file.role,
-            records=self.run.cell_records(file.cell),
+            records=self._recent.records(self.run.cell_records(file.cell)),
             samples=self._sample_table(file),
             probes=self.run.probes(file.cell, file.probes),
             facts=file.facts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.records import BLOCK_ROWS, Records
 from crucibench.store.tables import read_table
+
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Path, time of the last change in ns, and size of each file."""
 
 _SMALL = 1 << 26
 """Files of up to 64 MiB together are read once and kept."""
@@ -36,15 +39,28 @@ class StoredRecords(Records):
 
     @cached_property
     def _whole(self) -> pa.Table:
-        return self._read(None)
+        table = self._read(None)
+        # In one piece columns and blocks are views of it; of large ones there is no room for two.
+        return table.combine_chunks() if self.small else table
 
     @cached_property
-    def _large(self) -> bool:
-        return sum(path.stat().st_size for path in self._paths) > _SMALL
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(path.stat().st_size for path in self._paths)
+
+    @property
+    def small(self) -> bool:
+        """Whether they are read once and kept."""
+        return self.size <= _SMALL
+
+    def stamp(self) -> Stamp:
+        """Returns what changes when a file does."""
+        facts = [(path, path.stat()) for path in self._paths]
+        return tuple((str(path), fact.st_mtime_ns, fact.st_size) for path, fact in facts)
 
     @property
     def _apart(self) -> bool:
-        return "_whole" not in self.__dict__ and self._large
+        return "_whole" not in self.__dict__ and not self.small
 
     def _read(self, columns: Sequence[str] | None) -> pa.Table:
         tables = [read_table(path, columns) for path in self._paths]

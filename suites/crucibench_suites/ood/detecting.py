@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Columns
 from crucibench.stats import auc
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, UnfitError
 from crucibench_suites.ood.head import read_head
 from crucibench_suites.ood.moments import read_moments
 from crucibench_suites.ood.reading import TrainPass, answers_of, columns_of, picked
-from crucibench_suites.ood.sources import KNOWN, OODSet, kept_apart, scored
+from crucibench_suites.ood.sources import KNOWN, UNFIT, OODSet, kept_apart, scored
 
 Ids = NDArray[np.object_]
 
@@ -30,18 +30,27 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
         share: of the test role that is kept apart to choose settings by.
         evidence: the passes.
 
+    A detector that can't be fitted has one row, at the point ``UNFIT``, with the reason.
+
     Raises:
-        ValueError: if the detector can't be fitted, or gives scores that are no numbers.
+        ValueError: if the detector gives scores that are no numbers.
     """
     reader = _Reader(entry, evidence)
     test = evidence.needs["test"].samples
     mask = kept_apart(test, share)
     apart = set(test.ids[mask].tolist())
-    score = entry.fit(reader.material(test.ids[mask]))
-    value = _chosen(entry, sets, reader, score, apart)
-    ids, known = reader.scores("test", score, (value,))
+    try:
+        score = entry.fit(reader.material(test.ids[mask]))
+    except UnfitError as error:
+        reason = f"it can't be fitted: {error}"
+        return {"id": [UNFIT], "point": UNFIT, "score": np.array([np.nan]),
+                "value": np.array([np.nan]), "reason": [reason]}  # fmt: skip
+    values = _values(entry, sets) if apart else (entry.default,)
+    # Those kept apart have scores only where these choose something.
+    ids, known = reader.scores("test", score, values, apart if len(values) == 1 else frozenset())
     keep = np.array([identity not in apart for identity in ids], dtype=np.bool_)
-    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, 0])]
+    value = _chosen(values, sets, reader, score, known[~keep])
+    parts: list[tuple[str, Ids, Floats]] = [(KNOWN, ids[keep], known[keep, values.index(value)])]
     for one in scored(sets):
         ids, found = reader.scores(one.address, score, (value,))
         parts.append((one.address, ids, found[:, 0]))
@@ -54,25 +63,34 @@ def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Ev
     }
 
 
-def _chosen(
-    entry: Detector, sets: Sequence[OODSet], reader: _Reader, score: Score, apart: set[str]
-) -> float:
-    """Returns the value of highest mean AUROC over the validation sets, the default among equals.
+def _values(entry: Detector, sets: Sequence[OODSet]) -> tuple[float, ...]:
+    """Returns the values to choose from, the default first; that alone where nothing chooses."""
+    if any(one.kind == "validation" for one in sets):
+        return tuple(dict.fromkeys((entry.default, *entry.values)))
+    return (entry.default,)
 
-    The familiar samples of this are those kept apart. Without validation sets it is the default.
+
+def _chosen(
+    values: Sequence[float], sets: Sequence[OODSet], reader: _Reader, score: Score, known: Floats
+) -> float:
+    """Returns the value of highest mean AUROC over the validation sets, the first among equals.
+
+    Args:
+        values: those to choose from.
+        sets: the OOD sets.
+        reader: of the detector.
+        score: what it scores by.
+        known: scores of the familiar samples that are kept apart, (n, len(values)).
     """
-    validation = [one for one in sets if one.kind == "validation"]
-    if not entry.values or not validation or not apart:
-        return entry.default
-    values = tuple(dict.fromkeys((entry.default, *entry.values)))
-    ids, every = reader.scores("test", score, values)
-    known = every[np.array([identity in apart for identity in ids], dtype=np.bool_)]
+    if len(values) == 1:
+        return values[0]
     means = np.zeros(len(values))
-    for one in validation:
-        _, strange = reader.scores(one.address, score, values)
-        if not len(strange):
-            return entry.default
-        means += [auc(strange[:, k], known[:, k]) for k in range(len(values))]
+    for one in sets:
+        if one.kind == "validation":
+            _, strange = reader.scores(one.address, score, values)
+            if not len(strange):
+                return values[0]
+            means += [auc(strange[:, k], known[:, k]) for k in range(len(values))]
     return values[int(np.argmax(means))]
 
 
@@ -95,11 +113,26 @@ class _Reader:
             kept=picked(needs["test"], self._columns, apart) if "kept" in uses else None,
         )
 
-    def scores(self, alias: str, score: Score, values: Sequence[float]) -> tuple[Ids, Floats]:
-        """Returns ids and scores of a cell's samples, (n,) and (n, len(values))."""
+    def scores(
+        self, alias: str, score: Score, values: Sequence[float], but: Set[str] = frozenset()
+    ) -> tuple[Ids, Floats]:
+        """Returns ids and scores of a cell's samples, (n,) and (n, len(values)).
+
+        Args:
+            alias: the cell's.
+            score: what the detector scores by.
+            values: of its setting.
+            but: ids of samples that are left out.
+        """
         ids: list[Any] = []
         found: list[Floats] = []
-        for names, answers in self._answers(alias):
+        for every, whole in self._answers(alias):
+            names, answers = every, whole
+            if but:
+                rows = np.flatnonzero([name not in but for name in every])
+                if not len(rows):
+                    continue
+                names, answers = every[rows], whole.take(rows)
             part = np.asarray(score(answers, values), dtype=np.float64)
             wanted = (len(answers), len(values))
             if part.shape != wanted:
@@ -135,5 +168,5 @@ class _Reader:
 
 def in_rows(cell: CellEvidence, ids: Ids, name: str) -> NDArray[Any]:
     """Returns a column of a cell's records at some ids, in their order."""
-    places = pd.Index(cell.records.ids).get_indexer(pd.Index(ids))
+    places = pd.Index(cell.records.ids, dtype=object).get_indexer(pd.Index(ids, dtype=object))
     return np.asarray(cell.records.array(name)[places])

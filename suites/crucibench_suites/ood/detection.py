@@ -90,7 +90,7 @@ class Detection(Derived):
         return audit_detector(evidence, detector(self.name))
 
     def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns AUROC and FPR at each point as statistics of samples."""
+        """Returns every number at each point as a statistic of samples."""
         from crucibench_suites.ood.scoring import comparables_of
 
-        return comparables_of(evidence, evidence.own, self.points)
+        return comparables_of(evidence, evidence.own, self.points, self.metrics)

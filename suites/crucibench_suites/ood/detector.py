@@ -32,6 +32,9 @@ Uses = Literal["train", "moments", "head", "kept"]
 
 _Part = TypeVar("_Part")
 
+_SINGULAR = 1e-12
+"""Directions with less than this share of all variance carry rounding, not distance."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
@@ -53,6 +56,12 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.raw)
+
+    def take(self, rows: Ints) -> Answers:
+        """Returns the answers to some of the samples, by their rows."""
+        features = None if self.features is None else self.features[rows]
+        steps = None if self.steps is None else self.steps[rows]
+        return Answers(raw=self.raw[rows], kind=self.kind, features=features, steps=steps)
 
     @cached_property
     def logits(self) -> Floats:
@@ -134,6 +143,12 @@ class Moments:
         """Of all samples about their mean, divided by n, shape (D, D)."""
         return self.scatter / self.n
 
+    @property
+    def least_variance(self) -> float:
+        """What a variance must exceed to be more than rounding of these sums."""
+        rounded = _SINGULAR * float(np.abs(self.mean).max(initial=0.0))
+        return max(_SINGULAR * float(np.trace(self.covariance)), rounded**2)
+
     @cached_property
     def within(self) -> Floats:
         """Of all samples about the means of their classes, divided by n, shape (D, D)."""
@@ -192,6 +207,10 @@ class Material:
         return _there(self.kept, "kept")
 
 
+class UnfitError(ValueError):
+    """What there is to fit a detector on won't do, as features that never vary."""
+
+
 class Detector(ABC):
     """Scores answers by how little they are like those to known data.
 
@@ -224,7 +243,9 @@ class Detector(ABC):
         """Fits the detector and returns what it scores by; must not depend on any global state.
 
         Raises:
-            ValueError: with a sentence that says why it can't be fitted: the cell fails with it.
+            UnfitError: with a sentence that says why what there is to fit on won't do: the
+                detector's numbers are null then, with this reason. Any other error is a failed
+                cell.
         """
 
 

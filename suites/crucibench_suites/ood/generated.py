@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -26,7 +26,8 @@ class Asked(Mapped):
 
     Attributes:
         ood: the set that is made of them; None for the samples as they are.
-        share: of the test role that is kept apart.
+        share: of the test role that is kept apart; without a set, 0 asks about all samples, and any
+            other share about those that are scored.
     """
 
     suite: str = "ood"
@@ -44,11 +45,11 @@ class Asked(Mapped):
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:
         """Chooses the scored samples, or for a validation set the others, with their partners."""
-        if self.ood is None or not self.ood.generated:
+        if (self.share == 0.0) if self.ood is None else (not self.ood.generated):
             return None
         samples = view().samples
         apart = kept_apart(samples, self.share)
-        keep = apart if self.ood.kind == "validation" else ~apart
+        keep = apart if self.ood is not None and self.ood.kind == "validation" else ~apart
         return Selection(keep, {"partner": partners(samples, keep)})
 
     def _made(self, work: Work, context: MapContext) -> Batch:
@@ -89,9 +90,15 @@ class Generated(Asked):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(Asked):
-    """Records what ODIN needs: answers after steps against the gradient."""
+    """Records what ODIN needs: answers after steps against the gradient.
 
-    version: ClassVar[int] = 1
+    Attributes:
+        sizes: of the steps; of `SIZES`, others are recorded as nan.
+    """
+
+    sizes: tuple[float, ...] = SIZES
+
+    version: ClassVar[int] = 2
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.LOGITS, Capability.GRADIENTS, Capability.ANY_INPUT}
     )
@@ -99,17 +106,19 @@ class Steps(Asked):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the highest probability at each size of step."""
         made = self._made(work, context)
-        return {"id": list(made.ids), "steps": odin_steps(made, context)}
+        return {"id": list(made.ids), "steps": odin_steps(made, context, self.sizes)}
 
 
-def odin_steps(batch: Batch, context: MapContext) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Returns the highest softmax probability at temperature 1000 after each of `SIZES`.
+def odin_steps(
+    batch: Batch, context: MapContext, sizes: Sequence[float] = SIZES
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Returns the highest softmax probability at temperature 1000 after steps of some sizes.
 
     Liang, Li and Srikant, ICLR 2018: x - eps sign(d loss / d x), the loss being the log loss of the
     predicted class at the same temperature. No step leaves the canonical form by more than eps.
 
     Returns:
-        Shape (N, s), float64.
+        A column for each of `SIZES`, nan where it is none of `sizes`; shape (N, s), float64.
     """
     import torch
 
@@ -120,14 +129,14 @@ def odin_steps(batch: Batch, context: MapContext) -> np.ndarray[Any, np.dtype[np
     loss = torch.nn.functional.cross_entropy(logits / TEMPERATURE, predicted, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, encoded)
     direction = gradient.sign()
-    found = []
+    found = np.full((len(logits), len(SIZES)), np.nan)
     with torch.no_grad():
-        for size in SIZES:
+        for size in sizes:
             stepped = logits if size == 0 else module(encoded - size * direction)
             # In double precision: at this temperature all probabilities are nearly equal.
             tall = (stepped.detach().double() / TEMPERATURE).softmax(dim=1).amax(dim=1)
-            found.append(tall.cpu().numpy())
-    return np.stack(found, axis=1)
+            found[:, SIZES.index(size)] = tall.cpu().numpy()
+    return found
 
 
 def parameters_of(ood: OODSet, share: float, **more: Any) -> Mapping[str, Any]:

@@ -6,19 +6,13 @@ independent evidence. Sets of their own bring units of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
-from crucibench.metrics.ranking import (
-    auroc_statistic,
-    average_precision_statistic,
-    fpr_at_tpr_statistic,
-)
-from crucibench.metrics.statistic import Statistic
 from crucibench.stats import (
     hoeffding_interval,
     linearised_interval,
@@ -26,25 +20,7 @@ from crucibench.stats import (
 )
 from crucibench_suites.ood import numbers
 from crucibench_suites.ood.detector import Floats, Ints
-from crucibench_suites.ood.scores import Part
-
-_TPR = 0.95
-
-Build = Callable[[Part], Statistic]
-
-
-def _fpr_id(part: Part) -> Statistic:
-    return fpr_at_tpr_statistic(-part.scores, ~part.strange, tpr=_TPR)
-
-
-BUILDERS: dict[str, Build] = {
-    numbers.AUROC.id: lambda part: auroc_statistic(part.scores, part.strange),
-    numbers.AUPR_OUT.id: lambda part: average_precision_statistic(part.scores, part.strange),
-    numbers.AUPR_IN.id: lambda part: average_precision_statistic(-part.scores, ~part.strange),
-    numbers.FPR_OOD.id: lambda part: fpr_at_tpr_statistic(part.scores, part.strange, tpr=_TPR),
-    numbers.FPR_ID.id: _fpr_id,
-}
-"""Metric id to the statistic of the rows of one set."""
+from crucibench_suites.ood.part import Number, Part
 
 _RATES = (numbers.FPR_OOD.id, numbers.FPR_ID.id)
 
@@ -55,39 +31,35 @@ class Mean:
 
     Attributes:
         parts: the sets.
-        statistics: the number of each.
+        found: the number of each.
         count: how many units there are.
     """
 
     parts: tuple[Part, ...]
-    statistics: tuple[Statistic, ...]
+    found: tuple[Number, ...]
     count: int
 
     @classmethod
     def of(cls, metric: str, parts: Sequence[Part]) -> Mean:
         """Takes the sets of a point."""
-        build = BUILDERS[metric]
         count = 1 + max(int(part.units.max()) for part in parts)
-        return cls(tuple(parts), tuple(build(part) for part in parts), count)
+        return cls(tuple(parts), tuple(part.number(metric) for part in parts), count)
 
     def __call__(self, weights: Floats) -> Floats:
         """Returns the number under weights (B, units), shape (B,)."""
-        values = [statistic(weights[:, part.units])
-                  for part, statistic in zip(self.parts, self.statistics, strict=True)]  # fmt: skip
+        values = [one.statistic(weights[:, part.units])
+                  for part, one in zip(self.parts, self.found, strict=True)]  # fmt: skip
         return np.asarray(np.mean(values, axis=0))
 
     def value(self) -> float:
         """Returns the number itself; NaN where it is undefined."""
-        values = [entry.value().value for entry in self.statistics]
-        return float(np.mean([np.nan if value is None else value for value in values]))
+        return float(np.mean([one.value for one in self.found]))
 
     def influence(self) -> Floats:
         """Returns its derivative by each unit's weight, shape (units,)."""
         total = np.zeros(self.count)
-        for part, statistic in zip(self.parts, self.statistics, strict=True):
-            if statistic.influence is None:
-                raise TypeError("expected a number with an influence function")
-            total += np.bincount(part.units, weights=statistic.influence(), minlength=self.count)
+        for part, one in zip(self.parts, self.found, strict=True):
+            total += np.bincount(part.units, weights=one.influence, minlength=self.count)
         return total / len(self.parts)
 
     @property

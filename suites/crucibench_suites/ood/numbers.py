@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from crucibench.contracts.metric import MetricInfo
 
 _SCORE = "a detector's score, higher meaning less familiar"
@@ -71,18 +74,25 @@ ID_ACCURACY = _share(
     "The share of in-distribution samples, of those that are scored, whose predicted class is "
     "right.",
 )
-APART = MetricInfo(
-    id="ood-auroc-minus-headline",
-    name="OOD AUROC minus the headline detector's",
-    direction="none",
-    definition="The OOD AUROC of the detector that the group names minus that of the headline "
-    "detector, on the same samples.",
-    lower=-1.0,
-    upper=1.0,
-)
-
 OF_DETECTOR = (AUROC, AUPR_OUT, AUPR_IN, FPR_OOD, FPR_ID)
+
+APART: Mapping[str, MetricInfo] = MappingProxyType(
+    {
+        metric.id: MetricInfo(
+            id=f"{metric.id}-minus-headline",
+            name=f"{metric.name} minus the headline detector's",
+            direction="none",
+            definition=f"The {metric.name} of the detector that the group names minus that of the "
+            "headline detector, on the same samples.",
+            lower=-1.0,
+            upper=1.0,
+        )
+        for metric in OF_DETECTOR
+    }
+)
+"""The difference between two detectors in each number of one."""
+
 OF_HEADLINE = (AUROC, FPR_OOD, MIXED)
-OF_DETECTORS = (APART,)
+OF_DETECTORS = tuple(APART.values())
 OF_SETS = (ID_ACCURACY,)
-METRICS = (AUROC, AUPR_OUT, AUPR_IN, FPR_OOD, FPR_ID, MIXED, ID_ACCURACY, APART)
+METRICS = (AUROC, AUPR_OUT, AUPR_IN, FPR_OOD, FPR_ID, MIXED, ID_ACCURACY, *OF_DETECTORS)

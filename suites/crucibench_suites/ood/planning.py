@@ -8,6 +8,7 @@ from crucibench.contracts.suite import SuiteRequest
 from crucibench_suites.ood.config import OODConfig
 from crucibench_suites.ood.detection import Detection
 from crucibench_suites.ood.detectors import detector, names
+from crucibench_suites.ood.detectors.odin import ODIN, SIZES
 from crucibench_suites.ood.generated import Generated, Steps, parameters_of
 from crucibench_suites.ood.head import LinearHead
 from crucibench_suites.ood.inputs import Inputs
@@ -51,16 +52,30 @@ def plan(
     if "moments" in uses and TrainMoments.requires <= capabilities:
         found.append(TrainMoments())
     if "odin" in entries and Steps.requires <= capabilities:
-        found.append(Steps(name="steps/test"))
-        found += [_steps(one, share) for one in sets]
+        found += _all_steps(sets, share)
     found.append(Sets.of(sets, share, train=request.data.counts.get("train", 0) > 0))
     found += [Detection.of(name, sets, share) for name in wanted]
     found += [Headline.of(sets, config.headline), Detectors.of(sets, config.headline, wanted)]
     return tuple(found)
 
 
-def _steps(one: OODSet, share: float) -> Steps:
-    if not one.generated:
-        return Steps(name=f"steps/{one.address}", role=one.role, ood=one)
-    parameters = parameters_of(one, share)
-    return Steps(name=f"steps/{one.address}", ood=one, share=share, parameters=parameters)
+def _all_steps(sets: tuple[OODSet, ...], share: float) -> list[Scenario]:
+    """Returns what ODIN needs; without validation sets nothing chooses a size, and one will do."""
+    chosen = any(one.kind == "validation" for one in sets) and share > 0
+    sizes = SIZES if chosen else (ODIN.default,)
+    scored = 0.0 if chosen else share
+    given = {"sizes": list(sizes)}
+    found: list[Scenario] = [
+        Steps(
+            name="steps/test", share=scored, sizes=sizes,
+            parameters={**given, "kept_apart": scored},
+        )
+    ]  # fmt: skip
+    for one in sets:
+        name = f"steps/{one.address}"
+        if one.generated:
+            parameters = parameters_of(one, share, **given)
+            found.append(Steps(name=name, ood=one, share=share, sizes=sizes, parameters=parameters))
+        else:
+            found.append(Steps(name=name, role=one.role, ood=one, sizes=sizes, parameters=given))
+    return found

@@ -12,7 +12,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records
 from crucibench.util.draws import order_key
-from crucibench_suites.ood.detector import Answers, Detector, Ints, Train
+from crucibench_suites.ood.detector import Answers, Detector, Ints, Train, UnfitError
 
 
 def columns_of(detector: Detector) -> tuple[str, ...]:
@@ -39,18 +39,20 @@ def picked(
     """Returns answers and class indices of some samples of a pass.
 
     Raises:
-        ValueError: if there is none.
+        UnfitError: if there is none.
     """
-    wanted = pd.Index(ids)
+    wanted = pd.Index(ids, dtype=object)
     parts = []
     names = []
     for found, answers in answers_of(cell, columns):
-        rows = np.flatnonzero(pd.Index(found).isin(wanted))
-        parts.append(_taken(answers, rows))
+        rows = np.flatnonzero(pd.Index(found, dtype=object).isin(wanted))
+        parts.append(answers.take(rows))
         names.append(found[rows])
     if not sum(len(part) for part in parts):
-        raise ValueError("no sample of the test role is kept apart: kept_apart must be above 0")
-    places = pd.Index(cell.samples.ids).get_indexer(pd.Index(np.concatenate(names)))
+        raise UnfitError("no sample of the test role is kept apart: kept_apart must be above 0")
+    places = pd.Index(cell.samples.ids, dtype=object).get_indexer(
+        pd.Index(np.concatenate(names), dtype=object)
+    )
     return _joined(parts), cell.samples.targets[places].astype(np.int64)
 
 
@@ -84,7 +86,7 @@ class TrainPass(Train):
         at = 0
         for answers, targets in self.blocks():
             rows = np.flatnonzero(keep[at : at + len(targets)])
-            parts.append((_taken(answers, rows), targets[rows]))
+            parts.append((answers.take(rows), targets[rows]))
             at += len(targets)
         if not parts:
             raise ValueError("the train role has no sample")
@@ -96,14 +98,11 @@ class TrainPass(Train):
             ids, samples = self._cell.records.ids, self._cell.samples
             targets = samples.targets.astype(np.int64)
             if not np.array_equal(ids, samples.ids):
-                targets = targets[pd.Index(samples.ids).get_indexer(pd.Index(ids))]
+                targets = targets[
+                    pd.Index(samples.ids, dtype=object).get_indexer(pd.Index(ids, dtype=object))
+                ]
             self._targets = targets
         return self._targets
-
-
-def _taken(answers: Answers, rows: Ints) -> Answers:
-    features = None if answers.features is None else answers.features[rows]
-    return Answers(raw=answers.raw[rows], kind=answers.kind, features=features)
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:

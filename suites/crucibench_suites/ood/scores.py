@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence
 from crucibench_suites.ood.detector import Floats, Ints
-from crucibench_suites.ood.sources import KNOWN, members
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One OOD set against the familiar samples: rows of these first, then those of the set.
-
-    Attributes:
-        scores: shape (n + m,).
-        strange: which rows are of the set, shape (n + m,), bool.
-        units: codes of rows that are of one sample, or of one cluster, shape (n + m,).
-    """
-
-    scores: Floats
-    strange: NDArray[np.bool_]
-    units: Ints
-
-    @property
-    def whole(self) -> bool:
-        """Whether there are samples on both sides."""
-        return bool(self.strange.any() and not self.strange.all())
+from crucibench_suites.ood.part import Part
+from crucibench_suites.ood.sources import KNOWN, UNFIT, members
 
 
 class Scores:
@@ -44,6 +23,7 @@ class Scores:
         known: their scores.
         sets: scores of each OOD set by address.
         chosen: the value of the detector's setting; NaN where it has none.
+        unfit: why the detector could not be fitted, so that there is no score; else "".
     """
 
     def __init__(self, cell: CellEvidence, samples: Samples, *, by_cluster: bool = True) -> None:
@@ -58,7 +38,8 @@ class Scores:
         ids, points = records.ids, records.array("point")
         scores = records.array("score")
         rows = {point: np.flatnonzero(points == point) for point in pd.unique(points)}
-        known = rows.pop(KNOWN)
+        self.unfit = str(records.array("reason")[0]) if rows.pop(UNFIT, None) is not None else ""
+        known = rows.pop(KNOWN, np.array([], dtype=np.int64))
         self.known_ids, self.known = ids[known], scores[known]
         self.sets: Mapping[str, Floats] = {point: scores[at] for point, at in rows.items()}
         chosen = records.array("value")
@@ -66,11 +47,14 @@ class Scores:
         self._ids = {point: ids[at] for point, at in rows.items()}
         self._samples = samples
         self._by_cluster = by_cluster
+        self._parts: dict[str, Part] = {}
 
     @cached_property
     def known_rows(self) -> Ints:
         """The rows of the familiar samples in the sample table, shape (n,)."""
-        rows = pd.Index(self._samples.ids).get_indexer(pd.Index(self.known_ids))
+        rows = pd.Index(self._samples.ids, dtype=object).get_indexer(
+            pd.Index(self.known_ids, dtype=object)
+        )
         return np.asarray(rows, dtype=np.int64)
 
     @cached_property
@@ -118,18 +102,25 @@ class Scores:
     @cached_property
     def _rows(self) -> dict[str, Ints]:
         """The row among the familiar samples of each of a set's, -1 for one that is none."""
-        index = pd.Index(self.known_ids)
-        return {name: np.asarray(index.get_indexer(pd.Index(ids)), dtype=np.int64)
+        index = pd.Index(self.known_ids, dtype=object)
+        return {name: np.asarray(index.get_indexer(pd.Index(ids, dtype=object)), dtype=np.int64)
                 for name, ids in self._ids.items()}  # fmt: skip
 
     def part(self, address: str) -> Part:
         """Returns a set against the familiar samples."""
-        strange = self.sets[address]
-        return Part(
-            scores=np.concatenate([self.known, strange]),
-            strange=np.arange(len(self.known) + len(strange)) >= len(self.known),
-            units=np.concatenate([self.known_units, self.units(address)]),
-        )
+        if address not in self._parts:
+            strange = self.sets[address]
+            self._parts[address] = Part(
+                scores=np.concatenate([self.known, strange]),
+                strange=np.arange(len(self.known) + len(strange)) >= len(self.known),
+                units=np.concatenate([self.known_units, self.units(address)]),
+            )
+        return self._parts[address]
+
+    def parts(self, point: str) -> list[Part] | None:
+        """Returns the sets of a point; None where there is none, or a side has no sample."""
+        parts = [self.part(address) for address in self.members(point)]
+        return parts if parts and all(part.whole for part in parts) else None
 
     def members(self, point: str) -> list[str]:
         """Returns the sets that a point is the mean of, or the one that it is."""

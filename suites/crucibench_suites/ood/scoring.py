@@ -9,6 +9,7 @@ import pandas as pd
 
 from crucibench.contracts.comparable import Comparable, RowMetric
 from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.stats import auc, wilson
@@ -17,6 +18,7 @@ from crucibench_suites.ood.detecting import in_rows
 from crucibench_suites.ood.detector import Floats, Ints
 from crucibench_suites.ood.inputs import PREFIX
 from crucibench_suites.ood.intervals import Mean, row_of
+from crucibench_suites.ood.part import BUILDERS
 from crucibench_suites.ood.scores import Scores
 from crucibench_suites.ood.sources import KNOWN, OODSet, kept_apart, scored
 
@@ -24,25 +26,23 @@ _COST = 1000
 """So that comparisons of more than 100 samples use the influence function, which is DeLong's: a
 bootstrap that sorts every set 2,000 times for every detector says no more."""
 
-_COMPARED = (numbers.AUROC.id, numbers.FPR_OOD.id)
-
 
 def score_detector(evidence: Evidence, points: Sequence[str]) -> Scored:
     """Returns every number of a detector at each of its points."""
     scores = Scores(evidence.own, evidence.needs["test"].samples)
     rows: list[Row] = []
     for point in points:
-        parts = [scores.part(address) for address in scores.members(point)]
+        parts = scores.parts(point)
         for metric in (entry.id for entry in numbers.OF_DETECTOR):
-            if all(part.whole for part in parts):
-                rows.append(row_of(metric, point, Mean.of(metric, parts), evidence.options))
+            if parts is None:
+                rows.append(undefined(metric, point, scores))
             else:
-                rows.append(undefined(metric, point, len(scores.known)))
+                rows.append(row_of(metric, point, Mean.of(metric, parts), evidence.options))
     return Scored(rows)
 
 
 def comparables_of(
-    evidence: Evidence, cell: CellEvidence, points: Sequence[str]
+    evidence: Evidence, cell: CellEvidence, points: Sequence[str], metrics: Sequence[MetricInfo]
 ) -> list[Comparable]:
     """Returns what can be computed again of a detector for any weighting of the test samples.
 
@@ -50,6 +50,7 @@ def comparables_of(
         evidence: whose needs hold the pass over the test role.
         cell: the detector's.
         points: where it is read.
+        metrics: the numbers wanted; what is no number of one detector is left out.
     """
     samples = evidence.needs["test"].samples
     scores = Scores(cell, samples, by_cluster=False)  # whoever compares sees to clusters
@@ -60,10 +61,10 @@ def comparables_of(
     n, places = (len(samples), rows) if units is None else (len(units), np.arange(len(units)))
     found = []
     for point in points:
-        parts = [scores.part(address) for address in scores.members(point)]
-        if not parts or not all(part.whole for part in parts):
+        parts = scores.parts(point)
+        if parts is None:
             continue
-        for metric in _COMPARED:
+        for metric in (entry.id for entry in metrics if entry.id in BUILDERS):
             mean = Mean.of(metric, parts)
             form = RowMetric(
                 _of_samples(mean, places), _influence(mean, places, n), cost=_COST * len(parts)
@@ -157,6 +158,9 @@ def _table(evidence: Evidence, sets: Sequence[OODSet], known: int) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
-def undefined(metric: str, point: str, n: int) -> Row:
-    """Returns the row of a number that there are no samples for."""
-    return Row(metric=metric, point=point, value=None, n=n, reason="a set has no sample")
+def undefined(metric: str, point: str, scores: Scores, group: str = "") -> Row:
+    """Returns the row of a number that there are no scores for."""
+    return Row(
+        metric=metric, point=point, group=group, value=None, n=len(scores.known),
+        reason=scores.unfit or "a set has no sample",
+    )  # fmt: skip

@@ -114,7 +114,7 @@ class Headline(Derived):
         """Returns AUROC and FPR, as the detector's own scenario does."""
         from crucibench_suites.ood.scoring import comparables_of
 
-        return comparables_of(evidence, evidence.needs["detector"], self.points)
+        return comparables_of(evidence, evidence.needs["detector"], self.points, self.metrics)
 
 
 @dataclass(frozen=True, kw_only=True)

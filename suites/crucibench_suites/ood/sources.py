@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from crucibench_suites.ood.generator import Kind
 
 KNOWN = "id"
 """The point of in-distribution scores."""
+
+UNFIT = "unfit"
+"""The point of the one record of a detector that could not be fitted."""
 
 MEANS = ("near", "far", "overall")
 """The points of means over sets, each set counting alike."""
@@ -104,11 +108,19 @@ def kept_apart(samples: Samples, share: float) -> NDArray[np.bool_]:
     It follows from a sample's content alone (or its cluster's), so that repetitions and samples
     drawn together never lie on both sides, and other seeds score the same samples.
     """
-    names = (
-        contents(samples.ids)
-        if samples.clusters is None
-        else together(samples.ids, samples.clusters)
+    clusters = samples.clusters
+    kept = _kept_apart(
+        tuple(samples.ids.tolist()), None if clusters is None else tuple(clusters.tolist()), share
     )
+    return kept.copy()
+
+
+@lru_cache(maxsize=8)  # every detector asks for it
+def _kept_apart(
+    ids: tuple[str, ...], clusters: tuple[str, ...] | None, share: float
+) -> NDArray[np.bool_]:
+    own = np.array(ids, dtype=object)
+    names = contents(own) if clusters is None else together(own, np.array(clusters, dtype=object))
     limit = int(share * 2**64)
     drawn = {name: order_key(0, f"ood-validation\x1f{name}") < limit for name in set(names)}
     return np.array([drawn[name] for name in names], dtype=np.bool_)

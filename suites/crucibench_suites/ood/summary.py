@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -33,8 +35,13 @@ def score_headline(evidence: Evidence, points: Sequence[str]) -> Scored:
     right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
     right = right == samples.targets[scores.known_rows]
     rows: list[Row] = []
+    done: dict[tuple[str, ...], list[Row]] = {}
     for point in points:
-        rows += _headline_rows(scores, point, right, evidence.options)
+        # Of sets of one kind alone, the mean over all is that over the kind.
+        sets = tuple(scores.members(point))
+        if sets not in done:
+            done[sets] = _headline_rows(scores, point, right, evidence.options)
+        rows += [replace(row, point=point) for row in done[sets]]
     if not len(scores.known):
         return Scored(rows)
     tables = {"histogram": _histogram(scores), "accuracy-coverage": _coverage(scores, right)}
@@ -65,9 +72,10 @@ def score_detectors(
         for row in _differences(name, scores, declared, point, evidence.options)
     ]
     level = evidence.options.level
+    sets = tuple(dict.fromkeys(address for scores in found.values() for address in scores.sets))
     tables = {
         "detectors": _table(found, headline, points, level, means=True),
-        "by-set": _table(found, headline, tuple(declared.sets), level, means=False),
+        "by-set": _table(found, headline, sets, level, means=False),
     }
     return Scored(rows, tables)
 
@@ -75,9 +83,9 @@ def score_detectors(
 def _headline_rows(
     scores: Scores, point: str, right: NDArray[np.bool_], options: ScoringOptions
 ) -> list[Row]:
-    parts = [scores.part(address) for address in scores.members(point)]
-    if not all(part.whole for part in parts):
-        return [undefined(metric.id, point, len(scores.known)) for metric in numbers.OF_HEADLINE]
+    parts = scores.parts(point)
+    if parts is None:
+        return [undefined(metric.id, point, scores) for metric in numbers.OF_HEADLINE]
     area, flagged = (Mean.of(metric.id, parts) for metric in (numbers.AUROC, numbers.FPR_OOD))
     return [
         row_of(numbers.AUROC.id, point, area, options),
@@ -110,24 +118,29 @@ def _mixed_row(point: str, mixture: Mixture, area: Mean, options: ScoringOptions
 def _differences(
     name: str, scores: Scores, headline: Scores, point: str, options: ScoringOptions
 ) -> list[Row]:
-    sides = [[one.part(at) for at in one.members(point)] for one in (scores, headline)]
-    if not all(part.whole for side in sides for part in side):
-        return []
-    own, other = (Mean.of(numbers.AUROC.id, side) for side in sides)
+    sides = [one.parts(point) for one in (scores, headline)]
+    rows = []
+    for metric, apart in numbers.APART.items():
+        if sides[0] is None or sides[1] is None:
+            lacking = scores if sides[0] is None else headline
+            rows.append(undefined(apart.id, point, lacking, name))
+        else:
+            pair = Mean.of(metric, sides[0]), Mean.of(metric, sides[1])
+            row = difference(apart.id, point, pair, options.level)
+            rows.append(replace(row, group=name))
+    return rows
+
+
+def difference(metric: str, point: str, pair: tuple[Mean, Mean], level: float) -> Row:
+    own, other = pair
     delta = own.value() - other.value()
     # Both rank the same samples in the same order of rows: their units are the same.
     error = linearised_error(own.influence() - other.influence())
+    row = partial(Row, metric=metric, point=point, value=delta, n=own.n)
     if not error > 0:
-        reason = "no sample tells the two apart, which is no proof of precision"
-        return [Row(metric=numbers.APART.id, point=point, group=name, value=delta, n=own.n,
-                    reason=reason)]  # fmt: skip
-    low, high, level, _ = normal(delta, error, options.level, (-1.0, 1.0))
-    return [
-        Row(
-            metric=numbers.APART.id, point=point, group=name, value=delta, n=own.n, lower=low,
-            upper=high, level=level, method="linearised-paired",
-        )
-    ]  # fmt: skip
+        return row(reason="no sample tells the two apart, which is no proof of precision")
+    low, high, _, _ = normal(delta, error, level, (-1.0, 1.0))
+    return row(lower=low, upper=high, level=level, method="linearised-paired")
 
 
 def _table(
@@ -146,10 +159,11 @@ def _table(
             "detector": f"{entry.title} (headline)" if name == headline else entry.title,
         }
         if means:
-            line["setting"] = f"{entry.setting} {scores.chosen:g}" if entry.setting else ""
+            setting = f"{entry.setting} {scores.chosen:g}" if entry.setting else ""
+            line["setting"] = "can't be fitted" if scores.unfit else setting
         for point in points:
-            parts = [scores.part(at) for at in scores.members(point)]
-            if not all(part.whole for part in parts):
+            parts = scores.parts(point)
+            if parts is None:
                 line[point] = np.nan
                 continue
             row = row_of(

@@ -70,6 +70,10 @@ def test_odin_is_pytorch_oods() -> None:
         steps[:, SIZES.index(0.0)], softmax(logits / 1000, axis=1).max(axis=1), rtol=1e-12
     )
     assert (np.diff(steps, axis=1) > 0).all()  # each further step makes it surer
+    alone = odin_steps(batch, SimpleNamespace(adapter=adapter), (0.0014,))  # type: ignore[arg-type]
+    place = SIZES.index(0.0014)
+    np.testing.assert_array_equal(alone[:, place], steps[:, place])
+    assert np.isnan(np.delete(alone, place, axis=1)).all()  # nobody asked for these
 
 
 def plain(name: str, x: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from crucibench.contracts.task import Modality
 from crucibench.util.draws import Draws
 from crucibench_suites.ood.generator import Making
 from crucibench_suites.ood.generators import generators
+from crucibench_suites.ood.generators.other_domains import DOMAINS
 from crucibench_suites.ood.inputs import measured
 from crucibench_suites.ood.sources import kept_apart, partners
 
@@ -135,9 +136,30 @@ def test_texts() -> None:
     for before, after in zip(TEXTS, made(Modality.TEXT, "repeated-word", batch), strict=True):
         assert len(set(after.split())) == 1 and len(after.split()) == len(before.split())
         assert after.split()[0] in before.split()
+    elsewhere = made(Modality.TEXT, "other-domain", batch)
+    assert [len(text.split()) for text in elsewhere] == [len(text.split()) for text in TEXTS]
+    assert len(set(elsewhere)) == len(elsewhere)
     pairs = Batch(("s0", "s1"), [("a b c", "d e f"), ("", "g")])
     found = generators(Modality.TEXT)["random-letters"].make(Making(pairs, Draws(0, "x")))
     assert [[len(text) for text in pair] for pair in found] == [[5, 5], [0, 1]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(words=st.integers(0, 400), seed=st.integers(0, 5))
+def test_other_domains_are_sentences_of_one_domain(words: int, seed: int) -> None:
+    batch = Batch(("s",), [" ".join(["word"] * words)])
+    generator = generators(Modality.TEXT)["other-domain"]
+    (found,) = generator.make(Making(batch, Draws(seed, "x")))
+    assert len(found.split()) == max(words, 1)
+    assert "{" not in found
+    starts = [[template.split("{")[0] for template in domain] for domain in DOMAINS]
+    ended = [at for at, word in enumerate(found.split()[:-1]) if word.endswith(".")]
+    sentences = [found.split()[at + 1] for at in [-1, *ended]]
+    # Every sentence begins as one of the same domain's templates does.
+    assert any(
+        all(any(start.split()[0] == first for start in domain) for first in sentences)
+        for domain in starts
+    )
 
 
 def test_tables() -> None:

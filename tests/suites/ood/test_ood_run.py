@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,10 @@ from crucibench_suites.ood import detectors
 from crucibench_suites.ood.config import OODConfig
 from crucibench_suites.ood.detector import Detector, Material, Score
 from crucibench_suites.ood.detectors import OWN
+from crucibench_suites.ood.detectors.odin import ODIN, SIZES
+from crucibench_suites.ood.generated import Steps
+from crucibench_suites.ood.numbers import OF_DETECTOR
+from crucibench_suites.ood.sources import kept_apart
 from crucibench_suites.ood.suite import OODSuite
 
 DEMO = Path(__file__).parents[3] / "adapters" / "crucibench_adapters" / "demo"
@@ -126,6 +131,11 @@ def test_two_models_are_compared_on_the_same_samples(digits: Run, tmp_path: Path
     before, after = values(old)["energy", "overall"], values(new)["energy", "overall"]
     assert one.delta == pytest.approx(after - before)
     assert one.interval is not None and one.interval.lower <= one.delta <= one.interval.upper
+    for metric in OF_DETECTOR:
+        one = found[f"ood/energy[near]/{metric.id}"]
+        sides = [values(run, metric.id)["energy", "near"] for run in (old, new)]
+        assert one.delta == pytest.approx(sides[1] - sides[0])
+        assert one.interval is not None and one.p is not None
     # Other sets are another question: they are refused by name, not mixed in.
     more = evaluated(tmp_path / "c", CNN, "sklearn:digits?split=0.3", detectors=["msp"],
                      generators=["patch-shuffle"])  # fmt: skip
@@ -251,6 +261,7 @@ def test_texts(tmp_path: Path) -> None:
     assert {point for _, point in area} >= {"near/shuffled-words", "far/random-letters"}
     assert area["msp", "near/shuffled-words"] == 0.5  # a bag of words can't tell
     assert area["msp", "far/random-letters"] > 0.9
+    assert area["msp", "far/other-domain"] > 0.9  # none of the words that it knows
 
 
 @pytest.mark.parametrize(
@@ -284,6 +295,29 @@ def test_where_the_suite_does_not_apply_it_says_why(maker: Any) -> None:
     assert plan(labels) == "the model gives labels only"
     logged = plan(request(maker))  # no ANY_INPUT
     assert "can't answer generated inputs" in logged
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_odin_takes_the_steps_that_something_chooses_from(chosen: bool, maker: Any) -> None:
+    capabilities = frozenset(
+        {Capability.SCORES, Capability.LOGITS, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+    asked = request(maker, capabilities=capabilities)
+    names = ["out-of-range", "stretched"] if chosen else ["out-of-range"]
+    config = OODConfig(detectors=["msp", "odin"], generators=names)
+    found = OODSuite().scenarios(replace(asked, config=config))
+    steps = {one.name: one for one in found if isinstance(one, Steps)}
+    assert set(steps) == {"steps/test", "steps/far/out-of-range"} | (
+        {"steps/validation/stretched"} if chosen else set()
+    )
+    assert {one.sizes for one in steps.values()} == {SIZES if chosen else (ODIN.default,)}
+    samples = maker.samples([f"{row:032x}" for row in range(200)])
+    selected = steps["steps/test"].select("main", lambda: SimpleNamespace(samples=samples))
+    if chosen:
+        assert selected is None  # those kept apart choose the size
+    else:
+        assert selected is not None
+        np.testing.assert_array_equal(selected.keep, ~kept_apart(samples, 0.2))
 
 
 def documented() -> type[Detector]:

@@ -30,6 +30,14 @@ _FEWEST = 20
 def audit_detector(evidence: Evidence, entry: Detector) -> Findings:
     """Says whether the detector ranks the wrong way round, and whether its scores tie."""
     scores = Scores(evidence.own, evidence.needs["test"].samples)
+    if scores.unfit:
+        message = f"{entry.title} has no numbers: {scores.unfit}"
+        return [
+            Finding(
+                code="unfit-detector", severity=Severity.INFO, message=message,
+                evidence={"detector": entry.name},
+            )
+        ]  # fmt: skip
     return [*_worse_than_chance(scores, entry, evidence.options.level), *_ties(scores, entry)]
 
 

@@ -81,7 +81,7 @@ def _between(ids: Mapping[str, NDArray[np.object_]]) -> Findings:
 
 
 def _among(names: NDArray[np.object_], others: NDArray[np.object_]) -> int:
-    return int(np.asarray(pd.Index(names).isin(pd.Index(others))).sum())
+    return int(np.asarray(pd.Index(names, dtype=object).isin(pd.Index(others, dtype=object))).sum())
 
 
 def _finding(code: str, suspect: bool, message: str, evidence: Mapping[str, object]) -> Finding:

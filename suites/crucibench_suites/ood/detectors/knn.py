@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, Train, Uses
+from crucibench_suites.ood.detector import (
+    Answers,
+    Detector,
+    Floats,
+    Material,
+    Score,
+    Train,
+    UnfitError,
+    Uses,
+)
 
 _HELD_BYTES = 1 << 28
 """Train features of up to 256 MiB are held in memory; others are read again for each block."""
@@ -55,12 +64,14 @@ class _Bank:
 
     def __init__(self, train: Train) -> None:
         self._train = train
-        self._held: list[NDArray[np.float32]] | None = None
-        first = next(iter(train.blocks()), None)
-        if first is None:
-            raise ValueError("the train role has no sample")
-        if 4 * len(train) * first[0].known_features.shape[1] <= _HELD_BYTES:
-            self._held = list(self._read())
+        self._held: list[NDArray[np.float32]] | None = []
+        for part in self._read():
+            if 4 * len(train) * part.shape[1] > _HELD_BYTES:
+                self._held = None
+                break
+            self._held.append(part)
+        if self._held == []:
+            raise UnfitError("the train role has no sample")
 
     def __len__(self) -> int:
         return len(self._train)
@@ -86,5 +97,5 @@ class _Bank:
 
 
 def _unit(features: Floats) -> NDArray[np.float32]:
-    length = np.sqrt((features**2).sum(axis=1, keepdims=True))
+    length = np.sqrt(np.einsum("nd,nd->n", features, features))[:, None]
     return np.asarray(features / np.maximum(length, _NORM), dtype=np.float32)

@@ -8,10 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Moments, Score, Uses
-
-_SINGULAR = 1e-12
-"""Directions with less than this share of the largest variance carry rounding, not distance."""
+from crucibench_suites.ood.detector import (
+    Answers,
+    Detector,
+    Floats,
+    Material,
+    Moments,
+    Score,
+    UnfitError,
+    Uses,
+)
 
 
 class Mahalanobis(Detector):
@@ -26,6 +32,7 @@ class Mahalanobis(Detector):
     source: ClassVar[str] = "Lee et al., NeurIPS 2018, without input preprocessing and ensembles"
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FEATURES})
     uses: ClassVar[frozenset[Uses]] = frozenset({"moments"})
+    version: ClassVar[int] = 2
 
     def fit(self, material: Material) -> Score:
         """Takes class means and covariance."""
@@ -40,10 +47,10 @@ class Mahalanobis(Detector):
 class Distance:
     """Squared Mahalanobis distances to one or several centres under one covariance."""
 
-    def __init__(self, centres: Floats, covariance: Floats) -> None:
-        """Takes centres (K, D) and a covariance (D, D)."""
+    def __init__(self, centres: Floats, covariance: Floats, least: float) -> None:
+        """Takes centres (K, D), a covariance (D, D), and the least variance that counts."""
         # Whitened, a distance is Euclidean, and that to all centres is one matrix product.
-        self._whiten = whitening(covariance)
+        self._whiten = whitening(covariance, least)
         self._centres = centres @ self._whiten
         self._norms = (self._centres**2).sum(axis=1)
 
@@ -54,12 +61,20 @@ class Distance:
         return np.asarray(np.maximum(apart, 0.0))
 
 
-def whitening(covariance: Floats) -> Floats:
-    """Returns W, shape (D, r), with W W^T the pseudo-inverse of a covariance (D, D)."""
+def whitening(covariance: Floats, least: float) -> Floats:
+    """Returns W, shape (D, r), with W W^T the pseudo-inverse of a covariance (D, D).
+
+    Args:
+        covariance: shape (D, D).
+        least: directions of no more variance are left out.
+
+    Raises:
+        UnfitError: if that leaves none.
+    """
     variances, directions = np.linalg.eigh(covariance)
-    kept = variances > _SINGULAR * max(float(variances[-1]), 0.0)
+    kept = variances > least
     if not kept.any():
-        raise ValueError("the features of the train role do not vary within classes")
+        raise UnfitError("the features of the train role do not vary within classes")
     return np.asarray(directions[:, kept] / np.sqrt(variances[kept]))
 
 
@@ -69,7 +84,9 @@ class NearestClass:
     def __init__(self, moments: Moments) -> None:
         centre = moments.mean
         self._centre = centre
-        self._distance = Distance(moments.means[moments.count > 0] - centre, moments.within)
+        self._distance = Distance(
+            moments.means[moments.count > 0] - centre, moments.within, moments.least_variance
+        )
 
     def __call__(self, features: Floats) -> Floats:
         """Returns squared distances of features (n, D), shape (n,)."""

@@ -24,12 +24,15 @@ class RelativeMahalanobis(Detector):
     source: ClassVar[str] = "Ren et al., A Simple Fix to Mahalanobis Distance, 2021"
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FEATURES})
     uses: ClassVar[frozenset[Uses]] = frozenset({"moments"})
+    version: ClassVar[int] = 2
 
     def fit(self, material: Material) -> Score:
         """Takes class means, covariance, and those of all."""
         moments = material.the_moments()
         nearest = NearestClass(moments)
-        whole = Distance(np.zeros((1, len(moments.mean))), moments.covariance)
+        whole = Distance(
+            np.zeros((1, len(moments.mean))), moments.covariance, moments.least_variance
+        )
 
         def score(answers: Answers, values: Sequence[float]) -> Floats:
             features = answers.known_features

@@ -8,8 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score, Uses
+from crucibench_suites.ood.detector import (
+    Answers,
+    Detector,
+    Floats,
+    Material,
+    Score,
+    UnfitError,
+    Uses,
+)
 from crucibench_suites.ood.detectors.energy import free_energy
+
+_ROUNDING = 1e-9
+"""Residuals below this share of the features' length are rounding."""
 
 
 class ViM(Detector):
@@ -44,18 +55,23 @@ class ViM(Detector):
             for share in {*self.values, self.default}
         }
 
+        ends = np.unique(list(outside.values()))
+        rest = directions[:, : ends[-1]]
+
         def residuals(answers: Answers, values: Sequence[float]) -> Floats:
-            squares = ((answers.known_features - origin) @ directions) ** 2
-            upto = squares.cumsum(axis=1)
-            return np.asarray(np.sqrt(upto[:, [outside[value] - 1 for value in values]]))
+            squares = ((answers.known_features - origin) @ rest) ** 2
+            upto = np.add.reduceat(squares, [0, *ends[:-1]], axis=1).cumsum(axis=1)
+            places = np.searchsorted(ends, [outside[value] for value in values])
+            return np.asarray(np.sqrt(upto[:, places]))
 
         every = sorted(outside)
-        total, highest = np.zeros(len(every)), 0.0
+        total, highest, length = np.zeros(len(every)), 0.0, 0.0
         for answers, _ in material.the_train().blocks():
             total += residuals(answers, every).sum(axis=0)
             highest += float(answers.logits.max(axis=1).sum())
-        if not (total > 0).all():
-            raise ValueError("the train role's features have no residual: nothing to scale by")
+            length += float(np.linalg.norm(answers.known_features - origin, axis=1).sum())
+        if not (total > _ROUNDING * length).all():
+            raise UnfitError("the train role's features have no residual: nothing to scale by")
         alpha = dict(zip(every, highest / total, strict=True))
 
         def score(answers: Answers, values: Sequence[float]) -> Floats:

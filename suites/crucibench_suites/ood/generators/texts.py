@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from crucibench_suites.ood.generator import Generator, Kind, Making
+from crucibench_suites.ood.generators.other_domains import MOST_DRAWS, SHORTEST, text_of
 
 _LETTERS = string.ascii_lowercase
 
@@ -51,6 +52,20 @@ class RepeatedWord(Generator):
         return _changed(making, _repeated)
 
 
+class OtherDomain(Generator):
+    """Sound sentences on something else."""
+
+    name: ClassVar[str] = "other-domain"
+    kind: ClassVar[Kind] = "far"
+    definition: ClassVar[str] = (
+        "As many words as the text has of sentences on weather, cooking, traffic or leases, made "
+        "from templates."
+    )
+
+    def make(self, making: Making) -> Any:
+        return _changed(making, _of_other_domain)
+
+
 class ReversedText(Generator):
     """Characters in reverse order."""
 
@@ -90,6 +105,7 @@ GENERATORS: tuple[type[Generator], ...] = (
     ShuffledWords,
     RandomLetters,
     RepeatedWord,
+    OtherDomain,
     ReversedText,
     SplicedTexts,
 )
@@ -122,6 +138,12 @@ def _random_letters(text: str, making: Making, row: int, step: str) -> str:
     return "".join(
         old if old.isspace() else _LETTERS[new] for old, new in zip(text, drawn, strict=True)
     )
+
+
+def _of_other_domain(text: str, making: Making, row: int, step: str) -> str:
+    words = max(1, len(text.split()))
+    drawn = _words(making, row, step, 1 + MOST_DRAWS * (1 + words // SHORTEST))
+    return text_of(words, iter(drawn.tolist()))
 
 
 def _repeated(text: str, making: Making, row: int, step: str) -> str:
