@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,13 +76,21 @@ class _Reference(NamedTuple):
     reason: str = ""
 
 
-def join(evidence: Evidence, prefix: str = OWN) -> Joined | None:
-    """Joins the cells whose aliases begin with `prefix`; None where one of them is missing."""
+def join(
+    evidence: Evidence, prefix: str = OWN, *, names: Iterable[str] = tuple(KERNELS)
+) -> Joined | None:
+    """Joins the cells whose aliases begin with `prefix`; None where there is nothing to join.
+
+    Args:
+        evidence: of the summary.
+        prefix: whose cells.
+        names: of all corruptions that there may be, in a fixed order.
+    """
     ids = evidence.own.samples.ids
     pass_cell = evidence.needs.get("clean" if prefix == OWN else prefix + "clean")
     # Needs come in any order; sums of floats must not.
     cells = {
-        name: evidence.needs[prefix + name] for name in KERNELS if prefix + name in evidence.needs
+        name: evidence.needs[prefix + name] for name in names if prefix + name in evidence.needs
     }
     if pass_cell is None or not cells or not len(ids):
         return None
@@ -99,6 +107,14 @@ def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
         len(joined.clean), options=evidence.options, stream=scenario.stream,
         clusters=cluster_codes(evidence.own.samples.clusters),
     )  # fmt: skip
+    put_joined(sheet, joined)
+    _put_corruption_errors(sheet, evidence, scenario, joined)
+    families = {name: kernel.family for name, kernel in KERNELS.items()}
+    return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, families)})
+
+
+def put_joined(sheet: Sheet, joined: Joined) -> None:
+    """Puts down means over all corruptions, the worst of them, and each sample's worst."""
     means = joined.mean_right()
     average = means.mean(axis=0)
     sheet.mean(metrics.CORRUPTED_TOP_1, average)
@@ -112,8 +128,6 @@ def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
     worst = list(joined.shifted)[int(means.mean(axis=1).argmin())]
     sheet.resampled(metrics.WORST_CORRUPTION, _lowest(means), note=f"it is {worst}")
     sheet.share(metrics.WORST_CASE, _right_everywhere(joined))
-    _put_corruption_errors(sheet, evidence, scenario, joined)
-    return Scored(sheet.rows(), {"by-corruption": _by_corruption(evidence, joined)})
 
 
 def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
@@ -121,15 +135,7 @@ def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Compar
     joined = join(evidence)
     if joined is None:
         return []
-    means = joined.mean_right()
-    average = means.mean(axis=0)
-    forms: dict[MetricInfo, Form] = {
-        metrics.CORRUPTED_TOP_1: mean_form(average),
-        metrics.DROP: mean_form(joined.clean.correct - average),
-        metrics.CORRUPTED_FLIP_RATE: mean_form(_flips(joined)),
-        metrics.WORST_CORRUPTION: RowMetric(_lowest(means)),
-        metrics.WORST_CASE: Share(_right_everywhere(joined)),
-    }
+    forms = forms_of_joined(joined)
     reference = _reference(evidence, scenario, joined)
     if reference.errors is not None:
         errors = joined.errors(COMMON)
@@ -137,6 +143,19 @@ def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Compar
             statistic = corruption_error_statistic(errors, reference.errors, relative=relative)
             forms[metric] = RowMetric(statistic)
     return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
+
+
+def forms_of_joined(joined: Joined) -> dict[MetricInfo, Form]:
+    """Returns the numbers over all corruptions as statistics of samples."""
+    means = joined.mean_right()
+    average = means.mean(axis=0)
+    return {
+        metrics.CORRUPTED_TOP_1: mean_form(average),
+        metrics.DROP: mean_form(joined.clean.correct - average),
+        metrics.CORRUPTED_FLIP_RATE: mean_form(_flips(joined)),
+        metrics.WORST_CORRUPTION: RowMetric(_lowest(means)),
+        metrics.WORST_CASE: Share(_right_everywhere(joined)),
+    }
 
 
 def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, Answers]:
@@ -225,7 +244,7 @@ def _published(evidence: Evidence, scenario: Derived) -> _Reference:
     return _Reference(np.array(published))
 
 
-def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
+def by_corruption(evidence: Evidence, joined: Joined, families: Mapping[str, str]) -> pd.DataFrame:
     """Returns a line a corruption: means over severities."""
     clusters = cluster_codes(evidence.own.samples.clusters)
     sheet = Sheet(
@@ -249,7 +268,7 @@ def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
         lines.append(
             {
                 "corruption": name,
-                "family": KERNELS[name].family,
+                "family": families[name],
                 "accuracy": accuracy,
                 "lower": row.lower,
                 "upper": row.upper,
