@@ -36,15 +36,22 @@ def audit_perturbed(evidence: Evidence, parameters: Mapping[str, Any]) -> Findin
 
 
 def _did_nothing(records: Records, parameters: Mapping[str, Any]) -> Findings:
-    """Flags severities at which most samples stayed as they were; the highest tells."""
+    """Flags a highest severity at which most samples stayed as they were.
+
+    At lower ones it is only said, and only where none changed: a small share of the values of a
+    table need not reach half of its rows.
+    """
     shares = {
         point: float(1 - records.at(point).array("touched").mean()) for point in records.points
     }
-    bad = {point: share for point, share in shares.items() if share > _UNCHANGED}
+    highest = max(shares, key=severity_of)
+    bad = {point: share for point, share in shares.items() if share == 1}
+    if shares[highest] > _UNCHANGED:
+        bad[highest] = shares[highest]
     if not bad:
         return []
-    worst = max(bad, key=lambda point: bad[point])
-    severity = Severity.SUSPECT if max(shares, key=severity_of) in bad else Severity.INFO
+    worst = highest if highest in bad else max(bad, key=severity_of)
+    severity = Severity.SUSPECT if highest in bad else Severity.INFO
     message = (
         f"{100 * bad[worst]:.3g} % of the samples are as before at {worst}: its numbers are nearly "
         f"those of clean samples (it can be done to: {parameters['scope']})"

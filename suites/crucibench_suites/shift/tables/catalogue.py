@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from crucibench_suites.shift.perturbed.kinds import Perturbation
 
-NUMBERS = "numbers; integers stay whole, and none leaves the range seen but those outside it"
+NUMBERS = (
+    "numbers that are not all 0 or 1; integers stay whole, and none leaves the range seen but "
+    "those outside it"
+)
 QUANTITIES = "numbers that are not all 0 or 1; integers stay in the range of their type"
-CATEGORIES = "texts, categories, truth values, and numbers that are all 0 or 1"
+CATEGORIES = "texts, categories and truth values"
 NAMES = "texts and categories"
 
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)

@@ -103,7 +103,7 @@ def _in_scope(kind: str, table: Table, name: str) -> bool:
     if kind == "unseen_category":
         return is_name(column)
     if kind == "category_swap":
-        return flag if is_number(column) else name in table.others
+        return name in table.others
     return is_number(column) and not flag and (spread > 0 or kind != "feature_noise")
 
 
@@ -135,9 +135,6 @@ def _changed(
 
 def _swapped(table: Table, name: str, draws: Draws, hit: Bools) -> _Change:
     column = table.frame[name]
-    if is_number(column):
-        hit = hit & column.isin((0, 1)).to_numpy()
-        return _share(column.where(~hit, 1 - column).astype(column.dtype), hit)
     candidates = table.others[name]
     which = draws.integers(table.ids, f"{name}/which", (), high=candidates.shape[1])
     rows = candidates[np.arange(len(column)), which]

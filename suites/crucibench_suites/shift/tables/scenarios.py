@@ -13,6 +13,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Scenario, Selection, StageView, Work
 from crucibench.contracts.suite import SuiteRequest
+from crucibench.util.errors import InputError
 from crucibench_suites.shift.config import ShiftConfig
 from crucibench_suites.shift.inputs import Inputs
 from crucibench_suites.shift.perturbed.kinds import (
@@ -127,6 +128,13 @@ def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
         for kind in chosen(TABLE, config.tables, request.preset)
         if _there(kind, request, config.protect)
     ]
+    for column in config.columns:
+        held = request.data.features.get(column)
+        if held is not None and not _NUMBER.match(held):
+            raise InputError(
+                f"shift.columns: expected numeric columns, {column!r} of {request.data.name} holds "
+                f"{held}"
+            )
     populations = [
         Population.of("shift", shape, column, severities)
         for column in config.columns

@@ -28,8 +28,8 @@ class Candidates(NamedTuple):
     Attributes:
         edits: each at places of its own, unless `stacked`.
         units: what the share of a severity is of.
-        by_letter: whether edits keep a character apart, and touch a third of a word at most (one in
-            a shorter one): it can still be read.
+        by_letter: whether edits keep a character apart, and touch a third of a word's letters at
+            most (one in a shorter one): it can still be read.
         stacked: whether the edits are at one place, and are made in their own order.
     """
 
@@ -101,24 +101,26 @@ def share_out(texts: Sequence[Planned], level: float) -> list[int]:
 
 def applied(text: Planned, count: int) -> str:
     """Returns a text with the first `count` of its edits made."""
-    pieces = list(text.characters)
+    pieces = [*text.characters, ""]
     before: dict[int, str] = {}
     for edit in text.edits[:count]:
-        before[edit.start] = before.get(edit.start, "") + edit.text
-        for place in range(edit.start, edit.stop):
-            pieces[place] = ""
-    if not before:
-        return "".join(pieces)
-    return "".join(
-        before.get(place, "") + piece for place, piece in enumerate([*pieces, ""])
-    )  # fmt: skip
+        if edit.start == edit.stop:
+            before[edit.start] = before.get(edit.start, "") + edit.text
+        else:
+            pieces[edit.start : edit.stop] = [edit.text] + [""] * (edit.stop - edit.start - 1)
+    for place, added in before.items():
+        pieces[place] = added + pieces[place]
+    return "".join(pieces)
 
 
 def _apart(characters: Sequence[str], ranked: Sequence[Edit]) -> list[Edit]:
     """Keeps the edits that leave a word readable, earlier ones first."""
     words = word_numbers(characters)
-    lengths = np.bincount([word for word in words if word >= 0], minlength=1).tolist()
-    left = [max(1, length // 3) for length in lengths]
+    letters = [0] * (max(words, default=-1) + 1)
+    for word, character in zip(words, characters, strict=True):
+        if word >= 0:
+            letters[word] += character[0].isalpha()
+    left = [max(1, count // 3) for count in letters]
     free = [True] * (len(characters) + 2)
     kept = []
     for edit in ranked:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 _JOINER = "\u200d"
+_VIRAMA = 9
+"""The combining class of signs that take a consonant's vowel away."""
+
 _MARKS = ("Mn", "Me", "Mc")
 _PREPENDED = frozenset(
     (
@@ -20,20 +23,25 @@ def graphemes(text: str) -> list[str]:
     """Returns the grapheme clusters of a text; joined they are the text.
 
     By Unicode Standard Annex 29, coarsely: whatever is not to be torn apart stays together
-    (combining marks, emoji sequences, flags, Hangul syllables, CR LF); a few sequences that the
-    annex would cut stay together, too (any character after a zero-width joiner, a format character
-    with the one before it).
+    (combining marks, conjuncts, emoji sequences, flags, Hangul syllables, CR LF); a few sequences
+    that the annex would cut stay together, too (any character after a zero-width joiner, any
+    letter after a virama).
     """
     if text.isascii() and "\r" not in text:
         return list(text)
     found: list[str] = []
     flags = 0
     last = ""
+    linked = False
     for char in text:
-        if last and _joined(last, char, flags):
+        # Devanagari and its kin: a consonant after a virama is part of the same conjunct.
+        conjunct = linked and unicodedata.category(char) == "Lo"
+        joined = bool(last) and (conjunct or _joined(last, char, flags))
+        if joined:
             found[-1] += char
         else:
             found.append(char)
+        linked = unicodedata.combining(char) == _VIRAMA or (linked and joined)
         flags = flags + 1 if _is_flag(char) else 0
         last = char
     return found

@@ -65,14 +65,12 @@ def letter_swap(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 def letter_deletion(characters: Sequence[str], choices: Words) -> Candidates:
-    """A letter of a word of three characters or more is left out."""
-    edits = [
-        Edit(place, place + 1, "")
-        for start, stop in word_spans(characters)
-        if stop - start >= 3
-        for place in range(start, stop)
-        if is_letter(characters[place])
-    ]
+    """A letter of a word of three letters or more is left out."""
+    edits = []
+    for start, stop in word_spans(characters):
+        letters = [place for place in range(start, stop) if is_letter(characters[place])]
+        if len(letters) >= 3:
+            edits += [Edit(place, place + 1, "") for place in letters]
     return _by_letter(characters, edits)
 
 
