@@ -130,7 +130,7 @@ def casing(characters: Sequence[str], choices: Words) -> Candidates:
 
 def to_latin(text: str) -> str:
     """Returns a text with Cyrillic look-alikes of Latin letters taken back: undoes `homoglyph`."""
-    return text.translate(str.maketrans({ord(other): own for other, own in _CYRILLIC.items()}))
+    return "".join(_CYRILLIC.get(character, character) for character in text)
 
 
 @lru_cache(maxsize=1 << 14)
