@@ -18,8 +18,8 @@ from crucibench_suites.shift.corruptions.catalogue import (
     KERNELS,
     SEVERITIES,
 )
-from crucibench_suites.shift.tables.catalogue import TABLE_FAMILIES, TABLE_NAMES
-from crucibench_suites.shift.text.catalogue import TEXT_FAMILIES, TEXT_NAMES
+from crucibench_suites.shift.perturbed.table_catalogue import TABLE_FAMILIES, TABLE_NAMES
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT_FAMILIES, TEXT_NAMES
 
 GRID = "geometric_worst"
 """The per-sample worst case over a grid of rotations and translations."""

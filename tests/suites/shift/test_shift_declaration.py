@@ -20,8 +20,8 @@ from crucibench_suites.shift import ShiftConfig, ShiftSuite
 from crucibench_suites.shift.corrupted import Corrupted
 from crucibench_suites.shift.corruptions.catalogue import COMMON, DOMAIN, EXTRA, GEOMETRIC
 from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT_NAMES
 from crucibench_suites.shift.summary import Summary
-from crucibench_suites.shift.text.catalogue import TEXT_NAMES
 
 NOTHING_ELSE = "the data names no groups, and shift.data names no shifted data"
 

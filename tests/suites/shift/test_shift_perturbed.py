@@ -15,14 +15,14 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.shift.perturbed.summary import PerturbedSummary
-from crucibench_suites.shift.tables.catalogue import TABLE
+from crucibench_suites.shift.perturbed.table_catalogue import TABLE
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT
 from crucibench_suites.shift.tables.population_scoring import (
     effective_size,
     population_weights,
 )
 from crucibench_suites.shift.tables.populations import Population
 from crucibench_suites.shift.tables.scenarios import PerturbedTable
-from crucibench_suites.shift.text.catalogue import TEXT
 from crucibench_suites.shift.text.scenarios import PerturbedText
 
 N = 200

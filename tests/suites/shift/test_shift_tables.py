@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from crucibench.util.draws import Draws
 from crucibench_suites.shift.input_statistics import input_columns
 from crucibench_suites.shift.perturbed.answering import Variant
+from crucibench_suites.shift.perturbed.table_catalogue import GAPS, TABLE
 from crucibench_suites.shift.sides import INPUT
-from crucibench_suites.shift.tables.catalogue import GAPS, TABLE
 from crucibench_suites.shift.tables.checks import spoilt_rows
 from crucibench_suites.shift.tables.columns import facts_of, others
 from crucibench_suites.shift.tables.perturbing import Table, perturbed_tables

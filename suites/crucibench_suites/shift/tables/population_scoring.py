@@ -19,7 +19,7 @@ from crucibench_suites.shift.comparing import number
 from crucibench_suites.shift.sheet import Sheet
 from crucibench_suites.shift.sides import INPUT
 from crucibench_suites.shift.tables import population_metrics as metrics
-from crucibench_suites.shift.tables.populations import DIRECTIONS, population_point
+from crucibench_suites.shift.tables.population_points import DIRECTIONS, population_point
 
 _FIXED = "weights follow from ranks in this sample, and are held fixed"
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need
 from crucibench_suites.shift.tables.population_metrics import OF_POPULATION
-
-Shape = Literal["tail", "tilt"]
-
-LEVELS: dict[Shape, tuple[float, ...]] = {
-    "tail": (0.8, 0.6, 0.4, 0.3, 0.2),
-    "tilt": (0.25, 0.5, 1.0, 1.5, 2.0),
-}
-"""Severities 1 to 5: the share of samples kept; the exponent a standard deviation of the rank."""
-
-DIRECTIONS = ("low", "high")
-
-
-def population_point(severity: int, towards: str) -> str:
-    """Returns the point of a severity and direction."""
-    return f"severity={severity},towards={towards}"
+from crucibench_suites.shift.tables.population_points import (
+    DIRECTIONS,
+    LEVELS,
+    Shape,
+    population_point,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

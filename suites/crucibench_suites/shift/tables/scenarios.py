@@ -24,8 +24,8 @@ from crucibench_suites.shift.perturbed.kinds import (
 )
 from crucibench_suites.shift.perturbed.scenario import Perturbed
 from crucibench_suites.shift.perturbed.summary import PerturbedSummary
+from crucibench_suites.shift.perturbed.table_catalogue import GAPS, OF_CATEGORIES, OF_NAMES, TABLE
 from crucibench_suites.shift.points import point_of
-from crucibench_suites.shift.tables.catalogue import GAPS, OF_CATEGORIES, OF_NAMES, TABLE
 from crucibench_suites.shift.tables.populations import Population
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from crucibench_suites.shift.perturbed.kinds import (
 )
 from crucibench_suites.shift.perturbed.scenario import Perturbed
 from crucibench_suites.shift.perturbed.summary import PerturbedSummary
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT
 from crucibench_suites.shift.points import point_of
-from crucibench_suites.shift.text.catalogue import TEXT
 
 _BY_NAME = {one.name: one for one in TEXT}
 
