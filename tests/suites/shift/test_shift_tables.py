@@ -273,7 +273,7 @@ def test_a_broken_type_and_a_touched_protected_column_are_found() -> None:
     wider = frame.assign(age=frame["age"].astype(float))
     assert spoilt_rows("feature_noise", frame, wider, facts, ()).all()
     assert not spoilt_rows("missing_values", frame, wider, facts, ()).any()
-    other = frame.assign(city="Ulm")
+    other = frame.assign(city=pd.Series(["Ulm"] * 50, dtype=object))
     assert (
         spoilt_rows("category_swap", frame, other, facts, ["city"]).sum()
         == (frame["city"] != "Ulm").sum()
