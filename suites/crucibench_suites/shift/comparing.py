@@ -21,20 +21,20 @@ def comparables_of(evidence: Evidence) -> list[Comparable]:
     clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
     found = shifted_answers(cell, evidence.task)
     right = np.stack([answers.correct for answers in found.values()])
-    numbers = [_of(metrics.MEAN_TOP_1, "", mean_form(right.mean(axis=0)))]
+    numbers = [number(metrics.MEAN_TOP_1, "", mean_form(right.mean(axis=0)))]
     for point, answers in found.items():
         lost = clean.correct.astype(np.float64) - answers.correct
         numbers += [
-            _of(metrics.TOP_1, point, Share(answers.correct)),
-            _of(metrics.DROP, point, mean_form(lost)),
-            _of(metrics.FLIP_RATE, point, Share(clean.predictions != answers.predictions)),
+            number(metrics.TOP_1, point, Share(answers.correct)),
+            number(metrics.DROP, point, mean_form(lost)),
+            number(metrics.FLIP_RATE, point, Share(clean.predictions != answers.predictions)),
         ]
         if answers.probabilistic:
             error = calibration_error_statistic(answers.confidence, answers.correct)
             numbers += [
-                _of(metrics.LOG_LOSS, point, mean_form(answers.loss)),
-                _of(metrics.ECE, point, RowMetric(error, error.influence, biased=True)),
-                _of(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
+                number(metrics.LOG_LOSS, point, mean_form(answers.loss)),
+                number(metrics.ECE, point, RowMetric(error, error.influence, biased=True)),
+                number(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
             ]
     return numbers
 
@@ -45,5 +45,6 @@ def mean_form(values: Floats) -> RowMetric:
     return RowMetric(mean, mean.influence)
 
 
-def _of(metric: MetricInfo, point: str, form: Form) -> Comparable:
+def number(metric: MetricInfo, point: str, form: Form) -> Comparable:
+    """Returns a number as a statistic of the cell's samples."""
     return Comparable(metric=metric.id, point=point, form=form)

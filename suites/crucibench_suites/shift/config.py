@@ -18,6 +18,8 @@ from crucibench_suites.shift.corruptions.catalogue import (
     KERNELS,
     SEVERITIES,
 )
+from crucibench_suites.shift.perturbed.table_catalogue import TABLE_FAMILIES, TABLE_NAMES
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT_FAMILIES, TEXT_NAMES
 
 GRID = "geometric_worst"
 """The per-sample worst case over a grid of rotations and translations."""
@@ -65,6 +67,18 @@ class ShiftConfig(SuiteConfig):
 
     samples: int | None = None
     """At most so many; None for what the preset says."""
+
+    texts: Names | None = None
+    """Which perturbations of texts: names or families; None for all."""
+
+    tables: Names | None = None
+    """Which perturbations of tables: names or families; None for what the preset says."""
+
+    columns: Names = ()
+    """Numeric columns of a table along which its population is shifted."""
+
+    protect: Names = ()
+    """Columns of a table that no perturbation touches."""
 
     data: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     """Shifted data of your own: a name to its address. Labels are read where it has them."""
@@ -115,6 +129,26 @@ class ShiftConfig(SuiteConfig):
         for name in value or ():
             if name not in FAMILIES and name not in NAMES:
                 raise ValueError(unknown("corruption", name, (*FAMILIES, *NAMES)))
+        return value
+
+    @field_validator("texts")
+    @classmethod
+    def _known_texts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in TEXT_FAMILIES and name not in TEXT_NAMES:
+                raise ValueError(
+                    unknown("perturbation of texts", name, (*TEXT_FAMILIES, *TEXT_NAMES))
+                )
+        return value
+
+    @field_validator("tables")
+    @classmethod
+    def _known_tables(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in TABLE_FAMILIES and name not in TABLE_NAMES:
+                raise ValueError(
+                    unknown("perturbation of tables", name, (*TABLE_FAMILIES, *TABLE_NAMES))
+                )
         return value
 
     @field_validator("severities")

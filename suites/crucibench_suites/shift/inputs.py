@@ -21,9 +21,9 @@ class Inputs(Mapped):
     metrics: ClassVar[tuple[MetricInfo, ...]] = ()
 
     @classmethod
-    def of(cls, suite: str, role: str) -> Inputs:
-        """Returns the scenario of a role."""
-        return cls(suite=suite, name=f"inputs/{role.rpartition('/')[2]}", role=role)
+    def of(cls, suite: str, role: str, limit: int | None = None) -> Inputs:
+        """Returns the scenario of a role, of at most `limit` samples."""
+        return cls(suite=suite, name=f"inputs/{role.rpartition('/')[2]}", role=role, limit=limit)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns a record a sample."""

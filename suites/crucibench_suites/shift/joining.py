@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,13 +91,21 @@ class _Reference(NamedTuple):
     reason: str = ""
 
 
-def join(evidence: Evidence, prefix: str = OWN) -> Joined | None:
-    """Joins the cells whose aliases begin with `prefix`; None where one of them is missing."""
+def join(
+    evidence: Evidence, prefix: str = OWN, *, names: Iterable[str] = tuple(KERNELS)
+) -> Joined | None:
+    """Joins the cells whose aliases begin with `prefix`; None where there is nothing to join.
+
+    Args:
+        evidence: of the summary.
+        prefix: whose cells.
+        names: of all corruptions that there may be, in a fixed order.
+    """
     ids = evidence.own.samples.ids
     pass_cell = evidence.needs.get("clean" if prefix == OWN else prefix + "clean")
     # Needs come in any order; sums of floats must not.
     cells = {
-        name: evidence.needs[prefix + name] for name in KERNELS if prefix + name in evidence.needs
+        name: evidence.needs[prefix + name] for name in names if prefix + name in evidence.needs
     }
     if pass_cell is None or not cells or not len(ids):
         return None
@@ -117,6 +125,14 @@ def score_joined(evidence: Evidence, scenario: Derived, joined: Joined, joiner: 
         joined.size, options=evidence.options, stream=scenario.stream,
         clusters=cluster_codes(evidence.own.samples.clusters),
     )  # fmt: skip
+    put_joined(sheet, joined)
+    _put_corruption_errors(sheet, evidence, scenario, joined, joiner)
+    families = {name: kernel.family for name, kernel in KERNELS.items()}
+    return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, families)})
+
+
+def put_joined(sheet: Sheet, joined: Joined) -> None:
+    """Puts down means over all corruptions, the worst of them, and each sample's worst."""
     means = joined.mean_right()
     average = means.mean(axis=0)
     sheet.mean(metrics.CORRUPTED_TOP_1, average)
@@ -134,8 +150,6 @@ def score_joined(evidence: Evidence, scenario: Derived, joined: Joined, joiner: 
     worst = list(joined.shifted)[int(means.mean(axis=1).argmin())]
     sheet.resampled(metrics.WORST_CORRUPTION, _lowest(means), note=f"it is {worst}")
     sheet.share(metrics.WORST_CASE, _right_everywhere(joined))
-    _put_corruption_errors(sheet, evidence, scenario, joined, joiner)
-    return Scored(sheet.rows(), {"by-corruption": _by_corruption(evidence, joined)})
 
 
 def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
@@ -148,6 +162,20 @@ def comparables_of_joined(
     evidence: Evidence, scenario: Derived, joined: Joined, joiner: Joiner
 ) -> list[Comparable]:
     """Returns the same of what is joined; `joiner` joins the reference's cells likewise."""
+    forms = forms_of_joined(joined)
+    reference = _reference(evidence, scenario, joined, joiner)
+    if reference.errors is not None:
+        errors = joined.errors(COMMON)
+        for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
+            if relative and joined.clean is None:
+                continue
+            statistic = corruption_error_statistic(errors, reference.errors, relative=relative)
+            forms[metric] = RowMetric(statistic)
+    return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
+
+
+def forms_of_joined(joined: Joined) -> dict[MetricInfo, Form]:
+    """Returns the numbers over all corruptions as statistics of samples."""
     means = joined.mean_right()
     average = means.mean(axis=0)
     forms: dict[MetricInfo, Form] = {
@@ -158,15 +186,7 @@ def comparables_of_joined(
     if joined.clean is not None:
         forms[metrics.DROP] = mean_form(joined.clean.correct - average)
         forms[metrics.CORRUPTED_FLIP_RATE] = mean_form(_flips(joined, joined.clean))
-    reference = _reference(evidence, scenario, joined, joiner)
-    if reference.errors is not None:
-        errors = joined.errors(COMMON)
-        for metric, relative in ((metrics.MCE, False), (metrics.RELATIVE_MCE, True)):
-            if relative and joined.clean is None:
-                continue
-            statistic = corruption_error_statistic(errors, reference.errors, relative=relative)
-            forms[metric] = RowMetric(statistic)
-    return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
+    return forms
 
 
 def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, Answers]:
@@ -260,7 +280,7 @@ def _published(evidence: Evidence, scenario: Derived) -> _Reference:
     return _Reference(np.array(published))
 
 
-def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
+def by_corruption(evidence: Evidence, joined: Joined, families: Mapping[str, str]) -> pd.DataFrame:
     """Returns a line a corruption: means over severities."""
     clusters = cluster_codes(evidence.own.samples.clusters)
     sheet = Sheet(joined.size, options=evidence.options, stream="by-corruption", clusters=clusters)
@@ -287,7 +307,7 @@ def _by_corruption(evidence: Evidence, joined: Joined) -> pd.DataFrame:
         lines.append(
             {
                 "corruption": name,
-                "family": KERNELS[name].family if name in KERNELS else "",
+                "family": families.get(name, ""),
                 "accuracy": accuracy,
                 "lower": row.lower,
                 "upper": row.upper,

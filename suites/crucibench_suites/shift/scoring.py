@@ -35,12 +35,19 @@ def score_corrupted(evidence: Evidence, severities: Sequence[int], stream: str) 
         stream=stream,
         clusters=cluster_codes(cell.samples.clusters),
     )
+    put_severities(sheet, clean, found, severities)
+    rows = sheet.rows()
+    return Scored(rows, {"curve": curve(evidence, clean, rows, severities)})
+
+
+def put_severities(
+    sheet: Sheet, clean: Answers, found: Mapping[str, Answers], severities: Sequence[int]
+) -> None:
+    """Puts down the numbers of every severity, and the mean over them."""
     right = np.stack([found[point_of(severity)].correct for severity in severities])
     sheet.mean(metrics.MEAN_TOP_1, right.mean(axis=0))
     for severity in severities:
         put_answers(sheet, clean, found[point_of(severity)], point_of(severity))
-    rows = sheet.rows()
-    return Scored(rows, {"curve": _curve(evidence, clean, rows, severities)})
 
 
 def put_answers(
@@ -64,7 +71,7 @@ def put_answers(
     sheet.mean(metrics.CONFIDENCE, shifted.confidence, point)
 
 
-def _curve(
+def curve(
     evidence: Evidence, clean: Answers, rows: Sequence[Row], severities: Sequence[int]
 ) -> pd.DataFrame:
     """Returns a line a severity, 0 being the clean samples."""

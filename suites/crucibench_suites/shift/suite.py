@@ -13,6 +13,7 @@ from crucibench_suites.shift.config import ShiftConfig
 from crucibench_suites.shift.images import image_scenarios
 from crucibench_suites.shift.metrics import METRICS
 from crucibench_suites.shift.own_data import data_scenarios
+from crucibench_suites.shift.perturbed.metrics import OF_PERTURBED
 from crucibench_suites.shift.places_metrics import (
     ESTIMATES,
     HOME_DROP,
@@ -23,6 +24,9 @@ from crucibench_suites.shift.places_metrics import (
     WORST_GROUP,
     WORST_GROUP_MAE,
 )
+from crucibench_suites.shift.tables.population_metrics import OF_POPULATION
+from crucibench_suites.shift.tables.scenarios import table_scenarios
+from crucibench_suites.shift.text.scenarios import text_scenarios
 
 
 class ShiftSuite(Suite):
@@ -31,9 +35,9 @@ class ShiftSuite(Suite):
     name: ClassVar[str] = "shift"
     axis: ClassVar[str] = "shift"
     description: ClassVar[str] = (
-        "What a model loses when its inputs change: common corruptions of images by severity, "
-        "geometric and simple domain shifts, the worst subpopulation, and shifted data of your "
-        "own, with labels or without."
+        "What a model loses when its inputs change: common corruptions of images, typing and "
+        "reading errors in texts, noise, gaps and unit errors in tables, by severity; the worst "
+        "subpopulation; and shifted data of your own, with labels or without."
     )
     headline: ClassVar[tuple[str, ...]] = (
         "summary/corrupted-top-1",
@@ -41,6 +45,7 @@ class ShiftSuite(Suite):
         "summary/mce",
         "published/summary/corrupted-top-1",
         "published/summary/mce",
+        "summary/corrupted-mae",
         "subpopulations/worst-group-top-1",
         "subpopulations/worst-group-mae",
     )
@@ -81,6 +86,28 @@ class ShiftSuite(Suite):
             scenario="published/summary",
             table="by-corruption",
             note="Means over severities; the interval is that of accuracy.",
+        ),
+        Section(
+            title="Error by severity",
+            kind="line",
+            table="error-curve",
+            x="severity",
+            y="mae",
+            note="Severity 0 is the clean samples, the same ones.",
+        ),
+        Section(
+            title="By perturbation",
+            kind="table",
+            scenario="summary",
+            table="by-perturbation",
+            note="Means over severities; the interval is that of the error.",
+        ),
+        Section(
+            title="Other populations",
+            kind="metrics",
+            metrics=tuple(metric.id for metric in OF_POPULATION),
+            note="No sample is changed: they are weighted along a column. The effective sample "
+            "size says how many samples of equal weight would say as much.",
         ),
         Section(title="Worst of a grid", kind="metrics", scenario="geometric_worst"),
         Section(
@@ -138,25 +165,30 @@ class ShiftSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = ShiftConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        {info.id: info for info in (*METRICS, *PLACES)}.values()
+        {info.id: info for info in (*METRICS, *OF_PERTURBED, *OF_POPULATION, *PLACES)}.values()
     )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies."""
         found: list[Scenario] = []
         reasons = []
-        for room in (_images(request), data_scenarios(request)):
+        for room in (_perturbed(request), data_scenarios(request)):
             if isinstance(room, str):
                 reasons.append(room)
             else:
-                found += room
+                # What is recorded of the inputs serves drift and perturbed tables alike.
+                found += [scenario for scenario in room if scenario not in found]
         return found or "; ".join(reasons)
 
 
-def _images(request: SuiteRequest) -> Sequence[Scenario] | str:
+def _perturbed(request: SuiteRequest) -> Sequence[Scenario] | str:
     task = request.data.task
-    if task.modality is not Modality.IMAGE:
-        return f"it corrupts images, the data is {task.modality}"
+    if "test" not in request.data.counts:
+        return "the data has no role 'test'"
+    if task.modality is Modality.TEXT:
+        return text_scenarios(request) or "no perturbation of texts was asked for"
+    if task.modality is Modality.TABLE:
+        return table_scenarios(request) or "the data has no columns for the perturbations asked for"
     if task.kind != "classification":
         return "it counts right answers, which regression has none of"
     return image_scenarios(request)

@@ -15,10 +15,12 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, SuiteRequest
 from crucibench.contracts.task import Modality, Task
+from crucibench.util.errors import InputError
 from crucibench_suites.shift import ShiftConfig, ShiftSuite
 from crucibench_suites.shift.corrupted import Corrupted
 from crucibench_suites.shift.corruptions.catalogue import COMMON, DOMAIN, EXTRA, GEOMETRIC
 from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.perturbed.text_catalogue import TEXT_NAMES
 from crucibench_suites.shift.published import PublishedSummary
 from crucibench_suites.shift.summary import Summary
 
@@ -42,8 +44,8 @@ def request(
     )  # fmt: skip
     task = Task(kind=kind, modality=modality, classes=tuple(f"c{k}" for k in range(classes)))
     card = DataCard(
-        name="d", uri="test:d", task=task, features={"image": image},
-        **({"counts": {"test": 10}} | card_fields),
+        name="d", uri="test:d", task=task,
+        **({"counts": {"test": 10}, "features": {"image": image}} | card_fields),
     )  # fmt: skip
     return SuiteRequest(
         model=model, data=card, config=config or ShiftConfig(), preset=preset, models=("m", "n")
@@ -144,6 +146,8 @@ def test_a_reference_is_needed_beside_the_model() -> None:
         ({"samples": 0}, "expected at least 1"),
         ({"severity": 3}, "severity"),
         ({"parameters": "tiny"}, "imagenet"),
+        ({"texts": ("casng",)}, "did you mean 'casing'"),
+        ({"tables": ("feature_nois",)}, "did you mean 'feature_noise'"),
     ],
 )
 def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -153,8 +157,11 @@ def test_mistakes_are_refused(settings: dict[str, Any], message: str) -> None:
 
 def test_other_data_get_a_reason() -> None:
     suite = ShiftSuite()
-    table = suite.scenarios(request(modality=Modality.TABLE))
-    assert table == f"it corrupts images, the data is table; {NOTHING_ELSE}"
+    nothing = "the data has no columns for the perturbations asked for"
+    table = suite.scenarios(request(modality=Modality.TABLE, features={}))
+    assert table == f"{nothing}; {NOTHING_ELSE}"
+    text = suite.scenarios(request(ShiftConfig(texts=()), modality=Modality.TEXT))
+    assert text == f"no perturbation of texts was asked for; {NOTHING_ELSE}"
     regression = suite.scenarios(request(kind="regression", classes=0))
     assert regression == (f"it counts right answers, which regression has none of; {NOTHING_ELSE}")
 
@@ -165,7 +172,7 @@ def test_headline_and_sections_name_what_there_is() -> None:
         scenario, _, metric = address.rpartition("/")
         if scenario == "published/summary":
             assert metric in {info.id for info in PublishedSummary.metrics}
-        elif scenario != "subpopulations":
+        elif scenario != "subpopulations" and metric != "corrupted-mae":
             assert metric in {info.id for info in found[scenario].metrics}
     ids = {info.id for info in ShiftSuite.metrics}
     for scenario in found.values():
@@ -178,7 +185,7 @@ def test_headline_and_sections_name_what_there_is() -> None:
 
 
 def test_groups_and_further_data_are_for_every_kind_of_data() -> None:
-    config = ShiftConfig(data={"v2": "csv:v2.csv", "bare": "csv:bare.csv"})
+    config = ShiftConfig(data={"v2": "csv:v2.csv", "bare": "csv:bare.csv"}, tables=())
     counts = {"test": 10, "train": 5, "shift/v2": 4, "shift/bare": 3}
     asked = request(
         config, modality=Modality.TABLE, groups=("sex",), counts=counts, unlabelled=("shift/bare",)
@@ -202,6 +209,62 @@ def test_groups_and_further_data_are_for_every_kind_of_data() -> None:
     assert {"worst-group-top-1", "worst-group-mae"} <= headline
     alone = planned(request(config, modality=Modality.TABLE, counts=counts))
     assert "subpopulations" not in alone and "drift/v2" in alone
+
+
+def test_texts_have_every_perturbation_and_a_summary() -> None:
+    found = planned(request(modality=Modality.TEXT, classes=2))
+    assert list(found) == [*TEXT_NAMES, "summary"]
+    typo = found["keyboard_typo"]
+    assert typo.points == ("", "severity=1", "severity=3", "severity=5")
+    assert typo.limit == 1000 and typo.draws == "sample" and typo.perturbs
+    assert typo.parameters["levels"] == {"1": 0.02, "3": 0.1, "5": 0.2}
+    assert list(found["summary"].parameters["corruptions"]) == list(TEXT_NAMES)
+    few = ShiftConfig(texts=("typing", "url_noise"), severities=(2,), samples=9)
+    some = planned(request(few, modality=Modality.TEXT))
+    assert list(some) == [
+        "keyboard_typo", "letter_swap", "letter_deletion", "letter_insertion", "url_noise",
+        "summary",
+    ]  # fmt: skip
+    assert {scenario.limit for scenario in some.values()} == {9}
+
+
+COLUMNS = {"age": "int64", "bmi": "double", "city": "string"}
+
+
+def test_tables_have_what_their_columns_allow() -> None:
+    card: Any = {
+        "modality": Modality.TABLE, "features": COLUMNS, "counts": {"test": 10, "train": 5}
+    }  # fmt: skip
+    found = planned(request(ShiftConfig(columns=("age",), protect=("bmi",)), **card))
+    assert list(found) == [
+        "inputs/train", "inputs/test", "feature_noise", "unit_times_10", "unit_times_1000",
+        "category_swap", "missing_values", "dropped_columns", "summary", "tail/age", "tilt/age",
+    ]  # fmt: skip
+    noise = found["feature_noise"]
+    assert noise.parameters["spread"] == "of the role train"
+    assert noise.parameters["protect"] == ["bmi"]
+    assert {need.cell for need in noise.needs} == {"pass/test", "shift/inputs/train"}
+    assert {need.cell for need in found["category_swap"].needs} == {
+        "pass/test", "shift/inputs/train", "shift/inputs/test"
+    }  # fmt: skip
+    # A mean is over what every model can meet.
+    assert "missing_values" not in found["summary"].parameters["corruptions"]
+    assert Capability.MISSING_VALUES in found["missing_values"].requires
+    assert Capability.MISSING_VALUES not in noise.requires
+    assert "unseen_category" in planned(request(preset="full", **card))
+    numbers = planned(request(ShiftConfig(protect=("city",)), **card | {"counts": {"test": 1}}))
+    assert "category_swap" not in numbers and "inputs/train" not in numbers
+    gaps = planned(request(ShiftConfig(tables=("missing",)), **card))
+    assert list(gaps["summary"].parameters["corruptions"]) == ["missing_values", "dropped_columns"]
+
+
+def test_a_population_is_along_a_numeric_column() -> None:
+    with pytest.raises(InputError, match="expected numeric columns, 'city' of d holds string"):
+        planned(
+            request(
+                ShiftConfig(columns=("city",)), modality=Modality.TABLE, features=COLUMNS
+            )
+        )  # fmt: skip
 
 
 def test_severity_and_model_leave_the_stream_alone() -> None:

@@ -21,7 +21,8 @@ DEMO = Path(crucibench_adapters.__file__).parent / "demo"
 
 
 def run(out: Path, models: dict[str, Any], home: str, **settings: Any) -> cb.Run:
-    """Runs the suite, without corruptions."""
+    """Runs the suite, without perturbations of texts and tables."""
+    settings = {"texts": [], "tables": []} | settings
     done = cb.run(
         models=models, data=home, suites=["shift"], out=out, workers=0, cache=False,
         settings={f"shift.{key}": value for key, value in settings.items()},

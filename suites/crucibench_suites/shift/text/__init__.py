@@ -1,0 +1,1 @@
+"""Perturbed texts: what a reader would still read alike."""
