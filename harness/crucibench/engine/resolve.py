@@ -19,6 +19,7 @@ from crucibench.contracts.uri import URI, parse_uri
 from crucibench.engine.further import ResolvedFurther, further_digests, resolve_further
 from crucibench.spec.check import Mistakes, add_validation_errors, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
+from crucibench.spec.suite_files import check_suites
 from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
@@ -170,6 +171,8 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         for one in data[name].further:
             found = mistakes.attempt(one.path, partial(further_digests, one, base, shown))
             digests[f"data.{name}:{one.role}"] = found or {}
+    configs = {name: entry.config for name, entry in suites.items()}
+    digests |= check_suites(configs, base, shown, mistakes)
     mistakes.report()
     identity = {
         # A longer timeout changes no result: the run goes on where a shorter one ended it.

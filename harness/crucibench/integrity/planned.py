@@ -16,6 +16,7 @@ from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
 from crucibench.spec.check import parse_spec, tracks_of
 from crucibench.spec.models import Spec, Track
+from crucibench.spec.suite_files import named_files
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
@@ -112,6 +113,7 @@ def _ask(
             model=run.models[name, data], data=run.cards[data], config=config,
             preset=found.spec.defaults.preset, models=models,
             min_group_size=found.spec.defaults.min_group_size,
+            files=named_files(run.spec["resolved"]["digests"], suite.name, run.root),
         )  # fmt: skip
         try:
             scenarios = suite.scenarios(request)
