@@ -9,13 +9,16 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
+from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
 from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
-from crucibench_suites.adversarial.scenario import SCENARIOS
+from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
+from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
@@ -33,7 +36,9 @@ _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
 }
 
 _NAMES = tuple(
-    f"{protocol.name}-{norm}" for protocol in PROTOCOLS.values() for norm in ("linf", "l2")
+    f"{name}-{norm}"
+    for name in (*(protocol.name for protocol in PROTOCOLS.values()), "worst-case")
+    for norm in ("linf", "l2")
 )
 
 
@@ -101,15 +106,20 @@ class AdversarialSuite(Suite):
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            own: list[Scenario] = [SCENARIOS[key].of(self.name, threat, limit)]
-            own += [
+            cells: list[AutoAttack | OneAttack] = [SCENARIOS[key].of(self.name, threat, limit)]
+            cells += [
                 Foolbox.of(
                     self.name, named, (norm, eps, config.seed), force=config.force, limit=limit
                 )
                 for named in map(FoolboxName.parse, config.attacks)
                 if norm in named.norms
             ]
-            found += own
+            if "supplied" in request.files:
+                file = checked(request.files["supplied"], request.data.counts["test"])
+                cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
+            found += cells
+            if len(cells) > 1:
+                found.append(WorstCase.of(self.name, cells))
         return found
 
 
