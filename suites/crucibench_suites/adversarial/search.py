@@ -31,6 +31,11 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 Ints = NDArray[np.int64]
 
+_MANY = 1024
+_PIXELS = 2**18
+"""So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
+runs towards several targets, and steps of Square."""
+
 _COLUMN = {"linf": 0, "l2": 1}
 
 
@@ -86,8 +91,10 @@ class Search:
         tensor = next(chain(module.parameters(), module.buffers()), None)
         device = "cpu" if tensor is None else tensor.device
         seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
-        self._module, self._oracle = module, Oracle(module, seeded)
         self._x = batch.inputs.to(device)
+        pixels = self._x[0].numel() if len(batch) else 1
+        width = max(len(batch), min(_MANY, _PIXELS // pixels))
+        self._module, self._oracle = module, Oracle(module, seeded, width)
         self._y = torch.from_numpy(targets).to(device)
         self._grid = np.asarray(threat.eps, dtype=np.float64)
         self._radii = _rounded_down(self._grid)
@@ -148,8 +155,7 @@ class Search:
             found = self._run(attack, points, start)
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
-        if attack == "square":
-            ledger.queries[rows] += found.forwards
+        ledger.queries[rows] += found.queries
         before = ledger.level[rows]
         self._take(attack, points, found, rows, at, ledger=ledger)
         return np.asarray(ledger.level[rows] < before)

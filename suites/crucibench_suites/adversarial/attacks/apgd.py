@@ -22,6 +22,8 @@ from crucibench_suites.adversarial.attacks.model import (
     Points,
     Region,
     by_sample,
+    pairs,
+    runners_up,
     unit,
 )
 
@@ -75,21 +77,29 @@ def apgd_targeted(
     eot: int = 1,
     name: str = "apgd-t",
 ) -> Found:
-    """Drives the targeted DLR up towards each of the `targets` likeliest other classes in turn."""
+    """Drives the targeted DLR up towards each of the `targets` likeliest other classes.
+
+    Towards all of them at once: where few points are left, one step of nine runs takes little more
+    time than one step of one.
+    """
     found = Found(points)
-    ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
-    found.cost(torch.arange(len(points)), forwards=1)
-    # The true class leads the ranking of a point that is right, unless it is tied.
-    others = ranked[ranked != points.y[:, None]].view(len(points), -1)
-    for rank in range(min(targets, others.shape[1])):
-        for restart in range(restarts):
-            rows = found.open
+    others = runners_up(oracle, points, found)[:, :targets]
+    for restart in range(restarts):
+        for rows, ranks in pairs(found.open, others.shape[1], oracle.width):
+            still = ~found.broken[rows]
+            rows, ranks = rows[still], ranks[still]
             if not len(rows):
-                return found
-            left = points.take(rows)
-            begin = random_start(oracle, left, f"{name}/{rank}/{restart}")
-            aim = others[rows, rank]
-            _Ascent(oracle, left, dlr, begin, eot=eot, target=aim).run(steps, rows, found)
+                continue
+            begin = torch.cat(
+                [
+                    random_start(oracle, points.take(rows[ranks == rank]), f"{name}/{rank}/{restart}")
+                    for rank in ranks.unique().tolist()
+                ]
+            )
+            aim = others[rows, ranks]
+            _Ascent(oracle, points.take(rows), dlr, begin, eot=eot, target=aim).run(
+                steps, rows, found
+            )
     return found
 
 
@@ -219,13 +229,14 @@ class _Ascent:
         if bool(right.all()):
             return
         gone = ~right
-        rows = self._rows[gone]
-        self._found.put(rows, self._asked[gone])
-        self._found.cost(rows, forwards=forwards, backwards=backwards)
-        self._rows = self._rows[right]
-        self._region.keep(right)
+        self._found.put(self._rows[gone], self._asked[gone])
+        # With a point go its runs towards other targets.
+        left = ~self._found.broken[self._rows]
+        self._found.cost(self._rows[~left], forwards=forwards, backwards=backwards)
+        self._rows = self._rows[left]
+        self._region.keep(left)
         for name in (*_STATE, *(("_target",) if self._target is not None else ())):
-            setattr(self, name, getattr(self, name)[right])
+            setattr(self, name, getattr(self, name)[left])
 
 
 _STATE = (
