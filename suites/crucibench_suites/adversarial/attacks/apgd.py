@@ -49,21 +49,23 @@ def apgd(
         points: what to attack; all are taken to be right as they are.
         loss: e.g. `losses.ce` or `losses.dlr`.
         steps: in each restart.
-        restarts: each begins elsewhere, and asks only about points that are left.
+        restarts: each begins elsewhere; they run side by side, and a point leaves with the first
+            that breaks it.
         eot: gradients averaged in each step (expectation over transformation), for models that are
             random.
         name: of the draws.
         start: where the first restart begins, shape as ``points.x``; at random if None.
     """
     found = Found(points)
-    for restart in range(restarts):
-        rows = found.open
+    for rows, numbers in pairs(found.open, restarts, oracle.width):
+        rows, numbers = _still_open(found, rows, numbers)
         if not len(rows):
-            break
-        left = points.take(rows)
-        given = start[rows] if start is not None and restart == 0 else None
-        begin = random_start(oracle, left, f"{name}/{restart}") if given is None else given
-        _Ascent(oracle, left, partial(_untargeted, loss), begin, eot=eot).run(steps, rows, found)
+            continue
+        begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
+        if start is not None:
+            begin[numbers == 0] = start[rows[numbers == 0]]
+        aimless = partial(_untargeted, loss)
+        _Ascent(oracle, points.take(rows), aimless, begin, eot=eot).run(steps, rows, found)
     return found
 
 
@@ -85,22 +87,33 @@ def apgd_targeted(
     found = Found(points)
     others = runners_up(oracle, points, found)[:, :targets]
     for restart in range(restarts):
+        names = [f"{name}/{rank}/{restart}" for rank in range(others.shape[1])]
         for rows, ranks in pairs(found.open, others.shape[1], oracle.width):
-            still = ~found.broken[rows]
-            rows, ranks = rows[still], ranks[still]
+            rows, ranks = _still_open(found, rows, ranks)
             if not len(rows):
                 continue
-            begin = torch.cat(
-                [
-                    random_start(oracle, points.take(rows[ranks == rank]), f"{name}/{rank}/{restart}")
-                    for rank in ranks.unique().tolist()
-                ]
-            )
-            aim = others[rows, ranks]
-            _Ascent(oracle, points.take(rows), dlr, begin, eot=eot, target=aim).run(
-                steps, rows, found
-            )
+            left, begin = points.take(rows), _starts(oracle, points, rows, names, ranks)
+            run = _Ascent(oracle, left, dlr, begin, eot=eot, target=others[rows, ranks])
+            run.run(steps, rows, found)
     return found
+
+
+def _still_open(
+    found: Found, rows: torch.Tensor, numbers: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    still = ~found.broken[rows]
+    return rows[still], numbers[still]
+
+
+def _starts(
+    oracle: Oracle, points: Points, rows: torch.Tensor, names: list[str], numbers: torch.Tensor
+) -> torch.Tensor:
+    """Returns where runs begin, each at random by the draws that ``names[number]`` keys."""
+    begin = torch.empty_like(points.x[rows])
+    for number in numbers.unique().tolist():
+        mine = numbers == number
+        begin[mine] = random_start(oracle, points.take(rows[mine]), names[number])
+    return begin
 
 
 def random_start(oracle: Oracle, points: Points, step: str) -> torch.Tensor:
