@@ -57,9 +57,9 @@ RAND = Protocol(
 QUICK = Protocol(
     name="autoattack-quick",
     attacks=("apgd-ce", "apgd-t", "square"),
-    steps=40,
+    steps=30,
     targets=4,
-    queries=400,
+    queries=200,
     source="our own: the standard series without FAB-T and with smaller budgets",
 )
 

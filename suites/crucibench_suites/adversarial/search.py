@@ -31,6 +31,15 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 Ints = NDArray[np.int64]
 
+_CLOSE = 1.1
+_CLOSE_ATTACKS: tuple[Attack, ...] = ("apgd-dlr", "apgd-ce")
+_CLOSE_RESTARTS = 10
+
+_MANY = 1024
+_PIXELS = 2**18
+"""So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
+runs towards several targets, and steps of Square."""
+
 _COLUMN = {"linf": 0, "l2": 1}
 
 
@@ -86,8 +95,10 @@ class Search:
         tensor = next(chain(module.parameters(), module.buffers()), None)
         device = "cpu" if tensor is None else tensor.device
         seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
-        self._module, self._oracle = module, Oracle(module, seeded)
         self._x = batch.inputs.to(device)
+        pixels = self._x[0].numel() if len(batch) else 1
+        width = max(len(batch), min(_MANY, _PIXELS // pixels))
+        self._module, self._oracle = module, Oracle(module, seeded, width)
         self._y = torch.from_numpy(targets).to(device)
         self._grid = np.asarray(threat.eps, dtype=np.float64)
         self._radii = _rounded_down(self._grid)
@@ -105,20 +116,38 @@ class Search:
             broken = self._ask(attack, rows, at, ledger, warm=True)
             low[rows[~broken]] = at[~broken]
 
-    def descend(self, attack: Attack, ledger: Ledger, rows: Ints | None = None) -> None:
-        """Asks `attack` at the largest radius that nothing broke, then below, until it fails."""
+    def descend(
+        self, attack: Attack, ledger: Ledger, rows: Ints | None = None, restarts: int | None = None
+    ) -> None:
+        """Asks `attack` at the largest radius that nothing broke, then below, until it fails.
+
+        Of several `restarts`, the first begins from the nearest example that is known.
+        """
         rows = np.arange(len(self._batch)) if rows is None else rows
         rows = rows[ledger.level[rows] > self._floor]
         while len(rows):
-            broken = self._ask(attack, rows, ledger.level[rows] - 1, ledger)
+            broken = self._ask(
+                attack, rows, ledger.level[rows] - 1, ledger, warm=restarts is not None,
+                restarts=restarts,
+            )  # fmt: skip
             rows = rows[broken]
             rows = rows[ledger.level[rows] > self._floor]
 
     def nearest(self, ledger: Ledger) -> None:
-        """Looks for the nearest example, whatever the radius, by FAB-T."""
+        """Looks for the nearest example, whatever the radius, by FAB-T; then for those nearby.
+
+        Where it lies just beyond a radius, one run of an attack within that radius is a matter of
+        luck: APGD is asked again from the example itself and from more random starts.
+        """
         rows = np.flatnonzero(ledger.level > self._floor)
-        if len(rows):
-            self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+        if not len(rows):
+            return
+        self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+        for attack in _CLOSE_ATTACKS:
+            rows = rows[ledger.level[rows] > self._floor]
+            reach = _CLOSE * self._grid[ledger.level[rows] - 1]
+            close = ledger.distances[rows, _COLUMN[self._threat.norm]] <= reach
+            self.descend(attack, ledger, rows[close], restarts=_CLOSE_RESTARTS)
 
     def again(self, attacks: Sequence[Attack], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
@@ -131,7 +160,14 @@ class Search:
             rows = rows[ledger.level[rows] < before[rows]]
 
     def _ask(
-        self, attack: Attack, rows: Ints, at: Ints, ledger: Ledger, *, warm: bool = False
+        self,
+        attack: Attack,
+        rows: Ints,
+        at: Ints,
+        ledger: Ledger,
+        *,
+        warm: bool = False,
+        restarts: int | None = None,
     ) -> NDArray[np.bool_]:
         """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
         where = torch.from_numpy(rows).to(self._x.device)
@@ -145,18 +181,19 @@ class Search:
         )
         start = self._warm(attack, points, rows, ledger) if warm else None
         with frozen(self._module):
-            found = self._run(attack, points, start)
+            found = self._run(attack, points, start, restarts or self._threat.restarts)
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
-        if attack == "square":
-            ledger.queries[rows] += found.forwards
+        ledger.queries[rows] += found.queries
         before = ledger.level[rows]
         self._take(attack, points, found, rows, at, ledger=ledger)
         return np.asarray(ledger.level[rows] < before)
 
-    def _run(self, attack: Attack, points: Points, start: torch.Tensor | None) -> Found:
+    def _run(
+        self, attack: Attack, points: Points, start: torch.Tensor | None, restarts: int
+    ) -> Found:
         threat, oracle = self._threat, self._oracle
-        steps, restarts, eot = threat.steps, threat.restarts, threat.eot
+        steps, eot = threat.steps, threat.eot
         if attack == "apgd-t":
             return apgd_targeted(
                 oracle, points, steps=steps, targets=threat.targets, restarts=restarts, eot=eot
