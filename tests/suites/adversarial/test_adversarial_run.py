@@ -161,7 +161,7 @@ def test_another_file_is_another_run(folder: Path) -> None:
     runs = []
     for darker in (1.0, 0.5):
         np.savez(folder / "other.npz", x_adv=darker * clean())
-        settings = {"supplied": str(folder / "other.npz"), "protocol": "rand", "eps": 0.3}
+        settings = {"supplied": str(folder / "other.npz"), "eps": 1.0}
         runs.append(evaluated(folder, "twice", limit=2, **settings))
     assert runs[0].id != runs[1].id
     first, second = (cells(run)["supplied-linf"] for run in runs)
