@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
+from crucibench.contracts.records import Columns
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted
@@ -40,6 +42,20 @@ def native_results(attacks: Sequence[Attack], norm: Norm) -> list[SelfTestResult
         )
         for attack in attacks
     ]
+
+
+def self_test_records(attacks: Sequence[Attack], norm: Norm) -> Columns:
+    """Returns the same as probe records: ``id`` is the attack."""
+    results = native_results(attacks, norm)
+    return {
+        "id": [result.attack for result in results],
+        "point": "",
+        "passed": np.array([result.passed for result in results]),
+        "ratio": np.array([result.ratio for result in results]),
+        "tolerance": np.array([result.tolerance for result in results]),
+        "found": np.array([result.found for result in results]),
+        "reason": [result.reason for result in results],
+    }
 
 
 def _call(attack: Attack, norm: Norm) -> AttackCall:

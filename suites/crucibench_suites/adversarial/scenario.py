@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,6 +22,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.protocol import AGAIN, QUICK, RAND, STANDARD, Protocol
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -39,6 +40,7 @@ class AutoAttack(Mapped):
     threat: ThreatModel
     needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
+    version: ClassVar[int] = 2
     protocol: ClassVar[Protocol]
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     requires: ClassVar[frozenset[Capability]] = frozenset(
@@ -78,6 +80,10 @@ class AutoAttack(Mapped):
             if before in {"fab-t", "square"}:
                 late[rows] |= found < level[rows]
             level[rows] = np.minimum(level[rows], found)
+        if stage == PROBE:
+            from crucibench_suites.adversarial.probing.choosing import choose
+
+            return choose(self.threat, right, level, seen.earlier.values())
         smallest = sum(1 for eps in self.threat.eps if eps == 0)
         keep = right & (level > smallest)
         return Selection(keep & late if stage == AGAIN else keep, {"level": level})
@@ -89,6 +95,13 @@ class AutoAttack(Mapped):
         targets = work.samples.targets.astype(np.int64)
         search = Search(context.adapter, work.batch, targets, self.threat, context.draws)
         ledger = Ledger.of(work.batch, work.carry["level"])
+        if stage == PROBE:
+            from crucibench_suites.adversarial.probing.collecting import probe_batch
+
+            return {
+                **self._columns(stage, work, ledger),
+                **probe_batch(self.threat, work, context),
+            }
         if stage == AGAIN:
             search.again(self.protocol.attacks, ledger)
         elif stage == self.protocol.attacks[0]:
@@ -117,12 +130,19 @@ class AutoAttack(Mapped):
             "unconfirmed": ledger.unconfirmed,
         }
 
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attacks themselves where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.native import self_test_records
+
+        return {"self-test": self_test_records(self.protocol.attacks, self.threat.norm)}
+
     @property
     def series(self) -> Series:
         """What scoring needs to know of it."""
         from crucibench_suites.adversarial.outcomes import Series
 
-        return Series(self.threat, self.stages, self.stream)
+        stages = tuple(stage for stage in self.stages if stage != PROBE)
+        return Series(self.threat, stages, self.stream)
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
@@ -154,7 +174,7 @@ class Standard(AutoAttack):
     """``autoattack-standard``."""
 
     protocol: ClassVar[Protocol] = STANDARD
-    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN)
+    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN, PROBE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +182,7 @@ class Rand(AutoAttack):
     """``autoattack-rand``."""
 
     protocol: ClassVar[Protocol] = RAND
-    stages: ClassVar[tuple[str, ...]] = RAND.attacks
+    stages: ClassVar[tuple[str, ...]] = (*RAND.attacks, PROBE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +190,7 @@ class Quick(AutoAttack):
     """``autoattack-quick``."""
 
     protocol: ClassVar[Protocol] = QUICK
-    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN)
+    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN, PROBE)
 
 
 SCENARIOS: dict[str, type[AutoAttack]] = {"standard": Standard, "rand": Rand, "quick": Quick}
