@@ -20,7 +20,7 @@ from crucibench.engine.further import ResolvedFurther, further_digests, resolve_
 from crucibench.spec.check import Mistakes, add_validation_errors, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites
-from crucibench.spec.yaml_file import dump_yaml, read_yaml
+from crucibench.spec.yaml_file import dump_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.suggest import unknown
@@ -197,15 +197,6 @@ def _unpack_resolved(
     document = dict(document)
     resolved = document.pop("resolved")
     return document, (base / resolved["base"]).resolve(), resolved.get("batch_sizes", {})
-
-
-def batch_sizes_of(file: Path) -> Mapping[str, Mapping[str, int]]:
-    """Returns what ``auto`` came to in the run whose ``spec.yaml`` this is; empty if unknown."""
-    try:
-        found = read_yaml(file)["resolved"]["batch_sizes"]
-    except (InputError, OSError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _overridden(document: Any, overrides: Overrides) -> Any:

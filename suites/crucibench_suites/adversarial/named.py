@@ -161,7 +161,7 @@ class Foolbox(OneAttack):
             return []
         return [
             Finding(
-                code="self-test-failed",
+                code="attack-fails-self-test",
                 severity=Severity.SUSPECT,
                 message=f"{probe.array('reason')[0]}: a better attack will break more.",
                 evidence={

@@ -122,7 +122,7 @@ class Counting(nn.Module):
         logits: torch.Tensor = self._model(x)
         self.forwards += len(x)
         if logits.requires_grad:
-            logits.register_hook(self._count)
+            logits.register_hook(self._count)  # type: ignore[no-untyped-call]
         return logits
 
     def _count(self, gradient: torch.Tensor) -> None:
