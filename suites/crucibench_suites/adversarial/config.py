@@ -64,7 +64,7 @@ class AdversarialConfig(SuiteConfig):
     def check_installed(self) -> None:
         """Makes each attack of foolbox once: wrong options, and missing packages, show now."""
         for text in self.attacks:
-            from crucibench_suites.adversarial.attacks.of_foolbox import FoolboxAttack
+            from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
 
             named = FoolboxName.parse(text)
             FoolboxAttack(named, named.norms[0])

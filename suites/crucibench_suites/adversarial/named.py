@@ -82,7 +82,7 @@ class Foolbox(OneAttack):
         Raises:
             InputError: with the evidence, if it fails and is not forced.
         """
-        from crucibench_suites.adversarial.attacks.of_foolbox import FoolboxAttack
+        from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
 
         result = FoolboxAttack(self.named, self.threat.norm).self_tested()
         if not result.passed and not self.force:
@@ -112,7 +112,7 @@ class Foolbox(OneAttack):
 
         from crucibench.util.draws import Draws
         from crucibench_suites.adversarial.attacks.model import frozen
-        from crucibench_suites.adversarial.attacks.of_foolbox import (
+        from crucibench_suites.adversarial.of_foolbox import (
             Counting,
             FoolboxAttack,
             seeded,

@@ -18,7 +18,6 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.attacks.of_foolbox import FoolboxAttack, seeded
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import (
     FIXED,
@@ -28,6 +27,7 @@ from crucibench_suites.adversarial.foolbox_names import (
     FoolboxName,
 )
 from crucibench_suites.adversarial.named import SELF_TEST, Foolbox
+from crucibench_suites.adversarial.of_foolbox import FoolboxAttack, seeded
 from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.self_test import SelfTestResult
 
@@ -156,7 +156,7 @@ class _Outside:
 def test_nothing_counts_that_our_own_checks_refuse(
     drive: Any, plain: Any, linear: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench_suites.adversarial.attacks.of_foolbox.FoolboxAttack", _Outside)
+    monkeypatch.setattr("crucibench_suites.adversarial.of_foolbox.FoolboxAttack", _Outside)
     model, x, y = linear(2, boxed=False, n=20)
     scenario = _scenario("foolbox:LinfPGD", "linf")
     evidence = drive(scenario, plain(model, 2), x, y)
