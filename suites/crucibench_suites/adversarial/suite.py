@@ -13,7 +13,7 @@ from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, Suit
 from crucibench.contracts.task import Modality
 from crucibench.util.numbers import Number
 from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.protocol import PROTOCOLS, Precision
 from crucibench_suites.adversarial.scenario import SCENARIOS
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
@@ -59,6 +59,10 @@ class AdversarialConfig(SuiteConfig):
 
     protocol: Literal["quick", "standard", "rand"] | None = None
     """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
+
+    precision: Precision = "auto"
+    """In what attacks compute: ``fp32``, ``bf16``, or ``auto``, which is ``bf16`` on GPUs that have
+    it. Examples are confirmed in float32."""
 
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many samples; left out, the preset's 200, 1,000 or all."""
@@ -137,6 +141,7 @@ class AdversarialSuite(Suite):
                     **PROTOCOLS[key].budget(),
                 ),
                 limit,
+                config.precision,
             )
             for norm in config.norm
         ]
