@@ -183,7 +183,9 @@ def pairs(
     group = min(runs, max(width, 1))
     for first in range(0, runs, group):
         numbers = torch.arange(first, min(first + group, runs), device=rows.device)
-        for part in rows.split(max(width // len(numbers), 1)):
+        size = max(width // len(numbers), 1)
+        for at in range(0, len(rows), size):
+            part = rows[at : at + size]
             still = part[left(part)]
             if len(still):
                 yield still.repeat(len(numbers)), numbers.repeat_interleave(len(still))
