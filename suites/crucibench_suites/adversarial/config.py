@@ -11,6 +11,7 @@ from pydantic_core.core_schema import ValidationInfo
 from crucibench.contracts.suite import SuiteConfig
 from crucibench.util.numbers import Number
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
 
@@ -39,6 +40,10 @@ class AdversarialConfig(SuiteConfig):
 
     protocol: Literal["quick", "standard", "rand"] | None = None
     """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
+
+    precision: Precision = "auto"
+    """In what attacks compute: ``fp32``, ``bf16``, or ``auto``, which is ``bf16`` on GPUs that have
+    it. Examples are confirmed in float32."""
 
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many samples; left out, the preset's 200, 1,000 or all."""

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 Attack = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
 
+Precision = Literal["auto", "fp32", "bf16"]
+"""In what attacks compute; every example is confirmed in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:

@@ -23,7 +23,14 @@ from crucibench.contracts.scenario import (
 )
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.probing import PROBE
-from crucibench_suites.adversarial.protocol import AGAIN, QUICK, RAND, STANDARD, Protocol
+from crucibench_suites.adversarial.protocol import (
+    AGAIN,
+    QUICK,
+    RAND,
+    STANDARD,
+    Precision,
+    Protocol,
+)
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
@@ -38,6 +45,7 @@ class AutoAttack(Mapped):
     """A protocol under a threat model; subclasses name the protocol."""
 
     threat: ThreatModel
+    precision: Precision = "auto"
     needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
     version: ClassVar[int] = 2
@@ -51,15 +59,23 @@ class AutoAttack(Mapped):
     intensive: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, suite: str, threat: ThreatModel, limit: int | None = None) -> AutoAttack:
+    def of(
+        cls,
+        suite: str,
+        threat: ThreatModel,
+        limit: int | None = None,
+        precision: Precision = "auto",
+    ) -> AutoAttack:
         """Returns the scenario of one threat model."""
         return cls(
             suite=suite,
             name=f"{cls.protocol.name}-{threat.norm}",
             threat=threat,
+            precision=precision,
             parameters={
                 "protocol": cls.protocol.name,
                 "attacks": list(cls.protocol.attacks),
+                "precision": precision,
                 "threat": dict(threat.as_parameters()),
             },
             points=("", *(point_of(eps) for eps in threat.eps)),
@@ -93,7 +109,10 @@ class AutoAttack(Mapped):
         from crucibench_suites.adversarial.search import Ledger, Search
 
         targets = work.samples.targets.astype(np.int64)
-        search = Search(context.adapter, work.batch, targets, self.threat, context.draws)
+        search = Search(
+            context.adapter, work.batch, targets, self.threat, context.draws,
+            precision=self.precision,
+        )  # fmt: skip
         ledger = Ledger.of(work.batch, work.carry["level"])
         if stage == PROBE:
             from crucibench_suites.adversarial.probing.collecting import probe_batch

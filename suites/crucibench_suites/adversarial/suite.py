@@ -106,7 +106,9 @@ class AdversarialSuite(Suite):
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            cells: list[AutoAttack | OneAttack] = [SCENARIOS[key].of(self.name, threat, limit)]
+            cells: list[AutoAttack | OneAttack] = [
+                SCENARIOS[key].of(self.name, threat, limit, config.precision)
+            ]
             cells += [
                 Foolbox.of(
                     self.name, named, (norm, eps, config.seed), force=config.force, limit=limit

@@ -13,8 +13,8 @@ from scipy.optimize import linprog
 from scipy.stats import norm as gaussian
 
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.attacks import square as square_module
 from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks import square as square_module
 from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, checkpoints
 from crucibench_suites.adversarial.attacks.fab import fab_targeted
 from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, frozen, length
@@ -136,7 +136,7 @@ def test_square_finds_the_same_one_step_at_a_time(
     linear: Any, norm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trying steps at once, and not repeating what was asked, spare time and change nothing."""
-    model, x, y = linear(10, boxed=True, n=8)
+    model, x, y = linear(10, boxed=True, n=18)
     model = model.double()
     exact_model = torch.nn.Sequential(_Double(), model)  # sums of any batch are the same
     points = _points(torch.nn.Sequential(_Double(), model), x, y, {"linf": 0.06, "l2": 0.2}[norm],
@@ -173,10 +173,27 @@ def test_runs_towards_several_targets_at_once_are_those_one_by_one(linear: Any, 
         fab_targeted(Oracle(model, Draws(0, "t")), points, steps=12, targets=9),
     ]
     for one, other in zip(apart, together, strict=True):
-        assert 0 < one.broken.sum()
+        assert one.broken.sum() > 0
         assert one.broken.equal(other.broken)
         left = one.open.numpy()
         assert (one.forwards[left] == other.forwards[left]).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_search_in_bfloat16_stays_an_upper_bound(
+    drive: Any, plain: Any, linear: Any, norm: Any
+) -> None:
+    model, x, y = linear(10, boxed=False, n=24)
+    eps = {"linf": 0.03, "l2": 0.1}[norm]
+    threat = ThreatModel(norm=norm, eps=(eps,), steps=40, queries=10)
+    scenario = Standard.of("adversarial", threat, precision="bf16")
+    outcomes = read_outcomes(scenario.series, drive(scenario, plain(model, 10), x, y))
+    weight, bias = (part.detach().numpy().astype(np.float64) for part in (model.weight, model.bias))
+    truth = exact.distances(weight, bias, x.flatten(1).numpy(), y, norm, boxed=False)
+    robust = outcomes.right & (truth > eps * (1 + 1e-4))
+    assert robust.any()
+    assert outcomes.robust(0)[robust].all()
+    assert not outcomes.robust(0)[truth < 0.9 * eps].any()
 
 
 @pytest.mark.parametrize("norm", NORMS)

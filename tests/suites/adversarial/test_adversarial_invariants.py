@@ -217,6 +217,53 @@ def test_masked_gradients_are_found_out_by_square(drive: Any, plain: Any) -> Non
     assert honest == []
 
 
+class _OtherInHalf(nn.Module):
+    """Gives up where it computes in bfloat16."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.asked = model, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x)
+        if not torch.is_autocast_enabled("cpu"):
+            return logits
+        assert logits.dtype == torch.bfloat16
+        self.asked += len(x)
+        return -logits
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_only_bfloat16_breaks_is_attacked_in_float32(
+    drive: Any, plain: Any, norm: Any
+) -> None:
+    model, x, y = _network(3, 4)
+    other = _OtherInHalf(model)
+    grid = (0.02, 0.05, 0.3)
+    exact = Quick.of("adversarial", _threat(norm, grid), precision="fp32")
+    lowered = Quick.of("adversarial", _threat(norm, grid), precision="bf16")
+    auto = Quick.of("adversarial", _threat(norm, grid))  # on a CPU, as fp32
+    wanted = read_outcomes(exact.series, drive(exact, plain(other, 4), x, y))
+    same = read_outcomes(auto.series, drive(auto, plain(other, 4), x, y))
+    assert other.asked == 0
+    found = read_outcomes(lowered.series, drive(lowered, plain(other, 4), x, y))
+    assert other.asked > 0
+    assert 0 < wanted.robust(0).sum() < N
+    np.testing.assert_array_equal(same.level, wanted.level)
+    np.testing.assert_array_equal(found.level, wanted.level)
+    assert found.examples[1] == 0
+
+
+def test_filters_are_what_they_were_after_an_attack(drive: Any, plain: Any) -> None:
+    model, x, y = _network(3, 4)
+    before = [(one.data_ptr(), one.stride(), one.requires_grad) for one in model.parameters()]
+    scenario = Quick.of("adversarial", _threat("linf", (0.05,)))
+    drive(scenario, plain(model, 4), x, y)
+    assert before == [
+        (one.data_ptr(), one.stride(), one.requires_grad) for one in model.parameters()
+    ]
+
+
 class _Moody(nn.Module):
     """Answers the plain question rightly, and gives up while a gradient is asked for."""
 

@@ -57,10 +57,7 @@ def apgd(
         start: where the first restart begins, shape as ``points.x``; at random if None.
     """
     found = Found(points)
-    for rows, numbers in pairs(found.open, restarts, oracle.width):
-        rows, numbers = _still_open(found, rows, numbers)
-        if not len(rows):
-            continue
+    for rows, numbers in pairs(found.open, restarts, oracle.width, found.left):
         begin = _starts(oracle, points, rows, [f"{name}/{at}" for at in range(restarts)], numbers)
         if start is not None:
             begin[numbers == 0] = start[rows[numbers == 0]]
@@ -88,21 +85,11 @@ def apgd_targeted(
     others = runners_up(oracle, points, found)[:, :targets]
     for restart in range(restarts):
         names = [f"{name}/{rank}/{restart}" for rank in range(others.shape[1])]
-        for rows, ranks in pairs(found.open, others.shape[1], oracle.width):
-            rows, ranks = _still_open(found, rows, ranks)
-            if not len(rows):
-                continue
+        for rows, ranks in pairs(found.open, others.shape[1], oracle.width, found.left):
             left, begin = points.take(rows), _starts(oracle, points, rows, names, ranks)
             run = _Ascent(oracle, left, dlr, begin, eot=eot, target=others[rows, ranks])
             run.run(steps, rows, found)
     return found
-
-
-def _still_open(
-    found: Found, rows: torch.Tensor, numbers: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    still = ~found.broken[rows]
-    return rows[still], numbers[still]
 
 
 def _starts(

@@ -37,12 +37,13 @@ def fab_targeted(oracle: Oracle, points: Points, *, steps: int, targets: int) ->
     nearest = torch.full_like(points.eps, torch.inf)
     others = runners_up(oracle, points, found)[:, :targets]
     everyone = torch.arange(len(points), device=points.x.device)
-    for rows, ranks in pairs(everyone, others.shape[1], oracle.width):
-        still = nearest[rows] > points.eps[rows]
-        rows, ranks = rows[still], ranks[still]
-        if len(rows):
-            aim = others[rows, ranks]
-            _run(oracle, points, rows, aim, nearest=nearest, found=found, steps=steps)
+
+    def far(rows: torch.Tensor) -> torch.Tensor:
+        return nearest[rows] > points.eps[rows]
+
+    for rows, ranks in pairs(everyone, others.shape[1], oracle.width, far):
+        aim = others[rows, ranks]
+        _run(oracle, points, rows, aim, nearest=nearest, found=found, steps=steps)
     return found
 
 

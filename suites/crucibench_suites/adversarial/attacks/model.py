@@ -67,6 +67,10 @@ class Found:
         """The positions of the points without an example."""
         return (~self.broken).nonzero()[:, 0]
 
+    def left(self, rows: torch.Tensor) -> torch.Tensor:
+        """Returns which of the points at `rows` have no example."""
+        return ~self.broken[rows]
+
     def cost(self, rows: torch.Tensor, *, forwards: int = 0, backwards: int = 0) -> None:
         """Adds passes to the account of the points at `rows`, which may name a point repeatedly."""
         times = np.bincount(rows.cpu().numpy(), minlength=len(self.forwards))
@@ -113,17 +117,27 @@ class Oracle:
         module: canonical float32 input to logits, differentiable.
         draws: keyed by sample.
         width: how many inputs are worth asking about at once, and fit in memory.
+        lowered: whether the model computes in bfloat16, where that is safe (autocast); logits are
+            float32 all the same.
     """
 
     module: torch.nn.Module
     draws: Draws
     width: int = 256
+    lowered: bool = False
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Returns logits (m, K), without a graph."""
         with torch.no_grad():
+            return self._ask(x)
+
+    def _ask(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.lowered:
+            plain: torch.Tensor = self.module(x)
+            return plain
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
             answer: torch.Tensor = self.module(x)
-        return answer
+        return answer.float()
 
     def gradient(
         self, x: torch.Tensor, loss: Callable[[torch.Tensor], torch.Tensor]
@@ -134,7 +148,7 @@ class Oracle:
         """
         asked = x.detach().requires_grad_()
         with torch.enable_grad():
-            logits: torch.Tensor = self.module(asked)
+            logits = self._ask(asked)
             losses = loss(logits)
             (gradient,) = torch.autograd.grad(losses.sum(), asked)
         return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
@@ -158,18 +172,23 @@ def runners_up(oracle: Oracle, points: Points, found: Found) -> torch.Tensor:
 
 
 def pairs(
-    rows: torch.Tensor, targets: int, width: int
+    rows: torch.Tensor, runs: int, width: int, left: Callable[[torch.Tensor], torch.Tensor]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yields (rows, ranks) of every row with every one of the `targets`, some `width` at a time.
+    """Yields (rows, numbers) of every row with each of its `runs`, some `width` at a time.
 
-    All targets of a row come together, as long as `width` allows, so that the row can leave with
-    the first that breaks it; and rows are not parted by what others do.
+    All runs of a row come together, as long as `width` allows, so that the row can leave with the
+    first that breaks it; and rows are not parted by what becomes of others. Rows that by then are
+    not `left` are passed over.
     """
-    group = min(targets, max(width, 1))
-    for first in range(0, targets, group):
-        ranks = torch.arange(first, min(first + group, targets), device=rows.device)
-        for part in rows.split(max(width // len(ranks), 1)):
-            yield part.repeat(len(ranks)), ranks.repeat_interleave(len(part))
+    group = min(runs, max(width, 1))
+    for first in range(0, runs, group):
+        numbers = torch.arange(first, min(first + group, runs), device=rows.device)
+        size = max(width // len(numbers), 1)
+        for at in range(0, len(rows), size):
+            part = rows[at : at + size]
+            still = part[left(part)]
+            if len(still):
+                yield still.repeat(len(numbers)), numbers.repeat_interleave(len(still))
 
 
 def by_sample(numbers: torch.Tensor) -> torch.Tensor:

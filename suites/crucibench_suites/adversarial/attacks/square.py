@@ -99,7 +99,9 @@ class _Search:
         self._seen: torch.Tensor | None = None
         """By window and signs, whether each point has been asked since it last improved."""
         if self._norm == "linf" and windows <= _LARGEST_TABLE:
-            self._seen = torch.zeros((len(points), windows), dtype=torch.bool, device=points.x.device)
+            self._seen = torch.zeros(
+                (len(points), windows), dtype=torch.bool, device=points.x.device
+            )
 
     def run(self, queries: int, rows: torch.Tensor, found: Found) -> None:
         """Asks; `rows` are the positions of the points in `found`."""
@@ -140,7 +142,8 @@ class _Search:
             z = self._propose(side, block, row, at)
             moved = (z != self._best[row]).flatten(1).any(1)
             lead = self._lead[row]
-            lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
+            if bool(moved.any()):
+                lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
             better = lead > self._lead[row]
             # The first step of each sample that improves it; those after it have not been taken.
             taken = torch.full_like(first, len(steps)).scatter_reduce_(
