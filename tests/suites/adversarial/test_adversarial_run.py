@@ -64,14 +64,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(folder: Path, out: str, *, model: str = "torch:{}:centroids", **settings: Any) -> Run:
-    limit, settings = settings.pop("limit", LIMIT), {"eps": GRID, **settings}
+    limit, batch = settings.pop("limit", LIMIT), settings.pop("batch", LIMIT)
+    settings = {"eps": GRID, **settings}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of SciPy, at what foolbox imports
         return cb.run(
             models={"m": model.format(folder / "nets.py")}, data="sklearn:digits",
             suites=["adversarial"], out=folder / out, workers=0, cache=False,
             settings={f"adversarial.{key}": value for key, value in settings.items()},
-            defaults={"limit": limit, "replicates": 100, "batch_size": 4},
+            defaults={"limit": limit, "replicates": 100, "batch_size": batch},
         )  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_supplied_inputs_are_told_apart(whole: Run) -> None:
 def test_asking_again_agrees(whole: Run, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        asked = ask_again(whole, folder / "scratch", batches=9, listener=Listener())
+        asked = ask_again(whole, folder / "scratch", batches=2, listener=Listener())
     assert asked.differences == []
     assert asked.identical >= 4
 
@@ -246,7 +247,7 @@ class _Killed(BaseException):
 def test_interrupted_within_an_attack_it_comes_to_the_same_bytes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = evaluated(folder, "at-once")
+    whole = evaluated(folder, "at-once", batch=5)
     run, calls = AutoAttack.run, []
 
     def dies(self: AutoAttack, stage: str, work: Work, context: MapContext) -> Any:
@@ -258,8 +259,8 @@ def test_interrupted_within_an_attack_it_comes_to_the_same_bytes(
     monkeypatch.setattr(AutoAttack, "run", dies)
     for _ in range(3):
         with pytest.raises(_Killed):
-            evaluated(folder, "in-pieces")
-    resumed = evaluated(folder, "in-pieces")
+            evaluated(folder, "in-pieces", batch=5)
+    resumed = evaluated(folder, "in-pieces", batch=5)
     assert len(set(calls)) >= 2
     name = cells(whole)["autoattack-quick-linf"].cell
     assert resumed.manifest["files"] == whole.manifest["files"]
