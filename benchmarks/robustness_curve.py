@@ -92,7 +92,7 @@ def main() -> None:
         loops.append([name, norm, f"{took:.2f}", f"{loop:.2f}", f"{took / loop:.2f}"])
         print(*costs[-1], *loops[-1], flush=True)
         publish(
-            "robustness_curve",
+            "robustness-curve",
             "Robust accuracy over 8 eps from one search",
             [
                 f"AutoAttack standard, bundled models, {args.threads} thread(s), seconds of the "

@@ -97,7 +97,7 @@ def _starts(
 ) -> torch.Tensor:
     """Returns where runs begin, each at random by the draws that ``names[number]`` keys."""
     begin = torch.empty_like(points.x[rows])
-    for number in numbers.unique().tolist():
+    for number in sorted(set(numbers.tolist())):
         mine = numbers == number
         begin[mine] = random_start(oracle, points.take(rows[mine]), names[number])
     return begin

@@ -95,7 +95,7 @@ class _Search:
         self._queries = torch.ones_like(points.y)
         self._success = 0.5
         """The share of steps that improve something; it only decides how many are tried at once."""
-        windows = self._height * self._width * 2**self._channels
+        windows = self._height * self._width * (1 << self._channels)
         self._seen: torch.Tensor | None = None
         """By window and signs, whether each point has been asked since it last improved."""
         if self._norm == "linf" and windows <= _LARGEST_TABLE:
@@ -209,8 +209,10 @@ class _Search:
         """Returns numbers that tell the windows of steps apart, and their signs, (m, steps)."""
         top, left = self._corner(side, block.places.flatten(0, 1))
         places = (top * self._width + left).view(block.turned.shape)
-        bits = 2 ** torch.arange(self._channels, device=places.device)
-        return places * 2**self._channels + ((block.signs > 0) * bits).sum(2)
+        signs = torch.zeros_like(places)
+        for channel in range(self._channels):
+            signs = 2 * signs + (block.signs[:, :, channel] > 0)
+        return places * (1 << self._channels) + signs
 
     def _propose(
         self, side: int, block: _Block, row: torch.Tensor, at: torch.Tensor
