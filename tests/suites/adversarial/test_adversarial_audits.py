@@ -63,21 +63,21 @@ def _codes(run: Any) -> dict[str, Severity]:
 
 
 _EXPECTED = {
-    "temperature-1e4": {"saturated-logits"},
-    "saturation": {"zero-gradients", "unbounded-attack-fails"},
-    "quantised-input": {"zero-gradients", "unbounded-attack-fails", "planted-example-missed"},
-    "quantised-straight-through": {"quantised-input"},
-    "noise-layer": {"random-under-attack"},
-    "shattered-gradient": {"shattered-gradients"},
-    "dead-gradient": {"zero-gradients", "unbounded-attack-fails", "planted-example-missed"},
-    "gives-up": {"same-answer-to-odd-inputs"},
-    "random-augmentation": {"random-under-attack"},
-    "vote-over-augmentations": {"zero-gradients", "unbounded-attack-fails"},
-    "softmax": {"probabilities-as-logits"},
-    "purifies": {"gradients-in-forward"},
-    "wrong-gradient": {"gradient-disagrees-with-differences", "planted-example-missed"},
-    "not-a-number": {"gradients-not-finite", "unbounded-attack-fails"},
-    "vanishing-gradient": {"vanishing-gradients"},
+    "temperature-1e4": "saturated-logits",
+    "saturation": "zero-gradients",
+    "quantised-input": "zero-gradients",
+    "quantised-straight-through": "quantised-input",
+    "noise-layer": "random-under-attack",
+    "shattered-gradient": "shattered-gradients",
+    "dead-gradient": "planted-example-missed",
+    "gives-up": "same-answer-to-odd-inputs",
+    "random-augmentation": "random-under-attack",
+    "vote-over-augmentations": "unbounded-attack-fails",
+    "softmax": "probabilities-as-logits",
+    "purifies": "gradients-in-forward",
+    "wrong-gradient": "gradient-disagrees-with-differences",
+    "not-a-number": "gradients-not-finite",
+    "vanishing-gradient": "vanishing-gradients",
 }
 
 
@@ -85,28 +85,33 @@ _EXPECTED = {
 def test_planted_defences_are_found_out(attacked: Any, mlp: Any, images: Any, name: str) -> None:
     scenario, evidence = attacked(DEFENCES[name](mlp, images[0]))
     findings = scenario.audit(evidence)
-    assert _EXPECTED[name] <= {one.code for one in findings}
+    assert _EXPECTED[name] in {one.code for one in findings}
     assert verdict_of(findings) in {Verdict.SUSPECT, Verdict.INVALID}
     for one in findings:
         assert one.evidence, one.code
         assert one.message == one.message.strip()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(
-    ("architecture", "adversarial", "coarse"),
-    [("mlp", False, False), ("mlp", True, False), ("deep-mlp", False, True)],
+    ("architecture", "adversarial", "coarse", "norm"),
+    [
+        ("linear", False, False, "linf"),
+        ("mlp", False, False, "l2"),
+        ("mlp", True, False, "linf"),
+        ("deep-mlp", False, True, "linf"),
+        ("deep-mlp", True, True, "l2"),
+        ("cnn", False, False, "linf"),
+    ],
 )
 def test_honest_models_are_left_alone(
-    attacked: Any, norm: str, architecture: Any, adversarial: bool, coarse: bool
+    attacked: Any, architecture: Any, adversarial: bool, coarse: bool, norm: str
 ) -> None:
-    model = train(architecture, 3, adversarial=adversarial)
+    model = train(architecture, 3, adversarial=adversarial, steps=100)
     eps = {"linf": (0.03, 0.12), "l2": (0.3, 0.8)}[norm]
-    run = attacked(Cast(model) if coarse else model, norm=norm, eps=eps, steps=20, queries=60)
+    run = attacked(Cast(model) if coarse else model, norm=norm, eps=eps)
     assert _codes(run) == {}
     outcomes = read_outcomes(run[0].series, run[1])
-    assert 0 < outcomes.robust(0).sum()
-    assert outcomes.robust(1).sum() < outcomes.right.sum()
+    assert outcomes.robust(1).sum() < outcomes.robust(0).sum()
     assert (run[1].own.records.frame()["attack"] == PROBE).sum() > 3
 
 
@@ -132,10 +137,23 @@ def test_one_step_that_beats_many_is_told(attacked: Any, mlp: Any) -> None:
     assert "zero-gradients" in codes  # beside the images
 
 
-def test_attacks_that_stop_too_early_are_told(attacked: Any, mlp: Any) -> None:
-    codes = _codes(attacked(mlp, steps=1, targets=1, queries=60, eps=(0.08, 0.1, 0.12)))
-    assert codes.get("more-steps-gain") == Severity.SUSPECT
-    assert "more-steps-gain" not in _codes(attacked(mlp, eps=(0.08, 0.1, 0.12)))
+@pytest.fixture
+def many(drive: Any, plain: Any) -> Any:
+    """Attacks a model on 200 images: few passes a sample then are enough for probes."""
+
+    def run(model: nn.Module, **threat: Any) -> Any:
+        _, _, x, y = digits()
+        scenario = Quick.of("adversarial", ThreatModel(**{**THREAT, **threat}))
+        return scenario, drive(scenario, plain(model, 10), x[:200], y[:200], batch_size=200)
+
+    return run
+
+
+def test_attacks_that_stop_too_early_are_told(many: Any, mlp: Any) -> None:
+    eps = (0.06, 0.08, 0.1, 0.12)
+    early = _codes(many(mlp, steps=1, targets=1, queries=0, eps=eps))
+    assert early == {"more-steps-gain": Severity.SUSPECT}
+    assert _codes(many(mlp, queries=0, eps=eps)) == {}
 
 
 class _HatesNoise(nn.Module):
@@ -151,15 +169,12 @@ class _HatesNoise(nn.Module):
         return torch.where(odd[:, None], logits.roll(1, 1), logits)
 
 
-def test_models_that_fall_to_any_noise_are_told(drive: Any, plain: Any, mlp: Any) -> None:
-    _, _, x, y = digits()
-    scenario = Quick.of("adversarial", ThreatModel(**{**THREAT, "eps": (0.01, 0.02, 0.05, 0.1)}))
-    evidence = drive(scenario, plain(_HatesNoise(mlp), 10), x[:200], y[:200])
-    assert "noise-does-as-well" in _codes((scenario, evidence))
+def test_models_that_fall_to_any_noise_are_told(many: Any, mlp: Any) -> None:
+    assert "noise-does-as-well" in _codes(many(_HatesNoise(mlp), eps=(0.01, 0.02, 0.05, 0.1)))
 
 
 class _Hides(nn.Module):
-    """Dead gradients, and examples at one random corner in four: Square has too few queries."""
+    """Dead gradients, and examples at two random corners in seven."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -167,13 +182,13 @@ class _Hides(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.model(x.detach() + 0 * x)
-        corner = (x * 1e4).round().flatten(1).sum(1) % 4 == 0
+        corner = (x * 1237).round().flatten(1).sum(1) % 7 < 2
         far = (x * 16 - (x * 16).round()).abs().flatten(1).amax(1) > 1e-3
         return torch.where((corner & far)[:, None], logits.roll(1, 1), logits)
 
 
-def test_noise_that_beats_the_attacks_is_told(attacked: Any, mlp: Any) -> None:
-    codes = _codes(attacked(_Hides(mlp), eps=(0.02,), steps=1, targets=1, queries=0))
+def test_noise_that_beats_the_attacks_is_told(many: Any, mlp: Any) -> None:
+    codes = _codes(many(_Hides(mlp), eps=(0.02,), steps=10, targets=1, queries=0))
     assert "noise-beats-attack" in codes
 
 
@@ -240,7 +255,8 @@ def test_few_are_chosen_and_those_that_withstand_come_first(spent: int, robust: 
     assert not (chosen.keep & ~right).any()
     assert not (deep & (~chosen.keep | (level == 0))).any()
     if spent == 10**7:
-        assert deep.sum() == min((right & (level > 0)).sum(), 80)
+        falls = int((right & (level == 0)).sum())
+        assert deep.sum() == min((right & (level > 0)).sum(), 100 - min(20, falls))
         assert chosen.keep.sum() == 100
     if spent == 0:
         assert not chosen.keep.any()

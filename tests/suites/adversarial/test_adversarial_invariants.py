@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crucibench_suites.adversarial.outcomes import read_outcomes
+from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -61,7 +62,7 @@ def test_robust_is_at_most_clean_and_falls_with_eps(
     for row in scenario.score(evidence).rows:
         assert row.point in scenario.points
     # The ensemble is the worst case of each sample: no better than after any of its stages.
-    for stage in scenario.stages:
+    for stage in scenario.series.stages:
         for at in range(len(grid)):
             assert not (outcomes.robust(at) & ~outcomes.robust(at, stage)).any()
     broken = outcomes.right & (outcomes.level < len(grid))
@@ -122,7 +123,10 @@ def test_inputs_stay_in_the_box_and_every_pass_is_counted(
     scenario = Standard.of("adversarial", _threat(norm, (0.05, 0.2)))
     evidence = drive(scenario, plain(watched, 4), x, y)
     outcomes = read_outcomes(scenario.series, evidence)
-    assert watched.asked == outcomes.spent["forwards"].sum() + N  # and the clean pass
+    frame = evidence.own.records.frame()
+    assert watched.asked == frame["forwards"].sum() + N  # and the clean pass
+    attacks = frame[frame["attack"] != PROBE]
+    assert attacks["forwards"].sum() == outcomes.spent["forwards"].sum()
     assert watched.low == 0.0
     assert watched.high <= 1.0
     assert (outcomes.spent["queries"] <= outcomes.spent["forwards"]).all()
