@@ -55,6 +55,9 @@ class Asker:
             losses = loss(logits.double())
             gradient = torch.zeros_like(x)
             if losses.requires_grad:
-                found = torch.autograd.grad(losses.sum(), asked, allow_unused=True)[0]
-                gradient = gradient if found is None else found
+                # None where the answer does not hang on the input, which torch's types leave out.
+                found: torch.Tensor | None
+                (found,) = torch.autograd.grad(losses.sum(), asked, allow_unused=True)
+                if found is not None:
+                    gradient = found
         return Slope(logits.detach(), losses.detach(), gradient)
