@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -46,6 +47,19 @@ class Further:
     parts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class NamedFile:
+    """A file that a suite's settings name.
+
+    Attributes:
+        path: where it is; a run that is read elsewhere may not have it.
+        digest: of its content, as it was when the run was made.
+    """
+
+    path: Path
+    digest: str
+
+
 class SuiteConfig(BaseModel):
     """What a user may set under ``suites: {NAME: ...}``; unknown keys are refused."""
 
@@ -59,6 +73,21 @@ class SuiteConfig(BaseModel):
         its counts.
         """
         return {}
+
+    def files(self) -> Mapping[str, str]:
+        """Returns files that settings name, by setting, e.g. ``supplied``.
+
+        Paths are relative to the spec. The engine digests them into the run's identity, and
+        `SuiteRequest.files` has them.
+        """
+        return {}
+
+    def check_installed(self) -> None:
+        """Looks, before a run and not when one is read, for what the settings ask of this machine.
+
+        Raises:
+            InputError: told in a sentence.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +130,7 @@ class SuiteRequest:
         models: all models that meet this data set, for references and surrogates.
         min_group_size: groups of fewer samples are shown and marked, and left out of worst-group
             figures (``defaults.min_group_size``). Scoring finds it in `ScoringOptions`.
+        files: what `SuiteConfig.files` names, by setting.
     """
 
     model: ModelInfo
@@ -109,6 +139,7 @@ class SuiteRequest:
     preset: Preset
     models: Sequence[str] = field(default_factory=tuple)
     min_group_size: int = 30
+    files: Mapping[str, NamedFile] = field(default_factory=dict)
 
 
 class Suite(ABC):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from crucibench.contracts.task import Modality
+from crucibench.spec.yaml_file import read_yaml
+from crucibench.util.errors import InputError
 from crucibench.util.memory import available_memory, free_memory, is_out_of_memory, resident_memory
 
 _BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
@@ -68,3 +71,12 @@ def memory_in_use(device: str) -> int:
     import os
 
     return resident_memory(os.getpid()) or 0
+
+
+def batch_sizes_of(file: Path) -> Mapping[str, Mapping[str, int]]:
+    """Returns what ``auto`` came to in the run whose ``spec.yaml`` this is; empty if unknown."""
+    try:
+        found = read_yaml(file)["resolved"]["batch_sizes"]
+    except (InputError, OSError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -17,6 +17,7 @@ from crucibench.engine.batching import largest_batch, shard_size
 from crucibench.engine.resolve import Resolved
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass, best_answer, lacking
+from crucibench.spec.suite_files import named_files
 from crucibench.store.layout import slug
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
@@ -164,6 +165,7 @@ def _requests(
                     config=entry.of(track.name),
                     preset=resolved.spec.defaults.preset, models=tuple(present),
                     min_group_size=resolved.spec.defaults.min_group_size,
+                    files=named_files(resolved.digests, suite_name, track.name, resolved.base),
                 )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ from crucibench.engine.suites import (
 )
 from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
-from crucibench.spec.yaml_file import dump_yaml, read_yaml
-from crucibench.util.errors import InputError
+from crucibench.spec.suite_files import check_suites, section
+from crucibench.spec.yaml_file import dump_yaml
 from crucibench.util.hashing import data_digest, file_digest
 
 LIVE = "live"
@@ -169,6 +169,12 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
         for one in further:
             found = mistakes.attempt(one.path, partial(further_digests, one, base, shown, read))
             digests[f"data.{name}:{one.role}"] = found or {}
+    configs = {
+        section(name, track): config
+        for name, entry in suites.items()
+        for track, config in {None: entry.config, **entry.by_track}.items()
+    }
+    digests |= check_suites(configs, base, shown, mistakes)
     mistakes.report()
     identity = {
         # A longer timeout changes no result: the run goes on where a shorter one ended it.
@@ -193,15 +199,6 @@ def _unpack_resolved(
     document = dict(document)
     resolved = document.pop("resolved")
     return document, (base / resolved["base"]).resolve(), resolved.get("batch_sizes", {})
-
-
-def batch_sizes_of(file: Path) -> Mapping[str, Mapping[str, int]]:
-    """Returns what ``auto`` came to in the run whose ``spec.yaml`` this is; empty if unknown."""
-    try:
-        found = read_yaml(file)["resolved"]["batch_sizes"]
-    except (InputError, OSError, KeyError, TypeError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _model(

@@ -13,6 +13,7 @@ from typing import Any
 from crucibench import registry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.verdict import Status
+from crucibench.engine.batching import batch_sizes_of
 from crucibench.engine.cells import Cells
 from crucibench.engine.environment import environment, package_version
 from crucibench.engine.executors.base import Executor
@@ -26,7 +27,7 @@ from crucibench.engine.options import RunOptions
 from crucibench.engine.parts import Assigned, PartCells, assign
 from crucibench.engine.plan import Plan, make_plan
 from crucibench.engine.requests import check_requests
-from crucibench.engine.resolve import Resolved, batch_sizes_of
+from crucibench.engine.resolve import Resolved
 from crucibench.engine.schedule import Schedule
 from crucibench.engine.steps import Limits
 from crucibench.engine.tasks import Setup

@@ -17,6 +17,7 @@ from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
 from crucibench.spec.check import parse_spec, settings_of, tracks_of
 from crucibench.spec.models import Spec, Track
+from crucibench.spec.suite_files import named_files
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
@@ -85,7 +86,7 @@ def planned(run: Run) -> Planned:
             except InputError as error:
                 found.reasons[suite] = str(error)
             else:
-                asked += _requests(found, run, loaded, track.data, present)
+                asked += _requests(found, run, loaded, track, present)
     for one, request in asked:
         _add(found, one, request, partial(one.scenarios, request))
     plain = dict(found.scenarios)
@@ -117,15 +118,16 @@ def _requests(
     found: Planned,
     run: Run,
     loaded: tuple[Suite, SuiteConfig],
-    data: str,
+    track: Track,
     models: tuple[str, ...],
 ) -> Iterator[tuple[Suite, SuiteRequest]]:
     suite, config = loaded
     for name in models:
         yield suite, SuiteRequest(
-            model=run.models[name, data], data=run.cards[data], config=config,
+            model=run.models[name, track.data], data=run.cards[track.data], config=config,
             preset=found.spec.defaults.preset, models=models,
             min_group_size=found.spec.defaults.min_group_size,
+            files=named_files(run.spec["resolved"]["digests"], suite.name, track.name, run.root),
         )  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 Attack = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
 
+Precision = Literal["auto", "fp32", "bf16"]
+"""In what attacks compute; every example is confirmed in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -57,9 +60,9 @@ RAND = Protocol(
 QUICK = Protocol(
     name="autoattack-quick",
     attacks=("apgd-ce", "apgd-t", "square"),
-    steps=40,
+    steps=30,
     targets=4,
-    queries=400,
+    queries=200,
     source="our own: the standard series without FAB-T and with smaller budgets",
 )
 

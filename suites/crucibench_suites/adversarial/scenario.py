@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +22,15 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.protocol import AGAIN, QUICK, RAND, STANDARD, Protocol
+from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.protocol import (
+    AGAIN,
+    QUICK,
+    RAND,
+    STANDARD,
+    Precision,
+    Protocol,
+)
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
@@ -37,8 +45,10 @@ class AutoAttack(Mapped):
     """A protocol under a threat model; subclasses name the protocol."""
 
     threat: ThreatModel
+    precision: Precision = "auto"
     needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
+    version: ClassVar[int] = 2
     protocol: ClassVar[Protocol]
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     requires: ClassVar[frozenset[Capability]] = frozenset(
@@ -49,15 +59,23 @@ class AutoAttack(Mapped):
     intensive: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, suite: str, threat: ThreatModel, limit: int | None = None) -> AutoAttack:
+    def of(
+        cls,
+        suite: str,
+        threat: ThreatModel,
+        limit: int | None = None,
+        precision: Precision = "auto",
+    ) -> AutoAttack:
         """Returns the scenario of one threat model."""
         return cls(
             suite=suite,
             name=f"{cls.protocol.name}-{threat.norm}",
             threat=threat,
+            precision=precision,
             parameters={
                 "protocol": cls.protocol.name,
                 "attacks": list(cls.protocol.attacks),
+                "precision": precision,
                 "threat": dict(threat.as_parameters()),
             },
             points=("", *(point_of(eps) for eps in threat.eps)),
@@ -78,6 +96,10 @@ class AutoAttack(Mapped):
             if before in {"fab-t", "square"}:
                 late[rows] |= found < level[rows]
             level[rows] = np.minimum(level[rows], found)
+        if stage == PROBE:
+            from crucibench_suites.adversarial.probing.choosing import choose
+
+            return choose(self.threat, right, level, seen.earlier.values())
         smallest = sum(1 for eps in self.threat.eps if eps == 0)
         keep = right & (level > smallest)
         return Selection(keep & late if stage == AGAIN else keep, {"level": level})
@@ -87,8 +109,18 @@ class AutoAttack(Mapped):
         from crucibench_suites.adversarial.search import Ledger, Search
 
         targets = work.samples.targets.astype(np.int64)
-        search = Search(context.adapter, work.batch, targets, self.threat, context.draws)
+        search = Search(
+            context.adapter, work.batch, targets, self.threat, context.draws,
+            precision=self.precision,
+        )  # fmt: skip
         ledger = Ledger.of(work.batch, work.carry["level"])
+        if stage == PROBE:
+            from crucibench_suites.adversarial.probing.collecting import probe_batch
+
+            return {
+                **self._columns(stage, work, ledger),
+                **probe_batch(self.threat, work, context),
+            }
         if stage == AGAIN:
             search.again(self.protocol.attacks, ledger)
         elif stage == self.protocol.attacks[0]:
@@ -117,12 +149,19 @@ class AutoAttack(Mapped):
             "unconfirmed": ledger.unconfirmed,
         }
 
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attacks themselves where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.native import self_test_records
+
+        return {"self-test": self_test_records(self.protocol.attacks, self.threat.norm)}
+
     @property
     def series(self) -> Series:
         """What scoring needs to know of it."""
         from crucibench_suites.adversarial.outcomes import Series
 
-        return Series(self.threat, self.stages, self.stream)
+        stages = tuple(stage for stage in self.stages if stage != PROBE)
+        return Series(self.threat, stages, self.stream)
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
@@ -154,7 +193,7 @@ class Standard(AutoAttack):
     """``autoattack-standard``."""
 
     protocol: ClassVar[Protocol] = STANDARD
-    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN)
+    stages: ClassVar[tuple[str, ...]] = (*STANDARD.attacks, AGAIN, PROBE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +201,7 @@ class Rand(AutoAttack):
     """``autoattack-rand``."""
 
     protocol: ClassVar[Protocol] = RAND
-    stages: ClassVar[tuple[str, ...]] = RAND.attacks
+    stages: ClassVar[tuple[str, ...]] = (*RAND.attacks, PROBE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +209,7 @@ class Quick(AutoAttack):
     """``autoattack-quick``."""
 
     protocol: ClassVar[Protocol] = QUICK
-    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN)
+    stages: ClassVar[tuple[str, ...]] = (*QUICK.attacks, AGAIN, PROBE)
 
 
 SCENARIOS: dict[str, type[AutoAttack]] = {"standard": Standard, "rand": Rand, "quick": Quick}

@@ -10,7 +10,7 @@ it succeeds. A robust sample thus costs one full series of attacks, as at a sing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -26,10 +26,19 @@ from crucibench_suites.adversarial.attacks.fab import fab_targeted
 from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, frozen
 from crucibench_suites.adversarial.attacks.square import square
 from crucibench_suites.adversarial.confirm import confirm, pull_back
-from crucibench_suites.adversarial.protocol import Attack
+from crucibench_suites.adversarial.protocol import Attack, Precision
 from crucibench_suites.adversarial.threat import ThreatModel
 
 Ints = NDArray[np.int64]
+
+_CLOSE = 1.1
+_CLOSE_ATTACKS: tuple[Attack, ...] = ("apgd-dlr", "apgd-ce")
+_CLOSE_RESTARTS = 10
+
+_MANY = 1024
+_PIXELS = 2**18
+"""So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
+runs towards several targets, and steps of Square."""
 
 _COLUMN = {"linf": 0, "l2": 1}
 
@@ -79,15 +88,25 @@ class Search:
     """Attacks one batch of samples that the model gets right."""
 
     def __init__(
-        self, adapter: Adapter, batch: Batch, targets: Ints, threat: ThreatModel, draws: Draws
+        self,
+        adapter: Adapter,
+        batch: Batch,
+        targets: Ints,
+        threat: ThreatModel,
+        draws: Draws,
+        *,
+        precision: Precision = "auto",
     ) -> None:
         self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
         module = adapter.module()
         tensor = next(chain(module.parameters(), module.buffers()), None)
         device = "cpu" if tensor is None else tensor.device
         seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
-        self._module, self._oracle = module, Oracle(module, seeded)
         self._x = batch.inputs.to(device)
+        pixels = self._x[0].numel() if len(batch) else 1
+        width = max(len(batch), min(_MANY, _PIXELS // pixels))
+        self._module, self._exact = module, Oracle(module, seeded, width)
+        self._oracle = replace(self._exact, lowered=lowers(precision, torch.device(device)))
         self._y = torch.from_numpy(targets).to(device)
         self._grid = np.asarray(threat.eps, dtype=np.float64)
         self._radii = _rounded_down(self._grid)
@@ -105,20 +124,38 @@ class Search:
             broken = self._ask(attack, rows, at, ledger, warm=True)
             low[rows[~broken]] = at[~broken]
 
-    def descend(self, attack: Attack, ledger: Ledger, rows: Ints | None = None) -> None:
-        """Asks `attack` at the largest radius that nothing broke, then below, until it fails."""
+    def descend(
+        self, attack: Attack, ledger: Ledger, rows: Ints | None = None, restarts: int | None = None
+    ) -> None:
+        """Asks `attack` at the largest radius that nothing broke, then below, until it fails.
+
+        Of several `restarts`, the first begins from the nearest example that is known.
+        """
         rows = np.arange(len(self._batch)) if rows is None else rows
         rows = rows[ledger.level[rows] > self._floor]
         while len(rows):
-            broken = self._ask(attack, rows, ledger.level[rows] - 1, ledger)
+            broken = self._ask(
+                attack, rows, ledger.level[rows] - 1, ledger, warm=restarts is not None,
+                restarts=restarts,
+            )  # fmt: skip
             rows = rows[broken]
             rows = rows[ledger.level[rows] > self._floor]
 
     def nearest(self, ledger: Ledger) -> None:
-        """Looks for the nearest example, whatever the radius, by FAB-T."""
+        """Looks for the nearest example, whatever the radius, by FAB-T; then for those nearby.
+
+        Where it lies just beyond a radius, one run of an attack within that radius is a matter of
+        luck: APGD is asked again from the example itself and from more random starts.
+        """
         rows = np.flatnonzero(ledger.level > self._floor)
-        if len(rows):
-            self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+        if not len(rows):
+            return
+        self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+        for attack in _CLOSE_ATTACKS:
+            rows = rows[ledger.level[rows] > self._floor]
+            reach = _CLOSE * self._grid[ledger.level[rows] - 1]
+            close = ledger.distances[rows, _COLUMN[self._threat.norm]] <= reach
+            self.descend(attack, ledger, rows[close], restarts=_CLOSE_RESTARTS)
 
     def again(self, attacks: Sequence[Attack], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
@@ -131,9 +168,19 @@ class Search:
             rows = rows[ledger.level[rows] < before[rows]]
 
     def _ask(
-        self, attack: Attack, rows: Ints, at: Ints, ledger: Ledger, *, warm: bool = False
+        self,
+        attack: Attack,
+        rows: Ints,
+        at: Ints,
+        ledger: Ledger,
+        *,
+        warm: bool = False,
+        restarts: int | None = None,
+        exact: bool = False,
     ) -> NDArray[np.bool_]:
         """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
+        # FAB-T lives on exact differences of logits.
+        oracle = self._exact if exact or attack == "fab-t" else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
         points = Points(
@@ -145,18 +192,31 @@ class Search:
         )
         start = self._warm(attack, points, rows, ledger) if warm else None
         with frozen(self._module):
-            found = self._run(attack, points, start)
+            found = self._run(oracle, attack, points, start, restarts or self._threat.restarts)
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
-        if attack == "square":
-            ledger.queries[rows] += found.forwards
+        ledger.queries[rows] += found.queries
         before = ledger.level[rows]
-        self._take(attack, points, found, rows, at, ledger=ledger)
+        refused = self._take(attack, points, found, rows, at, ledger=ledger)
+        if oracle.lowered and refused.any():
+            # Broken in bfloat16 only: float32 has the last word, and an attack of its own.
+            self._ask(
+                attack, rows[refused], at[refused], ledger, warm=warm, restarts=restarts, exact=True
+            )
+        elif len(refused):
+            ledger.unconfirmed[rows] += refused
         return np.asarray(ledger.level[rows] < before)
 
-    def _run(self, attack: Attack, points: Points, start: torch.Tensor | None) -> Found:
-        threat, oracle = self._threat, self._oracle
-        steps, restarts, eot = threat.steps, threat.restarts, threat.eot
+    def _run(
+        self,
+        oracle: Oracle,
+        attack: Attack,
+        points: Points,
+        start: torch.Tensor | None,
+        restarts: int,
+    ) -> Found:
+        threat = self._threat
+        steps, eot = threat.steps, threat.eot
         if attack == "apgd-t":
             return apgd_targeted(
                 oracle, points, steps=steps, targets=threat.targets, restarts=restarts, eot=eot
@@ -185,11 +245,12 @@ class Search:
 
     def _take(
         self, attack: Attack, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
-    ) -> None:
-        """Puts down the examples that the plain model gets wrong."""
+    ) -> NDArray[np.bool_]:
+        """Puts down the examples that the plain model gets wrong; returns which it does not."""
         broken = found.broken.cpu().numpy()
+        refused = np.zeros(len(rows), dtype=np.bool_)
         if not broken.any():
-            return
+            return refused
         mine = torch.from_numpy(np.flatnonzero(broken)).to(points.x.device)
         rows, at = rows[broken], at[broken]
         radius = torch.from_numpy(self._grid[at]).to(points.x.device)
@@ -200,7 +261,6 @@ class Search:
         # An attack within a radius that ends outside it has not shown anything about it.
         holds = seen.holds & ((attack == "fab-t") | (distance <= self._grid[at]))
         ledger.confirmations[rows] += 1
-        ledger.unconfirmed[rows] += ~holds
         known = ledger.distances[rows, _COLUMN[points.norm]]
         better = holds & ~(known <= distance)
         chosen = rows[better]
@@ -210,6 +270,19 @@ class Search:
         # The first radius that is no smaller than the distance.
         level = np.searchsorted(self._grid, distance, side="left")
         ledger.level[rows[holds]] = np.minimum(ledger.level[rows[holds]], level[holds])
+        refused[broken] = ~holds
+        return refused
+
+
+def lowers(precision: Precision, device: torch.device) -> bool:
+    """Whether attacks on a device compute in bfloat16.
+
+    ``auto`` takes it where the device is made for it: a CUDA device with bfloat16. On CPUs, passes
+    of small and middling models were measured to take as long or longer in it.
+    """
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16"
 
 
 def _rounded_down(grid: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from typing import ClassVar, Literal
 
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
-from crucibench.util.numbers import Number
-from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.config import AdversarialConfig
+from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
+from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
-from crucibench_suites.adversarial.scenario import SCENARIOS
+from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
+from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
@@ -33,51 +36,10 @@ _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
 }
 
 _NAMES = tuple(
-    f"{protocol.name}-{norm}" for protocol in PROTOCOLS.values() for norm in ("linf", "l2")
+    f"{name}-{norm}"
+    for name in (*(protocol.name for protocol in PROTOCOLS.values()), "worst-case")
+    for norm in ("linf", "l2")
 )
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-class AdversarialConfig(SuiteConfig):
-    """Settings of the adversarial suite."""
-
-    norm: Annotated[
-        tuple[Norm, ...],
-        BeforeValidator(_listed),
-        Field(min_length=1, strict=False, json_schema_extra={"examples": ["linf", ["linf", "l2"]]}),
-    ] = ("linf",)
-    """``linf``, ``l2``, or a list of both."""
-
-    eps: (
-        Annotated[tuple[Number, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
-        | None
-    ) = None
-    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images."""
-
-    protocol: Literal["quick", "standard", "rand"] | None = None
-    """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
-
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """At most so many samples; left out, the preset's 200, 1,000 or all."""
-
-    seed: Annotated[int, Field(ge=0)] | None = None
-    """Of all draws; left out, the run's."""
-
-    @model_validator(mode="after")
-    def _threats(self) -> AdversarialConfig:
-        if self.eps is not None and len(self.norm) > 1:
-            raise ValueError("eps: radii of two norms mean different things: name one norm")
-        if len(set(self.norm)) != len(self.norm):
-            raise ValueError(f"norm: expected each once, got {list(self.norm)}")
-        if self.eps is not None:
-            try:
-                ThreatModel(norm=self.norm[0], eps=self.eps)
-            except ValidationError as error:
-                raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        return self
 
 
 class AdversarialSuite(Suite):
@@ -111,6 +73,19 @@ class AdversarialSuite(Suite):
             note="Attacks run in order; each asks only about samples that those before left at "
             "some eps. The stage 'again' repeats them below what FAB-T or Square broke.",
         ),
+        Section(
+            title="Distances",
+            kind="metrics",
+            metrics=tuple(info.id for info in DISTANCES.values()),
+            note="Of the nearest examples found: an upper bound, and coarse where no attack that "
+            "minimises distance ran.",
+        ),
+        Section(
+            title="What it cost",
+            kind="metrics",
+            metrics=tuple(info.id for info in COSTS.values()),
+            note="Counted over all eps of the grid: a number found with few passes is worth less.",
+        ),
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
@@ -127,19 +102,27 @@ class AdversarialSuite(Suite):
         assert isinstance(config, AdversarialConfig)
         key = config.protocol or _PRESETS[request.preset]
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
-        return [
-            SCENARIOS[key].of(
-                self.name,
-                ThreatModel(
-                    norm=norm,
-                    eps=config.eps or _default_eps(request, norm),
-                    seed=config.seed,
-                    **PROTOCOLS[key].budget(),
-                ),
-                limit,
-            )
-            for norm in config.norm
-        ]
+        found: list[Scenario] = []
+        for norm in config.norm:
+            eps = config.eps or _default_eps(request, norm)
+            threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+            cells: list[AutoAttack | OneAttack] = [
+                SCENARIOS[key].of(self.name, threat, limit, config.precision)
+            ]
+            cells += [
+                Foolbox.of(
+                    self.name, named, (norm, eps, config.seed), force=config.force, limit=limit
+                )
+                for named in map(FoolboxName.parse, config.attacks)
+                if norm in named.norms
+            ]
+            if "supplied" in request.files:
+                file = checked(request.files["supplied"], request.data.counts["test"])
+                cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
+            found += cells
+            if len(cells) > 1:
+                found.append(WorstCase.of(self.name, cells))
+        return found
 
 
 def _default_eps(request: SuiteRequest, norm: Norm) -> tuple[float, ...]:

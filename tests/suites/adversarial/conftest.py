@@ -96,6 +96,10 @@ def _drive(
         samples=samples,
     )  # fmt: skip
     context = MapContext(adapter, Draws(seed, scenario.stream))
+    whole = Work(Batch(tuple(ids), x), samples, {})
+    probes = {
+        name: Records(to_table(found)) for name, found in scenario.probe(whole, context).items()
+    }
     earlier: dict[str, Records] = {}
     for stage in scenario.stages:
         view = StageView(samples, {"clean": clean}, dict(earlier))
@@ -111,9 +115,13 @@ def _drive(
         if tables:
             earlier[stage] = Records(pa.concat_tables(tables))
     tables = [records.table for records in earlier.values()]
-    own = Records(pa.concat_tables(tables) if tables else to_table({"id": []}))
+    # Columns that only some stages have are empty elsewhere, as where the engine reads them.
+    joined = pa.concat_tables(tables, promote_options="default") if tables else to_table({"id": []})
+    own = Records(joined)
     return Evidence(
-        own=CellEvidence(cell="own", model=info, role="test", records=own, samples=samples),
+        own=CellEvidence(
+            cell="own", model=info, role="test", records=own, samples=samples, probes=probes
+        ),
         needs={"clean": clean},
         data=DataCard(name="data", uri="test:data", task=adapter.task),
         options=ScoringOptions(replicates=200),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crucibench_suites.adversarial.outcomes import read_outcomes
+from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -61,7 +62,7 @@ def test_robust_is_at_most_clean_and_falls_with_eps(
     for row in scenario.score(evidence).rows:
         assert row.point in scenario.points
     # The ensemble is the worst case of each sample: no better than after any of its stages.
-    for stage in scenario.stages:
+    for stage in scenario.series.stages:
         for at in range(len(grid)):
             assert not (outcomes.robust(at) & ~outcomes.robust(at, stage)).any()
     broken = outcomes.right & (outcomes.level < len(grid))
@@ -122,7 +123,10 @@ def test_inputs_stay_in_the_box_and_every_pass_is_counted(
     scenario = Standard.of("adversarial", _threat(norm, (0.05, 0.2)))
     evidence = drive(scenario, plain(watched, 4), x, y)
     outcomes = read_outcomes(scenario.series, evidence)
-    assert watched.asked == outcomes.spent["forwards"].sum() + N  # and the clean pass
+    frame = evidence.own.records.frame()
+    assert watched.asked == frame["forwards"].sum() + N  # and the clean pass
+    attacks = frame[frame["attack"] != PROBE]
+    assert attacks["forwards"].sum() == outcomes.spent["forwards"].sum()
     assert watched.low == 0.0
     assert watched.high <= 1.0
     assert (outcomes.spent["queries"] <= outcomes.spent["forwards"]).all()
@@ -215,6 +219,53 @@ def test_masked_gradients_are_found_out_by_square(drive: Any, plain: Any) -> Non
     assert "black-box-beats-gradients" in [finding.code for finding in found]
     honest = scenario.audit(drive(scenario, plain(model, 3), x, y))
     assert honest == []
+
+
+class _OtherInHalf(nn.Module):
+    """Gives up where it computes in bfloat16."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.asked = model, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x)
+        if not torch.is_autocast_enabled("cpu"):
+            return logits
+        assert logits.dtype == torch.bfloat16
+        self.asked += len(x)
+        return -logits
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_what_only_bfloat16_breaks_is_attacked_in_float32(
+    drive: Any, plain: Any, norm: Any
+) -> None:
+    model, x, y = _network(3, 4)
+    other = _OtherInHalf(model)
+    grid = (0.02, 0.05, 0.3)
+    exact = Quick.of("adversarial", _threat(norm, grid), precision="fp32")
+    lowered = Quick.of("adversarial", _threat(norm, grid), precision="bf16")
+    auto = Quick.of("adversarial", _threat(norm, grid))  # on a CPU, as fp32
+    wanted = read_outcomes(exact.series, drive(exact, plain(other, 4), x, y))
+    same = read_outcomes(auto.series, drive(auto, plain(other, 4), x, y))
+    assert other.asked == 0
+    found = read_outcomes(lowered.series, drive(lowered, plain(other, 4), x, y))
+    assert other.asked > 0
+    assert 0 < wanted.robust(0).sum() < N
+    np.testing.assert_array_equal(same.level, wanted.level)
+    np.testing.assert_array_equal(found.level, wanted.level)
+    assert found.examples[1] == 0
+
+
+def test_filters_are_what_they_were_after_an_attack(drive: Any, plain: Any) -> None:
+    model, x, y = _network(3, 4)
+    before = [(one.data_ptr(), one.stride(), one.requires_grad) for one in model.parameters()]
+    scenario = Quick.of("adversarial", _threat("linf", (0.05,)))
+    drive(scenario, plain(model, 4), x, y)
+    assert before == [
+        (one.data_ptr(), one.stride(), one.requires_grad) for one in model.parameters()
+    ]
 
 
 class _Moody(nn.Module):

@@ -12,7 +12,15 @@ from __future__ import annotations
 import torch
 
 from crucibench_suites.adversarial.attacks.losses import margin
-from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, length
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Oracle,
+    Points,
+    by_sample,
+    length,
+    pairs,
+    runners_up,
+)
 from crucibench_suites.adversarial.attacks.projection import onto_hyperplane
 
 ALPHA_MAX = 0.1
@@ -27,32 +35,32 @@ def fab_targeted(oracle: Oracle, points: Points, *, steps: int, targets: int) ->
     """
     found = Found(points)
     nearest = torch.full_like(points.eps, torch.inf)
-    ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
-    found.cost(torch.arange(len(points)), forwards=1)
-    others = ranked[ranked != points.y[:, None]].view(len(points), -1)
-    for rank in range(min(targets, others.shape[1])):
-        rows = (nearest > points.eps).nonzero()[:, 0]
-        if not len(rows):
-            break
-        _run(oracle, points, others[:, rank], rows, nearest=nearest, found=found, steps=steps)
+    others = runners_up(oracle, points, found)[:, :targets]
+    everyone = torch.arange(len(points), device=points.x.device)
+
+    def far(rows: torch.Tensor) -> torch.Tensor:
+        return nearest[rows] > points.eps[rows]
+
+    for rows, ranks in pairs(everyone, others.shape[1], oracle.width, far):
+        aim = others[rows, ranks]
+        _run(oracle, points, rows, aim, nearest=nearest, found=found, steps=steps)
     return found
 
 
 def _run(
     oracle: Oracle,
     points: Points,
-    target: torch.Tensor,
     rows: torch.Tensor,
+    aim: torch.Tensor,
     *,
     nearest: torch.Tensor,
     found: Found,
     steps: int,
 ) -> None:
-    """Takes the steps towards one target; `rows` are the points that are left."""
+    """Takes the steps of runs that begin at the points at `rows`, each towards its own class."""
     norm = points.norm
-    origin, y, aim = points.x[rows], points.y[rows], target[rows]
+    origin, y = points.x[rows], points.y[rows]
     x = origin
-    # Each run has its own record of what is nearest, as each is a run of its own.
     forwards = backwards = 0
     for _ in range(steps):
         w, gap, to_origin = _linearise(oracle, x, origin, y, aim)
@@ -69,12 +77,14 @@ def _run(
         forwards += 2
         if not bool(fooled.any()):
             continue
-        distance = length(x - origin, norm)
-        better = fooled & (distance < nearest[rows])
+        distance = torch.where(fooled, length(x - origin, norm), torch.inf)
+        before = nearest[rows]
+        nearest.scatter_reduce_(0, rows, distance, "amin")
+        after = nearest[rows]
+        better = (distance < before) & (distance == after)
         found.put(rows[better], x[better])
-        nearest[rows[better]] = distance[better]
         x = torch.where(by_sample(fooled), origin + (x - origin) * BETA, x)
-        near = nearest[rows] <= points.eps[rows]
+        near = after <= points.eps[rows]
         if bool(near.any()):
             found.cost(rows[near], forwards=forwards, backwards=backwards)
             left = ~near

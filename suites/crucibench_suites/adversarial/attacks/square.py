@@ -4,11 +4,18 @@ A random search over square windows; it sees scores, no gradients. As published 
 p_init 0.8, a fixed schedule of window sizes, one restart, the margin loss. Differences: each sample
 draws its own windows, keyed by its id, where the authors' code draws one for the whole batch; and
 windows reach every pixel, as in the paper, where the authors' code leaves out the last position.
+
+What a step does depends on those before only if they improved something, which most don't. So the
+next few steps of a sample are asked about at once, as if none of them succeeded; the first that
+does is taken, and what was asked beyond it is asked again. And what a sample has asked since it
+last improved is not asked twice: small images have few windows. Neither changes what is found in a
+model that answers the same question in the same way.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from functools import cache
 from typing import NamedTuple
 
@@ -30,6 +37,12 @@ _SCHEDULE = ((10, 1), (50, 2), (200, 4), (500, 8), (1000, 16), (2000, 32), (4000
 _SCHEDULE_LATE = ((6000, 128), (8000, 256))
 _BLOCK = 64
 """Steps whose draws are made at once."""
+
+_SPECULATION = 0.25
+"""How many steps that improve something are expected, at most, among those tried at once."""
+
+_LARGEST_TABLE = 2**14
+"""Windows, times signs, of which it is kept in mind which were asked."""
 
 
 def square(
@@ -53,15 +66,20 @@ def share_of_pixels(step: int) -> float:
     return P_INIT / 512
 
 
+def _same_share_until(step: int) -> int:
+    """Returns the first step from which windows are of another size."""
+    for until, _ in (*_SCHEDULE, *_SCHEDULE_LATE):
+        if step <= until:
+            return until + 1
+    return sys.maxsize
+
+
 class _Block(NamedTuple):
     """Random numbers of some steps: where windows lie, signs, and which way they are turned."""
 
     places: torch.Tensor  # (m, steps, 4), uniform
     signs: torch.Tensor  # (m, steps, C), -1 or 1
     turned: torch.Tensor  # (m, steps), bool
-
-    def keep(self, mask: torch.Tensor) -> _Block:
-        return _Block(self.places[mask], self.signs[mask], self.turned[mask])
 
 
 class _Search:
@@ -73,42 +91,99 @@ class _Search:
         self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)
         self._ids = points.ids
         self._channels, self._height, self._width = points.x.shape[1:]
+        self._forwards = torch.ones_like(points.y)
+        self._queries = torch.ones_like(points.y)
+        self._success = 0.5
+        """The share of steps that improve something; it only decides how many are tried at once."""
+        windows = self._height * self._width * (1 << self._channels)
+        self._seen: torch.Tensor | None = None
+        """By window and signs, whether each point has been asked since it last improved."""
+        if self._norm == "linf" and windows <= _LARGEST_TABLE:
+            self._seen = torch.zeros(
+                (len(points), windows), dtype=torch.bool, device=points.x.device
+            )
 
     def run(self, queries: int, rows: torch.Tensor, found: Found) -> None:
         """Asks; `rows` are the positions of the points in `found`."""
         self._rows, self._found = rows, found
         self._best = self._start()
         self._lead = margin(self._oracle.logits(self._best), self._y)
-        self._block: _Block | None = None
-        self._retire(self._lead <= 0, 1)
-        for step in range(queries):
-            if not len(self._rows):
-                return
-            at = step % _BLOCK
-            if at == 0:
-                self._block = self._draw(step // _BLOCK)
-            z = self._propose(step, at)
-            lead = margin(self._oracle.logits(z), self._y)
-            better = lead > self._lead
-            self._lead = torch.where(better, lead, self._lead)
-            self._best = torch.where(by_sample(better), z, self._best)
-            self._retire(self._lead <= 0, step + 2)
-        found.cost(self._rows, forwards=queries + 1)
+        self._retire()
+        step = 0
+        while step < queries and len(self._rows):
+            if step % _BLOCK == 0:
+                block = self._draw(step // _BLOCK)
+            until = min(queries, step - step % _BLOCK + _BLOCK, _same_share_until(step))
+            if self._seen is not None and self._side(step) != self._side(step - 1):
+                self._seen[:] = False
+            window = slice(step % _BLOCK, (until - 1) % _BLOCK + 1)
+            self._advance(step, _Block(*(part[:, window] for part in block)))
+            right = self._retire()
+            if right is not None:
+                block = _Block(*(part[right] for part in block))
+            step = until
+        self._account(slice(None))
 
-    def _retire(self, right: torch.Tensor, forwards: int) -> None:
+    def _advance(self, step: int, block: _Block) -> None:
+        """Takes the steps of a block, in all of which windows are of one size."""
+        side = self._side(step)
+        steps = torch.arange(block.turned.shape[1], device=self._rows.device)
+        keys = self._keys(side, block)
+        first = torch.zeros_like(self._rows)  # the next step of each sample
+        while True:
+            fresh = (steps >= first[:, None]) & (self._lead <= 0)[:, None]
+            if self._seen is not None:
+                fresh &= ~self._seen.gather(1, keys)
+            active = max(int(fresh.any(1).sum()), 1)
+            most = int(min(self._oracle.width // active, _SPECULATION / self._success))
+            row, at = (fresh & (fresh.cumsum(1) <= max(most, 1))).nonzero(as_tuple=True)
+            if not len(row):
+                return
+            z = self._propose(side, block, row, at)
+            moved = (z != self._best[row]).flatten(1).any(1)
+            lead = self._lead[row]
+            if bool(moved.any()):
+                lead[moved] = margin(self._oracle.logits(z[moved]), self._y[row[moved]])
+            better = lead > self._lead[row]
+            # The first step of each sample that improves it; those after it have not been taken.
+            taken = torch.full_like(first, len(steps)).scatter_reduce_(
+                0, row[better], at[better], "amin"
+            )
+            ahead = at > taken[row]
+            done, last = row[~ahead], at[~ahead]
+            first.scatter_reduce_(0, done, last + 1, "amax")
+            chosen = at == taken[row]
+            where = row[chosen]
+            self._best[where], self._lead[where] = z[chosen], lead[chosen]
+            if self._seen is not None:
+                self._seen[done, keys[done, last]] = True
+                self._seen[where] = False
+            self._forwards += torch.bincount(row[moved], minlength=len(first))
+            self._queries += torch.bincount(row[moved & ~ahead], minlength=len(first))
+            self._success = 0.9 * self._success + 0.1 * max(len(where) / len(row), 1e-3)
+
+    def _retire(self) -> torch.Tensor | None:
+        """Lets go of points that are broken; returns who stays, None if all do."""
+        right = self._lead <= 0
         if bool(right.all()):
-            return
+            return None
         gone = ~right
         self._found.put(self._rows[gone], self._best[gone])
-        self._found.cost(self._rows[gone], forwards=forwards)
+        self._account(gone)
         self._ids = tuple(
             one for one, stays in zip(self._ids, right.tolist(), strict=True) if stays
         )
         self._region.keep(right)
-        for name in ("_rows", "_x", "_y", "_eps", "_best", "_lead"):
+        for name in ("_rows", "_x", "_y", "_eps", "_best", "_lead", "_forwards", "_queries"):
             setattr(self, name, getattr(self, name)[right])
-        if self._block is not None:
-            self._block = self._block.keep(right)
+        if self._seen is not None:
+            self._seen = self._seen[right]
+        return right
+
+    def _account(self, which: torch.Tensor | slice) -> None:
+        rows = self._rows[which].cpu().numpy()
+        self._found.forwards[rows] += self._forwards[which].cpu().numpy()
+        self._found.queries[rows] += self._queries[which].cpu().numpy()
 
     def _draw(self, block: int) -> _Block:
         device = self._x.device
@@ -123,9 +198,28 @@ class _Search:
     def _start(self) -> torch.Tensor:
         return self._stripes() if self._norm == "linf" else self._tiles()
 
-    def _propose(self, step: int, at: int) -> torch.Tensor:
-        side = math.sqrt(share_of_pixels(step) * self._height * self._width)
-        return self._linf(round(side), at) if self._norm == "linf" else self._l2(round(side), at)
+    def _side(self, step: int) -> int:
+        side = round(math.sqrt(share_of_pixels(step) * self._height * self._width))
+        if self._norm == "l2":
+            side = max(side, 3)
+            side += 1 - side % 2
+        return min(max(side, 1), self._height, self._width)
+
+    def _keys(self, side: int, block: _Block) -> torch.Tensor:
+        """Returns numbers that tell the windows of steps apart, and their signs, (m, steps)."""
+        top, left = self._corner(side, block.places.flatten(0, 1))
+        places = (top * self._width + left).view(block.turned.shape)
+        signs = torch.zeros_like(places)
+        for channel in range(self._channels):
+            signs = 2 * signs + (block.signs[:, :, channel] > 0)
+        return places * (1 << self._channels) + signs
+
+    def _propose(
+        self, side: int, block: _Block, row: torch.Tensor, at: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns what the samples at `row` try in the steps `at`."""
+        picked = _Block(*(part[row, at] for part in block))
+        return (self._linf if self._norm == "linf" else self._l2)(side, picked, row)
 
     # Linf ------------------------------------------------------------------------------------
 
@@ -135,15 +229,12 @@ class _Search:
         up = torch.from_numpy(drawn).to(self._x.device) < 0.5
         return torch.where(up, self._region.high, self._region.low)
 
-    def _linf(self, side: int, at: int) -> torch.Tensor:
-        assert self._block is not None
-        side = min(max(side, 1), self._height, self._width)
-        window = self._window(side, self._block.places[:, at, :2])
-        up = self._block.signs[:, at, :, None, None] > 0
+    def _linf(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
+        window = self._window(side, block.places)
+        up = block.signs[:, :, None, None] > 0
         # A window of +-2 eps, clipped to the ball, is the edge of the ball.
-        return torch.where(
-            window[:, None], torch.where(up, self._region.high, self._region.low), self._best
-        )
+        edge = torch.where(up, self._region.high[row], self._region.low[row])
+        return torch.where(window[:, None], edge, self._best[row])
 
     def _corner(self, side: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the first row and column of each sample's window, (m,)."""
@@ -181,33 +272,28 @@ class _Search:
         delta[:, :, : rows * side, : columns * side] = laid
         return (self._x + unit(delta, "l2") * self._eps).clamp_(0, 1)
 
-    def _l2(self, side: int, at: int) -> torch.Tensor:
-        block = self._block
-        assert block is not None
-        side = max(side, 3)
-        side = min(side + 1 - side % 2, self._height, self._width)
-        delta = self._best - self._x
+    def _l2(self, side: int, block: _Block, row: torch.Tensor) -> torch.Tensor:
+        x, eps = self._x[row], self._eps[row]
+        delta = self._best[row] - x
         m, channels, cells = len(delta), self._channels, self._height * self._width
         flat = delta.view(m, channels, cells)
         target, source = (
-            self._cells(side, block.places[:, at, two]) for two in (slice(0, 2), slice(2, 4))
+            self._cells(side, block.places[:, two]) for two in (slice(0, 2), slice(2, 4))
         )
         old = flat.gather(2, target)
         bump = _bump(side).to(delta.device)
-        turned = torch.where(block.turned[:, at, None, None], bump, bump.T)
-        fresh = turned.flatten(1)[:, None] * block.signs[:, at, :, None]
+        turned = torch.where(block.turned[:, None, None], bump, bump.T)
+        fresh = turned.flatten(1)[:, None] * block.signs[:, :, None]
         # What both windows hold is moved into the first, with what the ball has left.
         freed = torch.zeros_like(flat)
         freed.scatter_(2, source, 1.0).scatter_(2, target, 1.0)
         moved = (flat * freed).square().sum(2, keepdim=True)
-        spare = self._eps.flatten(1)[:, :, None] ** 2 - flat.square().sum((1, 2), keepdim=True)
+        spare = eps.flatten(1)[:, :, None] ** 2 - flat.square().sum((1, 2), keepdim=True)
         budget = (spare.clamp_(min=0) / channels + moved).sqrt()
         fresh = fresh + old / (old.norm(dim=2, keepdim=True) + 1e-12)
         fresh = fresh / (fresh.norm(dim=2, keepdim=True) + 1e-12) * budget
         changed = flat.scatter(2, source, 0.0).scatter(2, target, fresh).view_as(delta)
-        return (self._x + changed * (self._eps / by_sample(length(changed, "l2") + 1e-12))).clamp_(
-            0, 1
-        )
+        return (x + changed * (eps / by_sample(length(changed, "l2") + 1e-12))).clamp_(0, 1)
 
     def _cells(self, side: int, places: torch.Tensor) -> torch.Tensor:
         """Returns the positions of each window's pixels in the flat image, (m, C, side * side)."""

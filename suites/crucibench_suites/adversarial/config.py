@@ -1,0 +1,115 @@
+"""What a user may set under ``suites: {adversarial: ...}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, Strict, StrictStr, ValidationError, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from crucibench.contracts.suite import SuiteConfig
+from crucibench.util.numbers import Number
+from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.protocol import Precision
+from crucibench_suites.adversarial.threat import Norm, ThreatModel
+
+
+def _listed(value: object) -> object:
+    """Returns one entry as a list, and ``0.1,8/255`` of a command line as two."""
+    if isinstance(value, str) and "," in value:
+        return [part.strip() for part in value.split(",")]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class AdversarialConfig(SuiteConfig):
+    """Settings of the adversarial suite."""
+
+    norm: Annotated[
+        tuple[Norm, ...],
+        BeforeValidator(_listed),
+        Field(min_length=1, strict=False, json_schema_extra={"examples": ["linf", ["linf", "l2"]]}),
+    ] = ("linf",)
+    """``linf``, ``l2``, or a list of both."""
+
+    eps: (
+        Annotated[tuple[Number, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
+        | None
+    ) = None
+    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images."""
+
+    protocol: Literal["quick", "standard", "rand"] | None = None
+    """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
+
+    precision: Precision = "auto"
+    """In what attacks compute: ``fp32``, ``bf16``, or ``auto``, which is ``bf16`` on GPUs that have
+    it. Examples are confirmed in float32."""
+
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many samples; left out, the preset's 200, 1,000 or all."""
+
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Of all draws; left out, the run's."""
+
+    attacks: Annotated[tuple[StrictStr, ...], BeforeValidator(_listed), Strict(False)] = ()
+    """Attacks of foolbox to run beside the protocol: ``foolbox:LInfFMNAttack``, with options of its
+    constructor as ``foolbox:LinfPGD?steps=100``."""
+
+    force: bool = False
+    """Whether an attack that fails its self-test is run all the same: its numbers are suspect."""
+
+    supplied: StrictStr | None = None
+    """A file of adversarial inputs from elsewhere (``.npz``, ``.safetensors`` or ``.parquet``), to
+    be checked and to count in the worst case."""
+
+    def files(self) -> Mapping[str, str]:
+        """Returns the file of supplied examples, if there is one."""
+        return {} if self.supplied is None else {"supplied": self.supplied}
+
+    def check_installed(self) -> None:
+        """Makes each attack of foolbox once: wrong options, and missing packages, show now."""
+        for text in self.attacks:
+            from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
+
+            named = FoolboxName.parse(text)
+            FoolboxAttack(named, named.norms[0])
+
+    @field_validator("norm")
+    @classmethod
+    def _each_once(cls, value: tuple[Norm, ...]) -> tuple[Norm, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected each once, got {list(value)}")
+        return value
+
+    @field_validator("eps")
+    @classmethod
+    def _radii(
+        cls, value: tuple[float, ...] | None, info: ValidationInfo
+    ) -> tuple[float, ...] | None:
+        norm = info.data.get("norm", ())
+        if value is None or not norm:
+            return value
+        if len(norm) > 1:
+            raise ValueError("radii of two norms mean different things: name one norm")
+        try:
+            ThreatModel(norm=norm[0], eps=value)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
+            raise ValueError(told) from None
+        return value
+
+    @field_validator("attacks")
+    @classmethod
+    def _known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        norms = info.data.get("norm", ())
+        for text in value:
+            attack = FoolboxName.parse(text)
+            if norms and not set(norms) & set(attack.norms):
+                raise ValueError(
+                    f"{text!r} is an attack in {' and '.join(attack.norms)}, not in "
+                    f"{' or '.join(norms)}"
+                )
+        names = [FoolboxName.parse(text).name for text in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each attack once, got {list(value)}")
+        return value

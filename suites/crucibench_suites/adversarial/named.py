@@ -1,0 +1,174 @@
+"""Attacks of foolbox, by name, behind the checks of this suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar
+
+import numpy as np
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import MapContext, Work
+from crucibench.contracts.verdict import Finding, Severity
+from crucibench.util.errors import InputError
+from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
+
+SELF_TEST = "self-test"
+
+# What computes is imported where it is needed: listing suites must stay cheap.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foolbox(OneAttack):
+    """An attack of foolbox under a threat model."""
+
+    named: FoolboxName
+    force: bool = False
+
+    requires: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+    draws: ClassVar = "batch"
+    intensive: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls,
+        suite: str,
+        named: FoolboxName,
+        threat: tuple[Norm, tuple[float, ...], int | None],
+        *,
+        force: bool,
+        limit: int | None,
+    ) -> Foolbox:
+        """Returns the scenario of one attack.
+
+        Args:
+            suite: the suite's name.
+            named: which attack.
+            threat: norm, radii and seed.
+            force: whether it is run though it fails its self-test.
+            limit: at most so many samples.
+        """
+        norm, eps, seed = threat
+        model = ThreatModel(norm=norm, eps=eps, seed=seed, access=named.access)
+        # Its budget is what foolbox's constructor says, so ours would tell something untrue.
+        told = {key: model.as_parameters()[key] for key in ("norm", "eps", "access", "targeted")}
+        return cls(
+            suite=suite,
+            name=f"foolbox-{named.name}-{norm}",
+            named=named,
+            force=force,
+            threat=model,
+            parameters={
+                "attack": str(named),
+                "threat": {**told, "seed": seed},
+                "budget": "as foolbox sets it, but for the options",
+                "force": force,
+            },
+            points=("", *(point_of(radius) for radius in model.eps)),
+            limit=limit,
+        )
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attack where the answer is known.
+
+        Raises:
+            InputError: with the evidence, if it fails and is not forced.
+        """
+        from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
+
+        result = FoolboxAttack(self.named, self.threat.norm).self_tested()
+        if not result.passed and not self.force:
+            raise InputError(
+                f"{result.reason}: it is not run, as its numbers would say nothing (suites."
+                f"{self.suite}.force: true runs it, marked suspect)"
+            )
+        return {
+            SELF_TEST: {
+                "id": [str(self.named)],
+                "passed": np.array([result.passed]),
+                "ratio": np.array([result.ratio]),
+                "tolerance": np.array([result.tolerance]),
+                "found": np.array([result.found]),
+                "reason": [result.reason],
+                "versions": [", ".join(f"{k} {v}" for k, v in sorted(result.versions.items()))],
+            }
+        }
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample.
+
+        An attack that is told a radius is asked at each of the grid, from the smallest, about the
+        samples that it has not broken yet; one that minimises distance is asked once.
+        """
+        import torch
+
+        from crucibench.util.draws import Draws
+        from crucibench_suites.adversarial.attacks.model import frozen
+        from crucibench_suites.adversarial.of_foolbox import (
+            Counting,
+            FoolboxAttack,
+            seeded,
+        )
+        from crucibench_suites.adversarial.search import Ledger
+        from crucibench_suites.adversarial.settle import settle, snapped
+
+        threat, targets = self.threat, work.samples.targets.astype(np.int64)
+        attack = FoolboxAttack(self.named, threat.norm)
+        module = context.adapter.module()
+        tensor = next(chain(module.parameters(), module.buffers()), None)
+        device = "cpu" if tensor is None else tensor.device
+        draws = context.draws if threat.seed is None else Draws(threat.seed, self.stream)
+        grid = np.asarray(threat.eps, dtype=np.float64)
+        ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
+        counting = Counting(module)
+        radii = [eps for eps in threat.eps if eps > 0] if self.named.fixed else [float("inf")]
+        for radius in radii:
+            rows = np.flatnonzero(ledger.level == len(grid))
+            if not len(rows):
+                break
+            where = torch.from_numpy(rows)
+            ids = tuple(work.batch.ids[row] for row in rows)
+            with frozen(module), seeded(draws, ids, f"radius {radius!r}"):
+                examples = attack(
+                    counting, work.batch.inputs[where].to(device),
+                    torch.from_numpy(targets[rows]).to(device), radius,
+                )  # fmt: skip
+            forwards, backwards = counting.take(len(rows))
+            ledger.forwards[rows] += forwards
+            ledger.backwards[rows] += backwards
+            if self.named.access != "white-box":
+                ledger.queries[rows] += forwards
+            if self.named.fixed:
+                examples, _ = snapped(work.batch.inputs[where], examples, grid, threat.norm)
+            settle(
+                context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
+                norm=threat.norm, ledger=ledger,
+            )  # fmt: skip
+        return self.columns(work, ledger)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Marks the numbers of an attack that failed its self-test."""
+        probe = evidence.own.probes.get(SELF_TEST)
+        if probe is None or bool(probe.array("passed")[0]):
+            return []
+        return [
+            Finding(
+                code="attack-fails-self-test",
+                severity=Severity.SUSPECT,
+                message=f"{probe.array('reason')[0]}: a better attack will break more.",
+                evidence={
+                    "attack": str(self.named),
+                    "ratio": float(probe.array("ratio")[0]),
+                    "tolerance": float(probe.array("tolerance")[0]),
+                    "versions": str(probe.array("versions")[0]),
+                },
+            )
+        ]

@@ -1,0 +1,61 @@
+"""Who is probed: at most 100 samples, for at most a quarter of what the attacks cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.records import Records
+from crucibench.contracts.scenario import Selection
+from crucibench_suites.adversarial.probing.costs import deep_cost, plain_cost
+from crucibench_suites.adversarial.threat import ThreatModel
+
+MOST_SAMPLES = 100
+SHARE = 0.25
+"""Of the forwards and backwards that the attacks needed."""
+
+_SHALLOW = 20
+"""Places that are kept for samples that withstand nothing: the model answers these, too."""
+
+
+def choose(
+    threat: ThreatModel,
+    right: NDArray[np.bool_],
+    level: NDArray[np.int64],
+    earlier: Iterable[Records],
+) -> Selection:
+    """Returns who is probed.
+
+    Args:
+        threat: of the attacks.
+        right: whether each sample is right as it is, shape (n,).
+        level: how many radii of the grid each withstands, as far as is known.
+        earlier: the records of the attacks.
+    """
+    spent = sum(
+        int(records.array(name).sum())
+        for records in earlier
+        if len(records)
+        for name in ("forwards", "backwards")
+    )
+    budget = int(SHARE * spent) if threat.eps[-1] > 0 else 0
+    none = sum(1 for eps in threat.eps if eps == 0)
+    withstand, fall = right & (level > none), right & (level <= none)
+    plain, deep = plain_cost(), plain_cost() + deep_cost(threat)
+    room = MOST_SAMPLES - min(_SHALLOW, int(fall.sum()))
+    some = _spread(withstand, min(room, budget // deep))
+    others = _spread(right & ~some, min(MOST_SAMPLES, (budget - deep * int(some.sum())) // plain))
+    others = _spread(others, MOST_SAMPLES - int(some.sum()))
+    return Selection(some | others, {"level": level, "deep": some})
+
+
+def _spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """Returns at most so many of the samples in `of`, evenly spread over them."""
+    rows = np.flatnonzero(of)
+    chosen = np.zeros(len(of), dtype=np.bool_)
+    if most > 0 and len(rows):
+        at = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)
+        chosen[rows[at]] = True
+    return chosen

@@ -1,0 +1,284 @@
+"""Known-answer tests of attacks: a linear model, whose nearest examples are known in closed form.
+
+The distance of a sample to the hyperplane where another class takes over is margin / |w|_q, with q
+dual to the norm. All samples are put at one distance, well inside the box, so that one number says
+how far an attack stays behind the optimum: the ratio of what it needs to what is enough. With two
+classes in play cross-entropy, margin and DLR point the same way: what is tested is whether an
+attack is implemented as it should be, not whether its loss is the best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from crucibench_suites.adversarial.attacks.model import length
+from crucibench_suites.adversarial.threat import Norm
+
+AttackCall = Callable[[nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""An attack: from a model (logits of images), images (n, 1, 8, 8) in [0, 1], labels (n,) and a
+radius to images of the same shape. Where it has found nothing, any image will do. An attack that
+looks for the nearest example, whatever the radius, is given infinity."""
+
+Kind = Literal["within", "nearest"]
+
+TOLERANCE = 1.5
+"""The largest ratio to the optimum that passes."""
+
+MOST = 0.95
+"""The share of samples that must be broken at a ratio."""
+
+_RATIOS = (1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0)
+_OPTIMUM: dict[Norm, float] = {"linf": 0.02, "l2": 0.1}
+_SIDE, _SAMPLES = 8, 16
+_BLOCK = 2
+"""Weights are alike within blocks, as those of neighbouring pixels are: Square relies on it."""
+_FAR = -30.0
+_SLACK = 1e-3
+"""By how much, relatively, an example may leave the ball, or be nearer than the optimum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTestResult:
+    """What an attack did where the answer is known.
+
+    Attributes:
+        attack: its name.
+        norm: of the ball.
+        kind: ``within`` a radius, or ``nearest``.
+        passed: whether its results may count.
+        ratio: how far it stays behind the optimum, 1 at best. ``nearest``: the median distance of
+            its examples divided by the optimum. ``within``: the smallest radius tried, divided by
+            the optimum, at which it breaks 95 % of the samples. Infinity where it never does.
+        tolerance: the largest ratio that passes.
+        found: share of samples with a valid example: finite, in ball and box, misclassified.
+        optimum: the distance of every sample in closed form.
+        samples: their number.
+        versions: of what was tested.
+        reason: one sentence with the numbers.
+        distances: of the examples found, in the order of the samples; infinity without one. Of
+            ``within``, at the radius of `ratio`.
+    """
+
+    attack: str
+    norm: Norm
+    kind: Kind
+    passed: bool
+    ratio: float
+    tolerance: float
+    found: float
+    optimum: float
+    samples: int
+    versions: dict[str, str]
+    reason: str
+    distances: NDArray[np.float64] = field(repr=False, compare=False)
+
+
+class SelfTestError(ValueError):
+    """An attack has failed its self-test: what it finds says nothing about a model."""
+
+    def __init__(self, result: SelfTestResult) -> None:
+        super().__init__(result.reason)
+        self.result = result
+
+
+def self_test(
+    attack: AttackCall,
+    norm: Norm,
+    *,
+    name: str = "attack",
+    kind: Kind = "within",
+    tolerance: float = TOLERANCE,
+    versions: dict[str, str] | None = None,
+) -> SelfTestResult:
+    """Runs `attack` on linear models of 2 and of 10 classes; see the module.
+
+    An attack that draws from torch's global generator is seeded, and the generator's state is put
+    back. What the attack raises is raised.
+
+    Args:
+        attack: see `AttackCall`; it must not change its arguments.
+        norm: of the ball.
+        name: for the messages.
+        kind: whether it takes a radius, or looks for the nearest example.
+        tolerance: the largest ratio to the optimum that passes.
+        versions: of the packages that implement it, besides torch and crucibench.
+    """
+    optimum = _OPTIMUM[norm]
+    cases = [case(classes, norm) for classes in (2, 10)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind == "nearest":
+            distances = _distances(attack, cases, norm, math.inf)
+            ratio = float(np.median(distances)) / optimum
+        else:
+            ratio, distances = _smallest(attack, cases, norm)
+    found = float(np.isfinite(distances).mean())
+    impossible = int((distances < optimum * (1 - _SLACK)).sum())
+    passed = ratio <= tolerance and found >= MOST and not impossible
+    return SelfTestResult(
+        attack=name,
+        norm=norm,
+        kind=kind,
+        passed=passed,
+        ratio=ratio,
+        tolerance=tolerance,
+        found=found,
+        optimum=optimum,
+        samples=len(distances),
+        versions={**installed(), **(versions or {})},
+        reason=f"{name}: on linear models in {norm} "
+        + (
+            f"{impossible} of its examples are nearer than any can be"
+            if impossible
+            else _said(kind, ratio, found, tolerance)
+        ),
+        distances=distances,
+    )
+
+
+_DONE: dict[tuple[object, ...], SelfTestResult] = {}
+
+
+def self_tested(
+    name: str,
+    attack: AttackCall,
+    norm: Norm,
+    *,
+    kind: Kind = "within",
+    tolerance: float = TOLERANCE,
+    versions: dict[str, str] | None = None,
+) -> SelfTestResult:
+    """Like `self_test`, once a process for each name, norm and set of versions."""
+    known = {**installed(), **(versions or {})}
+    key = (name, norm, kind, tolerance, *sorted(known.items()))
+    if key not in _DONE:
+        _DONE[key] = self_test(
+            attack, norm, name=name, kind=kind, tolerance=tolerance, versions=versions
+        )
+    return _DONE[key]
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """Returns the versions of torch, crucibench and `packages`, of those that are installed."""
+    found: dict[str, str] = {}
+    for package in ("torch", "crucibench", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _Linear(nn.Module):
+    """Logits W x + b of a flat image."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class Case:
+    """A linear model, and samples that all lie at one distance from its decision boundary.
+
+    Attributes:
+        model: logits of images.
+        x: float32, shape (n, 1, 8, 8), between 0.2 and 0.8 or so.
+        y: true classes, which the model knows, shape (n,).
+    """
+
+    model: nn.Module
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def case(classes: int, norm: Norm) -> Case:
+    """Makes a model of `classes` classes, two of which are in play: the others are far away."""
+    rng = np.random.default_rng(classes)
+    pixels = _SIDE * _SIDE
+    coarse = rng.normal(size=(classes, _SIDE // _BLOCK, _SIDE // _BLOCK))
+    weight = np.kron(coarse, np.ones((_BLOCK, _BLOCK))).reshape(classes, pixels)
+    bias = np.full(classes, _FAR)
+    bias[:2] = 0.0
+    weight[2:] *= 0.1
+    apart = weight[1] - weight[0]
+    bias[1] = -apart.sum() / 2  # so that grey images lie on the boundary
+    y = np.arange(_SAMPLES) % 2
+    x = rng.uniform(0.3, 0.7, (_SAMPLES, pixels))
+    dual = np.abs(apart).sum() if norm == "linf" else np.linalg.norm(apart)
+    wanted = np.where(y == 1, 1.0, -1.0) * _OPTIMUM[norm] * dual
+    # Moved along the normal, each margin becomes what it should be.
+    x += ((wanted - x @ apart - bias[1]) / (apart @ apart))[:, None] * apart
+    model = _Linear(
+        torch.tensor(weight, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+    )
+    images = torch.tensor(x, dtype=torch.float32).view(-1, 1, _SIDE, _SIDE)
+    return Case(model.eval(), images, torch.from_numpy(y))
+
+
+def _smallest(
+    attack: AttackCall, cases: list[Case], norm: Norm
+) -> tuple[float, NDArray[np.float64]]:
+    """Returns, by bisection, the smallest ratio that is enough, and the distances there."""
+    low, high = 0, len(_RATIOS)
+    best: NDArray[np.float64] | None = None
+    while low < high:
+        at = (low + high) // 2
+        last = _distances(attack, cases, norm, _RATIOS[at] * _OPTIMUM[norm])
+        if np.isfinite(last).mean() >= MOST:
+            high, best = at, last
+        else:
+            low = at + 1
+    return (_RATIOS[high], best) if best is not None else (math.inf, last)
+
+
+def _distances(
+    attack: AttackCall, cases: list[Case], norm: Norm, radius: float
+) -> NDArray[np.float64]:
+    """Returns the distance of each valid example; infinity where there is none."""
+    found = []
+    for one in cases:
+        examples = attack(one.model, one.x.clone(), one.y.clone(), radius).detach()
+        if examples.shape != one.x.shape:
+            raise ValueError(
+                f"attack: expected images of shape {tuple(one.x.shape)}, "
+                f"got {tuple(examples.shape)}"
+            )
+        finite = torch.isfinite(examples).flatten(1).all(1)
+        shown = torch.where(finite[:, None, None, None], examples.float(), one.x)
+        distance = length(shown.double() - one.x.double(), norm)
+        with torch.no_grad():
+            wrong = one.model(shown).argmax(1) != one.y
+        boxed = ((shown >= 0) & (shown <= 1)).flatten(1).all(1)
+        valid = finite & wrong & boxed & (distance <= radius * (1 + _SLACK))
+        found.append(torch.where(valid, distance, torch.inf))
+    return torch.cat(found).numpy()
+
+
+def _said(kind: Kind, ratio: float, found: float, tolerance: float) -> str:
+    if kind == "nearest":
+        if not math.isfinite(ratio):
+            return f"it finds an example for {100 * found:.0f} % of the samples only"
+        said = f"its examples are {ratio:.3g} times as far away as the nearest there are (median)"
+        if found < MOST:
+            said += f", and {100 * (1 - found):.0f} % of the samples have none"
+    elif math.isfinite(ratio):
+        said = f"it needs {ratio:.3g} times the radius that is enough"
+    else:
+        said = (
+            f"it breaks {100 * found:.0f} % of the samples within {_RATIOS[-1]:.3g} times the "
+            "radius that is enough for all"
+        )
+    return f"{said}; up to {tolerance:.3g} is expected"

@@ -1,0 +1,98 @@
+"""The worst case of each sample over all attacks of a norm, supplied inputs among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import pyarrow as pa
+
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Records
+from crucibench.contracts.scenario import Derived, Need
+from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.scenario import AutoAttack
+from crucibench_suites.adversarial.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.outcomes import Series
+
+_CLEAN = "clean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCase(Derived):
+    """Joins the cells of several attacks, sample by sample: a mean of minima."""
+
+    threat: ThreatModel
+    attacks: tuple[tuple[str, tuple[str, ...]], ...]
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    perturbs: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, suite: str, cells: Sequence[AutoAttack | OneAttack]) -> WorstCase:
+        """Returns the scenario that joins `cells`, which share norm, eps and samples."""
+        threat = cells[0].threat
+        return cls(
+            suite=suite,
+            name=f"worst-case-{threat.norm}",
+            threat=threat,
+            attacks=tuple((cell.name, tuple(cell.series.stages)) for cell in cells),
+            parameters={"of": {cell.name: dict(cell.parameters) for cell in cells}},
+            points=cells[0].points,
+            limit=cells[0].limit,
+            needs=(
+                Need(alias=_CLEAN, cell="pass/test"),
+                *(Need(alias=cell.name, cell=cell.address) for cell in cells),
+            ),
+        )
+
+    @property
+    def series(self) -> Series:
+        """What scoring needs to know of it: every attack of every cell is a step."""
+        from crucibench_suites.adversarial.outcomes import Series
+
+        steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
+        return Series(self.threat, steps, self.stream)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.adversarial.scoring import score_attacks
+
+        return score_attacks(self.series, self._joined(evidence))
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView:
+        """Returns one outcome per sample and eps."""
+        from crucibench_suites.adversarial.scoring import outcome_view
+
+        return outcome_view(self.series, self._joined(evidence))
+
+    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
+        """Returns shares of robust samples, and the area under them, as statistics of samples."""
+        from crucibench_suites.adversarial.scoring import comparables_of
+
+        return comparables_of(self.series, self._joined(evidence))
+
+    def _joined(self, evidence: Evidence) -> Evidence:
+        """Returns evidence in which the records of all attacks are the cell's own."""
+        tables = []
+        for name, _ in self.attacks:
+            records = evidence.needs[name].records
+            if not len(records):
+                continue
+            named = pa.array([f"{name}/{attack}" for attack in records.array("attack")])
+            table = records.table
+            tables.append(table.set_column(table.column_names.index("attack"), "attack", named))
+        if not tables:
+            return evidence
+        shared = [
+            name for name in tables[0].column_names
+            if all(name in table.column_names for table in tables)
+        ]  # fmt: skip
+        joined = pa.concat_tables([table.select(shared) for table in tables])
+        return replace(evidence, own=replace(evidence.own, records=Records(joined)))

@@ -1,0 +1,334 @@
+"""Audits: planted defences are found out, honest models are left alone, and probes stay cheap."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import nn
+
+from crucibench.contracts.evidence import CellEvidence
+from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.verdict import Severity, Verdict, verdict_of
+from crucibench_suites.adversarial.audits import rising
+from crucibench_suites.adversarial.audits.probed import beyond
+from crucibench_suites.adversarial.outcomes import read_outcomes
+from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, choose
+from crucibench_suites.adversarial.probing.inner import computes_gradients
+from crucibench_suites.adversarial.scenario import Quick, Rand
+from crucibench_suites.adversarial.threat import ThreatModel
+
+sys.path.append(str(Path(__file__).parent))
+from defences import DEFENCES, straight_through
+from small_models import Cast, digits, train
+
+sys.path.pop()
+
+N = 24
+THREAT = {"norm": "linf", "eps": (0.05, 0.15), "steps": 12, "targets": 2, "queries": 40}
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[torch.Tensor, np.ndarray]:
+    _, _, x, y = digits()
+    return x[:N], y[:N]
+
+
+@pytest.fixture(scope="module")
+def mlp() -> nn.Module:
+    return train("mlp", 0)
+
+
+@pytest.fixture
+def attacked(drive: Any, plain: Any, images: Any) -> Any:
+    """Attacks a model; returns the scenario and the evidence."""
+
+    def run(model: nn.Module, **threat: Any) -> Any:
+        scenario = Quick.of("adversarial", ThreatModel(**{**THREAT, **threat}))
+        torch.manual_seed(0)
+        return scenario, drive(scenario, plain(model, 10), *images)
+
+    return run
+
+
+def _codes(run: Any) -> dict[str, Severity]:
+    scenario, evidence = run
+    return {one.code: one.severity for one in scenario.audit(evidence)}
+
+
+_EXPECTED = {
+    "temperature-1e4": "saturated-logits",
+    "saturation": "zero-gradients",
+    "quantised-input": "zero-gradients",
+    "quantised-straight-through": "quantised-input",
+    "noise-layer": "random-under-attack",
+    "shattered-gradient": "shattered-gradients",
+    "dead-gradient": "planted-example-missed",
+    "gives-up": "same-answer-to-odd-inputs",
+    "random-augmentation": "random-under-attack",
+    "vote-over-augmentations": "unbounded-attack-fails",
+    "softmax": "probabilities-as-logits",
+    "purifies": "gradients-in-forward",
+    "wrong-gradient": "gradient-disagrees-with-differences",
+    "not-a-number": "gradients-not-finite",
+    "vanishing-gradient": "vanishing-gradients",
+}
+
+
+@pytest.mark.parametrize("name", list(DEFENCES))
+def test_planted_defences_are_found_out(attacked: Any, mlp: Any, images: Any, name: str) -> None:
+    scenario, evidence = attacked(DEFENCES[name](mlp, images[0]))
+    findings = scenario.audit(evidence)
+    assert _EXPECTED[name] in {one.code for one in findings}
+    assert verdict_of(findings) in {Verdict.SUSPECT, Verdict.INVALID}
+    for one in findings:
+        assert one.evidence, one.code
+        assert one.message == one.message.strip()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "adversarial", "coarse", "norm"),
+    [
+        ("linear", False, False, "linf"),
+        ("mlp", False, False, "l2"),
+        ("mlp", True, False, "linf"),
+        ("deep-mlp", False, True, "linf"),
+        ("deep-mlp", True, True, "l2"),
+        ("cnn", False, False, "linf"),
+    ],
+)
+def test_honest_models_are_left_alone(
+    attacked: Any, architecture: Any, adversarial: bool, coarse: bool, norm: str
+) -> None:
+    model = train(architecture, 3, adversarial=adversarial, steps=100)
+    eps = {"linf": (0.03, 0.12), "l2": (0.3, 0.8)}[norm]
+    run = attacked(Cast(model) if coarse else model, norm=norm, eps=eps)
+    assert _codes(run) == {}
+    outcomes = read_outcomes(run[0].series, run[1])
+    assert outcomes.robust(1).sum() < outcomes.robust(0).sum()
+    assert (run[1].own.records.frame()["attack"] == PROBE).sum() > 3
+
+
+class _FirstStepOnly(nn.Module):
+    """Has a gradient where pixels are as they were, on a grid of 16 grey levels, and nowhere else.
+
+    A step from the image itself leads to an example; attacks begin beside it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        clean = ((x * 16 - (x * 16).round()).abs().flatten(1).amax(1) < 1e-4).view(-1, 1, 1, 1)
+        logits: torch.Tensor = self.model(torch.where(clean, x, x.detach() + 0 * x))
+        return logits
+
+
+def test_one_step_that_beats_many_is_told(attacked: Any, mlp: Any) -> None:
+    codes = _codes(attacked(_FirstStepOnly(mlp), queries=1))
+    assert "one-step-beats-many" in codes
+    assert "zero-gradients" in codes  # beside the images
+
+
+@pytest.fixture
+def many(drive: Any, plain: Any) -> Any:
+    """Attacks a model on 200 images: few passes a sample then are enough for probes."""
+
+    def run(model: nn.Module, **threat: Any) -> Any:
+        _, _, x, y = digits()
+        scenario = Quick.of("adversarial", ThreatModel(**{**THREAT, **threat}))
+        return scenario, drive(scenario, plain(model, 10), x[:200], y[:200], batch_size=200)
+
+    return run
+
+
+def test_attacks_that_stop_too_early_are_told(many: Any, mlp: Any) -> None:
+    eps = (0.06, 0.08, 0.1, 0.12)
+    early = _codes(many(mlp, steps=1, targets=1, queries=0, eps=eps))
+    assert early == {"more-steps-gain": Severity.SUSPECT}
+    assert _codes(many(mlp, queries=0, eps=eps)) == {}
+
+
+class _HatesNoise(nn.Module):
+    """Is wrong wherever pixels are not on a grid of 16 grey levels."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x)
+        odd = (x * 16 - (x * 16).round()).abs().flatten(1).amax(1) > 1e-3
+        return torch.where(odd[:, None], logits.roll(1, 1), logits)
+
+
+def test_models_that_fall_to_any_noise_are_told(many: Any, mlp: Any) -> None:
+    assert "noise-does-as-well" in _codes(many(_HatesNoise(mlp), eps=(0.01, 0.02, 0.05, 0.1)))
+
+
+class _Hides(nn.Module):
+    """Dead gradients, and examples at two random corners in seven."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(x.detach() + 0 * x)
+        corner = (x * 1237).round().flatten(1).sum(1) % 7 < 2
+        far = (x * 16 - (x * 16).round()).abs().flatten(1).amax(1) > 1e-3
+        return torch.where((corner & far)[:, None], logits.roll(1, 1), logits)
+
+
+def test_noise_that_beats_the_attacks_is_told(many: Any, mlp: Any) -> None:
+    codes = _codes(many(_Hides(mlp), eps=(0.02,), steps=10, targets=1, queries=0))
+    assert "noise-beats-attack" in codes
+
+
+def test_random_models_under_averaged_gradients_are_as_expected(
+    drive: Any, plain: Any, mlp: Any, images: Any
+) -> None:
+    threat = ThreatModel(norm="linf", eps=(0.05, 0.15), steps=6, targets=1, queries=0, eot=4)
+    scenario = Rand.of("adversarial", threat)
+    torch.manual_seed(0)
+    model = DEFENCES["noise-layer"](mlp, images[0])
+    codes = _codes((scenario, drive(scenario, plain(model, 10), *images)))
+    assert codes["random-under-attack"] == Severity.INFO
+    assert "gradient-disagrees-with-differences" not in codes
+
+
+class _Counts(nn.Module):
+    """Counts the images that it is asked about, and those whose gradients come back."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.forwards, self.backwards = model, 0, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.forwards += len(x)
+        if x.requires_grad:
+            x.register_hook(self._back)
+        logits: torch.Tensor = self.model(x)
+        return logits
+
+    def _back(self, gradient: torch.Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+@pytest.mark.parametrize("defence", ["", "dead-gradient", "temperature-1e4"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_probes_cost_what_they_say_and_at_most_a_quarter(
+    attacked: Any, mlp: Any, images: Any, defence: str, norm: str
+) -> None:
+    model = DEFENCES[defence](mlp, images[0]) if defence else mlp
+    eps = {"linf": (0.05, 0.15), "l2": (0.3, 1.0)}[norm]
+    counts = _Counts(model)
+    frame = attacked(counts, norm=norm, eps=eps)[1].own.records.frame()
+    probes = frame[frame["attack"] == PROBE]
+    assert len(probes) > 0
+    assert counts.forwards == frame["forwards"].sum() + N  # and the clean pass
+    assert counts.backwards == frame["backwards"].sum()
+    cost = frame.groupby("attack")[["forwards", "backwards"]].sum().sum(axis=1)
+    assert cost[PROBE] <= 0.25 * cost.drop(PROBE).sum()
+    assert len(probes) <= 100
+
+
+@pytest.mark.parametrize("spent", [0, 40, 300, 4000, 10**7])
+@pytest.mark.parametrize("robust", [0, 3, 150, 400])
+def test_few_are_chosen_and_those_that_withstand_come_first(spent: int, robust: int) -> None:
+    threat = ThreatModel(norm="linf", eps=(0.1, 0.2), steps=40)
+    n = 400
+    right, level = np.arange(n) % 10 != 0, np.where(np.arange(n) < robust, 2, 0)
+    half = np.array([spent // 2])
+    records = Records(to_table({"id": ["a"], "forwards": half, "backwards": half}))
+    chosen = choose(threat, right, level, [records])
+    deep = chosen.carry["deep"]
+    assert chosen.keep.sum() <= MOST_SAMPLES == 100
+    assert SHARE == 0.25
+    assert not (chosen.keep & ~right).any()
+    assert not (deep & (~chosen.keep | (level == 0))).any()
+    if spent == 10**7:
+        falls = int((right & (level == 0)).sum())
+        assert deep.sum() == min((right & (level > 0)).sum(), 100 - min(20, falls))
+        assert chosen.keep.sum() == 100
+    if spent == 0:
+        assert not chosen.keep.any()
+
+
+def test_gradients_inside_a_forward_pass_are_seen_whatever_their_way() -> None:
+    layer = nn.Linear(4, 3)
+
+    class Inner(nn.Module):
+        def __init__(self, way: Any) -> None:
+            super().__init__()
+            self.way = way
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():
+                seen = x.detach().clone().requires_grad_()
+                moved = x + 0.1 * self.way(seen)
+            logits: torch.Tensor = layer(moved)
+            return logits
+
+    def backward(seen: torch.Tensor) -> Any:
+        layer(seen).square().sum().backward()
+        return seen.grad
+
+    def functional(seen: torch.Tensor) -> Any:
+        return torch.func.grad(lambda one: layer(one).square().sum())(seen.detach())
+
+    def grad(seen: torch.Tensor) -> Any:
+        return torch.autograd.grad(layer(seen).square().sum(), seen)[0]
+
+    x = torch.rand(5, 4)
+    for way in (backward, functional, grad):
+        assert computes_gradients(Inner(way), x)[1], way
+    logits, inner = computes_gradients(Inner(lambda seen: layer(seen).sum(1, keepdim=True)), x)
+    assert not inner
+    assert not logits.requires_grad
+
+
+def test_robust_accuracy_that_rises_is_told() -> None:
+    assert rising([0.1, 0.2, 0.3], [30, 20, 20], 50, "x") == []
+    assert rising([], [], 50, "x") == []
+    (found,) = rising([0.3, 0.1, 0.2], [25, 30, 20], 50, "supplied")
+    assert found.code == "robust-accuracy-rises"
+    assert found.evidence == {
+        "attack": "supplied", "eps": [0.2, 0.3], "robust": [20, 25], "samples": 50,
+    }  # fmt: skip
+    assert "supplied: 25 of 50" in found.message
+
+
+def test_an_attack_that_failed_its_self_test_voids_the_numbers(attacked: Any, mlp: Any) -> None:
+    scenario, evidence = attacked(mlp)
+    probe = evidence.own.probes["self-test"]
+    assert list(probe.ids) == ["apgd-ce", "apgd-t", "square"]
+    assert probe.array("passed").all()
+    table = probe.table
+    at = table.column_names.index("passed")
+    failed = table.set_column(at, "passed", pa.array([True, False, True]))
+    own = CellEvidence(**{**evidence.own.__dict__, "probes": {"self-test": Records(failed)}})
+    findings = scenario.audit(type(evidence)(**{**evidence.__dict__, "own": own}))
+    assert [one.code for one in findings] == ["attack-fails-self-test"]
+    assert findings[0].severity == Severity.INVALID
+    assert findings[0].evidence["attack"] == "apgd-t"
+
+
+def test_few_samples_are_no_few_findings() -> None:
+    assert beyond(1, 1, 0.0)
+    assert not beyond(1, 30, 0.0)
+    assert beyond(2, 30, 0.05)
+    assert not beyond(2, 60, 0.05)
+    assert not beyond(0, 0, 0.0)
+
+
+def test_a_straight_through_estimator_is_what_it_says() -> None:
+    x = torch.rand(3).requires_grad_()
+    assert torch.equal(straight_through(x, x.round()).detach(), x.detach().round())
