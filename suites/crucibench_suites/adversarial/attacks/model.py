@@ -92,7 +92,8 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
     """Makes passes cheap while an attack runs; afterwards the model is what it was.
 
     No gradient of weights is asked for, which also spares the memory that these would need. On a
-    CPU, filters lie channels last, with which convolutions take down to half the time.
+    CPU, filters lie channels last: forward passes of the bundled CNN then take half to two thirds
+    of the time, gradients about the same or a little less.
     """
     changed = [weight for weight in module.parameters() if weight.requires_grad]
     filters = [(one, one.data) for one in module.parameters() if one.dim() == 4 and one.is_cpu]
