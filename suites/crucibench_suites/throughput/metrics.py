@@ -175,9 +175,72 @@ ENERGY = MetricInfo(
     "device, a sample.",
 )
 
+RATIO = MetricInfo(
+    id="latency-ratio",
+    name="latency, times that of the plain model",
+    direction="lower",
+    lower=0,
+    definition="The geometric mean, over rounds, of the model's median latency in a single stream "
+    "over that of the model as it is, which took its turn in the same round.",
+)
+
+ACCURACY = MetricInfo(
+    id="accuracy-difference",
+    name="accuracy less that of the plain model",
+    direction="higher",
+    unit="%",
+    lower=-100,
+    upper=100,
+    definition="The share of samples that the model gets right less that of the model as it is, "
+    "over the same samples.",
+)
+
+FLIPS = MetricInfo(
+    id="flips",
+    name="flipped answers",
+    direction="lower",
+    unit="%",
+    lower=0,
+    upper=100,
+    definition="The share of samples to which the model gives another class than the model as it "
+    "is.",
+)
+
+WORSE = MetricInfo(
+    id="flips-to-wrong",
+    name="flipped from right to wrong",
+    direction="lower",
+    unit="%",
+    lower=0,
+    upper=100,
+    definition="The share of samples that the model as it is gets right and the variant does not.",
+)
+
+SHARES = tuple(
+    MetricInfo(
+        id=name, name=title, direction="none", unit="%", lower=0, upper=100, definition=definition
+    )
+    for name, title, definition in (
+        (
+            "quantised-parameters", "quantised parameters",
+            "The share of the model's parameters that are whole numbers of 8 bits.",
+        ),
+        (
+            "quantised-multiply-adds", "quantised multiply-adds",
+            "The share of the multiplications and additions that torch's counter knows that are "
+            "done in 8 bits.",
+        ),
+        (
+            "zero-parameters", "parameters that are zero",
+            "The share of the model's parameters that are zero.",
+        ),
+    )
+)  # fmt: skip
+
+VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
     THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, FLOPS, RATE, UTILISATION, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
-METRICS = tuple({info.id: info for info in (*STREAM, *OFFLINE, *SERVER)}.values())
+METRICS = tuple({info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *VARIANT)}.values())

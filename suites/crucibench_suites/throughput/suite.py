@@ -13,6 +13,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
 from crucibench_suites.throughput.metrics import METRICS
+from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
     KNEE,
     Offline,
@@ -119,6 +120,13 @@ class ThroughputSuite(Suite):
             y="latency_p50_ms",
             note="Models took turns by round: what moves together is the machine.",
         ),
+        Section(
+            title="The price of each variant",
+            kind="metrics",
+            scenario="variant",
+            note="Each beside the model as it is: speed, paired by rounds, and answers, paired by "
+            "samples.",
+        ),
         Section(title="Latency, queries of eight", kind="metrics", scenario="multi-stream"),
         Section(
             title="Throughput by batch size",
@@ -179,4 +187,7 @@ class ThroughputSuite(Suite):
                     parameters={**shared, "loads": list(loads)},
                 )
             )  # fmt: skip
+        plain = request.model.name.removesuffix(f"@{request.model.variant}")
+        if request.model.variant and "single-stream" in config.scenarios:
+            found.append(Price.of(plain))
         return found
