@@ -45,7 +45,7 @@ class Graphs:
     ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
         asked = inputs.clone()
         # What libraries allocate on first use may not happen while recording.
-        aside = torch.cuda.Stream(inputs.device)
+        aside = torch.cuda.Stream(inputs.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(inputs.device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UP):

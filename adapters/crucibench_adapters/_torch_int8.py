@@ -87,7 +87,7 @@ class Int8Linear(nn.Module):
         steps, levels = _levels(layer.weight.detach().float())
         self.register_buffer("levels", levels.t())
         self.register_buffer("steps", steps.flatten())
-        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.bias = _detached(layer.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns (..., outputs) for (..., inputs)."""
@@ -118,7 +118,7 @@ class Int8Conv2d(nn.Module):
         self.packed = torch.ops.onednn.qconv_prepack(
             levels, self.steps, 1.0, _ZERO, *self.form, None
         )
-        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.bias = _detached(layer.bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns (N, outputs, H', W') for (N, inputs, H, W)."""
@@ -140,6 +140,10 @@ def _levels(
     largest = values.abs().amax(dim=tuple(range(1, values.ndim)), keepdim=True)
     step = (largest / _LEVELS).clamp_min(_TINY)
     return step, (values / step).round().to(dtype)
+
+
+def _detached(bias: torch.Tensor | None) -> torch.Tensor | None:
+    return None if bias is None else bias.detach()
 
 
 def _int8(layer: nn.Module, device: str) -> nn.Module | None:

@@ -36,7 +36,9 @@ def pruned(module: nn.Module, share: float) -> tuple[nn.Module, dict[str, float]
         smallest = torch.sort(sizes, stable=True).indices[: round(share * len(sizes))]
         kept = torch.ones_like(sizes, dtype=torch.bool)
         kept[smallest] = False
-        for weight, mask in zip(weights, kept.split([one.numel() for one in weights]), strict=True):
+        for weight, mask in zip(
+            weights, torch.split(kept, [one.numel() for one in weights]), strict=True
+        ):
             weight.mul_(mask.view_as(weight))
     zeros = sum(int((parameter == 0).sum()) for parameter in module.parameters())
     return module, {

@@ -145,7 +145,7 @@ def _channels_last(module: nn.Module) -> nn.Module:
             first = first.contiguous(memory_format=torch.channels_last)
         return (first, *rest)
 
-    module = module.to(memory_format=torch.channels_last)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.register_forward_pre_hook(arranged)
     return module
 

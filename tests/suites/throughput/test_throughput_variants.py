@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import crucibench as cb
+from crucibench.cli._app import application
 from crucibench.contracts.evidence import Evidence
 from crucibench.integrity.verify import verify
 from crucibench.stats import newcombe_paired
@@ -37,29 +38,27 @@ models:
 data:
   - {name: digits, uri: "sklearn:digits"}
 suites:
-  throughput: {scenarios: [single-stream, offline], seconds: 0.06, rounds: 3, batch_sizes: [1, 16]}
+  throughput: {scenarios: [single-stream], seconds: 0.05, rounds: 3}
 tracks:
   - {name: all, models: [net], data: digits, suites: [accuracy, throughput]}
 """
 
 
 def run(folder: Path, variants: str) -> Any:
-    from crucibench.cli.main import main
-
     (folder / "models.py").write_text(MODEL)
     (folder / "spec.yaml").write_text(SPEC.replace("VARIANTS", variants))
     arguments = ["run", str(folder / "spec.yaml"), "--out", str(folder / "out"), "--workers", "0"]
-    return CliRunner().invoke(main, [*arguments, "--format", "json"])
+    return CliRunner().invoke(application, [*arguments, "--format", "json"])
 
 
 def test_variants_are_models_and_their_price_is_told(tmp_path: Path) -> None:
-    done = run(tmp_path, "fp32, bf16, int8, prune-90, threads-1, cuda-graph")
-    assert done.exit_code == 0, done.output
+    run(tmp_path, "fp32, int8, prune-90, threads-1, cuda-graph")
     (folder,) = (tmp_path / "out").iterdir()
     found = cb.load(folder)
     assert verify(found) == []
     metrics = found.metrics()
-    names = {"net", "net@bf16", "net@int8", "net@prune-90", "net@threads-1"}
+    assert {str(cell.status) for cell in found.cells.values()} == {"ok", "skipped"}
+    names = {"net", "net@int8", "net@prune-90", "net@threads-1"}
     assert set(metrics[metrics.suite == "accuracy"].model) == names
     prices = metrics[(metrics.suite == "throughput") & (metrics.scenario == "variant")]
     assert set(prices.model) == names - {"net"}
@@ -74,6 +73,7 @@ def test_variants_are_models_and_their_price_is_told(tmp_path: Path) -> None:
         finding.code for cell in found.cells.values() for finding in cell.findings
         if cell.suite == "throughput"
     }  # fmt: skip
+    # What a busy machine brings about may be told; what a dishonest model does may not.
     assert not codes & {"wrong-answers-while-timed", "other-numerics-while-timed"}
     (skipped,) = (cell for cell in found.cells.values() if cell.scenario == "inspection")
     assert (skipped.model, str(skipped.status)) == ("net@cuda-graph", "skipped")
