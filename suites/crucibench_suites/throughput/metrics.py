@@ -237,10 +237,33 @@ SHARES = tuple(
     )
 )  # fmt: skip
 
+HIGHEST = MetricInfo(
+    id="highest-rate",
+    name="highest rate within the latency bound",
+    direction="higher",
+    unit="queries/s",
+    lower=0,
+    source=_LOADGEN,
+    definition="The highest rate of a Poisson process, below all that failed, at which a trial "
+    "passed: no more queries exceeded the bound than early stopping allows. The interval is what "
+    "the search left open, up to the lowest rate that failed.",
+)
+
+TRIALS = MetricInfo(
+    id="trials",
+    name="trials",
+    direction="none",
+    lower=0,
+    definition="How many rates were tried.",
+)
+
+SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
     THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, FLOPS, RATE, UTILISATION, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
-METRICS = tuple({info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *VARIANT)}.values())
+METRICS = tuple(
+    {info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT)}.values()
+)
