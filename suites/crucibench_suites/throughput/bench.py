@@ -162,10 +162,13 @@ def read_outputs(outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the class of the highest score, the first of equals, and that score."""
+    """Returns the class of the highest score, the first of equals, and that score.
+
+    No class, NaN, where that score is not finite.
+    """
     places = scores.argmax(axis=1)
-    best = np.take_along_axis(scores, places[:, None], axis=1)[:, 0]
-    return places.astype(np.float64), best.astype(np.float64)
+    best = np.take_along_axis(scores, places[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.where(np.isfinite(best), places, np.nan), best
 
 
 def _cuda() -> Any:
