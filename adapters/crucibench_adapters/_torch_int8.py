@@ -114,6 +114,7 @@ class Int8Conv2d(nn.Module):
         steps, levels = _levels(layer.weight.detach().float())
         self.register_buffer("steps", steps.flatten())
         self.register_buffer("zeros", torch.zeros(len(levels), dtype=torch.int32))
+        self.packed_bytes = levels.nbytes
         self.form = ([*layer.stride], [*map(int, layer.padding)], [*layer.dilation], layer.groups)
         self.packed = torch.ops.onednn.qconv_prepack(
             levels, self.steps, 1.0, _ZERO, *self.form, None

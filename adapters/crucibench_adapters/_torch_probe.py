@@ -108,3 +108,10 @@ def stacked(frame: Any) -> Any:
             "encode(frame) -> Tensor"
         ) from error
     return torch.from_numpy(np.ascontiguousarray(columns))
+
+
+def stored_bytes(module: torch.nn.Module) -> int:
+    """Returns the bytes of a module's parameters and buffers, packed ones too."""
+    tensors = [*module.parameters(), *module.buffers()]
+    packed = (int(getattr(part, "packed_bytes", 0)) for part in module.modules())
+    return sum(tensor.nbytes for tensor in tensors) + sum(packed)

@@ -52,7 +52,14 @@ from crucibench_adapters._torch_opening import (
     score_kind,
     torch_sources,
 )
-from crucibench_adapters._torch_probe import answers_finitely, ask, claimed, differentiable, stacked
+from crucibench_adapters._torch_probe import (
+    answers_finitely,
+    ask,
+    claimed,
+    differentiable,
+    stacked,
+    stored_bytes,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -247,6 +254,7 @@ class TorchAdapter(Adapter):
             "preprocessing": self._preprocessing(),
             **self._classes.told(),
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
+            "weight_bytes": stored_bytes(self._module),
             **({} if self._form is None else self._form.told),
             "notes": notes,
         }

@@ -165,14 +165,33 @@ UTILISATION = MetricInfo(
     "512), measured on the same device in the same process.",
 )
 
+BANDWIDTH = MetricInfo(
+    id="copy-bandwidth",
+    name="bandwidth of a copy",
+    direction="none",
+    unit="GB/s",
+    lower=0,
+    definition="Bytes read and written a second by the best of some copies of 64 MiB, measured on "
+    "the same device in the same process: what no model goes beyond.",
+)
+
+SIZE = MetricInfo(
+    id="weights-size",
+    name="size of the weights",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="Bytes of the model's parameters and buffers as they are stored while it answers.",
+)
+
 ENERGY = MetricInfo(
     id="energy-per-sample",
     name="energy a sample",
     direction="lower",
     unit="J",
     lower=0,
-    definition="Energy by a hardware counter over ten seconds or more, less that of the idle "
-    "device, a sample.",
+    definition="Energy by a hardware counter at the knee, over ten seconds or more in all rounds, "
+    "less what the idle device uses in that time, a sample.",
 )
 
 RATIO = MetricInfo(
@@ -261,7 +280,8 @@ SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, FLOPS, RATE, UTILISATION, ENERGY,
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, FLOPS, RATE, UTILISATION,
+    BANDWIDTH, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
 METRICS = tuple(
