@@ -21,6 +21,7 @@ class Nvml(ModuleType):
     """A device of 300 W at work and 50 W at rest, by a scripted clock."""
 
     NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
+
     class NVMLError(Exception):
         pass
 
