@@ -1,7 +1,8 @@
 """Latency of the same models by the throughput suite, torch.utils.benchmark and timm's formula.
 
-In turns in one process, with one thread: a small convolution network and a larger linear one. timm's
-`benchmark.py` divides the sum of synchronised steps by their number, after ten steps of warm-up.
+In turns in one process, with one thread: a small convolution network and a larger linear one.
+timm's `benchmark.py` divides the sum of synchronised steps by their number, after ten steps of
+warm-up.
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ def of_timm(ask: Ask, seconds: float) -> float:
     return statistics.fmean(steps)
 
 
-PEERS = {"crucibench, median": ours, "crucibench, mean": our_mean, "torch.utils.benchmark, median": of_torch,
-         "timm's formula, mean": of_timm}  # fmt: skip
+PEERS = {
+    "crucibench, median": ours,
+    "crucibench, mean": our_mean,
+    "torch.utils.benchmark, median": of_torch,
+    "timm's formula, mean": of_timm,
+}
 
 
 def models() -> dict[str, Ask]:
