@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class Canonical(nn.Module):
 
     Attributes:
         classes: how the model's columns become the data's; None leaves them as they are.
+        setting: what holds in this process while the model answers; None for nothing of its own.
     """
 
     mean: torch.Tensor
@@ -40,6 +41,7 @@ class Canonical(nn.Module):
         self.normalises = normalisation is not None
         self.guards = True
         self.classes: ClassMap | None = None
+        self.setting: Callable[[], contextlib.AbstractContextManager[None]] | None = None
         normalisation = normalisation or Normalisation()
         for name in ("mean", "std"):
             values = torch.tensor(getattr(normalisation, name), dtype=torch.float32)
@@ -54,13 +56,21 @@ class Canonical(nn.Module):
 
     def answer(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns scores of the declared kind, or values, in float32 or better."""
+        if self.setting is None:
+            return self._answer(inputs)
+        with self.setting():
+            return self._answer(inputs)
+
+    def prepared(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns what the model itself is given."""
         if self.guards and not self.normalises:
             inputs = inputs.clone()  # from a model that changes its input in place
         if self.normalises:
             inputs = (inputs * self.scale - self.mean) / self.std
-        if inputs.is_floating_point():
-            inputs = inputs.to(self._dtype())
-        answer = tensor_in(self.model(inputs))
+        return inputs.to(self._dtype()) if inputs.is_floating_point() else inputs
+
+    def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
+        answer = tensor_in(self.model(self.prepared(inputs)))
         answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
         if self.task.kind == "regression":
             return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer

@@ -1,11 +1,15 @@
-"""What a torch model answers made-up samples, and whether gradients come back. Torch on use."""
+"""What a torch model can be asked, by what it answers made-up samples. Torch on use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.capability import Capability, ScoreKind
+from crucibench.contracts.task import Task
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line, user_traceback
 
@@ -77,3 +81,37 @@ def answers_finitely(canonical: Canonical, encoded: Callable[[], torch.Tensor]) 
     except Exception:
         return False  # it says so itself
     return bool(torch.isfinite(answer).all())
+
+
+def claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
+    """Returns what any module is taken to answer until it was asked."""
+    if task.kind == "regression":
+        return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
+    found = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    return frozenset(found | {Capability.LOGITS} if kind == "logits" else found)
+
+
+def stacked(frame: Any) -> Any:
+    """Returns the columns of a table of numbers as float32, (N, columns).
+
+    Raises:
+        InputError: if a column is not numbers.
+    """
+    import torch
+
+    try:
+        columns = frame.to_numpy(dtype=np.float32, copy=True, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        odd = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
+        raise InputError(
+            f"columns {', '.join(map(repr, odd))} are not numbers: the module must declare "
+            "encode(frame) -> Tensor"
+        ) from error
+    return torch.from_numpy(np.ascontiguousarray(columns))
+
+
+def stored_bytes(module: torch.nn.Module) -> int:
+    """Returns the bytes of a module's parameters and buffers, packed ones too."""
+    tensors = [*module.parameters(), *module.buffers()]
+    packed = (int(getattr(part, "packed_bytes", 0)) for part in module.modules())
+    return sum(tensor.nbytes for tensor in tensors) + sum(packed)

@@ -70,15 +70,6 @@ class LibraryAdapter(TorchAdapter):
         adapter._look()
         return adapter
 
-    def with_variant(self, name: str) -> Adapter:
-        plain = super().with_variant(name)
-        if plain is self or not isinstance(plain, TorchAdapter):
-            return plain
-        variant = type(self)(plain._module, plain._loaded, self._opening, name)
-        variant._fingerprint = plain._fingerprint
-        variant._look()
-        return variant
-
     def diagnostics(self) -> Mapping[str, Any]:
         return {**super().diagnostics(), "library": self._origin.facts.get("library", "")}
 

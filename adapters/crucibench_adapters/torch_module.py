@@ -32,12 +32,11 @@ from crucibench.contracts.adapter import (
     Sources,
 )
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.capability import Capability, ScoreKind
-from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
 from crucibench.util.devices import fix_precision, synchronise, torch_numerics
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
 from crucibench_adapters._preprocessing import (
@@ -53,14 +52,20 @@ from crucibench_adapters._torch_opening import (
     score_kind,
     torch_sources,
 )
-from crucibench_adapters._torch_probe import answers_finitely, ask, differentiable
+from crucibench_adapters._torch_probe import (
+    answers_finitely,
+    ask,
+    claimed,
+    differentiable,
+    stacked,
+    stored_bytes,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from crucibench_adapters._torch_canonical import Canonical, Head
-
-_VARIANTS = ("fp32", "bf16")
+    from crucibench_adapters._torch_variants import Form
 
 
 class TorchAdapter(Adapter):
@@ -104,7 +109,7 @@ class TorchAdapter(Adapter):
         return adapter
 
     def __init__(
-        self, module: torch.nn.Module, loaded: Loaded, opening: Opening, variant: str = ""
+        self, module: torch.nn.Module, loaded: Loaded, opening: Opening, form: Form | None = None
     ) -> None:
         from crucibench_adapters._torch_canonical import Canonical
 
@@ -114,16 +119,17 @@ class TorchAdapter(Adapter):
         self._module = module
         self._loaded = loaded
         self._opening = opening
-        self._variant = variant
+        self._form = form
         self._canonical: Canonical = Canonical(
             module, self.normalisation, self.score_kind, self.task
         ).to(loaded.device)
         self._canonical.eval()
+        self._canonical.setting = None if form is None else form.setting
         self._classes = ClassMap.by_position(0)
         self._head: Head | None = None
         self._single = False
         self._fingerprint: Mapping[str, str] | None = None
-        self.capabilities = _claimed(self.task, self.score_kind)
+        self.capabilities = claimed(self.task, self.score_kind)
 
     def _predict(self, batch: Batch, want: Request) -> Outputs:
         import torch
@@ -166,7 +172,7 @@ class TorchAdapter(Adapter):
         if self.task.modality is Modality.IMAGE:
             encoded = inputs
         elif own is None:
-            encoded = _stacked(inputs)
+            encoded = stacked(inputs)
         else:
             with torch.no_grad():
                 encoded = own(inputs)
@@ -194,26 +200,39 @@ class TorchAdapter(Adapter):
         return self._fingerprint or None
 
     def with_variant(self, name: str) -> Adapter:
-        import torch
+        from crucibench_adapters._torch_variants import check_name, in_form
 
-        if name not in _VARIANTS:
-            raise InputError(unknown("variant", name, _VARIANTS))
-        if self._loaded.origin.program and name != "fp32":
+        check_name(name)
+        what = self._loaded.origin.what
+        if self._loaded.origin.program:
+            if name == "fp32":
+                return self
             raise InputError(
-                f"{self._loaded.origin.what}: an exported program has no variant {name!r}: it "
-                "computes as it was exported"
+                f"{what}: an exported program has no variant {name!r}: it computes as it was "
+                "exported"
             )
-        dtype = torch.float32 if name == "fp32" else torch.bfloat16
-        floating = {p.dtype for p in self._module.parameters() if p.is_floating_point()}
-        if floating <= {dtype} or self._loaded.origin.program:
+        _, inputs = self._made_up()
+
+        def ask(module: torch.nn.Module) -> bool:
+            if inputs is not None:
+                module(self._canonical.prepared(inputs))
+            return inputs is not None
+
+        try:
+            module, form = in_form(name, self._module, self._loaded.device, ask)
+        except InputError as error:
+            raise type(error)(f"{what}: {error}", detail=error.detail) from error
+        if module is self._module and form.setting is None:
             return self
-        shared = Loaded(self._loaded.origin, self._loaded.device)
-        cast_copy = copy.deepcopy(self._module).to(dtype)
-        variant = TorchAdapter(cast_copy, shared, self._opening, name)
-        variant._fingerprint = {**(self.fingerprint() or {}), "variant": name}
-        if self.fingerprint() is None:
-            variant._fingerprint = {}
+        loaded = Loaded(self._loaded.origin, self._loaded.device)
+        variant = type(self)(module, loaded, self._opening, form)
+        known = self.fingerprint()
+        variant._fingerprint = {} if known is None else {**known, "variant": name}
         variant._look()
+        if form.finish is not None:
+            form.finish(module)
+            variant._head = None
+            variant.capabilities -= {Capability.FEATURES, Capability.HEAD}
         return variant
 
     def diagnostics(self) -> Mapping[str, Any]:
@@ -235,6 +254,8 @@ class TorchAdapter(Adapter):
             "preprocessing": self._preprocessing(),
             **self._classes.told(),
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
+            "weight_bytes": stored_bytes(self._module),
+            **({} if self._form is None else self._form.told),
             "notes": notes,
         }
 
@@ -242,7 +263,11 @@ class TorchAdapter(Adapter):
         from crucibench_adapters._torch_mapped import placement
 
         dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in self._parameters()}
-        facts = torch_numerics(self._loaded.device) | {"dtype": ",".join(sorted(dtypes))}
+        setting = self._canonical.setting or contextlib.nullcontext
+        with setting():
+            facts = torch_numerics(self._loaded.device)
+        facts |= {"dtype": ",".join(sorted(dtypes))}
+        facts |= {} if self._form is None else self._form.numerics
         placed = placement(self._module)
         return facts | {"weights": placed} if placed else facts
 
@@ -284,15 +309,7 @@ class TorchAdapter(Adapter):
         what = self._loaded.origin.what
         if self.task.modality is Modality.TEXT and not hasattr(self._module, "encode"):
             raise InputError(f"{what}: a torch model for text declares encode(texts) -> Tensor")
-        batch = made_up(self._opening.data, self.input_spec)
-        inputs = None
-        if batch is not None:
-            try:
-                inputs = self.encode(batch)
-            except InputError:
-                raise
-            except Exception:
-                pass  # what its own encode knows, e.g. which categories, can't be made up
+        batch, inputs = self._made_up()
         answer = None
         if inputs is not None:
             answer, self._single = ask(self._module, self._canonical, inputs, what)
@@ -300,6 +317,18 @@ class TorchAdapter(Adapter):
             self._match_classes(answer)
         if inputs is not None and batch is not None:
             self.capabilities = self._seen(inputs, batch)
+
+    def _made_up(self) -> tuple[Batch | None, torch.Tensor | None]:
+        """Returns made-up samples and their encoding, each None where there can be none."""
+        batch = made_up(self._opening.data, self.input_spec)
+        if batch is None:
+            return None, None
+        try:
+            return batch, self.encode(batch)
+        except InputError:
+            raise
+        except Exception:
+            return batch, None  # what its own encode knows, e.g. which categories, can't be made up
 
     def _match_classes(self, answer: torch.Tensor | None) -> None:
         """Matches the model's columns to the data's, by what names it gives them.
@@ -363,28 +392,6 @@ class TorchAdapter(Adapter):
             "output": self.score_kind,
             **self._classes.fingerprint(),
         }
-
-
-def _claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
-    """Returns what any module is taken to answer until it was asked."""
-    if task.kind == "regression":
-        return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
-    claimed = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
-    return frozenset(claimed | {Capability.LOGITS} if kind == "logits" else claimed)
-
-
-def _stacked(frame: Any) -> Any:
-    import torch
-
-    try:
-        columns = frame.to_numpy(dtype=np.float32, copy=True, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        odd = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
-        raise InputError(
-            f"columns {', '.join(map(repr, odd))} are not numbers: the module must declare "
-            "encode(frame) -> Tensor"
-        ) from error
-    return torch.from_numpy(np.ascontiguousarray(columns))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.floating[Any]]:

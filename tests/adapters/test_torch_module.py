@@ -442,7 +442,7 @@ def test_variants(opening: Any, digits_card: DataCard, digits: Batch) -> None:
     )
     with pytest.raises(InputError) as caught:
         adapter.with_variant("bf61")
-    assert str(caught.value) == ("unknown variant 'bf61'; did you mean 'bf16'? (known: bf16, fp32)")
+    assert str(caught.value).startswith("unknown variant 'bf61'; did you mean 'bf16'? (known: ")
 
 
 @pytest.mark.usefixtures("models")

@@ -17,6 +17,9 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Task
 from crucibench.contracts.verdict import Finding
 
+_NOISE = {"bf16": 5e-2, "fp16": 1e-2, "tf32": 1e-2, "int8": 2e-2}
+_FLOAT32 = 1e-4
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -53,6 +56,13 @@ class ModelInfo:
     intensive: bool = True
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def noise(self) -> float:
+        """How far two answers to a sample may lie apart for float reasons alone, e.g. as another
+        batch is computed by another kernel; relative to the larger of the score and 1.
+        """
+        return _NOISE.get(self.variant, _FLOAT32)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data, as it is stored."""

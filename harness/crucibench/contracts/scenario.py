@@ -59,6 +59,8 @@ class Scenario(ABC):
         needs: other cells.
         draws: ``sample`` if random draws are keyed by sample, ``batch`` where a library draws for
             itself, seeded per canonical batch; ``none``.
+        on_hardware: whether its numbers are of the machine as well: then those of two machines are
+            not comparable.
         intensive: whether it asks a model far more often than once a sample and point: on a served
             model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
@@ -79,6 +81,7 @@ class Scenario(ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
     perturbs: ClassVar[bool] = False
+    on_hardware: ClassVar[bool] = False
     intensive: ClassVar[bool] = False
 
     @property
@@ -233,6 +236,8 @@ class TimedContext:
 @dataclass(frozen=True, kw_only=True)
 class Timed(Scenario):
     """Yields rounds, so that the engine interleaves the run's models A B A B; never cached."""
+
+    on_hardware: ClassVar[bool] = True
 
     @abstractmethod
     def rounds(self, context: TimedContext) -> Iterator[Columns]:

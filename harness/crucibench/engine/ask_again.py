@@ -37,9 +37,6 @@ from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
 
-_NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
-"""How far floats may lie apart, relative to their size, by variant: as the audits of passes say."""
-
 _STOCHASTIC = "non-deterministic-output"
 
 
@@ -142,7 +139,7 @@ class _Again:
             self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
             return
         elsewhere = self._elsewhere(cell, file)
-        noise = _NOISE.get(cell.model.variant, _NOISE[""])
+        noise = cell.model.noise
         wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
         if wrong:
             self.asked.differences.append(f"{cell.id}: {wrong}")

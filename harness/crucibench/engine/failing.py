@@ -8,7 +8,7 @@ from crucibench.contracts.verdict import Finding, Severity, Status
 from crucibench.engine.tasks import Failed
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.util.atomic import StorageError
-from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
 from crucibench.util.memory import is_out_of_memory
 from crucibench.util.user_errors import one_line
 
@@ -28,6 +28,8 @@ def failed(error: BaseException) -> Failed:
         return Failed("model-changed", str(error))
     if isinstance(error, StorageError):
         return Failed("storage", str(error))
+    if isinstance(error, UnavailableError):
+        return Failed("unavailable", str(error))
     if isinstance(error, InputError):
         return Failed("input", str(error), error.detail or "")
     if isinstance(error, CrucibenchError):

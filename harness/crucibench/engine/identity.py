@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.scenario import Timed
 from crucibench.engine.plan import PlannedCell
 from crucibench.util.hashing import data_digest
 
@@ -64,7 +63,7 @@ def comparison_fields(
         "seed": seed if cell.scenario.draws != "none" else None,
         "geometry": dict(cell.model.geometry) if cell.scenario.perturbs else None,
     }
-    if isinstance(cell.scenario, Timed):
+    if cell.scenario.on_hardware:
         fields["hardware"] = environment.get("hardware", {})
     return fields
 

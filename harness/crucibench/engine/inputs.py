@@ -18,6 +18,7 @@ from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.layout import Layout, slug
 from crucibench.store.tables import samples_to_table, write_blocks
 from crucibench.util.atomic import write_json, write_text
+from crucibench.util.errors import UnavailableError
 
 _BLOCK = 65536
 
@@ -58,13 +59,16 @@ def write_inputs(
 
 
 def write_failed_inspections(layout: Layout, inspection: Inspection, listener: Listener) -> None:
-    """Writes a failed cell for each model that could not be inspected."""
+    """Writes a failed cell for each model that could not be inspected; a skipped one for a form of
+    a model that can't be had on this machine.
+    """
     for (model, data), error in inspection.errors.items():
         cell = f"{slug(model)[:40]}.{slug(data)[:40]}.inspection"
         file = CellFile(
             cell=cell, kind="mapped", model=model, data=data, suite="pass",
             scenario="inspection", version=1, role="test", points=[""],
-            status=Status.FAILED, reason=str(error), detail=error.detail or "",
+            status=Status.SKIPPED if isinstance(error, UnavailableError) else Status.FAILED,
+            reason=str(error), detail=error.detail or "",
         )  # fmt: skip
         write_cell(layout.cell_file(cell), file)
         listener.finished(file)

@@ -15,7 +15,7 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.resolve import Resolved
 from crucibench.engine.tasks import FINAL, Began, Failed, Gone, Inspected, InspectTask, Message
 from crucibench.spec.check import Mistakes
-from crucibench.util.errors import InputError
+from crucibench.util.errors import InputError, UnavailableError
 
 _HEAR_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -36,7 +36,8 @@ def inspect(
     """Inspects every model on every data set that it meets.
 
     Raises:
-        InputError: all that went wrong, at once; with `keep_going` only if no model is left.
+        InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
+            models that can't be had on this machine, only if no model is left.
     """
     pairs = [(name, track.data) for track in resolved.tracks for name in track.models]
     found = Inspection(data=data)
@@ -47,7 +48,8 @@ def inspect(
             questions.take(heard)
         questions.end_overdue()
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
-    if found.errors and not (keep_going and found.models):
+    mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
+    if found.errors and not (found.models and (keep_going or not mistaken)):
         mistakes = Mistakes(where)
         for (name, dataset), failure in found.errors.items():
             mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
@@ -120,6 +122,8 @@ def _keep(found: Inspection, pair: Pair, message: Message) -> None:
             found.models[pair] = message.info
             found.seconds_per_sample[pair] = message.seconds_per_sample
             found.batch_sizes[pair] = message.batch_size
+        case Failed("unavailable", reason, _):
+            found.errors[pair] = UnavailableError(reason)
         case Failed("input", reason, detail):
             found.errors[pair] = InputError(reason, detail=detail or None)
         case Failed(_, reason, detail):

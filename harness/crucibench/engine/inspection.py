@@ -18,7 +18,8 @@ class Inspection:
         models: by (model, data set).
         seconds_per_sample: measured on the probe batch, by (model, data set).
         batch_sizes: what ``auto`` comes to, by (model, data set).
-        errors: why a model could not be inspected, by (model, data set).
+        errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
+            form of a model that can't be had on this machine.
     """
 
     data: dict[str, EvalSet] = field(default_factory=dict)

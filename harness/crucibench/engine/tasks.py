@@ -203,7 +203,9 @@ class CohortDone:
     failed: Mapping[str, Failed]
 
 
-Kind: TypeAlias = Literal["input", "error", "model-changed", "storage", "timeout", "worker", "worn"]
+Kind: TypeAlias = Literal[
+    "input", "unavailable", "error", "model-changed", "storage", "timeout", "worker", "worn"
+]
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ class Failed:
     """A task ended badly.
 
     Attributes:
-        kind: ``input``: told in a sentence; ``error``: raised; ``model-changed``: another model
+        kind: ``input``: told in a sentence; ``unavailable``: likewise, and nobody's mistake, for it
+            can't be had on this machine; ``error``: raised; ``model-changed``: another model
             answers; ``storage``: the disk refused, which is nobody's failure and ends the run;
             ``timeout``; ``worker``: the process died of it; ``worn``: memory ran out in
             a process that has done other tasks, and a new one is to try again.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.scenario import Scenario, Timed
+from crucibench.contracts.scenario import Scenario
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.util.hashing import data_digest
@@ -35,7 +35,7 @@ def comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) -
         fields["further"] = read
     if scenario.perturbs:
         fields["geometry"] = dict(run.models[file.model, file.data].geometry)
-    if isinstance(scenario, Timed):
+    if scenario.on_hardware:
         fields["hardware"] = run.environment.get("hardware", {})
     return fields
 

@@ -9,9 +9,6 @@ from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 
-_NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
-"""How far scores may lie apart, relative to their size, for float reasons alone."""
-
 _GAIN = 0.10
 _GROSS_GAIN = 0.20
 _ALPHA = 1e-3
@@ -46,7 +43,7 @@ def _repeats(own: CellEvidence) -> Findings:
     probe = own.probes.get("repeat")
     if probe is None or not len(probe):
         return []
-    noise = _NOISE.get(own.model.variant, _NOISE[""])
+    noise = own.model.noise
     findings: Findings = []
     again = probe.at("again")
     beyond = _beyond(again, noise)

@@ -19,6 +19,10 @@ class InputError(CrucibenchError):
     """The spec, a file or a model can't be used: exit code 2, nothing was run."""
 
 
+class UnavailableError(InputError):
+    """What was asked for is sound but can't be had on this machine: skipped, with the reason."""
+
+
 class NotComparableError(CrucibenchError):
     """Two results may not be set side by side: exit code 4. Names the field that differs."""
 

@@ -18,6 +18,7 @@ from crucibench.contracts.scenario import TimedContext
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
 from crucibench_suites.throughput import tape as phases
 from crucibench_suites.throughput.clock import Clock, grain
+from crucibench_suites.throughput.energy import PowerMeter
 from crucibench_suites.throughput.fresh import freshened
 from crucibench_suites.throughput.loops import Timed, closed_loop
 from crucibench_suites.throughput.tape import Tape
@@ -34,6 +35,7 @@ _SETTLING = 0.05
 _SETTLING_MOST = 1000
 _IDLE_AFTER, _IDLE_FOR = 0.3, 0.1
 _FOREVER = 1e9
+_IDLE_POWER_FOR = 2.0
 
 
 class Bench:
@@ -46,10 +48,20 @@ class Bench:
         self.tape = Tape(clock)
         self._context = context
         self._samples: Batch | None = None
+        self._meter: PowerMeter | None = None
         step, reading = grain(clock)
         self.tape.facts(
             "", {"clock-step": step, "clock-reading": reading, "cores": float(os.cpu_count() or 1)}
         )
+
+    def weigh_energy(self, meter: PowerMeter) -> None:
+        """Notes what the device uses while idle, and from now on what each block uses."""
+        clock = self.clock
+        begun, joules = clock.now(), meter.joules()
+        clock.until(begun + round(_IDLE_POWER_FOR * 1e9))
+        watts = (meter.joules() - joules) / ((clock.now() - begun) * 1e-9)
+        self.tape.facts("", {"idle-watts": watts})
+        self._meter = meter
 
     def queries(self, size: int) -> list[Batch]:
         """Returns a pool of queries of `size` real samples each, all different where there are so
@@ -85,6 +97,7 @@ class Bench:
         reset_peak()
         _reset_device_peak()
         before = resident_memory(os.getpid())
+        joules = None if self._meter is None else self._meter.joules()
         wall, cpu, machine = clock.now(), clock.cpu(), clock.machine()
         timed = run()
         wall = clock.now() - wall
@@ -102,6 +115,8 @@ class Bench:
                 "working-memory": None if before is None or peak is None
                 else float(max(0, peak - before)),
                 "device-memory": _device_peak(),
+                **({} if self._meter is None or joules is None
+                   else {"joules": self._meter.joules() - joules, **self._meter.state()}),
             },
         )  # fmt: skip
         return timed
@@ -162,10 +177,13 @@ def read_outputs(outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the class of the highest score, the first of equals, and that score."""
+    """Returns the class of the highest score, the first of equals, and that score.
+
+    No class, NaN, where that score is not finite.
+    """
     places = scores.argmax(axis=1)
-    best = np.take_along_axis(scores, places[:, None], axis=1)[:, 0]
-    return places.astype(np.float64), best.astype(np.float64)
+    best = np.take_along_axis(scores, places[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.where(np.isfinite(best), places, np.nan), best
 
 
 def _cuda() -> Any:

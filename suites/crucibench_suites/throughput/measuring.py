@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,12 +14,13 @@ from crucibench.contracts.scenario import TimedContext
 from crucibench.util.memory import free_memory, is_out_of_memory
 from crucibench_suites.throughput.bench import Bench, typical
 from crucibench_suites.throughput.clock import Clock
+from crucibench_suites.throughput.energy import PowerMeter
 from crucibench_suites.throughput.loops import (
     closed_loop,
     open_loop,
     poisson_arrivals,
 )
-from crucibench_suites.throughput.work import ceiling, count_flops
+from crucibench_suites.throughput.work import ceiling, count_flops, device_of
 
 if TYPE_CHECKING:
     from crucibench.contracts.batch import Batch
@@ -96,6 +98,8 @@ def offline_rounds(
             break
     bench.tape.facts("", count_flops(context.adapter, pools[sizes[0]][0]))
     bench.tape.facts("", ceiling(context.adapter, clock))
+    with suppress(LookupError):
+        bench.weigh_energy(PowerMeter(device_of(context.adapter)))
     for turn in range(budget.turns):
         for size, queries in pools.items():
             bench.settle(queries, share)

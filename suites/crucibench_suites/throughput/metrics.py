@@ -165,19 +165,125 @@ UTILISATION = MetricInfo(
     "512), measured on the same device in the same process.",
 )
 
+BANDWIDTH = MetricInfo(
+    id="copy-bandwidth",
+    name="bandwidth of a copy",
+    direction="none",
+    unit="GB/s",
+    lower=0,
+    definition="Bytes read and written a second by the best of some copies of 64 MiB, measured on "
+    "the same device in the same process: what no model goes beyond.",
+)
+
+SIZE = MetricInfo(
+    id="weights-size",
+    name="size of the weights",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="Bytes of the model's parameters and buffers as they are stored while it answers.",
+)
+
 ENERGY = MetricInfo(
     id="energy-per-sample",
     name="energy a sample",
     direction="lower",
     unit="J",
     lower=0,
-    definition="Energy by a hardware counter over ten seconds or more, less that of the idle "
-    "device, a sample.",
+    definition="Energy by a hardware counter at the knee, over ten seconds or more in all rounds, "
+    "less what the idle device uses in that time, a sample.",
 )
 
+RATIO = MetricInfo(
+    id="latency-ratio",
+    name="latency, times that of the plain model",
+    direction="lower",
+    lower=0,
+    definition="The geometric mean, over rounds, of the model's median latency in a single stream "
+    "over that of the model as it is, which took its turn in the same round.",
+)
+
+ACCURACY = MetricInfo(
+    id="accuracy-difference",
+    name="accuracy less that of the plain model",
+    direction="higher",
+    unit="%",
+    lower=-100,
+    upper=100,
+    definition="The share of samples that the model gets right less that of the model as it is, "
+    "over the same samples.",
+)
+
+FLIPS = MetricInfo(
+    id="flips",
+    name="flipped answers",
+    direction="lower",
+    unit="%",
+    lower=0,
+    upper=100,
+    definition="The share of samples to which the model gives another class than the model as it "
+    "is.",
+)
+
+WORSE = MetricInfo(
+    id="flips-to-wrong",
+    name="flipped from right to wrong",
+    direction="lower",
+    unit="%",
+    lower=0,
+    upper=100,
+    definition="The share of samples that the model as it is gets right and the variant does not.",
+)
+
+SHARES = tuple(
+    MetricInfo(
+        id=name, name=title, direction="none", unit="%", lower=0, upper=100, definition=definition
+    )
+    for name, title, definition in (
+        (
+            "quantised-parameters", "quantised parameters",
+            "The share of the model's parameters that are whole numbers of 8 bits.",
+        ),
+        (
+            "quantised-multiply-adds", "quantised multiply-adds",
+            "The share of the multiplications and additions that torch's counter knows that are "
+            "done in 8 bits.",
+        ),
+        (
+            "zero-parameters", "parameters that are zero",
+            "The share of the model's parameters that are zero.",
+        ),
+    )
+)  # fmt: skip
+
+HIGHEST = MetricInfo(
+    id="highest-rate",
+    name="highest rate within the latency bound",
+    direction="higher",
+    unit="queries/s",
+    lower=0,
+    source=_LOADGEN,
+    definition="The highest rate of a Poisson process, below all that failed, at which a trial "
+    "passed: no more queries exceeded the bound than early stopping allows. The interval is what "
+    "the search left open, up to the lowest rate that failed.",
+)
+
+TRIALS = MetricInfo(
+    id="trials",
+    name="trials",
+    direction="none",
+    lower=0,
+    definition="How many rates were tried.",
+)
+
+SEARCH = (HIGHEST, TRIALS)
+VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, FLOPS, RATE, UTILISATION, ENERGY,
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, FLOPS, RATE, UTILISATION,
+    BANDWIDTH, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
-METRICS = tuple({info.id: info for info in (*STREAM, *OFFLINE, *SERVER)}.values())
+METRICS = tuple(
+    {info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT)}.values()
+)

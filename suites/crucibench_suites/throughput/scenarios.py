@@ -13,7 +13,7 @@ from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Need, Timed, TimedContext
-from crucibench_suites.throughput.metrics import OFFLINE, SERVER, STREAM
+from crucibench_suites.throughput.metrics import OFFLINE, PERCENTILES, SEARCH, SERVER, STREAM
 
 if TYPE_CHECKING:
     from crucibench_suites.throughput.clock import Clock
@@ -166,3 +166,42 @@ class Server(Timing):
         from crucibench_suites.throughput.forms import server_forms
 
         return server_forms(evidence, self.loads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(Timing):
+    """Single samples that arrive at random: how many a second the model bears.
+
+    Attributes:
+        bound: seconds that latency may take.
+        percentile: whose latency that is, e.g. ``p99``.
+    """
+
+    bound: float
+    percentile: str = "p99"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = SEARCH
+
+    @property
+    def share(self) -> float:
+        """The share of queries that keep the bound."""
+        return PERCENTILES[self.percentile]
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        from crucibench_suites.throughput.measuring import Budget
+        from crucibench_suites.throughput.searching import search_rounds
+
+        budget = Budget(self.seconds, self.turns)
+        return search_rounds(self.bound, self.share, budget, context, clock)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes the highest rate that passed, and the lowest that did not."""
+        from crucibench_suites.throughput.searched import score_search
+
+        return score_search(evidence, self.bound, self.share)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the search can be trusted."""
+        from crucibench_suites.throughput.audits import audit_search
+
+        return audit_search(evidence, self.bound, self.share)

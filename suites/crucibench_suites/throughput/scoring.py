@@ -17,17 +17,15 @@ from crucibench.stats import (
     quantile_ranks,
     student_t,
 )
+from crucibench_suites.throughput.costs import at_knee
 from crucibench_suites.throughput.metrics import PERCENTILES
 from crucibench_suites.throughput.readings import Floats, Queries, Readings
 from crucibench_suites.throughput.tape import WARM_UP
-from crucibench_suites.throughput.work import UNCOUNTED
 
 _MS = 1e3
 _MIB = 2.0**20
 _NEARLY = 0.95
 _CURVE = 200
-_ENERGY = "the suite reads no energy counter yet"
-_NAMED = 8
 
 
 def score_stream(evidence: Evidence, samples: int) -> Scored:
@@ -59,8 +57,8 @@ def score_offline(evidence: Evidence, sizes: Sequence[int]) -> Scored:
         rows += [throughput, latency, noise_row(queries, point), memory]
         sweep.append((size, throughput, latency, memory))
     knee = knee_of(readings, sizes)
-    at_knee = next(entry for entry in sweep if entry[0] == knee)
-    rows += _at_knee(evidence, readings, at_knee[1], knee, len(sweep))
+    chosen = next(entry for entry in sweep if entry[0] == knee)
+    rows += at_knee(evidence, readings, chosen[1], knee, len(sweep))
     table = pd.DataFrame(
         {
             "batch": [size for size, *_ in sweep],
@@ -274,70 +272,6 @@ def _memory(readings: Readings, point: str) -> Row:
         metric="working-memory", value=float(found.max()) / _MIB, n=len(found), point=point,
         method="peak of torch's allocator" if len(device) else "peak resident memory",
         reason="it is a peak",
-    )  # fmt: skip
-
-
-def _at_knee(
-    evidence: Evidence, readings: Readings, fastest: Row, knee: int, sizes: int
-) -> list[Row]:
-    counted = readings.fact("parameters")
-    parameters = counted[0] if len(counted) else evidence.own.model.parameters
-    rows = [
-        Row(
-            metric="throughput", value=fastest.value, lower=fastest.lower, upper=fastest.upper,
-            level=fastest.level, method=fastest.method, reason=fastest.reason, n=fastest.n,
-            point="knee",
-        ),
-        Row(
-            metric="batch-size", value=float(knee), n=sizes, point="knee",
-            reason="it is the choice of a rule",
-        ),
-        _plain(
-            "parameters", parameters, "the model does not say how many it has",
-            "it is a count",
-        ),
-        _plain("energy-per-sample", None, _ENERGY, ""),
-    ]  # fmt: skip
-    flops, peak = readings.fact("flops"), readings.fact("peak-flops")
-    if not len(flops) or flops[0] <= 0 or fastest.value is None:
-        reason = (
-            "torch can't look into the model" if not len(flops)
-            else "torch's counter knows none of the model's operators"
-        )  # fmt: skip
-        for metric in ("flops-per-sample", "flop-rate", "flop-utilisation"):
-            rows.append(_plain(metric, None, reason, ""))
-        return rows
-    uncounted = sorted(readings.facts_under(UNCOUNTED))
-    names = ", ".join(uncounted[:_NAMED]) + (", ..." if len(uncounted) > _NAMED else "")
-    rows.append(
-        Row(
-            metric="flops-per-sample", value=float(flops[0]) / 1e6, n=1, point="knee",
-            method=f"torch counter; not counted: {names or 'nothing'}", reason="it is a count",
-        )
-    )  # fmt: skip
-    rows.append(_scaled("flop-rate", fastest, float(flops[0]) / 1e9))
-    if len(peak):
-        rows.append(_scaled("flop-utilisation", fastest, 100 * float(flops[0] / peak[0])))
-    else:
-        rows.append(_plain("flop-utilisation", None, "no ceiling was measured", ""))
-    return rows
-
-
-def _plain(metric: str, value: float | None, missing: str, why: str) -> Row:
-    known = value is not None
-    return Row(
-        metric=metric, value=float(value) if value is not None else None, n=int(known),
-        reason=why if known else missing, point="knee",
-    )  # fmt: skip
-
-
-def _scaled(metric: str, row: Row, factor: float) -> Row:
-    value, lower, upper = (
-        None if number is None else number * factor for number in (row.value, row.lower, row.upper)
-    )
-    return Row(
-        metric=metric, value=value, lower=lower, upper=upper, level=row.level, method=row.method,
-        n=row.n, reason=row.reason, point="knee",
     )  # fmt: skip
 
 

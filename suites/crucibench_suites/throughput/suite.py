@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,9 +13,11 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
 from crucibench_suites.throughput.metrics import METRICS
+from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
     KNEE,
     Offline,
+    Search,
     Server,
     Stream,
     batch_point,
@@ -46,6 +48,19 @@ class ThroughputConfig(SuiteConfig):
 
     loads: list[Number] = Field(default_factory=lambda: [0.5, 0.8])
     """Arrival rates of the server scenario, as shares of what the model serves one by one."""
+
+    latency_bound: Number | None = None
+    """Milliseconds: the highest rate of arrivals that keeps it is searched for, a trial a round."""
+
+    bound_percentile: Literal["p50", "p90", "p95", "p99", "p99.9"] = "p99"
+    """Whose latency has to keep ``latency_bound``."""
+
+    @field_validator("latency_bound")
+    @classmethod
+    def _is_a_time(cls, bound: float | None) -> float | None:
+        if bound is not None and not 0 < bound <= 86_400_000:
+            raise ValueError(f"expected milliseconds above 0 and up to a day, got {bound:g}")
+        return bound
 
     @field_validator("scenarios")
     @classmethod
@@ -119,6 +134,13 @@ class ThroughputSuite(Suite):
             y="latency_p50_ms",
             note="Models took turns by round: what moves together is the machine.",
         ),
+        Section(
+            title="The price of each variant",
+            kind="metrics",
+            scenario="variant",
+            note="Each beside the model as it is: speed, paired by rounds, and answers, paired by "
+            "samples.",
+        ),
         Section(title="Latency, queries of eight", kind="metrics", scenario="multi-stream"),
         Section(
             title="Throughput by batch size",
@@ -138,6 +160,14 @@ class ThroughputSuite(Suite):
             note="Queries arrive at random, at a share of what the model serves one after the "
             "other; latency counts from the scheduled instant, so that waiting is in it.",
         ),
+        Section(
+            title="Highest rate that keeps the latency bound",
+            kind="metrics",
+            scenario="highest-rate",
+            note="Queries arrive at random; each trial has another rate and passes by LoadGen's "
+            "early stopping.",
+        ),
+        Section(title="Trials", kind="table", scenario="highest-rate", table="trials"),
     )
     config: ClassVar[type[SuiteConfig]] = ThroughputConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
@@ -179,4 +209,18 @@ class ThroughputSuite(Suite):
                     parameters={**shared, "loads": list(loads)},
                 )
             )  # fmt: skip
+        if config.latency_bound is not None:
+            bound = float(config.latency_bound)
+            found.append(
+                Search(
+                    name="highest-rate", seconds=seconds, turns=turns, bound=bound * 1e-3,
+                    percentile=config.bound_percentile,
+                    parameters={
+                        **shared, "latency_bound": bound, "percentile": config.bound_percentile,
+                    },
+                )
+            )  # fmt: skip
+        plain = request.model.name.removesuffix(f"@{request.model.variant}")
+        if request.model.variant and "single-stream" in config.scenarios:
+            found.append(Price.of(plain))
         return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from crucibench.contracts.adapter import Adapter
@@ -14,6 +14,7 @@ UNCOUNTED = "uncounted:"
 """Before the name of an operator that the counter leaves out; the number is that of its calls."""
 
 _SIDE = 512
+_COPIED = 2**26
 _TRIES = 8
 
 # They move, reshape or choose and compute nothing that anybody counts.
@@ -58,10 +59,20 @@ def count_flops(adapter: Adapter, batch: Batch) -> Mapping[str, float]:
     return {"parameters": float(parameters), "flops": flops, **left_out}
 
 
-def ceiling(adapter: Adapter, clock: Clock) -> Mapping[str, float]:
-    """Returns ``peak-flops``: operations a second of the best of some float32 matrix products.
+def device_of(adapter: Adapter) -> str:
+    """Returns where a model of torch answers; ``cpu`` for all that torch can't look into."""
+    if Capability.GRADIENTS not in adapter.capabilities:
+        return "cpu"
+    parameter = next(adapter.module().parameters(), None)
+    return "cpu" if parameter is None else str(parameter.device)
 
-    On the model's own device, with this process's threads; nothing for a model outside of torch.
+
+def ceiling(adapter: Adapter, clock: Clock) -> Mapping[str, float]:
+    """Returns what the device does a second at best, measured on it here and now.
+
+    ``peak-flops``: operations, of the best of some float32 matrix products; ``peak-bandwidth``:
+    bytes read and written, of the best of some copies of 64 MiB. On the model's own device, with
+    this process's threads; nothing for a model outside of torch.
     """
     if Capability.GRADIENTS not in adapter.capabilities:
         return {}
@@ -69,14 +80,21 @@ def ceiling(adapter: Adapter, clock: Clock) -> Mapping[str, float]:
 
     from crucibench.util.devices import synchronise
 
-    parameter = next(adapter.module().parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
+    device = device_of(adapter)
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.randn((_SIDE, _SIDE), generator=generator).to(device) for _ in range(2))
-    best = float("inf")
-    for _ in range(_TRIES):
-        begun = clock.now()
-        torch.mm(first, second)
-        synchronise(str(device))
-        best = min(best, (clock.now() - begun) * 1e-9)
-    return {"peak-flops": 2.0 * _SIDE**3 / best} if best > 0 else {}
+    source = torch.rand(_COPIED // 4, generator=generator).to(device)
+    target = torch.empty_like(source)
+
+    def best(work: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(_TRIES):
+            begun = clock.now()
+            work()
+            synchronise(device)
+            seconds.append((clock.now() - begun) * 1e-9)
+        return min(seconds)
+
+    product, copy = best(lambda: torch.mm(first, second)), best(lambda: target.copy_(source))
+    rates = {"peak-flops": (2.0 * _SIDE**3, product), "peak-bandwidth": (2.0 * _COPIED, copy)}
+    return {name: amount / seconds for name, (amount, seconds) in rates.items() if seconds > 0}

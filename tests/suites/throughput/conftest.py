@@ -100,7 +100,7 @@ def _inputs() -> pd.DataFrame:
 IDS = tuple(f"s{row:03d}" for row in range(N))
 
 
-def _load(count: int) -> Batch:
+def load(count: int) -> Batch:
     rows = np.resize(np.arange(N), count)
     return Batch(IDS, _inputs()).take(rows.tolist())
 
@@ -172,7 +172,7 @@ def measure() -> Measure:
         constant = latency
         script = latency if callable(latency) else lambda call, batch: constant
         model = adapter(clock, script)
-        context = TimedContext(model, Draws(0, scenario.stream), _load)
+        context = TimedContext(model, Draws(0, scenario.stream), load)
         tables = [to_table(columns) for columns in scenario.measure(context, clock)]
         return Timings(scenario, model, tables)
 

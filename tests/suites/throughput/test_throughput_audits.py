@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.scenario import TimedContext
 from crucibench.contracts.verdict import Severity
+from crucibench.util.draws import Draws
+from crucibench_suites.throughput.audits.caching import cached_answers
+from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import SystemClock
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
+from crucibench_suites.throughput.tape import FRESH, REPEATED
 
-from .conftest import Measure, Scripted, ScriptedClock
+from .conftest import Latency, Measure, Scripted, ScriptedClock, load
 
 STREAM = Stream(name="single-stream", seconds=0.4, turns=10)
 OFFLINE = Offline(
@@ -94,7 +100,9 @@ def test_a_constant_answer_while_timed_is_caught(measure: Measure, scenario: Tim
 
 def test_answers_that_are_not_numbers_are_wrong(measure: Measure) -> None:
     found = measure(STREAM, adapter=timed_as(lambda scores: scores * np.nan)).findings
-    assert {"wrong-answers-while-timed", "other-numerics-while-timed"} & set(found)
+    finding = found["wrong-answers-while-timed"]
+    assert finding.severity is Severity.INVALID
+    assert finding.evidence["wrong"] == finding.evidence["checked"] > 0
 
 
 def test_half_precision_called_single_is_caught(measure: Measure) -> None:
@@ -201,24 +209,93 @@ def test_work_that_goes_on_after_the_answer_is_told(measure: Measure) -> None:
     assert measure(STREAM, clock=clock).findings["unfinished-work"].evidence["cores"] > 0.8
 
 
-def test_a_thread_that_works_on_is_noticed_by_the_real_clocks() -> None:
-    """`timed` hands the work to a thread and comes back: the processor says so."""
-    import threading
+class Deferring(Scripted):
+    """Hands its work to a thread and comes back at once, as a device does that nobody waits for."""
 
-    clock, stop = SystemClock(), threading.Event()
+    def __init__(self, clock: ScriptedClock, latency: Latency) -> None:
+        super().__init__(clock, latency)
+        self.stop = threading.Event()
+        self.thread: threading.Thread | None = None
 
-    def work() -> None:
-        while not stop.is_set():
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+        if self.thread is None and self.calls == 0:
+            self.thread = threading.Thread(target=self._work, daemon=True)
+            self.thread.start()
+        self.calls += 1
+        return Outputs(scores=self.answer(batch))
+
+    def _work(self) -> None:
+        while not self.stop.is_set():
             sum(range(1000))
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    before = clock.cpu()
-    time.sleep(0.2)
-    used = clock.cpu() - before
-    stop.set()
-    thread.join()
-    assert used > 0
+
+def idle_cores(adapter: Scripted) -> float:
+    """Returns how many cores the process uses when nobody asks the model anything, measured."""
+    bench = Bench(TimedContext(adapter, Draws(0, "t"), load), SystemClock())
+    adapter.timed(bench.queries(1)[0])
+    bench.idle()
+    columns = bench.tape.columns()
+    return float(columns["value"][columns["id"].index("idle-cpu")])
+
+
+def test_a_thread_that_works_on_is_noticed_by_the_real_clocks() -> None:
+    model = Deferring(ScriptedClock(), lambda call, batch: 0.0)
+    try:
+        working = idle_cores(model)
+    finally:
+        model.stop.set()
+        assert model.thread is not None
+        model.thread.join()
+    resting = idle_cores(Scripted(ScriptedClock(), lambda call, batch: 0.0))
+    # The share of a core that a busy thread gets is the machine's to give; that of none is nil.
+    assert resting < 0.02
+    assert working > 5 * max(resting, 0.01)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_honest_models_on_noisy_machines_are_not_called_dishonest(
+    measure: Measure, seed: int
+) -> None:
+    """Jitter, heavy tails, stalls, slow stretches: what it says is about the machine, not them."""
+    rng = np.random.default_rng(seed)
+    calls = 60_000
+    noises = {
+        "jitter": rng.lognormal(0, 0.3, calls),
+        "heavy tails": 1 + rng.pareto(1.5, calls),
+        "stalls": np.where(rng.random(calls) < 0.01, 50.0, 1.0),
+        "slow stretches": np.repeat(rng.uniform(1, 3, calls // 20), 20),
+    }
+    about_the_machine = {
+        "noisy-rounds", "drift", "warm-up-cut-off", "busy-machine", "clock-too-coarse",
+    }  # fmt: skip
+    for rounds in (3, 10):
+        scenario = Stream(name="single-stream", seconds=0.4, turns=rounds)
+        for name, times in noises.items():
+            found = measure(scenario, lambda call, batch, times=times: 1e-3 * times[call % calls])
+            assert set(found.findings) <= about_the_machine, (name, rounds)
+
+
+def test_false_alarms_of_the_audit_for_caches_are_rare() -> None:
+    """Rounds of 5 new inputs and the same ones again, log-normal noise of 50 %: no cache at all."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(1500):
+        rounds = int(rng.choice([2, 3, 6, 10]))
+        new, again = (np.median(rng.lognormal(0, 0.5, (rounds, 5)), axis=1) for _ in range(2))
+        alarms += bool(cached_answers(Pairs(new, again)))  # type: ignore[arg-type]
+    assert alarms <= 6  # 0.05 % of 1,500 is less than one; six would come by chance in no run
+    real = Pairs(np.full(3, 1.0) * rng.lognormal(0, 0.02, 3), np.full(3, 0.3))
+    assert [one.code for one in cached_answers(real)] == ["answers-from-a-cache"]  # type: ignore[arg-type]
+
+
+class Pairs:
+    """Readings that hold medians by round."""
+
+    def __init__(self, new: np.ndarray, again: np.ndarray) -> None:
+        self._medians = {FRESH: new, REPEATED: again}
+
+    def queries(self, point: str, phase: str) -> SimpleNamespace:
+        return SimpleNamespace(medians=self._medians[phase])
 
 
 def test_a_model_that_slows_down_under_load_is_overloaded(measure: Measure) -> None:

@@ -44,7 +44,9 @@ def test_operations_are_those_of_the_formulas() -> None:
 
 
 def test_a_ceiling_is_measured_only_within_torch() -> None:
-    assert ceiling(Net(), SystemClock())["peak-flops"] > 1e6
+    found = ceiling(Net(), SystemClock())
+    assert found["peak-flops"] > 1e6
+    assert found["peak-bandwidth"] > 1e7
     other = Net()
     other.capabilities = frozenset({Capability.SCORES})  # type: ignore[misc]
     assert ceiling(other, SystemClock()) == {}

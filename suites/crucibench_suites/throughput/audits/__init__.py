@@ -15,6 +15,7 @@ from crucibench_suites.throughput.audits.conditions import (
     warm_up_cut_off,
 )
 from crucibench_suites.throughput.audits.load import overloaded
+from crucibench_suites.throughput.audits.search import open_search
 from crucibench_suites.throughput.audits.unfinished import unfinished_work
 from crucibench_suites.throughput.readings import Readings
 
@@ -47,6 +48,17 @@ def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
         *warm_up_cut_off(readings, [""]),
         *coarse_clock(readings, points),
         *busy_machine(evidence, readings, points),
+    ]
+
+
+def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
+    """Returns what speaks against the highest rate that was found."""
+    readings = Readings(evidence.own.records)
+    return [
+        *wrong_answers(evidence, readings),
+        *open_search(readings, bound, share),
+        *warm_up_cut_off(readings, [""]),
+        *busy_machine(evidence, readings, [""]),
     ]
 
 

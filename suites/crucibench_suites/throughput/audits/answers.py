@@ -11,10 +11,6 @@ from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.throughput.bench import chosen
 from crucibench_suites.throughput.readings import Floats, Readings
 
-TOLERANCE = 1e-4
-"""Of a score, relative to the larger of itself and 1: beyond what float32 and another batch make of
-one model, and below what half precision does."""
-
 WRONG = 0.01
 """The share of wrong answers from which the times are invalid."""
 
@@ -44,7 +40,9 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
     off = np.zeros(len(ids), dtype=np.bool_)
     size = np.abs(scores[comparable] - best[comparable])
     # A score that is not finite is off, whatever it is compared with.
-    off[comparable] = ~(size <= TOLERANCE * np.maximum(1.0, np.abs(best[comparable])))
+    off[comparable] = ~(
+        size <= evidence.own.model.noise * np.maximum(1.0, np.abs(best[comparable]))
+    )
     # Two classes of equal scores may change places; a wrong label has another score, or no score.
     wrong = off if regression else (predictions != said) & (off | ~comparable)
     count, n = int(wrong.sum()), len(ids)
@@ -67,8 +65,9 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
                 code="other-numerics-while-timed",
                 severity=Severity.SUSPECT,
                 message=f"{differ:,} of {n:,} scores of timed queries differ from the accuracy "
-                f"pass's by up to {float(size.max()):.2g}, more than float32 does: another "
-                "precision was timed than was scored",
+                f"pass's by up to {float(size.max()):.2g}, more than "
+                f"{evidence.own.model.variant or 'float32'} does: another precision was timed than "
+                "was scored",
                 evidence={"differing": differ, "checked": n, "largest": float(size.max())},
             )
         )

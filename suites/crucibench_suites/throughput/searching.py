@@ -1,0 +1,134 @@
+"""The highest rate of arrivals at which latency keeps a bound: trials, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import TimedContext
+from crucibench.stats import allowed_over, minimum_queries
+from crucibench_suites.throughput.bench import Bench
+from crucibench_suites.throughput.clock import Clock
+from crucibench_suites.throughput.loops import closed_loop, open_loop, poisson_arrivals
+from crucibench_suites.throughput.measuring import MOST_QUERIES, Budget
+from crucibench_suites.throughput.readings import Floats, Readings
+
+NARROW = 0.02
+"""The search ends once the rates that pass and fail are nearer than this."""
+
+_LONGER = 10
+"""A slow model's trial may last so many times as long as asked, for the queries that it needs."""
+
+_FIRST = 0.5
+"""Of the rate at which the model answers one query after the other."""
+
+
+class Trial(NamedTuple):
+    """One rate that was tried.
+
+    Attributes:
+        rate: queries a second.
+        queries: how many arrived.
+        over: how many took longer than the bound.
+        allowed: how many might have, by LoadGen's early stopping; -1 if there were too few queries
+            even if none did.
+    """
+
+    rate: float
+    queries: int
+    over: int
+    allowed: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the percentile keeps the bound, with 99 % confidence."""
+        return self.over <= self.allowed
+
+
+class Bracket(NamedTuple):
+    """What trials say: 0 where none passed, and infinity where none failed."""
+
+    passed: float
+    failed: float
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial]) -> Bracket:
+        """Returns the highest rate that passed below the lowest that failed, and that one."""
+        failed = min((one.rate for one in trials if not one.passed), default=float("inf"))
+        below = [one.rate for one in trials if one.passed and one.rate < failed]
+        return cls(max(below, default=0.0), failed)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether nothing is left to be searched."""
+        open_above = self.failed == float("inf")
+        return not open_above and self.failed - self.passed <= NARROW * self.failed
+
+    def next_rate(self) -> float:
+        """Returns the rate to try: twice the highest, half the lowest, or the middle."""
+        if self.failed == float("inf"):
+            return 2 * self.passed
+        return (self.passed + self.failed) / 2
+
+
+def search_rounds(
+    bound: float, share: float, budget: Budget, context: TimedContext, clock: Clock
+) -> Iterator[Columns]:
+    """Yields trials: one a round, each at a rate that depends on those before.
+
+    The last one is at the rate that was found, with other arrivals.
+
+    A trial passes by the rule of LoadGen's server scenario. All models get the same exponential
+    waits, scaled to their rates.
+
+    Args:
+        bound: of latency from the scheduled instant, in s.
+        share: of queries that keep it, e.g. 0.99.
+        budget: its seconds are those of one trial, its turns the most trials.
+        context: the model.
+        clock: what is read.
+    """
+    bench = Bench(context, clock)
+    queries = bench.queries(1)
+    ask = context.adapter.timed
+    bench.warm_up("", queries, budget.seconds)
+    alone = closed_loop(ask, queries, clock, seconds=budget.share, most=MOST_QUERIES)
+    rate = _FIRST * len(alone.ended) / alone.span
+    needed = minimum_queries(1, share)
+    trials: list[Trial] = []
+    confirmed = False
+    for turn in range(budget.turns):
+        count = min(MOST_QUERIES, max(needed, int(rate * budget.seconds)))
+        if count > _LONGER * max(1.0, rate * budget.seconds):
+            bench.tape.facts("", {"too-slow": rate})
+            yield bench.tape.columns()
+            return
+        gaps = context.draws.uniform([str(turn)], "arrivals", (count,))[0]
+        bench.settle(queries, budget.share)
+        timed = bench.block(
+            "", partial(open_loop, ask, queries, poisson_arrivals(gaps, rate), clock, turn)
+        )
+        bench.tape.facts("", {"rate": rate})
+        bench.answers("", queries, timed)
+        trials.append(judged(rate, timed.seconds, bound, share))
+        yield bench.tape.columns()
+        bracket = Bracket.of(trials)
+        if confirmed:
+            return
+        confirmed = bracket.narrow
+        rate = bracket.passed if confirmed else bracket.next_rate()
+
+
+def trials_of(readings: Readings, bound: float, share: float) -> list[Trial]:
+    """Returns the trials that were recorded, in order."""
+    rates = readings.fact("rate").tolist()
+    parts = readings.queries().by_round
+    return [judged(rate, part, bound, share) for rate, part in zip(rates, parts, strict=True)]
+
+
+def judged(rate: float, seconds: Floats, bound: float, share: float) -> Trial:
+    """Returns a trial from the latencies of its queries."""
+    over = int((seconds > bound).sum())
+    return Trial(rate, len(seconds), over, allowed_over(len(seconds), share))
