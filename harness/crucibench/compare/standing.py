@@ -133,7 +133,10 @@ def _normal_p(difference: float, replicates: Floats) -> float:
 
 def _all_ids(lined: Sequence[LinedUp]) -> pd.Index:
     # In the order of ids, so that neither the order of columns nor that of runs moves a draw.
-    return pd.Index(np.unique(np.concatenate([column.ids for column in lined]).astype(str)))
+    found: pd.Index = pd.Index(
+        np.unique(np.concatenate([column.ids for column in lined]).astype(str))
+    )
+    return found
 
 
 def _all_clusters(lined: Sequence[LinedUp], ids: pd.Index) -> NDArray[np.object_] | None:

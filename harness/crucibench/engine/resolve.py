@@ -172,7 +172,7 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
     configs = {
         section(name, track): config
         for name, entry in suites.items()
-        for track, config in {None: entry.config, **entry.by_track}.items()
+        for track, config in ((None, entry.config), *entry.by_track.items())
     }
     digests |= check_suites(configs, base, shown, mistakes)
     mistakes.report()

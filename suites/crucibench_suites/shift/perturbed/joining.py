@@ -10,7 +10,7 @@ import pandas as pd
 from crucibench.contracts.comparable import Comparable, RowMetric, Share
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.stats import SumStatistic
-from crucibench_suites.shift.answers import Bools, Floats, cluster_codes
+from crucibench_suites.shift.answers import Answers, Bools, Floats, cluster_codes
 from crucibench_suites.shift.cells import OWN
 from crucibench_suites.shift.comparing import mean_form, number
 from crucibench_suites.shift.joining import (
@@ -41,10 +41,10 @@ def score_joined(evidence: Evidence, families: Families, stream: str) -> Scored:
             sheet.rows(), {"by-perturbation": _by_perturbation(evidence, found, families)}
         )
     joined = join(evidence, names=names)
-    if joined is None:
+    if joined is None or joined.clean is None:
         return Scored([])
     put_joined(sheet, joined)
-    sheet.share(metrics.INVARIANCE, _unchanged(joined))
+    sheet.share(metrics.INVARIANCE, _unchanged(joined, joined.clean))
     return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, families)})
 
 
@@ -62,9 +62,9 @@ def comparables_of_joined(evidence: Evidence, families: Families) -> list[Compar
             number(metrics.WORST_CASE_MAE, "", mean_form(found.worst)),
         ]
     joined = join(evidence, names=names)
-    if joined is None:
+    if joined is None or joined.clean is None:
         return []
-    forms = {**forms_of_joined(joined), metrics.INVARIANCE: Share(_unchanged(joined))}
+    forms = {**forms_of_joined(joined), metrics.INVARIANCE: Share(_unchanged(joined, joined.clean))}
     return [number(metric, "", form) for metric, form in forms.items()]
 
 
@@ -101,9 +101,9 @@ def _sheet(evidence: Evidence, stream: str) -> Sheet:
     )  # fmt: skip
 
 
-def _unchanged(joined: Joined) -> Bools:
-    clean = joined.clean.predictions
-    return np.asarray(np.all([clean == one.predictions for one in joined.everything()], axis=0))
+def _unchanged(joined: Joined, clean: Answers) -> Bools:
+    said = clean.predictions
+    return np.asarray(np.all([said == one.predictions for one in joined.everything()], axis=0))
 
 
 def _put_errors(sheet: Sheet, found: _Errors) -> None:
