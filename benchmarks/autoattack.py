@@ -22,6 +22,7 @@ from _attacked import Bundled, images, ours
 from _report import publish, table
 from torch import nn
 
+from crucibench_suites.adversarial.protocol import STANDARD
 from crucibench_suites.adversarial.scenario import Standard
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
@@ -55,7 +56,7 @@ def compare(name: str, norm: Norm, eps: float, samples: int) -> list[object]:
     torch.manual_seed(0)
     model = Bundled(name).eval()
     x, y = images(name, samples)
-    scenario = Standard.of("adversarial", ThreatModel(norm=norm, eps=(eps,)))
+    scenario = Standard.of("adversarial", ThreatModel(norm=norm, eps=(eps,), **STANDARD.budget()))
     start = time.process_time()
     level, _ = ours(scenario, model, x, y)
     own, took = float((level > 0).mean()), time.process_time() - start

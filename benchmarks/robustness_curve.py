@@ -19,6 +19,7 @@ from _report import publish, table
 from torch import nn
 
 from crucibench.contracts.records import Records
+from crucibench_suites.adversarial.protocol import STANDARD
 from crucibench_suites.adversarial.scenario import Standard
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
@@ -34,7 +35,7 @@ def search(
     model: nn.Module, x: torch.Tensor, y: np.ndarray, norm: Norm, grid: tuple[float, ...]
 ) -> tuple[np.ndarray, int, int, float]:
     """Returns levels, forwards, backwards and the processor's seconds of one search."""
-    scenario = Standard.of("adversarial", ThreatModel(norm=norm, eps=grid))
+    scenario = Standard.of("adversarial", ThreatModel(norm=norm, eps=grid, **STANDARD.budget()))
     start = time.process_time()
     level, stages = ours(scenario, model, x, y)
     took = time.process_time() - start

@@ -22,6 +22,7 @@ class Protocol:
         targets: of targeted ones.
         queries: of Square.
         eot: gradients averaged in each step.
+        close_restarts: of close calls, beyond the published series.
         source: where it was published, or that it is our own.
     """
 
@@ -31,12 +32,14 @@ class Protocol:
     targets: int
     queries: int
     eot: int = 1
+    close_restarts: int = 0
     source: str = "Croce and Hein 2020, AutoAttack"
 
     def budget(self) -> dict[str, Any]:
         """Returns what a threat model says of it."""
         return {
-            "steps": self.steps, "targets": self.targets, "queries": self.queries, "eot": self.eot
+            "steps": self.steps, "targets": self.targets, "queries": self.queries, "eot": self.eot,
+            "close_restarts": self.close_restarts,
         }  # fmt: skip
 
 
@@ -46,6 +49,7 @@ STANDARD = Protocol(
     steps=100,
     targets=9,
     queries=5000,
+    close_restarts=10,
 )
 
 RAND = Protocol(

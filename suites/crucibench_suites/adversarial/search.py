@@ -33,7 +33,6 @@ Ints = NDArray[np.int64]
 
 _CLOSE = 1.1
 _CLOSE_ATTACKS: tuple[Attack, ...] = ("apgd-dlr", "apgd-ce")
-_CLOSE_RESTARTS = 10
 
 _MANY = 1024
 _PIXELS = 2**18
@@ -106,7 +105,7 @@ class Search:
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
         self._module, self._exact = module, Oracle(module, seeded, width)
-        self._oracle = replace(self._exact, lowered=lowers(precision, torch.device(device)))
+        self._oracle = replace(self._exact, lowered=lowers(precision))
         self._y = torch.from_numpy(targets).to(device)
         self._grid = np.asarray(threat.eps, dtype=np.float64)
         self._radii = _rounded_down(self._grid)
@@ -151,11 +150,12 @@ class Search:
         if not len(rows):
             return
         self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
-        for attack in _CLOSE_ATTACKS:
+        restarts = self._threat.close_restarts
+        for attack in _CLOSE_ATTACKS if restarts else ():
             rows = rows[ledger.level[rows] > self._floor]
             reach = _CLOSE * self._grid[ledger.level[rows] - 1]
             close = ledger.distances[rows, _COLUMN[self._threat.norm]] <= reach
-            self.descend(attack, ledger, rows[close], restarts=_CLOSE_RESTARTS)
+            self.descend(attack, ledger, rows[close], restarts=restarts)
 
     def again(self, attacks: Sequence[Attack], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
@@ -274,14 +274,13 @@ class Search:
         return refused
 
 
-def lowers(precision: Precision, device: torch.device) -> bool:
-    """Whether attacks on a device compute in bfloat16.
+def lowers(precision: Precision) -> bool:
+    """Whether attacks compute in bfloat16.
 
-    ``auto`` takes it where the device is made for it: a CUDA device with bfloat16. On a CPU
-    without units for it, passes of the bundled CNN and MLP were measured to take longer in it.
+    ``auto`` does not: on a CPU without units for it, passes of the bundled CNN and MLP were
+    measured to take longer in it, and on a GPU nothing was measured. What only bfloat16 misses is
+    not found again, so that it has to earn its place.
     """
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bf16"
 
 

@@ -30,6 +30,8 @@ class ThreatModel(BaseModel):
         targets: the likeliest other classes that targeted losses try in turn.
         queries: what a score-based attack may ask about each sample.
         eot: gradients averaged in each step, for models that are random.
+        close_restarts: runs of APGD, each loss, on a sample whose nearest example lies beyond a
+            radius by at most a tenth: more than the published series spends; 0 for none.
         seed: of all draws; None is the run's.
     """
 
@@ -44,6 +46,7 @@ class ThreatModel(BaseModel):
     targets: Annotated[int, Field(ge=1)] = 9
     queries: Annotated[int, Field(ge=0)] = 5000
     eot: Annotated[int, Field(ge=1)] = 1
+    close_restarts: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] | None = None
 
     @field_validator("eps", mode="after")
