@@ -13,11 +13,9 @@ import pytest
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.verdict import Status
-from crucibench.engine import ask_again as module
 from crucibench.engine.ask_again import Asked, ask_again
 from crucibench.engine.listener import Listener
 from crucibench.engine.same_answers import apart
-from crucibench.passes import audits
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.errors import InputError
@@ -152,10 +150,6 @@ def test_what_is_not_there_as_it_was_is_refused(
     run.layout.spec.write_text(text.replace("stripes: '1'", "live: 'x'"))
     with pytest.raises(InputError, match=r"data\.stripes was a live object"):
         again(run, tmp_path)
-
-
-def test_what_noise_is_is_what_the_audits_say() -> None:
-    assert module._NOISE == audits._NOISE
 
 
 def test_tables_are_held_against_each_other_row_by_row() -> None:

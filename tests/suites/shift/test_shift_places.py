@@ -222,7 +222,7 @@ def test_samples_that_are_not_new_are_told(bench: Any) -> None:
     ("settings", "message"),
     [
         ({"data": {"a/b": "csv:x.csv"}}, "got 'a/b'"),
-        ({"data": {"test": "csv:x.csv"}}, "none of them test or train, got 'test'"),
+        ({"data": {"test": "csv:x.csv"}}, "or published, got 'test'"),
         ({"cross": [["sex"]]}, "expected two unlike group columns or more, got ['sex']"),
         ({"cross": [["sex", "sex"]]}, "got ['sex', 'sex']"),
     ],

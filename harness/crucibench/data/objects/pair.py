@@ -56,7 +56,8 @@ def _table(X: Any) -> pd.DataFrame | None:
     if isinstance(X, pd.Series):
         X = X.to_numpy()
     if texts := text_columns(X):
-        frame = pd.DataFrame(texts)
+        # Not as strings: those of Arrow hold no lone surrogate.
+        frame = pd.DataFrame(texts, dtype=object)
         frame.attrs["texts"] = tuple(texts)
         return frame
     try:
