@@ -19,7 +19,7 @@ from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progre
 def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     """Evaluate the bundled models on bundled data.
 
-    It takes less than a minute, needs no network, and ends in a leaderboard and a report.
+    It takes a few minutes on two cores, needs no network, and ends in a leaderboard and a report.
     """
     from crucibench.cli._evaluation import evaluate
     from crucibench.cli._output import Notes

@@ -33,6 +33,7 @@ def columns_of(runs: Sequence[Run], asked: Sequence[str] | None) -> list[Column]
             axes.setdefault(suite, info.get("axis") or suite)
             headline |= {f"{suite}/{entry}": None for entry in info.get("headline", [])}
         metrics = declared_metrics(run.suites) | metrics
+    measured = _measured(runs) if asked is None else frozenset()
     columns = []
     for name in headline if asked is None else dict.fromkeys(asked):
         try:
@@ -41,6 +42,9 @@ def columns_of(runs: Sequence[Run], asked: Sequence[str] | None) -> list[Column]
             raise InputError(
                 f"column {name!r}: expected SUITE/SCENARIO[POINT]/METRIC[@GROUP]"
             ) from error
+        # What nobody measured needs no column, and no words to tell others from it.
+        if asked is None and address[1:] not in measured:
+            continue
         suite = address.suite
         metric = metrics.get((suite, address.metric)) or Metric(
             suite=suite, id=address.metric, name=address.metric
@@ -50,6 +54,19 @@ def columns_of(runs: Sequence[Run], asked: Sequence[str] | None) -> list[Column]
         Column(place=place(address), axis=axis, metric=metric, context=_context(address, columns))
         for address, metric, axis in columns
     ]
+
+
+def _measured(runs: Sequence[Run]) -> frozenset[tuple[str, ...]]:
+    """Returns the addresses without their model of all metric rows."""
+    parts = list(Address._fields[1:])
+    return frozenset(
+        row
+        for run in runs
+        for row in run.metrics()[parts]
+        .fillna("")
+        .drop_duplicates()
+        .itertuples(index=False, name=None)
+    )
 
 
 def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -> str:
