@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -20,6 +20,7 @@ from crucibench.compare.resampled import Settings
 from crucibench.compare.results import MetricDifference
 from crucibench.contracts.comparable import Comparable, Form
 from crucibench.contracts.data import Samples
+from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
 from crucibench.contracts.verdict import Status
@@ -111,6 +112,21 @@ class Side:
                 "scenario.version",
             )
         return cell
+
+    def comparables(
+        self, cell: PlannedCell, options: ScoringOptions
+    ) -> tuple[Samples, dict[Key, Comparable]]:
+        """Returns the samples of a cell, and every number of it as a statistic of samples.
+
+        Args:
+            cell: as `planned` returns it.
+            options: of the first of those that are compared, for all of them: a seed that the
+                scenario's own draws leave out must not make two sides that may be compared split
+                their samples in two ways.
+        """
+        evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
+        found = cell.scenario.comparables(evidence)
+        return evidence.own.samples, {(one.metric, one.point, one.group): one for one in found}
 
     def rows(self, file: CellFile) -> dict[Key, StoredRow]:
         """Returns a cell's metric rows as stored."""
@@ -252,14 +268,8 @@ class CellPair:
         return measure_cell(pairs, ids, None, self.how.settings)
 
     def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Comparable]]:
-        # The baseline's options for both: a seed that the scenario's own draws leave out must not
-        # make two sides that may be compared split their samples in two ways.
-        evidence = replace(
-            side.scorer.evidence(cell, side.run.cells), options=self.first.scorer.options
-        )
-        found: Sequence[Comparable] = cell.scenario.comparables(evidence)
-        forms = {(one.metric, one.point, one.group): one for one in found}
-        return evidence.own.samples, {k: one for k, one in forms.items() if self._wanted(k)}
+        samples, forms = side.comparables(cell, self.first.scorer.options)
+        return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 
     def _paired(self, first: Samples, second: Samples) -> Pairing:
         """Pairs samples; where their orders differ, in the order of ids, whoever comes first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -66,12 +65,7 @@ class LineUp:
             if isinstance(planned.scenario, Timed):
                 raise RefusedError("timings: their rounds pair within one run alone")
             options = next(iter(self._sides.values())).scorer.options
-            evidence = replace(side.scorer.evidence(planned, run.cells), options=options)
-            found = {
-                (one.metric, one.point, one.group): one
-                for one in planned.scenario.comparables(evidence)
-            }
-            self._read[place] = evidence.own.samples, found
+            self._read[place] = side.comparables(planned, options)
         return self._read[place]
 
     def _side(self, run: Run) -> Side:

@@ -1,12 +1,14 @@
-"""What attacks beside the protocols share: a threat model, and how they are scored."""
+"""What all attacks share: a threat model, the form of their records, and how they are scored."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
@@ -23,41 +25,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneAttack(Mapped):
-    """One attack under a threat model, asked about all samples that the model gets right."""
+class Attacked(Mapped):
+    """Attacks under a threat model, whatever they are."""
 
     threat: ThreatModel
     needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
     perturbs: ClassVar[bool] = True
 
     @property
-    def attack(self) -> str:
-        """Its name in records and tables."""
-        return self.name
+    @abstractmethod
+    def attacks(self) -> tuple[str, ...]:
+        """Their names in records and tables, in the order in which they are asked."""
 
-    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
-        """Chooses the samples that are right as they are."""
-        seen = view()
-        clean = seen.needs["clean"].records.aligned(seen.samples.ids)
-        right = np.asarray(clean.array("prediction") == seen.samples.targets)
-        return Selection(right & (self.threat.eps[-1] > 0))
-
-    def columns(self, work: Work, ledger: Ledger) -> Columns:
-        """Returns one record a sample, of the form that `AutoAttack` has."""
+    def columns(self, work: Work, ledger: Ledger, attack: str) -> Columns:
+        """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         eps = np.array([*self.threat.eps, np.nan])[ledger.level]
         return {
             "id": list(work.batch.ids),
-            "attack": [self.attack] * len(work.batch),
+            "attack": [attack] * len(work.batch),
             "level": ledger.level.astype(np.int32),
             "smallest_eps": eps,
             "distance_linf": ledger.distances[:, 0].copy(),
             "distance_l2": ledger.distances[:, 1].copy(),
             "distance_l1": ledger.distances[:, 2].copy(),
             "prediction": ledger.prediction,
-            "forwards": ledger.forwards + ledger.confirmations,
+            "forwards": (ledger.forwards + ledger.confirmations).astype(np.int64),
             "backwards": ledger.backwards,
             "queries": ledger.queries,
             "confirmations": ledger.confirmations,
@@ -69,17 +63,13 @@ class OneAttack(Mapped):
         """What scoring needs to know of it."""
         from crucibench_suites.adversarial.outcomes import Series
 
-        return Series(self.threat, (self.attack,), self.stream)
+        return Series(self.threat, self.attacks, self.stream)
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
         from crucibench_suites.adversarial.scoring import score_attacks
 
         return score_attacks(self.series, evidence)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        return []
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per sample and eps."""
@@ -92,3 +82,36 @@ class OneAttack(Mapped):
         from crucibench_suites.adversarial.scoring import comparables_of
 
         return comparables_of(self.series, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneAttack(Attacked):
+    """One attack, asked about all samples that the model gets right."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
+
+    @property
+    def attack(self) -> str:
+        """Its name in records and tables."""
+        return self.name
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Its name alone."""
+        return (self.attack,)
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Chooses the samples that are right as they are."""
+        seen = view()
+        right = right_as_they_are(seen)
+        return Selection(right & (self.threat.eps[-1] > 0))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        return []
+
+
+def right_as_they_are(seen: StageView) -> NDArray[np.bool_]:
+    """Returns which samples the model gets right without an attack, (n,)."""
+    clean = seen.needs["clean"].records.aligned(seen.samples.ids)
+    return np.asarray(clean.array("prediction") == seen.samples.targets)

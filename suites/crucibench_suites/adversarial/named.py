@@ -152,7 +152,7 @@ class Foolbox(OneAttack):
                 context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
                 norm=threat.norm, ledger=ledger,
             )  # fmt: skip
-        return self.columns(work, ledger)
+        return self.columns(work, ledger, self.attack)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Marks the numbers of an attack that failed its self-test."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import (
     MapContext,
-    Mapped,
-    Need,
     Selection,
     StageView,
     Work,
 )
-from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
@@ -33,29 +29,21 @@ from crucibench_suites.adversarial.protocol import (
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
-if TYPE_CHECKING:
-    from crucibench_suites.adversarial.outcomes import Series
-    from crucibench_suites.adversarial.search import Ledger
-
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttack(Mapped):
+class AutoAttack(Attacked):
     """A protocol under a threat model; subclasses name the protocol."""
 
-    threat: ThreatModel
     precision: Precision = "auto"
-    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
     version: ClassVar[int] = 2
     protocol: ClassVar[Protocol]
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
     )
     draws: ClassVar = "sample"
-    perturbs: ClassVar[bool] = True
     intensive: ClassVar[bool] = True
 
     @classmethod
@@ -85,8 +73,7 @@ class AutoAttack(Mapped):
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and that some radius has not been broken for."""
         seen = view()
-        clean = seen.needs["clean"].records.aligned(seen.samples.ids)
-        right = np.asarray(clean.array("prediction") == seen.samples.targets)
+        right = right_as_they_are(seen)
         level = np.full(len(right), len(self.threat.eps), dtype=np.int64)
         late = np.zeros(len(right), dtype=np.bool_)
         where = {identity: row for row, identity in enumerate(seen.samples.ids)}
@@ -118,7 +105,7 @@ class AutoAttack(Mapped):
             from crucibench_suites.adversarial.probing.collecting import probe_batch
 
             return {
-                **self._columns(stage, work, ledger),
+                **self.columns(work, ledger, stage),
                 **probe_batch(self.threat, work, context),
             }
         if stage == AGAIN:
@@ -129,25 +116,7 @@ class AutoAttack(Mapped):
             search.nearest(ledger)
         else:
             search.descend(stage, ledger)  # type: ignore[arg-type]
-        return self._columns(stage, work, ledger)
-
-    def _columns(self, stage: str, work: Work, ledger: Ledger) -> Columns:
-        eps = np.array([*self.threat.eps, np.nan])[ledger.level]
-        return {
-            "id": list(work.batch.ids),
-            "attack": [stage] * len(work.batch),
-            "level": ledger.level.astype(np.int32),
-            "smallest_eps": eps,
-            "distance_linf": ledger.distances[:, 0].copy(),
-            "distance_l2": ledger.distances[:, 1].copy(),
-            "distance_l1": ledger.distances[:, 2].copy(),
-            "prediction": ledger.prediction,
-            "forwards": (ledger.forwards + ledger.confirmations).astype(np.int64),
-            "backwards": ledger.backwards,
-            "queries": ledger.queries,
-            "confirmations": ledger.confirmations,
-            "unconfirmed": ledger.unconfirmed,
-        }
+        return self.columns(work, ledger, stage)
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Tests the attacks themselves where the answer is known: the probe ``self-test``."""
@@ -156,36 +125,15 @@ class AutoAttack(Mapped):
         return {"self-test": self_test_records(self.protocol.attacks, self.threat.norm)}
 
     @property
-    def series(self) -> Series:
-        """What scoring needs to know of it."""
-        from crucibench_suites.adversarial.outcomes import Series
-
-        stages = tuple(stage for stage in self.stages if stage != PROBE)
-        return Series(self.threat, stages, self.stream)
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import score_attacks
-
-        return score_attacks(self.series, evidence)
+    def attacks(self) -> tuple[str, ...]:
+        """The stages but the probes."""
+        return tuple(stage for stage in self.stages if stage != PROBE)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.adversarial.audits import audit_attacks
 
         return audit_attacks(self.series, evidence)
-
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome per sample and eps."""
-        from crucibench_suites.adversarial.scoring import outcome_view
-
-        return outcome_view(self.series, evidence)
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns shares of robust samples, and the area under them, as statistics of samples."""
-        from crucibench_suites.adversarial.scoring import comparables_of
-
-        return comparables_of(self.series, evidence)
 
 
 @dataclass(frozen=True, kw_only=True)

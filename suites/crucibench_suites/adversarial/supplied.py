@@ -84,7 +84,7 @@ class SuppliedExamples(OneAttack):
                     examples=asked[torch.from_numpy(rows)], grid=grid, norm=norm, ledger=ledger,
                 )  # fmt: skip
         boxed = ((examples >= 0) & (examples <= 1)).flatten(1).all(1).numpy()
-        return {**self.columns(work, ledger), "in_box": boxed}
+        return {**self.columns(work, ledger, self.attack), "in_box": boxed}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Tells how many inputs count, and why the others don't."""

@@ -70,7 +70,7 @@ def test_addresses(user: str) -> None:
 
 def test_an_at_sign_elsewhere_is_no_password() -> None:
     for uri in ("oip:http://h/v2/models/tox@2", "torch:models@home.py:cnn"):
-        parse_spec(_spec(uri=uri), "spec.yaml")
+        assert parse_spec(_spec(uri=uri), "spec.yaml").models[0].uri == uri
 
 
 def test_other_mistakes_still_show_what_was_given() -> None:
