@@ -42,9 +42,12 @@ def _images(batch: Batch, draws: Draws, step: str) -> Any:
 def _rows(frame: Any, draws: Draws, step: str, count: int) -> Any:
     columns = {}
     for place, name in enumerate(frame.columns):
-        rows = draws.integers([f"column {place}"], step, (count,), high=len(frame))[0]
-        columns[name] = frame[name].iloc[rows].reset_index(drop=True)
-    return type(frame)(columns)
+        drawn = draws.integers([f"column {place}"], step, (count,), high=len(frame))[0]
+        columns[name] = frame[name].iloc[drawn].reset_index(drop=True)
+    rows = type(frame)(columns)
+    # Looking a column up fills a store in the index: a new one would slow the first query down.
+    rows.columns = frame.columns
+    return rows
 
 
 def _text(text: Any, draws: Draws, identity: str, step: str) -> Any:

@@ -176,6 +176,7 @@ def test_fresh_inputs_resemble_and_differ() -> None:
     rows = freshened(batch, draws, "2", 20).inputs
     assert len(rows) == 20
     assert (rows.dtypes == frame.dtypes).all()
+    assert rows.columns is frame.columns  # what pandas has looked up in them stays known
     assert all(set(rows[name]) <= set(frame[name]) for name in frame)
     known = set(zip(frame["n"], frame["when"], strict=True))
     assert len(known & set(zip(rows["n"], rows["when"], strict=True))) <= 4
