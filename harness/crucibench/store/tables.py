@@ -83,8 +83,9 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
                 clean = block.replace_schema_metadata(None)
                 if writer is None:
                     writer = pq.ParquetWriter(
-                        temporary, clean.schema, compression="zstd", write_page_checksum=True
-                    )
+                        temporary, clean.schema, compression="zstd", write_page_checksum=True,
+                        use_dictionary=_repeating(clean.schema),
+                    )  # fmt: skip
                 writer.write_table(clean)
             if writer is not None:
                 writer.add_key_value_metadata(_UNSEALED)
@@ -94,6 +95,21 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
         _seal(temporary)
 
     write_atomically(path, write)
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Returns the columns that are worth a dictionary.
+
+    Features and scores hardly repeat: a dictionary of them is filled, given up, and stored anyway,
+    which takes four times as long and a third more space.
+    """
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return [
+        field.name
+        for field in schema
+        if not pa.types.is_floating(field.type)
+        and not any(is_list(field.type) for is_list in lists)
+    ]
 
 
 def samples_to_table(samples: Samples) -> pa.Table:
