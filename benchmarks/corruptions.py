@@ -220,8 +220,8 @@ def main() -> None:
         [
             f"Milliseconds an image and severity, {asked.images} photographs at severities 1 to 5, "
             f"{asked.threads} thread(s) on either side; imagecorruptions 1.1.2 with NumPy 1.26, "
-            "SciPy 1.17, scikit-image 0.22, OpenCV 4.11 and Pillow 13.0, where it runs. Ours work on 32-bit "
-            f"floats in batches of {BATCH}, all five severities from one set of draws.",
+            "SciPy 1.17, scikit-image 0.22, OpenCV 4.11, Pillow 13.0. Ours work on "
+            f"32-bit floats in batches of {BATCH}, all severities from one set of draws.",
             "",
             *table(["corruption", "ours, ms", "imagecorruptions, ms", "ratio"], rows),
             "",

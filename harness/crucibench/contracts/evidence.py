@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Task
 from crucibench.contracts.verdict import Finding
+
+T = TypeVar("T")
 
 _NOISE = {"bf16": 5e-2, "fp16": 1e-2, "tf32": 1e-2, "int8": 2e-2}
 _FLOAT32 = 1e-4
@@ -137,11 +139,19 @@ class Evidence:
     needs: Mapping[str, CellEvidence]
     data: DataCard
     options: ScoringOptions
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def task(self) -> Task:
         """What the data set asks."""
         return self.data.task
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Returns what `make` does, made once: for what `score` and `audit` both need."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
 
 class Scored(NamedTuple):
