@@ -43,8 +43,8 @@ import cv2, numpy as np
 import imagecorruptions.corruptions as peer
 from imagecorruptions import corrupt
 blurred = peer.gaussian
-def gaussian(image, sigma, multichannel):
-    return blurred(image, sigma=sigma, channel_axis=-1 if multichannel else None)
+def gaussian(image, sigma, multichannel=False, **more):
+    return blurred(image, sigma=sigma, channel_axis=-1 if multichannel else None, **more)
 peer.gaussian = gaussian
 cv2.setNumThreads(int(sys.argv[2]))
 images = np.load(sys.argv[1])
