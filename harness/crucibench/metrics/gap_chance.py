@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,11 @@ DRAWS = 10_000
 
 
 def p_chance_of_rates(
-    rates: list[tuple[IntArray, IntArray]], *, seed: int, stream: str, draws: int = DRAWS
+    rates: Sequence[tuple[FloatArray | IntArray, IntArray]],
+    *,
+    seed: int,
+    stream: str,
+    draws: int = DRAWS,
 ) -> float:
     """Returns the p-value of groups that differ by chance alone: an exact permutation test.
 
@@ -46,11 +51,10 @@ def p_chance_of_rates(
         if share in (0.0, 1.0):
             continue
         scale = np.sqrt(share * (1 - share) / sizes)
-        measured = max(measured, float(_widest(np.asarray(successes)[None] / sizes, scale)[0]))
+        measured = max(measured, float(widest(np.asarray(successes)[None] / sizes, scale)[0]))
         shuffled = rng.multivariate_hypergeometric(sizes, hits, draws) / sizes
-        drawn = np.maximum(drawn, _widest(shuffled, scale))
-    beyond = int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))
-    return (1 + beyond) / (draws + 1)
+        drawn = np.maximum(drawn, widest(shuffled, scale))
+    return beyond(drawn, measured)
 
 
 def p_chance_of_means(
@@ -78,15 +82,25 @@ def p_chance_of_means(
     """  # fmt: skip
     rng = generator(seed, stream)
     spread = np.asarray(errors, dtype=np.float64)
-    measured = float(_widest(means[None], spread)[0])
+    measured = float(widest(means[None], spread)[0])
     shape = (draws, len(means))
     found = spread * np.sqrt(rng.chisquare(freedoms, shape) / freedoms)
-    drawn = _widest(spread * rng.standard_normal(shape), found)
-    return (1 + int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))) / (draws + 1)
+    drawn = widest(spread * rng.standard_normal(shape), found)
+    return beyond(drawn, measured)
 
 
-def _widest(values: FloatArray, scale: FloatArray) -> FloatArray:
-    """Returns the largest abs(v_i - v_j) / sqrt(s_i^2 + s_j^2) of each row of (B, G)."""
+def beyond(drawn: FloatArray, measured: float) -> float:
+    """Returns the p-value of a statistic among draws of it: never below 1 / (draws + 1)."""
+    # Equal but for rounding is a tie, and a tie counts against the difference.
+    hits = int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))
+    return (1 + hits) / (len(drawn) + 1)
+
+
+def widest(values: FloatArray, scale: FloatArray) -> FloatArray:
+    """Returns the largest abs(v_i - v_j) / sqrt(s_i^2 + s_j^2) of each row of (B, G).
+
+    A group whose value or scale is nan is left out; a difference of no scale is beyond all others.
+    """
     square = np.broadcast_to(scale**2, values.shape)
     found = np.zeros(len(values))
     for place in range(values.shape[1] - 1):
@@ -98,7 +112,7 @@ def _widest(values: FloatArray, scale: FloatArray) -> FloatArray:
 
 
 def corrected_gap(
-    rates: list[tuple[IntArray, IntArray]],
+    rates: Sequence[tuple[FloatArray | IntArray, IntArray]],
     combine: Literal["worst", "mean"],
     *,
     seed: int,

@@ -96,9 +96,8 @@ class BiasSuite(Suite):
             kind="table",
             scenario="groups",
             table="gaps",
-            note="p_chance: how often shuffled groups lie as far apart; p_holm: the same, "
-            "corrected "
-            "by Holm for all gaps of this table. less_noise: the gap less what noise adds to a "
+            note="p_chance: how often shuffled groups lie as far apart; null: what was shuffled; "
+            "p_holm: p_chance corrected by Holm for all gaps of this table. less_noise: the gap less what noise adds to a "
             "largest difference. detectable: a difference between these two groups that their "
             "sizes would show in four of five cases, at 5 % over all pairs.",
         ),

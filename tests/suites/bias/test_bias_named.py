@@ -71,6 +71,34 @@ def test_the_interval_is_the_same_again(build: Any, drawn: Any) -> None:
     assert scored(evidence, "selection_rate_ratio") == scored(evidence, "selection_rate_ratio")
 
 
+@pytest.mark.parametrize(("across", "how"), [(False, "clusters within groups"), (True, "clusters")])
+def test_clusters_are_drawn_whole(build: Any, across: bool, how: str) -> None:
+    rng = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(40), 10)
+    # Each cluster gets one answer: 400 samples say what 40 say.
+    said = rng.integers(0, 2, 40)[clusters]
+    groups = np.where((np.arange(400) if across else clusters) % 2 == 0, "a", "b")
+    truth = np.ones(400, dtype=int)
+    names = [f"c{i}" for i in clusters]
+    widths = []
+    for given in (None, names):
+        evidence = build(
+            truth, {"g": groups}, predictions=said, clusters=given, classes=["n", "y"],
+            replicates=20,
+        )  # fmt: skip
+        row = scored(evidence, "selection_rate")["selection_rate", "g=a"]
+        widths.append(row.upper - row.lower)
+        row = scored(evidence, "selection_rate_difference")["selection_rate_difference", "g"]
+        assert given is None or row.method.endswith(f"; {how}")
+    assert widths[1] > 2 * widths[0]
+    few = build(
+        truth, {"g": groups}, predictions=said, classes=["n", "y"],
+        clusters=[f"c{i % 4}" for i in clusters],
+    )  # fmt: skip
+    row = scored(few, "selection_rate_difference")["selection_rate_difference", "g"]
+    assert row.lower is None and "fewer than 5 clusters" in row.reason
+
+
 def test_what_fairlearn_calls_0_is_null_with_its_reason(build: Any, drawn: Any) -> None:
     truth, said, groups = drawn(a=A, b=(40, 20, 0, 0))
     theirs = fm.true_positive_rate_difference(truth, said, sensitive_features=groups)
