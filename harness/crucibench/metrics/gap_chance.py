@@ -51,7 +51,8 @@ def p_chance_of_rates(
         if share in (0.0, 1.0):
             continue
         scale = np.sqrt(share * (1 - share) / sizes)
-        measured = max(measured, float(widest(np.asarray(successes)[None] / sizes, scale)[0]))
+        found = np.asarray(successes, dtype=np.float64) / sizes
+        measured = max(measured, float(widest(found[None], scale)[0]))
         shuffled = rng.multivariate_hypergeometric(sizes, hits, draws) / sizes
         drawn = np.maximum(drawn, widest(shuffled, scale))
     return beyond(drawn, measured)
@@ -139,7 +140,7 @@ def corrected_gap(
     found, repeated = [], []
     for successes, trials in rates:
         sizes = np.asarray(trials, dtype=np.int64)
-        share = np.asarray(successes) / sizes
+        share = np.asarray(successes, dtype=np.float64) / sizes
         found.append(float(gap_of(share, "difference")))
         drawn = rng.binomial(sizes, share, (draws, len(sizes))) / sizes
         repeated.append(gap_of(drawn, "difference"))

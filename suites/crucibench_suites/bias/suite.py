@@ -97,9 +97,9 @@ class BiasSuite(Suite):
             scenario="groups",
             table="gaps",
             note="p_chance: how often shuffled groups lie as far apart; null: what was shuffled; "
-            "p_holm: p_chance corrected by Holm for all gaps of this table. less_noise: the gap less what noise adds to a "
-            "largest difference. detectable: a difference between these two groups that their "
-            "sizes would show in four of five cases, at 5 % over all pairs.",
+            "p_holm: p_chance corrected by Holm for all gaps of this table. less_noise: the gap "
+            "less what noise adds to a largest difference. detectable: a difference between these "
+            "two groups that their sizes would show in four of five cases, at 5 % over all pairs.",
         ),
         Section(
             title="By group",
