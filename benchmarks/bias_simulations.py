@@ -18,7 +18,7 @@ from scipy.stats import binom
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.metrics.catalogue_groups import Gap
-from crucibench.metrics.gap_chance import p_chance_of_rates
+from crucibench.metrics.gap_chance import detectable_gap, p_chance_of_rates
 from crucibench.metrics.gap_clusters import (
     ClusterTotals,
     p_chance_of_whole_clusters,
@@ -26,7 +26,7 @@ from crucibench.metrics.gap_clusters import (
 )
 from crucibench.metrics.gaps import contrast, of_rates
 from crucibench.metrics.group_counts import RATES
-from crucibench.stats import detectable_unpaired_proportions, holm
+from crucibench.stats import holm
 from crucibench_suites.bias.found import Found, Measured, find_gap
 from crucibench_suites.bias.groupings import Grouping
 from crucibench_suites.bias.tally import Tally
@@ -126,7 +126,7 @@ def family(n: int, base: float, runs: int, rng: np.random.Generator) -> float:
 def planted(n: int, share: float, runs: int, rng: np.random.Generator) -> tuple[float, float]:
     """Returns how often twice the stated minimum detectable gap is found, and what was planted."""
     size = n // 2
-    width = 2 * detectable_unpaired_proportions(size, size, share)
+    width = 2 * detectable_gap(size, size, share)
     if share + width > 1:
         return np.nan, width
     which, found = Gap("top-1-difference", ("top-1",), "difference"), 0

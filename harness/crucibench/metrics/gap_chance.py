@@ -146,3 +146,39 @@ def corrected_gap(
         repeated.append(gap_of(drawn, "difference"))
     over = np.max if combine == "worst" else np.mean
     return max(0.0, 2 * float(over(found)) - float(np.mean(over(repeated, axis=0))))
+
+
+def detectable_gap(
+    n1: float, n2: float, share: float, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Returns the difference between two groups that their sizes would show.
+
+    One group's rate is `share`, the other's lies apart on the side of 0.5, where more noise makes
+    it the harder to see: near 0 or 1, half of that noise is not there while groups are alike.
+
+    Args:
+        n1: samples of one group, at least 1; an effective number need not be whole.
+        n2: of the other.
+        share: in (0, 1).
+        alpha: probability of a false alarm, two-sided.
+        power: probability of finding the difference.
+
+    Returns:
+        In (0, 1]; 1 where nothing less would be seen.
+
+    Source:
+        Fleiss, Levin and Paik 2003, Statistical Methods for Rates and Proportions, section 4.3,
+        solved for the difference.
+    """
+    from scipy.special import ndtri
+
+    alike, apart = -float(ndtri(alpha / 2)), float(ndtri(power))
+    width = 0.0
+    for _ in range(100):
+        other = min(1.0, max(0.0, share + width if share < 0.5 else share - width))
+        middle = (share + other) / 2
+        none = middle * (1 - middle) * (1 / n1 + 1 / n2)
+        some = max(share * (1 - share) / n1 + other * (1 - other) / n2,
+                   share * (1 - share) / n2 + other * (1 - other) / n1)  # fmt: skip
+        width = min(1.0, alike * float(np.sqrt(none)) + apart * float(np.sqrt(some)))
+    return width

@@ -12,7 +12,12 @@ import numpy as np
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.metrics.catalogue_groups import Gap
-from crucibench.metrics.gap_chance import corrected_gap, p_chance_of_means, p_chance_of_rates
+from crucibench.metrics.gap_chance import (
+    corrected_gap,
+    detectable_gap,
+    p_chance_of_means,
+    p_chance_of_rates,
+)
 from crucibench.metrics.gap_clusters import (
     Chance,
     ClusterTotals,
@@ -20,7 +25,7 @@ from crucibench.metrics.gap_clusters import (
     p_chance_within_clusters,
 )
 from crucibench.metrics.gaps import gap_interval, gap_of
-from crucibench.stats import Interval, detectable_unpaired_proportions
+from crucibench.stats import Interval
 from crucibench_suites.bias.decisions import Floats, Ints
 from crucibench_suites.bias.groupings import MOST_GROUPS, Grouping
 from crucibench_suites.bias.tally import Means, Tally
@@ -259,5 +264,4 @@ def _detectable(part: Measured, high: int, low: int, groups: int) -> float:
     if not 0 < share < 1:
         return math.nan
     pairs = groups * (groups - 1) // 2
-    found = detectable_unpaired_proportions(int(sizes[0]), int(sizes[1]), share, alpha=0.05 / pairs)
-    return min(1.0, found)
+    return detectable_gap(float(sizes[0]), float(sizes[1]), share, alpha=0.05 / pairs)

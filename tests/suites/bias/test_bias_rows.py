@@ -319,7 +319,11 @@ def test_the_gap_table_states_chance(build: Any, tables: Any, drawn: Any) -> Non
     assert frame["p_holm"][tested].to_numpy() == pytest.approx(
         holm(frame["p_chance"][tested].to_numpy(dtype=float)), abs=5e-4
     )
-    assert row["detectable"] == pytest.approx(2.8016 * np.sqrt(0.75 * 0.25 * 2 / 200), abs=1e-3)
+    # The difference that 80 % power and 5 % give, from 0.75 down.
+    width, low = row["detectable"], 0.75 - row["detectable"]
+    none, some = (low + 0.75) / 2, (0.75 * 0.25 + low * (1 - low)) / 200
+    expected = 1.95996 * np.sqrt(none * (1 - none) * 2 / 200) + 0.84162 * np.sqrt(some)
+    assert width == pytest.approx(expected, abs=1e-3) and 0.12 < width < 0.14
 
 
 def test_comparables_are_the_rows(build: Any, score: Any, comparables: Any, drawn: Any) -> None:
