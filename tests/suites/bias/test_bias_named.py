@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import Row, parse_address
+from crucibench.contracts.suite import SuiteRequest
+from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
-from crucibench_suites.bias import BiasConfig
+from crucibench_suites.bias import BiasConfig, BiasSuite
 from crucibench_suites.bias.fairlearn_names import FAIRLEARN
 from crucibench_suites.bias.named import Named
 
@@ -148,3 +152,24 @@ def test_without_fairlearn_it_is_one_sentence(
     monkeypatch.setitem(sys.modules, "fairlearn", None)
     with pytest.raises(InputError, match="fairlearn is not installed"):
         scored(build(truth, {"g": groups}, predictions=said), "selection_rate")
+
+
+def test_without_fairlearn_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(kind="classification", modality=Modality.TABLE, classes=("n", "y"))
+    model = ModelInfo(
+        name="m", uri="t:m", capabilities=frozenset(), score_kind="probabilities", geometry={},
+        fingerprint=None,
+    )  # fmt: skip
+    card = DataCard(name="people", uri="t:d", task=task, groups=("sex",), counts={"test": 10})
+
+    def plan(**settings: Any) -> Any:
+        config = BiasConfig.model_validate(settings)
+        request = SuiteRequest(model=model, data=card, config=config, preset="quick")
+        return BiasSuite().scenarios(request)
+
+    asked = {"metrics": ["fairlearn:selection_rate"]}
+    assert [one.name for one in plan(**asked)] == ["groups", "fairlearn"]
+    monkeypatch.setitem(sys.modules, "fairlearn", None)
+    with pytest.raises(InputError, match='fairlearn is not installed: pip install "crucibench"'):
+        plan(**asked)
+    assert len(plan()) == 1
