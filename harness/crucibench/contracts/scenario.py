@@ -219,14 +219,12 @@ class Mapped(Scenario):
         """Returns probe records by name, once a cell, on a fixed batch: evidence for audits."""
         return {}
 
-    def recheck(
-        self, kept: Mapping[str, Records], own: CellEvidence, context: MapContext
-    ) -> Sequence[str]:
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Holds artefacts of a finished cell against its records, by asking the model again.
 
         Args:
-            kept: the artefacts that the scenario `keeps`, by name; none where a shard left any.
-            own: the cell; its rows of samples are those that `context.load` takes.
+            own: the cell, with its artefacts; one of which no shard kept a row is not among them.
+                Its rows of samples are those that `context.load` takes.
             context: the model.
 
         Returns:

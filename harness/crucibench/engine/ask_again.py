@@ -30,7 +30,6 @@ from crucibench.engine.score import Scorer
 from crucibench.passes.scenario import best_answer
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
-from crucibench.store.stored_records import StoredRecords
 from crucibench.store.tables import read_table
 from crucibench.util.devices import resolve_device, set_threads
 from crucibench.util.draws import Draws
@@ -219,11 +218,9 @@ class _Again:
         """Holds a cell's artefacts against its records and its model."""
         if not scenario.keeps:
             return []
-        paths = {name: self._run.layout.artifacts(cell.id, name) for name in scenario.keeps}
-        kept = {name: StoredRecords(files) for name, files in sorted(paths.items()) if files}
         own = self._scorer.evidence(cell, self._run.cells).own
-        amiss = list(scenario.recheck(kept, own, self._context(cell)[1]))
-        self.asked.kept += sum(map(len, kept.values()))
+        amiss = list(scenario.recheck(own, self._context(cell)[1]))
+        self.asked.kept += sum(map(len, own.artifacts.values()))
         return amiss
 
     def _view(

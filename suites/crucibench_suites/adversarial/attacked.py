@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,7 +20,7 @@ from crucibench.contracts.evidence import (
     Scored,
 )
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements, examples_of
@@ -70,11 +70,9 @@ class Attacked(Mapped):
             "unconfirmed": ledger.unconfirmed,
         }
 
-    def recheck(
-        self, kept: Mapping[str, Records], own: CellEvidence, context: MapContext
-    ) -> Sequence[str]:
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved examples: do they show what the records say?"""
-        return disagreements(self.threat, kept, own, context)
+        return disagreements(self.threat, own, context)
 
     @property
     def series(self) -> Series:

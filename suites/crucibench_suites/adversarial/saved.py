@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.evidence import CellEvidence
-from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ADVERSARIALS = "adversarials"
 """The artefact's name."""
+
+COLUMN = {"linf": 0, "l2": 1}
+"""Of the distances in a norm, where those in Linf, L2 and L1 stand side by side."""
 
 _DISTANCES = ["distance_linf", "distance_l2", "distance_l1"]
 _KEYS = ["id", "attack"]
@@ -44,9 +47,7 @@ def examples_of(threat: ThreatModel, work: Work, ledger: Ledger, attack: str) ->
     }
 
 
-def disagreements(
-    threat: ThreatModel, kept: Mapping[str, Records], own: CellEvidence, context: MapContext
-) -> Sequence[str]:
+def disagreements(threat: ThreatModel, own: CellEvidence, context: MapContext) -> Sequence[str]:
     """Asks the plain model about every saved example, and holds what it says against the records.
 
     The examples have to be those that the records tell of, by their distances; within the box; and
@@ -61,8 +62,8 @@ def disagreements(
     levels = own.records.frame().groupby("id")["level"].min() if len(own.records) else pd.Series()
     shown = pd.Series(len(threat.eps), index=levels.index)
     found: list[str] = []
-    if ADVERSARIALS in kept:
-        checked = _checked(threat, kept[ADVERSARIALS], own, context)
+    if ADVERSARIALS in own.artifacts:
+        checked = _checked(threat, own, context)
         for wrong, part in checked[checked["wrong"] != ""].groupby("wrong", sort=False):
             found.append(
                 f"{len(part)} of {len(checked)} saved examples {wrong} (the first: of sample "
@@ -79,10 +80,9 @@ def disagreements(
     return found
 
 
-def _checked(
-    threat: ThreatModel, examples: Records, own: CellEvidence, context: MapContext
-) -> pd.DataFrame:
+def _checked(threat: ThreatModel, own: CellEvidence, context: MapContext) -> pd.DataFrame:
     """Returns a row for each example: id, attack, level, and what is wrong with it or ""."""
+    examples = own.artifacts[ADVERSARIALS]
     told = own.records.table.select([*_KEYS, "prediction", *_DISTANCES]).to_pandas()
     frame = examples.table.select([*_KEYS, "point"]).to_pandas()
     frame = frame.merge(told, how="left", on=_KEYS, validate="one_to_one")
@@ -156,7 +156,7 @@ def _clearly(
 
 def _level(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np.int64]:
     """Returns the index of the first radius that is no smaller; their number without one."""
-    own = distances[:, {"linf": 0, "l2": 1}[threat.norm]]
+    own = distances[:, COLUMN[threat.norm]]
     level: NDArray[np.int64] = np.searchsorted(
         np.asarray(threat.eps), np.nan_to_num(own, nan=np.inf), side="left"
     )

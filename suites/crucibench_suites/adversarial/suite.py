@@ -20,6 +20,7 @@ from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
@@ -126,6 +127,9 @@ class AdversarialSuite(Suite):
             found += cells
             if len(cells) > 1:
                 found.append(WorstCase.of(self.name, cells))
+            others = [name for name in request.models if name != request.model.name]
+            if config.save_adversarials and others:
+                found.append(Transfer.of(self.name, cells[0], others))
         return found
 
 
