@@ -1,4 +1,4 @@
-"""What the demo claims: adversarial training holds where the same network, trained plainly, falls."""
+"""What the demo claims: adversarial training holds where plain training falls."""
 
 from __future__ import annotations
 
