@@ -84,8 +84,8 @@ def _checked(threat: ThreatModel, own: CellEvidence, context: MapContext) -> pd.
     """Returns a row for each example: id, attack, level, and what is wrong with it or ""."""
     examples = own.artifacts[ADVERSARIALS]
     told = own.records.table.select([*_KEYS, "prediction", *_DISTANCES]).to_pandas()
-    frame = examples.table.select([*_KEYS, "point"]).to_pandas()
-    frame = frame.merge(told, how="left", on=_KEYS, validate="one_to_one")
+    kept = examples.table.select([*_KEYS, "point"]).to_pandas()
+    frame: pd.DataFrame = kept.merge(told, how="left", on=_KEYS, validate="one_to_one")
     frame["row"] = pd.Index(own.samples.ids).get_indexer(pd.Index(frame["id"]))
     frame["prediction"] = frame["prediction"].fillna(-1).astype(np.int64)
     frame["wrong"], frame["level"] = "", len(threat.eps)

@@ -15,8 +15,8 @@ from crucibench_suites.adversarial.outcomes import Outcomes, read_outcomes
 from crucibench_suites.adversarial.scenario import Quick
 from crucibench_suites.adversarial.threat import ThreatModel
 
-N = 40
-THREAT = ThreatModel(norm="linf", eps=(0.05, 0.15), steps=20, targets=2, queries=60)
+N = 30
+THREAT = ThreatModel(norm="linf", eps=(0.05, 0.15), steps=15, targets=2, queries=40)
 
 
 class Normalised(nn.Module):

@@ -48,7 +48,7 @@ def other():
 def masked():
     return Centroids(0, masked=True)
 """
-N = 16
+N = 12
 NAMES = ("plain", "other", "masked")
 
 
@@ -64,8 +64,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return cb.run(
             models={name: f"torch:{folder / 'nets.py'}:{name}" for name in NAMES},
             data=f"npz:{folder / 'digits.npz'}", suites=["adversarial"], out=folder / "runs",
-            workers=0, cache=False, defaults={"batch_size": 16, "threads": 1},
-            settings={"adversarial.eps": [0.1, 0.2], "adversarial.save_adversarials": True},
+            workers=0, cache=False, defaults={"batch_size": 6, "threads": 1},
+            settings={"adversarial.eps": 0.2, "adversarial.save_adversarials": True},
         )  # fmt: skip
 
 
@@ -106,5 +106,5 @@ def test_what_others_break_is_broken_and_costs_little(run: Run) -> None:
         spent = attacks["forwards"].sum() + attacks["backwards"].sum()
         assert found["forwards"].sum() + found["backwards"].sum() <= 0.25 * spent
         assert found["forwards"].max() <= 2 * (len(NAMES) - 1)
-        broken = found["level"] < 2
+        broken = found["level"] < 1
         assert (found["distance_linf"][broken] <= 0.2).all()
