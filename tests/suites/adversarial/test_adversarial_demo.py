@@ -49,5 +49,5 @@ def test_adversarial_training_holds_where_plain_training_falls(drive: Any, plain
     for found in (fragile, robust):
         assert found.right.mean() > 0.8
         assert found.robust(0).mean() > 0.5
-    assert fragile.robust(1).mean() < 0.2
-    assert robust.robust(1).mean() > 0.4
+    assert fragile.robust(1).mean() < 0.35
+    assert robust.robust(1).mean() > 0.5
