@@ -1,7 +1,9 @@
-"""The report: one HTML file that holds all it needs, opens offline and runs no script."""
+"""The report: one HTML file that holds all it needs and opens offline."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -106,9 +108,12 @@ class _Report:
         gaps = gaps_of(run, self.numbers, self.metrics, self.models, self.data)
         findings = findings_of(run)
         template = _environment().get_template("report.html.j2")
+        script = _part("report.js")
         return template.render(
             run=run,
-            css=_css(),
+            css=_part("report.css"),
+            script=script,
+            script_digest=_source_digest(script),
             summary=verdict_summary(run),
             counts=verdict_counts(list(run.cells.values())),
             overview=self._overview(),
@@ -317,9 +322,15 @@ def _bounds(metric: Metric) -> str:
 
 
 @cache
-def _css() -> Markup:
+def _part(name: str) -> Markup:
+    """Returns a part of the page that is written by hand."""
     folder = resources.files("crucibench.report") / _TEMPLATES
-    return Markup((folder / "report.css").read_text(encoding="utf-8"))
+    return Markup((folder / name).read_text(encoding="utf-8"))
+
+
+def _source_digest(script: str) -> str:
+    """Returns how a content security policy names a script: no other may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 @cache

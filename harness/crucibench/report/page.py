@@ -170,6 +170,11 @@ class MetricTable:
     rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
     folded: bool = False
 
+    @property
+    def one_metric(self) -> bool:
+        """Whether all rows are of one metric, so that a column has an order."""
+        return len({metric.href for metric, _ in self.rows}) == 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupTable:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
-from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
 from crucibench.report.page import Block, Download, Figure, ModelHead, Panels
 from crucibench.report.sections.plain import words
@@ -114,7 +114,7 @@ def _line_figure(
         caption=f"{axes[:1].upper()}{axes[1:]}{of_model}.{note}",
         legend=legend,
         data=Download(
-            href=data_uri(csv_text(names, rows)),
+            href=embedded(names, rows),
             name=file_name(sources.data, section["title"], *filter(None, place)),
         ),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from crucibench.contracts.verdict import Status
-from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed
 from crucibench.report.page import Download, Message, ModelHead
 from crucibench.report.sections.sources import Sources
@@ -80,7 +80,7 @@ def download(section: Mapping[str, Any], stored: Stored) -> Download:
     columns = [str(name) for name in stored.frame.columns]
     rows = stored.frame.head(5000).itertuples(index=False, name=None)
     name = file_name(stored.cell.cell, section.get("table") or "table")
-    return Download(href=data_uri(csv_text(columns, rows)), name=name)
+    return Download(href=embedded(columns, rows), name=name)
 
 
 def file_name(*parts: str) -> str:
