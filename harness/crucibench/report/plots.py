@@ -73,6 +73,27 @@ class ReliabilityBins:
     upper: NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One point with its intervals.
+
+    Attributes:
+        colour: its place in the page's colours.
+        x: finite.
+        y: finite.
+        x_ends: of its interval, or None.
+        y_ends: likewise.
+        filled: whether it is drawn full or hollow.
+    """
+
+    colour: int
+    x: float
+    y: float
+    x_ends: tuple[float, float] | None = None
+    y_ends: tuple[float, float] | None = None
+    filled: bool = True
+
+
 def thinned(count: int, y: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
     """Returns the rows of a curve to draw: all, or ends and extremes of equal stretches."""
     if count <= _MOST_POINTS:
@@ -92,10 +113,29 @@ def dash(colour: int) -> str:
     return DASHES[(colour // COLOURS) % len(DASHES)]
 
 
-def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> str:
-    """Draws curves over a common axis."""
+def line_svg(
+    curves: Sequence[Curve],
+    *,
+    x: str,
+    y: str,
+    key: str,
+    alt: str,
+    small: bool = False,
+    span: tuple[float, float] | None = None,
+) -> str:
+    """Draws curves over a common axis.
+
+    Args:
+        curves: one or more.
+        x: what the horizontal axis shows.
+        y: what the vertical axis shows.
+        key: no other plot of the page has it.
+        alt: what the plot shows, in words.
+        small: whether it stands beside others.
+        span: the ends of the vertical axis; None for those of the curves.
+    """
     with _style(key):
-        figure = _figure(5.6, 3.3)
+        figure = _figure(3.1, 2.2) if small else _figure(5.6, 3.3)
         axes = figure.add_subplot()
         for curve in curves:
             colour = LINE.format(curve.colour % COLOURS)
@@ -110,9 +150,32 @@ def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> 
                 )
         _label(axes, x, y)
         axes.margins(x=0.02)
+        if span is not None:
+            margin = 0.04 * (span[1] - span[0]) or 0.5
+            axes.set_ylim(span[0] - margin, span[1] + margin)
         places = np.unique(np.concatenate([curve.x for curve in curves]))
         if len(places) <= 12 and bool(np.all(places == np.round(places))):
             axes.set_xticks(places.tolist())
+        return _svg(figure, key, alt)
+
+
+def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> str:
+    """Draws points with the intervals of both axes."""
+    with _style(key):
+        figure = _figure(3.1, 2.8)
+        axes = figure.add_subplot()
+        for dot in dots:
+            paint = LINE.format(dot.colour % COLOURS)
+            for ends, along in ((dot.x_ends, axes.hlines), (dot.y_ends, axes.vlines)):
+                if ends is not None:
+                    at = dot.y if along == axes.hlines else dot.x
+                    along(at, *ends, color=paint, linewidth=1.2, alpha=0.6, zorder=2)
+            axes.plot(
+                [dot.x], [dot.y], marker="o", markersize=6, color=paint, markeredgewidth=1.5,
+                markerfacecolor=paint if dot.filled else "none", zorder=3,
+            )  # fmt: skip
+        _label(axes, x, y)
+        axes.margins(0.08)
         return _svg(figure, key, alt)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from crucibench.report import write_views
+from crucibench.report.format import DASH
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]
@@ -142,7 +143,7 @@ def test_a_number_leads_to_its_definition_and_a_finding_to_its_cell(
 def test_data_behind_a_plot_downloads(browser: Any, reports: Mapping[str, Path]) -> None:
     page, _ = _open(browser, reports["showcase"])
     with page.expect_download() as found:
-        page.locator("figure a.download").first.click()
+        page.locator("section.part figure a.download").first.click()
     assert found.value.suggested_filename.endswith(".csv")
     text = Path(found.value.path()).read_text(encoding="utf-8")
     assert text.startswith("bin_lower,bin_upper,count,mean_confidence,accuracy")
@@ -197,13 +198,13 @@ def test_what_is_absent_stands_last_whichever_way_a_column_is_sorted(
     heads = table.locator("thead tr:last-child th")
     for place in range(1, heads.count()):
         found = _column(table, place + 1)
-        if any(text.startswith("–") for text in found):
+        if any(text.startswith(DASH) for text in found):
             break
     else:
         raise AssertionError("the showcase has a model without a number")
     for _ in range(2):
         heads.nth(place).locator("button").click()
-        assert _column(table, place + 1)[-1].startswith("–")
+        assert _column(table, place + 1)[-1].startswith(DASH)
     page.context.close()
 
 

@@ -129,6 +129,8 @@ def test_hostile_names_stay_text(hostile_html: str) -> None:
     shown = re.sub(r'<pre.*?</pre>|href="data:[^"]*"', "", hostile_html, flags=re.DOTALL)
     assert "x" * 1000 not in shown
     assert len(hostile_html) < 1_500_000
+    for drawn in ('class="numbers forest', 'class="warm"', "Scatter plot of"):
+        assert drawn in hostile_html
     for link in one.links:
         if link.startswith("data:"):
             for row in csv.reader(io.StringIO(unquote(link.partition(",")[2]))):

@@ -63,7 +63,7 @@ def _column_head(frame: pd.DataFrame, name: str, sources: Sources) -> Text:
     if metric is None:
         return Text(text=words(name), numeric=numeric)
     unit = f" [{metric.shown_unit}]" if metric.shown_unit else ""
-    return Text(text=f"{metric.name}{unit}", numeric=numeric)
+    return Text(text=f"{metric.name}{unit}", numeric=numeric, href=sources.href(metric))
 
 
 def _value(row: Mapping[Any, Any], name: str, sources: Sources) -> Text:

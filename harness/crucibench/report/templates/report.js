@@ -45,7 +45,7 @@
         if (next) head.setAttribute("aria-sort", next);
         sort(table, column, next);
       });
-      head.append(button);
+      (head.querySelector(".tail") ?? head).append(button);
     });
   }
 
