@@ -39,14 +39,14 @@ def scale_of(values: Iterable[float | None], include: Iterable[float] = ()) -> S
 
 def whisker(scale: Scale, value: float, interval: tuple[float, float] | None) -> Markup:
     """Draws a value as a dot on its interval."""
-    return _mark("whisker", _span(scale, interval), f"--v:{_px(scale.at(value))}")
+    return _mark(_span(scale, interval), f"--v:{_px(scale.at(value))}")
 
 
 def bar(scale: Scale, value: float, interval: tuple[float, float] | None, colour: int) -> Markup:
     """Draws a value as a bar from 0, with its interval."""
     start, stop = sorted((scale.at(0.0), scale.at(value)))
     ends = f"--s:{_px(start)};--e:{_px(stop)};--c:var(--line-{colour})"
-    return _mark("bar", ends, _span(scale, interval))
+    return _mark(ends, _span(scale, interval))
 
 
 def _span(scale: Scale, interval: tuple[float, float] | None) -> str:
@@ -60,6 +60,6 @@ def _px(pixels: float) -> str:
     return f"{pixels:.1f}".removesuffix(".0")
 
 
-def _mark(name: str, *places: str) -> Markup:
-    # Every place is made of numbers alone.
-    return Markup(f'<i class="{name}" style="{";".join(filter(None, places))}"></i>')
+def _mark(*places: str) -> Markup:
+    # Every place is made of numbers alone. The table's class says what is drawn.
+    return Markup(f'<i style="{";".join(filter(None, places))}"></i>')

@@ -190,7 +190,7 @@ def test_each_kind_of_section_is_drawn(html: str, page: Page) -> None:
     assert len(lines) == 3
     assert "accuracy against severity. cnn goes from 0.93 at 1 to 0.2 at 5" in lines[1]
     assert html.count('class="hit') == 3 * 10 + 3 * 2
-    assert html.count('<i class="bar"') == 18
+    assert html.count('<i style="--s:') == 18
     for name in ("risk-coverage", "reliability", "confusion", "per-class"):
         assert any(name in value or "Risk-and-coverage" in value
                    for tag, key, value in page.attributes if key == "download")  # fmt: skip

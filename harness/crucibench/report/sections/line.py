@@ -123,7 +123,7 @@ def _line_figure(
         name = f"{part.cell.model} {part.within if named else part.extra}".strip()
         first, last = frame.iloc[0], frame.iloc[-1]
         said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
-        rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
+        rows += [[part.cell.model, *row] for row in frame.itertuples(index=False, name=None)]
     axes = f"{words(y)} against {words(x)}"
     title = ", ".join(filter(None, (_name(place[0]) if named else "", place[1])))
     if named:
