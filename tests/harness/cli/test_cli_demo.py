@@ -23,6 +23,8 @@ def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     assert {track.data: len(track.models) for track in resolved.tracks} == {
         "digits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
     }  # fmt: skip
+    grouped = {track.data for track in resolved.tracks if "bias" in track.suites}
+    assert grouped == {"diabetes", "reviews"}
 
 
 def test_what_is_not_installed_is_left_out_with_a_sentence(
