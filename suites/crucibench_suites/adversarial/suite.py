@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
+from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
+from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
+from crucibench_suites.adversarial.blackbox.transfer import Transfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
@@ -29,6 +36,7 @@ _LARGE: dict[Norm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
+_QUERIES: dict[Preset, int] = {"quick": 500, "standard": 5000, "full": 5000}
 _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
     "quick": "quick",
     "standard": "standard",
@@ -37,7 +45,10 @@ _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
 
 _NAMES = tuple(
     f"{name}-{norm}"
-    for name in (*(protocol.name for protocol in PROTOCOLS.values()), "worst-case")
+    for name in (
+        *(protocol.name for protocol in PROTOCOLS.values()),
+        *("square", "hopskipjump", "boundary", "transfer", "worst-case"),
+    )
     for norm in ("linf", "l2")
 )
 
@@ -74,6 +85,15 @@ class AdversarialSuite(Suite):
             "some eps. The stage 'again' repeats them below what FAB-T or Square broke.",
         ),
         Section(
+            title="Success against queries",
+            kind="line",
+            table="success",
+            x="queries",
+            y="success",
+            note="Of attacks without gradients, at the largest eps: the share of samples that have "
+            "an example after so many questions. Square's are those of its search at this eps.",
+        ),
+        Section(
             title="Distances",
             kind="metrics",
             metrics=tuple(info.id for info in DISTANCES.values()),
@@ -89,7 +109,7 @@ class AdversarialSuite(Suite):
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns one scenario a norm, or why none applies."""
@@ -100,12 +120,16 @@ class AdversarialSuite(Suite):
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
         config = request.config
         assert isinstance(config, AdversarialConfig)
+        if config.surrogate is not None and config.surrogate not in request.models:
+            told = unknown("model", config.surrogate, request.models)
+            raise InputError(f"adversarial.surrogate: {told}")
         key = config.protocol or _PRESETS[request.preset]
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         found: list[Scenario] = []
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+            limits = {"queries": config.queries or _QUERIES[request.preset], "limit": limit}
             cells: list[AutoAttack | OneAttack] = [
                 SCENARIOS[key].of(self.name, threat, limit, config.precision)
             ]
@@ -119,10 +143,31 @@ class AdversarialSuite(Suite):
             if "supplied" in request.files:
                 file = checked(request.files["supplied"], request.data.counts["test"])
                 cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
+            cells += black_box(
+                self.name, _methods(request, config), (norm, eps, config.seed), **limits
+            )
+            if config.surrogate is not None:
+                source = TransferSource.of(self.name, norm, eps, limit)
+                if config.surrogate == request.model.name:
+                    found.append(source)
+                else:
+                    cells.append(Transfer.of(source, config.surrogate, config.seed))
             found += cells
-            if len(cells) > 1:
-                found.append(WorstCase.of(self.name, cells))
+            # What the model can't be asked is skipped, with its reason, and joined with nothing.
+            able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+            if len(able) > 1:
+                found.append(WorstCase.of(self.name, able))
         return found
+
+
+def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:
+    """Returns the attacks without gradients: those named, else what the model can answer."""
+    if config.blackbox is not None:
+        return config.blackbox
+    held = request.model.capabilities
+    if Capability.GRADIENTS in held:
+        return ()
+    return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
 
 
 def _default_eps(request: SuiteRequest, norm: Norm) -> tuple[float, ...]:
