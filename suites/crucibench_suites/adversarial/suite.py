@@ -126,9 +126,7 @@ class AdversarialSuite(Suite):
         if task.kind != "classification" or task.modality is Modality.TEXT:
             return "it attacks classifiers of images and of tables"
         if table and config.constraints is None:
-            return (
-                "tables are attacked within declared constraints: suites.adversarial.constraints"
-            )
+            return "tables are attacked within declared constraints: suites.adversarial.constraints"
         if len(task.classes) < 2:
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
         if table:
@@ -173,9 +171,7 @@ class AdversarialSuite(Suite):
         return found
 
 
-def _of_tables(
-    suite: str, request: SuiteRequest, config: AdversarialConfig
-) -> Sequence[Scenario]:
+def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> Sequence[Scenario]:
     """Returns the scenarios of a table, with one that records what its columns hold."""
     assert config.constraints is not None
     config.constraints.check(request.data.features)

@@ -28,7 +28,7 @@ def nearest(
     ground = Pixels(batch.inputs, threat.norm)
 
     def lead(rows: Ints, images: torch.Tensor) -> Floats:
-        asked = Batch(tuple(batch.ids[row] for row in rows), images)
+        asked = Batch(tuple(batch.ids[int(row)] for row in rows), images)
         return leads(context.adapter, asked, targets[rows], labels=True)
 
     answer = ground.answered(lead, width(ground.clean.shape[1]))

@@ -43,7 +43,7 @@ def squares(
             x=batch.inputs[where],
             y=torch.from_numpy(targets[rows]),
             eps=torch.full((len(rows),), _below(radii[at])),
-            ids=tuple(batch.ids[row] for row in rows),
+            ids=tuple(batch.ids[int(row)] for row in rows),
             norm=threat.norm,
         )
         # The first question is about the start; the search counts those after it.
@@ -55,7 +55,9 @@ def squares(
         mine = torch.from_numpy(np.flatnonzero(broken))
         rows = rows[broken]
         if len(rows):
-            examples, _ = snapped(batch.inputs[where][mine], found.adversarial[mine], grid, threat.norm)
+            examples, _ = snapped(
+                batch.inputs[where][mine], found.adversarial[mine], grid, threat.norm
+            )
             settle(
                 context.adapter, batch, targets, rows=rows, examples=examples, grid=grid,
                 norm=threat.norm, ledger=ledger,
