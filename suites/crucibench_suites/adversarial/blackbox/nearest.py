@@ -8,7 +8,7 @@ import torch
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import leads, width
+from crucibench_suites.adversarial.answers import leads, width
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
 from crucibench_suites.adversarial.blackbox.boundary import boundary
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump

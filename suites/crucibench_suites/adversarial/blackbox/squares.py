@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.answers import Scores, width
 from crucibench_suites.adversarial.attacks.model import Oracle, Points
 from crucibench_suites.adversarial.attacks.square import square
-from crucibench_suites.adversarial.blackbox.answers import Scores, width
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.settle import settle, snapped
 from crucibench_suites.adversarial.threat import ThreatModel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import labels_of, leads
+from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
 from crucibench_suites.adversarial.search import Ledger
