@@ -140,7 +140,7 @@ class AdversarialSuite(Suite):
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            limits = {"queries": config.queries or _QUERIES[request.preset], "limit": limit}
+            queries = config.queries or _QUERIES[request.preset]
             cells: list[AutoAttack | OneAttack] = [
                 SCENARIOS[key].of(self.name, threat, limit, config.precision)
             ]
@@ -155,7 +155,11 @@ class AdversarialSuite(Suite):
                 file = checked(request.files["supplied"], request.data.counts["test"])
                 cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
             cells += black_box(
-                self.name, _methods(request, config), (norm, eps, config.seed), **limits
+                self.name,
+                _methods(request, config),
+                (norm, eps, config.seed),
+                queries=queries,
+                limit=limit,
             )
             if config.surrogate is not None:
                 source = TransferSource.of(self.name, norm, eps, limit)
