@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from crucibench.contracts.capability import Capability
@@ -16,12 +17,13 @@ from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
-from crucibench_suites.adversarial.blackbox.transfer import Transfer, TransferSource
+from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
 from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
@@ -31,6 +33,7 @@ from crucibench_suites.adversarial.tables.scenario import (
     table_attacks,
 )
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
@@ -53,7 +56,7 @@ _NAMES = tuple(
     f"{name}-{norm}"
     for name in (
         *(protocol.name for protocol in PROTOCOLS.values()),
-        *("square", "hopskipjump", "boundary", "transfer"),
+        *("square", "hopskipjump", "boundary", "surrogate"),
         *("exact-tree", "table-gradient", "table-greedy", "table-hopskipjump", "worst-case"),
     )
     for norm in ("linf", "l2")
@@ -166,12 +169,17 @@ class AdversarialSuite(Suite):
                 if config.surrogate == request.model.name:
                     found.append(source)
                 else:
-                    cells.append(Transfer.of(source, config.surrogate, config.seed))
+                    cells.append(SurrogateTransfer.of(source, config.surrogate, config.seed))
+            if config.save_adversarials:
+                cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
             found += cells
             # What the model can't be asked is skipped, with its reason, and joined with nothing.
             able = [cell for cell in cells if cell.requires <= request.model.capabilities]
             if len(able) > 1:
                 found.append(WorstCase.of(self.name, able))
+            others = [name for name in request.models if name != request.model.name]
+            if config.save_adversarials and others:
+                found.append(Transfer.of(self.name, cells[0], others))
         return found
 
 
