@@ -134,9 +134,7 @@ class AdversarialSuite(Suite):
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
         if table:
             return _of_tables(self.name, request, config)
-        if config.surrogate is not None and config.surrogate not in request.models:
-            told = unknown("model", config.surrogate, request.models)
-            raise InputError(f"adversarial.surrogate: {told}")
+        _check_surrogate(request, config)
         key = config.protocol or _PRESETS[request.preset]
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         found: list[Scenario] = []
@@ -202,6 +200,13 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
         if len(cells) > 1:
             found.append(WorstCase.of(suite, cells))
     return found
+
+
+def _check_surrogate(request: SuiteRequest, config: AdversarialConfig) -> None:
+    """Raises InputError if no model of the run has the surrogate's name."""
+    if config.surrogate is not None and config.surrogate not in request.models:
+        told = unknown("model", config.surrogate, request.models)
+        raise InputError(f"adversarial.surrogate: {told}")
 
 
 def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:
