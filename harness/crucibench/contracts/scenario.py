@@ -204,6 +204,15 @@ class Mapped(Scenario):
 
     stages: ClassVar[tuple[str, ...]] = ("main",)
 
+    @property
+    def most_questions(self) -> int | None:
+        """How often each sample is asked about at most, all stages and points together.
+
+        None where that is once a point and stage; attacks ask more often. What a plan says of the
+        requests to a served model follows from it.
+        """
+        return None
+
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection | None:
         """Chooses the samples that enter a stage; None for all, in O(batch) memory."""
         return None

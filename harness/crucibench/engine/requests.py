@@ -26,8 +26,8 @@ class Requests:
 
     Attributes:
         model: its name.
-        requests: about how many inferences, all data sets together. Retries are not among them, nor
-            what timed scenarios and attacks ask beyond once a sample and point.
+        requests: about how many inferences, all data sets together; of attacks, the most there can
+            be. Retries are not among them, nor what timed scenarios ask.
         batch: samples to a request, at most.
         allowed: ``max_requests`` of the spec.
     """
@@ -49,7 +49,11 @@ def planned_requests(resolved: Resolved, plan: Plan) -> list[Requests]:
             cell.data.name: min(_INSPECTED, cell.data.counts.get("test", 0)) for cell in cells
         }
         total = _requests(inspected.values(), batch)
-        total += sum(_requests(_questions(cell), batch) for cell in cells if not cell.skip)
+        total += sum(
+            _requests(_questions(cell), batch) + _asked_at_most(cell)
+            for cell in cells
+            if not cell.skip
+        )
         allowed = _settings(resolved, name).max_requests
         found.append(Requests(model=name, requests=total, batch=batch, allowed=allowed))
     return found
@@ -91,13 +95,23 @@ def _questions(cell: PlannedCell) -> Iterator[int]:
     same = list(_pieces(min(_SAME_MODEL, cell.samples), size))
     yield from same
     yield from _probes(cell, scenario)
+    shards = -(-cell.samples // cell.shard_size)
+    yield from same * (shards * len(scenario.stages))
+    if scenario.most_questions is not None:
+        return
     # A point without a name beside others is that of a mean over them: it asks nothing.
     named = [point for point in scenario.points if point]
     times = max(1, len(named)) * len(scenario.stages)
     for samples in _pieces(cell.samples, size):
         yield from [samples] * times
-    shards = -(-cell.samples // cell.shard_size)
-    yield from same * (shards * len(scenario.stages))
+
+
+def _asked_at_most(cell: PlannedCell) -> int:
+    """Returns the requests of a cell that asks again and again, if none held two questions."""
+    scenario = cell.scenario
+    if not isinstance(scenario, Mapped) or scenario.most_questions is None:
+        return 0
+    return cell.samples * scenario.most_questions
 
 
 def _probes(cell: PlannedCell, scenario: Mapped) -> Iterator[int]:

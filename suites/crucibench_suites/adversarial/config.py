@@ -10,8 +10,10 @@ from pydantic_core.core_schema import ValidationInfo
 
 from crucibench.contracts.suite import SuiteConfig
 from crucibench.util.numbers import Number
+from crucibench_suites.adversarial.blackbox.scenario import NORMS, BlackBoxAttack
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.protocol import Precision
+from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
 
@@ -32,11 +34,15 @@ class AdversarialConfig(SuiteConfig):
     ] = ("linf",)
     """``linf``, ``l2``, or a list of both."""
 
+    constraints: Constraints | None = None
+    """What may be changed in a row of a table: tables are attacked only where it is declared."""
+
     eps: (
         Annotated[tuple[Number, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
         | None
     ) = None
-    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images."""
+    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images.
+    Of tables in units of each column's spread."""
 
     protocol: Literal["quick", "standard", "rand"] | None = None
     """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
@@ -58,6 +64,19 @@ class AdversarialConfig(SuiteConfig):
     force: bool = False
     """Whether an attack that fails its self-test is run all the same: its numbers are suspect."""
 
+    blackbox: (
+        Annotated[tuple[BlackBoxAttack, ...], BeforeValidator(_listed), Strict(False)] | None
+    ) = None
+    """Attacks without gradients: ``square`` on scores, ``hopskipjump`` and ``boundary`` (L2 alone)
+    on labels; left out, the first two for models that have no gradients."""
+
+    queries: Annotated[int, Field(ge=1)] | None = None
+    """What an attack without gradients may ask about each sample, Square at each radius; left out,
+    the preset's 500 or 5,000."""
+
+    surrogate: StrictStr | None = None
+    """A model of the run whose gradients make examples that the others are asked about."""
+
     supplied: StrictStr | None = None
     """A file of adversarial inputs from elsewhere (``.npz``, ``.safetensors`` or ``.parquet``), to
     be checked and to count in the worst case."""
@@ -77,10 +96,10 @@ class AdversarialConfig(SuiteConfig):
             named = FoolboxName.parse(text)
             FoolboxAttack(named, named.norms[0])
 
-    @field_validator("norm")
+    @field_validator("norm", "blackbox")
     @classmethod
-    def _each_once(cls, value: tuple[Norm, ...]) -> tuple[Norm, ...]:
-        if len(set(value)) != len(value):
+    def _each_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) != len(value):
             raise ValueError(f"expected each once, got {list(value)}")
         return value
 
@@ -95,10 +114,25 @@ class AdversarialConfig(SuiteConfig):
         if len(norm) > 1:
             raise ValueError("radii of two norms mean different things: name one norm")
         try:
-            ThreatModel(norm=norm[0], eps=value)
+            table = info.data.get("constraints") is not None
+            ThreatModel(norm=norm[0], eps=value, unit="spreads" if table else "pixels")
         except ValidationError as error:
             told = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
             raise ValueError(told) from None
+        return value
+
+    @field_validator("blackbox")
+    @classmethod
+    def _of_the_norm(
+        cls, value: tuple[BlackBoxAttack, ...] | None, info: ValidationInfo
+    ) -> tuple[BlackBoxAttack, ...] | None:
+        norms = info.data.get("norm", ())
+        for method in value or ():
+            if norms and not set(norms) & set(NORMS[method]):
+                raise ValueError(
+                    f"{method!r} is an attack in {' and '.join(NORMS[method])}, not in "
+                    f"{' or '.join(norms)}"
+                )
         return value
 
     @field_validator("attacks")

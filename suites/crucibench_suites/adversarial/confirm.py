@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
+from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.attacks.model import by_sample, length
 from crucibench_suites.adversarial.threat import Norm
 
@@ -45,9 +46,7 @@ def confirm(
     rows = np.flatnonzero(fit)
     if len(rows):
         asked = clean.take([int(row) for row in rows]).with_inputs(found[torch.from_numpy(rows)])
-        scores = adapter.predict(asked, frozenset({"scores"})).scores
-        assert scores is not None
-        said[rows] = scores.argmax(axis=1)
+        said[rows] = labels_of(adapter, asked)
     distances = torch.stack(
         [moved.abs().amax(1), moved.norm(dim=1), moved.abs().sum(1)], dim=1
     ).numpy()

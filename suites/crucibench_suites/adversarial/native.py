@@ -46,7 +46,11 @@ def native_results(attacks: Sequence[Attack], norm: Norm) -> list[SelfTestResult
 
 def self_test_records(attacks: Sequence[Attack], norm: Norm) -> Columns:
     """Returns the same as probe records: ``id`` is the attack."""
-    results = native_results(attacks, norm)
+    return as_columns(native_results(attacks, norm))
+
+
+def as_columns(results: Sequence[SelfTestResult]) -> Columns:
+    """Returns results as probe records, a row an attack."""
     return {
         "id": [result.attack for result in results],
         "point": "",

@@ -155,21 +155,31 @@ def _area(series: Series, outcomes: Outcomes, evidence: Evidence) -> Row:
 
 
 def _median(series: Series, outcomes: Outcomes, level: float) -> Row:
-    """The median with the interval of order statistics, which needs no distribution."""
-    metric = DISTANCES[series.threat.norm].id
-    ordered = np.sort(outcomes.distance)
+    return median_row(DISTANCES[series.threat.norm].id, outcomes.distance, level)
+
+
+def median_row(metric: str, values: Floats, level: float, *, point: str = "") -> Row:
+    """Returns a median with the interval of order statistics, which needs no distribution.
+
+    Args:
+        metric: its id.
+        values: of n samples, infinite where no example was found.
+        level: of the interval.
+        point: where it is read.
+    """
+    ordered = np.sort(values)
     n = len(ordered)
     value = float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
     if not np.isfinite(value):
         missing = int(np.isinf(ordered).sum())
         reason = f"no example was found for {missing} of {n} samples"
-        return Row(metric=metric, value=None, n=n, reason=reason)
+        return Row(metric=metric, value=None, n=n, reason=reason, point=point)
     skip = int(binom.ppf((1 - level) / 2, n, 0.5))
     # X_(r) to X_(n + 1 - r) covers the median with probability 1 - 2 P(B < r), B ~ Bin(n, 1/2).
     if skip < 1 or not np.isfinite(ordered[n - skip]):
         reason = "too few samples with an example for an interval of order statistics"
-        return Row(metric=metric, value=value, n=n, reason=reason)
+        return Row(metric=metric, value=value, n=n, reason=reason, point=point)
     return Row(
         metric=metric, value=value, lower=float(ordered[skip - 1]), upper=float(ordered[n - skip]),
-        level=level, method="order statistics (binomial); samples", n=n,
+        level=level, method="order statistics (binomial); samples", n=n, point=point,
     )  # fmt: skip

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
+from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
+from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
+from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
@@ -19,6 +26,12 @@ from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
+from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
+from crucibench_suites.adversarial.tables.scenario import (
+    DEFAULT_EPS,
+    columns_scenario,
+    table_attacks,
+)
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
@@ -32,6 +45,7 @@ _LARGE: dict[Norm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
+_QUERIES: dict[Preset, int] = {"quick": 500, "standard": 5000, "full": 5000}
 _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
     "quick": "quick",
     "standard": "standard",
@@ -40,7 +54,11 @@ _PRESETS: dict[Preset, Literal["quick", "standard"]] = {
 
 _NAMES = tuple(
     f"{name}-{norm}"
-    for name in (*(protocol.name for protocol in PROTOCOLS.values()), "worst-case")
+    for name in (
+        *(protocol.name for protocol in PROTOCOLS.values()),
+        *("square", "hopskipjump", "boundary", "surrogate"),
+        *("exact-tree", "table-gradient", "table-greedy", "table-hopskipjump", "worst-case"),
+    )
     for norm in ("linf", "l2")
 )
 
@@ -77,6 +95,15 @@ class AdversarialSuite(Suite):
             "some eps. The stage 'again' repeats them below what FAB-T or Square broke.",
         ),
         Section(
+            title="Success against queries",
+            kind="line",
+            table="success",
+            x="queries",
+            y="success",
+            note="Of attacks without gradients, at the largest eps: the share of samples that have "
+            "an example after so many questions. Square's are those of its search at this eps.",
+        ),
+        Section(
             title="Distances",
             kind="metrics",
             metrics=tuple(info.id for info in DISTANCES.values()),
@@ -92,23 +119,29 @@ class AdversarialSuite(Suite):
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns one scenario a norm, or why none applies."""
-        task = request.data.task
-        if task.kind != "classification" or task.modality is not Modality.IMAGE:
-            return "it attacks classifiers of images"
+        task, config = request.data.task, request.config
+        assert isinstance(config, AdversarialConfig)
+        table = task.modality is Modality.TABLE
+        if task.kind != "classification" or task.modality is Modality.TEXT:
+            return "it attacks classifiers of images and of tables"
+        if table and config.constraints is None:
+            return "tables are attacked within declared constraints: suites.adversarial.constraints"
         if len(task.classes) < 2:
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
-        config = request.config
-        assert isinstance(config, AdversarialConfig)
+        if table:
+            return _of_tables(self.name, request, config)
+        _check_surrogate(request, config)
         key = config.protocol or _PRESETS[request.preset]
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         found: list[Scenario] = []
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+            queries = config.queries or _QUERIES[request.preset]
             cells: list[AutoAttack | OneAttack] = [
                 SCENARIOS[key].of(self.name, threat, limit, config.precision)
             ]
@@ -122,15 +155,68 @@ class AdversarialSuite(Suite):
             if "supplied" in request.files:
                 file = checked(request.files["supplied"], request.data.counts["test"])
                 cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
+            cells += black_box(
+                self.name,
+                _methods(request, config),
+                (norm, eps, config.seed),
+                queries=queries,
+                limit=limit,
+            )
+            if config.surrogate is not None:
+                source = TransferSource.of(self.name, norm, eps, limit)
+                if config.surrogate == request.model.name:
+                    found.append(source)
+                else:
+                    cells.append(SurrogateTransfer.of(source, config.surrogate, config.seed))
             if config.save_adversarials:
                 cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
             found += cells
-            if len(cells) > 1:
-                found.append(WorstCase.of(self.name, cells))
+            # What the model can't be asked is skipped, with its reason, and joined with nothing.
+            able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+            if len(able) > 1:
+                found.append(WorstCase.of(self.name, able))
             others = [name for name in request.models if name != request.model.name]
             if config.save_adversarials and others:
                 found.append(Transfer.of(self.name, cells[0], others))
         return found
+
+
+def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> Sequence[Scenario]:
+    """Returns the scenarios of a table, with one that records what its columns hold."""
+    assert config.constraints is not None
+    config.constraints.check(request.data.features)
+    role = "train" if "train" in request.data.counts else "test"
+    spread = columns_scenario(suite, role)
+    found: list[Scenario] = [spread]
+    for norm in config.norm:
+        cells = table_attacks(
+            suite, request.model.capabilities, config.constraints,
+            (norm, config.eps or DEFAULT_EPS[norm], config.seed),
+            queries=config.queries or _QUERIES[request.preset],
+            limit=config.limit if config.limit is not None else _LIMITS[request.preset],
+            spread=spread,
+        )  # fmt: skip
+        found += cells
+        if len(cells) > 1:
+            found.append(WorstCase.of(suite, cells))
+    return found
+
+
+def _check_surrogate(request: SuiteRequest, config: AdversarialConfig) -> None:
+    """Raises InputError if no model of the run has the surrogate's name."""
+    if config.surrogate is not None and config.surrogate not in request.models:
+        told = unknown("model", config.surrogate, request.models)
+        raise InputError(f"adversarial.surrogate: {told}")
+
+
+def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:
+    """Returns the attacks without gradients: those named, else what the model can answer."""
+    if config.blackbox is not None:
+        return config.blackbox
+    held = request.model.capabilities
+    if Capability.GRADIENTS in held:
+        return ()
+    return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
 
 
 def _default_eps(request: SuiteRequest, norm: Norm) -> tuple[float, ...]:

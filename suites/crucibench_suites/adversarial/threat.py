@@ -20,7 +20,9 @@ class ThreatModel(BaseModel):
     """What an attacker may do to a sample, and what he sees of the model.
 
     Attributes:
-        norm: of the change to the canonical sample, whose pixels lie in [0, 1].
+        norm: of the change to the canonical sample.
+        unit: what it is measured in: ``pixels``, which lie in [0, 1], or ``spreads``, the standard
+            deviation of each of a table's columns (a changed category counts 1).
         eps: the radii at which robustness is read, ascending, each once; ``8/255`` is welcome.
         targeted: whether the attacker must reach a class of his choice; else any wrong one will do.
         access: ``white-box`` sees gradients, ``score`` logits, ``decision`` labels, ``transfer``
@@ -28,7 +30,7 @@ class ThreatModel(BaseModel):
         steps: gradient steps in each run of an attack.
         restarts: runs of each gradient attack; of a targeted one, with each target.
         targets: the likeliest other classes that targeted losses try in turn.
-        queries: what a score-based attack may ask about each sample.
+        queries: what an attack without gradients may ask about each sample (Square at each radius).
         eot: gradients averaged in each step, for models that are random.
         close_restarts: runs of APGD, each loss, on a sample whose nearest example lies beyond a
             radius by at most a tenth: more than the published series spends; 0 for none.
@@ -39,6 +41,7 @@ class ThreatModel(BaseModel):
 
     norm: Norm
     eps: Annotated[tuple[Number, ...], Field(min_length=1, max_length=64, strict=False)]
+    unit: Literal["pixels", "spreads"] = "pixels"
     targeted: bool = False
     access: Access = "white-box"
     steps: Annotated[int, Field(ge=1)] = 100
@@ -61,7 +64,7 @@ class ThreatModel(BaseModel):
 
     @model_validator(mode="after")
     def _within_pixels(self) -> ThreatModel:
-        largest = _LARGEST.get(self.norm)
+        largest = _LARGEST.get(self.norm) if self.unit == "pixels" else None
         if largest is not None and self.eps[-1] > largest:
             raise ValueError(
                 f"eps: pixels lie in [0, 1], so that {self.norm} goes up to {largest:g}; "
@@ -71,7 +74,9 @@ class ThreatModel(BaseModel):
 
     def as_parameters(self) -> Mapping[str, Any]:
         """Returns plain data, as a scenario's parameters hold it."""
-        return self.model_dump(mode="json")
+        told = self.model_dump(mode="json")
+        # Absent where it is as it always was, so that earlier results stay comparable.
+        return {key: value for key, value in told.items() if (key, value) != ("unit", "pixels")}
 
 
 def point_of(eps: float) -> str:

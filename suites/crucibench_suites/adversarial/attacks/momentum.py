@@ -1,0 +1,28 @@
+"""Momentum iterative fast gradient method (Dong et al. 2018), for Linf and L2.
+
+Its steps add up gradients of one size, which makes examples that other models fall for, too: it
+goes on to the last step, whether the model it follows is wrong by then or not.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks.model import Oracle, Points, Region, by_sample, unit
+
+_DECAY = 1.0
+
+
+def momentum(oracle: Oracle, points: Points, *, steps: int) -> torch.Tensor:
+    """Returns where the last step leads, within the ball and [0, 1], shape (m, C, H, W)."""
+    region = Region(points)
+    x, total = points.x.clone(), torch.zeros_like(points.x)
+    size = by_sample(points.eps) / steps
+    for _ in range(steps):
+        _, _, gradient = oracle.gradient(x, lambda logits: losses.log_odds(logits, points.y))
+        scale = by_sample(gradient.flatten(1).abs().mean(1)) + 1e-30
+        total = _DECAY * total + gradient / scale
+        direction = total.sign() if points.norm == "linf" else unit(total, "l2")
+        x = region.inside(x + size * direction)
+    return x

@@ -1,0 +1,1 @@
+"""Attacks that see scores or labels alone, and count every question they ask."""

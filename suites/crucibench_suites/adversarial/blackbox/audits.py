@@ -1,0 +1,131 @@
+"""Audits of attacks without gradients: did questions help, and do scores mislead?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench_suites.adversarial.audits.probed import finding
+from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
+from crucibench_suites.adversarial.audits.series import audit_series
+from crucibench_suites.adversarial.blackbox.curve import read_spent
+from crucibench_suites.adversarial.outcomes import Series, read_outcomes
+from crucibench_suites.adversarial.threat import Access
+
+LABEL_ONLY = "label-only"
+
+_ENOUGH = 100
+"""Questions about a sample before one may ask what they were good for."""
+
+_FIRST, _LEFT = 5, 10
+"""Examples by the first question, and samples left over, from which their number tells."""
+
+_NO_NEARER = 0.9
+_BY_CHANCE = 0.01
+_SHARE = 0.02
+
+
+def audit_budgeted(series: Series, access: Access, evidence: Evidence) -> Findings:
+    """Returns findings from records and probe records."""
+    found = audit_self_tests(evidence)
+    if not len(evidence.own.records):
+        return found
+    outcomes = read_outcomes(series, evidence)
+    found += [one for one in audit_series(series, outcomes) if one.code == "unconfirmed-examples"]
+    if access == "score":
+        found += _growth(series, evidence)
+    elif access == "decision":
+        found += _nearing(series, evidence)
+    other = evidence.needs.get(LABEL_ONLY)
+    if other is not None and len(other.records):
+        levels = other.records.frame()[["id", "level"]]
+        ids = pd.Index(evidence.own.samples.ids)
+        theirs = np.where(outcomes.right, len(series.threat.eps), 0)
+        theirs[ids.get_indexer(pd.Index(levels["id"]))] = levels["level"].to_numpy()
+        found += label_only_beats(series, outcomes.level, theirs, outcomes.right)
+    return found
+
+
+def _growth(series: Series, evidence: Evidence) -> Findings:
+    """Looks at whether any question after the first broke anything."""
+    spent = read_spent(series, evidence)
+    needed = spent.queries_to.min(axis=1)
+    first = int((needed <= 1).sum())
+    later = int((np.isfinite(needed) & (needed > 1)).sum())
+    left = int((np.isinf(needed) & (spent.queries >= _ENOUGH)).sum())
+    if later or first < _FIRST or left < _LEFT:
+        return []
+    return [
+        finding(
+            "queries-gain-nothing",
+            f"all {first} examples came with the first question, and {int(spent.queries.max())} "
+            f"questions about each of {left} other samples broke none: the scores give a search "
+            "nothing to follow",
+            {"first": first, "later": later, "left": left, "queries": int(spent.queries.max())},
+        )
+    ]
+
+
+def _nearing(series: Series, evidence: Evidence) -> Findings:
+    """Looks at whether examples came nearer with questions."""
+    spent = read_spent(series, evidence)
+    asked = (spent.queries >= _ENOUGH) & np.isfinite(spent.first) & np.isfinite(spent.distance)
+    if int(asked.sum()) < _LEFT:
+        return []
+    ratio = float(np.median(spent.distance[asked] / np.maximum(spent.first[asked], 1e-12)))
+    if ratio < _NO_NEARER:
+        return []
+    return [
+        finding(
+            "queries-gain-nothing",
+            f"after {int(np.median(spent.queries[asked]))} questions (median) the nearest examples "
+            f"of {int(asked.sum())} samples are still {ratio:.2g} times as far away as the first: "
+            "the answers give a search nothing to follow",
+            {
+                "samples": int(asked.sum()),
+                "ratio": ratio,
+                "queries": int(np.median(spent.queries[asked])),
+            },
+        )
+    ]
+
+
+def label_only_beats(
+    series: Series, mine: np.ndarray, theirs: np.ndarray, right: np.ndarray
+) -> Findings:
+    """Says where an attack on labels breaks more samples than one on scores.
+
+    At the radius where they differ most, by a paired test (one-sided, exact) at 1 % shared among
+    the radii, and by two samples and 2 % at least.
+
+    Args:
+        series: of the attack on scores.
+        mine: its levels, shape (n,): a sample is broken at each radius from its level on.
+        theirs: those of the attack on labels.
+        right: which samples are right as they are.
+    """
+    n = int(right.sum())
+    worst: tuple[int, int, int] | None = None
+    for at in range(len(series.threat.eps)):
+        theirs_alone = int((right & (theirs <= at) & (mine > at)).sum())
+        mine_alone = int((right & (mine <= at) & (theirs > at)).sum())
+        if worst is None or theirs_alone - mine_alone > worst[0] - worst[1]:
+            worst = theirs_alone, mine_alone, at
+    if worst is None or worst[0] - worst[1] < max(2, _SHARE * n):
+        return []
+    chance = float(binomtest(worst[0], worst[0] + worst[1], 0.5, alternative="greater").pvalue)
+    if chance > _BY_CHANCE / len(series.threat.eps):
+        return []
+    eps = series.threat.eps[worst[2]]
+    return [
+        finding(
+            "labels-beat-scores",
+            f"at eps {eps:.4g} HopSkipJump, which sees labels alone, broke {worst[0]} samples that "
+            f"the search on scores did not, and the latter {worst[1]} that it did not: scores "
+            "mislead it, as where they are rounded or masked",
+            {"eps": eps, "labels_alone": worst[0], "scores_alone": worst[1], "samples": n,
+             "p": chance},
+        )
+    ]  # fmt: skip

@@ -1,0 +1,176 @@
+"""Attacks without gradients, as scenarios: on scores or on labels, each with a query budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import MapContext, Need, Work
+from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
+from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
+
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.search import Ledger
+
+SELF_TEST = "self-test"
+LABEL_ONLY = "label-only"
+
+BlackBoxAttack = Literal["square", "hopskipjump", "boundary"]
+
+NORMS: dict[BlackBoxAttack, tuple[Norm, ...]] = {
+    "square": ("linf", "l2"),
+    "hopskipjump": ("linf", "l2"),
+    "boundary": ("l2",),
+}
+
+# What computes is imported where it is needed: listing suites must stay cheap.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budgeted(OneAttack):
+    """An attack with a query budget under a threat model."""
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    draws: ClassVar = "sample"
+    intensive: ClassVar[bool] = True
+
+    def query_columns(
+        self, ledger: Ledger, queries_to: NDArray[np.float64], first: NDArray[np.float64]
+    ) -> Columns:
+        """Returns what such an attack records beside what all do.
+
+        Args:
+            ledger: what has been confirmed.
+            queries_to: shape (n, radii of the grid above 0).
+            first: the distance of the first example of each sample, (n,).
+        """
+        zeros = len(self.threat.eps) - queries_to.shape[1]
+        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
+        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
+        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.adversarial.blackbox.curve import with_queries
+
+        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.blackbox.audits import audit_budgeted
+
+        return audit_budgeted(self.series, self.threat.access, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlackBox(Budgeted):
+    """An attack on images without gradients."""
+
+    method: BlackBoxAttack
+
+    @classmethod
+    def of(
+        cls, suite: str, method: BlackBoxAttack, threat: ThreatModel, limit: int | None,
+        needs: tuple[Need, ...] = (),
+    ) -> BlackBox:  # fmt: skip
+        """Returns the scenario of one attack; `needs` are beside the clean pass."""
+        # What budgets of gradient attacks would say of it is untrue.
+        told = ("norm", "eps", "access", "targeted", "queries", "seed")
+        parameters = threat.as_parameters()
+        return cls(
+            suite=suite,
+            name=f"{method}-{threat.norm}",
+            method=method,
+            threat=threat,
+            parameters={"attack": method, "threat": {key: parameters[key] for key in told}},
+            points=("", *(point_of(radius) for radius in threat.eps)),
+            limit=limit,
+            needs=(*cls.needs, *needs),
+        )
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attack where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.blackbox.self_tests import tested
+        from crucibench_suites.adversarial.native import as_columns
+
+        return {SELF_TEST: as_columns([tested(self.method, self.threat.norm)])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreBased(BlackBox):
+    """Square on a model's scores, at each radius that nothing larger has withstood."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
+
+    @property
+    def most_questions(self) -> int:
+        """One search a radius, each with an example to confirm."""
+        return len(self.threat.eps) * (self.threat.queries + 2)
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample."""
+        from crucibench_suites.adversarial.blackbox.squares import squares
+
+        ledger, queries_to = squares(self.threat, work, context)
+        extra = self.query_columns(ledger, queries_to, np.full(len(work.batch), np.nan))
+        return {**self.columns(work, ledger, self.attack), **extra}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelBased(BlackBox):
+    """HopSkipJump or Boundary, which look for the nearest example and answer for every radius."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
+
+    @property
+    def most_questions(self) -> int:
+        """The budget, and an example to confirm."""
+        return self.threat.queries + 1
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample."""
+        from crucibench_suites.adversarial.blackbox.nearest import nearest
+
+        ledger, books = nearest(self.method, self.threat, work, context)
+        extra = self.query_columns(ledger, books.queries_to, books.first)
+        return {**self.columns(work, ledger, self.attack), **extra}
+
+
+def scenarios(
+    suite: str,
+    methods: tuple[BlackBoxAttack, ...],
+    threat: tuple[Norm, tuple[float, ...], int | None],
+    *,
+    queries: int,
+    limit: int | None,
+) -> list[BlackBox]:
+    """Returns the attacks that meet the norm, those on labels first.
+
+    Args:
+        suite: the suite's name.
+        methods: which.
+        threat: norm, radii and seed.
+        queries: the budget of each sample.
+        limit: at most so many samples.
+    """
+    norm, eps, seed = threat
+    found: list[BlackBox] = []
+    for method in (one for one in methods if one != "square" and norm in NORMS[one]):
+        model = ThreatModel(norm=norm, eps=eps, seed=seed, access="decision", queries=queries)
+        found.append(LabelBased.of(suite, method, model, limit))
+    if "square" in methods:
+        model = ThreatModel(norm=norm, eps=eps, seed=seed, access="score", queries=queries)
+        others = [cell for cell in found if cell.method == "hopskipjump"]
+        needs = tuple(Need(alias=LABEL_ONLY, cell=cell.address, optional=True) for cell in others)
+        found.append(ScoreBased.of(suite, "square", model, limit, needs))
+    return found

@@ -1,0 +1,167 @@
+"""Transfer: a surrogate of the same run is attacked by its gradients, and this model asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar
+
+import numpy as np
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
+from crucibench.util.errors import InputError
+from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
+
+STEPS = 20
+SELF_TEST = "self-test"
+
+_SOURCE = "surrogate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSource(Mapped):
+    """Examples of a surrogate, one a sample and radius: records hold what they add to the sample.
+
+    They are made for all samples, whatever the surrogate says of them.
+    """
+
+    threat: ThreatModel
+
+    requires: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+    perturbs: ClassVar[bool] = True
+    intensive: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls, suite: str, norm: Norm, eps: tuple[float, ...], limit: int | None
+    ) -> TransferSource:
+        """Returns the scenario of one norm."""
+        threat = ThreatModel(norm=norm, eps=eps, steps=STEPS)
+        told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
+        return cls(
+            suite=suite, name=f"surrogate-source-{norm}", threat=threat, limit=limit,
+            parameters={"attack": "momentum", "threat": told},
+        )  # fmt: skip
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample; ``change`` is float32, of radii x pixels numbers."""
+        import torch
+
+        from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
+        from crucibench_suites.adversarial.attacks.momentum import momentum
+
+        module, batch = context.adapter.module(), work.batch
+        tensor = next(chain(module.parameters(), module.buffers()), None)
+        x = batch.inputs.to("cpu" if tensor is None else tensor.device)
+        y = torch.from_numpy(work.samples.targets.astype(np.int64)).to(x.device)
+        oracle = Oracle(module, context.draws)
+        changes = []
+        for radius in (eps for eps in self.threat.eps if eps > 0):
+            eps = torch.full((len(x),), radius, device=x.device)
+            points = Points(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
+            with frozen(module):
+                changes.append((momentum(oracle, points, steps=STEPS) - x).flatten(1).cpu())
+        empty = torch.zeros(len(x), 0)
+        return {"id": list(batch.ids), "change": torch.cat([empty, *changes], 1).numpy()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateTransfer(OneAttack):
+    """What a surrogate's examples break: one question a sample and radius, from the smallest."""
+
+    surrogate: str
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
+
+    @classmethod
+    def of(cls, source: TransferSource, surrogate: str, seed: int | None) -> SurrogateTransfer:
+        """Returns the scenario that asks about the examples of `source`."""
+        norm, eps = source.threat.norm, source.threat.eps
+        threat = ThreatModel(
+            norm=norm, eps=eps, seed=seed, access="transfer", steps=STEPS, queries=len(eps)
+        )
+        told = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
+        return cls(
+            suite=source.suite,
+            name=f"surrogate-{norm}",
+            threat=threat,
+            surrogate=surrogate,
+            parameters={
+                "attack": "momentum", "surrogate": surrogate, "steps": STEPS,
+                "threat": {**told, "queries": len(eps)},
+            },
+            points=("", *(point_of(radius) for radius in eps)),
+            limit=source.limit,
+            needs=(*cls.needs, Need(alias=_SOURCE, cell=source.address, model=surrogate)),
+        )  # fmt: skip
+
+    @property
+    def most_questions(self) -> int:
+        """One a radius."""
+        return len(self.threat.eps)
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Chooses the samples that are right, with what the surrogate's examples add to each."""
+        seen = view()
+        keep = super().select(stage, view).keep
+        records = seen.needs[_SOURCE].records.aligned(seen.samples.ids)
+        return Selection(keep, {"change": records.array("change")})
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the surrogate's attack where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.blackbox.self_tests import momentum_tested
+        from crucibench_suites.adversarial.native import as_columns
+
+        return {SELF_TEST: as_columns([momentum_tested(self.threat.norm, STEPS)])}
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample.
+
+        Raises:
+            InputError: if the surrogate takes images of another form.
+        """
+        import torch
+
+        from crucibench_suites.adversarial.search import Ledger
+        from crucibench_suites.adversarial.settle import settle, snapped
+
+        batch, targets = work.batch, work.samples.targets.astype(np.int64)
+        grid = np.asarray(self.threat.eps, dtype=np.float64)
+        ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
+        inputs = batch.inputs.cpu()
+        pixels, radii = inputs[0].numel(), int((grid > 0).sum())
+        if work.carry["change"].shape[1] != pixels * radii:
+            raise InputError(
+                f"adversarial.surrogate: expected a model whose images have {pixels} numbers, as "
+                f"this one's, those of {self.surrogate!r} have "
+                f"{work.carry['change'].shape[1] // max(radii, 1)}"
+            )
+        changes = work.carry["change"].reshape(len(batch), radii, *inputs.shape[1:])
+        for at in range(radii):
+            rows = np.flatnonzero(ledger.level == len(grid))
+            if not len(rows):
+                break
+            clean = inputs[torch.from_numpy(rows)]
+            examples = (clean + torch.from_numpy(changes[rows, at].astype(np.float32))).clamp(0, 1)
+            examples, _ = snapped(clean, examples, grid, self.threat.norm)
+            ledger.queries[rows] += 1
+            settle(
+                context.adapter, batch, targets, rows=rows, examples=examples, grid=grid,
+                norm=self.threat.norm, ledger=ledger,
+            )  # fmt: skip
+        # An example that the model answers rightly is no failure of a confirmation.
+        ledger.unconfirmed[:] = 0
+        return self.columns(work, ledger, self.attack)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
+
+        return audit_self_tests(evidence)
