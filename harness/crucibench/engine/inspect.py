@@ -71,28 +71,37 @@ class Models:
 
     def _load(self, key: tuple[str, str]) -> Adapter:
         entry = self._resolved.models[key[0]]
-        if isinstance(entry.live, Adapter):
-            return entry.live.with_variant(entry.variant) if entry.variant else entry.live
-        settings = entry.spec.input
-        auto = entry.spec.device == "auto"
-        adapter = entry.adapter.open(
-            Opening(
-                name=entry.name,
-                uri=entry.uri,
-                base=self._resolved.base,
-                data=self._cards[key[1]],
-                normalisation=_normalisation(settings),
-                size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
-                device=self._device if auto else entry.spec.device,
-                auto_device=auto and self._resolved.spec.defaults.device == "auto",
-                allow_pickle=self._resolved.allow_pickle,
-                trust_remote_code=self._resolved.trust_remote_code,
-                classes=_classes(entry.spec.classes),
-                remote=_remote(entry.spec),
-                live=entry.live,
-            )
-        )
+        adapter = open_plain(entry, self._resolved, self._device, self._cards[key[1]])
         return adapter.with_variant(entry.variant) if entry.variant else adapter
+
+
+def open_plain(entry: ResolvedModel, resolved: Resolved, device: str, card: DataCard) -> Adapter:
+    """Opens the model as it is, whichever variant of it `entry` stands for.
+
+    Raises:
+        InputError: if it can't be opened.
+    """
+    if isinstance(entry.live, Adapter):
+        return entry.live
+    settings = entry.spec.input
+    auto = entry.spec.device == "auto"
+    return entry.adapter.open(
+        Opening(
+            name=entry.name,
+            uri=entry.uri,
+            base=resolved.base,
+            data=card,
+            normalisation=_normalisation(settings),
+            size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
+            device=device if auto else entry.spec.device,
+            auto_device=auto and resolved.spec.defaults.device == "auto",
+            allow_pickle=resolved.allow_pickle,
+            trust_remote_code=resolved.trust_remote_code,
+            classes=_classes(entry.spec.classes),
+            remote=_remote(entry.spec),
+            live=entry.live,
+        )
+    )
 
 
 def open_all_data(
