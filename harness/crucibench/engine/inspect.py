@@ -147,6 +147,7 @@ def inspect_model(
     batch_size: int | str,
     limit: int | None,
     device: str,
+    base: Path,
 ) -> Inspected:
     """Asks a model a probe batch of the largest inputs, and finds out what it can do.
 
@@ -157,6 +158,7 @@ def inspect_model(
         batch_size: what the spec asks for; ``auto`` is resolved here.
         limit: at most so many samples are asked about.
         device: where the model runs.
+        base: the folder that relative paths are relative to.
 
     Raises:
         InputError: if the model can't answer the data.
@@ -171,7 +173,7 @@ def inspect_model(
     before = memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)
     grown = max(0, memory_in_use(device) - before)
-    info = _info(entry, adapter, evalset.task)
+    info = _info(entry, adapter, evalset.task, base)
     if isinstance(batch_size, int):
         return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
     most = min(count, limit or count)
@@ -233,7 +235,7 @@ def unforeseen(what: str, error: Exception) -> InputError:
     return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
 
 
-def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
+def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:
     info = ModelInfo(
         name=entry.name,
         uri=str(entry.uri),
@@ -244,7 +246,7 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
         fingerprint=adapter.fingerprint(),
         numerics=adapter.numerics(),
         decision=_decision(entry, task),
-        diagnostics=adapter.diagnostics(),
+        diagnostics={**adapter.diagnostics(), **_on_disk(entry, base)},
         remote=adapter.remote,
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
@@ -252,6 +254,14 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
     return info
+
+
+def _on_disk(entry: ResolvedModel, base: Path) -> Mapping[str, int]:
+    """Returns the bytes of the files that the model's address names, its source left out."""
+    if entry.live is not None or entry.variant:
+        return {}  # a variant is made of them when it is opened
+    files = [file for file in entry.adapter.sources(entry.uri, base).files if file.suffix != ".py"]
+    return {"file_bytes": sum(file.stat().st_size for file in files)} if files else {}
 
 
 def _decision(entry: ResolvedModel, task: Task) -> Decision:

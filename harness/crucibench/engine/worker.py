@@ -174,8 +174,9 @@ class Worker:
         try:
             adapter = self._models.get(task.model, task.data)
             return inspect_model(
-                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device
-            )
+                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
+                base=self._setup.resolved.base,
+            )  # fmt: skip
         except CrucibenchError:
             raise
         except Exception as error:

@@ -184,6 +184,16 @@ SIZE = MetricInfo(
     definition="Bytes of the model's parameters and buffers as they are stored while it answers.",
 )
 
+DISK = MetricInfo(
+    id="size-on-disk",
+    name="size on disk",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="Bytes of the files that the model's address names: weights, and the configuration "
+    "and vocabulary that lie with them; not its Python source.",
+)
+
 ENERGY = MetricInfo(
     id="energy-per-sample",
     name="energy a sample",
@@ -247,7 +257,8 @@ SHARES = tuple(
         (
             "quantised-multiply-adds", "quantised multiply-adds",
             "The share of the multiplications and additions that torch's counter knows that are "
-            "done in 8 bits.",
+            "done in 8 bits; of an ONNX file, of those of convolutions and products with stored "
+            "weights.",
         ),
         (
             "zero-parameters", "parameters that are zero",
@@ -328,8 +339,8 @@ SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, FLOPS, RATE, UTILISATION,
-    BANDWIDTH, ENERGY,
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, DISK, FLOPS, RATE,
+    UTILISATION, BANDWIDTH, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
 SUSTAINED = (LATENCIES[0], THROUGHPUT, SUSTAINED_RATIO)
