@@ -117,6 +117,8 @@ class ThroughputSuite(Suite):
         "single-stream/latency-p50",
         "single-stream/latency-p99",
         "offline[knee]/throughput",
+        "variant/latency-ratio",
+        "variant/flips",
     )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
