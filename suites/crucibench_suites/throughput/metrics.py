@@ -127,6 +127,15 @@ MEMORY = MetricInfo(
     "loaded already are not in the former.",
 )
 
+RESERVED = MetricInfo(
+    id="reserved-memory",
+    name="reserved memory",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="The most that torch's allocator had reserved on the CUDA device, used or not.",
+)
+
 PARAMETERS = MetricInfo(
     id="parameters",
     name="parameters",
@@ -339,8 +348,8 @@ SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, DISK, FLOPS, RATE,
-    UTILISATION, BANDWIDTH, ENERGY,
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, RESERVED, PARAMETERS, SIZE, DISK, FLOPS,
+    RATE, UTILISATION, BANDWIDTH, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
 SUSTAINED = (LATENCIES[0], THROUGHPUT, SUSTAINED_RATIO)

@@ -55,6 +55,13 @@ def score_offline(evidence: Evidence, sizes: Sequence[int]) -> Scored:
         latency = latency_rows(queries, level, point, names=("p50",))[0]
         memory = _memory(readings, point)
         rows += [throughput, latency, noise_row(queries, point), memory]
+        if len(reserved := readings.fact("device-reserved", point)):
+            rows.append(
+                Row(
+                    metric="reserved-memory", value=float(reserved.max()) / _MIB, n=len(reserved),
+                    reason="it is a peak", point=point,
+                )
+            )  # fmt: skip
         sweep.append((size, throughput, latency, memory))
     knee = knee_of(readings, sizes)
     chosen = next(entry for entry in sweep if entry[0] == knee)

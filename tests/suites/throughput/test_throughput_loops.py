@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.contracts.batch import Batch
@@ -126,6 +126,7 @@ def test_warm_up_that_does_not_end_is_cut_off_and_says_so() -> None:
     assert (slow.flat, len(slow)) == (False, 1)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.floats(0.001, 0.3))
 def test_noise_without_a_trend_is_flat_mostly(seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)

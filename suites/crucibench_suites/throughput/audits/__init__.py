@@ -13,6 +13,7 @@ from crucibench_suites.throughput.audits.conditions import (
     drift,
     drifting,
     noisy_rounds,
+    throttled,
     warm_up_cut_off,
 )
 from crucibench_suites.throughput.audits.load import overloaded
@@ -37,7 +38,11 @@ def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
     """Returns what speaks against throughput by batch size."""
     readings = Readings(evidence.own.records)
     points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
-    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, points)]
+    return [
+        *wrong_answers(evidence, readings),
+        *throttled(readings, points),
+        *_conditions(evidence, readings, points),
+    ]
 
 
 def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
@@ -85,6 +90,7 @@ def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
         *wrong_answers(evidence, readings),
         *slower_when_sustained(late / burst, evidence.options.level),
         *drifting(readings.fact("window"), "windows"),
+        *throttled(readings, points),
         *warm_up_cut_off(readings, [""]),
         *coarse_clock(readings, points),
         *busy_machine(evidence, readings, points),

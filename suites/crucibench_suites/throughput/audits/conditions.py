@@ -134,6 +134,25 @@ def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) 
     ]  # fmt: skip
 
 
+def throttled(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the device was slowed down, by its own account, for heat or for power."""
+    found = []
+    for point in points:
+        looks = readings.fact("throttled", point)
+        if len(looks) and looks.any():
+            count, clock = int((looks > 0).sum()), readings.fact("sm-clock", point)
+            low = f", its clock was down to {clock.min():.0f} MHz" if len(clock) else ""
+            found.append(
+                _suspect(
+                    "throttled",
+                    f"{_at(point)}the device was slowed down for heat or power at {count} of "
+                    f"{len(looks)} looks{low}",
+                    point=point, looks=len(looks), throttled=count,
+                )
+            )  # fmt: skip
+    return found
+
+
 def _suspect(code: str, message: str, **numbers: float | str) -> Finding:
     return Finding(code=code, severity=Severity.SUSPECT, message=message, evidence=numbers)
 
