@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crucibench.util.errors import InputError
+from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.optional import need
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
@@ -65,6 +65,7 @@ def in_form(
 
     Raises:
         InputError: if there is no such form of it.
+        UnavailableError: if it is one for the processor, and the model answers elsewhere.
     """
     threads = _THREADS.fullmatch(name)
     if name not in _KNOWN and threads is None:
@@ -74,7 +75,9 @@ def in_form(
         )
     if threads is not None:
         if device != "cpu":
-            raise InputError(f"variant {name!r} is one for the processor, not for {device}")
+            raise UnavailableError(
+                f"variant {name!r} is one for the processor, and the model answers on {device}"
+            )
         return Form(name, threads=int(threads[1]))
     path = folder / f"{file.stem}.{name}.onnx"
     try:
@@ -87,12 +90,10 @@ def in_form(
 
 def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Form:
     onnx = need("onnx", "onnx")
-    need("onnxruntime", "onnx")
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
+    quantization = need("onnxruntime.quantization", "onnx")
     with _silent():
         # Its convolution takes unsigned weights alone.
-        quantize_dynamic(file, path, weight_type=QuantType.QUInt8)
+        quantization.quantize_dynamic(file, path, weight_type=quantization.QuantType.QUInt8)
     before, after = onnx.load(file), onnx.load(path)
     if not any(node.op_type in _INT8 for node in after.graph.node):
         raise InputError(
@@ -110,11 +111,9 @@ def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) ->
 
 def _half(file: Path, path: Path) -> Form:
     onnx = need("onnx", "onnx")
-    need("onnxruntime", "onnx")
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
+    float16 = need("onnxruntime.transformers.float16", "onnx")
     with _silent():
-        made = convert_float_to_float16(onnx.load(file), keep_io_types=True)
+        made = float16.convert_float_to_float16(onnx.load(file), keep_io_types=True)
     onnx.save(made, path)
     return Form("fp16", path)
 

@@ -14,7 +14,7 @@ from torch import nn
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import DataCard
 from crucibench.testing import check_adapter
-from crucibench.util.errors import InputError
+from crucibench.util.errors import InputError, UnavailableError
 from crucibench_adapters._onnx_variants import in_form
 from crucibench_adapters.onnx_model import OnnxAdapter
 
@@ -103,7 +103,7 @@ def test_threads_change_no_answer_and_are_recorded(adapter: OnnxAdapter, digits:
 def test_what_cannot_be_is_told_in_a_sentence(adapter: OnnxAdapter, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cnn.onnx: unknown variant 'int4'; did you mean 'int8'"):
         adapter.with_variant("int4")
-    with pytest.raises(InputError, match="one for the processor, not for cuda"):
+    with pytest.raises(UnavailableError, match="for the processor, and the model answers on cuda"):
         in_form("threads-2", tmp_path / "m.onnx", tmp_path, None, "cuda")
 
 
