@@ -18,6 +18,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.cells import CellFile, read_cell
+from crucibench.store.events import Dates, logged_dates
 from crucibench.store.layout import Layout
 from crucibench.store.manifest import changed_views, read_manifest
 from crucibench.store.stats import not_as_scored
@@ -54,6 +55,11 @@ class Run:
     def finished(self) -> bool:
         """Whether the manifest has been written."""
         return self.layout.manifest.is_file()
+
+    @cached_property
+    def dates(self) -> Dates:
+        """When it was made."""
+        return logged_dates(self.layout.events)
 
     @cached_property
     def spec(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ field that differs.
 from __future__ import annotations
 
 from crucibench.report.leaderboard.board import (
+    About,
     Apart,
     Board,
     Column,
@@ -16,13 +17,16 @@ from crucibench.report.leaderboard.board import (
     Leaderboard,
     Line,
     Ranks,
+    Retired,
     Span,
+    Spread,
     Standing,
     shown_metric,
 )
 from crucibench.report.leaderboard.build import leaderboard
 
 __all__ = [
+    "About",
     "Apart",
     "Board",
     "Column",
@@ -31,7 +35,9 @@ __all__ = [
     "Leaderboard",
     "Line",
     "Ranks",
+    "Retired",
     "Span",
+    "Spread",
     "Standing",
     "leaderboard",
     "shown_metric",
