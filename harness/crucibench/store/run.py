@@ -32,7 +32,7 @@ class Run:
     """One run, read from its directory. Needs neither models nor data, nor torch."""
 
     packed = False
-    """Whether it is read from a pack: then probes and what pairing does not need are absent."""
+    """Whether it is read from a file: a pack or a bundle, which may lack parts of the run."""
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -50,6 +50,11 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         """The manifest; UnreadableError if the run is not finished."""
         return read_manifest(self.layout)
+
+    @property
+    def digest(self) -> str:
+        """The digest of all its results; UnreadableError if the run is not finished."""
+        return str(self.manifest["digest"])
 
     @property
     def finished(self) -> bool:

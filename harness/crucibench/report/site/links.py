@@ -17,7 +17,7 @@ _DIGITS = 16
 
 def run_page(run: Run) -> str:
     """Returns the page of a run, named by the digest of its manifest."""
-    return f"runs/{run.manifest['digest'][:_DIGITS]}.html"
+    return f"runs/{run.digest[:_DIGITS]}.html"
 
 
 def model_page(model: str) -> str:

@@ -109,7 +109,7 @@ def _cell(cell: CellFile) -> dict[str, Any]:
 
 def _provenance(run: Run) -> dict[str, str]:
     facts = {
-        "digest of the run": run.manifest["digest"],
+        "digest of the run": run.digest,
         "crucibench": run.manifest["crucibench_version"],
     }
     facts |= {f"data {name}": sealed(card) for name, card in run.cards.items()}
