@@ -10,7 +10,7 @@ import click
 from crucibench.cli._options import OUT, QUIET, examples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from crucibench.cli._output import Notes
     from crucibench.store.run import Run
@@ -94,9 +94,13 @@ def command(
     from crucibench.cli._runs import sound
     from crucibench.spec.notes import read_notes
 
-    _check(site, card, shared, bundle, notes_file, models, hub_data, with_inputs or with_groups)
-    if bundle is not None and len(references) > 1:
-        raise click.UsageError("--bundle takes one RUN")
+    if site is card is shared is bundle is None:
+        raise click.UsageError("expected --site, --card, --every-eval-ever or --bundle")
+    _require("--site", site, {"--notes": notes_file})
+    _require("--card", card, {"--model": models, "--hub-data": hub_data})
+    _require("--bundle", bundle, {"--with-inputs": with_inputs, "--with-groups": with_groups})
+    if bundle is not None and (bundle.suffix != ".zip" or len(references) > 1):
+        raise click.UsageError("--bundle: expected a name that ends in .zip, and one RUN")
     known = _pairs(hub_data)
     rows = None if notes_file is None else read_notes(notes_file)
     runs = [sound(reference, out) for reference in references or ("latest",)]
@@ -108,7 +112,7 @@ def command(
         note(f"{len(pages)} files")
         write(f"{pages[0]}\n")
     if card is not None:
-        _write_cards(runs, card, models, known, source_url, note)
+        _write_cards(runs, card, models=models, hub_data=known, source_url=source_url, note=note)
     if shared is not None:
         _write_shared(runs, shared, organisation, relationship)
     if bundle is not None:
@@ -116,27 +120,11 @@ def command(
     return 0
 
 
-def _check(
-    site: Path | None,
-    card: Path | None,
-    shared: Path | None,
-    bundle: Path | None,
-    notes_file: Path | None,
-    models: Sequence[str],
-    hub_data: Sequence[str],
-    kept: bool,
-) -> None:
-    """Refuses what does not go together, before anything is read."""
-    if site is card is shared is bundle is None:
-        raise click.UsageError("expected --site, --card, --every-eval-ever or --bundle")
-    if site is None and notes_file is not None:
-        raise click.UsageError("--notes goes with --site")
-    if card is None and (models or hub_data):
-        raise click.UsageError("--model and --hub-data go with --card")
-    if bundle is None and kept:
-        raise click.UsageError("--with-inputs and --with-groups go with --bundle")
-    if bundle is not None and bundle.suffix != ".zip":
-        raise click.UsageError(f"--bundle {str(bundle)!r}: expected a name that ends in .zip")
+def _require(option: str, given: Path | None, others: Mapping[str, object]) -> None:
+    """Refuses options that go with another which is not given."""
+    for name, value in others.items():
+        if value and given is None:
+            raise click.UsageError(f"{name} goes with {option}")
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -152,8 +140,9 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 def _write_cards(
     runs: Sequence[Run],
     folder: Path,
+    *,
     models: Sequence[str],
-    hub_data: dict[str, str],
+    hub_data: Mapping[str, str],
     source_url: str,
     note: Notes,
 ) -> None:

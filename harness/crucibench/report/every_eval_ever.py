@@ -17,7 +17,7 @@ from crucibench.report.numbers import Metric, Number, declared_metrics, metric_o
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
 from crucibench.util.hashing import data_digest
-from crucibench.util.text import visible
+from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard
@@ -80,7 +80,11 @@ def _document(
 ) -> dict[str, Any]:
     made = str(int(run.dates.finished or 0))
     identity = f"{slug(_developer(info))}/{slug(info.name)}"
-    details = {"uri": info.uri, "variant": info.variant, "run": run.id}
+    details = {
+        "deployment_type": UNKNOWN if info.remote else "self_deployed",
+        "model_availability": UNKNOWN,
+        "uri": shorten(info.uri, 500), "variant": info.variant, "run": run.id,
+    }  # fmt: skip
     if info.fingerprint is not None:
         details["fingerprint"] = data_digest(dict(info.fingerprint))
     document = {

@@ -8,6 +8,7 @@ stand in the arguments of a metric there, and in the notes here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,7 @@ from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.spec.yaml_file import dump_yaml
 from crucibench.store.layout import slug
+from crucibench.store.seal import MARK
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 UNKNOWN = "Not stated."
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 _LICENCES = frozenset(
     {
@@ -126,12 +130,15 @@ def _repository(card: DataCard, hub_data: Mapping[str, str]) -> str:
     if card.name in hub_data:
         return hub_data[card.name]
     address = card.uri.partition("?")[0]
-    rest = address.removeprefix("hf:")
-    # A local folder of the Hub's layout is no repository: OWNER/NAME[/CONFIG] is.
-    parts = rest.split("/")
-    if rest == address or len(parts) < 2 or parts[0] in {"", ".", ".."} or Path(rest).exists():
+    # A folder of the Hub's layout has no commit.
+    if not address.startswith("hf:") or not _commit(card):
         return ""
-    return "/".join(parts[:2])
+    return "/".join(address.removeprefix("hf:").split("/")[:2])
+
+
+def _commit(card: DataCard) -> str:
+    """Returns the commit of the Hub that a data set was read at, or ""."""
+    return card.revision if _COMMIT.fullmatch(card.revision) else ""
 
 
 def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, Number]]:
@@ -149,8 +156,8 @@ def _entries(
         if number.verdict is Verdict.INVALID:
             continue
         dataset = {"id": repo, "task_id": number.place}
-        if part.data.revision:
-            dataset["revision"] = visible(part.data.revision)
+        if _commit(part.data):
+            dataset["revision"] = _commit(part.data)
         entry: dict[str, Any] = {"dataset": dataset, "value": number.value}
         if part.run.dates.finished is not None:
             entry["date"] = iso(part.run.dates.finished)
@@ -202,9 +209,11 @@ def _metadata(
             continue
         column = columns[number.place]
         repo = _repository(part.data, hub_data)
-        dataset = {"name": visible(part.data.name), "type": repo or slug(part.data.name)}
-        if part.data.revision:
-            dataset["revision"] = visible(part.data.revision)
+        # A name that the Hub may know would claim results on somebody else's data.
+        own = f"{slug(part.data.name)}-{sealed(part.data).removeprefix(MARK)[:12]}"
+        dataset = {"name": visible(part.data.name), "type": repo or own}
+        if _commit(part.data):
+            dataset["revision"] = _commit(part.data)
         arguments = {
             "address": number.place, "lower": number.lower, "upper": number.upper,
             "level": number.level, "n": number.n, "method": number.method,
