@@ -65,22 +65,19 @@ def copied(run: Path, into: Path, number: int) -> None:
     shutil.copytree(run, layout.root, ignore=shutil.ignore_patterns(".*", "report.html"))
     model, data = f"model-{number % MODELS}", f"data-{number // MODELS % DATA}"
     (fingerprint,) = {card["fingerprint"] for card in _json(layout.root, "samples/*/card.json")}
-    swaps = {
-        '"model"': f'"{model}"', '"data": "data"': f'"data": "{data}"',
-        '"name": "data"': f'"name": "{data}"', '"model": "model"': f'"model": "{model}"',
-        fingerprint: data_digest(f"{fingerprint} {data}"),
-    }  # fmt: skip
     for path in layout.root.rglob("*.json"):
         document = json.loads(path.read_text(encoding="utf-8"))
         text = json.dumps(_renamed(document, model, data), indent=1)
-        path.write_text(text.replace(fingerprint, swaps[fingerprint]), encoding="utf-8")
+        path.write_text(
+            text.replace(fingerprint, data_digest(f"{fingerprint} {data}")), encoding="utf-8"
+        )
     (layout.samples / "data").rename(layout.samples / data)
     spec = layout.spec.read_text(encoding="utf-8")
     spec = spec.replace("name: model", f"name: {model}").replace("name: data", f"name: {data}")
     spec = spec.replace("- model\n", f"- {model}\n").replace("data: data\n", f"data: {data}\n")
     layout.spec.write_text(spec, encoding="utf-8")
     models = json.loads(layout.models.read_text(encoding="utf-8"))
-    models[0]["model"]["fingerprint"]["weights"] = data_digest(f"weights {number}")
+    models[0]["model"]["fingerprint"] = {"weights": data_digest(f"weights {number}")}
     layout.models.write_text(json.dumps(models), encoding="utf-8")
     _numbers(layout, model, data, number)
     event = {"time": 1_700_000_000.0 + 3_600 * number, "event": "started"}

@@ -239,10 +239,17 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
         remote=adapter.remote,
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
+        group=_group(entry),
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
     return info
+
+
+def _group(entry: ResolvedModel) -> str:
+    """Returns the group of seeds; a variant belongs to the group of that variant."""
+    group = entry.spec.group or ""
+    return f"{group}@{entry.variant}" if group and entry.variant else group
 
 
 def _decision(entry: ResolvedModel, task: Task) -> Decision:

@@ -19,10 +19,10 @@ from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, show_count
 from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.about import words
-from crucibench.report.leaderboard.columns import columns_of, headline_rows
+from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard_text import column_title
 from crucibench.report.not_measured import not_measured
-from crucibench.report.numbers import Number, numbers_of
+from crucibench.report.numbers import Number
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.spec.yaml_file import dump_yaml
@@ -71,9 +71,8 @@ def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[Measu
         InputError: if no run has a model of a name.
     """
     found: dict[str, list[Measured]] = {}
-    columns = columns_of(runs, None)
-    for run in runs:
-        numbers = numbers_of(run, headline_rows(run, columns))
+    _, gathered = gather(runs)
+    for run, numbers in zip(runs, gathered, strict=True):
         for (model, data), info in run.models.items():
             if data in run.cards:
                 own = [n for n in numbers if (n.model, n.data) == (model, data)]
@@ -102,7 +101,7 @@ def card_files(
     Returns:
         ``README.md``, and ``.eval_results/NAME.yaml`` for each data set that is on the Hub.
     """
-    columns = {column.place: column for column in columns_of([part.run for part in parts], None)}
+    columns = {column.place: column for column in gather([part.run for part in parts])[0]}
     files = {"README.md": _readme(model, parts, columns, hub_data or {}, source_url)}
     entries: dict[str, list[dict[str, Any]]] = {}
     for part in parts:

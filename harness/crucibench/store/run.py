@@ -116,7 +116,21 @@ class Run:
         ]
         return {card.name: card for card in cards}
 
+    @cached_property
+    def uninspected(self) -> set[tuple[str, str]]:
+        """The (model, data set) pairs whose inspection failed, so that nothing was asked.
+
+        Of the cells, only those of inspections are read.
+        """
+        found = (read_cell(path) for path in self.layout.cells.glob("*.inspection/cell.json"))
+        return {(file.model, file.data) for file in found if file.scenario == "inspection"}
+
     def metrics(self) -> pd.DataFrame:
+        """Returns all metric rows, long form; see `metric_table`."""
+        frame: pd.DataFrame = self.metric_table().to_pandas()
+        return frame
+
+    def metric_table(self) -> pa.Table:
         """Returns all metric rows, long form.
 
         Raises:
@@ -126,7 +140,7 @@ class Run:
         metrics = self.layout.metrics
         if self.finished and metrics.name in changed_views(self.layout):
             raise UnreadableError(not_as_scored(self.layout))
-        return read_frame(metrics)
+        return read_table(metrics)
 
     def records(self, cell: str) -> pd.DataFrame:
         """Returns a cell's records.

@@ -48,8 +48,8 @@ def make(builder: Callable[[str], Any]) -> Make:
         run.suite("accuracy", "accuracy", ("clean/top-1",), (TOP1,))
         run.data("digits", ("a", "b"), 200, uri="hf:me/digits?split=test")
         for model, count in hits.items():
-            run.model(model, "digits", card=(cards or {}).get(model, {}))
-            run.spec["models"][-1]["group"] = (groups or {}).get(model)
+            said = {"card": (cards or {}).get(model, {}), "group": (groups or {}).get(model, "")}
+            run.model(model, "digits", **said)
             cell = run.cell(model, "digits", "accuracy", "clean", n=200)
             run.share(cell, "top-1", count, 200, model=model, data="digits", suite="accuracy",
                       scenario="clean")  # fmt: skip

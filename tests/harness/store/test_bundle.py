@@ -110,7 +110,9 @@ def test_a_bundle_reads_and_compares_as_its_run_does(
     ]
     # With a pack of the same data too.
     pack = load(pack_run(run, tmp_path / "p.cbz"))
-    assert not compare_runs(pack, found, models={"b": "a"}, metrics=["*/top-1"]).refused
+    both = compare_runs(pack, found, models={"b": "a"}, metrics=["*/top-1"])
+    assert [str(one.address) for one in both.differences] == ["b:accuracy/clean/top-1"]
+    assert [one.cell for one in both.refused] == ["b:bias/groups"]
     for make in (make_bundle, lambda *args: pack_run(*args[:2])):
         with pytest.raises(InputError, match="again: copy it"):
             make(found, tmp_path / "again.zip", Kept())

@@ -11,7 +11,6 @@ from crucibench.report.leaderboard.drafts import Draft
 if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard
     from crucibench.spec.notes import RowNote
-    from crucibench.store.run import Run
 
 FIELDS = ("authors", "paper", "licence", "trained_on")
 """Fields of a model's card that stand on its row."""
@@ -24,16 +23,18 @@ def about(draft: Draft, data: str, notes: Sequence[RowNote]) -> About:
     goes before them.
     """
     card: dict[str, Any] = {}
+    group = ""
     for run in draft.runs:
         info = run.models.get((draft.model, data))
         if info is not None:
+            group = group or info.group
             card |= {name: value for name, value in info.card.items() if value not in (None, "")}
     if "license" in card:
         card.setdefault("licence", card["license"])
     runs = tuple(run.id for run in draft.runs)
     return About(
         card={name: words(card[name]) for name in FIELDS if name in card},
-        group=next(filter(None, (seeds_of(run, draft.model) for run in draft.runs)), ""),
+        group=group,
         trained_on_test=_named_in(_entries(card.get("trained_on")), _cards(draft, data)),
         retired=_retired(card, next((n for n in notes if n.fits(draft.model, data, runs)), None)),
     )
@@ -44,20 +45,6 @@ def words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {words(entry)}" for key, entry in value.items())
     return ", ".join(_entries(value))
-
-
-def seeds_of(run: Run, model: str) -> str:
-    """Returns the group that a model shares with those that differ by training seed; "" for none.
-
-    A variant belongs to the group of that variant.
-    """
-    for entry in run.spec.get("models") or []:
-        group, name = entry.get("group"), entry.get("name")
-        if group and name == model:
-            return str(group)
-        if group and model.startswith(f"{name}@"):
-            return f"{group}{model.removeprefix(str(name))}"
-    return ""
 
 
 def _entries(value: Any) -> list[str]:

@@ -11,13 +11,13 @@ from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
 from crucibench.report.leaderboard.about import about
 from crucibench.report.leaderboard.board import Apart, Board, Column, Entry, Leaderboard, Line
-from crucibench.report.leaderboard.columns import columns_of, headline_rows, require_rows
+from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.comparability import differing, joined_key
-from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of
+from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of, pairs_of
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.order import data_in_order, rank, sort_column
 from crucibench.report.leaderboard.seeds import spreads_of
-from crucibench.report.numbers import Number, numbers_of
+from crucibench.report.numbers import Number
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
@@ -54,13 +54,9 @@ def leaderboard(
     """
     runs = list(runs)
     conditions = [parse_filter(text) for text in filters]
-    wanted = columns_of(runs, columns)
-    if columns is not None:
-        require_rows(runs, wanted)
-    gathered = [(run, numbers_of(run, headline_rows(run, wanted))) for run in runs]
-    found = {number.data for _, numbers in gathered for number in numbers}
-    found |= {name for run in runs for _, name in run.models}
-    found |= {cell.data for run in runs for cell in run.cells.values()}
+    wanted, numbers = gather(runs, columns)
+    gathered = list(zip(runs, numbers, strict=True))
+    found = {name for run in runs for _, name in pairs_of(run)}
     names = data_in_order(runs, found)
     for name in data or ():
         if name not in names:

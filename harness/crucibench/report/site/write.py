@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import Leaderboard, leaderboard
-from crucibench.report.leaderboard.columns import columns_of, headline_rows
-from crucibench.report.numbers import Number, numbers_of
+from crucibench.report.leaderboard.columns import gather
+from crucibench.report.numbers import Number
 from crucibench.report.site.board_view import BoardView, board_view
 from crucibench.report.site.data_page import data_pages
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
@@ -49,8 +49,8 @@ def write_site(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--site {str(folder)!r}: expected a folder, that is a file")
     board = leaderboard(runs, ranked=ranked, notes=notes)
-    columns = columns_of(runs, None)
-    headlines = {run_page(run): numbers_of(run, headline_rows(run, columns)) for run in runs}
+    columns, numbers = gather(runs)
+    headlines = {run_page(run): own for run, own in zip(runs, numbers, strict=True)}
     views = _views(board, runs)
     pages = {
         "index.html": _index(board, runs, views),
