@@ -41,7 +41,7 @@ def gather(
     axes: dict[str, str] = {}
     headline: dict[str, None] = {}
     metrics: dict[tuple[str, str], Metric] = {}
-    for run in runs:
+    for run in _of_other_suites(runs):
         for suite, info in run.suites.items():
             axes.setdefault(suite, info.get("axis") or suite)
             headline |= {f"{suite}/{entry}": None for entry in info.get("headline", [])}
@@ -67,6 +67,16 @@ def gather(
         for address, metric, axis in found
     ]
     return columns, numbers
+
+
+def _of_other_suites(runs: Sequence[Run]) -> list[Run]:
+    """Returns the first run of each form of ``suites.json``: runs of one version share theirs."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        name = run.layout.suites.relative_to(run.root).as_posix()
+        stated = run.manifest["files"].get(name, "") if run.finished else ""
+        first.setdefault(stated or str(run.root), run)
+    return list(first.values())
 
 
 def _parsed(name: str) -> Address:
