@@ -85,7 +85,7 @@ def command(
     out: Path,
     quiet: bool,
 ) -> int:
-    """Publish runs: a site, model cards, shared results, or the evidence.
+    """Publish runs: a site, model cards, or evidence to check.
 
     A RUN is a path, the start of an id, latest (the default), a pack or a bundle. What is published
     holds no inputs, no group columns and no free text of samples, unless a bundle is asked to.

@@ -62,6 +62,9 @@ class AdversarialConfig(SuiteConfig):
     """A file of adversarial inputs from elsewhere (``.npz``, ``.safetensors`` or ``.parquet``), to
     be checked and to count in the worst case."""
 
+    save_adversarials: bool = False
+    """Whether the inputs that attacks found are kept, as artefacts of their cells."""
+
     def files(self) -> Mapping[str, str]:
         """Returns the file of supplied examples, if there is one."""
         return {} if self.supplied is None else {"supplied": self.supplied}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from crucibench.contracts.metric import MetricInfo
@@ -15,9 +16,11 @@ from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
 from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
@@ -119,9 +122,14 @@ class AdversarialSuite(Suite):
             if "supplied" in request.files:
                 file = checked(request.files["supplied"], request.data.counts["test"])
                 cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
+            if config.save_adversarials:
+                cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
             found += cells
             if len(cells) > 1:
                 found.append(WorstCase.of(self.name, cells))
+            others = [name for name in request.models if name != request.model.name]
+            if config.save_adversarials and others:
+                found.append(Transfer.of(self.name, cells[0], others))
         return found
 
 

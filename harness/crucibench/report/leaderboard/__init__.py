@@ -24,6 +24,7 @@ from crucibench.report.leaderboard.board import (
     shown_metric,
 )
 from crucibench.report.leaderboard.build import leaderboard
+from crucibench.report.leaderboard.front import axis_columns, pareto_front
 
 __all__ = [
     "About",
@@ -39,6 +40,8 @@ __all__ = [
     "Span",
     "Spread",
     "Standing",
+    "axis_columns",
     "leaderboard",
+    "pareto_front",
     "shown_metric",
 ]
