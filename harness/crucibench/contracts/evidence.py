@@ -42,6 +42,7 @@ class ModelInfo:
         intensive: whether it may be asked far more often than once a sample and point.
         parameters: their number, where the model has such.
         card: what the spec says of it: authors, licence, trained_on, ...
+        group: what models that differ by training seed alone share; "" for none.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ModelInfo:
     intensive: bool = True
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
     @property
     def noise(self) -> float:

@@ -250,6 +250,7 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> Mod
         remote=adapter.remote,
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
+        group=_group(entry),
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
@@ -262,6 +263,12 @@ def _on_disk(entry: ResolvedModel, base: Path) -> Mapping[str, int]:
         return {}  # a variant is made of them when it is opened
     files = [file for file in entry.adapter.sources(entry.uri, base).files if file.suffix != ".py"]
     return {"file_bytes": sum(file.stat().st_size for file in files)} if files else {}
+
+
+def _group(entry: ResolvedModel) -> str:
+    """Returns the group of seeds; a variant belongs to the group of that variant."""
+    group = entry.spec.group or ""
+    return f"{group}@{entry.variant}" if group and entry.variant else group
 
 
 def _decision(entry: ResolvedModel, task: Task) -> Decision:
