@@ -359,6 +359,22 @@ def test_a_long_line_keeps_its_ends_and_extremes(builder: MakeBuilder) -> None:
     assert "Long lines are drawn through fewer points" in page.words
 
 
+def test_a_line_without_points_is_left_out_and_none_at_all_is_said(builder: MakeBuilder) -> None:
+    made = builder("gaps")
+    section = Section(title="Curve", kind="line", table="t", x="rate", y="tail latency")
+    made.suite("accuracy", "accuracy", (), (), [section])
+    for data, held in (("digits", {"m": np.nan, "k": 2.0}), ("wine", {"m": np.nan})):
+        made.data(data, ("a", "b"), 10)
+        for model, value in held.items():
+            made.model(model, data)
+            cell = made.cell(model, data, "accuracy", "clean")
+            made.table(cell, "t", pd.DataFrame({"rate": [1.0], "tail latency": [value]}))
+    text = render_html(made.finish())
+    assert text.count("No row has both rate and tail latency.") == 1
+    assert "k goes from" in text
+    assert "m goes from" not in text
+
+
 def test_many_models_differ_by_colour_and_dashes(builder: MakeBuilder) -> None:
     made = builder("many")
     section = Section(title="Curve", kind="line", table="t", x="x", y="y")

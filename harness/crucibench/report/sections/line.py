@@ -14,7 +14,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.page import Block, Download, Figure, ModelHead, Panels
+from crucibench.report.page import Block, Download, Figure, Message, ModelHead, Panels
 from crucibench.report.sections.plain import words
 from crucibench.report.sections.sources import Sources
 from crucibench.report.sections.stored import (
@@ -40,12 +40,19 @@ def draw_histogram(section: Mapping[str, Any], sources: Sources) -> list[Block]:
 def _figures(section: Mapping[str, Any], sources: Sources, *, apart: bool) -> list[Block]:
     x, y = section.get("x") or "x", section.get("y") or "y"
     by_scenario: dict[tuple[str, str], list[Stored]] = {}
+    empty = False
     for stored in stored_tables(section, sources):
         missing = {x, y} - set(stored.frame.columns)
         if missing:
             return [lacking(section, missing)]
         place = stored.cell.scenario, stored.cell.model if apart else ""
-        by_scenario.setdefault(place, []).extend(split_by_text(stored, sources))
+        for part in split_by_text(stored, sources):
+            if part.frame[[x, y]].notna().all(axis=1).any():
+                by_scenario.setdefault(place, []).append(part)
+            else:
+                empty = True
+    if empty and not by_scenario:
+        return [Message(text=f"No row has both {words(x)} and {words(y)}.")]
     named = len({scenario for scenario, _ in by_scenario}) > 1
     several = len(by_scenario) > 1
     # One scale, so that panels side by side can be held against each other.
@@ -91,8 +98,6 @@ def _line_figure(
     single = len({part.cell.model for part in found}) == len(found)
     for row, part in enumerate(found):
         frame = part.frame.dropna(subset=[x, y]).sort_values(x, kind="stable")
-        if not len(frame):
-            continue
         values = frame[y].to_numpy(dtype=np.float64)
         keep = plots.thinned(len(frame), values)
         thinned |= len(keep) < len(frame)
