@@ -24,15 +24,17 @@ from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
+from crucibench_suites.adversarial.text.planning import text_scenarios
+from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 from crucibench_suites.adversarial.worst_case import WorstCase
 
-_BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
+_BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
     "sklearn:digits": {"linf": (0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 0.75, 1.0, 1.5)},
 }
-_SMALL: dict[Norm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
-_LARGE: dict[Norm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
+_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
+_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
@@ -64,7 +66,7 @@ class AdversarialSuite(Suite):
     )
     headline: ClassVar[tuple[str, ...]] = tuple(
         f"{name}/{metric}"
-        for name in _NAMES
+        for name in (*_NAMES, *TEXT_NAMES)
         for metric in ("robust-accuracy-at-largest-eps", "robust-accuracy-area")
     )
     sections: ClassVar[tuple[Section, ...]] = (
@@ -74,8 +76,9 @@ class AdversarialSuite(Suite):
             table="curve",
             x="eps",
             y="robust_accuracy",
-            note="The share of samples that no attack made wrong within eps; at 0 it is clean "
-            "accuracy. Each number is an upper bound of what a stronger attack would leave.",
+            note="The share of samples that no attack made wrong within eps (of texts the share "
+            "of words changed); at 0 it is clean accuracy. Each number is an upper bound of what a "
+            "stronger attack would leave.",
         ),
         Section(
             title="What each attack broke",
@@ -112,24 +115,27 @@ class AdversarialSuite(Suite):
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
-        """Returns one scenario a norm, or why none applies."""
+        """Returns the scenarios of each norm, or of texts, or why none applies."""
         task = request.data.task
-        if task.kind != "classification" or task.modality is not Modality.IMAGE:
-            return "it attacks classifiers of images"
+        if task.kind != "classification" or task.modality is Modality.TABLE:
+            return "it attacks classifiers of images and texts"
         if len(task.classes) < 2:
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
         config = request.config
         assert isinstance(config, AdversarialConfig)
+        limit = config.limit if config.limit is not None else _LIMITS[request.preset]
+        queries = config.queries or _QUERIES[request.preset]
+        if task.modality is Modality.TEXT:
+            return text_scenarios(self.name, request, config, queries=queries, limit=limit)
         if config.surrogate is not None and config.surrogate not in request.models:
             told = unknown("model", config.surrogate, request.models)
             raise InputError(f"adversarial.surrogate: {told}")
         key = config.protocol or _PRESETS[request.preset]
-        limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         found: list[Scenario] = []
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            limits = {"queries": config.queries or _QUERIES[request.preset], "limit": limit}
+            limits = {"queries": queries, "limit": limit}
             cells: list[AutoAttack | OneAttack] = [
                 SCENARIOS[key].of(self.name, threat, limit, config.precision)
             ]
@@ -170,7 +176,7 @@ def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBox
     return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
 
 
-def _default_eps(request: SuiteRequest, norm: Norm) -> tuple[float, ...]:
+def _default_eps(request: SuiteRequest, norm: ImageNorm) -> tuple[float, ...]:
     """Returns what bundled data names, else what is usual for images of the size."""
     bundled = _BUNDLED.get(request.data.uri.partition("?")[0])
     if bundled is not None:
