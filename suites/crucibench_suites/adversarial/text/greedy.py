@@ -37,8 +37,8 @@ class Search:
         shares: of the words that may be changed, ascending.
         budget: questions at most.
         order: a draw for each word: which are ranked where the budget is not enough for all.
-        example: the sample with the fewest changed words that the model got wrong; None without.
-        changed: how many words of it are changed.
+        replaced: the words that are changed in the example with the fewest, by number; None where
+            the model got none wrong.
         first: how many of the first example were.
         queries: questions asked.
         queries_to: by share, the questions until there was an example within it; NaN without.
@@ -50,8 +50,7 @@ class Search:
     shares: Sequence[float]
     budget: int
     order: NDArray[np.uint32]
-    example: Any = None
-    changed: int = 0
+    replaced: dict[int, str] | None = None
     first: float = math.nan
     queries: int = 0
     queries_to: NDArray[np.float64] = field(init=False)
@@ -65,6 +64,16 @@ class Search:
     def allowed(self) -> list[int]:
         """How many words may be changed, by share."""
         return [words_allowed(share, len(self.parsed.words)) for share in self.shares]
+
+    @property
+    def example(self) -> Any:
+        """The sample with the fewest changed words that the model got wrong; None without."""
+        return None if self.replaced is None else self.parsed.changed(self.replaced)
+
+    @property
+    def changed(self) -> int:
+        """How many words of the example are changed; 0 without one."""
+        return len(self.replaced or ())
 
     def questions(self, candidates: Candidates) -> Questions:
         """Searches: the texts to ask about, one round after the other.
@@ -134,7 +143,7 @@ class Search:
         self.moved = max([self.moved, *(abs(one - lead) for one in leads)])
 
     def _note(self, words: dict[int, str]) -> None:
-        self.example, self.changed = self.parsed.changed(words), len(words)
+        self.replaced = words
         if math.isnan(self.first):
             self.first = self.changed
         for at, allowed in enumerate(self.allowed):

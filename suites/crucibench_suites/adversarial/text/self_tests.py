@@ -89,7 +89,7 @@ def self_test(kind: str, make: Callable[[Parsed, str], Candidates]) -> SelfTestR
         ask,
     )
     wrong = [
-        search.example is not None and ask([row], [search.example])[0] > 0
+        search.replaced is not None and ask([row], [search.example])[0] > 0
         for row, search in enumerate(searches)
     ]
     changed = [float(s.changed) if ok else np.inf for s, ok in zip(searches, wrong, strict=True)]

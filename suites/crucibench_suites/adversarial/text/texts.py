@@ -139,7 +139,7 @@ def _confirmed(
 ) -> np.ndarray:
     """Returns the class of each example that the plain model gets wrong once more, else -1."""
     said = np.full(len(batch), -1, dtype=np.int32)
-    rows = [row for row, search in enumerate(searches) if search.example is not None]
+    rows = [row for row, search in enumerate(searches) if search.replaced is not None]
     if rows:
         examples = batch.take(rows).with_inputs([searches[row].example for row in rows])
         labels = labels_of(adapter, examples)
@@ -149,7 +149,7 @@ def _confirmed(
 
 def _columns(threat: ThreatModel, searches: Sequence[Search], said: np.ndarray) -> Columns:
     holds = said >= 0
-    found = np.array([search.example is not None for search in searches], dtype=np.bool_)
+    found = np.array([search.replaced is not None for search in searches], dtype=np.bool_)
     words = np.array([len(search.parsed.words) for search in searches], dtype=np.int64)
     changed = np.array([search.changed for search in searches], dtype=np.int64)
     level = np.array(
@@ -192,7 +192,7 @@ def same(search: Search) -> bool:
 
 def spoilt(search: Search) -> bool:
     """Whether a column of the example has less than half, or over twice, the letters and digits."""
-    if search.example is None:
+    if search.replaced is None:
         return False
     for old, new in zip(parts_of(search.parsed.sample), parts_of(search.example), strict=True):
         if isinstance(old, str):
