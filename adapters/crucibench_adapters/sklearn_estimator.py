@@ -27,6 +27,7 @@ from crucibench.contracts.adapter import (
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
+from crucibench.contracts.tree import Tree
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
@@ -101,6 +102,7 @@ class SklearnAdapter(Adapter):
         self.input_spec = stored_form(opening.data)
         self._estimator = estimator
         self._what = what
+        self._columns = list(opening.data.features)
         self._digests = digests
         self._notes = list(notes)
         self._scale = _scale(opening.uri)
@@ -143,6 +145,17 @@ class SklearnAdapter(Adapter):
             "output": data_digest({"method": self._method}),
             **self._classes.fingerprint(),
         }
+
+    def tree(self) -> Tree:
+        from crucibench_adapters._sklearn_tree import is_tree, read_tree
+
+        if not (is_tree(self._estimator) and Capability.TREE in self.capabilities):
+            return super().tree()
+        names = getattr(self._estimator, "feature_names_in_", self._columns)
+        return read_tree(
+            self._estimator, list(names),
+            lambda shares: self._classes.apply_scores(shares, self.score_kind),
+        )  # fmt: skip
 
     def diagnostics(self) -> Mapping[str, Any]:
         return {
@@ -189,6 +202,10 @@ class SklearnAdapter(Adapter):
             claimed |= {Capability.LOGITS}
         if self.task.modality is Modality.TABLE and _missing(self._estimator)[0]:
             claimed |= {Capability.MISSING_VALUES}
+        if self.task.modality is Modality.TABLE and self._method == "predict_proba":
+            from crucibench_adapters._sklearn_tree import is_tree
+
+            claimed |= {Capability.TREE} if is_tree(self._estimator) else set()
         return claimed
 
     def _inputs(self, batch: Batch) -> Any:

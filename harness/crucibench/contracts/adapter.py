@@ -21,6 +21,8 @@ from crucibench.util.errors import CrucibenchError, InputError
 if TYPE_CHECKING:
     import torch
 
+    from crucibench.contracts.tree import Tree
+
 Request = frozenset[str]
 """What a pass asks for: any of ``scores``, ``values``, ``labels``, ``features``."""
 
@@ -281,6 +283,14 @@ class Adapter(ABC):
             InputError: if the model has no embeddings (capability ``embeddings``).
         """
         raise InputError(f"{type(self).__name__} has no embeddings of words")
+
+    def tree(self) -> Tree:
+        """Returns the decision tree that the model is.
+
+        Raises:
+            InputError: if it is something else.
+        """
+        raise InputError(f"{type(self).__name__} is no single decision tree")
 
     def with_variant(self, name: str) -> Adapter:
         """Returns another form of the model, e.g. ``bf16``.

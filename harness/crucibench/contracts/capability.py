@@ -22,6 +22,7 @@ class Capability(StrEnum):
     EMBEDDINGS = "embeddings"
     MISSING_VALUES = "missing-values"
     ANY_INPUT = "any-input"
+    TREE = "tree"
 
 
 ScoreKind = Literal["logits", "probabilities"]

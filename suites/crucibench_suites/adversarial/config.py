@@ -13,6 +13,7 @@ from crucibench_suites.adversarial.blackbox.scenario import NORMS, BlackBoxAttac
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.listed import listed
 from crucibench_suites.adversarial.protocol import Precision
+from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 
@@ -27,11 +28,15 @@ class AdversarialConfig(TextConfig):
     ] = ("linf",)
     """``linf``, ``l2``, or a list of both."""
 
+    constraints: Constraints | None = None
+    """What may be changed in a row of a table: tables are attacked only where it is declared."""
+
     eps: (
         Annotated[tuple[Number, ...], BeforeValidator(listed), Field(min_length=1, strict=False)]
         | None
     ) = None
-    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images."""
+    """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images.
+    Of tables in units of each column's spread."""
 
     protocol: Literal["quick", "standard", "rand"] | None = None
     """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
@@ -101,7 +106,8 @@ class AdversarialConfig(TextConfig):
         if len(norm) > 1:
             raise ValueError("radii of two norms mean different things: name one norm")
         try:
-            ThreatModel(norm=norm[0], eps=value)
+            unit = "pixels" if info.data.get("constraints") is None else "spreads"
+            ThreatModel(norm=norm[0], eps=value, unit=unit)
         except ValidationError as error:
             told = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
             raise ValueError(told) from None

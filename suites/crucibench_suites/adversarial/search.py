@@ -56,7 +56,8 @@ class Ledger:
         queries: those of the forwards that saw scores alone (Square).
         confirmations: examples that the plain model was asked about.
         unconfirmed: those of them that it did not get wrong.
-        nearest: the nearest example itself, shape (n, C, H, W); the clean input without one.
+        nearest: the nearest example itself, shape (n, C, H, W); the clean input without one,
+            and of tables none.
     """
 
     level: Ints
@@ -79,7 +80,8 @@ class Ledger:
 
         return cls(
             level.astype(np.int64), np.full((n, 3), np.nan), np.full(n, -1, dtype=np.int32),
-            zeros(), zeros(), zeros(), zeros(), zeros(), batch.inputs.clone(),
+            zeros(), zeros(), zeros(), zeros(), zeros(),
+            batch.inputs.clone() if isinstance(batch.inputs, torch.Tensor) else torch.zeros(n, 0),
         )  # fmt: skip
 
 

@@ -24,6 +24,12 @@ from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
+from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
+from crucibench_suites.adversarial.tables.scenario import (
+    DEFAULT_EPS,
+    columns_scenario,
+    table_attacks,
+)
 from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
 from crucibench_suites.adversarial.text.planning import text_scenarios
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
@@ -49,7 +55,8 @@ _NAMES = tuple(
     f"{name}-{norm}"
     for name in (
         *(protocol.name for protocol in PROTOCOLS.values()),
-        *("square", "hopskipjump", "boundary", "transfer", "worst-case"),
+        *("square", "hopskipjump", "boundary", "transfer"),
+        *("exact-tree", "table-gradient", "table-greedy", "table-hopskipjump", "worst-case"),
     )
     for norm in ("linf", "l2")
 )
@@ -112,21 +119,25 @@ class AdversarialSuite(Suite):
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios of each norm, or of texts, or why none applies."""
-        task = request.data.task
-        if task.kind != "classification" or task.modality is Modality.TABLE:
-            return "it attacks classifiers of images and texts"
+        task, config = request.data.task, request.config
+        assert isinstance(config, AdversarialConfig)
+        table = task.modality is Modality.TABLE
+        if task.kind != "classification":
+            return "it attacks classifiers"
+        if table and config.constraints is None:
+            return "tables are attacked within declared constraints: suites.adversarial.constraints"
         if len(task.classes) < 2:
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
-        config = request.config
-        assert isinstance(config, AdversarialConfig)
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         queries = config.queries or _QUERIES[request.preset]
         if task.modality is Modality.TEXT:
             return text_scenarios(self.name, request, config, queries=queries, limit=limit)
+        if table:
+            return _of_tables(self.name, request, config)
         if config.surrogate is not None and config.surrogate not in request.models:
             told = unknown("model", config.surrogate, request.models)
             raise InputError(f"adversarial.surrogate: {told}")
@@ -164,6 +175,27 @@ class AdversarialSuite(Suite):
             if len(able) > 1:
                 found.append(WorstCase.of(self.name, able))
         return found
+
+
+def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> Sequence[Scenario]:
+    """Returns the scenarios of a table, with one that records what its columns hold."""
+    assert config.constraints is not None
+    config.constraints.check(request.data.features)
+    role = "train" if "train" in request.data.counts else "test"
+    spread = columns_scenario(suite, role)
+    found: list[Scenario] = [spread]
+    for norm in config.norm:
+        cells = table_attacks(
+            suite, request.model.capabilities, config.constraints,
+            (norm, config.eps or DEFAULT_EPS[norm], config.seed),
+            queries=config.queries or _QUERIES[request.preset],
+            limit=config.limit if config.limit is not None else _LIMITS[request.preset],
+            spread=spread,
+        )  # fmt: skip
+        found += cells
+        if len(cells) > 1:
+            found.append(WorstCase.of(suite, cells))
+    return found
 
 
 def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:

@@ -15,15 +15,20 @@ Norm = Literal["linf", "l2", "words"]
 
 Access = Literal["white-box", "score", "decision", "transfer"]
 
-_LARGEST = {"linf": ("pixels lie in [0, 1]", 1.0), "words": ("it is a share of words", 1.0)}
+_LARGEST = {
+    ("pixels", "linf"): ("pixels lie in [0, 1]", 1.0),
+    ("words", "words"): ("it is a share of words", 1.0),
+}
 
 
 class ThreatModel(BaseModel):
     """What an attacker may do to a sample, and what he sees of the model.
 
     Attributes:
-        norm: of the change to the canonical sample: ``linf`` or ``l2`` of an image, whose pixels
-            lie in [0, 1]; ``words``, the share of a text's words that are changed.
+        norm: of the change to the canonical sample; of texts ``words``, the share of the words that
+            are changed.
+        unit: what it is measured in: ``pixels``, which lie in [0, 1], ``spreads``, the standard
+            deviation of each of a table's columns (a changed category counts 1), or ``words``.
         eps: the radii at which robustness is read, ascending, each once; ``8/255`` is welcome.
         targeted: whether the attacker must reach a class of his choice; else any wrong one will do.
         access: ``white-box`` sees gradients, ``score`` logits, ``decision`` labels, ``transfer``
@@ -31,7 +36,7 @@ class ThreatModel(BaseModel):
         steps: gradient steps in each run of an attack.
         restarts: runs of each gradient attack; of a targeted one, with each target.
         targets: the likeliest other classes that targeted losses try in turn.
-        queries: what a score-based attack may ask about each sample.
+        queries: what an attack without gradients may ask about each sample (Square at each radius).
         eot: gradients averaged in each step, for models that are random.
         close_restarts: runs of APGD, each loss, on a sample whose nearest example lies beyond a
             radius by at most a tenth: more than the published series spends; 0 for none.
@@ -42,6 +47,7 @@ class ThreatModel(BaseModel):
 
     norm: Norm
     eps: Annotated[tuple[Number, ...], Field(min_length=1, max_length=64, strict=False)]
+    unit: Literal["pixels", "spreads", "words"] = "pixels"
     targeted: bool = False
     access: Access = "white-box"
     steps: Annotated[int, Field(ge=1)] = 100
@@ -64,7 +70,7 @@ class ThreatModel(BaseModel):
 
     @model_validator(mode="after")
     def _within_pixels(self) -> ThreatModel:
-        why, largest = _LARGEST.get(self.norm, ("", float("inf")))
+        why, largest = _LARGEST.get((self.unit, self.norm), ("", float("inf")))
         if self.eps[-1] > largest:
             raise ValueError(
                 f"eps: {why}, so that {self.norm} goes up to {largest:g}; "
@@ -74,7 +80,9 @@ class ThreatModel(BaseModel):
 
     def as_parameters(self) -> Mapping[str, Any]:
         """Returns plain data, as a scenario's parameters hold it."""
-        return self.model_dump(mode="json")
+        told = self.model_dump(mode="json")
+        # Absent where it is as it always was, so that earlier results stay comparable.
+        return {key: value for key, value in told.items() if (key, value) != ("unit", "pixels")}
 
 
 def point_of(eps: float) -> str:

@@ -21,6 +21,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, StageView, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.blackbox.answers import labels_of
 from crucibench_suites.adversarial.scenario import AutoAttack
 
 
@@ -88,9 +89,8 @@ def _drive(
         geometry={},
         fingerprint=None,
     )
-    said = adapter.predict(Batch(tuple(ids), x), frozenset({"scores"})).scores
-    assert said is not None
-    columns = {"id": list(ids), "prediction": said.argmax(1).astype(np.int32)}
+    said = labels_of(adapter, Batch(tuple(ids), x))
+    columns = {"id": list(ids), "prediction": said.astype(np.int32)}
     clean = CellEvidence(
         cell="pass-test", model=info, role="test", records=Records(to_table(columns)),
         samples=samples,

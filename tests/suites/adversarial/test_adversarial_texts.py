@@ -43,7 +43,7 @@ texts = unicode | st.tuples(unicode, unicode)
 
 
 def threat(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500) -> ThreatModel:
-    return ThreatModel(norm="words", eps=eps, access="score", queries=queries)
+    return ThreatModel(norm="words", unit="words", eps=eps, access="score", queries=queries)
 
 
 def edits(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500, **left: Any) -> Any:

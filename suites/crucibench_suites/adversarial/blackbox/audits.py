@@ -27,14 +27,17 @@ _BY_CHANCE = 0.01
 _SHARE = 0.02
 
 
-def audit_black_box(series: Series, access: Access, evidence: Evidence) -> Findings:
+def audit_budgeted(series: Series, access: Access, evidence: Evidence) -> Findings:
     """Returns findings from records and probe records."""
     found = audit_self_tests(evidence)
     if not len(evidence.own.records):
         return found
     outcomes = read_outcomes(series, evidence)
     found += [one for one in audit_series(series, outcomes) if one.code == "unconfirmed-examples"]
-    found += _growth(series, evidence) if access == "score" else _nearing(series, evidence)
+    if access == "score":
+        found += _growth(series, evidence)
+    elif access == "decision":
+        found += _nearing(series, evidence)
     other = evidence.needs.get(LABEL_ONLY)
     if other is not None and len(other.records):
         levels = other.records.frame()[["id", "level"]]
@@ -120,8 +123,8 @@ def label_only_beats(
         finding(
             "labels-beat-scores",
             f"at eps {eps:.4g} HopSkipJump, which sees labels alone, broke {worst[0]} samples that "
-            f"Square did not, and Square {worst[1]} that it did not: scores mislead the search, as "
-            "where they are rounded or masked",
+            f"the search on scores did not, and the latter {worst[1]} that it did not: scores "
+            "mislead it, as where they are rounded or masked",
             {"eps": eps, "labels_alone": worst[0], "scores_alone": worst[1], "samples": n,
              "p": chance},
         )

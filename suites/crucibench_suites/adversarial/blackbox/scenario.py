@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings, Scored
@@ -36,14 +37,46 @@ NORMS: dict[BlackBoxAttack, tuple[Norm, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlackBox(OneAttack):
-    """An attack without gradients under a threat model with a query budget."""
-
-    method: BlackBoxAttack
+class Budgeted(OneAttack):
+    """An attack with a query budget under a threat model."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True
+
+    def query_columns(
+        self, ledger: Ledger, queries_to: NDArray[np.float64], first: NDArray[np.float64]
+    ) -> Columns:
+        """Returns what such an attack records beside what all do.
+
+        Args:
+            ledger: what has been confirmed.
+            queries_to: shape (n, radii of the grid above 0).
+            first: the distance of the first example of each sample, (n,).
+        """
+        zeros = len(self.threat.eps) - queries_to.shape[1]
+        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
+        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
+        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.adversarial.blackbox.curve import with_queries
+
+        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.blackbox.audits import audit_budgeted
+
+        return audit_budgeted(self.series, self.threat.access, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlackBox(Budgeted):
+    """An attack on images without gradients."""
+
+    method: BlackBoxAttack
 
     @classmethod
     def of(
@@ -65,37 +98,12 @@ class BlackBox(OneAttack):
             needs=(*cls.needs, *needs),
         )
 
-    def query_columns(self, ledger: Ledger, queries_to: np.ndarray, first: np.ndarray) -> Columns:
-        """Returns what such an attack records beside what all do.
-
-        Args:
-            ledger: what has been confirmed.
-            queries_to: shape (n, radii of the grid above 0).
-            first: the distance of the first example of each sample, (n,).
-        """
-        zeros = len(self.threat.eps) - queries_to.shape[1]
-        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
-        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
-        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
-
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Tests the attack where the answer is known: the probe ``self-test``."""
         from crucibench_suites.adversarial.blackbox.self_tests import tested
         from crucibench_suites.adversarial.native import as_columns
 
         return {SELF_TEST: as_columns([tested(self.method, self.threat.norm)])}
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.blackbox.curve import with_queries
-
-        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.blackbox.audits import audit_black_box
-
-        return audit_black_box(self.series, self.threat.access, evidence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,12 @@ def text_scenarios(
     """
     left = Left(stop_words=config.stop_words, columns=_protected(request, config))
     threat = ThreatModel(
-        norm="words", eps=config.words, access="score", queries=queries, seed=config.seed
+        norm="words",
+        unit="words",
+        eps=config.words,
+        access="score",
+        queries=queries,
+        seed=config.seed,
     )
     cells: list[TextAttack] = []
     if "characters" in config.texts:

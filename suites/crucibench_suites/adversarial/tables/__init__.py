@@ -1,0 +1,1 @@
+"""Tables attacked within declared constraints."""

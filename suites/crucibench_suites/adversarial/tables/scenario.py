@@ -1,0 +1,193 @@
+"""Attacks on tables, as scenarios: which of them a model can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
+from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, SELF_TEST, Budgeted
+from crucibench_suites.adversarial.tables.constraints import Constraints
+from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
+from crucibench_suites.adversarial.threat import Access, Norm, ThreatModel, point_of
+from crucibench_suites.shift.inputs import Inputs
+
+TableAttack = Literal["exact-tree", "table-gradient", "table-greedy", "table-hopskipjump"]
+
+_ACCESS: dict[TableAttack, Access] = {
+    "exact-tree": "white-box",
+    "table-gradient": "white-box",
+    "table-greedy": "score",
+    "table-hopskipjump": "decision",
+}
+_SPREAD_SAMPLES = 20_000
+_SPREAD = "spread"
+
+DEFAULT_EPS: dict[Norm, tuple[float, ...]] = {
+    "linf": (0.1, 0.25, 0.5, 1.0),
+    "l2": (0.25, 0.5, 1.0, 2.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackedTable(Budgeted):
+    """One attack on the rows of a table, within constraints; distances are in units of spread."""
+
+    attack_on_tables: TableAttack
+    constraints: Constraints
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*Budgeted.metrics, *TABLE_METRICS)
+
+    @property
+    def most_questions(self) -> int:
+        """The budget, and an example to confirm."""
+        return self.threat.queries + 1
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Chooses the samples that are right, and says what the columns hold."""
+        from crucibench_suites.shift.tables.columns import carried, read_facts
+
+        seen = view()
+        facts = read_facts(seen.needs[_SPREAD].records)
+        keep = super().select(stage, view).keep
+        return Selection(keep, carried(facts, len(seen.samples)))
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attack where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.native import as_columns
+        from crucibench_suites.adversarial.tables.self_tests import tested
+
+        return {SELF_TEST: as_columns([tested(self.attack_on_tables, self.threat.norm)])}
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample."""
+        from crucibench_suites.adversarial.tables.attacking import attack_rows
+
+        ledger, found = attack_rows(
+            self.attack_on_tables, self.threat, self.constraints, work, context
+        )
+        return {
+            **self.columns(work, ledger, self.attack),
+            **self.query_columns(ledger, found.queries_to, found.first),
+            "changed": found.changed,
+            "breaches": found.breaches,
+        }
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.adversarial.tables.scoring import with_changes
+
+        return with_changes(evidence, super().score(evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.tables.audits import audit_table
+
+        return audit_table(self.series, self.threat.access, evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientTable(AttackedTable):
+    """`AttackedTable` by gradients."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredTable(AttackedTable):
+    """`AttackedTable` by scores."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTable(AttackedTable):
+    """`AttackedTable` by labels."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeTable(AttackedTable):
+    """`AttackedTable` in closed form."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.TREE, Capability.ANY_INPUT})
+
+
+_KINDS: dict[TableAttack, type[AttackedTable]] = {
+    "exact-tree": TreeTable,
+    "table-gradient": GradientTable,
+    "table-greedy": ScoredTable,
+    "table-hopskipjump": LabelledTable,
+}
+
+
+def columns_scenario(suite: str, role: str) -> Inputs:
+    """Returns the scenario that records what the columns hold."""
+    return Inputs.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
+
+
+def table_attacks(
+    suite: str, held: frozenset[Capability], constraints: Constraints,
+    threat: tuple[Norm, tuple[float, ...], int | None], *, queries: int, limit: int | None,
+    spread: Inputs,
+) -> list[AttackedTable]:  # fmt: skip
+    """Returns the attacks that a model can be asked.
+
+    Args:
+        suite: the suite's name.
+        held: what the model can give.
+        constraints: as declared.
+        threat: norm, radii and seed.
+        queries: the budget of each sample.
+        limit: at most so many samples.
+        spread: what tells the columns' spread and range.
+    """
+    norm, eps, seed = threat
+    found: list[AttackedTable] = []
+    for name in ("exact-tree", "table-gradient", "table-hopskipjump", "table-greedy"):
+        kind = _KINDS[name]
+        if name != "table-hopskipjump" and not kind.requires <= held:
+            continue
+        if name == "exact-tree" and constraints.relations:
+            continue  # columns no longer move each by itself
+        model = ThreatModel(
+            norm=norm, eps=eps, seed=seed, access=_ACCESS[name], queries=queries, unit="spreads"
+        )
+        told = model.as_parameters()
+        keys = ("norm", "eps", "unit", "access", "targeted", "queries", "seed")
+        found.append(
+            kind(
+                suite=suite,
+                name=f"{name}-{norm}",
+                attack_on_tables=name,
+                constraints=constraints,
+                threat=model,
+                parameters={
+                    "attack": name,
+                    "threat": {key: told[key] for key in keys},
+                    "constraints": constraints.model_dump(mode="json"),
+                    "spread": f"of the role {spread.role}",
+                },
+                points=("", *(point_of(radius) for radius in model.eps)),
+                limit=limit,
+                needs=(
+                    *kind.needs,
+                    Need(alias=_SPREAD, cell=spread.address),
+                    *(_labelled(suite, norm) if name == "table-greedy" else ()),
+                ),
+            )
+        )
+    return found
+
+
+def _labelled(suite: str, norm: Norm) -> tuple[Need, ...]:
+    """What a search on scores should be no weaker than."""
+    return (Need(alias=LABEL_ONLY, cell=f"{suite}/table-hopskipjump-{norm}", optional=True),)
