@@ -135,7 +135,9 @@ class AdversarialSuite(Suite):
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         queries = config.queries or _QUERIES[request.preset]
         if task.modality is Modality.TEXT:
-            return text_scenarios(self.name, request, config, queries=queries, limit=limit)
+            return text_scenarios(
+                self.name, request, config, queries=queries, limit=limit, seed=config.seed
+            )
         if table:
             return _of_tables(self.name, request, config)
         if config.surrogate is not None and config.surrogate not in request.models:

@@ -9,7 +9,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_suites.adversarial.config import AdversarialConfig
+from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
     Left,
@@ -29,8 +29,8 @@ not be."""
 
 
 def text_scenarios(
-    suite: str, request: SuiteRequest, config: AdversarialConfig, *, queries: int,
-    limit: int | None,
+    suite: str, request: SuiteRequest, config: TextConfig, *, queries: int,
+    limit: int | None, seed: int | None,
 ) -> Sequence[Scenario]:  # fmt: skip
     """Returns one scenario an attack, and their worst case where there are two.
 
@@ -40,6 +40,7 @@ def text_scenarios(
         config: the user's settings.
         queries: the budget of each sample.
         limit: at most so many samples.
+        seed: of draws; None for the run's.
 
     Raises:
         InputError: if a protected column is unknown, or all are.
@@ -51,7 +52,7 @@ def text_scenarios(
         eps=config.words,
         access="score",
         queries=queries,
-        seed=config.seed,
+        seed=seed,
     )
     cells: list[TextAttack] = []
     if "characters" in config.texts:
@@ -72,7 +73,7 @@ def text_scenarios(
     return [*cells, WorstCase.of(suite, able)] if len(able) > 1 else cells
 
 
-def _protected(request: SuiteRequest, config: AdversarialConfig) -> tuple[int, ...]:
+def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:
     columns = list(request.data.features)
     for name in config.protect:
         if name not in columns:
