@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
+from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.attacks.model import by_sample, length
-from crucibench_suites.adversarial.blackbox.answers import labels_of
 from crucibench_suites.adversarial.threat import Norm
 
 _ROUNDING = 1e-4

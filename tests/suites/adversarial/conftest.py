@@ -21,7 +21,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, StageView, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import labels_of
+from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.scenario import AutoAttack
 
 

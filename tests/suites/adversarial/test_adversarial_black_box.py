@@ -128,9 +128,7 @@ def test_no_example_is_nearer_than_any_can_be(
 
 
 @pytest.mark.parametrize(("method", "norm"), METHODS)
-def test_batches_and_order_change_nothing(
-    drive: Any, linear: Any, method: str, norm: Norm
-) -> None:
+def test_batches_and_order_change_nothing(drive: Any, linear: Any, method: str, norm: Norm) -> None:
     model, x, y = linear(3, boxed=False, n=20)
     scenario = cell(method, norm, queries=120, eps=(0.05, 0.2))
     tables = []

@@ -43,7 +43,7 @@ def boundary(books: Books, ids: Sequence[str], draws: Draws) -> None:
         if not len(rows):
             return
         if step % block == 0:
-            drawn_for, names = rows, [ids[row] for row in rows]
+            drawn_for, names = rows, [ids[int(row)] for row in rows]
             numbers = draws.normal(names, f"boundary/{step // block}/{block}", (block, d))
         u = numbers[np.searchsorted(drawn_for, rows), step % block].astype(np.float64)
         step += 1
@@ -52,9 +52,7 @@ def boundary(books: Books, ids: Sequence[str], draws: Draws) -> None:
         size = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
         u = np.where(free[rows], u, 0.0)
         u -= moved * (u * moved).sum(axis=1, keepdims=True) / size**2
-        u *= around[rows, None] * size / np.maximum(
-            np.linalg.norm(u, axis=1, keepdims=True), 1e-12
-        )
+        u *= around[rows, None] * size / np.maximum(np.linalg.norm(u, axis=1, keepdims=True), 1e-12)
         turned = moved + u
         turned *= size / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
         sphere = np.clip(clean + turned, low, high)

@@ -74,8 +74,9 @@ def with_queries(series: Series, budget: int, evidence: Evidence, scored: Scored
             found = wilson(int((needed <= queries).sum()), n, level)
             curve.append(
                 {
-                    "point": point, "queries": queries, "success": float((needed <= queries).mean()),
-                    "lower": found.lower, "upper": found.upper, "n": n,
+                    "point": point, "queries": queries, "n": n,
+                    "success": float((needed <= queries).mean()),
+                    "lower": found.lower, "upper": found.upper,
                 }
             )  # fmt: skip
     frame = pd.DataFrame(curve)

@@ -57,7 +57,7 @@ def hopskipjump(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> N
             reach = np.full(len(rows), 0.1)
         count = min(int(min(_DIRECTIONS, max(2 * d, _FEWEST)) * math.sqrt(step)), _MOST)
         slope = _slope(
-            books, rows, x[rows], reach, count, norm=norm, ids=[ids[row] for row in rows],
+            books, rows, x[rows], reach, count, norm=norm, ids=[ids[int(row)] for row in rows],
             draws=draws, name=f"hopskipjump/{step}",
         )  # fmt: skip
         x[rows] = _jump(books, rows, x[rows], slope, size / math.sqrt(step))

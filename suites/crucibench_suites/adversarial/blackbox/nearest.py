@@ -8,7 +8,7 @@ import torch
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import leads, width
+from crucibench_suites.adversarial.answers import leads, width
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
 from crucibench_suites.adversarial.blackbox.boundary import boundary
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
@@ -28,7 +28,7 @@ def nearest(
     ground = Pixels(batch.inputs, threat.norm)
 
     def lead(rows: Ints, images: torch.Tensor) -> Floats:
-        asked = Batch(tuple(batch.ids[row] for row in rows), images)
+        asked = Batch(tuple(batch.ids[int(row)] for row in rows), images)
         return leads(context.adapter, asked, targets[rows], labels=True)
 
     answer = ground.answered(lead, width(ground.clean.shape[1]))

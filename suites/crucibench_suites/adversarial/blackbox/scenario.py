@@ -171,8 +171,6 @@ def scenarios(
     if "square" in methods:
         model = ThreatModel(norm=norm, eps=eps, seed=seed, access="score", queries=queries)
         others = [cell for cell in found if cell.method == "hopskipjump"]
-        needs = tuple(
-            Need(alias=LABEL_ONLY, cell=cell.address, optional=True) for cell in others
-        )
+        needs = tuple(Need(alias=LABEL_ONLY, cell=cell.address, optional=True) for cell in others)
         found.append(ScoreBased.of(suite, "square", model, limit, needs))
     return found

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.answers import Scores, width
 from crucibench_suites.adversarial.attacks.model import Oracle, Points
 from crucibench_suites.adversarial.attacks.square import square
-from crucibench_suites.adversarial.blackbox.answers import Scores, width
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.settle import settle, snapped
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -43,7 +43,7 @@ def squares(
             x=batch.inputs[where],
             y=torch.from_numpy(targets[rows]),
             eps=torch.full((len(rows),), _below(radii[at])),
-            ids=tuple(batch.ids[row] for row in rows),
+            ids=tuple(batch.ids[int(row)] for row in rows),
             norm=threat.norm,
         )
         # The first question is about the start; the search counts those after it.
@@ -55,7 +55,9 @@ def squares(
         mine = torch.from_numpy(np.flatnonzero(broken))
         rows = rows[broken]
         if len(rows):
-            examples, _ = snapped(batch.inputs[where][mine], found.adversarial[mine], grid, threat.norm)
+            examples, _ = snapped(
+                batch.inputs[where][mine], found.adversarial[mine], grid, threat.norm
+            )
             settle(
                 context.adapter, batch, targets, rows=rows, examples=examples, grid=grid,
                 norm=threat.norm, ledger=ledger,

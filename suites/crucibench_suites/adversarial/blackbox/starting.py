@@ -26,7 +26,7 @@ def start(books: Books, ids: Sequence[str], draws: Draws, name: str) -> Floats:
         if not len(rows):
             break
         shape = (ground.clean.shape[1],)
-        share = draws.uniform([ids[row] for row in rows], f"{name}/start/{draw}", shape)
+        share = draws.uniform([ids[int(row)] for row in rows], f"{name}/start/{draw}", shape)
         low, high = ground.low[rows], ground.high[rows]
         points = low + (high - low) * share.astype(np.float64)
         wrong = books.lead(rows, points) > 0

@@ -39,7 +39,9 @@ class TransferSource(Mapped):
     intensive: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, suite: str, norm: Norm, eps: tuple[float, ...], limit: int | None) -> TransferSource:
+    def of(
+        cls, suite: str, norm: Norm, eps: tuple[float, ...], limit: int | None
+    ) -> TransferSource:
         """Returns the scenario of one norm."""
         threat = ThreatModel(norm=norm, eps=eps, steps=STEPS)
         told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
@@ -137,7 +139,7 @@ class Transfer(OneAttack):
         pixels, radii = inputs[0].numel(), int((grid > 0).sum())
         if work.carry["change"].shape[1] != pixels * radii:
             raise InputError(
-                f"adversarial.surrogate: expected a model whose images have the {pixels} numbers of "
+                f"adversarial.surrogate: expected a model whose images have {pixels} numbers, as "
                 f"this one's, those of {self.surrogate!r} have "
                 f"{work.carry['change'].shape[1] // max(radii, 1)}"
             )

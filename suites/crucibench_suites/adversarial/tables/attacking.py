@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import labels_of, leads
+from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
 from crucibench_suites.adversarial.search import Ledger
@@ -49,14 +49,14 @@ def attack_rows(
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     grid = np.asarray(threat.eps, dtype=np.float64)
     radii = grid[grid > 0]
-    space = Space(batch.inputs, constraints, facts_of(batch.inputs, work), threat.norm)
+    space = Space(batch.inputs, constraints, facts_of(work), threat.norm)
 
     def answer(rows: Ints, points: Floats) -> Floats:
         found = []
         for at in range(0, len(rows), _MANY):
             part = rows[at : at + _MANY]
             frame = space.rows(part, points[at : at + _MANY])
-            asked = Batch(tuple(batch.ids[row] for row in part), frame)
+            asked = Batch(tuple(batch.ids[int(row)] for row in part), frame)
             labels = threat.access == "decision"
             found.append(leads(context.adapter, asked, targets[part], labels=labels))
         return np.concatenate(found)
@@ -73,7 +73,7 @@ def attack_rows(
             books.lead(rows, points[rows])
     elif name == "table-gradient":
         slopes = Slopes(context.adapter, space, targets)
-        gradient(books, space, slopes, batch.ids, draws, radii)
+        gradient(books, space, slopes, ids=batch.ids, draws=draws, radii=radii)
         ledger.forwards += slopes.forwards
         ledger.backwards += slopes.backwards
     elif name == "table-hopskipjump":
@@ -82,7 +82,9 @@ def attack_rows(
         greedy(books, space, batch.ids, draws, radii)
     ledger.forwards += books.queries
     ledger.queries += books.queries
-    broken = _confirmed(books, space, constraints, work, context, ledger, grid)
+    broken = _confirmed(
+        books, space, constraints, work=work, context=context, ledger=ledger, grid=grid
+    )
     changed = np.where(
         ledger.prediction >= 0,
         (space.moves(np.arange(len(space)), books.best) > 0).sum(axis=1),
@@ -91,7 +93,7 @@ def attack_rows(
     return ledger, RowsFound(books.queries_to, books.first, changed, broken)
 
 
-def facts_of(frame: object, work: Work) -> dict[str, Facts]:
+def facts_of(work: Work) -> dict[str, Facts]:
     """Returns what is known of the columns of numbers, by name."""
     told = uncarried(work.carry) if len(work.batch) else None
     found: dict[str, Facts] = {}
@@ -108,7 +110,7 @@ def facts_of(frame: object, work: Work) -> dict[str, Facts]:
 
 
 def _confirmed(
-    books: Books, space: Space, constraints: Constraints, work: Work, context: MapContext,
+    books: Books, space: Space, constraints: Constraints, *, work: Work, context: MapContext,
     ledger: Ledger, grid: Floats,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Asks the plain model about the nearest rows found; returns what constraints they break."""
@@ -117,7 +119,7 @@ def _confirmed(
     if not len(rows):
         return broken
     frame = space.rows(rows, books.best[rows])
-    ids = tuple(work.batch.ids[row] for row in rows)
+    ids = tuple(work.batch.ids[int(row)] for row in rows)
     said = labels_of(context.adapter, Batch(ids, frame))
     clean = space.frame.iloc[rows].reset_index(drop=True)
     broken[rows] = breaches(clean, frame, constraints)

@@ -72,7 +72,7 @@ def nearest_leaves(
         there.
     """
     leaves = leaves_of(tree)
-    n, d = space.clean.shape
+    n = len(space)
     points, distances = space.clean.copy(), np.full(n, np.inf)
     part = max(1, _NUMBERS // max(1, leaves.low.size))
     for begin in range(0, n, part):

@@ -97,7 +97,7 @@ class Slopes:
 
 
 def gradient(
-    books: Books, space: Space, slopes: Slopes, ids: Sequence[str], draws: Draws, radii: Floats
+    books: Books, space: Space, slopes: Slopes, *, ids: Sequence[str], draws: Draws, radii: Floats
 ) -> None:
     """Asks at each radius, from the largest; a row goes on below while examples are found."""
     at = np.full(len(space), len(radii) - 1)
@@ -113,12 +113,15 @@ def gradient(
             if len(left):
                 radius = radii[at[left]]
                 name = f"gradient/{restart}/"
-                _descend(books, space, slopes, left, radius, [ids[row] for row in left], draws, name)
+                _descend(
+                    books, space, slopes, left, radius=radius,
+                    ids=[ids[int(row)] for row in left], draws=draws, name=name,
+                )  # fmt: skip
         rows = rows[books.distance[rows] < before]
 
 
 def _descend(
-    books: Books, space: Space, slopes: Slopes, rows: Ints, radius: Floats, ids: Sequence[str],
+    books: Books, space: Space, slopes: Slopes, rows: Ints, *, radius: Floats, ids: Sequence[str],
     draws: Draws, name: str,
 ) -> None:  # fmt: skip
     clean, d = space.clean[rows], space.clean.shape[1]

@@ -1,18 +1,19 @@
-"""A greedy search with random restarts: column by column, whatever brings the model nearest to wrong.
+"""A greedy search with random restarts: column by column, what brings the model nearest to wrong.
 
-Within a radius a search begins at the row itself, later ones at random rows of the ball. Of the ends
-of each column's range, two random values between them, the row's own value and every other category
-it takes what raises the lead of a wrong class most, or all that helps at once if that is better,
-until the model is wrong or nothing helps. What
-is found is drawn back towards the row, as a whole and then column by column, and the search goes on
-within the next smaller radius.
+Within a radius a search begins at the row itself, later ones at random rows of the ball. Of the
+ends of each column's range, two random values between them, the row's own value and every other
+category it takes what raises the lead of a wrong class most, or all that helps at once if that is
+better, until the model is wrong or nothing helps. What is found is drawn back towards the row, as a
+whole and then column by column, and the search goes on within the next smaller radius.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
@@ -28,9 +29,7 @@ _TOLERANCE = 0.02
 _OVER = 1e-12
 
 
-def greedy(
-    books: Books, space: Space, ids: Sequence[str], draws: Draws, radii: Floats
-) -> None:
+def greedy(books: Books, space: Space, ids: Sequence[str], draws: Draws, radii: Floats) -> None:
     """Searches until each row's budget is spent, its smallest radius reached, or starts are used.
 
     Args:
@@ -50,9 +49,8 @@ def greedy(
             return
         before = books.distance[rows]
         radius = radii[at[rows]]
-        names = [ids[row] for row in rows]
-        x = _begin(space, rows, radius, names, draws, f"greedy/{start}", failed[rows] > 0)
-        x, wrong = _climb(books, space, rows, x, radius, names, draws, f"greedy/{start}")
+        search = _Search(books, space, rows, radius, draws, f"greedy/{start}", ids)
+        x, wrong = search.climb(search.begin(random=failed[rows] > 0))
         if wrong.any():
             _draw_back(books, space, rows[wrong], x[wrong])
         gained = books.distance[rows] < before
@@ -60,20 +58,64 @@ def greedy(
         start += 1
 
 
-def _begin(
-    space: Space, rows: Ints, radius: Floats, ids: Sequence[str], draws: Draws, name: str,
-    random: Floats,
-) -> Floats:  # fmt: skip
-    clean = space.clean[rows]
-    numbers = draws.uniform(ids, f"{name}/start", (3, clean.shape[1])).astype(np.float64)
-    low, high = _range(space, rows, clean, radius)
-    other = low + (high - low) * numbers[:, 0]
-    width = len(space.numbers)
-    most = np.array([len(one) for one in space.options], dtype=np.float64)
-    other[:, width:] = np.floor(numbers[:, 0, width:] * (most + 1))
-    # Some columns alone, so that starts are near the row as well.
-    moved = np.where(numbers[:, 1] < numbers[:, 2, :1], other, clean)
-    return np.where(random[:, None], moved, clean)
+@dataclass
+class _Search:
+    """One search within a radius for each of m rows.
+
+    Attributes:
+        books: asks.
+        space: the rows that are allowed.
+        rows: which they are, shape (m,).
+        radius: of each, shape (m,).
+        draws: keyed by sample.
+        name: of the search among draws.
+        ids: of all samples.
+    """
+
+    books: Books
+    space: Space
+    rows: Ints
+    radius: Floats
+    draws: Draws
+    name: str
+    ids: Sequence[str]
+
+    def begin(self, *, random: NDArray[np.bool_]) -> Floats:
+        """Returns the rows themselves, or random ones of the ball, (m, d)."""
+        space, clean = self.space, self.space.clean[self.rows]
+        ids = [self.ids[int(row)] for row in self.rows]
+        numbers = self.draws.uniform(ids, f"{self.name}/start", (3, clean.shape[1]))
+        low, high = _range(space, self.rows, clean, self.radius)
+        other = low + (high - low) * numbers[:, 0]
+        width = len(space.numbers)
+        most = np.array([len(one) for one in space.options], dtype=np.float64)
+        other[:, width:] = np.floor(numbers[:, 0, width:] * (most + 1))
+        # Some columns alone, so that starts are near the row as well.
+        moved = np.where(numbers[:, 1] < numbers[:, 2, :1], other, clean)
+        return np.where(random[:, None], moved, clean)
+
+    def climb(self, x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Returns where the search ends, and whether the model is wrong there."""
+        books, space, rows = self.books, self.space, self.rows
+        x = space.allowed(rows, x)
+        near = space.distance(rows, x) <= self.radius
+        x = np.where(near[:, None], x, space.clean[rows])
+        lead = books.lead(rows, x)
+        open_ = np.ones(len(rows), dtype=np.bool_)
+        for sweep in range(2 * x.shape[1] + 1):
+            at = np.flatnonzero(open_ & (lead <= 0) & books.left[rows])
+            if not len(at):
+                break
+            ids = [self.ids[int(row)] for row in rows[at]]
+            numbers = self.draws.uniform(ids, f"{self.name}/{sweep}", (2, x.shape[1]))
+            tried = _Tried.of(
+                books, space, rows[at], x=x[at], radius=self.radius[at], numbers=numbers
+            )
+            chosen, top = tried.best(lead[at])
+            better = top > lead[at]
+            x[at[better]], lead[at[better]] = chosen[better], top[better]
+            open_[at[~better]] = False
+        return x, lead > 0
 
 
 def _range(space: Space, rows: Ints, x: Floats, radius: Floats) -> tuple[Floats, Floats]:
@@ -90,85 +132,101 @@ def _range(space: Space, rows: Ints, x: Floats, radius: Floats) -> tuple[Floats,
     return np.minimum(low, clean), np.maximum(high, clean)
 
 
-def _climb(
-    books: Books, space: Space, rows: Ints, x: Floats, radius: Floats, ids: Sequence[str],
-    draws: Draws, name: str,
-) -> tuple[Floats, np.ndarray]:  # fmt: skip
-    """Returns where the search ends, and whether the model is wrong there."""
-    x = space.allowed(rows, x)
-    x = np.where((space.distance(rows, x) <= radius)[:, None], x, space.clean[rows])
-    lead = books.lead(rows, x)
-    open_ = np.ones(len(rows), dtype=np.bool_)
-    for sweep in range(2 * x.shape[1] + 1):
-        at = np.flatnonzero(open_ & (lead <= 0) & books.left[rows])
-        if not len(at):
-            break
-        numbers = draws.uniform([ids[one] for one in at], f"{name}/{sweep}", (2, x.shape[1]))
-        tried = _neighbours(space, rows[at], x[at], radius[at], numbers.astype(np.float64))
-        m, count, d = tried.shape
-        many = np.repeat(rows[at], count)
-        tried = space.allowed(many, tried.reshape(m * count, d))
-        fit = space.distance(many, tried) <= np.repeat(radius[at], count)
-        fit &= (tried != np.repeat(x[at], count, axis=0)).any(axis=1)
+@dataclass
+class _Tried:
+    """Rows that differ from m others in one column each, and what the model said of them.
+
+    Attributes:
+        books: asks.
+        space: the rows that are allowed.
+        rows: which they are, shape (m,).
+        x: where they stand, shape (m, d).
+        radius: of each, shape (m,).
+        points: shape (m, tries, d).
+        found: the leads, shape (m, tries); -infinity for what was not asked.
+    """
+
+    books: Books
+    space: Space
+    rows: Ints
+    x: Floats
+    radius: Floats
+    points: Floats
+    found: Floats
+
+    @classmethod
+    def of(
+        cls, books: Books, space: Space, rows: Ints, *, x: Floats, radius: Floats,
+        numbers: NDArray[np.float32],
+    ) -> _Tried:  # fmt: skip
+        """Asks about them; `numbers` are uniform, (m, 2, d)."""
+        points = _neighbours(space, rows, x, radius, numbers)
+        m, count, d = points.shape
+        many = np.repeat(rows, count)
+        points = space.allowed(many, points.reshape(m * count, d))
+        fit = space.distance(many, points) <= np.repeat(radius, count)
+        fit &= (points != np.repeat(x, count, axis=0)).any(axis=1)
         found = np.full(m * count, -np.inf)
         if fit.any():
-            found[fit] = books.lead(many[fit], tried[fit])
-        found, tried = found.reshape(m, count), tried.reshape(m, count, d)
-        best = found.argmax(axis=1)
-        chosen, top = tried[np.arange(m), best], found[np.arange(m), best]
-        _together(
-            books, space, rows[at], x[at], lead[at], radius[at], tried, found, chosen, top
+            found[fit] = books.lead(many[fit], points[fit])
+        return cls(
+            books, space, rows, x, radius, points.reshape(m, count, d), found.reshape(m, count)
         )
-        better = top > lead[at]
-        x[at[better]] = chosen[better]
-        lead[at[better]] = top[better]
-        open_[at[~better]] = False
-    return x, lead > 0
 
+    def best(self, lead: Floats) -> tuple[Floats, Floats]:
+        """Returns the best single change, or all at once if that is better, and its lead."""
+        m = np.arange(len(self.rows))
+        at = self.found.argmax(axis=1)
+        chosen, top = self.points[m, at], self.found[m, at]
+        helps = np.where(self.found > lead[:, None], self.found - lead[:, None], -np.inf)
+        both = self.space.allowed(self.rows, self._together(helps))
+        fit = self.space.distance(self.rows, both) <= self.radius
+        fit &= np.isfinite(helps).any(axis=1) & (top <= 0) & (both != chosen).any(axis=1)
+        rows = np.flatnonzero(fit)
+        if len(rows):
+            said = self.books.lead(self.rows[rows], both[rows])
+            better = said > top[rows]
+            chosen[rows[better]], top[rows[better]] = both[rows[better]], said[better]
+        return chosen, top
 
-def _together(
-    books: Books, space: Space, rows: Ints, x: Floats, lead: Floats, radius: Floats,
-    tried: Floats, found: Floats, chosen: Floats, top: Floats,
-) -> None:  # fmt: skip
-    """Tries what helps in each column in all of them at once; takes it where that is better."""
-    m, width = len(rows), len(space.numbers)
-    clean, scale = space.clean[rows], space.scale
-    both, slope = x.copy(), np.zeros_like(x)
-    gains = np.where(found > lead[:, None], found - lead[:, None], -np.inf)
-    for column in range(x.shape[1]):
-        mine = np.where(tried[:, :, column] != x[:, None, column], gains, -np.inf)
-        best = mine.argmax(axis=1)
-        gain, value = mine[np.arange(m), best], tried[np.arange(m), best, column]
-        helps = np.isfinite(gain)
-        both[helps, column] = value[helps]
-        moved = (value[helps] - x[helps, column]) / scale[column]
-        slope[helps, column] = gain[helps] / moved
-    if space.norm == "l2":  # the steepest way, not as far as each goes
+    def _together(self, helps: Floats) -> Floats:
+        """Returns what helps in each column, in all of them at once, within the ball."""
+        space, x, m = self.space, self.x, np.arange(len(self.rows))
+        scale, width = space.scale, len(space.numbers)
+        both, slope = x.copy(), np.zeros_like(x)
+        for column in range(x.shape[1]):
+            mine = np.where(self.points[:, :, column] != x[:, None, column], helps, -np.inf)
+            at = mine.argmax(axis=1)
+            gain, value = mine[m, at], self.points[m, at, column]
+            some = np.isfinite(gain)
+            both[some, column] = value[some]
+            slope[some, column] = gain[some] / ((value - x[:, column])[some] / scale[column])
+        if space.norm == "linf":
+            return both
+        # The steepest way, not as far as each goes by itself.
+        clean = space.clean[self.rows]
         slope[:, width:] = 0.0
         steep = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-30)
-        both[:, :width] = (x + radius[:, None] * slope / steep * scale)[:, :width]
-        kept = (both[:, width:] != 0).sum(axis=1)
-        room = np.sqrt(np.maximum(radius**2 - kept, 0.0)) * _INWARDS
-        size = np.linalg.norm((both - clean)[:, :width] / scale[:width], axis=1)
-        share = np.minimum(1.0, room / np.maximum(size, 1e-30))[:, None]
-        both[:, :width] = (clean + (both - clean) * share)[:, :width]
-    both = space.allowed(rows, both)
-    fit = (space.distance(rows, both) <= radius) & (np.abs(both - chosen).max(axis=1) > 0)
-    at = np.flatnonzero(fit & np.isfinite(gains).any(axis=1) & (top <= 0))
-    if not len(at):
-        return
-    said = books.lead(rows[at], both[at])
-    better = said > top[at]
-    chosen[at[better]], top[at[better]] = both[at[better]], said[better]
+        moved = x + self.radius[:, None] * slope / steep * scale - clean
+        room = np.sqrt(np.maximum(self.radius**2 - (both[:, width:] != 0).sum(axis=1), 0.0))
+        size = np.linalg.norm(moved[:, :width] / scale[:width], axis=1)
+        share = np.minimum(1.0, room * _INWARDS / np.maximum(size, 1e-30))[:, None]
+        both[:, :width] = (clean + moved * share)[:, :width]
+        return both
 
 
 def _neighbours(
-    space: Space, rows: Ints, x: Floats, radius: Floats, numbers: Floats
+    space: Space, rows: Ints, x: Floats, radius: Floats, numbers: NDArray[np.float32]
 ) -> Floats:
     """Returns rows that differ in one column each, shape (m, tries, d)."""
     low, high = _range(space, rows, x, radius)
     clean, width = space.clean[rows], len(space.numbers)
-    values = [low, high, low + (clean - low) * numbers[:, 0], clean + (high - clean) * numbers[:, 1]]
+    values = [
+        low,
+        high,
+        low + (clean - low) * numbers[:, 0],
+        clean + (high - clean) * numbers[:, 1],
+    ]
     values.append(clean)
     made = []
     for column in range(width):

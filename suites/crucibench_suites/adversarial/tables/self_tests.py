@@ -81,7 +81,7 @@ def call(attack: str, norm: Norm) -> AttackCall:
         draws = Draws(0, "self-test")
         if attack == "table-gradient":
             slopes = Slopes(_Stacked(model, shape), space, y.numpy())
-            gradient(books, space, slopes, ids, draws, radii)
+            gradient(books, space, slopes, ids=ids, draws=draws, radii=radii)
         elif attack == "table-greedy":
             greedy(books, space, ids, draws, radii)
         else:

@@ -9,6 +9,7 @@ of category is a distance of 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,13 @@ class Space:
         self.options: list[list[Value]] = [
             list(dict.fromkeys(constraints.categories[name])) for name in self.names
         ]
+        # Arrays are filled faster than columns of a frame.
+        self._columns: dict[str, Any] = {
+            name: frame[name].to_numpy()
+            if isinstance(frame[name].dtype, np.dtype)
+            else frame[name].array
+            for name in frame.columns
+        }
         n, width = len(frame), len(self.numbers)
         self.spread = np.array([facts[name].spread for name in self.numbers])
         self.unit = 2.0 ** np.round(np.log2(self.spread)) if width else np.zeros(0)
@@ -120,7 +128,7 @@ class Space:
         return np.asarray(points[:, : len(self.numbers)] * self.unit)
 
     def point(self, rows: Ints, values: Floats) -> Floats:
-        """Returns the points of numbers in the columns' own units, with the rows' own categories."""
+        """Returns the points of numbers in the columns' units, with the rows' own categories."""
         flat = np.zeros((len(rows), len(self.names)))
         return np.concatenate([values / self.unit, flat], axis=1)
 
@@ -162,23 +170,23 @@ class Space:
 
     def rows(self, rows: Ints, points: Floats) -> pd.DataFrame:
         """Returns allowed points as rows of the table, in the columns' own types."""
-        frame = self.frame.iloc[rows].reset_index(drop=True)
         width = len(self.numbers)
         raw = points[:, :width] * self.unit
-        for at, name in enumerate(self.numbers):
-            hit = raw[:, at] != self._raw[rows, at]
-            if hit.any():
-                column = frame[name].copy()
+        found: dict[str, Any] = {}
+        for name in self.frame.columns:
+            column = self._columns[name].take(rows)
+            if name in self.numbers:
+                at = self.numbers.index(name)
+                hit = raw[:, at] != self._raw[rows, at]
                 column[hit] = raw[hit, at].astype(self._kinds[at])
-                frame[name] = column
-        for at, name in enumerate(self.names):
-            codes = points[:, width + at].astype(np.int64)
-            if codes.any():
-                column = frame[name].copy()
+            elif name in self.names:
+                at = self.names.index(name)
+                codes = points[:, width + at].astype(np.int64)
                 for place, value in enumerate(self.options[at]):
                     column[codes == place + 1] = value
-                frame[name] = column
-        return frame
+            # Told its type: pandas would make texts of objects.
+            found[name] = pd.Series(column, dtype=self.frame[name].dtype)
+        return pd.DataFrame(found, columns=self.frame.columns)
 
     def _fewer(self, rows: Ints, raw: Floats, codes: Floats, most: int) -> tuple[Floats, Floats]:
         """Takes back the smallest moves of points that move too many columns."""

@@ -10,7 +10,8 @@ from torch import nn
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench_suites.adversarial.blackbox.books import Floats
+
+Floats = NDArray[np.float64]
 
 _MANY = 1024
 _NUMBERS = 2**20
