@@ -13,7 +13,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.answers import labels_of, leads
+from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits
 from crucibench_suites.adversarial.text.greedy import Candidates, Search, run_together
 from crucibench_suites.adversarial.text.stop_words import plain_word
