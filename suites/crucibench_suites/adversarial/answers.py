@@ -72,7 +72,9 @@ class Scores(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns scores (m, K) of float32 images (m, C, H, W)."""
         found = []
-        for part in x.detach().cpu().split(width(x[0].numel() if len(x) else 1)):
+        many = width(x[0].numel() if len(x) else 1)
+        for at in range(0, len(x), many):
+            part = x[at : at + many].detach().cpu()
             batch = Batch(("asked",) * len(part), part)
             scores = self._adapter.predict(batch, frozenset({"scores"})).scores
             assert scores is not None

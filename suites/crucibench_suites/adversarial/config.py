@@ -106,8 +106,8 @@ class AdversarialConfig(TextConfig):
         if len(norm) > 1:
             raise ValueError("radii of two norms mean different things: name one norm")
         try:
-            unit = "pixels" if info.data.get("constraints") is None else "spreads"
-            ThreatModel(norm=norm[0], eps=value, unit=unit)
+            table = info.data.get("constraints") is not None
+            ThreatModel(norm=norm[0], eps=value, unit="spreads" if table else "pixels")
         except ValidationError as error:
             told = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
             raise ValueError(told) from None

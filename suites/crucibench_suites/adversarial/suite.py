@@ -148,7 +148,6 @@ class AdversarialSuite(Suite):
         for norm in config.norm:
             eps = config.eps or _default_eps(request, norm)
             threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            limits = {"queries": queries, "limit": limit}
             cells: list[AutoAttack | OneAttack] = [
                 SCENARIOS[key].of(self.name, threat, limit, config.precision)
             ]
@@ -163,7 +162,11 @@ class AdversarialSuite(Suite):
                 file = checked(request.files["supplied"], request.data.counts["test"])
                 cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
             cells += black_box(
-                self.name, _methods(request, config), (norm, eps, config.seed), **limits
+                self.name,
+                _methods(request, config),
+                (norm, eps, config.seed),
+                queries=queries,
+                limit=limit,
             )
             if config.surrogate is not None:
                 source = TransferSource.of(self.name, norm, eps, limit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -55,7 +57,7 @@ def breaches(
     return found
 
 
-def _moved(before: pd.Series[object], after: pd.Series[object]) -> NDArray[np.bool_]:
+def _moved(before: pd.Series[Any], after: pd.Series[Any]) -> NDArray[np.bool_]:
     gone, now = before.isna().to_numpy(), after.isna().to_numpy()
     same = before.astype(object).to_numpy() == after.astype(object).to_numpy()
     unlike = ~np.asarray(same, dtype=object).astype(np.bool_)

@@ -72,8 +72,8 @@ def call(attack: str, norm: Norm) -> AttackCall:
                 logits = model(images)
             own = logits.gather(1, y[torch.from_numpy(rows)][:, None])[:, 0]
             others = logits.scatter(1, y[torch.from_numpy(rows)][:, None], -torch.inf).amax(1)
-            lead = (others - own).double().numpy()
-            return np.sign(lead) if attack == "table-hopskipjump" else lead
+            lead: Floats = (others - own).double().numpy()
+            return np.asarray(np.sign(lead) if attack == "table-hopskipjump" else lead)
 
         radii = np.array([radius]) if np.isfinite(radius) else np.zeros(0)
         books = Books(space, answer, radii, _QUERIES[attack])

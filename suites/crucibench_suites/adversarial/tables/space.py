@@ -237,12 +237,14 @@ class Space:
         return np.asarray(held | np.isnan(left) | np.isnan(right))
 
 
-def _plain(series: pd.Series[object]) -> np.dtype[np.generic]:
+def _plain(series: pd.Series[Any]) -> np.dtype[Any]:
     """Returns NumPy's type of a column of numbers."""
-    return np.dtype(getattr(series.dtype, "numpy_dtype", series.dtype))
+    kind: Any = series.dtype
+    plain: np.dtype[Any] = np.dtype(getattr(kind, "numpy_dtype", kind))
+    return plain
 
 
-def _cast(values: Floats, kind: np.dtype[np.generic]) -> Floats:
+def _cast(values: Floats, kind: np.dtype[Any]) -> Floats:
     """Returns what a type holds of values, as float64; NaN of what it can't hold."""
     if kind.kind in "iu":
         ends = np.iinfo(kind)
