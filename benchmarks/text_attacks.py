@@ -37,7 +37,7 @@ from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import Samples
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality, Task
-from crucibench.data.sources.synthetic.reviews import reviews
+from crucibench.data.sources.synthetic.reviews import CLASSES, reviews
 from crucibench.stats import wilson
 from crucibench.util.draws import Draws
 from crucibench_adapters.demo import text_models
@@ -55,7 +55,7 @@ class Network(Adapter):
     input_spec = InputSpec(modality=Modality.TEXT)
     capabilities = frozenset({Capability.SCORES, Capability.ANY_INPUT})
     score_kind = "logits"
-    task = Task(kind="classification", modality=Modality.TEXT, classes=("negative", "positive"))
+    task = Task(kind="classification", modality=Modality.TEXT, classes=CLASSES)
 
     def __init__(self) -> None:
         self.model: Any = text_models.gru()
@@ -139,7 +139,8 @@ def main() -> None:
     torch.set_num_threads(1)
     network = Network()
     drawn = list(reviews(0, "test", args.samples))
-    texts, targets = [one.text for one in drawn], np.array([one.label for one in drawn])
+    texts = [one.text for one in drawn]
+    targets = np.array([CLASSES.index(one.label) for one in drawn])
     right = np.flatnonzero(network.scores(texts).argmax(axis=1) == targets)
     texts, targets = [texts[row] for row in right], targets[right].astype(np.int64)
     lines = []
