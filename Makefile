@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 VISION := .venv-vision
 
-.PHONY: demo test vision coverage check smoke format demo-models clean
+.PHONY: demo test vision coverage check smoke docs format demo-models clean
 
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
@@ -35,6 +35,9 @@ check: $(DEV)  ## lint, types, import layers
 smoke: $(DEV)  ## build the wheel, install it in a clean environment, evaluate from another folder
 	BIN=$(abspath $(BIN)) PYTHON=$(PYTHON) bash tests/smoke.sh
 
+docs: $(DEV)  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
 format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -44,7 +47,7 @@ demo-models: $(DEV)  ## train the bundled models again
 	$(BIN)/python examples/train_demo_texts.py
 
 clean:
-	rm -rf $(VENV) $(VISION) dist
+	rm -rf $(VENV) $(VISION) dist site
 
 $(VENV)/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV)

@@ -33,3 +33,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
         "| " + " | ".join("---" for _ in header) + " |",
         *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
     ]
+
+
+def rows_so_far(name: str) -> list[list[str]]:
+    """Returns the rows of the table of a page that was written before; none without one."""
+    path = FOLDER / f"{name}.md"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [line for line in lines if line.startswith("| ")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]

@@ -3,7 +3,9 @@
 Two seeds of five architectures, trained plainly and adversarially on scikit-learn's digits, each in
 float32 and in bfloat16, attacked by `autoattack-quick`:
 
-    python benchmarks/attack_audits.py [--samples 60] [--norms linf,l2]
+    python benchmarks/attack_audits.py [--samples 60] [--norms linf,l2] [--go-on]
+
+The table is written after each network; `--go-on` leaves out those that stand in it already.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
-from _report import publish, table
-from autoattack import Live
+from _attacked import Live
+from _report import publish, rows_so_far, table
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversarial"))
 import conftest
@@ -32,54 +35,70 @@ GRID: dict[Norm, tuple[float, ...]] = {"linf": (0.05, 0.1, 0.2), "l2": (0.25, 0.
 ARCHITECTURES = ("linear", "mlp", "deep-mlp", "cnn", "wide-cnn")
 
 
+HEAD = ("network", "training", "seed", "precision")
+
+
 def main() -> None:
     """Trains, attacks, prints and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=60)
     parser.add_argument("--norms", default="linf,l2")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--go-on", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    norms = args.norms.split(",")
     _, _, x, y = digits()
     x, y = x[: args.samples], y[: args.samples]
-    lines, flagged, shares, start = [], 0, [], time.perf_counter()
-    for architecture in ARCHITECTURES:
-        for adversarial in (False, True):
-            for seed in range(args.seeds):
-                plain = train(architecture, seed, adversarial=adversarial)
-                # `Cast` changes the weights of the module that it is given.
-                for model, precision in ((plain, "fp32"), (None, "bf16")):
-                    module = Cast(plain) if model is None else model
-                    codes, row = [], []
-                    for norm in args.norms.split(","):
-                        found, share, robust = attacked(module, x, y, norm)
-                        codes += [f"{norm}: {one}" for one in found]
-                        shares.append(share)
-                        row.append(robust)
-                    flagged += bool(codes)
-                    training = "adversarial" if adversarial else "plain"
-                    said = "; ".join(codes) or "none"
-                    lines.append([architecture, training, seed, precision, *row, said])
-                    print(*lines[-1], round(time.perf_counter() - start), flush=True)
-    norms = args.norms.split(",")
+    before = rows_so_far("attack-audits") if args.go_on else []
+    done = {tuple(row[: len(HEAD)]): row[len(HEAD) :] for row in before}
+    start = time.perf_counter()
+    kinds = list(product(ARCHITECTURES, ("plain", "adversarial"), map(str, range(args.seeds))))
+    for architecture, training, seed in kinds:
+        keys = [(architecture, training, seed, precision) for precision in ("fp32", "bf16")]
+        if all(key in done for key in keys):
+            continue
+        plain = train(architecture, int(seed), adversarial=training == "adversarial")
+        # `Cast` changes the weights of the module that it is given: it comes last.
+        for key in keys:
+            module = plain if key[-1] == "fp32" else Cast(plain)
+            if key in done:
+                continue
+            codes, shares, row = [], [], []
+            for norm in norms:
+                found, share, robust = attacked(module, x, y, norm)
+                codes += [f"{norm}: {one}" for one in found]
+                shares.append(share)
+                row.append(robust)
+            done[key] = [*row, f"{100 * max(shares):.1f}", "; ".join(codes) or "none"]
+            print(*key, *done[key], round(time.perf_counter() - start), flush=True)
+            write(args.samples, norms, done)
+
+
+def write(samples: int, norms: list[str], done: dict[tuple[str, ...], list[str]]) -> None:
+    """Writes the table of what has been asked."""
+    flagged = sum(row[-1] != "none" for row in done.values())
     publish(
         "attack-audits",
         "False alarms of the audits of attacks",
         [
-            f"{len(lines)} honest networks on digits, {args.samples} samples, `autoattack-quick`, "
+            f"{len(done)} honest networks on digits, {samples} samples, `autoattack-quick`, "
             f"{' and '.join(f'{norm} {list(GRID[norm])}' for norm in norms)}. "
-            f"Flagged as suspect or invalid: **{flagged} of {len(lines)}**. Probes cost "
-            f"{100 * float(np.mean(shares)):.1f} % of the attacks on average, "
-            f"{100 * float(np.max(shares)):.1f} % at most.",
+            f"Flagged as suspect or invalid: **{flagged} of {len(done)}**. Probes: what they cost "
+            "beside the attacks, at most.",
             "",
             *table(
-                ("network", "training", "seed", "precision",
-                 *(f"clean and robust %, {norm}" for norm in norms), "findings"),
-                lines,
+                (*HEAD, *(f"clean and robust %, {norm}" for norm in norms), "probes %", "findings"),
+                [[*key, *row] for key, row in sorted(done.items(), key=_in_order)],
             ),
         ],
         "torch",
     )  # fmt: skip
+
+
+def _in_order(entry: tuple[tuple[str, ...], list[str]]) -> tuple[object, ...]:
+    architecture, training, seed, precision = entry[0]
+    return ARCHITECTURES.index(architecture), training != "plain", seed, precision != "fp32"
 
 
 def attacked(
@@ -89,7 +108,7 @@ def attacked(
     scenario = Quick.of("adversarial", ThreatModel(
         norm=norm, eps=GRID[norm], **scenario_budget()
     ))  # fmt: skip
-    evidence = conftest._drive(scenario, Live(module), x, y)
+    evidence = conftest._drive(scenario, Live(module, 10), x, y)
     frame = evidence.own.records.frame()
     cost = frame["forwards"] + frame["backwards"]
     probes = frame["attack"] == PROBE

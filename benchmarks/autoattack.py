@@ -5,7 +5,8 @@ the processor's, which other work on the machine does not stretch:
 
     python benchmarks/autoattack.py --peer-python VENV/bin/python [--cases cnn:linf:0.1:80,...]
 
-A case is MODEL:NORM:EPS:SAMPLES. PEER-PYTHON is an interpreter in whose environment pyautoattack is
+A case is MODEL:NORM:EPS:SAMPLES; `--go-on` leaves out those that stand in the table already, and
+keeps them. PEER-PYTHON is an interpreter in whose environment pyautoattack is
 installed; only its packages' folder is used, after all others.
 """
 
@@ -15,11 +16,12 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from _attacked import Bundled, images, ours
-from _report import publish, table
+from _report import publish, rows_so_far, table
 from torch import nn
 
 from crucibench_suites.adversarial.protocol import STANDARD
@@ -27,11 +29,14 @@ from crucibench_suites.adversarial.scenario import Standard
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
 CASES = (
-    "mlp:linf:0.05:150,mlp:linf:0.1:150,mlp:l2:0.25:150,mlp:l2:0.5:150,"
-    "cnn:linf:0.15:80,cnn:l2:0.75:80,cnn-adversarial:linf:0.3:80,cnn-adversarial:l2:1.0:80,"
-    "shapes-untied:linf:0.03:30,shapes-shortcut:linf:0.03:30,shapes-untied:l2:0.5:30,"
-    "shapes-shortcut:l2:0.5:30,cnn-adversarial:linf:0.2:80,cnn:linf:0.1:80,cnn:l2:0.5:40,"
-    "cnn-adversarial:l2:0.75:40"
+    "mlp:linf:0.05:150,mlp:linf:0.1:150,mlp:l2:0.25:100,mlp:l2:0.5:100,"
+    "cnn:linf:0.1:24,cnn:linf:0.15:60,cnn:l2:0.5:24,cnn:l2:0.75:40,"
+    "cnn-adversarial:linf:0.2:32,cnn-adversarial:linf:0.3:40,"
+    "cnn-adversarial:l2:0.75:24,cnn-adversarial:l2:1.0:40,"
+    "shapes-untied:linf:0.02:8,shapes-untied:linf:0.03:8,"
+    "shapes-untied:l2:0.3:8,shapes-untied:l2:0.5:8,"
+    "shapes-shortcut:linf:0.02:8,shapes-shortcut:linf:0.03:8,"
+    "shapes-shortcut:l2:0.3:8,shapes-shortcut:l2:0.5:8"
 )
 
 
@@ -75,6 +80,7 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--go-on", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -82,11 +88,16 @@ def main() -> None:
     sys.path.append(
         subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     )
-    lines: list[list[object]] = []
-    for case in args.cases.split(","):
+    done: dict[str, Sequence[object]] = {}
+    for row in rows_so_far("autoattack") if args.go_on else []:
+        done[":".join(row[:4])] = row
+    cases = args.cases.split(",")
+    for case in cases:
+        if case in done:
+            continue
         name, norm, eps, samples = case.split(":")
-        lines.append(compare(name, norm, float(eps), int(samples)))
-        print(*lines[-1], flush=True)
+        done[case] = compare(name, norm, float(eps), int(samples))
+        print(*done[case], flush=True)
         head = ("model", "norm", "eps", "samples", "robust %", "peer's %", "difference", "s",
                 "peer's s", "peer's / ours")  # fmt: skip
         publish(
@@ -96,7 +107,7 @@ def main() -> None:
                 f"The bundled models, {args.threads} thread(s), seed 0 on both sides; one batch of "
                 "all samples for both. Seconds are the processor's.",
                 "",
-                *table(head, lines),
+                *table(head, [done[case] for case in cases if case in done]),
             ],
             "torch",
         )

@@ -18,8 +18,8 @@ _FILE = re.compile(r"`([\w./]+)`\n\n```(?:toml|python)\n(.*?)```", re.DOTALL)
 _COMMAND = re.compile(r"```console\n(.*?)```", re.DOTALL)
 
 
-def test_the_package_of_the_architecture_page_works(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
+def test_the_package_of_the_plug_ins_page_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "plug-ins.md").read_text()
     files = dict(_FILE.findall(text))
     assert set(files) == {
         "pyproject.toml", "my_package/adapter.py", "my_package/source.py", "my_package/suite.py",

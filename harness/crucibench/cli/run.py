@@ -97,6 +97,11 @@ TOLERANCE = 1e-5
     type=click.FloatRange(min=0),
     help="With --check-parity: how far probabilities may differ.  [default: 1e-05]",
 )
+@click.option(
+    "--save-adversarials",
+    is_flag=True,
+    help="Keep the inputs that attacks found, as artefacts of their cells.",
+)
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @OUT
@@ -117,6 +122,7 @@ def command(
     keep_going: bool,
     check_parity: bool,
     parity_tolerance: float | None,
+    save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
     out: Path,
@@ -140,6 +146,12 @@ def command(
     if check_parity:
         defaults["check_parity"] = TOLERANCE if parity_tolerance is None else parity_tolerance
 
+    chosen = tuple(name for names in suites for name in names) if suites else None
+    if save_adversarials:
+        if chosen is not None and "adversarial" not in chosen:
+            raise click.UsageError("--save-adversarials goes with --suite adversarial")
+        settings = (*settings, ("adversarial.save_adversarials", True))
+
     from crucibench.cli._evaluation import evaluate
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve import Overrides, resolve
@@ -158,7 +170,7 @@ def command(
         document, base, where = _document(models, data, columns), Path.cwd(), "command line"
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
-        suites=tuple(name for names in suites for name in names) if suites else None,
+        suites=chosen,
         settings=dict(settings),
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,

@@ -46,7 +46,8 @@ def command(
 
     Every file is hashed again, samples are accounted for, and the numbers are computed again from
     the records, by other code than that which made them. With --with-model, models are asked some
-    of their batches again, and must answer as the records say, but for float noise. Exit code 0:
+    of their batches again, and must answer as the records say, but for float noise; saved
+    adversarial inputs are asked again, all of them. Exit code 0:
     sound; 1: something differs; 4: the run can't be read.
     """
     from crucibench.cli._output import Notes, Table, emit
@@ -95,6 +96,8 @@ def _asked(run: Run, batches: int, note: Notes) -> list[str]:
         noise = f"; {asked.noisy} but for float noise (up to {asked.largest:.1e}{flips})"
     else:
         noise = ""
+    if asked.kept:
+        note(f"{counted(asked.kept, 'saved example')} asked again")
     note(
         f"{counted(asked.rows, 'record')} asked again: {counted(asked.identical, 'cell')} answered "
         f"the same{noise}"

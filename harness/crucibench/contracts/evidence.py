@@ -111,6 +111,8 @@ class CellEvidence:
         samples: the sample table of the cell's ids, rows in canonical order.
         probes: probe records by name.
         facts: plain data that the scenario left with the cell.
+        artifacts: what the scenario kept beside the records, by name: for `Mapped.select` and
+            `Mapped.recheck` alone. A run that is scored again, or packed, need not have them.
     """
 
     cell: str
@@ -120,6 +122,7 @@ class CellEvidence:
     samples: Samples
     probes: Mapping[str, Records] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: Mapping[str, Records] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,8 @@ class Scenario(ABC):
             model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
             not comparable.
+        keeps: names of artefacts that the run was asked to keep beside the records (see
+            `Work.keep`): no part of what the records mean.
     """
 
     suite: str
@@ -74,6 +76,7 @@ class Scenario(ABC):
     role: str = "test"
     limit: int | None = None
     needs: tuple[Need, ...] = ()
+    keeps: frozenset[str] = frozenset()
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = ()
@@ -147,6 +150,10 @@ class Selection:
     carry: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+def _keep_nothing(artifact: str, columns: Columns) -> None:
+    """Where nobody asked for artefacts."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One canonical batch of a stage.
@@ -155,11 +162,15 @@ class Work:
         batch: the samples.
         samples: their targets and groups.
         carry: the rows of what `select` carried.
+        keep: takes columns of an artefact by its name, with ``id`` among them, once a batch: what
+            is of use beside the records and may be large, or hold inputs. Kept in the cell's
+            folder ``artifacts``, where the scenario `keeps` it; else dropped.
     """
 
     batch: Batch
     samples: Samples
     carry: Mapping[str, NDArray[Any]]
+    keep: Callable[[str, Columns], None] = _keep_nothing
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,19 @@ class Mapped(Scenario):
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Returns probe records by name, once a cell, on a fixed batch: evidence for audits."""
         return {}
+
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
+        """Holds artefacts of a finished cell against its records, by asking the model again.
+
+        Args:
+            own: the cell, with its artefacts; one of which no shard kept a row is not among them.
+                Its rows of samples are those that `context.load` takes.
+            context: the model.
+
+        Returns:
+            One sentence for each kind of difference; none where all agree, but for float noise.
+        """
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,9 @@ from crucibench.contracts.source import Labels
 
 Preset = Literal["quick", "standard", "full"]
 
-SectionKind = Literal["metrics", "table", "matrix", "line", "histogram", "bars", "reliability"]
+SectionKind = Literal[
+    "metrics", "table", "matrix", "line", "histogram", "bars", "reliability", "heat", "forest"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +101,13 @@ class Section:
         kind: how it is drawn: ``metrics`` lists rows by `metrics`; ``table`` shows a table of
             `Scored.tables`; ``matrix`` draws one with a row a true class; ``line`` plots `x`
             against `y` per model; ``histogram`` likewise, a figure a model; ``bars`` sets models
-            side by side; ``reliability`` is a reliability diagram.
+            side by side; ``reliability`` is a reliability diagram; ``heat`` draws a grid a model,
+            a row a scenario (and value of a text column), a column a value of `x`, shaded by `y`;
+            ``forest`` sets the groups' numbers of `metrics` on one scale, with a line where groups
+            are alike: at the metric's target, else at 0.
         scenario: the scenario's name; "" for every one of the suite.
-        metrics: the metric ids of a ``metrics`` section; empty for all without a group.
+        metrics: the metric ids of a ``metrics`` section, empty for all without a group; those of
+            a ``forest``.
         table: the table's name.
         x: a column.
         y: a column.

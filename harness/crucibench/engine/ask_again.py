@@ -50,6 +50,7 @@ class Asked:
         identical: cells whose records came again bit by bit.
         noisy: cells whose records came again but for float noise.
         rows: records that were held against each other.
+        kept: rows of artefacts that were held against records and models, all of them.
         largest: the largest noise.
         flips: labels that flipped for it.
     """
@@ -59,6 +60,7 @@ class Asked:
     identical: int = 0
     noisy: int = 0
     rows: int = 0
+    kept: int = 0
     largest: float = 0.0
     flips: int = 0
 
@@ -68,7 +70,8 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
 
     Of every Mapped cell that ended well, and every stage of it, `batches` batches are drawn (by
     seed, cell and stage: always the same ones) and asked as they were when the run was made: the
-    selection is made from the stored records, the draws are the scenario's.
+    selection is made from the stored records, the draws are the scenario's. Artefacts are held
+    against records and models whole: `Mapped.recheck`.
 
     Raises:
         InputError: if the models or data can't be had as they were, or `run` is a pack.
@@ -135,6 +138,7 @@ class _Again:
             return
         try:
             found = list(self._batches(cell, scenario, file, batches))
+            amiss = self._recheck(cell, scenario)
         except Exception as error:
             self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
             return
@@ -143,6 +147,8 @@ class _Again:
         wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
         if wrong:
             self.asked.differences.append(f"{cell.id}: {wrong}")
+        self.asked.differences += [f"{cell.id}: {sentence}" for sentence in amiss]
+        if wrong or amiss:
             return
         self.asked.rows += sum(one.rows for one in found)
         self.asked.flips += sum(one.flips for one in found)
@@ -174,14 +180,8 @@ class _Again:
     def _batches(
         self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int
     ) -> Iterator[Apart]:
-        role = SelectedRole(self._data[cell.data.name], scenario.role, cell.limit, self._seed)
-        adapter = self._models.get(cell.model.name, cell.data.name)
-        context = MapContext(
-            adapter=adapter,
-            draws=Draws(self._seed, scenario.stream),
-            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
-            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), adapter.input_spec),
-        )
+        role, context = self._context(cell)
+        adapter = context.adapter
         for number, stage in enumerate(scenario.stages):
             selection = scenario.select(stage, partial(self._view, cell, file, role, number))
             rows: Rows = range(len(role))
@@ -201,6 +201,27 @@ class _Again:
                 stored = read_table(shard)
                 asked = pc.is_in(stored.column("id"), value_set=pa.array(work.batch.ids))
                 yield apart(stored.filter(asked), anew)
+
+    def _context(self, cell: PlannedCell) -> tuple[SelectedRole, MapContext]:
+        scenario = cell.scenario
+        role = SelectedRole(self._data[cell.data.name], scenario.role, cell.limit, self._seed)
+        adapter = self._models.get(cell.model.name, cell.data.name)
+        return role, MapContext(
+            adapter=adapter,
+            draws=Draws(self._seed, scenario.stream),
+            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
+            batch_size=cell.batch_size,
+            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), adapter.input_spec),
+        )
+
+    def _recheck(self, cell: PlannedCell, scenario: Mapped) -> list[str]:
+        """Holds a cell's artefacts against its records and its model."""
+        if not scenario.keeps:
+            return []
+        own = self._scorer.evidence(cell, self._run.cells).own
+        amiss = list(scenario.recheck(own, self._context(cell)[1]))
+        self.asked.kept += sum(map(len, own.artifacts.values()))
+        return amiss
 
     def _view(
         self, cell: PlannedCell, file: CellFile, role: SelectedRole, before: int

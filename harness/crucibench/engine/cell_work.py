@@ -150,7 +150,7 @@ class CellWork:
         shards = -(-samples // size)
         self.stages.append(StageFile(name=name, samples=samples, shards=shards))
         for shard in filter(self._only, range(shards)):
-            if self.journal.holds(self._layout.shard(self.cell.id, number, shard).name):
+            if self.journal.holds_shard(self._layout.shard(self.cell.id, number, shard).name):
                 self._kept += min(size, samples - shard * size)
             else:
                 self._pending.append(ShardTask(cell=self.cell, stage=number, shard=shard))

@@ -213,6 +213,7 @@ class _Merger:
         for part, entry in held:
             for name, digest in entry.files.items():
                 if not (folder / name).is_file():
+                    (folder / name).parent.mkdir(exist_ok=True)
                     try:
                         copy_file(part.layout.cell(cell.id) / name, folder / name, digest)
                     except DamagedError as error:

@@ -18,7 +18,7 @@ from crucibench.engine.resolve import Resolved
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass, best_answer, lacking
 from crucibench.spec.suite_files import named_files
-from crucibench.store.layout import slug
+from crucibench.store.layout import ARTIFACTS, slug
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
@@ -36,7 +36,8 @@ class PlannedCell:
         model: of whom.
         data: on what.
         needs: alias to cell id; an optional need that can't be had is absent.
-        outputs: what a pass is asked for, merged over all who need it.
+        outputs: what a pass is asked for, merged over all who need it; of other scenarios the
+            artefacts that they keep, as ``artifacts/NAME``.
         batch_size: the canonical batch boundaries.
         skip: why it is not run, or "".
     """
@@ -226,6 +227,7 @@ class _Builder:
         self.cells[key] = PlannedCell(
             id=_cell_id(key), scenario=self._limited(scenario), model=model, data=card,
             needs=needs, batch_size=self._batch_size(model, card), skip=skip,
+            outputs=frozenset(f"{ARTIFACTS}{name}" for name in scenario.keeps),
         )  # fmt: skip
         return self.cells[key]
 

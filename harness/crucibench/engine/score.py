@@ -86,6 +86,7 @@ class Scorer:
             samples=self._sample_table(file),
             probes=self.run.probes(file.cell, file.probes),
             facts=file.facts,
+            artifacts=self.run.artifacts(file.cell, file.outputs),
         )
 
     def _sample_table(self, file: CellFile) -> Samples:

@@ -6,7 +6,7 @@ The same in the process of the engine, in a process of its own, and on a node of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
-from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
 from crucibench.engine import selection
 from crucibench.engine.environment import worker_facts
@@ -50,7 +50,7 @@ from crucibench.engine.tasks import (
 from crucibench.engine.timed import Contestant, take_turns
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.scenario import best_answer
-from crucibench.store.layout import Layout
+from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.devices import set_threads
 from crucibench.util.draws import Draws
@@ -224,13 +224,15 @@ class Worker:
         rows = chosen.rows[start : start + cell.shard_size]
         stage = _mapped(cell).stages[task.stage]
         tables: list[pa.Table] = []
+        kept: dict[str, list[pa.Table]] = {}
         size = min(cell.batch_size, task.at_most or cell.batch_size)
         for part in batches(rows, cell.batch_size):
             left = part
             while len(left):
                 piece = left[:size]
                 try:
-                    work = _work(role, piece, chosen.carry, adapter)
+                    beside: dict[str, pa.Table] = {}
+                    work = _work(role, piece, chosen.carry, adapter, partial(_keep, cell, beside))
                     tables.append(to_table(_mapped(cell).run(stage, work, context)))
                 except Exception as error:
                     if len(piece) == 1 or self._worn or not is_out_of_memory(error):
@@ -238,13 +240,22 @@ class Worker:
                     size = len(piece) // 2
                 else:
                     left = left[len(piece) :]
+                    for name, table in beside.items():
+                        kept.setdefault(name, []).append(table)
                     yield Advanced(cell.id, len(piece))
                     continue
                 free_memory()
                 yield Reduced(cell.id, size)
+        paths = {}
+        for name, parts in kept.items():
+            path = self._layout.artifact(cell.id, name, task.stage, task.shard)
+            paths[f"{ARTIFACTS}{path.name}"] = path
+            write_table(path, _joined(cell, parts))
         path = self._layout.shard(cell.id, task.stage, task.shard)
+        paths[path.name] = path
         write_table(path, _joined(cell, tables))
-        yield Done(files={path.name: file_digest(path)}, cost=meter.read())
+        files = {name: file_digest(path) for name, path in paths.items()}
+        yield Done(files=files, cost=meter.read())
 
     def _selection(self, cell: PlannedCell, stage: int, count: int) -> selection.Chosen:
         key = (cell.id, stage)
@@ -294,12 +305,21 @@ def _mapped(cell: PlannedCell) -> Mapped:
 
 
 def _work(
-    role: SelectedRole, rows: Rows, carry: Mapping[str, NDArray[Any]], adapter: Adapter
+    role: SelectedRole,
+    rows: Rows,
+    carry: Mapping[str, NDArray[Any]],
+    adapter: Adapter,
+    *keep: Callable[[str, Columns], None],
 ) -> Work:
     batch = role.batch(rows, adapter.input_spec)
     picked = np.asarray(rows) if carry else rows
     carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
-    return Work(batch, role.slice(rows), carried)
+    return Work(batch, role.slice(rows), carried, *keep)
+
+
+def _keep(cell: PlannedCell, found: dict[str, pa.Table], artifact: str, columns: Columns) -> None:
+    if artifact in cell.scenario.keeps and len(columns["id"]):
+        found[artifact] = to_table(columns)
 
 
 def _joined(cell: PlannedCell, tables: list[pa.Table]) -> pa.Table:

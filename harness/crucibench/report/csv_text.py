@@ -13,6 +13,8 @@ from crucibench.util.text import visible
 
 _FORMULA = frozenset("=+-@＝＋－＠")  # noqa: RUF001 - full-width forms count in some spreadsheets
 
+_UNQUOTED = ",:;=+-._~!*()/?@$"
+
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Returns CSV with line feeds; numbers are raw, None and NaN are empty.
@@ -28,7 +30,19 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def data_uri(text: str) -> str:
     """Returns a link target that holds `text` as a CSV file."""
-    return f"data:text/csv;charset=utf-8,{quote(text, safe='')}"
+    return f"data:text/csv;charset=utf-8,{quote(text, safe=_UNQUOTED)}"
+
+
+def embedded(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns a link target that holds a table as CSV, numbers to nine significant digits.
+
+    A page holds many of them: every digit is in the run directory.
+    """
+    short = (
+        [float(f"{value:.9g}") if isinstance(value, float) else value for value in row]
+        for row in rows
+    )
+    return data_uri(csv_text(columns, short))
 
 
 def _safe(value: Any) -> Any:

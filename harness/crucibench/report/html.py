@@ -1,10 +1,12 @@
-"""The report: one HTML file that holds all it needs, opens offline and runs no script."""
+"""The report: one HTML file that holds all it needs and opens offline."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from markupsafe import Markup
 
 from crucibench.compare.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report import marks, plots
+from crucibench.report import plots
 from crucibench.report.findings import (
     VERDICT_MARKS,
     VERDICT_WORDS,
@@ -30,8 +32,7 @@ from crucibench.report.format import (
     show_plain,
 )
 from crucibench.report.gaps import gaps_of
-from crucibench.report.leaderboard import Board, leaderboard, shown_metric
-from crucibench.report.leaderboard_text import sorting, writing
+from crucibench.report.leaderboard import Board, leaderboard
 from crucibench.report.numbers import (
     Metric,
     declared_metrics,
@@ -39,15 +40,7 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.page import (
-    Anchors,
-    MetricView,
-    ModelHead,
-    NumberView,
-    ScoreboardView,
-    SuiteView,
-    number_view,
-)
+from crucibench.report.page import Anchors, ModelHead, SuiteView
 from crucibench.report.provenance import (
     card_facts,
     comparison_fields,
@@ -57,8 +50,8 @@ from crucibench.report.provenance import (
     plain,
     run_facts,
 )
+from crucibench.report.scoreboard import ScoreboardView, scoreboard_view
 from crucibench.report.sections import Sources, section_view
-from crucibench.report.standouts import standouts
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -106,9 +99,12 @@ class _Report:
         gaps = gaps_of(run, self.numbers, self.metrics, self.models, self.data)
         findings = findings_of(run)
         template = _environment().get_template("report.html.j2")
+        script = _part("report.js")
         return template.render(
             run=run,
-            css=_css(),
+            css=_part("report.css"),
+            script=script,
+            script_digest=_source_digest(script),
             summary=verdict_summary(run),
             counts=verdict_counts(list(run.cells.values())),
             overview=self._overview(),
@@ -155,76 +151,36 @@ class _Report:
         return ", ".join(f"{show_count(n)} {role}" for role, n in counts.items())
 
     def _scoreboard(self, board: Board) -> ScoreboardView:
-        scales = {}
-        for column in board.columns:
-            numbers = [line.entries[column.place].number for line in board.lines]
-            scales[column.place] = marks.scale_of(
-                end
-                for number in numbers
-                if number is not None
-                for end in (number.value, number.lower, number.upper)
-            )
-        columns = []
-        for column in board.columns:
-            scale = scales[column.place]
-            ends = "" if scale is None else self._ends(column.metric, scale)
-            columns.append(
-                MetricView.of(column.metric, self._href(column.metric), column.context, ends)
-            )
-        lines = []
-        notes: dict[str, None] = {}
-        for line in board.lines:
-            views = []
-            for column in board.columns:
-                entry = line.entries[column.place]
-                if entry.number is None:
-                    views.append(NumberView(reason=entry.why, apart=entry.apart))
-                    continue
-                metric = shown_metric(column, entry.number)
-                views.append(
-                    number_view(metric, entry.number, self._href(metric), scales[column.place])
-                )
-                mark = VERDICT_MARKS[entry.number.verdict]
-                notes |= {f"{shorten(line.label)} {mark} {text}": None for text in entry.findings}
-            lines.append((self._head(line.model), views))
-        apart = [
-            (
-                entry.label,
-                entry.column.title,
-                number_view(entry.column.metric, entry.number, self._href(entry.column.metric)),
-                entry.reason,
-            )
-            for entry in board.apart
-        ]
-        card = self.run.cards.get(board.data)
-        about = ""
-        if card is not None:
-            about = f"{card.task.modality} {card.task.kind}, {self._samples(board.data)} samples"
-            if card.task.classes:
-                about += f", {counted(len(card.task.classes), 'class', 'classes')}"
-        return ScoreboardView(
-            anchor=self.anchors("data", board.data),
-            results=self.anchors("results", board.data),
-            data=board.data,
-            about=about,
-            axes=board.axes,
-            columns=columns,
-            lines=lines,
-            standouts=standouts(board),
-            caption=f"{writing(board)} {sorting(board)}",
-            notes=list(notes),
-            apart=apart,
+        return scoreboard_view(
+            board,
+            about=self._about(board.data),
+            head=partial(self._head, board.data),
+            href=self._href,
+            anchors=self.anchors,
             suites=self._suites(board.data),
         )
 
-    def _ends(self, metric: Metric, scale: marks.Scale) -> str:
-        factor = 100.0 if metric.percent else 1.0
-        # Rounded for reading: the ends of a drawn scale are no results.
-        low, high = (show_plain(float(f"{factor * end:.3g}")) for end in scale)
-        return f"{low} to {high}"
+    def _about(self, data: str) -> str:
+        card = self.run.cards.get(data)
+        if card is None:
+            return ""
+        about = f"{card.task.modality} {card.task.kind}, {self._samples(data)} samples"
+        if card.task.classes:
+            about += f", {counted(len(card.task.classes), 'class', 'classes')}"
+        return about
 
-    def _head(self, model: str) -> ModelHead:
-        place = self.models.index(model)
+    def _own_models(self, data: str) -> list[str]:
+        """Returns the models that met a data set, in order: their places are their colours.
+
+        Where the page has a colour for every model of the run, each has the same on all data sets.
+        """
+        met = {cell.model for cell in self.run.cells.values() if cell.data == data}
+        few = len(self.models) <= plots.COLOURS
+        return self.models if few else [model for model in self.models if model in met]
+
+    def _head(self, data: str, model: str) -> ModelHead:
+        models = self._own_models(data)
+        place = models.index(model) if model in models else len(models)
         return ModelHead(name=model, colour=place % plots.COLOURS, dash=plots.dash(place))
 
     def _suites(self, data: str) -> list[SuiteView]:
@@ -234,7 +190,7 @@ class _Report:
                 run=self.run,
                 data=data,
                 suite=name,
-                models=self.models,
+                models=self._own_models(data),
                 numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
                 metrics=self.metrics,
                 anchors=self.anchors,
@@ -317,9 +273,15 @@ def _bounds(metric: Metric) -> str:
 
 
 @cache
-def _css() -> Markup:
+def _part(name: str) -> Markup:
+    """Returns a part of the page that is written by hand."""
     folder = resources.files("crucibench.report") / _TEMPLATES
-    return Markup((folder / "report.css").read_text(encoding="utf-8"))
+    return Markup((folder / name).read_text(encoding="utf-8"))
+
+
+def _source_digest(script: str) -> str:
+    """Returns how a content security policy names a script: no other may run."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 @cache

@@ -1,6 +1,7 @@
-"""Small marks beside numbers, as inline SVG: an interval as a whisker, a value as a bar.
+"""Small marks beside numbers: an interval as a whisker, a value as a bar.
 
 They repeat what stands beside them in figures, so that readers of the page aloud don't hear them.
+The style sheet draws them from their places in pixels, since a page holds thousands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-_WIDTH, _HEIGHT = 112.0, 12.0
+_WIDTH = 112.0
 _PAD = 4.0
 
 
@@ -38,31 +39,27 @@ def scale_of(values: Iterable[float | None], include: Iterable[float] = ()) -> S
 
 def whisker(scale: Scale, value: float, interval: tuple[float, float] | None) -> Markup:
     """Draws a value as a dot on its interval."""
-    middle = _HEIGHT / 2
-    parts = [f'<path class="track" d="M{_PAD} {middle}H{_WIDTH - _PAD}"/>']
-    if interval is not None:
-        low, high = (scale.at(end) for end in interval)
-        parts.append(f'<path class="span" d="M{low:.1f} {middle}H{high:.1f}"/>')
-    parts.append(f'<circle cx="{scale.at(value):.1f}" cy="{middle}" r="3"/>')
-    return _svg("whisker", parts)
+    return _mark(_span(scale, interval), f"--v:{_px(scale.at(value))}")
 
 
 def bar(scale: Scale, value: float, interval: tuple[float, float] | None, colour: int) -> Markup:
     """Draws a value as a bar from 0, with its interval."""
-    middle = _HEIGHT / 2
     start, stop = sorted((scale.at(0.0), scale.at(value)))
-    parts = [
-        f'<rect x="{start:.1f}" y="2" width="{stop - start:.1f}" height="{_HEIGHT - 4}" '
-        f'style="fill:var(--line-{colour})"/>'
-    ]
-    if interval is not None:
-        low, high = (scale.at(end) for end in interval)
-        parts.append(f'<path class="span" d="M{low:.1f} {middle}H{high:.1f}"/>')
-    return _svg("bar", parts)
+    ends = f"--s:{_px(start)};--e:{_px(stop)};--c:var(--line-{colour})"
+    return _mark(ends, _span(scale, interval))
 
 
-def _svg(name: str, parts: list[str]) -> Markup:
-    box = f'viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" width="{_WIDTH:.0f}" height="{_HEIGHT:.0f}"'
-    body = "".join(parts)
-    # Every part is made of numbers alone.
-    return Markup(f'<svg class="{name}" {box} aria-hidden="true">{body}</svg>')
+def _span(scale: Scale, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return ""
+    low, high = (_px(scale.at(end)) for end in interval)
+    return f"--l:{low};--h:{high}"
+
+
+def _px(pixels: float) -> str:
+    return f"{pixels:.1f}".removesuffix(".0")
+
+
+def _mark(*places: str) -> Markup:
+    # Every place is made of numbers alone. The table's class says what is drawn.
+    return Markup(f'<i style="{";".join(filter(None, places))}"></i>')

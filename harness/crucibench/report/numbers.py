@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.rows import COLUMNS, Address
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.format import Shown, in_percent, show_number
+from crucibench.report.format import Shown, in_percent, show_number, show_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +113,11 @@ class Metric:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
         return show_number(number.value, number.lower, number.upper, percent=self.percent)
+
+    def show_span(self, low: float, high: float) -> str:
+        """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
+        factor = 100.0 if self.percent else 1.0
+        return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
 
 
 def place(address: Address) -> str:

@@ -138,10 +138,11 @@ def number_view(
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A cell of a plain table."""
+    """A cell of a plain table; as a head it may lead to a metric's definition."""
 
     text: str
     numeric: bool = False
+    href: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +170,11 @@ class MetricTable:
     heads: Sequence[ModelHead]
     rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
     folded: bool = False
+
+    @property
+    def one_metric(self) -> bool:
+        """Whether all rows are of one metric, so that a column has an order."""
+        return len({metric.href for metric, _ in self.rows}) == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,14 +234,16 @@ class Figure:
     caption: str
     legend: Sequence[ModelHead]
     data: Download
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panels:
-    """Plots side by side."""
+    """Plots side by side, with a legend of each or one of all."""
 
     kind: ClassVar[str] = "panels"
     figures: Sequence[Figure]
+    legend: Sequence[ModelHead] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +258,60 @@ class BarTable:
     data: Download
 
 
-Block = Message | MetricTable | GroupTable | PlainTable | Matrix | Figure | Panels | BarTable
+@dataclass(frozen=True, kw_only=True)
+class HeatGrid:
+    """A value by row and column, of one model; shaded on a scale that all models share.
+
+    Attributes:
+        label: what the rows are.
+        across: what the columns are.
+        ends: of the scale, in words.
+    """
+
+    kind: ClassVar[str] = "heat_grid"
+    caption: str
+    head: ModelHead
+    label: str
+    across: str
+    ends: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[HeatCell]]]
+    data: Download
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestTable:
+    """A metric's numbers on one scale with a line at its null value: groups as rows.
+
+    Attributes:
+        null: the value at which groups are alike.
+        zero: its place on the scale in pixels.
+    """
+
+    kind: ClassVar[str] = "forest_table"
+    caption: str
+    metric: MetricView
+    null: str
+    zero: str
+    heads: Sequence[ModelHead]
+    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    data: Download
+    folded: bool = False
+
+
+Block = (
+    Message
+    | MetricTable
+    | GroupTable
+    | PlainTable
+    | Matrix
+    | Figure
+    | Panels
+    | BarTable
+    | HeatGrid
+    | ForestTable
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,21 +348,3 @@ class SuiteView:
     description: str
     sections: Sequence[SectionView]
     absent: Sequence[tuple[str, str, str]] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreboardView:
-    """The scorecard of one data set."""
-
-    anchor: str
-    results: str
-    data: str
-    about: str
-    axes: Sequence[tuple[str, int]]
-    columns: Sequence[MetricView]
-    lines: Sequence[tuple[ModelHead, Sequence[NumberView]]]
-    standouts: Sequence[str]
-    caption: str
-    notes: Sequence[str]
-    apart: Sequence[tuple[str, str, NumberView, str]]
-    suites: Sequence[SuiteView] = ()

@@ -1,16 +1,13 @@
 """Plots as SVG that stands inside an HTML page.
 
-matplotlib draws; then the file is made fit for its place: colours become CSS variables of the page,
-so that a plot reads on light and dark, identifiers get a prefix of their own, and fonts are the
-page's. The same data gives the same bytes. Names that users chose never enter a plot: legends and
-titles are the page's.
+matplotlib draws; then `svg_for_page` makes the file fit for its place. The same data gives the same
+bytes. Names that users chose never enter a plot: legends and titles are the page's.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.report.svg_for_page import GRID, LINE, MUTED, fit_for_page
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -31,9 +29,6 @@ COLOURS = 8
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 
 _MOST_POINTS = 400
-_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
-_VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--rule)"}
-_LINE = "#0400{:02x}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +73,27 @@ class ReliabilityBins:
     upper: NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One point with its intervals.
+
+    Attributes:
+        colour: its place in the page's colours.
+        x: finite.
+        y: finite.
+        x_ends: of its interval, or None.
+        y_ends: likewise.
+        filled: whether it is drawn full or hollow.
+    """
+
+    colour: int
+    x: float
+    y: float
+    x_ends: tuple[float, float] | None = None
+    y_ends: tuple[float, float] | None = None
+    filled: bool = True
+
+
 def thinned(count: int, y: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
     """Returns the rows of a curve to draw: all, or ends and extremes of equal stretches."""
     if count <= _MOST_POINTS:
@@ -97,13 +113,32 @@ def dash(colour: int) -> str:
     return DASHES[(colour // COLOURS) % len(DASHES)]
 
 
-def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> str:
-    """Draws curves over a common axis."""
+def line_svg(
+    curves: Sequence[Curve],
+    *,
+    x: str,
+    y: str,
+    key: str,
+    alt: str,
+    small: bool = False,
+    span: tuple[float, float] | None = None,
+) -> str:
+    """Draws curves over a common axis.
+
+    Args:
+        curves: one or more.
+        x: what the horizontal axis shows.
+        y: what the vertical axis shows.
+        key: no other plot of the page has it.
+        alt: what the plot shows, in words.
+        small: whether it stands beside others.
+        span: the ends of the vertical axis; None for those of the curves.
+    """
     with _style(key):
-        figure = _figure(5.6, 3.3)
+        figure = _figure(3.1, 2.2) if small else _figure(5.6, 3.3)
         axes = figure.add_subplot()
         for curve in curves:
-            colour = _LINE.format(curve.colour % COLOURS)
+            colour = LINE.format(curve.colour % COLOURS)
             alone = len(curve.x) <= 40
             axes.plot(
                 curve.x, curve.y, color=colour, linestyle=dash(curve.colour), linewidth=1.6,
@@ -115,9 +150,32 @@ def line_svg(curves: Sequence[Curve], *, x: str, y: str, key: str, alt: str) -> 
                 )
         _label(axes, x, y)
         axes.margins(x=0.02)
+        if span is not None:
+            margin = 0.04 * (span[1] - span[0]) or 0.5
+            axes.set_ylim(span[0] - margin, span[1] + margin)
         places = np.unique(np.concatenate([curve.x for curve in curves]))
         if len(places) <= 12 and bool(np.all(places == np.round(places))):
             axes.set_xticks(places.tolist())
+        return _svg(figure, key, alt)
+
+
+def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> str:
+    """Draws points with the intervals of both axes."""
+    with _style(key):
+        figure = _figure(3.1, 2.8)
+        axes = figure.add_subplot()
+        for dot in dots:
+            paint = LINE.format(dot.colour % COLOURS)
+            for ends, along in ((dot.x_ends, axes.hlines), (dot.y_ends, axes.vlines)):
+                if ends is not None:
+                    at = dot.y if along == axes.hlines else dot.x
+                    along(at, *ends, color=paint, linewidth=1.2, alpha=0.6, zorder=2)
+            axes.plot(
+                [dot.x], [dot.y], marker="o", markersize=6, color=paint, markeredgewidth=1.5,
+                markerfacecolor=paint if dot.filled else "none", zorder=3,
+            )  # fmt: skip
+        _label(axes, x, y)
+        axes.margins(0.08)
         return _svg(figure, key, alt)
 
 
@@ -130,8 +188,8 @@ def reliability_svg(
         figure = _figure(3.1, 3.5, layout=None)
         top = figure.add_axes((0.18, 0.35, 0.77, 0.62))
         bottom = figure.add_axes((0.18, 0.12, 0.77, 0.17), sharex=top)
-        paint = _LINE.format(colour % COLOURS)
-        top.plot([0, 1], [0, 1], color=_MUTED, linestyle="dashed", linewidth=1, zorder=2)
+        paint = LINE.format(colour % COLOURS)
+        top.plot([0, 1], [0, 1], color=MUTED, linestyle="dashed", linewidth=1, zorder=2)
         span = np.maximum([bins.share - bins.lower, bins.upper - bins.share], 0.0)
         top.errorbar(
             bins.confidence, bins.share, yerr=span, color=paint, ecolor=paint, fmt="o-",
@@ -174,17 +232,17 @@ def _style(key: str) -> Any:
             "font.family": "DejaVu Sans",
             "font.size": 9.0,
             "axes.facecolor": "none",
-            "axes.edgecolor": _GRID,
-            "axes.labelcolor": _MUTED,
+            "axes.edgecolor": GRID,
+            "axes.labelcolor": MUTED,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
             "axes.axisbelow": True,
             "axes.unicode_minus": True,
-            "grid.color": _GRID,
+            "grid.color": GRID,
             "grid.linewidth": 0.6,
-            "xtick.color": _MUTED,
-            "ytick.color": _MUTED,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
             "xtick.major.size": 0.0,
             "ytick.major.size": 0.0,
             "path.simplify": False,
@@ -209,31 +267,4 @@ def _svg(figure: Figure, key: str, alt: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(stream, format="svg", metadata=nothing)
-    return _fit_for_page(stream.getvalue(), key, alt)
-
-
-def _fit_for_page(text: str, key: str, alt: str) -> str:
-    from markupsafe import escape
-
-    box = re.search(r'viewBox="([^"]*)"', text)
-    assert box is not None
-    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    # Groups carry names that repeat from plot to plot; only what is referred to keeps one.
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r'\bid="([^"]*)"', rf'id="{key}-\1"', body)
-    body = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{key}-\1"', body)
-    body = re.sub(r"url\(#([^)]*)\)", rf"url(#{key}-\1)", body)
-    body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
-    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    body = re.sub(r"#04000([0-7])", r"var(--line-\1)", body)
-    for colour, variable in _VARIABLES.items():
-        body = body.replace(colour, variable)
-    body = re.sub(r"\n\s*", "\n", body).strip()
-    width = float(box[1].split()[2])
-    return (
-        f'<svg class="plot" viewBox="{box[1]}" style="max-width:{width * 1.4:.0f}px" role="img" '
-        f'aria-label="{escape(visible(alt))}">\n{body}\n</svg>'
-    )
+    return fit_for_page(stream.getvalue(), key, alt)

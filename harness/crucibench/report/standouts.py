@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 from crucibench.contracts.verdict import Verdict
@@ -14,10 +13,22 @@ from crucibench.util.text import shorten
 _NAME = 40
 
 
+class Standouts(NamedTuple):
+    """Sentences on a board.
+
+    Attributes:
+        first: where the axes disagree, and how each axis's first column stands.
+        rest: the other columns, and what was left out.
+    """
+
+    first: list[str]
+    rest: list[str]
+
+
 class _Order(NamedTuple):
     column: Column
     best: str
-    shown: str
+    shown: dict[str, str]
     near: list[str]
     behind: list[str]
     left_out: list[str]
@@ -27,39 +38,66 @@ class _Order(NamedTuple):
         return not self.near
 
 
-def standouts(board: Board) -> list[str]:
+def standouts(board: Board) -> Standouts:
     """Returns sentences on a board: an order is claimed only where intervals lie apart."""
     orders = [order for column in board.columns if (order := _order(board, column)) is not None]
-    if not orders:
-        return []
-    sentences = [*_trade_offs(orders), *(_sentence(order) for order in orders if order.behind)]
+    leading: dict[str, _Order] = {}
+    for order in orders:
+        leading.setdefault(order.column.axis, order)
+    heads = list(leading.values())
+    first = _trade_offs(heads)
+    first += [_sentence(order) for order in heads if order.behind]
+    rest = [_sentence(order) for order in orders if order.behind and order not in heads]
     open_ = [order.column.title for order in orders if not order.behind]
     if open_:
-        sentences.append(
+        rest.append(
             f"No model stands out in {'; '.join(open_)}: every interval there overlaps with that "
             "of the best value."
         )
     left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
-        sentences.append(
+        rest.append(
             f"{listed(left_out)} {verb} left out of these sentences where a number is not valid or "
             "has no interval."
         )
+    return Standouts(first, rest) if first else Standouts(rest, [])
+
+
+def _trade_offs(heads: Sequence[_Order]) -> list[str]:
+    """Says where a model that is best on some axes lies clearly behind on others."""
+    sentences = []
+    for best in dict.fromkeys(order.best for order in heads):
+        leads = [_lead(order) for order in heads if order.best == best]
+        lags = [
+            f"behind {order.best} in {low_first(order.column.title)} "
+            f"({order.shown[best]} against {order.shown[order.best]})"
+            for order in heads
+            if best in order.behind
+        ]
+        if lags:
+            sentences.append(f"{best} has the best {_joined(leads)}, but lies clearly "
+                             f"{_joined(lags)}.")  # fmt: skip
     return sentences
 
 
-def _trade_offs(orders: Sequence[_Order]) -> list[str]:
-    """Says where the best of one axis lies clearly behind on another; one column an axis."""
-    leaders: dict[str, _Order] = {}
-    for order in orders:
-        leaders.setdefault(order.column.axis, order)
-    return [
-        f"The best in {one.column.title} is not the best in {other.column.title}: {one.best} leads "
-        f"in the first and lies clearly behind {other.best} in the second."
-        for one, other in combinations(leaders.values(), 2)
-        if one.settled and one.best in other.behind
-    ]
+def _lead(order: _Order) -> str:
+    open_ = f", which {listed(order.near)} may match" if order.near else ""
+    return f"{low_first(order.column.title)} ({order.shown[order.best]}{open_})"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def high_first(title: str) -> str:
+    """Returns a title as it stands at the start of a sentence."""
+    return title[:1].upper() + title[1:]
+
+
+def low_first(title: str) -> str:
+    """Returns a title as it stands within a sentence."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _order(board: Board, column: Column) -> _Order | None:
@@ -81,11 +119,14 @@ def _order(board: Board, column: Column) -> _Order | None:
     if len(usable) < 2:
         return None
     usable.sort(key=lambda entry: -entry[0])
-    _, floor, _, name, number = usable[0]
+    _, floor, _, name, _ = usable[0]
     return _Order(
         column=column,
         best=name,
-        shown=_shown(column, shown_metric(column, number).show(number).value),
+        shown={
+            name: _shown(column, shown_metric(column, number).show(number).value)
+            for *_, name, number in usable
+        },
         near=[entry[3] for entry in usable[1:] if entry[2] >= floor],
         behind=[entry[3] for entry in usable[1:] if entry[2] < floor],
         left_out=left_out,
@@ -99,7 +140,8 @@ def _shown(column: Column, value: str) -> str:
 
 def _sentence(order: _Order) -> str:
     word = "highest" if order.column.metric.direction == "higher" else "lowest"
-    text = f"{order.column.title}: {order.best} has the {word} value ({order.shown})"
+    text = f"{high_first(order.column.title)}: {order.best} has the {word} value "
+    text += f"({order.shown[order.best]})"
     if order.settled:
         return f"{text}, and its interval lies clear of all others."
     overlap = (

@@ -33,6 +33,7 @@ from crucibench.store.cache_entries import (
     sweep,
 )
 from crucibench.store.cells import StageFile
+from crucibench.store.layout import ARTIFACTS
 from crucibench.store.transfer import DamagedError, copy_file, copy_into
 from crucibench.util.atomic import write_text
 from crucibench.util.errors import InputError
@@ -46,7 +47,7 @@ FOLDER = "cells"
 
 _FORMAT: Literal[1] = 1
 _ENTRY = "entry.json"
-_FILE = re.compile(r"(?:records|probes)-[A-Za-z0-9._-]+\.parquet")
+_FILE = re.compile(r"(?:records-|probes-|artifacts/)[A-Za-z0-9._-]+\.parquet")
 _HEAD = re.compile(r"[0-9a-f]{2}")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _OUTPUT = re.compile(r"[a-z]+")
@@ -64,7 +65,7 @@ class CacheKey:
     Attributes:
         identity: the digest of the identity fields without the outputs of a pass.
         numerics: the digest of the numerics fields.
-        outputs: what a pass was asked for.
+        outputs: what a pass was asked for, and artefacts as ``artifacts/NAME``.
     """
 
     identity: str
@@ -152,7 +153,8 @@ class CellCache:
         """Copies a kept cell's files into `into`, checking each; None where there is none.
 
         A pass that was asked for more serves a request for fewer, without the columns that were
-        not asked for. What is damaged is removed from the cache, and nothing of it reaches `into`.
+        not asked for, and a cell with artefacts one for records alone. What is damaged is removed
+        from the cache, and nothing of it reaches `into`.
         """
         for folder, entry in self._candidates(key):
             unwanted = frozenset(entry.outputs) - key.outputs
@@ -198,11 +200,13 @@ class CellCache:
             can't be written.
 
         Raises:
-            ValueError: if a name is not one of records or probes, or `costs` hold no plain data.
+            ValueError: if a name is not one of records, probes or artefacts, or `costs` hold no
+                plain data.
         """
         if strange := sorted(name for name in files if not _FILE.fullmatch(name)):
             raise ValueError(
-                f"files: expected names records-*.parquet and probes-*.parquet, got {strange}"
+                "files: expected names records-*.parquet, probes-*.parquet and "
+                f"artifacts/*.parquet, got {strange}"
             )
         folder, temporary = self._folder(key), self.folder / hidden_name()
         try:
@@ -221,6 +225,7 @@ class CellCache:
                 return False
             temporary.mkdir(parents=True)
             for name, digest in files.items():
+                (temporary / name).parent.mkdir(exist_ok=True)
                 copy_file(cell / name, temporary / name, digest)
             write_text(temporary / _ENTRY, text)  # last, and it syncs the folder too
             _place(temporary, folder)
@@ -267,7 +272,9 @@ class CellCache:
             if folder == exact or (entry := self._read(folder)) is None:
                 continue
             more = frozenset(entry.outputs) - key.outputs
-            if key.outputs and key.outputs < frozenset(entry.outputs) and more <= _SEPARABLE:
+            columns = {name for name in more if not name.startswith(ARTIFACTS)}
+            fits = columns <= _SEPARABLE and (key.outputs or not columns)
+            if fits and key.outputs < frozenset(entry.outputs):
                 others.append((len(more), folder, entry))
         for _, folder, entry in sorted(others, key=lambda other: other[:2]):
             yield folder, entry

@@ -77,7 +77,7 @@ class CellFile(BaseModel):
     """Alias to cell id."""
     limit: int | None = None
     outputs: list[str] = Field(default_factory=list)
-    """What a pass was asked for."""
+    """What a pass was asked for, or the artefacts that another scenario keeps."""
 
     status: Status
     reason: str = ""

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crucibench.store.layout import ARTIFACTS, stage_of
 from crucibench.util.atomic import storing
 from crucibench.util.hashing import file_digest
 
@@ -57,6 +58,7 @@ class Journal:
 
     def _begin(self) -> None:
         self._files: dict[str, str] = {}
+        self._artifacts: set[str] = set()
         self._checked: set[str] = set()
         self.probes: list[str] | None = None
         self.batch_size: int | None = None
@@ -84,6 +86,12 @@ class Journal:
         else:
             del self._files[name]
         return same
+
+    def holds_shard(self, name: str) -> bool:
+        """Whether a shard's records count and are on disk, with the artefacts beside them."""
+        beside = f"-{name.removeprefix(RECORDS)}"
+        artifacts = [other for other in self._artifacts if other.endswith(beside)]
+        return all(self.holds(other) for other in (name, *artifacts))
 
     def add(self, files: Mapping[str, str], cost: Mapping[str, Any] | None = None) -> None:
         """Says that files are there: name to digest, and what making them cost."""
@@ -115,10 +123,11 @@ class Journal:
         self._empty(first)
 
     def drop_strangers(self) -> None:
-        """Removes record and probe files that do not count."""
-        for path in self.folder.glob("*.parquet"):
-            if path.name not in self._files:
-                path.unlink()
+        """Removes files of records, probes and artefacts that do not count."""
+        for pattern in ("*.parquet", f"{ARTIFACTS}*.parquet"):
+            for path in self.folder.glob(pattern):
+                if path.relative_to(self.folder).as_posix() not in self._files:
+                    path.unlink()
 
     def _empty(self, first: Mapping[str, Any]) -> None:
         # The journal goes before what it vouches for: whoever is killed here leaves nothing that
@@ -135,7 +144,9 @@ class Journal:
         self._apply(line)
 
     def _apply(self, line: Mapping[str, Any]) -> None:
-        self._files |= line.get("files", {})
+        files = line.get("files", {})
+        self._files |= files
+        self._artifacts |= {name for name in files if name.startswith(ARTIFACTS)}
         if "cost" in line:
             self.costs.append(line["cost"])
         if "probes" in line:
@@ -149,13 +160,14 @@ class Journal:
 
     def _choose(self, stage: int, digest: str) -> None:
         if self.choices.get(stage, digest) != digest:
-            late = [
+            late = {
                 name for name in self._files
-                if name.startswith(RECORDS) and name >= f"{RECORDS}{stage:02d}"
-            ]  # fmt: skip
+                if (of := stage_of(name)) is not None and of >= stage
+            }  # fmt: skip
             for name in late:
                 del self._files[name]
-            self._checked -= set(late)
+            self._checked -= late
+            self._artifacts -= late
             self.choices = {key: value for key, value in self.choices.items() if key < stage}
         self.choices[stage] = digest
 

@@ -14,6 +14,10 @@ FORMAT_VERSION: Literal[1] = 1
 PART = ".part-"
 """What the folder's name of a part of a run holds, and no run's id."""
 
+ARTIFACTS = "artifacts/"
+"""What the names of artefacts begin with, in a cell's folder and among its outputs."""
+
+_STAGE = re.compile(r"(?:records|artifacts/.+)-(\d{2,})-\d{5,}\.parquet")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -93,12 +97,25 @@ class Layout:
     def shard(self, cell: str, stage: int, shard: int) -> Path:
         return self.cell(cell) / f"records-{stage:02d}-{shard:05d}.parquet"
 
+    def artifact(self, cell: str, name: str, stage: int, shard: int) -> Path:
+        return self.cell(cell) / f"{ARTIFACTS}{slug(name)}-{stage:02d}-{shard:05d}.parquet"
+
+    def artifacts(self, cell: str, name: str) -> list[Path]:
+        """The files of one artefact of a cell, in the order of stages and shards."""
+        return sorted(self.cell(cell).glob(f"{ARTIFACTS}{slug(name)}-??-?????.parquet"))
+
     def probe(self, cell: str, name: str) -> Path:
         return self.cell(cell) / f"probes-{slug(name)}.parquet"
 
     def table(self, cell: str, name: str) -> Path:
         """A table that scoring made: a view, like `metrics`."""
         return self.root / "tables" / cell / f"{slug(name)}.parquet"
+
+
+def stage_of(name: str) -> int | None:
+    """Returns the number of the stage that a file of a cell's folder belongs to, if to one."""
+    match = _STAGE.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def _distinct(name: str) -> str:

@@ -18,7 +18,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.cells import CellFile, read_cell
-from crucibench.store.layout import Layout
+from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.manifest import changed_views, read_manifest
 from crucibench.store.stats import not_as_scored
 from crucibench.store.stored_records import StoredRecords
@@ -137,6 +137,12 @@ class Run:
     def probes(self, cell: str, names: Iterable[str]) -> dict[str, Records]:
         """Returns a cell's probe records by name."""
         return {name: Records(read_table(self.layout.probe(cell, name))) for name in names}
+
+    def artifacts(self, cell: str, outputs: Iterable[str]) -> dict[str, Records]:
+        """Returns the artefacts among a cell's `outputs` by name; they stay on disk until read."""
+        names = [name.removeprefix(ARTIFACTS) for name in outputs if name.startswith(ARTIFACTS)]
+        paths = {name: self.layout.artifacts(cell, name) for name in names}
+        return {name: StoredRecords(files) for name, files in paths.items() if files}
 
     def samples(self, data: str, role: str) -> Samples:
         """Returns a role's sample table."""

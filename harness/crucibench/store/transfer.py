@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crucibench.store.layout import ARTIFACTS, stage_of
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import file_digest
@@ -58,8 +59,9 @@ def copy_into(
         folder: where they lie.
         files: name to SHA-256.
         into: is made where it is not there.
-        unwanted: columns to leave out of records. What is written then is the same to the byte as
-            if they had never been there.
+        unwanted: columns to leave out of records, and artefacts, as ``artifacts/NAME``, to leave
+            out altogether. What is written then is the same to the byte as if they had never been
+            there.
 
     Returns:
         Name to SHA-256 of what now lies in `into`.
@@ -75,8 +77,12 @@ def copy_into(
     try:
         into.mkdir(parents=True, exist_ok=True)
         for name, digest in files.items():
+            if _is_unwanted_artifact(name, unwanted):
+                continue
+            place = into / name
+            place.parent.mkdir(exist_ok=True)
             # Hidden files, not a hidden folder: a manifest passes over them if this is killed.
-            staged[name] = into / f".{name}.{uuid.uuid4().hex}.tmp"
+            staged[name] = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
             copy_file(folder / name, staged[name], digest)
             copied[name] = digest
             if unwanted and name.startswith(_RECORDS) and _drop(staged[name], unwanted):
@@ -88,11 +94,15 @@ def copy_into(
         for path in (*staged.values(), *placed):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-        if made:
-            with contextlib.suppress(OSError):
-                into.rmdir()
+        for folder_made in (into / ARTIFACTS, *([into] if made else [])):
+            with contextlib.suppress(OSError):  # which what is in it keeps
+                folder_made.rmdir()
         raise
     return copied
+
+
+def _is_unwanted_artifact(name: str, unwanted: frozenset[str]) -> bool:
+    return stage_of(name) is not None and name.rsplit("-", 2)[0] in unwanted
 
 
 def _drop(path: Path, columns: frozenset[str]) -> bool:

@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import (
+    CellEvidence,
+    Evidence,
+    Findings,
+    OutcomeView,
+    Scored,
+)
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import Mapped, Need, Selection, StageView, Work
+from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements, examples_of
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -40,7 +47,12 @@ class Attacked(Mapped):
         """Their names in records and tables, in the order in which they are asked."""
 
     def columns(self, work: Work, ledger: Ledger, attack: str) -> Columns:
-        """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
+        """Returns one record a sample: the smallest eps that breaks it, and how it was found.
+
+        Where the run saves examples, they are kept beside the records.
+        """
+        if ADVERSARIALS in self.keeps:
+            work.keep(ADVERSARIALS, examples_of(self.threat, work, ledger, attack))
         eps = np.array([*self.threat.eps, np.nan])[ledger.level]
         return {
             "id": list(work.batch.ids),
@@ -57,6 +69,10 @@ class Attacked(Mapped):
             "confirmations": ledger.confirmations,
             "unconfirmed": ledger.unconfirmed,
         }
+
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
+        """Asks the plain model about saved examples: do they show what the records say?"""
+        return disagreements(self.threat, own, context)
 
     @property
     def series(self) -> Series:

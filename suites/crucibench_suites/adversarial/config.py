@@ -75,6 +75,9 @@ class AdversarialConfig(TextConfig):
     """A file of adversarial inputs from elsewhere (``.npz``, ``.safetensors`` or ``.parquet``), to
     be checked and to count in the worst case."""
 
+    save_adversarials: bool = False
+    """Whether the inputs that attacks found are kept, as artefacts of their cells."""
+
     def files(self) -> Mapping[str, str]:
         """Returns the files of supplied examples and of substitutions, if there are some."""
         supplied = {} if self.supplied is None else {"supplied": self.supplied}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from crucibench.contracts.capability import Capability
@@ -16,12 +17,13 @@ from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
-from crucibench_suites.adversarial.blackbox.transfer import Transfer, TransferSource
+from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
 from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
@@ -33,6 +35,7 @@ from crucibench_suites.adversarial.tables.scenario import (
 from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
 from crucibench_suites.adversarial.text.planning import text_scenarios
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
+from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
 
 _BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
@@ -55,7 +58,7 @@ _NAMES = tuple(
     f"{name}-{norm}"
     for name in (
         *(protocol.name for protocol in PROTOCOLS.values()),
-        *("square", "hopskipjump", "boundary", "transfer"),
+        *("square", "hopskipjump", "boundary", "surrogate"),
         *("exact-tree", "table-gradient", "table-greedy", "table-hopskipjump", "worst-case"),
     )
     for norm in ("linf", "l2")
@@ -140,46 +143,54 @@ class AdversarialSuite(Suite):
             )
         if table:
             return _of_tables(self.name, request, config)
-        if config.surrogate is not None and config.surrogate not in request.models:
-            told = unknown("model", config.surrogate, request.models)
-            raise InputError(f"adversarial.surrogate: {told}")
-        key = config.protocol or _PRESETS[request.preset]
-        found: list[Scenario] = []
-        for norm in config.norm:
-            eps = config.eps or _default_eps(request, norm)
-            threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            cells: list[AutoAttack | OneAttack] = [
-                SCENARIOS[key].of(self.name, threat, limit, config.precision)
-            ]
-            cells += [
-                Foolbox.of(
-                    self.name, named, (norm, eps, config.seed), force=config.force, limit=limit
-                )
-                for named in map(FoolboxName.parse, config.attacks)
-                if norm in named.norms
-            ]
-            if "supplied" in request.files:
-                file = checked(request.files["supplied"], request.data.counts["test"])
-                cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
-            cells += black_box(
-                self.name,
-                _methods(request, config),
-                (norm, eps, config.seed),
-                queries=queries,
-                limit=limit,
-            )
-            if config.surrogate is not None:
-                source = TransferSource.of(self.name, norm, eps, limit)
-                if config.surrogate == request.model.name:
-                    found.append(source)
-                else:
-                    cells.append(Transfer.of(source, config.surrogate, config.seed))
-            found += cells
-            # What the model can't be asked is skipped, with its reason, and joined with nothing.
-            able = [cell for cell in cells if cell.requires <= request.model.capabilities]
-            if len(able) > 1:
-                found.append(WorstCase.of(self.name, able))
-        return found
+        return _of_images(self.name, request, config, limit=limit, queries=queries)
+
+
+def _of_images(
+    suite: str, request: SuiteRequest, config: AdversarialConfig, *, limit: int | None, queries: int
+) -> Sequence[Scenario]:
+    """Returns the scenarios of images: the protocol and what is asked for beside it, by norm."""
+    _check_surrogate(request, config)
+    key = config.protocol or _PRESETS[request.preset]
+    found: list[Scenario] = []
+    for norm in config.norm:
+        eps = config.eps or _default_eps(request, norm)
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+        cells: list[AutoAttack | OneAttack] = [
+            SCENARIOS[key].of(suite, threat, limit, config.precision)
+        ]
+        cells += [
+            Foolbox.of(suite, named, (norm, eps, config.seed), force=config.force, limit=limit)
+            for named in map(FoolboxName.parse, config.attacks)
+            if norm in named.norms
+        ]
+        if "supplied" in request.files:
+            file = checked(request.files["supplied"], request.data.counts["test"])
+            cells.append(SuppliedExamples.of(suite, file, norm, eps, limit=limit))
+        cells += black_box(
+            suite,
+            _methods(request, config),
+            (norm, eps, config.seed),
+            queries=queries,
+            limit=limit,
+        )
+        if config.surrogate is not None:
+            source = TransferSource.of(suite, norm, eps, limit)
+            if config.surrogate == request.model.name:
+                found.append(source)
+            else:
+                cells.append(SurrogateTransfer.of(source, config.surrogate, config.seed))
+        if config.save_adversarials:
+            cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
+        found += cells
+        # What the model can't be asked is skipped, with its reason, and joined with nothing.
+        able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+        if len(able) > 1:
+            found.append(WorstCase.of(suite, able))
+        others = [name for name in request.models if name != request.model.name]
+        if config.save_adversarials and others:
+            found.append(Transfer.of(suite, cells[0], others))
+    return found
 
 
 def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> Sequence[Scenario]:
@@ -201,6 +212,13 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
         if len(cells) > 1:
             found.append(WorstCase.of(suite, cells))
     return found
+
+
+def _check_surrogate(request: SuiteRequest, config: AdversarialConfig) -> None:
+    """Raises InputError if no model of the run has the surrogate's name."""
+    if config.surrogate is not None and config.surrogate not in request.models:
+        told = unknown("model", config.surrogate, request.models)
+        raise InputError(f"adversarial.surrogate: {told}")
 
 
 def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBoxAttack, ...]:

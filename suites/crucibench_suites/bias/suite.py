@@ -111,7 +111,7 @@ class BiasSuite(Suite):
         ),
         Section(
             title="Each group against the others",
-            kind="metrics",
+            kind="forest",
             scenario="groups",
             metrics=_AGAINST,
             note="The group less all other samples, or less the reference group. Each interval "

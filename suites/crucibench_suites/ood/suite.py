@@ -54,6 +54,16 @@ class OODSuite(Suite):
             "50 bins; the outermost hold what lies beyond.",
         ),
         Section(
+            title="ROC of the headline detector",
+            kind="line",
+            scenario="headline",
+            table="roc",
+            x="false_positive_rate",
+            y="true_positive_rate",
+            note="Share of out-of-distribution inputs flagged, against the share of familiar ones "
+            "flagged by the same threshold; near and far are means over sets.",
+        ),
+        Section(
             title="Accuracy and coverage, half of the inputs OOD",
             kind="line",
             scenario="headline",

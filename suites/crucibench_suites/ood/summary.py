@@ -44,7 +44,11 @@ def score_headline(evidence: Evidence, points: Sequence[str]) -> Scored:
         rows += [replace(row, point=point) for row in done[sets]]
     if not len(scores.known):
         return Scored(rows)
-    tables = {"histogram": _histogram(scores), "accuracy-coverage": _coverage(scores, right)}
+    tables = {
+        "histogram": _histogram(scores),
+        "accuracy-coverage": _coverage(scores, right),
+        "roc": roc_table(scores),
+    }
     return Scored(rows, tables)
 
 
@@ -204,6 +208,33 @@ def _histogram(scores: Scores) -> pd.DataFrame:
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def roc_table(scores: Scores) -> pd.DataFrame:
+    """Returns points of the ROC of near and far sets, with the false positive rate rising.
+
+    At each threshold the true positive rate is the mean over sets, so that the area under a whole
+    curve is the mean of the sets' areas.
+    """
+    cuts = np.quantile(scores.known, np.linspace(1, 0, _POINTS), method="inverted_cdf")
+    # Beyond the largest score of all nothing is flagged, and from the smallest on everything is.
+    cuts = np.concatenate([[np.inf], np.unique(cuts)[::-1], [-np.inf]])
+    frames = []
+    for kind in ("near", "far"):
+        sets = [scores.sets[address] for address in scores.members(kind)]
+        if sets and all(map(len, sets)):
+            flagged = [(values[:, None] >= cuts).mean(axis=0) for values in (scores.known, *sets)]
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "false_positive_rate": flagged[0],
+                        "true_positive_rate": np.mean(flagged[1:], axis=0),
+                        "inputs": kind,
+                    }
+                )
+            )
+    empty = pd.DataFrame({"false_positive_rate": [], "true_positive_rate": [], "inputs": []})
+    return pd.concat(frames, ignore_index=True) if frames else empty
 
 
 def _coverage(scores: Scores, right: NDArray[np.bool_]) -> pd.DataFrame:

@@ -67,6 +67,14 @@ class ShiftSuite(Suite):
             "if samples were independent; where the data names clusters, of a cluster bootstrap.",
         ),
         Section(
+            title="Accuracy by corruption and severity",
+            kind="heat",
+            table="curve",
+            x="severity",
+            y="accuracy",
+            note="Severity 0 is the clean samples, the same ones.",
+        ),
+        Section(
             title="By corruption",
             kind="table",
             scenario="summary",
@@ -90,6 +98,14 @@ class ShiftSuite(Suite):
         Section(
             title="Error by severity",
             kind="line",
+            table="error-curve",
+            x="severity",
+            y="mae",
+            note="Severity 0 is the clean samples, the same ones.",
+        ),
+        Section(
+            title="Error by perturbation and severity",
+            kind="heat",
             table="error-curve",
             x="severity",
             y="mae",

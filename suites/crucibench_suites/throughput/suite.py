@@ -151,6 +151,16 @@ class ThroughputSuite(Suite):
             y="throughput",
             note="Samples a second. The knee is the smallest batch that reaches 95 % of the most.",
         ),
+        Section(
+            title="Throughput against latency",
+            kind="line",
+            scenario="offline",
+            table="batches",
+            x="latency_p50_ms",
+            y="throughput",
+            note="Each dot is a batch size: what more samples a second cost the one who waits for "
+            "a batch.",
+        ),
         Section(title="Batches", kind="table", scenario="offline", table="batches"),
         Section(title="What a sample costs", kind="metrics", scenario="offline"),
         Section(

@@ -293,14 +293,14 @@ def add_accuracy(builder: Builder, model: str, data: str, *, skill: float, seed:
 
 
 def add_noise(builder: Builder, model: str, data: str, shares: Sequence[float],
-              **facts: Any) -> str:  # fmt: skip
+              scenario: str = "gaussian", **facts: Any) -> str:  # fmt: skip
     """Adds a noise cell: one share a severity."""
-    cell = builder.cell(model, data, "noise", "gaussian", kind="mapped", draws="sample", n=400,
+    cell = builder.cell(model, data, "noise", scenario, kind="mapped", draws="sample", n=400,
                         **facts)  # fmt: skip
     n, curve = 400, []
     for severity, share in enumerate(shares, 1):
         hits = round(share * n)
-        place = {"model": model, "data": data, "suite": "noise", "scenario": "gaussian"}
+        place = {"model": model, "data": data, "suite": "noise", "scenario": scenario}
         builder.share(cell, "accuracy", hits, n, point=f"severity={severity}", **place)
         curve.append((severity, hits / n, *wilson(hits, n)[:2]))
     builder.table(
@@ -390,7 +390,13 @@ def hostile(root: Path) -> Run:
     ]
     builder.suite("accuracy", HOSTILE[0], ("clean/top-1", "clean/log-loss"),
                   [dataclasses.replace(METRICS[0], name=HOSTILE[2], definition=HOSTILE[0]),
-                   *METRICS[1:]], sections, HOSTILE[0])  # fmt: skip
+                   *METRICS[1:]],
+                  [*sections, Section(title=HOSTILE[3], kind="forest", metrics=("recall",))],
+                  HOSTILE[0])  # fmt: skip
+    heat = Section(title=HOSTILE[0], kind="heat", table="curve", x="severity", y="accuracy",
+                   note=HOSTILE[5])  # fmt: skip
+    builder.suite("noise", HOSTILE[5], ("gaussian[severity=1]/accuracy",), ROBUST, [*CURVE, heat],
+                  HOSTILE[2])  # fmt: skip
     builder.data("da\u202eta <img src=x onerror=alert(2)>", HOSTILE, 300, licence=HOSTILE[0],
                  citation="https://evil.example/x.js", notes=HOSTILE)  # fmt: skip
     data = next(iter(builder.cards))
@@ -401,6 +407,8 @@ def hostile(root: Path) -> Run:
     for seed, model in enumerate((HOSTILE[0], HOSTILE[1])):
         builder.model(model, data, uri=HOSTILE[4], card={"authors": HOSTILE[0]})
         add_accuracy(builder, model, data, skill=0.8, seed=seed, findings=[finding])
+        for scenario in ("gaussian", HOSTILE[0]):
+            add_noise(builder, model, data, (0.9, 0.5), scenario=scenario)
     for model in HOSTILE[2:]:
         builder.model(model, data)
         builder.cell(model, data, "accuracy", "clean", Status.FAILED, n=0, reason=HOSTILE[0],

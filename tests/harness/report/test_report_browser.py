@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from crucibench.report import write_views
+from crucibench.report.format import DASH
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]
@@ -57,7 +58,7 @@ def test_opens_without_network_errors_or_overflow(
     page, troubles = _open(browser, reports[name], width=width)
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("document.querySelectorAll('script, img, iframe').length") == 0
+    assert page.evaluate("document.querySelectorAll('script[src], img, iframe').length") == 0
     assert troubles == []
     page.context.close()
 
@@ -142,7 +143,7 @@ def test_a_number_leads_to_its_definition_and_a_finding_to_its_cell(
 def test_data_behind_a_plot_downloads(browser: Any, reports: Mapping[str, Path]) -> None:
     page, _ = _open(browser, reports["showcase"])
     with page.expect_download() as found:
-        page.locator("figure a.download").first.click()
+        page.locator("section.part figure a.download").first.click()
     assert found.value.suggested_filename.endswith(".csv")
     text = Path(found.value.path()).read_text(encoding="utf-8")
     assert text.startswith("bin_lower,bin_upper,count,mean_confidence,accuracy")
@@ -154,4 +155,111 @@ def test_prints_with_everything_unfolded(browser: Any, reports: Mapping[str, Pat
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert len(page.pdf()) > 50_000
+    page.context.close()
+
+
+def _column(table: Any, place: int) -> list[str]:
+    return [text.split()[0] for text in table.locator(f"tbody tr > :nth-child({place})")
+            .all_inner_texts()]  # fmt: skip
+
+
+def test_a_table_sorts_by_mouse_and_keyboard_and_returns_to_its_order(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    page, troubles = _open(browser, reports["showcase"])
+    table = page.locator("table.card").first
+    models = _column(table, 1)
+    head = table.locator("thead tr:last-child th").nth(1)
+    head.locator("button").click()
+    # Of a metric of which more is better, the best stands first.
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in _column(table, 2)]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) > 1
+    head.locator("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert [float(text) for text in _column(table, 2)] == sorted(values)
+    head.locator("button").press("Space")
+    assert head.get_attribute("aria-sort") is None
+    assert _column(table, 1) == models
+    other = table.locator("thead tr:last-child th").first
+    other.locator("button").click()
+    assert _column(table, 1) == sorted(models)
+    assert page.locator("[aria-sort]").count() == 1
+    assert troubles == []
+    page.context.close()
+
+
+def test_what_is_absent_stands_last_whichever_way_a_column_is_sorted(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    page, _ = _open(browser, reports["showcase"])
+    table = page.locator("table.card").first
+    heads = table.locator("thead tr:last-child th")
+    for place in range(1, heads.count()):
+        found = _column(table, place + 1)
+        if any(text.startswith(DASH) for text in found):
+            break
+    else:
+        raise AssertionError("the showcase has a model without a number")
+    for _ in range(2):
+        heads.nth(place).locator("button").click()
+        assert _column(table, place + 1)[-1].startswith(DASH)
+    page.context.close()
+
+
+def test_a_table_filters_by_words_and_says_how_many_rows_are_left(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    page, troubles = _open(browser, reports["showcase"])
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    field = page.get_by_label("Filter rows").first
+    line = page.locator(".filter").first
+    rows = page.locator(".filter + .scroll tbody").first.locator("tr")
+    every = rows.count()
+    assert every > 8
+    word = rows.nth(3).locator("> *").first.inner_text().split()[0]
+    field.fill(word)
+    left = [row for row in rows.all() if row.is_visible()]
+    assert 0 < len(left) < every
+    assert all(word.lower() in row.inner_text().lower() for row in left)
+    assert line.locator("output").inner_text() == f"{len(left)} of {every} rows"
+    field.fill("no row has this")
+    assert not any(row.is_visible() for row in rows.all())
+    field.fill("")
+    assert all(row.is_visible() for row in rows.all())
+    assert line.locator("output").inner_text() == ""
+    assert troubles == []
+    page.context.close()
+
+
+def test_without_scripts_every_table_reads_as_it_stands(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(reports["showcase"].as_uri())
+    assert page.locator("table.card tbody tr").count() == 6
+    assert page.locator("button, input").count() == 0
+    context.close()
+
+
+def test_axe_finds_nothing_serious_but_would_find_a_planted_fault(
+    browser: Any, reports: Mapping[str, Path]
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    page, _ = _open(browser, reports["showcase"])
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    # Contrast has a test of its own, in both schemes: axe takes many seconds over it.
+    found = axe.Axe().run(page, options={"rules": {"color-contrast": {"enabled": False}}}).response
+    assert len(found["passes"]) > 20
+    grave = [
+        (entry["id"], [node["html"][:200] for node in entry["nodes"][:3]])
+        for entry in found["violations"]
+        if entry["impact"] in {"serious", "critical"}
+    ]
+    assert grave == []
+    page.evaluate("document.querySelector('.sort').removeAttribute('aria-label')")
+    found = axe.Axe().run(page, options={"runOnly": ["button-name"]}).response
+    assert [entry["id"] for entry in found["violations"]] == ["button-name"]
     page.context.close()

@@ -124,3 +124,40 @@ def test_a_larger_entry_whose_records_are_no_table_is_a_miss(
     assert cache.fetch(asked, tmp_path / "into") is None
     assert not (tmp_path / "into").exists()
     assert cache.entries() == []
+
+
+@pytest.mark.parametrize("asked", [(), ("artifacts/inputs",)])
+def test_a_cell_with_artefacts_serves_a_request_without(
+    cache: CellCache, tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    cell = tmp_path / "cell"
+    for name in ("records-00-00000.parquet", "artifacts/inputs-00-00000.parquet"):
+        (cell / name).parent.mkdir(parents=True, exist_ok=True)
+        write_table(cell / name, pa.table({"id": ["a"], "name": [name]}))
+    files = {
+        path.relative_to(cell).as_posix(): file_digest(path) for path in cell.rglob("*.parquet")
+    }
+    key = asked_for("artifacts/inputs")
+    assert cache.keep(key, cell, [], [], files, {})
+    kept = cache.fetch(asked_for(*asked), tmp_path / "into")
+    assert kept is not None
+    expected = files if asked else {name: files[name] for name in files if "records" in name}
+    assert kept.files == expected
+    found = {
+        path.relative_to(tmp_path / "into").as_posix(): file_digest(path)
+        for path in (tmp_path / "into").rglob("*.parquet")
+    }
+    assert found == expected
+    assert not (tmp_path / "into" / "artifacts").exists() or asked
+    assert cache.fetch(asked_for("artifacts/inputs", "artifacts/more"), tmp_path / "none") is None
+
+
+def test_a_damaged_artefact_leaves_nothing_behind(cache: CellCache, tmp_path: Path) -> None:
+    cell, name = tmp_path / "cell", "artifacts/inputs-00-00000.parquet"
+    write_table(cell / name, pa.table({"id": ["a"]}))
+    key = asked_for("artifacts/inputs")
+    assert cache.keep(key, cell, [], [], {name: file_digest(cell / name)}, {})
+    (stored,) = cache.folder.rglob("inputs-*")
+    stored.write_bytes(b"")
+    assert cache.fetch(key, tmp_path / "into") is None
+    assert not (tmp_path / "into").exists()

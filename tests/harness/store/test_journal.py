@@ -17,6 +17,7 @@ DIGESTS = ["identity", "numerics"]
 def add(journal: Journal, *names: str) -> None:
     for name in names:
         path = journal.folder / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(f"content of {name}")
         journal.add({name: file_digest(path)}, {"seconds": 1.0})
 
@@ -98,6 +99,21 @@ def test_what_entered_a_stage_for_another_reason_counts_no_more(folder: Path) ->
         ]  # fmt: skip
         assert not seen.holds("records-01-00000.parquet")
         assert seen.choices == {1: "those"}
+
+
+def test_a_shard_counts_with_the_artefacts_that_were_kept_beside_it(folder: Path) -> None:
+    journal = Journal(folder, DIGESTS)
+    first, second = "records-00-00000.parquet", "records-00-00001.parquet"
+    add(journal, "artifacts/inputs-00-00000.parquet", "artifacts/inputs-01-00000.parquet")
+    assert journal.holds_shard(first) and journal.holds_shard(second)
+    (folder / "artifacts/inputs-00-00000.parquet").write_text("something else")
+    again = Journal(folder, DIGESTS)
+    assert not again.holds_shard(first) and again.holds_shard(second)
+    again.chose(1, "these")
+    again.chose(1, "those")
+    assert "artifacts/inputs-01-00000.parquet" not in again.files
+    again.drop_strangers()
+    assert not list(folder.glob("artifacts/*")), "neither the damaged one nor the late one counts"
 
 
 def test_what_is_killed_while_it_forgets_has_forgotten(

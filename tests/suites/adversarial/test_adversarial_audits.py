@@ -15,7 +15,6 @@ from torch import nn
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
-from crucibench_suites.adversarial.audits import rising
 from crucibench_suites.adversarial.audits.probed import beyond
 from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.probing import PROBE
@@ -293,17 +292,6 @@ def test_gradients_inside_a_forward_pass_are_seen_whatever_their_way() -> None:
     logits, inner = computes_gradients(Inner(lambda seen: layer(seen).sum(1, keepdim=True)), x)
     assert not inner
     assert not logits.requires_grad
-
-
-def test_robust_accuracy_that_rises_is_told() -> None:
-    assert rising([0.1, 0.2, 0.3], [30, 20, 20], 50, "x") == []
-    assert rising([], [], 50, "x") == []
-    (found,) = rising([0.3, 0.1, 0.2], [25, 30, 20], 50, "supplied")
-    assert found.code == "robust-accuracy-rises"
-    assert found.evidence == {
-        "attack": "supplied", "eps": [0.2, 0.3], "robust": [20, 25], "samples": 50,
-    }  # fmt: skip
-    assert "supplied: 25 of 50" in found.message
 
 
 def test_an_attack_that_failed_its_self_test_voids_the_numbers(attacked: Any, mlp: Any) -> None:

@@ -117,7 +117,7 @@ def test_no_example_is_nearer_than_any_can_be(
     assert np.isnan(queries_to[~broken]).all()
     assert np.nanmax(queries_to) <= scenario.threat.queries
     assert records.array("queries").max() <= scenario.most_questions
-    assert adapter.asked <= len(x) * (scenario.most_questions + 1)  # and once as they are
+    assert adapter.asked <= len(x) * ((scenario.most_questions or 0) + 1)  # and once as they are
     if method != "square":  # of one search: what is within a radius is within a larger one
         filled = np.where(np.isnan(queries_to), 1e9, queries_to)
         assert (np.diff(filled[:, eps > 0], axis=1) <= 0).all()
@@ -316,12 +316,12 @@ def test_a_surrogates_examples_are_tried_on_the_others(tmp_path: Path) -> None:
     )  # fmt: skip
     assert verify(run) == []
     table = run.metrics()
-    robust = table[(table.metric == "robust-accuracy") & (table.scenario == "transfer-linf")]
+    robust = table[(table.metric == "robust-accuracy") & (table.scenario == "surrogate-linf")]
     assert set(robust.model) == {"box"}  # nobody is his own surrogate
     small, large = robust.sort_values("point").value
     assert large < 0.3 < small  # the same function, so that its examples are this one's
     found = {(file.model, file.scenario): file.status for file in run.cells.values()}
-    assert found["net", "transfer-source-linf"] is Status.OK
+    assert found["net", "surrogate-source-linf"] is Status.OK
     assert found["box", "worst-case-linf"] is Status.OK
     told = r"adversarial.surrogate: unknown model 'nett'; did you mean 'net'\?"
     with pytest.raises(InputError, match=told):

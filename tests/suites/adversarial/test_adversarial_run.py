@@ -17,14 +17,12 @@ from sklearn.datasets import load_digits
 
 import crucibench as cb
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.verdict import Status
 from crucibench.engine.ask_again import ask_again
 from crucibench.engine.listener import Listener
 from crucibench.integrity.verify import verify
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.scenario import AutoAttack
 from crucibench_suites.adversarial.supplied_file import read_supplied
 
 MODEL = """
@@ -241,33 +239,3 @@ def test_a_model_without_gradients_is_spared_those_attacks(folder: Path) -> None
     assert set(found) == {"square-linf", "hopskipjump-linf", "worst-case-linf"}
     assert {file.status for file in found.values()} == {Status.OK}
     assert run.exit_code == 0
-
-
-class _Killed(BaseException):
-    pass
-
-
-def test_interrupted_within_an_attack_it_comes_to_the_same_bytes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = evaluated(folder, "at-once", batch=5)
-    run, calls = AutoAttack.run, []
-
-    def dies(self: AutoAttack, stage: str, work: Work, context: MapContext) -> Any:
-        calls.append(stage)
-        if len(calls) in {2, 4, 6}:
-            raise _Killed
-        return run(self, stage, work, context)
-
-    monkeypatch.setattr(AutoAttack, "run", dies)
-    for _ in range(3):
-        with pytest.raises(_Killed):
-            evaluated(folder, "in-pieces", batch=5)
-    resumed = evaluated(folder, "in-pieces", batch=5)
-    assert len(set(calls)) >= 2
-    name = cells(whole)["autoattack-quick-linf"].cell
-    assert resumed.manifest["files"] == whole.manifest["files"]
-    records = sorted(whole.layout.cell(name).glob("*.parquet"))
-    assert records
-    for path in records:
-        assert (resumed.layout.cell(name) / path.name).read_bytes() == path.read_bytes()

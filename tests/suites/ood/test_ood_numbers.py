@@ -18,8 +18,9 @@ from crucibench_suites.ood import numbers
 from crucibench_suites.ood.intervals import Mean, independent_pairs, row_of
 from crucibench_suites.ood.mixed import Mixture
 from crucibench_suites.ood.part import BUILDERS, Part
+from crucibench_suites.ood.scores import Scores
 from crucibench_suites.ood.scoring import comparables_of, score_detector
-from crucibench_suites.ood.summary import difference, score_detectors
+from crucibench_suites.ood.summary import difference, roc_table, score_detectors
 
 AUROC, FPR_OOD, FPR_ID = numbers.AUROC.id, numbers.FPR_OOD.id, numbers.FPR_ID.id
 APS = numbers.AUPR_OUT.id, numbers.AUPR_IN.id
@@ -220,8 +221,6 @@ def test_a_set_of_its_own_brings_its_own_units(maker: Any) -> None:
     rng = np.random.default_rng(2)
     sets = {"far/a": rng.normal(1, 1, 30), "far/b": rng.normal(1, 1, 30)}
     evidence = maker.detection(rng.normal(size=40), sets, paired=False)
-    from crucibench_suites.ood.scores import Scores
-
     scores = Scores(evidence.own, evidence.needs["test"].samples)
     assert not set(scores.units("far/a")) & set(scores.units("far/b"))
     assert min(scores.units("far/a")) == 40
@@ -343,3 +342,23 @@ def test_every_number_of_a_detector_is_compared_with_the_headlines(maker: Any) -
         assert row.group == "knn"
         assert row.value == pytest.approx(alone[0][metric] - alone[1][metric])
         assert row.lower is not None and row.lower < row.value < row.upper
+
+
+def test_the_area_under_the_curve_is_the_mean_of_the_sets(maker: Any) -> None:
+    rng = np.random.default_rng(4)
+    # Coarse scores, so that many are alike; few enough for the curve to have every step.
+    known = np.round(rng.normal(size=90), 1)
+    sets = {name: np.round(rng.normal(shift, 1, 60), 1)
+            for name, shift in (("near/a", 0.5), ("near/b", 1.5), ("far/c", 4.0))}  # fmt: skip
+    evidence = maker.detection(known, sets, paired=False)
+    scores = Scores(evidence.own, evidence.needs["test"].samples)
+    rows = {row.point: row.value for row in score_detector(evidence, ("near", "far")).rows
+            if row.metric == AUROC}  # fmt: skip
+    table = roc_table(scores)
+    for kind in ("near", "far"):
+        curve = table[table["inputs"] == kind]
+        x, y = curve["false_positive_rate"], curve["true_positive_rate"]
+        assert (x.iloc[0], y.iloc[0], x.iloc[-1], y.iloc[-1]) == (0, 0, 1, 1)
+        assert (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+        # Scores between two of the known ones leave no step of their own.
+        assert np.trapezoid(y, x) == pytest.approx(rows[kind], abs=0.01)

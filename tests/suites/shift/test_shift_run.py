@@ -124,5 +124,5 @@ def test_numbers_are_made_again_from_records(done: cb.Run) -> None:
 def test_the_report_shows_a_curve_a_corruption(done: cb.Run) -> None:
     page = (done.root / "report.html").read_text()
     for name in ("gaussian noise", "jpeg compression", "rotation"):
-        assert f"{name[0].upper()}{name[1:]}: accuracy against severity" in page
+        assert f"Line plot of {name}: accuracy against severity" in page
     assert "Corrupted accuracy" in page

@@ -21,6 +21,7 @@ from crucibench.report.leaderboard.board import (
     shown_metric,
 )
 from crucibench.report.leaderboard.build import leaderboard
+from crucibench.report.leaderboard.front import axis_columns, pareto_front
 
 __all__ = [
     "Apart",
@@ -33,6 +34,8 @@ __all__ = [
     "Ranks",
     "Span",
     "Standing",
+    "axis_columns",
     "leaderboard",
+    "pareto_front",
     "shown_metric",
 ]

@@ -23,6 +23,7 @@ from crucibench.report.leaderboard.board import (
     Span,
     Standing,
 )
+from crucibench.report.leaderboard.front import axis_columns, pareto_front
 from crucibench.stats import mean_ranks, rank_sets, win_rates
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def ranks_of(board: Board, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
         one.column.place: _spans(one, replicates)
         for one, replicates in zip(ranked, drawn, strict=True)
     }
-    front = _axis_columns(board)
+    front = axis_columns(board)
     return Ranks(
         spans=spans,
         unranked=unranked,
@@ -133,7 +134,7 @@ def _standings(
             replicates[:, c, at] = one.sign * own
     rates = _estimates(win_rates, values, replicates)
     ranks = _estimates(mean_ranks, values, replicates)
-    fronts = _front(board, front)
+    fronts = pareto_front(board, front)
     standings = [
         Standing(
             label=line.label, win_rate=rate, mean_rank=rank,
@@ -161,35 +162,3 @@ def _estimates(
         Estimate(float(value), float(lower), float(upper))
         for value, lower, upper in zip(found, *ends, strict=True)
     ]
-
-
-def _axis_columns(board: Board) -> tuple[Column, ...]:
-    """Returns the first column of each axis that has a better direction."""
-    first: dict[str, Column] = {}
-    for column in board.columns:
-        if column.metric.direction in ("higher", "lower"):
-            first.setdefault(column.axis, column)
-    return tuple(first.values())
-
-
-def _front(board: Board, columns: Sequence[Column]) -> dict[str, bool]:
-    """Says which models no other dominates; of those with a valid number in every column."""
-    if len(columns) < 2:
-        return {}
-    points: dict[str, NDArray[np.float64]] = {}
-    for line in board.lines:
-        numbers = [line.entries[column.place].number for column in columns]
-        known = [
-            number.value
-            for number in numbers
-            if number is not None and number.verdict is not Verdict.INVALID
-        ]
-        if len(known) == len(columns) and None not in known:
-            signs = [1 if column.metric.direction == "higher" else -1 for column in columns]
-            points[line.label] = np.array(known, dtype=np.float64) * signs
-    return {
-        label: not any(
-            bool((other >= own).all() and (other > own).any()) for other in points.values()
-        )
-        for label, own in points.items()
-    }

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from crucibench.report import marks
-from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_number, show_plain
 from crucibench.report.page import BarTable, Block, Download
 from crucibench.report.sections.plain import text_of, words
@@ -61,7 +61,7 @@ def draw_bars(section: Mapping[str, Any], sources: Sources) -> list[Block]:
             heads=[part.head for part in parts],
             rows=rows,
             data=Download(
-                href=data_uri(csv_text(names, lines)),
+                href=embedded(names, lines),
                 name=file_name(sources.data, section["title"]),
             ),
         )

@@ -8,6 +8,8 @@ from typing import Any
 from crucibench.contracts.verdict import Status
 from crucibench.report.page import Block, Message, SectionView
 from crucibench.report.sections.bars import draw_bars
+from crucibench.report.sections.forest import draw_forest
+from crucibench.report.sections.heat import draw_heat
 from crucibench.report.sections.line import draw_histogram, draw_line
 from crucibench.report.sections.matrix import draw_matrix
 from crucibench.report.sections.metrics import draw_metrics
@@ -45,5 +47,7 @@ _DRAWERS: Mapping[str, Callable[[Mapping[str, Any], Sources], list[Block]]] = {
     "line": draw_line,
     "histogram": draw_histogram,
     "bars": draw_bars,
+    "heat": draw_heat,
+    "forest": draw_forest,
     "reliability": draw_reliability,
 }

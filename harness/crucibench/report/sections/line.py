@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
-from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
 from crucibench.report.page import Block, Download, Figure, ModelHead, Panels
 from crucibench.report.sections.plain import words
@@ -46,11 +47,33 @@ def _figures(section: Mapping[str, Any], sources: Sources, *, apart: bool) -> li
         place = stored.cell.scenario, stored.cell.model if apart else ""
         by_scenario.setdefault(place, []).extend(split_by_text(stored, sources))
     named = len({scenario for scenario, _ in by_scenario}) > 1
+    several = len(by_scenario) > 1
+    # One scale, so that panels side by side can be held against each other.
+    span = _span(by_scenario.values(), y) if several and not apart else None
     figures = [
-        _line_figure(section, sources, place, found, named=named)
+        _line_figure(section, sources, place, found, named=named, small=several, span=span)
         for place, found in by_scenario.items()
     ]
-    return [Panels(figures=figures)] if len(figures) > 1 else list(figures)
+    if not several:
+        return list(figures)
+    legends = {tuple(figure.legend) for figure in figures}
+    if len(legends) > 1:
+        return [Panels(figures=figures)]
+    figures = [replace(figure, legend=()) for figure in figures]
+    return [Panels(figures=figures, legend=legends.pop())]
+
+
+def _span(found: Iterable[Sequence[Stored]], y: str) -> tuple[float, float] | None:
+    values = [
+        value
+        for parts in found
+        for part in parts
+        for name in (y, "lower", "upper")
+        if name in part.frame.columns
+        for value in part.frame[name]
+        if np.isfinite(value)
+    ]
+    return (min(values), max(values)) if values else None
 
 
 def _line_figure(
@@ -60,6 +83,8 @@ def _line_figure(
     found: Sequence[Stored],
     *,
     named: bool,
+    small: bool,
+    span: tuple[float, float] | None,
 ) -> Figure:
     x, y = section.get("x") or "x", section.get("y") or "y"
     curves, legend, rows, said, thinned = [], [], [], [], False
@@ -92,17 +117,17 @@ def _line_figure(
                 colour=index % plots.COLOURS,
                 dash=plots.dash(index),
                 verdict=part.cell.verdict or Verdict.VALID,
-                extra=part.extra,
+                extra=part.within if named else part.extra,
             )
         )
-        name = f"{part.cell.model} {part.extra}".strip()
+        name = f"{part.cell.model} {part.within if named else part.extra}".strip()
         first, last = frame.iloc[0], frame.iloc[-1]
         said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
-        rows += [[name, *row] for row in frame.itertuples(index=False, name=None)]
+        rows += [[part.cell.model, *row] for row in frame.itertuples(index=False, name=None)]
     axes = f"{words(y)} against {words(x)}"
+    title = ", ".join(filter(None, (_name(place[0]) if named else "", place[1])))
     if named:
-        axes = f"{words(place[0])}: {axes}"
-    of_model = f", {place[1]}" if place[1] else ""
+        axes = f"{_name(place[0])}: {axes}"
     alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
     key = sources.anchors(
@@ -110,14 +135,22 @@ def _line_figure(
     )
     note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
     return Figure(
-        svg=Markup(plots.line_svg(curves, x=words(x), y=words(y), key=key, alt=alt)),
-        caption=f"{axes[:1].upper()}{axes[1:]}{of_model}.{note}",
+        svg=Markup(
+            plots.line_svg(curves, x=words(x), y=words(y), key=key, alt=alt, small=small, span=span)
+        ),
+        title=title,
+        caption=note.strip() if small else f"{axes[:1].upper()}{axes[1:]}.{note}",
         legend=legend,
         data=Download(
-            href=data_uri(csv_text(names, rows)),
+            href=embedded(names, rows),
             name=file_name(sources.data, section["title"], *filter(None, place)),
         ),
     )
+
+
+def _name(scenario: str) -> str:
+    """Returns a scenario's name as words, without the folder that it shares with others."""
+    return words(scenario.rpartition("/")[2])
 
 
 def _at(row: pd.Series[Any], x: str, y: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from crucibench.contracts.verdict import Status
-from crucibench.report.csv_text import csv_text, data_uri
+from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed
 from crucibench.report.page import Download, Message, ModelHead
 from crucibench.report.sections.sources import Sources
@@ -21,13 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """One cell's table, or the part of it that one line or panel shows."""
+    """One cell's table, or the part of it that one line or panel shows.
+
+    Attributes:
+        cell: the cell.
+        frame: its table.
+        head: the model's.
+        key: no other part of the page has it.
+        extra: what tells it from others of its model: the scenario, values of text columns.
+        within: the same, without the scenario.
+    """
 
     cell: CellFile
     frame: pd.DataFrame
     head: ModelHead
     key: str
-    extra: str = field(default="")
+    extra: str = ""
+    within: str = ""
 
 
 def stored_tables(section: Mapping[str, Any], sources: Sources) -> list[Stored]:
@@ -55,7 +65,8 @@ def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
         return [stored]
     parts = []
     for values, part in frame.groupby(keys, sort=False, dropna=False):
-        extra = " ".join(str(value) for value in (stored.extra, *values) if str(value))
+        within = " ".join(str(value) for value in values if str(value))
+        extra = f"{stored.extra} {within}".strip()
         parts.append(
             Stored(
                 cell=stored.cell,
@@ -63,6 +74,7 @@ def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
                 head=sources.head(stored.cell.model, stored.cell.verdict, extra),
                 key=sources.anchors("part", stored.key, *(str(value) for value in values)),
                 extra=extra,
+                within=within,
             )
         )
     return parts
@@ -80,7 +92,7 @@ def download(section: Mapping[str, Any], stored: Stored) -> Download:
     columns = [str(name) for name in stored.frame.columns]
     rows = stored.frame.head(5000).itertuples(index=False, name=None)
     name = file_name(stored.cell.cell, section.get("table") or "table")
-    return Download(href=data_uri(csv_text(columns, rows)), name=name)
+    return Download(href=embedded(columns, rows), name=name)
 
 
 def file_name(*parts: str) -> str:

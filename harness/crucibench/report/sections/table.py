@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from crucibench.report.format import show_number
 from crucibench.report.page import Block, PlainTable, Text
 from crucibench.report.sections.plain import MOST_ROWS, OPEN_ROWS, text_of, words
 from crucibench.report.sections.sources import Sources
-from crucibench.report.sections.stored import download, stored_tables
+from crucibench.report.sections.stored import Stored, download, stored_tables
 
 
 def draw_table(section: Mapping[str, Any], sources: Sources) -> list[Block]:
-    """Draws a table a cell."""
-    found = stored_tables(section, sources)
+    """Draws a table a cell; cells whose tables are the same share one."""
+    found = _merged(stored_tables(section, sources))
     return [
         PlainTable(
             caption=section["title"],
@@ -36,6 +37,19 @@ def draw_table(section: Mapping[str, Any], sources: Sources) -> list[Block]:
     ]
 
 
+def _merged(found: Sequence[Stored]) -> list[Stored]:
+    kept: list[Stored] = []
+    for stored in found:
+        for place, other in enumerate(kept):
+            if stored.extra == other.extra and stored.frame.equals(other.frame):
+                names = f"{other.head.name}, {stored.head.name}"
+                kept[place] = replace(other, head=replace(other.head, name=names, colour=None))
+                break
+        else:
+            kept.append(stored)
+    return kept
+
+
 def _shown(frame: pd.DataFrame) -> list[str]:
     """Leaves out ``NAME_lower`` and ``NAME_upper``: they stand with ``NAME``."""
     names = [str(name) for name in frame.columns]
@@ -49,7 +63,7 @@ def _column_head(frame: pd.DataFrame, name: str, sources: Sources) -> Text:
     if metric is None:
         return Text(text=words(name), numeric=numeric)
     unit = f" [{metric.shown_unit}]" if metric.shown_unit else ""
-    return Text(text=f"{metric.name}{unit}", numeric=numeric)
+    return Text(text=f"{metric.name}{unit}", numeric=numeric, href=sources.href(metric))
 
 
 def _value(row: Mapping[Any, Any], name: str, sources: Sources) -> Text:

@@ -6,13 +6,10 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.answers import audit_answers, is_random
 from crucibench_suites.adversarial.audits.gradients import audit_differences, audit_gradients
 from crucibench_suites.adversarial.audits.probed import Probed
-from crucibench_suites.adversarial.audits.rising import rising
 from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
 from crucibench_suites.adversarial.audits.series import audit_series
 from crucibench_suites.adversarial.audits.stronger import audit_steps, audit_stronger
 from crucibench_suites.adversarial.outcomes import Series, read_outcomes
-
-__all__ = ["audit_attacks", "rising"]
 
 
 def audit_attacks(series: Series, evidence: Evidence) -> Findings:

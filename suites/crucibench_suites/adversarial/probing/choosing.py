@@ -45,13 +45,13 @@ def choose(
     withstand, fall = right & (level > none), right & (level <= none)
     plain, deep = plain_cost(), plain_cost() + deep_cost(threat)
     room = MOST_SAMPLES - min(_SHALLOW, int(fall.sum()))
-    some = _spread(withstand, min(room, budget // deep))
-    others = _spread(right & ~some, min(MOST_SAMPLES, (budget - deep * int(some.sum())) // plain))
-    others = _spread(others, MOST_SAMPLES - int(some.sum()))
+    some = spread(withstand, min(room, budget // deep))
+    others = spread(right & ~some, min(MOST_SAMPLES, (budget - deep * int(some.sum())) // plain))
+    others = spread(others, MOST_SAMPLES - int(some.sum()))
     return Selection(some | others, {"level": level, "deep": some})
 
 
-def _spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+def spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
     """Returns at most so many of the samples in `of`, evenly spread over them."""
     rows = np.flatnonzero(of)
     chosen = np.zeros(len(of), dtype=np.bool_)

@@ -46,7 +46,7 @@ class TransferSource(Mapped):
         threat = ThreatModel(norm=norm, eps=eps, steps=STEPS)
         told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
         return cls(
-            suite=suite, name=f"transfer-source-{norm}", threat=threat, limit=limit,
+            suite=suite, name=f"surrogate-source-{norm}", threat=threat, limit=limit,
             parameters={"attack": "momentum", "threat": told},
         )  # fmt: skip
 
@@ -73,7 +73,7 @@ class TransferSource(Mapped):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(OneAttack):
+class SurrogateTransfer(OneAttack):
     """What a surrogate's examples break: one question a sample and radius, from the smallest."""
 
     surrogate: str
@@ -81,7 +81,7 @@ class Transfer(OneAttack):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
 
     @classmethod
-    def of(cls, source: TransferSource, surrogate: str, seed: int | None) -> Transfer:
+    def of(cls, source: TransferSource, surrogate: str, seed: int | None) -> SurrogateTransfer:
         """Returns the scenario that asks about the examples of `source`."""
         norm, eps = source.threat.norm, source.threat.eps
         threat = ThreatModel(
@@ -90,7 +90,7 @@ class Transfer(OneAttack):
         told = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
         return cls(
             suite=source.suite,
-            name=f"transfer-{norm}",
+            name=f"surrogate-{norm}",
             threat=threat,
             surrogate=surrogate,
             parameters={

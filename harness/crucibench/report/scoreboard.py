@@ -1,0 +1,115 @@
+"""The scorecard of a data set: what stands out, the numbers, the axes against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crucibench.report import marks
+from crucibench.report.findings import VERDICT_MARKS
+from crucibench.report.leaderboard import Board, shown_metric
+from crucibench.report.leaderboard_text import sorting, writing
+from crucibench.report.numbers import Metric
+from crucibench.report.page import (
+    Anchors,
+    MetricView,
+    ModelHead,
+    NumberView,
+    SuiteView,
+    number_view,
+)
+from crucibench.report.pareto import ParetoView, pareto_view
+from crucibench.report.standouts import Standouts, standouts
+from crucibench.util.text import shorten
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreboardView:
+    """The scorecard of one data set."""
+
+    anchor: str
+    results: str
+    data: str
+    about: str
+    axes: Sequence[tuple[str, int]]
+    columns: Sequence[MetricView]
+    lines: Sequence[tuple[ModelHead, Sequence[NumberView]]]
+    standouts: Standouts
+    pareto: ParetoView | None
+    caption: str
+    notes: Sequence[str]
+    apart: Sequence[tuple[str, str, NumberView, str]]
+    suites: Sequence[SuiteView] = ()
+
+
+def scoreboard_view(
+    board: Board,
+    *,
+    about: str,
+    head: Callable[[str], ModelHead],
+    href: Callable[[Metric], str],
+    anchors: Anchors,
+    suites: Sequence[SuiteView],
+) -> ScoreboardView:
+    """Makes the scorecard of a board.
+
+    Args:
+        board: of one data set.
+        about: the data set in a few words.
+        head: of a model.
+        href: the anchor of a metric's definition.
+        anchors: the page's ids.
+        suites: the results that follow.
+    """
+    scales = {}
+    for column in board.columns:
+        numbers = [line.entries[column.place].number for line in board.lines]
+        scales[column.place] = marks.scale_of(
+            end
+            for number in numbers
+            if number is not None
+            for end in (number.value, number.lower, number.upper)
+        )
+    columns = []
+    for column in board.columns:
+        scale = scales[column.place]
+        ends = "" if scale is None else column.metric.show_span(*scale)
+        columns.append(MetricView.of(column.metric, href(column.metric), column.context, ends))
+    lines = []
+    notes: dict[str, None] = {}
+    for line in board.lines:
+        views = []
+        for column in board.columns:
+            entry = line.entries[column.place]
+            if entry.number is None:
+                views.append(NumberView(reason=entry.why, apart=entry.apart))
+                continue
+            metric = shown_metric(column, entry.number)
+            views.append(number_view(metric, entry.number, href(metric), scales[column.place]))
+            mark = VERDICT_MARKS[entry.number.verdict]
+            notes |= {f"{shorten(line.label)} {mark} {text}": None for text in entry.findings}
+        lines.append((head(line.model), views))
+    apart = [
+        (
+            entry.label,
+            entry.column.title,
+            number_view(entry.column.metric, entry.number, href(entry.column.metric)),
+            entry.reason,
+        )
+        for entry in board.apart
+    ]
+    return ScoreboardView(
+        anchor=anchors("data", board.data),
+        results=anchors("results", board.data),
+        data=board.data,
+        about=about,
+        axes=board.axes,
+        columns=columns,
+        lines=lines,
+        standouts=standouts(board),
+        pareto=pareto_view(board, head, anchors),
+        caption=f"{writing(board)} {sorting(board)}",
+        notes=list(notes),
+        apart=apart,
+        suites=suites,
+    )

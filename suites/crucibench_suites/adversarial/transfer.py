@@ -1,0 +1,194 @@
+"""Transfer: do the saved examples of other models break what the model's own attacks missed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
+from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as_they_are
+from crucibench_suites.adversarial.audits.probed import finding
+from crucibench_suites.adversarial.audits.series import BLACK_BOX_SHARE
+from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
+from crucibench_suites.adversarial.saved import ADVERSARIALS
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
+
+if TYPE_CHECKING:
+    import torch
+
+_OWN = "own"
+_CANDIDATES = 2
+"""Of an example: as it is, and drawn out to the largest radius that the sample withstands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(OneAttack):
+    """Asks the model about examples that attacks found for the other models of the run."""
+
+    surrogates: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, suite: str, attack: Attacked, surrogates: Sequence[str]) -> Transfer:
+        """Returns the scenario.
+
+        Args:
+            suite: the suite's name.
+            attack: the model's own, whose cell of each surrogate holds examples.
+            surrogates: names of models.
+        """
+        norm, eps = attack.threat.norm, attack.threat.eps
+        threat = ThreatModel(norm=norm, eps=eps, access="transfer")
+        return cls(
+            suite=suite,
+            name=f"transfer-{norm}",
+            threat=threat,
+            surrogates=tuple(surrogates),
+            parameters={
+                "examples": attack.name,
+                "surrogates": list(surrogates),
+                "threat": {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False},
+            },
+            points=("", *(point_of(radius) for radius in eps)),
+            limit=min(MOST_SAMPLES, attack.limit or MOST_SAMPLES),
+            needs=(
+                Need(alias="clean", cell="pass/test"),
+                Need(alias=_OWN, cell=attack.address),
+                *(
+                    Need(alias=_alias(at), cell=attack.address, model=name, optional=True)
+                    for at, name in enumerate(surrogates)
+                ),
+            ),
+        )
+
+    @property
+    def attack(self) -> str:
+        """Its name in records and tables."""
+        return "transfer"
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Chooses samples with examples of a surrogate, as many as the passes allow."""
+        seen = view()
+        ids = seen.samples.ids
+        own = seen.needs[_OWN].records
+        examples = {
+            _alias(at): found
+            for at in range(len(self.surrogates))
+            if (need := seen.needs.get(_alias(at))) is not None
+            and (found := _nearest(need, ids, self.threat.norm)) is not None
+        }
+        keep = right_as_they_are(seen) & (self.threat.eps[-1] > 0)
+        known = [~np.isnan(found[:, 0]) for found in examples.values()]
+        keep &= np.any(known, axis=0) if known else False
+        spent = sum(int(own.array(name).sum()) for name in ("forwards", "backwards") if len(own))
+        cost = _CANDIDATES * max(len(examples), 1)
+        keep = spread(keep, min(MOST_SAMPLES, int(SHARE * spent) // cost))
+        withstood = _withstood(own, ids, len(self.threat.eps))
+        return Selection(keep, {"white_box_level": withstood, **examples})
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns one record a sample: the smallest eps that a surrogate's example breaks."""
+        import torch
+
+        from crucibench_suites.adversarial.search import Ledger
+        from crucibench_suites.adversarial.settle import settle, snapped
+
+        grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
+        x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)
+        withstood = work.carry["white_box_level"].astype(np.int64)
+        ledger = Ledger.of(work.batch, np.full(len(targets), len(grid), dtype=np.int64))
+        whose = np.full(len(targets), "", dtype=object)
+        smallest = int((grid == 0).sum())
+        radii = torch.from_numpy(grid[np.clip(withstood - 1, smallest, len(grid) - 1)])
+        for at, name in enumerate(self.surrogates):
+            flat = work.carry.get(_alias(at))
+            if flat is None or flat.shape[1] != x[0].numel():
+                continue  # it has no examples, or of images of another size
+            rows = np.flatnonzero(~np.isnan(flat[:, 0]))
+            where = torch.from_numpy(rows)
+            found = torch.from_numpy(flat[rows].astype(np.float32)).reshape(x[where].shape)
+            before = ledger.level.copy()
+            for candidate in (found, _drawn(x[where], found, radii[where], norm=norm)):
+                examples, _ = snapped(x[where], candidate, grid, norm)
+                settle(
+                    context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
+                    norm=norm, ledger=ledger,
+                )  # fmt: skip
+            whose[ledger.level < before] = name
+        return {
+            **self.columns(work, ledger, self.attack),
+            "surrogate": [str(name) for name in whose],
+            "white_box_level": withstood.astype(np.int32),
+        }
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says whether others' examples broke what gradients did not."""
+        records = evidence.own.records
+        if not len(records):
+            return []
+        gained = records.array("level") < records.array("white_box_level")
+        count = int(gained.sum())
+        if count < max(min(2, len(records)), BLACK_BOX_SHARE * len(records)):
+            return []
+        names = sorted(set(records.array("surrogate")[gained]))
+        return [
+            finding(
+                "transfer-beats-white-box",
+                f"examples found for {', '.join(names)} broke {count} of {len(records)} samples "
+                "within radii that attacks with this model's own gradients did not break them at: "
+                "gradients may be masked, and the true robust accuracy lower",
+                {"samples": len(records), "broken": count, "surrogates": names},
+            )
+        ]
+
+
+def _alias(at: int) -> str:
+    return f"surrogate-{at}"
+
+
+def _withstood(own: Records, ids: NDArray[np.object_], top: int) -> NDArray[np.int64]:
+    """Returns how many radii each sample withstands when gradients alone attack, shape (n,)."""
+    if not len(own):
+        return np.full(len(ids), top, dtype=np.int64)
+    frame = own.table.select(["id", "attack", "level"]).to_pandas()
+    # Stages after Square begin from what it broke, so that they show no more than it does.
+    attacks = list(dict.fromkeys(frame["attack"]))
+    late = attacks[attacks.index("square") :] if "square" in attacks else []
+    levels = frame[~frame["attack"].isin(late)].groupby("id")["level"].min()
+    found: NDArray[np.int64] = levels.reindex(ids).fillna(top).to_numpy(dtype=np.int64)
+    return found
+
+
+def _nearest(need: CellEvidence, ids: NDArray[np.object_], norm: str) -> NDArray[np.float32] | None:
+    """Returns a surrogate's nearest example of each sample, (n, pixels), NaN where it has none."""
+    kept = need.artifacts.get(ADVERSARIALS)
+    if kept is None:
+        return None
+    distance = f"distance_{norm}"
+    told = need.records.table.select(["id", "attack", distance]).to_pandas()
+    frame = kept.table.select(["id", "attack"]).to_pandas()
+    frame = frame.merge(told, how="left", on=["id", "attack"], validate="one_to_one")
+    nearest = frame.sort_values(distance, kind="stable").drop_duplicates("id")
+    rows = pd.Series(nearest.index.to_numpy(), index=nearest["id"]).reindex(ids)
+    flat = kept.array("x_adv")
+    found = np.full((len(ids), flat.shape[1]), np.nan, dtype=np.float32)
+    known = rows.notna().to_numpy()
+    found[known] = flat[rows[known].to_numpy(dtype=np.int64)]
+    return found
+
+
+def _drawn(
+    x: torch.Tensor, examples: torch.Tensor, radii: torch.Tensor, *, norm: str
+) -> torch.Tensor:
+    """Returns examples in the same directions, at the distance of a radius, in the box."""
+    moved = examples.double() - x.double()
+    flat = moved.flatten(1)
+    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    share = (radii / size.clamp(min=1e-12)).reshape(-1, *([1] * (x.dim() - 1)))
+    return (x.double() + moved * share).clamp(0, 1).float()
