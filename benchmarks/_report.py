@@ -18,6 +18,13 @@ def machine(*packages: str) -> str:
     return f"{system}, Python {platform.python_version()}, {found}"
 
 
+def load() -> str:
+    """Returns a sentence on how busy the machine is: whoever is kept waiting is timed as slow."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    return f"Load average of the {os.cpu_count()} cores meanwhile: {os.getloadavg()[0]:.1f}."
+
+
 def publish(name: str, title: str, lines: Sequence[str], *packages: str) -> None:
     """Prints a Markdown page and writes it."""
     page = "\n".join([f"# {title}", "", *lines, "", f"Measured on: {machine(*packages)}.", ""])

@@ -35,8 +35,9 @@ class OnnxSession:
     """
 
     def __init__(
-        self, file: Path, device: str, providers: Sequence[str], *, auto: bool = False
-    ) -> None:
+        self, file: Path, device: str, providers: Sequence[str], *, auto: bool = False,
+        threads: int | None = None,
+    ) -> None:  # fmt: skip
         """Opens a session.
 
         Args:
@@ -44,13 +45,14 @@ class OnnxSession:
             device: ``cpu``, ``cuda`` or ``cuda:N``.
             providers: what the user named, in order; empty for those of `device`.
             auto: whether nobody named `device`: without CUDA the model then runs on the cpu.
+            threads: that answer; as many as this process was given unless told.
 
         Raises:
             InputError: if the model can't be loaded, or a provider is not there.
         """
         runtime = need("onnxruntime", "onnx")
         self._version = str(runtime.__version__)
-        self._threads = _threads()
+        self._threads = threads or _threads()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

@@ -6,6 +6,7 @@ order, which the length of the file is checked against.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, Declared, plain_name
 from crucibench_adapters._labels import LabelMap
 
-_OPTIONS = ("id", "prediction", "score", "scores", "positive")
+_OPTIONS = ("id", "prediction", "score", "scores", "positive", "threshold")
 _SUFFIXES = (".csv", ".parquet")
 _PREFIX = "proba_"
 _ROLE = "test"
@@ -49,6 +50,7 @@ class _Columns:
         prediction: the label or value, or "".
         scores: class probabilities in class order; one for a binary task is the second class's.
         positive: the categories in `prediction` that stand for the second class.
+        threshold: from which number in `prediction` on it stands for the second class, or None.
         classes: how the score columns become the data's classes.
         labels: how predicted names become the data's classes; None for regression.
     """
@@ -57,6 +59,7 @@ class _Columns:
     prediction: str = ""
     scores: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
+    threshold: float | None = None
     classes: ClassMap = field(default_factory=lambda: ClassMap.by_position(0))
     labels: LabelMap | None = None
 
@@ -92,7 +95,9 @@ class PredictionsAdapter(Adapter):
     that of the spec's ``classes``; the default are columns ``proba_CLASS`` if there is one for
     each class, where those of other classes are left out and the rest renormalised);
     ``score=COL`` (binary: the probability of the second class); ``positive=A,B`` (binary: the
-    categories in the prediction column that count as the second class, all others as the first).
+    categories in the prediction column that count as the second class, all others as the first);
+    ``threshold=T`` (binary: the prediction column holds numbers on any scale, of which those from T
+    on count as the second class).
     """
 
     @classmethod
@@ -100,6 +105,7 @@ class PredictionsAdapter(Adapter):
         uri.only(*_OPTIONS)
         if "score" in uri.query and "scores" in uri.query:
             raise InputError("options score and scores exclude each other")
+        _threshold(uri)
         return Sources((_file(uri, base),))
 
     @classmethod
@@ -134,6 +140,7 @@ class PredictionsAdapter(Adapter):
         return {
             "file": file_digest(self._file),
             "columns": data_digest([*columns, "positive", *self._columns.positive]),
+            "threshold": repr(self._columns.threshold),
             **(self._columns.labels.fingerprint() if self._columns.labels else {}),
             **self._columns.classes.fingerprint(),
         }
@@ -189,6 +196,27 @@ def _file(uri: URI, base: Path) -> Path:
     return existing_file(base, uri.rest, "predictions")
 
 
+def _threshold(uri: URI) -> float | None:
+    """Returns where the prediction column is cut, or None."""
+    given = uri.query.get("threshold")
+    if given is None:
+        return None
+    if "positive" in uri.query:
+        raise InputError("options positive and threshold exclude each other")
+    if "prediction" not in uri.query:
+        raise InputError(
+            "option threshold: cuts the numbers of the prediction column, say prediction=COL (the "
+            "threshold of probabilities, score=COL, is the spec's decision: {threshold: ...})"
+        )
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"option threshold: expected a number, got {given!r}")
+    return number
+
+
 def _names(file: Path) -> list[str]:
     import pandas as pd
 
@@ -212,14 +240,15 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
     regression = task.kind == "regression"
     prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
     scores = uri.names("scores") or uri.names("score")
-    if regression and (scores or uri.names("positive")):
-        raise InputError("options score, scores and positive are for classification")
+    threshold = _threshold(uri)
+    if regression and (scores or uri.names("positive") or threshold is not None):
+        raise InputError("options score, scores, positive and threshold are for classification")
     given = bool(scores)
     if not given and not regression:
         proba = tuple(name for name in names if name.startswith(_PREFIX))
         covered = {_renamed(name, declared) for name in proba}
         scores = proba if covered >= set(task.classes) else ()
-    chosen = _Columns(uri.query.get("id", ""), prediction, scores, uri.names("positive"))
+    chosen = _Columns(uri.query.get("id", ""), prediction, scores, uri.names("positive"), threshold)
     for name in chosen.used:
         if name not in names:
             raise InputError(unknown(f"column of {file.name}", name, names))
@@ -235,8 +264,9 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
             f"{file.name}: scores: expected {len(task.classes)} columns in the order "
             f"{', '.join(task.classes)}, got {len(scores)}"
         )
-    if chosen.positive and not (task.binary and prediction):
-        raise InputError("option positive: needs a binary task and a prediction column")
+    if (chosen.positive or threshold is not None) and not (task.binary and prediction):
+        which = "positive" if chosen.positive else "threshold"
+        raise InputError(f"option {which}: needs a binary task and a prediction column")
     if regression:
         return chosen
     classes = ClassMap.by_position(len(task.classes))
@@ -266,7 +296,8 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
     import pandas as pd
 
     used = list(dict.fromkeys(columns.used))
-    text = {columns.id: str} | ({columns.prediction: str} if task.kind != "regression" else {})
+    numeric = task.kind == "regression" or columns.threshold is not None
+    text = {columns.id: str} | ({} if numeric else {columns.prediction: str})
     try:
         if file.suffix == ".csv":
             types = {name: kind for name, kind in text.items() if name}
@@ -283,7 +314,10 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
             raise InputError(f"{file.name}: column {name!r}: {count} of {len(frame)} are missing")
     classification = task.kind == "classification"
     labels = values = None
-    if columns.prediction and classification:
+    if columns.threshold is not None:
+        cut = _numbers(frame, columns.prediction, file) >= columns.threshold
+        labels = cut.astype(np.int64)
+    elif columns.prediction and classification:
         labels = _labels(frame[columns.prediction], columns, task, file)
     elif columns.prediction:
         values = _numbers(frame, columns.prediction, file)

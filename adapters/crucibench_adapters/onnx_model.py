@@ -7,9 +7,10 @@ graph, in its metadata: ``classes`` (a JSON list, or names with commas between) 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from crucibench_adapters._onnx_file import OnnxFile, read_onnx
 from crucibench_adapters._onnx_inputs import LAYOUTS, Feeder, feeder
 from crucibench_adapters._onnx_outputs import KINDS, Output, choose_output, read_scores
 from crucibench_adapters._onnx_session import OnnxSession
+
+if TYPE_CHECKING:
+    from crucibench_adapters._onnx_variants import Form
 
 _OPTIONS = ("output", "scores", "input", "layout", "providers")
 
@@ -57,13 +61,14 @@ class OnnxAdapter(Adapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         file = cls.sources(opening.uri, opening.base).files[0]
-        session = OnnxSession(
-            file, opening.device, opening.uri.names("providers"), auto=opening.auto_device
-        )
-        return cls(session, read_onnx(file), opening)
+        return cls(_session(file, opening), read_onnx(file), opening)
 
-    def __init__(self, session: OnnxSession, file: OnnxFile, opening: Opening) -> None:
+    def __init__(
+        self, session: OnnxSession, file: OnnxFile, opening: Opening, form: Form | None = None
+    ) -> None:
         self.task = opening.data.task
+        self._opening = opening
+        self._form = form
         self._session: OnnxSession = session
         self._file = file
         self._what = file.path.name
@@ -99,15 +104,24 @@ class OnnxAdapter(Adapter):
             "preprocessing": self._feeder.digest(),
             "output": data_digest([self._output.name, self._output.form, self._output.kind]),
             **(self._labels or self._classes).fingerprint(),
+            **({} if self._form is None else {"variant": self._form.name}),
         }
 
     def with_variant(self, name: str) -> Adapter:
+        from crucibench_adapters._onnx_variants import in_form
+
         if name == "fp32":
             return self
-        raise InputError(
-            f"{self._what}: an ONNX file has no variant {name!r}: convert it, and add the new file "
-            "as a model of its own"
-        )
+        batch = made_up(self._opening.data, self.input_spec)
+        feeds = {} if batch is None else self._feeder.feeds(batch.take(range(1)))
+        shapes = {key: array.shape for key, array in feeds.items()} or None
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            try:
+                form = in_form(name, self._file.path, Path(folder), shapes, self._session.device)
+                session = _session(form.path or self._file.path, self._opening, form.threads)
+            except InputError as error:
+                raise type(error)(f"{self._what}: {error}", detail=error.detail) from error
+            return type(self)(session, self._file, self._opening, form)
 
     def diagnostics(self) -> Mapping[str, Any]:
         found: dict[str, Any] = {
@@ -118,6 +132,9 @@ class OnnxAdapter(Adapter):
             "preprocessing": self._feeder.described(),
             "notes": [*self._session.notes, *([self._output.note] if self._output.note else [])],
         }
+        if self._form is not None:
+            found |= self._form.told
+            found["notes"] += self._form.notes
         if self._feeder.batch is not None:
             size = self._feeder.batch
             found["notes"].append(f"the model takes {size} samples at a time, filled up by us")
@@ -230,6 +247,11 @@ class OnnxAdapter(Adapter):
             return False  # it says so itself
         found = outputs.values if outputs.scores is None else outputs.scores
         return found is None or bool(np.isfinite(found).all())
+
+
+def _session(file: Path, opening: Opening, threads: int | None = None) -> OnnxSession:
+    providers, auto = opening.uri.names("providers"), opening.auto_device
+    return OnnxSession(file, opening.device, providers, auto=auto, threads=threads)
 
 
 def _file(uri: URI, base: Path) -> Path:

@@ -7,6 +7,7 @@ array of all columns in their order.
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -104,6 +105,7 @@ class SklearnAdapter(Adapter):
         self._what = what
         self._columns = list(opening.data.features)
         self._digests = digests
+        self._threads: int | None = None
         self._notes = list(notes)
         self._scale = _scale(opening.uri)
         if "scale" in opening.uri.query and self.task.modality is not Modality.IMAGE:
@@ -144,6 +146,7 @@ class SklearnAdapter(Adapter):
             "preprocessing": data_digest({"scale": self._scale}),
             "output": data_digest({"method": self._method}),
             **self._classes.fingerprint(),
+            **({} if self._threads is None else {"variant": f"threads-{self._threads}"}),
         }
 
     def tree(self) -> Tree:
@@ -157,9 +160,25 @@ class SklearnAdapter(Adapter):
             lambda shares: self._classes.apply_scores(shares, self.score_kind),
         )  # fmt: skip
 
+    def with_variant(self, name: str) -> Adapter:
+        from crucibench_adapters._estimator_threads import in_threads
+
+        if name == "fp32":
+            return self
+        variant = copy.copy(self)
+        try:
+            variant._estimator, variant._threads = in_threads(self._estimator, name)
+        except InputError as error:
+            raise InputError(f"{self._what}: {error}") from error
+        return variant
+
     def diagnostics(self) -> Mapping[str, Any]:
+        from crucibench_adapters._estimator_weights import count_weights
+
+        weights = count_weights(self._estimator)
         return {
             "notes": list(self._notes),
+            **({} if weights is None else {"parameters": weights}),
             "preprocessing": self._preprocessing(),
             **self._classes.told(),
         }
@@ -173,6 +192,7 @@ class SklearnAdapter(Adapter):
             "numpy": np.__version__,
             "scipy": scipy.__version__,
             "device": "cpu",
+            **({} if self._threads is None else {"n_jobs": str(self._threads)}),
         }
 
     def _preprocessing(self) -> dict[str, str]:

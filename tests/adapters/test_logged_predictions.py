@@ -198,7 +198,9 @@ def test_regression_has_no_scores(opening: Any, tmp_path: Path) -> None:
     save(tmp_path, "p.csv", **GOOD)
     with pytest.raises(InputError) as caught:
         PredictionsAdapter.open(opening("predictions:p.csv?score=a", card()))
-    assert str(caught.value) == "options score, scores and positive are for classification"
+    assert (
+        str(caught.value) == "options score, scores, positive and threshold are for classification"
+    )
 
 
 def test_another_length_is_no_row_order(opening: Any, tmp_path: Path) -> None:
@@ -246,3 +248,38 @@ def test_damaged_files(opening: Any, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"")
     with pytest.raises(InputError, match=r"^predictions p.csv can't be read: EmptyDataError"):
         PredictionsAdapter.open(opening("predictions:p.csv?score=a", card("no", "yes")))
+
+
+def test_numbers_are_cut_at_a_threshold(opening: Any, tmp_path: Path) -> None:
+    save(tmp_path, "p.csv", points=[480, 600, 599, 820, 300])
+    uri = "predictions:p.csv?prediction=points&threshold={}"
+
+    def open_adapter() -> Any:
+        return PredictionsAdapter.open(opening(uri.format(600), card("no", "yes")))
+
+    check_adapter(open_adapter, NAMELESS)
+    adapter = open_adapter()
+    assert adapter.capabilities == {Capability.LABELS}
+    assert list(adapter.predict(NAMELESS, frozenset({"labels"})).labels) == [0, 1, 0, 1, 0]
+    other = PredictionsAdapter.open(opening(uri.format(500), card("no", "yes")))
+    assert other.fingerprint() != adapter.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("options", "classes", "says"),
+    [
+        ("prediction=points&threshold=high", ("no", "yes"), "expected a number, got 'high'"),
+        ("prediction=points&threshold=nan", ("no", "yes"), "expected a number, got 'nan'"),
+        ("score=points&threshold=0.6", ("no", "yes"), "say prediction=COL"),
+        ("prediction=points&positive=1&threshold=1", ("no", "yes"), "exclude each other"),
+        ("prediction=points&threshold=1", ("a", "b", "c"), "needs a binary task"),
+        ("prediction=points&threshold=1", (), "are for classification"),
+        ("prediction=word&threshold=1", ("no", "yes"), "column 'word': expected numbers"),
+    ],
+)
+def test_a_threshold_that_cuts_nothing(
+    opening: Any, tmp_path: Path, options: str, classes: tuple[str, ...], says: str
+) -> None:
+    save(tmp_path, "p.csv", points=[1, 2, 3, 4, 5], word=list("abcde"))
+    with pytest.raises(InputError, match=says):
+        PredictionsAdapter.open(opening(f"predictions:p.csv?{options}", card(*classes)))

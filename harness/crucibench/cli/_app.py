@@ -19,6 +19,7 @@ VERBS = {
     "show": "Show a run, one of its cells, or a data set.",
     "leaderboard": "Put the models of one or several runs side by side.",
     "report": "Write the report of a run again.",
+    "publish": "Publish runs: a site, model cards, or evidence to check.",
     "compare": "Compare models sample by sample, with intervals and tests.",
     "parity": "Check that two forms of one model answer alike.",
     "merge": "Make one run of the parts that several machines did.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crucibench.cli._errors import BAD, INTERRUPTED, tell
-from crucibench.cli._options import Format, Progress
+from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import Notes, draw, emit, write
 
 if TYPE_CHECKING:
@@ -108,13 +108,21 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     return exit_code(run)
 
 
-def print_board(board: Leaderboard, form: Format) -> None:
+def print_board(board: Leaderboard, form: BoardFormat) -> None:
     """Prints a leaderboard on stdout."""
     from crucibench.report import leaderboard_text
     from crucibench.report.terminal import print_leaderboard
 
     if form == "table":
         draw(lambda target: print_leaderboard(target, board))
+    elif form == "html":
+        from crucibench.report.leaderboard_html import html
+
+        write(html(board))
+    elif form == "latex":
+        from crucibench.report.leaderboard_latex import latex
+
+        write(latex(board))
     else:
         render = {
             "json": leaderboard_text.json_text,

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 Format = Literal["table", "json", "csv", "md"]
+BoardFormat = Literal["table", "json", "csv", "md", "html", "latex"]
 Progress = Literal["auto", "bars", "lines", "json", "none"]
 
 FORMAT = click.option(

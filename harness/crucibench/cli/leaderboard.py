@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._options import OUT, QUIET, BoardFormat, examples
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,7 @@ _EPILOG = examples(
     "crucibench leaderboard latest",
     "crucibench leaderboard 3f2a 9c41 --sort top-1 --format md",
     "crucibench leaderboard latest --column accuracy/clean/brier",
+    "crucibench leaderboard results/* --filter 'model=cnn*' --filter 'top-1>=0.9' --format latex",
 )
 
 
@@ -43,8 +44,30 @@ _EPILOG = examples(
     show_default=True,
     help="Rank intervals, win rates and the Pareto front; they are computed from records.",
 )
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only models that fulfil it: NAME=PATTERN or NAME!=PATTERN (model, run, group, authors, "
+    "paper, licence, trained_on; * fits anything), or ADDRESS>=NUMBER (or <=, >, <) as for --sort.",
+)
+@click.option(
+    "--notes",
+    "notes_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Rows that were withdrawn or superseded, with the reason: they stay, unranked.",
+)
 @OUT
-@FORMAT
+@click.option(
+    "--format",
+    "form",
+    default="table",
+    show_default=True,
+    type=click.Choice(["table", "json", "csv", "md", "html", "latex"]),
+    help="How the leaderboard on stdout is written.",
+)
 @QUIET
 def command(
     *,
@@ -53,8 +76,10 @@ def command(
     columns: tuple[str, ...],
     data: tuple[str, ...],
     ranks: bool,
+    filters: tuple[str, ...],
+    notes_file: Path | None,
     out: Path,
-    form: Format,
+    form: BoardFormat,
     quiet: bool,
 ) -> int:
     """Put the models of one or several runs side by side.
@@ -67,9 +92,14 @@ def command(
     from crucibench.cli._output import draw
     from crucibench.cli._runs import sound
     from crucibench.report.leaderboard import leaderboard
+    from crucibench.spec.notes import read_notes
 
+    notes = None if notes_file is None else read_notes(notes_file)
     runs = [sound(reference, out) for reference in references or ("latest",)]
-    board = leaderboard(runs, sort=sort, columns=columns or None, data=data or None, ranked=ranks)
+    board = leaderboard(
+        runs, sort=sort, columns=columns or None, data=data or None, ranked=ranks,
+        filters=filters, notes=notes,
+    )  # fmt: skip
     print_board(board, form)
     for run in () if quiet else runs:
         draw(partial(_findings, run), stderr=True)

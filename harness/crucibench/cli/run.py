@@ -33,6 +33,14 @@ TOLERANCE = 1e-5
     help="A model, e.g. torch:models.py:cnn; may be given several times.",
 )
 @click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    metavar="NAME",
+    help="A further form of every --model, e.g. bf16, int8, compile or threads-2; may be given "
+    "several times.",
+)
+@click.option(
     "--data",
     "data",
     multiple=True,
@@ -112,6 +120,7 @@ def command(
     *,
     spec: Path | None,
     models: tuple[str, ...],
+    variants: tuple[str, ...],
     data: tuple[str, ...],
     columns: dict[str, Any],
     suites: tuple[tuple[str, ...], ...],
@@ -141,6 +150,8 @@ def command(
         raise click.UsageError("expected SPEC.yaml, or --model and --data")
     if spec is not None and (models or data or columns):
         raise click.UsageError("expected SPEC.yaml, or --model and --data, not both")
+    if spec is not None and variants:
+        raise click.UsageError("--variant goes with --model; in SPEC.yaml say variants: [...]")
     if parity_tolerance is not None and not check_parity:
         raise click.UsageError("--parity-tolerance goes with --check-parity")
     if check_parity:
@@ -167,7 +178,11 @@ def command(
             raise InputError(
                 f"{named}: with several --data, say it in the address: URI?target=COLUMN&..."
             )
-        document, base, where = _document(models, data, columns), Path.cwd(), "command line"
+        document, base, where = (
+            _document(models, variants, data, columns),
+            Path.cwd(),
+            "command line",
+        )
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,
@@ -187,10 +202,14 @@ def command(
 
 
 def _document(
-    models: tuple[str, ...], data: tuple[str, ...], columns: dict[str, Any]
+    models: tuple[str, ...],
+    variants: tuple[str, ...],
+    data: tuple[str, ...],
+    columns: dict[str, Any],
 ) -> dict[str, Any]:
-    """Returns a spec: every model meets every data set."""
-    model_entries, data_entries = [_entry(text) for text in models], [_entry(text) for text in data]
+    """Returns a spec: every model, in every form, meets every data set."""
+    model_entries = [{**_entry(text), "variants": list(dict.fromkeys(variants))} for text in models]
+    data_entries = [_entry(text) for text in data]
     document: dict[str, Any] = {
         "models": model_entries,
         "data": [{**entry, **columns} for entry in data_entries],

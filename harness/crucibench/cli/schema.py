@@ -8,7 +8,7 @@ import click
 
 from crucibench.cli._options import examples
 
-What = Literal["spec", "cell", "metrics", "policy", "verdict"]
+What = Literal["spec", "cell", "metrics", "policy", "verdict", "notes"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -43,7 +43,7 @@ def command(*, what: What) -> int:
 
     spec is what you write, with the settings of every installed suite; cell is a run's cell.json;
     metrics is a row of its metrics.parquet; policy is what you write for a gate, and verdict the
-    verdict.json that it makes.
+    verdict.json that it makes; notes is what you write of rows of a leaderboard.
     """
     import json
 
@@ -51,6 +51,7 @@ def command(*, what: What) -> int:
 
     made = {
         "spec": _spec, "cell": _cell, "metrics": _metrics, "policy": _policy, "verdict": _verdict,
+        "notes": _notes,
     }  # fmt: skip
     schema = made[what]()
     write(json.dumps({"$schema": _DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n")
@@ -100,6 +101,12 @@ def _verdict() -> dict[str, Any]:
     from crucibench.gate.result import verdict_schema
 
     return verdict_schema()
+
+
+def _notes() -> dict[str, Any]:
+    from crucibench.spec.notes import Notes
+
+    return {**Notes.model_json_schema(), "title": "Crucibench leaderboard notes"}
 
 
 def _metrics() -> dict[str, Any]:

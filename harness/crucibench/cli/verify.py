@@ -70,9 +70,24 @@ def command(
     if differences:
         note(f"{what} is not sound")
         return 1
+    _tell_known(run, note)
     files = len(run.manifest["files"])
     note(f"{what} is sound: {files} files are as hashed, numbers are as the records give them")
     return 0
+
+
+def _tell_known(run: Run, note: Notes) -> None:
+    """Says what a bundle can't show, for want of what was left out of it."""
+    from crucibench.report.format import counted
+    from crucibench.store.bundle import BundleRun
+
+    if not isinstance(run, BundleRun):
+        return
+    account = run.account
+    if account["withheld"]:
+        note(f"left out of {counted(len(account['withheld']), 'file')} when it was bundled")
+    for sentence in run.verification["from_the_bundle"]:
+        note(f"as when it was bundled: {sentence}")
 
 
 def _asked(run: Run, batches: int, note: Notes) -> list[str]:

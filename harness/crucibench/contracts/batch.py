@@ -18,6 +18,8 @@ class Batch:
         role: the role they belong to.
         rows: their positions in the role's data; only logged predictions look at them.
         keys: the user's own names for them, where the data has an ``id`` column.
+        stored: of images, the (height, width) that each was stored in; it stays with a sample
+            whatever is done to its pixels.
     """
 
     ids: tuple[str, ...]
@@ -25,6 +27,7 @@ class Batch:
     role: str = "test"
     rows: tuple[int, ...] = ()
     keys: tuple[str, ...] = ()
+    stored: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +46,7 @@ class Batch:
             self.role,
             tuple(self.rows[row] for row in rows) if self.rows else (),
             tuple(self.keys[row] for row in rows) if self.keys else (),
+            tuple(self.stored[row] for row in rows) if self.stored else (),
         )
 
     def with_inputs(self, inputs: Any) -> Batch:

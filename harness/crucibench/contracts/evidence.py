@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Task
 from crucibench.contracts.verdict import Finding
+
+T = TypeVar("T")
 
 _NOISE = {"bf16": 5e-2, "fp16": 1e-2, "tf32": 1e-2, "int8": 2e-2}
 _FLOAT32 = 1e-4
@@ -40,6 +42,7 @@ class ModelInfo:
         intensive: whether it may be asked far more often than once a sample and point.
         parameters: their number, where the model has such.
         card: what the spec says of it: authors, licence, trained_on, ...
+        group: what models that differ by training seed alone share; "" for none.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ModelInfo:
     intensive: bool = True
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
     @property
     def noise(self) -> float:
@@ -140,11 +144,19 @@ class Evidence:
     needs: Mapping[str, CellEvidence]
     data: DataCard
     options: ScoringOptions
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def task(self) -> Task:
         """What the data set asks."""
         return self.data.task
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Returns what `make` does, made once: for what `score` and `audit` both need."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
 
 class Scored(NamedTuple):

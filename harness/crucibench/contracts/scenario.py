@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.adapter import Adapter, Outputs
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
@@ -251,6 +251,28 @@ class Derived(Scenario):
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class FreshStart:
+    """What a process took that was started to answer with one model alone.
+
+    Attributes:
+        process: s from its start until it began to open the model: the interpreter, the harness,
+            and the libraries that the samples are made of.
+        load: s to open the model as it is.
+        prepare: s to make the variant of it, compilation among it; 0 for the model as it is.
+        calls: s of each call, the first among them.
+        memory: the most bytes that it had resident; None where that can't be told.
+        answer: to the first call; None where nobody can read it.
+    """
+
+    process: float
+    load: float
+    prepare: float
+    calls: tuple[float, ...]
+    memory: int | None = None
+    answer: Outputs | None = None
+
+
 @dataclass(frozen=True)
 class TimedContext:
     """What a Timed scenario works with.
@@ -259,11 +281,14 @@ class TimedContext:
         adapter: the model.
         draws: keyed draws.
         load: returns that many real samples as one batch, repeating them if the set is smaller.
+        start: opens the same model in a new process and asks it about a batch so many times; None
+            for live objects, which can't leave their process.
     """
 
     adapter: Adapter
     draws: Draws
     load: Callable[[int], Batch]
+    start: Callable[[Batch, int], FreshStart] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,9 +146,11 @@ class ArrowEvalSet(EvalSet):
         origin = self._index.origins[role]
         origins = index.origins(rows)
         table = _table(self._inputs[origin], origins)
+        stored: Sequence[tuple[int, int]] = ()
         match self.task.modality:
             case Modality.IMAGE:
-                inputs: Any = self._images(table, origin, origins, spec)
+                inputs: Any
+                inputs, stored = self._images(table, origin, origins, spec)
             case Modality.TEXT:
                 columns = [text_values(table.column(name)) for name in self._raw.inputs]
                 inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
@@ -160,6 +162,7 @@ class ArrowEvalSet(EvalSet):
             role=role,
             rows=tuple(as_rows(rows).tolist()),
             keys=() if samples.keys is None else tuple(samples.keys),
+            stored=tuple(stored),
         )
 
     def _check(self, role: str, spec: InputSpec) -> None:
@@ -183,7 +186,10 @@ class ArrowEvalSet(EvalSet):
                     "so the model must say which it takes (size under the spec's input)"
                 )
 
-    def _images(self, table: Any, origin: str, rows: NDArray[np.int64], spec: InputSpec) -> Any:
+    def _images(
+        self, table: Any, origin: str, rows: NDArray[np.int64], spec: InputSpec
+    ) -> tuple[Any, Sequence[tuple[int, int]]]:
+        """Returns canonical images, and the sizes in which they are stored."""
         import torch
 
         column = self._raw.inputs[0]
@@ -192,17 +198,18 @@ class ArrowEvalSet(EvalSet):
         if shape is not None:
             values = images.array_values(table, column, shape)
             pixels = images.to_tensor(np.moveaxis(values, 1, -1), channels)
+            sizes = [shape[1:]] * len(pixels)
             if spec.size is None:
-                return pixels
-            return torch.stack([images.fit(image, spec) for image in pixels])
+                return pixels, sizes
+            return torch.stack([images.fit(image, spec) for image in pixels]), sizes
         stored = list(images.stored_images(table, column, rows))
         if spec.size is None:
-            size = self._index.facts["images"]["sizes"][origin][0]
-            return images.decode_all(stored, (channels, *size))
+            height, width = self._index.facts["images"]["sizes"][origin][0]
+            made = images.decode_all(stored, (channels, height, width))
+            return made, [(height, width)] * len(stored)
         decoded = in_threads(lambda image: images.decode(image.content(), image.name)[0], stored)
-        return torch.stack(
-            [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
-        )
+        fitted = [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
+        return torch.stack(fitted), [(len(array), array.shape[1]) for array in decoded]
 
     def _frame(self, table: Any, origin: str) -> pd.DataFrame:
         columns = conform(table.select(list(self._raw.inputs)), self._types)

@@ -123,9 +123,17 @@ class Side:
             options: of the first of those that are compared, for all of them: a seed that the
                 scenario's own draws leave out must not make two sides that may be compared split
                 their samples in two ways.
+
+        Raises:
+            RefusedError: if a pack or bundle lacks what they are made of, as group columns.
         """
         evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
-        found = cell.scenario.comparables(evidence)
+        try:
+            found = cell.scenario.comparables(evidence)
+        except LookupError as error:
+            if not self.run.packed:
+                raise
+            raise RefusedError(f"left out of the file of run {self.run.id}: {error}") from error
         return evidence.own.samples, {(one.metric, one.point, one.group): one for one in found}
 
     def rows(self, file: CellFile) -> dict[Key, StoredRow]:

@@ -71,28 +71,37 @@ class Models:
 
     def _load(self, key: tuple[str, str]) -> Adapter:
         entry = self._resolved.models[key[0]]
-        if isinstance(entry.live, Adapter):
-            return entry.live.with_variant(entry.variant) if entry.variant else entry.live
-        settings = entry.spec.input
-        auto = entry.spec.device == "auto"
-        adapter = entry.adapter.open(
-            Opening(
-                name=entry.name,
-                uri=entry.uri,
-                base=self._resolved.base,
-                data=self._cards[key[1]],
-                normalisation=_normalisation(settings),
-                size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
-                device=self._device if auto else entry.spec.device,
-                auto_device=auto and self._resolved.spec.defaults.device == "auto",
-                allow_pickle=self._resolved.allow_pickle,
-                trust_remote_code=self._resolved.trust_remote_code,
-                classes=_classes(entry.spec.classes),
-                remote=_remote(entry.spec),
-                live=entry.live,
-            )
-        )
+        adapter = open_plain(entry, self._resolved, self._device, self._cards[key[1]])
         return adapter.with_variant(entry.variant) if entry.variant else adapter
+
+
+def open_plain(entry: ResolvedModel, resolved: Resolved, device: str, card: DataCard) -> Adapter:
+    """Opens the model as it is, whichever variant of it `entry` stands for.
+
+    Raises:
+        InputError: if it can't be opened.
+    """
+    if isinstance(entry.live, Adapter):
+        return entry.live
+    settings = entry.spec.input
+    auto = entry.spec.device == "auto"
+    return entry.adapter.open(
+        Opening(
+            name=entry.name,
+            uri=entry.uri,
+            base=resolved.base,
+            data=card,
+            normalisation=_normalisation(settings),
+            size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
+            device=device if auto else entry.spec.device,
+            auto_device=auto and resolved.spec.defaults.device == "auto",
+            allow_pickle=resolved.allow_pickle,
+            trust_remote_code=resolved.trust_remote_code,
+            classes=_classes(entry.spec.classes),
+            remote=_remote(entry.spec),
+            live=entry.live,
+        )
+    )
 
 
 def open_all_data(
@@ -138,6 +147,7 @@ def inspect_model(
     batch_size: int | str,
     limit: int | None,
     device: str,
+    base: Path,
 ) -> Inspected:
     """Asks a model a probe batch of the largest inputs, and finds out what it can do.
 
@@ -148,6 +158,7 @@ def inspect_model(
         batch_size: what the spec asks for; ``auto`` is resolved here.
         limit: at most so many samples are asked about.
         device: where the model runs.
+        base: the folder that relative paths are relative to.
 
     Raises:
         InputError: if the model can't answer the data.
@@ -162,7 +173,7 @@ def inspect_model(
     before = memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)
     grown = max(0, memory_in_use(device) - before)
-    info = _info(entry, adapter, evalset.task)
+    info = _info(entry, adapter, evalset.task, base)
     if isinstance(batch_size, int):
         return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
     most = min(count, limit or count)
@@ -224,7 +235,7 @@ def unforeseen(what: str, error: Exception) -> InputError:
     return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
 
 
-def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
+def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:
     info = ModelInfo(
         name=entry.name,
         uri=str(entry.uri),
@@ -235,14 +246,29 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task) -> ModelInfo:
         fingerprint=adapter.fingerprint(),
         numerics=adapter.numerics(),
         decision=_decision(entry, task),
-        diagnostics=adapter.diagnostics(),
+        diagnostics={**adapter.diagnostics(), **_on_disk(entry, base)},
         remote=adapter.remote,
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
+        group=_group(entry),
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
     return info
+
+
+def _on_disk(entry: ResolvedModel, base: Path) -> Mapping[str, int]:
+    """Returns the bytes of the files that the model's address names, its source left out."""
+    if entry.live is not None or entry.variant:
+        return {}  # a variant is made of them when it is opened
+    files = [file for file in entry.adapter.sources(entry.uri, base).files if file.suffix != ".py"]
+    return {"file_bytes": sum(file.stat().st_size for file in files)} if files else {}
+
+
+def _group(entry: ResolvedModel) -> str:
+    """Returns the group of seeds; a variant belongs to the group of that variant."""
+    group = entry.spec.group or ""
+    return f"{group}@{entry.variant}" if group and entry.variant else group
 
 
 def _decision(entry: ResolvedModel, task: Task) -> Decision:

@@ -21,6 +21,7 @@ from crucibench.contracts.data import EvalSet
 from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
 from crucibench.engine import selection
+from crucibench.engine.cold_start import fresh_start
 from crucibench.engine.environment import worker_facts
 from crucibench.engine.failing import SAME_MODEL, ModelChangedError, failed
 from crucibench.engine.inspect import Models, inspect_model, unforeseen
@@ -173,8 +174,9 @@ class Worker:
         try:
             adapter = self._models.get(task.model, task.data)
             return inspect_model(
-                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device
-            )
+                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
+                base=self._setup.resolved.base,
+            )  # fmt: skip
         except CrucibenchError:
             raise
         except Exception as error:
@@ -292,8 +294,9 @@ class Worker:
                 yield Turn(cell.id)
                 adapter, role = self._adapter(cell, len(task.cells)), self._role(cell)
                 context = TimedContext(
-                    adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter)
-                )
+                    adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter),
+                    None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
+                )  # fmt: skip
                 contestants.append(Contestant(cell, context))
             yield from take_turns(self._layout, contestants, self._setup.device, worn=self._worn)
 

@@ -7,10 +7,12 @@ scores a run: a mistake there does not hide itself.
 from __future__ import annotations
 
 from crucibench.integrity.accounting import accounting
+from crucibench.integrity.bundles import bundle_differences
 from crucibench.integrity.cells import cell_differences, missing_cells
 from crucibench.integrity.planned import Planned, planned
 from crucibench.integrity.reader import Reader
 from crucibench.integrity.rescoring import Rescoring
+from crucibench.store.bundle import BundleRun
 from crucibench.store.manifest import changed_views, differences
 from crucibench.store.run import Run
 from crucibench.util.errors import CrucibenchError, UnreadableError
@@ -32,8 +34,15 @@ def verify(run: Run) -> list[str]:
         found.append("manifest.json: its digest is not that of the files it names")
     if found:
         return found  # what is computed from changed files would only repeat the news
+    if isinstance(run, BundleRun):
+        return bundle_differences(run, scored_again(run))
     if run.packed:
         return []  # it was checked when it was opened, and holds no probes to score again with
+    return scored_again(run)
+
+
+def scored_again(run: Run) -> list[str]:
+    """Accounts for the samples of a run whose files are as hashed, and scores it again."""
     found = [
         f"{name}: not what was scored (crucibench score computes it again)"
         for name in changed_views(run.layout)

@@ -15,6 +15,7 @@ The modules, by what they need:
 - `groups`: means by group, the worst of them, and the policy for small ones.
 - `group_counts`: decisions counted by group, and the rates of each.
 - `gaps`: differences and ratios between groups, with intervals that can hold 0.
-- `gap_chance`: what chance alone makes of them.
+- `gap_chance`: what chance alone makes of them; `gap_clusters`: where samples come in clusters.
+- `gap_change`: how much a gap changes from one set of answers to another.
 - `catalogue`: every metric's identity, direction, bounds and definition.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,11 @@ DRAWS = 10_000
 
 
 def p_chance_of_rates(
-    rates: list[tuple[IntArray, IntArray]], *, seed: int, stream: str, draws: int = DRAWS
+    rates: Sequence[tuple[FloatArray | IntArray, IntArray]],
+    *,
+    seed: int,
+    stream: str,
+    draws: int = DRAWS,
 ) -> float:
     """Returns the p-value of groups that differ by chance alone: an exact permutation test.
 
@@ -46,11 +51,11 @@ def p_chance_of_rates(
         if share in (0.0, 1.0):
             continue
         scale = np.sqrt(share * (1 - share) / sizes)
-        measured = max(measured, float(_widest(np.asarray(successes)[None] / sizes, scale)[0]))
+        found = np.asarray(successes, dtype=np.float64) / sizes
+        measured = max(measured, float(widest(found[None], scale)[0]))
         shuffled = rng.multivariate_hypergeometric(sizes, hits, draws) / sizes
-        drawn = np.maximum(drawn, _widest(shuffled, scale))
-    beyond = int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))
-    return (1 + beyond) / (draws + 1)
+        drawn = np.maximum(drawn, widest(shuffled, scale))
+    return beyond(drawn, measured)
 
 
 def p_chance_of_means(
@@ -78,15 +83,25 @@ def p_chance_of_means(
     """  # fmt: skip
     rng = generator(seed, stream)
     spread = np.asarray(errors, dtype=np.float64)
-    measured = float(_widest(means[None], spread)[0])
+    measured = float(widest(means[None], spread)[0])
     shape = (draws, len(means))
     found = spread * np.sqrt(rng.chisquare(freedoms, shape) / freedoms)
-    drawn = _widest(spread * rng.standard_normal(shape), found)
-    return (1 + int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))) / (draws + 1)
+    drawn = widest(spread * rng.standard_normal(shape), found)
+    return beyond(drawn, measured)
 
 
-def _widest(values: FloatArray, scale: FloatArray) -> FloatArray:
-    """Returns the largest abs(v_i - v_j) / sqrt(s_i^2 + s_j^2) of each row of (B, G)."""
+def beyond(drawn: FloatArray, measured: float) -> float:
+    """Returns the p-value of a statistic among draws of it: never below 1 / (draws + 1)."""
+    # Equal but for rounding is a tie, and a tie counts against the difference.
+    hits = int(np.count_nonzero(drawn >= measured * (1 - 1e-12)))
+    return (1 + hits) / (len(drawn) + 1)
+
+
+def widest(values: FloatArray, scale: FloatArray) -> FloatArray:
+    """Returns the largest abs(v_i - v_j) / sqrt(s_i^2 + s_j^2) of each row of (B, G).
+
+    A group whose value or scale is nan is left out; a difference of no scale is beyond all others.
+    """
     square = np.broadcast_to(scale**2, values.shape)
     found = np.zeros(len(values))
     for place in range(values.shape[1] - 1):
@@ -98,7 +113,7 @@ def _widest(values: FloatArray, scale: FloatArray) -> FloatArray:
 
 
 def corrected_gap(
-    rates: list[tuple[IntArray, IntArray]],
+    rates: Sequence[tuple[FloatArray | IntArray, IntArray]],
     combine: Literal["worst", "mean"],
     *,
     seed: int,
@@ -125,9 +140,45 @@ def corrected_gap(
     found, repeated = [], []
     for successes, trials in rates:
         sizes = np.asarray(trials, dtype=np.int64)
-        share = np.asarray(successes) / sizes
+        share = np.asarray(successes, dtype=np.float64) / sizes
         found.append(float(gap_of(share, "difference")))
         drawn = rng.binomial(sizes, share, (draws, len(sizes))) / sizes
         repeated.append(gap_of(drawn, "difference"))
     over = np.max if combine == "worst" else np.mean
     return max(0.0, 2 * float(over(found)) - float(np.mean(over(repeated, axis=0))))
+
+
+def detectable_gap(
+    n1: float, n2: float, share: float, *, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Returns the difference between two groups that their sizes would show.
+
+    One group's rate is `share`, the other's lies apart on the side of 0.5, where more noise makes
+    it the harder to see: near 0 or 1, half of that noise is not there while groups are alike.
+
+    Args:
+        n1: samples of one group, at least 1; an effective number need not be whole.
+        n2: of the other.
+        share: in (0, 1).
+        alpha: probability of a false alarm, two-sided.
+        power: probability of finding the difference.
+
+    Returns:
+        In (0, 1]; 1 where nothing less would be seen.
+
+    Source:
+        Fleiss, Levin and Paik 2003, Statistical Methods for Rates and Proportions, section 4.3,
+        solved for the difference.
+    """
+    from scipy.special import ndtri
+
+    alike, apart = -float(ndtri(alpha / 2)), float(ndtri(power))
+    width = 0.0
+    for _ in range(100):
+        other = min(1.0, max(0.0, share + width if share < 0.5 else share - width))
+        middle = (share + other) / 2
+        none = middle * (1 - middle) * (1 / n1 + 1 / n2)
+        some = max(share * (1 - share) / n1 + other * (1 - other) / n2,
+                   share * (1 - share) / n2 + other * (1 - other) / n1)  # fmt: skip
+        width = min(1.0, alike * float(np.sqrt(none)) + apart * float(np.sqrt(some)))
+    return width

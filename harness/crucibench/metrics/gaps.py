@@ -11,7 +11,8 @@ differences:
   wherever that pair's holds; no correction is needed.
 
 A pair's bounds come from those of its two estimates by squaring and adding (Newcombe 1998, method
-10; Zou and Donner 2008), for ratios on the logarithmic scale.
+10; Zou and Donner 2008), for ratios on the logarithmic scale. Where clusters of samples lie in both
+groups, their estimates go together, and the correlation is allowed for (Zou and Donner, section 2).
 """
 
 from __future__ import annotations
@@ -34,15 +35,17 @@ Bounds: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]
 @final
 @dataclass(frozen=True)
 class Estimates:
-    """An estimate of each group, the groups' samples being independent.
+    """An estimate of each group.
 
     Attributes:
         values: shape (G,), all defined.
         bounds: from the probability beyond each to lower and upper bounds, shape (G,) each.
+        correlation: shape (G, G), of the groups' estimates; None where they are independent.
     """
 
     values: FloatArray
     bounds: Bounds
+    correlation: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -130,7 +133,7 @@ def gap_to_overall(values: ArrayLike, overall: ArrayLike, kind: Kind) -> FloatAr
 
 
 def contrast(
-    first: Estimates, second: Estimates, kind: Kind, level: float
+    first: Estimates, second: Estimates, kind: Kind, level: float, correlation: float = 0.0
 ) -> list[tuple[float, Interval]]:
     """Returns first - second (or first / second) of each place, with its interval.
 
@@ -138,13 +141,17 @@ def contrast(
 
     Args:
         first: of G groups.
-        second: of as many others, each independent of the group in its place.
+        second: of as many others.
         kind: ``difference`` or ``ratio``.
         level: of each interval.
+        correlation: of the two estimates in each place.
     """
     tail = (1 - level) / 2
     one, other = first.bounds(tail), second.bounds(tail)
-    low, high = _pair(kind, (first.values, one[0], one[1]), (second.values, other[0], other[1]))
+    low, high = _pair(
+        kind, (first.values, one[0], one[1]), (second.values, other[0], other[1]),
+        np.array(correlation),
+    )  # fmt: skip
     values = _apart(kind, first.values, second.values)
     method = "square-and-add" if kind == "difference" else "square-and-add-log"
     return [
@@ -206,6 +213,7 @@ def _all_pairs(groups: Estimates, kind: Kind, tail: float) -> tuple[FloatArray, 
         kind,
         (groups.values[:, None], low[:, None], high[:, None]),
         (groups.values[None, :], low[None, :], high[None, :]),
+        np.zeros((1, 1)) if groups.correlation is None else groups.correlation,
     )
 
 
@@ -219,15 +227,22 @@ def _apart(kind: Kind, one: FloatArray, other: FloatArray) -> FloatArray:
         return np.asarray(one / other)
 
 
-def _pair(kind: Kind, one: _Triple, other: _Triple) -> tuple[FloatArray, FloatArray]:
+def _pair(
+    kind: Kind, one: _Triple, other: _Triple, correlation: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Squares and adds the distances of two estimates to their bounds."""
+
+    def both(first: FloatArray, second: FloatArray) -> FloatArray:
+        square = first**2 + second**2 - 2 * correlation * first * second
+        return np.asarray(np.sqrt(np.maximum(0.0, square)))
+
     if kind == "difference":
         (p, l1, u1), (q, l2, u2) = one, other
-        return p - q - np.hypot(p - l1, u2 - q), p - q + np.hypot(u1 - p, q - l2)
+        return p - q - both(p - l1, u2 - q), p - q + both(u1 - p, q - l2)
     with np.errstate(divide="ignore", invalid="ignore"):
         (p, l1, u1), (q, l2, u2) = (_log(part) for part in one), (_log(part) for part in other)
-        low = p - q - np.hypot(p - l1, u2 - q)
-        high = p - q + np.hypot(u1 - p, q - l2)
+        low = p - q - both(p - l1, u2 - q)
+        high = p - q + both(u1 - p, q - l2)
         # Where an estimate is 0 the formulas' limits: it is told by the other bound alone.
         low = np.where(np.isneginf(q), p - u2, low)
         low = np.where(np.isneginf(p), -np.inf, low)

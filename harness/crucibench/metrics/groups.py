@@ -86,6 +86,7 @@ class WorstGroup:
         n: its samples.
         interval: of the worst of the groups' true means, whichever group that is; None where a
             group has no interval. See `group_figures`.
+        among: the same, at a level at which those of all ways to split hold at once.
         sureness: in which share of repetitions this group would be the worst again, were the
             measured means true; None where some group shows no spread.
         p_chance: the probability of a group as far from the others, given the groups' sizes, if all
@@ -96,6 +97,7 @@ class WorstGroup:
     value: float
     n: int
     interval: Interval | None
+    among: Interval | None
     sureness: float | None
     p_chance: float | None
 
@@ -153,6 +155,7 @@ def group_figures(
     direction: Literal["higher", "lower"] = "higher",
     clusters: ArrayLike | None = None,
     level: float = 0.95,
+    ways: int = 1,
     seed: int,
     stream: str,
 ) -> GroupFigures:
@@ -177,6 +180,7 @@ def group_figures(
         direction: whether higher outcomes are better or lower ones.
         clusters: (n,) what samples were drawn together; None where each was drawn by itself.
         level: of the intervals.
+        ways: how many ways to split there are: `WorstGroup.among` is at 1 - (1 - level) / ways.
         seed: of the draws.
         stream: names the draws.
 
@@ -209,10 +213,9 @@ def group_figures(
     if len(counting) < 2:
         few = "no group has" if not counting else f"only {counting[0].name!r} has"
         return GroupFigures(groups=shown, reason=f"{few} at least {min_group_size} samples")
-    rngs = None
-    if not _spanning(units, codes):
-        rngs = generator(seed, f"{stream}/sureness"), generator(seed, f"{stream}/chance")
-    worst, average, tenth = _over(counting, direction, level, rngs)
+    drawn = () if _spanning(units, codes) else ("sureness", "chance")
+    rngs = [generator(seed, f"{stream}/{name}") for name in drawn]
+    worst, average, tenth = _over(counting, direction, level, 1 - (1 - level) / ways, rngs)
     return GroupFigures(groups=shown, worst=worst, average=average, percentile_10=tenth)
 
 
@@ -282,7 +285,8 @@ def _over(
     groups: Sequence[_Measured],
     direction: Literal["higher", "lower"],
     level: float,
-    rngs: tuple[np.random.Generator, np.random.Generator] | None,
+    wide: float,
+    rngs: Sequence[np.random.Generator],
 ) -> tuple[WorstGroup, Figure, Figure]:
     """Returns the worst group, the average and the percentile; `rngs` draw what is simulated."""
     from scipy.special import ndtri
@@ -292,38 +296,39 @@ def _over(
     errors = np.array([one.error for one in groups])
     n = sum(one.n for one in groups)
     tail, k = (1 - level) / 2, len(groups)
-    each = np.array([one.bounds(tail) for one in groups])
     joint = np.array([one.bounds(tail / k) for one in groups])
-    if direction == "higher":
-        worst, ends = int(means.argmin()), (each[:, 0].min(), joint[:, 1].min())
-        share = 10.0
-    else:
-        worst, ends = int(means.argmax()), (joint[:, 0].max(), each[:, 1].max())
-        share = 90.0
-    complete = not np.isnan(each).any()
+    worst = int(means.argmin() if direction == "higher" else means.argmax())
+    share = 10.0 if direction == "higher" else 90.0
+    complete = not np.isnan(joint).any()
     average = float(means.mean())
     half = -float(ndtri(tail)) * math.sqrt(float(np.sum(errors**2))) / k
-    normal = complete and half > 0 and rngs is not None
+    around = average - half, average + half
+    drawn = complete and bool(rngs)
     tenth = [float(np.percentile(column, share)) for column in (means, joint[:, 0], joint[:, 1])]
-    sureness, p_chance = None, None
-    if complete and rngs is not None:
-        sureness = _sureness(groups, sign, worst, rngs[0])
-        p_chance = _p_chance(groups, sign, rngs[1])
+    sureness = _sureness(groups, sign, worst, rngs[0]) if drawn else None
+    p_chance = _p_chance(groups, sign, rngs[1]) if drawn else None
     return (
         WorstGroup(
             name=groups[worst].name, value=groups[worst].mean, n=groups[worst].n,
-            interval=_interval(ends, level, "bounds-of-the-worst", complete),
+            interval=_of_worst(groups, direction, level, complete),
+            among=_of_worst(groups, direction, wide, complete),
             sureness=sureness, p_chance=p_chance,
         ),
-        Figure(
-            value=average, n=n,
-            interval=_interval((average - half, average + half), level, "normal", normal),
-        ),
+        Figure(value=average, n=n, interval=_interval(around, level, "normal", drawn and half > 0)),
         Figure(
             value=tenth[0], n=n,
             interval=_interval((tenth[1], tenth[2]), level, "simultaneous-bounds", complete),
         ),
     )  # fmt: skip
+
+
+def _of_worst(groups: Sequence[_Measured], way: str, level: float, there: bool) -> Interval | None:
+    """Returns the interval of the worst of the true means; see `group_figures`."""
+    tails = (1 - level) / 2, (1 - level) / 2 / len(groups)
+    each, joint = (np.array([one.bounds(tail) for one in groups]).T for tail in tails)
+    lowest = each[0].min(), joint[1].min()
+    ends = lowest if way == "higher" else (joint[0].max(), each[1].max())
+    return _interval(ends, level, "bounds-of-the-worst", there)
 
 
 def _interval(ends: tuple[float, float], level: float, method: str, there: bool) -> Interval | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crucibench.contracts.verdict import Verdict
@@ -19,6 +20,15 @@ from crucibench.report.leaderboard import (
     Line,
     shown_metric,
 )
+from crucibench.report.leaderboard.about import FIELDS
+from crucibench.report.leaderboard_about import (
+    SEED_HEADS,
+    card_heads,
+    card_rows,
+    label_text,
+    notes_on_rows,
+    seed_rows,
+)
 from crucibench.report.leaderboard_ranks import (
     STANDING_HEADS,
     notes_on_ranks,
@@ -30,7 +40,8 @@ from crucibench.util.text import markdown_text, shorten
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
-    "unit", "direction", "verdict", "joined", "rank_lower", "rank_upper", "reason",
+    "unit", "direction", "verdict", "joined", "rank_lower", "rank_upper", "reason", "group",
+    "authors", "paper", "licence", "trained_on", "trained_on_test", "retired",
 )  # fmt: skip
 
 
@@ -129,10 +140,12 @@ def _board_markdown(board: Board) -> list[str]:
         places = [(column, line.entries[column.place]) for column in board.columns]
         texts = [_with_n(entry_text(column, entry), entry) for column, entry in places]
         rank = f"| {rank_text(board, line.label)} " if ranked else ""
-        lines.append(f"{rank}| {markdown_text(line.label)} | {' | '.join(texts)} |")
+        lines.append(f"{rank}| {markdown_text(label_text(line))} | {' | '.join(texts)} |")
     lines += ["", markdown_text(f"{writing(board)} {sorting(board)}", 1000), ""]
     lines += _standings_markdown(board)
-    notes = footnotes(board)
+    lines += _table_markdown(SEED_HEADS, seed_rows(board))
+    lines += _table_markdown(card_heads(board), card_rows(board))
+    notes = [*notes_on_rows(board), *footnotes(board)]
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
     if board.apart:
@@ -150,12 +163,16 @@ def _board_markdown(board: Board) -> list[str]:
 def _standings_markdown(board: Board) -> list[str]:
     lines: list[str] = []
     if board.ranks is not None and board.ranks.standings:
-        lines += [f"| {' | '.join(STANDING_HEADS)} |", f"| --- |{' ---: |' * 4}"]
-        for standing in board.ranks.standings:
-            lines.append(f"| {' | '.join(map(_cell_text, standing_row(standing)))} |")
-        lines.append("")
+        lines += _table_markdown(STANDING_HEADS, map(standing_row, board.ranks.standings))
     notes = [f"- {markdown_text(note, 600)}" for note in notes_on_ranks(board)]
     return [*lines, *notes, ""] if notes else lines
+
+
+def _table_markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    shown = [f"| {' | '.join(map(_cell_text, row))} |" for row in rows]
+    if not shown:
+        return []
+    return [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}", *shown, ""]
 
 
 def _cell_text(text: str) -> str:
@@ -171,7 +188,8 @@ def _with_n(text: str, entry: Entry) -> str:
 
 def csv(board: Leaderboard) -> str:
     """Renders a leaderboard as CSV, a line a number, raw: shares from 0 to 1, dots, no rounding."""
-    return csv_text(_CSV_COLUMNS, [list(entry.values()) for entry in _flat(board)])
+    rows = [[entry.get(name) for name in _CSV_COLUMNS] for entry in _flat(board)]
+    return csv_text(_CSV_COLUMNS, rows)
 
 
 def _flat(board: Leaderboard) -> list[dict[str, Any]]:
@@ -214,6 +232,19 @@ def _record(
         "rank_lower": span.lower if span else None,
         "rank_upper": span.upper if span else None,
         "reason": "; ".join(reason for reason in reasons if reason),
+        **_about(line),
+    }
+
+
+def _about(line: Line | Apart) -> dict[str, str | None]:
+    if isinstance(line, Apart):
+        return {}
+    said = line.about
+    return {
+        "group": said.group or None,
+        **{name: said.card.get(name) for name in FIELDS},
+        "trained_on_test": said.trained_on_test or None,
+        "retired": str(said.retired) if said.retired else None,
     }
 
 
@@ -237,6 +268,9 @@ def json_text(board: Leaderboard) -> str:
             ],
             "order": [line.label for line in one.lines],
             "standings": _standings(one),
+            "seeds": [
+                {**spread._asdict(), "column": spread.column.place} for spread in one.spreads
+            ],
             "numbers": [
                 {name: _plain(value) for name, value in entry.items()}
                 for entry in _flat(Leaderboard(boards=(one,)))

@@ -160,25 +160,29 @@ def numbers_of(run: Run, frame: pd.DataFrame | None = None) -> list[Number]:
 
 def _numbers(frame: pd.DataFrame, run: str) -> Iterator[Number]:
     for row in frame.loc[:, list(COLUMNS)].itertuples(index=False, name=None):
-        entry = dict(zip(COLUMNS, row, strict=True))
-        text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
-        yield Number(
-            data=text["data"],
-            address=Address(*(text[name] for name in Address._fields)),
-            value=_float(entry["value"]),
-            lower=_float(entry["lower"]),
-            upper=_float(entry["upper"]),
-            level=_float(entry["level"]),
-            method=text["method"],
-            n=0 if _float(entry["n"]) is None else int(entry["n"]),
-            direction=text["direction"] or "none",
-            unit=text["unit"],
-            reason=text["reason"],
-            verdict=Verdict(text["verdict"] or Verdict.VALID),
-            cell=text["cell"],
-            key=text["comparison_key"],
-            run=run,
-        )
+        yield number_of(dict(zip(COLUMNS, row, strict=True)), run)
+
+
+def number_of(entry: Mapping[str, Any], run: str) -> Number:
+    """Returns one metric row, given by its columns, of the run of this id."""
+    text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
+    return Number(
+        data=text["data"],
+        address=Address(*(text[name] for name in Address._fields)),
+        value=_float(entry["value"]),
+        lower=_float(entry["lower"]),
+        upper=_float(entry["upper"]),
+        level=_float(entry["level"]),
+        method=text["method"],
+        n=0 if _float(entry["n"]) is None else int(entry["n"]),
+        direction=text["direction"] or "none",
+        unit=text["unit"],
+        reason=text["reason"],
+        verdict=Verdict(text["verdict"] or Verdict.VALID),
+        cell=text["cell"],
+        key=text["comparison_key"],
+        run=run,
+    )
 
 
 _TEXTS = frozenset(COLUMNS) - {"value", "lower", "upper", "level", "n"}

@@ -13,6 +13,14 @@ from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report.findings import FoundHere, findings_of
 from crucibench.report.format import counted, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
+from crucibench.report.leaderboard_about import (
+    SEED_HEADS,
+    card_heads,
+    card_rows,
+    label_text,
+    notes_on_rows,
+    seed_rows,
+)
 from crucibench.report.leaderboard_ranks import (
     STANDING_HEADS,
     notes_on_ranks,
@@ -103,7 +111,7 @@ def board_table(board: Board) -> Table:
         places = [(column, line.entries[column.place]) for column in board.columns]
         table.add_row(
             *([rank_text(board, line.label)] if ranked else []),
-            _name(line.label),
+            _name(label_text(line)),
             *(_entry(column, entry, shared[column.place]) for column, entry in places),
         )
     if any(shared.values()):
@@ -138,13 +146,28 @@ def _print_board(console: Console, board: Board) -> None:
         console.print(overall)
     for note in notes_on_ranks(board):
         console.print(_plain(note, "dim"))
-    for note in footnotes(board):
+    for title, heads, rows in (
+        ("Between training seeds", SEED_HEADS, seed_rows(board)),
+        ("Model cards", card_heads(board), card_rows(board)),
+    ):
+        if rows:
+            console.print(_texts_table(title, heads, rows))
+    for note in (*notes_on_rows(board), *footnotes(board)):
         console.print(_plain(note))
     for apart in board.apart:
         text = entry_text(apart.column, Entry(number=apart.number))
         console.print(
             _plain(f"† {apart.label}, {apart.column.title}: {text}, not joined: {apart.reason}")
         )
+
+
+def _texts_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for head in heads:
+        table.add_column(Text(head), overflow="fold")
+    for row in rows:
+        table.add_row(*map(_name, row))
+    return table
 
 
 def _shared_n(board: Board, column: Column) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from crucibench.util.atomic import storing
 
@@ -25,3 +25,29 @@ class Events:
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, default=str)
         with storing(self.path), self.path.open("a", encoding="utf-8") as stream:
             stream.write(line + "\n")
+
+
+class Dates(NamedTuple):
+    """When a run was started first, and when the last thing happened in it.
+
+    Seconds since 1970; None where nothing says so.
+    """
+
+    started: float | None = None
+    finished: float | None = None
+
+
+def logged_dates(path: Path) -> Dates:
+    """Returns what a log says of a run's dates."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return Dates()
+    return Dates(_time(lines[0]), _time(lines[-1])) if lines else Dates()
+
+
+def _time(line: bytes) -> float | None:
+    try:
+        return float(json.loads(line)["time"])
+    except (ValueError, LookupError, TypeError):
+        return None  # its writer was killed

@@ -1,10 +1,13 @@
-"""Opening a run: by path, id prefix or ``latest``, or from a pack."""
+"""Opening a run: by path, id prefix or ``latest``, or from a file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from crucibench.store.archive import kind_of
+from crucibench.store.bundle import KIND as BUNDLE
+from crucibench.store.bundle import open_bundle
 from crucibench.store.layout import PART, Layout
 from crucibench.store.pack import open_pack
 from crucibench.store.run import Run
@@ -12,14 +15,14 @@ from crucibench.util.errors import InputError, UnreadableError
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """Opens a run directory, or a pack of one.
+    """Opens a run directory, or a pack or bundle of one.
 
     Raises:
-        UnreadableError: if there is none, or the pack is damaged.
+        UnreadableError: if there is none, or the pack or bundle is damaged.
     """
     root = Path(path)
     if root.is_file():
-        return open_pack(root)
+        return open_bundle(root) if kind_of(root) == BUNDLE else open_pack(root)
     if not (root / "spec.yaml").is_file():
         raise UnreadableError(f"there is no run at {str(root)!r} (no spec.yaml)")
     _refuse_part(root)
@@ -27,11 +30,11 @@ def load(path: str | os.PathLike[str]) -> Run:
 
 
 def find_run(reference: str, out: Path) -> Run:
-    """Finds a run by path, id prefix, or ``latest``, below `out`; a path may be that of a pack.
+    """Finds a run by path (of a pack or bundle too), id prefix, or ``latest``, below `out`.
 
     Raises:
         InputError: if there is none, or the prefix fits several.
-        UnreadableError: if the pack is damaged.
+        UnreadableError: if the pack or bundle is damaged.
     """
     path = Path(reference)
     if path.is_file():

@@ -13,13 +13,10 @@ import io
 import json
 import re
 import shutil
-import tempfile
 import weakref
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,13 +25,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crucibench.contracts.verdict import Status
+from crucibench.store.archive import check_digests, read_archive, unpacked, write_archive
 from crucibench.store.cells import CellFile
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.pack_run import PackRun
 from crucibench.store.run import Run
 from crucibench.store.seal import Seal
 from crucibench.store.tables import read_table, samples_to_table
-from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
 
@@ -44,9 +41,7 @@ SUFFIX = ".cbz"
 _DIGESTS = re.compile(r"\b[0-9a-f]{32}(?:[0-9a-f]{32})?\b")
 _LABEL = re.compile(r"[\w.=+:/-]{0,40}")
 _MOST_LABELS = 64
-_COMMENT = "crucibench pack sha256:"
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_MOST_BYTES = 1 << 32
+KIND = "pack"
 
 
 @dataclass(frozen=True)
@@ -89,13 +84,7 @@ def write_pack(run: Run, path: Path, kept: Kept, version: str, *, with_groups: b
         },
     }
     files["manifest.json"] = _json(manifest).encode()
-    content = _archive(files)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    write_atomically(path, write)
+    write_archive(path, KIND, files)
 
 
 def open_pack(path: Path) -> PackRun:
@@ -105,14 +94,9 @@ def open_pack(path: Path) -> PackRun:
         UnreadableError: if it is no pack, damaged, or of another format.
     """
     files, manifest = _checked(path)
-    folder = Path(tempfile.mkdtemp(prefix="crucibench-pack-"))
-    root = folder / PurePosixPath(manifest["pack"]["run"]).name
-    for name, content in files.items():
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    root = unpacked(files, manifest["pack"]["run"])
     run = PackRun(root)
-    weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(run, shutil.rmtree, root.parent, ignore_errors=True)
     return run
 
 
@@ -275,51 +259,18 @@ def _parquet(table: pa.Table) -> bytes:
     return stream.getvalue()
 
 
-def _archive(files: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(files):
-            # Parquet files are compressed already.
-            method = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
-            entry = zipfile.ZipInfo(name, _EPOCH)
-            entry.compress_type = method
-            entry.create_system = 3
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, files[name])
-        archive.comment = f"{_COMMENT}{'0' * 64}".encode()
-    body = stream.getvalue()[:-64]
-    return body + hashlib.sha256(body).hexdigest().encode()
-
-
 def _checked(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Reads all files of a pack and holds them against its digests."""
+    files = read_archive(path, KIND)
     try:
-        content = path.read_bytes()
-        _check_whole(path, content)
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_size(path, archive)
-            files = {name: archive.read(name) for name in archive.namelist()}
         manifest: dict[str, Any] = json.loads(files["manifest.json"])
         _check_manifest(path, files, manifest)
     except UnreadableError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, TypeError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UnreadableError(f"pack {str(path)!r} can't be read: {first}") from error
     return files, manifest
-
-
-def _check_whole(path: Path, content: bytes) -> None:
-    body, stated = content[:-64], content[-64:]
-    if not body.endswith(_COMMENT.encode()):
-        raise UnreadableError(f"{str(path)!r} is no pack, or not all of it is there")
-    if hashlib.sha256(body).hexdigest().encode() != stated:
-        raise UnreadableError(f"pack {str(path)!r} is damaged: its content has changed")
-
-
-def _check_size(path: Path, archive: zipfile.ZipFile) -> None:
-    if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
-        raise UnreadableError(f"pack {str(path)!r} is larger than any pack: it is not opened")
 
 
 def _check_manifest(path: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
@@ -333,9 +284,4 @@ def _check_manifest(path: Path, files: Mapping[str, bytes], manifest: Mapping[st
     stated = {**manifest["files"], **facts["views"]}
     if stated.keys() | {"manifest.json"} != files.keys():
         raise UnreadableError(f"pack {str(path)!r} holds other files than its manifest says")
-    for name, digest in stated.items():
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
-            raise UnreadableError(f"pack {str(path)!r} holds a file outside of it: {name!r}")
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise UnreadableError(f"pack {str(path)!r} is damaged: {name} has changed")
+    check_digests(path, KIND, files, stated)

@@ -18,6 +18,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.cells import CellFile, read_cell
+from crucibench.store.events import Dates, logged_dates
 from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.manifest import changed_views, read_manifest
 from crucibench.store.stats import not_as_scored
@@ -31,7 +32,7 @@ class Run:
     """One run, read from its directory. Needs neither models nor data, nor torch."""
 
     packed = False
-    """Whether it is read from a pack: then probes and what pairing does not need are absent."""
+    """Whether it is read from a file: a pack or a bundle, which may lack parts of the run."""
 
     def __init__(self, root: Path) -> None:
         self.layout = Layout(root)
@@ -51,9 +52,19 @@ class Run:
         return read_manifest(self.layout)
 
     @property
+    def digest(self) -> str:
+        """The digest of all its results; UnreadableError if the run is not finished."""
+        return str(self.manifest["digest"])
+
+    @property
     def finished(self) -> bool:
         """Whether the manifest has been written."""
         return self.layout.manifest.is_file()
+
+    @cached_property
+    def dates(self) -> Dates:
+        """When it was made."""
+        return logged_dates(self.layout.events)
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -105,7 +116,21 @@ class Run:
         ]
         return {card.name: card for card in cards}
 
+    @cached_property
+    def uninspected(self) -> set[tuple[str, str]]:
+        """The (model, data set) pairs whose inspection failed, so that nothing was asked.
+
+        Of the cells, only those of inspections are read.
+        """
+        found = (read_cell(path) for path in self.layout.cells.glob("*.inspection/cell.json"))
+        return {(file.model, file.data) for file in found if file.scenario == "inspection"}
+
     def metrics(self) -> pd.DataFrame:
+        """Returns all metric rows, long form; see `metric_table`."""
+        frame: pd.DataFrame = self.metric_table().to_pandas()
+        return frame
+
+    def metric_table(self) -> pa.Table:
         """Returns all metric rows, long form.
 
         Raises:
@@ -115,7 +140,7 @@ class Run:
         metrics = self.layout.metrics
         if self.finished and metrics.name in changed_views(self.layout):
             raise UnreadableError(not_as_scored(self.layout))
-        return read_frame(metrics)
+        return read_table(metrics)
 
     def records(self, cell: str) -> pd.DataFrame:
         """Returns a cell's records.

@@ -23,11 +23,13 @@ from crucibench_suites.bias.across_views import gaps_across, read_across
 from crucibench_suites.bias.comparing import mean_influence
 from crucibench_suites.bias.config import CLEAN
 from crucibench_suites.bias.decisions import Bools, Ints, Measure
-from crucibench_suites.bias.found import SPANNING, Found, why_uncompared
+from crucibench_suites.bias.found import Found, why_uncompared
 from crucibench_suites.bias.rows import gap_row, group_rows
 from crucibench_suites.bias.scoring import gaps_of, widest_rows, worst_rows
 from crucibench_suites.bias.tally import Tally
 from crucibench_suites.bias.views import View
+
+_SPANNING = "clusters lie in several groups, which are therefore not independent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +206,7 @@ def _change(
     clusters = pairs[0][0].clusters
     found = change_of_largest(parts, largest, clusters=clusters, level=level)
     if any(now.spans for now, _ in pairs):
-        return found._replace(interval=None, p=float("nan"), reason=SPANNING)
+        return found._replace(interval=None, p=float("nan"), reason=_SPANNING)
     return found
 
 

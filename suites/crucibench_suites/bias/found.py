@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,14 +12,25 @@ import numpy as np
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.metrics.catalogue_groups import Gap
-from crucibench.metrics.gap_chance import corrected_gap, p_chance_of_means, p_chance_of_rates
+from crucibench.metrics.gap_chance import (
+    corrected_gap,
+    detectable_gap,
+    p_chance_of_means,
+    p_chance_of_rates,
+)
+from crucibench.metrics.gap_clusters import (
+    Chance,
+    ClusterTotals,
+    p_chance_of_whole_clusters,
+    p_chance_within_clusters,
+)
 from crucibench.metrics.gaps import gap_interval, gap_of
-from crucibench.stats import Interval, detectable_unpaired_proportions
-from crucibench_suites.bias.decisions import Ints
+from crucibench.stats import Interval
+from crucibench_suites.bias.decisions import Floats, Ints
 from crucibench_suites.bias.groupings import MOST_GROUPS, Grouping
 from crucibench_suites.bias.tally import Means, Tally
 
-SPANNING = "clusters lie in several groups, which are therefore not independent"
+_UNTOLD = Chance(math.nan, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +80,7 @@ class Found:
             at 5 % over all pairs of the grouping; nan where it can't be told.
         parts: what it was made of: a metric and the groups that were compared.
         tested: whether it is tested against chance.
+        spans: whether a cluster lies in several groups.
         seed: of the draws.
         stream: names them.
     """
@@ -85,32 +97,48 @@ class Found:
     detectable: float = math.nan
     parts: tuple[tuple[Measured, Ints], ...] = ()
     tested: bool = False
+    spans: bool = False
     seed: int = 0
     stream: str = ""
 
-    @cached_property
+    @property
     def p_chance(self) -> float:
         """How likely so wide a gap is by chance alone; nan where that was not tested."""
-        if not self.tested:
-            return math.nan
-        rates = _independent_rates(self.parts)
+        return self.chance.p
+
+    @cached_property
+    def chance(self) -> Chance:
+        """The same, and how it was found: what was shuffled."""
+        if not self.tested or not all(part.precise(places) for part, places in self.parts):
+            return _UNTOLD
+        stream = f"{self.stream}/chance"
+        totals, k = _by_cluster(self.parts)
+        rates = all(isinstance(part.by_group, Tally) for part, _ in self.parts)
+        if totals and self.spans:
+            return p_chance_within_clusters(
+                totals, k, whole=rates, seed=self.seed, stream=stream
+            )  # fmt: skip
+        if totals and rates:
+            return p_chance_of_whole_clusters(totals, k, seed=self.seed, stream=stream)
         if rates:
-            return p_chance_of_rates(rates, seed=self.seed, stream=f"{self.stream}/chance")
+            p = p_chance_of_rates(_rates(self.parts), seed=self.seed, stream=stream)
+            return Chance(p, "permutation-of-samples")
         part, places = self.parts[0]
+        assert isinstance(part.by_group, Means)
         found = part.by_group
-        if not isinstance(found, Means) or not part.precise(places):
-            return math.nan
-        freedoms = found.freedoms[places].astype(np.float64)
-        return p_chance_of_means(
-            found.values[places], found.errors[places], freedoms,
-            seed=self.seed, stream=f"{self.stream}/chance",
+        p = p_chance_of_means(
+            found.values[places], found.errors[places], found.freedoms[places].astype(np.float64),
+            seed=self.seed, stream=stream,
         )  # fmt: skip
+        return Chance(p, "studentized-range-of-clusters" if totals else "studentized-range")
 
     @cached_property
     def less_noise(self) -> float:
         """The value less what noise adds; nan where that is unknown."""
-        rates = _independent_rates(self.parts)
-        if not rates or self.gap.kind != "difference":
+        if self.gap.kind != "difference" or self.spans or not self.parts:
+            return math.nan
+        rates = _rates(self.parts)
+        if not rates:
             return math.nan
         return corrected_gap(
             rates, self.gap.combine, seed=self.seed, stream=f"{self.stream}/noise", draws=2000
@@ -166,12 +194,12 @@ def find_gap(
     values = widest.by_group.values[places]
     high, low = int(places[values.argmax()]), int(places[values.argmin()])
     left_out = len(grouping) - min(len(among) for _, among in parts)
-    interval, why = interval_of(parts, gap, spans, options.level)
-    tested = gap.kind == "difference" and gap.combine == "worst" and not spans
+    interval, why = interval_of(parts, gap, options.level)
+    tested = gap.kind == "difference" and gap.combine == "worst"
     return Found(
         gap=gap, grouping=grouping, value=value, n=_samples(parts), interval=interval, reason=why,
         note=f"without {left_out} of {len(grouping)} groups" if left_out else "",
-        tested=tested, seed=options.seed, stream=stream,
+        tested=tested, spans=spans, seed=options.seed, stream=stream,
         highest=grouping.shown(high), lowest=grouping.shown(low),
         detectable=_detectable(widest, high, low, len(places)),
         parts=parts,
@@ -179,11 +207,9 @@ def find_gap(
 
 
 def interval_of(
-    parts: Sequence[tuple[Measured, Ints]], gap: Gap, spans: bool, level: float
+    parts: Sequence[tuple[Measured, Ints]], gap: Gap, level: float
 ) -> tuple[Interval | None, str]:
     """Returns the interval of a gap, or why there is none."""
-    if spans:
-        return None, SPANNING
     if not all(part.precise(places) for part, places in parts):
         return None, "a group shows too little spread for an interval"
     estimates = [part.by_group.estimates(places) for part, places in parts]
@@ -201,14 +227,31 @@ def _why_undefined(parts: Sequence[tuple[Measured, Ints]]) -> str:
     return ""
 
 
-def _independent_rates(parts: Sequence[tuple[Measured, Ints]]) -> list[tuple[Ints, Ints]]:
-    """Returns successes and trials of proportions of independent samples, else nothing."""
+def _rates(parts: Sequence[tuple[Measured, Ints]]) -> list[tuple[Floats | Ints, Ints]]:
+    """Returns successes and trials of proportions: with clusters, of as many independent samples
+    as say the same. Empty for means, and where clusters are too few to tell.
+    """
+    found: list[tuple[Floats | Ints, Ints]] = []
+    for part, places in parts:
+        if not isinstance(part.by_group, Tally) or not part.precise(places):
+            return []
+        trials = np.maximum(1, np.rint(part.by_group.size[places])).astype(np.int64)
+        share = part.by_group.values[places]
+        clustered = part.by_group.clustered
+        found.append((share * trials if clustered else part.by_group.hits[places], trials))
+    return found
+
+
+def _by_cluster(parts: Sequence[tuple[Measured, Ints]]) -> tuple[list[ClusterTotals], int]:
+    """Returns what clusters add to each part's groups, numbered alike, and how many groups."""
+    every = np.unique(np.concatenate([places for _, places in parts]))
     found = []
     for part, places in parts:
-        if not isinstance(part.by_group, Tally) or part.by_group.clustered:
-            return []
-        found.append((part.by_group.hits[places], part.by_group.trials[places]))
-    return found
+        if part.by_group.clusters is None:
+            return [], len(every)
+        own = part.by_group.clusters.take(places)
+        found.append(replace(own, groups=np.searchsorted(every, places)[own.groups]))
+    return found, len(every)
 
 
 def _detectable(part: Measured, high: int, low: int, groups: int) -> float:
@@ -221,5 +264,4 @@ def _detectable(part: Measured, high: int, low: int, groups: int) -> float:
     if not 0 < share < 1:
         return math.nan
     pairs = groups * (groups - 1) // 2
-    found = detectable_unpaired_proportions(int(sizes[0]), int(sizes[1]), share, alpha=0.05 / pairs)
-    return min(1.0, found)
+    return detectable_gap(float(sizes[0]), float(sizes[1]), share, alpha=0.05 / pairs)

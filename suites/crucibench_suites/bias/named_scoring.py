@@ -13,12 +13,13 @@ from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
 from crucibench.stats.resampling import generator
 from crucibench.util.optional import need
-from crucibench_suites.accuracy.answers import Answers, read_answers, read_values
+from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers, read_values
 from crucibench_suites.bias.decisions import Floats, Ints
 from crucibench_suites.bias.fairlearn_names import FAIRLEARN, PREFIX, Asked
 from crucibench_suites.bias.found import why_uncompared
 from crucibench_suites.bias.groupings import Grouping
 from crucibench_suites.bias.scoring import read_groupings
+from crucibench_suites.bias.tally import FEWEST_UNITS, spanning
 
 REPLICATES = 200
 """At most: fairlearn takes milliseconds for a number."""
@@ -92,7 +93,7 @@ class _Column:
         self.evidence = evidence
         self.grouping = grouping
         self.stream = stream
-        self.clustered = evidence.needs["test"].samples.clusters is not None
+        self.clusters = cluster_codes(evidence.needs["test"].samples.clusters)
 
     def rows(
         self, name: str, asked: Asked, answers: Said | str, metric: Callable[..., Any]
@@ -125,6 +126,8 @@ class _Column:
 
         def compute(drawn: Ints) -> float:
             given = (truth[drawn], said[drawn])
+            if len(np.unique(codes[drawn])) < len(places):
+                return np.nan
             if _undefined(asked, *given, codes[drawn]) is not None:
                 return np.nan
             return float(metric(*given, codes[drawn]) if asked.by_groups else metric(*given))
@@ -137,19 +140,13 @@ class _Column:
         value = compute(np.arange(len(rows)))
         if not np.isfinite(value):
             return Row(value=None, reason="fairlearn gives no number", **found)
-        if self.clustered:
-            reason = "its interval takes samples for independent, these come in clusters"
-            return Row(value=value, reason=reason, **found)
+        clusters = None if self.clusters is None else self.clusters[rows]
+        resample, how = _resampling(codes, clusters)
+        if resample is None:
+            return Row(value=value, reason=how, **found)
         rng = generator(options.seed, f"{self.stream}/{group}")
-        inside = [np.flatnonzero(codes == place) for place in places]
         count = min(REPLICATES, options.replicates)
-        drawn = np.array(
-            [
-                compute(np.concatenate([part[rng.integers(0, len(part), len(part))]
-                                        for part in inside]))
-                for _ in range(count)
-            ]
-        )  # fmt: skip
+        drawn = np.array([compute(resample(rng)) for _ in range(count)])
         finite = drawn[np.isfinite(drawn)]
         if len(finite) < 0.9 * count:
             reason = f"it is undefined in {count - len(finite)} of {count} replicates"
@@ -162,8 +159,37 @@ class _Column:
         low = max(low, 0.0) if value >= 0 and asked.of != "values" else low
         return Row(
             value=value, lower=min(low, value), upper=max(high, value), level=options.level,
-            method=f"basic-and-percentile-bootstrap-{count}; rows within groups", **found,
+            method=f"basic-and-percentile-bootstrap-{count}; {how}", **found,
         )  # fmt: skip
+
+
+def _resampling(
+    codes: Ints, clusters: Ints | None
+) -> tuple[Callable[[np.random.Generator], Ints] | None, str]:
+    """Returns what draws positions of samples again, and what it draws; or None, and why.
+
+    Groups keep their sizes in samples, or in clusters; where a cluster lies in several groups, all
+    clusters are drawn alike.
+    """
+    if clusters is None:
+        inside = [np.flatnonzero(codes == place) for place in np.unique(codes)]
+        return lambda rng: np.concatenate([own[rng.integers(0, len(own), len(own))]
+                                           for own in inside]), "rows within groups"  # fmt: skip
+    order = np.argsort(clusters, kind="stable")
+    units = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+    first = codes[[unit[0] for unit in units]]
+    spans = spanning(codes, clusters)
+    strata = [np.arange(len(units))] if spans else [
+        np.flatnonzero(first == place) for place in np.unique(codes)
+    ]  # fmt: skip
+    if min(len(own) for own in strata) < FEWEST_UNITS:
+        return None, f"fewer than {FEWEST_UNITS} clusters show too little spread"
+
+    def draw(rng: np.random.Generator) -> Ints:
+        chosen = [own[rng.integers(0, len(own), len(own))] for own in strata]
+        return np.concatenate([units[place] for part in chosen for place in part])
+
+    return draw, "clusters" if spans else "clusters within groups"
 
 
 def _undefined(asked: Asked, truth: Floats, said: Floats, codes: Ints) -> tuple[int, str] | None:

@@ -13,7 +13,7 @@ from crucibench.metrics.gaps import contrast
 from crucibench.metrics.statistic import Value
 from crucibench.stats import Interval
 from crucibench_suites.accuracy.rows import Number, undefined, with_interval
-from crucibench_suites.bias.found import SPANNING, Found, Measured, interval_of
+from crucibench_suites.bias.found import Found, Measured, interval_of
 from crucibench_suites.bias.groupings import Grouping
 from crucibench_suites.bias.tally import Tally
 
@@ -67,38 +67,31 @@ def _group_row(one: Measured, place: int, name: str, level: float, note: str) ->
 
 
 def contrast_row(
-    metric: str,
-    group: str,
-    own: tuple[Measured, int],
-    other: tuple[Measured, int],
-    *,
-    spans: bool,
-    level: float,
+    metric: str, group: str, one: Measured, own: int, other: int, *, level: float
 ) -> Row:
     """Returns a group's value less that of the samples it is held against.
 
     Args:
         metric: the contrast's id.
         group: the group's name.
-        own: the group's numbers and its place in them.
-        other: likewise of what it is held against.
-        spans: whether clusters lie in both.
+        one: the numbers of both.
+        own: the group's place in them.
+        other: that of what it is held against.
         level: of the interval.
     """
-    values = [part.by_group.values[place] for part, place in (own, other)]
-    n = sum(part.n(np.array([place])) for part, place in (own, other))
+    both = np.array([own, other])
+    values, n = one.by_group.values[both], one.n(both)
     if not np.isfinite(values).all():
         whose = "the group" if not np.isfinite(values[0]) else "what it is held against"
-        reason = f"{own[0].undefined} in {whose}"
-        return _nothing(metric, group, reason, n)
+        return _nothing(metric, group, f"{one.undefined} in {whose}", n)
     found = Number(metric=metric, group=group, value=Value(value=float(values[0] - values[1]), n=n))
-    if spans:
-        return row(found, None, SPANNING)
-    if not all(part.precise(np.array([place])) for part, place in (own, other)):
+    if not one.precise(both):
         return row(found, None, "too little spread for an interval")
-    first, second = (part.by_group.estimates(np.array([place])) for part, place in (own, other))
-    ((_, interval),) = contrast(first, second, "difference", level)
-    if isinstance(own[0].by_group, Tally) and not own[0].by_group.clustered:
+    first, second = (one.by_group.estimates(both[[place]]) for place in (0, 1))
+    together = one.by_group.estimates(both).correlation
+    correlation = 0.0 if together is None else float(together[0, 1])
+    ((_, interval),) = contrast(first, second, "difference", level, correlation)
+    if isinstance(one.by_group, Tally) and not one.by_group.clustered:
         interval = interval._replace(method="newcombe-unpaired")
     return row(found, interval)
 
@@ -114,7 +107,7 @@ def gap_row(found: Found) -> Row:
     return row(number, found.interval, found.reason)
 
 
-def widest_row(gap: Gap, found: Sequence[Found], *, spans: bool, level: float) -> Row:
+def widest_row(gap: Gap, found: Sequence[Found], *, level: float) -> Row:
     """Returns the worst gap of all single columns, as a row without a group.
 
     Its interval holds whichever column that is: all columns' pairs are taken together.
@@ -126,7 +119,7 @@ def widest_row(gap: Gap, found: Sequence[Found], *, spans: bool, level: float) -
     pick = max if gap.kind == "difference" else min
     worst = pick(made, key=lambda one: one.value or 0.0)
     parts = [part for one in made for part in one.parts]
-    interval, why = interval_of(parts, gap, spans, level)
+    interval, why = interval_of(parts, gap, level)
     note = f"of {len(found)} columns: {worst.grouping.title}" if len(found) > 1 else worst.note
     number = Number(metric=gap.id, value=Value(value=worst.value, n=worst.n), suffix=note)
     return row(number, interval, why)

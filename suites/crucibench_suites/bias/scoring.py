@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,13 +16,14 @@ from crucibench.metrics.calibration import calibration_error_id, calibration_err
 from crucibench.metrics.catalogue_groups import GAPS, Gap
 from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
 from crucibench.metrics.probabilistic import log_loss_statistic
-from crucibench.metrics.statistic import Value
-from crucibench.stats import count_table_many
+from crucibench.metrics.statistic import value_of
+from crucibench.stats import WeightedStatistic, count_table_many, intervals_for
 from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers
 from crucibench_suites.accuracy.rows import Number as RowNumber
 from crucibench_suites.accuracy.rows import undefined, with_result
 from crucibench_suites.accuracy.sheet import Sheet
 from crucibench_suites.bias.decisions import (
+    Floats,
     Measure,
     Number,
     binary_measures,
@@ -158,11 +159,10 @@ def worst_rows(evidence: Evidence, views: Sequence[View]) -> list[Row]:
 def widest_rows(views: Sequence[View], found: Sequence[Found], level: float) -> list[Row]:
     """Returns the widest gap of the single columns, for each gap that was found."""
     rows = []
-    spans = any(view.spans for view in views if len(view.grouping.columns) == 1)
     for gap in {one.gap.id: one.gap for one in found}.values():
         single = [one for one in found if one.gap.id == gap.id and len(one.grouping.columns) == 1]
         if gap.combine == "worst":
-            rows.append(widest_row(gap, single, spans=spans, level=level))
+            rows.append(widest_row(gap, single, level=level))
     return rows
 
 
@@ -170,30 +170,34 @@ def _inequality(answers: Answers, options: ScoringOptions, stream: str) -> list[
     """Inequality of the benefits of all samples, whatever their group."""
     truth, said = answers.targets == answers.positive, answers.predictions == answers.positive
     counts = count_cells(np.zeros(len(truth), dtype=np.int64), truth, said, 1)[0]
-    rows = []
     statistics = {"generalized-entropy-2": generalized_entropy, "theil-index": theil_index}
-    results = count_table_many(
-        counts, statistics, level=options.level, replicates=options.replicates, seed=options.seed,
-        stream=f"{stream}/inequality",
-    )  # fmt: skip
+    stream, level = f"{stream}/inequality", options.level
+    rows = []
+    if answers.clusters is None:
+        results = count_table_many(
+            counts, statistics, level=level, replicates=options.replicates, seed=options.seed,
+            stream=stream,
+        )  # fmt: skip
+    else:
+        cells = np.eye(len(counts))[2 * truth + said]
+        results = intervals_for(
+            {name: _of_weights(one, cells) for name, one in statistics.items()}, len(truth),
+            level=level, replicates=options.replicates, seed=options.seed, stream=stream,
+            clusters=answers.clusters, bounds=dict.fromkeys(statistics, (0.0, np.inf)),
+        )  # fmt: skip
     for metric, result in results.items():
-        value = float(statistics[metric](counts))
-        if np.isnan(value):
-            reason = "no sample has a benefit: all are false negatives"
-            rows.append(
-                undefined(
-                    RowNumber(metric=metric, value=Value(value=None, n=len(truth), reason=reason))
-                )
-            )
-        elif answers.clusters is not None:
-            rows.append(
-                Row(metric=metric, value=value, n=len(truth),
-                    reason="its interval takes samples for independent, these come in clusters")
-            )  # fmt: skip
-        else:
-            number = RowNumber(metric=metric, value=Value(value=value, n=len(truth)))
-            rows.append(with_result(number, result))
+        found = value_of(
+            float(statistics[metric](counts)), len(truth),
+            reason="no sample has a benefit: all are false negatives",
+        )  # fmt: skip
+        number = RowNumber(metric=metric, value=found)
+        rows.append(undefined(number) if found.value is None else with_result(number, result))
     return rows
+
+
+def _of_weights(statistic: Callable[[Floats], Floats], cells: Floats) -> WeightedStatistic:
+    """Returns a statistic of counts (B, 4) as one of weights (B, n); cells (n, 4) of 0 and 1."""
+    return lambda weights: statistic(weights @ cells)
 
 
 def _worst_class(
@@ -211,12 +215,8 @@ def _worst_class(
             one = _over_classes(gap, rate, answers, view, options=options, stream=stream)
             rows.append(gap_row(one))
             if len(view.grouping.columns) == 1:
-                single.append((one, view))
-        spans = any(view.spans for _, view in single)
-        found = [one for one, _ in single]
-        rows.insert(
-            len(rows) - len(views), widest_row(gap, found, spans=spans, level=options.level)
-        )
+                single.append(one)
+        rows.insert(len(rows) - len(views), widest_row(gap, single, level=options.level))
     return rows
 
 
@@ -301,21 +301,16 @@ def _contrasts(view: View, level: float) -> list[Row]:
         for metric in CONTRASTED:
             if metric not in view.measured:
                 continue
-            own = view.measured[metric]
-            other = (own, reference or 0)
+            one, own, other = view.measured[metric], int(place), reference or 0
             if reference is None:
-                other = (_rest(view, metric, int(place)), 0)
+                one, own, other = _and_rest(view, metric, own), 0, 1
             which = "rest" if reference is None else "reference"
-            rows.append(
-                contrast_row(
-                    f"{metric}-minus-{which}", grouping.names[place], (own, int(place)), other,
-                    spans=view.spans, level=level,
-                )
-            )  # fmt: skip
+            name = f"{metric}-minus-{which}"
+            rows.append(contrast_row(name, grouping.names[place], one, own, other, level=level))
     return rows
 
 
-def _rest(view: View, metric: str, place: int) -> Measured:
-    grouping = view.grouping
-    others = grouping.known() & (grouping.codes != place)
-    return by_codes(view.measures[metric], np.where(others, 0, -1), 1, view.clusters)
+def _and_rest(view: View, metric: str, place: int) -> Measured:
+    """Returns a group, and all other samples whose group is known."""
+    codes = np.where(view.grouping.known(), (view.grouping.codes != place).astype(np.int64), -1)
+    return by_codes(view.measures[metric], codes, 2, view.clusters)

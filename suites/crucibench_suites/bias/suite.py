@@ -11,6 +11,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
+from crucibench.util.optional import require
 from crucibench.util.suggest import unknown
 from crucibench_suites.bias.across import METRICS as OF_ACROSS
 from crucibench_suites.bias.across import Across, readable
@@ -96,11 +97,10 @@ class BiasSuite(Suite):
             kind="table",
             scenario="groups",
             table="gaps",
-            note="p_chance: how often shuffled groups lie as far apart; p_holm: the same, "
-            "corrected "
-            "by Holm for all gaps of this table. less_noise: the gap less what noise adds to a "
-            "largest difference. detectable: a difference between these two groups that their "
-            "sizes would show in four of five cases, at 5 % over all pairs.",
+            note="p_chance: how often shuffled groups lie as far apart; null: what was shuffled; "
+            "p_holm: p_chance corrected by Holm for all gaps of this table. less_noise: the gap "
+            "less what noise adds to a largest difference. detectable: a difference between these "
+            "two groups that their sizes would show in four of five cases, at 5 % over all pairs.",
         ),
         Section(
             title="By group",
@@ -173,11 +173,14 @@ class BiasSuite(Suite):
         """Returns the scenarios, or why none applies.
 
         Raises:
-            InputError: if the settings name a column that is no group column of the data.
+            InputError: if the settings name a column that is no group column of the data, or a
+                metric of fairlearn where that is not installed.
         """
         config = request.config if isinstance(request.config, BiasConfig) else BiasConfig()
         data = request.data
         _check(config, data.groups, data.name)
+        if config.metrics:
+            require("fairlearn")
         if data.task.kind == "classification" and len(data.task.classes) < 2:
             return f"bias needs at least two classes, the data has {len(data.task.classes)}"
         scenarios: list[Scenario] = []

@@ -66,6 +66,7 @@ def gap_table(found: Sequence[Found]) -> pd.DataFrame:
                 "highest": one.highest,
                 "lowest": one.lowest,
                 "detectable": round(one.detectable, 3),
+                "null": one.chance.method,
             }
         )
     return pd.DataFrame(rows)

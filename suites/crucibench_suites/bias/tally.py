@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from crucibench.metrics.gap_clusters import ClusterTotals
 from crucibench.metrics.gaps import Estimates, effective_sizes, of_means, of_rates
 from crucibench_suites.bias.decisions import Bools, Floats, Ints, Measure, Number
 
@@ -22,13 +23,18 @@ class Tally:
         trials: shape (G,), the denominators.
         size: shape (G,), how many independent samples say as much as the trials: the trials
             themselves where samples are independent, nan where clusters are too few to tell.
-        clustered: whether samples come in clusters.
+        clusters: what each cluster adds, or None where samples are independent.
     """
 
     hits: Ints
     trials: Ints
     size: Floats
-    clustered: bool = False
+    clusters: ClusterTotals | None = None
+
+    @property
+    def clustered(self) -> bool:
+        """Whether samples come in clusters."""
+        return self.clusters is not None
 
     @property
     def values(self) -> Floats:
@@ -44,7 +50,8 @@ class Tally:
     def estimates(self, places: Ints) -> Estimates:
         """Returns the proportions of some groups with their bounds."""
         size = self.size[places]
-        return of_rates(self.values[places] * size, size)
+        found = of_rates(self.values[places] * size, size)
+        return _correlated(found, self.clusters, places)
 
     def why_none(self, place: int, undefined: str) -> tuple[str, str]:
         """Returns why a group has no value, and why it has no interval; "" where it has."""
@@ -72,15 +79,14 @@ def tally(measure: Measure, codes: Ints, k: int, clusters: Ints | None) -> Tally
     if clusters is None:
         return Tally(hits=hits, trials=trials, size=trials.astype(np.float64))
     size = np.full(k, np.nan)
+    found = ClusterTotals.of(clusters[rows], own, hit.astype(np.float64))
     for place in range(k):
-        inside = own == place
-        _, units = np.unique(clusters[rows][inside], return_inverse=True)
-        if not len(units) or units.max() + 1 < FEWEST_UNITS:
-            continue
-        totals = np.bincount(units).astype(np.float64)
-        found = np.bincount(units, weights=hit[inside].astype(np.float64))
-        size[place] = effective_sizes(np.asarray(found, dtype=np.float64), totals, len(totals))[1]
-    return Tally(hits=hits, trials=trials, size=size, clustered=True)
+        inside = found.groups == place
+        count = int(inside.sum())
+        if count >= FEWEST_UNITS:
+            totals = found.trials[inside].astype(np.float64)
+            size[place] = effective_sizes(found.totals[inside], totals, count)[1]
+    return Tally(hits=hits, trials=trials, size=size, clusters=found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +98,19 @@ class Means:
         n: shape (G,), samples.
         errors: shape (G,), standard errors; nan where there are too few samples or clusters.
         freedoms: shape (G,), degrees of freedom.
+        clusters: what each cluster adds, or None where samples are independent.
     """
 
     values: Floats
     n: Ints
     errors: Floats
     freedoms: Ints
+    clusters: ClusterTotals | None = None
 
     def estimates(self, places: Ints) -> Estimates:
         """Returns the means of some groups with their bounds."""
-        return of_means(self.values[places], self.errors[places], self.freedoms[places])
+        found = of_means(self.values[places], self.errors[places], self.freedoms[places])
+        return _correlated(found, self.clusters, places)
 
 
 def means(number: Number, codes: Ints, k: int, clusters: Ints | None) -> Means:
@@ -126,7 +135,17 @@ def means(number: Number, codes: Ints, k: int, clusters: Ints | None) -> Means:
             scale = count / (count - 1)
             errors[place] = np.sqrt(scale * np.sum(residuals**2)) / len(own)
     errors[errors == 0.0] = np.nan
-    return Means(values=values, n=n, errors=errors, freedoms=freedoms)
+    totals = None
+    if clusters is not None:
+        known = codes >= 0
+        totals = ClusterTotals.of(clusters[known], codes[known], number.values[known])
+    return Means(values=values, n=n, errors=errors, freedoms=freedoms, clusters=totals)
+
+
+def _correlated(found: Estimates, clusters: ClusterTotals | None, places: Ints) -> Estimates:
+    if clusters is None or len(places) < 2:
+        return found
+    return replace(found, correlation=clusters.take(places).correlation(len(places)))
 
 
 def spanning(codes: Ints, clusters: Ints | None) -> bool:

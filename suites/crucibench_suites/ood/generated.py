@@ -75,7 +75,7 @@ class Generated(Asked):
 
     features: bool = False
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""

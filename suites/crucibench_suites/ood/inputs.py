@@ -23,7 +23,7 @@ class Inputs(Mapped):
     """Measures the inputs of a role; it asks the model nothing."""
 
     suite: str = "ood"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -32,8 +32,11 @@ class Inputs(Mapped):
 
 def measured(batch: Batch, modality: Modality) -> dict[str, NDArray[np.float64]]:
     """Returns the statistics of a batch by column name, each of shape (N,)."""
+    found = dict(_MEASURES[modality](batch.inputs))
+    if batch.stored:
+        found["stored height"], found["stored width"] = zip(*batch.stored, strict=True)
     return {f"{PREFIX}{name}": np.asarray(values, dtype=np.float64)
-            for name, values in _MEASURES[modality](batch.inputs).items()}  # fmt: skip
+            for name, values in found.items()}  # fmt: skip
 
 
 def _of_images(images: Any) -> Mapping[str, Any]:

@@ -95,19 +95,26 @@ def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -
 
 
 def figures_by_partition(
-    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str, level: float | None = None
+    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
 ) -> dict[str, GroupFigures]:
-    """Returns the figures of each way to split the needed pass; at the level of the options."""
+    """Returns the figures of each way to split the needed pass; their draws are made once."""
+    return evidence.once("figures", lambda: _figures(evidence, cross, stream))
+
+
+def _figures(
+    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
+) -> dict[str, GroupFigures]:
     cell, options = evidence.needs["pass"], evidence.options
     outcomes = outcomes_of(cell, evidence.task)
+    found = partitions(cell, evidence.task, cross)
     return {
         name: group_figures(
             labels, outcomes.values,
             min_group_size=options.min_group_size, direction=outcomes.direction,
-            clusters=cell.samples.clusters, level=options.level if level is None else level,
+            clusters=cell.samples.clusters, level=options.level, ways=len(found),
             seed=options.seed, stream=f"{stream}/{name}",
         )
-        for name, labels in partitions(cell, evidence.task, cross)
+        for name, labels in found
     }  # fmt: skip
 
 
@@ -126,7 +133,10 @@ def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
     else:
         sheet.mean(outcomes.mean, outcomes.values)
     found = figures_by_partition(evidence, cross, stream)
-    rows = [*sheet.rows(), _worst_of_all(evidence, cross, stream, outcomes)]
+    rows = [
+        *sheet.rows(),
+        _worst_of_all(found, outcomes, len(cell.samples), evidence.options.level),
+    ]
     shown: set[str] = set()
     for name, figures in found.items():
         rows += _figure_rows(name, figures, outcomes)
@@ -186,18 +196,12 @@ def _worst_mean(
     return SumStatistic(columns, of_sums)
 
 
-def _worst_of_all(
-    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str, outcomes: Outcomes
-) -> Row:
+def _worst_of_all(found: dict[str, GroupFigures], outcomes: Outcomes, n: int, level: float) -> Row:
     """Returns the worst group of all columns and crossings.
 
     Its interval: those of all ways to split hold at once at a level that Bonferroni's correction
     widens, so the lowest of the true worst means lies between the lowest of their ends.
     """
-    n = len(evidence.needs["pass"].samples)
-    ways = max(1, len(partitions(evidence.needs["pass"], evidence.task, cross)))
-    level = evidence.options.level
-    found = figures_by_partition(evidence, cross, stream, level=1 - (1 - level) / ways)
     worst = {name: figures.worst for name, figures in found.items() if figures.worst is not None}
     if not worst:
         reason = "; ".join(sorted({figures.reason for figures in found.values()}))
@@ -205,7 +209,7 @@ def _worst_of_all(
         return Row(metric=outcomes.worst.id, value=None, n=n, reason=reason)
     pick = min if outcomes.direction == "higher" else max
     name = pick(worst, key=lambda way: worst[way].value)
-    intervals = [one.interval for one in worst.values()]
+    intervals = [one.among for one in worst.values()]
     which = f"it is {worst[name].name}"
     ends = [one for one in intervals if one is not None]
     if len(ends) < len(intervals):

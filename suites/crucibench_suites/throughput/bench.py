@@ -114,7 +114,7 @@ class Bench:
                 else max(0.0, all_used - machine - used),
                 "working-memory": None if before is None or peak is None
                 else float(max(0, peak - before)),
-                "device-memory": _device_peak(),
+                **_device_peaks(),
                 **({} if self._meter is None or joules is None
                    else {"joules": self._meter.joules() - joules, **self._meter.state()}),
             },
@@ -201,5 +201,11 @@ def _reset_device_peak() -> None:
         cuda.reset_peak_memory_stats()
 
 
-def _device_peak() -> float | None:
-    return None if (cuda := _cuda()) is None else float(cuda.max_memory_allocated())
+def _device_peaks() -> dict[str, float]:
+    """Returns what torch allocated on the device at most, and what it reserved there, in bytes."""
+    if (cuda := _cuda()) is None:
+        return {}
+    return {
+        "device-memory": float(cuda.max_memory_allocated()),
+        "device-reserved": float(cuda.max_memory_reserved()),
+    }

@@ -44,6 +44,12 @@ def at_knee(
             "weights-size", _mib(evidence.own.model.diagnostics.get("weight_bytes")),
             "the model does not say how large its weights are", "it is a count",
         ),
+        _plain(
+            "size-on-disk", _mib(evidence.own.model.diagnostics.get("file_bytes")),
+            "a variant is made when it is opened, and lies in no file"
+            if evidence.own.model.variant
+            else "the model's address names no file of weights", "it is a count",
+        ),
         _energy(readings, knee),
         _plain(
             "copy-bandwidth", _giga(readings.fact("peak-bandwidth")),

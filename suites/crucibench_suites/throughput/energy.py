@@ -11,7 +11,7 @@ LEAST_SECONDS = 10.0
 """The counter moves in steps of about 100 ms: a shorter window says little."""
 
 _JOULE = 1e3
-"""NVML counts millijoules."""
+"""NVML counts millijoules, and milliwatts."""
 
 # nvmlClocksEventReasons: software power cap, hardware slowdown, software and hardware thermal
 # slowdown, hardware power brake. Not idle, and not what a user set.
@@ -47,7 +47,7 @@ class PowerMeter:
         return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)) / _JOULE
 
     def state(self) -> Mapping[str, float]:
-        """Returns the clock (MHz), temperature (°C) and whether the device is slowed down (0 or 1).
+        """Returns clock (MHz), temperature (°C), power (W) and whether it is slowed down (0 or 1).
 
         What the device does not tell is left out.
         """
@@ -58,6 +58,7 @@ class PowerMeter:
                 "temperature",
                 lambda: library.nvmlDeviceGetTemperature(device, library.NVML_TEMPERATURE_GPU),
             ),
+            ("power", lambda: library.nvmlDeviceGetPowerUsage(device) / _JOULE),
             (
                 "throttled",
                 lambda: bool(library.nvmlDeviceGetCurrentClocksEventReasons(device) & _SLOWED),

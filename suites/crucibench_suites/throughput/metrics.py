@@ -127,6 +127,15 @@ MEMORY = MetricInfo(
     "loaded already are not in the former.",
 )
 
+RESERVED = MetricInfo(
+    id="reserved-memory",
+    name="reserved memory",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="The most that torch's allocator had reserved on the CUDA device, used or not.",
+)
+
 PARAMETERS = MetricInfo(
     id="parameters",
     name="parameters",
@@ -182,6 +191,16 @@ SIZE = MetricInfo(
     unit="MiB",
     lower=0,
     definition="Bytes of the model's parameters and buffers as they are stored while it answers.",
+)
+
+DISK = MetricInfo(
+    id="size-on-disk",
+    name="size on disk",
+    direction="lower",
+    unit="MiB",
+    lower=0,
+    definition="Bytes of the files that the model's address names: weights, and the configuration "
+    "and vocabulary that lie with them; not its Python source.",
 )
 
 ENERGY = MetricInfo(
@@ -247,7 +266,8 @@ SHARES = tuple(
         (
             "quantised-multiply-adds", "quantised multiply-adds",
             "The share of the multiplications and additions that torch's counter knows that are "
-            "done in 8 bits.",
+            "done in 8 bits; of an ONNX file, of those of convolutions and products with stored "
+            "weights.",
         ),
         (
             "zero-parameters", "parameters that are zero",
@@ -276,14 +296,65 @@ TRIALS = MetricInfo(
     definition="How many rates were tried.",
 )
 
+
+def _start(name: str, title: str, definition: str) -> MetricInfo:
+    return MetricInfo(
+        id=name, name=title, direction="lower", unit="ms", lower=0, definition=definition
+    )
+
+
+COLD = (
+    _start(
+        "cold-start", "cold start",
+        "From the start of a new process to its first answer: the sum of process-start, "
+        "model-load, model-prepare and cold-call. The model's files are in the system's cache.",
+    ),
+    _start(
+        "process-start", "start of the process",
+        "Until it begins to open the model: the interpreter, the harness, and the libraries that "
+        "the sample is made of.",
+    ),
+    _start(
+        "model-load", "loading the model",
+        "Opening the model as it is: its library, its weights, and the look that is taken at it.",
+    ),
+    _start(
+        "model-prepare", "making the variant",
+        "Making the variant of the model, compilation among it; 0 for the model as it is.",
+    ),
+    _start("cold-call", "first call in a new process", "The first query of one sample."),
+    _start(
+        "later-call", "later calls in a new process",
+        "The median of the ten queries after the first: what the first took beyond it is paid "
+        "once.",
+    ),
+    MetricInfo(
+        id="process-memory", name="memory of the process", direction="lower", unit="MiB", lower=0,
+        definition="The most that a new process had resident that opened this model alone and "
+        "answered eleven queries of one sample, the interpreter and all libraries among it.",
+    ),
+)  # fmt: skip
+
+SUSTAINED_RATIO = MetricInfo(
+    id="sustained-ratio",
+    name="latency when sustained, times that after rest",
+    direction="lower",
+    lower=0,
+    definition="The geometric mean, over stretches, of the median latency in the later half of a "
+    "stretch of batches without a pause over that in its first tenth, which follows a rest.",
+)
+
 SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
 STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, PARAMETERS, SIZE, FLOPS, RATE, UTILISATION,
-    BANDWIDTH, ENERGY,
+    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, RESERVED, PARAMETERS, SIZE, DISK, FLOPS,
+    RATE, UTILISATION, BANDWIDTH, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
+SUSTAINED = (LATENCIES[0], THROUGHPUT, SUSTAINED_RATIO)
 METRICS = tuple(
-    {info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT)}.values()
+    {
+        info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT, *COLD, *SUSTAINED)
+    }.values()
 )

@@ -55,6 +55,13 @@ def score_offline(evidence: Evidence, sizes: Sequence[int]) -> Scored:
         latency = latency_rows(queries, level, point, names=("p50",))[0]
         memory = _memory(readings, point)
         rows += [throughput, latency, noise_row(queries, point), memory]
+        if len(reserved := readings.fact("device-reserved", point)):
+            rows.append(
+                Row(
+                    metric="reserved-memory", value=float(reserved.max()) / _MIB, n=len(reserved),
+                    reason="it is a peak", point=point,
+                )
+            )  # fmt: skip
         sweep.append((size, throughput, latency, memory))
     knee = knee_of(readings, sizes)
     chosen = next(entry for entry in sweep if entry[0] == knee)
@@ -138,14 +145,14 @@ def mean_row(queries: Queries, level: float, point: str = "") -> Row:
     """Returns the mean latency."""
     means = np.array([part.mean() * _MS for part in queries.by_round])
     value = float(queries.seconds.mean() * _MS)
-    return _over_rounds("latency-mean", value, means, n=len(queries), level=level, point=point)
+    return over_rounds("latency-mean", value, means, n=len(queries), level=level, point=point)
 
 
 def throughput_row(queries: Queries, samples: int, level: float, point: str = "") -> Row:
     """Returns samples a second."""
     counts, spans = queries.counts * samples, queries.spans
     value = float(counts.sum() / spans.sum())
-    return _over_rounds(
+    return over_rounds(
         "throughput", value, counts / spans, n=len(queries), level=level, point=point
     )
 
@@ -275,15 +282,17 @@ def _memory(readings: Readings, point: str) -> Row:
     )  # fmt: skip
 
 
-def _over_rounds(
-    metric: str, value: float, rounds: Floats, *, n: int, level: float, point: str
-) -> Row:
+def over_rounds(
+    metric: str, value: float, rounds: Floats, *, n: int, level: float, point: str,
+    method: str = "student-t over rounds",
+) -> Row:  # fmt: skip
+    """Returns a number with Student's interval over what it came to in each round."""
     if len(rounds) < 2:
         return Row(metric=metric, value=value, n=n, reason="there is one round", point=point)
     half = _half_width(rounds, level)
     return Row(
         metric=metric, value=value, lower=max(0.0, value - half), upper=value + half, level=level,
-        method="student-t over rounds", n=n, point=point,
+        method=method, n=n, point=point,
     )  # fmt: skip
 
 

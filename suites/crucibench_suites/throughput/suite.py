@@ -12,6 +12,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
+from crucibench_suites.throughput.cold import ColdStart
 from crucibench_suites.throughput.metrics import METRICS
 from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
@@ -23,19 +24,25 @@ from crucibench_suites.throughput.scenarios import (
     batch_point,
     load_point,
 )
+from crucibench_suites.throughput.sustained import Sustained
 
 _SECONDS = {"quick": 2.0, "standard": 10.0, "full": 60.0}
 _ROUNDS = {"quick": 10, "standard": 20, "full": 30}
 _BATCHES = {"quick": [1, 8, 64], "standard": [1, 4, 16, 64, 256], "full": [1, 4, 16, 64, 256, 1024]}
-_KNOWN = ("single-stream", "multi-stream", "offline", "server")
+_STARTS = {"quick": 5, "standard": 10, "full": 20}
+_KNOWN = ("single-stream", "multi-stream", "offline", "server", "cold-start", "sustained")
 _MULTI = 8
+_STRETCHES = 5
+_SUSTAINED = 64
+"""Samples in a batch: enough to keep a device busy."""
 
 
 class ThroughputConfig(SuiteConfig):
     """Settings of the throughput suite."""
 
     scenarios: list[str] = Field(default_factory=lambda: ["single-stream", "offline", "server"])
-    """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``."""
+    """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``, ``cold-start``,
+    ``sustained``."""
 
     seconds: Number | None = None
     """How long each point is timed, all rounds together; by preset 2, 10 or 60."""
@@ -48,6 +55,9 @@ class ThroughputConfig(SuiteConfig):
 
     loads: list[Number] = Field(default_factory=lambda: [0.5, 0.8])
     """Arrival rates of the server scenario, as shares of what the model serves one by one."""
+
+    starts: int | None = Field(default=None, ge=2)
+    """How many processes are started for a cold start; by preset 5, 10 or 20."""
 
     latency_bound: Number | None = None
     """Milliseconds: the highest rate of arrivals that keeps it is searched for, a trial a round."""
@@ -107,6 +117,8 @@ class ThroughputSuite(Suite):
         "single-stream/latency-p50",
         "single-stream/latency-p99",
         "offline[knee]/throughput",
+        "variant/latency-ratio",
+        "variant/flips",
     )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(
@@ -140,6 +152,26 @@ class ThroughputSuite(Suite):
             scenario="variant",
             note="Each beside the model as it is: speed, paired by rounds, and answers, paired by "
             "samples.",
+        ),
+        Section(
+            title="Cold start",
+            kind="metrics",
+            scenario="cold-start",
+            note="Each in new processes that open this model alone.",
+        ),
+        Section(
+            title="After a rest, and sustained",
+            kind="metrics",
+            scenario="sustained",
+        ),
+        Section(
+            title="Latency without a pause",
+            kind="line",
+            scenario="sustained",
+            table="stretch",
+            x="seconds",
+            y="latency_p50_ms",
+            note="Seconds since the rest; batches of 64, the median of five stretches.",
         ),
         Section(title="Latency, queries of eight", kind="metrics", scenario="multi-stream"),
         Section(
@@ -217,6 +249,18 @@ class ThroughputSuite(Suite):
                     name="server", seconds=seconds, turns=turns, loads=loads,
                     points=tuple(load_point(load) for load in loads),
                     parameters={**shared, "loads": list(loads)},
+                )
+            )  # fmt: skip
+        if "cold-start" in config.scenarios:
+            starts = _STARTS[request.preset] if config.starts is None else config.starts
+            found.append(ColdStart(turns=starts, parameters={"starts": starts}))
+        if "sustained" in config.scenarios:
+            found.append(
+                Sustained(
+                    seconds=seconds, turns=_STRETCHES, samples=_SUSTAINED,
+                    parameters={
+                        "seconds": seconds, "stretches": _STRETCHES, "samples": _SUSTAINED,
+                    },
                 )
             )  # fmt: skip
         if config.latency_bound is not None:

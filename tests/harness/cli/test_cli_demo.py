@@ -20,9 +20,21 @@ from crucibench.util.errors import InputError
 
 def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
-    assert {track.data: len(track.models) for track in resolved.tracks} == {
-        "digits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
+    assert {track.name: len(track.models) for track in resolved.tracks} == {
+        "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
     }  # fmt: skip
+    grouped = {track.data for track in resolved.tracks if "bias" in track.suites}
+    assert grouped == {"diabetes", "reviews"}
+
+
+def test_every_bundled_model_is_timed_and_one_in_fewer_bits() -> None:
+    resolved = prepare(demo.demo_spec())
+    timed = {
+        name for track in resolved.tracks if "throughput" in (track.suites or ())
+        for name in track.models
+    }  # fmt: skip
+    assert timed == set(resolved.models)
+    assert {"cnn-fp32@bf16", "cnn-fp32@int8"} <= timed
 
 
 def test_what_is_not_installed_is_left_out_with_a_sentence(

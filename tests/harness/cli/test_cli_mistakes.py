@@ -93,6 +93,15 @@ MISTAKES = {
         [*LOGISTIC, *WINE, "--data", "csv:people.csv", "--target", "bought"],
         r"--target: with several --data, say it in the address: URI\?target=COLUMN&\.\.\.",
     ),
+    "unknown variant": (
+        [*LOGISTIC, "--variant", "thread-2", *WINE],
+        r"command line: model 'logistic@thread-2' on 'wine': .*unknown variant 'thread-2'; "
+        r"did you mean 'threads-1'\? .*",
+    ),
+    "a variant beside a spec": (
+        ["crucibench.yaml", "--variant", "bf16"],
+        r"--variant goes with --model; in SPEC.yaml say variants: \[...\]",
+    ),
     "no spec": (["nowhere.yaml"], r"spec file 'nowhere.yaml' can't be read: No such file.*"),
     "wrong number of classes": (
         ["--model", "torch:nets.py:two", *WINE],

@@ -121,6 +121,20 @@ def test_a_plan_as_data(call: Call) -> None:
     assert "| logistic |" in call(*both, "md").stdout
 
 
+def test_variants_are_asked_for_by_name(call: Call, folder: Path) -> None:
+    (folder / "nets.py").write_text(
+        "import torch\n\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Linear(13, 3)\n"
+    )
+    result = call(
+        *("run", *WINE, "--model", "a=torch:nets.py:net", "--model", "b=torch:nets.py:net"),
+        *("--variant", "bf16", "--variant", "threads-1", "--variant", "bf16", "--dry-run"),
+        *("--suite", "accuracy", "--format", "json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    found = {cell["model"] for cell in json.loads(result.stdout)["cells"]}
+    assert found == {f"{model}{form}" for model in "ab" for form in ("", "@bf16", "@threads-1")}
+
+
 def test_several_data_sets_meet_every_model(call: Call) -> None:
     result = call(
         *("run", *WINE, "--data", "mine=csv:people.csv?target=bought"),

@@ -114,7 +114,7 @@ class Keys:
         for name in resolved.models:
             found = inspect_model(
                 resolved.models[name], opened.get(name, data), evalset, batch_size=16, limit=None,
-                device="cpu",
+                device="cpu", base=resolved.base,
             )  # fmt: skip
             infos[name, data] = found.info
             sizes[name] = {data: 8 if "batch" in change else 16}

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from crucibench.metrics.catalogue_groups import GAPS
-from crucibench.metrics.gap_chance import corrected_gap, p_chance_of_means, p_chance_of_rates
+from crucibench.metrics.gap_chance import (
+    corrected_gap,
+    detectable_gap,
+    p_chance_of_means,
+    p_chance_of_rates,
+)
 from crucibench.metrics.gaps import (
     contrast,
     effective_sizes,
@@ -347,3 +352,17 @@ def test_taking_groups() -> None:
     part = counts.take([2, 0])
     assert part.names == ("c", "a") and len(part) == 2
     assert isinstance(part, GroupCounts) and part.n.tolist() == [8, 4]
+
+
+@pytest.mark.parametrize(("n1", "n2", "share"), [(25, 25, 0.05), (300, 100, 0.3), (50, 50, 0.9)])
+def test_the_detectable_gap_is_found_in_four_of_five_cases(n1: int, n2: int, share: float) -> None:
+    width = detectable_gap(n1, n2, share)
+    other = share + width if share < 0.5 else share - width
+    rng, z, found = np.random.default_rng(13), 1.959964, 0
+    one, two = rng.binomial(n1, share, 4000) / n1, rng.binomial(n2, other, 4000) / n2
+    middle = (n1 * one + n2 * two) / (n1 + n2)
+    error = np.sqrt(middle * (1 - middle) * (1 / n1 + 1 / n2))
+    found = np.mean(np.abs(one - two) > z * np.maximum(error, 1e-9))
+    assert 0.74 < found < 0.9
+    assert detectable_gap(4 * n1, 4 * n2, share) < width
+    assert detectable_gap(1, 1, 0.5) == 1.0

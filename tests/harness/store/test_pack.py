@@ -143,7 +143,7 @@ def test_a_file_outside_of_the_pack_is_not_written(pack: Path, tmp_path: Path) -
     import hashlib
     import json
 
-    from crucibench.store.pack import _archive
+    from crucibench.store.archive import _archive
 
     files = contents(pack)
     manifest = json.loads(files.pop("manifest.json"))
@@ -151,7 +151,7 @@ def test_a_file_outside_of_the_pack_is_not_written(pack: Path, tmp_path: Path) -
     manifest["files"]["../evil.txt"] = hashlib.sha256(b"x").hexdigest()
     files["manifest.json"] = json.dumps(manifest).encode()
     evil = tmp_path / "evil.cbz"
-    evil.write_bytes(_archive(files))
+    evil.write_bytes(_archive("pack", files))
     with pytest.raises(UnreadableError, match="outside of it"):
         load(evil)
 

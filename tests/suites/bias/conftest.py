@@ -32,6 +32,7 @@ def _build(
     features: Mapping[str, str] | None = None,
     least: int = 30,
     replicates: int = 200,
+    logged: bool = False,
 ) -> Evidence:
     targets = np.asarray(targets)
     n = len(targets)
@@ -53,7 +54,10 @@ def _build(
     columns["prediction"] = said if said.dtype.kind == "f" else said.astype(np.int32)
     model = ModelInfo(
         name="model", uri="test:model", geometry={}, fingerprint=None, score_kind="probabilities",
-        capabilities=frozenset({Capability.LABELS if scores is None else Capability.SCORES}),
+        capabilities=frozenset(
+            {Capability.LABELS if scores is None else Capability.SCORES}
+            | (set() if logged else {Capability.ANY_INPUT})
+        ),
     )  # fmt: skip
     samples = Samples(
         ids=ids,

@@ -285,6 +285,9 @@ def test_a_gap_that_grows_under_noise_and_one_that_does_not(images: Path, tmp_pa
     assert rises.loc[("one_pixel", "g", "severity=5"), "lower"] > 0.1
     assert rises.loc[("halves", "g", "severity=5"), "lower"] < 0
     assert rises.loc[("halves", "g", "severity=5"), "value"] < 0.05
+    address = "halves:bias/across/shift/gaussian_noise[severity=5]/top-1-difference-rise@g"
+    verdict = cb.gate_runs(run, run, {"required": [{"address": address, "margin": 0.3}]})
+    assert [(check.address, check.outcome) for check in verdict.checks] == [(address, "pass")]
     codes = {
         file.model: [finding.code for finding in file.findings]
         for file in run.cells.values()

@@ -77,6 +77,8 @@ def test_a_column_that_the_model_is_shown(clean: Any, audit: Any) -> None:
     found = audit(clean(features={"g": "string", "x": "float64"}))
     assert set(found) == {"group-is-input"} and found["group-is-input"].severity is INFO
     assert audit(clean(features={"x": "float64"})) == {}
+    # What whoever gave logged answers was shown, nobody knows.
+    assert audit(clean(features={"g": "string"}, logged=True)) == {}
 
 
 @pytest.mark.parametrize(("count", "severity"), [(100, INFO), (600, SUSPECT)])

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import Row, parse_address
+from crucibench.contracts.suite import SuiteRequest
+from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
-from crucibench_suites.bias import BiasConfig
+from crucibench_suites.bias import BiasConfig, BiasSuite
 from crucibench_suites.bias.fairlearn_names import FAIRLEARN
 from crucibench_suites.bias.named import Named
 
@@ -71,6 +75,34 @@ def test_the_interval_is_the_same_again(build: Any, drawn: Any) -> None:
     assert scored(evidence, "selection_rate_ratio") == scored(evidence, "selection_rate_ratio")
 
 
+@pytest.mark.parametrize(("across", "how"), [(False, "clusters within groups"), (True, "clusters")])
+def test_clusters_are_drawn_whole(build: Any, across: bool, how: str) -> None:
+    rng = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(40), 10)
+    # Each cluster gets one answer: 400 samples say what 40 say.
+    said = rng.integers(0, 2, 40)[clusters]
+    groups = np.where((np.arange(400) if across else clusters) % 2 == 0, "a", "b")
+    truth = np.ones(400, dtype=int)
+    names = [f"c{i}" for i in clusters]
+    widths = []
+    for given in (None, names):
+        evidence = build(
+            truth, {"g": groups}, predictions=said, clusters=given, classes=["n", "y"],
+            replicates=20,
+        )  # fmt: skip
+        row = scored(evidence, "selection_rate")["selection_rate", "g=a"]
+        widths.append(row.upper - row.lower)
+        row = scored(evidence, "selection_rate_difference")["selection_rate_difference", "g"]
+        assert given is None or row.method.endswith(f"; {how}")
+    assert widths[1] > 2 * widths[0]
+    few = build(
+        truth, {"g": groups}, predictions=said, classes=["n", "y"],
+        clusters=[f"c{i % 4}" for i in clusters],
+    )  # fmt: skip
+    row = scored(few, "selection_rate_difference")["selection_rate_difference", "g"]
+    assert row.lower is None and "fewer than 5 clusters" in row.reason
+
+
 def test_what_fairlearn_calls_0_is_null_with_its_reason(build: Any, drawn: Any) -> None:
     truth, said, groups = drawn(a=A, b=(40, 20, 0, 0))
     theirs = fm.true_positive_rate_difference(truth, said, sensitive_features=groups)
@@ -120,3 +152,24 @@ def test_without_fairlearn_it_is_one_sentence(
     monkeypatch.setitem(sys.modules, "fairlearn", None)
     with pytest.raises(InputError, match="fairlearn is not installed"):
         scored(build(truth, {"g": groups}, predictions=said), "selection_rate")
+
+
+def test_without_fairlearn_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task(kind="classification", modality=Modality.TABLE, classes=("n", "y"))
+    model = ModelInfo(
+        name="m", uri="t:m", capabilities=frozenset(), score_kind="probabilities", geometry={},
+        fingerprint=None,
+    )  # fmt: skip
+    card = DataCard(name="people", uri="t:d", task=task, groups=("sex",), counts={"test": 10})
+
+    def plan(**settings: Any) -> Any:
+        config = BiasConfig.model_validate(settings)
+        request = SuiteRequest(model=model, data=card, config=config, preset="quick")
+        return BiasSuite().scenarios(request)
+
+    asked = {"metrics": ["fairlearn:selection_rate"]}
+    assert [one.name for one in plan(**asked)] == ["groups", "fairlearn"]
+    monkeypatch.setitem(sys.modules, "fairlearn", None)
+    with pytest.raises(InputError, match='fairlearn is not installed: pip install "crucibench"'):
+        plan(**asked)
+    assert len(plan()) == 1

@@ -267,6 +267,16 @@ def test_a_population_is_along_a_numeric_column() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("setting", ["columns", "protect"])
+def test_a_column_that_is_not_there_is_an_error(setting: str) -> None:
+    config = ShiftConfig.model_validate({setting: ("agee",)})
+    with pytest.raises(InputError) as caught:
+        planned(request(config, modality=Modality.TABLE, features=COLUMNS))
+    assert str(caught.value) == (
+        f"shift.{setting}: unknown column of d 'agee'; did you mean 'age'? (known: age, bmi, city)"
+    )
+
+
 def test_severity_and_model_leave_the_stream_alone() -> None:
     streams = {
         Corrupted.of(

@@ -237,6 +237,43 @@ def test_an_address_that_is_none(
     assert message in str(caught.value)
 
 
+class Fooled(Side):
+    """The same, but wrong wherever the corner is the darkest, as in a file of fog."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # By order, which no other normalisation changes: none would do better.
+        lowest = images[..., : SIDE // 2].flatten(1).amin(1)
+        dark = images[:, :, 0, 0].amin(1) <= lowest
+        return torch.where(dark, -1.0, 1.0)[:, None] * super().forward(images)
+
+
+def test_a_gate_holds_names_with_slashes(arrays: Path, tmp_path: Path) -> None:
+    runs = [
+        cb.run(
+            models={"m": model}, data=f"cifar-npy:{arrays}/test.npy?labels={arrays}/truth.npy",
+            suites=["shift"], out=tmp_path / model.__class__.__name__, workers=0, cache=False,
+            settings={
+                "shift.corruptions": [], "shift.severities": [2],
+                "shift.published": f"cifar-npy:{arrays}/C/fog.npy?labels={arrays}/C/labels.npy",
+            },
+        )
+        for model in (Side(*UPPER), Fooled(*UPPER))
+    ]  # fmt: skip
+    policy = {
+        "required": [
+            {"address": "m:shift/published/fog/2/top-1", "margin": 0.2},
+            {"address": "m:shift/published/*/corrupted-top-1", "margin": 0.2},
+        ]
+    }
+    for candidate, outcome, code in zip(runs, ("pass", "regression"), (0, 1), strict=True):
+        verdict = cb.gate_runs(runs[0], candidate, policy)
+        found = {check.address: check.outcome for check in verdict.checks}
+        assert found == dict.fromkeys(
+            ("m:shift/published/fog/2/top-1", "m:shift/published/summary/corrupted-top-1"), outcome
+        )
+        assert (verdict.outcome, verdict.exit_code) == (outcome, code)
+
+
 def test_names_with_slashes_in_addresses_and_patterns() -> None:
     text = "cnn:shift/published/fog/3/top-1@class=a/b"
     found = parse_address(text)

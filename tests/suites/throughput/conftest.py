@@ -18,7 +18,7 @@ from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, ModelInfo, ScoringOptions
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row
-from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.scenario import FreshStart, TimedContext
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding
 from crucibench.util.draws import Draws
@@ -167,12 +167,13 @@ def measure() -> Measure:
         *,
         clock: ScriptedClock | None = None,
         adapter: Callable[[ScriptedClock, Latency], Scripted] = Scripted,
+        start: Callable[[Batch, int], FreshStart] | None = None,
     ) -> Timings:
         clock = clock or ScriptedClock()
         constant = latency
         script = latency if callable(latency) else lambda call, batch: constant
         model = adapter(clock, script)
-        context = TimedContext(model, Draws(0, scenario.stream), load)
+        context = TimedContext(model, Draws(0, scenario.stream), load, start)
         tables = [to_table(columns) for columns in scenario.measure(context, clock)]
         return Timings(scenario, model, tables)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from crucibench.util.draws import Draws
 from crucibench_suites.throughput.audits.caching import cached_answers
 from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import SystemClock
+from crucibench_suites.throughput.loops import Timed, closed_loop
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
 from crucibench_suites.throughput.tape import FRESH, REPEATED
 
@@ -38,7 +41,7 @@ def test_an_honest_steady_model_on_a_quiet_machine_is_clean(
     assert measure(scenario, 1e-3).findings == {}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_ordinary_jitter_is_clean(measure: Measure, seed: int) -> None:
     times = 1e-3 * (1 + np.random.default_rng(seed).gamma(2, 0.02, 100_000))
     for scenario in ALL:
@@ -191,6 +194,28 @@ def test_other_processes_are_noticed(measure: Measure) -> None:
     assert measure(STREAM, clock=ScriptedClock(others=0.05 * cores)).findings == {}
 
 
+_SPIN = """
+import time
+while time.process_time() < 0.5:
+    pass
+"""
+
+
+@pytest.mark.skipif(SystemClock().machine() is None, reason="this system does not tell")
+def test_a_neighbour_process_is_noticed_by_the_real_clocks() -> None:
+    """What others used is at least what the neighbour did, however busy the machine is."""
+    bench = Bench(TimedContext(Scripted(ScriptedClock(), lambda *_: 0.0), Draws(0, "t"), load),
+                  SystemClock())  # fmt: skip
+
+    def beside_it() -> Timed:
+        subprocess.run([sys.executable, "-S", "-c", _SPIN], check=True)
+        return closed_loop(lambda query: query, [0], SystemClock(), seconds=0, most=1)
+
+    bench.block("", beside_it)
+    columns = bench.tape.columns()
+    assert columns["value"][columns["id"].index("others")] > 0.4
+
+
 def test_warm_up_without_an_end_is_told(measure: Measure) -> None:
     falling = measure(STREAM, lambda call, batch: 0.3 / (1 + call) + 1e-4).findings
     assert "warm-up-cut-off" in falling
@@ -199,14 +224,55 @@ def test_warm_up_without_an_end_is_told(measure: Measure) -> None:
 
 
 def test_a_clock_too_coarse_for_the_model_is_told(measure: Measure) -> None:
-    assert "clock-too-coarse" in measure(STREAM, 1e-6).findings
-    assert "clock-too-coarse" not in measure(STREAM, 1e-4).findings
+    short = Stream(name="single-stream", seconds=0.02, turns=2)
+    assert "clock-too-coarse" in measure(short, 1e-6).findings
+    assert "clock-too-coarse" not in measure(short, 1e-4).findings
 
 
 def test_work_that_goes_on_after_the_answer_is_told(measure: Measure) -> None:
     clock = ScriptedClock()
     clock.background = 0.9
     assert measure(STREAM, clock=clock).findings["unfinished-work"].evidence["cores"] > 0.8
+
+
+class Backlog(ScriptedClock):
+    """A device with a queue: it works through it while somebody waits or sleeps."""
+
+    left = 0.0
+
+    def until(self, instant: int) -> None:
+        done = min(self.left, max(0, instant - self.instant) * 1e-9)
+        self.left -= done
+        self.used += done
+        super().until(instant)
+
+
+class Queueing(Scripted):
+    """Puts a millisecond of work in the queue and comes back at once: nobody synchronises."""
+
+    waits = False
+
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+        assert isinstance(self.clock, Backlog)
+        self.clock.left += 1e-3
+        self.clock.work(1e-5)
+        if self.waits:
+            self.clock.until(self.clock.instant + round(self.clock.left * 1e9))
+        return Outputs(scores=self.answer(batch))
+
+
+class Synchronised(Queueing):
+    waits = True
+
+
+def test_a_model_whose_work_is_only_queued_is_told(measure: Measure) -> None:
+    short = Stream(name="single-stream", seconds=0.02, turns=2)
+    hasty = measure(short, clock=Backlog(), adapter=Queueing)
+    assert hasty.rows["latency-p50", ""].value == pytest.approx(0.01, rel=0.01)  # a lie
+    assert hasty.findings["unfinished-work"].evidence["cores"] == pytest.approx(1, rel=0.01)
+    honest = measure(STREAM, clock=Backlog(), adapter=Synchronised)
+    assert honest.rows["latency-p50", ""].value == pytest.approx(1.01, rel=0.01)
+    assert honest.findings == {}
 
 
 class Deferring(Scripted):
@@ -252,12 +318,9 @@ def test_a_thread_that_works_on_is_noticed_by_the_real_clocks() -> None:
     assert working > 5 * max(resting, 0.01)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_honest_models_on_noisy_machines_are_not_called_dishonest(
-    measure: Measure, seed: int
-) -> None:
+def test_honest_models_on_noisy_machines_are_not_called_dishonest(measure: Measure) -> None:
     """Jitter, heavy tails, stalls, slow stretches: what it says is about the machine, not them."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     calls = 60_000
     noises = {
         "jitter": rng.lognormal(0, 0.3, calls),

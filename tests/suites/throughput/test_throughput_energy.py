@@ -11,6 +11,7 @@ import torch
 
 from crucibench_suites.throughput import energy
 from crucibench_suites.throughput.scenarios import Offline
+from crucibench_suites.throughput.sustained import Sustained
 
 from .conftest import Measure, ScriptedClock
 
@@ -51,6 +52,9 @@ class Nvml(ModuleType):
     def nvmlDeviceGetTemperature(self, device: str, which: int) -> int:  # noqa: N802
         raise self.NVMLError("Not Supported")
 
+    def nvmlDeviceGetPowerUsage(self, device: str) -> int:  # noqa: N802
+        return 300_000
+
     def nvmlDeviceGetCurrentClocksEventReasons(self, device: str) -> int:  # noqa: N802
         return self.reasons
 
@@ -90,11 +94,32 @@ def test_energy_is_that_above_rest_a_sample(
 
 def test_a_device_says_its_clock_and_whether_it_is_slowed_down(nvml: Nvml) -> None:
     meter = energy.PowerMeter("cuda:0")
-    assert meter.state() == {"sm-clock": 1410, "throttled": 0}  # no temperature is told
+    assert meter.state() == {
+        "sm-clock": 1410,
+        "power": 300,
+        "throttled": 0,
+    }  # no temperature is told
     nvml.reasons = 0x1  # idle
     assert meter.state()["throttled"] == 0
     nvml.reasons = 0x20 | 0x1
     assert meter.state()["throttled"] == 1
+
+
+def test_times_of_a_device_that_was_slowed_down_are_suspect(
+    nvml: Nvml, clock: ScriptedClock, measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("measuring", "work"):
+        name = f"crucibench_suites.throughput.{module}.device_of"
+        monkeypatch.setattr(name, lambda adapter: "cuda:0")
+    sustained = Sustained(seconds=1.0, turns=2, samples=8)
+    for scenario, points in ((offline(1.0), 2), (sustained, 2)):
+        nvml.reasons = 0x1
+        assert measure(scenario, 4e-3, clock=clock).findings == {}
+        nvml.reasons = 0x40
+        found = measure(scenario, 4e-3, clock=clock)
+        told = [one for one in scenario.audit(found.evidence) if one.code == "throttled"]
+        assert len(told) == points
+        assert "its clock was down to 1410 MHz" in told[0].message
 
 
 def test_what_cannot_be_read_is_a_reason(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:

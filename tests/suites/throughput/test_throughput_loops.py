@@ -8,8 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
@@ -126,11 +124,11 @@ def test_warm_up_that_does_not_end_is_cut_off_and_says_so() -> None:
     assert (slow.flat, len(slow)) == (False, 1)
 
 
-@given(st.integers(0, 2**31), st.floats(0.001, 0.3))
-def test_noise_without_a_trend_is_flat_mostly(seed: int, spread: float) -> None:
-    rng = np.random.default_rng(seed)
-    looks = [is_flat(1 + spread * rng.random(200)) for _ in range(20)]
-    assert np.mean(looks) > 0.6
+@pytest.mark.parametrize("spread", [0.001, 0.03, 0.3])
+def test_noise_without_a_trend_is_flat_mostly(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    looks = [is_flat(1 + spread * rng.random(200)) for _ in range(100)]
+    assert np.mean(looks) > 0.8
 
 
 def test_a_plain_fall_is_not_flat_and_a_rise_is_for_the_audit_of_drift() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crucibench.contracts.rows import Row
 from crucibench.stats import quantile
 from crucibench_suites.throughput.forms import pooled_quantile
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
@@ -169,6 +172,21 @@ def test_waiting_is_that_of_queueing_theory(measure: Measure) -> None:
         assert rows["arrival-rate", point].value == pytest.approx(1000 * rho, rel=1e-6)
         # Whoever finds nobody waits for nobody: the share 1 - rho.
         assert rows["latency-p50", point].value >= 1.0
+
+
+def test_the_size_on_disk_is_that_of_the_files_or_says_why_not(measure: Measure) -> None:
+    found = measure(offline(1, seconds=0.2))
+
+    def size(**facts: object) -> Row:
+        own = found.evidence.own
+        evidence = replace(found.evidence, own=replace(own, model=replace(own.model, **facts)))
+        rows = found.scenario.score(evidence).rows
+        return next(row for row in rows if row.metric == "size-on-disk")
+
+    assert size(diagnostics={"file_bytes": 3 * 2**20}).value == 3
+    assert (size().value, size(variant="int8").value) == (None, None)
+    assert size().reason == "the model's address names no file of weights"
+    assert size(variant="int8").reason.startswith("a variant is made when it is opened")
 
 
 def test_models_get_the_same_waits_scaled(measure: Measure) -> None:

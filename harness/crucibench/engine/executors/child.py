@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import io
 import os
 import queue
 import signal
@@ -17,16 +16,17 @@ from typing import Any, BinaryIO
 
 from crucibench.engine.executors.frames import receive_packed, send
 from crucibench.util.memory import die_first, limit_memory
+from crucibench.util.processes import die_with, private_streams
 
 
 def main(parent: int) -> None:
     """Does tasks until the engine closes the pipe, or is gone."""
-    _die_with(parent)
+    die_with(parent)
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1)  # the engine asks where the code is
     die_first()
-    inbox, outbox, log = _private_streams()
+    inbox, outbox, log = private_streams()
     import pyarrow
     import torch  # noqa: F401 - while the engine reads the data
 
@@ -81,29 +81,3 @@ def _flush(log: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-
-
-def _private_streams() -> tuple[BinaryIO, BinaryIO, int]:
-    inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a crash loses no line, no letter is refused
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    return inbox, outbox, os.dup(2)
-
-
-def _die_with(parent: int) -> None:
-    """Lets the system end this process when the engine's ends, even if it is stuck."""
-    if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what Ctrl-C means
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)

@@ -8,6 +8,7 @@ field that differs.
 from __future__ import annotations
 
 from crucibench.report.leaderboard.board import (
+    About,
     Apart,
     Board,
     Column,
@@ -16,7 +17,9 @@ from crucibench.report.leaderboard.board import (
     Leaderboard,
     Line,
     Ranks,
+    Retired,
     Span,
+    Spread,
     Standing,
     shown_metric,
 )
@@ -24,6 +27,7 @@ from crucibench.report.leaderboard.build import leaderboard
 from crucibench.report.leaderboard.front import axis_columns, pareto_front
 
 __all__ = [
+    "About",
     "Apart",
     "Board",
     "Column",
@@ -32,7 +36,9 @@ __all__ = [
     "Leaderboard",
     "Line",
     "Ranks",
+    "Retired",
     "Span",
+    "Spread",
     "Standing",
     "axis_columns",
     "leaderboard",

@@ -50,6 +50,41 @@ class Entry:
     findings: tuple[str, ...] = ()
 
 
+class Retired(NamedTuple):
+    """A row that no longer counts: it stays, without a rank, and says why.
+
+    Attributes:
+        kind: ``withdrawn`` or ``superseded``.
+        reason: why.
+        by: what stands for a superseded row; "" where nobody said.
+    """
+
+    kind: str
+    reason: str
+    by: str = ""
+
+    def __str__(self) -> str:
+        by = f" by {self.by}" if self.by else ""
+        return f"{self.kind}{by}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is said of a line's model beside its numbers.
+
+    Attributes:
+        card: fields of its model card, as texts.
+        group: what models that differ by training seed alone share; "" for none.
+        trained_on_test: the entry of the card's trained_on that names the data set of the board.
+        retired: why the row no longer counts; None where it does.
+    """
+
+    card: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+    trained_on_test: str = ""
+    retired: Retired | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One model of a board.
@@ -59,12 +94,14 @@ class Line:
         model: its name.
         runs: the ids of the runs that its numbers come from.
         entries: by the place of the column; one for each.
+        about: what is said of the model.
     """
 
     label: str
     model: str
     runs: tuple[str, ...]
     entries: Mapping[str, Entry]
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +124,30 @@ class Apart:
     def reason(self) -> str:
         """Why it stands apart."""
         return f"differs in {', '.join(self.differs)}"
+
+
+class Spread(NamedTuple):
+    """A number of a column over models that differ by their training seed alone.
+
+    Attributes:
+        group: what they share.
+        column: the column.
+        seeds: how many models.
+        mean: of their values.
+        deviation: the standard deviation between them, n - 1.
+        lowest: value.
+        highest: value.
+        half_width: the mean half-width of their own intervals, which cover samples; None without.
+    """
+
+    group: str
+    column: Column
+    seeds: int
+    mean: float
+    deviation: float
+    lowest: float
+    highest: float
+    half_width: float | None
 
 
 class Span(NamedTuple):
@@ -157,6 +218,7 @@ class Board:
         apart: what could not be joined.
         sorted_by: the column's place, "" if there are no columns.
         ranks: which models are told apart; None where nobody asked.
+        spreads: between the training seeds of a group.
     """
 
     data: str
@@ -165,6 +227,7 @@ class Board:
     apart: tuple[Apart, ...] = ()
     sorted_by: str = ""
     ranks: Ranks | None = None
+    spreads: tuple[Spread, ...] = ()
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
+from crucibench.report.leaderboard.about import about
 from crucibench.report.leaderboard.board import Apart, Board, Column, Entry, Leaderboard, Line
-from crucibench.report.leaderboard.columns import columns_of, headline_rows, require_rows
+from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.comparability import differing, joined_key
-from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of
+from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of, pairs_of
+from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.order import data_in_order, rank, sort_column
-from crucibench.report.numbers import Number, numbers_of
+from crucibench.report.leaderboard.seeds import spreads_of
+from crucibench.report.numbers import Number
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
+    from crucibench.spec.notes import Notes, RowNote
     from crucibench.store.run import Run
 
 
@@ -29,6 +33,8 @@ def leaderboard(
     columns: Sequence[str] | None = None,
     data: Sequence[str] | None = None,
     ranked: bool = False,
+    filters: Sequence[str] = (),
+    notes: Notes | None = None,
 ) -> Leaderboard:
     """Joins runs into one board a data set.
 
@@ -40,18 +46,17 @@ def leaderboard(
             as their headline.
         data: names of data sets; by default all.
         ranked: whether ranks are computed, which reads records.
+        filters: conditions that a line must fulfil (`filters.parse_filter`).
+        notes: rows that no longer count: they stand after all others, unranked, with the reason.
 
     Raises:
-        InputError: if a column, the sort column or a data set is not there.
+        InputError: if a column, the sort column or a data set is not there, or a filter is none.
     """
     runs = list(runs)
-    wanted = columns_of(runs, columns)
-    if columns is not None:
-        require_rows(runs, wanted)
-    gathered = [(run, numbers_of(run, headline_rows(run, wanted))) for run in runs]
-    found = {number.data for _, numbers in gathered for number in numbers}
-    found |= {name for run in runs for _, name in run.models}
-    found |= {cell.data for run in runs for cell in run.cells.values()}
+    conditions = [parse_filter(text) for text in filters]
+    wanted, numbers = gather(runs, columns)
+    gathered = list(zip(runs, numbers, strict=True))
+    found = {name for run in runs for _, name in pairs_of(run)}
     names = data_in_order(runs, found)
     for name in data or ():
         if name not in names:
@@ -59,7 +64,10 @@ def leaderboard(
     if data is not None:
         names = [name for name in names if name in data]
     chosen = sort_column(sort, wanted)
-    boards = [_board(name, gathered, wanted, chosen) for name in names]
+    rows = [] if notes is None else notes.rows
+    boards = [
+        _board(name, gathered, wanted, chosen, conditions=conditions, notes=rows) for name in names
+    ]
     if ranked:
         boards = _with_ranks(boards, runs)
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
@@ -79,6 +87,9 @@ def _board(
     gathered: Sequence[tuple[Run, Sequence[Number]]],
     wanted: Sequence[Column],
     chosen: Column | None,
+    *,
+    conditions: Sequence[Filter],
+    notes: Sequence[RowNote],
 ) -> Board:
     drafts = drafts_of(data, gathered)
     labels = labels_of(drafts)
@@ -106,9 +117,13 @@ def _board(
                 column.place: _entry(column, draft, data, joined[column.place])
                 for column in columns
             },
+            about=about(draft, data, notes),
         )
         for draft, label in zip(drafts, labels, strict=True)
     ]
+    lines = list(filter(asked_for(conditions, wanted, columns), lines))
+    shown = {line.label for line in lines}
+    apart = [entry for entry in apart if entry.label in shown]
     # A model all of whose numbers stand apart has no line of its own.
     lines = [
         line
@@ -118,13 +133,19 @@ def _board(
     ]
     order = chosen if chosen in columns else columns[0] if columns else None
     if order is not None:
-        lines.sort(key=lambda line: rank(line.entries[order.place], order.metric.direction))
+        lines.sort(
+            key=lambda line: (
+                line.about.retired is not None,
+                rank(line.entries[order.place], order.metric.direction),
+            )
+        )
     return Board(
         data=data,
         columns=columns,
         lines=tuple(lines),
         apart=tuple(apart),
         sorted_by=order.place if order else "",
+        spreads=spreads_of(columns, lines),
     )
 
 

@@ -2,71 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from crucibench.contracts.rows import Address, parse_address
 from crucibench.report.leaderboard.board import Column
-from crucibench.report.numbers import Metric, declared_metrics, numbers_of, place
+from crucibench.report.numbers import (
+    Metric,
+    Number,
+    declared_metrics,
+    number_of,
+    numbers_of,
+    place,
+)
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from crucibench.store.run import Run
 
 
-def columns_of(runs: Sequence[Run], asked: Sequence[str] | None) -> list[Column]:
-    """Returns the columns asked for, by default the headline of each suite.
+def gather(
+    runs: Sequence[Run], asked: Sequence[str] | None = None
+) -> tuple[list[Column], list[list[Number]]]:
+    """Returns the columns asked for, by default the headline of each suite, and their numbers.
+
+    Every run is read once, and no more is kept of it than the numbers of the columns.
+
+    Returns:
+        The columns; and for each run its numbers that belong to one, in their stored order.
 
     Raises:
-        InputError: if what is asked for is no address.
+        InputError: if what is asked for is no address, or no run has a number of it.
     """
     axes: dict[str, str] = {}
     headline: dict[str, None] = {}
     metrics: dict[tuple[str, str], Metric] = {}
-    for run in runs:
+    for run in _of_other_suites(runs):
         for suite, info in run.suites.items():
             axes.setdefault(suite, info.get("axis") or suite)
             headline |= {f"{suite}/{entry}": None for entry in info.get("headline", [])}
         metrics = declared_metrics(run.suites) | metrics
-    measured = _measured(runs) if asked is None else frozenset()
-    columns = []
-    for name in headline if asked is None else dict.fromkeys(asked):
-        try:
-            address = parse_address(f"any:{name}")
-        except ValueError as error:
-            raise InputError(
-                f"column {name!r}: expected SUITE/SCENARIO[POINT]/METRIC[@GROUP]"
-            ) from error
-        # What nobody measured needs no column, and no words to tell others from it.
-        if asked is None and address[1:] not in measured:
-            continue
-        suite = address.suite
-        metric = metrics.get((suite, address.metric)) or Metric(
-            suite=suite, id=address.metric, name=address.metric
+    wanted = {_parsed(name): None for name in (headline if asked is None else asked)}
+    numbers = [_numbers_of(run, wanted) for run in runs]
+    measured = {number.address[1:] for own in numbers for number in own}
+    if asked is not None:
+        _require(runs, [address for address in wanted if address[1:] not in measured])
+    # What nobody measured needs no column, and no words to tell others from it.
+    found = [
+        (
+            address,
+            metrics.get((address.suite, address.metric))
+            or Metric(suite=address.suite, id=address.metric, name=address.metric),
+            axes.get(address.suite, address.suite),
         )
-        columns.append((address, metric, axes.get(suite, suite)))
-    return [
-        Column(place=place(address), axis=axis, metric=metric, context=_context(address, columns))
-        for address, metric, axis in columns
+        for address in wanted
+        if address[1:] in measured
     ]
+    columns = [
+        Column(place=place(address), axis=axis, metric=metric, context=_context(address, found))
+        for address, metric, axis in found
+    ]
+    return columns, numbers
 
 
-def _measured(runs: Sequence[Run]) -> frozenset[tuple[str, ...]]:
-    """Returns the addresses without their model of all metric rows."""
-    parts = list(Address._fields[1:])
-    return frozenset(
-        row
-        for run in runs
-        for row in run.metrics()[parts]
-        .fillna("")
-        .drop_duplicates()
-        .itertuples(index=False, name=None)
-    )
+def _of_other_suites(runs: Sequence[Run]) -> list[Run]:
+    """Returns the first run of each form of ``suites.json``: runs of one version share theirs."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        name = run.layout.suites.relative_to(run.root).as_posix()
+        stated = run.manifest["files"].get(name, "") if run.finished else ""
+        first.setdefault(stated or str(run.root), run)
+    return list(first.values())
+
+
+def _parsed(name: str) -> Address:
+    try:
+        return parse_address(f"any:{name}")
+    except ValueError as error:
+        raise InputError(
+            f"column {name!r}: expected SUITE/SCENARIO[POINT]/METRIC[@GROUP]"
+        ) from error
+
+
+def _numbers_of(run: Run, wanted: Collection[Address]) -> list[Number]:
+    """Returns a run's numbers at these addresses, of any model."""
+    table = run.metric_table()
+    for name in ("suite", "metric"):
+        values = pa.array({getattr(address, name) for address in wanted}, pa.string())
+        table = table.filter(pc.is_in(table[name], value_set=values))
+    places = {address[1:] for address in wanted}
+    numbers = (number_of(row, run.id) for row in table.to_pylist())
+    return [number for number in numbers if number.address[1:] in places]
+
+
+def _require(runs: Sequence[Run], missing: Sequence[Address]) -> None:
+    """Raises `InputError` for the first address that no run has a number of."""
+    for address in missing:
+        places = {number.place for run in runs for number in numbers_of(run)}
+        raise InputError(unknown("column", place(address), places))
 
 
 def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -> str:
@@ -83,21 +120,3 @@ def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -
         if any(getattr(twin, name) != getattr(address, name) for twin in twins)
     ]
     return " ".join(part for part in parts if part)
-
-
-def require_rows(runs: Sequence[Run], wanted: Sequence[Column]) -> None:
-    """Raises `InputError` if no run has a number of a column."""
-    places = {number.place for run in runs for number in numbers_of(run)}
-    for column in wanted:
-        if column.place not in places:
-            raise InputError(unknown("column", column.place, places))
-
-
-def headline_rows(run: Run, wanted: Sequence[Column]) -> pd.DataFrame:
-    """Returns the run's metric rows that belong to a column."""
-    frame = run.metrics()
-    addresses = [parse_address(f"any:{column.place}") for column in wanted]
-    keys = {(a.suite, a.scenario, a.point, a.metric, a.group) for a in addresses}
-    parts = [frame[name].fillna("") for name in ("suite", "scenario", "point", "metric", "group")]
-    wanted_rows = np.fromiter((key in keys for key in zip(*parts, strict=True)), bool, len(frame))
-    return frame.loc[wanted_rows]

@@ -20,6 +20,9 @@ def data_in_order(runs: Sequence[Run], found: set[str]) -> list[str]:
     """Returns names of data sets as the runs list them, subsets with their whole."""
     names: dict[str, None] = {}
     for run in runs:
+        if len(run.cards) == 1 and run.cards.keys() == {name for _, name in run.models}:
+            names |= dict.fromkeys(run.cards)
+            continue
         stems = {entry.get("name", "") for entry in run.spec.get("data") or []}
         own = {name for name in found if name in stems or name.rpartition("@")[0] in stems}
         names |= dict.fromkeys(names_in_order(run.spec, "data", own))

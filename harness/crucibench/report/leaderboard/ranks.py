@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -48,14 +49,16 @@ class _Ranked(NamedTuple):
 def ranks_of(board: Board, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
     """Ranks the models of a board in each column, and over all of them.
 
-    Numbers with the verdict invalid have no rank. A pair of models is told apart by a paired test
-    over the same samples, corrected for all pairs of the column (`stats.rank_sets`).
+    Numbers with the verdict invalid have no rank, nor have rows that no longer count. A pair of
+    models is told apart by a paired test over the same samples, corrected for all pairs of the
+    column (`stats.rank_sets`).
 
     Args:
         board: the board.
         runs: by id.
         line_up: reads records.
     """
+    board = replace(board, lines=tuple(line for line in board.lines if line.about.retired is None))
     ranked: list[_Ranked] = []
     unranked: dict[str, str] = {}
     for column in board.columns:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.verdict import Finding, Severity
@@ -99,7 +100,12 @@ def group_is_target(evidence: Evidence, single: Sequence[View]) -> Findings:
 
 
 def group_is_input(evidence: Evidence, columns: Sequence[str]) -> Findings:
-    """Says which group columns the model is shown."""
+    """Says which group columns the model is shown.
+
+    Of logged answers nobody knows what was shown: whoever gave them can't be asked again.
+    """
+    if Capability.ANY_INPUT not in evidence.needs["test"].model.capabilities:
+        return []
     seen = [name for name in columns if name in evidence.data.features]
     if not seen:
         return []

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crucibench_suites.shift.corruptions._filters import levels_of
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -19,29 +17,36 @@ _LEVEL = np.float32(1 / 255)
 
 
 def pictures_of(images: torch.Tensor) -> list[Image]:
-    """Returns images, (N, C, H, W) with 1 or 3 channels, as the nearest of 256 levels."""
+    """Returns images in [0, 1], (N, C, H, W) with 1 or 3 channels, as the nearest of 256 levels."""
+    return [_picture_of(image) for image in images.cpu().numpy()]
+
+
+def _picture_of(image: NDArray[np.float32]) -> Image:
+    """Returns one image, (C, H, W).
+
+    Pillow keeps a pixel's three levels in four bytes and copies these as they are. As one number
+    they fit a float's 24 bits, and are put together three times as fast as byte by byte.
+    """
     from PIL.Image import frombytes
 
-    channels, height, width = images.shape[1:]
-    mode = "RGB" if channels == 3 else "L"
-    # Line by line, each channel's in turn: that is copied in runs, pixels side by side are not.
-    order = "RGB;L" if channels == 3 else "L"
-    # One by one on a CPU: an image stays in its cache meanwhile, a batch does not.
-    parts = [image[None] for image in images] if images.device.type == "cpu" else [images]
-    rows = (levels_of(part).transpose(1, 2).contiguous().cpu().numpy() for part in parts)
-    return [
-        frombytes(mode, (width, height), entry.tobytes(), "raw", order)
-        for part in rows
-        for entry in part
-    ]
+    size = image.shape[:0:-1]
+    levels = image * np.float32(255)
+    np.rint(levels, out=levels)
+    if len(levels) == 1:
+        return frombytes("L", size, levels.astype(np.uint8).tobytes())
+    red, green, pixels = levels
+    for channel in (green, red):
+        pixels *= 256
+        pixels += channel
+    return frombytes("RGB", size, pixels.astype("<u4").tobytes(), "raw", "RGBX")
 
 
 def unpack(picture: Image, out: NDArray[np.float32]) -> None:
     """Writes a picture's values in [0, 1] to `out`, (C, H, W)."""
-    shape = (picture.height, picture.width)
-    for place, channel in enumerate(picture.getbands()):
-        out[place] = np.frombuffer(picture.tobytes("raw", channel), np.uint8).reshape(shape)
-        out[place] *= _LEVEL
+    for channel, values in zip(picture.getbands(), out, strict=True):
+        levels = np.frombuffer(picture.tobytes("raw", channel), np.uint8)
+        values[...] = levels.reshape(values.shape)
+    out *= _LEVEL
 
 
 def made_of(

@@ -14,6 +14,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Scenario, Selection, StageView, Work
 from crucibench.contracts.suite import SuiteRequest
 from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench_suites.shift.config import ShiftConfig
 from crucibench_suites.shift.inputs import Inputs
 from crucibench_suites.shift.perturbed.kinds import (
@@ -118,6 +119,7 @@ class PerturbedTableGaps(PerturbedTable):
 def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
     """Returns the scenarios for tables."""
     config = request.config if isinstance(request.config, ShiftConfig) else ShiftConfig()
+    _check_columns(config, request)
     severities = config.severities or DEFAULT_SEVERITIES[request.preset]
     limit = config.samples or LIMITS[request.preset]
     spread = "train" if "train" in request.data.counts else "test"
@@ -128,17 +130,9 @@ def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
         for kind in chosen(TABLE, config.tables, request.preset)
         if _there(kind, request, config.protect)
     ]
-    for column in config.columns:
-        held = request.data.features.get(column)
-        if held is not None and not _NUMBER.match(held):
-            raise InputError(
-                f"shift.columns: expected numeric columns, {column!r} of {request.data.name} holds "
-                f"{held}"
-            )
     populations = [
         Population.of("shift", shape, column, severities)
         for column in config.columns
-        if column in request.data.features
         for shape in ("tail", "tilt")
     ]
     found: list[Scenario] = []
@@ -150,6 +144,19 @@ def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
     joined = [cell for cell in cells if cell.name not in GAPS] or cells
     summary = [PerturbedSummary.of("shift", joined)] if joined else []
     return [*found, *cells, *summary, *populations]
+
+
+def _check_columns(config: ShiftConfig, request: SuiteRequest) -> None:
+    held, data = request.data.features, request.data.name
+    for setting, names in (("columns", config.columns), ("protect", config.protect)):
+        for name in names:
+            if name not in held:
+                raise InputError(f"shift.{setting}: {unknown(f'column of {data}', name, held)}")
+    for name in config.columns:
+        if not _NUMBER.match(held[name]):
+            raise InputError(
+                f"shift.columns: expected numeric columns, {name!r} of {data} holds {held[name]}"
+            )
 
 
 def _there(kind: Perturbation, request: SuiteRequest, protect: Sequence[str]) -> bool:

@@ -11,11 +11,14 @@ from crucibench_suites.throughput.audits.conditions import (
     busy_machine,
     coarse_clock,
     drift,
+    drifting,
     noisy_rounds,
+    throttled,
     warm_up_cut_off,
 )
 from crucibench_suites.throughput.audits.load import overloaded
 from crucibench_suites.throughput.audits.search import open_search
+from crucibench_suites.throughput.audits.starting import slower_when_sustained, unsteady_starts
 from crucibench_suites.throughput.audits.unfinished import unfinished_work
 from crucibench_suites.throughput.readings import Readings
 
@@ -35,7 +38,11 @@ def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
     """Returns what speaks against throughput by batch size."""
     readings = Readings(evidence.own.records)
     points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
-    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, points)]
+    return [
+        *wrong_answers(evidence, readings),
+        *throttled(readings, points),
+        *_conditions(evidence, readings, points),
+    ]
 
 
 def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
@@ -59,6 +66,34 @@ def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
         *open_search(readings, bound, share),
         *warm_up_cut_off(readings, [""]),
         *busy_machine(evidence, readings, [""]),
+    ]
+
+
+def audit_cold_start(evidence: Evidence) -> Findings:
+    """Returns what speaks against the times of a cold start."""
+    readings = Readings(evidence.own.records)
+    if len(readings.fact("live")):
+        return []
+    return [*wrong_answers(evidence, readings), *unsteady_starts(readings)]
+
+
+def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
+    """Returns what speaks against the two regimes.
+
+    Args:
+        evidence: the cell.
+        points: that of the burst, and that of sustained load.
+    """
+    readings = Readings(evidence.own.records)
+    burst, late = (readings.queries(point).medians for point in points)
+    return [
+        *wrong_answers(evidence, readings),
+        *slower_when_sustained(late / burst, evidence.options.level),
+        *drifting(readings.fact("window"), "windows"),
+        *throttled(readings, points),
+        *warm_up_cut_off(readings, [""]),
+        *coarse_clock(readings, points),
+        *busy_machine(evidence, readings, points),
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.throughput.readings import Readings
+from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.scoring import variation
 from crucibench_suites.throughput.tape import WARM_UP
 
@@ -76,32 +76,41 @@ def noisy_rounds(readings: Readings, points: Sequence[str]) -> Findings:
 
 
 def drift(readings: Readings, points: Sequence[str]) -> Findings:
-    """Whether the model became slower or faster while it was timed: throttling, or a leak.
+    """Whether the model became slower or faster while it was timed: throttling, or a leak."""
+    return [
+        finding
+        for point in points
+        for finding in drifting(readings.queries(point).medians, "rounds", point)
+    ]
 
-    Kendall's rank correlation of the rounds' medians with time, and Sen's slope.
+
+def drifting(medians: Floats, what: str, point: str = "") -> Findings:
+    """Tells a trend of median latencies: Kendall's rank correlation with time, and Sen's slope.
+
+    Args:
+        medians: in order, shape (n,).
+        what: they are the medians of.
+        point: where they were timed.
     """
     from scipy.stats import kendalltau, theilslopes
 
-    found = []
-    for point in points:
-        medians = readings.queries(point).medians
-        if len(medians) < 5 or np.ptp(medians) == 0:
-            continue
-        places = np.arange(len(medians))
-        p = float(kendalltau(places, medians).pvalue)
-        slope = float(theilslopes(medians, places).slope)
-        change = slope * (len(medians) - 1) / float(np.median(medians))
-        if p < DRIFT_P and abs(change) > DRIFT:
-            word = "slower" if change > 0 else "faster"
-            found.append(
-                _suspect(
-                    "drift",
-                    f"{_at(point)}the model became {word} by {100 * abs(change):.3g} % from the "
-                    f"first to the last of {len(medians)} rounds (Kendall's tau, p = {p:.2g})",
-                    point=point, change=change, p=p,
-                )
-            )  # fmt: skip
-    return found
+    if len(medians) < 5 or np.ptp(medians) == 0:
+        return []
+    places = np.arange(len(medians))
+    p = float(kendalltau(places, medians).pvalue)
+    slope = float(theilslopes(medians, places).slope)
+    change = slope * (len(medians) - 1) / float(np.median(medians))
+    if p >= DRIFT_P or abs(change) <= DRIFT:
+        return []
+    word = "slower" if change > 0 else "faster"
+    return [
+        _suspect(
+            "drift",
+            f"{_at(point)}the model became {word} by {100 * abs(change):.3g} % from the first to "
+            f"the last of {len(medians)} {what} (Kendall's tau, p = {p:.2g})",
+            point=point, change=change, p=p,
+        )
+    ]  # fmt: skip
 
 
 def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
@@ -123,6 +132,25 @@ def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) 
             share=share, cores=cores,
         )
     ]  # fmt: skip
+
+
+def throttled(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the device was slowed down, by its own account, for heat or for power."""
+    found = []
+    for point in points:
+        looks = readings.fact("throttled", point)
+        if len(looks) and looks.any():
+            count, clock = int((looks > 0).sum()), readings.fact("sm-clock", point)
+            low = f", its clock was down to {clock.min():.0f} MHz" if len(clock) else ""
+            found.append(
+                _suspect(
+                    "throttled",
+                    f"{_at(point)}the device was slowed down for heat or power at {count} of "
+                    f"{len(looks)} looks{low}",
+                    point=point, looks=len(looks), throttled=count,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _suspect(code: str, message: str, **numbers: float | str) -> Finding:

@@ -1,0 +1,42 @@
+"""What a run did not measure, as sentences: for whoever reads what is published of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crucibench.contracts.verdict import Status
+from crucibench.report.findings import address_of
+from crucibench.report.format import listed
+from crucibench.report.gaps import gaps_of
+from crucibench.report.numbers import declared_metrics, names_in_order, numbers_of
+
+if TYPE_CHECKING:
+    from crucibench.store.run import Run
+
+WITHHELD = "the run itself says why"
+"""Stands for the reason of a failure: an error's words may quote a sample."""
+
+
+def not_measured(run: Run) -> list[str]:
+    """Returns a sentence for each axis, cell and number that is missing, failures first."""
+    cells = list(run.cells.values())
+    models = names_in_order(run.spec, "models", {name for name, _ in run.models})
+    data = names_in_order(run.spec, "data", set(run.cards))
+    gaps = gaps_of(run, numbers_of(run), declared_metrics(run.suites), models, data)
+    sentences = [
+        f"{cell.model} on {cell.data}, {address_of(cell)} failed: {WITHHELD}."
+        for cell in cells
+        if cell.status is Status.FAILED
+    ]
+    sentences += gaps.sentences
+    for why, kind in (
+        ("skipped", gaps.skipped), ("not applicable", gaps.inapplicable),
+        ("no value", gaps.undefined), ("no interval", gaps.unbounded),
+    ):  # fmt: skip
+        sentences += [
+            f"{gap.what} on {gap.data} ({listed(gap.models)}), {why}: {gap.reason}" for gap in kind
+        ]
+    absent = sorted(set(run.environment.get("installed_suites", ())) - {c.suite for c in cells})
+    if absent:
+        sentences.append(f"Suites that were not run at all: {', '.join(absent)}.")
+    return sentences

@@ -1,0 +1,120 @@
+"""The page of one run, and its numbers as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from crucibench.contracts.rows import COLUMNS
+from crucibench.contracts.verdict import Severity, Status
+from crucibench.report.csv_text import csv_text
+from crucibench.report.dates import iso
+from crucibench.report.findings import address_of, verdict_counts, verdict_summary
+from crucibench.report.format import listed
+from crucibench.report.leaderboard import Column, Entry
+from crucibench.report.leaderboard_text import column_title
+from crucibench.report.not_measured import WITHHELD, not_measured
+from crucibench.report.numbers import Number
+from crucibench.report.provenance import flat
+from crucibench.report.site.board_view import cell_view
+from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
+from crucibench.report.site.render import render
+
+if TYPE_CHECKING:
+    from crucibench.store.cells import CellFile
+    from crucibench.store.run import Run
+
+
+def run_facts(run: Run) -> dict[str, str]:
+    """Returns what a list of runs says of one."""
+    counts = verdict_counts(list(run.cells.values()))
+    return {
+        "id": run.id,
+        "href": run_page(run),
+        "started": iso(run.dates.started),
+        "models": listed(dict.fromkeys(model for model, _ in run.models)),
+        "data": listed(run.cards),
+        "cells": ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count),
+    }
+
+
+def csv_name(run: Run) -> str:
+    """Returns the name of the file of a run's numbers, beside its page."""
+    return run_page(run).removeprefix("runs/").replace(".html", ".csv")
+
+
+def run_csv(run: Run) -> str:
+    """Returns all metric rows of a run as CSV."""
+    frame = run.metrics().loc[:, list(COLUMNS)]
+    return csv_text(COLUMNS, frame.itertuples(index=False, name=None))
+
+
+def run_html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total: int) -> str:
+    """Returns the page of a run.
+
+    Args:
+        run: the run.
+        numbers: its numbers of the columns.
+        columns: what the suites name as their headline.
+        total: how many runs the site has.
+    """
+    by_place = {column.place: column for column in columns}
+    facts = run_facts(run)
+    rows = [
+        {
+            "anchor": number_anchor(number),
+            "model": number.model,
+            "model_href": model_page(number.model),
+            "data": number.data,
+            "data_href": data_page(run.cards[number.data]) if number.data in run.cards else "",
+            "title": column_title(by_place[number.place]),
+            "place": number.place,
+            "cell": cell_view(by_place[number.place], Entry(number=number), lambda _: ""),
+        }
+        for number in numbers
+    ]
+    return render(
+        "run.html.j2",
+        root="../",
+        runs_total=total,
+        id=run.id,
+        summary=verdict_summary(run),
+        facts={
+            "started": facts["started"] or "not known",
+            "finished": iso(run.dates.finished) or "not known",
+            "models": facts["models"],
+            "data": facts["data"],
+        },
+        numbers=rows,
+        rows=len(run.metrics()),
+        csv=csv_name(run),
+        cells=[_cell(cell) for cell in run.cells.values()],
+        not_measured=not_measured(run),
+        provenance=_provenance(run),
+    )
+
+
+def _cell(cell: CellFile) -> dict[str, Any]:
+    said = [f"{f.code}: {f.message}" for f in cell.findings if f.severity is not Severity.INFO]
+    if cell.status is Status.FAILED:
+        said = [WITHHELD]
+    elif cell.reason:
+        said = [cell.reason]
+    outcome = str(cell.status if cell.status is not Status.OK else cell.verdict)
+    return {
+        "model": cell.model, "data": cell.data, "scenario": address_of(cell), "outcome": outcome,
+        "n": cell.n, "said": "; ".join(said),
+    }  # fmt: skip
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    facts = {
+        "digest of the run": run.digest,
+        "crucibench": run.manifest["crucibench_version"],
+    }
+    facts |= {f"data {name}": sealed(card) for name, card in run.cards.items()}
+    for (model, data), info in run.models.items():
+        prints = "no fingerprint" if info.fingerprint is None else flat(dict(info.fingerprint), "")
+        text = prints if isinstance(prints, str) else listed(f"{k} {v}" for k, v in prints.items())
+        facts[f"model {model} on {data}"] = text
+    return facts | {name: text for name, text in flat(run.environment, "").items() if text}

@@ -1,0 +1,100 @@
+"""Writes the pages of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crucibench.report import leaderboard_text
+from crucibench.report.leaderboard import Leaderboard, leaderboard
+from crucibench.report.leaderboard.columns import gather
+from crucibench.report.numbers import Number
+from crucibench.report.site.board_view import BoardView, board_view
+from crucibench.report.site.data_page import data_pages
+from crucibench.report.site.links import data_page, model_page, number_link, run_page
+from crucibench.report.site.model_page import model_pages
+from crucibench.report.site.render import render, script, style
+from crucibench.report.site.run_page import csv_name, run_csv, run_facts, run_html
+from crucibench.util.atomic import write_text
+from crucibench.util.errors import InputError
+
+if TYPE_CHECKING:
+    from crucibench.spec.notes import Notes
+    from crucibench.store.run import Run
+
+
+def write_site(
+    runs: Sequence[Run], folder: Path, *, notes: Notes | None = None, ranked: bool = True
+) -> list[Path]:
+    """Writes a static site of finished runs.
+
+    Equal runs make equal files. What stands in the folder besides stays.
+
+    Args:
+        runs: the runs; one that is given twice counts once.
+        folder: is made where it is not there.
+        notes: rows that no longer count.
+        ranked: whether ranks are computed, which reads records.
+
+    Returns:
+        The files, the index first.
+
+    Raises:
+        InputError: if no run is given, or `folder` is a file.
+    """
+    runs = list({run_page(run): run for run in runs}.values())
+    if not runs:
+        raise InputError("--site: expected at least one run")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--site {str(folder)!r}: expected a folder, that is a file")
+    board = leaderboard(runs, ranked=ranked, notes=notes)
+    columns, numbers = gather(runs)
+    headlines = {run_page(run): own for run, own in zip(runs, numbers, strict=True)}
+    views = _views(board, runs)
+    pages = {
+        "index.html": _index(board, runs, views),
+        "leaderboard.json": leaderboard_text.json_text(board),
+        "leaderboard.csv": leaderboard_text.csv(board),
+        "site.css": style(),
+        "site.js": script(),
+    }
+    total = len(runs)
+    pages |= data_pages(runs, views, total)
+    pages |= model_pages(runs, headlines, columns, total)
+    for run in runs:
+        pages[run_page(run)] = run_html(run, headlines[run_page(run)], columns, total)
+        pages[f"runs/{csv_name(run)}"] = run_csv(run)
+    for name, text in pages.items():
+        write_text(folder / name, text)
+    return [folder / name for name in pages]
+
+
+def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
+    by_id = {run.id: run for run in runs}
+    cards = {name: card for run in runs for name, card in run.cards.items()}
+
+    def link(number: Number) -> str:
+        return number_link(number, by_id[number.run])
+
+    return {
+        one.data: board_view(
+            one,
+            href=data_page(cards[one.data]) if one.data in cards else "",
+            number_link=link,
+            model_link=model_page,
+        )
+        for one in board.boards
+    }
+
+
+def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, BoardView]) -> str:
+    models = dict.fromkeys(line.model for one in board.boards for line in one.lines)
+    return render(
+        "index.html.j2",
+        root="",
+        runs_total=len(runs),
+        boards=[views[one.data] for one in board.boards],
+        models=[(name, model_page(name)) for name in models],
+        runs=sorted(map(run_facts, runs), key=lambda facts: facts["started"], reverse=True),
+    )

@@ -1,0 +1,129 @@
+"""ZIP archives that show every change: equal files give equal bytes, the comment has their digest.
+
+Entries are sorted and dated 1980, and the archive's comment ends in the SHA-256 of all bytes before
+it, so that a flipped bit anywhere is found before anything is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from crucibench.util.atomic import write_atomically
+from crucibench.util.errors import UnreadableError
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MOST_BYTES = 1 << 32
+_DIGITS = 64
+
+
+def write_archive(path: Path, kind: str, files: Mapping[str, bytes]) -> None:
+    """Writes an archive atomically.
+
+    Args:
+        path: where to; its folder is made where it is not there.
+        kind: what it is: ``pack`` or ``bundle``.
+        files: name to content.
+    """
+    content = _archive(kind, files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(path, write)
+
+
+def kind_of(path: Path) -> str:
+    """Returns the kind of an archive, as its end says; "" if it is none of ours."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - _DIGITS - 64))
+        tail = stream.read()[:-_DIGITS]
+    return next((kind for kind in ("pack", "bundle") if tail.endswith(_comment(kind))), "")
+
+
+def read_archive(path: Path, kind: str) -> dict[str, bytes]:
+    """Returns the files of an archive by name, once all its bytes are found to be as written.
+
+    Raises:
+        UnreadableError: if it is of another kind, damaged, or larger than any.
+    """
+    try:
+        content = path.read_bytes()
+        _check_whole(path, kind, content)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            _check_size(path, kind, archive)
+            return {name: archive.read(name) for name in archive.namelist()}
+    except UnreadableError:
+        raise
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnreadableError(f"{kind} {str(path)!r} can't be read: {first}") from error
+
+
+def check_digests(
+    path: Path, kind: str, files: Mapping[str, bytes], stated: Mapping[str, str]
+) -> None:
+    """Holds files against their digests.
+
+    Raises:
+        UnreadableError: if one has another, or a name that leads out of a folder.
+    """
+    for name, digest in stated.items():
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
+            raise UnreadableError(f"{kind} {str(path)!r} holds a file outside of it: {name!r}")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise UnreadableError(f"{kind} {str(path)!r} is damaged: {name} has changed")
+
+
+def unpacked(files: Mapping[str, bytes], run: str) -> Path:
+    """Writes files into a folder of the run's name, in a temporary folder; the caller removes it.
+
+    The names must have been checked.
+    """
+    root = Path(tempfile.mkdtemp(prefix="crucibench-")) / PurePosixPath(run).name
+    for name, content in files.items():
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return root
+
+
+def _archive(kind: str, files: Mapping[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(files):
+            # Parquet files are compressed already.
+            method = zipfile.ZIP_STORED if name.endswith(".parquet") else zipfile.ZIP_DEFLATED
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type = method
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name])
+        archive.comment = _comment(kind) + b"0" * _DIGITS
+    body = stream.getvalue()[:-_DIGITS]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _comment(kind: str) -> bytes:
+    return f"crucibench {kind} sha256:".encode()
+
+
+def _check_size(path: Path, kind: str, archive: zipfile.ZipFile) -> None:
+    if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
+        raise UnreadableError(f"{kind} {str(path)!r} is larger than any {kind}: it is not opened")
+
+
+def _check_whole(path: Path, kind: str, content: bytes) -> None:
+    body, stated = content[:-_DIGITS], content[-_DIGITS:]
+    if not body.endswith(_comment(kind)):
+        raise UnreadableError(f"{str(path)!r} is no {kind}, or not all of it is there")
+    if hashlib.sha256(body).hexdigest().encode() != stated:
+        raise UnreadableError(f"{kind} {str(path)!r} is damaged: its content has changed")

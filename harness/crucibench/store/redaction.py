@@ -1,0 +1,148 @@
+"""What is left out of files of a run before they are published.
+
+Inputs, free text, sample names and group columns are recognised by what they are, not by a list of
+suites: columns called ``input:NAME`` and ``group:NAME``, and columns of text that are no few short
+labels. Whatever else a suite stores as numbers stays.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crucibench.contracts.verdict import Status
+from crucibench.store.cells import CellFile
+
+_INPUT, _GROUP = "input:", "group:"
+_LABEL = re.compile(r"[\w.=+:/@-]{0,40}")
+_MOST_LABELS = 64
+_STRUCTURE = frozenset({"id", "point"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is published although it says something of samples.
+
+    Attributes:
+        inputs: inputs, free text, and the users' own names of samples and clusters.
+        groups: group columns.
+    """
+
+    inputs: bool = False
+    groups: bool = False
+
+
+class Redacted(NamedTuple):
+    """A file without what is not published.
+
+    Attributes:
+        content: its bytes.
+        withheld: what is missing; empty if nothing, then the bytes are those of the run.
+    """
+
+    content: bytes
+    withheld: tuple[str, ...]
+
+
+def redacted_table(content: bytes, kept: Kept, names: Collection[str]) -> Redacted:
+    """Leaves out of records, probes or tables what holds inputs or free text.
+
+    Args:
+        content: a Parquet file.
+        kept: what stays.
+        names: of classes, which are no free text.
+    """
+    table = pq.read_table(io.BytesIO(content))
+    drop = [name for name in table.column_names if not _stays(name, table[name], kept, names)]
+    if not drop:
+        return Redacted(content, ())
+    return Redacted(parquet(table.drop_columns(drop)), tuple(drop))
+
+
+def redacted_samples(content: bytes, kept: Kept) -> Redacted:
+    """Leaves group columns and names out of a sample table; clusters become numbers."""
+    table = pq.read_table(io.BytesIO(content))
+    withheld: list[str] = []
+    if not kept.groups:
+        withheld += [name for name in table.column_names if name.startswith(_GROUP)]
+    if not kept.inputs and "key" in table.column_names:
+        withheld.append("key")
+    table = table.drop_columns(withheld)
+    if not kept.inputs and "cluster" in table.column_names:
+        # Codes in the order of the names, so that draws stay what they were.
+        codes, found = pd.factorize(np.asarray(table["cluster"].to_pylist(), object), sort=True)
+        digits = len(str(len(found)))
+        coded = pa.array([f"{code:0{digits}d}" for code in codes], pa.string())
+        table = table.set_column(table.column_names.index("cluster"), "cluster", coded)
+        withheld.append("cluster (names)")
+    return Redacted(parquet(table) if withheld else content, tuple(withheld))
+
+
+def redacted_cell(content: bytes, file: CellFile, kept: Kept) -> Redacted:
+    """Leaves out of a cell file what may quote a sample: tracebacks, words in evidence."""
+    if kept.inputs:
+        return Redacted(content, ())
+    document = file.model_dump(mode="json")
+    withheld = []
+    if document["detail"]:
+        document["detail"] = ""
+        withheld.append("detail")
+    if file.status is Status.FAILED:
+        document["reason"] = "the run that this is of says why"
+        withheld.append("reason")
+    for finding in document["findings"]:
+        evidence = _numbers(finding["evidence"])
+        if evidence != finding["evidence"]:
+            finding["evidence"] = evidence
+            withheld.append(f"words in the evidence of {finding['code']}")
+    if not withheld:
+        return Redacted(content, ())
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return Redacted(text.encode(), tuple(dict.fromkeys(withheld)))
+
+
+def parquet(table: pa.Table) -> bytes:
+    """Returns a table as Parquet: equal tables give equal bytes."""
+    stream = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(None), stream, compression="zstd")
+    return stream.getvalue()
+
+
+def _stays(name: str, column: Any, kept: Kept, names: Collection[str]) -> bool:
+    if name.startswith(_GROUP):
+        return kept.groups
+    if name in _STRUCTURE or kept.inputs:
+        return True
+    return not name.startswith(_INPUT) and not _may_be_text(column, names)
+
+
+def _may_be_text(column: Any, names: Collection[str]) -> bool:
+    """Whether a column holds more than numbers, vectors of numbers, or a few short labels."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _may_be_text(column.cast(kind.value_type), names)
+    if pa.types.is_nested(kind):
+        return not (pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        values = [value for value in column.unique().to_pylist() if value is not None]
+        free = [value for value in values if value not in names]
+        return len(free) > _MOST_LABELS or not all(map(_LABEL.fullmatch, free))
+    return not (pa.types.is_primitive(kind) or pa.types.is_null(kind))
+
+
+def _numbers(evidence: Any) -> Any:
+    """Returns evidence without its words: numbers, and texts that are labels."""
+    if isinstance(evidence, Mapping):
+        return {key: _numbers(value) for key, value in evidence.items()}
+    if isinstance(evidence, list):
+        return [_numbers(value) for value in evidence]
+    return evidence if not isinstance(evidence, str) or _LABEL.fullmatch(evidence) else ""

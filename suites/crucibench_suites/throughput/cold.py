@@ -1,0 +1,108 @@
+"""A cold start: what a process that has just been started takes to answer for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import TimedContext
+from crucibench_suites.throughput.metrics import COLD
+from crucibench_suites.throughput.scenarios import Timing
+
+if TYPE_CHECKING:
+    from crucibench_suites.throughput.clock import Clock
+
+LATER = 10
+"""Calls after the first: by their median the first is told from those to come."""
+
+_PARTS = {
+    "process-start": "process", "model-load": "load", "model-prepare": "prepare",
+    "cold-call": "first", "later-call": "later",
+}  # fmt: skip
+"""Metric to fact."""
+
+_MIB = 2.0**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart(Timing):
+    """The model opened and asked in a new process, once a round."""
+
+    name: str = "cold-start"
+    seconds: float = 0.0
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = COLD
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        from crucibench_suites.throughput.bench import read_outputs
+        from crucibench_suites.throughput.tape import Tape
+
+        tape = Tape(clock)
+        if context.start is None:
+            tape.facts("", {"live": 1.0})
+            yield tape.columns()
+            return
+        query = context.load(1)
+        for _ in range(self.turns):
+            found = context.start(query, 1 + LATER)
+            first, *later = found.calls
+            tape.facts(
+                "",
+                {
+                    "process": found.process, "load": found.load, "prepare": found.prepare,
+                    "first": first, "later": float(np.median(later)),
+                    "memory": None if found.memory is None else float(found.memory),
+                },
+            )  # fmt: skip
+            if found.answer is not None:
+                tape.answers("", query.ids, *read_outputs(found.answer))
+            yield tape.columns()
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes each part of a start, and their sum."""
+        return Scored(_rows(evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says whether the new process answered as the accuracy pass did, and steadily so."""
+        from crucibench_suites.throughput.audits import audit_cold_start
+
+        return audit_cold_start(evidence)
+
+
+def _rows(evidence: Evidence) -> list[Row]:
+    from crucibench_suites.throughput.readings import Readings
+    from crucibench_suites.throughput.scoring import over_rounds
+
+    readings, level = Readings(evidence.own.records), evidence.options.level
+    if len(readings.fact("live")):
+        reason = "the run has live objects, which no other process can open"
+        return [Row(metric=info.id, value=None, n=0, reason=reason) for info in COLD]
+    parts = {metric: 1e3 * readings.fact(fact) for metric, fact in _PARTS.items()}
+    whole = sum(parts[metric] for metric in list(_PARTS)[:4])
+    rows = []
+    for metric, values in {"cold-start": np.asarray(whole), **parts}.items():
+        rows.append(
+            over_rounds(
+                metric, float(values.mean()), values, n=len(values), level=level, point="",
+                method="student-t over processes",
+            )
+        )  # fmt: skip
+    memory = readings.fact("memory") / _MIB
+    if len(memory):
+        rows.append(
+            Row(
+                metric="process-memory", value=float(memory.max()), n=len(memory),
+                method="peak resident memory", reason="it is a peak",
+            )
+        )  # fmt: skip
+    else:
+        reason = "this system does not tell how much memory a process uses"
+        rows.append(Row(metric="process-memory", value=None, n=0, reason=reason))
+    return rows
