@@ -25,7 +25,8 @@ sample, on which perturbations act; rescaling and normalising are part of the mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from crucibench_adapters._transformers_text import TextClassifier
+    from crucibench_adapters._transformers_words import Words
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
@@ -105,6 +107,16 @@ class TransformersAdapter(LibraryAdapter):
             InputError: if the model is not asked with embeddings.
         """
         return self._texts().nearest(encoded)
+
+    def neighbours(self, words: Sequence[str], count: int) -> list[list[tuple[str, float]]]:
+        return self._words.near(words, count)
+
+    @cached_property
+    def _words(self) -> Words:
+        from crucibench_adapters._transformers_words import Words
+
+        texts = self._texts()
+        return Words(texts.tokens.tokenizer, texts.vocabulary())
 
     def diagnostics(self) -> Mapping[str, Any]:
         found = dict(super().diagnostics())

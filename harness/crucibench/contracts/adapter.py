@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -268,6 +268,21 @@ class Adapter(ABC):
             InputError: if the model's last layer is not linear.
         """
         raise InputError(f"{type(self).__name__} has no linear head")
+
+    def neighbours(self, words: Sequence[str], count: int) -> list[list[tuple[str, float]]]:
+        """Returns for each word the words whose embeddings are nearest, nearest first.
+
+        Args:
+            words: any; for one that the model does not know there are none.
+            count: how many at most.
+
+        Returns:
+            For each word others with their cosines, in [-1, 1].
+
+        Raises:
+            InputError: if the model has no embeddings (capability ``embeddings``).
+        """
+        raise InputError(f"{type(self).__name__} has no embeddings of words")
 
     def tree(self) -> Tree:
         """Returns the decision tree that the model is.

@@ -8,28 +8,22 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, Strict, StrictStr, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from crucibench.contracts.suite import SuiteConfig
 from crucibench.util.numbers import Number
 from crucibench_suites.adversarial.blackbox.scenario import NORMS, BlackBoxAttack
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
+from crucibench_suites.adversarial.listed import listed
 from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.text.config import TextConfig
+from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 
 
-def _listed(value: object) -> object:
-    """Returns one entry as a list, and ``0.1,8/255`` of a command line as two."""
-    if isinstance(value, str) and "," in value:
-        return [part.strip() for part in value.split(",")]
-    return value if isinstance(value, list | tuple) else [value]
-
-
-class AdversarialConfig(SuiteConfig):
+class AdversarialConfig(TextConfig):
     """Settings of the adversarial suite."""
 
     norm: Annotated[
-        tuple[Norm, ...],
-        BeforeValidator(_listed),
+        tuple[ImageNorm, ...],
+        BeforeValidator(listed),
         Field(min_length=1, strict=False, json_schema_extra={"examples": ["linf", ["linf", "l2"]]}),
     ] = ("linf",)
     """``linf``, ``l2``, or a list of both."""
@@ -38,7 +32,7 @@ class AdversarialConfig(SuiteConfig):
     """What may be changed in a row of a table: tables are attacked only where it is declared."""
 
     eps: (
-        Annotated[tuple[Number, ...], BeforeValidator(_listed), Field(min_length=1, strict=False)]
+        Annotated[tuple[Number, ...], BeforeValidator(listed), Field(min_length=1, strict=False)]
         | None
     ) = None
     """One radius or a grid of them, e.g. ``8/255``; left out, what suits the size of the images.
@@ -57,7 +51,7 @@ class AdversarialConfig(SuiteConfig):
     seed: Annotated[int, Field(ge=0)] | None = None
     """Of all draws; left out, the run's."""
 
-    attacks: Annotated[tuple[StrictStr, ...], BeforeValidator(_listed), Strict(False)] = ()
+    attacks: Annotated[tuple[StrictStr, ...], BeforeValidator(listed), Strict(False)] = ()
     """Attacks of foolbox to run beside the protocol: ``foolbox:LInfFMNAttack``, with options of its
     constructor as ``foolbox:LinfPGD?steps=100``."""
 
@@ -65,7 +59,7 @@ class AdversarialConfig(SuiteConfig):
     """Whether an attack that fails its self-test is run all the same: its numbers are suspect."""
 
     blackbox: (
-        Annotated[tuple[BlackBoxAttack, ...], BeforeValidator(_listed), Strict(False)] | None
+        Annotated[tuple[BlackBoxAttack, ...], BeforeValidator(listed), Strict(False)] | None
     ) = None
     """Attacks without gradients: ``square`` on scores, ``hopskipjump`` and ``boundary`` (L2 alone)
     on labels; left out, the first two for models that have no gradients."""
@@ -85,8 +79,9 @@ class AdversarialConfig(SuiteConfig):
     """Whether the inputs that attacks found are kept, as artefacts of their cells."""
 
     def files(self) -> Mapping[str, str]:
-        """Returns the file of supplied examples, if there is one."""
-        return {} if self.supplied is None else {"supplied": self.supplied}
+        """Returns the files of supplied examples and of substitutions, if there are some."""
+        supplied = {} if self.supplied is None else {"supplied": self.supplied}
+        return {**supplied, **super().files()}
 
     def check_installed(self) -> None:
         """Makes each attack of foolbox once: wrong options, and missing packages, show now."""

@@ -52,12 +52,13 @@ DISTANCES = {
         id=f"median-minimal-distance-{norm}",
         name=f"median minimal distance ({norm})",
         direction="higher",
-        definition="The median over samples of the distance of the nearest example that was found; "
+        definition="The median over samples of the distance of the nearest example that was found"
+        f"{', the share of words changed' if norm == 'words' else ''}; "
         "0 for samples that are wrong as they are. It is an upper bound, and coarse where no "
         "attack that minimises distance ran.",
         lower=0.0,
     )
-    for norm in ("linf", "l2")
+    for norm in ("linf", "l2", "words")
 }
 
 AFTER = {

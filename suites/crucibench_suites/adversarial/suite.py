@@ -32,16 +32,18 @@ from crucibench_suites.adversarial.tables.scenario import (
     columns_scenario,
     table_attacks,
 )
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.text.planning import NAMES as TEXT_NAMES
+from crucibench_suites.adversarial.text.planning import text_scenarios
+from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
 from crucibench_suites.adversarial.transfer import Transfer
 from crucibench_suites.adversarial.worst_case import WorstCase
 
-_BUNDLED: dict[str, dict[Norm, tuple[float, ...]]] = {
+_BUNDLED: dict[str, dict[ImageNorm, tuple[float, ...]]] = {
     # 8 x 8 pixels of 17 grey levels: a change that people don't see is larger than of a photo.
     "sklearn:digits": {"linf": (0.05, 0.1, 0.15, 0.2, 0.3), "l2": (0.25, 0.5, 0.75, 1.0, 1.5)},
 }
-_SMALL: dict[Norm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
-_LARGE: dict[Norm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
+_SMALL: dict[ImageNorm, tuple[float, ...]] = {"linf": (8 / 255,), "l2": (0.5,)}
+_LARGE: dict[ImageNorm, tuple[float, ...]] = {"linf": (4 / 255,), "l2": (3.0,)}
 _LARGE_SIDE = 64
 
 _LIMITS: dict[Preset, int | None] = {"quick": 200, "standard": 1000, "full": None}
@@ -74,7 +76,7 @@ class AdversarialSuite(Suite):
     )
     headline: ClassVar[tuple[str, ...]] = tuple(
         f"{name}/{metric}"
-        for name in _NAMES
+        for name in (*_NAMES, *TEXT_NAMES)
         for metric in ("robust-accuracy-at-largest-eps", "robust-accuracy-area")
     )
     sections: ClassVar[tuple[Section, ...]] = (
@@ -84,8 +86,9 @@ class AdversarialSuite(Suite):
             table="curve",
             x="eps",
             y="robust_accuracy",
-            note="The share of samples that no attack made wrong within eps; at 0 it is clean "
-            "accuracy. Each number is an upper bound of what a stronger attack would leave.",
+            note="The share of samples that no attack made wrong within eps (of texts the share "
+            "of words changed); at 0 it is clean accuracy. Each number is an upper bound of what a "
+            "stronger attack would leave.",
         ),
         Section(
             title="What each attack broke",
@@ -122,63 +125,72 @@ class AdversarialSuite(Suite):
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
-        """Returns one scenario a norm, or why none applies."""
+        """Returns the scenarios of each norm, or of texts, or why none applies."""
         task, config = request.data.task, request.config
         assert isinstance(config, AdversarialConfig)
         table = task.modality is Modality.TABLE
-        if task.kind != "classification" or task.modality is Modality.TEXT:
-            return "it attacks classifiers of images and of tables"
+        if task.kind != "classification":
+            return "it attacks classifiers"
         if table and config.constraints is None:
             return "tables are attacked within declared constraints: suites.adversarial.constraints"
         if len(task.classes) < 2:
             return f"an attack needs at least two classes, the data has {len(task.classes)}"
+        limit = config.limit if config.limit is not None else _LIMITS[request.preset]
+        queries = config.queries or _QUERIES[request.preset]
+        if task.modality is Modality.TEXT:
+            return text_scenarios(
+                self.name, request, config, queries=queries, limit=limit, seed=config.seed
+            )
         if table:
             return _of_tables(self.name, request, config)
-        _check_surrogate(request, config)
-        key = config.protocol or _PRESETS[request.preset]
-        limit = config.limit if config.limit is not None else _LIMITS[request.preset]
-        found: list[Scenario] = []
-        for norm in config.norm:
-            eps = config.eps or _default_eps(request, norm)
-            threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
-            queries = config.queries or _QUERIES[request.preset]
-            cells: list[AutoAttack | OneAttack] = [
-                SCENARIOS[key].of(self.name, threat, limit, config.precision)
-            ]
-            cells += [
-                Foolbox.of(
-                    self.name, named, (norm, eps, config.seed), force=config.force, limit=limit
-                )
-                for named in map(FoolboxName.parse, config.attacks)
-                if norm in named.norms
-            ]
-            if "supplied" in request.files:
-                file = checked(request.files["supplied"], request.data.counts["test"])
-                cells.append(SuppliedExamples.of(self.name, file, norm, eps, limit=limit))
-            cells += black_box(
-                self.name,
-                _methods(request, config),
-                (norm, eps, config.seed),
-                queries=queries,
-                limit=limit,
-            )
-            if config.surrogate is not None:
-                source = TransferSource.of(self.name, norm, eps, limit)
-                if config.surrogate == request.model.name:
-                    found.append(source)
-                else:
-                    cells.append(SurrogateTransfer.of(source, config.surrogate, config.seed))
-            if config.save_adversarials:
-                cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
-            found += cells
-            # What the model can't be asked is skipped, with its reason, and joined with nothing.
-            able = [cell for cell in cells if cell.requires <= request.model.capabilities]
-            if len(able) > 1:
-                found.append(WorstCase.of(self.name, able))
-            others = [name for name in request.models if name != request.model.name]
-            if config.save_adversarials and others:
-                found.append(Transfer.of(self.name, cells[0], others))
-        return found
+        return _of_images(self.name, request, config, limit=limit, queries=queries)
+
+
+def _of_images(
+    suite: str, request: SuiteRequest, config: AdversarialConfig, *, limit: int | None, queries: int
+) -> Sequence[Scenario]:
+    """Returns the scenarios of images: the protocol and what is asked for beside it, by norm."""
+    _check_surrogate(request, config)
+    key = config.protocol or _PRESETS[request.preset]
+    found: list[Scenario] = []
+    for norm in config.norm:
+        eps = config.eps or _default_eps(request, norm)
+        threat = ThreatModel(norm=norm, eps=eps, seed=config.seed, **PROTOCOLS[key].budget())
+        cells: list[AutoAttack | OneAttack] = [
+            SCENARIOS[key].of(suite, threat, limit, config.precision)
+        ]
+        cells += [
+            Foolbox.of(suite, named, (norm, eps, config.seed), force=config.force, limit=limit)
+            for named in map(FoolboxName.parse, config.attacks)
+            if norm in named.norms
+        ]
+        if "supplied" in request.files:
+            file = checked(request.files["supplied"], request.data.counts["test"])
+            cells.append(SuppliedExamples.of(suite, file, norm, eps, limit=limit))
+        cells += black_box(
+            suite,
+            _methods(request, config),
+            (norm, eps, config.seed),
+            queries=queries,
+            limit=limit,
+        )
+        if config.surrogate is not None:
+            source = TransferSource.of(suite, norm, eps, limit)
+            if config.surrogate == request.model.name:
+                found.append(source)
+            else:
+                cells.append(SurrogateTransfer.of(source, config.surrogate, config.seed))
+        if config.save_adversarials:
+            cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
+        found += cells
+        # What the model can't be asked is skipped, with its reason, and joined with nothing.
+        able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+        if len(able) > 1:
+            found.append(WorstCase.of(suite, able))
+        others = [name for name in request.models if name != request.model.name]
+        if config.save_adversarials and others:
+            found.append(Transfer.of(suite, cells[0], others))
+    return found
 
 
 def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> Sequence[Scenario]:
@@ -219,7 +231,7 @@ def _methods(request: SuiteRequest, config: AdversarialConfig) -> tuple[BlackBox
     return ("square", "hopskipjump") if Capability.SCORES in held else ("hopskipjump",)
 
 
-def _default_eps(request: SuiteRequest, norm: Norm) -> tuple[float, ...]:
+def _default_eps(request: SuiteRequest, norm: ImageNorm) -> tuple[float, ...]:
     """Returns what bundled data names, else what is usual for images of the size."""
     bundled = _BUNDLED.get(request.data.uri.partition("?")[0])
     if bundled is not None:

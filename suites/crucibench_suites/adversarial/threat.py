@@ -9,20 +9,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from crucibench.util.numbers import Number
 
-Norm = Literal["linf", "l2"]
+ImageNorm = Literal["linf", "l2"]
+
+Norm = Literal["linf", "l2", "words"]
 
 Access = Literal["white-box", "score", "decision", "transfer"]
 
-_LARGEST = {"linf": 1.0}
+_LARGEST = {
+    ("pixels", "linf"): ("pixels lie in [0, 1]", 1.0),
+    ("words", "words"): ("it is a share of words", 1.0),
+}
 
 
 class ThreatModel(BaseModel):
     """What an attacker may do to a sample, and what he sees of the model.
 
     Attributes:
-        norm: of the change to the canonical sample.
-        unit: what it is measured in: ``pixels``, which lie in [0, 1], or ``spreads``, the standard
-            deviation of each of a table's columns (a changed category counts 1).
+        norm: of the change to the canonical sample; of texts ``words``, the share of the words that
+            are changed.
+        unit: what it is measured in: ``pixels``, which lie in [0, 1], ``spreads``, the standard
+            deviation of each of a table's columns (a changed category counts 1), or ``words``.
         eps: the radii at which robustness is read, ascending, each once; ``8/255`` is welcome.
         targeted: whether the attacker must reach a class of his choice; else any wrong one will do.
         access: ``white-box`` sees gradients, ``score`` logits, ``decision`` labels, ``transfer``
@@ -41,7 +47,7 @@ class ThreatModel(BaseModel):
 
     norm: Norm
     eps: Annotated[tuple[Number, ...], Field(min_length=1, max_length=64, strict=False)]
-    unit: Literal["pixels", "spreads"] = "pixels"
+    unit: Literal["pixels", "spreads", "words"] = "pixels"
     targeted: bool = False
     access: Access = "white-box"
     steps: Annotated[int, Field(ge=1)] = 100
@@ -64,10 +70,10 @@ class ThreatModel(BaseModel):
 
     @model_validator(mode="after")
     def _within_pixels(self) -> ThreatModel:
-        largest = _LARGEST.get(self.norm) if self.unit == "pixels" else None
-        if largest is not None and self.eps[-1] > largest:
+        why, largest = _LARGEST.get((self.unit, self.norm), ("", float("inf")))
+        if self.eps[-1] > largest:
             raise ValueError(
-                f"eps: pixels lie in [0, 1], so that {self.norm} goes up to {largest:g}; "
+                f"eps: {why}, so that {self.norm} goes up to {largest:g}; "
                 f"got {self.eps[-1]:g} (is it {self.eps[-1]:g}/255?)"
             )
         return self

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.util.draws import Draws
+from crucibench.util.graphemes import graphemes
 from crucibench_suites.shift.perturbed.answering import Variant
 from crucibench_suites.shift.perturbed.text_catalogue import TEXT
 from crucibench_suites.shift.text import letters, words
 from crucibench_suites.shift.text.edits import allowed
-from crucibench_suites.shift.text.graphemes import graphemes
 from crucibench_suites.shift.text.perturbing import FUNCTIONS, perturbed_texts
 
 BY_NAME = {kind.name: kind for kind in TEXT}

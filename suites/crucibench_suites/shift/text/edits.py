@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench_suites.shift.text.graphemes import graphemes
+from crucibench.util.graphemes import graphemes
 
 Words = NDArray[np.uint32]
 

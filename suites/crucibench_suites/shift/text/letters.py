@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
+from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
 from crucibench_suites.shift.text.edits import Candidates, Edit, Words, word_spans
-from crucibench_suites.shift.text.graphemes import graphemes
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
@@ -22,19 +20,6 @@ _CONFUSED: Mapping[str, tuple[str, ...]] = {
 """What scanners take letters for; two letters are read as one, too (`_JOINED`)."""
 
 _JOINED: Mapping[str, str] = {"rn": "m", "vv": "w", "cl": "d", "ri": "n", "li": "h"}
-
-LOOK_ALIKES: Mapping[str, str] = dict(
-    zip(
-        "aceijopsxyABCEHIJKMOPSTX" + "ανορΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",  # noqa: RUF001 - the point of it
-        "асеіјорѕхуАВСЕНІЈКМОРЅТХ" + "avopABEZHIKMNOPTYX",  # noqa: RUF001
-        strict=True,
-    )
-)
-"""Letters to those of another script that look the same: Latin to Cyrillic, Greek to Latin."""
-
-_CYRILLIC: Mapping[str, str] = {
-    other: own for own, other in LOOK_ALIKES.items() if "CYRILLIC" in unicodedata.name(other)
-}
 
 
 def keyboard_typo(characters: Sequence[str], choices: Words) -> Candidates:
@@ -104,7 +89,7 @@ def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
 
     In a text without Cyrillic and Greek letters `to_latin` takes it back.
     """
-    either = {**LOOK_ALIKES, **_CYRILLIC}
+    either = {**LOOK_ALIKES, **CYRILLIC}
     edits = [
         Edit(place, place + 1, either[character])
         for place, character in enumerate(characters)
@@ -130,19 +115,7 @@ def casing(characters: Sequence[str], choices: Words) -> Candidates:
 
 def to_latin(text: str) -> str:
     """Returns a text with Cyrillic look-alikes of Latin letters taken back: undoes `homoglyph`."""
-    return "".join(_CYRILLIC.get(character, character) for character in text)
-
-
-@lru_cache(maxsize=1 << 14)
-def is_letter(character: str) -> bool:
-    """Whether it is a letter, and no word by itself as Han characters are."""
-    first = character[0]
-    return first.isalpha() and not unicodedata.name(first, "").startswith("CJK")
-
-
-def holds_apart(before: str, after: str) -> bool:
-    """Whether two characters in new company stay two, as parts of Hangul syllables might not."""
-    return before.isascii() or len(graphemes(before + after)) == 2
+    return "".join(CYRILLIC.get(character, character) for character in text)
 
 
 def _neighbours() -> dict[str, str]:

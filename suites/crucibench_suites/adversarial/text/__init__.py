@@ -1,0 +1,1 @@
+"""Attacks on texts: edits of characters, and other words, within a share of the words."""

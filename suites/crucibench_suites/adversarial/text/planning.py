@@ -1,0 +1,97 @@
+"""Which attacks on texts a run has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.suite import NamedFile, SuiteRequest
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+from crucibench_suites.adversarial.text.config import TextConfig
+from crucibench_suites.adversarial.text.scenario import (
+    CharacterEdits,
+    Left,
+    ListedWords,
+    NearWords,
+    TextAttack,
+)
+from crucibench_suites.adversarial.threat import ThreatModel
+from crucibench_suites.adversarial.worst_case import WorstCase
+
+NAMES = (CharacterEdits.kind, ListedWords.kind, "worst-case-words")
+"""What the scenarios are called."""
+
+NEIGHBOURS, SIMILARITY = 12, 0.5
+"""How many near words are tried for each, and the least cosine: of each other's sense they need
+not be."""
+
+
+def text_scenarios(
+    suite: str, request: SuiteRequest, config: TextConfig, *, queries: int,
+    limit: int | None, seed: int | None,
+) -> Sequence[Scenario]:  # fmt: skip
+    """Returns one scenario an attack, and their worst case where there are two.
+
+    Args:
+        suite: the suite's name.
+        request: of one model and its texts.
+        config: the user's settings.
+        queries: the budget of each sample.
+        limit: at most so many samples.
+        seed: of draws; None for the run's.
+
+    Raises:
+        InputError: if a protected column is unknown, or all are.
+    """
+    left = Left(stop_words=config.stop_words, columns=_protected(request, config))
+    threat = ThreatModel(
+        norm="words",
+        unit="words",
+        eps=config.words,
+        access="score",
+        queries=queries,
+        seed=seed,
+    )
+    cells: list[TextAttack] = []
+    if "characters" in config.texts:
+        from crucibench_suites.adversarial.text.edits import KINDS, TRIES
+
+        told = {"edits": list(KINDS), "tries": TRIES}
+        cells.append(CharacterEdits.of(suite, threat, limit, left, told))
+    if "substitutions" in config.texts:
+        file = request.files.get("substitutions")
+        if file is not None:
+            told = {"substitutions": file.digest}
+            cells.append(ListedWords.of(suite, threat, limit, left, told, file=_checked(file)))
+        else:
+            near = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
+            cells.append(NearWords.of(suite, threat, limit, left, near))
+    # What the model can't be asked is skipped, with its reason, and joined with nothing.
+    able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+    return [*cells, WorstCase.of(suite, able)] if len(able) > 1 else cells
+
+
+def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:
+    columns = list(request.data.features)
+    for name in config.protect:
+        if name not in columns:
+            raise InputError(f"adversarial.protect: {unknown('text column', name, columns)}")
+    if config.protect and set(config.protect) == set(columns):
+        raise InputError(
+            f"adversarial.protect: expected to leave a text column to attack, got all of "
+            f"{', '.join(columns)}"
+        )
+    return tuple(sorted({columns.index(name) for name in config.protect}))
+
+
+def _checked(file: NamedFile) -> NamedFile:
+    """Looks into the file, where it is at hand as it was."""
+    from crucibench.util.hashing import file_digest
+    from crucibench_suites.adversarial.text.substitutions import read_substitutions
+
+    # A run that is only read needs no file: its records say what became of the texts.
+    if file.path.is_file() and file_digest(file.path) == file.digest:
+        read_substitutions(file.path, file.digest)
+    return replace(file, path=file.path.absolute())

@@ -1,0 +1,133 @@
+"""The self-test of attacks on texts: a linear bag of words, whose best removal is known.
+
+Each word of a text adds its weight to the lead of the true class, and a word that the model does
+not know adds nothing. To make the model wrong with the fewest changed words is to take away the
+heaviest, one after the other, until what is left is below the bias: the optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.self_test import MOST, TOLERANCE, SelfTestResult, installed
+from crucibench_suites.adversarial.text.edits import KINDS, character_edits
+from crucibench_suites.adversarial.text.greedy import Candidates, Search, run_together
+from crucibench_suites.adversarial.text.substitutions import fitting
+from crucibench_suites.adversarial.text.words import Parsed, parsed
+
+_SAMPLES, _WORDS, _QUERIES = 16, 20, 500
+_KNOWN = """
+anchor basket candle desert engine forest garden hammer island jacket kitten ladder
+marble needle orange pencil quartz rabbit silver tunnel umpire velvet window yellow
+"""
+_OTHER = "unheard"
+
+
+def weights() -> dict[str, float]:
+    """Returns what each word that the model knows adds to the lead of the true class."""
+    return {word: 1.0 + place for place, word in enumerate(_KNOWN.split())}
+
+
+def text(sample: int) -> str:
+    """Returns a text of the test: twenty known words, in an order of its own."""
+    known = list(weights())
+    order = np.random.default_rng(sample).permutation(len(known))[:_WORDS]
+    return " ".join(known[place] for place in order)
+
+
+def optimum(words: Sequence[float], bias: float) -> int:
+    """Returns how many of the weights have to go, at least, until the rest is below `bias`."""
+    left, count = sum(words), 0
+    for weight in sorted(words, reverse=True):
+        if left < bias:
+            break
+        left, count = left - weight, count + 1
+    return count
+
+
+@lru_cache(maxsize=4)
+def tested(kind: str) -> SelfTestResult:
+    """Returns how an attack does where the answer is known, tested once a process."""
+    return self_test(kind, _edits if kind == "character-edits" else _words)
+
+
+def self_test(kind: str, make: Callable[[Parsed, str], Candidates]) -> SelfTestResult:
+    """Attacks texts of a linear bag of words.
+
+    Args:
+        kind: the name of the attack.
+        make: from a sample and its id to what its words could become.
+    """
+    known = weights()
+    samples = [parsed(text(sample), frozenset(), frozenset()) for sample in range(_SAMPLES)]
+    sums = [sum(known[word] for word in one.sample.split()) for one in samples]
+    # A text is taken for the other class once it has lost between a tenth and half of its weight.
+    biases = [whole * (0.9 - 0.4 * row / _SAMPLES) - 0.5 for row, whole in enumerate(sums)]
+    best = [
+        optimum([known[word] for word in one.sample.split()], bias)
+        for one, bias in zip(samples, biases, strict=True)
+    ]
+    draws = Draws(0, "self-test")
+    searches = [
+        Search(one, (1.0,), _QUERIES, draws.words([str(row)], "rank", _WORDS)[0])
+        for row, one in enumerate(samples)
+    ]
+
+    def ask(rows: list[int], texts: list[Any]) -> list[float]:
+        return [
+            biases[row] - sum(known.get(word, 0.0) for word in asked.split())
+            for row, asked in zip(rows, texts, strict=True)
+        ]
+
+    run_together(
+        [search.questions(make(search.parsed, str(row))) for row, search in enumerate(searches)],
+        ask,
+    )
+    wrong = [
+        search.replaced is not None and ask([row], [search.example])[0] > 0
+        for row, search in enumerate(searches)
+    ]
+    changed = [float(s.changed) if ok else np.inf for s, ok in zip(searches, wrong, strict=True)]
+    ratios = np.array(changed) / np.array(best)
+    found, ratio = float(np.mean(wrong)), float(np.median(ratios))
+    impossible = int((ratios < 1).sum())
+    return SelfTestResult(
+        attack=kind,
+        norm="words",
+        kind="nearest",
+        passed=ratio <= TOLERANCE and found >= MOST and not impossible,
+        ratio=ratio,
+        tolerance=TOLERANCE,
+        found=found,
+        optimum=float(np.median(best)),
+        samples=_SAMPLES,
+        versions=installed(),
+        reason=f"{kind}: on linear bags of words "
+        + (
+            f"{impossible} of its examples have fewer changed words than any can"
+            if impossible
+            else f"it finds an example of {found:.0%} of the texts and changes {ratio:.3g} times "
+            f"as many words as are needed (median; up to {TOLERANCE:g} pass)"
+        ),
+        distances=np.array(changed) / _WORDS,
+    )
+
+
+def _edits(one: Parsed, identity: str) -> Candidates:
+    draws = Draws(0, "self-test")
+
+    def candidates(number: int) -> list[str]:
+        word = one.word(number)
+        drawn = draws.words([identity], f"edits/{number}", len(KINDS) * len(word))
+        return character_edits(word, drawn.reshape(len(KINDS), len(word)))
+
+    return candidates
+
+
+def _words(one: Parsed, identity: str) -> Candidates:
+    return lambda number: fitting("".join(one.word(number)), (_OTHER,))

@@ -1,0 +1,202 @@
+"""Attacks the texts of a batch, and puts down what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import numpy as np
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import Work
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.answers import labels_of, leads
+from crucibench_suites.adversarial.text.edits import KINDS, character_edits
+from crucibench_suites.adversarial.text.greedy import Candidates, Search, run_together
+from crucibench_suites.adversarial.text.stop_words import plain_word
+from crucibench_suites.adversarial.text.substitutions import fitting
+from crucibench_suites.adversarial.text.words import Parsed, parts_of
+from crucibench_suites.adversarial.threat import ThreatModel
+
+Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
+"""From samples and their ids to what the words of each could become."""
+
+_AT_ONCE = 64
+
+
+def edited(draws: Draws) -> Maker:
+    """Returns edits of characters as candidates, drawn by sample, column and place."""
+
+    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: Parsed, identity: str) -> Candidates:
+            def candidates(number: int) -> list[str]:
+                word, place = one.word(number), one.words[number]
+                step = f"edits/{place.column}/{place.start}"
+                drawn = draws.words([identity], step, len(KINDS) * len(word))
+                return character_edits(word, drawn.reshape(len(KINDS), len(word)))
+
+            return candidates
+
+        return [of(one, identity) for one, identity in zip(samples, ids, strict=True)]
+
+    return make
+
+
+def listed(words: Mapping[str, Sequence[str]]) -> Maker:
+    """Returns the words of a list as candidates."""
+
+    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: Parsed) -> Candidates:
+            def candidates(number: int) -> list[str]:
+                word = "".join(one.word(number))
+                return fitting(word, words.get(plain_word(word), ()))
+
+            return candidates
+
+        return [of(one) for one in samples]
+
+    return make
+
+
+def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSet[str]) -> Maker:
+    """Returns words near in the model's own embeddings as candidates.
+
+    Args:
+        adapter: a model with embeddings.
+        count: how many at most.
+        similarity: the least cosine.
+        stop_words: none of which takes a word's place.
+    """
+
+    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
+        words = sorted(
+            {plain_word("".join(one.word(number))) for one in samples for number in one.open}
+        )
+        found = adapter.neighbours(words, count)
+        kept = {
+            word: [
+                other
+                for other, cosine in others
+                if cosine >= similarity and plain_word(other) not in stop_words
+            ]
+            for word, others in zip(words, found, strict=True)
+        }
+        return listed(kept)(samples, ids)
+
+    return make
+
+
+def attacked(
+    threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
+    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
+) -> Columns:  # fmt: skip
+    """Attacks every sample of a batch.
+
+    Args:
+        threat: shares of words, and the budget.
+        work: the samples, right as they are.
+        adapter: a model with scores.
+        draws: of the scenario's stream.
+        cut: cuts a sample into words.
+        make: what words could become.
+        at_once: how many texts the model is asked about at once.
+
+    Returns:
+        What a record holds of each sample.
+    """
+    batch, targets = work.batch, work.samples.targets.astype(np.int64)
+    samples = [cut(sample) for sample in batch.inputs]
+    searches = [
+        Search(one, threat.eps, threat.queries, draws.words([identity], "rank", len(one.words))[0])
+        for one, identity in zip(samples, batch.ids, strict=True)
+    ]
+    width = at_once or _AT_ONCE
+
+    def ask(rows: list[int], texts: list[Any]) -> list[float]:
+        found = np.empty(len(rows))
+        # Texts of like length together: others are filled up to the longest.
+        order = np.argsort([sum(map(len, map(str, parts_of(text)))) for text in texts],
+                           kind="stable")  # fmt: skip
+        for start in range(0, len(rows), width):
+            part = order[start : start + width]
+            asked = batch.take([rows[at] for at in part]).with_inputs([texts[at] for at in part])
+            mine = targets[[rows[at] for at in part]]
+            found[part] = leads(adapter, asked, mine, labels=False)
+        return [float(one) for one in found]
+
+    candidates = make(samples, batch.ids)
+    run_together(
+        [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
+    )
+    return _columns(threat, searches, _confirmed(adapter, batch, targets, searches))
+
+
+def _confirmed(
+    adapter: Adapter, batch: Batch, targets: np.ndarray, searches: Sequence[Search]
+) -> np.ndarray:
+    """Returns the class of each example that the plain model gets wrong once more, else -1."""
+    said = np.full(len(batch), -1, dtype=np.int32)
+    rows = [row for row, search in enumerate(searches) if search.replaced is not None]
+    if rows:
+        examples = batch.take(rows).with_inputs([searches[row].example for row in rows])
+        labels = labels_of(adapter, examples)
+        said[rows] = np.where(labels != targets[rows], labels, -1)
+    return said
+
+
+def _columns(threat: ThreatModel, searches: Sequence[Search], said: np.ndarray) -> Columns:
+    holds = said >= 0
+    found = np.array([search.replaced is not None for search in searches], dtype=np.bool_)
+    words = np.array([len(search.parsed.words) for search in searches], dtype=np.int64)
+    changed = np.array([search.changed for search in searches], dtype=np.int64)
+    level = np.array(
+        [
+            sum(allowed < search.changed for allowed in search.allowed)
+            if keep else len(threat.eps)
+            for search, keep in zip(searches, holds, strict=True)
+        ],
+        dtype=np.int32,
+    )  # fmt: skip
+    share = np.where(holds, changed / np.maximum(words, 1), np.nan)
+    queries = np.array([search.queries for search in searches], dtype=np.int64)
+    queries_to = np.array([search.queries_to for search in searches])
+    first = np.array([search.first for search in searches]) / np.maximum(words, 1)
+    return {
+        "level": level,
+        "smallest_eps": np.array([*threat.eps, np.nan])[level],
+        "distance_words": share,
+        "prediction": said,
+        "forwards": queries + found,
+        "backwards": np.zeros(len(searches), dtype=np.int64),
+        "queries": queries,
+        "confirmations": found.astype(np.int64),
+        "unconfirmed": (found & ~holds).astype(np.int64),
+        "queries_to": np.where(holds[:, None], queries_to, np.nan),
+        "first_distance": np.where(holds, first, np.nan),
+        "words": words,
+        "choices": np.array([search.choices for search in searches], dtype=np.int64),
+        "changed": np.where(holds, changed, 0),
+        "moved": np.array([search.moved for search in searches]),
+        "unchanged": holds & np.array([same(search) for search in searches], dtype=np.bool_),
+        "spoilt": holds & np.array([spoilt(search) for search in searches], dtype=np.bool_),
+    }
+
+
+def same(search: Search) -> bool:
+    """Whether the example is the sample itself."""
+    return bool(search.example == search.parsed.sample)
+
+
+def spoilt(search: Search) -> bool:
+    """Whether a column of the example has less than half, or over twice, the letters and digits."""
+    if search.replaced is None:
+        return False
+    for old, new in zip(parts_of(search.parsed.sample), parts_of(search.example), strict=True):
+        if isinstance(old, str):
+            before, after = (sum(map(str.isalnum, text)) for text in (old, new))
+            if 2 * after < before or after > 2 * before:
+                return True
+    return False

@@ -1,0 +1,131 @@
+"""A sample of one text or several, cut into the words that an attack may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from crucibench.util.graphemes import graphemes
+from crucibench.util.letters import is_letter
+from crucibench_suites.adversarial.text.stop_words import plain_word
+
+_WITHIN = frozenset("'\u2019-\u2010")
+"""Signs that are part of a word where letters stand on both sides."""
+
+
+class Place(NamedTuple):
+    """Where a word is: characters `start` to `stop` of a column."""
+
+    column: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A sample, cut into words.
+
+    Attributes:
+        sample: as the model gets it: a text, or a tuple of texts.
+        columns: the characters (grapheme clusters) of each column.
+        words: all words of the columns that may be changed: what shares are of.
+        open: the places in `words` of those that may be changed.
+    """
+
+    sample: Any
+    columns: tuple[list[str], ...]
+    words: tuple[Place, ...]
+    open: tuple[int, ...]
+
+    def word(self, number: int) -> list[str]:
+        """Returns the characters of a word."""
+        column, start, stop = self.words[number]
+        return self.columns[column][start:stop]
+
+    def changed(self, words: Mapping[int, str]) -> Any:
+        """Returns the sample with other words in the places of some."""
+        return self._put({number: (self.words[number], text) for number, text in words.items()})
+
+    def without(self, number: int) -> Any:
+        """Returns the sample without a word, and without the white space before or after it."""
+        column, start, stop = self.words[number]
+        characters = self.columns[column]
+        if start and characters[start - 1].isspace():
+            start -= 1
+        elif stop < len(characters) and characters[stop].isspace():
+            stop += 1
+        return self._put({number: (Place(column, start, stop), "")})
+
+    def _put(self, pieces: Mapping[int, tuple[Place, str]]) -> Any:
+        columns = dict(enumerate(self._parts()))
+        for column in {place.column for place, _ in pieces.values()}:
+            characters = list(self.columns[column])
+            for place, text in pieces.values():
+                if place.column == column:
+                    width = place.stop - place.start
+                    characters[place.start : place.stop] = [text] + [""] * (width - 1)
+            columns[column] = "".join(characters)
+        parts = tuple(columns[number] for number in range(len(columns)))
+        return parts if isinstance(self.sample, tuple) else parts[0]
+
+    def _parts(self) -> tuple[Any, ...]:
+        return parts_of(self.sample)
+
+
+def parts_of(sample: Any) -> tuple[Any, ...]:
+    """Returns the columns of a sample."""
+    return sample if isinstance(sample, tuple) else (sample,)
+
+
+def parsed(sample: Any, stop_words: AbstractSet[str], protected: AbstractSet[int]) -> Parsed:
+    """Cuts a sample into words.
+
+    A word is a run of letters and digits, with apostrophes and hyphens between them; a Han
+    character is one by itself. Scripts that set no space between words (Thai, kana) are taken run
+    by run.
+
+    Args:
+        sample: a text, or a tuple of texts; lone surrogates included. What is no text is left
+            alone.
+        stop_words: words that may not be changed, as `plain_word` writes them.
+        protected: numbers of columns that may not be changed.
+    """
+    columns: list[list[str]] = []
+    words: list[Place] = []
+    for number, part in enumerate(parts_of(sample)):
+        characters = graphemes(part) if isinstance(part, str) else []
+        columns.append(characters)
+        if number not in protected:
+            words += [Place(number, start, stop) for start, stop in _spans(characters)]
+    open_ = [
+        number
+        for number, (column, start, stop) in enumerate(words)
+        if plain_word("".join(columns[column][start:stop])) not in stop_words
+    ]
+    return Parsed(sample, tuple(columns), tuple(words), tuple(open_))
+
+
+def _spans(characters: Sequence[str]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    start: int | None = None
+    last = len(characters) - 1
+    for place, character in enumerate(characters):
+        han = character[0].isalpha() and not is_letter(character)
+        inside = character[0].isalnum() or (
+            start is not None
+            and character in _WITHIN
+            and place < last
+            and characters[place + 1][0].isalnum()
+        )
+        if start is not None and (han or not inside):
+            spans.append((start, place))
+            start = None
+        if han:
+            spans.append((place, place + 1))
+        elif inside and start is None:
+            start = place
+    if start is not None:
+        spans.append((start, last + 1))
+    return spans
