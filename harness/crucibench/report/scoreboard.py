@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from crucibench.report import marks
 from crucibench.report.findings import VERDICT_MARKS
+from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, shown_metric
 from crucibench.report.leaderboard_text import sorting, writing
 from crucibench.report.numbers import Metric
@@ -76,7 +77,7 @@ def scoreboard_view(
         ends = "" if scale is None else column.metric.show_span(*scale)
         columns.append(MetricView.of(column.metric, href(column.metric), column.context, ends))
     lines = []
-    notes: dict[str, None] = {}
+    found: dict[tuple[str, str, str], None] = {}
     for line in board.lines:
         views = []
         for column in board.columns:
@@ -87,7 +88,7 @@ def scoreboard_view(
             metric = shown_metric(column, entry.number)
             views.append(number_view(metric, entry.number, href(metric), scales[column.place]))
             mark = VERDICT_MARKS[entry.number.verdict]
-            notes |= {f"{shorten(line.label)} {mark} {text}": None for text in entry.findings}
+            found |= {(shorten(line.label), mark, text): None for text in entry.findings}
         lines.append((head(line.model), views))
     apart = [
         (
@@ -109,7 +110,24 @@ def scoreboard_view(
         standouts=standouts(board),
         pareto=pareto_view(board, head, anchors),
         caption=f"{writing(board)} {sorting(board)}",
-        notes=list(notes),
+        notes=_notes(found),
         apart=apart,
         suites=suites,
     )
+
+
+def _notes(found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Says each kind of finding once: the models, and the first message.
+
+    Args:
+        found: model, mark, and code and message.
+    """
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for model, mark, text in found:
+        kinds.setdefault((mark, text.partition(":")[0]), []).append((model, text))
+    notes = []
+    for (mark, _), entries in kinds.items():
+        models = listed(list(dict.fromkeys(model for model, _ in entries)), most=4)
+        more = f" ({len(entries) - 1} more under Audits)" if len(entries) > 1 else ""
+        notes.append(f"{models} {mark} {entries[0][1]}{more}")
+    return notes

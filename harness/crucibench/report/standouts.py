@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,11 +27,22 @@ class Standouts(NamedTuple):
 
 
 class _Order(NamedTuple):
+    """How models stand in a column.
+
+    Attributes:
+        column: which.
+        best: the model with the best value.
+        shown: model to value, in words.
+        near: models whose interval overlaps with the best one's.
+        behind: models whose interval lies apart from it: how far, in widths of both intervals.
+        left_out: models without a valid number and interval.
+    """
+
     column: Column
     best: str
     shown: dict[str, str]
     near: list[str]
-    behind: list[str]
+    behind: dict[str, float]
     left_out: list[str]
 
     @property
@@ -45,7 +57,7 @@ def standouts(board: Board) -> Standouts:
     for order in orders:
         leading.setdefault(order.column.axis, order)
     heads = list(leading.values())
-    first = _trade_offs(heads)
+    first = _trade_offs(heads, orders)
     first += [_sentence(order) for order in heads if order.behind]
     rest = [_sentence(order) for order in orders if order.behind and order not in heads]
     open_ = [order.column.title for order in orders if not order.behind]
@@ -64,20 +76,31 @@ def standouts(board: Board) -> Standouts:
     return Standouts(first, rest) if first else Standouts(rest, [])
 
 
-def _trade_offs(heads: Sequence[_Order]) -> list[str]:
-    """Says where a model that is best on some axes lies clearly behind on others."""
+def _trade_offs(heads: Sequence[_Order], orders: Sequence[_Order]) -> list[str]:
+    """Says where a model that is best on some axes lies clearly behind.
+
+    Of each axis one column: the first, or else that in which it lies furthest behind.
+    """
     sentences = []
     for best in dict.fromkeys(order.best for order in heads):
         leads = [_lead(order) for order in heads if order.best == best]
-        lags = [
-            f"behind {order.best} in {low_first(order.column.title)} "
-            f"({order.shown[best]} against {order.shown[order.best]})"
-            for order in heads
-            if best in order.behind
-        ]
+        lags = []
+        for head in heads:
+            worse = [
+                order for order in orders
+                if order.column.axis == head.column.axis and best in order.behind
+            ]  # fmt: skip
+            if worse:
+                furthest = max(worse, key=lambda order: order.behind[best])
+                lags.append(head if head in worse else furthest)
         if lags:
+            said = [
+                f"behind {order.best} in {low_first(order.column.title)} "
+                f"({order.shown[best]} against {order.shown[order.best]})"
+                for order in lags
+            ]
             sentences.append(f"{best} has the best {_joined(leads)}, but lies clearly "
-                             f"{_joined(lags)}.")  # fmt: skip
+                             f"{_joined(said)}.")  # fmt: skip
     return sentences
 
 
@@ -119,7 +142,7 @@ def _order(board: Board, column: Column) -> _Order | None:
     if len(usable) < 2:
         return None
     usable.sort(key=lambda entry: -entry[0])
-    _, floor, _, name, _ = usable[0]
+    top, floor, ceiling, name, _ = usable[0]
     return _Order(
         column=column,
         best=name,
@@ -128,7 +151,13 @@ def _order(board: Board, column: Column) -> _Order | None:
             for *_, name, number in usable
         },
         near=[entry[3] for entry in usable[1:] if entry[2] >= floor],
-        behind=[entry[3] for entry in usable[1:] if entry[2] < floor],
+        behind={
+            rival: (top - value) / (ceiling - floor + best - worst)
+            if ceiling - floor + best - worst > 0
+            else math.inf
+            for value, worst, best, rival, _ in usable[1:]
+            if best < floor
+        },
         left_out=left_out,
     )
 
@@ -149,5 +178,5 @@ def _sentence(order: _Order) -> str:
     )
     return (
         f"{text}; {overlap.format(listed(order.near))} with its own, so that their order is open. "
-        f"Clearly behind: {listed(order.behind)}."
+        f"Clearly behind: {listed(list(order.behind))}."
     )
