@@ -368,11 +368,13 @@ def test_a_line_without_points_is_left_out_and_none_at_all_is_said(builder: Make
         for model, value in held.items():
             made.model(model, data)
             cell = made.cell(model, data, "accuracy", "clean")
-            made.table(cell, "t", pd.DataFrame({"rate": [1.0], "tail latency": [value]}))
+            frame = pd.DataFrame({"rate": [1.0], "tail latency": [value], "note": [None]})
+            made.table(cell, "t", frame)
     text = render_html(made.finish())
     assert text.count("No row has both rate and tail latency.") == 1
     assert "k goes from" in text
     assert "m goes from" not in text
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text.partition("<body")[2]).split()
 
 
 def test_many_models_differ_by_colour_and_dashes(builder: MakeBuilder) -> None:

@@ -60,11 +60,14 @@ def stored_tables(section: Mapping[str, Any], sources: Sources) -> list[Stored]:
 def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
     """Splits a table by its text columns: each combination is a line or panel of its own."""
     frame = stored.frame
-    keys = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    keys = [
+        name for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name]) and frame[name].notna().any()
+    ]  # fmt: skip
     if not keys:
         return [stored]
     parts = []
-    for values, part in frame.groupby(keys, sort=False, dropna=False):
+    for values, part in frame.groupby([frame[key].fillna("") for key in keys], sort=False):
         within = " ".join(str(value) for value in values if str(value))
         extra = f"{stored.extra} {within}".strip()
         parts.append(
