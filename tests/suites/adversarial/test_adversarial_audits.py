@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import torch
 from torch import nn
 
-from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
 from crucibench_suites.adversarial.audits.probed import beyond
@@ -302,8 +302,8 @@ def test_an_attack_that_failed_its_self_test_voids_the_numbers(attacked: Any, ml
     table = probe.table
     at = table.column_names.index("passed")
     failed = table.set_column(at, "passed", pa.array([True, False, True]))
-    own = CellEvidence(**{**evidence.own.__dict__, "probes": {"self-test": Records(failed)}})
-    findings = scenario.audit(type(evidence)(**{**evidence.__dict__, "own": own}))
+    own = replace(evidence.own, probes={"self-test": Records(failed)})
+    findings = scenario.audit(replace(evidence, own=own))
     assert [one.code for one in findings] == ["attack-fails-self-test"]
     assert findings[0].severity == Severity.INVALID
     assert findings[0].evidence["attack"] == "apgd-t"

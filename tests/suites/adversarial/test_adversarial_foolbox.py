@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
@@ -198,9 +198,7 @@ def test_a_broken_attack_is_refused_unless_it_is_forced(
     probes = evidence.own.probes
 
     def found(probes: Any) -> Any:
-        own: CellEvidence = evidence.own
-        parts = {**own.__dict__, "probes": probes}
-        return forced.audit(type(evidence)(**{**evidence.__dict__, "own": CellEvidence(**parts)}))
+        return forced.audit(replace(evidence, own=replace(evidence.own, probes=probes)))
 
     (finding,) = found(probes)
     assert (finding.code, str(finding.severity)) == ("attack-fails-self-test", "suspect")
