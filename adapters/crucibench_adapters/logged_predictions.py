@@ -321,13 +321,36 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         labels = _labels(frame[columns.prediction], columns, task, file)
     elif columns.prediction:
         values = _numbers(frame, columns.prediction, file)
+    scores = _scores(frame, columns, file) if columns.scores else None
+    if labels is not None and scores is not None:
+        _agreeing(labels, scores, columns, task, file)
     return _Logged(
-        scores=_scores(frame, columns, file) if columns.scores else None,
+        scores=scores,
         labels=labels,
         values=values,
         rows=len(frame),
         places=_places(frame[columns.id], columns.id, file) if columns.id else {},
     )
+
+
+def _agreeing(
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    columns: _Columns,
+    task: Task,
+    file: Path,
+) -> None:
+    """Refuses labels that are not those of the highest scores: only one can be the answer."""
+    rows = np.flatnonzero(scores[np.arange(len(labels)), labels] < scores.max(axis=1))
+    if not len(rows):
+        return
+    said = task.classes[labels[rows[0]]]
+    raise InputError(
+        f"{file.name}: in {len(rows)} of {len(labels)} rows column {columns.prediction!r} is not "
+        f"the class with the highest score, e.g. row {rows[0] + 1}: {said!r}, whose score is "
+        f"{scores[rows[0], labels[rows[0]]]:.4g}; leave the scores out, or the labels "
+        "(prediction=) and say where scores decide: decision: {positive: ..., threshold: ...}"
+    )  # fmt: skip
 
 
 def _labels(column: Any, columns: _Columns, task: Task, file: Path) -> NDArray[np.int64]:

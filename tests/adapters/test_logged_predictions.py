@@ -40,30 +40,50 @@ LABELS = ["ham", "spam", "ham", "NA", "spam"]
 P = [0.1, 0.8, 0.25, 0.5, 0.9]
 
 
+CLASSES = ("spam", "ham", "NA")
+
+
+def _logged(tmp_path: Path, name: str, scores: np.ndarray) -> None:
+    order = [3, 1, 0, 4, 2]
+    columns = {f"proba_{name}": scores[order, place].tolist() for place, name in enumerate(CLASSES)}
+    save(
+        tmp_path, name, key=[KEYS[row] for row in order],
+        prediction=[LABELS[row] for row in order], **columns,
+    )  # fmt: skip
+
+
+def _sure(labels: list[str]) -> np.ndarray:
+    """Probabilities that differ by row and are highest for these classes."""
+    scores = np.array([[0.3 * p, 0.3 - 0.3 * p, 0.1] for p in P])
+    scores[np.arange(5), [CLASSES.index(label) for label in labels]] += 0.6
+    return scores
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_labels_and_class_probabilities_by_id(opening: Any, tmp_path: Path, suffix: str) -> None:
-    order = [3, 1, 0, 4, 2]
-    save(
-        tmp_path,
-        f"p{suffix}",
-        key=[KEYS[row] for row in order],
-        prediction=[LABELS[row] for row in order],
-        proba_ham=[0.6] * 5,
-        proba_spam=[P[row] / 3 for row in order],
-        proba_NA=[0.4 - P[row] / 3 for row in order],
-    )
+    scores = _sure(LABELS)
+    _logged(tmp_path, f"p{suffix}", scores)
 
     def open_adapter() -> Any:
-        uri = f"predictions:p{suffix}?id=key"
-        return PredictionsAdapter.open(opening(uri, card("spam", "ham", "NA")))
+        return PredictionsAdapter.open(opening(f"predictions:p{suffix}?id=key", card(*CLASSES)))
 
     check_adapter(open_adapter, BATCH)
     adapter = open_adapter()
     assert adapter.capabilities == {Capability.LABELS, Capability.SCORES}
     outputs = adapter.predict(BATCH, frozenset({"labels", "scores"}))
-    assert [("spam", "ham", "NA")[label] for label in outputs.labels] == LABELS
-    assert np.allclose(outputs.scores[:, 0], np.array(P) / 3)
-    assert np.allclose(outputs.scores[:, 1], 0.6)
+    assert [CLASSES[label] for label in outputs.labels] == LABELS
+    assert np.allclose(outputs.scores, scores)
+
+
+def test_labels_that_the_scores_contradict_are_refused(opening: Any, tmp_path: Path) -> None:
+    scores = _sure(LABELS)
+    other = CLASSES[(CLASSES.index(LABELS[3]) + 1) % 3]
+    scores[3] = _sure([other] * 5)[3]
+    _logged(tmp_path, "p.csv", scores)
+    with pytest.raises(InputError, match=r"in 1 of 5 rows column 'prediction' is not the class"):
+        PredictionsAdapter.open(opening("predictions:p.csv?id=key", card(*CLASSES)))
+    alone = PredictionsAdapter.open(opening("predictions:p.csv?id=key&prediction=", card(*CLASSES)))
+    assert CLASSES[alone.predict(BATCH, frozenset({"labels"})).labels[3]] == other
 
 
 def test_a_score_by_row_order(opening: Any, tmp_path: Path) -> None:

@@ -68,12 +68,16 @@ def binary_measures(answers: Answers) -> tuple[Measure, ...]:
 
 
 def of_class(answers: Answers, index: int) -> dict[str, Measure]:
-    """Returns selection rate and recall of a class against the rest."""
+    """Returns the rates of a class against the rest: selection, TPR, FPR and PPV."""
     truth, said = answers.targets == index, answers.predictions == index
     name = answers.classes[index]
     return {
         "selection-rate": Measure("selection-rate", np.asarray(said)),
         "tpr": Measure("tpr", np.asarray(truth & said), np.asarray(truth), f"no sample of {name}"),
+        "fpr": Measure(
+            "fpr", np.asarray(~truth & said), np.asarray(~truth), f"samples of {name} alone"
+        ),
+        "ppv": Measure("ppv", np.asarray(truth & said), np.asarray(said), f"no answer {name}"),
     }
 
 

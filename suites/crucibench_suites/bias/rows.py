@@ -53,17 +53,25 @@ def group_rows(grouping: Grouping, measured: Sequence[Measured], level: float) -
     return rows
 
 
-def _group_row(one: Measured, place: int, name: str, level: float, note: str) -> Row:
+def bounds_of(one: Measured, place: int, level: float) -> tuple[float, float] | None:
+    """Returns the interval of a group's value; None where it has none."""
     here = np.array([place])
-    value, n = one.by_group.values[place], one.n(here)
+    if not (np.isfinite(one.by_group.values[place]) and one.precise(here)):
+        return None
+    low, high = one.by_group.estimates(here).bounds((1 - level) / 2)
+    return float(low[0]), float(high[0])
+
+
+def _group_row(one: Measured, place: int, name: str, level: float, note: str) -> Row:
+    value, n = one.by_group.values[place], one.n(np.array([place]))
     if not np.isfinite(value):
         return _nothing(one.id, name, one.undefined, n)
     number = Number(metric=one.id, group=name, value=Value(value=float(value), n=n), suffix=note)
-    if not one.precise(here):
+    bounds = bounds_of(one, place, level)
+    if bounds is None:
         return row(number, None, "too little spread for an interval")
-    low, high = one.by_group.estimates(here).bounds((1 - level) / 2)
     method = one.by_group.method if isinstance(one.by_group, Tally) else "student-t"
-    return row(number, Interval(float(low[0]), float(high[0]), level, method))
+    return row(number, Interval(*bounds, level, method))
 
 
 def contrast_row(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
 from crucibench.contracts.rows import Row
@@ -22,13 +22,13 @@ from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answ
 from crucibench_suites.accuracy.rows import Number as RowNumber
 from crucibench_suites.accuracy.rows import undefined, with_result
 from crucibench_suites.accuracy.sheet import Sheet
+from crucibench_suites.bias.classes import class_tables, worst_class
 from crucibench_suites.bias.decisions import (
     Floats,
     Measure,
     Number,
     binary_measures,
     errors,
-    of_class,
     right,
 )
 from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
@@ -46,9 +46,6 @@ from crucibench_suites.bias.views import View, by_codes
 
 CONTRASTED = ("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error")
 """Metrics whose groups are held against the rest or a reference."""
-
-MOST_CLASSES = 50
-"""With more classes the worst class's gaps are not made."""
 
 _SAID_TWICE = ("fnr", "tnr", "npv")
 
@@ -127,12 +124,14 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     found = gaps_of(evidence, views, stream)
     rows = worst_rows(evidence, views)
     rows += widest_rows(views, found, options.level)
+    tables: dict[str, pd.DataFrame] = {}
     if evidence.task.kind == "classification":
         answers = read_answers(cell, evidence.task)
         if evidence.task.binary:
             rows += _inequality(answers, options, stream)
         else:
-            rows += _worst_class(answers, views, options, stream)
+            rows += worst_class(answers, views, options, stream)
+            tables = class_tables(answers, views, options, stream)
     rows += [gap_row(one) for one in found]
     for view in views:
         shown = [view.measured[metric] for metric in shown_metrics(view)]
@@ -140,7 +139,7 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
         rows += _score_rows(evidence, view, stream)
     for view in views:
         rows += _contrasts(view, options.level)
-    return Scored(rows, {"groups": group_table(views), "gaps": gap_table(found)})
+    return Scored(rows, {"groups": group_table(views), "gaps": gap_table(found), **tables})
 
 
 def worst_rows(evidence: Evidence, views: Sequence[View]) -> list[Row]:
@@ -198,50 +197,6 @@ def _inequality(answers: Answers, options: ScoringOptions, stream: str) -> list[
 def _of_weights(statistic: Callable[[Floats], Floats], cells: Floats) -> WeightedStatistic:
     """Returns a statistic of counts (B, 4) as one of weights (B, n); cells (n, 4) of 0 and 1."""
     return lambda weights: statistic(weights @ cells)
-
-
-def _worst_class(
-    answers: Answers, views: Sequence[View], options: ScoringOptions, stream: str
-) -> list[Row]:
-    """The worst class's gaps, one against the rest, of each grouping."""
-    rows = []
-    for rate, metric in (
-        ("selection-rate", "demographic-parity-difference-ovr-worst"),
-        ("tpr", "equal-opportunity-difference-ovr-worst"),
-    ):
-        single = []
-        for view in views:
-            gap = Gap(metric, tuple(str(i) for i in range(len(answers.classes))), "difference")
-            one = _over_classes(gap, rate, answers, view, options=options, stream=stream)
-            rows.append(gap_row(one))
-            if len(view.grouping.columns) == 1:
-                single.append(one)
-        rows.insert(len(rows) - len(views), widest_row(gap, single, level=options.level))
-    return rows
-
-
-def _over_classes(
-    gap: Gap, rate: str, answers: Answers, view: View, *, options: ScoringOptions, stream: str
-) -> Found:
-    grouping, k = view.grouping, len(answers.classes)
-    if grouping.too_many or k > MOST_CLASSES:
-        why = f"{k} classes, more than the {MOST_CLASSES} of which the worst is looked for"
-        reason = why_uncompared(grouping) if grouping.too_many else why
-        return Found(gap=gap, grouping=grouping, reason=reason)
-    measured = {
-        str(index): by_codes(
-            of_class(answers, index)[rate], grouping.codes, len(grouping), view.clusters
-        )
-        for index in range(k)
-    }
-    # A class that too few groups have is left out, so that one rare class does not hide the rest.
-    there = tuple(name for name, one in measured.items() if len(one.defined(grouping.compared)) > 1)
-    found = find_gap(
-        gap._replace(rates=there or gap.rates[:1]), grouping, measured, spans=view.spans,
-        options=options, stream=f"{stream}/{grouping.title}/{gap.id}",
-    )  # fmt: skip
-    # Shares of one group in several classes are not independent, as the test would take them.
-    return replace(found, tested=False)
 
 
 def _score_rows(evidence: Evidence, view: View, stream: str) -> list[Row]:

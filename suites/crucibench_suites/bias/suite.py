@@ -110,6 +110,21 @@ class BiasSuite(Suite):
             note="Ranks and calibration are made for single columns alone.",
         ),
         Section(
+            title="Class by class",
+            kind="table",
+            scenario="groups",
+            table="class-gaps",
+            note="Of more than two classes each against the rest: how far groups lie apart in how "
+            "often it is answered (selection-rate), found (tpr), answered wrongly (fpr) and right "
+            "where answered (ppv). p_holm: p_chance corrected by Holm for all lines.",
+        ),
+        Section(
+            title="Class by class and group",
+            kind="table",
+            scenario="groups",
+            table="class-rates",
+        ),
+        Section(
             title="Each group against the others",
             kind="forest",
             scenario="groups",

@@ -205,13 +205,14 @@ def test_scores_by_group(build: Any, score: Any) -> None:
     assert auroc.lower < auroc.value < auroc.upper
 
 
-def test_more_classes(build: Any, score: Any) -> None:
+def test_more_classes(build: Any, score: Any, tables: Any) -> None:
     rng = np.random.default_rng(5)
     n = 900
     truth, groups = rng.integers(0, 3, n), rng.choice(["a", "b"], n)
     said = np.where(rng.random(n) < 0.8, truth, rng.integers(0, 3, n))
     said = np.where((groups == "b") & (truth == 2) & (rng.random(n) < 0.7), 0, said)
-    rows = score(build(truth, {"g": groups}, predictions=said))
+    evidence = build(truth, {"g": groups}, predictions=said)
+    rows = score(evidence)
     recalls = {
         (name, k): np.mean(said[(groups == name) & (truth == k)] == k)
         for name in "ab" for k in range(3)
@@ -224,6 +225,25 @@ def test_more_classes(build: Any, score: Any) -> None:
              for k in range(3)]  # fmt: skip
     assert rows["demographic-parity-difference-ovr-worst", "g"].value == pytest.approx(max(rates))
     assert ("tpr", "g=a") not in rows and ("equalized-odds-difference", "g") not in rows
+    by_class, gaps = (tables(evidence)[name] for name in ("class-rates", "class-gaps"))
+    assert len(by_class) == 3 * 4 * 2 and len(gaps) == 3 * 4
+    for line in by_class.itertuples():
+        inside, k = groups == line.group.removeprefix("g="), int(line[2].removeprefix("c"))
+        chosen = {
+            "selection-rate": inside, "tpr": inside & (truth == k), "fpr": inside & (truth != k),
+            "ppv": inside & (said == k),
+        }[line.rate]  # fmt: skip
+        hit = truth == k if line.rate == "ppv" else said == k
+        assert line.n == chosen.sum()
+        assert line.value == pytest.approx(hit[chosen].mean())
+        assert line.lower < line.value < line.upper
+    for line in gaps.itertuples():
+        values = by_class[(by_class["class"] == line[2]) & (by_class.rate == line.rate)].value
+        assert line.gap == pytest.approx(values.max() - values.min())
+        assert line.gap_lower <= line.gap <= line.gap_upper
+        assert line.p_holm >= line.p_chance
+    (planted,) = gaps[(gaps["class"] == gaps["class"].max()) & (gaps.rate == "tpr")].itertuples()
+    assert planted.p_holm < 0.01 and planted.lowest.endswith("b")
 
 
 def test_regression(build: Any, score: Any, tables: Any) -> None:
