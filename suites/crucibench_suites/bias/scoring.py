@@ -105,6 +105,18 @@ def gaps_of(
     return found
 
 
+def views_and_gaps(
+    evidence: Evidence, parameters: Mapping[str, Any], stream: str
+) -> tuple[list[View], list[Found]]:
+    """Returns every grouping and its gaps, measured once for scores and audits."""
+
+    def measure() -> tuple[list[View], list[Found]]:
+        views = read_views(evidence, parameters)
+        return views, gaps_of(evidence, views, stream)
+
+    return evidence.once(("views and gaps", stream, repr(parameters)), measure)
+
+
 def shown_metrics(view: View) -> list[str]:
     """Returns the metrics that have a row for each group: of intersections, those that differ.
 
@@ -120,8 +132,7 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     if not len(cell.samples):
         return Scored([])
     options = evidence.options
-    views = read_views(evidence, parameters)
-    found = gaps_of(evidence, views, stream)
+    views, found = views_and_gaps(evidence, parameters, stream)
     rows = worst_rows(evidence, views)
     rows += widest_rows(views, found, options.level)
     tables: dict[str, pd.DataFrame] = {}

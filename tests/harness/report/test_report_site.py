@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,6 @@ from crucibench.spec.notes import Notes
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome")
-     if (path := shutil.which(name))), None,
-)  # fmt: skip
 TOP1 = "accuracy/clean/top-1"
 
 
@@ -168,17 +163,6 @@ def test_a_site_needs_runs_and_a_folder(showcase_run: Run, tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected a folder"):
         write_site([showcase_run], tmp_path / "file")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the path")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.mark.sockets

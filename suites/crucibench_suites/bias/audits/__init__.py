@@ -17,7 +17,7 @@ from crucibench_suites.bias.audits.columns import (
 )
 from crucibench_suites.bias.audits.data import base_rates_differ, four_fifths
 from crucibench_suites.bias.audits.sizes import small_groups, too_few_for_gaps, unknown_groups
-from crucibench_suites.bias.scoring import gaps_of, read_views
+from crucibench_suites.bias.scoring import views_and_gaps
 
 
 def audit_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> Findings:
@@ -25,9 +25,8 @@ def audit_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     if not len(evidence.needs["test"].samples):
         message = "there are no test samples"
         return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
-    views = read_views(evidence, parameters)
+    views, found = views_and_gaps(evidence, parameters, stream)
     single = [view for view in views if len(view.grouping.columns) == 1]
-    found = gaps_of(evidence, views, stream)
     return [
         *too_many_groups(single),
         *one_group(single),
