@@ -40,6 +40,18 @@ EARLY_STOPPING = tuple(
     for name in ("p90", "p99")
 )
 
+DEVICE = MetricInfo(
+    id="device-latency-p50",
+    name="latency p50 by the device's clock",
+    direction="lower",
+    unit="ms",
+    lower=0,
+    source="CUDA events",
+    definition="The median time from the first kernel of a query to the end of its last, by events "
+    "in the device's stream: without preprocessing, without the copy to the device, and without "
+    "the wait of who asked. Gaps between kernels are in it.",
+)
+
 MEAN = MetricInfo(
     id="latency-mean",
     name="mean latency",
@@ -170,8 +182,8 @@ UTILISATION = MetricInfo(
     direction="higher",
     unit="%",
     lower=0,
-    definition="Operations a second over those of the best of some float32 matrix products (512 x "
-    "512), measured on the same device in the same process.",
+    definition="Operations a second over those of the best of some matrix products, measured on "
+    "the same device in the same process, in the precision and with the threads of the model.",
 )
 
 BANDWIDTH = MetricInfo(
@@ -180,8 +192,28 @@ BANDWIDTH = MetricInfo(
     direction="none",
     unit="GB/s",
     lower=0,
-    definition="Bytes read and written a second by the best of some copies of 64 MiB, measured on "
-    "the same device in the same process: what no model goes beyond.",
+    definition="Bytes read and written a second by the best of some copies of 64 MiB (1 GiB on a "
+    "CUDA device), measured on the same device in the same process.",
+)
+
+WEIGHTS_READ = MetricInfo(
+    id="weights-bandwidth",
+    name="weights read a second",
+    direction="higher",
+    unit="GB/s",
+    lower=0,
+    definition="Bytes of the weights times batches a second: the least that a model reads of "
+    "memory that has to read its weights for each batch.",
+)
+
+SATURATION = MetricInfo(
+    id="bandwidth-utilisation",
+    name="utilisation of bandwidth",
+    direction="higher",
+    unit="%",
+    lower=0,
+    definition="Weights read a second over the bandwidth of a copy. Weights that stay in a cache "
+    "can make it more than 100 %.",
 )
 
 SIZE = MetricInfo(
@@ -346,10 +378,10 @@ SUSTAINED_RATIO = MetricInfo(
 
 SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
-STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
+STREAM = (*LATENCIES, *EARLY_STOPPING, DEVICE, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
 OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, RESERVED, PARAMETERS, SIZE, DISK, FLOPS,
-    RATE, UTILISATION, BANDWIDTH, ENERGY,
+    THROUGHPUT, LATENCIES[0], DEVICE, BATCH, NOISE, MEMORY, RESERVED, PARAMETERS, SIZE, DISK, FLOPS,
+    RATE, UTILISATION, BANDWIDTH, WEIGHTS_READ, SATURATION, ENERGY,
 )  # fmt: skip
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
 SUSTAINED = (LATENCIES[0], THROUGHPUT, SUSTAINED_RATIO)
