@@ -72,6 +72,13 @@ def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
     ]
 
 
+def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
+    """Returns what speaks against times with and without loading and preprocessing."""
+    readings = Readings(evidence.own.records)
+    timed = [point for point in points if len(readings.queries(point))]
+    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
+
+
 def audit_cold_start(evidence: Evidence) -> Findings:
     """Returns what speaks against the times of a cold start."""
     readings = Readings(evidence.own.records)
