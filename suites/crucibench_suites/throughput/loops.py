@@ -95,6 +95,7 @@ def closed_loop(
                 after = now()
                 if keep:
                     answers[slot] = answer
+                answer = None  # else the next one can't have its memory
                 note_start(before)
                 note_end(after)
                 if device is not None:
@@ -146,6 +147,7 @@ def open_loop(
                 taken.append(device())
             if kept[slot]:
                 answers[slot] = answer
+            answer = None
     return Timed(
         arrivals + begin, np.array(started, dtype=np.int64), np.array(ended, dtype=np.int64),
         answers, _seconds(taken),

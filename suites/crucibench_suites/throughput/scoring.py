@@ -121,7 +121,7 @@ def latency_rows(
             reason = f"{n} queries were timed, and {name} needs {needed} (early stopping, t = 1)"
             rows.append(Row(metric=metric, value=None, n=n, reason=reason, point=point))
             continue
-        value, lower, upper = quantile_interval(ordered, share, level)
+        value, lower, upper = _between(ordered, share, level)
         method = "order-statistics"
         if int(queries.counts.min()) >= needed and len(queries.counts) > 1:
             half = _half_width(
@@ -141,7 +141,7 @@ def latency_rows(
     return rows
 
 
-def quantile_interval(values: Floats, share: float, level: float) -> tuple[float, float, float]:
+def _between(values: Floats, share: float, level: float) -> tuple[float, float, float]:
     """Returns a quantile and the order statistics either side of it."""
     ordered, n = np.sort(values), len(values)
     below, above = quantile_ranks(n, share, level)
@@ -157,7 +157,7 @@ def device_row(queries: Queries, level: float, point: str = "") -> Row:
     if not len(known):
         reason = "the model answers on no CUDA device, and a processor has no events"
         return Row(metric="device-latency-p50", value=None, n=0, reason=reason, point=point)
-    interval = quantile_interval(known, 0.5, level)
+    interval = _between(known, 0.5, level)
     return Row(
         metric="device-latency-p50", value=interval[0], lower=interval[1], upper=interval[2],
         level=level, method="order-statistics", n=len(known), point=point,
