@@ -195,7 +195,11 @@ def _network() -> dict[str, tuple[Loop, Ask]]:
     tensors = [torch.rand(64, 3, 32, 32) for _ in range(4)]
     ids = tuple(f"{number}" for number in range(64))
     batches = [Batch(ids, tensor) for tensor in tensors]
-    asked = torch.inference_mode()(lambda inputs: module(inputs))
+
+    @torch.inference_mode()
+    def asked(inputs: object) -> object:
+        return module(inputs)
+
     return {
         "bare loop": (partial(bare, pool=tensors), asked),
         "offline, through its adapter": (partial(reported, pool=batches), adapter.timed),

@@ -37,7 +37,11 @@ class CudaWatch(Watch):
 
         self._device = device
         self._stream = torch.cuda.current_stream
-        self._begun, self._ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        made = torch.cuda.Event
+        self._begun, self._ended = (
+            made(enable_timing=True)
+            for _ in range(2)  # type: ignore[no-untyped-call]
+        )
         self._used = False
 
     def around(self, work: Callable[[torch.Tensor], T], inputs: torch.Tensor) -> T:

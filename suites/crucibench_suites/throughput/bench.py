@@ -89,7 +89,9 @@ class Bench:
 
     def opened(self, queries: Sequence[Any], arrivals: NDArray[np.int64], turn: int) -> Timed:
         """Asks the model at scheduled instants, see `open_loop`."""
-        return open_loop(self.adapter.timed, queries, arrivals, self.clock, turn, self._device)
+        return open_loop(
+            self.adapter.timed, queries, arrivals, self.clock, turn=turn, device=self._device
+        )
 
     def queries(self, size: int) -> list[Batch]:
         """Returns a pool of queries of `size` real samples each, all different where there are so

@@ -26,7 +26,6 @@ from crucibench_suites.throughput.scenarios import Timing
 if TYPE_CHECKING:
     from crucibench.contracts.adapter import Adapter
     from crucibench.contracts.batch import Batch
-    from crucibench_suites.throughput.bench import Bench
     from crucibench_suites.throughput.clock import Clock
     from crucibench_suites.throughput.readings import Readings
 
@@ -65,9 +64,9 @@ class EndToEnd(Timing):
         share = self.seconds / self.turns
         pools: dict[str, tuple[Sequence[Batch], _Way]] = {}
         for size in SIZES:
-            queries = bench.queries(size)
-            for start, way in _ways(context, queries, size).items():
-                pools[point_of(start, size)] = queries, way
+            batches = bench.queries(size)
+            for start, way in _ways(context, batches, size).items():
+                pools[point_of(start, size)] = batches, way
         for point, (_, way) in pools.items():
             bench.warm_up(point, way.asked, self.seconds, way.ask)
         for turn in range(self.turns):
@@ -172,7 +171,7 @@ def _inside(evidence: Evidence, readings: Readings, rows: Sequence[Row]) -> pd.D
     """Says of each point what lies within its time."""
     found = {(row.metric, row.point): row.value for row in rows}
     if evidence.own.model.remote:
-        copy = {start: "over the network" for start in STARTS}
+        copy = dict.fromkeys(STARTS, "over the network")
     elif readings.fact("on-cuda")[0]:
         copy = {SOURCE: "inside", SAMPLE: "inside", ENCODED: "outside"}
     else:

@@ -113,6 +113,7 @@ def open_loop(
     queries: Sequence[Any],
     arrivals: NDArray[np.int64],
     clock: Clock,
+    *,
     turn: int = 0,
     device: Device | None = None,
 ) -> Timed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from crucibench.contracts.adapter import Adapter
@@ -26,6 +27,7 @@ _FREE = frozenset(
         "view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "detach", "slice",
         "select", "unsqueeze", "squeeze", "cat", "stack", "clone", "copy_", "_to_copy", "alias",
         "split", "split_with_sizes", "contiguous", "lift_fresh", "empty", "zeros", "ones", "arange",
+        "promote_types",
     }
 )  # fmt: skip
 
@@ -106,7 +108,7 @@ def _products(device: str, dtype: str, clock: Clock) -> float:
         first, second = (
             torch.randn((side, side), generator=generator).to(device, kind) for _ in range(2)
         )
-        seconds = _best(lambda one=first, other=second: torch.mm(one, other), device, clock)
+        seconds = _best(partial(torch.mm, first, second), device, clock)
         if seconds <= 0:
             break
         rate = max(rate, 2.0 * side**3 / seconds)

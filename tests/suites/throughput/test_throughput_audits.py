@@ -187,6 +187,21 @@ def test_rounds_that_differ_are_noisy(measure: Measure) -> None:
     assert found["noisy-rounds"].evidence["coefficient_of_variation"] > 0.05
 
 
+def test_noise_is_told_once_with_the_worst_point(measure: Measure) -> None:
+    clock = ScriptedClock()
+    speeds = np.random.default_rng(1).uniform(0.7, 1.3, 1000)
+
+    def latency(call: int, batch: Batch) -> float:
+        spread = 1.0 if len(batch) == 8 else 0.5
+        return 1e-3 * (1 + spread * (speeds[int(clock.instant * 1e-9 / 0.04)] - 1))
+
+    found = measure(OFFLINE, latency, clock=clock)
+    told = [one for one in OFFLINE.audit(found.evidence) if one.code == "noisy-rounds"]
+    assert len(told) == 1
+    assert told[0].evidence["point"] == "batch=8"
+    assert "at 2 of 2 points by over 5 %" in told[0].message
+
+
 def test_other_processes_are_noticed(measure: Measure) -> None:
     cores = os.cpu_count() or 1
     busy = measure(STREAM, clock=ScriptedClock(others=0.3 * cores)).findings

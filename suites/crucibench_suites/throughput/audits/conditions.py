@@ -59,20 +59,25 @@ def coarse_clock(readings: Readings, points: Sequence[str]) -> Findings:
 
 
 def noisy_rounds(readings: Readings, points: Sequence[str]) -> Findings:
-    """Whether rounds differ by more than 5 %."""
-    found = []
+    """Whether rounds differ by more than 5 %: the point where they differ most, and how many do."""
+    spreads = {}
     for point in points:
         medians = readings.queries(point).medians
         if len(medians) > 1 and (spread := variation(medians)) > NOISY:
-            found.append(
-                _suspect(
-                    "noisy-rounds",
-                    f"{_at(point)}the median latency varies by {100 * spread:.3g} % between "
-                    f"{len(medians)} rounds (coefficient of variation)",
-                    point=point, coefficient_of_variation=spread,
-                )
-            )  # fmt: skip
-    return found
+            spreads[point] = spread, len(medians)
+    if not spreads:
+        return []
+    worst = max(spreads, key=lambda point: spreads[point][0])
+    spread, rounds = spreads[worst]
+    others = f"; at {len(spreads)} of {len(points)} points by over 5 %" if len(points) > 1 else ""
+    return [
+        _suspect(
+            "noisy-rounds",
+            f"{_at(worst)}the median latency varies by {100 * spread:.3g} % between "
+            f"{rounds} rounds (coefficient of variation){others}",
+            point=worst, coefficient_of_variation=spread, points=float(len(spreads)),
+        )
+    ]  # fmt: skip
 
 
 def drift(readings: Readings, points: Sequence[str]) -> Findings:
