@@ -47,14 +47,14 @@ CASES = (
     "shapes-untied:l2:0.9:64,shapes-untied:l2:1.0:64,"
     "shapes-shortcut:linf:0.035:64,shapes-shortcut:linf:0.04:64,"
     "shapes-shortcut:l2:0.9:64,shapes-shortcut:l2:1.0:64,"
-    "resnet18:linf:4/255:32:quick"
+    "resnet18:linf:8/255:8:quick"
 )
 PROTOCOLS = {"standard": (STANDARD, Standard), "quick": (QUICK, Quick)}
 FASTER = {"cpu": 1.5, "cuda": 4.0}
 """The budget: times the speed of pyautoattack."""
 ABOVE = 0.2
 """The budget: points of robust accuracy above pyautoattack's, at most."""
-STEPS = 25
+STEPS = 12
 """Of training the ResNet."""
 
 
