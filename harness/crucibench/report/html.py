@@ -62,9 +62,14 @@ if TYPE_CHECKING:
 _TEMPLATES = "templates"
 
 
-def render_html(run: Run) -> str:
-    """Returns the report of a run. The same run gives the same bytes."""
-    return _Report(run).render()
+def render_html(run: Run, *, gallery: bool = True) -> str:
+    """Returns the report of a run. The same run gives the same bytes.
+
+    Args:
+        run: the run.
+        gallery: whether it shows samples, where the run kept some.
+    """
+    return _Report(run, gallery=gallery).render()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +87,9 @@ class _Definition:
 class _Report:
     """Gathers what a report holds, once, and renders it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, gallery: bool) -> None:
         self.run = run
+        self.gallery = gallery
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
         self.metrics = declared_metrics(run.suites)
@@ -194,6 +200,7 @@ class _Report:
                 numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
                 metrics=self.metrics,
                 anchors=self.anchors,
+                gallery=self.gallery,
             )
             drawn = [section_view(section, sources) for section in info.get("sections", [])]
             sections = [section for section in drawn if section is not None]
