@@ -31,6 +31,7 @@ from crucibench.report.format import (
     show_level,
     show_plain,
 )
+from crucibench.report.gap_reasons import by_reason
 from crucibench.report.gaps import gaps_of
 from crucibench.report.leaderboard import Board, leaderboard
 from crucibench.report.numbers import (
@@ -121,6 +122,8 @@ class _Report:
             parity=pairs_of(run),
             anchor=self.anchors,
             gaps=gaps,
+            undefined=by_reason(gaps.undefined),
+            unbounded=by_reason(gaps.unbounded),
             **self._provenance(),
             definitions=self._definitions(),
         )

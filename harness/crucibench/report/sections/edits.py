@@ -26,6 +26,8 @@ def edited(before: str | None, after: str | None) -> list[Piece]:
     if before is None or after is None:
         return [_piece(one, kind) for one, kind in ((before, "taken-out"), (after, "put-in"))
                 if one is not None]  # fmt: skip
+    if before == after:
+        return whole(after)
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     pieces: list[Piece] = []
     matcher = SequenceMatcher(None, old, new, autojunk=False)

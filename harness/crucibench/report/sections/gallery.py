@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from crucibench.store.cells import CellFile
 
 MOST_SCENARIOS = 3
-MOST_SAMPLES = 2
-"""Of each scenario."""
+MOST_SAMPLES = 6
+"""Of one model."""
 
 _ROOM = 40_000
 """Bytes of pictures of one model."""
@@ -73,8 +73,9 @@ def draw_gallery(section: Mapping[str, Any], sources: Sources) -> list[Block]:
     for model in sources.models:
         own = [one for name in chosen for one in kept
                if (one.cell.model, one.cell.scenario) == (model, name)]  # fmt: skip
+        each = MOST_SAMPLES // max(1, len(own))
         samples = _within_room([_sample(one.cell, rows, card.task)
-                                for one in own for rows in one.samples[:MOST_SAMPLES]])  # fmt: skip
+                                for one in own for rows in one.samples[:each]])  # fmt: skip
         if samples:
             blocks.append(
                 Gallery(
