@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
+from crucibench.contracts.examples import EXAMPLES, share_shown
 from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
 from crucibench.engine import selection
@@ -160,6 +161,7 @@ class Worker:
             outputs=cell.outputs or best_answer(cell.data.task, cell.model),
             batch_size=min(cell.batch_size, at_most or cell.batch_size),
             load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
+            showing=share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0,
         )
 
     # -- the tasks ---------------------------------------------------------------------------
