@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crucibench.util.devices import synchronise
 
@@ -37,11 +37,8 @@ class CudaWatch(Watch):
 
         self._device = device
         self._stream = torch.cuda.current_stream
-        made = torch.cuda.Event
-        self._begun, self._ended = (
-            made(enable_timing=True)
-            for _ in range(2)  # type: ignore[no-untyped-call]
-        )
+        made: Any = torch.cuda.Event
+        self._begun, self._ended = (made(enable_timing=True) for _ in range(2))
         self._used = False
 
     def around(self, work: Callable[[torch.Tensor], T], inputs: torch.Tensor) -> T:

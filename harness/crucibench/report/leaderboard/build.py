@@ -75,7 +75,8 @@ def leaderboard(
     chosen = sort_column(sort, wanted)
     rows = [] if notes is None else notes.rows
     boards = [
-        _board(name, parts.get(name, []), wanted, chosen, conditions=conditions, notes=rows) for name in names
+        _board(name, parts.get(name, []), wanted, chosen, conditions=conditions, notes=rows)
+        for name in names
     ]
     if ranked:
         boards = _with_ranks(boards, by_id)
