@@ -187,6 +187,19 @@ def test_a_compiled_model_answers_as_the_model_does(open_live: Open, digits: Bat
     assert compiled._module._compiled_call_impl is not None
 
 
+def test_a_machine_that_cannot_compile_is_told_in_a_sentence(
+    open_live: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: nn.Module, **settings: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nand a page of hints")
+
+    monkeypatch.setattr(nn.Module, "compile", fails)
+    with pytest.raises(InputError) as caught:
+        open_live(network()).with_variant("compile")
+    said = "torch.compile failed: RuntimeError: No working C++ compiler found"
+    assert str(caught.value) == said
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a CUDA device")
 @pytest.mark.parametrize("name", ["tf32", "cuda-graph"])
 def test_forms_for_cuda_are_unavailable_elsewhere(open_live: Open, name: str) -> None:
