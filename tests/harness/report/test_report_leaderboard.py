@@ -88,7 +88,7 @@ def test_sort_and_columns_take_addresses_and_their_ends(showcase_run: Run) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sort": "top-2"}, "unknown column 'top-2'"),
+        ({"sort": "top-2"}, "unknown column 'top-2'; did you mean 'top-1'?"),
         ({"columns": ["accuracy/clean/top1"]}, "did you mean 'accuracy/clean/top-1'"),
         ({"columns": ["top-1"]}, "expected SUITE/SCENARIO"),
         ({"data": ["digit"]}, "did you mean 'digits'"),
