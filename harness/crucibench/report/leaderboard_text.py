@@ -100,7 +100,9 @@ def footnotes(board: Board) -> list[str]:
         gathered: dict[tuple[Verdict, str], list[str]] = {}
         for column in board.columns:
             entry = line.entries[column.place]
-            for text in entry.findings if entry.number is not None else ():
+            if entry.number is None:
+                continue
+            for text in entry.findings:
                 gathered.setdefault((entry.number.verdict, text), []).append(column.title)
         notes += [
             f"{label} {VERDICT_MARKS[verdict]} {'; '.join(titles)}: {text}"
