@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 VISION := .venv-vision
 
-.PHONY: demo test vision coverage check smoke docs format demo-models clean
+.PHONY: demo test vision coverage check smoke docs format demo-models reference clean
 
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
@@ -49,6 +49,9 @@ format: $(DEV)
 demo-models: $(DEV)  ## train the bundled models again
 	$(BIN)/python examples/train_demo_models.py
 	$(BIN)/python examples/train_demo_texts.py
+
+reference: $(STAMP)  ## the demo's site and leaderboard, in results/reference
+	$(BIN)/python examples/publish_reference.py
 
 clean:
 	rm -rf $(VENV) $(VISION) dist site

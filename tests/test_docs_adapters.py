@@ -20,6 +20,9 @@ _COMMANDS = re.compile(r"```console\n(.*?)```", re.DOTALL)
     [
         ("onnx", ["preprocessing.layout", "NCHW", "diagnostics.producer", "matched by name"]),
         ("torch", ["Accuracy"]),
+        ("sklearn", ["Accuracy", "matched by name"]),
+        ("python", ["Accuracy", "rule"]),
+        ("predictions", ["Accuracy", "logged"]),
     ],
 )
 def test_the_example_runs(page: str, told: list[str], tmp_path: Path) -> None:

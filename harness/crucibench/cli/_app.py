@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from crucibench.cli._errors import broken_pipe, exit_code
+from crucibench.cli._errors import USAGE, broken_pipe, exit_code
 from crucibench.cli._options import examples
 
 VERBS = {
@@ -64,6 +64,13 @@ class _Verbs(click.Group):
             return None
         command: click.Command = import_module(f"crucibench.cli.{cmd_name}").command
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a word, what there is to say is the help; it is no error to be told about."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

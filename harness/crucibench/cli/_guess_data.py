@@ -38,10 +38,11 @@ class DataGuess:
         uri: its address.
         target: the target column, "" where the address knows it.
         target_why: what it was guessed from.
-        classes: its two values in order, where it has two.
+        classes: its values in order, where it has few.
         groups: group columns.
         id: a column that names samples, or "".
         columns: all columns.
+        naming: columns of which no two rows have the same value: each could be the id.
         advice: settings that a person has to decide: key to value and reason.
     """
 
@@ -53,6 +54,7 @@ class DataGuess:
     groups: tuple[str, ...] = ()
     id: str = ""
     columns: tuple[str, ...] = ()
+    naming: tuple[str, ...] = ()
     advice: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -103,8 +105,9 @@ def _columns(name: str, uri: str, frame: pd.DataFrame, target: str | None) -> Da
         elif _is_text(frame[column]):
             advice["input"] = (column, "if the model reads this text alone")
     return DataGuess(
-        name=name, uri=uri, target=chosen, target_why=why, classes=_two(frame[chosen]),
+        name=name, uri=uri, target=chosen, target_why=why, classes=_few(frame[chosen]),
         groups=tuple(groups), id=identity, columns=tuple(columns), advice=advice,
+        naming=tuple(column for column in rest if _names_rows(frame[column])),
     )  # fmt: skip
 
 
@@ -129,15 +132,20 @@ def _target(frame: pd.DataFrame, given: str | None) -> tuple[str, str]:
     )
 
 
-def _two(column: pd.Series[Any]) -> tuple[str, ...]:
+def _few(column: pd.Series[Any]) -> tuple[str, ...]:
     values = column.dropna().unique()
-    return tuple(str(value) for value in sorted(values)) if len(values) == 2 else ()
+    return tuple(str(value) for value in sorted(values)) if len(values) <= _FEW else ()
 
 
 def _is_id(frame: pd.DataFrame, column: str) -> bool:
     if not _words(column) & {"id", "uuid", "guid"}:
         return False
-    return bool(frame[column].notna().all() and frame[column].is_unique)
+    return _names_rows(frame[column])
+
+
+def _names_rows(column: pd.Series[Any]) -> bool:
+    # Amounts may all differ, too; but they name nothing.
+    return bool(column.dtype.kind != "f" and column.notna().all() and column.is_unique)
 
 
 def _is_text(column: pd.Series[Any]) -> bool:

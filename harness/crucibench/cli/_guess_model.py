@@ -38,13 +38,16 @@ class ModelGuess:
     pickled: bool = False
 
 
-def guess_models(file: Path, base: Path, identity: str = "") -> list[ModelGuess]:
+def guess_models(
+    file: Path, base: Path, identity: str = "", classes: Sequence[str] = ()
+) -> list[ModelGuess]:
     """Returns the models of a file, the likeliest first.
 
     Args:
         file: the file.
         base: the folder of the spec.
         identity: the column by which the data names samples, or "".
+        classes: the data's, where they are known.
 
     Raises:
         InputError: if it holds none.
@@ -60,7 +63,7 @@ def guess_models(file: Path, base: Path, identity: str = "") -> list[ModelGuess]
         why = "a pickle: reading it can run any code"
         return [ModelGuess(name=name, uri=f"sklearn:{shown}", why=why, pickled=True)]
     if file.suffix in {".csv", ".parquet"}:
-        return [_logged(file, name, f"predictions:{shown}", identity)]
+        return [_logged(file, name, f"predictions:{shown}", identity, classes)]
     if file.suffix in _WEIGHTS:
         raise InputError(
             f"model file {file.name!r} holds weights alone: give the .py file with the function "
@@ -112,7 +115,20 @@ def _factory(
     return ModelGuess(name=function.name, uri=uri, why=why)
 
 
-def _logged(file: Path, name: str, uri: str, identity: str) -> ModelGuess:
+def shared_id(file: Path, naming: Sequence[str]) -> str:
+    """Returns the column by which logged predictions name samples as the data does, or "".
+
+    Args:
+        file: the model's file.
+        naming: the data's columns that could name its samples.
+    """
+    if file.suffix not in {".csv", ".parquet"} or not file.is_file():
+        return ""
+    columns = _header(file)
+    return next((column for column in naming if column in columns), "")
+
+
+def _logged(file: Path, name: str, uri: str, identity: str, classes: Sequence[str]) -> ModelGuess:
     columns = _header(file)
     lowered = {column.lower(): column for column in columns}
     options: dict[str, str] = {}
@@ -122,7 +138,12 @@ def _logged(file: Path, name: str, uri: str, identity: str) -> ModelGuess:
         options |= _first("prediction", _PREDICTIONS, lowered)
     if not any(column.startswith("proba_") for column in columns):
         options |= _first("score", _SCORES, lowered)
-    query = "&".join(f"{key}={quote(column)}" for key, column in options.items())
+        if len(classes) > 1 and set(classes) <= set(columns):
+            options["scores"] = ",".join(classes)
+        rest = [column for column in columns if column != identity]
+        if len(rest) == 1 and "prediction" not in columns and options.keys() <= {"id"}:
+            options["prediction"] = rest[0]
+    query = "&".join(f"{key}={quote(column, safe=',')}" for key, column in options.items())
     joined = "joined by id" if "id" in options else "joined by the order of rows"
     return ModelGuess(
         name=name, uri=f"{uri}?{query}" if query else uri, why=f"logged predictions, {joined}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def command(
     What was guessed is said, and marked in the spec.
     """
     from crucibench.cli._guess_data import guess_data
-    from crucibench.cli._guess_model import guess_models
+    from crucibench.cli._guess_model import guess_models, shared_id
     from crucibench.cli._output import Notes, write
     from crucibench.util.atomic import write_text
     from crucibench.util.errors import InputError
@@ -91,7 +92,9 @@ def command(
     model_file, data_file = _chosen(model_file, data_file)
     base = output.parent
     data = guess_data(data_file, base, target)
-    models = guess_models(model_file, base, data.id)
+    if not data.id:
+        data = replace(data, id=shared_id(model_file, data.naming))
+    models = guess_models(model_file, base, data.id, data.classes)
     text = spec_text(models, data, output)
     _check(text, output)
     try:
@@ -164,7 +167,7 @@ def spec_text(models: list[ModelGuess], data: DataGuess, output: Path) -> str:
         f"  - name: {_scalar(models[0].name)}",
         f"    uri: {_scalar(models[0].uri)}  # guessed: {models[0].why}",
     ]
-    if data.classes:
+    if len(data.classes) == 2:
         decision = f"{{positive: {_scalar(data.classes[-1])}, threshold: 0.5}}"
         lines.append(f"    # decision: {decision}  # how a score becomes a class; these by default")
     lines += [

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from crucibench.cli._options import OUT, QUIET, BoardFormat, examples
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from crucibench.store.run import Run
 
 _EPILOG = examples(
     "crucibench leaderboard latest",
@@ -92,6 +85,7 @@ def command(
     from crucibench.cli._output import draw
     from crucibench.cli._runs import sound
     from crucibench.report.leaderboard import leaderboard
+    from crucibench.report.terminal import findings_table, findings_to_read
     from crucibench.spec.notes import read_notes
 
     notes = None if notes_file is None else read_notes(notes_file)
@@ -101,12 +95,7 @@ def command(
         filters=filters, notes=notes,
     )  # fmt: skip
     print_board(board, form)
-    for run in () if quiet else runs:
-        draw(partial(_findings, run), stderr=True)
+    found = [] if quiet else [one for run in runs for one in findings_to_read(run, notes=False)]
+    if found:
+        draw(lambda target: target.print(findings_table(found)), stderr=True)
     return 0
-
-
-def _findings(run: Run, target: Console) -> None:
-    from crucibench.report.terminal import print_findings
-
-    print_findings(target, run, notes=False)

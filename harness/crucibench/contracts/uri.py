@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from crucibench.util.errors import InputError
@@ -13,6 +13,11 @@ from crucibench.util.suggest import unknown
 
 _NAMED = re.compile(r"(?P<name>[^:=?]+)=(?P<uri>.*)", re.DOTALL)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
+_FITTING = {
+    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz", ".skops": "sklearn",
+    ".onnx": "onnx", ".pt2": "torch",
+}  # fmt: skip
+"""Of files whose name alone says what reads them."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,11 @@ def parse_uri(text: str) -> URI:
     address, _, options = text.partition("?")
     match = _SCHEME.fullmatch(address)
     if match is None:
-        raise InputError(f"{text!r}: expected SCHEME:REST, e.g. torch:models.py:cnn")
+        scheme = _FITTING.get(PurePath(address).suffix.lower())
+        raise InputError(
+            f"{text!r}: expected SCHEME:REST, e.g. torch:models.py:cnn or csv:people.csv"
+            + (f"; did you mean {scheme}:{text}?" if scheme else "")
+        )
     query: dict[str, str] = {}
     for option in options.split("&") if options else []:
         key, equals, value = option.partition("=")

@@ -97,13 +97,17 @@ def footnotes(board: Board) -> list[str]:
                 missing.setdefault(why, []).append(column.title)
         label = shorten(line.label)
         notes += [f"{label}, {'; '.join(titles)}: {why}" for why, titles in missing.items()]
-        gathered = {
-            (entry.number.verdict, text)
-            for entry in line.entries.values()
-            if entry.number is not None
-            for text in entry.findings
-        }
-        notes += [f"{label} {VERDICT_MARKS[verdict]} {text}" for verdict, text in sorted(gathered)]
+        gathered: dict[tuple[Verdict, str], list[str]] = {}
+        for column in board.columns:
+            entry = line.entries[column.place]
+            if entry.number is None:
+                continue
+            for text in entry.findings:
+                gathered.setdefault((entry.number.verdict, text), []).append(column.title)
+        notes += [
+            f"{label} {VERDICT_MARKS[verdict]} {'; '.join(titles)}: {text}"
+            for (verdict, text), titles in sorted(gathered.items())
+        ]
     return notes
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -64,11 +66,16 @@ def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
 
     Prints one sentence where there is nothing.
     """
-    found = [entry for entry in findings_of(run) if notes or entry.severity is not Severity.INFO]
+    found = findings_to_read(run, notes=notes)
     if not found:
         console.print("The audits found nothing.")
         return
     console.print(findings_table(found))
+
+
+def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:
+    """Returns a run's findings, the gravest first; `notes` includes those of severity info."""
+    return [entry for entry in findings_of(run) if notes or entry.severity is not Severity.INFO]
 
 
 def findings_table(found: Sequence[FoundHere]) -> Table:
@@ -90,32 +97,56 @@ def findings_table(found: Sequence[FoundHere]) -> Table:
     return table
 
 
-def board_table(board: Board) -> Table:
-    """Returns a board as a table."""
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=_name(board.data), title_justify="left"
-    )
+def board_tables(board: Board, console: Console) -> list[Table]:
+    """Returns a board as one table; where the console is too narrow for it, as one or more an axis.
+
+    A column stands whole in its table, unless it alone is too wide for the console.
+    """
+    whole = _board_table(board, board.columns)
+    if _fits(whole, console):
+        return [whole]
+    tables: list[Table] = []
+    for _, of_axis in groupby(board.columns, key=lambda column: column.axis):
+        chosen: list[Column] = []
+        for column in of_axis:
+            wider = [*chosen, column]
+            if chosen and not _fits(_board_table(board, wider), console):
+                tables.append(_board_table(board, chosen, titled=not tables))
+                wider = [column]
+            chosen = wider
+        tables.append(_board_table(board, chosen, titled=not tables))
+    return tables
+
+
+def _fits(table: Table, console: Console) -> bool:
+    endless = console.options.update(width=100_000)
+    return Measurement.get(console, endless, table).maximum <= console.width
+
+
+def _board_table(board: Board, columns: Sequence[Column], *, titled: bool = True) -> Table:
+    title = _name(board.data) if titled else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     ranked = shows_ranks(board)
     if ranked:
         table.add_column("rank", justify="right")
     table.add_column("model", overflow="fold", no_wrap=False)
     axis = ""
-    for column in board.columns:
+    for column in columns:
         head = Text(column.axis if column.axis != axis else "", style="dim")
         axis = column.axis
         head.append("\n")
         head.append(visible(column_title(column)), style="not dim")
         table.add_column(head, justify="right", vertical="top")
-    shared = {column.place: _shared_n(board, column) for column in board.columns}
+    shared = {column.place: _shared_n(board, column) for column in columns}
     for line in board.lines:
-        places = [(column, line.entries[column.place]) for column in board.columns]
+        places = [(column, line.entries[column.place]) for column in columns]
         table.add_row(
             *([rank_text(board, line.label)] if ranked else []),
             _name(label_text(line)),
             *(_entry(column, entry, shared[column.place]) for column, entry in places),
         )
     if any(shared.values()):
-        counts = [_n(shared[column.place]) for column in board.columns]
+        counts = [_n(shared[column.place]) for column in columns]
         table.add_row(*([""] if ranked else []), Text("n", style="dim"), *counts)
     return table
 
@@ -139,7 +170,8 @@ def _print_board(console: Console, board: Board) -> None:
             _name(board.data), Text("no number of a headline metric was measured"), sep=": "
         )
         return
-    console.print(board_table(board))
+    for table in board_tables(board, console):
+        console.print(table)
     console.print(_plain(sorting(board), "dim"))
     overall = standings_table(board)
     if overall is not None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 from crucibench.cli._guess_data import guess_data, is_data
-from crucibench.cli._guess_model import guess_models, holds_models
+from crucibench.cli._guess_model import guess_models, holds_models, shared_id
 from crucibench.util.errors import InputError
 
 
@@ -117,6 +117,25 @@ def test_models_in_files(tmp_path: Path, name: str, uri: str, pickled: bool) -> 
     (tmp_path / name).touch()
     (guess,) = guess_models(tmp_path / name, tmp_path)
     assert (guess.uri, guess.pickled) == (uri, pickled)
+
+
+@pytest.mark.parametrize(
+    ("columns", "query"),
+    [
+        (["claim", "decision"], "?id=claim&prediction=decision"),
+        (["claim", "no", "yes"], "?id=claim&scores=no,yes"),
+        (["claim", "no"], "?id=claim&prediction=no"),
+        (["claim", "amount", "decision"], "?id=claim"),
+    ],
+)
+def test_logged_predictions_of_other_names(tmp_path: Path, columns: list[str], query: str) -> None:
+    file = tmp_path / "logged.csv"
+    pd.DataFrame([[0] * len(columns)], columns=columns).to_csv(file, index=False)
+    assert shared_id(file, ["row", "claim"]) == "claim"
+    assert shared_id(file, ["row"]) == ""
+    assert shared_id(tmp_path / "model.skops", ["claim"]) == ""
+    (guess,) = guess_models(file, tmp_path, "claim", ("no", "yes"))
+    assert guess.uri == f"predictions:logged.csv{query}"
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,11 @@ def test_python_dash_m() -> None:
         check=True,
     )
     assert done.stdout.startswith("crucibench ")
+
+
+def test_without_a_word_the_help_is_shown_and_nothing_was_done() -> None:
+    result = CliRunner().invoke(application, [])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Usage: ") and "error" not in result.stderr.splitlines()[0]
+    assert "  demo " in result.stderr

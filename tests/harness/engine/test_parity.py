@@ -174,6 +174,32 @@ def test_the_tolerance_decides(folder: Path) -> None:
     assert ask(folder, "half", tolerance=0.5).agree
 
 
+def test_logged_predictions_are_held_against_the_model_that_made_them(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text(
+        "import numpy as np\n\n\ndef rule(frame):\n"
+        "    high = 1 / (1 + np.exp(-frame['x'].to_numpy()))\n"
+        "    return np.stack([1 - high, high], axis=1)\n"
+    )
+    x = np.linspace(-3, 3, 40)
+    high = 1 / (1 + np.exp(-x))
+    rows = [f"{i},{x[i]:.17g},{'b' if i % 3 else 'a'}" for i in range(40)]
+    (tmp_path / "data.csv").write_text("\n".join(["row,x,y", *rows]))
+    for name, shift in (("same", 0.0), ("stale", 0.25)):
+        score = np.clip(high + shift, 0, 1)
+        lines = [f"{i},{1 - score[i]:.17g},{score[i]:.17g}" for i in range(40)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["row,a,b", *lines]))
+    found = {
+        name: parity_of(
+            ("python:rule.py:rule", f"predictions:{name}.csv?id=row&scores=a,b"),
+            {"uri": "csv:data.csv?target=y&id=row"}, base=tmp_path, limit=None, tolerance=1e-5,
+        )
+        for name in ("same", "stale")
+    }  # fmt: skip
+    assert found["same"].agree and found["same"].n == 40
+    assert not found["stale"].agree
+    assert found["stale"].largest == pytest.approx(0.25, abs=0.01)
+
+
 def test_a_model_that_can_not_be_opened_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"the second model: .*no weights here"):
         ask(folder, "broken")

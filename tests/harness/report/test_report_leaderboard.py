@@ -59,7 +59,7 @@ def test_best_first_in_the_column_s_direction_and_invalid_after_all_others(
     assert "| d | \u2013 |" in text
     assert "- d, Accuracy: no value: the model gives no label" in text
     assert "✗ invalid: an audit found that the number does not measure what it says" in text
-    assert "- c ✗ double-softmax: no probability leaves" in text
+    assert "- c ✗ Accuracy: double-softmax: no probability leaves" in text
 
 
 def test_sort_and_columns_take_addresses_and_their_ends(showcase_run: Run) -> None:
@@ -88,7 +88,7 @@ def test_sort_and_columns_take_addresses_and_their_ends(showcase_run: Run) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sort": "top-2"}, "unknown column 'top-2'"),
+        ({"sort": "top-2"}, "unknown column 'top-2'; did you mean 'top-1'?"),
         ({"columns": ["accuracy/clean/top1"]}, "did you mean 'accuracy/clean/top-1'"),
         ({"columns": ["top-1"]}, "expected SUITE/SCENARIO"),
         ({"data": ["digit"]}, "did you mean 'digits'"),
@@ -285,3 +285,24 @@ def test_a_run_without_a_headline_number(builder: MakeBuilder) -> None:
     )
     assert leaderboard_text.csv(leaderboard([run])).count("\n") == 1
     assert "no number of a headline metric" in _printed(run)
+
+
+def test_a_board_too_wide_for_the_terminal_is_a_table_an_axis(showcase_run: Run) -> None:
+    board = leaderboard([showcase_run])
+    texts = {}
+    for width in (60, 500):
+        console = Console(file=io.StringIO(), width=width, record=True)
+        print_leaderboard(console, board)
+        texts[width] = console.export_text()
+    heads = {width: [line for line in text.splitlines() if line.startswith(" model ")]
+             for width, text in texts.items()}  # fmt: skip
+    for one in board.boards:
+        axes = {column.axis for column in one.columns}
+        numbers = [n for n in one.numbers() if n.value is not None]
+        assert axes and numbers
+    axes_in_all = sum(len({column.axis for column in one.columns}) for one in board.boards)
+    assert len(heads[60]) >= axes_in_all > len(board.boards)
+    # A value and its interval stay on one line, whatever the width.
+    for value in re.findall(r"\d[\d.,]* \[[-\d., ]+\]", texts[500]):
+        assert value in texts[60]
+    assert "…" not in texts[60].partition("Sorted by")[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,15 @@ def test_uris_are_parsed_and_decoded() -> None:
 @pytest.mark.parametrize("text", ["models.py", "", "9x:y"])
 def test_an_address_needs_a_scheme(text: str) -> None:
     with pytest.raises(InputError, match="expected SCHEME:REST, e"):
+        parse_uri(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("a b.csv?target=y", "csv:a b.csv?target=y"), ("x.skops", "sklearn:x.skops")],
+)
+def test_a_file_without_a_scheme_is_offered_with_the_one_it_needs(text: str, meant: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"did you mean {meant}?")):
         parse_uri(text)
 
 

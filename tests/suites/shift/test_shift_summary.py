@@ -244,6 +244,8 @@ def test_missing_corruptions_are_said(bench: Any) -> None:
     (finding,) = scenario.audit(evidence)
     assert finding.code == "corruptions-missing"
     assert "frost" in finding.message
+    none = made.evidence(made.cell({"id": []}), clean=made.clean(made.targets))
+    assert scenario.audit(none) == []  # there is no mean that leaves anything out
     both = made.evidence(
         made.cell({"id": []}), clean=made.clean(made.targets), own__fog=found["fog"],
         own__frost=found["fog"],

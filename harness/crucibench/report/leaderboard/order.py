@@ -40,7 +40,10 @@ def sort_column(sort: str | None, wanted: Sequence[Column]) -> Column | None:
     exact = [column for column in wanted if column.place == sort]
     fitting = exact or [column for column in wanted if column.place.endswith(f"/{sort}")]
     if not fitting:
-        raise InputError(unknown("column", sort, [column.place for column in wanted]))
+        known = [column.place for column in wanted]
+        if "/" not in sort:
+            known = sorted({name.rpartition("/")[2] for name in known})
+        raise InputError(unknown("column", sort, known))
     if len(fitting) > 1:
         names = ", ".join(column.place for column in fitting)
         raise InputError(f"column {sort!r} fits several: {names}")

@@ -1,0 +1,67 @@
+"""Runs the demo and writes its published site and leaderboard to results/reference.
+
+    python examples/publish_reference.py [--run FOLDER] [--to results/reference]
+
+The demo takes minutes; --run takes a finished run of it instead. What stood in the site's folder is
+replaced. Rerun on the same machine and versions, numbers stay but for what is timed, and with the
+timings the digest of the run, which names its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Reads the command line and writes the files."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", type=Path, help="a finished run of the demo")
+    parser.add_argument("--to", type=Path, default=ROOT / "results" / "reference")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        run = args.run
+        if run is None:
+            crucibench("demo", "--out", scratch)
+            (run,) = (path.parent for path in Path(scratch).glob("*/manifest.json"))
+        publish(run, args.to)
+    size = sum(path.stat().st_size for path in args.to.glob("site/**/*") if path.is_file())
+    print(f"{args.to / 'site' / 'index.html'}: {size / 1e6:.1f} MB")
+
+
+def publish(run: Path, folder: Path) -> None:
+    """Writes `leaderboard.md` and `site/` of a finished run into `folder`."""
+    board = crucibench("leaderboard", "--quiet", str(run), "--format", "md")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "leaderboard.md").write_text(board, encoding="utf-8")
+    shutil.rmtree(folder / "site", ignore_errors=True)
+    crucibench("publish", "--quiet", "--site", str(folder / "site"), str(run))
+    compress(folder / "site" / "runs")
+
+
+def compress(folder: Path) -> None:
+    """Compresses the tables of all numbers, most of a site's size, and the links to them."""
+    for path in sorted(folder.glob("*.csv")):
+        page = path.with_suffix(".html")
+        text = page.read_text(encoding="utf-8")
+        page.write_text(text.replace(path.name, f"{path.name}.gz"), encoding="utf-8")
+        # Without a date of its own, so that equal tables are equal files.
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+
+
+def crucibench(*words: str) -> str:
+    """Runs a command and returns what it writes to stdout; its stderr goes to the terminal."""
+    command = [sys.executable, "-m", "crucibench", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()
