@@ -21,7 +21,8 @@ from crucibench.util.errors import InputError
 def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
     assert {track.name: len(track.models) for track in resolved.tracks} == {
-        "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
+        "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3,
+        "diabetes under attack": 2, "reviews": 3,
     }  # fmt: skip
     grouped = {track.data for track in resolved.tracks if "bias" in track.suites}
     assert grouped == {"diabetes", "reviews"}
