@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts files that hold a long test first, so that no process is left with one at the end."""
+    """Puts files that take long first, so that no process is left with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
@@ -34,21 +34,15 @@ def _no_sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(socket, "socket", _RefusedSocket)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRUCIBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Where a test is not about workers, starting them would only take time.
-    monkeypatch.setenv("CRUCIBENCH_WORKERS", "0")
-
-
-@pytest.fixture(autouse=True)
-def _no_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    # pytest-xdist gives its workers the terminal's width, and tables would be folded to it.
-    monkeypatch.delenv("COLUMNS", raising=False)
+@pytest.fixture(scope="session", autouse=True)
+def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRUCIBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        # Where a test is not about workers, starting them would only take time.
+        patch.setenv("CRUCIBENCH_WORKERS", "0")
+        # pytest-xdist gives its workers the terminal's width, and tables would be folded to it.
+        patch.delenv("COLUMNS", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import pytest
 
 import crucibench.api
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 _FILE = re.compile(r"`([\w./]+)`\n\n```(?:toml|python)\n(.*?)```", re.DOTALL)
 _COMMAND = re.compile(r"```console\n(.*?)```", re.DOTALL)

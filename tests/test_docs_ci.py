@@ -17,6 +17,8 @@ import yaml
 from crucibench.gate.policy import parse_policy
 from crucibench.spec.yaml_file import load_yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))

@@ -178,3 +178,9 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         return path
 
     return put
+
+
+@pytest.fixture
+def models(write: Callable[[str, str], Path]) -> Path:
+    """Writes the factories of torch_models.py into the test's folder, as models.py."""
+    return write("models.py", Path(__file__).with_name("torch_models.py").read_text())

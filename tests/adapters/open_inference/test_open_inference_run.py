@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 import crucibench as cb
 
-pytestmark = pytest.mark.sockets
+pytestmark = [pytest.mark.slow, pytest.mark.sockets]
 
 TOKEN = "s3cr3t-value-9f2a"
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,10 +47,9 @@ def shell(tmp_path: Path) -> Shell:
 
     def call(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        clean.pop("CRUCIBENCH_WORKERS", None)
         clean |= {"CRUCIBENCH_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
         return subprocess.run(
-            [sys.executable, "-m", "crucibench", "run", *words],
+            [sys.executable, "-m", "crucibench", "run", "--workers", "1", *words],
             cwd=tmp_path, capture_output=True, text=True, check=False, env=clean | settings,
         )  # fmt: skip
 

@@ -113,19 +113,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
     """Returns the folder of a finished run of two models; tests only read it."""
     place = tmp_path_factory.mktemp("finished")
     (place / "models.py").write_text(MODELS, encoding="utf-8")
-    environment = {**os.environ, "CRUCIBENCH_CACHE": str(session_cache)}
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "crucibench", "run", "-q", "--suite", "accuracy"),
-            *("--data", "sklearn:wine"),
-            *("--model", "sklearn:models.py:logistic", "--model", "python:models.py:talkative"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=place,
-        env=environment,
-    )
-    assert done.returncode in {0, 4}, done.stderr
+    from crucibench.cli._app import application
+
+    command = [
+        *("run", "-q", "--suite", "accuracy", "--data", "sklearn:wine"),
+        *("--model", "sklearn:models.py:logistic", "--model", "python:models.py:talkative"),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("CRUCIBENCH_CACHE", str(session_cache))
+        done = CliRunner().invoke(application, command)
+    assert done.exit_code in {0, 4}, done.stderr
     (run,) = (place / "results").iterdir()
     return run

@@ -19,6 +19,8 @@ from click.testing import CliRunner, Result
 import crucibench as cb
 from crucibench.cli._app import application
 
+pytestmark = pytest.mark.slow
+
 Gate = Callable[..., Result]
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent as POSIX sends it")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="SIGINT is sent as POSIX sends it"),
+]
 
 HELD = """
 import pathlib

@@ -21,6 +21,8 @@ from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import numpy as np
 

@@ -30,10 +30,13 @@ from crucibench.store.tables import read_frame, write_frame
 from crucibench.util.atomic import StorageError
 from crucibench.util.errors import UnreadableError
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="forks a process full of libraries and asks /proc about its files",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="forks a process full of libraries and asks /proc about its files",
+    ),
+]
 
 Damage = Callable[[Path], None]
 

@@ -29,7 +29,10 @@ from crucibench.store.manifest import digests
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory, looks into /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits memory, looks into /proc"),
+]
 
 MODULES = {"good", "threaded", "boom", "stuck", "fickle"}
 HEALTHY = ["good", "fair"]

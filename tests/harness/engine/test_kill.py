@@ -20,10 +20,13 @@ from crucibench.contracts.verdict import Status
 from crucibench.integrity.verify import verify
 from crucibench.store.run import Run
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="forks a process full of libraries and asks /proc about its files",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"),
+        reason="forks a process full of libraries and asks /proc about its files",
+    ),
+]
 
 Contents = Callable[[Path], dict[str, Any]]
 KILLED = -9

@@ -23,6 +23,8 @@ from crucibench.engine.tasks import Cost, Done, Inspected, InspectTask, Setup, S
 from crucibench.engine.worker import Worker
 from crucibench.store.run import Run
 
+pytestmark = pytest.mark.slow
+
 NET = """
 import torch
 

@@ -29,6 +29,8 @@ from small_models import Cast, digits, train
 
 sys.path.pop()
 
+pytestmark = pytest.mark.slow
+
 N = 24
 THREAT = {"norm": "linf", "eps": (0.05, 0.15), "steps": 12, "targets": 2, "queries": 40}
 
