@@ -107,9 +107,7 @@ def _cells(layout: Layout, model: str, data: str) -> dict[str, str]:
     return found
 
 
-def _numbers(
-    layout: Layout, model: str, data: str, number: int, cells: Mapping[str, str]
-) -> None:
+def _numbers(layout: Layout, model: str, data: str, number: int, cells: Mapping[str, str]) -> None:
     rows = read_table(layout.metrics)
     moved = np.random.default_rng(number).normal(0, 0.01)
     columns: dict[str, Any] = {name: rows[name].to_pylist() for name in rows.column_names}

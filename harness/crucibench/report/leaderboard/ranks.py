@@ -64,9 +64,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
         except RefusedError as error:
             unranked[column.place] = str(error)
     unranked = {
-        column.place: unranked[column.place]
-        for column in board.columns
-        if column.place in unranked
+        column.place: unranked[column.place] for column in board.columns if column.place in unranked
     }
     if not ranked:
         return Ranks(unranked=unranked)
