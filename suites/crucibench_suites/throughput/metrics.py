@@ -280,7 +280,14 @@ METRICS = tuple(
     {
         info.id: info
         for info in (
-            *STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT, *COLD, *SUSTAINED, *END_TO_END,
+            *STREAM,
+            *OFFLINE,
+            *SERVER,
+            *SEARCH,
+            *VARIANT,
+            *COLD,
+            *SUSTAINED,
+            *END_TO_END,
         )
     }.values()
 )

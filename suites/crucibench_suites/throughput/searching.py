@@ -106,9 +106,7 @@ def search_rounds(
             return
         gaps = context.draws.uniform([str(turn)], "arrivals", (count,))[0]
         bench.settle(queries, budget.share)
-        timed = bench.block(
-            "", partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn)
-        )
+        timed = bench.block("", partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn))
         bench.tape.facts("", {"rate": rate})
         bench.answers("", queries, timed)
         trials.append(judged(rate, timed.seconds, bound, share))
