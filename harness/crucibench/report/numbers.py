@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report.format import Shown, in_percent, show_number, show_plain
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from crucibench.store.run import Run
 
 
@@ -153,14 +151,9 @@ def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metr
     )
 
 
-def numbers_of(run: Run, frame: pd.DataFrame | None = None) -> list[Number]:
-    """Returns a run's metric rows, or those of `frame`, in their stored order."""
-    return list(_numbers(run.metrics() if frame is None else frame, run.id))
-
-
-def _numbers(frame: pd.DataFrame, run: str) -> Iterator[Number]:
-    for row in frame.loc[:, list(COLUMNS)].itertuples(index=False, name=None):
-        yield number_of(dict(zip(COLUMNS, row, strict=True)), run)
+def numbers_of(run: Run) -> list[Number]:
+    """Returns a run's metric rows in their stored order."""
+    return [number_of(entry, run.id) for entry in run.metric_table().to_pylist()]
 
 
 def number_of(entry: Mapping[str, Any], run: str) -> Number:

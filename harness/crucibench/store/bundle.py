@@ -26,6 +26,8 @@ from crucibench.store.manifest import is_result
 from crucibench.store.redaction import (
     Kept,
     Redacted,
+    is_published,
+    published_words,
     redacted_cell,
     redacted_samples,
     redacted_table,
@@ -85,11 +87,12 @@ def bundle_files(run: Run, kept: Kept) -> tuple[dict[str, bytes], dict[str, list
         Name to content; and name to what was left out of it, "all of it" for a file that is absent.
     """
     names = {name for card in run.cards.values() for name in card.task.classes}
+    words = published_words(run.metric_table(), run.suites)
     files: dict[str, bytes] = {}
     withheld: dict[str, list[str]] = {}
     for path in _published(run.layout):
         name = path.relative_to(run.root).as_posix()
-        found = _redacted(run, path, kept, names)
+        found = _redacted(run, path, kept, names, words)
         if found is None:
             withheld[name] = ["all of it"]
             continue
@@ -178,7 +181,9 @@ def _published(layout: Layout) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _redacted(run: Run, path: Path, kept: Kept, names: set[str]) -> Redacted | None:
+def _redacted(
+    run: Run, path: Path, kept: Kept, names: set[str], words: set[str]
+) -> Redacted | None:
     """Returns a file less what is not published; None for one that is not published at all."""
     content = path.read_bytes()
     inside = path.relative_to(run.root).parts
@@ -188,10 +193,10 @@ def _redacted(run: Run, path: Path, kept: Kept, names: set[str]) -> Redacted | N
         return redacted_samples(content, kept)
     if path.name == "cell.json":
         return redacted_cell(content, read_cell(path), kept)
+    if inside[0] == "tables":
+        return Redacted(content, ()) if is_published(content, kept, names, words) else None
     if path.suffix == ".parquet" and path != run.layout.metrics:
-        found = redacted_table(content, kept, names)
-        # A table that lacks a column is drawn by nobody.
-        return None if found.withheld and inside[0] == "tables" else found
+        return redacted_table(content, kept, names)
     return Redacted(content, ())
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,7 +54,7 @@ class Redacted(NamedTuple):
 
 
 def redacted_table(content: bytes, kept: Kept, names: Collection[str]) -> Redacted:
-    """Leaves out of records, probes or tables what holds inputs or free text.
+    """Leaves out of records or probes what holds inputs or free text.
 
     Args:
         content: a Parquet file.
@@ -66,6 +66,37 @@ def redacted_table(content: bytes, kept: Kept, names: Collection[str]) -> Redact
     if not drop:
         return Redacted(content, ())
     return Redacted(parquet(table.drop_columns(drop)), tuple(drop))
+
+
+def is_published(
+    content: bytes, kept: Kept, names: Collection[str], words: Collection[str]
+) -> bool:
+    """Says whether a table that scoring made is published; one that lacks a column serves nobody.
+
+    Args:
+        content: a Parquet file.
+        kept: what is published although it says something of samples.
+        names: of classes.
+        words: what is published elsewhere anyway (`published_words`). Where each row is of one
+            sample they are no excuse: that it is of this group is published nowhere else.
+    """
+    table = pq.read_table(io.BytesIO(content))
+    known = {*names, *words} if "id" not in table.column_names else names
+    return all(_stays(name, table[name], kept, known) for name in table.column_names)
+
+
+def published_words(metrics: pa.Table, suites: Any) -> set[str]:
+    """Returns the words of the metric rows and of the suites' declarations.
+
+    Args:
+        metrics: the metric rows, with the names of groups, metrics, points and methods.
+        suites: what ``suites.json`` holds.
+    """
+    words = set(_words(suites))
+    for name in metrics.column_names:
+        if pa.types.is_string(metrics[name].type):
+            words |= {word for word in metrics[name].unique().to_pylist() if word is not None}
+    return words
 
 
 def redacted_samples(content: bytes, kept: Kept) -> Redacted:
@@ -137,6 +168,18 @@ def _may_be_text(column: Any, names: Collection[str]) -> bool:
         free = [value for value in values if value not in names]
         return len(free) > _MOST_LABELS or not all(map(_LABEL.fullmatch, free))
     return not (pa.types.is_primitive(kind) or pa.types.is_null(kind))
+
+
+def _words(document: Any) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, Mapping):
+        for key, value in document.items():
+            yield str(key)
+            yield from _words(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _words(value)
 
 
 def _numbers(evidence: Any) -> Any:

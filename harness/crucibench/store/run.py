@@ -169,7 +169,11 @@ class Run:
 
     def probes(self, cell: str, names: Iterable[str]) -> dict[str, Records]:
         """Returns a cell's probe records by name; they stay on disk until read."""
-        return {name: StoredRecords([self.layout.probe(cell, name)]) for name in names}
+        paths = {name: self.layout.probe(cell, name) for name in names}
+        for path in paths.values():
+            if not path.is_file():
+                raise UnreadableError(f"{str(path)!r} can't be read: it is missing")
+        return {name: StoredRecords([path]) for name, path in paths.items()}
 
     def artifacts(self, cell: str, outputs: Iterable[str]) -> dict[str, Records]:
         """Returns the artefacts among a cell's `outputs` by name; they stay on disk until read."""

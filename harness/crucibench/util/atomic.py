@@ -32,10 +32,15 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(error.errno, reason, str(path)) from error
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Lets `write` fill a temporary file beside `path`, syncs it to disk and renames it.
 
     A reader, or a process killed at any instant, finds the old file or the new one.
+
+    Args:
+        path: the file.
+        write: takes the temporary file.
+        durable: whether it is synced, so that it outlives a loss of power too.
 
     Raises:
         StorageError: if the system refuses; then the old file is as it was.
@@ -46,12 +51,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            with temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            if durable:
+                with temporary.open("rb+") as stream:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -60,9 +67,11 @@ def remove_leftovers(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8 with line feeds, atomically."""
-    write_atomically(path, lambda temporary: _write_bytes(temporary, text.encode()))
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes `text` as UTF-8 with line feeds, atomically; see `write_atomically`."""
+    write_atomically(
+        path, lambda temporary: _write_bytes(temporary, text.encode()), durable=durable
+    )
 
 
 def write_json(path: Path, data: Any) -> None:

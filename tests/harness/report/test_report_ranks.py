@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import leaderboard
 from crucibench.report.leaderboard import rankable as rankable_module
 from crucibench.report.terminal import print_leaderboard
+from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
+from crucibench.util.errors import InputError
 
 X, Y = load_wine(return_X_y=True)
 TOP1, LOSS = "accuracy/clean/top-1", "accuracy/clean/log-loss"
@@ -120,6 +124,38 @@ def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -
     (alone,) = leaderboard([run], ranked=True, columns=[LOSS], data=[board.data]).boards
     assert alone.ranks is not None
     assert set(alone.ranks.unranked) == {LOSS}
+
+
+def test_a_run_that_lacks_a_cell_is_refused_in_words(run: Run, tmp_path: Path) -> None:
+    copy = Run(Path(shutil.copytree(run.root, tmp_path / run.id)))
+    (gone,) = [cell for cell in copy.cells if cell.startswith("guess.") and ".pass-test." in cell]
+    shutil.rmtree(copy.layout.cell(gone))
+    (board,) = leaderboard([Run(copy.root)], ranked=True, columns=[TOP1]).boards
+    assert board.ranks is not None
+    assert board.ranks.unranked == {TOP1: f"run {run.id} has no cell {gone}, which it is made of"}
+
+
+def test_copies_of_one_run_under_names_of_their_own_are_ranked(run: Run, tmp_path: Path) -> None:
+    # The same cells by the same ids in several runs: each is read where it stands.
+    copies = [Run(Path(shutil.copytree(run.root, tmp_path / f"copy{n}"))) for n in range(3)]
+    (board,) = leaderboard(copies, ranked=True, columns=[TOP1]).boards
+    assert board.ranks is not None
+    spans = board.ranks.spans[TOP1]
+    assert len(spans) == 12
+    assert len({spans[f"guess (copy{n})"] for n in range(3)}) == 1
+    assert spans["guess (copy0)"] == (10, 12)
+
+
+def test_two_runs_of_one_name_are_told_apart_or_refused(run: Run, tmp_path: Path) -> None:
+    copy = Run(Path(shutil.copytree(run.root, tmp_path / run.id)))
+    (twice,) = leaderboard([run, copy, run]).boards
+    assert [line.label for line in twice.lines] == [
+        line.label for line in leaderboard([run]).boards[0].lines
+    ]
+    (copy.layout.environment / "more.json").write_text("{}", encoding="utf-8")
+    write_manifest(copy.layout, "0.1.0")
+    with pytest.raises(InputError, match="two runs are called"):
+        leaderboard([run, Run(copy.root)])
 
 
 def _lined(forms: Sequence[Any], names: str, clusters: Any = None) -> LinedUp:

@@ -13,7 +13,6 @@ from urllib.parse import urldefrag
 import pytest
 
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard_html import html
 from crucibench.report.site import write_site
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
 from crucibench.spec.notes import Notes
@@ -165,46 +164,11 @@ def test_a_site_needs_runs_and_a_folder(showcase_run: Run, tmp_path: Path) -> No
         write_site([showcase_run], tmp_path / "file")
 
 
-@pytest.mark.sockets
-@pytest.mark.parametrize("name", ["showcase", "hostile"])
-@pytest.mark.parametrize("width", [360, 1280])
-def test_pages_open_without_network_errors_or_overflow(
-    browser: Any, sites: Mapping[str, Path], name: str, width: int
-) -> None:
-    root = sites[name]
-    page = browser.new_context(viewport={"width": width, "height": 800}).new_page()
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("dialog", lambda dialog: troubles.append(f"dialog {dialog.message}"))
-    page.on("request", lambda request: troubles.append(request.url)
-            if not request.url.startswith((root.as_uri(), "data:")) else None)  # fmt: skip
-    for path in sorted(root.rglob("*.html")):
-        page.goto(path.as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert page.evaluate(
-            "getComputedStyle(document.querySelector('header.head')).maxWidth"
-        ) != ("none"), "the style sheet is there"
-    assert not troubles
-
-
-@pytest.mark.sockets
-def test_tables_sort_and_filter(browser: Any, sites: Mapping[str, Path], showcase_run: Run) -> None:
-    page = browser.new_context().new_page()
-    own = sites["showcase"].parent / "leaderboard.html"
-    own.write_text(html(leaderboard([showcase_run])), encoding="utf-8")
-    for address in ((sites["showcase"] / "index.html").as_uri(), own.as_uri()):
-        page.goto(address)
-        names = "[...document.querySelectorAll('#board-1-table tbody tr:not([hidden]) th')]"
-        shown = f"{names}.map(one => one.textContent.trim())"
-        before = page.evaluate(shown)
-        assert before == ["cnn", "cnn-robust", "mlp"]
-        head = page.locator("#board-1-table thead button").nth(1)
-        head.click()
-        assert page.evaluate(shown) == before[::-1], "accuracy, lowest first"
-        head.focus()
-        page.keyboard.press("Enter")
-        assert page.evaluate(shown) == before
-        page.locator("[data-filter='board-1-table']").fill("robust")
-        assert page.evaluate(shown) == ["cnn-robust"]
-        assert page.locator(".filter [role=status]").first.text_content() == "1 of 3 rows"
+def test_the_notes_on_single_numbers_are_folded_away(sites: Mapping[str, Path]) -> None:
+    text = (sites["showcase"] / "index.html").read_text(encoding="utf-8")
+    folded = re.findall(r"<details>\n<summary>What to know of single numbers \((\d+)\)", text)
+    assert folded and all(int(count) > 0 for count in folded)
+    for page in _Page(sites["showcase"] / "index.html").links:
+        assert page != "index.html", "the index links to its parts, not to itself"
+    for path in sites["showcase"].glob("*/*.html"):
+        assert "../index.html" in _Page(path).links, path

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from crucibench.report.bundle import make_bundle
 from crucibench.report.leaderboard import leaderboard
 from crucibench.report.leaderboard_text import csv
 from crucibench.store.archive import write_archive
-from crucibench.store.bundle import BundleRun, manifest_of
+from crucibench.store.bundle import BundleRun, bundle_files, manifest_of
 from crucibench.store.find import find_run, load
 from crucibench.store.redaction import Kept, parquet, redacted_table
 from crucibench.store.run import Run
+from crucibench.store.tables import write_frame
 from crucibench.util.errors import InputError, UnreadableError
 
 MODEL = """
@@ -225,7 +227,7 @@ def test_the_account_says_what_an_auditor_asks(run: Run, bundle: Path) -> None:
     same = [name for name, digest in manifest["files"].items()
             if name in files and hashlib.sha256(files[name]).hexdigest() == digest]  # fmt: skip
     assert set(manifest["files"]) == set(same) | set(account["withheld"]) & set(manifest["files"])
-    assert {"log.txt", "gaps.parquet"} == {  # the gaps say in words what was shuffled
+    assert {"log.txt"} == {
         name.rpartition("/")[2] for name in account["withheld"] if name not in manifest["files"]
     }
     assert "spec.yaml" in same and len(same) > len(account["withheld"])
@@ -235,8 +237,6 @@ def test_the_account_says_what_an_auditor_asks(run: Run, bundle: Path) -> None:
 
 
 def test_an_unsound_run_is_not_bundled(run: Run, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / run.id
     shutil.copytree(run.root, copy)
     path = next(copy.glob("cells/*/cell.json"))
@@ -244,6 +244,30 @@ def test_an_unsound_run_is_not_bundled(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="is not sound, so no bundle is made"):
         make_bundle(Run(copy), tmp_path / "x.zip", Kept())
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_tables_stay_whose_words_are_published_anyway(run: Run, tmp_path: Path) -> None:
+    copy = Run(Path(shutil.copytree(run.root, tmp_path / run.id)))
+    cell = next(cell for cell, file in copy.cells.items() if file.suite == "bias")
+    gaps = copy.table(cell, "gaps")
+    assert gaps is not None and "Accuracy difference" in set(gaps["gap"])
+    secret = "A secret about customer 7"
+    planted = {
+        "quoting": pd.DataFrame({"gap": ["Accuracy difference", secret], "value": [0.1, 0.2]}),
+        "of-samples": pd.DataFrame({"id": ["x", "y"], "of": ["Accuracy difference", "sex=man"]}),
+        "of-groups": pd.DataFrame({"group:sex": ["man", "woman"], "value": [0.1, 0.2]}),
+        "named": pd.DataFrame({"group": ["sex=woman", "sex=man"], "value": [0.1, 0.2]}),
+    }
+    for name, frame in planted.items():
+        write_frame(copy.layout.table(cell, name), frame)
+    files, withheld = bundle_files(copy, Kept())
+    there = {name for name in ("gaps", *planted) if f"tables/{cell}/{name}.parquet" in files}
+    assert there == {"gaps", "named"}
+    assert withheld[f"tables/{cell}/quoting.parquet"] == ["all of it"]
+    assert not any(secret.encode() in content for content in files.values())
+    with_groups, _ = bundle_files(copy, Kept(groups=True))
+    assert f"tables/{cell}/of-groups.parquet" in with_groups
+    assert f"tables/{cell}/quoting.parquet" not in with_groups
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from crucibench.report.leaderboard.board import (
     Line,
     Ranks,
 )
-from crucibench.report.leaderboard.columns import gather
+from crucibench.report.leaderboard.columns import Gathered, gather
 from crucibench.report.leaderboard.comparability import differing, joined_key
 from crucibench.report.leaderboard.drafts import Draft, Part, drafts_of, labels_of, parts_of
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
@@ -43,6 +43,7 @@ def leaderboard(
     ranked: bool = False,
     filters: Sequence[str] = (),
     notes: Notes | None = None,
+    gathered: Gathered | None = None,
 ) -> Leaderboard:
     """Joins runs into one board a data set.
 
@@ -56,6 +57,7 @@ def leaderboard(
         ranked: whether ranks are computed, which reads records.
         filters: conditions that a line must fulfil (`filters.parse_filter`).
         notes: rows that no longer count: they stand after all others, unranked, with the reason.
+        gathered: what `columns.gather` found of these runs, where it was asked already.
 
     Raises:
         InputError: if a column, the sort column or a data set is not there, a filter is none, or
@@ -64,7 +66,7 @@ def leaderboard(
     by_id = distinct(runs)
     runs = list(by_id.values())
     conditions = [parse_filter(text) for text in filters]
-    wanted, numbers = gather(runs, columns)
+    wanted, numbers = gathered or gather(runs, columns)
     parts = parts_of(runs, numbers)
     names = data_in_order(runs, set(parts))
     for name in data or ():

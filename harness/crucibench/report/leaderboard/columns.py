@@ -23,12 +23,13 @@ from crucibench.util.suggest import unknown
 if TYPE_CHECKING:
     from crucibench.store.run import Run
 
+Gathered = tuple[list[Column], list[list[Number]]]
+"""Columns, and for each run its numbers that belong to one."""
+
 _PLACE = Address._fields[1:]
 
 
-def gather(
-    runs: Sequence[Run], asked: Sequence[str] | None = None
-) -> tuple[list[Column], list[list[Number]]]:
+def gather(runs: Sequence[Run], asked: Sequence[str] | None = None) -> Gathered:
     """Returns the columns asked for, by default the headline of each suite, and their numbers.
 
     Every run is read once, and no more is kept of it than the numbers of the columns.

@@ -100,6 +100,7 @@ class BoardView:
     captions: Sequence[str]
     tables: Sequence[TableView]
     notes: Sequence[str]
+    footnotes: Sequence[str]
 
 
 def board_view(
@@ -130,9 +131,19 @@ def board_view(
         heads=[head_view(column) for column in board.columns],
         lines=[_line(board, line, number_link, model_link) for line in board.lines],
         ranked=shows_ranks(board),
-        captions=[text for text in (writing(board), sorting(board)) if text],
+        captions=[text for text in (writing(board), sorting(board), _naming(board)) if text],
         tables=[table for table in tables if table.rows],
-        notes=[*notes_on_ranks(board), *notes_on_rows(board), *footnotes(board)],
+        notes=[*notes_on_ranks(board), *notes_on_rows(board)],
+        footnotes=footnotes(board),
+    )
+
+
+def _naming(board: Board) -> str:
+    if all(line.label == line.model for line in board.lines):
+        return ""
+    return (
+        "A run stands beside a model's name where several runs measured models of that name that "
+        "are not known to be the same."
     )
 
 

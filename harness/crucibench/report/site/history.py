@@ -9,7 +9,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from crucibench.report.dates import iso
-from crucibench.report.format import direction_words
+from crucibench.report.format import direction_words, show_plain
 from crucibench.report.leaderboard import Column
 from crucibench.report.numbers import Number
 
@@ -66,7 +66,7 @@ def history_view(column: Column, points: Sequence[Point]) -> HistoryView | None:
         else f"{len(known) - alike} of {len(known)} (hollow) are not comparable with the newest."
     )
     return HistoryView(
-        title=column.title,
+        title=f"{column.title} [{unit}]" if (unit := column.metric.shown_unit) else column.title,
         words=direction_words(column.metric.direction),
         picture=_picture(column, known, key),
         said=f"{len(known)} values of {column.title}, from {said}.",
@@ -101,12 +101,14 @@ def _picture(column: Column, points: Sequence[Point], key: str) -> Markup:
     for value in (low + pad, high - pad):
         at = y(value)
         parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
-        text = f"{factor * value:.3g}"
+        text = show_plain(float(f"{factor * value:.3g}"))
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>')
-    for time, anchor in ((first, "start"), (last, "end")):
+    days = [iso(time)[:10] for time in (first, last)]
+    if days[0] == days[1]:
+        days = [f"{day} {iso(time)[11:16]}" for day, time in zip(days, (first, last), strict=True)]
+    for time, day, anchor in zip((first, last), days, ("start", "end"), strict=True):
         parts.append(
-            f'<text x="{x(time):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{iso(time)[:10]}'
-            "</text>"
+            f'<text x="{x(time):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{day}</text>'
         )
     for point in points:
         number, across = point.number, x(point.time)

@@ -96,7 +96,7 @@ def _row(one: _Measured, columns: Sequence[Column]) -> dict[str, Any]:
         "run": one.run.id,
         "href": run_page(one.run),
         "started": iso(one.run.dates.started),
-        "weights": DASH if prints is None else data_digest(dict(prints))[:12],
+        "fingerprint": DASH if prints is None else data_digest(dict(prints))[:12],
         "cells": [
             cell_view(
                 column,

@@ -14,7 +14,7 @@ from crucibench.report.format import listed
 from crucibench.report.leaderboard import Column, Entry
 from crucibench.report.leaderboard_text import column_title
 from crucibench.report.not_measured import WITHHELD, not_measured
-from crucibench.report.numbers import Number
+from crucibench.report.numbers import Number, number_of
 from crucibench.report.provenance import flat
 from crucibench.report.site.board_view import cell_view
 from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
@@ -38,26 +38,27 @@ def run_facts(run: Run) -> dict[str, str]:
     }
 
 
-def csv_name(run: Run) -> str:
-    """Returns the name of the file of a run's numbers, beside its page."""
-    return run_page(run).removeprefix("runs/").replace(".html", ".csv")
-
-
-def run_csv(run: Run) -> str:
-    """Returns all metric rows of a run as CSV."""
-    frame = run.metrics().loc[:, list(COLUMNS)]
-    return csv_text(COLUMNS, frame.itertuples(index=False, name=None))
-
-
-def run_html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total: int) -> str:
-    """Returns the page of a run.
+def run_pages(run: Run, columns: Sequence[Column], total: int) -> dict[str, str]:
+    """Returns the page of a run and the CSV of its metric rows, by path.
 
     Args:
         run: the run.
-        numbers: its numbers of the columns.
         columns: what the suites name as their headline.
         total: how many runs the site has.
     """
+    table = run.metric_table().select(COLUMNS).to_pylist()
+    numbers = [number_of(row, run.id) for row in table]
+    return {
+        run_page(run): _html(run, numbers, columns, total),
+        f"runs/{_csv_name(run)}": csv_text(COLUMNS, [list(row.values()) for row in table]),
+    }
+
+
+def _csv_name(run: Run) -> str:
+    return run_page(run).removeprefix("runs/").replace(".html", ".csv")
+
+
+def _html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total: int) -> str:
     by_place = {column.place: column for column in columns}
     facts = run_facts(run)
     rows = [
@@ -72,6 +73,7 @@ def run_html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], tot
             "cell": cell_view(by_place[number.place], Entry(number=number), lambda _: ""),
         }
         for number in numbers
+        if number.place in by_place
     ]
     return render(
         "run.html.j2",
@@ -86,10 +88,10 @@ def run_html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], tot
             "data": facts["data"],
         },
         numbers=rows,
-        rows=len(run.metrics()),
-        csv=csv_name(run),
+        rows=len(numbers),
+        csv=_csv_name(run),
         cells=[_cell(cell) for cell in run.cells.values()],
-        not_measured=not_measured(run),
+        not_measured=not_measured(run, numbers),
         provenance=_provenance(run),
     )
 

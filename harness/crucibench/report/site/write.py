@@ -15,7 +15,7 @@ from crucibench.report.site.data_page import data_pages
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
 from crucibench.report.site.model_page import model_pages
 from crucibench.report.site.render import render, script, style
-from crucibench.report.site.run_page import csv_name, run_csv, run_facts, run_html
+from crucibench.report.site.run_page import run_facts, run_pages
 from crucibench.util.atomic import write_text
 from crucibench.util.errors import InputError
 
@@ -48,8 +48,8 @@ def write_site(
         raise InputError("--site: expected at least one run")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--site {str(folder)!r}: expected a folder, that is a file")
-    board = leaderboard(runs, ranked=ranked, notes=notes)
-    columns, numbers = gather(runs)
+    columns, numbers = gathered = gather(runs)
+    board = leaderboard(runs, ranked=ranked, notes=notes, gathered=gathered)
     headlines = {run_page(run): own for run, own in zip(runs, numbers, strict=True)}
     views = _views(board, runs)
     pages = {
@@ -63,10 +63,10 @@ def write_site(
     pages |= data_pages(runs, views, total)
     pages |= model_pages(runs, headlines, columns, total)
     for run in runs:
-        pages[run_page(run)] = run_html(run, headlines[run_page(run)], columns, total)
-        pages[f"runs/{csv_name(run)}"] = run_csv(run)
+        pages |= run_pages(run, columns, total)
     for name, text in pages.items():
-        write_text(folder / name, text)
+        # What is lost with the machine's power is made again: syncing costs more than all else.
+        write_text(folder / name, text, durable=False)
     return [folder / name for name in pages]
 
 
