@@ -16,7 +16,7 @@ import numpy as np
 
 from crucibench_suites.adversarial.text.searching import Questions, Search
 
-_FAILED = 20
+_FAILED = 100
 """Beginnings in a row after which no words that were replaced have made the model wrong."""
 
 Asked = Generator[list[Any], list[float], bool]
