@@ -31,7 +31,7 @@ def texts_kept(
     a JSON list of the sample's columns, and ``replaced``, a JSON object from the number of each
     changed word to what took its place; m may be 0. JSON, since no other form holds any text.
     """
-    rows = np.flatnonzero(level < len(threat.eps))
+    rows = [int(row) for row in np.flatnonzero(level < len(threat.eps))]
     return {
         "id": [ids[row] for row in rows],
         "point": [point_of(threat.eps[at]) for at in level[rows]],
