@@ -37,7 +37,7 @@ def examples_of(threat: ThreatModel, work: Work, ledger: Ledger, attack: str) ->
     Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``, and the
     input itself as ``x_adv``, float32, flat; m may be 0.
     """
-    level = _level(threat, ledger.distances)
+    level = levels_of(threat, ledger.distances)
     rows = np.flatnonzero(level < len(threat.eps))
     flat = ledger.nearest.flatten(1).numpy()
     return {
@@ -159,7 +159,7 @@ def pixels(threat: ThreatModel, context: MapContext) -> Judge:
             ["are not within [0, 1]", "are not at the distances in the records"],
             misclassified(shown, shown.clean.with_inputs(inputs), seen.prediction, context),
         )
-        return wrong.astype(object), _level(threat, seen.distances)
+        return wrong.astype(object), levels_of(threat, seen.distances)
 
     return judge
 
@@ -205,7 +205,7 @@ def _clearly(
     return clearly
 
 
-def _level(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np.int64]:
+def levels_of(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np.int64]:
     """Returns the index of the first radius that is no smaller; their number without one."""
     own = distances[:, COLUMN[threat.norm]]
     level: NDArray[np.int64] = np.searchsorted(

@@ -59,7 +59,8 @@ def test_what_is_not_installed_is_left_out_with_a_sentence(
         "models:\n"
         '  - {name: logistic, uri: "sklearn:models.py:logistic"}\n'
         '  - {name: reviewer, uri: "hf:reviewer"}\n'
-        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        'data: [{name: wine, uri: "sklearn:wine"}]\n'
+        "tracks: [{name: wine, models: [logistic, reviewer], data: wine, suites: [accuracy]}]\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(demo, "demo_spec", lambda: spec)
@@ -96,7 +97,8 @@ def test_it_is_run(
     spec.write_text(
         "defaults: {limit: 40}\n"
         'models: [{name: logistic, uri: "sklearn:models.py:logistic"}]\n'
-        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        'data: [{name: wine, uri: "sklearn:wine"}]\n'
+        "tracks: [{name: wine, models: [logistic], data: wine, suites: [accuracy]}]\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(demo, "demo_spec", lambda: spec)

@@ -116,11 +116,16 @@ class TextAttack(OneAttack):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
+        from crucibench_suites.adversarial.shown import show
         from crucibench_suites.adversarial.text.texts import attacked
 
         columns, searches = attacked(
             self.threat, work, context.adapter, self.drawn(context), make=self.maker(context),
             cut=self.cut(), at_once=context.batch_size,
+        )  # fmt: skip
+        show(
+            self.threat, self.attack, work, context, level=np.asarray(columns["level"]),
+            found=lambda rows: [searches[row].example for row in rows],
         )  # fmt: skip
         if ADVERSARIALS in self.keeps:
             from crucibench_suites.adversarial.text.saved import texts_kept
