@@ -367,7 +367,10 @@ def test_onnx_files_and_functions_that_name_classes_are_attacked(tmp_path: Path)
     nets = folder_with(tmp_path) / "nets.py"
     weight, bias = centroids_onnx(tmp_path / "model.onnx")
     run = cb.run(
-        models={"file": f"onnx:{tmp_path / 'model.onnx'}", "named": f"python:{nets}:named?output=labels"},
+        models={
+            "file": f"onnx:{tmp_path / 'model.onnx'}",
+            "named": f"python:{nets}:named?output=labels",
+        },
         data="sklearn:digits", suites=["adversarial"], out=tmp_path / "out", workers=0, cache=False,
         settings={"adversarial.norm": "l2", "adversarial.eps": (0.5, 3.0),
                   "adversarial.queries": 120},
