@@ -366,15 +366,18 @@ def centroids_onnx(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_onnx_files_and_functions_that_name_classes_are_attacked(tmp_path: Path) -> None:
     nets = folder_with(tmp_path) / "nets.py"
     weight, bias = centroids_onnx(tmp_path / "model.onnx")
+    images, y = load_digits().data[:10] / 16, load_digits().target[:10]
+    np.savez(tmp_path / "digits.npz", images=images.reshape(-1, 8, 8).astype(np.float32), labels=y)
     run = cb.run(
         models={
             "file": f"onnx:{tmp_path / 'model.onnx'}",
             "named": f"python:{nets}:named?output=labels",
         },
-        data="sklearn:digits", suites=["adversarial"], out=tmp_path / "out", workers=0, cache=False,
+        data=f"npz:{tmp_path}/digits.npz", suites=["adversarial"], out=tmp_path / "out",
+        workers=0, cache=False,
         settings={"adversarial.norm": "l2", "adversarial.eps": (0.5, 3.0),
                   "adversarial.queries": 120},
-        defaults={"limit": 8, "replicates": 100},
+        defaults={"replicates": 100},
     )  # fmt: skip
     assert verify(run) == []
     found = {(file.model, file.scenario): file for file in run.cells.values()}
@@ -382,8 +385,7 @@ def test_onnx_files_and_functions_that_name_classes_are_attacked(tmp_path: Path)
     assert found["named", "hopskipjump-l2"].status is Status.OK
     assert ("named", "square-l2") not in found
     assert found["file", "autoattack-quick-l2"].status is Status.SKIPPED
-    images = load_digits().data / 16
-    rows = {name: at for at, name in enumerate(run.samples("sklearn:digits", "test").ids)}
+    rows = {name: at for at, name in enumerate(run.samples("digits", "test").ids)}
     for key in (("file", "square-l2"), ("file", "hopskipjump-l2"), ("named", "hopskipjump-l2")):
         records = run.cell_records(found[key].cell)
         distance = records.array("distance_l2")
@@ -391,9 +393,7 @@ def test_onnx_files_and_functions_that_name_classes_are_attacked(tmp_path: Path)
         assert seen.sum() > 3
         assert records.array("queries").max() <= 240
         at = np.array([rows[name] for name in records.ids])[seen]
-        least = exact.distances(
-            weight, bias, images[at], load_digits().target[at], "l2", boxed=False
-        )
+        least = exact.distances(weight, bias, images[at], y[at], "l2", boxed=False)
         # No example of a linear model is nearer than its boundary.
         assert (distance[seen] >= least * (1 - 1e-4)).all()
 
