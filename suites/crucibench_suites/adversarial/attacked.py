@@ -23,7 +23,13 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements, examples_of
+from crucibench_suites.adversarial.saved import (
+    ADVERSARIALS,
+    DISTANCES,
+    disagreements,
+    examples_of,
+    pixels,
+)
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -47,13 +53,17 @@ class Attacked(Mapped):
     def attacks(self) -> tuple[str, ...]:
         """Their names in records and tables, in the order in which they are asked."""
 
-    def columns(self, work: Work, ledger: Ledger, attack: str) -> Columns:
+    def columns(
+        self, work: Work, ledger: Ledger, attack: str, examples: Columns | None = None
+    ) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found.
 
-        Where the run saves examples, they are kept beside the records.
+        Where the run saves examples, they are kept beside the records: `examples`, or the ledger's
+        images.
         """
         if ADVERSARIALS in self.keeps:
-            work.keep(ADVERSARIALS, examples_of(self.threat, work, ledger, attack))
+            kept = examples_of(self.threat, work, ledger, attack) if examples is None else examples
+            work.keep(ADVERSARIALS, kept)
         eps = np.array([*self.threat.eps, np.nan])[ledger.level]
         return {
             "id": list(work.batch.ids),
@@ -73,7 +83,8 @@ class Attacked(Mapped):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved examples: do they show what the records say?"""
-        return disagreements(self.threat, own, context)
+        judge = pixels(self.threat, context)
+        return disagreements(self.threat, own, context, judge, DISTANCES)
 
     @property
     def series(self) -> Series:

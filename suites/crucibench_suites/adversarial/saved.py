@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
@@ -24,9 +25,9 @@ ADVERSARIALS = "adversarials"
 COLUMN = {"linf": 0, "l2": 1}
 """Of the distances in a norm, where those in Linf, L2 and L1 stand side by side."""
 
-_DISTANCES = ["distance_linf", "distance_l2", "distance_l1"]
+DISTANCES = ["distance_linf", "distance_l2", "distance_l1"]
 _KEYS = ["id", "attack"]
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 _BATCH = 256
 
 
@@ -47,13 +48,23 @@ def examples_of(threat: ThreatModel, work: Work, ledger: Ledger, attack: str) ->
     }
 
 
-def disagreements(threat: ThreatModel, own: CellEvidence, context: MapContext) -> Sequence[str]:
+def disagreements(
+    threat: ThreatModel, own: CellEvidence, context: MapContext, judge: Judge, told: Sequence[str]
+) -> Sequence[str]:
     """Asks the plain model about every saved example, and holds what it says against the records.
 
-    The examples have to be those that the records tell of, by their distances; within the box; and
-    taken for the class in the records, which is a wrong one. And what the records say is broken has
-    to be broken, at that radius, by one of them. Where only float noise decides between the two
-    classes, the records are believed: in other batches, other kernels may compute.
+    The examples have to be those that the records tell of, by their distances; within what the
+    threat model allows; and taken for the class in the records, which is a wrong one. And what the
+    records say is broken has to be broken, at that radius, by one of them. Where only float noise
+    decides between the two classes, the records are believed: in other batches, other kernels may
+    compute.
+
+    Args:
+        threat: what the attack was allowed.
+        own: the cell, with its examples.
+        context: the model.
+        judge: says what is wrong with some of them.
+        told: the columns of the records that it looks at.
 
     Returns:
         One sentence for each kind of difference.
@@ -63,7 +74,7 @@ def disagreements(threat: ThreatModel, own: CellEvidence, context: MapContext) -
     shown = pd.Series(len(threat.eps), index=levels.index)
     found: list[str] = []
     if ADVERSARIALS in own.artifacts:
-        checked = _checked(threat, own, context)
+        checked = _checked(threat, own, context, judge, told)
         for wrong, part in checked[checked["wrong"] != ""].groupby("wrong", sort=False):
             found.append(
                 f"{len(part)} of {len(checked)} saved examples {wrong} (the first: of sample "
@@ -80,66 +91,106 @@ def disagreements(threat: ThreatModel, own: CellEvidence, context: MapContext) -
     return found
 
 
-def _checked(threat: ThreatModel, own: CellEvidence, context: MapContext) -> pd.DataFrame:
+def _checked(
+    threat: ThreatModel, own: CellEvidence, context: MapContext, judge: Judge, told: Sequence[str]
+) -> pd.DataFrame:
     """Returns a row for each example: id, attack, level, and what is wrong with it or ""."""
-    examples = own.artifacts[ADVERSARIALS]
-    told = own.records.table.select([*_KEYS, "prediction", *_DISTANCES]).to_pandas()
-    kept = examples.table.select([*_KEYS, "point"]).to_pandas()
-    frame: pd.DataFrame = kept.merge(told, how="left", on=_KEYS, validate="one_to_one")
+    assert context.load is not None
+    records = own.records.table.select([*_KEYS, "prediction", *told]).to_pandas()
+    kept = own.artifacts[ADVERSARIALS].table.select([*_KEYS, "point"]).to_pandas()
+    frame: pd.DataFrame = kept.merge(records, how="left", on=_KEYS, validate="one_to_one")
     frame["row"] = pd.Index(own.samples.ids).get_indexer(pd.Index(frame["id"]))
     frame["prediction"] = frame["prediction"].fillna(-1).astype(np.int64)
     frame["wrong"], frame["level"] = "", len(threat.eps)
     frame.loc[frame["prediction"] < 0, "wrong"] = "are of nothing that the records say was broken"
-    flat = examples.array("x_adv")
     rows = np.flatnonzero(frame["wrong"] == "")
     size = context.batch_size or _BATCH
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        wrong, level = _asked(threat, flat[part], frame.iloc[part], own, context)
+        at = frame["row"].to_numpy()[part]
+        clean = context.load([int(row) for row in at])
+        targets = own.samples.targets[at].astype(np.int64)
+        wrong, level = judge(Shown(part, frame.iloc[part], clean, targets, own))
+        points = np.array([*map(point_of, threat.eps), ""], dtype=object)[level]
+        filed = points != frame["point"].to_numpy()[part]
+        wrong = np.where((wrong == "") & filed, "are filed under another radius than theirs", wrong)
         frame.loc[part, "wrong"], frame.loc[part, "level"] = wrong, level
     return frame
 
 
-def _asked(
-    threat: ThreatModel,
-    flat: NDArray[np.float32],
-    told: pd.DataFrame,
-    own: CellEvidence,
-    context: MapContext,
-) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """Returns what is wrong with each of some examples, and the levels by their distances."""
-    import torch
+class Shown(NamedTuple):
+    """Some of the saved examples of a cell.
 
-    from crucibench_suites.adversarial.confirm import confirm
+    Attributes:
+        at: their places in the artefact, (m,).
+        told: what the records say of each: ``prediction``, and the columns asked for.
+        clean: the samples that they are of.
+        targets: the true classes, (m,).
+        own: the cell.
+    """
 
-    assert context.load is not None
-    rows = told["row"].to_numpy()
-    clean = context.load([int(row) for row in rows])
-    targets = own.samples.targets[rows].astype(np.int64)
-    inputs = torch.from_numpy(np.array(flat, dtype=np.float32)).reshape(clean.inputs.shape)
-    seen = confirm(context.adapter, clean, targets, inputs)
-    level = levels_of(threat, seen.distances)
-    stored = told[_DISTANCES].to_numpy(dtype=np.float64)
-    near = np.isclose(seen.distances, stored, rtol=_ROUNDING, atol=0).all(axis=1)
-    points = np.array([*map(point_of, threat.eps), ""], dtype=object)[level]
-    other = (seen.prediction >= 0) & (seen.prediction != told["prediction"].to_numpy())
+    at: NDArray[np.int64]
+    told: pd.DataFrame
+    clean: Batch
+    targets: NDArray[np.int64]
+    own: CellEvidence
+
+
+Judge = Callable[[Shown], tuple[NDArray[np.object_], NDArray[np.int64]]]
+"""Returns what is wrong with each, "" where nothing is, and its level by distance, both (m,)."""
+
+
+def pixels(threat: ThreatModel, context: MapContext) -> Judge:
+    """Returns what judges images."""
+
+    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        import torch
+
+        from crucibench_suites.adversarial.confirm import confirm
+
+        flat = shown.own.artifacts[ADVERSARIALS].array("x_adv")[shown.at]
+        inputs = torch.from_numpy(np.array(flat, dtype=np.float32))
+        inputs = inputs.reshape(shown.clean.inputs.shape)
+        seen = confirm(context.adapter, shown.clean, shown.targets, inputs)
+        stored = shown.told[DISTANCES].to_numpy(dtype=np.float64)
+        near = np.isclose(seen.distances, stored, rtol=ROUNDING, atol=0).all(axis=1)
+        wrong = np.select(
+            [seen.prediction < 0, ~near],
+            ["are not within [0, 1]", "are not at the distances in the records"],
+            misclassified(shown, shown.clean.with_inputs(inputs), seen.prediction, context),
+        )
+        return wrong.astype(object), levels_of(threat, seen.distances)
+
+    return judge
+
+
+def misclassified(
+    shown: Shown, asked: Batch, seen: NDArray[np.integer[Any]], context: MapContext
+) -> NDArray[np.object_]:
+    """Returns what is wrong with the classes of examples, "" where nothing is, (m,).
+
+    Args:
+        shown: the examples.
+        asked: the same as inputs.
+        seen: what the model takes them for, -1 for what it was not asked about.
+        context: the model.
+    """
+    said = shown.told["prediction"].to_numpy()
+    other = (seen >= 0) & (seen != said)
     at = np.flatnonzero(other)
-    if len(at):
-        asked = clean.take([int(row) for row in at]).with_inputs(inputs[torch.from_numpy(at)])
-        other[at] = _clearly(asked, told["prediction"].to_numpy()[at], own.model.noise, context)
+    # Of labels alone nobody can tell by how little one class lost to another.
+    if len(at) and Capability.SCORES in context.adapter.capabilities:
+        noise = shown.own.model.noise
+        other[at] = _clearly(asked.take([int(row) for row in at]), said[at], noise, context)
     wrong = np.select(
+        [said == shown.targets, other & (seen == shown.targets), other],
         [
-            seen.prediction < 0, ~near, points != told["point"].to_numpy(),
-            told["prediction"].to_numpy() == targets, other & (seen.prediction == targets), other,
-        ],
-        [
-            "are not within [0, 1]", "are not at the distances in the records",
-            "are filed under another radius than theirs", "are of the right class by the records",
-            "are classified rightly", "are taken for another class than in the records",
+            "are of the right class by the records", "are classified rightly",
+            "are taken for another class than in the records",
         ],
         "",
     )  # fmt: skip
-    return wrong.astype(object), level
+    return wrong.astype(object)
 
 
 def _clearly(

@@ -145,8 +145,9 @@ class AdversarialSuite(Suite):
         queries = config.queries or _QUERIES[request.preset]
         if task.modality is Modality.TEXT:
             return text_scenarios(
-                self.name, request, config, queries=queries, limit=limit, seed=config.seed
-            )
+                self.name, request, config, queries=queries, limit=limit, seed=config.seed,
+                keep=config.save_adversarials,
+            )  # fmt: skip
         if table:
             return _of_tables(self.name, request, config)
         return _of_images(self.name, request, config, limit=limit, queries=queries)
@@ -214,6 +215,8 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
             limit=config.limit if config.limit is not None else _LIMITS[request.preset],
             spread=spread,
         )  # fmt: skip
+        if config.save_adversarials:
+            cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
         found += cells
         if len(cells) > 1:
             found.append(WorstCase.of(suite, cells))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 from torch import nn
 
 import crucibench as cb
@@ -297,6 +298,10 @@ def centroids():
 def answers(x):
     flat = np.asarray(x).reshape(len(x), -1)
     return -((flat[:, None] - MEANS) ** 2).sum(2)
+
+
+def named(x):
+    return answers(x).argmax(1)
 """
 
 
@@ -330,6 +335,67 @@ def test_a_surrogates_examples_are_tried_on_the_others(tmp_path: Path) -> None:
             suites=["adversarial"], settings={"adversarial.surrogate": "nett"}, workers=0,
         )  # fmt: skip
     assert not (tmp_path / "no").exists()
+
+
+def centroids_onnx(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Writes nearest centroids of digits, a linear model, as ONNX; returns weights and bias."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    x, y = load_digits(return_X_y=True)
+    means = np.stack([x[y == k].mean(0) / 16 for k in range(10)])
+    weight, bias = 2 * means, -(means**2).sum(1)
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
+        ],
+        "centroids",
+        [helper.make_tensor_value_info("image", kind, ["n", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", kind, ["n", 10])],
+        [
+            onnx.numpy_helper.from_array(weight.astype(np.float32), "weight"),
+            onnx.numpy_helper.from_array(bias.astype(np.float32), "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(path))
+    return weight, bias
+
+
+def test_onnx_files_and_functions_that_name_classes_are_attacked(tmp_path: Path) -> None:
+    nets = folder_with(tmp_path) / "nets.py"
+    weight, bias = centroids_onnx(tmp_path / "model.onnx")
+    images, y = load_digits().data[:10] / 16, load_digits().target[:10]
+    np.savez(tmp_path / "digits.npz", images=images.reshape(-1, 8, 8).astype(np.float32), labels=y)
+    run = cb.run(
+        models={
+            "file": f"onnx:{tmp_path / 'model.onnx'}",
+            "named": f"python:{nets}:named?output=labels",
+        },
+        data=f"npz:{tmp_path}/digits.npz", suites=["adversarial"], out=tmp_path / "out",
+        workers=0, cache=False,
+        settings={"adversarial.norm": "l2", "adversarial.eps": (0.5, 3.0),
+                  "adversarial.queries": 120},
+        defaults={"replicates": 100},
+    )  # fmt: skip
+    assert verify(run) == []
+    found = {(file.model, file.scenario): file for file in run.cells.values()}
+    assert found["file", "square-l2"].status is found["file", "hopskipjump-l2"].status is Status.OK
+    assert found["named", "hopskipjump-l2"].status is Status.OK
+    assert ("named", "square-l2") not in found
+    assert found["file", "autoattack-quick-l2"].status is Status.SKIPPED
+    rows = {name: at for at, name in enumerate(run.samples("digits", "test").ids)}
+    for key in (("file", "square-l2"), ("file", "hopskipjump-l2"), ("named", "hopskipjump-l2")):
+        records = run.cell_records(found[key].cell)
+        distance = records.array("distance_l2")
+        seen = ~np.isnan(distance)
+        assert seen.sum() > 3
+        assert records.array("queries").max() <= 240
+        at = np.array([rows[name] for name in records.ids])[seen]
+        least = exact.distances(weight, bias, images[at], y[at], "l2", boxed=False)
+        # No example of a linear model is nearer than its boundary.
+        assert (distance[seen] >= least * (1 - 1e-4)).all()
 
 
 @pytest.mark.parametrize(

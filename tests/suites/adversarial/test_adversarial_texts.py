@@ -20,12 +20,19 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Severity
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.text import self_tests
+from crucibench_suites.adversarial.text.by_labels import ByLabels
 from crucibench_suites.adversarial.text.edits import KINDS, TRIES, character_edits
-from crucibench_suites.adversarial.text.greedy import Search, run_together, words_allowed
-from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left, ListedWords
+from crucibench_suites.adversarial.text.greedy import Greedy
+from crucibench_suites.adversarial.text.scenario import (
+    CharacterEdits,
+    CharacterEditsByLabels,
+    Left,
+    ListedWords,
+)
+from crucibench_suites.adversarial.text.searching import Search, run_together, words_allowed
 from crucibench_suites.adversarial.text.stop_words import ENGLISH
 from crucibench_suites.adversarial.text.substitutions import fitting
-from crucibench_suites.adversarial.text.texts import edited, listed
+from crucibench_suites.adversarial.text.texts import drawn, edited, listed
 from crucibench_suites.adversarial.text.words import parsed, parts_of
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -106,6 +113,64 @@ def test_substitutions_reach_the_known_optimum_and_points_are_monotone() -> None
     assert not attack.audit(evidence)
 
 
+def by_labels(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500) -> Any:
+    seen = threat(eps, queries).model_copy(update={"access": "decision"})
+    return CharacterEditsByLabels.of("adversarial", seen, None, Left(stop_words="none"), {})
+
+
+def test_labels_alone_find_removals_that_are_nearly_the_fewest() -> None:
+    rng = np.random.default_rng(0)
+    found, best = [], []
+    for _ in range(40):
+        weights = rng.integers(0, 10, len(NAMES)).tolist()
+        bias = float(rng.choice([-6.5, -2.5, -0.5]))
+        fewer = fewest(weights, bias)
+        if not fewer:  # wrong as it is
+            continue
+        model = Bag(dict(zip(NAMES, map(float, weights), strict=True)), bias)
+        own = drive(by_labels(), model, [" ".join(NAMES)], targets=[1]).own.records
+        best.append(fewer)
+        found.append(int(own.array("changed")[0]))
+        assert own.array("prediction")[0] == 0 and own.array("queries")[0] <= 500
+    assert len(best) > 20
+    assert (np.array(found) >= best).all()
+    assert (np.array(found) == best).mean() > 0.8
+
+
+def test_a_robust_bag_is_left_by_labels_and_no_example_is_made_up() -> None:
+    attack = by_labels()
+    evidence = drive(attack, Bag(HEAVY, 0.5), PLAIN)
+    assert (evidence.own.records.array("prediction") == -1).all()
+    assert evidence.own.records.array("queries").max() < 110
+    assert codes(evidence, attack) == set()
+
+
+def test_labels_that_lead_nowhere_are_told() -> None:
+    attack = by_labels()
+    clean = drive(attack, Bag(HEAVY, -5.5), PLAIN)
+    assert clean.own.records.array("changed").tolist() == [3] * len(PLAIN)
+    assert codes(clean, attack) == set()
+    # Wrong where no word is left, and nowhere else.
+    evidence = drive(attack, Bag(HEAVY, -0.5), PLAIN)
+    assert evidence.own.records.array("changed").tolist() == [8] * len(PLAIN)
+    assert codes(evidence, attack) == {"queries-gain-nothing"}
+
+
+def test_labels_that_beat_scores_are_told() -> None:
+    def rounded(scores: np.ndarray, inputs: Sequence[Any]) -> np.ndarray:
+        return np.where(scores == scores.max(axis=1, keepdims=True), 1.0, 0.0)
+
+    told = []
+    for spoil in (None, rounded):
+        model = Bag(HEAVY, -3.5, spoil)
+        other = drive(by_labels(), model, PLAIN)
+        evidence = drive(edits(), model, PLAIN)
+        needs = {**evidence.needs, "label-only": other.own}
+        told.append(codes(replace(evidence, needs=needs), edits()))
+    assert told[0] == set()
+    assert "labels-beat-scores" in told[1]
+
+
 def hashed(text: Any) -> float:
     """A lead of wrong classes that any change of any text moves: no model, but an answer."""
     return zlib.crc32(repr(text).encode("utf-8", "surrogatepass")) / 2**32 - 0.97
@@ -113,13 +178,12 @@ def hashed(text: Any) -> float:
 
 def searched(
     samples: Sequence[Any], ids: Sequence[str], eps: tuple[float, ...], queries: int,
-    stop_words: frozenset[str], protected: frozenset[int],
+    stop_words: frozenset[str], protected: frozenset[int], kind: type[Search] = Greedy,
 ) -> list[Search]:  # fmt: skip
     cut = [parsed(sample, stop_words, protected) for sample in samples]
     draws = Draws(0, "adversarial/character-edits")
     searches = [
-        Search(one, eps, queries, draws.words([name], "rank", len(one.words))[0])
-        for one, name in zip(cut, ids, strict=True)
+        kind(one, eps, queries, drawn(draws, name)) for one, name in zip(cut, ids, strict=True)
     ]
     found = edited(draws)(cut, ids)
     run_together(
@@ -133,15 +197,16 @@ def searched(
 @given(
     samples=st.lists(texts, min_size=1, max_size=3), queries=st.integers(1, 60),
     eps=st.sampled_from([(0.0, 0.2), (0.1, 0.5), (0.34, 1.0)]), protect=st.booleans(),
+    kind=st.sampled_from([Greedy, ByLabels]),
 )  # fmt: skip
 def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
-    samples: list[Any], queries: int, eps: tuple[float, ...], protect: bool
+    samples: list[Any], queries: int, eps: tuple[float, ...], protect: bool, kind: type[Search]
 ) -> None:
     stop_words, protected = frozenset({"a", "word", "b"}), frozenset({1} if protect else ())
     ids = [f"id{place}" for place in range(len(samples))]
-    together = searched(samples, ids, eps, queries, stop_words, protected)
+    together = searched(samples, ids, eps, queries, stop_words, protected, kind)
     for sample, name, search in zip(samples, ids, together, strict=True):
-        (alone,) = searched([sample], [name], eps, queries, stop_words, protected)
+        (alone,) = searched([sample], [name], eps, queries, stop_words, protected, kind)
         assert (alone.replaced, alone.queries) == (search.replaced, search.queries)
         np.testing.assert_array_equal(alone.queries_to, search.queries_to)
         assert search.queries <= queries
@@ -150,8 +215,10 @@ def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
             assert np.isnan(search.queries_to).all()
             continue
         words = search.parsed.words
-        assert len(search.replaced) <= int(eps[-1] * len(words) + 1e-9)
-        assert np.nanmax(search.queries_to) <= search.queries
+        within = len(search.replaced) <= int(eps[-1] * len(words) + 1e-9)
+        assert within or kind is ByLabels  # whose examples begin far away
+        assert np.isnan(search.queries_to[-1]) != within
+        assert not within or np.nanmax(search.queries_to) <= search.queries
         assert hashed(search.example) > 0
         # Put together from the characters again: only open words differ, and no protected column.
         parts = []
@@ -225,17 +292,19 @@ def records(evidence: Evidence) -> dict[str, Any]:
     return {name: frame[name].tolist() for name in frame}
 
 
-def test_records_do_not_depend_on_batches_or_order() -> None:
+@pytest.mark.parametrize("attack", ["scores", "labels"])
+def test_records_do_not_depend_on_batches_or_order(attack: str) -> None:
+    made = {"scores": edits(), "labels": by_labels(queries=60)}[attack]
     rng = np.random.default_rng(0)
     model = Bag({word: float(weight) for word, weight in zip(NAMES, range(1, 9), strict=True)}, -9)
     samples = [" ".join(rng.permutation(NAMES)[:7]) for _ in range(9)]
-    first = records(drive(edits(), model, samples))
+    first = records(drive(made, model, samples))
     for size, order in (
         (1, None),
         (4, list(reversed(range(9)))),
         (64, [3, 1, 4, 0, 5, 8, 2, 6, 7]),
     ):
-        again = records(drive(edits(), model, samples, batch_size=size, order=order))
+        again = records(drive(made, model, samples, batch_size=size, order=order))
         for name, values in first.items():
             np.testing.assert_array_equal(np.array(values), np.array(again[name]), err_msg=name)
 
@@ -251,6 +320,12 @@ def test_a_budget_that_is_too_small_for_all_words_still_leaves_questions_for_edi
 def test_the_attacks_pass_their_self_tests_at_the_optimum(kind: str) -> None:
     result = self_tests.tested(kind)
     assert result.passed and result.ratio == 1.0 and result.found == 1.0
+
+
+@pytest.mark.parametrize("kind", ["character-edits-labels", "word-substitutions-labels"])
+def test_on_labels_the_attacks_pass_their_self_tests(kind: str) -> None:
+    result = self_tests.tested(kind, labels=True)
+    assert result.passed and result.ratio < 1.3 and result.found == 1.0
 
 
 def test_a_search_in_the_wrong_order_fails_the_self_test() -> None:

@@ -104,13 +104,30 @@ def test_a_protected_column_is_not_attacked(folder: Path) -> None:
 
 
 def test_labels_alone_and_no_embeddings_are_reasons(folder: Path) -> None:
-    found = cells(evaluated(folder, "labels", function="labels?output=labels"))
-    assert {file.status for file in found.values()} == {Status.SKIPPED}
-    assert "scores" in found["character-edits"].reason
+    run = evaluated(folder, "labels", function="labels?output=labels", words=[0.2, 0.3])
+    found = cells(run)
+    assert found["character-edits-labels"].status == Status.OK
+    assert found["word-substitutions-labels"].status == Status.SKIPPED
+    assert set(found) == {"character-edits-labels", "word-substitutions-labels"}
+    assert value(run, "character-edits-labels", "robust-accuracy", "eps=0.3") == 0.25
+    assert not found["character-edits-labels"].findings
     found = cells(evaluated(folder, "scores"))
     assert found["character-edits"].status == Status.OK
     assert found["word-substitutions"].status == Status.SKIPPED
     assert "embeddings" in found["word-substitutions"].reason
+
+
+def test_labels_beside_scores_are_a_cross_check(folder: Path) -> None:
+    run = evaluated(folder, "both-ways", texts="characters", label_only=True, queries=200)
+    found = cells(run)
+    assert {name: file.status for name, file in found.items()} == {
+        "character-edits-labels": Status.OK,
+        "character-edits": Status.OK,
+        "worst-case-words": Status.OK,
+    }
+    assert not any(file.findings for file in found.values())
+    numbers = [value(run, name, "robust-accuracy", "eps=0.3") for name in found]
+    assert set(numbers) == {0.25}
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,21 @@ def audit_budgeted(series: Series, access: Access, evidence: Evidence) -> Findin
     if access == "score":
         found += _growth(series, evidence)
     elif access == "decision":
-        found += _nearing(series, evidence)
+        found += nearing(series, evidence)
+    return found + against_labels(series, evidence)
+
+
+def against_labels(series: Series, evidence: Evidence) -> Findings:
+    """Holds an attack on scores against one on labels, where the run has one beside."""
     other = evidence.needs.get(LABEL_ONLY)
-    if other is not None and len(other.records):
-        levels = other.records.frame()[["id", "level"]]
-        ids = pd.Index(evidence.own.samples.ids)
-        theirs = np.where(outcomes.right, len(series.threat.eps), 0)
-        theirs[ids.get_indexer(pd.Index(levels["id"]))] = levels["level"].to_numpy()
-        found += label_only_beats(series, outcomes.level, theirs, outcomes.right)
-    return found
+    if other is None or not len(other.records):
+        return []
+    outcomes = read_outcomes(series, evidence)
+    levels = other.records.frame()[["id", "level"]]
+    ids = pd.Index(evidence.own.samples.ids)
+    theirs = np.where(outcomes.right, len(series.threat.eps), 0)
+    theirs[ids.get_indexer(pd.Index(levels["id"]))] = levels["level"].to_numpy()
+    return label_only_beats(series, outcomes.level, theirs, outcomes.right)
 
 
 def _growth(series: Series, evidence: Evidence) -> Findings:
@@ -68,7 +74,7 @@ def _growth(series: Series, evidence: Evidence) -> Findings:
     ]
 
 
-def _nearing(series: Series, evidence: Evidence) -> Findings:
+def nearing(series: Series, evidence: Evidence) -> Findings:
     """Looks at whether examples came nearer with questions."""
     spent = read_spent(series, evidence)
     asked = (spent.queries >= _ENOUGH) & np.isfinite(spent.first) & np.isfinite(spent.distance)
@@ -122,9 +128,9 @@ def label_only_beats(
     return [
         finding(
             "labels-beat-scores",
-            f"at eps {eps:.4g} HopSkipJump, which sees labels alone, broke {worst[0]} samples that "
-            f"the search on scores did not, and the latter {worst[1]} that it did not: scores "
-            "mislead it, as where they are rounded or masked",
+            f"at eps {eps:.4g} an attack that sees labels alone broke {worst[0]} samples that the "
+            f"search on scores did not, and the latter {worst[1]} that it did not: scores mislead "
+            "it, as where they are rounded or masked",
             {"eps": eps, "labels_alone": worst[0], "scores_alone": worst[1], "samples": n,
              "p": chance},
         )

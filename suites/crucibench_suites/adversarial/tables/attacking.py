@@ -35,12 +35,16 @@ class RowsFound(NamedTuple):
         first: the distance of the first example, NaN without one.
         changed: columns that the nearest example changes, -1 without one.
         breaches: constraints that what was found breaks: 0 unless something is amiss.
+        space: what rows were allowed.
+        points: the nearest examples in it, shape (n, d).
     """
 
     queries_to: Floats
     first: Floats
     changed: NDArray[np.int64]
     breaches: NDArray[np.int64]
+    space: Space
+    points: Floats
 
 
 def attack_rows(
@@ -96,7 +100,7 @@ def attack_rows(
         (space.moves(np.arange(len(space)), books.best) > 0).sum(axis=1),
         -1,
     )
-    return ledger, RowsFound(books.queries_to, books.first, changed, broken)
+    return ledger, RowsFound(books.queries_to, books.first, changed, broken, space, books.best)
 
 
 def facts_of(work: Work) -> dict[str, Facts]:

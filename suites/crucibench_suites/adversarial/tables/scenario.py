@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, SELF_TEST, Budgeted
+from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.threat import Access, Norm, ThreatModel, point_of
@@ -71,12 +72,26 @@ class AttackedTable(Budgeted):
         ledger, found = attack_rows(
             self.attack_on_tables, self.threat, self.constraints, work, context
         )
+        examples = None
+        if ADVERSARIALS in self.keeps:
+            from crucibench_suites.adversarial.tables.saved import rows_kept
+
+            examples = rows_kept(
+                self.threat, work, ledger, found.space, found.points, attack=self.attack
+            )
         return {
-            **self.columns(work, ledger, self.attack),
+            **self.columns(work, ledger, self.attack, examples),
             **self.query_columns(ledger, found.queries_to, found.first),
             "changed": found.changed,
             "breaches": found.breaches,
         }
+
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
+        """Asks the plain model about saved rows: do they show what the records say?"""
+        from crucibench_suites.adversarial.tables.saved import TOLD, rows_judged
+
+        judge = rows_judged(self.threat, self.constraints, context)
+        return disagreements(self.threat, own, context, judge, TOLD)
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""

@@ -8,6 +8,7 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
 from crucibench_suites.adversarial.audits.series import audit_series
+from crucibench_suites.adversarial.blackbox.audits import against_labels, nearing
 from crucibench_suites.adversarial.outcomes import Series, read_outcomes
 
 _SHARE = 0.05
@@ -45,7 +46,10 @@ def audit_texts(series: Series, evidence: Evidence) -> Findings:
                 {"examples": examples, "spoilt": spoilt},
             )
         )
-    return found + _nothing_to_change(evidence) + _unmoved(evidence)
+    found += _nothing_to_change(evidence)
+    if series.threat.access == "decision":
+        return found + nearing(series, evidence)
+    return found + _unmoved(evidence) + against_labels(series, evidence)
 
 
 def _nothing_to_change(evidence: Evidence) -> Findings:
@@ -80,8 +84,8 @@ def _unmoved(evidence: Evidence) -> Findings:
         finding(
             "queries-gain-nothing",
             f"no question about {still} of {count} texts moved the scores ({most} questions each, "
-            "median): a search has nothing to follow, as where scores are rounded, saturated or "
-            "of labels alone",
+            "median): a search has nothing to follow, as where scores are rounded or "
+            "saturated",
             {"samples": count, "unmoved": still, "queries": most},
             invalid=still > _HALF * count,
         )

@@ -34,6 +34,10 @@ class TextConfig(SuiteConfig):
     ] = (0.1, 0.2, 0.3)
     """The shares of a text's words that may be changed."""
 
+    label_only: bool = False
+    """Whether models with scores are also attacked by what they name alone; models without scores
+    are so in any case."""
+
     stop_words: (
         Literal["english", "none"]
         | Annotated[tuple[StrictStr, ...], BeforeValidator(listed), Strict(False)]

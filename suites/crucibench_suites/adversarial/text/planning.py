@@ -5,22 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.scenario import Need, Scenario
 from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
+from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY
+from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
+    CharacterEditsByLabels,
     Left,
     ListedWords,
+    ListedWordsByLabels,
     NearWords,
+    NearWordsByLabels,
     TextAttack,
 )
 from crucibench_suites.adversarial.threat import ThreatModel
 from crucibench_suites.adversarial.worst_case import WorstCase
 
-NAMES = (CharacterEdits.kind, ListedWords.kind, "worst-case-words")
+NAMES = (
+    *(
+        f"{kind}{how}"
+        for kind in (CharacterEdits.kind, ListedWords.kind)
+        for how in ("", "-labels")
+    ),
+    "worst-case-words",
+)
 """What the scenarios are called."""
 
 NEIGHBOURS, SIMILARITY = 12, 0.5
@@ -30,7 +43,7 @@ not be."""
 
 def text_scenarios(
     suite: str, request: SuiteRequest, config: TextConfig, *, queries: int,
-    limit: int | None, seed: int | None,
+    limit: int | None, seed: int | None, keep: bool = False,
 ) -> Sequence[Scenario]:  # fmt: skip
     """Returns one scenario an attack, and their worst case where there are two.
 
@@ -41,36 +54,65 @@ def text_scenarios(
         queries: the budget of each sample.
         limit: at most so many samples.
         seed: of draws; None for the run's.
+        keep: whether the texts that broke the model are saved.
 
     Raises:
         InputError: if a protected column is unknown, or all are.
     """
-    left = Left(stop_words=config.stop_words, columns=_protected(request, config))
-    threat = ThreatModel(
-        norm="words",
-        unit="words",
-        eps=config.words,
-        access="score",
-        queries=queries,
-        seed=seed,
-    )
+    scores = Capability.SCORES in request.model.capabilities
     cells: list[TextAttack] = []
+    # Those on labels first: a search on scores is held against them.
+    for labels in (True, False) if scores and config.label_only else (not scores,):
+        threat = ThreatModel(
+            norm="words",
+            unit="words",
+            eps=config.words,
+            access="decision" if labels else "score",
+            queries=queries,
+            seed=seed,
+        )
+        cells += _attacks(suite, request, config, threat, limit=limit, others=cells)
+    if keep:
+        cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
+    # What the model can't be asked is skipped, with its reason, and joined with nothing.
+    able = [cell for cell in cells if cell.requires <= request.model.capabilities]
+    return [*cells, WorstCase.of(suite, able)] if len(able) > 1 else cells
+
+
+def _attacks(
+    suite: str, request: SuiteRequest, config: TextConfig, threat: ThreatModel, *,
+    limit: int | None, others: Sequence[TextAttack],
+) -> list[TextAttack]:  # fmt: skip
+    """Returns the attacks of one threat model; those of `others` of the same name are needed."""
+    left = Left(stop_words=config.stop_words, columns=_protected(request, config))
+    labels = threat.access == "decision"
+
+    def needs(kind: str) -> tuple[Need, ...]:
+        same = [one.address for one in others if one.name == f"{kind}-labels"]
+        return tuple(Need(alias=LABEL_ONLY, cell=cell, optional=True) for cell in same)
+
+    found: list[TextAttack] = []
     if "characters" in config.texts:
         from crucibench_suites.adversarial.text.edits import KINDS, TRIES
 
         told = {"edits": list(KINDS), "tries": TRIES}
-        cells.append(CharacterEdits.of(suite, threat, limit, left, told))
+        edits = CharacterEditsByLabels if labels else CharacterEdits
+        found.append(edits.of(suite, threat, limit, left, told, needs=needs(edits.kind)))
     if "substitutions" in config.texts:
         file = request.files.get("substitutions")
         if file is not None:
+            listed = ListedWordsByLabels if labels else ListedWords
             told = {"substitutions": file.digest}
-            cells.append(ListedWords.of(suite, threat, limit, left, told, file=_checked(file)))
+            found.append(
+                listed.of(
+                    suite, threat, limit, left, told, needs=needs(listed.kind), file=_checked(file)
+                )
+            )
         else:
-            near = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
-            cells.append(NearWords.of(suite, threat, limit, left, near))
-    # What the model can't be asked is skipped, with its reason, and joined with nothing.
-    able = [cell for cell in cells if cell.requires <= request.model.capabilities]
-    return [*cells, WorstCase.of(suite, able)] if len(able) > 1 else cells
+            near = NearWordsByLabels if labels else NearWords
+            told = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
+            found.append(near.of(suite, threat, limit, left, told, needs=needs(near.kind)))
+    return found
 
 
 def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Work
+from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
 from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench.util.draws import Draws
     from crucibench_suites.adversarial.text.texts import Maker
+    from crucibench_suites.adversarial.text.words import Parsed
 
 SELF_TEST = "self-test"
 
@@ -48,7 +51,7 @@ class TextAttack(OneAttack):
     left: Left
 
     kind: ClassVar[str]
-    """What scenario, attack and self-test are called."""
+    """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
     draws: ClassVar = "sample"
@@ -57,7 +60,7 @@ class TextAttack(OneAttack):
     @classmethod
     def of(
         cls, suite: str, threat: ThreatModel, limit: int | None, left: Left,
-        candidates: Mapping[str, Any], **fields: Any,
+        candidates: Mapping[str, Any], *, needs: tuple[Need, ...] = (), **fields: Any,
     ) -> Self:  # fmt: skip
         """Returns the scenario.
 
@@ -67,18 +70,20 @@ class TextAttack(OneAttack):
             limit: at most so many samples.
             left: what is left alone.
             candidates: what tells which candidates there are, as parameters.
+            needs: beside the clean pass.
             fields: of the subclass.
         """
+        name = cls.kind if threat.access == "score" else f"{cls.kind}-labels"
         told = ("norm", "eps", "access", "targeted", "queries", "seed")
         parameters = threat.as_parameters()
         chosen = left.stop_words
         return cls(
             suite=suite,
-            name=cls.kind,
+            name=name,
             threat=threat,
             left=left,
             parameters={
-                "attack": cls.kind,
+                "attack": name,
                 "threat": {key: parameters[key] for key in told},
                 "stop_words": chosen if isinstance(chosen, str) else sorted(chosen),
                 "protected_columns": list(left.columns),
@@ -86,6 +91,7 @@ class TextAttack(OneAttack):
             },
             points=("", *(point_of(share) for share in threat.eps)),
             limit=limit,
+            needs=(*cls.needs, *needs),
             **fields,
         )
 
@@ -112,15 +118,36 @@ class TextAttack(OneAttack):
         """Returns one record a sample."""
         from crucibench_suites.adversarial.shown import show
         from crucibench_suites.adversarial.text.texts import attacked
+
+        columns, searches = attacked(
+            self.threat, work, context.adapter, self.drawn(context), make=self.maker(context),
+            cut=self.cut(), at_once=context.batch_size,
+        )  # fmt: skip
+        show(
+            self.threat, self.attack, work, context, level=np.asarray(columns["level"]),
+            found=lambda rows: [searches[row].example for row in rows],
+        )  # fmt: skip
+        if ADVERSARIALS in self.keeps:
+            from crucibench_suites.adversarial.text.saved import texts_kept
+
+            level = np.asarray(columns["level"])
+            kept = texts_kept(self.threat, work.batch.ids, searches, level, self.attack)
+            work.keep(ADVERSARIALS, kept)
+        return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
+
+    def cut(self) -> Callable[[Any], Parsed]:
+        """Returns what cuts a sample into words."""
         from crucibench_suites.adversarial.text.words import parsed
 
         stop_words, protected = self.stop_words, frozenset(self.left.columns)
-        columns = attacked(
-            self.threat, work, context.adapter, self.drawn(context), make=self.maker(context),
-            cut=lambda sample: parsed(sample, stop_words, protected), at_once=context.batch_size,
-            shown=partial(show, self.threat, self.attack, work, context),
-        )  # fmt: skip
-        return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
+        return lambda sample: parsed(sample, stop_words, protected)
+
+    def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
+        """Asks the plain model about saved texts: do they show what the records say?"""
+        from crucibench_suites.adversarial.text.saved import TOLD, texts_judged
+
+        judge = texts_judged(self.threat, self.cut(), context)
+        return disagreements(self.threat, own, context, judge, TOLD)
 
     def drawn(self, context: MapContext) -> Draws:
         """Returns draws of the threat model's own seed, if it has one."""
@@ -134,7 +161,7 @@ class TextAttack(OneAttack):
         from crucibench_suites.adversarial.native import as_columns
         from crucibench_suites.adversarial.text.self_tests import tested
 
-        return {SELF_TEST: as_columns([tested(self.kind)])}
+        return {SELF_TEST: as_columns([tested(self.name, labels=self.threat.access == "decision")])}
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
@@ -195,3 +222,27 @@ class NearWords(TextAttack):
         return near(
             context.adapter, parameters["neighbours"], parameters["similarity"], self.stop_words
         )
+
+
+_LABELS = frozenset({Capability.LABELS, Capability.ANY_INPUT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CharacterEditsByLabels(CharacterEdits):
+    """`CharacterEdits` on labels alone."""
+
+    requires: ClassVar[frozenset[Capability]] = _LABELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedWordsByLabels(ListedWords):
+    """`ListedWords` on labels alone."""
+
+    requires: ClassVar[frozenset[Capability]] = _LABELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearWordsByLabels(NearWords):
+    """`NearWords` on labels alone."""
+
+    requires: ClassVar[frozenset[Capability]] = _LABELS | {Capability.EMBEDDINGS}

@@ -15,9 +15,12 @@ import numpy as np
 
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.self_test import MOST, TOLERANCE, SelfTestResult, installed
+from crucibench_suites.adversarial.text.by_labels import ByLabels
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits
-from crucibench_suites.adversarial.text.greedy import Candidates, Search, run_together
+from crucibench_suites.adversarial.text.greedy import Greedy
+from crucibench_suites.adversarial.text.searching import Candidates, Search, run_together
 from crucibench_suites.adversarial.text.substitutions import fitting
+from crucibench_suites.adversarial.text.texts import drawn
 from crucibench_suites.adversarial.text.words import Parsed, parsed
 
 _SAMPLES, _WORDS, _QUERIES = 16, 20, 500
@@ -51,17 +54,21 @@ def optimum(words: Sequence[float], bias: float) -> int:
 
 
 @lru_cache(maxsize=4)
-def tested(kind: str) -> SelfTestResult:
+def tested(kind: str, *, labels: bool = False) -> SelfTestResult:
     """Returns how an attack does where the answer is known, tested once a process."""
-    return self_test(kind, _edits if kind == "character-edits" else _words)
+    make = _edits if kind.startswith("character-edits") else _words
+    return self_test(kind, make, ByLabels if labels else Greedy)
 
 
-def self_test(kind: str, make: Callable[[Parsed, str], Candidates]) -> SelfTestResult:
+def self_test(
+    kind: str, make: Callable[[Parsed, str], Candidates], search_of: type[Search] = Greedy
+) -> SelfTestResult:
     """Attacks texts of a linear bag of words.
 
     Args:
         kind: the name of the attack.
         make: from a sample and its id to what its words could become.
+        search_of: how it searches; on labels alone it is told 1 and -1.
     """
     known = weights()
     samples = [parsed(text(sample), frozenset(), frozenset()) for sample in range(_SAMPLES)]
@@ -74,15 +81,16 @@ def self_test(kind: str, make: Callable[[Parsed, str], Candidates]) -> SelfTestR
     ]
     draws = Draws(0, "self-test")
     searches = [
-        Search(one, (1.0,), _QUERIES, draws.words([str(row)], "rank", _WORDS)[0])
+        search_of(one, (0.0, 1.0), _QUERIES, drawn(draws, str(row)))
         for row, one in enumerate(samples)
     ]
 
     def ask(rows: list[int], texts: list[Any]) -> list[float]:
-        return [
+        leads = [
             biases[row] - sum(known.get(word, 0.0) for word in asked.split())
             for row, asked in zip(rows, texts, strict=True)
         ]
+        return leads if search_of is Greedy else [1.0 if lead > 0 else -1.0 for lead in leads]
 
     run_together(
         [search.questions(make(search.parsed, str(row))) for row, search in enumerate(searches)],

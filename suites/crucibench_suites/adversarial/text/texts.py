@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
+from crucibench_suites.adversarial.text.by_labels import ByLabels
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits
-from crucibench_suites.adversarial.text.greedy import Candidates, Search, run_together
+from crucibench_suites.adversarial.text.greedy import Greedy
+from crucibench_suites.adversarial.text.searching import Candidates, Drawn, Search, run_together
 from crucibench_suites.adversarial.text.stop_words import plain_word
 from crucibench_suites.adversarial.text.substitutions import fitting
 from crucibench_suites.adversarial.text.words import Parsed, parts_of
@@ -23,14 +25,6 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
-
-
-class Shown(Protocol):
-    """Takes what was found, for a reader to look at."""
-
-    def __call__(self, *, level: Any, found: Callable[[Sequence[int]], list[Any]]) -> None:
-        """Takes the level of each sample, (n,), and what gives the examples of some rows."""
-
 
 _AT_ONCE = 64
 
@@ -99,27 +93,28 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
 
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
-    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None, shown: Shown,
-) -> Columns:  # fmt: skip
+    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
+) -> tuple[Columns, list[Search]]:  # fmt: skip
     """Attacks every sample of a batch.
 
     Args:
         threat: shares of words, and the budget.
         work: the samples, right as they are.
-        adapter: a model with scores.
+        adapter: a model with scores, or with labels where the attacker sees no more.
         draws: of the scenario's stream.
         cut: cuts a sample into words.
         make: what words could become.
         at_once: how many texts the model is asked about at once.
-        shown: takes what was found.
 
     Returns:
-        What a record holds of each sample.
+        What a record holds of each sample, and the searches.
     """
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     samples = [cut(sample) for sample in batch.inputs]
+    by_labels = threat.access == "decision"
+    kind: type[Search] = ByLabels if by_labels else Greedy
     searches = [
-        Search(one, threat.eps, threat.queries, draws.words([identity], "rank", len(one.words))[0])
+        kind(one, threat.eps, threat.queries, drawn(draws, identity))
         for one, identity in zip(samples, batch.ids, strict=True)
     ]
     width = at_once or _AT_ONCE
@@ -133,16 +128,20 @@ def attacked(
             part = order[start : start + width]
             asked = batch.take([rows[at] for at in part]).with_inputs([texts[at] for at in part])
             mine = targets[[rows[at] for at in part]]
-            found[part] = leads(adapter, asked, mine, labels=False)
+            found[part] = leads(adapter, asked, mine, labels=by_labels)
         return [float(one) for one in found]
 
     candidates = make(samples, batch.ids)
     run_together(
         [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
     )
-    columns = _columns(threat, searches, _confirmed(adapter, batch, targets, searches))
-    shown(level=columns["level"], found=lambda rows: [searches[row].example for row in rows])
-    return columns
+    said = _confirmed(adapter, batch, targets, searches)
+    return _columns(threat, searches, said), searches
+
+
+def drawn(draws: Draws, identity: str) -> Drawn:
+    """Returns what draws for one sample."""
+    return lambda step, count: draws.words([identity], step, count)[0]
 
 
 def _confirmed(
