@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from _resnet import shapes
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import nn
@@ -19,9 +20,6 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, StageView, Work
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import parse_uri
-from crucibench.data.sources.synthetic.shapes import Settings, factors
-from crucibench.data.sources.synthetic.shapes import images as drawn_images
 from crucibench.util.draws import Draws
 from crucibench_adapters.demo import models
 from crucibench_suites.adversarial.scenario import AutoAttack
@@ -29,12 +27,8 @@ from crucibench_suites.adversarial.scenario import AutoAttack
 
 def images(name: str, samples: int) -> tuple[torch.Tensor, np.ndarray]:
     """Returns images, in [0, 1], and targets for the model `name`."""
-    if name.startswith("shapes"):
-        settings = Settings.of(parse_uri(f"synthetic:shapes?n={samples}"))
-        drawn = factors(settings, "test", samples)
-        pixels = np.concatenate(list(drawn_images(settings, drawn)))
-        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255
-        return x, drawn.classes.astype(np.int64)
+    if name.startswith(("shapes", "resnet")):
+        return shapes("test", samples)
     digits = load_digits()
     rows = np.random.default_rng(0).permutation(len(digits.target))[:samples]
     x = torch.tensor(digits.images[rows] / 16, dtype=torch.float32)[:, None]
@@ -58,6 +52,14 @@ class Bundled(nn.Module):
         return logits
 
 
+def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Returns logits on the CPU, wherever the model is."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        logits: torch.Tensor = model(x.to(device)).cpu()
+    return logits
+
+
 class Live(Adapter):
     """The module as it is."""
 
@@ -75,8 +77,7 @@ class Live(Adapter):
         raise NotImplementedError
 
     def _predict(self, batch: Batch, want: Request) -> Outputs:
-        with torch.no_grad():
-            return Outputs(scores=self._module(batch.inputs).numpy())
+        return Outputs(scores=logits_of(self._module, batch.inputs).numpy())
 
     def module(self) -> nn.Module:
         return self._module
@@ -89,8 +90,7 @@ def ours(
 
     And the records of each stage.
     """
-    with torch.no_grad():
-        adapter = Live(model, model(x[:1]).shape[1])
+    adapter = Live(model, logits_of(model, x[:1]).shape[1])
     ids = np.array([str(row) for row in range(len(x))], dtype=object)
     samples = Samples(ids, y, pd.DataFrame(index=range(len(x))))
     scores = adapter.predict(Batch(tuple(ids), x), frozenset({"scores"})).scores

@@ -1,13 +1,20 @@
-"""Robust accuracy and time of AutoAttack `standard`, beside pyautoattack, on the bundled models.
+r"""Robust accuracy and time of AutoAttack, beside pyautoattack and beside the passes alone.
 
 Both ask the same live module about the same images, one after the other in this process; time is
-the processor's, which other work on the machine does not stretch:
+the processor's, which other work on the machine does not stretch (of a GPU, the clock's):
 
+    python -m venv VENV && VENV/bin/pip install --no-deps pyautoattack
     python benchmarks/autoattack.py --peer-python VENV/bin/python [--cases cnn:linf:0.1:80,...]
+    python benchmarks/autoattack.py --peer-python VENV/bin/python --device cuda \
+        --cases resnet18:linf:8/255:1000 --page autoattack-gpu [--precision bf16]
 
-A case is MODEL:NORM:EPS:SAMPLES; `--go-on` leaves out those that stand in the table already, and
-keeps them. PEER-PYTHON is an interpreter in whose environment pyautoattack is
-installed; only its packages' folder is used, after all others.
+A case is MODEL:NORM:EPS:SAMPLES, or MODEL:NORM:EPS:SAMPLES:quick for the budgets of our own
+`autoattack-quick`, to which the peer's attacks are then set too. `--go-on` leaves out cases that
+stand in the table already, and keeps them. PEER-PYTHON is an interpreter in whose environment
+pyautoattack is installed; only its packages' folder is used, after all others.
+
+Models are the bundled ones, and `resnet18` (11 million weights), trained here for some steps on
+`synthetic:shapes`.
 """
 
 from __future__ import annotations
@@ -15,17 +22,20 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import torch
-from _attacked import Bundled, images, ours
+from _attacked import Bundled, images, logits_of, ours
+from _passes import Recorded, bare, seconds
 from _report import publish, rows_so_far, table
+from _resnet import trained
 from torch import nn
 
-from crucibench_suites.adversarial.protocol import STANDARD
-from crucibench_suites.adversarial.scenario import Standard
+from crucibench_suites.adversarial.protocol import QUICK, STANDARD, Precision, Protocol
+from crucibench_suites.adversarial.scenario import Quick, Standard
 from crucibench_suites.adversarial.threat import Norm, ThreatModel
 
 CASES = (
@@ -33,45 +43,96 @@ CASES = (
     "cnn:linf:0.1:24,cnn:linf:0.15:60,cnn:l2:0.5:24,cnn:l2:0.75:40,"
     "cnn-adversarial:linf:0.2:32,cnn-adversarial:linf:0.3:40,"
     "cnn-adversarial:l2:0.75:24,cnn-adversarial:l2:1.0:40,"
-    "shapes-untied:linf:0.02:8,shapes-untied:linf:0.03:8,"
-    "shapes-untied:l2:0.3:8,shapes-untied:l2:0.5:8,"
-    "shapes-shortcut:linf:0.02:8,shapes-shortcut:linf:0.03:8,"
-    "shapes-shortcut:l2:0.3:8,shapes-shortcut:l2:0.5:8"
+    "shapes-untied:linf:0.025:64,shapes-untied:linf:0.03:64,"
+    "shapes-untied:l2:0.9:64,shapes-untied:l2:1.0:64,"
+    "shapes-shortcut:linf:0.035:64,shapes-shortcut:linf:0.04:64,"
+    "shapes-shortcut:l2:0.9:64,shapes-shortcut:l2:1.0:64,"
+    "resnet18:linf:8/255:8:quick"
 )
+PROTOCOLS = {"standard": (STANDARD, Standard), "quick": (QUICK, Quick)}
+FASTER = {"cpu": 1.5, "cuda": 4.0}
+"""The budget: times the speed of pyautoattack."""
+ABOVE = 0.2
+"""The budget: points of robust accuracy above pyautoattack's, at most."""
+STEPS = 12
+"""Of training the ResNet."""
 
 
-def theirs(model: nn.Module, x: torch.Tensor, y: np.ndarray, norm: Norm, eps: float) -> float:
+def theirs(
+    model: nn.Module, x: torch.Tensor, y: np.ndarray, norm: Norm, *, eps: float, protocol: Protocol
+) -> float:
     """Returns pyautoattack's robust accuracy."""
     from pyautoattack import AutoAttack as Peer  # type: ignore[import-not-found]
 
     name = {"linf": "Linf", "l2": "L2"}[norm]
-    peer = Peer(model, norm=name, eps=eps, version="standard", seed=0, device="cpu")
+    device = next(model.parameters()).device
+    if protocol is STANDARD:
+        peer = Peer(model, norm=name, eps=eps, version="standard", seed=0, device=device)
+    else:
+        peer = Peer(
+            model, norm=name, eps=eps, version="custom", seed=0, device=device,
+            attacks=list(protocol.attacks),
+        )  # fmt: skip
+        peer.apgd.n_restarts = 1
+        peer.apgd.n_iter = peer.apgd_targeted.n_iter = protocol.steps
+        peer.square.n_queries = protocol.queries
     # It looks for as many other classes as there are of ten, and fails on fewer.
-    with torch.no_grad():
-        others = model(x[:1]).shape[1] - 1
-    peer.apgd_targeted.n_target_classes = min(others, peer.apgd_targeted.n_target_classes)
-    peer.fab.n_target_classes = min(others, peer.fab.n_target_classes)
+    targets = min(logits_of(model, x[:1]).shape[1] - 1, protocol.targets)
+    peer.apgd_targeted.n_target_classes = peer.fab.n_target_classes = targets
     found, _ = peer.run_standard_evaluation(x, torch.from_numpy(y), batch_size=len(x))
-    with torch.no_grad():
-        return float((model(found).argmax(1).numpy() == y).mean())
+    return float((logits_of(model, found).argmax(1).numpy() == y).mean())
 
 
-def compare(name: str, norm: Norm, eps: float, samples: int) -> list[object]:
-    """Returns one line of the table."""
+@cache
+def model_of(name: str, device: str) -> nn.Module:
+    """Returns a bundled model, or the ResNet."""
     torch.manual_seed(0)
-    model = Bundled(name).eval()
-    x, y = images(name, samples)
-    scenario = Standard.of("adversarial", ThreatModel(norm=norm, eps=(eps,), **STANDARD.budget()))
-    start = time.process_time()
-    level, _ = ours(scenario, model, x, y)
-    own, took = float((level > 0).mean()), time.process_time() - start
-    start = time.process_time()
-    other = theirs(model, x, y, norm, eps)
-    peer = time.process_time() - start
+    if name == "resnet18":
+        return trained(device=device, steps=STEPS)
+    return Bundled(name).eval().to(device)
+
+
+def compare(case: str, device: str, precision: Precision) -> list[object]:
+    """Returns one line of the table."""
+    name, text, radius, samples, *rest = case.split(":")
+    norm: Norm = "l2" if text == "l2" else "linf"
+    eps, (protocol, scenario) = float(Fraction(radius)), PROTOCOLS[rest[0] if rest else "standard"]
+    model = model_of(name, device)
+    x, y = images(name, int(samples))
+    threat = ThreatModel(norm=norm, eps=(eps,), **protocol.budget())
+    attack = scenario.of("adversarial", threat, precision=precision)
+    recorded = Recorded(model)
+    start = seconds(device)
+    level, _ = ours(attack, recorded, x, y)
+    own, took = float((level > 0).mean()), seconds(device) - start
+    alone = bare(model, x.to(device), recorded.asked)
+    start = seconds(device)
+    other = theirs(model, x, y, norm, eps=eps, protocol=protocol)
+    peer = seconds(device) - start
+    clean = float((logits_of(model, x).argmax(1).numpy() == y).mean())
     return [
-        name, norm, eps, samples, f"{100 * own:.2f}", f"{100 * other:.2f}",
+        name, norm, radius, samples, protocol.name.removeprefix("autoattack-"),
+        f"{100 * clean:.2f}", f"{100 * own:.2f}", f"{100 * other:.2f}",
         f"{100 * (own - other):+.2f}", f"{took:.1f}", f"{peer:.1f}", f"{peer / took:.1f}",
+        f"{alone:.1f}", f"{took / alone:.2f}",
     ]  # fmt: skip
+
+
+HEAD = (
+    *("model", "norm", "eps", "samples", "protocol", "clean %", "robust %", "peer's %"),
+    *("difference", "s", "peer's s", "peer's / ours", "bare passes, s", "ours / bare"),
+)
+
+
+def budgets(rows: Sequence[Sequence[object]], device: str) -> str:
+    """Returns a sentence on what was to be reached, and in how many cases it was."""
+    fast = sum(float(str(row[11])) >= FASTER[device] for row in rows)
+    low = sum(float(str(row[8])) <= ABOVE for row in rows)
+    return (
+        f"Budget: at least {FASTER[device]:g} times pyautoattack's speed, met in {fast} of "
+        f"{len(rows)} cases; robust accuracy at most {ABOVE} points above its, met in {low} of "
+        f"{len(rows)}."
+    )
 
 
 def main() -> None:
@@ -80,6 +141,9 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", choices=FASTER)
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--page", default="autoattack", help="of results/reference/benchmarks")
     parser.add_argument("--go-on", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -89,28 +153,37 @@ def main() -> None:
         subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     )
     done: dict[str, Sequence[object]] = {}
-    for row in rows_so_far("autoattack") if args.go_on else []:
-        done[":".join(row[:4])] = row
+    for row in rows_so_far(args.page) if args.go_on else []:
+        done[":".join(row[:4]) + (":quick" if row[4] == "quick" else "")] = row
     cases = args.cases.split(",")
     for case in cases:
         if case in done:
             continue
-        name, norm, eps, samples = case.split(":")
-        done[case] = compare(name, norm, float(eps), int(samples))
+        done[case] = compare(case, args.device, args.precision)
         print(*done[case], flush=True)
-        head = ("model", "norm", "eps", "samples", "robust %", "peer's %", "difference", "s",
-                "peer's s", "peer's / ours")  # fmt: skip
+        rows = [done[case] for case in cases if case in done]
+        where = f"{args.threads} thread(s)" if args.device == "cpu" else device_name(args.device)
         publish(
-            "autoattack",
-            "AutoAttack standard beside pyautoattack",
+            args.page,
+            "AutoAttack beside pyautoattack",
             [
-                f"The bundled models, {args.threads} thread(s), seed 0 on both sides; one batch of "
-                "all samples for both. Seconds are the processor's.",
+                f"The bundled models, and a ResNet-18 after {STEPS} steps of training on "
+                f"`synthetic:shapes`; {where}, precision {args.precision}, seed 0 on both sides; "
+                "one batch of all samples for both. Seconds are the processor's (of a GPU, the "
+                "clock's). Bare passes: the same forwards and backwards, in the same sizes, in a "
+                "loop that does nothing else.",
                 "",
-                *table(head, [done[case] for case in cases if case in done]),
+                budgets(rows, args.device),
+                "",
+                *table(HEAD, rows),
             ],
             "torch",
         )
+
+
+def device_name(device: str) -> str:
+    """Returns what the GPU is called."""
+    return torch.cuda.get_device_name(device)
 
 
 if __name__ == "__main__":

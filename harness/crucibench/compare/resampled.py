@@ -24,7 +24,8 @@ from crucibench.stats import (
     replicates_of,
 )
 from crucibench.stats.bootstrap import MIN_UNITS
-from crucibench.stats.replicates import Summary, inversion_p_value, summarise
+from crucibench.stats.paired import difference_from
+from crucibench.stats.replicates import Summary, summarise
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped."""
@@ -138,15 +139,7 @@ def sharpened(found: PairedDifference, replicates: int) -> PairedDifference:
 
 def finished(summary: Summary, replicates: int) -> PairedDifference:
     """Returns the difference that percentile replicates say, with its p-value."""
-    result = summary.result
-    p_value = 1.0 if result.degenerate and result.estimate == 0.0 else math.nan
-    if result.interval is not None:
-        p_value = inversion_p_value(summary.finite)
-    paired = PairedDifference(
-        result.estimate, result.interval, result.standard_error, p_value, result.method,
-        result.reason, result.degenerate,
-    )  # fmt: skip
-    return sharpened(paired, replicates)
+    return sharpened(difference_from(summary), replicates)
 
 
 def _bootstrap(

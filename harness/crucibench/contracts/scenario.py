@@ -286,6 +286,7 @@ class TimedContext:
         adapter: the model.
         draws: keyed draws.
         load: returns that many real samples as one batch, repeating them if the set is smaller.
+        read: reads and decodes samples anew, by their positions in what `load` returns.
         start: opens the same model in a new process and asks it about a batch so many times; None
             for live objects, which can't leave their process.
     """
@@ -293,6 +294,7 @@ class TimedContext:
     adapter: Adapter
     draws: Draws
     load: Callable[[int], Batch]
+    read: Callable[[Sequence[int]], Batch]
     start: Callable[[Batch, int], FreshStart] | None = None
 
 

@@ -258,8 +258,3 @@ Message: TypeAlias = (
 
 FINAL = (Facts, Done, Inspected, CohortDone, Failed, Gone)
 """After one of these the worker waits for its next task."""
-
-
-def cell_of(task: Task) -> PlannedCell | None:
-    """Returns the cell of a task of one cell."""
-    return task.cell if isinstance(task, ProbeTask | ShardTask) else None

@@ -5,8 +5,7 @@ The same in the process of the engine, in a process of its own, and on a node of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -297,6 +296,7 @@ class Worker:
                 adapter, role = self._adapter(cell, len(task.cells)), self._role(cell)
                 context = TimedContext(
                     adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter),
+                    partial(_read, role, adapter),
                     None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
                 )  # fmt: skip
                 contestants.append(Contestant(cell, context))
@@ -339,6 +339,8 @@ def _joined(cell: PlannedCell, tables: list[pa.Table]) -> pa.Table:
 
 
 def _load(role: SelectedRole, adapter: Adapter, count: int) -> Batch:
-    repeats = math.ceil(count / len(role))
-    rows = np.tile(np.arange(len(role)), repeats)[:count]
-    return role.batch(rows, adapter.input_spec)
+    return _read(role, adapter, range(count))
+
+
+def _read(role: SelectedRole, adapter: Adapter, positions: Sequence[int]) -> Batch:
+    return role.batch(np.asarray(positions, dtype=np.int64) % len(role), adapter.input_spec)

@@ -13,7 +13,6 @@ from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
     class_indices,
-    probability_vector,
     require_same_length,
 )
 from crucibench.metrics._rows import row_sums
@@ -54,21 +53,6 @@ def hits_at_k(scores: ArrayLike, targets: ArrayLike, k: int) -> BoolArray:
     ahead = (matrix > own).sum(axis=1)
     ahead += ((matrix == own) & (np.arange(classes) < truth[:, None])).sum(axis=1)
     return np.asarray(ahead < k)
-
-
-def predict_at(probabilities: ArrayLike, threshold: float) -> BoolArray:
-    """Returns the decisions at a threshold: positive where the probability is at least it.
-
-    Args:
-        probabilities: of the positive class, shape (n,), in [0, 1].
-        threshold: in [0, 1].
-
-    Raises:
-        ValueError: if a probability or the threshold is outside [0, 1].
-    """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected a number in [0, 1], got {threshold}")
-    return np.asarray(probability_vector("probabilities", probabilities) >= threshold)
 
 
 def recall(index: int, name: str | None = None) -> TableRate:

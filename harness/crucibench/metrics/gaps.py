@@ -108,30 +108,6 @@ def gap_of(values: ArrayLike, kind: Kind) -> FloatArray:
     return np.asarray(np.where(defined.sum(axis=-1) > 1, gap, np.nan))
 
 
-def gap_to_overall(values: ArrayLike, overall: ArrayLike, kind: Kind) -> FloatArray:
-    """Returns the largest distance of a group to the whole, as fairlearn's ``to_overall``.
-
-    Args:
-        values: shape (..., G); groups whose value is nan are left out.
-        overall: shape (...,), the value over all samples.
-        kind: ``difference`` is the largest absolute difference, ``ratio`` the smallest of
-            group / overall and its inverse.
-
-    Returns:
-        Shape (...,); nan without a defined value.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    whole = np.asarray(overall, dtype=np.float64)[..., None]
-    defined = np.isfinite(array)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if kind == "difference":
-            gap = np.where(defined, np.abs(array - whole), -np.inf).max(axis=-1, initial=-np.inf)
-        else:
-            both = np.minimum(array / whole, whole / array)
-            gap = np.where(defined, both, np.inf).min(axis=-1, initial=np.inf)
-    return np.asarray(np.where(defined.any(axis=-1), gap, np.nan))
-
-
 def contrast(
     first: Estimates, second: Estimates, kind: Kind, level: float, correlation: float = 0.0
 ) -> list[tuple[float, Interval]]:

@@ -84,16 +84,6 @@ def log_probabilities(probabilities: ArrayLike) -> FloatArray:
     return np.log(np.maximum(probability_matrix("probabilities", probabilities), SMALLEST))
 
 
-def two_columns(positive: ArrayLike) -> FloatArray:
-    """Returns the probabilities (n, 2) of a binary task from those of the positive class, (n,).
-
-    Raises:
-        ValueError: if a number is outside [0, 1].
-    """
-    column = probability_vector("positive", positive)
-    return np.stack([1 - column, column], axis=1)
-
-
 def log_losses(probabilities: ArrayLike, targets: ArrayLike) -> FloatArray:
     """Returns each sample's log loss: -ln max(p, 2.2e-16), p being the target's probability.
 

@@ -4,10 +4,11 @@ Pure functions of arrays in float64, on numpy and scipy alone. Choosing an inter
 
 - a proportion: `wilson`; of two models, `newcombe_paired` with `mcnemar_exact`
 - an AUROC: `delong_interval`; of two models, `delong_paired`
-- a function of a table of counts: `count_table_many`; of two models, `paired_count_table`
+- a function of a table of counts: `count_table_many`
 - a percentile: `quantile_interval`; how many queries one of latency needs: `minimum_queries`
 - anything else, and everything where samples come in clusters: write it as a statistic of weighted
-  samples and use `intervals_for`; of two models, `paired_differences`
+  samples and use `intervals_for`; of two models, `paired_bootstrap_many`, and beyond 100,000
+  samples `paired_jackknife_many`
 
 Whether two samples come from one distribution: `kolmogorov_smirnov` for numbers, `chi_square` for
 categories, `maximum_mean_discrepancy` for vectors; `population_stability` says how far apart.
@@ -16,7 +17,7 @@ categories, `maximum_mean_discrepancy` for vectors; `population_stability` says 
 from __future__ import annotations
 
 from crucibench.stats.bootstrap import bootstrap_interval, bootstrap_many, replicates_of
-from crucibench.stats.choose import interval_for, intervals_for
+from crucibench.stats.choose import intervals_for
 from crucibench.stats.count_table import (
     TableStatistic,
     count_table_bootstrap,
@@ -53,8 +54,6 @@ from crucibench.stats.paired import (
     StatisticPair,
     paired_bootstrap,
     paired_bootstrap_many,
-    paired_count_table,
-    paired_differences,
     paired_jackknife_many,
 )
 from crucibench.stats.permutation import sign_flip_permutation
@@ -124,7 +123,6 @@ __all__ = [
     "fixed_queries",
     "hoeffding_interval",
     "holm",
-    "interval_for",
     "intervals_for",
     "kolmogorov_smirnov",
     "linearised_error",
@@ -141,8 +139,6 @@ __all__ = [
     "normal",
     "paired_bootstrap",
     "paired_bootstrap_many",
-    "paired_count_table",
-    "paired_differences",
     "paired_jackknife_many",
     "population_stability",
     "quantile",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from numpy.typing import ArrayLike
@@ -16,35 +15,6 @@ from crucibench.stats.weighted import WeightedStatistic
 BOOTSTRAP_UP_TO = 100_000
 """Largest n that is bootstrapped. Beyond it the sampling law of a smooth statistic is normal for
 all practical purposes, and 2,000 passes over the samples would only cost time."""
-
-
-def interval_for(
-    statistic: WeightedStatistic,
-    n: int,
-    *,
-    level: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int,
-    stream: str,
-    clusters: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    kind: IntervalKind = "auto",
-    bounds: tuple[float, float] = (-math.inf, math.inf),
-) -> BootstrapResult:
-    """Return the interval of one statistic; see `intervals_for`."""
-    results = intervals_for(
-        {"statistic": statistic},
-        n,
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        stream=stream,
-        clusters=clusters,
-        strata=strata,
-        kind=kind,
-        bounds={"statistic": bounds},
-    )
-    return results["statistic"]
 
 
 def intervals_for(

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtr
 
 from crucibench.stats.bootstrap import REPLICATES, summaries_of
-from crucibench.stats.choose import BOOTSTRAP_UP_TO
-from crucibench.stats.count_table import TableStatistic, table_summaries
 from crucibench.stats.jackknife import GROUPS, block_jackknife_many
 from crucibench.stats.replicates import IntervalKind, Summary, inversion_p_value
 from crucibench.stats.resampling import MAX_CELLS, Resampler
@@ -95,53 +93,7 @@ def paired_bootstrap_many(
         kind=kind,
         max_cells=max_cells,
     )
-    return {name: _from_replicates(summary) for name, summary in summaries.items()}
-
-
-def paired_count_table(
-    counts: ArrayLike,
-    pairs: Mapping[str, tuple[TableStatistic, TableStatistic]],
-    *,
-    level: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int,
-    stream: str,
-    strata: ArrayLike | None = None,
-    kind: IntervalKind = "auto",
-    max_cells: int = MAX_CELLS,
-) -> dict[str, PairedDifference]:
-    """Return differences of statistics of one joint table, e.g. target x first x second.
-
-    Args:
-        counts: (cells,) whole numbers: how many samples fell in each cell of the joint table, from
-            which both models' own tables can be summed.
-        pairs: Name to (table statistic of the first, of the second), both from (B, cells) counts.
-        level: Confidence level, in (0, 1). Other arguments as for `count_table_many`.
-        replicates: Number of multinomial draws.
-        seed: Any integer.
-        stream: Name of the draw.
-        strata: (cells,) codes of cells whose total is fixed by design.
-        kind: Kind of interval.
-        max_cells: Bound on the cells of one block of draws.
-
-    Returns:
-        Name to difference, first minus second, as `paired_bootstrap_many`.
-
-    Raises:
-        ValueError: As `count_table_many`.
-    """
-    summaries = table_summaries(
-        counts,
-        {name: difference(*pair) for name, pair in pairs.items()},
-        level=level,
-        replicates=replicates,
-        seed=seed,
-        stream=stream,
-        strata=strata,
-        kind=kind,
-        max_cells=max_cells,
-    )
-    return {name: _from_replicates(summary) for name, summary in summaries.items()}
+    return {name: difference_from(summary) for name, summary in summaries.items()}
 
 
 def paired_jackknife_many(
@@ -189,56 +141,8 @@ def paired_jackknife_many(
     return {name: _from_jackknife(result) for name, result in results.items()}
 
 
-def paired_differences(
-    pairs: Mapping[str, StatisticPair],
-    n: int,
-    *,
-    level: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int,
-    stream: str,
-    clusters: ArrayLike | None = None,
-    strata: ArrayLike | None = None,
-    kind: IntervalKind = "auto",
-) -> dict[str, PairedDifference]:
-    """Return differences, first minus second, by the method that fits n.
-
-    Args:
-        pairs: Name to (statistic of the first, statistic of the second).
-        n: Number of samples: up to 100,000 `paired_bootstrap_many`, beyond
-            `paired_jackknife_many`.
-        level: Confidence level, in (0, 1).
-        replicates: Number of bootstrap samples.
-        seed: Any integer.
-        stream: Name of the draw.
-        clusters: (n,) codes of samples that are drawn together.
-        strata: (n,) codes within which is drawn.
-        kind: Kind of bootstrap interval.
-
-    Returns:
-        Name to difference; the method says which it was.
-
-    Raises:
-        ValueError: An argument out of range, or a statistic that returns another shape than (B,).
-    """
-    if n <= BOOTSTRAP_UP_TO:
-        return paired_bootstrap_many(
-            pairs,
-            n,
-            level=level,
-            replicates=replicates,
-            seed=seed,
-            stream=stream,
-            clusters=clusters,
-            strata=strata,
-            kind=kind,
-        )
-    return paired_jackknife_many(
-        pairs, n, level=level, seed=seed, stream=stream, clusters=clusters, strata=strata
-    )
-
-
-def _from_replicates(summary: Summary) -> PairedDifference:
+def difference_from(summary: Summary) -> PairedDifference:
+    """Return the difference that its replicates say, with the p-value that inverts its interval."""
     if summary.result.interval is None:
         return _without_interval(summary.result)
     return _with_p_value(summary.result, inversion_p_value(summary.finite, 0.0, summary.correction))

@@ -82,14 +82,6 @@ class SelfTestResult:
     distances: NDArray[np.float64] = field(repr=False, compare=False)
 
 
-class SelfTestError(ValueError):
-    """An attack has failed its self-test: what it finds says nothing about a model."""
-
-    def __init__(self, result: SelfTestResult) -> None:
-        super().__init__(result.reason)
-        self.result = result
-
-
 def self_test(
     attack: AttackCall,
     norm: Norm,

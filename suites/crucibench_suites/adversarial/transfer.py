@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
-from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as_they_are
-from crucibench_suites.adversarial.audits.probed import finding
-from crucibench_suites.adversarial.audits.series import BLACK_BOX_SHARE
+from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
@@ -89,8 +88,8 @@ class Transfer(OneAttack):
         spent = sum(int(own.array(name).sum()) for name in ("forwards", "backwards") if len(own))
         cost = _CANDIDATES * max(len(examples), 1)
         keep = spread(keep, min(MOST_SAMPLES, int(SHARE * spent) // cost))
-        withstood = _withstood(own, ids, len(self.threat.eps))
-        return Selection(keep, {"white_box_level": withstood, **examples})
+        levels = withstood(own, ids, len(self.threat.eps))
+        return Selection(keep, {"white_box_level": levels, **examples})
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that a surrogate's example breaks."""
@@ -102,11 +101,11 @@ class Transfer(OneAttack):
 
         grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
         x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)
-        withstood = work.carry["white_box_level"].astype(np.int64)
+        unbroken = work.carry["white_box_level"].astype(np.int64)
         ledger = Ledger.of(work.batch, np.full(len(targets), len(grid), dtype=np.int64))
         whose = np.full(len(targets), "", dtype=object)
         smallest = int((grid == 0).sum())
-        radii = torch.from_numpy(grid[np.clip(withstood - 1, smallest, len(grid) - 1)])
+        radii = torch.from_numpy(grid[np.clip(unbroken - 1, smallest, len(grid) - 1)])
         for at, name in enumerate(self.surrogates):
             flat = work.carry.get(_alias(at))
             if flat is None or flat.shape[1] != x[0].numel():
@@ -126,7 +125,7 @@ class Transfer(OneAttack):
         return {
             **self.columns(work, ledger, self.attack),
             "surrogate": [str(name) for name in whose],
-            "white_box_level": withstood.astype(np.int32),
+            "white_box_level": unbroken.astype(np.int32),
         }
 
     def audit(self, evidence: Evidence) -> Findings:
@@ -135,36 +134,11 @@ class Transfer(OneAttack):
         if not len(records):
             return []
         gained = records.array("level") < records.array("white_box_level")
-        count = int(gained.sum())
-        if count < max(min(2, len(records)), BLACK_BOX_SHARE * len(records)):
-            return []
-        names = sorted(set(records.array("surrogate")[gained]))
-        return [
-            finding(
-                "transfer-beats-white-box",
-                f"examples found for {', '.join(names)} broke {count} of {len(records)} samples "
-                "within radii that attacks with this model's own gradients did not break them at: "
-                "gradients may be masked, and the true robust accuracy lower",
-                {"samples": len(records), "broken": count, "surrogates": names},
-            )
-        ]
+        return audit_transfer(gained, sorted(set(records.array("surrogate")[gained])))
 
 
 def _alias(at: int) -> str:
     return f"surrogate-{at}"
-
-
-def _withstood(own: Records, ids: NDArray[np.object_], top: int) -> NDArray[np.int64]:
-    """Returns how many radii each sample withstands when gradients alone attack, shape (n,)."""
-    if not len(own):
-        return np.full(len(ids), top, dtype=np.int64)
-    frame = own.table.select(["id", "attack", "level"]).to_pandas()
-    # Stages after Square begin from what it broke, so that they show no more than it does.
-    attacks = list(dict.fromkeys(frame["attack"]))
-    late = attacks[attacks.index("square") :] if "square" in attacks else []
-    levels = frame[~frame["attack"].isin(late)].groupby("id")["level"].min()
-    found: NDArray[np.int64] = levels.reindex(ids).fillna(top).to_numpy(dtype=np.int64)
-    return found
 
 
 def _nearest(need: CellEvidence, ids: NDArray[np.object_], norm: str) -> NDArray[np.float32] | None:

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
+from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
 from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
+from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.scenario import AutoAttack
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -26,10 +30,19 @@ _CLEAN = "clean"
 
 @dataclass(frozen=True, kw_only=True)
 class WorstCase(Derived):
-    """Joins the cells of several attacks, sample by sample: a mean of minima."""
+    """Joins the cells of several attacks, sample by sample: a mean of minima.
+
+    Attributes:
+        threat: norm and eps, which the cells share.
+        attacks: cells, by name, with the attacks of each.
+        gradients: those of the cells whose attacks follow the model's own gradients.
+        surrogates: those that ask about another model's examples, with that model's name.
+    """
 
     threat: ThreatModel
     attacks: tuple[tuple[str, tuple[str, ...]], ...]
+    gradients: tuple[str, ...] = ()
+    surrogates: tuple[tuple[str, str], ...] = ()
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     perturbs: ClassVar[bool] = True
@@ -43,6 +56,14 @@ class WorstCase(Derived):
             name=f"worst-case-{threat.norm}",
             threat=threat,
             attacks=tuple((cell.name, tuple(cell.series.stages)) for cell in cells),
+            gradients=tuple(
+                cell.name
+                for cell in cells
+                if Capability.GRADIENTS in cell.requires and cell.threat.access == "white-box"
+            ),
+            surrogates=tuple(
+                (cell.name, cell.surrogate) for cell in cells if isinstance(cell, SurrogateTransfer)
+            ),
             parameters={"of": {cell.name: dict(cell.parameters) for cell in cells}},
             points=cells[0].points,
             limit=cells[0].limit,
@@ -77,6 +98,19 @@ class WorstCase(Derived):
         from crucibench_suites.adversarial.scoring import comparables_of
 
         return comparables_of(self.series, self._joined(evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says whether a surrogate's examples broke what the model's own gradients did not."""
+        found: Findings = []
+        for name, surrogate in self.surrogates if self.gradients else ():
+            records = evidence.needs[name].records
+            if not len(records):
+                continue
+            ids, top = records.array("id"), len(self.threat.eps)
+            levels = [withstood(evidence.needs[one].records, ids, top) for one in self.gradients]
+            gained = records.array("level") < np.min(levels, axis=0)
+            found += audit_transfer(gained, [surrogate])
+        return found
 
     def _joined(self, evidence: Evidence) -> Evidence:
         """Returns evidence in which the records of all attacks are the cell's own."""

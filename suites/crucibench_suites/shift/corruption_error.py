@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +26,6 @@ ALEXNET_ERRORS: Mapping[str, float] = dict(
 
 ALEXNET_CLEAN_ERROR = 0.435
 """AlexNet's top-1 error on ImageNet's validation set, in their table 1."""
-
-
-def mean_corruption_error(errors: Sequence[float], reference: Sequence[float]) -> float:
-    """Returns 100 times the mean of the ratios of errors, in per cent.
-
-    Args:
-        errors: a corruption's error, mean or sum over severities.
-        reference: the same of the reference.
-    """
-    return 100.0 * float(np.mean(np.asarray(errors) / np.asarray(reference)))
-
-
-def relative_mean_corruption_error(
-    errors: Sequence[float], clean: float, reference: Sequence[float], reference_clean: float
-) -> float:
-    """Returns the same of errors less the error on clean samples, means over severities."""
-    lost = np.asarray(errors) - clean
-    lost_by_reference = np.asarray(reference) - reference_clean
-    return 100.0 * float(np.mean(lost / lost_by_reference))
 
 
 def corruption_error_statistic(

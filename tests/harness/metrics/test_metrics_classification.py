@@ -152,10 +152,6 @@ def test_tied_scores_count_in_the_order_of_their_class() -> None:
     assert (per_row == 4).all()
 
 
-def test_a_decision_includes_its_threshold() -> None:
-    assert c.predict_at([0.3, 0.31, 0.32], 0.31).tolist() == [False, True, True]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -169,8 +165,6 @@ def test_a_decision_includes_its_threshold() -> None:
         (lambda: c.hits_at_k(np.ones((1, 3)), [0], 4), r"k: expected 1\.\.3, got 4"),
         (lambda: c.hits_at_k([[0.0, np.nan]], [0], 1), "scores: expected numbers, got nan"),
         (lambda: c.hits_at_k([0.0], [0], 1), r"scores: expected shape \(n, K\), got \(1,\)"),
-        (lambda: c.predict_at([0.5], 1.5), r"threshold: expected a number in \[0, 1\], got 1.5"),
-        (lambda: c.predict_at([1.5], 0.5), r"probabilities: .*\[0, 1\], got 1.5..1.5"),
     ],
 )
 def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from crucibench.metrics import label_free as f
 from crucibench.metrics.statistic import Statistic
-from crucibench.stats import interval_for
+from crucibench.stats import bootstrap_interval
 
 ALL = (
     f.average_confidence_statistic,
@@ -101,7 +101,7 @@ def test_both_sides_are_resampled() -> None:
         home, away = rng.beta(6, 2, 150), rng.beta(3, 2, 100)
         right = rng.random(150) < home
         strata = np.repeat([0, 1], [150, 100])
-        result = interval_for(
+        result = bootstrap_interval(
             f.difference_of_confidences_statistic(home, right, away), 250, replicates=300,
             seed=number, stream="test", strata=strata,
         )  # fmt: skip

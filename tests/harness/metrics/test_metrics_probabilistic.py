@@ -97,7 +97,6 @@ def test_log_odds_of_two_classes_are_differences() -> None:
 
 
 def test_from_probabilities_alone() -> None:
-    assert p.two_columns([0.25, 1.0]).tolist() == [[0.75, 0.25], [0.0, 1.0]]
     probabilities = np.array([[0.2, 0.8], [0.0, 1.0]])
     np.testing.assert_allclose(
         p.softmax(p.log_probabilities(probabilities)), probabilities, 0, 1e-15

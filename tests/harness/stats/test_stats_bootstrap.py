@@ -18,7 +18,6 @@ from crucibench.stats import (
     WeightedStatistic,
     bootstrap_interval,
     bootstrap_many,
-    interval_for,
     intervals_for,
     replicates_of,
     weighted_mean,
@@ -390,7 +389,7 @@ def test_the_p_value_inverts_the_interval(seed: int, shift: float, kind: Interva
 
 def test_the_method_changes_to_the_jackknife_above_100_000_samples() -> None:
     values = np.random.default_rng(0).random(100_001)
-    above = interval_for(weighted_mean(values), 100_001, bounds=(0, 1), **DRAW)
+    above = intervals_for({"m": weighted_mean(values)}, 100_001, bounds={"m": (0, 1)}, **DRAW)["m"]
     assert above.interval.method == "group-jackknife-200"
     at = intervals_for({"m": weighted_mean(values[1:])}, 100_000, replicates=50, **DRAW)["m"]
     assert at.interval.method == "percentile-bootstrap-50"

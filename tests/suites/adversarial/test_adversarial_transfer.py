@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +55,10 @@ NAMES = ("plain", "other", "masked")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("transfer")
+    return attacked(tmp_path_factory.mktemp("transfer"), {"adversarial.save_adversarials": True})
+
+
+def attacked(folder: Path, settings: Mapping[str, Any]) -> Run:
     (folder / "nets.py").write_text(MODELS, encoding="utf-8")
     x, y = load_digits(return_X_y=True)
     images = (x[:N] / 16).astype(np.float32).reshape(N, 8, 8)
@@ -63,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             models={name: f"torch:{folder / 'nets.py'}:{name}" for name in NAMES},
             data=f"npz:{folder / 'digits.npz'}", suites=["adversarial"], out=folder / "runs",
             workers=0, cache=False, defaults={"batch_size": 12, "threads": 1},
-            settings={"adversarial.eps": 0.2, "adversarial.save_adversarials": True},
+            settings={"adversarial.eps": 0.2, **settings},
         )  # fmt: skip
 
 
@@ -102,3 +108,23 @@ def test_what_others_break_is_broken_and_costs_little(run: Run) -> None:
         assert found["forwards"].max() <= 2 * (len(NAMES) - 1)
         broken = found["level"] < 1
         assert (found["distance_linf"][broken] <= 0.2).all()
+
+
+def test_a_surrogate_tells_without_saved_examples(tmp_path: Path) -> None:
+    run = attacked(tmp_path, {"adversarial.surrogate": "other"})
+    codes = {
+        name: {one.code for one in run.cells[cell(run, name, "worst-case-linf")].findings}
+        for name in ("plain", "masked")
+    }
+    assert "transfer-beats-white-box" not in codes["plain"]
+    assert "transfer-beats-white-box" in codes["masked"]
+    joined = run.cells[cell(run, "masked", "worst-case-linf")].findings
+    (told,) = [one for one in joined if one.code == "transfer-beats-white-box"]
+    examples = records(run, "masked", "surrogate-linf").set_index("id")["level"]
+    attacks = records(run, "masked", "autoattack-quick-linf")
+    gradients = attacks[attacks["attack"].str.startswith("apgd")].groupby("id")["level"].min()
+    gained = examples < gradients.reindex(examples.index).fillna(1)
+    assert told.evidence == {
+        "samples": len(examples), "broken": int(gained.sum()), "surrogates": ["other"],
+    }  # fmt: skip
+    assert not any("artifacts/" in name for name in run.manifest["files"])
