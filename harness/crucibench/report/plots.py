@@ -163,7 +163,7 @@ def line_svg(
         places = np.unique(np.concatenate([curve.x for curve in curves]))
         if len(places) <= 12 and bool(np.all(places == np.round(places))):
             axes.set_xticks(places.tolist())
-        _place(axes)
+        _place(figure, axes)
         return _svg(figure, key, alt)
 
 
@@ -184,7 +184,7 @@ def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> s
             )  # fmt: skip
         _label(axes, x, y)
         axes.margins(0.08)
-        _place(axes)
+        _place(figure, axes)
         return _svg(figure, key, alt)
 
 
@@ -227,14 +227,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _place(axes: Axes) -> None:
+def _place(figure: Figure, axes: Axes) -> None:
     """Gives the only axes of a figure the room that their labels leave.
 
     Labels are counted, not measured: the reader's font is another one anyway, and matplotlib's
     own layouts take as long as all the rest of a plot.
     """
-    figure = axes.get_figure()
-    assert figure is not None
     width, height = (72 * side for side in figure.get_size_inches())
     line, letter = 1.25 * _SIZE, 0.64 * _SIZE
     # How many ticks there are depends on the room, and the room on the ticks.
