@@ -11,7 +11,7 @@ import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = 8
@@ -29,6 +30,12 @@ COLOURS = 8
 DASHES = ("solid", "dashed", "dashdot", "dotted")
 
 _MOST_POINTS = 400
+
+_SIZE = 9.0
+"""Points of a letter."""
+
+_GAP = 3.5
+"""Points between a plot's edge, its labels and its axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +163,7 @@ def line_svg(
         places = np.unique(np.concatenate([curve.x for curve in curves]))
         if len(places) <= 12 and bool(np.all(places == np.round(places))):
             axes.set_xticks(places.tolist())
+        _place(figure, axes)
         return _svg(figure, key, alt)
 
 
@@ -176,6 +184,7 @@ def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> s
             )  # fmt: skip
         _label(axes, x, y)
         axes.margins(0.08)
+        _place(figure, axes)
         return _svg(figure, key, alt)
 
 
@@ -185,7 +194,7 @@ def reliability_svg(
     """Draws a reliability diagram over the counts of its bins."""
     with _style(key):
         # Fixed places: panels that stand side by side are then drawn to one measure.
-        figure = _figure(3.1, 3.5, layout=None)
+        figure = _figure(3.1, 3.5)
         top = figure.add_axes((0.18, 0.35, 0.77, 0.62))
         bottom = figure.add_axes((0.18, 0.12, 0.77, 0.17), sharex=top)
         paint = LINE.format(colour % COLOURS)
@@ -210,14 +219,42 @@ def reliability_svg(
         return _svg(figure, key, alt)
 
 
-def _figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> Figure:
+def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = Figure(figsize=(width, height))
     figure.patch.set_visible(False)
     return figure
+
+
+def _place(figure: Figure, axes: Axes) -> None:
+    """Gives the only axes of a figure the room that their labels leave.
+
+    Labels are counted, not measured: the reader's font is another one anyway, and matplotlib's
+    own layouts take as long as all the rest of a plot.
+    """
+    width, height = (72 * side for side in figure.get_size_inches())
+    line, letter = 1.25 * _SIZE, 0.64 * _SIZE
+    # How many ticks there are depends on the room, and the room on the ticks.
+    for _ in range(2):
+        across, down = (_tick_labels(axis) for axis in (axes.xaxis, axes.yaxis))
+        left = 2 * _GAP + line + 2 * _GAP + letter * max(map(len, down), default=0)
+        right = max(_GAP, 0.5 * letter * len(across[-1]) if across else 0.0)
+        bottom = _GAP + line + 2 * _GAP + line
+        top = max(_GAP, 0.5 * line) + (line if axes.yaxis.get_offset_text().get_text() else 0.0)
+        axes.set_position(
+            (left / width, bottom / height, 1 - (left + right) / width,
+             1 - (bottom + top) / height)
+        )  # fmt: skip
+
+
+def _tick_labels(axis: Axis) -> list[str]:
+    low, high = sorted(axis.get_view_interval())
+    places = [place for place in axis.get_majorticklocs() if low <= place <= high]
+    labels = axis.get_major_formatter().format_ticks(places)
+    offset = axis.get_major_formatter().get_offset()
+    axis.get_offset_text().set_text(offset)
+    return labels
 
 
 def _style(key: str) -> Any:
@@ -230,7 +267,7 @@ def _style(key: str) -> Any:
             "text.parse_math": False,
             "text.usetex": False,
             "font.family": "DejaVu Sans",
-            "font.size": 9.0,
+            "font.size": _SIZE,
             "axes.facecolor": "none",
             "axes.edgecolor": GRID,
             "axes.labelcolor": MUTED,
@@ -245,6 +282,8 @@ def _style(key: str) -> Any:
             "ytick.color": MUTED,
             "xtick.major.size": 0.0,
             "ytick.major.size": 0.0,
+            "xtick.bottom": False,
+            "ytick.left": False,
             "path.simplify": False,
         }
     )

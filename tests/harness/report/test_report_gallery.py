@@ -113,8 +113,8 @@ def _gallery(html: str) -> str:
 def test_a_text_is_shown_with_its_edits_marked(texts: Run) -> None:
     html = render_html(texts)
     shown = _gallery(html)
-    assert '<del><span class="aloud"> taken out: </span>fine</del>' in shown
-    assert '<ins><span class="aloud"> put in: </span>flne</ins>' in shown
+    assert "<del>fine</del>" in shown
+    assert "<ins>flne</ins>" in shown
     # Of two classes the records hold the probability of the second.
     assert "yes &lt;script&gt;alert(1)&lt;/script&gt;, 75 %" in shown and "no, 75 %" in shown
     assert shown.count("✓ right") == shown.count("✗ wrong") == 1
@@ -125,7 +125,7 @@ def test_a_text_is_shown_with_its_edits_marked(texts: Run) -> None:
 def test_a_row_is_shown_with_its_changed_cells_marked(rows: Run) -> None:
     shown = _gallery(render_html(rows))
     assert "<td>41</td>" in shown
-    assert '<ins><span class="aloud"> put in: </span>missing</ins>' in shown
+    assert "<ins>missing</ins>" in shown
     assert "2 columns are as they were." in shown and MARKER not in shown
     assert "<script>" not in shown and len(shown) < 6_000
 

@@ -180,7 +180,7 @@ def test_headline_and_sections_name_what_there_is() -> None:
         assert scenario.suite == "shift"
         assert scenario.perturbs
     for section in ShiftSuite.sections:
-        assert section.kind == "metrics" or section.table
+        assert section.kind in {"metrics", "gallery"} or section.table
         assert section.scenario in {"", "published/summary", *found}
 
 

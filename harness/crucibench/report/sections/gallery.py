@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from crucibench.store.cells import CellFile
 
 MOST_SCENARIOS = 3
-MOST_SAMPLES = 6
+MOST_SAMPLES = 4
 """Of one model."""
 
-_ROOM = 40_000
+_ROOM = 30_000
 """Bytes of pictures of one model."""
 
 _MOST_COLUMNS = 12
@@ -73,9 +74,11 @@ def draw_gallery(section: Mapping[str, Any], sources: Sources) -> list[Block]:
     for model in sources.models:
         own = [one for name in chosen for one in kept
                if (one.cell.model, one.cell.scenario) == (model, name)]  # fmt: skip
-        each = MOST_SAMPLES // max(1, len(own))
-        samples = _within_room([_sample(one.cell, rows, card.task)
-                                for one in own for rows in one.samples[:each]])  # fmt: skip
+        # The first of each scenario, then the second of each, and so on.
+        turns = zip_longest(*([(one.cell, rows) for rows in one.samples] for one in own))
+        first = [pair for turn in turns for pair in turn if pair is not None][:MOST_SAMPLES]
+        first.sort(key=lambda pair: chosen.index(pair[0].scenario))
+        samples = _within_room([_sample(cell, rows, card.task) for cell, rows in first])
         if samples:
             blocks.append(
                 Gallery(
