@@ -176,9 +176,9 @@ def write(args: argparse.Namespace, rows: Sequence[Sequence[object]]) -> None:
         args.page,
         "AutoAttack beside pyautoattack",
         [
-            f"{models}; {where}, precision {args.precision}, seed 0 on both sides; one batch of all samples "
-            "for both. Seconds are the processor's (of a GPU, the clock's). "
-            "Bare passes: the same forwards and backwards, in the same sizes, in a loop that does "
+            f"{models}; {where}, precision {args.precision}, seed 0 on both sides; one batch of "
+            "all samples for both. Seconds are the processor's (of a GPU, the clock's). Bare "
+            "passes: the same forwards and backwards, in the same sizes, in a loop that does "
             "nothing else; empty where they were not measured. A pass of the MLP costs less than "
             "handling its input.",
             "",
