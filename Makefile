@@ -13,13 +13,17 @@ VISION := .venv-vision
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
 
+# A process for each core, and a thread for each process: libraries that start a thread for each core
+# in each of them only wait for one another.
+PYTEST := python -m pytest -n logical --dist loadfile --no-loadscope-reorder
+
 test: $(DEV)  ## the test suite, a process for each core
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
 
 # Torchvision's wheels fit a torch of one kind alone, and must not get in the way of transformers
 # where they don't: so they stand in an environment of their own, on top of $(VENV).
 vision: $(VISION)/.installed  ## the tests of torchvision's and timm's models
-	OMP_NUM_THREADS=1 $(VISION)/bin/python -m pytest -n logical --dist loadfile \
+	OMP_NUM_THREADS=1 $(VISION)/bin/$(PYTEST) \
 	  tests/adapters/test_torchvision_zoo.py tests/adapters/test_timm_zoo.py \
 	  tests/adapters/hf/test_transformers_images.py
 

@@ -157,7 +157,7 @@ def main() -> None:
             print(*lines[-1], flush=True)
     head = ("query budget", "attack", "success %", "95 % interval", "questions a sample", "s")
     publish(
-        "text_attacks",
+        "text-attacks",
         "Edits of characters beside TextAttack's DeepWordBug",
         [
             f"The bundled recurrent network on {len(texts)} reviews that it gets right, one "

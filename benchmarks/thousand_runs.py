@@ -1,8 +1,9 @@
 """A leaderboard and a site of 1,000 runs: seconds, in processes of their own.
 
 One small model is really run; its run directory is copied 1,000 times under other ids, with other
-weights, dates and numbers, over five data sets and twenty models, and hashed again, so that every
-copy is a run as any other. What is measured is the command line, from its start to its end.
+weights, dates and numbers, over twenty-five data sets and twenty models, each measured twice, and
+hashed again, so that every copy is a run as any other. What is measured is the command line, from
+its start to its end.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ import numpy as np
 import pyarrow as pa
 from _report import publish, table
 
-from crucibench.store.layout import Layout
+from crucibench.store.layout import Layout, slug
 from crucibench.store.manifest import write_manifest
 from crucibench.store.stats import remember
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.hashing import data_digest
 
 COUNT = 1_000
-MODELS, DATA = 20, 5
+MODELS, DATA = 20, 25
 BUDGETS = {"leaderboard": 5.0, "site": 60.0}
 
 MODEL = """
@@ -67,28 +68,48 @@ def copied(run: Path, into: Path, number: int) -> None:
     shutil.copytree(run, layout.root, ignore=shutil.ignore_patterns(".*", "report.html"))
     model, data = f"model-{number % MODELS}", f"data-{number // MODELS % DATA}"
     (fingerprint,) = {card["fingerprint"] for card in _json(layout.root, "samples/*/card.json")}
+    replaced = {fingerprint: data_digest(f"{fingerprint} {data}"), **_cells(layout, model, data)}
     for path in layout.root.rglob("*.json"):
         document = json.loads(path.read_text(encoding="utf-8"))
         text = json.dumps(_renamed(document, model, data), indent=1)
-        path.write_text(
-            text.replace(fingerprint, data_digest(f"{fingerprint} {data}")), encoding="utf-8"
-        )
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+    for folder in (layout.cells, layout.root / "tables"):
+        for path in list(folder.iterdir()):
+            path.rename(folder / replaced[path.name])
     (layout.samples / "data").rename(layout.samples / data)
     spec = layout.spec.read_text(encoding="utf-8")
-    spec = spec.replace("name: model", f"name: {model}").replace("name: data", f"name: {data}")
-    spec = spec.replace("- model\n", f"- {model}\n").replace("data: data\n", f"data: {data}\n")
+    for old, new in (
+        ("name: model", f"name: {model}"), ("name: data", f"name: {data}"),
+        ("- model\n", f"- {model}\n"), ("data: data\n", f"data: {data}\n"),
+        ("model:\n      data:", f"{model}:\n      {data}:"),
+    ):  # fmt: skip
+        spec = spec.replace(old, new)
     layout.spec.write_text(spec, encoding="utf-8")
     models = json.loads(layout.models.read_text(encoding="utf-8"))
     models[0]["model"]["fingerprint"] = {"weights": data_digest(f"weights {number}")}
     layout.models.write_text(json.dumps(models), encoding="utf-8")
-    _numbers(layout, model, data, number)
+    _numbers(layout, model, data, number, replaced)
     event = {"time": 1_700_000_000.0 + 3_600 * number, "event": "started"}
     layout.events.write_text(json.dumps(event) + "\n", encoding="utf-8")
     write_manifest(layout, "0.1.0")
     remember(layout)
 
 
-def _numbers(layout: Layout, model: str, data: str, number: int) -> None:
+def _cells(layout: Layout, model: str, data: str) -> dict[str, str]:
+    """Returns what the cells are called where model and data are called otherwise."""
+    found = {}
+    for cell in _json(layout.cells, "*/cell.json"):
+        address = f"{cell['suite']}/{cell['scenario']}"
+        digest = data_digest([model, data, address])[:8]
+        found[cell["cell"]] = f"{model}.{data}.{slug(address)}.{digest}"
+    return found
+
+
+def _numbers(
+    layout: Layout, model: str, data: str, number: int, cells: Mapping[str, str]
+) -> None:
     rows = read_table(layout.metrics)
     moved = np.random.default_rng(number).normal(0, 0.01)
     columns: dict[str, Any] = {name: rows[name].to_pylist() for name in rows.column_names}
@@ -96,6 +117,7 @@ def _numbers(layout: Layout, model: str, data: str, number: int) -> None:
         columns[name] = [
             None if x is None else float(np.clip(x + moved, 0, 1)) for x in columns[name]
         ]
+    columns["cell"] = [cells[name] for name in columns["cell"]]
     columns["model"], columns["data"] = [model] * len(rows), [data] * len(rows)
     columns["comparison_key"] = [data_digest([key, data])[:16] for key in columns["comparison_key"]]
     write_table(layout.metrics, pa.table(columns, schema=rows.schema))

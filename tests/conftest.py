@@ -15,6 +15,12 @@ from crucibench import registry
 ROOT = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files that hold a long test first, so that no process is left with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 class _RefusedSocket(socket.socket):
     def __init__(self, family: int = -1, *args: object, **kwargs: object) -> None:
         if family in {-1, socket.AF_INET, socket.AF_INET6}:

@@ -15,7 +15,7 @@ from torch import nn
 
 from crucibench.util.hashing import data_digest
 from crucibench.util.user_errors import public_name
-from crucibench_adapters._torch_weights import tensor_bytes
+from crucibench_adapters._torch_weights import tensor_bytes, weights_digest
 
 _INTERNAL = frozenset(vars(nn.Module()))
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -24,6 +24,26 @@ _PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
 
 class _UnknownError(Exception):
     """An attribute whose content nobody can tell."""
+
+
+def module_digests(module: nn.Module, source: str | None, program: str) -> dict[str, str]:
+    """Returns digests of all that gives a module's answers their meaning, none if one can't be had.
+
+    Args:
+        module: the module.
+        source: the digest of its source files, or None for a live module.
+        program: the digest of the file of an exported program, "" for other modules.
+    """
+    if program:
+        return {"program": program}
+    live = source is None
+    digests = {
+        "weights": weights_digest(module, buffers=live),
+        "source": class_sources(module) if live else source,
+        "configuration": configuration(module, strict=live),
+    }
+    known = {key: digest for key, digest in digests.items() if digest is not None}
+    return known if len(known) == len(digests) else {}
 
 
 def class_sources(module: nn.Module) -> str | None:

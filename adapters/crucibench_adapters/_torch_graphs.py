@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from crucibench_adapters._torch_canonical import tensor_in
+
 _WARM_UP = 3
 _MOST = 16
 
@@ -16,8 +18,9 @@ Key = tuple[torch.Size, torch.dtype]
 class Graphs:
     """Records the kernels of a forward pass once a shape and dtype, and launches them as one.
 
-    A call with gradients, with anything but one tensor, or of a seventeenth shape goes to the
-    forward pass itself. The answer is a copy: the graph's own memory is written by the next call.
+    A call outside inference mode, with anything but one tensor, or of a seventeenth shape goes to
+    the forward pass itself. The answer is a copy: the graph's own memory is written by the next
+    call.
     """
 
     def __init__(self, forward: Callable[..., Any]) -> None:
@@ -27,7 +30,9 @@ class Graphs:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Answers as the forward pass does."""
         plain = len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor)
-        if not plain or torch.is_grad_enabled():
+        # Only there may its memory, which is made there, be written; and who watches the operators
+        # of a forward pass, as a counter of operations does, would see none in a graph.
+        if not plain or not torch.is_inference_mode_enabled():
             return self._forward(*args, **kwargs)
         inputs: torch.Tensor = args[0]
         key = (inputs.shape, inputs.dtype)
@@ -43,15 +48,21 @@ class Graphs:
     def _record(
         self, inputs: torch.Tensor
     ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
-        asked = inputs.clone()
+        # A graph is recorded on the current device, whichever its tensors are on.
+        with torch.cuda.device(inputs.device):
+            return self._record_here(inputs.clone())
+
+    def _record_here(
+        self, asked: torch.Tensor
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
         # What libraries allocate on first use may not happen while recording.
-        aside = torch.cuda.Stream(inputs.device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(inputs.device))
+        aside = torch.cuda.Stream(asked.device)  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream(asked.device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UP):
                 self._forward(asked)
-        torch.cuda.current_stream(inputs.device).wait_stream(aside)
+        torch.cuda.current_stream(asked.device).wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            answer = self._forward(asked)
+            answer = tensor_in(self._forward(asked))
         return graph, asked, answer

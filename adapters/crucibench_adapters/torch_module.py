@@ -35,7 +35,8 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
-from crucibench.util.devices import fix_precision, synchronise, torch_numerics
+from crucibench.util.device_watch import watch
+from crucibench.util.devices import fix_precision, torch_numerics
 from crucibench.util.errors import InputError
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
@@ -118,6 +119,8 @@ class TorchAdapter(Adapter):
         self.input_spec, self.normalisation = preprocessing(module, opening, loaded.origin.what)
         self._module = module
         self._loaded = loaded
+        self.device = loaded.device
+        self._watch = watch(loaded.device)
         self._opening = opening
         self._form = form
         self._canonical: Canonical = Canonical(
@@ -151,9 +154,16 @@ class TorchAdapter(Adapter):
         import torch
 
         with torch.inference_mode():
-            answer = self._canonical.answer(self.encode(batch))
-        synchronise(self._loaded.device)
-        return answer
+            return self._watch.around(self._canonical.answer, self.encode(batch))
+
+    def timed_encoded(self, inputs: torch.Tensor) -> object:
+        import torch
+
+        with torch.inference_mode():
+            return self._watch.around(self._canonical.answer, inputs)
+
+    def device_seconds(self) -> float | None:
+        return self._watch.seconds()
 
     def read_timed(self, answer: object) -> Outputs | None:
         import torch
@@ -372,20 +382,11 @@ class TorchAdapter(Adapter):
 
     def _digests(self) -> dict[str, str]:
         """Returns the fingerprint, empty if there is none."""
-        from crucibench_adapters._torch_facts import class_sources, configuration
-        from crucibench_adapters._torch_weights import weights_digest
+        from crucibench_adapters._torch_facts import module_digests
 
         origin = self._loaded.origin
-        live = origin.source is None
-        digests: dict[str, str | None] = {"program": origin.program}
-        if not origin.program:
-            digests = {
-                "weights": weights_digest(self._module, buffers=live),
-                "source": class_sources(self._module) if live else origin.source,
-                "configuration": configuration(self._module, strict=live),
-            }
-        known = {key: digest for key, digest in digests.items() if digest is not None}
-        if len(known) < len(digests):
+        known = module_digests(self._module, origin.source, origin.program)
+        if not known:
             return {}
         return known | {
             "preprocessing": preprocessing_digest(self.input_spec, self.normalisation),

@@ -67,12 +67,13 @@ def test_the_spec_is_sound() -> None:
     assert [model.name for model in spec.models] == list(MODELS)
 
 
-def test_the_spec_has_five_tracks() -> None:
+def test_the_spec_has_six_tracks() -> None:
     assert {track["name"]: len(track["models"]) for track in SPEC["tracks"]} == {
         "digits": 3,
         "digits in fewer bits": 1,
         "shapes": 2,
         "diabetes": 3,
+        "diabetes under attack": 2,
         "reviews": 3,
     }
     assert set(MODELS) == set(DATA) == set(AT_LEAST)

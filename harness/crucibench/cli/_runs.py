@@ -48,5 +48,5 @@ def sound(reference: str, out: Path) -> Run:
 
     run = finished(reference, out)
     if not run.packed:  # a pack is checked when it is opened
-        require_unchanged(run.layout)
+        require_unchanged(run.layout, run.manifest)
     return run

@@ -13,9 +13,12 @@ from crucibench.cli._options import OUT, QUIET, RUN, examples
 @RUN
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Also copy the report here.")  # fmt: skip
+@click.option("--gallery/--no-gallery", default=True,
+              help="Show the samples that the run kept, or leave them out, as of a report that "
+              "others are to read.  [default: --gallery]")  # fmt: skip
 @OUT
 @QUIET
-def command(*, reference: str, output: Path | None, out: Path, quiet: bool) -> int:
+def command(*, reference: str, output: Path | None, gallery: bool, out: Path, quiet: bool) -> int:
     """Write the report of a run again.
 
     Writes report.html and the leaderboards in the run's folder, from its cells and numbers, and
@@ -29,7 +32,7 @@ def command(*, reference: str, output: Path | None, out: Path, quiet: bool) -> i
     run = sound(reference, out)
     if run.packed and output is None:
         raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")
-    write_views(run)
+    write_views(run, gallery=gallery)
     place = run.layout.report
     if output is not None:
         from crucibench.util.atomic import write_text

@@ -59,12 +59,12 @@ def joint_replicates(lined: Sequence[LinedUp], settings: Settings) -> list[Float
     """
     ids = _all_ids(lined)
     statistics: dict[str, WeightedStatistic] = {}
+    shared: dict[bytes, _Rows] = {}
     for c, column in enumerate(lined):
-        rows = ids.get_indexer(pd.Index(column.ids))
-        whole = len(rows) == len(ids) and np.array_equal(rows, np.arange(len(ids)))
+        indices = ids.get_indexer(pd.Index(column.ids))
+        rows = shared.setdefault(indices.tobytes(), _Rows(indices, len(ids)))
         for m, form in enumerate(column.forms):
-            own = as_rows(form)
-            statistics[f"{c}/{m}"] = own if whole else _within(own, rows, len(ids))
+            statistics[f"{c}/{m}"] = rows.within(as_rows(form))
     drawn = replicates_of(
         statistics, len(ids), replicates=settings.replicates, seed=settings.seed,
         stream=settings.stream, clusters=_all_clusters(lined, ids),
@@ -151,10 +151,27 @@ def _all_clusters(lined: Sequence[LinedUp], ids: pd.Index) -> NDArray[np.object_
     return names.astype(str)
 
 
-def _within(own: WeightedStatistic, rows: NDArray[np.intp], n: int) -> WeightedStatistic:
-    """Returns a statistic of some samples as one of all."""
-    if isinstance(own, SumStatistic):
-        columns = np.zeros((len(own.columns), n))
-        columns[:, rows] = own.columns
-        return SumStatistic(columns, own.finish)
-    return lambda weights: own(np.ascontiguousarray(weights[:, rows]))
+class _Rows:
+    """Some of all samples, in an order of their own: what statistics of them are made of."""
+
+    def __init__(self, rows: NDArray[np.intp], n: int) -> None:
+        self._rows = rows
+        self._n = n
+        self._whole = len(rows) == n and np.array_equal(rows, np.arange(n))
+        self._last: tuple[object, Floats] | None = None
+
+    def within(self, own: WeightedStatistic) -> WeightedStatistic:
+        """Returns a statistic of these samples as one of all."""
+        if self._whole:
+            return own
+        if isinstance(own, SumStatistic):
+            columns = np.zeros((len(own.columns), self._n))
+            columns[:, self._rows] = own.columns
+            return SumStatistic(columns, own.finish)
+        return lambda weights: own(self._of(weights))
+
+    def _of(self, weights: Floats) -> Floats:
+        # All models of all columns ask for the same block, one after the other.
+        if self._last is None or self._last[0] is not weights:
+            self._last = weights, np.ascontiguousarray(weights[:, self._rows])
+        return self._last[1]

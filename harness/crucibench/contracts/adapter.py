@@ -161,6 +161,7 @@ class Adapter(ABC):
         capabilities: what it can answer.
         score_kind: what its scores are; must be declared, is never guessed.
         normalisation: what it does to pixels, where that is known.
+        device: where it computes: ``cuda``, ``cuda:N``, or ``cpu`` for all else.
         remote: whether it asks over a network; only then do ``headers`` and ``remote`` of the spec
             mean anything.
     """
@@ -170,6 +171,7 @@ class Adapter(ABC):
     task: Task
     score_kind: ScoreKind = "probabilities"
     normalisation: Normalisation | None = None
+    device: str = "cpu"
     remote: ClassVar[bool] = False
 
     @classmethod
@@ -227,6 +229,21 @@ class Adapter(ABC):
     def timed(self, batch: Batch) -> object:
         """Answers a batch for the clock: the unchecked path, synchronised with its device."""
         return self._predict(batch, frozenset())
+
+    def timed_encoded(self, inputs: torch.Tensor) -> object:
+        """Answers what `encode` returned for the clock: `timed` without preprocessing and copying.
+
+        Raises:
+            InputError: if nothing lies between the samples and the model that could be left out.
+        """
+        raise InputError(f"{type(self).__name__} takes samples only as they are")
+
+    def device_seconds(self) -> float | None:
+        """Returns what the device took for the latest timed answer, by its own clock.
+
+        None where the device has no clock of its own, as processors don't.
+        """
+        return None
 
     def read_timed(self, answer: object) -> Outputs | None:
         """Returns what `timed` answered as outputs, after the clock has stopped.

@@ -67,6 +67,8 @@ class Scenario(ABC):
             not comparable.
         keeps: names of artefacts that the run was asked to keep beside the records (see
             `Work.keep`): no part of what the records mean.
+        shows: whether it can keep examples (`crucibench.contracts.examples`): then `keeps` has
+            them, unless the run was asked for none.
     """
 
     suite: str
@@ -86,6 +88,7 @@ class Scenario(ABC):
     perturbs: ClassVar[bool] = False
     on_hardware: ClassVar[bool] = False
     intensive: ClassVar[bool] = False
+    shows: ClassVar[bool] = False
 
     @property
     def address(self) -> str:
@@ -186,6 +189,7 @@ class MapContext:
         load: returns other samples of the role, by their rows among those that are asked about, in
             the same canonical form: for what is made of more than one sample. Choose the rows in
             `select`, where the whole role is seen, and carry them.
+        showing: the share of the samples that may be kept as examples; 0 where none are.
     """
 
     adapter: Adapter
@@ -193,6 +197,7 @@ class MapContext:
     outputs: frozenset[str] = frozenset()
     batch_size: int | None = None
     load: Callable[[Sequence[int]], Batch] | None = None
+    showing: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +286,7 @@ class TimedContext:
         adapter: the model.
         draws: keyed draws.
         load: returns that many real samples as one batch, repeating them if the set is smaller.
+        read: reads and decodes samples anew, by their positions in what `load` returns.
         start: opens the same model in a new process and asks it about a batch so many times; None
             for live objects, which can't leave their process.
     """
@@ -288,6 +294,7 @@ class TimedContext:
     adapter: Adapter
     draws: Draws
     load: Callable[[int], Batch]
+    read: Callable[[Sequence[int]], Batch]
     start: Callable[[Batch, int], FreshStart] | None = None
 
 

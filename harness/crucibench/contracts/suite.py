@@ -19,7 +19,16 @@ from crucibench.contracts.source import Labels
 Preset = Literal["quick", "standard", "full"]
 
 SectionKind = Literal[
-    "metrics", "table", "matrix", "line", "histogram", "bars", "reliability", "heat", "forest"
+    "metrics",
+    "table",
+    "matrix",
+    "line",
+    "histogram",
+    "bars",
+    "reliability",
+    "heat",
+    "forest",
+    "gallery",
 ]
 
 
@@ -104,7 +113,8 @@ class Section:
             side by side; ``reliability`` is a reliability diagram; ``heat`` draws a grid a model,
             a row a scenario (and value of a text column), a column a value of `x`, shaded by `y`;
             ``forest`` sets the groups' numbers of `metrics` on one scale, with a line where groups
-            are alike: at the metric's target, else at 0.
+            are alike: at the metric's target, else at 0; ``gallery`` shows the examples that cells
+            keep (`crucibench.contracts.examples`).
         scenario: the scenario's name; "" for every one of the suite.
         metrics: the metric ids of a ``metrics`` section, empty for all without a group; those of
             a ``forest``.

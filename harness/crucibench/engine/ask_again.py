@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.data import EvalSet
+from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.verdict import Status
@@ -216,11 +217,13 @@ class _Again:
 
     def _recheck(self, cell: PlannedCell, scenario: Mapped) -> list[str]:
         """Holds a cell's artefacts against its records and its model."""
-        if not scenario.keeps:
+        # Examples are there to be looked at: no number was made of them.
+        checked = scenario.keeps - {EXAMPLES}
+        if not checked:
             return []
         own = self._scorer.evidence(cell, self._run.cells).own
         amiss = list(scenario.recheck(own, self._context(cell)[1]))
-        self.asked.kept += sum(map(len, own.artifacts.values()))
+        self.asked.kept += sum(len(own.artifacts[name]) for name in checked & own.artifacts.keys())
         return amiss
 
     def _view(

@@ -99,7 +99,8 @@ class Side:
         """Returns a cell as the installed version of its suite plans it.
 
         Raises:
-            RefusedError: if there is no such cell, or its records are of another version.
+            RefusedError: if there is no such cell, its records are of another version, or the run
+                lacks a cell that they are read with.
         """
         cell = self._plan.get((file.model, file.data, f"{file.suite}/{file.scenario}"))
         if cell is None:
@@ -111,6 +112,9 @@ class Side:
                 f"{cell.scenario.version} is installed, which can't read them",
                 "scenario.version",
             )
+        for other in (cell.id, *cell.needs.values()):
+            if other not in self.run.cells:
+                raise RefusedError(f"run {self.run.id} has no cell {other}, which it is made of")
         return cell
 
     def comparables(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
+from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
 from crucibench.contracts.suite import Suite, SuiteRequest
 from crucibench.engine.batching import largest_batch, shard_size
@@ -224,8 +225,9 @@ class _Builder:
             elif not need.optional:
                 skip = other
                 break
+        scenario = self._showing(self._limited(scenario))
         self.cells[key] = PlannedCell(
-            id=_cell_id(key), scenario=self._limited(scenario), model=model, data=card,
+            id=_cell_id(key), scenario=scenario, model=model, data=card,
             needs=needs, batch_size=self._batch_size(model, card), skip=skip,
             outputs=frozenset(f"{ARTIFACTS}{name}" for name in scenario.keeps),
         )  # fmt: skip
@@ -274,6 +276,11 @@ class _Builder:
         if limit is None or (scenario.limit is not None and scenario.limit <= limit):
             return scenario
         return replace(scenario, limit=limit)
+
+    def _showing(self, scenario: Scenario) -> Scenario:
+        if not (scenario.shows and self.resolved.spec.defaults.gallery):
+            return scenario
+        return replace(scenario, keeps=scenario.keeps | {EXAMPLES})
 
     def _batch_size(self, model: ModelInfo, card: DataCard) -> int:
         asked = self.resolved.spec.defaults.batch_size

@@ -5,8 +5,7 @@ The same in the process of the engine, in a process of its own, and on a node of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
+from crucibench.contracts.examples import EXAMPLES, share_shown
 from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
 from crucibench.engine import selection
@@ -161,6 +161,7 @@ class Worker:
             outputs=cell.outputs or best_answer(cell.data.task, cell.model),
             batch_size=min(cell.batch_size, at_most or cell.batch_size),
             load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
+            showing=share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0,
         )
 
     # -- the tasks ---------------------------------------------------------------------------
@@ -295,6 +296,7 @@ class Worker:
                 adapter, role = self._adapter(cell, len(task.cells)), self._role(cell)
                 context = TimedContext(
                     adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter),
+                    partial(_read, role, adapter),
                     None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
                 )  # fmt: skip
                 contestants.append(Contestant(cell, context))
@@ -337,6 +339,8 @@ def _joined(cell: PlannedCell, tables: list[pa.Table]) -> pa.Table:
 
 
 def _load(role: SelectedRole, adapter: Adapter, count: int) -> Batch:
-    repeats = math.ceil(count / len(role))
-    rows = np.tile(np.arange(len(role)), repeats)[:count]
-    return role.batch(rows, adapter.input_spec)
+    return _read(role, adapter, range(count))
+
+
+def _read(role: SelectedRole, adapter: Adapter, positions: Sequence[int]) -> Batch:
+    return role.batch(np.asarray(positions, dtype=np.int64) % len(role), adapter.input_spec)

@@ -31,6 +31,7 @@ from crucibench.report.format import (
     show_level,
     show_plain,
 )
+from crucibench.report.gap_reasons import by_reason
 from crucibench.report.gaps import gaps_of
 from crucibench.report.leaderboard import Board, leaderboard
 from crucibench.report.numbers import (
@@ -62,9 +63,14 @@ if TYPE_CHECKING:
 _TEMPLATES = "templates"
 
 
-def render_html(run: Run) -> str:
-    """Returns the report of a run. The same run gives the same bytes."""
-    return _Report(run).render()
+def render_html(run: Run, *, gallery: bool = True) -> str:
+    """Returns the report of a run. The same run gives the same bytes.
+
+    Args:
+        run: the run.
+        gallery: whether it shows samples, where the run kept some.
+    """
+    return _Report(run, gallery=gallery).render()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +88,9 @@ class _Definition:
 class _Report:
     """Gathers what a report holds, once, and renders it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, gallery: bool) -> None:
         self.run = run
+        self.gallery = gallery
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
         self.metrics = declared_metrics(run.suites)
@@ -115,6 +122,8 @@ class _Report:
             parity=pairs_of(run),
             anchor=self.anchors,
             gaps=gaps,
+            undefined=by_reason(gaps.undefined),
+            unbounded=by_reason(gaps.unbounded),
             **self._provenance(),
             definitions=self._definitions(),
         )
@@ -194,6 +203,7 @@ class _Report:
                 numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
                 metrics=self.metrics,
                 anchors=self.anchors,
+                gallery=self.gallery,
             )
             drawn = [section_view(section, sources) for section in info.get("sections", [])]
             sections = [section for section in drawn if section is not None]

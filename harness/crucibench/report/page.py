@@ -13,6 +13,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.report import marks
 from crucibench.report.format import direction_mark, direction_words, show_count
 from crucibench.report.numbers import Metric, Number
+from crucibench.report.samples import ShownSample
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
@@ -300,6 +301,17 @@ class ForestTable:
     folded: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """A few samples of one model."""
+
+    kind: ClassVar[str] = "gallery"
+    caption: str
+    head: ModelHead
+    samples: Sequence[ShownSample]
+    folded: bool = False
+
+
 Block = (
     Message
     | MetricTable
@@ -311,6 +323,7 @@ Block = (
     | BarTable
     | HeatGrid
     | ForestTable
+    | Gallery
 )
 
 

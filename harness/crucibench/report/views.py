@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 
-def write_views(run: Run) -> list[Path]:
+def write_views(run: Run, *, gallery: bool = True) -> list[Path]:
     """Writes ``report.html``, ``leaderboard.md`` and ``leaderboard.csv`` into the run directory.
 
-    The manifest does not list them. If it is written before, the report shows its digest.
+    The manifest does not list them. If it is written before, the report shows its digest. With
+    `gallery` the report shows the samples that the run kept for it.
     """
     board = leaderboard([run])
     texts = {
-        run.layout.report: render_html(run),
+        run.layout.report: render_html(run, gallery=gallery),
         run.layout.leaderboard("md"): leaderboard_text.markdown(board),
         run.layout.leaderboard("csv"): leaderboard_text.csv(board),
     }

@@ -179,6 +179,8 @@ class Defaults(_Part):
     min_group_size: int = Field(default=30, ge=1)
     check_parity: Number | None = Field(default=None, ge=0)
     """The models of a track are forms of one model: how far their probabilities may differ."""
+    gallery: bool = True
+    """Whether cells keep a few samples, to be shown in the report of the run."""
 
     @field_validator("batch_size", "threads")
     @classmethod

@@ -25,6 +25,7 @@ from crucibench.store.stats import not_as_scored
 from crucibench.store.stored_records import StoredRecords
 from crucibench.store.tables import read_frame, read_table, table_to_samples
 from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 
 
@@ -138,9 +139,16 @@ class Run:
                 that the manifest was written for.
         """
         metrics = self.layout.metrics
-        if self.finished and metrics.name in changed_views(self.layout):
+        if self.finished and not self._scored(metrics):
             raise UnreadableError(not_as_scored(self.layout))
         return read_table(metrics)
+
+    def _scored(self, metrics: Path) -> bool:
+        """Says whether the metric rows are those that the manifest was written for."""
+        stated = self.manifest.get("views", {}).get(metrics.name)
+        as_read = stated is None or (metrics.is_file() and file_digest(metrics) == stated)
+        # The manifest may have been written anew since it was read.
+        return as_read or metrics.name not in changed_views(self.layout)
 
     def records(self, cell: str) -> pd.DataFrame:
         """Returns a cell's records.
@@ -160,8 +168,8 @@ class Run:
         return StoredRecords(paths)
 
     def probes(self, cell: str, names: Iterable[str]) -> dict[str, Records]:
-        """Returns a cell's probe records by name."""
-        return {name: Records(read_table(self.layout.probe(cell, name))) for name in names}
+        """Returns a cell's probe records by name; they stay on disk until read."""
+        return {name: StoredRecords([self.layout.probe(cell, name)]) for name in names}
 
     def artifacts(self, cell: str, outputs: Iterable[str]) -> dict[str, Records]:
         """Returns the artefacts among a cell's `outputs` by name; they stay on disk until read."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
+from pathlib import Path
 
 from crucibench.util.errors import InputError
 
 _DEVICE = re.compile(r"cpu|cuda(:(?P<index>\d+))?")
+_DEVICES = (
+    "/dev/nvidiactl",
+    "/dev/nvhost-ctrl-gpu",  # boards with Nvidia's chips
+    "/dev/dxg",  # Linux under Windows
+    "/dev/kfd",  # AMD's
+)
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -29,12 +37,12 @@ def resolve_device(name: str) -> str:
         raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     if name == "cpu":
         return name
-    import torch
-
     count = cuda_devices()
     if name == "auto":
         return "cuda" if count else "cpu"
     if not count:
+        import torch
+
         raise InputError(f"device {name!r}: torch {torch.__version__} finds no CUDA device here")
     if match is not None and match["index"] and int(match["index"]) >= count:
         known = f"there are {count} CUDA devices, cuda:0 to cuda:{count - 1}"
@@ -48,10 +56,28 @@ def thread_variables(count: int) -> dict[str, str]:
 
 
 def cuda_devices() -> int:
-    """Returns how many CUDA devices this process sees."""
+    """Returns how many CUDA devices this process sees.
+
+    Torch is imported to count them, which takes seconds, where a driver of such devices is found.
+    """
+    if "torch" not in sys.modules and not _has_driver():
+        return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _has_driver() -> bool:
+    """Whether anything speaks for a device that torch calls CUDA: Nvidia's, or AMD's."""
+    if sys.platform != "linux":
+        return True
+    if any(Path(device).exists() for device in _DEVICES):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def set_threads(count: int) -> None:

@@ -40,6 +40,7 @@ class Attacked(Mapped):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     perturbs: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
 
     @property
     @abstractmethod

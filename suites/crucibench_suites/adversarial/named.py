@@ -119,6 +119,7 @@ class Foolbox(OneAttack):
         )
         from crucibench_suites.adversarial.search import Ledger
         from crucibench_suites.adversarial.settle import settle, snapped
+        from crucibench_suites.adversarial.shown import show_images
 
         threat, targets = self.threat, work.samples.targets.astype(np.int64)
         attack = FoolboxAttack(self.named, threat.norm)
@@ -152,6 +153,7 @@ class Foolbox(OneAttack):
                 context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
                 norm=threat.norm, ledger=ledger,
             )  # fmt: skip
+        show_images(threat, self.attack, work, context, ledger)
         return self.columns(work, ledger, self.attack)
 
     def audit(self, evidence: Evidence) -> Findings:

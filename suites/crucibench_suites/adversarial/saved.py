@@ -36,7 +36,7 @@ def examples_of(threat: ThreatModel, work: Work, ledger: Ledger, attack: str) ->
     Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``, and the
     input itself as ``x_adv``, float32, flat; m may be 0.
     """
-    level = _level(threat, ledger.distances)
+    level = levels_of(threat, ledger.distances)
     rows = np.flatnonzero(level < len(threat.eps))
     flat = ledger.nearest.flatten(1).numpy()
     return {
@@ -118,7 +118,7 @@ def _asked(
     targets = own.samples.targets[rows].astype(np.int64)
     inputs = torch.from_numpy(np.array(flat, dtype=np.float32)).reshape(clean.inputs.shape)
     seen = confirm(context.adapter, clean, targets, inputs)
-    level = _level(threat, seen.distances)
+    level = levels_of(threat, seen.distances)
     stored = told[_DISTANCES].to_numpy(dtype=np.float64)
     near = np.isclose(seen.distances, stored, rtol=_ROUNDING, atol=0).all(axis=1)
     points = np.array([*map(point_of, threat.eps), ""], dtype=object)[level]
@@ -154,7 +154,7 @@ def _clearly(
     return clearly
 
 
-def _level(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np.int64]:
+def levels_of(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np.int64]:
     """Returns the index of the first radius that is no smaller; their number without one."""
     own = distances[:, COLUMN[threat.norm]]
     level: NDArray[np.int64] = np.searchsorted(

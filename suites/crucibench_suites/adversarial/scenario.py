@@ -94,6 +94,7 @@ class AutoAttack(Attacked):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         from crucibench_suites.adversarial.search import Ledger, Search
+        from crucibench_suites.adversarial.shown import show_images
 
         targets = work.samples.targets.astype(np.int64)
         search = Search(
@@ -116,6 +117,7 @@ class AutoAttack(Attacked):
             search.nearest(ledger)
         else:
             search.descend(stage, ledger)  # type: ignore[arg-type]
+        show_images(self.threat, stage, work, context, ledger)
         return self.columns(work, ledger, stage)
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:

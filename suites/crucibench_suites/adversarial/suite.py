@@ -119,6 +119,12 @@ class AdversarialSuite(Suite):
             metrics=tuple(info.id for info in COSTS.values()),
             note="Counted over all eps of the grid: a number found with few passes is worth less.",
         ),
+        Section(
+            title="Samples",
+            kind="gallery",
+            note="Of the samples that an attack broke, some drawn by id, each with the nearest "
+            "example found. They show what an attack does, not how often it succeeds.",
+        ),
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig

@@ -70,6 +70,7 @@ class SuppliedExamples(OneAttack):
 
         from crucibench_suites.adversarial.search import Ledger
         from crucibench_suites.adversarial.settle import settle, snapped
+        from crucibench_suites.adversarial.shown import show_images
 
         grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
         targets = work.samples.targets.astype(np.int64)
@@ -84,6 +85,7 @@ class SuppliedExamples(OneAttack):
                     examples=asked[torch.from_numpy(rows)], grid=grid, norm=norm, ledger=ledger,
                 )  # fmt: skip
         boxed = ((examples >= 0) & (examples <= 1)).flatten(1).all(1).numpy()
+        show_images(self.threat, self.attack, work, context, ledger)
         return {**self.columns(work, ledger, self.attack), "in_box": boxed}
 
     def audit(self, evidence: Evidence) -> Findings:

@@ -97,6 +97,7 @@ class Transfer(OneAttack):
 
         from crucibench_suites.adversarial.search import Ledger
         from crucibench_suites.adversarial.settle import settle, snapped
+        from crucibench_suites.adversarial.shown import show_images
 
         grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
         x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)
@@ -120,6 +121,7 @@ class Transfer(OneAttack):
                     norm=norm, ledger=ledger,
                 )  # fmt: skip
             whose[ledger.level < before] = name
+        show_images(self.threat, self.attack, work, context, ledger)
         return {
             **self.columns(work, ledger, self.attack),
             "surrogate": [str(name) for name in whose],

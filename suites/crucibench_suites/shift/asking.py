@@ -11,6 +11,7 @@ import torch
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.examples import Showing
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.tensor_draws import TensorDraws
@@ -52,6 +53,7 @@ def ask_variants(variants: Variants, work: Work, context: MapContext) -> Columns
     values = max(1, work.batch.inputs[0].numel())
     most = _PIECE if device.type == "cpu" else _DEVICE_PIECE
     size = max(1, most // values)
+    showing = Showing(work, context)
     parts: dict[str, list[dict[str, Any]]] = {}
     with torch.inference_mode():
         for start in range(0, count, size):
@@ -59,13 +61,15 @@ def ask_variants(variants: Variants, work: Work, context: MapContext) -> Columns
             batch = work.batch if len(rows) == count else work.batch.take(rows)
             images = batch.inputs.to(device)
             draws = TensorDraws(context.draws, batch.ids, device)
-            for point, changed in variants(images, draws):
+            for rank, (point, changed) in enumerate(variants(images, draws), start=1):
                 outputs = ask(context.adapter, batch.with_inputs(changed))
                 targets = work.samples.targets[rows.start : rows.stop]
                 columns = answer_columns(outputs, context.adapter.score_kind, targets)
+                showing.add(point, changed, columns, rows=rows, rank=rank)
                 columns |= _distances(images, changed)
                 columns |= {"id": list(batch.ids), "point": [point] * len(batch)}
                 parts.setdefault(point, []).append(columns)
+    showing.keep()
     names = next(iter(parts.values()))[0]
     return {name: _joined([part[name] for of in parts.values() for part in of]) for name in names}
 

@@ -31,6 +31,7 @@ class Corrupted(Mapped):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.LABELS, Capability.ANY_INPUT})
     draws: ClassVar[Any] = "sample"
     perturbs: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
 
     @classmethod
     def of(

@@ -21,10 +21,8 @@ from crucibench.metrics.statistic import mean_statistic
 from crucibench.stats import SumStatistic
 from crucibench_suites.shift import places_metrics as metrics
 from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
+from crucibench_suites.shift.crossing import class_column
 from crucibench_suites.shift.sheet import Sheet
-
-CLASS = "class"
-"""The name of the true class in a crossing."""
 
 _TOGETHER = ", "
 
@@ -85,8 +83,7 @@ def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -
     wished = [[name] for name in own]
     if task.kind == "classification":
         names = np.array(task.classes, dtype=object)
-        # A column of the user's own may be called so.
-        known = CLASS if CLASS not in own else f"true {CLASS}"
+        known = class_column(own)
         groups = groups.assign(**{known: names[cell.samples.targets.astype(np.int64)]})
         wished += [[known, name] for name in own]
     wished += [list(columns) for columns in cross if set(columns) <= set(groups.columns)]
@@ -98,7 +95,8 @@ def figures_by_partition(
     evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
 ) -> dict[str, GroupFigures]:
     """Returns the figures of each way to split the needed pass; their draws are made once."""
-    return evidence.once("figures", lambda: _figures(evidence, cross, stream))
+    key = ("figures by group", stream, repr(cross))
+    return evidence.once(key, lambda: _figures(evidence, cross, stream))
 
 
 def _figures(

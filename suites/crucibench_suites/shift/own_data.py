@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import SuiteRequest
 from crucibench_suites.shift.config import ROLE, ShiftConfig
+from crucibench_suites.shift.crossing import check_crossings
 from crucibench_suites.shift.drift import Drift
 from crucibench_suites.shift.elsewhere import Elsewhere
 from crucibench_suites.shift.inputs import Inputs
@@ -17,6 +18,7 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     """Returns the scenarios of groups and of further data, or why there are none."""
     config = request.config if isinstance(request.config, ShiftConfig) else ShiftConfig()
     card = request.data
+    check_crossings(config.cross, card)
     scenarios: list[Scenario] = []
     if "test" not in card.counts:
         return "the data has no role 'test'"

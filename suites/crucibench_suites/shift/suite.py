@@ -173,6 +173,12 @@ class ShiftSuite(Suite):
             note="Groups that are left out are in no figure over groups.",
         ),
         Section(
+            title="Samples",
+            kind="gallery",
+            note="Drawn by id, those first that the model got wrong at some severity: they show "
+            "what a perturbation does, and are no fair sample of how often it fools the model.",
+        ),
+        Section(
             title="All numbers",
             kind="metrics",
             note="A calibration error grows as samples get fewer: compare it between equal numbers "

@@ -7,12 +7,13 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Adapter, Outputs
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
@@ -20,7 +21,7 @@ from crucibench_suites.throughput import tape as phases
 from crucibench_suites.throughput.clock import Clock, grain
 from crucibench_suites.throughput.energy import PowerMeter
 from crucibench_suites.throughput.fresh import freshened
-from crucibench_suites.throughput.loops import Timed, closed_loop
+from crucibench_suites.throughput.loops import Ask, Timed, closed_loop, open_loop
 from crucibench_suites.throughput.tape import Tape
 from crucibench_suites.throughput.warm_up import warm_up
 
@@ -49,19 +50,46 @@ class Bench:
         self._context = context
         self._samples: Batch | None = None
         self._meter: PowerMeter | None = None
+        with suppress(LookupError):
+            self._meter = PowerMeter(self.adapter.device)
+        self._device = self.adapter.device_seconds if _on_cuda(self.adapter) else None
         step, reading = grain(clock)
         self.tape.facts(
-            "", {"clock-step": step, "clock-reading": reading, "cores": float(os.cpu_count() or 1)}
-        )
+            "",
+            {
+                "clock-step": step, "clock-reading": reading, "cores": float(os.cpu_count() or 1),
+                "on-cuda": float(_on_cuda(self.adapter)),
+            },
+        )  # fmt: skip
 
-    def weigh_energy(self, meter: PowerMeter) -> None:
-        """Notes what the device uses while idle, and from now on what each block uses."""
-        clock = self.clock
+    def rest(self) -> None:
+        """Notes what the device uses, and what others do on it, while this process is idle."""
+        if self._meter is None:
+            return
+        clock, meter = self.clock, self._meter
         begun, joules = clock.now(), meter.joules()
         clock.until(begun + round(_IDLE_POWER_FOR * 1e9))
         watts = (meter.joules() - joules) / ((clock.now() - begun) * 1e-9)
-        self.tape.facts("", {"idle-watts": watts})
-        self._meter = meter
+        self.tape.facts("", {"idle-watts": watts, "idle-utilisation": meter.utilisation()})
+
+    def closed(
+        self,
+        queries: Sequence[Any],
+        *,
+        seconds: float,
+        most: int,
+        turn: int = 0,
+        ask: Ask | None = None,
+    ) -> Timed:
+        """Asks the model one query after the other, see `closed_loop`; or `ask` instead of it."""
+        return closed_loop(
+            ask or self.adapter.timed, queries, self.clock, seconds=seconds, most=most, turn=turn,
+            device=self._device,
+        )  # fmt: skip
+
+    def opened(self, queries: Sequence[Any], arrivals: NDArray[np.int64], turn: int) -> Timed:
+        """Asks the model at scheduled instants, see `open_loop`."""
+        return open_loop(self.adapter.timed, queries, arrivals, self.clock, turn, self._device)
 
     def queries(self, size: int) -> list[Batch]:
         """Returns a pool of queries of `size` real samples each, all different where there are so
@@ -73,9 +101,11 @@ class Bench:
         samples = self._samples
         return [samples.take(range(first, first + size)) for first in range(0, count, size)]
 
-    def warm_up(self, point: str, queries: Sequence[Batch], seconds: float) -> float:
+    def warm_up(
+        self, point: str, queries: Sequence[Any], seconds: float, ask: Ask | None = None
+    ) -> float:
         """Warms up, at most twice as long as is timed, and returns the seconds of a late call."""
-        ask, size = self.adapter.timed, len(queries)
+        ask, size = ask or self.adapter.timed, len(queries)
         found = warm_up(
             lambda number: ask(queries[number % size]), self.clock,
             least=_WARM_UP_LEAST * seconds, seconds=2 * seconds,
@@ -84,18 +114,15 @@ class Bench:
         self.tape.facts(point, {"warm-up-flat": float(found.flat)})
         return float(np.median(found.seconds[len(found) // 2 :]))
 
-    def settle(self, queries: Sequence[Batch], seconds: float) -> None:
+    def settle(self, queries: Sequence[Any], seconds: float, ask: Ask | None = None) -> None:
         """Brings back what the other models' turns drove out of caches; notes nothing."""
-        closed_loop(
-            self.adapter.timed, queries, self.clock, seconds=_SETTLING * seconds,
-            most=_SETTLING_MOST,
-        )  # fmt: skip
+        self.closed(queries, seconds=_SETTLING * seconds, most=_SETTLING_MOST, ask=ask)
 
     def block(self, point: str, run: Callable[[], Timed]) -> Timed:
         """Times a block of queries and notes what the machine did meanwhile."""
         clock = self.clock
         reset_peak()
-        _reset_device_peak()
+        _reset_device_peak(self.adapter.device)
         before = resident_memory(os.getpid())
         joules = None if self._meter is None else self._meter.joules()
         wall, cpu, machine = clock.now(), clock.cpu(), clock.machine()
@@ -114,7 +141,7 @@ class Bench:
                 else max(0.0, all_used - machine - used),
                 "working-memory": None if before is None or peak is None
                 else float(max(0, peak - before)),
-                **_device_peaks(),
+                **_device_peaks(self.adapter.device),
                 **({} if self._meter is None or joules is None
                    else {"joules": self._meter.joules() - joules, **self._meter.state()}),
             },
@@ -191,21 +218,27 @@ def chosen(scores: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
     return np.where(np.isfinite(best), places, np.nan), best
 
 
-def _cuda() -> Any:
+def _on_cuda(adapter: Adapter) -> bool:
+    return adapter.device.startswith("cuda")
+
+
+def _allocator(device: str) -> Any:
+    """Returns torch's CUDA memory functions, or None where the model does not answer there."""
     torch = sys.modules.get("torch")
-    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+    there = torch is not None and device.startswith("cuda") and torch.cuda.is_initialized()
+    return torch.cuda if torch is not None and there else None
 
 
-def _reset_device_peak() -> None:
-    if (cuda := _cuda()) is not None:
-        cuda.reset_peak_memory_stats()
+def _reset_device_peak(device: str) -> None:
+    if (cuda := _allocator(device)) is not None:
+        cuda.reset_peak_memory_stats(device)
 
 
-def _device_peaks() -> dict[str, float]:
+def _device_peaks(device: str) -> dict[str, float]:
     """Returns what torch allocated on the device at most, and what it reserved there, in bytes."""
-    if (cuda := _cuda()) is None:
+    if (cuda := _allocator(device)) is None:
         return {}
     return {
-        "device-memory": float(cuda.max_memory_allocated()),
-        "device-reserved": float(cuda.max_memory_reserved()),
+        "device-memory": float(cuda.max_memory_allocated(device)),
+        "device-reserved": float(cuda.max_memory_reserved(device)),
     }

@@ -55,6 +55,7 @@ def at_knee(
             "copy-bandwidth", _giga(readings.fact("peak-bandwidth")),
             "a copy is measured for models of torch alone", "it is a maximum",
         ),
+        *_bandwidth(evidence, readings, fastest, knee),
     ]  # fmt: skip
     flops, peak = readings.fact("flops"), readings.fact("peak-flops")
     if not len(flops) or flops[0] <= 0 or fastest.value is None:
@@ -79,6 +80,21 @@ def at_knee(
     else:
         rows.append(_plain("flop-utilisation", None, "no ceiling was measured", ""))
     return rows
+
+
+def _bandwidth(evidence: Evidence, readings: Readings, fastest: Row, knee: int) -> list[Row]:
+    weights = evidence.own.model.diagnostics.get("weight_bytes")
+    peak = readings.fact("peak-bandwidth")
+    if not isinstance(weights, int):
+        missing = "the model does not say how large its weights are"
+        read = _plain("weights-bandwidth", None, missing, "")
+    else:
+        missing = "a copy is measured for models of torch alone"
+        read = _scaled("weights-bandwidth", fastest, weights / knee / 1e9)
+    if not isinstance(weights, int) or not len(peak):
+        return [read, _plain("bandwidth-utilisation", None, missing, "")]
+    of_peak = _scaled("bandwidth-utilisation", fastest, 100 * weights / knee / float(peak[0]))
+    return [read, of_peak]
 
 
 def _plain(metric: str, value: float | None, missing: str, why: str) -> Row:

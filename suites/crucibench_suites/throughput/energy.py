@@ -46,6 +46,13 @@ class PowerMeter:
         """Returns the energy that the device has used since its driver was loaded."""
         return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._device)) / _JOULE
 
+    def utilisation(self) -> float | None:
+        """Returns the share of the last second or so, in [0, 1], in which any process used it."""
+        try:
+            return float(self._library.nvmlDeviceGetUtilizationRates(self._device).gpu) / 100
+        except self._library.NVMLError:
+            return None
+
     def state(self) -> Mapping[str, float]:
         """Returns clock (MHz), temperature (°C), power (W) and whether it is slowed down (0 or 1).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,6 +42,22 @@ def server_forms(evidence: Evidence, loads: Sequence[float]) -> list[Comparable]
     for load in loads:
         point = f"load={load:g}"
         found += _latencies(readings.queries(point), point)
+    return found
+
+
+def end_to_end_forms(evidence: Evidence, sizes: Mapping[str, int]) -> list[Comparable]:
+    """Returns latency and throughput by place to start from.
+
+    Args:
+        evidence: the cell.
+        sizes: samples in a query, by point.
+    """
+    readings = Readings(evidence.own.records)
+    found: list[Comparable] = []
+    for point, size in sizes.items():
+        queries = readings.queries(point)
+        if len(queries):
+            found += [*_latencies(queries, point), _throughput(queries, size, point)]
     return found
 
 

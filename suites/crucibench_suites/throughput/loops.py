@@ -19,6 +19,9 @@ KEPT = 16
 Ask = Callable[[Any], object]
 """Answers a query, synchronised with the device."""
 
+Device = Callable[[], float | None]
+"""What the device took for the latest query, s, by its own clock."""
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -30,12 +33,15 @@ class Timed:
         started: when it was asked.
         ended: when its answer was there.
         answers: the latest answer to some queries of the pool, None for the others.
+        device: s that the device itself took for each, by its own clock, shape (n,); shape (0,)
+            where it has none.
     """
 
     issued: NDArray[np.int64]
     started: NDArray[np.int64]
     ended: NDArray[np.int64]
     answers: list[Any] = field(default_factory=list)
+    device: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property
     def seconds(self) -> NDArray[np.float64]:
@@ -56,6 +62,7 @@ def closed_loop(
     seconds: float,
     most: int,
     turn: int = 0,
+    device: Device | None = None,
 ) -> Timed:
     """Asks one query after the other, in turn through a pool, until the time is over.
 
@@ -69,11 +76,13 @@ def closed_loop(
         seconds: for how long.
         most: as many queries at most.
         turn: which answers are kept; another choice each turn.
+        device: the device's own clock, read after each query and not in its time; or None.
     """
     now = clock.now
     started: list[int] = []
     ended: list[int] = []
     answers: list[Any] = [None] * len(queries)
+    taken: list[float | None] = []
     note_start, note_end = started.append, ended.append
     kept = list(enumerate(_kept(len(queries), turn)))
     left = most
@@ -86,18 +95,26 @@ def closed_loop(
                 after = now()
                 if keep:
                     answers[slot] = answer
+                answer = None  # else the next one can't have its memory
                 note_start(before)
                 note_end(after)
+                if device is not None:
+                    taken.append(device())
                 left -= 1
                 if after >= deadline or left <= 0:
                     left = 0
                     break
     begun = np.array(started, dtype=np.int64)
-    return Timed(begun, begun, np.array(ended, dtype=np.int64), answers)
+    return Timed(begun, begun, np.array(ended, dtype=np.int64), answers, _seconds(taken))
 
 
 def open_loop(
-    ask: Ask, queries: Sequence[Any], arrivals: NDArray[np.int64], clock: Clock, turn: int = 0
+    ask: Ask,
+    queries: Sequence[Any],
+    arrivals: NDArray[np.int64],
+    clock: Clock,
+    turn: int = 0,
+    device: Device | None = None,
 ) -> Timed:
     """Asks queries at scheduled instants, or as soon after them as the model is free.
 
@@ -110,11 +127,13 @@ def open_loop(
         arrivals: ns from the start, increasing, shape (n,).
         clock: what is read.
         turn: which answers are kept; another choice each turn.
+        device: the device's own clock, read after each query and not in its time; or None.
     """
     now, until = clock.now, clock.until
     started: list[int] = []
     ended: list[int] = []
     answers: list[Any] = [None] * len(queries)
+    taken: list[float | None] = []
     size, kept = len(queries), _kept(len(queries), turn)
     with collector_at_rest():
         begin = now()
@@ -124,11 +143,14 @@ def open_loop(
             started.append(now())
             answer = ask(queries[slot])
             ended.append(now())
+            if device is not None:
+                taken.append(device())
             if kept[slot]:
                 answers[slot] = answer
+            answer = None
     return Timed(
         arrivals + begin, np.array(started, dtype=np.int64), np.array(ended, dtype=np.int64),
-        answers,
+        answers, _seconds(taken),
     )  # fmt: skip
 
 
@@ -141,6 +163,10 @@ def poisson_arrivals(gaps: NDArray[np.floating[Any]], rate: float) -> NDArray[np
     """
     waits = -np.log1p(-np.asarray(gaps, dtype=np.float64)) / rate
     return np.asarray(np.round(np.cumsum(waits) * 1e9), dtype=np.int64)
+
+
+def _seconds(taken: list[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if one is None else one for one in taken], dtype=np.float64)
 
 
 def _kept(size: int, turn: int) -> list[bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,13 +13,8 @@ from crucibench.contracts.scenario import TimedContext
 from crucibench.util.memory import free_memory, is_out_of_memory
 from crucibench_suites.throughput.bench import Bench, typical
 from crucibench_suites.throughput.clock import Clock
-from crucibench_suites.throughput.energy import PowerMeter
-from crucibench_suites.throughput.loops import (
-    closed_loop,
-    open_loop,
-    poisson_arrivals,
-)
-from crucibench_suites.throughput.work import ceiling, count_flops, device_of
+from crucibench_suites.throughput.loops import poisson_arrivals
+from crucibench_suites.throughput.work import ceiling, count_flops
 
 if TYPE_CHECKING:
     from crucibench.contracts.batch import Batch
@@ -57,12 +51,11 @@ def stream_rounds(
     queries = bench.queries(samples)
     share = budget.share
     bench.warm_up("", queries, budget.seconds)
-    ask = context.adapter.timed
     for turn in range(budget.turns):
         bench.settle(queries, share)
         timed = bench.block(
             "",
-            partial(closed_loop, ask, queries, clock, seconds=share, most=MOST_QUERIES, turn=turn),
+            partial(bench.closed, queries, seconds=share, most=MOST_QUERIES, turn=turn),
         )
         bench.twice(queries, typical(timed), _CACHE_SHARE * share, f"fresh/{turn}")
         bench.answers("", queries, timed)
@@ -80,7 +73,6 @@ def offline_rounds(
     """
     bench = Bench(context, clock)
     share = budget.share
-    ask = context.adapter.timed
     pools: dict[int, list[Batch]] = {}
     for size in sizes:
         point = f"batch={size}"
@@ -98,16 +90,13 @@ def offline_rounds(
             break
     bench.tape.facts("", count_flops(context.adapter, pools[sizes[0]][0]))
     bench.tape.facts("", ceiling(context.adapter, clock))
-    with suppress(LookupError):
-        bench.weigh_energy(PowerMeter(device_of(context.adapter)))
+    bench.rest()
     for turn in range(budget.turns):
         for size, queries in pools.items():
             bench.settle(queries, share)
             timed = bench.block(
                 f"batch={size}",
-                partial(
-                    closed_loop, ask, queries, clock, seconds=share, most=MOST_QUERIES, turn=turn
-                ),
+                partial(bench.closed, queries, seconds=share, most=MOST_QUERIES, turn=turn),
             )
             bench.answers(f"batch={size}", queries, timed)
         yield bench.tape.columns()
@@ -123,9 +112,8 @@ def server_rounds(
     bench = Bench(context, clock)
     queries = bench.queries(1)
     share = budget.share
-    ask = context.adapter.timed
     bench.warm_up("", queries, budget.seconds)
-    alone = closed_loop(ask, queries, clock, seconds=share, most=MOST_QUERIES)
+    alone = bench.closed(queries, seconds=share, most=MOST_QUERIES)
     service = alone.span / len(alone.ended)
     for turn in range(budget.turns):
         for load in loads:
@@ -135,7 +123,7 @@ def server_rounds(
             gaps = context.draws.uniform([f"{turn}/{load:g}"], "arrivals", (count,))[0]
             bench.settle(queries, share)
             timed = bench.block(
-                point, partial(open_loop, ask, queries, poisson_arrivals(gaps, rate), clock, turn)
+                point, partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn)
             )
             bench.tape.facts(point, {"rate": rate, "service": service})
             bench.answers(point, queries, timed)

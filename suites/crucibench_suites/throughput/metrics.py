@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crucibench.contracts.metric import MetricInfo
+from crucibench_suites.throughput.cost_metrics import COSTS, MEMORY, RESERVED
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 """Name to share."""
@@ -38,6 +39,18 @@ EARLY_STOPPING = tuple(
         "so many queries allow, t - 1 are discarded and the next is reported.",
     )
     for name in ("p90", "p99")
+)
+
+DEVICE = MetricInfo(
+    id="device-latency-p50",
+    name="latency p50 by the device's clock",
+    direction="lower",
+    unit="ms",
+    lower=0,
+    source="CUDA events",
+    definition="The median time from the first kernel of a query to the end of its last, by events "
+    "in the device's stream: without preprocessing, without the copy to the device, and without "
+    "the wait of who asked. Gaps between kernels are in it.",
 )
 
 MEAN = MetricInfo(
@@ -114,103 +127,6 @@ BATCH = MetricInfo(
     unit="samples",
     lower=1,
     definition="At the knee: the smallest batch that reaches 95 % of the highest throughput.",
-)
-
-MEMORY = MetricInfo(
-    id="working-memory",
-    name="working memory",
-    direction="lower",
-    unit="MiB",
-    lower=0,
-    definition="The most that the process's resident memory rose above what it was when a round "
-    "began, over rounds; on a CUDA device the peak that torch allocated there. Weights that are "
-    "loaded already are not in the former.",
-)
-
-RESERVED = MetricInfo(
-    id="reserved-memory",
-    name="reserved memory",
-    direction="lower",
-    unit="MiB",
-    lower=0,
-    definition="The most that torch's allocator had reserved on the CUDA device, used or not.",
-)
-
-PARAMETERS = MetricInfo(
-    id="parameters",
-    name="parameters",
-    direction="none",
-    lower=0,
-    definition="How many numbers the model's weights hold.",
-)
-
-FLOPS = MetricInfo(
-    id="flops-per-sample",
-    name="operations a sample",
-    direction="none",
-    unit="MFLOP",
-    lower=0,
-    source="torch.utils.flop_counter",
-    definition="Floating-point operations of one sample, a multiplication and an addition counted "
-    "as two, of the operators that torch's counter knows; its method names those it does not.",
-)
-
-RATE = MetricInfo(
-    id="flop-rate",
-    name="operations a second",
-    direction="higher",
-    unit="GFLOP/s",
-    lower=0,
-    definition="Operations of a sample times throughput.",
-)
-
-UTILISATION = MetricInfo(
-    id="flop-utilisation",
-    name="utilisation",
-    direction="higher",
-    unit="%",
-    lower=0,
-    definition="Operations a second over those of the best of some float32 matrix products (512 x "
-    "512), measured on the same device in the same process.",
-)
-
-BANDWIDTH = MetricInfo(
-    id="copy-bandwidth",
-    name="bandwidth of a copy",
-    direction="none",
-    unit="GB/s",
-    lower=0,
-    definition="Bytes read and written a second by the best of some copies of 64 MiB, measured on "
-    "the same device in the same process: what no model goes beyond.",
-)
-
-SIZE = MetricInfo(
-    id="weights-size",
-    name="size of the weights",
-    direction="lower",
-    unit="MiB",
-    lower=0,
-    definition="Bytes of the model's parameters and buffers as they are stored while it answers.",
-)
-
-DISK = MetricInfo(
-    id="size-on-disk",
-    name="size on disk",
-    direction="lower",
-    unit="MiB",
-    lower=0,
-    definition="Bytes of the files that the model's address names: weights, and the configuration "
-    "and vocabulary that lie with them; not its Python source.",
-)
-
-ENERGY = MetricInfo(
-    id="energy-per-sample",
-    name="energy a sample",
-    direction="lower",
-    unit="J",
-    lower=0,
-    definition="Energy by a hardware counter at the knee, over ten seconds or more in all rounds, "
-    "less what the idle device uses in that time, a sample.",
 )
 
 RATIO = MetricInfo(
@@ -344,17 +260,27 @@ SUSTAINED_RATIO = MetricInfo(
     "stretch of batches without a pause over that in its first tenth, which follows a rest.",
 )
 
+PREPARED_RATIO = MetricInfo(
+    id="prepared-ratio",
+    name="latency, times that of samples in memory",
+    direction="lower",
+    lower=0,
+    definition="The geometric mean, over rounds, of the median latency from this place on over "
+    "that from the sample in memory on, which single-stream and offline time.",
+)
+
+END_TO_END = (*LATENCIES, MEAN, THROUGHPUT, DEVICE, PREPARED_RATIO)
 SEARCH = (HIGHEST, TRIALS)
 VARIANT = (RATIO, ACCURACY, FLIPS, WORSE, *SHARES)
-STREAM = (*LATENCIES, *EARLY_STOPPING, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
-OFFLINE = (
-    THROUGHPUT, LATENCIES[0], BATCH, NOISE, MEMORY, RESERVED, PARAMETERS, SIZE, DISK, FLOPS,
-    RATE, UTILISATION, BANDWIDTH, ENERGY,
-)  # fmt: skip
+STREAM = (*LATENCIES, *EARLY_STOPPING, DEVICE, MEAN, THROUGHPUT, NOISE, FLOOR, FIRST_CALL, WARM_UP)
+OFFLINE = (THROUGHPUT, LATENCIES[0], DEVICE, BATCH, NOISE, MEMORY, RESERVED, *COSTS)
 SERVER = (*LATENCIES, MEAN, ARRIVALS, NOISE)
 SUSTAINED = (LATENCIES[0], THROUGHPUT, SUSTAINED_RATIO)
 METRICS = tuple(
     {
-        info.id: info for info in (*STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT, *COLD, *SUSTAINED)
+        info.id: info
+        for info in (
+            *STREAM, *OFFLINE, *SERVER, *SEARCH, *VARIANT, *COLD, *SUSTAINED, *END_TO_END,
+        )
     }.values()
 )

@@ -23,12 +23,14 @@ class Queries:
         begun: s since the cell began, shape (n,).
         seconds: latency, shape (n,).
         waited: s before it was asked, shape (n,).
+        device: s that the device took, by its own clock, shape (n,); NaN where it has none.
     """
 
     rounds: Ints
     begun: Floats
     seconds: Floats
     waited: Floats
+    device: Floats
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -67,7 +69,7 @@ class Readings:
         self._phases = records.array("phase")
         self._rounds = records.array("round").astype(np.int64)
         self._numbers = {
-            name: records.array(name) for name in ("begun", "seconds", "value", "score")
+            name: records.array(name) for name in ("begun", "seconds", "value", "score", "device")
         }
 
     def queries(self, point: str = "", phase: str = tape.QUERY) -> Queries:
@@ -77,7 +79,7 @@ class Readings:
         del found
         return Queries(
             rounds.astype(np.int64),
-            *(self._numbers[name][rows] for name in ("begun", "seconds", "value")),
+            *(self._numbers[name][rows] for name in ("begun", "seconds", "value", "device")),
         )
 
     def fact(self, name: str, point: str = "") -> Floats:

@@ -47,6 +47,7 @@ class Timing(Timed):
     seconds: float
     turns: int
 
+    version: ClassVar[int] = 2
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
 
     def rounds(self, context: TimedContext) -> Iterator[Columns]:

@@ -33,6 +33,7 @@ def score_stream(evidence: Evidence, samples: int) -> Scored:
     readings = Readings(evidence.own.records)
     queries, level = readings.queries(), evidence.options.level
     rows = [*latency_rows(queries, level), *_early_stopping(queries)]
+    rows.append(device_row(queries, level))
     rows.append(mean_row(queries, level))
     rows.append(throughput_row(queries, samples, level))
     rows += [noise_row(queries), _floor(queries, level), *_warm_up(readings.queries("", WARM_UP))]
@@ -65,6 +66,7 @@ def score_offline(evidence: Evidence, sizes: Sequence[int]) -> Scored:
         sweep.append((size, throughput, latency, memory))
     knee = knee_of(readings, sizes)
     chosen = next(entry for entry in sweep if entry[0] == knee)
+    rows.append(device_row(readings.queries(f"batch={knee}"), level, "knee"))
     rows += at_knee(evidence, readings, chosen[1], knee, len(sweep))
     table = pd.DataFrame(
         {
@@ -119,9 +121,7 @@ def latency_rows(
             reason = f"{n} queries were timed, and {name} needs {needed} (early stopping, t = 1)"
             rows.append(Row(metric=metric, value=None, n=n, reason=reason, point=point))
             continue
-        value = float(ordered[quantile_rank(n, share)])
-        below, above = quantile_ranks(n, share, level)
-        lower, upper = float(ordered[max(below, 0)]), float(ordered[min(above, n - 1)])
+        value, lower, upper = _between(ordered, share, level)
         method = "order-statistics"
         if int(queries.counts.min()) >= needed and len(queries.counts) > 1:
             half = _half_width(
@@ -139,6 +139,29 @@ def latency_rows(
             )
         )  # fmt: skip
     return rows
+
+
+def _between(values: Floats, share: float, level: float) -> tuple[float, float, float]:
+    """Returns a quantile and the order statistics either side of it."""
+    ordered, n = np.sort(values), len(values)
+    below, above = quantile_ranks(n, share, level)
+    return (
+        float(ordered[quantile_rank(n, share)]), float(ordered[max(below, 0)]),
+        float(ordered[min(above, n - 1)]),
+    )  # fmt: skip
+
+
+def device_row(queries: Queries, level: float, point: str = "") -> Row:
+    """Returns the median latency by the device's own clock, or why there is none."""
+    known = queries.device[np.isfinite(queries.device)] * _MS
+    if not len(known):
+        reason = "the model answers on no CUDA device, and a processor has no events"
+        return Row(metric="device-latency-p50", value=None, n=0, reason=reason, point=point)
+    interval = _between(known, 0.5, level)
+    return Row(
+        metric="device-latency-p50", value=interval[0], lower=interval[1], upper=interval[2],
+        level=level, method="order-statistics", n=len(known), point=point,
+    )  # fmt: skip
 
 
 def mean_row(queries: Queries, level: float, point: str = "") -> Row:

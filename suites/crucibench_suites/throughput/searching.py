@@ -11,7 +11,7 @@ from crucibench.contracts.scenario import TimedContext
 from crucibench.stats import allowed_over, minimum_queries
 from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import Clock
-from crucibench_suites.throughput.loops import closed_loop, open_loop, poisson_arrivals
+from crucibench_suites.throughput.loops import poisson_arrivals
 from crucibench_suites.throughput.measuring import MOST_QUERIES, Budget
 from crucibench_suites.throughput.readings import Floats, Readings
 
@@ -92,9 +92,8 @@ def search_rounds(
     """
     bench = Bench(context, clock)
     queries = bench.queries(1)
-    ask = context.adapter.timed
     bench.warm_up("", queries, budget.seconds)
-    alone = closed_loop(ask, queries, clock, seconds=budget.share, most=MOST_QUERIES)
+    alone = bench.closed(queries, seconds=budget.share, most=MOST_QUERIES)
     rate = _FIRST * len(alone.ended) / alone.span
     needed = minimum_queries(1, share)
     trials: list[Trial] = []
@@ -108,7 +107,7 @@ def search_rounds(
         gaps = context.draws.uniform([str(turn)], "arrivals", (count,))[0]
         bench.settle(queries, budget.share)
         timed = bench.block(
-            "", partial(open_loop, ask, queries, poisson_arrivals(gaps, rate), clock, turn)
+            "", partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn)
         )
         bench.tape.facts("", {"rate": rate})
         bench.answers("", queries, timed)

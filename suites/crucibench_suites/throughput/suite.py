@@ -13,6 +13,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.util.numbers import Number
 from crucibench_suites.throughput.cold import ColdStart
+from crucibench_suites.throughput.end_to_end import EndToEnd
 from crucibench_suites.throughput.metrics import METRICS
 from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
@@ -30,7 +31,9 @@ _SECONDS = {"quick": 2.0, "standard": 10.0, "full": 60.0}
 _ROUNDS = {"quick": 10, "standard": 20, "full": 30}
 _BATCHES = {"quick": [1, 8, 64], "standard": [1, 4, 16, 64, 256], "full": [1, 4, 16, 64, 256, 1024]}
 _STARTS = {"quick": 5, "standard": 10, "full": 20}
-_KNOWN = ("single-stream", "multi-stream", "offline", "server", "cold-start", "sustained")
+_KNOWN = (
+    "single-stream", "multi-stream", "offline", "server", "end-to-end", "cold-start", "sustained",
+)  # fmt: skip
 _MULTI = 8
 _STRETCHES = 5
 _SUSTAINED = 64
@@ -41,8 +44,8 @@ class ThroughputConfig(SuiteConfig):
     """Settings of the throughput suite."""
 
     scenarios: list[str] = Field(default_factory=lambda: ["single-stream", "offline", "server"])
-    """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``, ``cold-start``,
-    ``sustained``."""
+    """Any of ``single-stream``, ``multi-stream``, ``offline``, ``server``, ``end-to-end``,
+    ``cold-start``, ``sustained``."""
 
     seconds: Number | None = None
     """How long each point is timed, all rounds together; by preset 2, 10 or 60."""
@@ -154,6 +157,15 @@ class ThroughputSuite(Suite):
             "samples.",
         ),
         Section(
+            title="With and without loading and preprocessing",
+            kind="table",
+            scenario="end-to-end",
+            table="inside",
+            note="The same queries, timed from three places on: what is stored, the sample in "
+            "memory, and what the model is fed.",
+        ),
+        Section(title="From three places on", kind="metrics", scenario="end-to-end"),
+        Section(
             title="Cold start",
             kind="metrics",
             scenario="cold-start",
@@ -251,6 +263,8 @@ class ThroughputSuite(Suite):
                     parameters={**shared, "loads": list(loads)},
                 )
             )  # fmt: skip
+        if "end-to-end" in config.scenarios:
+            found.append(EndToEnd(seconds=seconds, turns=turns, parameters=shared))
         if "cold-start" in config.scenarios:
             starts = _STARTS[request.preset] if config.starts is None else config.starts
             found.append(ColdStart(turns=starts, parameters={"starts": starts}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -58,19 +57,15 @@ class Sustained(Timing):
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.bench import Bench
-        from crucibench_suites.throughput.energy import PowerMeter
-        from crucibench_suites.throughput.loops import closed_loop
-        from crucibench_suites.throughput.work import device_of
 
         bench = Bench(context, clock)
         queries = bench.queries(self.samples)
         bench.warm_up("", queries, self.seconds)
-        with suppress(LookupError):
-            bench.weigh_energy(PowerMeter(device_of(context.adapter)))
+        bench.rest()
         share = self.seconds / WINDOWS
         for turn in range(self.turns):
             clock.until(clock.now() + round(_REST * self.seconds * 1e9))
-            loop = partial(closed_loop, context.adapter.timed, queries, clock, turn=turn)
+            loop = partial(bench.closed, queries, turn=turn)
             for window in range(WINDOWS):
                 point = BURST if window < _BURST else LATE if window >= _LATE else BETWEEN
                 end = clock.now() + round(share * 1e9)

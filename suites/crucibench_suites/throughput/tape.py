@@ -25,8 +25,9 @@ class Tape:
 
     Columns: ``id`` (a query's number, a sample's id for an answer, a name for a fact), ``point``,
     ``phase``, ``begun`` (s since the cell began), ``seconds`` (latency), ``value`` (seconds that a
-    query waited before it was asked; an answer's prediction; a fact's number) and ``score`` (of an
-    answer: that of its prediction). What does not apply is NaN.
+    query waited before it was asked; an answer's prediction; a fact's number), ``score`` (of an
+    answer: that of its prediction) and ``device`` (s that the device took for a query, by its own
+    clock). What does not apply is NaN.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -37,11 +38,12 @@ class Tape:
     def timed(self, point: str, phase: str, timed: Timed) -> None:
         """Notes queries."""
         waited = np.asarray((timed.started - timed.issued) * 1e-9, dtype=np.float64)
-        self._calls(point, phase, timed.issued, timed.seconds, waited)
+        device = {"device": timed.device} if len(timed.device) else {}
+        self._calls(point, phase, timed.issued, timed.seconds, value=waited, **device)
 
     def warm_up(self, point: str, begun: NDArray[np.int64], seconds: NDArray[np.float64]) -> None:
         """Notes the calls of a warm-up."""
-        self._calls(point, WARM_UP, begun, seconds, np.zeros(len(seconds)))
+        self._calls(point, WARM_UP, begun, seconds, value=np.zeros(len(seconds)))
 
     def answers(
         self, point: str, ids: Sequence[str], predictions: ArrayLike, scores: ArrayLike
@@ -71,12 +73,12 @@ class Tape:
         phase: str,
         begun: NDArray[np.int64],
         seconds: NDArray[np.float64],
-        waited: NDArray[np.float64],
+        **numbers: NDArray[np.float64],
     ) -> None:
         first, self._queries = self._queries, self._queries + len(seconds)
         ids = [str(number) for number in range(first, self._queries)]
         since = (begun - self._origin) * 1e-9
-        self._add(ids, point, phase, begun=since, seconds=seconds, value=waited)
+        self._add(ids, point, phase, begun=since, seconds=seconds, **numbers)
 
     def _add(self, ids: list[str], point: str, phase: str, **numbers: ArrayLike) -> None:
         self._ids += ids
@@ -91,5 +93,5 @@ class Tape:
         self._points: list[str] = []
         self._phases: list[str] = []
         self._numbers: dict[str, list[NDArray[np.float64]]] = {
-            "begun": [], "seconds": [], "value": [], "score": [],
+            "begun": [], "seconds": [], "value": [], "score": [], "device": [],
         }  # fmt: skip

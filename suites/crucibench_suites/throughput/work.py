@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from crucibench.contracts.adapter import Adapter
@@ -14,7 +15,9 @@ UNCOUNTED = "uncounted:"
 """Before the name of an operator that the counter leaves out; the number is that of its calls."""
 
 _SIDE = 512
-_COPIED = 2**26
+_WIDEST = 8192
+_LONG = 0.02
+_COPIED, _COPIED_CUDA = 2**26, 2**30
 _TRIES = 8
 
 # They move, reshape or choose and compute nothing that anybody counts.
@@ -59,42 +62,78 @@ def count_flops(adapter: Adapter, batch: Batch) -> Mapping[str, float]:
     return {"parameters": float(parameters), "flops": flops, **left_out}
 
 
-def device_of(adapter: Adapter) -> str:
-    """Returns where a model of torch answers; ``cpu`` for all that torch can't look into."""
-    if Capability.GRADIENTS not in adapter.capabilities:
-        return "cpu"
-    parameter = next(adapter.module().parameters(), None)
-    return "cpu" if parameter is None else str(parameter.device)
-
-
 def ceiling(adapter: Adapter, clock: Clock) -> Mapping[str, float]:
     """Returns what the device does a second at best, measured on it here and now.
 
-    ``peak-flops``: operations, of the best of some float32 matrix products; ``peak-bandwidth``:
-    bytes read and written, of the best of some copies of 64 MiB. On the model's own device, with
-    this process's threads; nothing for a model outside of torch.
+    ``peak-flops``: operations, of the best of some matrix products in the model's own precision,
+    from 512 x 512 on, and twice as wide until one takes 20 ms; ``peak-bandwidth``: bytes read and
+    written, of the best of some copies of 64 MiB, on a CUDA device of 1 GiB. On the model's own
+    device, with its threads and flags; nothing for a model outside of torch.
     """
     if Capability.GRADIENTS not in adapter.capabilities:
         return {}
+    numerics, device = adapter.numerics(), adapter.device
+    with as_computed(numerics):
+        rates = {
+            "peak-flops": _products(device, numerics.get("dtype", ""), clock),
+            "peak-bandwidth": _copies(device, clock),
+        }
+    return {name: rate for name, rate in rates.items() if rate > 0}
+
+
+@contextmanager
+def as_computed(numerics: Mapping[str, str]) -> Iterator[None]:
+    """Lets this process multiply as a model does that says so: threads, and TensorFloat-32."""
     import torch
 
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(int(numerics.get("threads", threads)))
+    torch.set_float32_matmul_precision(numerics.get("float32_matmul", precision))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def _products(device: str, dtype: str, clock: Clock) -> float:
+    import torch
+
+    kind = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(dtype, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    rate, side = 0.0, _SIDE
+    while side <= _WIDEST:
+        first, second = (
+            torch.randn((side, side), generator=generator).to(device, kind) for _ in range(2)
+        )
+        seconds = _best(lambda one=first, other=second: torch.mm(one, other), device, clock)
+        if seconds <= 0:
+            break
+        rate = max(rate, 2.0 * side**3 / seconds)
+        if seconds >= _LONG:
+            break
+        side *= 2
+    return rate
+
+
+def _copies(device: str, clock: Clock) -> float:
+    import torch
+
+    # Larger than any cache of the device.
+    size = _COPIED_CUDA if device.startswith("cuda") else _COPIED
+    source = torch.ones(size // 4, device=device)
+    target = torch.empty_like(source)
+    seconds = _best(lambda: target.copy_(source), device, clock)
+    return 2.0 * size / seconds if seconds > 0 else 0.0
+
+
+def _best(work: Callable[[], object], device: str, clock: Clock) -> float:
     from crucibench.util.devices import synchronise
 
-    device = device_of(adapter)
-    generator = torch.Generator().manual_seed(0)
-    first, second = (torch.randn((_SIDE, _SIDE), generator=generator).to(device) for _ in range(2))
-    source = torch.rand(_COPIED // 4, generator=generator).to(device)
-    target = torch.empty_like(source)
-
-    def best(work: Callable[[], object]) -> float:
-        seconds = []
-        for _ in range(_TRIES):
-            begun = clock.now()
-            work()
-            synchronise(device)
-            seconds.append((clock.now() - begun) * 1e-9)
-        return min(seconds)
-
-    product, copy = best(lambda: torch.mm(first, second)), best(lambda: target.copy_(source))
-    rates = {"peak-flops": (2.0 * _SIDE**3, product), "peak-bandwidth": (2.0 * _COPIED, copy)}
-    return {name: amount / seconds for name, (amount, seconds) in rates.items() if seconds > 0}
+    seconds = []
+    for _ in range(_TRIES):
+        begun = clock.now()
+        work()
+        synchronise(device)
+        seconds.append((clock.now() - begun) * 1e-9)
+    return min(seconds)

@@ -21,7 +21,8 @@ from crucibench.util.errors import InputError
 def test_the_bundled_spec_holds_the_models_of_each_data_set() -> None:
     resolved = prepare(demo.demo_spec())
     assert {track.name: len(track.models) for track in resolved.tracks} == {
-        "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3, "reviews": 3
+        "digits": 3, "digits in fewer bits": 3, "shapes": 2, "diabetes": 3,
+        "diabetes under attack": 2, "reviews": 3,
     }  # fmt: skip
     grouped = {track.data for track in resolved.tracks if "bias" in track.suites}
     assert grouped == {"diabetes", "reviews"}
@@ -58,7 +59,8 @@ def test_what_is_not_installed_is_left_out_with_a_sentence(
         "models:\n"
         '  - {name: logistic, uri: "sklearn:models.py:logistic"}\n'
         '  - {name: reviewer, uri: "hf:reviewer"}\n'
-        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        'data: [{name: wine, uri: "sklearn:wine"}]\n'
+        "tracks: [{name: wine, models: [logistic, reviewer], data: wine, suites: [accuracy]}]\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(demo, "demo_spec", lambda: spec)
@@ -95,7 +97,8 @@ def test_it_is_run(
     spec.write_text(
         "defaults: {limit: 40}\n"
         'models: [{name: logistic, uri: "sklearn:models.py:logistic"}]\n'
-        'data: [{name: wine, uri: "sklearn:wine"}]\n',
+        'data: [{name: wine, uri: "sklearn:wine"}]\n'
+        "tracks: [{name: wine, models: [logistic], data: wine, suites: [accuracy]}]\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(demo, "demo_spec", lambda: spec)

@@ -176,7 +176,7 @@ def test_a_pickle_needs_its_flag(call: Call, folder: Path) -> None:
 
     model = DummyClassifier().fit([[0.0] * 13] * 3, [0, 1, 2])
     (folder / "dummy.pkl").write_bytes(pickle.dumps(model))
-    arguments = ("run", "--model", "sklearn:dummy.pkl", *WINE, "--limit", "40")
+    arguments = ("run", "--model", "sklearn:dummy.pkl", *WINE, "--suite", "accuracy")
     assert "--allow-pickle" in _refused(call(*arguments), folder).partition("\n")[0]
     assert call(*arguments, "--allow-pickle").exit_code == 0
 

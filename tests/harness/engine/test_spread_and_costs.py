@@ -45,7 +45,11 @@ def test_one_two_and_four_workers_leave_the_same_bytes(
     runs: dict[int, Run] = {
         workers: run_spec(
             models={"a": "nearest:0", "b": "nearest:1.5", "net": "torch:net.py:net"},
-            data="stripes:320", suites=("accuracy", "sample"), out=f"workers-{workers}",
+            data="stripes:320", suites=("accuracy", "sample", "shift"), out=f"workers-{workers}",
+            settings={
+                "sample.reference": "b", "shift.corruptions": ["gaussian_noise"],
+                "shift.severities": [5], "shift.samples": 160,
+            },
             defaults={"batch_size": 4, "threads": 1, "replicates": 100}, workers=workers,
         )
         for workers in (1, 2, 4)
@@ -55,6 +59,7 @@ def test_one_two_and_four_workers_leave_the_same_bytes(
     assert sum("pass-test" in name for name in shards) == 3 * 16
     assert {name.partition("records-")[2][:2] for name in shards} == {"00", "01", "02"}
     assert any("agreement" in name for name in shards) and one["metrics.parquet"]
+    assert sum("artifacts/examples-" in name for name in one) > 3, "of more than one shard"
     for workers in (2, 4):
         many = contents(runs[workers].root)
         assert many.keys() == one.keys()

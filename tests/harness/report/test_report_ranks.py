@@ -22,7 +22,7 @@ from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.comparable import Ranking, Share
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard import ranks as ranks_module
+from crucibench.report.leaderboard import rankable as rankable_module
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.run import Run
 
@@ -112,7 +112,7 @@ def test_every_format_shows_ranks(run: Run) -> None:
 
 
 def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks_module, "MOST", 3)
+    monkeypatch.setattr(rankable_module, "MOST", 3)
     (board,) = leaderboard([run], ranked=True).boards
     assert board.ranks is not None
     assert not board.ranks.spans

@@ -37,6 +37,31 @@ def test_auto_is_the_gpu_where_there_is_one() -> None:
     assert str(caught.value) == "device 'cuda:2': there are 2 CUDA devices, cuda:0 to cuda:1"
 
 
+@pytest.mark.parametrize(
+    ("signs", "counted"), [("()", False), ("('/dev/null',)", True), ("('/dev/not-there',)", False)]
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="drivers of other systems aren't looked for")
+def test_torch_is_asked_only_where_there_is_a_driver(signs: str, counted: bool) -> None:
+    code = f"""
+import ctypes
+import sys
+from crucibench.util import devices
+
+class Library(ctypes.CDLL):
+    def __init__(self, name, *more, **options):
+        if name == "libcuda.so.1":
+            raise OSError(name)
+        super().__init__(name, *more, **options)
+
+devices._DEVICES = {signs}
+ctypes.CDLL = Library
+found = devices.resolve_device("auto")
+print("torch" in sys.modules, found == "cpu" or "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(counted), "True"]
+
+
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "", "CPU"])
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -277,6 +277,31 @@ def test_a_column_that_is_not_there_is_an_error(setting: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("columns", "kind", "groups", "message"),
+    [
+        (("sex", "agee"), "classification", ("sex", "age"),
+         "'agee'; did you mean 'age'? (known: age, class, sex)"),
+        (("class", "age"), "regression", ("age",), "'class' (known: age)"),
+        (("sex", "age"), "classification", (), "'sex' (known: class)"),
+    ],
+)  # fmt: skip
+def test_a_crossing_of_a_column_that_is_not_there_is_an_error(
+    columns: tuple[str, ...], kind: str, groups: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        planned(request(ShiftConfig(cross=(columns,)), kind=kind, groups=groups))
+    assert str(caught.value) == f"shift.cross: unknown group column of d {message}"
+
+
+def test_crossings_of_columns_that_are_there() -> None:
+    cross = (("sex", "age"), ("class", "age"))
+    found = planned(request(ShiftConfig(cross=cross), groups=("sex", "age")))
+    assert found["subpopulations"].parameters["cross"] == [list(columns) for columns in cross]
+    own = planned(request(ShiftConfig(cross=(("class", "true class"),)), groups=("class",)))
+    assert own["subpopulations"].parameters["cross"] == [["class", "true class"]]
+
+
 def test_severity_and_model_leave_the_stream_alone() -> None:
     streams = {
         Corrupted.of(

@@ -92,6 +92,14 @@ def test_crossings_and_a_column_called_class(told: Any) -> None:
     assert found["true class, class"][2] == "true class=c2, class=x"
 
 
+def test_crossings_that_differ_share_no_figures(told: Any) -> None:
+    groups = {"age": ["1", "2"] * 30, "sex": ["f"] * 30 + ["m"] * 30}
+    evidence = told([True] * 60, groups)
+    for cross in ([], [["age", "sex"]], []):
+        ways = {row.group for row in score_groups(evidence, cross, "s").rows}
+        assert ("age, sex" in ways) == bool(cross)
+
+
 def test_small_and_unknown_groups_are_shown_and_left_out(told: Any) -> None:
     site = ["a"] * 40 + ["b"] * 40 + ["c"] * 10 + [NO_GROUP] * 30
     right = [True] * 36 + [False] * 4 + [True] * 38 + [False] * 2 + [False] * 40

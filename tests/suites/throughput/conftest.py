@@ -105,6 +105,18 @@ def load(count: int) -> Batch:
     return Batch(IDS, _inputs()).take(rows.tolist())
 
 
+READING = 5e-4
+"""Seconds that reading a sample takes."""
+
+
+def read(clock: ScriptedClock) -> Callable[[Sequence[int]], Batch]:
+    def anew(positions: Sequence[int]) -> Batch:
+        clock.work(READING * len(positions))
+        return Batch(IDS, _inputs()).take([position % N for position in positions])
+
+    return anew
+
+
 def _pass(adapter: Scripted) -> CellEvidence:
     """What an accuracy pass of an honest model records."""
     scores = Scripted.answer(adapter, Batch(IDS, _inputs())).astype(np.float32)
@@ -173,7 +185,7 @@ def measure() -> Measure:
         constant = latency
         script = latency if callable(latency) else lambda call, batch: constant
         model = adapter(clock, script)
-        context = TimedContext(model, Draws(0, scenario.stream), load, start)
+        context = TimedContext(model, Draws(0, scenario.stream), load, read(clock), start)
         tables = [to_table(columns) for columns in scenario.measure(context, clock)]
         return Timings(scenario, model, tables)
 

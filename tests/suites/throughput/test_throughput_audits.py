@@ -24,7 +24,7 @@ from crucibench_suites.throughput.loops import Timed, closed_loop
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
 from crucibench_suites.throughput.tape import FRESH, REPEATED
 
-from .conftest import Latency, Measure, Scripted, ScriptedClock, load
+from .conftest import Latency, Measure, Scripted, ScriptedClock, load, read
 
 STREAM = Stream(name="single-stream", seconds=0.4, turns=10)
 OFFLINE = Offline(
@@ -194,6 +194,10 @@ def test_other_processes_are_noticed(measure: Measure) -> None:
     assert measure(STREAM, clock=ScriptedClock(others=0.05 * cores)).findings == {}
 
 
+def on_the_bench(adapter: Scripted) -> Bench:
+    return Bench(TimedContext(adapter, Draws(0, "t"), load, read(adapter.clock)), SystemClock())
+
+
 _SPIN = """
 import time
 while time.process_time() < 0.5:
@@ -204,8 +208,7 @@ while time.process_time() < 0.5:
 @pytest.mark.skipif(SystemClock().machine() is None, reason="this system does not tell")
 def test_a_neighbour_process_is_noticed_by_the_real_clocks() -> None:
     """What others used is at least what the neighbour did, however busy the machine is."""
-    bench = Bench(TimedContext(Scripted(ScriptedClock(), lambda *_: 0.0), Draws(0, "t"), load),
-                  SystemClock())  # fmt: skip
+    bench = on_the_bench(Scripted(ScriptedClock(), lambda *_: 0.0))
 
     def beside_it() -> Timed:
         subprocess.run([sys.executable, "-S", "-c", _SPIN], check=True)
@@ -297,7 +300,7 @@ class Deferring(Scripted):
 
 def idle_cores(adapter: Scripted) -> float:
     """Returns how many cores the process uses when nobody asks the model anything, measured."""
-    bench = Bench(TimedContext(adapter, Draws(0, "t"), load), SystemClock())
+    bench = on_the_bench(adapter)
     adapter.timed(bench.queries(1)[0])
     bench.idle()
     columns = bench.tape.columns()

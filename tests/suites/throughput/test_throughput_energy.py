@@ -10,12 +10,18 @@ import pytest
 import torch
 
 from crucibench_suites.throughput import energy
-from crucibench_suites.throughput.scenarios import Offline
+from crucibench_suites.throughput.scenarios import Offline, Server, Stream
 from crucibench_suites.throughput.sustained import Sustained
 
-from .conftest import Measure, ScriptedClock
+from .conftest import Measure, Scripted, ScriptedClock
 
 IDLE, BUSY = 50.0, 300.0
+
+
+class OnCuda(Scripted):
+    """Says that it answers on a device."""
+
+    device = "cuda:0"
 
 
 class Nvml(ModuleType):
@@ -32,6 +38,7 @@ class Nvml(ModuleType):
         self.clock = clock
         self.reasons = 0
         self.counts = True
+        self.others = 0
 
     def nvmlInit(self) -> None:  # noqa: N802 - NVML's own names
         pass
@@ -45,6 +52,9 @@ class Nvml(ModuleType):
             raise self.NVMLError("Not Supported")
         at_rest = self.clock.instant * 1e-9 - self.clock.used
         return round(1e3 * (BUSY * self.clock.used + IDLE * at_rest))
+
+    def nvmlDeviceGetUtilizationRates(self, device: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(gpu=self.others)
 
     def nvmlDeviceGetClockInfo(self, device: str, which: int) -> int:  # noqa: N802
         return 1410
@@ -80,14 +90,14 @@ def offline(seconds: float) -> Offline:
 
 
 def test_energy_is_that_above_rest_a_sample(
-    nvml: Nvml, clock: ScriptedClock, measure: Measure, monkeypatch: pytest.MonkeyPatch
+    nvml: Nvml, clock: ScriptedClock, measure: Measure
 ) -> None:
-    module = "crucibench_suites.throughput.measuring.device_of"
-    monkeypatch.setattr(module, lambda adapter: "cuda:0")
-    row = measure(offline(12.0), 4e-3, clock=clock).rows["energy-per-sample", "knee"]
+    found = measure(offline(12.0), 4e-3, clock=clock, adapter=OnCuda)
+    row = found.rows["energy-per-sample", "knee"]
     # Eight samples in 4 ms at 250 W more than at rest.
     assert row.value == pytest.approx((BUSY - IDLE) * 4e-3 / 8, rel=0.01)
-    short = measure(offline(4.0), 4e-3, clock=clock).rows["energy-per-sample", "knee"]
+    found = measure(offline(4.0), 4e-3, clock=clock, adapter=OnCuda)
+    short = found.rows["energy-per-sample", "knee"]
     assert short.value is None
     assert short.reason == "4 s were timed, and the counter needs 10 s"
 
@@ -106,20 +116,28 @@ def test_a_device_says_its_clock_and_whether_it_is_slowed_down(nvml: Nvml) -> No
 
 
 def test_times_of_a_device_that_was_slowed_down_are_suspect(
-    nvml: Nvml, clock: ScriptedClock, measure: Measure, monkeypatch: pytest.MonkeyPatch
+    nvml: Nvml, clock: ScriptedClock, measure: Measure
 ) -> None:
-    for module in ("measuring", "work"):
-        name = f"crucibench_suites.throughput.{module}.device_of"
-        monkeypatch.setattr(name, lambda adapter: "cuda:0")
     sustained = Sustained(seconds=1.0, turns=2, samples=8)
-    for scenario, points in ((offline(1.0), 2), (sustained, 2)):
+    stream = Stream(name="single-stream", seconds=1.0, turns=2)
+    server = Server(name="server", seconds=1.0, turns=2, loads=(0.5,), points=("load=0.5",))
+    for scenario, points in ((offline(1.0), 2), (sustained, 2), (stream, 1), (server, 1)):
         nvml.reasons = 0x1
-        assert measure(scenario, 4e-3, clock=clock).findings == {}
+        assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
         nvml.reasons = 0x40
-        found = measure(scenario, 4e-3, clock=clock)
+        found = measure(scenario, 4e-3, clock=clock, adapter=OnCuda)
         told = [one for one in scenario.audit(found.evidence) if one.code == "throttled"]
         assert len(told) == points
         assert "its clock was down to 1410 MHz" in told[0].message
+
+
+def test_others_on_the_device_are_told(nvml: Nvml, clock: ScriptedClock, measure: Measure) -> None:
+    for scenario in (offline(1.0), Sustained(seconds=1.0, turns=2, samples=8)):
+        nvml.others = 4
+        assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
+        nvml.others = 35
+        found = measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings
+        assert found["busy-device"].evidence["share"] == pytest.approx(0.35)
 
 
 def test_what_cannot_be_read_is_a_reason(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,22 @@ from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
 from crucibench.report.leaderboard.about import about
-from crucibench.report.leaderboard.board import Apart, Board, Column, Entry, Leaderboard, Line
+from crucibench.report.leaderboard.board import (
+    Apart,
+    Board,
+    Column,
+    Entry,
+    Leaderboard,
+    Line,
+    Ranks,
+)
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.comparability import differing, joined_key
-from crucibench.report.leaderboard.drafts import Draft, drafts_of, labels_of, pairs_of
+from crucibench.report.leaderboard.drafts import Draft, Part, drafts_of, labels_of, parts_of
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.order import data_in_order, rank, sort_column
+from crucibench.report.leaderboard.rankable import rankable_of
 from crucibench.report.leaderboard.seeds import spreads_of
-from crucibench.report.numbers import Number
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
@@ -50,14 +58,15 @@ def leaderboard(
         notes: rows that no longer count: they stand after all others, unranked, with the reason.
 
     Raises:
-        InputError: if a column, the sort column or a data set is not there, or a filter is none.
+        InputError: if a column, the sort column or a data set is not there, a filter is none, or
+            two runs have one id.
     """
-    runs = list(runs)
+    by_id = distinct(runs)
+    runs = list(by_id.values())
     conditions = [parse_filter(text) for text in filters]
     wanted, numbers = gather(runs, columns)
-    gathered = list(zip(runs, numbers, strict=True))
-    found = {name for run in runs for _, name in pairs_of(run)}
-    names = data_in_order(runs, found)
+    parts = parts_of(runs, numbers)
+    names = data_in_order(runs, set(parts))
     for name in data or ():
         if name not in names:
             raise InputError(unknown("data set", name, names))
@@ -66,32 +75,58 @@ def leaderboard(
     chosen = sort_column(sort, wanted)
     rows = [] if notes is None else notes.rows
     boards = [
-        _board(name, gathered, wanted, chosen, conditions=conditions, notes=rows) for name in names
+        _board(name, parts.get(name, []), wanted, chosen, conditions=conditions, notes=rows) for name in names
     ]
     if ranked:
-        boards = _with_ranks(boards, runs)
+        boards = _with_ranks(boards, by_id)
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
 
 
-def _with_ranks(boards: Sequence[Board], runs: Sequence[Run]) -> list[Board]:
+def _with_ranks(boards: Sequence[Board], runs: Mapping[str, Run]) -> list[Board]:
+    found = [rankable_of(board) for board in boards]
+    if not any(rankable.columns for rankable in found):
+        pairs = zip(boards, found, strict=True)
+        return [replace(board, ranks=Ranks(unranked=one.refused)) for board, one in pairs]
     # Reading records takes the engine, which a board without ranks does not load.
     from crucibench.engine.line_up import LineUp
     from crucibench.report.leaderboard.ranks import ranks_of
 
-    by_id, line_up = {run.id: run for run in runs}, LineUp()
-    return [replace(board, ranks=ranks_of(board, by_id, line_up)) for board in boards]
+    line_up = LineUp()
+    return [
+        replace(board, ranks=ranks_of(board, rankable, runs, line_up))
+        for board, rankable in zip(boards, found, strict=True)
+    ]
+
+
+def distinct(runs: Iterable[Run]) -> dict[str, Run]:
+    """Returns runs by id; one that is given twice, as itself and as its bundle, counts once.
+
+    Raises:
+        InputError: if two that are not the same have one id: a number's run would be ambiguous.
+    """
+    found: dict[str, Run] = {}
+    for run in runs:
+        first = found.setdefault(run.id, run)
+        if first.root != run.root and not (
+            first.finished and run.finished and first.digest == run.digest
+        ):
+            raise InputError(
+                f"two runs are called {run.id!r}: {str(first.root)!r} and {str(run.root)!r}; "
+                "expected names of their own (a run directory may be renamed)"
+            )
+    return found
 
 
 def _board(
     data: str,
-    gathered: Sequence[tuple[Run, Sequence[Number]]],
+    parts: Sequence[Part],
     wanted: Sequence[Column],
     chosen: Column | None,
     *,
     conditions: Sequence[Filter],
     notes: Sequence[RowNote],
 ) -> Board:
-    drafts = drafts_of(data, gathered)
+    drafts = drafts_of(data, parts)
     labels = labels_of(drafts)
     columns = tuple(
         column for column in wanted if any(column.place in draft.numbers for draft in drafts)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crucibench.contracts.rows import Address, parse_address
 from crucibench.report.leaderboard.board import Column
@@ -23,6 +22,8 @@ from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
+
+_PLACE = Address._fields[1:]
 
 
 def gather(
@@ -91,12 +92,12 @@ def _parsed(name: str) -> Address:
 def _numbers_of(run: Run, wanted: Collection[Address]) -> list[Number]:
     """Returns a run's numbers at these addresses, of any model."""
     table = run.metric_table()
-    for name in ("suite", "metric"):
-        values = pa.array({getattr(address, name) for address in wanted}, pa.string())
-        table = table.filter(pc.is_in(table[name], value_set=values))
+    # Most rows are of no column: only those that are become objects.
     places = {address[1:] for address in wanted}
-    numbers = (number_of(row, run.id) for row in table.to_pylist())
-    return [number for number in numbers if number.address[1:] in places]
+    measured = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
+    rows = [row for row, names in enumerate(measured) if names in places]
+    chosen = table.take(pa.array(rows, pa.int64()))
+    return [number_of(entry, run.id) for entry in chosen.to_pylist()]
 
 
 def _require(runs: Sequence[Run], missing: Sequence[Address]) -> None:

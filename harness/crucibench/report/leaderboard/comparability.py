@@ -13,8 +13,7 @@ from crucibench.util.hashing import differing_fields
 def joined_key(column: Column, drafts: Sequence[Draft]) -> str:
     """Returns the comparison key that most numbers of a column have; of equals the first."""
     keys = [draft.numbers[column.place].key for draft in drafts if column.place in draft.numbers]
-    counts = Counter(keys)
-    return max(keys, key=lambda key: (counts[key], -keys.index(key)))
+    return Counter(keys).most_common(1)[0][0]
 
 
 def differing(

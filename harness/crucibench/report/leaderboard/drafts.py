@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crucibench.report.numbers import Number, names_in_order
 from crucibench.util.hashing import data_digest
@@ -30,27 +30,54 @@ class Draft:
         )
 
 
-def drafts_of(data: str, gathered: Sequence[tuple[Run, Sequence[Number]]]) -> list[Draft]:
+class Part(NamedTuple):
+    """What one run has of one data set.
+
+    Attributes:
+        run: the run.
+        models: that met the data, those whose inspection failed too.
+        numbers: by model and place.
+    """
+
+    run: Run
+    models: set[str]
+    numbers: dict[str, dict[str, Number]]
+
+
+def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[Number]]) -> dict[str, list[Part]]:
+    """Returns what runs have of each data set, given the numbers of each run."""
+    parts: dict[str, list[Part]] = {}
+    for run, own in zip(runs, numbers, strict=True):
+        by_data: dict[str, Part] = {}
+        for model, data in pairs_of(run):
+            by_data.setdefault(data, Part(run, set(), {})).models.add(model)
+        for number in own:
+            if number.data in by_data:
+                by_data[number.data].numbers.setdefault(number.model, {})[number.place] = number
+        for data, part in by_data.items():
+            parts.setdefault(data, []).append(part)
+    return parts
+
+
+def drafts_of(data: str, parts: Sequence[Part]) -> list[Draft]:
     """Gathers the numbers of a data set by model, joining runs that measured the same model."""
     drafts: list[Draft] = []
-    for run, numbers in gathered:
-        by_model: dict[str, dict[str, Number]] = {}
-        for number in numbers:
-            if number.data == data:
-                by_model.setdefault(number.model, {})[number.place] = number
-        found = {model for model, name in pairs_of(run) if name == data}
+    of_model: dict[str, list[Draft]] = {}
+    for run, models, numbers in parts:
         # Reading the spec takes a fifth of the time of a run: one name needs no order.
-        ordered = names_in_order(run.spec, "models", found) if len(found) > 1 else found
+        ordered = names_in_order(run.spec, "models", models) if len(models) > 1 else models
         for model in ordered:
-            own = by_model.get(model, {})
+            own = numbers.get(model, {})
             identity = _identity(run, model, data)
-            for draft in drafts:
-                if draft.model == model and draft.takes(identity, own):
+            namesakes = of_model.setdefault(model, [])
+            for draft in namesakes:
+                if draft.takes(identity, own):
                     draft.numbers |= own
                     draft.runs.append(run)
                     break
             else:
                 drafts.append(Draft(model, identity, dict(own), [run]))
+                namesakes.append(drafts[-1])
     return drafts
 
 

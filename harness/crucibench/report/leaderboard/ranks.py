@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from crucibench.compare.resampled import Settings
 from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values, too_many
-from crucibench.contracts.verdict import Verdict
 from crucibench.engine.cell_pairs import RefusedError
 from crucibench.engine.line_up import LineUp
 from crucibench.report.leaderboard.board import (
@@ -25,13 +24,11 @@ from crucibench.report.leaderboard.board import (
     Standing,
 )
 from crucibench.report.leaderboard.front import axis_columns, pareto_front
+from crucibench.report.leaderboard.rankable import SIGNS, Rankable, counting
 from crucibench.stats import mean_ranks, rank_sets, win_rates
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
-
-MOST = 50
-"""Most models of a column that are told apart pair by pair."""
 
 LEVEL = 0.95
 _REPLICATES = 1000
@@ -46,26 +43,31 @@ class _Ranked(NamedTuple):
     sign: int
 
 
-def ranks_of(board: Board, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
+def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
     """Ranks the models of a board in each column, and over all of them.
 
-    Numbers with the verdict invalid have no rank, nor have rows that no longer count. A pair of
-    models is told apart by a paired test over the same samples, corrected for all pairs of the
-    column (`stats.rank_sets`).
+    A pair of models is told apart by a paired test over the same samples, corrected for all pairs
+    of the column (`stats.rank_sets`).
 
     Args:
         board: the board.
+        rankable: its columns, as `rankable_of` finds them.
         runs: by id.
         line_up: reads records.
     """
-    board = replace(board, lines=tuple(line for line in board.lines if line.about.retired is None))
+    board = replace(board, lines=counting(board))
     ranked: list[_Ranked] = []
-    unranked: dict[str, str] = {}
-    for column in board.columns:
+    unranked = dict(rankable.refused)
+    for column, lines in rankable.columns:
         try:
-            ranked.append(_lined_up(board, column, runs, line_up))
+            ranked.append(_lined_up(column, lines, runs, line_up))
         except RefusedError as error:
             unranked[column.place] = str(error)
+    unranked = {
+        column.place: unranked[column.place]
+        for column in board.columns
+        if column.place in unranked
+    }
     if not ranked:
         return Ranks(unranked=unranked)
     lined = [one.lined for one in ranked]
@@ -86,28 +88,18 @@ def ranks_of(board: Board, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
     )
 
 
-def _lined_up(board: Board, column: Column, runs: Mapping[str, Run], line_up: LineUp) -> _Ranked:
-    sign = {"higher": 1, "lower": -1}.get(column.metric.direction)
-    if sign is None:
-        raise RefusedError("no direction of it is better")
-    lines, cells = [], []
-    for line in board.lines:
-        number = line.entries[column.place].number
-        if number is None or number.value is None or number.verdict is Verdict.INVALID:
-            continue
-        lines.append(line)
-        cells.append((runs[number.run], number.cell))
-    if len(lines) < 2:
-        raise RefusedError("fewer than two models have a valid number")
-    if len(lines) > MOST:
-        raise RefusedError(f"{len(lines)} models, more than the {MOST} that are told apart")
-    number = lines[0].entries[column.place].number
-    assert number is not None
-    address = number.address
-    lined = line_up.column(cells, (address.metric, address.point, address.group))
+def _lined_up(
+    column: Column, lines: tuple[Line, ...], runs: Mapping[str, Run], line_up: LineUp
+) -> _Ranked:
+    numbers = [number for line in lines if (number := line.entries[column.place].number)]
+    address = numbers[0].address
+    lined = line_up.column(
+        [(runs[number.run], number.cell) for number in numbers],
+        (address.metric, address.point, address.group),
+    )
     if not np.isfinite(lined.values()).all():
         raise RefusedError("it is undefined for a model")
-    return _Ranked(column, tuple(lines), lined, sign)
+    return _Ranked(column, lines, lined, SIGNS[column.metric.direction])
 
 
 def _spans(one: _Ranked, replicates: NDArray[np.float64] | None) -> dict[str, Span]:

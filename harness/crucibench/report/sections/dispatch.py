@@ -9,6 +9,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.report.page import Block, Message, SectionView
 from crucibench.report.sections.bars import draw_bars
 from crucibench.report.sections.forest import draw_forest
+from crucibench.report.sections.gallery import draw_gallery
 from crucibench.report.sections.heat import draw_heat
 from crucibench.report.sections.line import draw_histogram, draw_line
 from crucibench.report.sections.matrix import draw_matrix
@@ -31,7 +32,9 @@ def section_view(section: Mapping[str, Any], sources: Sources) -> SectionView | 
         ]
     else:
         blocks = draw(section, sources)
-    if not blocks and all(cell.status is Status.OK for cell in cells):
+    # A run need not have kept examples, whatever became of its cells.
+    optional = section.get("kind") == "gallery"
+    if not blocks and (optional or all(cell.status is Status.OK for cell in cells)):
         return None
     return SectionView(
         title=section.get("title") or "",
@@ -49,5 +52,6 @@ _DRAWERS: Mapping[str, Callable[[Mapping[str, Any], Sources], list[Block]]] = {
     "bars": draw_bars,
     "heat": draw_heat,
     "forest": draw_forest,
+    "gallery": draw_gallery,
     "reliability": draw_reliability,
 }

@@ -28,6 +28,7 @@ class Sources:
         numbers: those of this suite and data set, in stored order.
         metrics: what the run says of metrics.
         anchors: the page's ids.
+        gallery: whether samples are shown.
     """
 
     run: Run
@@ -37,6 +38,7 @@ class Sources:
     numbers: Sequence[Number]
     metrics: Mapping[tuple[str, str], Metric]
     anchors: Anchors
+    gallery: bool
 
     def cells(self, scenario: str) -> list[CellFile]:
         """Returns the suite's cells on this data set, of one scenario or (for "") of all."""

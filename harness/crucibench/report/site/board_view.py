@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -153,8 +154,14 @@ def cell_view(column: Column, entry: Entry, number_link: NumberLink) -> CellView
     return CellView(
         value=shown.value, interval=shown.interval, n=show_count(number.n), mark=mark,
         verdict=verdict, why="" if shown.lower else number.reason, href=href,
-        sort=repr(number.value),
+        sort=_sorted_by(number.value),
     )  # fmt: skip
+
+
+def _sorted_by(value: float) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return repr(value)
 
 
 def _line(board: Board, line: Line, number_link: NumberLink, model_link: ModelLink) -> LineView:

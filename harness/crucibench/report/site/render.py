@@ -25,18 +25,17 @@ def render(template: str, **facts: Any) -> str:
 @cache
 def style() -> str:
     """Returns the site's style sheet: the report's, and what the site has besides."""
-    report = resources.files("crucibench.report") / "templates" / "report.css"
-    return report.read_text(encoding="utf-8") + _own("site.css")
+    return _part("crucibench.report", "report.css") + _part(_PACKAGE, "site.css")
 
 
 @cache
 def script() -> str:
-    """Returns the site's script, which sorts and filters tables."""
-    return _own("site.js")
+    """Returns the site's script, which sorts and filters tables: the report's."""
+    return _part("crucibench.report", "report.js")
 
 
-def _own(name: str) -> str:
-    return (resources.files(_PACKAGE) / "templates" / name).read_text(encoding="utf-8")
+def _part(package: str, name: str) -> str:
+    return (resources.files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache

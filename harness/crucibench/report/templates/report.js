@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters tables. Without it every table reads as it stands.
+// Sorts and filters the tables of reports and sites. Without it every table reads as it stands.
 (() => {
   const FEW_ROWS = 8;
 
@@ -9,6 +9,7 @@
     return found ? Number(found[1].replace("∞", "Infinity")) : NaN;
   };
   const shown = cell => (cell.querySelector(".value, .name") ?? cell).textContent.trim();
+  const key = cell => cell.dataset.sort ?? shown(cell);
   const absent = text => text === "" || /^[–†]+$/.test(text);
 
   function compare(a, b, numeric) {
@@ -19,7 +20,7 @@
   function sort(table, column, direction) {
     const body = table.tBodies[0];
     table.unsorted ??= [...body.rows];
-    const keyed = table.unsorted.map(row => [shown(row.cells[column]), row]);
+    const keyed = table.unsorted.map(row => [key(row.cells[column]), row]);
     const numeric = keyed.every(([key]) => absent(key) || !Number.isNaN(number(key)));
     if (direction) {
       const sign = direction === "descending" ? -1 : 1;
@@ -33,7 +34,7 @@
     const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
     heads.forEach((head, column) => {
       if (head.classList.contains("fixed")) return;
-      const best = head.querySelector(".arrow")?.textContent.includes("↑");
+      const best = head.textContent.includes("↑");
       const order = best ? ["descending", "ascending", ""] : ["ascending", "descending", ""];
       const button = document.createElement("button");
       button.type = "button";
@@ -78,8 +79,15 @@
     if (rows > FEW_ROWS) addFilter(table);
   }
 
+  const place = () => {
+    try {
+      return decodeURIComponent(location.hash.slice(1));
+    } catch {
+      return ""; // no address of ours
+    }
+  };
   const unfold = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(place());
     for (let one = target?.closest("details"); one; one = one.parentElement.closest("details")) {
       one.open = true;
     }

@@ -120,8 +120,10 @@ class ScoreBased(BlackBox):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.squares import squares
+        from crucibench_suites.adversarial.shown import show_images
 
         ledger, queries_to = squares(self.threat, work, context)
+        show_images(self.threat, self.attack, work, context, ledger)
         extra = self.query_columns(ledger, queries_to, np.full(len(work.batch), np.nan))
         return {**self.columns(work, ledger, self.attack), **extra}
 
@@ -140,8 +142,10 @@ class LabelBased(BlackBox):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.nearest import nearest
+        from crucibench_suites.adversarial.shown import show_images
 
         ledger, books = nearest(self.method, self.threat, work, context)
+        show_images(self.threat, self.attack, work, context, ledger)
         extra = self.query_columns(ledger, books.queries_to, books.first)
         return {**self.columns(work, ledger, self.attack), **extra}
 

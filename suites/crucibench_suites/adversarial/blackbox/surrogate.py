@@ -131,6 +131,7 @@ class SurrogateTransfer(OneAttack):
 
         from crucibench_suites.adversarial.search import Ledger
         from crucibench_suites.adversarial.settle import settle, snapped
+        from crucibench_suites.adversarial.shown import show_images
 
         batch, targets = work.batch, work.samples.targets.astype(np.int64)
         grid = np.asarray(self.threat.eps, dtype=np.float64)
@@ -158,6 +159,7 @@ class SurrogateTransfer(OneAttack):
             )  # fmt: skip
         # An example that the model answers rightly is no failure of a confirmation.
         ledger.unconfirmed[:] = 0
+        show_images(self.threat, self.attack, work, context, ledger)
         return self.columns(work, ledger, self.attack)
 
     def audit(self, evidence: Evidence) -> Findings:

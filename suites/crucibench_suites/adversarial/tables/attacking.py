@@ -14,6 +14,7 @@ from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
 from crucibench_suites.adversarial.search import Ledger
+from crucibench_suites.adversarial.shown import show
 from crucibench_suites.adversarial.tables.checking import breaches
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
@@ -85,6 +86,11 @@ def attack_rows(
     broken = _confirmed(
         books, space, constraints, work=work, context=context, ledger=ledger, grid=grid
     )
+    show(
+        threat, name, work, context,
+        level=np.where(ledger.prediction >= 0, ledger.level, len(grid)),
+        found=lambda rows: space.rows(np.asarray(rows), books.best[list(rows)]),
+    )  # fmt: skip
     changed = np.where(
         ledger.prediction >= 0,
         (space.moves(np.arange(len(space)), books.best) > 0).sum(axis=1),

@@ -173,8 +173,8 @@ class Space:
         width = len(self.numbers)
         raw = points[:, :width] * self.unit
         found: dict[str, Any] = {}
-        for name in self.frame.columns:
-            column = self._columns[name].take(rows)
+        for name, own in self._columns.items():
+            column = own.take(rows)
             if name in self.numbers:
                 at = self.numbers.index(name)
                 hit = raw[:, at] != self._raw[rows, at]
@@ -184,8 +184,8 @@ class Space:
                 codes = points[:, width + at].astype(np.int64)
                 for place, value in enumerate(self.options[at]):
                     column[codes == place + 1] = value
-            # Told its type: pandas would make texts of objects.
-            found[name] = pd.Series(column, dtype=self.frame[name].dtype)
+            # Told its type, of which pandas would make texts; of others it takes its time.
+            found[name] = pd.Series(column, dtype=object) if column.dtype == object else column
         return pd.DataFrame(found, columns=self.frame.columns)
 
     def _fewer(self, rows: Ints, raw: Floats, codes: Floats, most: int) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from crucibench.contracts.capability import Capability
@@ -109,6 +110,7 @@ class TextAttack(OneAttack):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
+        from crucibench_suites.adversarial.shown import show
         from crucibench_suites.adversarial.text.texts import attacked
         from crucibench_suites.adversarial.text.words import parsed
 
@@ -116,6 +118,7 @@ class TextAttack(OneAttack):
         columns = attacked(
             self.threat, work, context.adapter, self.drawn(context), make=self.maker(context),
             cut=lambda sample: parsed(sample, stop_words, protected), at_once=context.batch_size,
+            shown=partial(show, self.threat, self.attack, work, context),
         )  # fmt: skip
         return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
 

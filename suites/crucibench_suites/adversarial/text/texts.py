@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,14 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
+
+
+class Shown(Protocol):
+    """Takes what was found, for a reader to look at."""
+
+    def __call__(self, *, level: Any, found: Callable[[Sequence[int]], list[Any]]) -> None:
+        """Takes the level of each sample, (n,), and what gives the examples of some rows."""
+
 
 _AT_ONCE = 64
 
@@ -91,7 +99,7 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
 
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
-    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
+    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None, shown: Shown,
 ) -> Columns:  # fmt: skip
     """Attacks every sample of a batch.
 
@@ -103,6 +111,7 @@ def attacked(
         cut: cuts a sample into words.
         make: what words could become.
         at_once: how many texts the model is asked about at once.
+        shown: takes what was found.
 
     Returns:
         What a record holds of each sample.
@@ -131,7 +140,9 @@ def attacked(
     run_together(
         [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
     )
-    return _columns(threat, searches, _confirmed(adapter, batch, targets, searches))
+    columns = _columns(threat, searches, _confirmed(adapter, batch, targets, searches))
+    shown(level=columns["level"], found=lambda rows: [searches[row].example for row in rows])
+    return columns
 
 
 def _confirmed(

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.shift.group_scoring import CLASS, figures_by_partition
+from crucibench_suites.shift.crossing import class_column
+from crucibench_suites.shift.group_scoring import figures_by_partition
 
 _SHOWN = 3
 
@@ -47,10 +48,11 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
                 },
             )
         )  # fmt: skip
+    with_class = f"{class_column(cell.samples.groups.columns)}, "
     small = {
         name: sum(not group.counts for group in found.groups)
         for name, found in figures.items()
-        if not name.startswith(CLASS) and any(not group.counts for group in found.groups)
+        if not name.startswith(with_class) and any(not group.counts for group in found.groups)
     }
     if small:
         told = ", ".join(f"{count} by {name}" for name, count in small.items())

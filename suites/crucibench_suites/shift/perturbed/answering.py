@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.examples import Showing
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.shift.answers import answer_columns, ask
@@ -34,6 +35,7 @@ class Variant(NamedTuple):
 def ask_perturbed(variants: Iterable[Variant], work: Work, context: MapContext) -> Columns:
     """Returns a record a sample and severity, by severity."""
     parts = []
+    showing = Showing(work, context)
     for variant in variants:
         batch = work.batch.with_inputs(variant.inputs)
         columns: dict[str, Any]
@@ -43,10 +45,13 @@ def ask_perturbed(variants: Iterable[Variant], work: Work, context: MapContext) 
         else:
             outputs = ask(context.adapter, batch)
             columns = answer_columns(outputs, context.adapter.score_kind, work.samples.targets)
+        point = point_of(variant.severity)
+        showing.add(point, variant.inputs, columns, rank=variant.severity)
         columns |= variant.columns
         columns |= {
             "id": np.array(batch.ids, dtype=object),
-            "point": np.full(len(batch), point_of(variant.severity), dtype=object),
+            "point": np.full(len(batch), point, dtype=object),
         }
         parts.append(columns)
+    showing.keep()
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -26,6 +26,7 @@ class Perturbed(Mapped):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
     draws: ClassVar[Any] = "sample"
     perturbs: ClassVar[bool] = True
+    shows: ClassVar[bool] = True
 
     @property
     def severities(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.throughput.audits.answers import wrong_answers
 from crucibench_suites.throughput.audits.caching import cached_answers
 from crucibench_suites.throughput.audits.conditions import (
+    busy_device,
     busy_machine,
     coarse_clock,
     drift,
@@ -40,7 +41,7 @@ def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
     points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
     return [
         *wrong_answers(evidence, readings),
-        *throttled(readings, points),
+        *busy_device(readings),
         *_conditions(evidence, readings, points),
     ]
 
@@ -52,6 +53,7 @@ def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
     return [
         *wrong_answers(evidence, readings),
         *overloaded(readings, loads),
+        *throttled(readings, points),
         *warm_up_cut_off(readings, [""]),
         *coarse_clock(readings, points),
         *busy_machine(evidence, readings, points),
@@ -64,9 +66,17 @@ def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
     return [
         *wrong_answers(evidence, readings),
         *open_search(readings, bound, share),
+        *throttled(readings, [""]),
         *warm_up_cut_off(readings, [""]),
         *busy_machine(evidence, readings, [""]),
     ]
+
+
+def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
+    """Returns what speaks against times with and without loading and preprocessing."""
+    readings = Readings(evidence.own.records)
+    timed = [point for point in points if len(readings.queries(point))]
+    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
 
 
 def audit_cold_start(evidence: Evidence) -> Findings:
@@ -90,6 +100,7 @@ def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
         *wrong_answers(evidence, readings),
         *slower_when_sustained(late / burst, evidence.options.level),
         *drifting(readings.fact("window"), "windows"),
+        *busy_device(readings),
         *throttled(readings, points),
         *warm_up_cut_off(readings, [""]),
         *coarse_clock(readings, points),
@@ -103,5 +114,6 @@ def _conditions(evidence: Evidence, readings: Readings, points: Sequence[str]) -
         *coarse_clock(readings, points),
         *noisy_rounds(readings, points),
         *drift(readings, points),
+        *throttled(readings, points),
         *busy_machine(evidence, readings, points),
     ]

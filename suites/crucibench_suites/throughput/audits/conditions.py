@@ -134,6 +134,22 @@ def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) 
     ]  # fmt: skip
 
 
+def busy_device(readings: Readings) -> Findings:
+    """Whether others computed on the device while this process was idle."""
+    shares = readings.fact("idle-utilisation")
+    if not len(shares) or float(shares.max()) <= BUSY:
+        return []
+    share = float(shares.max())
+    return [
+        _suspect(
+            "busy-device",
+            f"the device was in use {100 * share:.3g} % of the time while this process left it "
+            "idle: others compute on it",
+            share=share,
+        )
+    ]
+
+
 def throttled(readings: Readings, points: Sequence[str]) -> Findings:
     """Whether the device was slowed down, by its own account, for heat or for power."""
     found = []
