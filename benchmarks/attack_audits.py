@@ -84,8 +84,9 @@ def write(samples: int, norms: list[str], done: dict[tuple[str, ...], list[str]]
         [
             f"{len(done)} honest networks on digits, {samples} samples, `autoattack-quick`, "
             f"{' and '.join(f'{norm} {list(GRID[norm])}' for norm in norms)}. "
-            f"Flagged as suspect or invalid: **{flagged} of {len(done)}**. Probes: what they cost "
-            "beside the attacks, at most.",
+            f"Flagged as suspect or invalid: **{flagged} of {len(done)}** (at most 2 of 40 are to "
+            "be). Probes: what they cost beside the attacks, at most; rows without it were "
+            "measured with an earlier version of the attacks.",
             "",
             *table(
                 (*HEAD, *(f"clean and robust %, {norm}" for norm in norms), "probes %", "findings"),
