@@ -34,12 +34,12 @@ def data_uri(text: str) -> str:
 
 
 def embedded(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns a link target that holds a table as CSV, numbers to nine significant digits.
+    """Returns a link target that holds a table as CSV, numbers to six significant digits.
 
     A page holds many of them: every digit is in the run directory.
     """
     short = (
-        [float(f"{value:.9g}") if isinstance(value, float) else value for value in row]
+        [float(f"{value:.6g}") if isinstance(value, float) else value for value in row]
         for row in rows
     )
     return data_uri(csv_text(columns, short))

@@ -19,6 +19,7 @@ LINE = "#0400{:02x}"
 
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--rule)"}
 _PLACE = re.compile(r'\b(d|x|y|x1|x2|y1|y2|points|transform)="([^"]*)"')
+_NAME = re.compile(r'(\bid="|\bhref="#|url\(#)([^")]*)([")])')
 _LONG = re.compile(r"-?\d+\.\d{2,}")
 _COMMON = {
     "fill: none; stroke: var(--rule); stroke-width: 0.6; stroke-linecap: square": "grid",
@@ -46,9 +47,11 @@ def fit_for_page(text: str, key: str, alt: str) -> str:
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     # Groups carry names that repeat from plot to plot; only what is referred to keeps one.
     body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', body)
-    body = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{prefix}-\1"', body)
-    body = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}-\1)", body)
+    short: dict[str, int] = {}
+    body = _NAME.sub(
+        lambda name: f"{name[1]}{prefix}-{short.setdefault(name[2], len(short))}{name[3]}",
+        body.replace("xlink:href", "href"),
+    )
     body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r"#04000([0-7])", r"var(--line-\1)", body)
@@ -69,7 +72,9 @@ def fit_for_page(text: str, key: str, alt: str) -> str:
 
 def _rounded(attribute: re.Match[str]) -> str:
     # A tenth of a point is finer than a line is wide.
-    places = _LONG.sub(lambda number: f"{float(number[0]):.1f}", attribute[2])
+    places = _LONG.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), attribute[2])
+    if attribute[1] == "d":
+        places = re.sub(r"\s*([A-Za-z])\s*", r"\1", places)
     return f'{attribute[1]}="{" ".join(places.split())}"'
 
 

@@ -27,6 +27,7 @@ class Price(Derived):
     suite: str = "throughput"
     name: str = "variant"
 
+    version: ClassVar[int] = 2
     metrics: ClassVar[tuple[MetricInfo, ...]] = VARIANT
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
     on_hardware: ClassVar[bool] = True

@@ -8,7 +8,7 @@
     const found = /^(-?(?:\d+\.?\d*(?:e[+-]?\d+)?|∞))/.exec(plain);
     return found ? Number(found[1].replace("∞", "Infinity")) : NaN;
   };
-  const shown = cell => (cell.querySelector(".value, .name") ?? cell).textContent.trim();
+  const shown = cell => (cell.querySelector(".value, bdi") ?? cell).textContent.trim();
   const key = cell => cell.dataset.sort ?? shown(cell);
   const absent = text => text === "" || /^[–†]+$/.test(text);
 
