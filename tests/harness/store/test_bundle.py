@@ -69,7 +69,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "target": "y", "groups": ["sex"], "cluster": "household", "id": "name",
             "features": ["x", "note"],
         },
-        suites=["accuracy", "bias"], out=place / "out", defaults={"replicates": 100},
+        suites=["accuracy", "bias"], out=place / "out", defaults={"replicates": 100}, workers=1,
     )  # fmt: skip
 
 

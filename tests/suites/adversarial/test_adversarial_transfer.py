@@ -127,4 +127,4 @@ def test_a_surrogate_tells_without_saved_examples(tmp_path: Path) -> None:
     assert told.evidence == {
         "samples": len(examples), "broken": int(gained.sum()), "surrogates": ["other"],
     }  # fmt: skip
-    assert not any("artifacts/" in name for name in run.manifest["files"])
+    assert not any("adversarials" in name for name in run.manifest["files"])
