@@ -163,8 +163,10 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
     cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
+    # What a bundle is unpacked into is gone when this is read.
+    folder = None if run.packed else str(run.root)
     document: dict[str, Any] = {
-        "run": run.id, "folder": str(run.root), "finished": run.finished, "spec": run.spec,
+        "run": run.id, "folder": folder, "finished": run.finished, "spec": run.spec,
         "models": models, "data": [card.as_dict() for card in run.cards.values()], "cells": cells,
     }  # fmt: skip
     pairs = pairs_of(run)
@@ -175,7 +177,7 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     tables = [
         facts(
             {**show_run(run), "finished": "yes" if run.finished else "no: the same command resumes",
-             "folder": str(run.root)}
+             **({"folder": folder} if folder else {})}
         ),
         records("Models", models, ("name", "data", "uri", "capabilities")),
         records("Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")),

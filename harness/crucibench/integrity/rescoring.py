@@ -107,6 +107,9 @@ class Rescoring:
         evidence = self._evidence(file)
         try:
             scored = scenario.score(evidence)
+        except KeyError as error:
+            # Of a bundle, most often a column of groups that was left out of it.
+            raise CannotScoreError(f"scoring asks for {error}, which is not there") from error
         except Exception as error:
             raise CannotScoreError(f"scoring raised: {one_line(error)}") from error
         findings = self._found(file, scenario, evidence)

@@ -44,7 +44,7 @@ def test_everything_at_once(call: Call, run: Path, folder: Path) -> None:
 def test_verbs_read_a_bundle(call: Call, run: Path, folder: Path) -> None:
     assert call("publish", "-q", "--bundle", "e.zip").exit_code == 0
     shown = json.loads(call("show", "e.zip", "--format", "json").stdout)
-    assert (shown["run"], shown["finished"]) == (run.name, True)
+    assert (shown["run"], shown["finished"], shown["folder"]) == (run.name, True, None)
     verified = call("verify", "e.zip")
     assert verified.exit_code == 0, verified.stderr
     assert "is sound" in verified.stderr

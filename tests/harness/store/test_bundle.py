@@ -170,6 +170,7 @@ def test_a_bundle_is_verified_from_its_own_records(run: Run, bundle: Path) -> No
         "without the groups, bias can't be scored again, and all else can"
     )
     assert str(found.root) not in json.dumps(known)
+    assert any("scoring asks for 'sex', which is not there" in sentence for sentence in known)
 
 
 def _forged(bundle: Path, path: Path, changed: dict[str, bytes]) -> Path:
