@@ -84,7 +84,7 @@ class Live(Adapter):
 
 
 def ours(
-    scenario: AutoAttack, model: nn.Module, x: torch.Tensor, y: np.ndarray
+    scenario: AutoAttack, model: nn.Module, x: torch.Tensor, y: np.ndarray, seed: int = 0
 ) -> tuple[np.ndarray, dict[str, Records]]:
     """Runs all stages; returns how many radii each sample withstands, 0 where it is wrong.
 
@@ -99,7 +99,7 @@ def ours(
     level = np.where(right, len(scenario.threat.eps), 0)
     clean = _Clean(Records(to_table({"id": list(ids), "prediction": scores.argmax(1)})))
     earlier: dict[str, Records] = {}
-    context = MapContext(adapter, Draws(0, scenario.stream))
+    context = MapContext(adapter, Draws(seed, scenario.stream))
     for stage in scenario.stages:
         view = StageView(samples, {"clean": clean}, earlier)  # type: ignore[dict-item]
         chosen = scenario.select(stage, lambda view=view: view)  # type: ignore[misc]

@@ -61,7 +61,14 @@ STEPS = 12
 
 
 def theirs(
-    model: nn.Module, x: torch.Tensor, y: np.ndarray, norm: Norm, *, eps: float, protocol: Protocol
+    model: nn.Module,
+    x: torch.Tensor,
+    y: np.ndarray,
+    norm: Norm,
+    *,
+    eps: float,
+    protocol: Protocol,
+    seed: int,
 ) -> float:
     """Returns pyautoattack's robust accuracy."""
     from pyautoattack import AutoAttack as Peer  # type: ignore[import-not-found]
@@ -69,10 +76,10 @@ def theirs(
     name = {"linf": "Linf", "l2": "L2"}[norm]
     device = next(model.parameters()).device
     if protocol is STANDARD:
-        peer = Peer(model, norm=name, eps=eps, version="standard", seed=0, device=device)
+        peer = Peer(model, norm=name, eps=eps, version="standard", seed=seed, device=device)
     else:
         peer = Peer(
-            model, norm=name, eps=eps, version="custom", seed=0, device=device,
+            model, norm=name, eps=eps, version="custom", seed=seed, device=device,
             attacks=list(protocol.attacks),
         )  # fmt: skip
         peer.apgd.n_restarts = 1
@@ -94,7 +101,7 @@ def model_of(name: str, device: str) -> nn.Module:
     return Bundled(name).eval().to(device)
 
 
-def compare(case: str, device: str, precision: Precision) -> list[object]:
+def compare(case: str, device: str, precision: Precision, seed: int) -> list[object]:
     """Returns one line of the table."""
     name, text, radius, samples, *rest = case.split(":")
     norm: Norm = "l2" if text == "l2" else "linf"
@@ -105,11 +112,11 @@ def compare(case: str, device: str, precision: Precision) -> list[object]:
     attack = scenario.of("adversarial", threat, precision=precision)
     recorded = Recorded(model)
     start = seconds(device)
-    level, _ = ours(attack, recorded, x, y)
+    level, _ = ours(attack, recorded, x, y, seed)
     own, took = float((level > 0).mean()), seconds(device) - start
     alone = bare(model, x.to(device), recorded.asked)
     start = seconds(device)
-    other = theirs(model, x, y, norm, eps=eps, protocol=protocol)
+    other = theirs(model, x, y, norm, eps=eps, protocol=protocol, seed=seed)
     peer = seconds(device) - start
     clean = float((logits_of(model, x).argmax(1).numpy() == y).mean())
     return [
@@ -145,6 +152,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=FASTER)
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--seed", type=int, default=0, help="of both")
     parser.add_argument("--page", default="autoattack", help="of results/reference/benchmarks")
     parser.add_argument("--go-on", action="store_true")
     args = parser.parse_args()
@@ -161,7 +169,7 @@ def main() -> None:
     for case in cases:
         if case in done:
             continue
-        done[case] = compare(case, args.device, args.precision)
+        done[case] = compare(case, args.device, args.precision, args.seed)
         print(*done[case], flush=True)
         write(args, [done[case] for case in cases if case in done])
 
@@ -176,9 +184,9 @@ def write(args: argparse.Namespace, rows: Sequence[Sequence[object]]) -> None:
         args.page,
         "AutoAttack beside pyautoattack",
         [
-            f"{models}; {where}, precision {args.precision}, seed 0 on both sides; one batch of "
-            "all samples for both. Seconds are the processor's (of a GPU, the clock's). Bare "
-            "passes: the same forwards and backwards, in the same sizes, in a loop that does "
+            f"{models}; {where}, precision {args.precision}, seed {args.seed} on both sides; one "
+            "batch of all samples for both. Seconds are the processor's (of a GPU, the clock's). "
+            "Bare passes: the same forwards and backwards, in the same sizes, in a loop that does "
             "nothing else; empty where they were not measured. A pass of the MLP costs less than "
             "handling its input.",
             "",
