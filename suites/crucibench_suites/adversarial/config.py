@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, Strict, StrictStr, ValidationError,
 from pydantic_core.core_schema import ValidationInfo
 
 from crucibench.util.numbers import Number
-from crucibench_suites.adversarial.blackbox.scenario import NORMS, BlackBoxAttack
+from crucibench_suites.adversarial.blackbox.scenario import BLACK_BOX, BlackBoxAttack
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.listed import listed
 from crucibench_suites.adversarial.protocol import Precision
@@ -123,9 +123,9 @@ class AdversarialConfig(TextConfig):
     ) -> tuple[BlackBoxAttack, ...] | None:
         norms = info.data.get("norm", ())
         for method in value or ():
-            if norms and not set(norms) & set(NORMS[method]):
+            if norms and not set(norms) & set(BLACK_BOX[method].norms):
                 raise ValueError(
-                    f"{method!r} is an attack in {' and '.join(NORMS[method])}, not in "
+                    f"{method!r} is an attack in {' and '.join(BLACK_BOX[method].norms)}, not in "
                     f"{' or '.join(norms)}"
                 )
         return value

@@ -82,9 +82,9 @@ class Foolbox(OneAttack):
         Raises:
             InputError: with the evidence, if it fails and is not forced.
         """
-        from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
+        from crucibench_suites.adversarial.of_foolbox import tested
 
-        result = FoolboxAttack(self.named, self.threat.norm).self_tested()
+        result = tested(self.named, self.threat.norm)
         if not result.passed and not self.force:
             raise InputError(
                 f"{result.reason}: it is not run, as its numbers would say nothing (suites."

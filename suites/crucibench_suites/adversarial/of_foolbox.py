@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,9 @@ from torch import nn
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.foolbox_names import NEEDS_DISTANCE, NEEDS_NUMBA, FoolboxName
-from crucibench_suites.adversarial.self_test import (
-    TOLERANCE,
-    SelfTestResult,
-    installed,
-    self_tested,
-)
+from crucibench_suites.adversarial.protocol import FEW_QUERIES, TOLERANCE
+from crucibench_suites.adversarial.self_test import SelfTestResult, installed, self_test
 from crucibench_suites.adversarial.threat import Norm
-
-_BLACK_BOX_TOLERANCE = 5.0
-"""An attack that sees no gradients stays further behind the optimum, as Square does."""
 
 
 class FoolboxAttack:
@@ -91,16 +85,18 @@ class FoolboxAttack:
             found = self._attack(asked, x, criterion, epsilons=None)[0]
         return found.detach()
 
-    def self_tested(self) -> SelfTestResult:
-        """Returns how it does where the answer is known, tested once a process."""
-        return self_tested(
-            str(self.named),
-            self,
-            self.norm,
-            kind="within" if self.named.fixed else "nearest",
-            tolerance=TOLERANCE if self.named.access == "white-box" else _BLACK_BOX_TOLERANCE,
-            versions=installed("foolbox", "eagerpy"),
-        )
+
+@cache
+def tested(named: FoolboxName, norm: Norm) -> SelfTestResult:
+    """Returns how an attack does where the answer is known, tested once a process."""
+    return self_test(
+        FoolboxAttack(named, norm),
+        norm,
+        name=str(named),
+        kind="within" if named.fixed else "nearest",
+        tolerance=TOLERANCE if named.access == "white-box" else FEW_QUERIES,
+        versions=installed("foolbox", "eagerpy"),
+    )
 
 
 class Counting(nn.Module):

@@ -21,6 +21,7 @@ from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
+    ATTACKS,
     QUICK,
     RAND,
     STANDARD,
@@ -77,10 +78,11 @@ class AutoAttack(Attacked):
         level = np.full(len(right), len(self.threat.eps), dtype=np.int64)
         late = np.zeros(len(right), dtype=np.bool_)
         where = {identity: row for row, identity in enumerate(seen.samples.ids)}
+        late_ones = {attack for attack in self.protocol.attacks if ATTACKS[attack].late}
         for before, records in seen.earlier.items():
             rows = np.array([where[identity] for identity in records.ids], dtype=np.int64)
             found = records.array("level").astype(np.int64)
-            if before in {"fab-t", "square"}:
+            if before in late_ones:
                 late[rows] |= found < level[rows]
             level[rows] = np.minimum(level[rows], found)
         if stage == PROBE:
@@ -112,11 +114,11 @@ class AutoAttack(Attacked):
         if stage == AGAIN:
             search.again(self.protocol.attacks, ledger)
         elif stage == self.protocol.attacks[0]:
-            search.bisect(self.protocol.attacks[0], ledger)
-        elif stage == "fab-t":
-            search.nearest(ledger)
+            search.bisect(stage, ledger)
+        elif ATTACKS[stage].nearest:
+            search.nearest(stage, ledger)
         else:
-            search.descend(stage, ledger)  # type: ignore[arg-type]
+            search.descend(stage, ledger)
         show_images(self.threat, stage, work, context, ledger)
         return self.columns(work, ledger, stage)
 

@@ -20,19 +20,16 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.attacks import losses
-from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, random_start
-from crucibench_suites.adversarial.attacks.fab import fab_targeted
+from crucibench_suites.adversarial.attacks.apgd import random_start
 from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, frozen
-from crucibench_suites.adversarial.attacks.square import square
 from crucibench_suites.adversarial.confirm import confirm, pull_back
-from crucibench_suites.adversarial.protocol import Attack, Precision
+from crucibench_suites.adversarial.protocol import ATTACKS, Precision
 from crucibench_suites.adversarial.threat import ThreatModel
 
 Ints = NDArray[np.int64]
 
 _CLOSE = 1.1
-_CLOSE_ATTACKS: tuple[Attack, ...] = ("apgd-dlr", "apgd-ce")
+_CLOSE_ATTACKS: tuple[str, ...] = ("apgd-dlr", "apgd-ce")
 
 _MANY = 1024
 _PIXELS = 2**18
@@ -114,7 +111,7 @@ class Search:
         # At radius 0 a sample is what it was: nothing is asked.
         self._floor = int((self._grid == 0).sum())
 
-    def bisect(self, attack: Attack, ledger: Ledger) -> None:
+    def bisect(self, attack: str, ledger: Ledger) -> None:
         """Finds, by bisection, the largest radius at which `attack` fails."""
         low = np.full(len(self._batch), self._floor - 1)
         while True:
@@ -126,7 +123,7 @@ class Search:
             low[rows[~broken]] = at[~broken]
 
     def descend(
-        self, attack: Attack, ledger: Ledger, rows: Ints | None = None, restarts: int | None = None
+        self, attack: str, ledger: Ledger, rows: Ints | None = None, restarts: int | None = None
     ) -> None:
         """Asks `attack` at the largest radius that nothing broke, then below, until it fails.
 
@@ -142,7 +139,7 @@ class Search:
             rows = rows[broken]
             rows = rows[ledger.level[rows] > self._floor]
 
-    def nearest(self, ledger: Ledger) -> None:
+    def nearest(self, attack: str, ledger: Ledger) -> None:
         """Looks for the nearest example, whatever the radius, by FAB-T; then for those nearby.
 
         Where it lies just beyond a radius, one run of an attack within that radius is a matter of
@@ -151,27 +148,27 @@ class Search:
         rows = np.flatnonzero(ledger.level > self._floor)
         if not len(rows):
             return
-        self._ask("fab-t", rows, np.full(len(rows), self._floor), ledger)
+        self._ask(attack, rows, np.full(len(rows), self._floor), ledger)
         restarts = self._threat.close_restarts
-        for attack in _CLOSE_ATTACKS if restarts else ():
+        for other in _CLOSE_ATTACKS if restarts else ():
             rows = rows[ledger.level[rows] > self._floor]
             reach = _CLOSE * self._grid[ledger.level[rows] - 1]
             close = ledger.distances[rows, _COLUMN[self._threat.norm]] <= reach
-            self.descend(attack, ledger, rows[close], restarts=restarts)
+            self.descend(other, ledger, rows[close], restarts=restarts)
 
-    def again(self, attacks: Sequence[Attack], ledger: Ledger) -> None:
+    def again(self, attacks: Sequence[str], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
         rows = np.arange(len(self._batch))
         while len(rows):
             before = ledger.level.copy()
             for attack in attacks:
-                if attack != "fab-t":  # which has said what it knows about every radius
+                if not ATTACKS[attack].nearest:  # which said what it knows of every radius
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
     def _ask(
         self,
-        attack: Attack,
+        attack: str,
         rows: Ints,
         at: Ints,
         ledger: Ledger,
@@ -182,7 +179,8 @@ class Search:
     ) -> NDArray[np.bool_]:
         """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
         # FAB-T lives on exact differences of logits.
-        oracle = self._exact if exact or attack == "fab-t" else self._oracle
+        known = ATTACKS[attack]
+        oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
         points = Points(
@@ -193,8 +191,11 @@ class Search:
             norm=self._threat.norm,
         )
         start = self._warm(attack, points, rows, ledger) if warm else None
+        threat = self._threat
+        if restarts is not None:
+            threat = threat.model_copy(update={"restarts": restarts})
         with frozen(self._module):
-            found = self._run(oracle, attack, points, start, restarts or self._threat.restarts)
+            found = known.run(oracle, points, threat, start)
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
         ledger.queries[rows] += found.queries
@@ -209,32 +210,7 @@ class Search:
             ledger.unconfirmed[rows] += refused
         return np.asarray(ledger.level[rows] < before)
 
-    def _run(
-        self,
-        oracle: Oracle,
-        attack: Attack,
-        points: Points,
-        start: torch.Tensor | None,
-        restarts: int,
-    ) -> Found:
-        threat = self._threat
-        steps, eot = threat.steps, threat.eot
-        if attack == "apgd-t":
-            return apgd_targeted(
-                oracle, points, steps=steps, targets=threat.targets, restarts=restarts, eot=eot
-            )
-        if attack == "fab-t":
-            return fab_targeted(oracle, points, steps=steps, targets=threat.targets)
-        if attack == "square":
-            return square(oracle, points, queries=threat.queries)
-        # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
-        entropy = losses.log_odds if eot == 1 else losses.ce
-        loss = entropy if attack == "apgd-ce" else losses.dlr
-        return apgd(
-            oracle, points, loss, steps=steps, restarts=restarts, eot=eot, name=attack, start=start
-        )
-
-    def _warm(self, attack: Attack, points: Points, rows: Ints, ledger: Ledger) -> torch.Tensor:
+    def _warm(self, attack: str, points: Points, rows: Ints, ledger: Ledger) -> torch.Tensor:
         """Starts from examples of larger radii, drawn into the smaller ball, where there is one."""
         start = random_start(self._oracle, points, f"{attack}/0")
         known = np.flatnonzero(ledger.prediction[rows] >= 0)
@@ -246,7 +222,7 @@ class Search:
         return start
 
     def _take(
-        self, attack: Attack, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
+        self, attack: str, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
     ) -> NDArray[np.bool_]:
         """Puts down the examples that the plain model gets wrong; returns which it does not."""
         broken = found.broken.cpu().numpy()
@@ -261,7 +237,7 @@ class Search:
         seen = confirm(self._adapter, clean, self._targets[rows], examples)
         distance = seen.distances[:, _COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
-        holds = seen.holds & ((attack == "fab-t") | (distance <= self._grid[at]))
+        holds = seen.holds & (ATTACKS[attack].nearest | (distance <= self._grid[at]))
         ledger.confirmations[rows] += 1
         known = ledger.distances[rows, _COLUMN[points.norm]]
         better = holds & ~(known <= distance)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crucibench_suites.adversarial.attacks.model import length
+from crucibench_suites.adversarial.protocol import TOLERANCE
 from crucibench_suites.adversarial.threat import Norm
 
 AttackCall = Callable[[nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
@@ -29,9 +30,6 @@ radius to images of the same shape. Where it has found nothing, any image will d
 looks for the nearest example, whatever the radius, is given infinity."""
 
 Kind = Literal["within", "nearest"]
-
-TOLERANCE = 1.5
-"""The largest ratio to the optimum that passes."""
 
 MOST = 0.95
 """The share of samples that must be broken at a ratio."""
@@ -135,28 +133,6 @@ def self_test(
         ),
         distances=distances,
     )
-
-
-_DONE: dict[tuple[object, ...], SelfTestResult] = {}
-
-
-def self_tested(
-    name: str,
-    attack: AttackCall,
-    norm: Norm,
-    *,
-    kind: Kind = "within",
-    tolerance: float = TOLERANCE,
-    versions: dict[str, str] | None = None,
-) -> SelfTestResult:
-    """Like `self_test`, once a process for each name, norm and set of versions."""
-    known = {**installed(), **(versions or {})}
-    key = (name, norm, kind, tolerance, *sorted(known.items()))
-    if key not in _DONE:
-        _DONE[key] = self_test(
-            attack, norm, name=name, kind=kind, tolerance=tolerance, versions=versions
-        )
-    return _DONE[key]
 
 
 def installed(*packages: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
+from crucibench_suites.adversarial.blackbox.scenario import BLACK_BOX, BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig
@@ -26,6 +26,7 @@ from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
+from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.tables.scenario import (
     DEFAULT_EPS,
@@ -58,8 +59,7 @@ _NAMES = tuple(
     f"{name}-{norm}"
     for name in (
         *(protocol.name for protocol in PROTOCOLS.values()),
-        *("square", "hopskipjump", "boundary", "surrogate"),
-        *("exact-tree", "table-gradient", "table-greedy", "table-hopskipjump", "worst-case"),
+        *(*BLACK_BOX, "surrogate", *sorted(TABLE_ATTACKS), "worst-case"),
     )
     for norm in ("linf", "l2")
 )

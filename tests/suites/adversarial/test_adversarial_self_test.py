@@ -14,7 +14,7 @@ import torch
 
 from crucibench_suites.adversarial import self_test as subject
 from crucibench_suites.adversarial.native import native_results
-from crucibench_suites.adversarial.self_test import case, self_test, self_tested
+from crucibench_suites.adversarial.self_test import case, self_test
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of SciPy, at what foolbox imports
@@ -123,18 +123,6 @@ def test_global_draws_are_seeded_and_put_back() -> None:
     assert torch.equal(torch.rand(1), expected)
     np.testing.assert_array_equal(first.distances, second.distances)
     assert not first.passed  # corners at random are no attack
-
-
-def test_a_test_is_made_once_for_each_set_of_versions() -> None:
-    calls = []
-
-    def attack(model: Any, x: Any, y: Any, radius: float) -> Any:
-        calls.append(radius)
-        return x
-
-    for versions in ({"peer": "1"}, {"peer": "1"}, {"peer": "2"}):
-        self_tested("still", attack, "linf", kind="nearest", versions=versions)
-    assert len(calls) == 4  # two models, two versions
 
 
 def test_images_of_another_shape_are_refused() -> None:

@@ -23,6 +23,7 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_adapters._sklearn_tree import read_tree
 from crucibench_suites.adversarial.blackbox.books import Books
+from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
 from crucibench_suites.adversarial.tables.checking import breaches
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
@@ -263,11 +264,9 @@ def test_the_search_comes_near_what_brute_force_finds_in_a_forest(norm: Norm) ->
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize(
-    "attack", ["exact-tree", "table-gradient", "table-greedy", "table-hopskipjump"]
-)
+@pytest.mark.parametrize("attack", TABLE_ATTACKS)
 def test_each_attack_on_tables_solves_what_is_known(attack: str, norm: Norm) -> None:
-    result = self_tested(attack, norm)
+    result = self_tested(attack, TABLE_ATTACKS[attack], norm)
     assert result.passed, result.reason
 
 

@@ -31,8 +31,7 @@ from crucibench_suites.adversarial.text.scenario import (
 )
 from crucibench_suites.adversarial.text.searching import Search, run_together, words_allowed
 from crucibench_suites.adversarial.text.stop_words import ENGLISH
-from crucibench_suites.adversarial.text.substitutions import fitting
-from crucibench_suites.adversarial.text.texts import drawn, edited, listed
+from crucibench_suites.adversarial.text.texts import MADE, drawn, edited, listed
 from crucibench_suites.adversarial.text.words import parsed, parts_of
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -316,26 +315,22 @@ def test_a_budget_that_is_too_small_for_all_words_still_leaves_questions_for_edi
     assert own.array("changed")[0] == 1 and own.array("queries")[0] <= 20
 
 
-@pytest.mark.parametrize("kind", ["character-edits", "word-substitutions"])
-def test_the_attacks_pass_their_self_tests_at_the_optimum(kind: str) -> None:
-    result = self_tests.tested(kind)
+@pytest.mark.parametrize("made", MADE)
+def test_the_attacks_pass_their_self_tests_at_the_optimum(made: str) -> None:
+    result = self_tests.tested(made, MADE[made], Greedy)
     assert result.passed and result.ratio == 1.0 and result.found == 1.0
 
 
-@pytest.mark.parametrize("kind", ["character-edits-labels", "word-substitutions-labels"])
-def test_on_labels_the_attacks_pass_their_self_tests(kind: str) -> None:
-    result = self_tests.tested(kind, labels=True)
+@pytest.mark.parametrize("made", MADE)
+def test_on_labels_the_attacks_pass_their_self_tests(made: str) -> None:
+    result = self_tests.tested(made, MADE[made], ByLabels)
     assert result.passed and result.ratio < 1.3 and result.found == 1.0
 
 
 def test_a_search_in_the_wrong_order_fails_the_self_test() -> None:
-    def light(one: Any, identity: str) -> Any:
-        """Only the later half of the alphabet is left alone: the heaviest words."""
-        return lambda number: (
-            fitting("".join(one.word(number)), ("unheard",)) if one.word(number)[0] < "n" else []
-        )
-
-    result = self_tests.self_test("blind", light)
+    # Only the later half of the alphabet is left alone: the heaviest words.
+    light = {word: ("unheard",) for word in self_tests.weights() if word < "n"}
+    result = self_tests.self_test("blind", listed(light))
     assert not result.passed and "blind" in result.reason
     evidence = drive(edits(), Bag({"anchor": 1.0}, -0.5), ["anchor basket"])
     failed = to_table(

@@ -9,13 +9,20 @@ from __future__ import annotations
 import torch
 
 from crucibench_suites.adversarial.attacks import losses
-from crucibench_suites.adversarial.attacks.model import Oracle, Points, Region, by_sample, unit
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Oracle,
+    Points,
+    Region,
+    by_sample,
+    unit,
+)
 
 _DECAY = 1.0
 
 
-def momentum(oracle: Oracle, points: Points, *, steps: int) -> torch.Tensor:
-    """Returns where the last step leads, within the ball and [0, 1], shape (m, C, H, W)."""
+def momentum(oracle: Oracle, points: Points, *, steps: int) -> Found:
+    """Finds where the last step leads, within the ball and [0, 1]: an example for other models."""
     region = Region(points)
     x, total = points.x.clone(), torch.zeros_like(points.x)
     size = by_sample(points.eps) / steps
@@ -25,4 +32,7 @@ def momentum(oracle: Oracle, points: Points, *, steps: int) -> torch.Tensor:
         total = _DECAY * total + gradient / scale
         direction = total.sign() if points.norm == "linf" else unit(total, "l2")
         x = region.inside(x + size * direction)
-    return x
+    found, everyone = Found(points), torch.arange(len(points), device=x.device)
+    found.put(everyone, x)
+    found.cost(everyone, forwards=steps, backwards=steps)
+    return found

@@ -14,6 +14,7 @@ import numpy as np
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.books import Books
 from crucibench_suites.adversarial.blackbox.starting import start, towards
+from crucibench_suites.adversarial.threat import Norm
 
 _BLOCK = 64
 """Steps whose draws are made at once."""
@@ -28,13 +29,13 @@ _SMALLEST = 1e-4
 lie so near the boundary that another batch's rounding puts it on the other side."""
 
 
-def boundary(books: Books, ids: Sequence[str], draws: Draws) -> None:
+def boundary(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> None:
     """Walks until every sample's budget is spent, or its smallest radius reached."""
     x = start(books, ids, draws, "boundary")
     ground = books.ground
     n, d = x.shape
     rows = np.flatnonzero(np.isfinite(books.distance) & books.left)
-    x[rows] = towards(books, rows, x[rows], "l2", 1e-2)
+    x[rows] = towards(books, rows, x[rows], norm, 1e-2)
     around, inwards = np.full(n, _AROUND), np.full(n, _INWARDS)
     free = ground.high > ground.low
     step, block = 0, max(1, min(_BLOCK, _NUMBERS // max(1, d)))

@@ -9,9 +9,8 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import leads, width
+from crucibench_suites.adversarial.blackbox.attacks import OnLabels
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.blackbox.boundary import boundary
-from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
 from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.settle import settle
@@ -19,7 +18,7 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 
 def nearest(
-    method: str, threat: ThreatModel, work: Work, context: MapContext
+    attack: OnLabels, threat: ThreatModel, work: Work, context: MapContext
 ) -> tuple[Ledger, Books]:
     """Attacks one batch; returns what is confirmed, and what was asked."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
@@ -34,10 +33,7 @@ def nearest(
     answer = ground.answered(lead, width(ground.clean.shape[1]))
     books = Books(ground, answer, grid[grid > 0], threat.queries)
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
-    if method == "boundary":
-        boundary(books, batch.ids, draws)
-    else:
-        hopskipjump(books, batch.ids, draws, threat.norm)
+    attack.run(books, batch.ids, draws, threat.norm)
     ledger.forwards += books.queries
     ledger.queries += books.queries
     rows = np.flatnonzero(np.isfinite(books.distance))

@@ -15,8 +15,10 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.blackbox.attacks import ON_LABELS, OnLabels
 from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
 from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.protocol import ATTACKS, Native
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 
 if TYPE_CHECKING:
@@ -24,14 +26,16 @@ if TYPE_CHECKING:
 
 SELF_TEST = "self-test"
 LABEL_ONLY = "label-only"
+CROSS_CHECK = "hopskipjump"
+"""On labels: what an attack on scores should be no weaker than."""
 
 BlackBoxAttack = Literal["square", "hopskipjump", "boundary"]
 
-NORMS: dict[BlackBoxAttack, tuple[Norm, ...]] = {
-    "square": ("linf", "l2"),
-    "hopskipjump": ("linf", "l2"),
-    "boundary": ("l2",),
+BLACK_BOX: Mapping[str, Native | OnLabels] = {
+    **{name: one for name, one in ATTACKS.items() if one.access == "score"},
+    **ON_LABELS,
 }
+"""The entries of all of them."""
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -98,13 +102,6 @@ class BlackBox(Budgeted):
             needs=(*cls.needs, *needs),
         )
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.blackbox.self_tests import tested
-        from crucibench_suites.adversarial.native import as_columns
-
-        return {SELF_TEST: as_columns([tested(self.method, self.threat.norm)])}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreBased(BlackBox):
@@ -117,12 +114,18 @@ class ScoreBased(BlackBox):
         """One search a radius, each with an example to confirm."""
         return len(self.threat.eps) * (self.threat.queries + 2)
 
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attack where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.native import self_test_records
+
+        return {SELF_TEST: self_test_records([self.method], self.threat.norm)}
+
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.squares import squares
         from crucibench_suites.adversarial.shown import show_images
 
-        ledger, queries_to = squares(self.threat, work, context)
+        ledger, queries_to = squares(ATTACKS[self.method], self.threat, work, context)
         show_images(self.threat, self.attack, work, context, ledger)
         extra = self.query_columns(ledger, queries_to, np.full(len(work.batch), np.nan))
         return {**self.columns(work, ledger, self.attack), **extra}
@@ -139,12 +142,20 @@ class LabelBased(BlackBox):
         """The budget, and an example to confirm."""
         return self.threat.queries + 1
 
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attack where the answer is known: the probe ``self-test``."""
+        from crucibench_suites.adversarial.blackbox.self_tests import tested
+        from crucibench_suites.adversarial.native import as_columns
+
+        attack = ON_LABELS[self.method]
+        return {SELF_TEST: as_columns([tested(self.method, attack, self.threat.norm)])}
+
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.nearest import nearest
         from crucibench_suites.adversarial.shown import show_images
 
-        ledger, books = nearest(self.method, self.threat, work, context)
+        ledger, books = nearest(ON_LABELS[self.method], self.threat, work, context)
         show_images(self.threat, self.attack, work, context, ledger)
         extra = self.query_columns(ledger, books.queries_to, books.first)
         return {**self.columns(work, ledger, self.attack), **extra}
@@ -162,19 +173,23 @@ def scenarios(
 
     Args:
         suite: the suite's name.
-        methods: which.
+        methods: which; of each other name a KeyError.
         threat: norm, radii and seed.
         queries: the budget of each sample.
         limit: at most so many samples.
     """
     norm, eps, seed = threat
-    found: list[BlackBox] = []
-    for method in (one for one in methods if one != "square" and norm in NORMS[one]):
-        model = ThreatModel(norm=norm, eps=eps, seed=seed, access="decision", queries=queries)
-        found.append(LabelBased.of(suite, method, model, limit))
-    if "square" in methods:
-        model = ThreatModel(norm=norm, eps=eps, seed=seed, access="score", queries=queries)
-        others = [cell for cell in found if cell.method == "hopskipjump"]
-        needs = tuple(Need(alias=LABEL_ONLY, cell=cell.address, optional=True) for cell in others)
-        found.append(ScoreBased.of(suite, "square", model, limit, needs))
+    chosen = [method for method in methods if norm in BLACK_BOX[method].norms]
+    model = ThreatModel(norm=norm, eps=eps, seed=seed, access="decision", queries=queries)
+    found: list[BlackBox] = [
+        LabelBased.of(suite, method, model, limit) for method in chosen if method in ON_LABELS
+    ]
+    model = model.model_copy(update={"access": "score"})
+    others = f"{suite}/{CROSS_CHECK}-{norm}"
+    needs = (Need(alias=LABEL_ONLY, cell=others, optional=True),) if CROSS_CHECK in chosen else ()
+    found += [
+        ScoreBased.of(suite, method, model, limit, needs)
+        for method in chosen
+        if method not in ON_LABELS
+    ]
     return found

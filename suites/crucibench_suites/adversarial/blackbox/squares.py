@@ -10,14 +10,14 @@ from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import Scores, width
 from crucibench_suites.adversarial.attacks.model import Oracle, Points
-from crucibench_suites.adversarial.attacks.square import square
+from crucibench_suites.adversarial.protocol import Native
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.settle import settle, snapped
 from crucibench_suites.adversarial.threat import ThreatModel
 
 
 def squares(
-    threat: ThreatModel, work: Work, context: MapContext
+    attack: Native, threat: ThreatModel, work: Work, context: MapContext
 ) -> tuple[Ledger, NDArray[np.float64]]:
     """Attacks one batch, from the largest radius down to where it fails.
 
@@ -34,6 +34,7 @@ def squares(
     # Steps that are tried at once and taken back are questions that a served model would answer.
     many = 1 if context.adapter.remote else width(batch.inputs[0].numel() if len(batch) else 1)
     oracle = Oracle(Scores(context.adapter), draws, many)
+    budget = threat.model_copy(update={"queries": max(threat.queries - 1, 0)})
     rows = np.arange(len(batch))
     for at in reversed(range(len(radii))):
         if not len(rows):
@@ -47,7 +48,7 @@ def squares(
             norm=threat.norm,
         )
         # The first question is about the start; the search counts those after it.
-        found = square(oracle, points, queries=max(threat.queries - 1, 0))
+        found = attack.run(oracle, points, budget, None)
         ledger.forwards[rows] += found.forwards
         ledger.queries[rows] += found.queries
         broken = found.broken.numpy()

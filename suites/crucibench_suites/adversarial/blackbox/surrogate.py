@@ -15,9 +15,10 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.protocol import ATTACKS
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 
-STEPS = 20
+ATTACK, STEPS = "momentum", 20
 SELF_TEST = "self-test"
 
 _SOURCE = "surrogate"
@@ -47,7 +48,7 @@ class TransferSource(Mapped):
         told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
         return cls(
             suite=suite, name=f"surrogate-source-{norm}", threat=threat, limit=limit,
-            parameters={"attack": "momentum", "threat": told},
+            parameters={"attack": ATTACK, "threat": told},
         )  # fmt: skip
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
@@ -55,7 +56,6 @@ class TransferSource(Mapped):
         import torch
 
         from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
-        from crucibench_suites.adversarial.attacks.momentum import momentum
 
         module, batch = context.adapter.module(), work.batch
         tensor = next(chain(module.parameters(), module.buffers()), None)
@@ -67,7 +67,8 @@ class TransferSource(Mapped):
             eps = torch.full((len(x),), radius, device=x.device)
             points = Points(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
             with frozen(module):
-                changes.append((momentum(oracle, points, steps=STEPS) - x).flatten(1).cpu())
+                found = ATTACKS[ATTACK].run(oracle, points, self.threat, None)
+            changes.append((found.adversarial - x).flatten(1).cpu())
         empty = torch.zeros(len(x), 0)
         return {"id": list(batch.ids), "change": torch.cat([empty, *changes], 1).numpy()}
 
@@ -94,7 +95,7 @@ class SurrogateTransfer(OneAttack):
             threat=threat,
             surrogate=surrogate,
             parameters={
-                "attack": "momentum", "surrogate": surrogate, "steps": STEPS,
+                "attack": ATTACK, "surrogate": surrogate, "steps": STEPS,
                 "threat": {**told, "queries": len(eps)},
             },
             points=("", *(point_of(radius) for radius in eps)),
@@ -116,10 +117,9 @@ class SurrogateTransfer(OneAttack):
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Tests the surrogate's attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.blackbox.self_tests import momentum_tested
-        from crucibench_suites.adversarial.native import as_columns
+        from crucibench_suites.adversarial.native import self_test_records
 
-        return {SELF_TEST: as_columns([momentum_tested(self.threat.norm, STEPS)])}
+        return {SELF_TEST: self_test_records([ATTACK], self.threat.norm)}
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.

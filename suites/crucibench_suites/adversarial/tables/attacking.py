@@ -12,14 +12,12 @@ from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.shown import show
+from crucibench_suites.adversarial.tables.attacks import OnRows, Rows
 from crucibench_suites.adversarial.tables.checking import breaches
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
-from crucibench_suites.adversarial.tables.gradient import Slopes, gradient
-from crucibench_suites.adversarial.tables.greedy import greedy
+from crucibench_suites.adversarial.tables.gradient import Slopes
 from crucibench_suites.adversarial.tables.space import Facts, Space
 from crucibench_suites.adversarial.threat import ThreatModel
 from crucibench_suites.shift.tables.columns import is_number, uncarried
@@ -48,8 +46,9 @@ class RowsFound(NamedTuple):
 
 
 def attack_rows(
-    name: str, threat: ThreatModel, constraints: Constraints, work: Work, context: MapContext
-) -> tuple[Ledger, RowsFound]:
+    attack: OnRows, threat: ThreatModel, constraints: Constraints, work: Work,
+    context: MapContext, *, name: str,
+) -> tuple[Ledger, RowsFound]:  # fmt: skip
     """Attacks the rows of a batch."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     grid = np.asarray(threat.eps, dtype=np.float64)
@@ -69,23 +68,15 @@ def attack_rows(
     books = Books(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
-    if name == "exact-tree":
-        points, distances = nearest_leaves(
-            context.adapter.tree(), space, targets, constraints.columns
+    slopes = Slopes(context.adapter, space, targets)
+    attack.run(
+        Rows(
+            books=books, space=space, ids=batch.ids, draws=draws, radii=radii, slopes=slopes,
+            model=context.adapter, targets=targets, columns=constraints.columns,
         )
-        rows = np.flatnonzero(np.isfinite(distances))
-        if len(rows):
-            books.lead(rows, points[rows])
-    elif name == "table-gradient":
-        slopes = Slopes(context.adapter, space, targets)
-        gradient(books, space, slopes, ids=batch.ids, draws=draws, radii=radii)
-        ledger.forwards += slopes.forwards
-        ledger.backwards += slopes.backwards
-    elif name == "table-hopskipjump":
-        hopskipjump(books, batch.ids, draws, threat.norm)
-    else:
-        greedy(books, space, batch.ids, draws, radii)
-    ledger.forwards += books.queries
+    )  # fmt: skip
+    ledger.backwards += slopes.backwards
+    ledger.forwards += slopes.forwards + books.queries
     ledger.queries += books.queries
     broken = _confirmed(
         books, space, constraints, work=work, context=context, ledger=ledger, grid=grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
@@ -13,19 +13,12 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, SELF_TEST, Budgeted
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
+from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
-from crucibench_suites.adversarial.threat import Access, Norm, ThreatModel, point_of
+from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 from crucibench_suites.shift.inputs import Inputs
 
-TableAttack = Literal["exact-tree", "table-gradient", "table-greedy", "table-hopskipjump"]
-
-_ACCESS: dict[TableAttack, Access] = {
-    "exact-tree": "white-box",
-    "table-gradient": "white-box",
-    "table-greedy": "score",
-    "table-hopskipjump": "decision",
-}
 _SPREAD_SAMPLES = 20_000
 _SPREAD = "spread"
 
@@ -39,7 +32,7 @@ DEFAULT_EPS: dict[Norm, tuple[float, ...]] = {
 class AttackedTable(Budgeted):
     """One attack on the rows of a table, within constraints; distances are in units of spread."""
 
-    attack_on_tables: TableAttack
+    attack_on_tables: str
     constraints: Constraints
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*Budgeted.metrics, *TABLE_METRICS)
@@ -63,14 +56,16 @@ class AttackedTable(Budgeted):
         from crucibench_suites.adversarial.native import as_columns
         from crucibench_suites.adversarial.tables.self_tests import tested
 
-        return {SELF_TEST: as_columns([tested(self.attack_on_tables, self.threat.norm)])}
+        attack = TABLE_ATTACKS[self.attack_on_tables]
+        return {SELF_TEST: as_columns([tested(self.attack_on_tables, attack, self.threat.norm)])}
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.tables.attacking import attack_rows
 
+        name = self.attack_on_tables
         ledger, found = attack_rows(
-            self.attack_on_tables, self.threat, self.constraints, work, context
+            TABLE_ATTACKS[name], self.threat, self.constraints, work, context, name=name
         )
         examples = None
         if ADVERSARIALS in self.keeps:
@@ -136,7 +131,7 @@ class TreeTable(AttackedTable):
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.TREE, Capability.ANY_INPUT})
 
 
-_KINDS: dict[TableAttack, type[AttackedTable]] = {
+_KINDS: dict[str, type[AttackedTable]] = {
     "exact-tree": TreeTable,
     "table-gradient": GradientTable,
     "table-greedy": ScoredTable,
@@ -167,14 +162,14 @@ def table_attacks(
     """
     norm, eps, seed = threat
     found: list[AttackedTable] = []
-    for name in ("exact-tree", "table-gradient", "table-hopskipjump", "table-greedy"):
+    for name, attack in TABLE_ATTACKS.items():
         kind = _KINDS[name]
-        if name != "table-hopskipjump" and not kind.requires <= held:
+        if attack.access != "decision" and not kind.requires <= held:
             continue
-        if name == "exact-tree" and constraints.relations:
+        if constraints.relations and not attack.relations:
             continue  # columns no longer move each by itself
         model = ThreatModel(
-            norm=norm, eps=eps, seed=seed, access=_ACCESS[name], queries=queries, unit="spreads"
+            norm=norm, eps=eps, seed=seed, access=attack.access, queries=queries, unit="spreads"
         )
         told = model.as_parameters()
         keys = ("norm", "eps", "unit", "access", "targeted", "queries", "seed")
@@ -196,7 +191,7 @@ def table_attacks(
                 needs=(
                     *kind.needs,
                     Need(alias=_SPREAD, cell=spread.address),
-                    *(_labelled(suite, norm) if name == "table-greedy" else ()),
+                    *(_labelled(suite, norm) if attack.access == "score" else ()),
                 ),
             )
         )

@@ -10,7 +10,7 @@ earlier beginnings could do without. What was needed most often leads every seco
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ Asked = Generator[list[Any], list[float], bool]
 
 class ByLabels(Search):
     """A `Search` that is told right or wrong."""
+
+    labels: ClassVar[bool] = True
 
     def _replaced(self, choices: dict[int, list[str]], clean: float) -> Questions:
         words = len(self.parsed.words)

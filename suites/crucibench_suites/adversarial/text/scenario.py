@@ -52,6 +52,8 @@ class TextAttack(OneAttack):
 
     kind: ClassVar[str]
     """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
+    made: ClassVar[str]
+    """What kind of candidates there are."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
     draws: ClassVar = "sample"
@@ -96,8 +98,14 @@ class TextAttack(OneAttack):
         )
 
     @abstractmethod
+    def told(self, context: MapContext) -> tuple[Any, ...]:
+        """Returns what candidates are made of."""
+
     def maker(self, context: MapContext) -> Maker:
         """Returns what makes candidates."""
+        from crucibench_suites.adversarial.text.texts import MADE
+
+        return MADE[self.made].make(*self.told(context))
 
     @property
     def stop_words(self) -> frozenset[str]:
@@ -160,8 +168,10 @@ class TextAttack(OneAttack):
         """Tests the attack where the answer is known: the probe ``self-test``."""
         from crucibench_suites.adversarial.native import as_columns
         from crucibench_suites.adversarial.text.self_tests import tested
+        from crucibench_suites.adversarial.text.texts import MADE, SEARCHES
 
-        return {SELF_TEST: as_columns([tested(self.name, labels=self.threat.access == "decision")])}
+        result = tested(self.name, MADE[self.made], SEARCHES[self.threat.access])
+        return {SELF_TEST: as_columns([result])}
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
@@ -181,12 +191,11 @@ class CharacterEdits(TextAttack):
     """One edit of a character in each word that is changed."""
 
     kind: ClassVar[str] = "character-edits"
+    made: ClassVar[str] = "edits"
 
-    def maker(self, context: MapContext) -> Maker:
-        """Returns what makes candidates: edits drawn by sample."""
-        from crucibench_suites.adversarial.text.texts import edited
-
-        return edited(self.drawn(context))
+    def told(self, context: MapContext) -> tuple[Any, ...]:
+        """Returns draws, by sample."""
+        return (self.drawn(context),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,13 +205,13 @@ class ListedWords(TextAttack):
     file: NamedFile
 
     kind: ClassVar[str] = "word-substitutions"
+    made: ClassVar[str] = "listed"
 
-    def maker(self, context: MapContext) -> Maker:
-        """Returns what makes candidates: the list."""
+    def told(self, context: MapContext) -> tuple[Any, ...]:
+        """Returns the list."""
         from crucibench_suites.adversarial.text.substitutions import read_substitutions
-        from crucibench_suites.adversarial.text.texts import listed
 
-        return listed(read_substitutions(self.file.path, self.file.digest))
+        return (read_substitutions(self.file.path, self.file.digest),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,18 +219,15 @@ class NearWords(TextAttack):
     """Words for words, from those near in the model's own embeddings."""
 
     kind: ClassVar[str] = "word-substitutions"
+    made: ClassVar[str] = "near"
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.SCORES, Capability.EMBEDDINGS, Capability.ANY_INPUT}
     )
 
-    def maker(self, context: MapContext) -> Maker:
-        """Returns what makes candidates: the model's own neighbourhoods."""
-        from crucibench_suites.adversarial.text.texts import near
-
-        parameters = self.parameters
-        return near(
-            context.adapter, parameters["neighbours"], parameters["similarity"], self.stop_words
-        )
+    def told(self, context: MapContext) -> tuple[Any, ...]:
+        """Returns the model, and what of its neighbourhoods counts."""
+        neighbours, similarity = self.parameters["neighbours"], self.parameters["similarity"]
+        return context.adapter, neighbours, similarity, self.stop_words
 
 
 _LABELS = frozenset({Capability.LABELS, Capability.ANY_INPUT})

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ class Search(ABC):
     queries_to: NDArray[np.float64] = field(init=False)
     choices: int = 0
     moved: float = 0.0
+
+    labels: ClassVar[bool] = False
+    """Whether it is told right or wrong, and no scores."""
 
     def __post_init__(self) -> None:
         self.queries_to = np.full(len(self.shares), np.nan)

@@ -7,21 +7,19 @@ heaviest, one after the other, until what is left is below the bias: the optimum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.self_test import MOST, TOLERANCE, SelfTestResult, installed
-from crucibench_suites.adversarial.text.by_labels import ByLabels
-from crucibench_suites.adversarial.text.edits import KINDS, character_edits
+from crucibench_suites.adversarial.protocol import TOLERANCE
+from crucibench_suites.adversarial.self_test import MOST, SelfTestResult, installed
 from crucibench_suites.adversarial.text.greedy import Greedy
-from crucibench_suites.adversarial.text.searching import Candidates, Search, run_together
-from crucibench_suites.adversarial.text.substitutions import fitting
-from crucibench_suites.adversarial.text.texts import drawn
-from crucibench_suites.adversarial.text.words import Parsed, parsed
+from crucibench_suites.adversarial.text.searching import Search, run_together
+from crucibench_suites.adversarial.text.texts import Made, Maker, drawn
+from crucibench_suites.adversarial.text.words import parsed
 
 _SAMPLES, _WORDS, _QUERIES = 16, 20, 500
 _KNOWN = """
@@ -53,21 +51,18 @@ def optimum(words: Sequence[float], bias: float) -> int:
     return count
 
 
-@lru_cache(maxsize=4)
-def tested(kind: str, *, labels: bool = False) -> SelfTestResult:
+@cache
+def tested(name: str, made: Made, search_of: type[Search]) -> SelfTestResult:
     """Returns how an attack does where the answer is known, tested once a process."""
-    make = _edits if kind.startswith("character-edits") else _words
-    return self_test(kind, make, ByLabels if labels else Greedy)
+    return self_test(name, made.make(*made.known(list(weights()), _OTHER)), search_of)
 
 
-def self_test(
-    kind: str, make: Callable[[Parsed, str], Candidates], search_of: type[Search] = Greedy
-) -> SelfTestResult:
+def self_test(name: str, make: Maker, search_of: type[Search] = Greedy) -> SelfTestResult:
     """Attacks texts of a linear bag of words.
 
     Args:
-        kind: the name of the attack.
-        make: from a sample and its id to what its words could become.
+        name: of the attack.
+        make: what words could become.
         search_of: how it searches; on labels alone it is told 1 and -1.
     """
     known = weights()
@@ -90,11 +85,11 @@ def self_test(
             biases[row] - sum(known.get(word, 0.0) for word in asked.split())
             for row, asked in zip(rows, texts, strict=True)
         ]
-        return leads if search_of is Greedy else [1.0 if lead > 0 else -1.0 for lead in leads]
+        return [1.0 if lead > 0 else -1.0 for lead in leads] if search_of.labels else leads
 
+    candidates = make(samples, [str(row) for row in range(_SAMPLES)])
     run_together(
-        [search.questions(make(search.parsed, str(row))) for row, search in enumerate(searches)],
-        ask,
+        [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
     )
     wrong = [
         search.replaced is not None and ask([row], [search.example])[0] > 0
@@ -105,7 +100,7 @@ def self_test(
     found, ratio = float(np.mean(wrong)), float(np.median(ratios))
     impossible = int((ratios < 1).sum())
     return SelfTestResult(
-        attack=kind,
+        attack=name,
         norm="words",
         kind="nearest",
         passed=ratio <= TOLERANCE and found >= MOST and not impossible,
@@ -115,7 +110,7 @@ def self_test(
         optimum=float(np.median(best)),
         samples=_SAMPLES,
         versions=installed(),
-        reason=f"{kind}: on linear bags of words "
+        reason=f"{name}: on linear bags of words "
         + (
             f"{impossible} of its examples have fewer changed words than any can"
             if impossible
@@ -124,18 +119,3 @@ def self_test(
         ),
         distances=np.array(changed) / _WORDS,
     )
-
-
-def _edits(one: Parsed, identity: str) -> Candidates:
-    draws = Draws(0, "self-test")
-
-    def candidates(number: int) -> list[str]:
-        word = one.word(number)
-        drawn = draws.words([identity], f"edits/{number}", len(KINDS) * len(word))
-        return character_edits(word, drawn.reshape(len(KINDS), len(word)))
-
-    return candidates
-
-
-def _words(one: Parsed, identity: str) -> Candidates:
-    return lambda number: fitting("".join(one.word(number)), (_OTHER,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from crucibench_suites.adversarial.threat import ThreatModel
 
 Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
+
+SEARCHES: Mapping[str, type[Search]] = {"score": Greedy, "decision": ByLabels}
+"""How attacks search, by what they see of the model: what a cell and its self-test run."""
 
 _AT_ONCE = 64
 
@@ -91,6 +94,40 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
     return make
 
 
+class Near(NamedTuple):
+    """Embeddings in which one word is near all others.
+
+    Attributes:
+        other: the word.
+    """
+
+    other: str
+
+    def neighbours(self, words: Sequence[str], count: int) -> list[list[tuple[str, float]]]:
+        """Returns words and cosines, as an adapter's."""
+        return [[(self.other, 1.0)] for _ in words]
+
+
+class Made(NamedTuple):
+    """A kind of candidates: what a cell makes, and what its self-test makes.
+
+    Attributes:
+        make: from what it is told to a `Maker`.
+        known: what it is told in a self-test: from words to what each may become, (words, other).
+    """
+
+    make: Callable[..., Maker]
+    known: Callable[[Sequence[str], str], tuple[Any, ...]]
+
+
+MADE: Mapping[str, Made] = {
+    "edits": Made(edited, lambda words, other: (Draws(0, "self-test"),)),
+    "listed": Made(listed, lambda words, other: (dict.fromkeys(words, (other,)),)),
+    "near": Made(near, lambda words, other: (Near(other), 1, 0.5, frozenset())),
+}
+"""All of them. What has no entry is no attack: nothing else tells them apart by name."""
+
+
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
     cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
@@ -111,8 +148,7 @@ def attacked(
     """
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     samples = [cut(sample) for sample in batch.inputs]
-    by_labels = threat.access == "decision"
-    kind: type[Search] = ByLabels if by_labels else Greedy
+    kind = SEARCHES[threat.access]
     searches = [
         kind(one, threat.eps, threat.queries, drawn(draws, identity))
         for one, identity in zip(samples, batch.ids, strict=True)
@@ -128,7 +164,7 @@ def attacked(
             part = order[start : start + width]
             asked = batch.take([rows[at] for at in part]).with_inputs([texts[at] for at in part])
             mine = targets[[rows[at] for at in part]]
-            found[part] = leads(adapter, asked, mine, labels=by_labels)
+            found[part] = leads(adapter, asked, mine, labels=kind.labels)
         return [float(one) for one in found]
 
     candidates = make(samples, batch.ids)
