@@ -164,7 +164,8 @@ class Foolbox(OneAttack):
         return [
             Finding(
                 code="attack-fails-self-test",
-                severity=Severity.SUSPECT,
+                # What finds nothing where there is something says nothing of the model.
+                severity=Severity.SUSPECT if probe.array("found")[0] else Severity.INVALID,
                 message=f"{probe.array('reason')[0]}: a better attack will break more.",
                 evidence={
                     "attack": str(self.named),
