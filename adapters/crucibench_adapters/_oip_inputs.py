@@ -103,14 +103,12 @@ class _Images(Inputs):
         return [(self.tensor, self._arranged(images))]
 
     def _arranged(self, images: NDArray[Any]) -> NDArray[Any]:
-        if self.layout == "nchw":
-            arranged = images
-        elif self.layout == "nhwc":
-            arranged = images.transpose(0, 2, 3, 1)
-        elif self.layout == "nhw":
-            arranged = images[:, 0]
-        else:
-            arranged = images.reshape(len(images), -1)
+        arranged = {
+            "nchw": images,
+            "nhwc": images.transpose(0, 2, 3, 1),
+            "nhw": images[:, 0],
+            "flat": images.reshape(len(images), -1),
+        }[self.layout]
         wanted = self.tensor.shape[1:]
         fits = not wanted or (
             len(wanted) == arranged.ndim - 1

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,11 @@ def in_form(
         return Form(name, threads=int(threads[1]))
     path = folder / f"{file.stem}.{name}.onnx"
     try:
-        return _int8(file, path, shapes) if name == "int8" else _half(file, path)
+        makers: Mapping[str, Callable[[Path, Path], Form]] = {
+            "int8": partial(_int8, shapes=shapes),
+            "fp16": _half,
+        }
+        return makers[name](file, path)
     except InputError:
         raise
     except Exception as error:

@@ -94,8 +94,11 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
     _only(name, device, "cpu" if kind == "threads" else "cuda")
     if kind == "cuda-graph":
         return _copy(module), Form(name, numerics={"graphs": "on"}, finish=_graphs)
-    setting = _tensor_float if kind == "tf32" else partial(_threads, int(count))
-    return module, Form(name, setting=setting)
+    settings: Mapping[str, Setting] = {
+        "tf32": _tensor_float,
+        "threads": partial(_threads, int(count)),
+    }
+    return module, Form(name, setting=settings[kind])
 
 
 def _copy(module: nn.Module) -> nn.Module:

@@ -71,8 +71,10 @@ def measure(first: Answers, second: Answers, tolerance: float, what: str) -> Par
         what: ``scores``, ``values`` or ``labels``.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or it is none of these.
     """
+    if what not in {"scores", "values", "labels"}:
+        raise ValueError(f"what: expected scores, values or labels, got {what!r}")
     if first.shape != second.shape:
         raise ValueError(f"expected answers of one shape, got {first.shape} and {second.shape}")
     apart = distances(first, second)

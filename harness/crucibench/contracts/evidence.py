@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Task
 from crucibench.contracts.verdict import Finding
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 
 T = TypeVar("T")
 
@@ -60,6 +62,10 @@ class ModelInfo:
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.score_kind not in (kinds := get_args(ScoreKind)):
+            raise InputError(unknown("kind of scores", self.score_kind, kinds))
 
     @property
     def noise(self) -> float:

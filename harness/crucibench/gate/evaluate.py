@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -123,9 +123,7 @@ def _against(draft: Draft, difference: MetricDifference, adjusted: _Adjusted) ->
     number, size = draft.number, draft.size
     assert number is not None and size is not None and difference.baseline is not None
     bound = size.of(difference.baseline)
-    decide: Callable[[MetricDifference, float, float], Outcome] = (
-        decide_margin if draft.test == "margin" else decide_no_worse
-    )
+    decide = {"margin": decide_margin, "no-worse": decide_no_worse}[draft.test]
     difference = without_spread(difference, share=number.percent)
     outcome = decide(difference, bound, adjusted.p)
     if outcome is Outcome.INCONCLUSIVE and _is_unchanged(draft, difference):

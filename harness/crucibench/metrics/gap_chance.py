@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -144,7 +144,8 @@ def corrected_gap(
         found.append(float(gap_of(share, "difference")))
         drawn = rng.binomial(sizes, share, (draws, len(sizes))) / sizes
         repeated.append(gap_of(drawn, "difference"))
-    over = np.max if combine == "worst" else np.mean
+    ways: Mapping[str, Callable[..., Any]] = {"worst": np.max, "mean": np.mean}
+    over = ways[combine]
     return max(0.0, 2 * float(over(found)) - float(np.mean(over(repeated, axis=0))))
 
 

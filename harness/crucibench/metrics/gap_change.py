@@ -123,7 +123,7 @@ def _contrasts(sizes: Sequence[int], largest: Largest) -> IntArray:
     """Returns which groups are set against each other, a row each of 1, -1 and 0."""
     total = sum(sizes)
     if largest != "difference":
-        return np.eye(total, dtype=np.int64) * (1 if largest == "highest" else -1)
+        return np.eye(total, dtype=np.int64) * {"highest": 1, "lowest": -1}[largest]
     rows, start = [], 0
     for size in sizes:
         first, second = np.nonzero(~np.eye(size, dtype=np.bool_))

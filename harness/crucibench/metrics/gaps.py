@@ -104,7 +104,7 @@ def gap_of(values: ArrayLike, kind: Kind) -> FloatArray:
     high = np.where(defined, array, -np.inf).max(axis=-1, initial=-np.inf)
     low = np.where(defined, array, np.inf).min(axis=-1, initial=np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
-        gap = high - low if kind == "difference" else low / high
+        gap = _apart(kind, high, low) if kind == "difference" else _apart(kind, low, high)
     return np.asarray(np.where(defined.sum(axis=-1) > 1, gap, np.nan))
 
 
@@ -153,10 +153,12 @@ def gap_interval(
         told apart.
 
     Raises:
-        ValueError: if there is no rate, or one with fewer than two groups.
+        ValueError: if there is no rate, or one with fewer than two groups, or an unknown option.
     """
     if not rates or min(len(rate) for rate in rates) < 2:
         raise ValueError("rates: expected at least one, of two groups or more each")
+    if kind not in _APART or combine not in {"worst", "mean"}:
+        raise ValueError(f"expected a difference or ratio, worst or mean, got {kind}, {combine}")
     tail = (1 - level) / 2
     if combine == "mean":
         # Each of the rates' intervals misses its gap with its share of the probability at most.
@@ -193,14 +195,13 @@ def _all_pairs(groups: Estimates, kind: Kind, tail: float) -> tuple[FloatArray, 
     )
 
 
+_APART = {"difference": np.subtract, "ratio": np.divide}
 _Triple: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]
 
 
 def _apart(kind: Kind, one: FloatArray, other: FloatArray) -> FloatArray:
-    if kind == "difference":
-        return np.asarray(one - other)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(one / other)
+        return np.asarray(_APART[kind](one, other))
 
 
 def _pair(

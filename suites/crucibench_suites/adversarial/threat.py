@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from crucibench.util.numbers import Number
+from crucibench.util.suggest import unknown
 
 ImageNorm = Literal["linf", "l2"]
 
@@ -83,6 +84,12 @@ class ThreatModel(BaseModel):
         told = self.model_dump(mode="json")
         # Absent where it is as it always was, so that earlier results stay comparable.
         return {key: value for key, value in told.items() if (key, value) != ("unit", "pixels")}
+
+
+def check_norm(norm: str) -> None:
+    """Raises ValueError unless points can be moved in the norm: what is not Linf is then L2."""
+    if norm not in get_args(ImageNorm):
+        raise ValueError(unknown("norm", norm, get_args(ImageNorm)))
 
 
 def point_of(eps: float) -> str:

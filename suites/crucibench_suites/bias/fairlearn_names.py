@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 PREFIX = "fairlearn:"
+
+
+Needs = Literal["positive", "negative", "selected"]
 
 
 class Asked(NamedTuple):
@@ -21,13 +24,15 @@ class Asked(NamedTuple):
     """
 
     by_groups: bool
-    of: str
-    needs: tuple[str, ...] = ()
+    of: Literal["decisions", "labels", "scores", "values"]
+    needs: tuple[Needs, ...] = ()
     direction: str = "lower"
 
 
-_P, _N, _S = ("positive",), ("negative",), ("selected",)
-_RATES = {
+_P: tuple[Needs] = ("positive",)
+_N: tuple[Needs] = ("negative",)
+_S: tuple[Needs] = ("selected",)
+_RATES: Mapping[str, tuple[Needs, ...]] = {
     "true_positive_rate": _P,
     "false_negative_rate": _P,
     "true_negative_rate": _N,

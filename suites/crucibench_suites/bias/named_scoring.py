@@ -78,6 +78,8 @@ def _of_classes(answers: Answers, asked: Asked) -> Said | str:
     elif asked.of == "decisions":
         truth = answers.targets == answers.positive
         said = answers.predictions == answers.positive
+    elif asked.of != "scores":
+        raise ValueError(f"of: expected decisions, labels or scores, got {asked.of!r}")
     elif answers.probabilities is None:
         return answers.why_none
     else:
@@ -194,8 +196,9 @@ def _resampling(
 
 def _undefined(asked: Asked, truth: Floats, said: Floats, codes: Ints) -> tuple[int, str] | None:
     """Returns the first group without a denominator, and what it lacks; fairlearn says 0."""
+    known = {"selected": said == 1, "positive": truth == 1, "negative": truth == 0}
     for what in asked.needs:
-        there = said == 1 if what == "selected" else truth == (1 if what == "positive" else 0)
+        there = known[what]
         for place in np.unique(codes):
             if not there[codes == place].any():
                 return int(place), what

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -113,8 +113,9 @@ def _reworded(one: Category, text: Any, shift: int) -> tuple[Any, int]:
 
 def _nothing(want: str, rows: int, classes: int) -> NDArray[Any]:
     """Returns what stands where nobody was asked."""
-    if want == "labels":
-        return np.full(rows, _NOT_ASKED, dtype=np.int32)
-    if want == "values":
-        return np.full(rows, np.nan, dtype=np.float64)
-    return np.full((rows, classes), np.nan, dtype=np.float32)
+    found: Mapping[str, NDArray[Any]] = {
+        "labels": np.full(rows, _NOT_ASKED, dtype=np.int32),
+        "values": np.full(rows, np.nan, dtype=np.float64),
+        "scores": np.full((rows, classes), np.nan, dtype=np.float32),
+    }
+    return found[want]

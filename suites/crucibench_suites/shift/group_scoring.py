@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -25,6 +25,7 @@ from crucibench_suites.shift.crossing import class_column
 from crucibench_suites.shift.sheet import Sheet
 
 _TOGETHER = ", "
+_SIDES: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Outcomes:
     @property
     def direction(self) -> Literal["higher", "lower"]:
         """Which outcomes are better."""
-        return "higher" if self.mean.direction == "higher" else "lower"
+        return _SIDES[self.mean.direction]
 
 
 def outcomes_of(cell: CellEvidence, task: Task) -> Outcomes:

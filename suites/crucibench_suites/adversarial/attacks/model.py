@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.threat import Norm, check_norm
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """From logits (m, K), labels (m,) and targets (m,) to what an attack drives up, (m,)."""
@@ -34,6 +34,9 @@ class Points:
     eps: torch.Tensor
     ids: tuple[str, ...]
     norm: Norm
+
+    def __post_init__(self) -> None:
+        check_norm(self.norm)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench_suites.adversarial.blackbox.books import Answer, Floats, Ints
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.threat import Norm, check_norm
 
 
 class Pixels:
@@ -22,6 +22,7 @@ class Pixels:
     """
 
     def __init__(self, x: torch.Tensor, norm: Norm) -> None:
+        check_norm(norm)
         self.shape = tuple(x.shape[1:])
         self.clean: Floats = x.detach().cpu().double().flatten(1).numpy()
         self.low, self.high = np.zeros_like(self.clean), np.ones_like(self.clean)

@@ -15,6 +15,7 @@ from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.blackbox.books import Floats
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
+    COLUMN,
     DISTANCES,
     ROUNDING,
     Judge,
@@ -91,7 +92,7 @@ def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapConte
             ["break what is declared", "are not at the distances in the records"],
             misclassified(shown, asked, said, context),
         )
-        distance = distances[:, 0 if threat.norm == "linf" else 1]
+        distance = distances[:, COLUMN[threat.norm]]
         return wrong.astype(object), np.searchsorted(threat.eps, distance, side="left")
 
     return judge

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crucibench_suites.adversarial.blackbox.books import Floats, Ints
 from crucibench_suites.adversarial.tables.constraints import Constraints, Value
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.threat import Norm, check_norm
 
 _WHOLE = 1e-4
 """By how much a step may fall short of a whole number by rounding alone."""
@@ -58,6 +58,7 @@ class Space:
         facts: dict[str, Facts],
         norm: Norm,
     ) -> None:
+        check_norm(norm)
         self.frame, self.norm, self._constraints = frame, norm, constraints
         may = frame.columns if constraints.mutable is None else constraints.mutable
         self.numbers = [name for name in may if name in facts and facts[name].spread > 0]

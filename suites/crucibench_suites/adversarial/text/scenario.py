@@ -75,7 +75,7 @@ class TextAttack(OneAttack):
             needs: beside the clean pass.
             fields: of the subclass.
         """
-        name = cls.kind if threat.access == "score" else f"{cls.kind}-labels"
+        name = cls.kind + {"score": "", "decision": "-labels"}[threat.access]
         told = ("norm", "eps", "access", "targeted", "queries", "seed")
         parameters = threat.as_parameters()
         chosen = left.stop_words
@@ -114,7 +114,7 @@ class TextAttack(OneAttack):
 
         chosen = self.left.stop_words
         if isinstance(chosen, str):
-            return ENGLISH if chosen == "english" else frozenset()
+            return {"english": ENGLISH, "none": frozenset[str]()}[chosen]
         return frozenset(map(plain_word, chosen))
 
     @property

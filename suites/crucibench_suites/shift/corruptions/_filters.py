@@ -40,11 +40,10 @@ def border_index(size: int, positions: NDArray[np.int64], border: Border) -> NDA
     """Returns which of `size` pixels stands at each position, which may lie outside."""
     if border == "nearest" or size == 1:
         return np.clip(positions, 0, size - 1)
-    if border == "reflect":
-        folded = np.mod(positions, 2 * size)
-        return np.asarray(np.minimum(folded, 2 * size - 1 - folded))
-    folded = np.mod(positions, 2 * size - 2)
-    return np.asarray(np.minimum(folded, 2 * size - 2 - folded))
+    period = {"reflect": 2 * size, "mirror": 2 * size - 2}[border]
+    folded = np.mod(positions, period)
+    last = {"reflect": period - 1, "mirror": period}[border]
+    return np.asarray(np.minimum(folded, last - folded))
 
 
 def gaussian_weights(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:

@@ -76,7 +76,7 @@ def _sampled(
         images,
         torch.stack([across, down], dim=-1),
         mode="bilinear",
-        padding_mode="zeros" if outside == "black" else "reflection",
+        padding_mode={"mirror": "reflection", "reflect": "reflection", "black": "zeros"}[outside],
         align_corners=aligned,
     )
 

@@ -68,13 +68,9 @@ def population_weights(values: Floats, shape: str, level: float, towards: str) -
     if not known.any():
         return weights
     ranks = (rankdata(values[known]) - 0.5) / int(known.sum())
-    if towards == "low":
-        ranks = 1.0 - ranks
-    if shape == "tail":
-        weights[known] = ranks > 1.0 - level
-        return weights
+    ranks = {"low": 1.0 - ranks, "high": ranks}[towards]
     tilted = np.exp(level * np.sqrt(12.0) * (ranks - 0.5))
-    weights[known] = tilted / tilted.mean()
+    weights[known] = {"tail": ranks > 1.0 - level, "tilt": tilted / tilted.mean()}[shape]
     return weights
 
 

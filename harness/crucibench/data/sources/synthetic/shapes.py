@@ -282,6 +282,8 @@ def _inside(
         # Isosceles: its top at -radius, its base at 3/4 radius, 2 radii wide.
         below = y + radius
         return np.asarray((4 * y <= 3 * radius) & (wide * 7 <= below * 4))
+    if name != "star":
+        raise ValueError(name)
     # A point of a pentagram lies on the inner side of four of its five lines at least.
     inner = [right * x + down * y <= _STAR_LINE * radius for right, down in _STAR]
     return np.asarray(np.sum(inner, axis=0) >= 4)
