@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 
 from crucibench.util.draws import Draws
 from crucibench.util.tensor_draws import TensorDraws
@@ -143,6 +145,96 @@ def _spatter(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarra
     return found
 
 
+def _moved(where: Callable[[float, Drawn], tuple[Any, Any]]) -> Callable[..., np.ndarray]:
+    """Moves by scipy: `where` returns a map of (x, y) about the middle, and shares of the sides."""
+
+    def make(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+        linear, shift = where(level[0], drawn)
+        middle = (np.array(x.shape[1::-1]) - 1) / 2
+        back = np.linalg.inv(np.asarray(linear, dtype=np.float64))
+        offset = middle - back @ (middle + np.asarray(shift) * x.shape[1::-1])
+        planes = [
+            ndimage.affine_transform(
+                plane, back[::-1, ::-1], offset[::-1], order=1, mode="grid-constant"
+            )
+            for plane in x.astype(np.float64).transpose(2, 0, 1)
+        ]
+        return np.stack(planes, axis=2)
+
+    return make
+
+
+def _sign(drawn: Drawn) -> float:
+    return 2.0 * int(drawn.host.integers(drawn.ids, "direction", (1,), high=2)[0, 0]) - 1.0
+
+
+def _rotated(degrees: float, drawn: Drawn) -> tuple[Any, Any]:
+    c, s = (turn(np.deg2rad(degrees) * _sign(drawn)) for turn in (np.cos, np.sin))
+    return [[c, s], [-s, c]], (0, 0)
+
+
+def _translated(share: float, drawn: Drawn) -> tuple[Any, Any]:
+    angle = 2 * np.pi * float(drawn.host.uniform(drawn.ids, "direction", (1,))[0, 0])
+    return np.eye(2), (share * np.cos(angle), share * np.sin(angle))
+
+
+def _scaled(factor: float, drawn: Drawn) -> tuple[Any, Any]:
+    return np.eye(2) * (factor if _sign(drawn) > 0 else 1 / factor), (0, 0)
+
+
+def _sheared(degrees: float, drawn: Drawn) -> tuple[Any, Any]:
+    return [[1, _sign(drawn) * np.tan(np.deg2rad(degrees))], [0, 1]], (0, 0)
+
+
+def _grey(x: np.ndarray) -> np.ndarray:
+    found: np.ndarray = x if x.shape[2] == 1 else (x @ [0.299, 0.587, 0.114])[..., None]
+    return found
+
+
+def _greyscale(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+    return (1 - level[0]) * x + level[0] * _grey(x)
+
+
+def _jitter(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+    factors = 1 + level[0] * (2.0 * drawn.host.uniform(drawn.ids, "factors", (6,))[0] - 1.0)
+    bright = np.clip(x * factors[0], 0, 255)
+    middle = _grey(bright).mean()
+    steep = np.clip(middle + (bright - middle) * factors[1], 0, 255)
+    coloured = _grey(steep) + (steep - _grey(steep)) * factors[2]
+    return np.clip(np.clip(coloured, 0, 255) * (1 + (factors[3:] - 1) / 2), 0, 255)
+
+
+def _filtered(high: bool) -> Callable[..., np.ndarray]:
+    def make(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+        down, across = (np.fft.fftfreq(side) * 2 for side in x.shape[:2])
+        radius = np.sqrt(down[:, None] ** 2 + across**2)
+        kept = radius <= level[0]
+        if high:
+            kept = (radius == 0) | (radius > max(level[0], 2 / max(x.shape[:2])))
+        spectrum = np.fft.fft2(x.astype(np.float64), axes=(0, 1)) * kept[..., None]
+        return np.clip(np.fft.ifft2(spectrum, axes=(0, 1)).real, 0, 255)
+
+    return make
+
+
+def _sketch(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+    smooth = ndimage.gaussian_filter(_grey(x)[..., 0].astype(np.float64), 0.5, mode="nearest")
+    strength = np.hypot(*(ndimage.sobel(smooth, axis, mode="nearest") for axis in (0, 1)))
+    drawing = 255 * (1 - strength / strength.max())[..., None]
+    return (1 - level[0]) * x + level[0] * drawing
+
+
+def _resolution(x: np.ndarray, level: tuple[float, ...], drawn: Drawn) -> np.ndarray:
+    small = [max(1, round(side * level[0])) for side in x.shape[1::-1]]
+    planes = [
+        Image.fromarray(plane.astype(np.float32))
+        .resize(small, Image.Resampling.BILINEAR)
+        .resize(x.shape[1::-1], Image.Resampling.BILINEAR)
+        for plane in x.transpose(2, 0, 1)
+    ]
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
+
+
 READINGS: dict[str, Callable[..., np.ndarray]] = {
     "gaussian_noise": _noise("gaussian_noise"),
     "speckle_noise": _noise("speckle_noise"),
@@ -161,6 +253,16 @@ READINGS: dict[str, Callable[..., np.ndarray]] = {
     "jpeg_compression": _plain("jpeg_compression"),
     "spatter": _spatter,
     "saturate": _plain("saturate"),
+    "rotation": _moved(_rotated),
+    "translation": _moved(_translated),
+    "scale": _moved(_scaled),
+    "shear": _moved(_sheared),
+    "greyscale": _greyscale,
+    "colour_jitter": _jitter,
+    "low_pass": _filtered(high=False),
+    "high_pass": _filtered(high=True),
+    "edge_sketch": _sketch,
+    "resolution": _resolution,
 }
 
 
@@ -205,8 +307,24 @@ def test_pixelate_is_the_same_on_every_device(photos: Callable[..., np.ndarray])
                 assert apart.max() < 1e-3, (side, size)
 
 
-def test_every_published_kernel_is_read() -> None:
-    published_kernels = {
-        name for name, kernel in KERNELS.items() if kernel.family not in {"geometric", "domain"}
-    }
-    assert published_kernels - set(READINGS) == {"shot_noise", "impulse_noise"}
+def test_every_kernel_is_read() -> None:
+    # Of two the distribution is known (`test_shift_statistics`), and no single image.
+    assert set(KERNELS) - set(READINGS) == {"shot_noise", "impulse_noise"}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_that_does_nothing_is_found_out(
+    name: str, photos: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its body returns is what a cell shows, and the image itself is not what it should be."""
+    pixels = photos(2, SIDES["cifar"], 3)
+    draws = TensorDraws(Draws(0, f"shift/{name}"), IDS, torch.device("cpu"))
+    (made,) = corrupt(KERNELS[name], tensor_of(pixels), (5,), "cifar", draws)
+    assert np.abs(pixels_of(made) - pixels).mean() > 1  # of the 0.25 that readings may be apart
+    module, _, function = KERNELS[name].function.partition(":")
+    monkeypatch.setattr(
+        f"crucibench_suites.shift.corruptions.{module}.{function}",
+        lambda images, levels, draws: (images for _ in levels),
+    )
+    (idle,) = corrupt(KERNELS[name], tensor_of(pixels), (5,), "cifar", draws)
+    assert torch.equal(idle, tensor_of(pixels))
