@@ -74,6 +74,11 @@ def test_ties(maker: Any, share: float, expected: list[str]) -> None:
     assert codes(audit_detector(maker.detection(saturated(KNOWN), sets), MSP)) == expected
 
 
+def test_a_constant_detector_is_told(maker: Any) -> None:
+    same = maker.detection(np.zeros(120), {name: np.zeros(120) for name in GOOD})
+    assert "suspect: tied-scores" in codes(audit_detector(same, MSP))
+
+
 def test_ties_on_one_side_rank_nothing_wrongly(maker: Any) -> None:
     constant = maker.detection(KNOWN, {"far/constant": np.full(120, 9.0)})
     assert audit_detector(constant, MSP) == []

@@ -50,6 +50,13 @@ def test_scores_are_pytorch_oods(name: str, bench: Any) -> None:
     np.testing.assert_allclose(scores_of(name, bench)[rows], theirs[rows], rtol=1e-4, atol=1e-4)
 
 
+def test_every_known_answer_tells_samples_apart() -> None:
+    """So that a detector that says the same of all of them fails, and none is without an answer."""
+    for name in set(OWN) - {"temperature"}:  # which has a test of its own
+        theirs = PEER[f"peer {name}"]
+        assert np.ptp(theirs) > 100 * 1e-6 * max(1.0, np.abs(theirs).max()), name
+
+
 def test_odin_is_pytorch_oods() -> None:
     import torch
 

@@ -169,6 +169,21 @@ def test_shares_are_those_of_the_severity() -> None:
             assert 0.9 * level - error < found < level + error, (name, severity)
 
 
+@pytest.mark.parametrize("name", BY_NAME)
+def test_no_perturbation_does_nothing(name: str) -> None:
+    """Against what is known of every one: how much of a table a severity is meant to touch."""
+    frame = example(2000)
+    found = made(name, table_of(frame))[5]
+    other = pd.DataFrame({one: found.inputs[one].astype(object) for one in frame})
+    same = (other == frame.astype(object)).to_numpy()
+    changed = (~same).mean(axis=0)
+    level = BY_NAME[name].levels[-1]
+    # The columns that it could be done to, or of which it takes some; values of 0 stay under units.
+    touched = changed[changed > 0]
+    assert len(touched) and (name == "dropped_columns" or touched.max() > 0.8 * level)
+    assert changed.mean() == pytest.approx(float(found.columns["edits"].mean()) / 8, abs=1e-6)
+
+
 def test_unit_errors_are_exact_factors() -> None:
     table = table_of(example())
     for name, factor in (("unit_times_10", 10), ("unit_times_1000", 1000)):

@@ -72,6 +72,13 @@ def test_any_text_alone_and_in_a_batch_within_its_severity(name: str, texts: lis
                 assert variant.inputs[place] == text
 
 
+@pytest.mark.parametrize("name", BY_NAME)
+def test_no_perturbation_does_nothing(name: str) -> None:
+    variant = made(name, [ENGLISH])[5]
+    assert only(name, ENGLISH) != ENGLISH
+    assert variant.columns["touched"][0] and variant.columns["edits"][0] >= 1
+
+
 @settings(max_examples=50, deadline=None)
 @given(text=unicode)
 def test_characters_joined_are_the_text_and_marks_stay_with_their_letters(text: str) -> None:
