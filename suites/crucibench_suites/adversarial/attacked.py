@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,6 +23,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
@@ -35,6 +36,7 @@ from crucibench_suites.adversarial.threat import ThreatModel
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.outcomes import Series
     from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.self_test import SelfTestResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,29 @@ class Attacked(Mapped):
     @abstractmethod
     def attacks(self) -> tuple[str, ...]:
         """Their names in records and tables, in the order in which they are asked."""
+
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Returns how the attacks do where the answer is known: the very ones that `run` runs."""
+        raise NotImplementedError
+
+    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
+        """Tests the attacks: the probe ``self-test``."""
+        results = self.self_tests()
+        return {
+            SELF_TEST: {
+                "id": [result.attack for result in results],
+                "point": "",
+                "passed": np.array([result.passed for result in results]),
+                "ratio": np.array([result.ratio for result in results]),
+                "tolerance": np.array([result.tolerance for result in results]),
+                "found": np.array([result.found for result in results]),
+                "reason": [result.reason for result in results],
+                "versions": [
+                    ", ".join(f"{package} {version}" for package, version in sorted(told.items()))
+                    for told in (result.versions for result in results)
+                ],
+            }
+        }
 
     def columns(
         self, work: Work, ledger: Ledger, attack: str, examples: Columns | None = None
@@ -136,7 +161,9 @@ class OneAttack(Attacked):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        return []
+        from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
+
+        return audit_self_tests(evidence)
 
 
 def right_as_they_are(seen: StageView) -> NDArray[np.bool_]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import chain
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 
-SELF_TEST = "self-test"
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.self_test import SelfTestResult
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -76,8 +76,8 @@ class Foolbox(OneAttack):
             limit=limit,
         )
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known.
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack.
 
         Raises:
             InputError: with the evidence, if it fails and is not forced.
@@ -90,17 +90,7 @@ class Foolbox(OneAttack):
                 f"{result.reason}: it is not run, as its numbers would say nothing (suites."
                 f"{self.suite}.force: true runs it, marked suspect)"
             )
-        return {
-            SELF_TEST: {
-                "id": [str(self.named)],
-                "passed": np.array([result.passed]),
-                "ratio": np.array([result.ratio]),
-                "tolerance": np.array([result.tolerance]),
-                "found": np.array([result.found]),
-                "reason": [result.reason],
-                "versions": [", ".join(f"{k} {v}" for k, v in sorted(result.versions.items()))],
-            }
-        }
+        return [result]
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.
@@ -111,7 +101,7 @@ class Foolbox(OneAttack):
         import torch
 
         from crucibench.util.draws import Draws
-        from crucibench_suites.adversarial.attacks.model import frozen
+        from crucibench_suites.adversarial.attacks.model import device_of, frozen
         from crucibench_suites.adversarial.of_foolbox import (
             Counting,
             FoolboxAttack,
@@ -124,8 +114,7 @@ class Foolbox(OneAttack):
         threat, targets = self.threat, work.samples.targets.astype(np.int64)
         attack = FoolboxAttack(self.named, threat.norm)
         module = context.adapter.module()
-        tensor = next(chain(module.parameters(), module.buffers()), None)
-        device = "cpu" if tensor is None else tensor.device
+        device = device_of(module)
         draws = context.draws if threat.seed is None else Draws(threat.seed, self.stream)
         grid = np.asarray(threat.eps, dtype=np.float64)
         ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
@@ -157,21 +146,11 @@ class Foolbox(OneAttack):
         return self.columns(work, ledger, self.attack)
 
     def audit(self, evidence: Evidence) -> Findings:
-        """Marks the numbers of an attack that failed its self-test."""
-        probe = evidence.own.probes.get(SELF_TEST)
-        if probe is None or bool(probe.array("passed")[0]):
-            return []
+        """Marks the numbers of an attack that failed its self-test and was forced.
+
+        One that finds nothing where there is something says nothing of a model.
+        """
         return [
-            Finding(
-                code="attack-fails-self-test",
-                # What finds nothing where there is something says nothing of the model.
-                severity=Severity.SUSPECT if probe.array("found")[0] else Severity.INVALID,
-                message=f"{probe.array('reason')[0]}: a better attack will break more.",
-                evidence={
-                    "attack": str(self.named),
-                    "ratio": float(probe.array("ratio")[0]),
-                    "tolerance": float(probe.array("tolerance")[0]),
-                    "versions": str(probe.array("versions")[0]),
-                },
-            )
+            replace(one, severity=Severity.SUSPECT) if one.evidence["found"] else one
+            for one in super().audit(evidence)
         ]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
 import torch
 from torch import nn
 
-from crucibench.contracts.records import Columns
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
 from crucibench_suites.adversarial.protocol import ATTACKS, Native
@@ -42,21 +40,3 @@ def _tested(name: str, attack: Native, norm: Norm) -> SelfTestResult:
         call, norm, name=name, kind="nearest" if attack.nearest else "within",
         tolerance=attack.tolerance,
     )  # fmt: skip
-
-
-def self_test_records(attacks: Sequence[str], norm: Norm) -> Columns:
-    """Returns the same as probe records: ``id`` is the attack."""
-    return as_columns(native_results(attacks, norm))
-
-
-def as_columns(results: Sequence[SelfTestResult]) -> Columns:
-    """Returns results as probe records, a row an attack."""
-    return {
-        "id": [result.attack for result in results],
-        "point": "",
-        "passed": np.array([result.passed for result in results]),
-        "ratio": np.array([result.ratio for result in results]),
-        "tolerance": np.array([result.tolerance for result in results]),
-        "found": np.array([result.found for result in results]),
-        "reason": [result.reason for result in results],
-    }

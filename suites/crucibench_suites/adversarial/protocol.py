@@ -17,6 +17,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 """In what attacks compute; every example is confirmed in float32."""
 
 
+SELF_TEST = "self-test"
+"""The probe whose records say what attacks do where the answer is known."""
+
 TOLERANCE = 1.5
 """The largest ratio to the optimum that passes a self-test."""
 

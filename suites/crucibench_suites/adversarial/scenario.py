@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from crucibench_suites.adversarial.protocol import (
     Protocol,
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
+
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.self_test import SelfTestResult
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -122,11 +125,11 @@ class AutoAttack(Attacked):
         show_images(self.threat, stage, work, context, ledger)
         return self.columns(work, ledger, stage)
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attacks themselves where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.native import self_test_records
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests all of the series."""
+        from crucibench_suites.adversarial.native import native_results
 
-        return {"self-test": self_test_records(self.protocol.attacks, self.threat.norm)}
+        return native_results(self.protocol.attacks, self.threat.norm)
 
     @property
     def attacks(self) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -21,7 +20,14 @@ from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
-from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, by_sample, frozen
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Oracle,
+    Points,
+    by_sample,
+    device_of,
+    frozen,
+)
 from crucibench_suites.adversarial.confirm import confirm, pull_back
 from crucibench_suites.adversarial.protocol import ATTACKS, Precision
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -97,8 +103,7 @@ class Search:
     ) -> None:
         self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
         module = adapter.module()
-        tensor = next(chain(module.parameters(), module.buffers()), None)
-        device = "cpu" if tensor is None else tensor.device
+        device = device_of(module)
         seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Selection, StageView, Work
+from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.attacked import OneAttack
@@ -48,6 +48,8 @@ class SuppliedExamples(OneAttack):
             points=("", *(point_of(radius) for radius in threat.eps)),
             limit=limit,
         )
+
+    probe = Mapped.probe  # it searches nothing that could be tested
 
     @property
     def attack(self) -> str:

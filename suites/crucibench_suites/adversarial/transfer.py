@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
+from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as_they_are
 from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
@@ -65,6 +65,8 @@ class Transfer(OneAttack):
                 ),
             ),
         )
+
+    probe = Mapped.probe  # it searches nothing that could be tested
 
     @property
     def attack(self) -> str:

@@ -26,9 +26,10 @@ from crucibench_suites.adversarial.foolbox_names import (
     NEEDS_NUMBA,
     FoolboxName,
 )
-from crucibench_suites.adversarial.named import SELF_TEST, Foolbox
+from crucibench_suites.adversarial.named import Foolbox
 from crucibench_suites.adversarial.of_foolbox import FoolboxAttack, seeded
 from crucibench_suites.adversarial.outcomes import read_outcomes
+from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.self_test import SelfTestResult
 
 with warnings.catch_warnings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -88,6 +89,12 @@ class Found:
         chosen = first[rows] == order
         self.adversarial[rows[chosen]] = examples[chosen]
         self.broken[rows] = True
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Returns where a module computes: the processor if it holds nothing."""
+    tensor = next(chain(module.parameters(), module.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import finding
+from crucibench_suites.adversarial.protocol import SELF_TEST
 
 
 def audit_self_tests(evidence: Evidence) -> Findings:
     """Returns a finding for each attack that failed its self-test."""
-    probe = evidence.own.probes.get("self-test")
+    probe = evidence.own.probes.get(SELF_TEST)
     if probe is None:
         return []
     return [

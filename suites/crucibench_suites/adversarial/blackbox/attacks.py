@@ -9,7 +9,6 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.books import Books
 from crucibench_suites.adversarial.blackbox.boundary import boundary
 from crucibench_suites.adversarial.blackbox.hopskipjump import hopskipjump
-from crucibench_suites.adversarial.protocol import FEW_QUERIES
 from crucibench_suites.adversarial.threat import Norm
 
 
@@ -20,12 +19,10 @@ class OnLabels:
     Attributes:
         run: asks, and leaves what it finds in the books; ids key its draws.
         norms: of the distances that it makes small.
-        tolerance: the largest ratio to the optimum that passes its self-test.
     """
 
     run: Callable[[Books, Sequence[str], Draws, Norm], None]
     norms: tuple[Norm, ...] = ("linf", "l2")
-    tolerance: float = FEW_QUERIES
 
 
 ON_LABELS: Mapping[str, OnLabels] = {

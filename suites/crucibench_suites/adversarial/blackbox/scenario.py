@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -23,8 +23,8 @@ from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.self_test import SelfTestResult
 
-SELF_TEST = "self-test"
 LABEL_ONLY = "label-only"
 CROSS_CHECK = "hopskipjump"
 """On labels: what an attack on scores should be no weaker than."""
@@ -114,11 +114,11 @@ class ScoreBased(BlackBox):
         """One search a radius, each with an example to confirm."""
         return len(self.threat.eps) * (self.threat.queries + 2)
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.native import self_test_records
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack, on logits."""
+        from crucibench_suites.adversarial.native import native_results
 
-        return {SELF_TEST: self_test_records([self.method], self.threat.norm)}
+        return native_results([self.method], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -142,13 +142,11 @@ class LabelBased(BlackBox):
         """The budget, and an example to confirm."""
         return self.threat.queries + 1
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known: the probe ``self-test``."""
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack."""
         from crucibench_suites.adversarial.blackbox.self_tests import tested
-        from crucibench_suites.adversarial.native import as_columns
 
-        attack = ON_LABELS[self.method]
-        return {SELF_TEST: as_columns([tested(self.method, attack, self.threat.norm)])}
+        return [tested(self.method, ON_LABELS[self.method], self.threat.norm)]
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""

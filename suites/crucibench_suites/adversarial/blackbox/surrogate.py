@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench.util.errors import InputError
@@ -18,8 +16,10 @@ from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.protocol import ATTACKS
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.self_test import SelfTestResult
+
 ATTACK, STEPS = "momentum", 20
-SELF_TEST = "self-test"
 
 _SOURCE = "surrogate"
 
@@ -55,11 +55,10 @@ class TransferSource(Mapped):
         """Returns one record a sample; ``change`` is float32, of radii x pixels numbers."""
         import torch
 
-        from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
+        from crucibench_suites.adversarial.attacks.model import Oracle, Points, device_of, frozen
 
         module, batch = context.adapter.module(), work.batch
-        tensor = next(chain(module.parameters(), module.buffers()), None)
-        x = batch.inputs.to("cpu" if tensor is None else tensor.device)
+        x = batch.inputs.to(device_of(module))
         y = torch.from_numpy(work.samples.targets.astype(np.int64)).to(x.device)
         oracle = Oracle(module, context.draws)
         changes = []
@@ -115,11 +114,11 @@ class SurrogateTransfer(OneAttack):
         records = seen.needs[_SOURCE].records.aligned(seen.samples.ids)
         return Selection(keep, {"change": records.array("change")})
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the surrogate's attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.native import self_test_records
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the surrogate's attack."""
+        from crucibench_suites.adversarial.native import native_results
 
-        return {SELF_TEST: self_test_records([ATTACK], self.threat.norm)}
+        return native_results([ATTACK], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.
@@ -161,9 +160,3 @@ class SurrogateTransfer(OneAttack):
         ledger.unconfirmed[:] = 0
         show_images(self.threat, self.attack, work, context, ledger)
         return self.columns(work, ledger, self.attack)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
-
-        return audit_self_tests(evidence)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 import torch
 
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
+from crucibench_suites.adversarial.attacks.model import Oracle, Points, device_of, frozen
 from crucibench_suites.adversarial.probing.asking import Asker
 from crucibench_suites.adversarial.probing.deep import probe_deeply
 from crucibench_suites.adversarial.probing.plain import Arrays, probe_plainly
@@ -34,8 +32,7 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
     grid = np.asarray(threat.eps, dtype=np.float64)
     # The largest radius that a sample withstands, else the smallest there is.
     at = np.maximum(level - 1, min(int((grid == 0).sum()), len(grid) - 1))
-    tensor = next(chain(module.parameters(), module.buffers()), None)
-    device = "cpu" if tensor is None else tensor.device
+    device = device_of(module)
     points = Points(
         x=work.batch.inputs.to(device),
         y=torch.from_numpy(work.samples.targets.astype(np.int64)).to(device),

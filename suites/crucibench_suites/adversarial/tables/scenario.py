@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
-from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, SELF_TEST, Budgeted
+from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
 from crucibench_suites.shift.inputs import Inputs
+
+if TYPE_CHECKING:
+    from crucibench_suites.adversarial.self_test import SelfTestResult
 
 _SPREAD_SAMPLES = 20_000
 _SPREAD = "spread"
@@ -51,13 +54,12 @@ class AttackedTable(Budgeted):
         keep = super().select(stage, view).keep
         return Selection(keep, carried(facts, len(seen.samples)))
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.native import as_columns
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack."""
         from crucibench_suites.adversarial.tables.self_tests import tested
 
-        attack = TABLE_ATTACKS[self.attack_on_tables]
-        return {SELF_TEST: as_columns([tested(self.attack_on_tables, attack, self.threat.norm)])}
+        name = self.attack_on_tables
+        return [tested(name, TABLE_ATTACKS[name], self.threat.norm)]
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""

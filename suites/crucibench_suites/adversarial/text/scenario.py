@@ -23,10 +23,9 @@ from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench.util.draws import Draws
+    from crucibench_suites.adversarial.self_test import SelfTestResult
     from crucibench_suites.adversarial.text.texts import Maker
     from crucibench_suites.adversarial.text.words import Parsed
-
-SELF_TEST = "self-test"
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -164,14 +163,12 @@ class TextAttack(OneAttack):
         seed = self.threat.seed
         return context.draws if seed is None else Draws(seed, self.stream)
 
-    def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Tests the attack where the answer is known: the probe ``self-test``."""
-        from crucibench_suites.adversarial.native import as_columns
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack."""
         from crucibench_suites.adversarial.text.self_tests import tested
         from crucibench_suites.adversarial.text.texts import MADE, SEARCHES
 
-        result = tested(self.name, MADE[self.made], SEARCHES[self.threat.access])
-        return {SELF_TEST: as_columns([result])}
+        return [tested(self.name, MADE[self.made], SEARCHES[self.threat.access])]
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""

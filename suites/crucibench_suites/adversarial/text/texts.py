@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,18 +95,9 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
     return make
 
 
-class Near(NamedTuple):
-    """Embeddings in which one word is near all others.
-
-    Attributes:
-        other: the word.
-    """
-
-    other: str
-
-    def neighbours(self, words: Sequence[str], count: int) -> list[list[tuple[str, float]]]:
-        """Returns words and cosines, as an adapter's."""
-        return [[(self.other, 1.0)] for _ in words]
+def _embedded(other: str) -> Any:
+    """Returns a model in whose embeddings one word is near all others."""
+    return SimpleNamespace(neighbours=lambda words, count: [[(other, 1.0)] for _ in words])
 
 
 class Made(NamedTuple):
@@ -123,7 +115,7 @@ class Made(NamedTuple):
 MADE: Mapping[str, Made] = {
     "edits": Made(edited, lambda words, other: (Draws(0, "self-test"),)),
     "listed": Made(listed, lambda words, other: (dict.fromkeys(words, (other,)),)),
-    "near": Made(near, lambda words, other: (Near(other), 1, 0.5, frozenset())),
+    "near": Made(near, lambda words, other: (_embedded(other), 1, 0.5, frozenset())),
 }
 """All of them. What has no entry is no attack: nothing else tells them apart by name."""
 
