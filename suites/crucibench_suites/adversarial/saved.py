@@ -14,7 +14,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.search import Ledger
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 ADVERSARIALS = "adversarials"
 """The artefact's name."""
 
-COLUMN = {"linf": 0, "l2": 1}
-"""Of the distances in a norm, where those in Linf, L2 and L1 stand side by side."""
 
 DISTANCES = ["distance_linf", "distance_l2", "distance_l1"]
 _KEYS = ["id", "attack"]

@@ -30,7 +30,7 @@ from crucibench_suites.adversarial.attacks.model import (
 )
 from crucibench_suites.adversarial.confirm import confirm, pull_back
 from crucibench_suites.adversarial.protocol import ATTACKS, Precision
-from crucibench_suites.adversarial.threat import ThreatModel
+from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 Ints = NDArray[np.int64]
 
@@ -41,8 +41,6 @@ _MANY = 1024
 _PIXELS = 2**18
 """So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
 runs towards several targets, and steps of Square."""
-
-_COLUMN = {"linf": 0, "l2": 1}
 
 
 @dataclass
@@ -158,7 +156,7 @@ class Search:
         for other in _CLOSE_ATTACKS if restarts else ():
             rows = rows[ledger.level[rows] > self._floor]
             reach = _CLOSE * self._grid[ledger.level[rows] - 1]
-            close = ledger.distances[rows, _COLUMN[self._threat.norm]] <= reach
+            close = ledger.distances[rows, COLUMN[self._threat.norm]] <= reach
             self.descend(other, ledger, rows[close], restarts=restarts)
 
     def again(self, attacks: Sequence[str], ledger: Ledger) -> None:
@@ -221,7 +219,7 @@ class Search:
         known = np.flatnonzero(ledger.prediction[rows] >= 0)
         mine = torch.from_numpy(known).to(points.x.device)
         examples = ledger.nearest[torch.from_numpy(rows[known])].to(points.x.device)
-        size = np.maximum(ledger.distances[rows[known], _COLUMN[points.norm]], 1e-12)
+        size = np.maximum(ledger.distances[rows[known], COLUMN[points.norm]], 1e-12)
         share = by_sample(points.eps[mine] / torch.from_numpy(size).to(points.eps))
         start[mine] = points.x[mine] + (examples - points.x[mine]) * share
         return start
@@ -240,11 +238,11 @@ class Search:
         examples = pull_back(points.x[mine], found.adversarial[mine], radius, points.norm).cpu()
         clean = self._batch.take([int(row) for row in rows])
         seen = confirm(self._adapter, clean, self._targets[rows], examples)
-        distance = seen.distances[:, _COLUMN[points.norm]]
+        distance = seen.distances[:, COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
         holds = seen.holds & (ATTACKS[attack].nearest | (distance <= self._grid[at]))
         ledger.confirmations[rows] += 1
-        known = ledger.distances[rows, _COLUMN[points.norm]]
+        known = ledger.distances[rows, COLUMN[points.norm]]
         better = holds & ~(known <= distance)
         chosen = rows[better]
         ledger.distances[chosen] = seen.distances[better]

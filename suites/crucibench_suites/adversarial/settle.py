@@ -11,9 +11,8 @@ from crucibench.contracts.batch import Batch
 from crucibench_suites.adversarial.attacks.model import length
 from crucibench_suites.adversarial.confirm import confirm, pull_back
 from crucibench_suites.adversarial.search import Ledger
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.threat import COLUMN, Norm
 
-_COLUMN = {"linf": 0, "l2": 1}
 _ROUNDING = 1e-5
 
 
@@ -43,10 +42,10 @@ def settle(
     clean = batch.take([int(row) for row in rows])
     found = examples.detach().to("cpu", torch.float32)
     seen = confirm(adapter, clean, targets[rows], found)
-    distance = seen.distances[:, _COLUMN[norm]]
+    distance = seen.distances[:, COLUMN[norm]]
     ledger.confirmations[rows] += 1
     ledger.unconfirmed[rows] += ~seen.holds
-    better = seen.holds & ~(ledger.distances[rows, _COLUMN[norm]] <= distance)
+    better = seen.holds & ~(ledger.distances[rows, COLUMN[norm]] <= distance)
     chosen = rows[better]
     ledger.distances[chosen] = seen.distances[better]
     ledger.prediction[chosen] = seen.prediction[better]

@@ -15,7 +15,6 @@ from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.blackbox.books import Floats
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
-    COLUMN,
     DISTANCES,
     ROUNDING,
     Judge,
@@ -26,7 +25,7 @@ from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.tables.checking import breaches
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.space import Space
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 TOLD = (*DISTANCES, "changed")
 """What is looked at in the records."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import cast
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from crucibench.contracts.adapter import Adapter
-from crucibench.contracts.batch import Batch
 from crucibench.contracts.tree import Tree
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
@@ -30,19 +29,6 @@ _EXACT, _FAR = 1e-4, 0.01
 def tested(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
     """Returns how an attack does where the answer is known, tested once a process."""
     return {"linear": _on_linear_models, "tree": _on_a_tree}[attack.known](name, attack, norm)
-
-
-class _Stacked:
-    """A model of images as one of a table whose columns are the pixels."""
-
-    def __init__(self, model: nn.Module, shape: tuple[int, ...]) -> None:
-        self._module = nn.Sequential(nn.Unflatten(1, shape), model)
-
-    def module(self) -> nn.Module:
-        return self._module
-
-    def encode(self, batch: Batch) -> torch.Tensor:
-        return torch.tensor(batch.inputs.to_numpy(dtype=np.float32))
 
 
 def _on_linear_models(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
@@ -64,7 +50,12 @@ def _on_linear_models(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
 
         radii = np.array([radius]) if np.isfinite(radius) else np.zeros(0)
         books = Books(space, answer, radii, attack.queries)
-        attack.run(_rows(books, space, cast(Adapter, _Stacked(model, shape)), y.numpy(), radii))
+        stacked = nn.Sequential(nn.Unflatten(1, shape), model)
+        adapter = SimpleNamespace(
+            module=lambda: stacked,
+            encode=lambda batch: torch.tensor(batch.inputs.to_numpy(dtype=np.float32)),
+        )
+        attack.run(_rows(books, space, adapter, y.numpy(), radii))
         return torch.from_numpy(books.best.astype(np.float32)).view(x.shape)
 
     return self_test(
@@ -73,7 +64,7 @@ def _on_linear_models(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
     )  # fmt: skip
 
 
-def _rows(books: Books, space: Space, model: Adapter, targets: Ints, radii: Floats) -> Rows:
+def _rows(books: Books, space: Space, model: Any, targets: Ints, radii: Floats) -> Rows:
     return Rows(
         books=books, space=space, ids=[f"self-test-{row}" for row in range(len(space))],
         draws=Draws(0, "self-test"), radii=radii, slopes=Slopes(model, space, targets),
@@ -81,19 +72,16 @@ def _rows(books: Books, space: Space, model: Adapter, targets: Ints, radii: Floa
     )  # fmt: skip
 
 
-class _Grown:
-    """A tree of three leaves: class 1 where a > 0.5 and b > 0.25."""
-
-    def tree(self) -> Tree:
-        return Tree(
-            columns=("a", "b"),
-            column=np.array([0, -1, 1, -1, -1]),
-            threshold=np.array([0.5, 0.0, 0.25, 0.0, 0.0]),
-            left=np.array([1, -1, 3, -1, -1]),
-            right=np.array([2, -1, 4, -1, -1]),
-            missing_left=np.ones(5, dtype=np.bool_),
-            label=np.array([0, 0, 0, 0, 1]),
-        )
+_TREE = Tree(
+    columns=("a", "b"),
+    column=np.array([0, -1, 1, -1, -1]),
+    threshold=np.array([0.5, 0.0, 0.25, 0.0, 0.0]),
+    left=np.array([1, -1, 3, -1, -1]),
+    right=np.array([2, -1, 4, -1, -1]),
+    missing_left=np.ones(5, dtype=np.bool_),
+    label=np.array([0, 0, 0, 0, 1]),
+)
+"""Of three leaves: class 1 where a > 0.5 and b > 0.25."""
 
 
 def _on_a_tree(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
@@ -114,7 +102,8 @@ def _on_a_tree(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
         return np.where(((there[:, 0] > 0.5) & (there[:, 1] > 0.25)) != targets[rows], 1.0, -1.0)
 
     books = Books(space, answer, np.zeros(0), attack.queries)
-    attack.run(_rows(books, space, cast(Adapter, _Grown()), targets, np.zeros(0)))
+    adapter = SimpleNamespace(tree=lambda: _TREE)
+    attack.run(_rows(books, space, adapter, targets, np.zeros(0)))
     found = books.distance
     far = expected > _FAR
     ratio = float(np.max((found / expected)[far]))
