@@ -37,8 +37,7 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
             'pip install "crucibench[text]"'
         )
     resolved = resolve(document, spec.parent, str(spec), Overrides())
-    # The bundled models are known not to crash, and a process of their own takes seconds to start.
-    options = RunOptions(out=out, scratch=cache_folder(), where=str(spec), workers=0)
+    options = RunOptions(out=out, scratch=cache_folder(), where=str(spec), workers=1)
     return evaluate(resolved, options, form, quiet, progress)
 
 

@@ -160,9 +160,12 @@ class DataSource(ABC):
     Attributes:
         options: those that its addresses know: a further data set takes ``classes`` and
             ``on_bad_sample`` from the main one where they are among them.
+        runs_code: whether reading calls code of the user's: it is then read in a process apart
+            from the models.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
+    runs_code: ClassVar[bool] = False
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

@@ -273,10 +273,19 @@ class CellPair:
             np.unique(side.run.cell_records(file.cell).array("round"))
             for side, file in ((self.first, self.was), (self.second, self.now))
         )
-        if not np.array_equal(old, new):
-            raise RefusedError(f"the models have {len(old)} and {len(new)} rounds", "rounds")
-        pairs = {key: FormPair(*two) for key, two in forms.items()}
-        ids = np.array([f"round {number}" for number in new], dtype=object)
+        common, rows_old, rows_new = np.intersect1d(
+            old, new, assume_unique=True, return_indices=True
+        )
+        if not len(common):
+            reason = (
+                "memory did not hold both at once, so that no round of one stands beside a round "
+                "of the other: compare each with the first model of the run"
+            )
+            raise RefusedError(reason, "rounds")
+        align_old = Aligner(len(old), _unless_whole(rows_old, len(old)))
+        align_new = Aligner(len(new), _unless_whole(rows_new, len(new)))
+        pairs = {key: FormPair(align_old(was), align_new(now)) for key, (was, now) in forms.items()}
+        ids = np.array([f"round {number}" for number in common], dtype=object)
         return measure_cell(pairs, ids, None, self.how.settings)
 
     def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Comparable]]:

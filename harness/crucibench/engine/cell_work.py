@@ -118,7 +118,7 @@ class CellWork:
     def done(self, task: CellTask, done: Done) -> None:
         """Takes what a task has left on disk into the account, and goes on to the next stage."""
         self._running -= 1
-        self.journal.add(done.files, asdict(done.cost))
+        self.journal.add(done.files, asdict(done.cost), done.replaced)
         if isinstance(task, ProbeTask):
             self.journal.add_probes(done.probes)
             self._held_back = False

@@ -23,8 +23,8 @@ from crucibench.engine.planned_files import PlannedFiles, needs_failed
 from crucibench.engine.resolve import Resolved
 from crucibench.engine.roles import SelectedRole
 from crucibench.engine.score import Scorer
-from crucibench.engine.tasks import CohortDone
-from crucibench.passes.marks import REDUCED_BATCH
+from crucibench.engine.tasks import Done
+from crucibench.passes.marks import REDUCED_BATCH, REPLACED
 from crucibench.store.cell_cache import CellCache
 from crucibench.store.cells import CellFile, read_cell, write_cell
 from crucibench.store.events import Events
@@ -117,11 +117,10 @@ class Cells:
         for cell in cells:
             self._journal(self.begin(cell)).forget()
 
-    def timed(self, done: CohortDone) -> None:
-        """Takes the rounds of a cohort into the account."""
-        for cell, cost in done.costs.items():
-            self.journals[cell].add(done.files.get(cell, {}), asdict(cost))
-            self._events.add("task", cell=cell, kind="timed", **asdict(cost))
+    def timed(self, cell: PlannedCell, done: Done) -> None:
+        """Takes the rounds of a cell into the account."""
+        self.journals[cell.id].add(done.files, asdict(done.cost), done.replaced)
+        self._events.add("task", cell=cell.id, kind="timed", **asdict(done.cost))
 
     def finish(self, cell: PlannedCell, file: CellFile, work: CellWork | None) -> CellFile:
         """Derives, scores and writes a cell."""
@@ -130,6 +129,9 @@ class Cells:
         cached = work is None and isinstance(cell.scenario, Mapped) and file.status is Status.OK
         if file.status is Status.OK:
             file = self.complete(cell, file, work)
+            if journal is not None and journal.replaced:
+                facts = {**file.facts, REPLACED: list(journal.replaced)}
+                file = file.model_copy(update={"facts": facts})
         elif file.status is Status.SKIPPED:
             shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
         file, rows = finish(cell, file, self.files, self._scorer)

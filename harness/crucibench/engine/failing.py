@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 
 from crucibench.contracts.verdict import Finding, Severity, Status
-from crucibench.engine.tasks import Failed
+from crucibench.engine.tasks import Failed, Kind
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.util.atomic import StorageError
 from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
@@ -22,14 +22,19 @@ class ModelChangedError(CrucibenchError):
     """A model that has no fingerprint answers its probe batch in another way than before."""
 
 
+class WorkerLostError(CrucibenchError):
+    """The process that had begun what is asked of this one is gone."""
+
+
 def failed(error: BaseException) -> Failed:
     """Returns what `error` says, as a worker sends it."""
-    if isinstance(error, ModelChangedError):
-        return Failed("model-changed", str(error))
-    if isinstance(error, StorageError):
-        return Failed("storage", str(error))
-    if isinstance(error, UnavailableError):
-        return Failed("unavailable", str(error))
+    kinds: dict[type[Exception], Kind] = {
+        ModelChangedError: "model-changed", WorkerLostError: "worker", StorageError: "storage",
+        UnavailableError: "unavailable",
+    }  # fmt: skip
+    for kind, name in kinds.items():
+        if isinstance(error, kind):
+            return Failed(name, str(error))
     if isinstance(error, InputError):
         return Failed("input", str(error), error.detail or "")
     if isinstance(error, CrucibenchError):

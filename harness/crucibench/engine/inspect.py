@@ -20,7 +20,7 @@ from crucibench.engine.meter import count_passes
 from crucibench.engine.opening import open_resolved
 from crucibench.engine.resolve import Resolved, ResolvedModel
 from crucibench.engine.roles import Rows, probe_rows
-from crucibench.engine.tasks import Inspected
+from crucibench.engine.tasks import Inspected, Made
 from crucibench.passes.scenario import best_answer
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
@@ -105,9 +105,17 @@ def open_plain(entry: ResolvedModel, resolved: Resolved, device: str, card: Data
 
 
 def open_all_data(
-    resolved: Resolved, scratch: Path, listener: Listener, where: str
-) -> dict[str, EvalSet]:
+    resolved: Resolved, scratch: Path, listener: Listener, where: str,
+    made: Mapping[str, Made | CrucibenchError] | None = None,
+) -> dict[str, EvalSet]:  # fmt: skip
     """Opens every data set that a track names.
+
+    Args:
+        resolved: the spec.
+        scratch: the cache.
+        listener: hears what is read.
+        where: what messages call the spec.
+        made: what was made in a process apart, or why it could not be.
 
     Raises:
         InputError: all that can't be opened, at once.
@@ -129,8 +137,13 @@ def open_all_data(
             details.extend([told.detail] if told.detail else [])
 
         progress = partial(listener.indexing, name)
+        before = (made or {}).get(name)
+        if isinstance(before, CrucibenchError):
+            failed(f"data[{position}] ({name})", before)
+            continue
+        raw = None if before is None else dict(before.raw)
         try:
-            evalset = open_resolved(name, resolved, scratch, failed, progress)
+            evalset = open_resolved(name, resolved, scratch, failed, progress=progress, made=raw)
         except Exception as error:
             failed(f"data[{position}] ({name})", error)
         else:

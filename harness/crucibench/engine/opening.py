@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crucibench.contracts.data import EvalSet
-from crucibench.contracts.source import DataOpening
+from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.engine.resolve import Resolved
 from crucibench.util.errors import InputError
 
@@ -16,7 +16,9 @@ def open_resolved(
     resolved: Resolved,
     scratch: Path,
     failed: Callable[[str, Exception], None],
+    *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    made: dict[str, RawData] | None = None,
 ) -> EvalSet | None:
     """Opens a data set with the further ones that go with it.
 
@@ -26,6 +28,8 @@ def open_resolved(
         scratch: the cache.
         failed: hears of each further address that can't be opened: its path in the spec, and why.
         progress: called with the number of samples done and their total.
+        made: by role, "" for the data set itself, what was read before and is not to be read
+            again; takes what is read now.
 
     Returns:
         The data set, or None where some further data set could not be opened.
@@ -41,7 +45,8 @@ def open_resolved(
         name=name, uri=entry.uri, base=resolved.base, scratch=scratch, live=entry.live,
         allow_pickle=resolved.allow_pickle, progress=progress,
     )  # fmt: skip
-    main = open_data(entry.source(), opening)
+    made = {} if made is None else made
+    main = open_data(_Once(entry.source(), "", made), opening)
     opened = {}
     for one in entry.further:
         more = DataOpening(
@@ -52,9 +57,23 @@ def open_resolved(
             failed(one.path, InputError(f"the data set {name!r} has a role {one.role!r} already"))
             continue
         try:
-            opened[one.role] = open_further(one.source(), more, main, one.labels)
+            opened[one.role] = open_further(
+                _Once(one.source(), one.role, made), more, main, one.labels
+            )
         except Exception as error:
             failed(one.path, error)
     if len(opened) < len(entry.further):
         return None
     return ExtendedEvalSet(main, opened) if opened else main
+
+
+class _Once(DataSource):
+    """A source that is read only if nobody has done so before."""
+
+    def __init__(self, source: DataSource, role: str, made: dict[str, RawData]) -> None:
+        self._source, self._role, self._made = source, role, made
+
+    def read(self, opening: DataOpening) -> RawData:
+        if self._role not in self._made:
+            self._made[self._role] = self._source.read(opening)
+        return self._made[self._role]

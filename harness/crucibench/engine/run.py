@@ -23,14 +23,16 @@ from crucibench.engine.inspect import open_all_data
 from crucibench.engine.inspecting import inspect
 from crucibench.engine.inspection import Inspection
 from crucibench.engine.listener import Listener
+from crucibench.engine.made_apart import made_by_users, make_apart
 from crucibench.engine.options import RunOptions
 from crucibench.engine.parts import Assigned, PartCells, assign
 from crucibench.engine.plan import Plan, make_plan
+from crucibench.engine.replaced import Watch
 from crucibench.engine.requests import check_requests
 from crucibench.engine.resolve import Resolved
 from crucibench.engine.schedule import Schedule
 from crucibench.engine.steps import Limits
-from crucibench.engine.tasks import Setup
+from crucibench.engine.tasks import Made, Setup
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug
@@ -42,7 +44,7 @@ from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import remove_leftovers
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
-from crucibench.util.errors import InputError
+from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.user_errors import one_line
 
 
@@ -76,17 +78,21 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
                 listener.note(told)
         device = resolve_device(defaults.device)
         set_threads(threads)
-        data = open_all_data(resolved, options.scratch, listener, options.where)
-        executor = early or _inline(data, stack)
         if layout.spec.name not in damaged:
             resolved = _with_batch_sizes(resolved, layout)
-        executor.prepare(
-            Setup(
-                resolved=resolved, cards={name: entry.card for name, entry in data.items()},
-                scratch=options.scratch, root=layout.root.resolve(), device=device,
-                threads=threads, memory=options.memory,
-            )
+        setup = Setup(
+            resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
+            device=device, threads=threads,
         )  # fmt: skip
+        watch = Watch()
+        made: Mapping[str, Made | CrucibenchError] = {}
+        if early is not None and (names := made_by_users(resolved)):
+            setup = replace(setup, makes=names)
+            made = make_apart(early, setup, threads, listener)
+        data = open_all_data(resolved, options.scratch, listener, options.where, made)
+        executor = early or _inline(data, watch, stack)
+        cards = {name: entry.card for name, entry in data.items()}
+        executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
             resolved, data, executor, listener, options.where, keep_going=options.keep_going
         )
@@ -130,7 +136,8 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         "started", cells=len(plan.cells), executor=executor.name, workers=len(executor.slots),
         resumed=resumed,
     )  # fmt: skip
-    cache = CellCache(options.scratch / "cells", cache_limit()) if options.cache else None
+    caching = options.cache and executor.caching
+    cache = CellCache(options.scratch / "cells", cache_limit()) if caching else None
     part = options.part
     assigned = Assigned(plan, frozenset()) if part is None else assign(plan, part)
     cells = (Cells if part is None else PartCells)(
@@ -175,10 +182,10 @@ def run_layout(resolved: Resolved, options: RunOptions) -> Layout:
     return Layout(options.out / f"{resolved.run_id}{suffix}")
 
 
-def _inline(data: Mapping[str, EvalSet], stack: ExitStack) -> Executor:
+def _inline(data: Mapping[str, EvalSet], watch: Watch, stack: ExitStack) -> Executor:
     from crucibench.engine.executors.inline import InlineExecutor
 
-    executor = InlineExecutor(data)
+    executor = InlineExecutor(data, watch)
     stack.callback(executor.close)
     return executor
 

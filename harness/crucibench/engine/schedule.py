@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from crucibench.contracts.scenario import Mapped, Timed
 from crucibench.contracts.verdict import Status
 from crucibench.engine.cell_work import CellWork
-from crucibench.engine.cohorts import Cohort, Cohorts
+from crucibench.engine.cohorts import Cohort, Cohorts, Turns
 from crucibench.engine.executors.base import Executor, Heard
 from crucibench.engine.failing import failed, failed_file
 from crucibench.engine.interrupt import Interrupt
@@ -27,15 +27,14 @@ from crucibench.engine.steps import Limits, Running, Steps
 from crucibench.engine.tasks import (
     Advanced,
     Began,
-    CohortDone,
     Done,
     Failed,
     Gone,
+    LeaseTask,
     Message,
     ProbeTask,
     Reduced,
     TimedTask,
-    Turn,
     Waiting,
 )
 from crucibench.store.cells import CellFile
@@ -63,6 +62,8 @@ class Schedule:
         self._interrupt = Interrupt()
         self._pool: Pool | None = None
         self._cohorts = Cohorts(plan)
+        self._turns = Turns(())
+        self._timing = ""
         self._order = list(self._cells)
         self._unmet: list[int] = []
         self._needed_by: dict[str, list[int]] = {}
@@ -211,8 +212,13 @@ class Schedule:
 
     def _run_cohort(self, cells: Cohort) -> None:
         self._steps.cohort(cells)
-        self._cohorts.started()
-        self._submit(self._executor.slots[0], Running(TimedTask(cells=cells)))
+        self._turns = Turns(cells)
+        self._time(self._turns.begin())
+
+    def _time(self, task: TimedTask) -> None:
+        if isinstance(task, LeaseTask) and task.hold:
+            self._timing = self._executor.slots[0]  # the models of a cohort share a machine
+        self._submit(self._timing, Running(task))
 
     # -- hearing -----------------------------------------------------------------------------
 
@@ -228,8 +234,6 @@ class Schedule:
                 pass
             case Waiting():
                 self._listener.note(message.what)
-            case Turn():
-                self._cohorts.turn(message.cell)
             case Advanced():
                 running.advanced += message.samples
                 self._listener.advanced(self._cells[message.cell], message.samples)
@@ -237,8 +241,8 @@ class Schedule:
                 self._reduced(self._cells[message.cell], running, message.batch_size)
             case _:
                 self._free(heard.slot)
-                if isinstance(running.task, TimedTask):
-                    self._cohort_ended(running.task, message)
+                if running.cell is None:
+                    self._next_turn(heard.slot, message)
                 elif isinstance(message, Done):
                     self._done(heard.slot, running, message)
                 else:
@@ -250,9 +254,10 @@ class Schedule:
         if running.cell is not None and running.begun:
             running.cell.clock.stop()
         if text:
-            task = running.task
-            who = self._cohorts.whose(task.cells) if isinstance(task, TimedTask) else task.cell
-            self._steps.log(who, text)
+            self._steps.log(
+                self._turns.cells[0] if isinstance(running.task, LeaseTask) else running.task.cell,
+                text,
+            )
         return running
 
     def _reduced(self, cell: PlannedCell, running: Running, size: int) -> None:
@@ -263,7 +268,7 @@ class Schedule:
     def _done(self, slot: str, running: Running, done: Done) -> None:
         task, opened = running.task, running.cell
         if opened is None or isinstance(task, TimedTask):
-            raise TypeError("a cohort ended like a task of one cell")
+            raise TypeError("a task of a cohort ended like one of a cell")
         place = {} if isinstance(task, ProbeTask) else {"stage": task.stage, "shard": task.shard}
         kind = "shard" if place else "probe"
         cost = asdict(done.cost)
@@ -330,21 +335,21 @@ class Schedule:
         opened.over = True
         self._open.remove(opened)
 
-    def _cohort_ended(self, task: TimedTask, message: Message) -> None:
-        if isinstance(message, CohortDone):
-            self._steps.timed(message)
-        elif isinstance(message, Gone):
-            self._gone(self._executor.slots[0], message)
+    def _next_turn(self, slot: str, message: Message) -> None:
+        if isinstance(message, Gone):
+            self._gone(slot, message)
         elif isinstance(message, Failed) and message.kind == "worn":
-            self._exchange(self._executor.slots[0], message)
-        outcome = self._cohorts.outcome(task.cells, message)
-        again = tuple(cell for cell in task.cells if cell.id not in outcome)
-        for cell in task.cells:
-            if cell.id in outcome:
-                file, failure = self._steps.begin(cell), outcome[cell.id]
-                self._finish(cell, failed_file(file, failure) if failure else file)
-        if again:
-            self._run_cohort(again)
+            self._exchange(slot, message)
+        task = self._turns.take(message)
+        if task is not None:
+            self._time(task)
+            return
+        for cell in self._turns.cells:
+            failure = self._turns.outcome()[cell.id]
+            file = self._steps.begin(cell)
+            if failure is None:
+                self._steps.timed(cell, self._turns.done[cell.id])
+            self._finish(cell, failed_file(file, failure) if failure else file)
 
     # -- time --------------------------------------------------------------------------------
 
@@ -361,10 +366,10 @@ class Schedule:
             detail = self._stop(lambda running, late=opened: running.cell is late)  # type: ignore[misc]
             if not opened.over:
                 self._fail(opened, replace(failure, detail=detail))
-        cohort = [one.task for one in self._slots.values() if isinstance(one.task, TimedTask)]
-        if cohort and self._cohorts.seconds() > timeout:
+        timed = [slot for slot, running in self._slots.items() if running.cell is None]
+        if timed and self._turns.seconds() > timeout:
             detail = self._stop(lambda running: running.cell is None)
-            self._cohort_ended(cohort[0], replace(failure, detail=detail))
+            self._next_turn(timed[0], replace(failure, detail=detail))
 
     def _stop(self, who: Callable[[Running], bool]) -> str:
         """Ends what some slots do; returns what they printed, and where their code was."""

@@ -9,7 +9,7 @@ from crucibench.engine.cell_work import CellTask, CellWork
 from crucibench.engine.cohorts import Cohort
 from crucibench.engine.open_cell import OpenCell
 from crucibench.engine.plan import PlannedCell
-from crucibench.engine.tasks import CohortDone, TimedTask
+from crucibench.engine.tasks import Done, TimedTask
 from crucibench.store.cells import CellFile
 
 
@@ -25,8 +25,8 @@ class Steps(Protocol):
     def cohort(self, cells: Cohort) -> None:
         """Makes room for the rounds of a cohort."""
 
-    def timed(self, done: CohortDone) -> None:
-        """Takes the rounds of a cohort into the account."""
+    def timed(self, cell: PlannedCell, done: Done) -> None:
+        """Takes the rounds of a cell into the account."""
 
     def finish(self, cell: PlannedCell, file: CellFile, work: CellWork | None) -> CellFile:
         """Derives, scores and writes a cell; in another thread, if there are workers."""

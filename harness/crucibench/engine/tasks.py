@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, assert_never
 
 if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard
     from crucibench.contracts.evidence import ModelInfo
+    from crucibench.contracts.source import RawData
     from crucibench.engine.plan import PlannedCell
     from crucibench.engine.resolve import Resolved
 
@@ -26,6 +27,8 @@ class Setup:
         device: where models run, unless the spec says otherwise for one.
         threads: of numerical libraries.
         memory: bytes that a worker may use, or None.
+        makes: data sets that the user's own code makes: it is called in a process apart, and what
+            it made is shared (`Made`).
     """
 
     resolved: Resolved
@@ -35,6 +38,7 @@ class Setup:
     device: str
     threads: int
     memory: int | None = None
+    makes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,91 @@ class ShardTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimedTask:
-    """Run the rounds of a cohort, all its models in turn."""
+class LeaseTask:
+    """Take the lease of the machine or device that a cohort is timed on, or give it back."""
 
-    cells: tuple[PlannedCell, ...]
+    hold: bool
 
 
-Task: TypeAlias = FactsTask | InspectTask | ProbeTask | ShardTask | TimedTask
+@dataclass(frozen=True, kw_only=True)
+class OpenTask:
+    """Open a timed cell's model and begin its rounds.
+
+    Attributes:
+        cell: the cell.
+        more: whether it is open, and further rounds join those that it has done.
+    """
+
+    cell: PlannedCell
+    more: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundTask:
+    """Do one round of a timed cell that is open.
+
+    Attributes:
+        cell: the cell.
+        number: of the round: equal numbers pair across models.
+    """
+
+    cell: PlannedCell
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseTask:
+    """Write the rounds of a timed cell."""
+
+    cell: PlannedCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataTask:
+    """Call the user's code that makes a data set.
+
+    Attributes:
+        data: its name.
+    """
+
+    data: str
+
+
+TimedTask: TypeAlias = LeaseTask | OpenTask | RoundTask | CloseTask
+"""Part of a cohort: the machine does nothing else meanwhile."""
+
+Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | TimedTask
+
+
+def home(task: Task) -> str:
+    """Returns whose process does a task: a model's or a data set's; "" if user code has no part."""
+    match task:
+        case FactsTask() | LeaseTask():
+            return ""
+        case DataTask():
+            return f"data {task.data}"
+        case InspectTask():
+            return f"model {task.model}"
+        case ProbeTask() | ShardTask() | OpenTask() | RoundTask() | CloseTask():
+            return f"model {task.cell.model.name}"
+        case _:
+            assert_never(task)
+
+
+def keeps(task: Task) -> bool | None:
+    """Returns whether a task leaves something in its process that later ones need, or ends that.
+
+    None for a task that changes nothing about it.
+    """
+    match task:
+        case LeaseTask():
+            return task.hold
+        case OpenTask() | RoundTask():
+            return True
+        case CloseTask():
+            return False
+        case _:
+            return None
 
 
 @dataclass(frozen=True)
@@ -103,13 +185,6 @@ class Advanced:
 
     cell: str
     samples: int
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A cohort: this cell's model is asked next; who dies now, dies of it."""
-
-    cell: str
 
 
 @dataclass(frozen=True)
@@ -166,11 +241,14 @@ class Done:
         files: name to digest of what it wrote into the cell's folder.
         probes: of a probe task, the names.
         cost: what it cost.
+        replaced: functions of libraries that models had replaced by then in the process that they
+            share.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[str, ...] = ()
     cost: Cost
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,18 +267,38 @@ class Inspected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CohortDone:
-    """A cohort's rounds are over.
+class Made:
+    """What the user's code has made of a data set.
 
     Attributes:
-        files: by cell, name to digest.
-        costs: by cell.
-        failed: by cell, what its model raised.
+        data: its name.
+        raw: role in the run to its data: "" for the data set itself, else that of further data.
     """
 
-    files: Mapping[str, Mapping[str, str]]
-    costs: Mapping[str, Cost]
-    failed: Mapping[str, Failed]
+    data: str
+    raw: Mapping[str, RawData]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The lease is held, or a timed cell's model is open.
+
+    Attributes:
+        crowded: whether there is no room for another model beside those that are open.
+    """
+
+    crowded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundDone:
+    """A round is over.
+
+    Attributes:
+        last: whether there was none left.
+    """
+
+    last: bool
 
 
 Kind: TypeAlias = Literal[
@@ -245,16 +343,17 @@ class Gone:
 Message: TypeAlias = (
     Began
     | Advanced
-    | Turn
     | Waiting
     | Reduced
     | Facts
     | Done
     | Inspected
-    | CohortDone
+    | Made
+    | Opened
+    | RoundDone
     | Failed
     | Gone
 )
 
-FINAL = (Facts, Done, Inspected, CohortDone, Failed, Gone)
+FINAL = (Facts, Done, Inspected, Made, Opened, RoundDone, Failed, Gone)
 """After one of these the worker waits for its next task."""

@@ -1,80 +1,70 @@
-"""Timed cells: the models of a cohort take turns, round by round, A B A B."""
+"""Timed cells in the process of their model: one round after the other, whenever it is its turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from crucibench.contracts.records import Columns, to_table
 from crucibench.contracts.scenario import Timed, TimedContext
-from crucibench.engine.failing import failed
 from crucibench.engine.meter import Meter
 from crucibench.engine.plan import PlannedCell
-from crucibench.engine.tasks import Advanced, CohortDone, Cost, Failed, Message, Turn
+from crucibench.engine.tasks import Done
 from crucibench.store.layout import Layout
 from crucibench.store.tables import write_table
 from crucibench.util.hashing import file_digest
-from crucibench.util.memory import is_out_of_memory
+from crucibench.util.memory import available_memory, own_memory
+
+_ROOM = 1.5
+"""There is room for another model where so many times the memory of the latest is free."""
 
 
-@dataclass(frozen=True)
 class Contestant:
-    """A cell of a cohort with what its scenario works with."""
+    """One timed cell that is open."""
 
-    cell: PlannedCell
-    context: TimedContext
+    def __init__(self, cell: PlannedCell, context: TimedContext, device: str) -> None:
+        self._cell = cell
+        self._meter = Meter(context.adapter, device)
+        self._tables: list[pa.Table] = []
+        self._context = context
+        self.begin()
 
+    def begin(self) -> None:
+        """Begins the rounds; again, where they are over."""
+        scenario = self._cell.scenario
+        if not isinstance(scenario, Timed):
+            raise TypeError(f"{scenario.address} is not a Timed scenario")
+        self._rounds: Iterator[Columns] = scenario.rounds(self._context)
 
-def take_turns(
-    layout: Layout, contestants: Sequence[Contestant], device: str, *, worn: bool
-) -> Iterator[Message]:
-    """Runs the rounds of all models in turn and writes one shard a cell.
+    def round(self, number: int) -> bool:
+        """Does one round; returns whether there was one left.
 
-    The records of a round carry its number, so that rounds pair across models. A model that raises
-    leaves the cohort; the others go on. Before each round the cell whose turn it is is named: if
-    its model takes the process down, it is known who did.
+        Its records carry its number, so that rounds pair across models.
+        """
+        columns = next(self._rounds, None)
+        if columns is None:
+            return False
+        table = to_table(columns)
+        self._tables.append(table.append_column("round", pa.array([number] * table.num_rows)))
+        return True
 
-    Raises:
-        Exception: in a `worn` process whose memory runs out: a new one is to try again.
-    """
-    running = {one.cell.id: _rounds(one) for one in contestants}
-    meters = {one.cell.id: Meter(one.context.adapter, device) for one in contestants}
-    tables: dict[str, list[pa.Table]] = {name: [] for name in running}
-    failures: dict[str, Failed] = {}
-    number = 0
-    while running:
-        for name, rounds in list(running.items()):
-            yield Turn(name)
-            try:
-                columns = next(rounds)
-            except StopIteration:
-                del running[name]
-                continue
-            except (Exception, SystemExit) as error:
-                if worn and is_out_of_memory(error):
-                    raise
-                failures[name] = failed(error)
-                del running[name]
-                continue
-            table = to_table(columns)
-            tables[name].append(table.append_column("round", pa.array([number] * table.num_rows)))
-            yield Advanced(name, 1)
-        number += 1
-    files: dict[str, dict[str, str]] = {}
-    costs: dict[str, Cost] = {}
-    for name, parts in tables.items():
-        costs[name] = meters[name].read()
-        if name not in failures and parts:
-            path = layout.shard(name, 0, 0)
-            write_table(path, pa.concat_tables(parts).combine_chunks())
-            files[name] = {path.name: file_digest(path)}
-    yield CohortDone(files=files, costs=costs, failed=failures)
+    def close(self, layout: Layout) -> Done:
+        """Writes all rounds."""
+        cost = self._meter.read()
+        if not self._tables:
+            return Done(cost=cost)
+        path = layout.shard(self._cell.id, 0, 0)
+        write_table(path, pa.concat_tables(self._tables).combine_chunks())
+        return Done(files={path.name: file_digest(path)}, cost=cost)
 
 
-def _rounds(one: Contestant) -> Iterator[Columns]:
-    scenario = one.cell.scenario
-    if not isinstance(scenario, Timed):
-        raise TypeError(f"{scenario.address} is not a Timed scenario")
-    return scenario.rounds(one.context)
+def crowded(process: int, device: str) -> bool:
+    """Whether another model like the one of this process would hardly find room beside it."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return free < _ROOM * torch.cuda.memory_reserved(device)
+    free_here, used = available_memory(), own_memory(process)
+    return free_here is not None and used is not None and free_here < _ROOM * used

@@ -5,10 +5,12 @@ The same in the process of the engine, in a process of its own, and on a node of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -20,35 +22,49 @@ from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES, share_shown
 from crucibench.contracts.records import Columns, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
+from crucibench.contracts.source import RawData
 from crucibench.engine import selection
 from crucibench.engine.cold_start import fresh_start
 from crucibench.engine.environment import worker_facts
-from crucibench.engine.failing import SAME_MODEL, ModelChangedError, failed
+from crucibench.engine.failing import (
+    SAME_MODEL,
+    ModelChangedError,
+    WorkerLostError,
+    failed,
+)
 from crucibench.engine.inspect import Models, inspect_model, unforeseen
 from crucibench.engine.lease import machine_lease
 from crucibench.engine.meter import Meter
 from crucibench.engine.opening import open_resolved
 from crucibench.engine.plan import PlannedCell
+from crucibench.engine.replaced import Watch
 from crucibench.engine.roles import Rows, SelectedRole, batches, probe_rows
 from crucibench.engine.tasks import (
     Advanced,
     Began,
+    CloseTask,
+    DataTask,
     Done,
     Facts,
     FactsTask,
     Failed,
     Inspected,
     InspectTask,
+    LeaseTask,
+    Made,
     Message,
+    Opened,
+    OpenTask,
     ProbeTask,
     Reduced,
+    RoundDone,
+    RoundTask,
     Setup,
     ShardTask,
     Task,
-    TimedTask,
-    Turn,
+    home,
 )
-from crucibench.engine.timed import Contestant, take_turns
+from crucibench.engine.timed import Contestant, crowded
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.scenario import best_answer
 from crucibench.store.layout import ARTIFACTS, Layout
@@ -69,37 +85,69 @@ def _refuse(path: str, error: Exception) -> None:
 class Worker:
     """Does tasks. `perform` yields what there is to tell; its last message ends the task."""
 
-    def __init__(self, setup: Setup, data: Mapping[str, EvalSet] | None = None) -> None:
-        """Takes what tasks share, and data sets that are open already."""
+    def __init__(
+        self,
+        setup: Setup,
+        data: Mapping[str, EvalSet] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Takes what tasks share.
+
+        Args:
+            setup: of the run.
+            data: data sets that are open already, in the process of the engine.
+            watch: sees what models replace, where they share a process.
+        """
         self._setup = setup
         self._layout = Layout(setup.root)
         self._data: dict[str, EvalSet] = dict(data or {})
         self._models = Models(setup.resolved, setup.device, setup.cards)
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
+        self._made: dict[str, Mapping[str, RawData]] = {}
+        self._contestants: dict[str, Contestant] = {}
+        self._held, self._leased = ExitStack(), False
         self._lasting = data is not None
+        self._watch = watch
         self._tasks = 0
         set_threads(setup.threads)
 
     def perform(self, task: Task) -> Iterator[Message]:
         """Does a task; what it raises becomes its last message."""
-        self._tasks += not isinstance(task, FactsTask)
+        self._tasks += bool(home(task))  # what has none leaves nothing behind
         yield Began()
         try:
-            match task:
-                case FactsTask():
-                    yield Facts(worker_facts(self._setup.device))
-                case InspectTask():
-                    yield self._inspect(task)
-                case ProbeTask():
-                    yield from self._probe(task)
-                case ShardTask():
-                    yield from self._shard(task)
-                case TimedTask():
-                    yield from self._timed(task)
+            for message in self._messages(task):
+                if isinstance(message, Done) and self._watch is not None:
+                    yield replace(message, replaced=self._watch.replaced())
+                else:
+                    yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
             yield Failed("worn", str(error)) if worn else failed(error)
+
+    def _messages(self, task: Task) -> Iterator[Message]:
+        match task:
+            case FactsTask():
+                yield Facts(worker_facts(self._setup.device))
+            case InspectTask():
+                yield self._inspect(task)
+            case ProbeTask():
+                yield from self._probe(task)
+            case ShardTask():
+                yield from self._shard(task)
+            case DataTask():
+                yield self._make(task)
+            case LeaseTask():
+                yield from self._lease(task)
+            case OpenTask():
+                yield self._open(task)
+            case RoundTask():
+                yield from self._round(task)
+            case CloseTask():
+                yield self._contestant(task.cell, drop=True).close(self._layout)
+            case _:
+                assert_never(task)
 
     @property
     def _worn(self) -> bool:
@@ -107,16 +155,20 @@ class Worker:
         # that has done nothing else tells, and this one can be exchanged for such.
         return self._tasks > 1 and not self._lasting
 
+    def share(self, made: Made) -> None:
+        """Takes what another process has made of a data set."""
+        self._made[made.data] = made.raw
+
     def close(self) -> None:
         """Closes all models."""
+        self._held.close()
         self._models.close()
 
     # -- what tasks need ---------------------------------------------------------------------
 
     def _evalset(self, name: str) -> EvalSet:
         if name not in self._data:
-            opened = open_resolved(name, self._setup.resolved, self._setup.scratch, _refuse)
-            assert opened is not None  # else `_refuse` has raised
+            opened = self._opened(name, dict(self._made.get(name, {})))
             card = self._setup.cards[name]
             expected = {"": card.fingerprint, **card.further}
             found = {"": opened.card.fingerprint, **opened.card.further}
@@ -130,6 +182,12 @@ class Worker:
                     )
             self._data[name] = opened
         return self._data[name]
+
+    def _opened(self, name: str, made: dict[str, RawData]) -> EvalSet:
+        setup = self._setup
+        opened = open_resolved(name, setup.resolved, setup.scratch, _refuse, made=made)
+        assert opened is not None  # else `_refuse` has raised
+        return opened
 
     def _role(self, cell: PlannedCell) -> SelectedRole:
         key = (cell.data.name, cell.scenario.role, cell.limit)
@@ -286,21 +344,54 @@ class Worker:
                 "the start of the cell: it was changed, or it is random"
             )
 
-    def _timed(self, task: TimedTask) -> Iterator[Message]:
-        seed = self._setup.resolved.spec.defaults.seed
-        contestants = []
-        with machine_lease(self._setup.device) as waiting:
-            yield from waiting
-            for cell in task.cells:
-                yield Turn(cell.id)
-                adapter, role = self._adapter(cell, len(task.cells)), self._role(cell)
-                context = TimedContext(
-                    adapter, Draws(seed, cell.scenario.stream), partial(_load, role, adapter),
-                    partial(_read, role, adapter),
-                    None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
-                )  # fmt: skip
-                contestants.append(Contestant(cell, context))
-            yield from take_turns(self._layout, contestants, self._setup.device, worn=self._worn)
+    def _make(self, task: DataTask) -> Made:
+        raw: dict[str, RawData] = {}
+        self._opened(task.data, raw)
+        # A transformation of the user's stays here: what is evaluated are the stored columns.
+        plain = {
+            name: replace(
+                entry, roles={role: one.with_format(None) for role, one in entry.roles.items()}
+            )
+            for name, entry in raw.items()
+        }
+        return Made(data=task.data, raw=plain)
+
+    def _lease(self, task: LeaseTask) -> Iterator[Message]:
+        if not task.hold:
+            self._held.close()
+        elif not self._leased:
+            yield from self._held.enter_context(machine_lease(self._setup.device))
+            self._held.callback(setattr, self, "_leased", False)
+            self._leased = True
+        yield Opened()
+
+    def _open(self, task: OpenTask) -> Opened:
+        cell = task.cell
+        if task.more:
+            self._contestant(cell).begin()
+        else:
+            adapter, role = self._adapter(cell), self._role(cell)
+            draws = Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream)
+            context = TimedContext(
+                adapter, draws, partial(_load, role, adapter), partial(_read, role, adapter),
+                None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
+            )  # fmt: skip
+            self._contestants[cell.id] = Contestant(cell, context, self._setup.device)
+        return Opened(crowded=crowded(os.getpid(), self._setup.device))
+
+    def _round(self, task: RoundTask) -> Iterator[Message]:
+        more = self._contestant(task.cell).round(task.number)
+        if more:
+            yield Advanced(task.cell.id, 1)
+        yield RoundDone(last=not more)
+
+    def _contestant(self, cell: PlannedCell, *, drop: bool = False) -> Contestant:
+        found = self._contestants.get(cell.id)
+        if found is None:
+            raise WorkerLostError("the process that held the model ended between its turns")
+        if drop:
+            del self._contestants[cell.id]
+        return found
 
 
 def _mapped(cell: PlannedCell) -> Mapped:

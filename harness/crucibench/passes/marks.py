@@ -14,6 +14,11 @@ REDUCED_BATCH = "reduced_batch"
 REDUCED_PROBE = "reduced_probe"
 """The fact: what the probe batch came down to, where the batch is what was planned."""
 
+REPLACED = "replaced_functions"
+"""The fact: functions of libraries that models had replaced, in a process that several share."""
+
+_SHOWN = 3
+
 
 def marks(facts: Mapping[str, Any]) -> Findings:
     """Returns what a reader must know of how the records were made."""
@@ -30,6 +35,20 @@ def marks(facts: Mapping[str, Any]) -> Findings:
             "elsewhere; the records are as planned"
         )
         found.append(_info("probe-reduced", message, size))
+    if names := facts.get(REPLACED):
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        message = (
+            f"code of a model or data set has replaced {shown}, in a process that all models share:"
+            " nobody can tell whose answers these are; give addresses (URIs) and workers, so that "
+            "each model has a process of its own"
+        )
+        evidence = {"replaced": list(names)}
+        found.append(
+            Finding(
+                code="replaced-function", severity=Severity.INVALID, message=message,
+                evidence=evidence,
+            )
+        )  # fmt: skip
     return found
 
 

@@ -33,6 +33,7 @@ class Journal:
         choices: by number of the stage, the digest of what was chosen to enter it.
         costs: what each task cost, in the order in which they ended.
         attempts: how often a task was tried again.
+        replaced: functions of libraries that models had replaced when a task ended.
     """
 
     def __init__(self, folder: Path, digests: Sequence[str]) -> None:
@@ -65,6 +66,7 @@ class Journal:
         self.choices: dict[int, str] = {}
         self.costs: list[Mapping[str, Any]] = []
         self.attempts = 0
+        self.replaced: dict[str, None] = {}
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -93,9 +95,19 @@ class Journal:
         artifacts = [other for other in self._artifacts if other.endswith(beside)]
         return all(self.holds(other) for other in (name, *artifacts))
 
-    def add(self, files: Mapping[str, str], cost: Mapping[str, Any] | None = None) -> None:
-        """Says that files are there: name to digest, and what making them cost."""
-        self._note({"files": dict(files), **({"cost": dict(cost)} if cost else {})})
+    def add(
+        self,
+        files: Mapping[str, str],
+        cost: Mapping[str, Any] | None = None,
+        replaced: Sequence[str] = (),
+    ) -> None:
+        """Says that files are there: name to digest, what making them cost, and what was replaced
+        in the process that made them.
+        """
+        line: dict[str, Any] = {"files": dict(files)}
+        line |= {"cost": dict(cost)} if cost else {}
+        line |= {"replaced": list(replaced)} if replaced else {}
+        self._note(line)
         self._checked |= files.keys()
 
     def add_probes(self, names: Sequence[str]) -> None:
@@ -149,6 +161,7 @@ class Journal:
         self._artifacts |= {name for name in files if name.startswith(ARTIFACTS)}
         if "cost" in line:
             self.costs.append(line["cost"])
+        self.replaced |= dict.fromkeys(line.get("replaced", ()))
         if "probes" in line:
             self.probes = line["probes"]
         if "batch_size" in line:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crucibench.engine.executors.inline import InlineExecutor
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve import Overrides, resolve
@@ -22,8 +23,12 @@ _VIEWS = {"report.html", "leaderboard.md", "leaderboard.csv"}
 
 
 @pytest.fixture
-def run_spec(with_plugin: Path, tmp_path: Path) -> Runner:
-    """Runs the sample suite on stripes; keywords override parts of the spec and the options."""
+def run_spec(with_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """Runs the sample suite on stripes; keywords override parts of the spec and the options.
+
+    Without workers the cache is used all the same, which a run of a user's is not: the sample
+    models change nothing.
+    """
 
     def run(
         *,
@@ -45,6 +50,8 @@ def run_spec(with_plugin: Path, tmp_path: Path) -> Runner:
         }
         if settings is None and "b" in models:
             settings = {"sample.reference": "b"}
+        if cache and not workers:
+            monkeypatch.setattr(InlineExecutor, "caching", True)
         overrides = Overrides(defaults=defaults or {}, settings=settings or {}, suites=suites)
         resolved = resolve(document, tmp_path, "spec", overrides)
         done = execute(

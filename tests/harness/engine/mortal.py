@@ -90,6 +90,7 @@ class Child:
 
 
 def _run(command: dict[str, Any], told: int) -> int:
+    from crucibench.engine.executors.inline import InlineExecutor
     from crucibench.engine.listener import Listener
     from crucibench.engine.merge import merge
     from crucibench.engine.options import RunOptions
@@ -100,6 +101,7 @@ def _run(command: dict[str, Any], told: int) -> int:
     from crucibench.store.run import Run
     from crucibench.util.errors import CrucibenchError
 
+    InlineExecutor.caching = True  # every step is to be taken in this process, the cache's too
     steps = Steps(command.get("step"), command.get("full"), told)
     steps.watch()
     known = set(sys.modules)

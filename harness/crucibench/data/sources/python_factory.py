@@ -28,6 +28,7 @@ class PythonSource(DataSource):
     """
 
     options: ClassVar[tuple[str, ...]] = OPTIONS
+    runs_code: ClassVar[bool] = True
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

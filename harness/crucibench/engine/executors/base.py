@@ -23,12 +23,16 @@ class Executor(ABC):
 
     Attributes:
         name: how the events call it.
-        isolated: whether a model that dies takes its worker down and nothing else.
+        isolated: whether each model has a process of its own: one that dies takes nothing else
+            down, and what it changes there reaches no other.
+        caching: whether what models answer may be kept for other runs: not where they share a
+            process, and may have changed each other.
         slots: their names. At least one; where machines can be lost, those that there are now.
     """
 
     name: ClassVar[str]
     isolated: ClassVar[bool] = True
+    caching: ClassVar[bool] = True
     slots: Sequence[str]
 
     @abstractmethod

@@ -30,7 +30,7 @@ def main(parent: int) -> None:
     import pyarrow
     import torch  # noqa: F401 - while the engine reads the data
 
-    from crucibench.engine.tasks import FINAL, Failed, Setup
+    from crucibench.engine.tasks import FINAL, Failed, Made, Setup
     from crucibench.engine.worker import Worker
 
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -51,6 +51,9 @@ def main(parent: int) -> None:
             continue
         if worker is None:
             raise AssertionError("the setup comes before the first task")
+        if isinstance(task, Made):
+            worker.share(task)
+            continue
         for message in worker.perform(task):
             if os.getpid() != own:
                 os._exit(0)  # the model's code forked, and both went on

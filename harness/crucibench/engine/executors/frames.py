@@ -18,23 +18,29 @@ class Packed:
         content: the pickle.
         final: of a message, whether it ends its task.
         memory: of a setup, the limit it holds.
+        makes: of a setup, the data sets that the user's own code makes.
+        home: of a task, whose process does it (`tasks.home`).
+        keeps: of a task, whether it leaves something in its process (`tasks.keeps`).
     """
 
     content: bytes
     final: bool = False
     memory: int | None = None
+    makes: tuple[str, ...] = ()
+    home: str = ""
+    keeps: bool | None = None
 
     def value(self) -> Any:
         """Returns the object."""
         return pickle.loads(self.content)
 
 
-def pack(value: Any, *, final: bool = False, memory: int | None = None) -> Packed:
+def pack(value: Any, *, final: bool = False) -> Packed:
     """Pickles an object, unless it is."""
     if isinstance(value, Packed):
         return value
     content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    return Packed(content, final, memory)
+    return Packed(content, final)
 
 
 def send(stream: BinaryIO, message: Any, *, final: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from crucibench.contracts.data import EvalSet
 from crucibench.engine.executors.base import Executor, Heard
+from crucibench.engine.replaced import Watch
 from crucibench.engine.tasks import Message, Setup, Task
 from crucibench.engine.worker import Worker
 
@@ -16,16 +17,18 @@ class InlineExecutor(Executor):
 
     name: ClassVar[str] = "inline"
     isolated: ClassVar[bool] = False
+    caching: ClassVar[bool] = False
 
-    def __init__(self, data: Mapping[str, EvalSet]) -> None:
-        """Takes the data sets, which are open already."""
+    def __init__(self, data: Mapping[str, EvalSet], watch: Watch) -> None:
+        """Takes the data sets, which are open already, and who sees what models replace."""
         self.slots = ("inline",)
         self._data = data
+        self._watch = watch
         self._worker: Worker | None = None
         self._running: Iterator[Message] | None = None
 
     def prepare(self, setup: Setup) -> None:
-        self._worker = Worker(setup, self._data)
+        self._worker = Worker(setup, self._data, self._watch)
 
     def submit(self, slot: str, task: Task) -> None:
         if self._worker is None:

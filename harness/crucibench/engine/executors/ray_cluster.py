@@ -22,6 +22,7 @@ import os
 import queue
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from crucibench.engine.environment import worker_facts
@@ -92,7 +93,7 @@ class RayExecutor(Executor):
         Raises:
             InputError: if a node can't take part, or an actor gets no place on one.
         """
-        packed = pack(setup, memory=setup.memory)
+        packed = replace(pack(setup), memory=setup.memory, makes=setup.makes)
         self._entry = Entry(packed, worker_facts(setup.device), setup.root.parent)
         for hand in self._hands.values():
             hand.begin(self._entry)

@@ -7,13 +7,13 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crucibench.engine.executors.frames import Packed, pack
 from crucibench.engine.executors.ray_node import difference
-from crucibench.engine.tasks import Facts, Failed, Gone, Task
+from crucibench.engine.tasks import Facts, Failed, Gone, Task, home, keeps
 
 _TRACE_SECONDS = 10.0
 
@@ -87,7 +87,7 @@ class Hand:
     def submit(self, task: Task) -> None:
         """Gives it a task, once it is ready."""
         self.busy = True
-        self._tasks.put(pack(task))
+        self._tasks.put(replace(pack(task), home=home(task), keeps=keeps(task)))
 
     def printed(self) -> bytes:
         """Returns what was printed since the last time."""

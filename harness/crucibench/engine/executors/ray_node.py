@@ -20,7 +20,7 @@ from typing import Any
 
 from crucibench.engine.executors.frames import Packed, pack
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.tasks import FactsTask
+from crucibench.engine.tasks import DataTask, FactsTask, Made
 
 # Between calls an actor can be asked where the code is: it waits no longer than that in one.
 _HEAR_SECONDS = 1.0
@@ -88,9 +88,21 @@ class Node:
         return wrong
 
     def begin(self, setup: Packed) -> Packed:
-        """Says what all tasks share, and returns how the worker answers a `FactsTask`."""
+        """Says what all tasks share, and returns how the worker answers a `FactsTask`.
+
+        Data that the user's code makes are made first; what is wrong with them is the answer then.
+        """
         self._local.prepare(setup)
-        self._local.submit(self._slot, FactsTask())
+        for name in setup.makes:
+            made = self._answer(DataTask(data=name))
+            self._local.stop(self._slot)
+            if not isinstance(made.value(), Made):
+                return made
+            self._local.share(made)
+        return self._answer(FactsTask())
+
+    def _answer(self, task: DataTask | FactsTask) -> Packed:
+        self._local.submit(self._slot, task)
         while True:
             for heard in self._local.hear(_HEAR_SECONDS):
                 if (message := _packed(heard.message)).final:

@@ -1,0 +1,181 @@
+"""One worker process of this machine: its pipes, its log, how it rests and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from crucibench.engine.executors.frames import send
+from crucibench.engine.executors.printed import Printed
+from crucibench.engine.executors.zygote import Child, Zygote
+
+_MAIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from crucibench.engine.executors.child import main; main(int(sys.argv[2]))"
+)
+WATCH_SECONDS = 0.25
+_TRACE_SECONDS = 1.0
+_END_SECONDS = 5.0
+
+
+class Process:
+    """One worker process.
+
+    Attributes:
+        home: whose it is (`tasks.home`); "" as long as no user's code has run in it.
+        slot: whose task it does, or did last.
+        busy: whether it does one.
+        kept: whether later tasks need what earlier ones left in it.
+        tasks: how many it was given.
+        printed: what it printed.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], path: Sequence[str], zygote: Zygote | None,
+        receive: Callable[[BinaryIO], Any], heard: queue.SimpleQueue[Any],
+    ) -> None:  # fmt: skip
+        self.home = self.slot = ""
+        self.busy = self.kept = False
+        self.tasks = 0
+        self._ended: float | None = None
+        self._resting = False
+
+        def spawn(ends: Sequence[int]) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-c", _MAIN, json.dumps(list(path)), str(os.getpid())],
+                stdin=ends[0], stdout=ends[1], stderr=ends[2], env=dict(environment),
+                **_own_group(),
+            )  # fmt: skip
+
+        self._child = Child(spawn)
+        if zygote is None:
+            self._child.start_alone()
+        else:
+            zygote.fork(self._child)
+        self._heard = heard
+        self._receive = receive
+        self.printed = Printed(self._child.stderr)
+        threading.Thread(target=self._listen, args=(self._child.stdout,), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._child.pid
+
+    def send(self, message: Any) -> None:
+        """Sends; a process that is gone is heard of by its silence."""
+        with contextlib.suppress(OSError, ValueError):
+            send(self._child.stdin, message)
+
+    def rest(self) -> None:
+        """Holds an idle process, with all that the model's code has started in it: it takes no
+        processor time from others until it is woken.
+        """
+        if not self._resting:
+            self._resting = self._signal_all("SIGSTOP")
+
+    def wake(self) -> None:
+        """Lets it go on."""
+        if self._resting:
+            self._signal_all("SIGCONT")
+            self._resting = False
+
+    def dead(self) -> bool:
+        """Whether it has ended without a sign: a child of its own holds its pipe."""
+        if self._child.poll() is None:
+            return False
+        self._ended = self._ended or time.monotonic()
+        return time.monotonic() - self._ended > WATCH_SECONDS
+
+    def trace(self) -> str:
+        """Returns the end of what was printed, after the tracebacks of all its threads."""
+        before, until = self.printed.length(), time.monotonic() + _TRACE_SECONDS
+        if hasattr(signal, "SIGUSR1") and self._child.poll() is None:
+            self._child.send_signal(signal.SIGUSR1)  # which it answers with tracebacks
+            while self.printed.length() == before and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.05)
+        return self.printed.tail()
+
+    def reason(self) -> str:
+        """Says how the process ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_SECONDS)
+        if self._child.returncode is not None:
+            self.printed.end()
+        return ending(self._child.returncode)
+
+    def dismiss(self) -> None:
+        """Closes the pipe: an idle process that does not rest ends."""
+        with contextlib.suppress(OSError):
+            self._child.stdin.close()
+
+    def end(self, patience: float = 0.0) -> None:
+        """Ends the process: at once, or after it had time to end by itself."""
+        self.dismiss()
+        if patience and not self._resting:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(patience)
+        self._signal_all("SIGKILL")
+        self._child.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._child.wait()
+        self.printed.end()
+
+    def _signal_all(self, name: str) -> bool:
+        """Sends a signal to it and all that the model's code has started, where the system can."""
+        if not hasattr(os, "killpg"):
+            return False
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, getattr(signal, name))
+            return True
+        return False
+
+    def _listen(self, stream: BinaryIO) -> None:
+        try:
+            while True:
+                self._heard.put((self, self._receive(stream)))
+        except Exception:
+            # The end of the pipe, or a frame that a dying process left behind: it is gone.
+            self._heard.put((self, None))
+        finally:
+            stream.close()
+
+
+def ending(code: int | None) -> str:
+    """Says in a sentence how a worker process ended."""
+    if code is None:
+        return "the worker closed its pipe and went on: the model's code closed what is not its own"
+    if code >= 0:
+        return (
+            f"the worker process ended with exit code {code} in the middle of it: the model's "
+            "code ended the interpreter"
+        )
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = {
+        "SIGKILL": ": most likely the system ran out of memory",
+        "SIGSEGV": ": a fault in native code",
+        "SIGABRT": ": native code gave up",
+        "SIGBUS": ": a fault in native code, or a mapped file that shrank",
+        "SIGFPE": ": an arithmetic fault in native code",
+        "SIGILL": ": native code for another processor",
+    }.get(name, "")
+    return f"the worker process was killed by {name}{hint}"
+
+
+def _own_group() -> dict[str, Any]:
+    # Ctrl-C is meant for the engine: it lets workers finish their shards.
+    if os.name == "nt":
+        return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    return {"start_new_session": True}

@@ -1,0 +1,289 @@
+"""A process that imports what workers need, once, and is forked for each of them.
+
+Starting a worker so takes hundredths of a second, not seconds. A fork copies one thread alone: what
+other threads held locked stays locked for ever. So this process runs no operator, starts no thread,
+touches no accelerator, and never runs the user's code or reads what was pickled; if there is a
+second thread all the same, it refuses, and workers are started the long way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from crucibench.util.processes import die_with
+
+_MAIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from crucibench.engine.executors.zygote import main; "
+    "main(int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))"
+)
+# Libraries that start a thread when they are loaded, and how they are asked not to. Workers have
+# them as everybody has: OpenBLAS is given its threads later, by `set_threads`.
+_QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+_USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker")
+_MESSAGE = 1 << 12
+
+
+def can_fork() -> bool:
+    """Whether this system starts workers by forking: not where an accelerator may be used."""
+    return sys.platform == "linux" and not Path("/dev/nvidiactl").exists()
+
+
+class Child:
+    """A process that is asked for: its pipes are there at once, the process itself follows.
+
+    Attributes:
+        stdin: what is written to it.
+        stdout: what it answers.
+        stderr: what it prints.
+        returncode: its exit status, below 0 for a signal; None while it runs.
+    """
+
+    def __init__(self, spawn: Callable[[Sequence[int]], subprocess.Popen[bytes]]) -> None:
+        """Makes the pipes; `spawn` starts the process the long way."""
+        (own_in, to), (out, own_out), (err, own_err) = os.pipe(), os.pipe(), os.pipe()
+        self.stdin = os.fdopen(to, "wb")
+        self.stdout = os.fdopen(out, "rb")
+        self.stderr = os.fdopen(err, "rb")
+        self.returncode: int | None = None
+        self._far = [own_in, own_out, own_err]
+        self._spawn = spawn
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self._there, self._over = threading.Event(), threading.Event()
+
+    @property
+    def pid(self) -> int:
+        """The process, once it is there."""
+        self._there.wait()
+        return self._pid
+
+    def poll(self) -> int | None:
+        """Returns the exit status, None while it runs."""
+        if self._popen is not None:
+            self.returncode = self._popen.poll()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: if it still runs then.
+        """
+        self._there.wait(timeout)
+        if self._popen is not None:
+            self.returncode = self._popen.wait(timeout)
+        elif not self._over.wait(timeout):
+            raise subprocess.TimeoutExpired("worker", timeout or 0.0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Sends it a signal, if it runs."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def far_ends(self) -> Sequence[int]:
+        """Returns what becomes its standard input, output and error."""
+        return self._far
+
+    def start_alone(self) -> None:
+        """Starts it the long way."""
+        self._popen = self._spawn(self._far)
+        self.started(self._popen.pid)
+
+    def started(self, pid: int) -> None:
+        """It is there: its ends of the pipes are its own now."""
+        self._pid = pid
+        for descriptor in self._far:
+            os.close(descriptor)
+        self._far = []
+        self._there.set()
+
+    def ended(self, returncode: int) -> None:
+        """It is no more."""
+        self.returncode = returncode
+        self._over.set()
+
+
+class Zygote:
+    """The engine's side of it."""
+
+    def __init__(
+        self, environment: Mapping[str, str], path: Sequence[str], libraries: Sequence[str] = ()
+    ) -> None:
+        """Starts it; it imports while the engine goes on.
+
+        Args:
+            environment: of the workers.
+            path: where they find modules.
+            libraries: modules that the run's models need, to be imported beside the usual ones.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        arguments = [json.dumps(list(path)), str(os.getpid()), str(theirs.fileno())]
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-c", _MAIN, *arguments, json.dumps([*_USUAL, *libraries])],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=dict(environment) | _QUIET, pass_fds=[theirs.fileno()], start_new_session=True,
+            )  # fmt: skip
+        self._link = ours
+        self._lock = threading.Lock()
+        self._asked: deque[Child] = deque()
+        self._running: dict[int, Child] = {}
+        self._dead = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def fork(self, child: Child) -> None:
+        """Lets `child` begin: as a fork, or the long way where that can't be."""
+        with self._lock:
+            if not self._dead:
+                self._asked.append(child)
+                try:
+                    socket.send_fds(self._link, [b"fork"], list(child.far_ends()))
+                    return
+                except OSError:
+                    self._asked.remove(child)
+        child.start_alone()
+
+    def close(self) -> None:
+        """Ends it, and with it all that were forked."""
+        self._popen.kill()
+        self._popen.wait()
+        self._link.close()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while message := self._link.recv(_MESSAGE):
+                self._take(json.loads(message))
+        with self._lock:
+            self._dead = True
+            asked, running = list(self._asked), list(self._running.values())
+            self._asked.clear()
+        for child in asked:
+            child.start_alone()
+        for child in running:
+            child.ended(-signal.SIGKILL)  # as they end with it
+
+    def _take(self, message: Mapping[str, int]) -> None:
+        if "ended" in message:
+            self._running.pop(message["ended"]).ended(message["code"])
+            return
+        with self._lock:
+            child = self._asked.popleft()
+        if message["forked"] > 0:
+            self._running[message["forked"]] = child
+            child.started(message["forked"])
+        else:
+            child.start_alone()
+
+
+def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
+    """Is the process that is forked."""
+    die_with(parent)
+    own = os.getpid()
+    link = socket.socket(fileno=descriptor)
+    for name in libraries:
+        with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else the collector would write to every page that is shared
+    waking, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(waking, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    with selectors.DefaultSelector() as both:
+        both.register(link, selectors.EVENT_READ)
+        both.register(waking, selectors.EVENT_READ)
+        while True:
+            for key, _ in both.select():
+                if key.fileobj is link:
+                    ends = _asked(link)
+                    pid = _forked(ends)
+                    if pid == 0:
+                        break
+                    _send(link, {"forked": pid})
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(waking, 1024)
+                    _reap(link)
+            else:
+                continue
+            break
+    # This is the worker from here on.
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    link.close()
+    os.close(wake)
+    os.close(waking)
+    _work(ends, own)
+
+
+def _asked(link: socket.socket) -> list[int]:
+    message, ends, _, _ = socket.recv_fds(link, _MESSAGE, 3)
+    if not message:
+        os._exit(0)  # the engine has closed
+    return ends
+
+
+def _forked(ends: Sequence[int]) -> int:
+    """Returns the new process, 0 in it, -1 where there must not be one."""
+    alone = len(list(Path("/proc/self/task").iterdir())) == 1
+    pid = os.fork() if alone else -1
+    if pid:
+        for end in ends:
+            os.close(end)
+    return pid
+
+
+def _reap(link: socket.socket) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            _send(link, {"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+
+
+def _send(link: socket.socket, message: Mapping[str, int]) -> None:
+    link.send(json.dumps(message).encode())
+
+
+def _work(ends: Sequence[int], parent: int) -> None:
+    import numpy as np
+
+    from crucibench.engine.executors.child import main as work
+
+    os.setsid()  # Ctrl-C is meant for the engine, and what the model starts ends with it
+    for target, end in enumerate(ends):
+        os.dup2(end, target)
+        os.close(end)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for name in _QUIET:
+        os.environ.pop(name, None)
+    np.random.seed()
+    try:
+        work(parent)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(1)

@@ -1,0 +1,77 @@
+"""Models and data whose code changes the process that it runs in: copied beside a spec."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+HERE = Path(__file__).parent
+
+
+def _note(what: str) -> None:
+    with (HERE / "pids.txt").open("a") as stream:
+        stream.write(f"{what} {os.getpid()}\n")
+
+
+class Far(nn.Module):
+    """How far a sample lies from two places: what `torch.cdist` says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.places = nn.Parameter(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+
+    def encode(self, frame: pd.DataFrame) -> torch.Tensor:
+        return torch.tensor(frame.to_numpy(dtype="float32"))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _note(self.name)
+        return -torch.cdist(x.to(self.places.dtype), self.places)
+
+
+def victim() -> nn.Module:
+    return Far("victim")
+
+
+def other() -> nn.Module:
+    return Far("other")
+
+
+def saboteur() -> nn.Module:
+    torch.cdist = lambda x, y: x.new_zeros(len(x), len(y))
+    json.dumps = lambda *_, **__: "nothing"
+    torch.set_default_dtype(torch.float64)
+    np.random.seed(0)
+    os.environ["OMP_NUM_THREADS"] = "7"
+    os.chdir("/")
+    nn.Linear.forward = lambda self, x: x
+    return Far("saboteur")
+
+
+def replacer() -> nn.Module:
+    torch.cdist = lambda x, y: x.new_zeros(len(x), len(y))
+    nn.Linear.forward = lambda self, x: x
+    return Far("replacer")
+
+
+def points() -> pd.DataFrame:
+    _note("data")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.random((120, 2)), columns=["x", "y"])
+    return frame.assign(label=(frame.x + frame.y > 1).map({True: "b", False: "a"}))
+
+
+def poisoned() -> pd.DataFrame:
+    frame = points()
+    torch.cdist = lambda x, y: x.new_zeros(len(x), len(y))
+    return frame
+
+
+def broken() -> pd.DataFrame:
+    os._exit(3)

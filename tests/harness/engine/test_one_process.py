@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.executors.local import LocalExecutor
+from crucibench.engine.executors.zygote import can_fork
+from crucibench.engine.listener import Listener
+from crucibench.engine.options import RunOptions
+from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.run import execute
+from crucibench.engine.tasks import Began, FactsTask, Gone, Message, Setup
+from crucibench.store.run import Run
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import file_digest
+
+HERE = Path(__file__).parent
+forked = pytest.mark.skipif(not can_fork(), reason="processes are started here, not forked")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(HERE / "sharing.py", tmp_path / "sharing.py")
+    return tmp_path
+
+
+def evaluate(
+    folder: Path, models: str, *, data: str = "points", workers: int = 1, out: str = "out",
+    suites: tuple[str, ...] = ("accuracy",), cache: bool = False,
+) -> Run:  # fmt: skip
+    document = {
+        "models": [{"name": name, "uri": f"torch:sharing.py:{name}"} for name in models.split()],
+        "data": [{"name": "points", "uri": f"python:sharing.py:{data}?target=label"}],
+    }
+    defaults = {"threads": 1, "batch_size": 32, "replicates": 100}
+    resolved = resolve(document, folder, "spec", Overrides(defaults=defaults, suites=suites))
+    options = RunOptions(
+        out=folder / out, scratch=folder / "scratch", workers=workers, cache=cache
+    )  # fmt: skip
+    run = execute(resolved, options, Listener())
+    assert run is not None
+    return run
+
+
+def records(run: Run, model: str) -> dict[str, str]:
+    return {
+        f"{cell}/{path.name}": file_digest(path)
+        for cell, file in run.cells.items()
+        if file.model == model
+        for path in sorted(run.layout.cell(cell).glob("*.parquet"))
+    }
+
+
+def pids(folder: Path) -> dict[str, set[int]]:
+    found = defaultdict(set)
+    for line in (folder / "pids.txt").read_text().splitlines():
+        name, pid = line.split()
+        found[name].add(int(pid))
+    return found
+
+
+def test_what_a_models_code_changes_reaches_no_other_model(folder: Path) -> None:
+    together = evaluate(folder, "saboteur victim other")
+    alone = evaluate(folder, "victim", out="alone")
+    assert records(alone, "victim")
+    assert records(together, "victim") == records(alone, "victim")
+    accuracy = together.metrics().query("metric == 'top-1'").set_index("model").value
+    assert accuracy["victim"] == accuracy["other"] > 0.9 > accuracy["saboteur"]
+    asked = pids(folder)
+    for name in ("victim", "other", "saboteur", "data"):
+        others = [asked[other] for other in asked if other != name]
+        assert asked[name] and not asked[name] & set().union(*others), name
+        assert os.getpid() not in asked[name]
+
+
+def test_data_that_code_makes_reach_no_model_with_what_it_changes(folder: Path) -> None:
+    honest = evaluate(folder, "victim", out="honest")
+    run = evaluate(folder, "victim", data="poisoned")
+    assert [file.status for file in run.cells.values()] == [Status.OK] * len(run.cells)
+    assert list(records(run, "victim").values()) == list(records(honest, "victim").values())
+
+
+def test_data_whose_code_ends_the_process_is_one_sentence(folder: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        evaluate(folder, "victim", data="broken")
+    assert "it can't be read: the worker process ended with exit code 3" in str(caught.value)
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    kept = torch.cdist, torch.nn.Linear.forward
+    yield
+    torch.cdist, torch.nn.Linear.forward = kept
+
+
+def test_in_one_process_a_replaced_function_is_named_and_nothing_is_kept(
+    folder: Path, restored: None
+) -> None:
+    run = evaluate(folder, "victim replacer", workers=0, cache=True)
+    assert run.cells
+    for file in run.cells.values():
+        finding = next(one for one in file.findings if one.code == "replaced-function")
+        assert file.verdict == Verdict.INVALID
+        names = {"torch.cdist", "torch.nn.modules.linear.Linear.forward"}
+        assert finding.cell or set(finding.evidence["replaced"]) == names
+    assert not list((folder / "scratch" / "cells").rglob("*.parquet"))
+
+
+def test_in_one_process_honest_models_are_valid(folder: Path) -> None:
+    run = evaluate(folder, "victim other", workers=0)
+    codes = {finding.code for file in run.cells.values() for finding in file.findings}
+    assert "replaced-function" not in codes
+    assert run.exit_code == 0
+
+
+# -- the executor --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def executor(folder: Path) -> Iterator[LocalExecutor]:
+    found = LocalExecutor(1, 1)
+    resolved = resolve(
+        {"models": [{"name": "victim", "uri": "torch:sharing.py:victim"}],
+         "data": [{"name": "points", "uri": "python:sharing.py:points?target=label"}]},
+        folder, "spec", Overrides(),
+    )  # fmt: skip
+    setup = Setup(
+        resolved=resolved, cards={}, scratch=folder, root=folder, device="cpu", threads=1
+    )  # fmt: skip
+    found.prepare(setup)
+    yield found
+    found.close()
+
+
+def answer(executor: LocalExecutor, seconds: float = 60.0) -> Message:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for heard in executor.hear(0.1):
+            if not isinstance(heard.message, Began):
+                return heard.message
+    raise AssertionError("nothing was heard")
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def ask_for_facts(executor: LocalExecutor) -> Any:
+    executor.submit(executor.slots[0], FactsTask())
+    return answer(executor)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_idle_process_rests_and_is_woken(executor: LocalExecutor) -> None:
+    facts = ask_for_facts(executor)
+    (process,) = executor._all
+    until = time.monotonic() + 10
+    while state(process.pid) != "T" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert state(process.pid) == "T"
+    assert ask_for_facts(executor) == facts
+    assert executor._all == [process]
+
+
+@forked
+def test_the_process_that_is_forked_has_one_thread(executor: LocalExecutor) -> None:
+    ask_for_facts(executor)
+    assert executor._zygote is not None
+    pid = executor._zygote._popen.pid
+    assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    assert "libtorch" in maps and "sharing" not in maps
+    (process,) = executor._all
+    parent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1]
+    assert int(parent) == pid
+
+
+@forked
+def test_without_it_workers_start_the_long_way(executor: LocalExecutor) -> None:
+    facts = ask_for_facts(executor)
+    assert executor._zygote is not None
+    executor._zygote._popen.kill()
+    executor._zygote._popen.wait()
+    answers = [ask_for_facts(executor) for _ in range(3)]
+    # What it had forked ends with it, perhaps in the middle of a task.
+    assert all(isinstance(one, Gone) or one == facts for one in answers)
+    assert answers[-1] == facts
+
+
+@forked
+@pytest.mark.parametrize("whom", ["worker", "zygote"])
+def test_nobody_is_left_when_it_is_closed(folder: Path, whom: str) -> None:
+    executor = LocalExecutor(1, 1)
+    executor.prepare(Setup(
+        resolved=None, cards={}, scratch=folder, root=folder, device="cpu", threads=1,  # type: ignore[arg-type]
+    ))  # fmt: skip
+    executor.submit(executor.slots[0], FactsTask())
+    answer(executor)
+    assert executor._zygote is not None
+    left = executor._all[0].pid if whom == "worker" else executor._zygote._popen.pid
+    executor.close()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and Path(f"/proc/{left}").exists() and state(left) != "Z":
+        time.sleep(0.05)
+    assert not Path(f"/proc/{left}").exists() or state(left) == "Z"
+
+
+@forked
+def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from crucibench.engine.executors.local import LocalExecutor\n"
+        "from crucibench.engine.tasks import FactsTask, Setup\n"
+        "e = LocalExecutor(1, 1); p = Path('.')\n"
+        "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"
+        "e.submit('local-1', FactsTask())\n"
+        "while not any(type(h.message).__name__ == 'Facts' for h in e.hear(1)): pass\n"
+        "print(e._all[0].pid, flush=True); time.sleep(60)\n"
+    )
+    engine = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=folder
+    )  # fmt: skip
+    assert engine.stdout is not None
+    worker = int(engine.stdout.readline())
+    engine.send_signal(signal.SIGKILL)
+    engine.wait()
+    engine.stdout.close()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and Path(f"/proc/{worker}").exists() and state(worker) != "Z":
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
