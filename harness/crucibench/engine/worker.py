@@ -24,6 +24,7 @@ from crucibench.engine import selection
 from crucibench.engine.cold_start import fresh_start
 from crucibench.engine.environment import worker_facts
 from crucibench.engine.failing import SAME_MODEL, ModelChangedError, failed
+from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.inspect import Models, inspect_model, unforeseen
 from crucibench.engine.lease import machine_lease
 from crucibench.engine.meter import Meter
@@ -174,10 +175,11 @@ class Worker:
         evalset = self._evalset(task.data)
         try:
             adapter = self._models.get(task.model, task.data)
-            return inspect_model(
+            found = inspect_model(
                 entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
                 base=self._setup.resolved.base,
             )  # fmt: skip
+            return replace(found, probe=ask_probe(adapter, evalset, task.probe, found.info))
         except CrucibenchError:
             raise
         except Exception as error:

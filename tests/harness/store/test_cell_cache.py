@@ -132,7 +132,7 @@ def test_the_entry_says_what_it_is(cache: CellCache, cell: Path) -> None:
     assert folder == cache.folder / KEY.digest[:2] / KEY.digest / "records+scores"
     assert entry.size == sum(path.stat().st_size for path in folder.iterdir())
     document = json.loads((folder / "entry.json").read_text())["entry"]
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert document["costs"] == COSTS
 
 
@@ -234,7 +234,7 @@ def test_another_format_is_a_miss(cache: CellCache, cell: Path, tmp_path: Path) 
     keep(cache, cell)
     path = entry_folder(cache) / "entry.json"
     fields = json.loads(path.read_text())["entry"]
-    path.write_text(cell_cache._signed({**fields, "format_version": 2}))
+    path.write_text(cell_cache._signed({**fields, "format_version": 1}))
     assert cache.fetch(KEY, tmp_path / "into") is None
     assert cache.entries() == []
 
