@@ -14,7 +14,7 @@ from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.cell_work import CellWork, total_cost
-from crucibench.engine.failing import MODEL_CHANGED, SAME_MODEL, failed, failed_file
+from crucibench.engine.failing import MODEL_CHANGED, failed, failed_file
 from crucibench.engine.files import finish, scoring_options
 from crucibench.engine.fixed_probe import Disagreement, cell_probe, disagreement
 from crucibench.engine.inspection import Inspection
@@ -27,6 +27,7 @@ from crucibench.engine.roles import SelectedRole
 from crucibench.engine.score import Scorer
 from crucibench.engine.tasks import CohortDone
 from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, disagreement_told
+from crucibench.passes.repeats import SAME_MODEL
 from crucibench.store.cell_cache import CellCache
 from crucibench.store.cells import CellFile, read_cell, write_cell
 from crucibench.store.events import Events

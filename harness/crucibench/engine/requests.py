@@ -12,12 +12,12 @@ from crucibench.contracts.task import Modality
 from crucibench.engine.plan import Plan, PlannedCell
 from crucibench.engine.resolve import Resolved
 from crucibench.passes.probes import probe_samples
+from crucibench.passes.repeats import REPEATS, SAMPLES
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.spec.models import RemoteSettings
 from crucibench.util.errors import InputError
 
 _INSPECTED = 32
-_SAME_MODEL = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ def _questions(cell: PlannedCell) -> Iterator[int]:
     if not isinstance(scenario, Mapped):
         return
     size = cell.batch_size
-    same = list(_pieces(min(_SAME_MODEL, cell.samples), size))
-    yield from same
+    same = list(_pieces(min(SAMPLES, cell.samples), size))
+    yield from same * REPEATS
     yield from _probes(cell, scenario)
     shards = -(-cell.samples // cell.shard_size)
     yield from same * (shards * len(scenario.stages))
