@@ -45,10 +45,11 @@ def planned_requests(resolved: Resolved, plan: Plan) -> list[Requests]:
     for name, model in models.items():
         cells = [cell for cell in plan if cell.model.name == name]
         batch = _request_batch(model)
-        inspected = {
-            cell.data.name: min(_INSPECTED, cell.data.counts.get("test", 0)) for cell in cells
-        }
-        total = _requests(inspected.values(), batch)
+        data = {cell.data.name: cell.data.counts.get("test", 0) for cell in cells}
+        # A model with a fingerprint is asked the fixed probe, too.
+        sizes = [_INSPECTED] if model.fingerprint is None else [_INSPECTED, SAMPLES, SAMPLES]
+        inspected = (min(size, count) for count in data.values() for size in sizes)
+        total = _requests(inspected, batch)
         total += sum(
             _requests(_questions(cell), batch) + _asked_at_most(cell)
             for cell in cells
@@ -92,7 +93,8 @@ def _questions(cell: PlannedCell) -> Iterator[int]:
     if not isinstance(scenario, Mapped):
         return
     size = cell.batch_size
-    same = list(_pieces(min(SAMPLES, cell.samples), size))
+    known = cell.model.fingerprint is not None
+    same = [] if known else list(_pieces(min(SAMPLES, cell.samples), size))
     yield from same * REPEATS
     yield from _probes(cell, scenario)
     shards = -(-cell.samples // cell.shard_size)

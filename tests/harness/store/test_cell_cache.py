@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,6 +135,21 @@ def test_the_entry_says_what_it_is(cache: CellCache, cell: Path) -> None:
     document = json.loads((folder / "entry.json").read_text())["entry"]
     assert document["format_version"] == 2
     assert document["costs"] == COSTS
+
+
+def test_what_a_model_does_not_answer_any_more_makes_room(
+    cache: CellCache, cell: Path, tmp_path: Path
+) -> None:
+    def kept(probe: dict[str, Any]) -> bool:
+        return cache.keep(KEY, cell, STAGES, PROBES, digests(cell), COSTS, probe=probe)
+
+    def fetched(into: str, probe: dict[str, Any]) -> bool:
+        return cache.fetch(KEY, tmp_path / into, probe.__eq__) is not None
+
+    assert kept({"": 1}) and fetched("same", {"": 1})
+    assert not fetched("other", {"": 2})
+    assert not (tmp_path / "other").exists() and cache.entries() == []
+    assert kept({"": 2}) and fetched("anew", {"": 2})
 
 
 # -- the key ------------------------------------------------------------------------------------
