@@ -14,17 +14,20 @@ from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.cell_work import CellWork, total_cost
-from crucibench.engine.failing import MODEL_CHANGED, SAME_MODEL, failed, failed_file
+from crucibench.engine.failing import MODEL_CHANGED, failed, failed_file
 from crucibench.engine.files import finish, scoring_options
+from crucibench.engine.fixed_probe import Disagreement, cell_probe, disagreement
 from crucibench.engine.inspection import Inspection
 from crucibench.engine.keeping import Keeping
+from crucibench.engine.listener import Listener
 from crucibench.engine.plan import Plan, PlannedCell
 from crucibench.engine.planned_files import PlannedFiles, needs_failed
 from crucibench.engine.resolve import Resolved
 from crucibench.engine.roles import SelectedRole
 from crucibench.engine.score import Scorer
 from crucibench.engine.tasks import Done
-from crucibench.passes.marks import REDUCED_BATCH, REPLACED
+from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_told
+from crucibench.passes.repeats import SAME_MODEL
 from crucibench.store.cell_cache import CellCache
 from crucibench.store.cells import CellFile, read_cell, write_cell
 from crucibench.store.events import Events
@@ -60,12 +63,16 @@ class Cells:
         environment: Mapping[str, Any],
         events: Events,
         cache: CellCache | None,
+        listener: Listener,
     ) -> None:
         self.files: dict[str, CellFile] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.layout = layout
         self._inspection = inspection
         self._events = events
+        self._listener = listener
+        self._told: set[tuple[str, ...]] = set()
+        self._cells = {cell.id: cell for cell in plan}
         self._seed = resolved.spec.defaults.seed
         self._scorer = Scorer(Run(layout.root), scoring_options(resolved))
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
@@ -93,12 +100,45 @@ class Cells:
 
     def work(self, cell: PlannedCell, file: CellFile) -> CellWork | CellFile:
         """Returns what is to be asked, or the file of a cell that the cache has whole."""
+        journal = self.vouched(cell, file)
+        if not journal.files and journal.probe is not None:
+            kept = self._keeping.fetch(cell, file, journal, journal.probe)
+            if isinstance(kept, CellFile):
+                return kept
+            if kept is not None:
+                self._refuse(cell, journal, kept)
+        return self.new_work(cell, file)
+
+    def vouched(self, cell: PlannedCell, file: CellFile) -> Journal:
+        """Returns the cell's journal, emptied if its records may be another model's."""
         journal = self._journal(file)
         if self._changed_midway(cell.id) or self._can_not_tell(cell, journal):
             journal.forget()
-        if not journal.files and (kept := self._keeping.fetch(cell, file, journal)) is not None:
-            return kept
-        return self.new_work(cell, file)
+        probe = cell_probe(cell, self._cells, self._inspection.probes)
+        if journal.files:
+            stored = journal.probe
+            found = None
+            if probe is not None and stored is not None:
+                found = disagreement(stored, probe)
+            if probe is None or stored is None or found is not None:
+                journal.forget()
+            if found is not None:
+                self._refuse(cell, journal, found)
+        if not journal.files and probe is not None and journal.probe != probe:
+            journal.answered(probe)
+        return journal
+
+    def _refuse(self, cell: PlannedCell, journal: Journal, found: Disagreement) -> None:
+        """Says that what was kept of a cell is not used."""
+        facts = found.as_dict()
+        journal.refuse(facts)
+        self._events.add(PROBE_DISAGREES, cell=cell.id, **facts)
+        told = (*cell.key[:2], found.what, found.whose)
+        if told not in self._told:
+            self._told.add(told)
+            self._listener.note(
+                f"{cell.model.name} on {cell.data.name}: {disagreement_told(facts)}"
+            )
 
     def new_work(
         self, cell: PlannedCell, file: CellFile, only: Callable[[int], bool] | None = None
@@ -160,9 +200,13 @@ class Cells:
         """Returns the file of a cell with all that is known before scoring; derives records."""
         if work is not None:
             work.tidy()
+            facts: dict[str, Any] = dict(file.facts)
             if (size := work.journal.batch_size) is not None:
-                return file.model_copy(update={"facts": {**file.facts, REDUCED_BATCH: size}})
-        elif isinstance(cell.scenario, Mapped):  # from the cache
+                facts[REDUCED_BATCH] = size
+            if (refused := work.journal.refused) is not None:
+                facts[PROBE_DISAGREES] = dict(refused)
+            return file.model_copy(update={"facts": facts})
+        if isinstance(cell.scenario, Mapped):  # from the cache
             self.journals[cell.id].drop_strangers()
         if isinstance(cell.scenario, Derived):
             return self._derived(cell, cell.scenario, file)

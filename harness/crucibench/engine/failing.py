@@ -12,8 +12,6 @@ from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
 from crucibench.util.memory import is_out_of_memory
 from crucibench.util.user_errors import one_line
 
-SAME_MODEL = "same-model"
-"""The probe that a model without a fingerprint must answer alike each time."""
 MODEL_CHANGED = "model-changed"
 """The code of the finding that a `ModelChangedError` becomes."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from crucibench.contracts.data import EvalSet
 from crucibench.engine.executors.base import Executor, Heard
+from crucibench.engine.fixed_probe import probe_samples
 from crucibench.engine.inspect import report
 from crucibench.engine.inspection import Inspection
 from crucibench.engine.listener import Listener
@@ -41,7 +43,8 @@ def inspect(
     """
     pairs = [(name, track.data) for track in resolved.tracks for name in track.models]
     found = Inspection(data=data)
-    questions = _Questions(resolved, executor, listener, found, deque(dict.fromkeys(pairs)))
+    probes = {name: probe_samples(data[name]) for name in dict.fromkeys(pair[1] for pair in pairs)}
+    questions = _Questions(resolved, executor, listener, found, deque(dict.fromkeys(pairs)), probes)
     while questions.left or questions.asked:
         questions.ask()
         for heard in executor.hear(_HEAR_SECONDS):
@@ -66,6 +69,8 @@ class _Questions:
     listener: Listener
     found: Inspection
     left: deque[Pair]
+    probes: Mapping[str, tuple[int, ...]]
+    """By data set, the rows of the fixed probe."""
     asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
     """The pair that a slot is about, and since when."""
     lost: Counter[Pair] = field(default_factory=Counter)
@@ -77,7 +82,9 @@ class _Questions:
                 self.listener.note(f"inspecting {pair[0]} on {pair[1]}")
                 self.asked[slot] = pair, None
                 known = self.resolved.batch_sizes.get(pair[0], {}).get(pair[1])
-                task = InspectTask(model=pair[0], data=pair[1], batch_size=known)
+                task = InspectTask(
+                    model=pair[0], data=pair[1], batch_size=known, probe=self.probes[pair[1]]
+                )
                 self.executor.submit(slot, task)
 
     def take(self, heard: Heard) -> None:
@@ -122,6 +129,8 @@ def _keep(found: Inspection, pair: Pair, message: Message) -> None:
             found.models[pair] = message.info
             found.seconds_per_sample[pair] = message.seconds_per_sample
             found.batch_sizes[pair] = message.batch_size
+            if message.probe is not None:
+                found.probes[pair] = message.probe
         case Failed("unavailable", reason, _):
             found.errors[pair] = UnavailableError(reason)
         case Failed("input", reason, detail):

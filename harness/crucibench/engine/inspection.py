@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
+from crucibench.engine.fixed_probe import ProbeAnswer
 from crucibench.util.errors import CrucibenchError
 
 
@@ -18,6 +19,7 @@ class Inspection:
         models: by (model, data set).
         seconds_per_sample: measured on the probe batch, by (model, data set).
         batch_sizes: what ``auto`` comes to, by (model, data set).
+        probes: what each model answers to the fixed probe, by (model, data set), where it does.
         errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
             form of a model that can't be had on this machine.
     """
@@ -26,6 +28,7 @@ class Inspection:
     models: dict[tuple[str, str], ModelInfo] = field(default_factory=dict)
     seconds_per_sample: dict[tuple[str, str], float] = field(default_factory=dict)
     batch_sizes: dict[tuple[str, str], int] = field(default_factory=dict)
+    probes: dict[tuple[str, str], ProbeAnswer] = field(default_factory=dict)
     errors: dict[tuple[str, str], CrucibenchError] = field(default_factory=dict)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crucibench.contracts.verdict import Status
 from crucibench.engine.cell_work import CellWork, total_cost
 from crucibench.engine.failing import MODEL_CHANGED
+from crucibench.engine.fixed_probe import CellProbe, Disagreement, disagreement
 from crucibench.engine.plan import Plan, PlannedCell
 from crucibench.engine.planned_files import PlannedFiles
 from crucibench.passes.marks import REDUCED_BATCH
@@ -43,14 +44,27 @@ class Keeping:
         self._reduced: set[str] = set()
         self._waiting: dict[_Home, list[tuple[PlannedCell, CellFile, CellWork]]] = {}
 
-    def fetch(self, cell: PlannedCell, file: CellFile, journal: Journal) -> CellFile | None:
-        """Returns a cell's file, its records now in the run; None if it is to be collected."""
+    def fetch(
+        self, cell: PlannedCell, file: CellFile, journal: Journal, probe: CellProbe
+    ) -> CellFile | Disagreement | None:
+        """Returns a cell's file, its records now in the run.
+
+        If it is to be collected, None; or in what way its models' answers to the fixed probe are
+        not those that were stored with what is kept.
+        """
         key = self._key(cell)
         if self._cache is None or key is None:
             return None
-        kept = self._cache.fetch(key, self._layout.cell(cell.id))
+        refused: list[Disagreement] = []
+
+        def agrees(stored: CellProbe) -> bool:
+            if (found := disagreement(stored, probe)) is not None:
+                refused.append(found)
+            return found is None
+
+        kept = self._cache.fetch(key, self._layout.cell(cell.id), agrees)
         if kept is None:
-            return None
+            return refused[0] if refused else None
         journal.add(kept.files)
         journal.add_probes(kept.probes)
         return file.model_copy(update={"stages": kept.stages, "probes": kept.probes})
@@ -75,12 +89,15 @@ class Keeping:
         random = cell.key[:2] in self._random or any(
             finding.code in _RANDOM for finding in file.findings
         )
+        probe = work.journal.probe
         if self._cache is None or key is None or random or cell.id in self._reduced:
+            return
+        if probe is None:
             return
         labels = {"model": file.model, "data": file.data, "scenario": cell.scenario.address}
         self._cache.keep(
             key, self._layout.cell(cell.id), file.stages, file.probes, work.journal.files,
-            total_cost(work.journal, cached=False), labels=labels,
+            total_cost(work.journal, cached=False), probe=probe, labels=labels,
         )  # fmt: skip
 
     def _key(self, cell: PlannedCell) -> CacheKey | None:

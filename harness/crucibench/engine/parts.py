@@ -107,6 +107,7 @@ class PartCells(Cells):
         """Returns what this part is to ask."""
         if cell.id not in self.split:
             return super().work(cell, file)
+        self.vouched(cell, file)
         return self.new_work(cell, file, lambda shard: self.part.has(cell, shard))
 
     def finish(self, cell: PlannedCell, file: CellFile, work: CellWork | None) -> CellFile:

@@ -12,12 +12,12 @@ from crucibench.contracts.task import Modality
 from crucibench.engine.plan import Plan, PlannedCell
 from crucibench.engine.resolve import Resolved
 from crucibench.passes.probes import probe_samples
+from crucibench.passes.repeats import REPEATS, SAMPLES
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.spec.models import RemoteSettings
 from crucibench.util.errors import InputError
 
 _INSPECTED = 32
-_SAME_MODEL = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,11 @@ def planned_requests(resolved: Resolved, plan: Plan) -> list[Requests]:
     for name, model in models.items():
         cells = [cell for cell in plan if cell.model.name == name]
         batch = _request_batch(model)
-        inspected = {
-            cell.data.name: min(_INSPECTED, cell.data.counts.get("test", 0)) for cell in cells
-        }
-        total = _requests(inspected.values(), batch)
+        data = {cell.data.name: cell.data.counts.get("test", 0) for cell in cells}
+        # A model with a fingerprint is asked the fixed probe, too.
+        sizes = [_INSPECTED] if model.fingerprint is None else [_INSPECTED, SAMPLES, SAMPLES]
+        inspected = (min(size, count) for count in data.values() for size in sizes)
+        total = _requests(inspected, batch)
         total += sum(
             _requests(_questions(cell), batch) + _asked_at_most(cell)
             for cell in cells
@@ -92,8 +93,9 @@ def _questions(cell: PlannedCell) -> Iterator[int]:
     if not isinstance(scenario, Mapped):
         return
     size = cell.batch_size
-    same = list(_pieces(min(_SAME_MODEL, cell.samples), size))
-    yield from same
+    known = cell.model.fingerprint is not None
+    same = [] if known else list(_pieces(min(SAMPLES, cell.samples), size))
+    yield from same * REPEATS
     yield from _probes(cell, scenario)
     shards = -(-cell.samples // cell.shard_size)
     yield from same * (shards * len(scenario.stages))

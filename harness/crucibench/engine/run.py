@@ -142,7 +142,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     assigned = Assigned(plan, frozenset()) if part is None else assign(plan, part)
     cells = (Cells if part is None else PartCells)(
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
-        events=events, cache=cache,
+        events=events, cache=cache, listener=listener,
     )  # fmt: skip
     if isinstance(cells, PartCells) and part is not None:
         cells.of_part(part, assigned.split)

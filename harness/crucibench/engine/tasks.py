@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard
     from crucibench.contracts.evidence import ModelInfo
     from crucibench.contracts.source import RawData
+    from crucibench.engine.fixed_probe import ProbeAnswer
     from crucibench.engine.plan import PlannedCell
     from crucibench.engine.resolve import Resolved
 
@@ -54,11 +55,13 @@ class InspectTask:
         model: its name.
         data: the data set's.
         batch_size: what ``auto`` came to before; None to find out.
+        probe: the rows of the role test that the fixed probe holds.
     """
 
     model: str
     data: str
     batch_size: int | None = None
+    probe: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,11 +262,13 @@ class Inspected:
         info: about the model.
         seconds_per_sample: on the probe batch.
         batch_size: what ``auto`` comes to for this model on this data.
+        probe: what it answers to the fixed probe; None where nothing is stored of it.
     """
 
     info: ModelInfo
     seconds_per_sample: float
     batch_size: int
+    probe: ProbeAnswer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,12 +26,8 @@ from crucibench.contracts.source import RawData
 from crucibench.engine import selection
 from crucibench.engine.cold_start import fresh_start
 from crucibench.engine.environment import worker_facts
-from crucibench.engine.failing import (
-    SAME_MODEL,
-    ModelChangedError,
-    WorkerLostError,
-    failed,
-)
+from crucibench.engine.failing import ModelChangedError, WorkerLostError, failed
+from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.inspect import Models, inspect_model, unforeseen
 from crucibench.engine.lease import machine_lease
 from crucibench.engine.meter import Meter
@@ -66,6 +62,7 @@ from crucibench.engine.tasks import (
 )
 from crucibench.engine.timed import Contestant, crowded
 from crucibench.passes.probes import answers, probe_samples
+from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
 from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.tables import read_table, write_table
@@ -74,8 +71,6 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import file_digest
 from crucibench.util.memory import free_memory, is_out_of_memory
-
-_SAME_MODEL_SAMPLES = 16
 
 
 def _refuse(path: str, error: Exception) -> None:
@@ -232,10 +227,11 @@ class Worker:
         evalset = self._evalset(task.data)
         try:
             adapter = self._models.get(task.model, task.data)
-            return inspect_model(
+            found = inspect_model(
                 entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
                 base=self._setup.resolved.base,
             )  # fmt: skip
+            return replace(found, probe=ask_probe(adapter, evalset, task.probe, found.info))
         except CrucibenchError:
             raise
         except Exception as error:
@@ -251,7 +247,7 @@ class Worker:
             context = self._context(cell, adapter, size)
             try:
                 if cell.model.fingerprint is None:
-                    tables[SAME_MODEL] = self._same_answers(cell, context)
+                    tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
                 rows = probe_rows(len(role), probe_samples(cell.model.geometry))
                 work = _work(role, rows, {}, adapter)
                 found = _mapped(cell).probe(work, context)
@@ -266,7 +262,7 @@ class Worker:
         files: dict[str, str] = {}
         for name, table in tables.items():
             files |= self._write(cell, name, table)
-        yield Done(files=files, probes=tuple(sorted(found)), cost=meter.read())
+        yield Done(files=files, probes=tuple(sorted(tables)), cost=meter.read())
 
     def _write(self, cell: PlannedCell, probe: str, table: pa.Table) -> dict[str, str]:
         path = self._layout.probe(cell.id, probe)
@@ -324,24 +320,27 @@ class Worker:
             self._chosen = key, selection.read(self._layout.cell(cell.id), stage, count)
         return self._chosen[1]
 
-    def _same_answers(self, cell: PlannedCell, context: MapContext) -> pa.Table:
+    def _same_answers(
+        self, cell: PlannedCell, context: MapContext
+    ) -> tuple[Batch, Callable[[], NDArray[np.float64]]]:
+        """Returns the batch by which a model without a fingerprint is known, and who asks it."""
         role = self._role(cell)
-        rows = probe_rows(len(role), _SAME_MODEL_SAMPLES)
         adapter = context.adapter
-        batch = role.batch(rows, adapter.input_spec)
+        batch = role.batch(probe_rows(len(role), SAMPLES), adapter.input_spec)
         best = replace(context, outputs=best_answer(adapter.task, cell.model))
-        return to_table({"id": list(batch.ids), "answer": answers(batch, best)})
+        return batch, partial(answers, batch, best)
 
     def _same_model(self, cell: PlannedCell, context: MapContext) -> None:
         """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
-        path = self._layout.probe(cell.id, SAME_MODEL)
-        before = Records(read_table(path)).array("answer")
-        now = Records(self._same_answers(cell, context)).array("answer")
-        tolerance = 1e-4 * np.maximum(1.0, np.abs(before))
-        if before.shape != now.shape or bool((np.abs(before - now) > tolerance).any()):
+        first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
+        _, ask = self._same_answers(cell, context)
+        # Each shard asks, and again if it is tried again or the run goes on.
+        times = 2 * len(_mapped(cell).stages) * -(-cell.samples // cell.shard_size)
+        labels = best_answer(context.adapter.task, cell.model) == {"labels"}
+        if not still_the_same(first, ask, labels=labels, noise=cell.model.noise, times=times):
             raise ModelChangedError(
                 "the model has no fingerprint and answers its probe batch in another way than at "
-                "the start of the cell: it was changed, or it is random"
+                "the start of the cell, beyond the noise that it showed there: it was changed"
             )
 
     def _make(self, task: DataTask) -> Made:

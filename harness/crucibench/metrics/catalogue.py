@@ -339,6 +339,25 @@ _GAPS = (
     ),
 )
 
+_REPEATS = (
+    _share(
+        "repeat-flip-rate",
+        "Flip rate",
+        "none",
+        "Samples are asked about several times: the share of pairs of answers to one sample that "
+        "differ in their label, its mean over samples.",
+    ),
+    MetricInfo(
+        id="repeat-score-noise",
+        name="Score noise",
+        direction="none",
+        definition="Samples are asked about several times: the square root of the variance of an "
+        "answer about its own mean, averaged over scores (or values) and samples; as the model "
+        "gives them, before any softmax.",
+        lower=0.0,
+    ),
+)
+
 CATALOGUE: Mapping[str, MetricInfo] = MappingProxyType(
     {
         info.id: info
@@ -350,6 +369,7 @@ CATALOGUE: Mapping[str, MetricInfo] = MappingProxyType(
             *_SELECTIVE,
             *_REGRESSION,
             *_GAPS,
+            *_REPEATS,
             *GROUP_METRICS,
             *ACROSS_METRICS,
         )

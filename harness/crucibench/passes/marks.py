@@ -20,6 +20,11 @@ REPLACED = "replaced_functions"
 _SHOWN = 3
 
 
+PROBE_DISAGREES = "probe-disagrees"
+"""The fact: how a model's answer to the fixed probe differs from the one stored with records that
+were therefore not used; also the event, and the code of the finding."""
+
+
 def marks(facts: Mapping[str, Any]) -> Findings:
     """Returns what a reader must know of how the records were made."""
     found: Findings = []
@@ -49,7 +54,30 @@ def marks(facts: Mapping[str, Any]) -> Findings:
                 evidence=evidence,
             )
         )  # fmt: skip
+    if (difference := facts.get(PROBE_DISAGREES)) is not None:
+        found.append(
+            Finding(
+                code=PROBE_DISAGREES, severity=Severity.INFO,
+                message=disagreement_told(difference), evidence=dict(difference),
+            )
+        )  # fmt: skip
     return found
+
+
+def disagreement_told(facts: Mapping[str, Any]) -> str:
+    """Returns what a reader is told where kept records were not used."""
+    whose = facts["whose"].rpartition("/")[2]
+    model = f"the model of {whose!r}, which this cell needs," if whose else "the model"
+    what, unit = "answers", ""
+    if facts["what"] == "gradients":
+        what, unit = "has other gradients for", " of their length"
+    otherwise = " otherwise" if what == "answers" else ""
+    apart = f" (up to {facts['apart']:.2g}{unit} apart)" if facts["apart"] else ""
+    return (
+        f"{model} has the fingerprint of an earlier run, yet it {what} {facts['differ']} of "
+        f"{facts['samples']} probe samples{otherwise}{apart}: what was kept was not used; "
+        "something that the fingerprint can't see differs"
+    )
 
 
 def _info(code: str, message: str, size: int) -> Finding:

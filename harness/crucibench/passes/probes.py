@@ -93,7 +93,9 @@ def _repeat(work: Work, context: MapContext) -> Columns:
         columns["point"].append(np.full(len(again), point, dtype=object))
         columns["apart"].append(np.abs(again - reference).max(axis=1))
         flips = (
-            np.zeros(len(again), dtype=bool) if regression else _labels(again) != _labels(reference)
+            np.zeros(len(again), dtype=bool)
+            if regression
+            else answer_labels(again) != answer_labels(reference)
         )
         columns["flip"].append(flips)
     scale = np.abs(first).max(axis=1)
@@ -102,7 +104,8 @@ def _repeat(work: Work, context: MapContext) -> Columns:
     return joined
 
 
-def _labels(answers: NDArray[np.float64]) -> NDArray[np.int64]:
+def answer_labels(answers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the labels of what `answers` returned: the first of the highest scores."""
     return answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0].astype(np.int64)
 
 
@@ -135,7 +138,7 @@ def _alternatives(
             continue  # a model may refuse what it was never meant to see
         ids += work.batch.ids
         points += [point] * len(work.batch)
-        predictions.append(_labels(found))
+        predictions.append(answer_labels(found))
     if points and points[-1] == "declared":
         return {"id": [], "point": [], "prediction": np.zeros(0, dtype=np.int64)}
     return {"id": ids, "point": points, "prediction": np.concatenate(predictions)}

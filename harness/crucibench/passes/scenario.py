@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, ModelInfo
+from crucibench.contracts.evidence import Evidence, Findings, ModelInfo, Scored
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.contracts.task import Task
 from crucibench.passes.audits import audit_pass
 from crucibench.passes.probes import probe_pass
+from crucibench.passes.repeats import FLIP_RATE, SCORE_NOISE, noise_rows
 
 SUITE = "pass"
 
@@ -31,6 +33,8 @@ class Pass(Mapped):
     """
 
     suite: str = SUITE
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (FLIP_RATE, SCORE_NOISE)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -48,6 +52,10 @@ class Pass(Mapped):
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Asks again in other company and under other normalisations."""
         return probe_pass(work, context)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Says how noisy a model is that has no fingerprint."""
+        return Scored(noise_rows(evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether the model answers like a function of its input."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.rows import COLUMNS, Address
 from crucibench.contracts.verdict import Verdict
+from crucibench.passes.scenario import SUITE as PASS
+from crucibench.passes.scenario import Pass
 from crucibench.report.format import Shown, in_percent, show_number, show_plain
 
 if TYPE_CHECKING:
@@ -124,7 +126,8 @@ def place(address: Address) -> str:
 
 
 def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:
-    """Returns the metrics that suites declare, by suite and id."""
+    """Returns the metrics that suites declare, and the pass, by suite and id."""
+    own = {PASS: {"metrics": [asdict(metric) for metric in Pass.metrics]}}
     return {
         (suite, entry["id"]): Metric(
             suite=suite,
@@ -138,7 +141,7 @@ def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]
             upper=_bound(entry.get("upper")),
             version=entry.get("version") or 1,
         )
-        for suite, info in suites.items()
+        for suite, info in {**own, **suites}.items()
         for entry in info.get("metrics", [])
     }
 

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ LIMIT_VARIABLE = "CRUCIBENCH_CACHE_LIMIT"
 FOLDER = "cells"
 """Where cells are kept below the cache folder."""
 
-_FORMAT: Literal[1] = 1
+_FORMAT: Literal[2] = 2
 _ENTRY = "entry.json"
 _FILE = re.compile(r"(?:records-|probes-|artifacts/)[A-Za-z0-9._-]+\.parquet")
 _HEAD = re.compile(r"[0-9a-f]{2}")
@@ -99,7 +99,7 @@ class Kept:
 class _EntryFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: Literal[1] = _FORMAT
+    format_version: Literal[2] = _FORMAT
     identity: str
     numerics: str
     outputs: list[str]
@@ -108,6 +108,7 @@ class _EntryFile(BaseModel):
     files: dict[str, str]
     size: int
     costs: dict[str, Any] = Field(default_factory=dict)
+    probe: dict[str, Any] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -149,14 +150,25 @@ class CellCache:
         self.limit = limit
         self._room: int | None = None
 
-    def fetch(self, key: CacheKey, into: Path) -> Kept | None:
+    def fetch(
+        self, key: CacheKey, into: Path, agrees: Callable[[Mapping[str, Any]], bool] | None = None
+    ) -> Kept | None:
         """Copies a kept cell's files into `into`, checking each; None where there is none.
 
         A pass that was asked for more serves a request for fewer, without the columns that were
         not asked for, and a cell with artefacts one for records alone. What is damaged is removed
         from the cache, and nothing of it reaches `into`.
+
+        Args:
+            key: what the records follow from.
+            into: the cell's folder.
+            agrees: whether the models still answer as the `probe` says that was given to `keep`;
+                an entry of which they don't is removed too: the cell as it is now takes its place.
         """
         for folder, entry in self._candidates(key):
+            if agrees is not None and not agrees(entry.probe):
+                discard(folder, self.folder)
+                continue
             unwanted = frozenset(entry.outputs) - key.outputs
             try:
                 files = copy_into(folder, entry.files, into, unwanted)
@@ -182,6 +194,7 @@ class CellCache:
         files: Mapping[str, str],
         costs: Mapping[str, Any],
         *,
+        probe: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> bool:
         """Keeps a cell's files, and lets go of the least recently used ones beyond the limit.
@@ -193,6 +206,7 @@ class CellCache:
             probes: the names of the probe records.
             files: name to SHA-256; a file with another digest is not kept, and nor is the cell.
             costs: plain data on what computing the cell cost.
+            probe: plain data on what its models answer to the fixed probe.
             labels: ``model``, ``data`` and ``scenario``, to list it by.
 
         Returns:
@@ -217,7 +231,7 @@ class CellCache:
                 _EntryFile(
                     identity=key.identity, numerics=key.numerics, outputs=sorted(key.outputs),
                     stages=list(stages), probes=list(probes), files=dict(files), size=size,
-                    costs=dict(costs), labels=dict(labels or {}),
+                    costs=dict(costs), probe=dict(probe or {}), labels=dict(labels or {}),
                 )
             )  # fmt: skip
             size += len(text.encode())

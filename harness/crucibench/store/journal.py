@@ -34,6 +34,9 @@ class Journal:
         costs: what each task cost, in the order in which they ended.
         attempts: how often a task was tried again.
         replaced: functions of libraries that models had replaced when a task ended.
+        probe: what the cell's models answered to the fixed probe when it was begun; None before.
+        refused: in what way that differed from the answers stored with records that were then not
+            used; None where none were refused.
     """
 
     def __init__(self, folder: Path, digests: Sequence[str]) -> None:
@@ -67,6 +70,8 @@ class Journal:
         self.costs: list[Mapping[str, Any]] = []
         self.attempts = 0
         self.replaced: dict[str, None] = {}
+        self.probe: Mapping[str, Any] | None = None
+        self.refused: Mapping[str, Any] | None = None
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -128,6 +133,14 @@ class Journal:
         """Says that a task is tried again."""
         self._note({"again": reason})
 
+    def answered(self, probe: Mapping[str, Any]) -> None:
+        """Says what the cell's models answer to the fixed probe, now that it is begun."""
+        self._note({"probe": dict(probe)})
+
+    def refuse(self, difference: Mapping[str, Any]) -> None:
+        """Says that kept records were not used, since a model answers otherwise now."""
+        self._note({"refused": dict(difference)})
+
     def forget(self) -> None:
         """Drops the cell's files and begins anew under the same digests."""
         first = self._read()[0]
@@ -170,6 +183,10 @@ class Journal:
             self._choose(line["stage"], line["choice"])
         if "again" in line:
             self.attempts += 1
+        if "probe" in line:
+            self.probe = line["probe"]
+        if "refused" in line:
+            self.refused = line["refused"]
 
     def _choose(self, stage: int, digest: str) -> None:
         if self.choices.get(stage, digest) != digest:

@@ -165,8 +165,8 @@ def test_mistakes_before_anything_is_asked(
 def test_a_model_that_changes_midway(
     server: Any, serving_digits: dict[str, Any], spec: Any, run: Any, tmp_path: Path
 ) -> None:
-    # 67 requests go by before the first shard; each shard takes two.
-    server.set(**serving_digits, change_after=72)
+    # 74 requests go by before the first shard; each shard takes two.
+    server.set(**serving_digits, change_after=79)
     done = run(str(spec()))
     assert done.exit_code == 4, done.stderr
     cell = _cells(tmp_path)["pass/test"]

@@ -113,7 +113,7 @@ def test_an_unfingerprinted_model_that_changes_is_invalid(
     def drifting(self: Any, batch: Any, want: Any) -> Outputs:
         calls["count"] += 1
         outputs = honest(self, batch, want)
-        return Outputs(scores=outputs.scores + (5.0 if calls["count"] > 60 else 0.0))
+        return Outputs(scores=outputs.scores + (5.0 if calls["count"] > 90 else 0.0))
 
     monkeypatch.setattr(model, "_predict", drifting)
     monkeypatch.setattr(model, "fingerprint", lambda self: None)

@@ -241,12 +241,13 @@ def test_what_other_tasks_left_behind_is_not_held_against_this_one(
         memory=2 << 30,
     )  # type: ignore[arg-type]  # fmt: skip
     executor._watched, executor._printed = 0.0, {}
-    executor._processes = {"local-1": _Process(tasks)}  # type: ignore[dict-item]
+    process: Any = _Process(tasks)
+    executor._all, executor._latest = [process], {"local-1": process}
     (heard,) = executor._over_limit()
     reason = "the worker used 3.0 GiB of memory, more than its limit of 2.0 GiB"
     expected = Gone(reason, "the end of the log") if tasks == 1 else Failed("worn", reason)
     assert heard.message == expected
-    assert not executor._processes
+    assert not executor._all
 
 
 # -- auto ----------------------------------------------------------------------------------------

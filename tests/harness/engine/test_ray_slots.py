@@ -18,11 +18,11 @@ from crucibench.engine.executors.ray_cluster import RayExecutor, checked_gpus
 from crucibench.engine.executors.ray_hand import Ended, Ready, Refused
 from crucibench.engine.executors.ray_link import room
 from crucibench.engine.options import RunOptions
-from crucibench.engine.tasks import Done, Gone, InspectTask, Setup, TimedTask, Waiting
+from crucibench.engine.tasks import Done, Gone, InspectTask, LeaseTask, Setup, Waiting
 from crucibench.util.errors import InputError, StoppedError
 
 TASK = InspectTask(model="m", data="d")
-TIMED = TimedTask(cells=())
+TIMED = LeaseTask(hold=True)
 LOST = Gone("the node is gone", lost=True)
 
 

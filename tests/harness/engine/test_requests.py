@@ -92,20 +92,21 @@ def test_the_plan_says_how_many_requests(asked: list[int], tmp_path: Path) -> No
     (found,) = planned_requests(resolved, listener.plan)
     assert (found.model, found.batch, found.allowed) == ("a", 20, 10_000)
     # Skipped: search and rounds. Inspected: 32 samples. The noise cell has three batches of 32, 32
-    # and 26 at two strengths, in three shards, each of which asks the 16 probe samples again.
-    assert found.requests == 2 + (1 + 2 * 3 * 2 + 3)
+    # and 26 at two strengths, in three shards, each of which asks the 16 probe samples again; these
+    # are asked about eight times at first.
+    assert found.requests == 2 + (8 + 2 * 3 * 2 + 3)
     assert len(asked) == found.requests
 
 
 def test_a_plan_beyond_the_limit_is_refused(asked: list[int], tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        _run(tmp_path, _resolved(tmp_path, {"max_requests": 17}))
+        _run(tmp_path, _resolved(tmp_path, {"max_requests": 24}))
     assert str(caught.value) == (
-        "model 'a': the plan needs about 18 requests, remote.max_requests allows 17: nothing was "
+        "model 'a': the plan needs about 25 requests, remote.max_requests allows 24: nothing was "
         "collected; allow more, or ask about fewer samples (--limit)"
     )
     assert len(asked) == 2 and not (tmp_path / "out").exists()
-    _run(tmp_path, _resolved(tmp_path, {"max_requests": 18}))
+    _run(tmp_path, _resolved(tmp_path, {"max_requests": 25}))
 
 
 @pytest.mark.parametrize("limit", ["max_requests", "requests_per_second"])

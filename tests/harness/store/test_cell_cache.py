@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,8 +133,23 @@ def test_the_entry_says_what_it_is(cache: CellCache, cell: Path) -> None:
     assert folder == cache.folder / KEY.digest[:2] / KEY.digest / "records+scores"
     assert entry.size == sum(path.stat().st_size for path in folder.iterdir())
     document = json.loads((folder / "entry.json").read_text())["entry"]
-    assert document["format_version"] == 1
+    assert document["format_version"] == 2
     assert document["costs"] == COSTS
+
+
+def test_what_a_model_does_not_answer_any_more_makes_room(
+    cache: CellCache, cell: Path, tmp_path: Path
+) -> None:
+    def kept(probe: dict[str, Any]) -> bool:
+        return cache.keep(KEY, cell, STAGES, PROBES, digests(cell), COSTS, probe=probe)
+
+    def fetched(into: str, probe: dict[str, Any]) -> bool:
+        return cache.fetch(KEY, tmp_path / into, probe.__eq__) is not None
+
+    assert kept({"": 1}) and fetched("same", {"": 1})
+    assert not fetched("other", {"": 2})
+    assert not (tmp_path / "other").exists() and cache.entries() == []
+    assert kept({"": 2}) and fetched("anew", {"": 2})
 
 
 # -- the key ------------------------------------------------------------------------------------
@@ -234,7 +250,7 @@ def test_another_format_is_a_miss(cache: CellCache, cell: Path, tmp_path: Path) 
     keep(cache, cell)
     path = entry_folder(cache) / "entry.json"
     fields = json.loads(path.read_text())["entry"]
-    path.write_text(cell_cache._signed({**fields, "format_version": 2}))
+    path.write_text(cell_cache._signed({**fields, "format_version": 1}))
     assert cache.fetch(KEY, tmp_path / "into") is None
     assert cache.entries() == []
 

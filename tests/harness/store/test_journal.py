@@ -147,3 +147,15 @@ def test_a_folder_that_can_not_be_made_is_told_with_its_name(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"^Not a directory: .*/file/cell$"):
         Journal(tmp_path / "file" / "cell", DIGESTS)
+
+
+def test_the_probe_and_what_was_refused_are_known_again(tmp_path: Path) -> None:
+    folder = tmp_path / "cell"
+    journal = Journal(folder, DIGESTS)
+    assert journal.probe is None and journal.refused is None
+    journal.refuse({"differ": 3})
+    journal.answered({"": {"kind": "labels"}})
+    for seen in (journal, Journal(folder, DIGESTS)):
+        assert seen.probe == {"": {"kind": "labels"}} and seen.refused == {"differ": 3}
+    journal.forget()
+    assert journal.probe is None and journal.refused is None
