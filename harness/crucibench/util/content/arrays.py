@@ -74,12 +74,14 @@ def _pandas(value: Any, pd: Any) -> Shallow | None:
         entries = [(f"[{at}]", value.iloc[:, at]) for at in range(value.shape[1])]
         return Shallow("frame", children=[("", type(value)), *columns, *entries])
     if isinstance(value, pd.Series | pd.Index):
-        own = [("", type(value)), ("", value.name), ("", list(value.names))]
-        own = own[:2] if isinstance(value, pd.Series) else own
-        own += [("", value.index)] if isinstance(value, pd.Series) else []
+        indexed = isinstance(value, pd.Series)
+        own = [("", type(value)), ("", value.index if indexed else list(value.names))]
+        own += [("", value.name)]
         if isinstance(value.dtype, pd.CategoricalDtype):
             own += [("", value.dtype.ordered), ("", value.dtype.categories.to_numpy())]
         return Shallow("series", str(value.dtype), [*own, ("", value.to_numpy())])
+    if isinstance(value, pd.api.extensions.ExtensionArray):
+        return Shallow("column", children=[("", pd.Series(value))])
     if value is pd.NA or value is pd.NaT:
         return leaf("missing", repr(value))
     return None
