@@ -37,6 +37,7 @@ _SPOKEN = frozenset({
     "__package__", "__path__", "__spec__",
 })  # fmt: skip
 """What a class or module says of itself: documentation, types, places, counters."""
+_NUMBERS = frozenset({bool, int, float, complex})
 _SLOTS = (
     types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
     types.MemberDescriptorType, types.ClassMethodDescriptorType,
@@ -230,7 +231,7 @@ def _loaded(
         if isinstance(entry, types.ModuleType):
             value = entry
             continue
-        if library and not _foreign(entry):
+        if library and not _foreign(entry) and type(entry) not in _NUMBERS:
             found[name] = _Named(f"{value.__name__}.{step.argval}")
         else:
             found[name] = entry
