@@ -495,12 +495,12 @@ def main() -> None:
         "Stale and needless: what the cache takes for the same model",
         [
             f"{CHANGES:,} changes of one ingredient each, of {len(KINDS)} kinds. Most are made by "
-            "a file that the factory reads, so that no line of code differs. Stale: the engine would "
-            "look for the changed model's forward pass under the key of the unchanged one. Left: "
-            f"stale, and the answers to {PROBE} samples agree within {TOLERANCE:g}, so that asking "
-            "them again would not tell either. Not cached: the model has no fingerprint, and the "
-            "plan says why. Same run: the run's id is the same, so that a run that is finished "
-            "answers without looking at the model.",
+            "a file that the factory reads, so that no line of code differs. Stale: the engine "
+            "would look for the changed model's forward pass under the key of the unchanged one. "
+            f"Left: stale, and the answers to {PROBE} samples agree within {TOLERANCE:g}, so that "
+            "asking them again would not tell either. Not cached: the model has no fingerprint, "
+            "and the plan says why. Same run: the run's id is the same, so that a run that is "
+            "finished answers without looking at the model: what a factory reads is no part of it.",
             "",
             f"What a fingerprint covers: **{stale} of {total} stale**.",
             "",

@@ -15,11 +15,14 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from crucibench.contracts.adapter import Opening
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.uri import parse_uri
+from crucibench.util.content import content_of
 from crucibench_adapters.sklearn_estimator import SklearnAdapter
 from crucibench_adapters.torch_module import TorchAdapter
 
@@ -270,6 +273,16 @@ def test_estimators_are_told_apart_by_their_code(tmp_path: Path, digits_card: Da
     (tmp_path / "models.py").write_text(ESTIMATORS.replace("POWER = 2", "POWER = 3"))
     assert content("squared") != found["squared"]
     assert content("once") == found["once"]
+
+
+def test_neighbours_are_the_same_after_they_were_asked() -> None:
+    X, y = load_digits(return_X_y=True)
+    for algorithm in ("kd_tree", "ball_tree", "brute"):
+        model = KNeighborsClassifier(algorithm=algorithm).fit(X[:99], y[:99])
+        before = content_of(model).digest
+        model.predict(X[:9])
+        assert content_of(model).digest == before
+        assert content_of(model.fit(X[:98], y[:98])).digest != before
 
 
 # A property: any two drawn modules.

@@ -48,6 +48,7 @@ def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[s
     return {
         "batch_size": cell.batch_size,
         "model": dict(cell.model.numerics),
+        "python": environment.get("python"),
         "versions": dict(environment.get("versions", {})),
         "threads": environment.get("threads"),
         "machine": environment.get("hardware", {}).get("machine"),

@@ -233,7 +233,28 @@ def test_classes_count_by_all_that_they_define(monkeypatch: pytest.MonkeyPatch) 
 def test_a_library_s_class_that_was_patched_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest(nn.ReLU())
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: -x)
-    assert digest(nn.ReLU()) != before
+    patched = digest(nn.ReLU())
+    monkeypatch.setattr(nn.ReLU, "forward", functools.partialmethod(lambda self, x: -x))
+    assert len({before, patched, digest(nn.ReLU())}) == 3
+
+
+def test_forms_of_modules(tmp_path: Path) -> None:
+    def hooked(by: int) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compiled = torch.compile(nn.ReLU())
+        compiled.register_forward_hook(lambda module, inputs, output: output * by)
+        return compiled  # type: ignore[return-value]
+
+    assert digest(hooked(1)) != digest(hooked(2))
+    assert digest(hooked(1)) == digest(hooked(1))
+    traced = [torch.fx.symbolic_trace(nn.Sequential(part)) for part in (nn.ReLU(), nn.Tanh())]
+    again = torch.fx.symbolic_trace(nn.Sequential(nn.ReLU()))
+    assert digest(traced[0]) == digest(again) != digest(traced[1])
+    stored = np.memmap(tmp_path / "table", np.float32, "w+", shape=(2,))
+    before = digest(stored)
+    stored[0] = 1
+    assert digest(stored) != before
 
 
 def test_folders_do_not_count(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _numpy(value: Any, np: Any) -> Shallow | None:  # noqa: PLR0911 - one line f
 
 
 def _array(value: Any, np: Any) -> Shallow:
-    plain = type(value) is np.ndarray
+    plain = type(value) in {np.ndarray, np.memmap}
     own = [] if plain else [("", type(value)), ("", dict(vars(value)))]
     if isinstance(value, np.ma.MaskedArray):
         own = [("", type(value)), (" (mask)", np.ma.getmaskarray(value)),

@@ -26,7 +26,7 @@ from crucibench.util.content.shallow import (
 from crucibench.util.hashing import canonical_json, file_digest
 from crucibench.util.private_packages import PREFIX
 
-_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _FOLLOWS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _WHOLE = frozenset({"globals", "eval", "exec"})
 """Builtins that reach names which the code does not show."""
@@ -36,7 +36,7 @@ _SPOKEN = frozenset({
     "_autograd_function_id", "__builtins__", "__cached__", "__file__", "__loader__", "__name__",
     "__package__", "__path__", "__spec__",
 })  # fmt: skip
-"""What a class or module says of itself: documentation, types, places, counters."""
+"""What a class or module says of itself: types, places, counters; documentation is told apart."""
 _NUMBERS = frozenset({bool, int, float, complex})
 _SLOTS = (
     types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
@@ -115,9 +115,11 @@ def _class(kind: type) -> Shallow:
     library = is_library(kind.__module__)
     if library and resolves(kind, kind.__module__, kind.__qualname__):
         return Shallow("class", name, _patches(kind), library=kind.__module__, path=name)
-    children = [] if type(kind) is type else [(" (metaclass)", type(kind))]
+    children: list[tuple[str, Any]] = [] if type(kind) is type else [(" (metaclass)", type(kind))]
     children += [(" (base)", base) for base in kind.__mro__[1:]]
     children += attributes(dict(vars(kind)), skip=_SPOKEN)
+    if kind.__doc__ and " at 0x" not in kind.__doc__:
+        children += [(" (documentation)", kind.__doc__)]
     return Shallow("own class", name, children, path=kind.__qualname__)
 
 
@@ -126,12 +128,28 @@ def _patches(kind: type) -> Children:
     return [
         (f".{name}", value)
         for base in kind.__mro__
+        if is_library(base.__module__)
         for name, value in sorted(vars(base).items())
-        if isinstance(value, types.FunctionType)
-        and not is_library(value.__globals__.get("__name__"))
-        and is_library(base.__module__)
-        and not value.__code__.co_filename.startswith("<")
+        if _foreign(value)
     ]
+
+
+def _foreign(value: Any) -> bool:  # noqa: PLR0911 - one line for each kind
+    """Whether a value in a library's class or module is the user's."""
+    match value:
+        case types.FunctionType():
+            return not is_library(value.__globals__.get("__name__"))
+        case types.MethodType() | staticmethod() | classmethod():
+            return _foreign(value.__func__)
+        case functools.partial() | functools.partialmethod():
+            return _foreign(value.func)
+        case property():
+            return _foreign(value.fget)
+        case type():
+            return not is_library(value.__module__)
+        case types.ModuleType():
+            return False
+    return not is_library(type(value).__module__)
 
 
 def _function(value: types.FunctionType) -> Shallow:
@@ -237,13 +255,6 @@ def _loaded(
             found[name] = entry
         return
     found[name] = value
-
-
-def _foreign(entry: Any) -> bool:
-    """Whether a library's module holds what is the user's under one of its names."""
-    if isinstance(entry, types.FunctionType):
-        return not is_library(entry.__globals__.get("__name__"))
-    return isinstance(entry, type) and not is_library(entry.__module__)
 
 
 def _imported(

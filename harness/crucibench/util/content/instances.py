@@ -30,6 +30,10 @@ from crucibench.util.content.shallow import (
 _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 _HEAP_TYPE = 1 << 9
 _LABEL = 40
+_TREES = frozenset({"sklearn.neighbors._kd_tree", "sklearn.neighbors._ball_tree"})
+_OF_A_TREE = 13
+_ASKED = slice(7, 11)
+"""In the state of a tree of neighbours: how often it was asked, which changes no answer."""
 _NOTHING: frozenset[str] = frozenset({"__dict__", "__weakref__"})
 
 
@@ -177,6 +181,9 @@ def _object(value: Any, base: type) -> Shallow:
         reduced = value.__reduce_ex__(4)
     except Exception:
         raise OpaqueError(_called(kind)) from None
+    if kind.__module__ in _TREES and len(reduced) > 2 and len(reduced[2]) == _OF_A_TREE:
+        state = reduced[2]
+        reduced = (*reduced[:2], (*state[: _ASKED.start], *state[_ASKED.stop :]))
     if isinstance(reduced, str):
         return leaf("global", f"{kind.__module__}.{reduced}", library)
     parts = [("", kind), *_reduced(reduced)]

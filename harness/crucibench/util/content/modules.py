@@ -33,7 +33,8 @@ def tell(value: Any) -> Shallow | None:
     found: dict[str, Any] = vars(value)
     kind = type(value)
     if kind.__module__ == "torch._dynamo.eval_frame" and "_orig_mod" in found["_modules"]:
-        return Shallow("compiled module", children=[("", found["_modules"]["_orig_mod"])])
+        hooks = [hook for place in _HOOKS for hook in _hooks(found, place)]
+        return Shallow("compiled module", children=[("", found["_modules"]["_orig_mod"]), *hooks])
     skip = {*_MODES, *_HOOKS, *_SAVING, *_PARTS}
     fx = getattr(torch, "fx", None)
     if fx is not None and isinstance(value, fx.GraphModule):
