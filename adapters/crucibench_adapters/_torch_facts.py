@@ -26,7 +26,7 @@ def module_content(module: nn.Module, folders: Iterable[Path]) -> Content:
 
 
 def module_digests(
-    module: nn.Module, folders: Iterable[Path], ask: Callable[[], object]
+    module: nn.Module, folders: Iterable[Path], ask: Callable[[int], object]
 ) -> tuple[dict[str, str], frozenset[str]]:
     """Returns digests of a module by field, and the libraries that it comes from.
 

@@ -180,12 +180,12 @@ class SklearnAdapter(Adapter):
                 self._content = error
         return self._content
 
-    def _ask_made_up(self) -> None:
+    def _ask_made_up(self, question: int) -> None:
         with contextlib.suppress(Exception), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             batch = made_up(self._opening.data, self.input_spec)
             if batch is not None:
-                self._predict(batch, frozenset())
+                self._predict(batch.take(range(question, len(batch))), frozenset())
 
     def tree(self) -> Tree:
         from crucibench_adapters._sklearn_tree import is_tree, read_tree

@@ -417,11 +417,14 @@ class TorchAdapter(Adapter):
         found, self._libraries = module_digests(self._module, folders, self._ask_made_up)
         return found | ({} if origin.source is None else {"source": origin.source})
 
-    def _ask_made_up(self) -> None:
+    def _ask_made_up(self, question: int) -> None:
+        """Asks about made-up samples: 0 as often before, 1 other and fewer ones."""
         import torch
 
         with contextlib.suppress(Exception), torch.inference_mode():
             _, inputs = self._made_up()
+            if inputs is not None and question:
+                inputs = inputs[1:] / 2 if inputs.is_floating_point() else inputs[1:].flip(1)
             if inputs is not None:
                 self._canonical.answer(inputs)
 

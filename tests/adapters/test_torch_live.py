@@ -19,6 +19,9 @@ def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> TorchAdapt
     return adapter
 
 
+SEEN: dict[tuple[int, ...], int] = {}
+
+
 class Live(nn.Module):
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -119,3 +122,11 @@ def test_a_module_that_nobody_can_tell_says_what_of_it(opening: Any, digits_card
             return super().forward(x)
 
     assert why(Counting()) == "attribute asked is another after each question"
+
+    class Remembering(Live):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            SEEN[tuple(x.shape)] = 1
+            return super().forward(x)
+
+    told = "Remembering.forward (global SEEN) is another after each question"
+    assert told in why(Remembering())

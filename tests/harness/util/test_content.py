@@ -288,10 +288,10 @@ def test_what_can_t_be_told_is_named(tmp_path: Path) -> None:
 def test_an_unstable_content_is_refused() -> None:
     model = SimpleNamespace(asked=0, cache=None)
 
-    def fill() -> None:
+    def fill(question: int) -> None:
         model.cache = 1
 
-    def count() -> None:
+    def count(question: int) -> None:
         model.asked += 1
 
     assert steady_content(lambda: content_of(model), fill).digest == digest(model)

@@ -118,8 +118,9 @@ def _class(kind: type) -> Shallow:
     children: list[tuple[str, Any]] = [] if type(kind) is type else [(" (metaclass)", type(kind))]
     children += [(" (base)", base) for base in kind.__mro__[1:]]
     children += attributes(dict(vars(kind)), skip=_SPOKEN)
-    if kind.__doc__ and " at 0x" not in kind.__doc__:
-        children += [(" (documentation)", kind.__doc__)]
+    said = vars(kind).get("__doc__")
+    if isinstance(said, str) and " at 0x" not in said:
+        children += [(" (documentation)", said)]
     return Shallow("own class", name, children, path=kind.__qualname__)
 
 

@@ -73,19 +73,19 @@ def content_of(
     return Content(walker.total.hexdigest(), walker.parts, frozenset(walker.libraries))
 
 
-def steady_content(tell: Callable[[], Content], ask: Callable[[], object]) -> Content:
+def steady_content(tell: Callable[[], Content], ask: Callable[[int], object]) -> Content:
     """Returns what a model holds, if that stays as it is when the model is asked.
 
     Args:
         tell: returns what it holds now.
-        ask: has it answer something.
+        ask: has it answer its first question (0), or another (1).
 
     Raises:
         OpaqueError: if something in it can't be told, or changes with each question.
     """
-    ask()  # what is made once, when it is first needed, is made by now
+    ask(0)  # what is made once, when it is first needed, is made by now
     content = tell()
-    ask()
+    ask(1)
     changed = tell().changed(content)
     if changed is not None:
         raise OpaqueError("another after each question", changed)
