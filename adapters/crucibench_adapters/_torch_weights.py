@@ -96,13 +96,24 @@ def known_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
     Buffers count whether or not a state dict holds them.
     """
+    found = _tensors(module)
+    return {name: tensor for name, tensor in found.items() if _is_plain(tensor)}
+
+
+def special_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the other parameters and buffers: sparse, quantized, of a class of their own."""
+    found = _tensors(module)
+    return {name: tensor for name, tensor in found.items() if not _is_plain(tensor)}
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    found |= dict(module.named_buffers(remove_duplicate=False))
-    return {
-        name: tensor for name, tensor in sorted(found.items())
-        if type(tensor) in _PLAIN and tensor.layout is torch.strided
-        and not (tensor.is_quantized or tensor.is_meta)
-    }  # fmt: skip
+    return dict(sorted((found | dict(module.named_buffers(remove_duplicate=False))).items()))
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    strided = type(tensor) in _PLAIN and tensor.layout is torch.strided
+    return strided and not (tensor.is_quantized or tensor.is_meta)
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -83,10 +83,13 @@ class LibraryAdapter(TorchAdapter):
         return super()._preprocessing() | dict(self._origin.told)
 
     def _of_module(self) -> dict[str, str]:
-        from crucibench_adapters._torch_weights import weights_digest
+        from crucibench.util.content import content_of
+        from crucibench_adapters._torch_weights import special_tensors, weights_digest
 
         # The library's version and the architecture's name stand for all but the weights.
-        return {"weights": weights_digest(self._module), **self._origin.facts}
+        special = special_tensors(self._module)
+        others = {"tensors": content_of(special).digest} if special else {}
+        return {"weights": weights_digest(self._module), **others, **self._origin.facts}
 
 
 def library_version(package: str, extra: str) -> str:
