@@ -64,7 +64,9 @@ def content_of(
     Raises:
         OpaqueError: naming the first thing in it whose content can't be told.
     """
-    roots = sorted({str(folder.resolve()) for folder in folders}, key=len, reverse=True)
+    places = [folder.resolve() for folder in folders]
+    written = {text for place in places for text in (str(place), place.as_posix())}
+    roots = sorted(written, key=lambda text: (-len(text), text))
     walker = _Walker(tuple(roots), dict(known or {}), stored)
     try:
         walker.walk(value)
