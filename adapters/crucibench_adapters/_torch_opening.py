@@ -25,15 +25,17 @@ class Origin:
 
     Attributes:
         what: how messages call it.
-        source: the digest of its source files, or None for a live module.
+        source: the digest of its factory's address and source files, or None for a live module.
         program: the digest of the file of an exported program, "" for other modules.
         notes: what was done to load it, one sentence each.
+        folder: that its source lies in, or None.
     """
 
     what: str
     source: str | None = None
     program: str = ""
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 @dataclass
@@ -117,7 +119,8 @@ def _from_factory(opening: Opening) -> tuple[Any, Origin]:
     if weights is not None:
         state = read_weights(weights, allow_pickle=opening.allow_pickle)
         notes = fit_weights(made, state, weights, str(ref))
-    return made.requires_grad_(False), Origin(str(ref), ref.digest(), notes=tuple(notes))
+    origin = Origin(str(ref), ref.identity(), notes=tuple(notes), folder=ref.root)
+    return made.requires_grad_(False), origin
 
 
 def _weights_file(uri: URI, base: Path) -> Path | None:

@@ -6,11 +6,12 @@ import hashlib
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
+from crucibench.util.content.arrays import tensor_bytes
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._torch_mapped import map_weights
@@ -90,31 +91,46 @@ def fit_weights(module: nn.Module, state: State, file: Path, what: str) -> list[
     return notes
 
 
-def weights_digest(module: nn.Module, *, buffers: bool = False) -> str | None:
-    """Returns the SHA-256 over names, dtypes, shapes and bytes, or None if there is more to it.
+def known_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns all parameters and buffers by name that have plain contents, tied ones by each name.
 
-    Args:
-        module: whose state dict is hashed.
-        buffers: whether buffers that are left out of the state dict count too.
+    Buffers count whether or not a state dict holds them.
     """
-    tensors: dict[str, Any] = dict(module.state_dict())
-    if buffers:
-        tensors |= dict(module.named_buffers())
+    found = _tensors(module)
+    return {name: tensor for name, tensor in found.items() if _is_plain(tensor)}
+
+
+def special_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the other parameters and buffers: sparse, quantized, of a class of their own."""
+    found = _tensors(module)
+    return {name: tensor for name, tensor in found.items() if not _is_plain(tensor)}
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    return dict(sorted((found | dict(module.named_buffers(remove_duplicate=False))).items()))
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    strided = type(tensor) in _PLAIN and tensor.layout is torch.strided
+    return strided and not (tensor.is_quantized or tensor.is_meta)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Returns the SHA-256 over names, dtypes, shapes and bytes of `known_tensors`."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        if not isinstance(tensor, torch.Tensor) or isinstance(tensor, _UNREADABLE):
-            return None
+    first: dict[int, str] = {}
+    for name, tensor in known_tensors(module).items():
         digest.update(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
-        digest.update(tensor_bytes(tensor))
+        if id(tensor) in first:
+            digest.update(f"as {first[id(tensor)]}".encode())
+        else:
+            digest.update(tensor_bytes(tensor))
+        first.setdefault(id(tensor), name)
     return digest.hexdigest()
 
 
-def tensor_bytes(tensor: torch.Tensor) -> memoryview:
-    """Returns the bytes of a tensor, whatever its dtype and device."""
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(cast("Any", flat.view(torch.uint8).numpy()))
-
-
+_PLAIN = frozenset({torch.Tensor, nn.Parameter, nn.Buffer})
 _UNREADABLE = (nn.UninitializedParameter, nn.UninitializedBuffer)
 
 

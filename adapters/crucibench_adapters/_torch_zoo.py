@@ -82,12 +82,14 @@ class LibraryAdapter(TorchAdapter):
     def _preprocessing(self) -> dict[str, str]:
         return super()._preprocessing() | dict(self._origin.told)
 
-    def _digests(self) -> dict[str, str]:
-        digests = super()._digests()
-        for key in ("source", "configuration"):
-            # The library's version and the architecture's name stand for both.
-            digests.pop(key, None)
-        return digests | dict(self._origin.facts) if digests else {}
+    def _of_module(self) -> dict[str, str]:
+        from crucibench.util.content import content_of
+        from crucibench_adapters._torch_weights import special_tensors, weights_digest
+
+        # The library's version and the architecture's name stand for all but the weights.
+        special = special_tensors(self._module)
+        others = {"tensors": content_of(special).digest} if special else {}
+        return {"weights": weights_digest(self._module), **others, **self._origin.facts}
 
 
 def library_version(package: str, extra: str) -> str:

@@ -145,6 +145,9 @@ class OpenInferenceAdapter(Adapter):
     def _told(self, error: OutputError) -> OutputError:
         return OutputError(self._client.headers.shown(f"{self._what}: {error}", 500))
 
+    def unidentified(self) -> str:
+        return "it is a server, which may answer for another model tomorrow"
+
     def diagnostics(self) -> Mapping[str, Any]:
         return {"request_batch": self._rows, "notes": list(self._notes)}
 

@@ -107,6 +107,9 @@ class FunctionAdapter(Adapter):
         labels = scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None
         return Outputs(scores=scores, labels=labels)
 
+    def unidentified(self) -> str:
+        return "it is a function, of which nobody can tell what else it reads"
+
     def diagnostics(self) -> Mapping[str, Any]:
         return {
             "notes": ["a function has no fingerprint: its answers are not cached across runs"],

@@ -7,6 +7,7 @@ array of all columns in their order.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 import warnings
@@ -30,12 +31,14 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
 from crucibench.contracts.tree import Tree
 from crucibench.contracts.uri import URI, existing_file
+from crucibench.util.content import Content, OpaqueError, content_of, steady_content
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.libraries import library_versions
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap, plain_name
-from crucibench_adapters._form import stored_form
+from crucibench_adapters._form import made_up, stored_form
 from crucibench_adapters._preprocessing import described_preprocessing
 
 _OPTIONS = ("trust", "scale")
@@ -72,39 +75,45 @@ class SklearnAdapter(Adapter):
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         opening.uri.only(*_OPTIONS)
-        digests: dict[str, str | None]
+        digests: dict[str, str] = {}
         notes: list[str] = []
+        folders = [opening.base]
         if opening.live is not None:
             what, estimator = f"the live {type(opening.live).__name__}", opening.live
-            digests = {"weights": _digest(estimator)}
         elif (file := _file(opening.uri, opening.base)) is not None:
             what = file.name
             estimator, notes = _read(file, opening)
-            digests = {"weights": file_digest(file)}
+            digests = {"file": file_digest(file)}
         else:
             ref = parse_factory(opening.uri.rest, opening.base)
             what = str(ref)
             estimator = call_factory(load_factory(ref), what)
             if isinstance(estimator, Adapter):
                 return estimator
-            digests = {"source": ref.digest(), "weights": _digest(estimator)}
-        return cls(estimator, what, opening, digests, notes)
+            digests = {"source": ref.identity()}
+            folders.append(ref.root)
+        return cls(estimator, what, opening, digests, notes, folders=folders)
 
     def __init__(
         self,
         estimator: Any,
         what: str,
         opening: Opening,
-        digests: Mapping[str, str | None],
+        digests: Mapping[str, str],
         notes: Sequence[str],
+        *,
+        folders: Sequence[Path],
     ) -> None:
         _check_estimator(estimator, what, opening)
         self.task = opening.data.task
         self.input_spec = stored_form(opening.data)
+        self._opening = opening
         self._estimator = estimator
         self._what = what
         self._columns = list(opening.data.features)
         self._digests = digests
+        self._folders = folders
+        self._content: Content | OpaqueError | None = None
         self._threads: int | None = None
         self._notes = list(notes)
         self._scale = _scale(opening.uri)
@@ -139,15 +148,44 @@ class SklearnAdapter(Adapter):
         return Outputs(scores=scores, labels=labels)
 
     def fingerprint(self) -> Mapping[str, str] | None:
-        known = {key: digest for key, digest in self._digests.items() if digest is not None}
-        if len(known) < len(self._digests):
+        content = self._told()
+        if isinstance(content, OpaqueError):
             return None
-        return known | {
+        return {
+            **self._digests,
+            "weights": content.digest,
             "preprocessing": data_digest({"scale": self._scale}),
             "output": data_digest({"method": self._method}),
             **self._classes.fingerprint(),
             **({} if self._threads is None else {"variant": f"threads-{self._threads}"}),
         }
+
+    def unidentified(self) -> str:
+        content = self._told()
+        return content.sentence if isinstance(content, OpaqueError) else ""
+
+    def _told(self) -> Content | OpaqueError:
+        """Returns all that the estimator holds, code of the user's included; or what can't be told.
+
+        What changes by asking does not tell one estimator from another.
+        """
+        if self._content is None:
+            stored = "file" in self._digests
+            try:
+                self._content = steady_content(
+                    lambda: content_of(self._estimator, folders=self._folders, stored=stored),
+                    self._ask_made_up,
+                )
+            except OpaqueError as error:
+                self._content = error
+        return self._content
+
+    def _ask_made_up(self, question: int) -> None:
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            batch = made_up(self._opening.data, self.input_spec)
+            if batch is not None:
+                self._predict(batch.take(range(question, len(batch))), frozenset())
 
     def tree(self) -> Tree:
         from crucibench_adapters._sklearn_tree import is_tree, read_tree
@@ -165,6 +203,7 @@ class SklearnAdapter(Adapter):
 
         if name == "fp32":
             return self
+        self._told()  # of the estimator itself, and so of its variants
         variant = copy.copy(self)
         try:
             variant._estimator, variant._threads = in_threads(self._estimator, name)
@@ -192,8 +231,13 @@ class SklearnAdapter(Adapter):
             "numpy": np.__version__,
             "scipy": scipy.__version__,
             "device": "cpu",
+            **library_versions(self._libraries()),
             **({} if self._threads is None else {"n_jobs": str(self._threads)}),
         }
+
+    def _libraries(self) -> frozenset[str]:
+        content = self._told()
+        return frozenset() if isinstance(content, OpaqueError) else content.libraries
 
     def _preprocessing(self) -> dict[str, str]:
         if self.task.modality is not Modality.IMAGE:
@@ -272,12 +316,6 @@ class SklearnAdapter(Adapter):
         predicted = np.asarray(self._estimator.predict(inputs)).ravel()
         own = np.array([place[plain_name(entry)] for entry in predicted], dtype=np.int64)
         return self._classes.apply_labels(own)
-
-
-def _digest(estimator: Any) -> str | None:
-    from crucibench_adapters._estimator_digest import estimator_digest
-
-    return estimator_digest(estimator)
 
 
 def _file(uri: URI, base: Path) -> Path | None:

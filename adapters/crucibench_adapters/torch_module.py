@@ -38,6 +38,7 @@ from crucibench.contracts.uri import URI
 from crucibench.util.device_watch import watch
 from crucibench.util.devices import fix_precision, torch_numerics
 from crucibench.util.errors import InputError
+from crucibench.util.libraries import library_versions
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
 from crucibench_adapters._preprocessing import (
@@ -132,6 +133,8 @@ class TorchAdapter(Adapter):
         self._head: Head | None = None
         self._single = False
         self._fingerprint: Mapping[str, str] | None = None
+        self._unidentified = ""
+        self._libraries: frozenset[str] = frozenset()
         self.capabilities = claimed(self.task, self.score_kind)
 
     def _predict(self, batch: Batch, want: Request) -> Outputs:
@@ -206,8 +209,16 @@ class TorchAdapter(Adapter):
 
     def fingerprint(self) -> Mapping[str, str] | None:
         if self._fingerprint is None:
-            self._fingerprint = self._digests()
+            from crucibench.util.content import OpaqueError
+
+            try:
+                self._fingerprint = self._digests()
+            except OpaqueError as error:
+                self._fingerprint, self._unidentified = {}, error.sentence
         return self._fingerprint or None
+
+    def unidentified(self) -> str:
+        return "" if self.fingerprint() else self._unidentified
 
     def with_variant(self, name: str) -> Adapter:
         from crucibench_adapters._torch_variants import check_name, in_form
@@ -238,6 +249,7 @@ class TorchAdapter(Adapter):
         variant = type(self)(module, loaded, self._opening, form)
         known = self.fingerprint()
         variant._fingerprint = {} if known is None else {**known, "variant": name}
+        variant._unidentified, variant._libraries = self._unidentified, self._libraries
         variant._look()
         if form.finish is not None:
             form.finish(module)
@@ -278,6 +290,8 @@ class TorchAdapter(Adapter):
             facts = torch_numerics(self._loaded.device)
         facts |= {"dtype": ",".join(sorted(dtypes))}
         facts |= {} if self._form is None else self._form.numerics
+        self.fingerprint()  # finds out which libraries there are
+        facts |= library_versions(self._libraries)
         placed = placement(self._module)
         return facts | {"weights": placed} if placed else facts
 
@@ -381,18 +395,38 @@ class TorchAdapter(Adapter):
         return frozenset(seen)
 
     def _digests(self) -> dict[str, str]:
-        """Returns the fingerprint, empty if there is none."""
-        from crucibench_adapters._torch_facts import module_digests
+        """Returns the fingerprint.
 
-        origin = self._loaded.origin
-        known = module_digests(self._module, origin.source, origin.program)
-        if not known:
-            return {}
-        return known | {
+        Raises:
+            OpaqueError: if there is none, naming what of the model can't be told.
+        """
+        return self._of_module() | {
             "preprocessing": preprocessing_digest(self.input_spec, self.normalisation),
             "output": self.score_kind,
             **self._classes.fingerprint(),
         }
+
+    def _of_module(self) -> dict[str, str]:
+        """Returns digests of the module and of where it came from."""
+        from crucibench_adapters._torch_facts import module_digests
+
+        origin = self._loaded.origin
+        if origin.program:
+            return {"program": origin.program}
+        folders = [self._opening.base, *([origin.folder] if origin.folder else [])]
+        found, self._libraries = module_digests(self._module, folders, self._ask_made_up)
+        return found | ({} if origin.source is None else {"source": origin.source})
+
+    def _ask_made_up(self, question: int) -> None:
+        """Asks about made-up samples: 0 as often before, 1 other and fewer ones."""
+        import torch
+
+        with contextlib.suppress(Exception), torch.inference_mode():
+            _, inputs = self._made_up()
+            if inputs is not None and question:
+                inputs = inputs[1:] / 2 if inputs.is_floating_point() else inputs[1:].flip(1)
+            if inputs is not None:
+                self._canonical.answer(inputs)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.floating[Any]]:

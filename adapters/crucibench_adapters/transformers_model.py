@@ -219,6 +219,9 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
     }
     settings = {"limit": tokens.limit, "truncation": cut, "padding": side, "pad": tokens.pad}
     settings["positions"] = module.positions
+    # What was read, whichever files it was read from.
+    rules = getattr(tokenizer, "backend_tokenizer", None)
+    settings["rules"] = "" if rules is None else data_digest(rules.to_str())
     facts = {
         "tokenizer": data_digest([digest, settings]),
         "tokenizers": library_version("tokenizers", "text"),

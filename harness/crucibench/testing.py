@@ -272,6 +272,9 @@ class _Check:
         other.close()
         if first is None or second is None:
             self.require(first is second, "fingerprint", "one opening has one, another has none")
+            self.require(
+                bool(self.adapter.unidentified()), "fingerprint", "unidentified() does not say why"
+            )
             return
         self.require(
             bool(first) and all(isinstance(part, str) for part in [*first, *first.values()]),

@@ -98,6 +98,16 @@ def test_the_files_are_small_and_named_by_the_spec() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(AT_LEAST))
+def test_a_model_has_a_fingerprint(data: dict[str, EvalSet], name: str) -> None:
+    needed(name)
+    adapter = opened(name, data)
+    assert adapter.fingerprint(), adapter.unidentified()
+    assert adapter.unidentified() == ""
+    for variant in MODELS[name].get("variants", []):
+        assert adapter.with_variant(variant).fingerprint() not in [None, adapter.fingerprint()]
+
+
+@pytest.mark.parametrize("name", sorted(AT_LEAST))
 def test_a_model_keeps_the_contract_and_its_accuracy(data: dict[str, EvalSet], name: str) -> None:
     needed(name)
     adapter = opened(name, data)

@@ -307,7 +307,7 @@ def test_factories(
     write("utils.py", "def same(X): return X * 1")
     second = open_adapter().fingerprint()
     assert second is not None
-    assert {key for key in first if first[key] != second[key]} == {"source"}
+    assert {key for key in first if first[key] != second[key]} == {"source", "weights"}
     for factory, told in {
         "unfitted": "models.py:unfitted: RandomForestClassifier is not fitted",
         "a_class": "models.py:a_class: expected a fitted estimator, got the class "
@@ -330,7 +330,7 @@ def test_the_digest_is_the_same_in_every_process_and_after_reading(tmp_path: Pat
 import skops.io
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from crucibench_adapters._estimator_digest import estimator_digest
+from crucibench.util.content import content_of
 from crucibench_adapters._skops import load_skops
 from pathlib import Path
 X, y = load_digits(return_X_y=True)
@@ -340,7 +340,7 @@ for model in (forest, HistGradientBoostingClassifier(max_iter=2, random_state=0)
     file = Path({str(tmp_path)!r}) / "m.skops"
     skops.io.dump(model, file)
     again, _ = load_skops(file, ())
-    print(estimator_digest(model), estimator_digest(load_skops(file, ())[0]))
+    print(content_of(model).digest, content_of(again).digest)
 """
     another = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
@@ -367,7 +367,10 @@ def test_a_live_estimator_s_digest_holds_the_user_s_own_code(
 
     assert fingerprint(_times) == fingerprint(_times)
     assert fingerprint(_times) != fingerprint(np.asarray)
-    assert fingerprint(lambda X: X) is None
+    assert fingerprint(lambda X: X * 2) == fingerprint(lambda X: X * 2)
+    assert fingerprint(lambda X: X * 2) != fingerprint(lambda X: X * 3)
+    table = iter([])
+    assert fingerprint(lambda X: X * (1 if table else 2)) is None
 
 
 def test_the_fingerprint_of_a_file_is_its_content(
@@ -379,7 +382,7 @@ def test_the_fingerprint_of_a_file_is_its_content(
     second = opened(opening, "sklearn:m.skops", diabetes_card).fingerprint()
     assert first is not None
     assert second is not None
-    assert {key for key in first if first[key] != second[key]} == {"weights"}
+    assert {key for key in first if first[key] != second[key]} == {"file", "weights"}
 
 
 def test_importing_the_adapter_imports_no_sklearn() -> None:

@@ -19,6 +19,9 @@ def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> TorchAdapt
     return adapter
 
 
+SEEN: dict[tuple[int, ...], int] = {}
+
+
 class Live(nn.Module):
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ def test_the_fingerprint_of_a_live_module_follows_all_that_changes_its_answers(
 
     first = fingerprint(live())
     assert first is not None
-    assert set(first) == {"weights", "source", "configuration", "preprocessing", "output"}
+    assert set(first) == {"weights", "configuration", "preprocessing", "output"}
     assert fingerprint(live()) == first
 
     other = fingerprint(live(temperature=2.0))
@@ -79,13 +82,51 @@ def test_the_fingerprint_of_a_live_module_follows_all_that_changes_its_answers(
 
     hooked = live()
     hooked.register_forward_hook(lambda *_: None)
-    assert fingerprint(hooked) is None
+    negated = live()
+    negated.register_forward_hook(lambda module, inputs, output: -output)
+    assert len({str(fingerprint(module)) for module in (live(), hooked, negated)}) == 3
 
-    opaque = live()
-    opaque.scale = lambda x: x  # type: ignore[assignment]
-    assert fingerprint(opaque) is None
+    scaled = [live(), live()]
+    scaled[0].scale = lambda x: x  # type: ignore[assignment]
+    scaled[1].scale = lambda x: 2 * x  # type: ignore[assignment]
+    assert fingerprint(scaled[0]) != fingerprint(scaled[1])
 
     made: dict[str, Any] = {"nn": nn, "__name__": "nowhere"}
-    exec("class Sourceless(nn.Flatten):\n    pass", made)
-    module = nn.Sequential(made["Sourceless"](), nn.Linear(64, 10))
-    assert fingerprint(module) is None
+    prints = []
+    for text in ("1", "2"):
+        forward = f"def forward(self, x): return {text} * super().forward(x)"
+        exec(f"class Sourceless(nn.Flatten):\n    {forward}", made)
+        prints.append(fingerprint(nn.Sequential(made["Sourceless"](), nn.Linear(64, 10))))
+    assert None not in prints
+    assert prints[0] != prints[1]
+
+
+def test_a_module_that_nobody_can_tell_says_what_of_it(opening: Any, digits_card: DataCard) -> None:
+    def why(module: nn.Module) -> str:
+        adapter = opened(opening, "live:m", digits_card, live=module)
+        assert (adapter.fingerprint() is None) == bool(adapter.unidentified())
+        return adapter.unidentified()
+
+    assert why(live()) == ""
+    module = nn.Sequential(live())
+    module[0].table = iter([])
+    assert why(module) == "attribute 0.table is an iterator"
+    module[0].table = {"a": [object(), (x for x in ())]}
+    assert why(module) == "attribute 0.table['a'][1] is a generator"
+
+    class Counting(Live):
+        asked = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.asked += 1
+            return super().forward(x)
+
+    assert why(Counting()) == "attribute asked is another after each question"
+
+    class Remembering(Live):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            SEEN[tuple(x.shape)] = 1
+            return super().forward(x)
+
+    told = "Remembering.forward (global SEEN) is another after each question"
+    assert told in why(Remembering())

@@ -329,7 +329,7 @@ def test_the_fingerprint_names_what_differs(
     assert found is not None
     first = dict(found)
     assert differing(uri) == set()
-    assert differing("torch:models.py:normalised") == {"preprocessing", "configuration"}
+    assert differing("torch:models.py:normalised") == {"source", "preprocessing", "configuration"}
     assert differing(f"{uri}?output=probabilities") == {"output"}
     assert differing(uri, normalisation=Normalisation(mean=(0.5,))) == {"preprocessing"}
     state = torch.nn.Module.state_dict(opened(opening, uri, digits_card)._module)

@@ -20,6 +20,7 @@ _CELL_COLUMNS = (
 _SUITE_COLUMNS = ("model", "data", "suite", "cells", "samples", "points", "skipped")
 _REQUEST_COLUMNS = ("model", "requests", "samples a request", "max_requests")
 _IDLE_COLUMNS = ("model", "data", "what", "why")
+_KEPT_COLUMNS = ("what is asked again by every run",)
 
 
 def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dict[str, Any]:
@@ -39,6 +40,9 @@ def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dic
         "not_inspected": [
             {"model": model, "data": data, "reason": str(error)}
             for (model, data), error in inspection.errors.items()
+        ],
+        "not_cached": [
+            {"model": model, "reason": reason} for model, reason in _unidentified(plan).items()
         ],
         "requests": [
             {"model": entry.model, "requests": entry.requests, "batch": entry.batch,
@@ -70,10 +74,23 @@ def plan_tables(
     if asked:
         title = "Requests to servers, about"
         tables.append(Table(title=title, columns=_REQUEST_COLUMNS, rows=asked))
+    unknown = [[f"not cached: {name}: {why}"] for name, why in _unidentified(plan).items()]
+    if unknown:
+        title = "No other run takes over what these models answer"
+        tables.append(Table(title=title, columns=_KEPT_COLUMNS, rows=unknown, headless=True))
     idle = _idle_rows(plan, inspection)
     if idle:
         tables.append(Table(title="Not run", columns=_IDLE_COLUMNS, rows=idle))
     return tables
+
+
+def _unidentified(plan: Plan) -> dict[str, str]:
+    """Returns why models have no fingerprint, by model, of those that are asked."""
+    return {
+        cell.model.name: cell.model.unidentified or "it has no fingerprint"
+        for cell in plan
+        if cell.model.fingerprint is None and not cell.skip
+    }
 
 
 def time_words(plan: Plan, inspection: Inspection) -> str:

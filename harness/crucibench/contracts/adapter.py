@@ -260,6 +260,13 @@ class Adapter(ABC):
         """
         return None
 
+    def unidentified(self) -> str:
+        """Returns why there is no fingerprint, to go after a colon; "" where there is one.
+
+        E.g. "attribute layers.3.table is a generator".
+        """
+        return "" if self.fingerprint() else "the adapter gives no fingerprint"
+
     def module(self) -> torch.nn.Module:
         """Returns the map from the canonical float32 sample to logits, differentiable.
 

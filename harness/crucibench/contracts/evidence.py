@@ -37,6 +37,7 @@ class ModelInfo:
         score_kind: what its scores are.
         geometry: its canonical input, `InputSpec.as_dict`.
         fingerprint: digests by field, or None.
+        unidentified: why there is no fingerprint, "" where there is one.
         numerics: what moves floats.
         decision: how a binary score becomes a decision.
         diagnostics: plain facts for the audits.
@@ -54,6 +55,7 @@ class ModelInfo:
     score_kind: ScoreKind
     geometry: Mapping[str, Any]
     fingerprint: Mapping[str, str] | None
+    unidentified: str = ""
     numerics: Mapping[str, str] = field(default_factory=dict)
     decision: Decision = field(default_factory=Decision)
     diagnostics: Mapping[str, Any] = field(default_factory=dict)

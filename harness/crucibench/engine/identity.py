@@ -21,6 +21,8 @@ def identity_fields(cell: PlannedCell, seed: int, needs: Mapping[str, str]) -> d
     fingerprint = cell.model.fingerprint
     return {
         "model": {"unknown": cell.model.name} if fingerprint is None else dict(fingerprint),
+        # Fingerprints of two kinds of model say nothing about each other.
+        "scheme": cell.model.uri.partition(":")[0],
         "variant": cell.model.variant,
         "score_kind": cell.model.score_kind,
         "geometry": dict(cell.model.geometry),
@@ -46,6 +48,7 @@ def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[s
     return {
         "batch_size": cell.batch_size,
         "model": dict(cell.model.numerics),
+        "python": environment.get("python"),
         "versions": dict(environment.get("versions", {})),
         "threads": environment.get("threads"),
         "machine": environment.get("hardware", {}).get("machine"),

@@ -32,6 +32,7 @@ from crucibench.util.user_errors import one_line, user_traceback
 _PROBE = 32
 _BLOCK = 4096
 _MOST_READ = 200_000
+_NO_FINGERPRINT = "the adapter gives no fingerprint"
 
 
 class Models:
@@ -183,6 +184,7 @@ def inspect_model(
         if evalset.task.kind == "regression"
         else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
     )
+    adapter.fingerprint()  # of the model as it was opened, before it is asked
     before = memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)
     grown = max(0, memory_in_use(device) - before)
@@ -249,6 +251,7 @@ def unforeseen(what: str, error: Exception) -> InputError:
 
 
 def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:
+    fingerprint = adapter.fingerprint() or None  # an empty one would be every model's
     info = ModelInfo(
         name=entry.name,
         uri=str(entry.uri),
@@ -256,7 +259,8 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> Mod
         capabilities=adapter.capabilities,
         score_kind=adapter.score_kind,
         geometry=adapter.input_spec.as_dict(),
-        fingerprint=adapter.fingerprint(),
+        fingerprint=fingerprint,
+        unidentified="" if fingerprint else adapter.unidentified() or _NO_FINGERPRINT,
         numerics=adapter.numerics(),
         decision=_decision(entry, task),
         diagnostics={**adapter.diagnostics(), **_on_disk(entry, base)},

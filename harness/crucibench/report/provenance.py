@@ -64,7 +64,8 @@ def model_facts(info: ModelInfo) -> dict[str, str]:
         f"{info.decision.threshold:g} (binary tasks)"
     )
     if info.fingerprint is None:
-        facts["fingerprint"] = "none: nobody can tell whether the model is the same in another run"
+        why = info.unidentified or "nobody can tell whether the model is the same in another run"
+        facts["fingerprint"] = f"none: {why}"
     else:
         facts |= flat(info.fingerprint, "fingerprint")
     facts |= flat(info.numerics, "numerics")

@@ -97,6 +97,10 @@ class FactoryRef:
         }
         return data_digest([contents, self.facts])
 
+    def identity(self) -> str:
+        """Returns a digest of what `digest` covers and of which function of it is meant."""
+        return data_digest([self.module, self.name, self.digest()])
+
     @property
     def _is_library(self) -> bool:
         return self.installed and self.root in _LIBRARIES

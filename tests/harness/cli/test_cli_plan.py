@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -44,7 +45,7 @@ TASK = Task(kind="classification", modality=Modality.TABLE, classes=("no", "yes"
 CARD = DataCard(name="claims", uri="csv:claims.csv", task=TASK, counts={"test": 1000})
 MODEL = ModelInfo(
     name="fraud", uri="sklearn:fraud.skops", capabilities=frozenset(), score_kind="probabilities",
-    geometry={}, fingerprint=None,
+    geometry={}, fingerprint={"weights": "1"},
 )  # fmt: skip
 RESOLVED = cast(
     Resolved,
@@ -97,6 +98,19 @@ def test_tables() -> None:
 
 def test_a_plan_without_gaps_has_no_second_table() -> None:
     assert len(plan_tables(RESOLVED, Plan((PASS,), {}), Inspection())) == 1
+
+
+def test_a_model_without_a_fingerprint_is_told_with_the_reason() -> None:
+    info = replace(
+        PASS.model, name="cnn", fingerprint=None,
+        unidentified="attribute layers.3.table is a generator",
+    )  # fmt: skip
+    plan = Plan((PASS, replace(PASS, model=info)), {})
+    _, unknown = plan_tables(RESOLVED, plan, Inspection())
+    assert unknown.rows == [["not cached: cnn: attribute layers.3.table is a generator"]]
+    assert plan_document(RESOLVED, plan, Inspection())["not_cached"] == [
+        {"model": "cnn", "reason": "attribute layers.3.table is a generator"}
+    ]
 
 
 def test_document() -> None:
