@@ -2,7 +2,7 @@
 
 A fingerprint can miss something that moves a model's answers: an environment variable, a file that
 an imported helper read. So inspection asks every model that has one about the same samples, chosen
-by content alone, in one batch; the answer is stored with each cell that is kept, and what was kept
+by content alone, a few at a time; the answer is stored with each cell that is kept, and what was kept
 is used only where the model still answers so.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import EvalSet
@@ -28,6 +28,8 @@ from crucibench.util.draws import Draws
 from crucibench.util.memory import free_memory, is_out_of_memory
 
 _SAMPLES = 16
+_AT_ONCE = 4
+"""Always: what is asked for must not depend on how much memory there is."""
 _GRADIENTS = 4
 _DIRECTIONS = 8
 _BLOCK = 65536
@@ -218,9 +220,13 @@ def _walk(
 
 
 def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
-    outputs: Outputs = adapter.predict(batch, want)
-    array = getattr(outputs, next(iter(want)))
-    return cast("Numbers", np.asarray(array).reshape(len(batch), -1).astype(np.float64))
+    (kind,) = want
+    parts = []
+    for start in range(0, len(batch), _AT_ONCE):
+        part = batch.take(range(start, min(start + _AT_ONCE, len(batch))))
+        array = np.asarray(getattr(adapter.predict(part, want), kind))
+        parts.append(array.reshape(len(part), -1).astype(np.float64))
+    return cast("Numbers", np.concatenate(parts))
 
 
 def _apart(kind: str, now: Numbers, before: Numbers) -> Numbers:

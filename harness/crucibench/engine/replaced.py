@@ -11,7 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 LIBRARIES = frozenset(
@@ -22,6 +22,7 @@ LIBRARIES = frozenset(
 _FOLDERS = tuple(
     str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib")
 )
+_OURS = frozenset({"crucibench", "crucibench_adapters", "crucibench_suites"})
 
 
 class Watch:
@@ -72,16 +73,24 @@ def _is_own(value: Any, name: str) -> bool:
 
 
 def _is_users(value: Any) -> bool:
-    """Whether a function or class was made in a file that is no library's."""
-    value = getattr(value, "__func__", value)
-    code = getattr(value, "__code__", None)
-    if code is None and issubclass(type(value), type):
-        module = sys.modules.get(value.__module__)
-        file = getattr(module, "__file__", None)
-    else:
-        file = getattr(code, "co_filename", None)
-    if not isinstance(file, str) or file.startswith("<frozen") or file == "<string>":
+    """Whether a function, class or callable object was made in a file that is no library's."""
+    if not callable(value):
         return False
-    if str(getattr(value, "__module__", "")).startswith("crucibench"):
+    # Of the type alone: objects of libraries answer for attributes that they don't have.
+    kind = type(value)
+    if kind in {MethodType, classmethod, staticmethod}:
+        value = value.__func__
+        kind = type(value)
+    if kind is FunctionType:
+        file, module = value.__code__.co_filename, str(value.__globals__.get("__name__"))
+    else:
+        file, module = "<compiled>", str((value if issubclass(kind, type) else kind).__module__)
+    if module.partition(".")[0] in _OURS:
+        return False
+    if file.startswith("<"):
+        if module == "__main__":
+            return True
+        file = getattr(sys.modules.get(module), "__file__", None) or "<built in>"
+    if file.startswith("<"):
         return False
     return not file.startswith(_FOLDERS) and not str(Path(file).resolve()).startswith(_FOLDERS)

@@ -17,7 +17,7 @@ REDUCED_PROBE = "reduced_probe"
 REPLACED = "replaced_functions"
 """The fact: functions of libraries that models had replaced, in a process that several share."""
 
-_SHOWN = 3
+_SHOWN, _LISTED = 3, 20
 
 
 PROBE_DISAGREES = "probe-disagrees"
@@ -47,7 +47,7 @@ def marks(facts: Mapping[str, Any]) -> Findings:
             " nobody can tell whose answers these are; give addresses (URIs) and workers, so that "
             "each model has a process of its own"
         )
-        evidence = {"replaced": list(names)}
+        evidence = {"replaced": names[:_LISTED], "count": len(names)}
         found.append(
             Finding(
                 code="replaced-function", severity=Severity.INVALID, message=message,
