@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report.findings import FoundHere, findings_of
+from crucibench.report.findings import FoundHere, findings_of, nothing_found
 from crucibench.report.format import counted, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
 from crucibench.report.leaderboard_about import (
@@ -64,13 +64,13 @@ def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
 def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """Prints what the audits found, the gravest first; `notes` includes findings of severity info.
 
-    Prints one sentence where there is nothing.
+    Prints one sentence where there is nothing; cells that were not audited are counted apart.
     """
     found = findings_to_read(run, notes=notes)
-    if not found:
-        console.print("The audits found nothing.")
-        return
-    console.print(findings_table(found))
+    if found:
+        console.print(findings_table(found))
+    else:
+        console.print(nothing_found(run.cells.values()))
 
 
 def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crucibench.contracts.rows import Row
-from crucibench.metrics.catalogue import metric_info
+from crucibench.metrics.catalogue import CATALOGUE, metric_info
 from crucibench.metrics.statistic import Value
 from crucibench.stats import BootstrapResult, Interval
+from crucibench.util.errors import InputError
+from crucibench_suites.accuracy.scenario import LISTED
 
 _ROUNDING = 1e-9
 
@@ -34,6 +36,19 @@ class Number:
     group: str = ""
     suffix: str = ""
     bias: Bias = "none"
+
+    def __post_init__(self) -> None:
+        """Refuses a metric that the suite does not list: nothing could say what its number means.
+
+        Raises:
+            InputError: if it is none.
+        """
+        if self.metric not in LISTED:
+            known = "" if self.metric in CATALOGUE else ", and to the catalogue of metrics"
+            raise InputError(
+                f"accuracy/clean computes metric {self.metric!r}, which no list of the suite "
+                f"names: add it to METRICS in crucibench_suites/accuracy/scenario.py{known}"
+            )
 
 
 def undefined(number: Number) -> Row:
