@@ -10,7 +10,7 @@ from crucibench.metrics.catalogue import CATALOGUE, metric_info
 from crucibench.metrics.statistic import Value
 from crucibench.stats import BootstrapResult, Interval
 from crucibench.util.errors import InputError
-from crucibench_suites.accuracy.scenario import LISTED
+from crucibench_suites.accuracy.listed import LISTED
 
 _ROUNDING = 1e-9
 
@@ -47,7 +47,7 @@ class Number:
             known = "" if self.metric in CATALOGUE else ", and to the catalogue of metrics"
             raise InputError(
                 f"accuracy/clean computes metric {self.metric!r}, which no list of the suite "
-                f"names: add it to METRICS in crucibench_suites/accuracy/scenario.py{known}"
+                f"names: add it to METRICS in crucibench_suites/accuracy/listed.py{known}"
             )
 
 

@@ -12,7 +12,8 @@ from crucibench.contracts.verdict import Status
 from crucibench.report.findings import nothing_found
 from crucibench.store.run import Run
 from crucibench_suites.accuracy import classification
-from crucibench_suites.accuracy.scenario import METRICS, Clean
+from crucibench_suites.accuracy.listed import METRICS
+from crucibench_suites.accuracy.scenario import Clean
 
 Call = Callable[..., Result]
 
@@ -53,7 +54,7 @@ def test_a_metric_of_no_list_is_named(
     reason, _ = failed()
     assert reason == (
         "accuracy/clean computes metric 'cohen-kappa', which no list of the suite names: add it to "
-        "METRICS in crucibench_suites/accuracy/scenario.py, and to the catalogue of metrics"
+        "METRICS in crucibench_suites/accuracy/listed.py, and to the catalogue of metrics"
     )
 
 
@@ -62,7 +63,7 @@ def test_a_metric_of_the_catalogue_alone_is_named(
 ) -> None:
     monkeypatch.setitem(classification._OVER_TABLE, "demographic-parity-ratio", classification.mcc)
     reason, _ = failed()
-    assert reason.endswith("add it to METRICS in crucibench_suites/accuracy/scenario.py")
+    assert reason.endswith("add it to METRICS in crucibench_suites/accuracy/listed.py")
 
 
 def test_a_metric_that_a_scenario_does_not_list_is_named(
