@@ -8,8 +8,7 @@ from typing import ClassVar
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
-from crucibench_suites.accuracy.listed import METRICS
-from crucibench_suites.accuracy.scenario import Clean
+from crucibench_suites.accuracy.scenario import METRICS, Clean
 
 _HEADLINE = (
     "top-1",
