@@ -2,8 +2,9 @@
 
     python examples/publish_reference.py [--run FOLDER] [--to results/reference]
 
-The demo takes minutes; --run takes a finished run of it instead. What stood in the site's folder is
-replaced. Rerun on the same machine and versions, numbers stay but for what is timed, and with the
+The demo takes minutes; --run takes a finished run of it instead. A run that is not sound, or that
+the installed version can't read all of, is refused. What stood in the site's folder is replaced.
+Rerun on the same machine and versions, numbers stay but for what is timed, and with the
 timings the digest of the run, which names its page.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -37,13 +39,39 @@ def main() -> None:
 
 
 def publish(run: Path, folder: Path) -> None:
-    """Writes `leaderboard.md` and `site/` of a finished run into `folder`."""
+    """Writes `leaderboard.md` and `site/` of a finished run into `folder`.
+
+    Raises:
+        SystemExit: if the run is not sound, or holds numbers of an older version of a scenario:
+            nothing is written then.
+    """
+    crucibench("verify", "--quiet", str(run))
+    boards = json.loads(crucibench("leaderboard", "--quiet", str(run), "--format", "json"))
+    told = {
+        *(note for board in boards["boards"] for note in board["left_out"]),
+        *(
+            f"{number['model']}, {number['address']}: {number['reason']}"
+            for board in boards["boards"]
+            for number in board["numbers"]
+            if number["reason"].startswith("left out: ")
+        ),
+    }
+    if told:
+        raise SystemExit(f"{run} is not published, run the demo anew: {min(told)}")
     board = crucibench("leaderboard", "--quiet", str(run), "--format", "md")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "leaderboard.md").write_text(board, encoding="utf-8")
     shutil.rmtree(folder / "site", ignore_errors=True)
     crucibench("publish", "--quiet", "--site", str(folder / "site"), str(run))
     compress(folder / "site" / "runs")
+    numbers = [number for board in boards["boards"] for number in board["numbers"]]
+    doubted = [number for number in numbers if number["verdict"] in {"suspect", "invalid"}]
+    places = sorted({number["address"].partition("[")[0] for number in doubted})
+    if doubted:
+        print(
+            f"{len(doubted)} of {len(numbers)} numbers are suspect or invalid: marked, and not "
+            f"ranked ({', '.join(places)}); a quieter machine times better"
+        )
 
 
 def compress(folder: Path) -> None:
@@ -58,9 +86,16 @@ def compress(folder: Path) -> None:
 
 
 def crucibench(*words: str) -> str:
-    """Runs a command and returns what it writes to stdout; its stderr goes to the terminal."""
+    """Runs a command and returns what it writes to stdout; its stderr goes to the terminal.
+
+    Raises:
+        SystemExit: if the command fails, which has said why.
+    """
     command = [sys.executable, "-m", "crucibench", *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"crucibench {words[0]} ended with exit code {done.returncode}")
+    return done.stdout
 
 
 if __name__ == "__main__":

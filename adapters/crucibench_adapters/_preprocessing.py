@@ -44,7 +44,7 @@ def preprocessing(
     channels = declared.get("channels")
     if channels is None and normalisation is not None:
         channels = 3 if 3 in {len(normalisation.mean), len(normalisation.std)} else None
-    if channels not in {None, 1, 3}:
+    if channels not in (None, 1, 3):
         raise InputError(f"{what}: channels: expected 1 or 3, got {channels!r}")
     _check_lengths(normalisation, channels or 3, what)
     spec = InputSpec(
@@ -52,7 +52,7 @@ def preprocessing(
         channels=channels,
         size=size,
         resize=_resize(declared, what),
-        crop=float(declared.get("crop", 1.0)),
+        crop=_crop(declared, what),
         fit=_fit(declared, what),
     )
     return spec, normalisation
@@ -103,6 +103,10 @@ def _pair(declared: Mapping[str, Any], key: str, what: str) -> tuple[int, int] |
         raise InputError(
             f"{what}: {_DECLARATION}: {key}: expected [height, width], got {declared[key]!r}"
         ) from error
+    if min(height, width) < 1:
+        raise InputError(
+            f"{what}: {_DECLARATION}: {key}: expected sides of at least 1, got {declared[key]!r}"
+        )
     return height, width
 
 
@@ -114,9 +118,18 @@ def _resize(declared: Mapping[str, Any], what: str) -> Literal["bilinear", "bicu
     return cast("Literal['bilinear', 'bicubic', 'nearest']", resize)
 
 
+def _crop(declared: Mapping[str, Any], what: str) -> float:
+    crop = declared.get("crop", 1.0)
+    if isinstance(crop, bool) or not isinstance(crop, int | float) or not 0 < crop <= 1:
+        raise InputError(
+            f"{what}: {_DECLARATION}: crop: expected a number above 0, up to 1, got {crop!r}"
+        )
+    return float(crop)
+
+
 def _fit(declared: Mapping[str, Any], what: str) -> Literal["crop", "stretch"]:
     fit = declared.get("fit", "crop")
-    if fit not in {"crop", "stretch"}:
+    if fit not in ("crop", "stretch"):
         raise InputError(f"{what}: " + unknown("fit", str(fit), ("crop", "stretch")))
     return cast("Literal['crop', 'stretch']", fit)
 

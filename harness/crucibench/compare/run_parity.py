@@ -19,6 +19,7 @@ from crucibench.compare.parity import (
     probabilities,
     rounding,
 )
+from crucibench.contracts.capability import other_geometry
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
 from crucibench.store.cells import CellFile
@@ -151,14 +152,6 @@ def _answers(run: Run, records: Records, model: tuple[str, str], what: str) -> A
 
 
 def _other_geometry(run: Run, pair: Pair) -> str:
-    # The way images are fitted stands there only where it is not cropping.
-    first, second = (
-        {"fit": "crop"} | dict(run.models[name, pair.data].geometry)
-        for name in (pair.first, pair.second)
-    )
-    apart = [
-        f"{key} {value} and {second.get(key)}"
-        for key, value in first.items()
-        if value != second.get(key)
-    ]
+    first, second = (run.models[name, pair.data].geometry for name in (pair.first, pair.second))
+    apart = other_geometry(first, second)
     return f"they take different canonical inputs: {'; '.join(apart)}" if apart else ""

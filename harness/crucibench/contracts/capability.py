@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -64,3 +65,18 @@ class InputSpec:
             # Absent where it is as it always was, so that earlier results stay comparable.
             **({} if self.fit == "crop" else {"fit": self.fit}),
         }
+
+
+def whole_geometry(geometry: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a canonical geometry with every field, those too that its plain data leaves out."""
+    return InputSpec().as_dict() | {"fit": "crop"} | dict(geometry)
+
+
+def other_geometry(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Returns a text for each field in which two canonical geometries differ; none means alike."""
+    ours, theirs = whole_geometry(first), whole_geometry(second)
+    return [
+        f"{name} {ours.get(name)} and {theirs.get(name)}"
+        for name in ours | theirs
+        if ours.get(name) != theirs.get(name)
+    ]

@@ -51,6 +51,17 @@ class LineUp:
         clusters = None if first.clusters is None else np.asarray(first.clusters, dtype=object)
         return LinedUp(ids=first.ids, clusters=clusters, forms=tuple(forms))
 
+    def unreadable(self, run: Run, cell: str) -> str:
+        """Says why the installed scenario can't read a cell's records; "" where it can.
+
+        Only another version of the scenario is a reason: its numbers had another meaning.
+        """
+        try:
+            self._side(run).planned(run.cells[cell])
+        except RefusedError as error:
+            return str(error) if error.field == "scenario.version" else ""
+        return ""
+
     def _comparable(self, run: Run, cell: str, key: Key) -> tuple[Samples, Form]:
         own, found = self._cell(run, cell)
         if key not in found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from crucibench.compare.parity import (
 )
 from crucibench.contracts.adapter import Adapter, Normalisation
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.capability import Capability
+from crucibench.contracts.capability import Capability, other_geometry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.task import Modality
 from crucibench.engine.batching import largest_batch
-from crucibench.engine.roles import SelectedRole, batches
+from crucibench.engine.roles import Rows, SelectedRole, batches
 from crucibench.util.errors import InputError
 
 _EXPLAINED = 0.1
@@ -53,25 +53,50 @@ def check_parity(
         InputError: if the two can't be compared: other tasks, or other input geometry.
     """
     asked = [model for model in (first, second) if Capability.ANY_INPUT in model.capabilities]
-    # Logged predictions take no input at all: they go with any.
-    if len(asked) == 2 and first.input_spec.as_dict() != second.input_spec.as_dict():
-        fields = [
-            f"{name}: {value} and {second.input_spec.as_dict()[name]}"
-            for name, value in first.input_spec.as_dict().items()
-            if value != second.input_spec.as_dict()[name]
-        ]
-        raise InputError(f"the models take different canonical inputs: {'; '.join(fields)}")
     role = SelectedRole(data, "test", limit, seed)
     what = _common(first, second, data)
     spec = asked[0].input_spec if asked else first.input_spec
-    size = largest_batch(spec.as_dict(), data.task.modality)
-    parts = [role.batch(rows, spec) for rows in batches(range(len(role)), size)]
+    cuts = batches(range(len(role)), largest_batch(spec.as_dict(), data.task.modality))
+    parts = [role.batch(rows, spec) for rows in cuts]
+    # Logged predictions take no input at all: they go with any.
+    if len(asked) == 2:
+        _require_one_input(asked[0], asked[1], role, zip(cuts, parts, strict=True))
     answers = np.concatenate([_ask(first, part, what) for part in parts])
     others = np.concatenate([_ask(second, part, what) for part in parts])
     parity = measure(answers, others, tolerance, what)
     if parity.agree:
         return parity
     return _explained(parity, (first, second), parts, (answers, others), data)
+
+
+def _require_one_input(
+    first: Adapter, second: Adapter, role: SelectedRole, parts: Iterable[tuple[Rows, Batch]]
+) -> None:
+    """Refuses two models that would be asked about different inputs.
+
+    What they declare may differ and come to the same: how an image is fitted matters only where it
+    has other proportions.
+
+    Raises:
+        InputError: if a sample's canonical input differs.
+    """
+    apart = other_geometry(first.input_spec.as_dict(), second.input_spec.as_dict())
+    if not apart:
+        return
+    if first.task.modality is Modality.IMAGE and all(
+        _equal(part.inputs, role.batch(rows, second.input_spec).inputs) for rows, part in parts
+    ):
+        return
+    raise InputError(f"the models take different canonical inputs: {'; '.join(apart)}")
+
+
+def _equal(images: Any, others: Any) -> bool:
+    """Says whether two batches hold the same images; of several sizes, they are lists."""
+    if len(images) != len(others):
+        return False
+    if isinstance(images, list) or isinstance(others, list):
+        return all(_equal(one, other) for one, other in zip(images, others, strict=True))
+    return images.shape == others.shape and bool((images == others).all())
 
 
 def _common(first: Adapter, second: Adapter, data: EvalSet) -> str:

@@ -19,6 +19,7 @@ from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.recent import RecentRecords
 from crucibench.store.run import Run
 from crucibench.store.tables import write_frame
+from crucibench.util.errors import InputError
 
 
 class Scorer:
@@ -67,7 +68,10 @@ class Scorer:
     def _row(self, cell: PlannedCell, file: CellFile, row: Row, verdict: Verdict) -> dict[str, Any]:
         metric = _declared(cell, row)
         if row.point not in cell.scenario.points:
-            raise ValueError(f"{cell.scenario.address} declares no point {row.point!r}")
+            raise InputError(
+                f"{cell.scenario.address} has a number of {row.metric!r} at {row.point!r}, which "
+                "is none of its points"
+            )
         return {
             "model": cell.model.name, "data": cell.data.name, "suite": cell.scenario.suite,
             "scenario": cell.scenario.name, "point": row.point, "group": row.group,
@@ -109,7 +113,10 @@ def _declared(cell: PlannedCell, row: Row) -> MetricInfo:
     for metric in cell.scenario.metrics:
         if metric.id == row.metric:
             return metric
-    raise ValueError(f"{cell.scenario.address} declares no metric {row.metric!r}")
+    raise InputError(
+        f"{cell.scenario.address} computes metric {row.metric!r}, which it does not list: add it "
+        f"to the metrics of {type(cell.scenario).__name__}"
+    )
 
 
 def _once(findings: list[Finding]) -> list[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from crucibench.integrity.bundles import without_folder
 from crucibench.integrity.verify import scored_again, verify
 from crucibench.report.dates import iso
 from crucibench.report.not_measured import not_measured
-from crucibench.store.archive import unpacked
+from crucibench.store.archive import Unpacked
 from crucibench.store.bundle import BUNDLE_FORMAT, bundle_files, manifest_of, write_bundle
 from crucibench.store.redaction import Kept
 from crucibench.store.run import Run
@@ -69,11 +68,8 @@ def make_bundle(run: Run, path: Path, kept: Kept) -> dict[str, list[str]]:
 def _known_differences(run: Run, files: Mapping[str, bytes], version: str) -> list[str]:
     """Returns what scoring finds where the bundle's files stand alone."""
     alone = {**files, "manifest.json": manifest_of(files, run.id, version)}
-    root = unpacked(alone, run.id)
-    try:
-        return without_folder(scored_again(Run(root)), root)
-    finally:
-        shutil.rmtree(root.parent, ignore_errors=True)
+    with Unpacked(alone) as place:
+        return without_folder(scored_again(Run(place.root)), place.root)
 
 
 def _account(run: Run, withheld: Mapping[str, Sequence[str]], kept: Kept) -> dict[str, Any]:

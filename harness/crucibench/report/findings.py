@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,23 @@ def verdict_counts(cells: Sequence[CellFile]) -> dict[str, int]:
             str(Status.SKIPPED),
         )
     }
+
+
+def nothing_found(cells: Collection[CellFile], clear: str = "The audits found nothing.") -> str:
+    """Says that no audit found anything, and in what: cells that failed were never audited.
+
+    Args:
+        cells: of a run.
+        clear: what is said where no cell failed.
+    """
+    measured = sum(cell.status is Status.OK for cell in cells)
+    failed = sum(cell.status is Status.FAILED for cell in cells)
+    if not failed:
+        return clear if measured else "No cell ran to the end: nothing was audited."
+    apart = f"{counted(failed, 'cell')} failed and {'was' if failed == 1 else 'were'} not audited"
+    if not measured:
+        return f"Nothing was audited: {apart}."
+    return f"{clear.removesuffix('.')} in the {counted(measured, 'cell')} that ran; {apart}."
 
 
 def verdict_summary(run: Run) -> str:

@@ -20,6 +20,7 @@ from crucibench.report.findings import (
     VERDICT_WORDS,
     address_of,
     findings_of,
+    nothing_found,
     verdict_counts,
     verdict_summary,
 )
@@ -117,6 +118,7 @@ class _Report:
             overview=self._overview(),
             boards=boards,
             findings=[entry for entry in findings if entry.severity is not Severity.INFO],
+            nothing_found=nothing_found(run.cells.values(), "No audit found a fault."),
             notes=[entry for entry in findings if entry.severity is Severity.INFO],
             cells=list(run.cells.values()),
             parity=pairs_of(run),

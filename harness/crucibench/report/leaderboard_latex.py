@@ -24,7 +24,7 @@ from crucibench.report.leaderboard_ranks import (
     notes_on_ranks,
     rank_text,
     shows_ranks,
-    standing_row,
+    standing_rows,
 )
 from crucibench.report.leaderboard_text import (
     column_title,
@@ -80,7 +80,11 @@ def _character(char: str) -> str:
 def _board(board: Board) -> str:
     title = latex_text(board.data)
     if not board.columns:
-        return f"% {title}: no number of a headline metric was measured\n"
+        said = [
+            "no number of a headline metric was measured",
+            *(latex_text(note, 400) for note in board.left_out),
+        ]
+        return "".join(f"% {title}: {text}\n" for text in said)
     ranked = shows_ranks(board)
     heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
     rows = [
@@ -99,8 +103,8 @@ def _board(board: Board) -> str:
         f"{entry_text(apart.column, Entry(number=apart.number))}, not joined: {apart.reason}"
         for apart in board.apart
     ]
-    if board.ranks is not None and board.ranks.standings:
-        parts.append(_table(STANDING_HEADS, map(standing_row, board.ranks.standings), 1))
+    if standings := standing_rows(board):
+        parts.append(_table(STANDING_HEADS, standings, 1))
     if board.spreads:
         parts.append(_table(SEED_HEADS, seed_rows(board), 2))
     if card_rows(board):

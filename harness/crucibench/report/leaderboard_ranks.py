@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from crucibench.report.format import DASH, listed, show_number
-from crucibench.report.leaderboard import Board, Estimate, Standing
+from crucibench.report.format import DASH, counted, listed, show_number
+from crucibench.report.leaderboard import Board, Estimate
 
-STANDING_HEADS = ("model", "win rate [%]", "mean rank", "columns", "front")
+STANDING_HEADS = ("model", "columns", "beside", "win rate [%]", "mean rank", "front")
 
 
 def rank_text(board: Board, label: str) -> str:
@@ -21,28 +21,36 @@ def shows_ranks(board: Board) -> bool:
     return board.ranks is not None and bool(board.ranks.spans.get(board.sorted_by))
 
 
-def standing_row(standing: Standing) -> tuple[str, ...]:
-    """Returns the texts under `STANDING_HEADS`."""
-    front = {True: "yes", False: "no", None: DASH}[standing.on_front]
-    return (
-        standing.label,
-        _estimate(standing.win_rate, percent=True),
-        _estimate(standing.mean_rank),
-        str(standing.columns),
-        front,
-    )
+def standing_rows(board: Board) -> list[tuple[str, ...]]:
+    """Returns the texts under `STANDING_HEADS`, a row a model; none without ranks."""
+    ranks = board.ranks
+    if ranks is None:
+        return []
+    return [
+        (
+            one.label,
+            f"{one.columns} of {len(ranks.spans)}",
+            counted(one.others, "other") if one.others else DASH,
+            _estimate(one.win_rate, percent=True),
+            _estimate(one.mean_rank),
+            {True: "yes", False: "no", None: DASH}[one.on_front],
+        )
+        for one in ranks.standings
+    ]
 
 
-def _estimate(estimate: Estimate, *, percent: bool = False) -> str:
+def _estimate(estimate: Estimate | None, *, percent: bool = False) -> str:
+    if estimate is None:
+        return DASH
     return str(show_number(estimate.value, estimate.lower, estimate.upper, percent=percent))
 
 
 def notes_on_ranks(board: Board) -> list[str]:
     """Says how ranks are to be read, and why some are missing."""
     ranks = board.ranks
+    notes = list(board.left_out)
     if ranks is None or not board.columns:
-        return []
-    notes = []
+        return notes
     if ranks.spans:
         notes.append(
             "Ranks are intervals that hold together at 95 %: models are told apart by paired tests "
@@ -56,8 +64,14 @@ def notes_on_ranks(board: Board) -> list[str]:
             else "with 95 % intervals from joint resampling"
         )
         notes.append(
-            f"Win rate and mean rank weigh the {len(ranks.spans)} ranked columns alike, {how}."
+            "Win rate and mean rank weigh the columns in which a model stands alike, beside the "
+            f"other models that stand in all of these, {how}."
         )
+        if len({(one.columns, one.others) for one in ranks.standings}) > 1:
+            notes.append(
+                f"Models in more of the {len(ranks.spans)} ranked columns stand first: a rate over "
+                "other columns, or beside other models, can't be held against theirs."
+            )
     if len(ranks.front) > 1:
         titles = listed(column.title for column in ranks.front)
         notes.append(f"Front: no other model is as good in all of {titles} and better in one.")

@@ -34,7 +34,7 @@ from crucibench.report.leaderboard_ranks import (
     notes_on_ranks,
     rank_text,
     shows_ranks,
-    standing_row,
+    standing_rows,
 )
 from crucibench.util.text import markdown_text, shorten
 
@@ -60,7 +60,10 @@ def sorting(board: Board) -> str:
     order = next((column for column in board.columns if column.place == board.sorted_by), None)
     if order is None:
         return ""
-    return f"Sorted by {order.title}, the best first; invalid numbers stand after the others."
+    return (
+        f"Sorted by {order.title}, the best first; suspect numbers stand after the valid ones, "
+        "invalid ones after these, and neither have a rank."
+    )
 
 
 def column_title(column: Column) -> str:
@@ -133,7 +136,8 @@ def markdown(board: Leaderboard) -> str:
 def _board_markdown(board: Board) -> list[str]:
     lines = [f"## {markdown_text(board.data)}", ""]
     if not board.columns:
-        return [*lines, "No number of a headline metric was measured.", ""]
+        lines += ["No number of a headline metric was measured.", ""]
+        return lines + _standings_markdown(board)
     heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
     ranked = shows_ranks(board)
     lines.append(f"| model | {' | '.join(markdown_text(head) for head in heads)} |")
@@ -142,7 +146,7 @@ def _board_markdown(board: Board) -> list[str]:
         lines[-2:] = [f"| rank {lines[-2]}", f"| ---: {lines[-1]}"]
     for line in board.lines:
         places = [(column, line.entries[column.place]) for column in board.columns]
-        texts = [_with_n(entry_text(column, entry), entry) for column, entry in places]
+        texts = [_entry_markdown(column, entry) for column, entry in places]
         rank = f"| {rank_text(board, line.label)} " if ranked else ""
         lines.append(f"{rank}| {markdown_text(label_text(line))} | {' | '.join(texts)} |")
     lines += ["", markdown_text(f"{writing(board)} {sorting(board)}", 1000), ""]
@@ -165,9 +169,7 @@ def _board_markdown(board: Board) -> list[str]:
 
 
 def _standings_markdown(board: Board) -> list[str]:
-    lines: list[str] = []
-    if board.ranks is not None and board.ranks.standings:
-        lines += _table_markdown(STANDING_HEADS, map(standing_row, board.ranks.standings))
+    lines = _table_markdown(STANDING_HEADS, standing_rows(board))
     notes = [f"- {markdown_text(note, 600)}" for note in notes_on_ranks(board)]
     return [*lines, *notes, ""] if notes else lines
 
@@ -183,11 +185,13 @@ def _cell_text(text: str) -> str:
     return markdown_text(text, 200)
 
 
-def _with_n(text: str, entry: Entry) -> str:
-    text = text.replace("[", "\\[").replace("]", "\\]")
-    if entry.number is None or entry.number.value is None:
+def _entry_markdown(column: Column, entry: Entry) -> str:
+    text = entry_text(column, entry).replace("[", "\\[").replace("]", "\\]")
+    number = entry.number
+    if number is None or number.value is None:
         return text
-    return f"{text} <sub>n {show_count(entry.number.n)}</sub>"
+    verdict = "" if number.verdict is Verdict.VALID else f" **{number.verdict}**"
+    return f"{text}{verdict} <sub>n {show_count(number.n)}</sub>"
 
 
 def csv(board: Leaderboard) -> str:
@@ -272,6 +276,7 @@ def json_text(board: Leaderboard) -> str:
             ],
             "order": [line.label for line in one.lines],
             "standings": _standings(one),
+            "left_out": list(one.left_out),
             "seeds": [
                 {**spread._asdict(), "column": spread.column.place} for spread in one.spreads
             ],
@@ -311,9 +316,11 @@ def _standings(board: Board) -> list[dict[str, Any]] | None:
     return [
         {
             "model": one.label,
-            "win_rate": one.win_rate._asdict(),
-            "mean_rank": one.mean_rank._asdict(),
+            "win_rate": one.win_rate and one.win_rate._asdict(),
+            "mean_rank": one.mean_rank and one.mean_rank._asdict(),
             "columns": one.columns,
+            "of_columns": len(board.ranks.spans),
+            "others": one.others,
             "on_front": one.on_front,
         }
         for one in board.ranks.standings

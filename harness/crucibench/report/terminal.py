@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report.findings import FoundHere, findings_of
+from crucibench.report.findings import FoundHere, findings_of, nothing_found
 from crucibench.report.format import counted, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
 from crucibench.report.leaderboard_about import (
@@ -28,7 +28,7 @@ from crucibench.report.leaderboard_ranks import (
     notes_on_ranks,
     rank_text,
     shows_ranks,
-    standing_row,
+    standing_rows,
 )
 from crucibench.report.leaderboard_text import (
     column_title,
@@ -64,13 +64,13 @@ def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
 def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """Prints what the audits found, the gravest first; `notes` includes findings of severity info.
 
-    Prints one sentence where there is nothing.
+    Prints one sentence where there is nothing; cells that were not audited are counted apart.
     """
     found = findings_to_read(run, notes=notes)
-    if not found:
-        console.print("The audits found nothing.")
-        return
-    console.print(findings_table(found))
+    if found:
+        console.print(findings_table(found))
+    else:
+        console.print(nothing_found(run.cells.values()))
 
 
 def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:
@@ -153,13 +153,13 @@ def _board_table(board: Board, columns: Sequence[Column], *, titled: bool = True
 
 def standings_table(board: Board) -> Table | None:
     """Returns the models over all ranked columns; None without ranks."""
-    if board.ranks is None or not board.ranks.standings:
+    rows = standing_rows(board)
+    if not rows:
         return None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Overall", title_justify="left")
     for name in STANDING_HEADS:
         table.add_column(Text(name), justify="left" if name == "model" else "right")
-    for standing in board.ranks.standings:
-        label, *texts = standing_row(standing)
+    for label, *texts in rows:
         table.add_row(_name(label), *map(Text, texts))
     return table
 
@@ -169,6 +169,8 @@ def _print_board(console: Console, board: Board) -> None:
         console.print(
             _name(board.data), Text("no number of a headline metric was measured"), sep=": "
         )
+        for note in board.left_out:
+            console.print(_plain(note, "dim"))
         return
     for table in board_tables(board, console):
         console.print(table)

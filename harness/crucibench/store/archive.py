@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Self
 
-from crucibench.util.atomic import write_atomically
-from crucibench.util.errors import UnreadableError
+from crucibench.store.layout import is_inside, is_run_id
+from crucibench.util.atomic import storing, write_atomically
+from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.text import shorten
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MOST_BYTES = 1 << 32
@@ -76,24 +81,83 @@ def check_digests(
         UnreadableError: if one has another, or a name that leads out of a folder.
     """
     for name, digest in stated.items():
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in name or ":" in name:
-            raise UnreadableError(f"{kind} {str(path)!r} holds a file outside of it: {name!r}")
+        if not is_inside(name):
+            raise UnreadableError(
+                f"{kind} {str(path)!r} holds a file outside of it: {shorten(name)!r}"
+            )
+        if any(folder in stated for folder in _folders_of(name)):
+            raise UnreadableError(f"{kind} {str(path)!r} holds {name!r} below a file")
         if hashlib.sha256(files[name]).hexdigest() != digest:
             raise UnreadableError(f"{kind} {str(path)!r} is damaged: {name} has changed")
 
 
-def unpacked(files: Mapping[str, bytes], run: str) -> Path:
-    """Writes files into a folder of the run's name, in a temporary folder; the caller removes it.
+def checked_id(path: Path, kind: str, run: object) -> str:
+    """Returns the run's id that an archive states.
 
-    The names must have been checked.
+    Raises:
+        UnreadableError: if it is none: whoever made it may have had anything in mind.
     """
-    root = Path(tempfile.mkdtemp(prefix="crucibench-")) / PurePosixPath(run).name
-    for name, content in files.items():
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    return root
+    if not isinstance(run, str) or not is_run_id(run):
+        raise UnreadableError(
+            f"{kind} {str(path)!r} can't be read: expected the id of a run, a plain name, got "
+            f"{shorten(repr(run))}"
+        )
+    return run
+
+
+def named(run: str) -> str:
+    """Returns a run's id as an archive may state it.
+
+    Raises:
+        InputError: if its folder is called what no reader would take.
+    """
+    if not is_run_id(run):
+        raise InputError(
+            f"run {shorten(run)!r}: its folder's name can't stand in a file: call it by letters, "
+            "digits, dashes and dots"
+        )
+    return run
+
+
+class Unpacked:
+    """The files of an archive, in a temporary folder that this process made.
+
+    Only that folder is ever removed, and here alone: when it is closed, when nobody uses it any
+    more, or when the process ends. What the archive says of itself names nothing on disk.
+
+    Attributes:
+        root: the folder that the files lie in, below the one that was made.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        """Writes the files; their names must have been checked."""
+        made = Path(tempfile.mkdtemp(prefix="crucibench-"))
+        self._remove = weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+        self.root = made / "run"
+        try:
+            with storing(made):
+                for name, content in files.items():
+                    target = self.root / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Removes the folder that was made."""
+        self._remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _folders_of(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _archive(kind: str, files: Mapping[str, bytes]) -> bytes:

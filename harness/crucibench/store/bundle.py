@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from crucibench.store.archive import check_digests, read_archive, unpacked, write_archive
+from crucibench.store.archive import (
+    Unpacked,
+    check_digests,
+    checked_id,
+    named,
+    read_archive,
+    write_archive,
+)
 from crucibench.store.cells import read_cell
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.store.manifest import is_result
+from crucibench.store.packed_run import PackedRun
 from crucibench.store.redaction import (
     Kept,
     Redacted,
@@ -42,10 +48,8 @@ KIND = "bundle"
 FOLDER = "bundle"
 
 
-class BundleRun(Run):
+class BundleRun(PackedRun):
     """A run read from an unpacked bundle."""
-
-    packed = True
 
     @cached_property
     def account(self) -> dict[str, Any]:
@@ -132,7 +136,7 @@ def manifest_of(files: Mapping[str, bytes], run: str, version: str) -> bytes:
         "views": {"metrics.parquet": digests["metrics.parquet"]},
         KIND: {
             "format_version": BUNDLE_FORMAT,
-            "run": run,
+            "run": named(run),
             "files": {name: one for name, one in sorted(digests.items()) if name not in results},
         },
     }
@@ -159,12 +163,11 @@ def open_bundle(path: Path) -> BundleRun:
         if stated.keys() | {"manifest.json"} != files.keys():
             raise UnreadableError(f"bundle {str(path)!r} holds other files than its manifest says")
         check_digests(path, KIND, files, stated)
-        root = unpacked(files, facts["run"])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnreadableError(f"bundle {str(path)!r} can't be read: {error}") from error
-    run = BundleRun(root)
-    weakref.finalize(run, shutil.rmtree, root.parent, ignore_errors=True)
-    return run
+        run = checked_id(path, KIND, facts["run"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnreadableError(f"bundle {str(path)!r} can't be read: {first}") from error
+    return BundleRun(Unpacked(files), run)
 
 
 def _published(layout: Layout) -> list[Path]:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.contracts.verdict import Finding, Severity, Status, Verdict
-from crucibench.store.layout import FORMAT_VERSION
+from crucibench.store.layout import FORMAT_VERSION, is_cell_id
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
+from crucibench.util.text import shorten
+
+
+def _cell_id(name: str) -> str:
+    if not is_cell_id(name):
+        raise ValueError(f"expected the id of a cell, got {shorten(name)!r}")
+    return name
+
+
+CellId = Annotated[str, AfterValidator(_cell_id)]
+"""The name of a cell's folder: nothing that leads anywhere else."""
 
 
 class Digest(BaseModel):
@@ -62,7 +73,7 @@ class CellFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = FORMAT_VERSION
-    cell: str
+    cell: CellId
     kind: Literal["mapped", "derived", "timed"]
     model: str
     data: str
@@ -73,7 +84,7 @@ class CellFile(BaseModel):
     points: list[str]
     parameters: dict[str, Any] = Field(default_factory=dict)
     draws: Literal["sample", "batch", "none"] = "none"
-    needs: dict[str, str] = Field(default_factory=dict)
+    needs: dict[str, CellId] = Field(default_factory=dict)
     """Alias to cell id."""
     limit: int | None = None
     outputs: list[str] = Field(default_factory=list)

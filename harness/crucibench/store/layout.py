@@ -17,6 +17,10 @@ PART = ".part-"
 ARTIFACTS = "artifacts/"
 """What the names of artefacts begin with, in a cell's folder and among its outputs."""
 
+_RUN_ID = re.compile(r"\w[\w .,+=@()~-]*(?<![ .])")
+_LONGEST_ID = 200
+_LONGEST_NAME = 1000
+_COMPONENT = re.compile(r"[A-Za-z0-9._=+@-]{1,255}")
 _STAGE = re.compile(r"(?:records|artifacts/.+)-(\d{2,})-\d{5,}\.parquet")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -110,6 +114,29 @@ class Layout:
     def table(self, cell: str, name: str) -> Path:
         """A table that scoring made: a view, like `metrics`."""
         return self.root / "tables" / cell / f"{slug(name)}.parquet"
+
+
+def is_run_id(value: object) -> bool:
+    """Says whether a value may be the id of a run: a plain name that any folder could have."""
+    return (
+        isinstance(value, str)
+        and _RUN_ID.fullmatch(value) is not None
+        and len(value.encode()) <= _LONGEST_ID
+        and PART not in value
+    )
+
+
+def is_cell_id(name: str) -> bool:
+    """Says whether a name may be the id of a cell."""
+    return "/" not in name and is_inside(name)
+
+
+def is_inside(name: str) -> bool:
+    """Says whether a name with slashes, of a file of ours, stays in the folder it is put into."""
+    parts = name.split("/")
+    return len(name) <= _LONGEST_NAME and all(
+        _COMPONENT.fullmatch(part) and part.strip(".") for part in parts
+    )
 
 
 def stage_of(name: str) -> int | None:

@@ -12,8 +12,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crucibench.contracts.verdict import Status
-from crucibench.store.archive import check_digests, read_archive, unpacked, write_archive
+from crucibench.store.archive import (
+    Unpacked,
+    check_digests,
+    checked_id,
+    named,
+    read_archive,
+    write_archive,
+)
 from crucibench.store.cells import CellFile
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.pack_run import PackRun
@@ -67,6 +72,9 @@ def write_pack(run: Run, path: Path, kept: Kept, version: str, *, with_groups: b
         kept: what comparing reads.
         version: of this package.
         with_groups: whether group columns are kept.
+
+    Raises:
+        InputError: if the run's folder has a name that can't be an id.
     """
     files = _Packer(run, kept, with_groups=with_groups).files()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -78,7 +86,7 @@ def write_pack(run: Run, path: Path, kept: Kept, version: str, *, with_groups: b
         "files": results,
         "pack": {
             "format_version": PACK_FORMAT,
-            "run": run.id,
+            "run": named(run.id),
             "with_groups": with_groups,
             "views": {"metrics.parquet": digests["metrics.parquet"]},
         },
@@ -93,11 +101,8 @@ def open_pack(path: Path) -> PackRun:
     Raises:
         UnreadableError: if it is no pack, damaged, or of another format.
     """
-    files, manifest = _checked(path)
-    root = unpacked(files, manifest["pack"]["run"])
-    run = PackRun(root)
-    weakref.finalize(run, shutil.rmtree, root.parent, ignore_errors=True)
-    return run
+    files, run = _checked(path)
+    return PackRun(Unpacked(files), run)
 
 
 def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
@@ -259,18 +264,18 @@ def _parquet(table: pa.Table) -> bytes:
     return stream.getvalue()
 
 
-def _checked(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Reads all files of a pack and holds them against its digests."""
+def _checked(path: Path) -> tuple[dict[str, bytes], str]:
+    """Reads all files of a pack, holds them against its digests, and returns the run's id too."""
     files = read_archive(path, KIND)
     try:
         manifest: dict[str, Any] = json.loads(files["manifest.json"])
         _check_manifest(path, files, manifest)
+        return files, checked_id(path, KIND, manifest["pack"]["run"])
     except UnreadableError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UnreadableError(f"pack {str(path)!r} can't be read: {first}") from error
-    return files, manifest
 
 
 def _check_manifest(path: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:

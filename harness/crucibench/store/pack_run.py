@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,32 +14,31 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.records import Records
+from crucibench.store.archive import Unpacked
 from crucibench.store.cells import CellFile
+from crucibench.store.packed_run import PackedRun
 from crucibench.store.run import Run
 from crucibench.store.seal import Seal
 from crucibench.store.tables import read_table
 
 
-class PackRun(Run):
+class PackRun(PackedRun):
     """A run read from an unpacked pack; with a run on the same data its ids can be read."""
 
-    packed = True
-
-    def __init__(self, root: Path, holder: PackRun | None = None, by: Run | None = None) -> None:
+    def __init__(self, place: Unpacked, run: str, by: Run | None = None) -> None:
         """Opens it.
 
         Args:
-            root: the unpacked folder.
-            holder: keeps the folder alive.
+            place: where it was unpacked.
+            run: the run's id.
             by: a run that may have the same data.
         """
-        super().__init__(root)
-        self._holder = holder
+        super().__init__(place, run)
         self._by = by
 
     def opened(self, by: Run) -> PackRun:
         """Returns the pack with the ids of `by` wherever that has the same data."""
-        return PackRun(self.root, self, by)
+        return PackRun(self._place, self.id, by)
 
     @cached_property
     def cards(self) -> dict[str, DataCard]:

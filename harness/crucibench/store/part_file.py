@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.store.cells import CellFile
-from crucibench.store.layout import Layout
+from crucibench.store.layout import Layout, is_inside, is_run_id
 from crucibench.util.errors import UnreadableError
+from crucibench.util.text import shorten, visible
+
+
+def _inside(name: str) -> str:
+    if not is_inside(name):
+        raise ValueError(f"expected the name of a file of the cell, got {shorten(name)!r}")
+    return name
+
+
+def _run_id(run: str) -> str:
+    if not is_run_id(run):
+        raise ValueError(f"expected the id of a run, a plain name, got {shorten(run)!r}")
+    return run
 
 
 class PartCell(BaseModel):
@@ -26,7 +39,7 @@ class PartCell(BaseModel):
 
     file: CellFile
     whole: bool
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[Annotated[str, AfterValidator(_inside)], str] = Field(default_factory=dict)
     cost: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -44,7 +57,7 @@ class PartFile(BaseModel):
 
     part: int
     of: int
-    run: str
+    run: Annotated[str, AfterValidator(_run_id)]
     cells: dict[str, PartCell]
 
 
@@ -56,6 +69,13 @@ def read_part(layout: Layout) -> PartFile:
     """
     try:
         return PartFile.model_validate(json.loads(layout.part.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise UnreadableError(f"{str(layout.part)!r} can't be read: {first}") from error
+    except (OSError, ValueError, ValidationError, RecursionError) as error:
+        raise UnreadableError(f"{str(layout.part)!r} can't be read: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        where = ".".join(shorten(visible(str(part))) for part in found["loc"])
+        return f"{where}: {found['msg'].removeprefix('Value error, ')}"
+    return (str(error) or type(error).__name__).splitlines()[0]

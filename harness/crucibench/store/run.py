@@ -44,8 +44,9 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The run's id."""
-        return self.root.name
+        """The run's id: what its folder is called, however that was named (``.`` too)."""
+        name = self.root.name
+        return name if name not in {"", ".."} else self.root.resolve().name
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.metrics.catalogue import metric_info
+from crucibench.metrics.catalogue import CATALOGUE
 from crucibench.metrics.statistic import Value
 from crucibench.stats import BootstrapResult, Interval
+from crucibench.util.errors import InputError
 
 _ROUNDING = 1e-9
 
@@ -44,7 +46,7 @@ def undefined(number: Number) -> Row:
 
 def with_interval(number: Number, interval: Interval) -> Row:
     """Returns the row of a number and its interval, extended to the value where it misses it."""
-    info = metric_info(number.metric)
+    info = _info(number)
     value = _bounded(number)
     lower = min(max(interval.lower, info.lower), info.upper)
     upper = min(max(interval.upper, info.lower), info.upper)
@@ -108,7 +110,17 @@ def _bounded(number: Number) -> float:
     """Returns the value without rounding errors beyond the ends of the metric's range."""
     if number.value.value is None:
         raise ValueError(f"{number.metric}: expected a value, got none: {number.value.reason}")
-    info = metric_info(number.metric)
+    info = _info(number)
     value = number.value.value
     inside = min(max(value, info.lower), info.upper)
     return inside if abs(inside - value) <= _ROUNDING else value
+
+
+def _info(number: Number) -> MetricInfo:
+    """Returns what a number's metric is; what is in no list has no bounds and no meaning."""
+    if number.metric not in CATALOGUE:
+        raise InputError(
+            f"metric {number.metric!r} is computed and in no list: add it to the catalogue "
+            "(crucibench/metrics) and to the metrics of the scenario"
+        )
+    return CATALOGUE[number.metric]

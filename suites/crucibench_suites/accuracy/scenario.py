@@ -9,7 +9,7 @@ from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need
-from crucibench.metrics.catalogue import CATALOGUE
+from crucibench.metrics.catalogue import metric_info
 
 _BINNED = (
     "ece-15-equal-width",
@@ -19,7 +19,7 @@ _BINNED = (
 )
 
 METRICS: tuple[MetricInfo, ...] = tuple(
-    CATALOGUE[metric]
+    metric_info(metric)
     for metric in (
         *("top-1", "top-5", "balanced-accuracy", "f1-macro", "f1-weighted", "mcc"),
         *("precision", "recall", "f1", "fpr"),

@@ -174,6 +174,127 @@ def test_the_tolerance_decides(folder: Path) -> None:
     assert ask(folder, "half", tolerance=0.5).agree
 
 
+FITTED = """
+import numpy as np
+import torch
+from torch import nn
+
+
+class Fitted(nn.Module):
+    def __init__(self, **declared):
+        super().__init__()
+        self.crucibench_input = {"size": [8, 8], "channels": 3, **declared}
+        self.line = nn.Linear(192, 3)
+        weights = np.random.default_rng(0).normal(size=(3, 192)).astype(np.float32)
+        self.line.weight.data = torch.from_numpy(weights)
+        self.line.bias.data.zero_()
+
+    def forward(self, x):
+        return self.line(x.flatten(1))
+
+
+def cropping():
+    return Fitted()
+
+
+def stretching():
+    return Fitted(fit="stretch")
+
+
+def nearest():
+    return Fitted(resize="nearest")
+
+
+def stored():
+    model = Fitted()
+    model.crucibench_input = {}
+    return model
+"""
+
+
+def _fitted(folder: Path, sides: tuple[int, int]) -> None:
+    """Writes one model as torch and as ONNX, and images of these sides."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    (folder / "fitted.py").write_text(FITTED)
+    weights = np.random.default_rng(0).normal(size=(3, 192)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "w"], ["logits"], transB=1),
+        ],
+        "fitted",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    for name, declared in (("silent", {}), ("stretched", {"fit": "stretch", "size": [8, 8]})):
+        opset = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "crucibench_input", json.dumps(declared)
+        onnx.save(model, folder / f"{name}.onnx")
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 255, (30, *sides, 3)).astype(np.uint8)
+    np.savez(folder / "images.npz", images=images, labels=rng.integers(0, 3, 30))
+
+
+def _held(folder: Path, first: str, second: str) -> Parity:
+    return parity_of(
+        (first, second), {"uri": "npz:images.npz"}, base=folder, limit=None, tolerance=1e-4
+    )
+
+
+STRETCHING = "torch:fitted.py:stretching"
+
+
+def test_how_images_are_fitted_is_answered(tmp_path: Path) -> None:
+    """What one form declares, and the other does not, matters where images are not square."""
+    _fitted(tmp_path, (12, 16))
+    assert _held(tmp_path, STRETCHING, "onnx:stretched.onnx").agree
+    for first, second, apart in (
+        (STRETCHING, "onnx:silent.onnx", "fit stretch and crop"),
+        ("onnx:silent.onnx", STRETCHING, "fit crop and stretch"),
+        ("torch:fitted.py:cropping", "onnx:stretched.onnx", "fit crop and stretch"),
+        (STRETCHING, "torch:fitted.py:cropping", "fit stretch and crop"),
+        ("torch:fitted.py:cropping", "torch:fitted.py:nearest", "resize bilinear and nearest"),
+    ):
+        with pytest.raises(InputError) as refused:
+            _held(tmp_path, first, second)
+        assert str(refused.value) == f"the models take different canonical inputs: {apart}"
+    _fitted(tmp_path, (12, 12))
+    assert _held(tmp_path, STRETCHING, "onnx:silent.onnx").agree
+    assert _held(tmp_path, "onnx:silent.onnx", STRETCHING).agree
+
+
+def test_images_as_they_are_stored_fit_a_model_of_their_size(tmp_path: Path) -> None:
+    _fitted(tmp_path, (8, 8))
+    for name in ("stored", "stretching", "nearest"):
+        assert _held(tmp_path, f"torch:fitted.py:{name}", "onnx:silent.onnx").agree
+
+
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        ({"fit": ["stretch"]}, "unknown fit"),
+        ({"channels": [3]}, "channels: expected 1 or 3"),
+        ({"crop": "half"}, "crop: expected a number above 0, up to 1, got 'half'"),
+        ({"crop": 0}, "crop: expected a number above 0, up to 1, got 0"),
+        ({"size": [0, 8]}, "size: expected sides of at least 1"),
+        ({"resize": ["nearest"]}, "unknown resize"),
+    ],
+)
+def test_a_declaration_that_means_nothing_is_a_sentence(
+    tmp_path: Path, declared: dict[str, object], sentence: str
+) -> None:
+    _fitted(tmp_path, (8, 8))
+    wrong = FITTED.replace('Fitted(fit="stretch")', f"Fitted(**{declared!r})")
+    (tmp_path / "fitted.py").write_text(wrong)
+    with pytest.raises(InputError, match=sentence):
+        _held(tmp_path, STRETCHING, "onnx:silent.onnx")
+
+
 def test_logged_predictions_are_held_against_the_model_that_made_them(tmp_path: Path) -> None:
     (tmp_path / "rule.py").write_text(
         "import numpy as np\n\n\ndef rule(frame):\n"

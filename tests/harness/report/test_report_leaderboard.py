@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from crucibench.contracts.verdict import Status
+from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report import leaderboard_text
 from crucibench.report.findings import findings_of, verdict_summary
 from crucibench.report.leaderboard import Board, leaderboard
@@ -45,17 +45,17 @@ def test_rows_are_models_and_columns_headlines_with_rows(showcase_run: Run) -> N
     assert missing.why == "skipped: its forward pass is invalid"
 
 
-def test_best_first_in_the_column_s_direction_and_invalid_after_all_others(
+def test_best_first_in_the_column_s_direction_and_doubted_ones_after_all_others(
     two_models: MakeRun,
 ) -> None:
-    run = two_models("r", {"a": 150, "b": 190, "c": 199, "d": None, "e": 170},
+    run = two_models("r", {"a": 195, "b": 190, "c": 199, "d": None, "e": 170},
                      verdicts={"c": "invalid", "a": "suspect"})  # fmt: skip
     (board,) = leaderboard([run]).boards
     assert _order(board) == ["b", "e", "a", "c", "d"]
     assert board.sorted_by == TOP1
     text = leaderboard_text.markdown(leaderboard([run]))
-    assert "| c | 99.5 \\[97.2, 99.9\\] ✗ <sub>n 200</sub> |" in text
-    assert "| a | 75.0 \\[68.6, 80.5\\] ? <sub>n 200</sub> |" in text
+    assert "| c | 99.5 \\[97.2, 99.9\\] ✗ **invalid** <sub>n 200</sub> |" in text
+    assert "| a | 97.5 \\[94.3, 98.9\\] ? **suspect** <sub>n 200</sub> |" in text
     assert "| d | \u2013 |" in text
     assert "- d, Accuracy: no value: the model gives no label" in text
     assert "✗ invalid: an audit found that the number does not measure what it says" in text
@@ -64,8 +64,9 @@ def test_best_first_in_the_column_s_direction_and_invalid_after_all_others(
 
 def test_sort_and_columns_take_addresses_and_their_ends(showcase_run: Run) -> None:
     (board,) = leaderboard([showcase_run], sort="log-loss", data=["diabetes"]).boards
-    losses = [line.entries["accuracy/clean/log-loss"].number.value for line in board.lines]
-    assert losses == sorted(losses)
+    losses = [line.entries["accuracy/clean/log-loss"].number for line in board.lines]
+    order = [(one.verdict is not Verdict.VALID, one.value) for one in losses]
+    assert order == sorted(order)
     (board,) = leaderboard(
         [showcase_run], columns=["accuracy/clean/recall@seven", TOP1], data=["digits"]
     ).boards

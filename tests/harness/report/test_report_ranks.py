@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from sklearn.datasets import load_wine
-from sklearn.dummy import DummyClassifier
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -22,12 +24,13 @@ import crucibench as cb
 from crucibench.compare.resampled import Settings
 from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.comparable import Ranking, Share
-from crucibench.report import leaderboard_text
+from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
 from crucibench.report.leaderboard import drafts, leaderboard
 from crucibench.report.leaderboard import rankable as rankable_module
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
+from crucibench.store.tables import write_table
 from crucibench.util.errors import InputError
 
 X, Y = load_wine(return_X_y=True)
@@ -40,7 +43,7 @@ def _models() -> dict[str, Any]:
         "twin-a": logistic,
         "twin-b": logistic,
         "bayes": GaussianNB().fit(X, Y),
-        "guess": DummyClassifier(strategy="prior").fit(X, Y),
+        "guess": make_pipeline(PCA(1), LogisticRegression()).fit(X, Y),
     }
 
 
@@ -105,7 +108,7 @@ def test_every_format_shows_ranks(run: Run) -> None:
     assert leaderboard_text.csv(board).splitlines()[0].count("rank_") == 2
     text = leaderboard_text.markdown(board)
     assert "| 4 | guess |" in text
-    assert "| model | win rate" in text
+    assert "| model | columns | beside | win rate [%] | mean rank | front |" in text
     console = Console(width=200, record=True)
     print_leaderboard(console, board)
     shown = console.export_text()
@@ -113,6 +116,127 @@ def test_every_format_shows_ranks(run: Run) -> None:
         assert words in shown
     without = json.loads(leaderboard_text.json_text(leaderboard([run])))["boards"][0]
     assert without["standings"] is None
+
+
+def _edited(
+    run: Run, folder: Path, rows: Callable[[pd.DataFrame], pd.DataFrame], **cells: Mapping[str, Any]
+) -> Run:
+    """Returns a copy of a run with other metric rows, and cells of accuracy changed by model."""
+    copy = Run(Path(shutil.copytree(run.root, folder / run.id)))
+    for path in copy.layout.cells.glob("*accuracy-clean*/cell.json"):
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({**stored, **cells.get(stored["model"].replace("-", "_"), {})}))
+    table = pa.Table.from_pandas(rows(run.metrics()), schema=run.metric_table().schema)
+    write_table(copy.layout.metrics, table)
+    write_manifest(copy.layout, "0.1.0")
+    return copy
+
+
+def test_no_model_of_fewer_columns_stands_above_by_its_win_rate(run: Run, tmp_path: Path) -> None:
+    """`twin-b` wins most of its one column; `guess` loses in both of its two."""
+    lost = {("bayes", "log-loss"), ("twin-b", "log-loss")}
+
+    def fewer(frame: pd.DataFrame) -> pd.DataFrame:
+        pairs = list(zip(frame.model, frame.metric, strict=True))
+        return frame[[pair not in lost for pair in pairs]]
+
+    copy = _edited(run, tmp_path, fewer)
+    (board,) = leaderboard([copy], ranked=True, columns=[TOP1, LOSS]).boards
+    assert board.ranks is not None
+    whole, part = board.ranks.standings[:2], board.ranks.standings[2:]
+    assert [(one.label, one.columns, one.others) for one in whole] == [
+        ("twin-a", 2, 1), ("guess", 2, 1),
+    ]  # fmt: skip
+    assert {(one.label, one.columns, one.others) for one in part} == {
+        ("twin-b", 1, 3), ("bayes", 1, 3),
+    }  # fmt: skip
+    rates = {one.label: one.win_rate for one in board.ranks.standings}
+    assert rates["guess"] is not None and rates["guess"].value == 0.0
+    assert rates["twin-b"] is not None and rates["twin-b"].value > 0.8, "above by the rate alone"
+    text = leaderboard_text.markdown(leaderboard([copy], ranked=True, columns=[TOP1, LOSS]))
+    assert "| guess | 2 of 2 | 1 other | 0.0" in text
+    assert "| twin-b | 1 of 2 | 3 others | " in text
+    assert "Models in more of the 2 ranked columns stand first" in text
+    document = json.loads(leaderboard_text.json_text(leaderboard([copy], ranked=True)))
+    assert document["boards"][0]["standings"][0]["of_columns"] >= 2
+
+
+def test_a_model_that_is_compared_with_none_in_all_its_columns_has_no_rate(
+    run: Run, tmp_path: Path
+) -> None:
+    lost = {
+        *((name, "log-loss") for name in ("twin-a", "guess")),
+        *((name, "top-1") for name in ("bayes", "twin-b")),
+    }
+    lost.remove(("guess", "log-loss"))  # it stands in both, and nobody else does
+
+    def fewer(frame: pd.DataFrame) -> pd.DataFrame:
+        pairs = list(zip(frame.model, frame.metric, strict=True))
+        return frame[[pair not in lost for pair in pairs]]
+
+    boards = leaderboard([_edited(run, tmp_path, fewer)], ranked=True, columns=[TOP1, LOSS])
+    ranks = boards.boards[0].ranks
+    assert ranks is not None
+    first = ranks.standings[0]
+    assert (first.label, first.columns, first.others) == ("guess", 2, 0)
+    assert first.win_rate is None and first.mean_rank is None
+    assert "| guess | 2 of 2 | \u2013 | \u2013 | \u2013 |" in leaderboard_text.markdown(boards)
+    shown = json.loads(leaderboard_text.json_text(boards))["boards"][0]["standings"][0]
+    assert shown["win_rate"] is None
+    console = Console(width=200, record=True)
+    print_leaderboard(console, boards)
+    assert "2 of 2" in console.export_text()
+
+
+@pytest.mark.parametrize("verdict", ["suspect", "invalid"])
+def test_what_an_audit_doubts_is_marked_and_has_no_rank(
+    run: Run, tmp_path: Path, verdict: str
+) -> None:
+    def doubted(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(verdict=frame.verdict.where(frame.model != "twin-a", verdict))
+
+    copy = _edited(run, tmp_path, doubted, twin_a={"verdict": verdict})
+    boards = leaderboard([copy], ranked=True, columns=[TOP1, LOSS])
+    (board,) = boards.boards
+    assert board.ranks is not None
+    assert board.lines[-1].label == "twin-a", "after all that are valid, however good"
+    for place in (TOP1, LOSS):
+        assert set(board.ranks.spans[place]) == {"twin-b", "bayes", "guess"}
+    assert "twin-a" not in {one.label for one in board.ranks.standings}
+    text = leaderboard_text.markdown(boards)
+    assert text.count(f" **{verdict}** <sub>n ") == 2
+    (row,) = [line for line in text.splitlines() if line.startswith("| \u2013 | twin-a |")]
+    assert f"**{verdict}**" in row
+    assert "suspect numbers stand after the valid ones" in text
+
+
+def test_rows_of_an_older_scenario_are_left_out_with_a_note(run: Run, tmp_path: Path) -> None:
+    """All of a column, and one model's alone."""
+    older = {name: {"version": 0} for name in ("twin_a", "twin_b", "bayes", "guess")}
+    whole = _edited(run, tmp_path / "all", lambda frame: frame, **older)
+    boards = leaderboard([whole], ranked=True, columns=[TOP1, LOSS])
+    (board,) = boards.boards
+    assert not board.columns and not board.numbers()
+    (note,) = board.left_out
+    assert note == (
+        "Left out, Accuracy and Log loss: its records are of version 0 of the scenario and version "
+        "1 is installed, which can't read them; run the models again."
+    )
+    texts = [
+        leaderboard_text.markdown(boards), leaderboard_latex.latex(boards),
+        leaderboard_text.json_text(boards), leaderboard_html.html(boards),
+    ]  # fmt: skip
+    console = Console(width=300, record=True)
+    print_leaderboard(console, boards)
+    for text in (*texts, console.export_text()):
+        assert "Left out" in text and "version 0 of the scenario" in text, text
+    one = _edited(run, tmp_path / "one", lambda frame: frame, bayes={"version": 0})
+    (board,) = leaderboard([one], ranked=True, columns=[TOP1, LOSS]).boards
+    assert board.left_out == ()
+    (line,) = [line for line in board.lines if line.label == "bayes"]
+    for entry in line.entries.values():
+        assert entry.number is None and entry.why.startswith("left out: its records are of version")
+    assert set(board.ranks.spans[TOP1]) == {"twin-a", "twin-b", "guess"}
 
 
 def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,17 +174,20 @@ class Standing:
 
     Attributes:
         label: the model, as lines are labelled.
-        win_rate: the mean share of the other models that it beats, over columns.
-        mean_rank: the mean of its ranks.
-        columns: in how many columns it stands with others.
+        win_rate: the mean share of the others that it beats, over the columns in which it stands,
+            beside the models that stand in all of these; None where there are no such others.
+        mean_rank: the mean of its ranks among them; likewise.
+        columns: in how many of the ranked columns it stands.
+        others: how many models it is held against.
         on_front: whether no other model is as good on every axis and better on one; None where
             there are not two axes to weigh, or it lacks a number there.
     """
 
     label: str
-    win_rate: Estimate
-    mean_rank: Estimate
+    win_rate: Estimate | None
+    mean_rank: Estimate | None
     columns: int
+    others: int
     on_front: bool | None = None
 
 
@@ -195,7 +198,9 @@ class Ranks:
     Attributes:
         spans: place of a column, then label of a line.
         unranked: why a column has no ranks.
-        standings: best win rate first; empty below two models or without a ranked column.
+        standings: those in more columns first, and of the same columns the best win rate: rates
+            over other columns can't be held against each other. Empty below two models or without
+            a ranked column.
         front: the columns that the Pareto front weighs.
         no_intervals: why the standings have no intervals, "" where they have.
     """
@@ -219,6 +224,7 @@ class Board:
         sorted_by: the column's place, "" if there are no columns.
         ranks: which models are told apart; None where nobody asked.
         spreads: between the training seeds of a group.
+        left_out: sentences on columns whose records the installed scenarios can't read.
     """
 
     data: str
@@ -228,6 +234,7 @@ class Board:
     sorted_by: str = ""
     ranks: Ranks | None = None
     spreads: tuple[Spread, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def levels(self) -> tuple[float, ...]:

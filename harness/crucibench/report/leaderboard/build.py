@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
+from crucibench.report.format import listed
 from crucibench.report.leaderboard.about import about
 from crucibench.report.leaderboard.board import (
     Apart,
@@ -30,8 +31,12 @@ from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
+    from crucibench.report.numbers import Number
     from crucibench.spec.notes import Notes, RowNote
     from crucibench.store.run import Run
+
+_Place = tuple[str, str]
+"""The id of a run, and that of one of its cells."""
 
 
 def leaderboard(
@@ -74,18 +79,36 @@ def leaderboard(
             raise InputError(unknown("data set", name, names))
     if data is not None:
         names = [name for name in names if name in data]
-    chosen = sort_column(sort, wanted)
-    rows = [] if notes is None else notes.rows
-    boards = [
-        _board(name, parts.get(name, []), wanted, chosen, conditions=conditions, notes=rows)
-        for name in names
-    ]
+    asked = _Asked(
+        wanted, sort_column(sort, wanted), conditions, [] if notes is None else notes.rows
+    )
+    boards = [_board(name, parts.get(name, []), asked, {}) for name in names]
     if ranked:
-        boards = _with_ranks(boards, by_id)
+        boards = _with_ranks(boards, asked, by_id, numbers)
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
 
 
-def _with_ranks(boards: Sequence[Board], runs: Mapping[str, Run]) -> list[Board]:
+class _Asked(NamedTuple):
+    """What a board is made by.
+
+    Attributes:
+        columns: all that were asked for.
+        sort: the one to sort by; None for a board's first.
+        conditions: that lines fulfil.
+        notes: on rows that no longer count.
+    """
+
+    columns: Sequence[Column]
+    sort: Column | None
+    conditions: Sequence[Filter]
+    notes: Sequence[RowNote]
+
+
+def _with_ranks(
+    boards: Sequence[Board], asked: _Asked, runs: Mapping[str, Run],
+    numbers: Sequence[Sequence[Number]],
+) -> list[Board]:  # fmt: skip
+    """Returns boards with ranks, and without numbers that the installed scenarios can't read."""
     found = [rankable_of(board) for board in boards]
     if not any(rankable.columns for rankable in found):
         pairs = zip(boards, found, strict=True)
@@ -95,10 +118,41 @@ def _with_ranks(boards: Sequence[Board], runs: Mapping[str, Run]) -> list[Board]
     from crucibench.report.leaderboard.ranks import ranks_of
 
     line_up = LineUp()
+    left: dict[_Place, str] = {}
+    for run, own in zip(runs.values(), numbers, strict=True):
+        for cell in dict.fromkeys(number.cell for number in own if number.cell in run.cells):
+            if why := line_up.unreadable(run, cell):
+                left[run.id, cell] = why
+    if left:
+        kept = [[one for one in own if (one.run, one.cell) not in left] for own in numbers]
+        parts = parts_of(runs.values(), kept)
+        boards = [_board(one.data, parts.get(one.data, []), asked, left) for one in boards]
+        boards = [
+            replace(one, left_out=_left_out(one, asked.columns, numbers, left)) for one in boards
+        ]
     return [
-        replace(board, ranks=ranks_of(board, rankable, runs, line_up))
-        for board, rankable in zip(boards, found, strict=True)
+        replace(board, ranks=ranks_of(board, rankable_of(board), runs, line_up)) for board in boards
     ]
+
+
+def _left_out(
+    board: Board, columns: Sequence[Column], numbers: Sequence[Sequence[Number]],
+    left: Mapping[_Place, str],
+) -> tuple[str, ...]:  # fmt: skip
+    """Returns a sentence on the columns of which nothing is left; other dashes say why."""
+    shown = {column.place for column in board.columns}
+    why: dict[str, str] = {}
+    for one in (number for own in numbers for number in own if number.data == board.data):
+        if one.place not in shown and (one.run, one.cell) in left:
+            why[one.place] = left[one.run, one.cell]
+    together: dict[str, list[str]] = {}
+    for column in columns:
+        if column.place in why:
+            together.setdefault(why[column.place], []).append(column.title)
+    return tuple(
+        f"Left out, {listed(titles)}: {reason}; run the models again."
+        for reason, titles in together.items()
+    )
 
 
 def distinct(runs: Iterable[Run]) -> dict[str, Run]:
@@ -120,15 +174,8 @@ def distinct(runs: Iterable[Run]) -> dict[str, Run]:
     return found
 
 
-def _board(
-    data: str,
-    parts: Sequence[Part],
-    wanted: Sequence[Column],
-    chosen: Column | None,
-    *,
-    conditions: Sequence[Filter],
-    notes: Sequence[RowNote],
-) -> Board:
+def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place, str]) -> Board:
+    wanted, chosen, conditions, notes = asked
     drafts = drafts_of(data, parts)
     labels = labels_of(drafts)
     columns = tuple(
@@ -152,7 +199,7 @@ def _board(
             model=draft.model,
             runs=tuple(dict.fromkeys(run.id for run in draft.runs)),
             entries={
-                column.place: _entry(column, draft, data, joined[column.place])
+                column.place: _entry(column, draft, data, joined[column.place], left)
                 for column in columns
             },
             about=about(draft, data, notes),
@@ -187,10 +234,12 @@ def _board(
     )
 
 
-def _entry(column: Column, draft: Draft, data: str, joined: str) -> Entry:
+def _entry(
+    column: Column, draft: Draft, data: str, joined: str, left: Mapping[_Place, str]
+) -> Entry:
     number = draft.numbers.get(column.place)
     if number is None:
-        return Entry(number=None, why=_why_missing(column, draft, data))
+        return Entry(number=None, why=_why_missing(column, draft, data, left))
     if number.key != joined:
         return Entry(number=None, why="not comparable, listed apart", apart=True)
     if number.verdict is Verdict.VALID:
@@ -205,7 +254,7 @@ def _entry(column: Column, draft: Draft, data: str, joined: str) -> Entry:
     return Entry(number=number, findings=findings)
 
 
-def _why_missing(column: Column, draft: Draft, data: str) -> str:
+def _why_missing(column: Column, draft: Draft, data: str, left: Mapping[_Place, str]) -> str:
     address = parse_address(f"any:{column.place}")
     for run in draft.runs:
         for cell in run.cells.values():
@@ -213,6 +262,8 @@ def _why_missing(column: Column, draft: Draft, data: str) -> str:
                 draft.model, data, f"{address.suite}/{address.scenario}"
             ):  # fmt: skip
                 continue
+            if (run.id, cell.cell) in left:
+                return f"left out: {left[run.id, cell.cell]}"
             if cell.status is Status.OK:
                 return "the cell reports no such number"
             return f"{cell.status}: {cell.reason}"

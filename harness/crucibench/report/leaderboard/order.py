@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 
+_TRUST = (Verdict.VALID, Verdict.SUSPECT, Verdict.INVALID)
+
+
 def data_in_order(runs: Sequence[Run], found: set[str]) -> list[str]:
     """Returns names of data sets as the runs list them, subsets with their whole."""
     names: dict[str, None] = {}
@@ -51,13 +54,16 @@ def sort_column(sort: str | None, wanted: Sequence[Column]) -> Column | None:
 
 
 def rank(entry: Entry, direction: str) -> tuple[int, float]:
-    """Returns the key by which lines are sorted: the best first, missing ones last."""
+    """Returns the key by which lines are sorted: the best of the valid numbers first.
+
+    Suspect ones stand after the valid, invalid ones after these, missing ones last.
+    """
     number = entry.number
     if number is None or number.value is None:
-        return 2, 0.0
+        return len(_TRUST), 0.0
     value = number.value
     if direction.startswith("target="):
         key = abs(value - float(direction.removeprefix("target=")))
     else:
         key = value if direction == "lower" else -value
-    return int(number.verdict is Verdict.INVALID), math.inf if math.isnan(key) else key
+    return _TRUST.index(number.verdict), math.inf if math.isnan(key) else key

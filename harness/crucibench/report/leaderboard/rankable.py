@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.leaderboard.board import Board, Column, Line
+from crucibench.report.leaderboard.board import Board, Column, Entry, Line
 
 MOST = 50
 """Most models of a column that are told apart pair by pair."""
@@ -29,7 +30,8 @@ class Rankable(NamedTuple):
 def rankable_of(board: Board) -> Rankable:
     """Returns the columns of a board.
 
-    Numbers with the verdict invalid have no rank, nor have rows that no longer count.
+    Only valid numbers have a rank: what an audit found suspect or invalid is shown, marked, and
+    told apart from nothing. Rows that no longer count have none either.
     """
     columns, refused = [], {}
     for column in board.columns:
@@ -50,6 +52,28 @@ def counting(board: Board) -> tuple[Line, ...]:
     return tuple(line for line in board.lines if line.about.retired is None)
 
 
+def valid_part(board: Board) -> Board:
+    """Returns a board of the valid numbers alone, and of the columns that two of its lines have."""
+    lines = tuple(
+        replace(
+            line,
+            entries={
+                place: entry if _is_valid(entry) else Entry(number=None)
+                for place, entry in line.entries.items()
+            },
+        )
+        for line in counting(board)
+    )
+    columns = tuple(
+        column for column in board.columns if sum(_ranked(line, column) for line in lines) > 1
+    )
+    return replace(board, lines=lines, columns=columns)
+
+
 def _ranked(line: Line, column: Column) -> bool:
-    number = line.entries[column.place].number
-    return number is not None and number.value is not None and number.verdict is not Verdict.INVALID
+    return _is_valid(line.entries[column.place])
+
+
+def _is_valid(entry: Entry) -> bool:
+    number = entry.number
+    return number is not None and number.value is not None and number.verdict is Verdict.VALID

@@ -24,7 +24,7 @@ from crucibench.report.leaderboard.board import (
     Standing,
 )
 from crucibench.report.leaderboard.front import axis_columns, pareto_front
-from crucibench.report.leaderboard.rankable import SIGNS, Rankable, counting
+from crucibench.report.leaderboard.rankable import SIGNS, Rankable, counting, valid_part
 from crucibench.stats import mean_ranks, rank_sets, win_rates
 
 if TYPE_CHECKING:
@@ -76,11 +76,12 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
         one.column.place: _spans(one, replicates)
         for one, replicates in zip(ranked, drawn, strict=True)
     }
-    front = axis_columns(board)
+    valid = valid_part(board)
+    front = axis_columns(valid)
     return Ranks(
         spans=spans,
         unranked=unranked,
-        standings=_standings(board, ranked, None if why else drawn, front),
+        standings=_standings(valid, ranked, None if why else drawn, front),
         front=front,
         no_intervals=why,
     )
@@ -119,24 +120,35 @@ def _standings(
     place = {line.label: at for at, line in enumerate(board.lines)}
     values = np.full((1, len(ranked), len(place)), np.nan)
     replicates = np.full((0 if drawn is None else _REPLICATES, *values.shape[1:]), np.nan)
+    stands_in: dict[str, list[int]] = {label: [] for label in place}
     for c, one in enumerate(ranked):
         at = [place[line.label] for line in one.lines]
         values[0, c, at] = one.sign * one.lined.values()
         own = None if drawn is None else drawn[c]
         if own is not None:
             replicates[:, c, at] = one.sign * own
-    rates = _estimates(win_rates, values, replicates)
-    ranks = _estimates(mean_ranks, values, replicates)
+        for line in one.lines:
+            stands_in[line.label].append(c)
     fronts = pareto_front(board, front)
-    standings = [
-        Standing(
-            label=line.label, win_rate=rate, mean_rank=rank,
-            columns=sum(line in one.lines for one in ranked), on_front=fronts.get(line.label),
-        )
-        for line, rate, rank in zip(board.lines, rates, ranks, strict=True)
-        if not np.isnan(rate.value)
-    ]  # fmt: skip
-    return tuple(sorted(standings, key=lambda one: (-one.win_rate.value, one.mean_rank.value)))
+    standings: list[tuple[tuple[int, list[int], float, float], Standing]] = []
+    for columns in {tuple(own): own for own in stands_in.values() if own}.values():
+        # All that stand in these columns: each member has the same rivals in the same columns.
+        among = [label for label, own in stands_in.items() if set(own) >= set(columns)]
+        at = [place[label] for label in among]
+        parts = values[:, columns][:, :, at], replicates[:, columns][:, :, at]
+        rates, ranks = _estimates(win_rates, *parts), _estimates(mean_ranks, *parts)
+        for label, rate, rank in zip(among, rates, ranks, strict=True):
+            if stands_in[label] != columns:
+                continue
+            alone = len(among) < 2
+            standing = Standing(
+                label=label, win_rate=None if alone else rate, mean_rank=None if alone else rank,
+                columns=len(columns), others=len(among) - 1, on_front=fronts.get(label),
+            )  # fmt: skip
+            order = (0.0, 0.0) if alone else (-rate.value, rank.value)
+            standings.append(((-len(columns), columns, *order), standing))
+    standings.sort(key=lambda entry: entry[0])
+    return tuple(standing for _, standing in standings)
 
 
 def _estimates(

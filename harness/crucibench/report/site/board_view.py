@@ -22,7 +22,7 @@ from crucibench.report.leaderboard_ranks import (
     notes_on_ranks,
     rank_text,
     shows_ranks,
-    standing_row,
+    standing_rows,
 )
 from crucibench.report.leaderboard_text import (
     column_title,
@@ -118,9 +118,8 @@ def board_view(
         number_link: where a number stands.
         model_link: the page of a model.
     """
-    standings = board.ranks.standings if board.ranks is not None else ()
     tables = [
-        TableView("Overall", STANDING_HEADS, [standing_row(one) for one in standings]),
+        TableView("Overall", STANDING_HEADS, standing_rows(board)),
         TableView("Between training seeds", SEED_HEADS, seed_rows(board)),
         TableView("Model cards", card_heads(board), card_rows(board)),
         TableView("Not comparable with the others of its column (†)", _APART, _apart(board)),
