@@ -2,8 +2,8 @@
 
 A fingerprint can miss something that moves a model's answers: an environment variable, a file that
 an imported helper read. So inspection asks every model that has one about the same samples, chosen
-by content alone, a few at a time; the answer is stored with each cell that is kept, and what was kept
-is used only where the model still answers so.
+by content alone, a few at a time; the answer is stored with each cell that is kept, and what was
+kept is used only where the model still answers so.
 """
 
 from __future__ import annotations
