@@ -129,6 +129,7 @@ def _keep(found: Inspection, pair: Pair, message: Message) -> None:
             found.models[pair] = message.info
             found.seconds_per_sample[pair] = message.seconds_per_sample
             found.batch_sizes[pair] = message.batch_size
+            found.reads |= message.reads
             if message.probe is not None:
                 found.probes[pair] = message.probe
         case Failed("unavailable", reason, _):

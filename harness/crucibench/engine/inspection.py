@@ -22,6 +22,8 @@ class Inspection:
         probes: what each model answers to the fixed probe, by (model, data set), where it does.
         errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
             form of a model that can't be had on this machine.
+        reads: files that models and data read beside those that the spec names, by absolute path,
+            with their SHA-256.
     """
 
     data: dict[str, EvalSet] = field(default_factory=dict)
@@ -30,6 +32,7 @@ class Inspection:
     batch_sizes: dict[tuple[str, str], int] = field(default_factory=dict)
     probes: dict[tuple[str, str], ProbeAnswer] = field(default_factory=dict)
     errors: dict[tuple[str, str], CrucibenchError] = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
 
     @property
     def cards(self) -> dict[str, DataCard]:

@@ -27,7 +27,7 @@ def made_by_users(resolved: Resolved) -> tuple[str, ...]:
 
 
 def make_apart(
-    executor: Executor, setup: Setup, threads: int, listener: Listener
+    executor: Executor, setup: Setup, listener: Listener
 ) -> Mapping[str, Made | CrucibenchError]:
     """Lets each data set of `setup.makes` be made in a process of its own on this machine.
 
@@ -36,7 +36,7 @@ def make_apart(
     Returns:
         What was made, or why it could not be, by data set.
     """
-    here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, threads)
+    here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
     found: dict[str, Made | CrucibenchError] = {}
     try:
         here.prepare(setup)

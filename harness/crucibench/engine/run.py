@@ -39,12 +39,14 @@ from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
 from crucibench.store.manifest import is_damaged, write_manifest
 from crucibench.store.part_file import read_part
+from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
 from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import remove_leftovers
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
-from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.errors import InputError
+from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
 
 
@@ -59,6 +61,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         KeyboardInterrupt: after Ctrl-C; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
+    resolved = as_read(resolved, options)
     layout = run_layout(resolved, options)
     _check_writable(options.out)
     if options.fresh and layout.root.is_dir() and not options.dry_run:
@@ -85,17 +88,15 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             device=device, threads=threads,
         )  # fmt: skip
         watch = Watch()
-        made: Mapping[str, Made | CrucibenchError] = {}
-        if early is not None and (names := made_by_users(resolved)):
-            setup = replace(setup, makes=names)
-            made = make_apart(early, setup, threads, listener)
-        data = open_all_data(resolved, options.scratch, listener, options.where, made)
+        setup = replace(setup, makes=made_by_users(resolved) if early is not None else ())
+        data, reads = _open_data(setup, options, early, listener)
         executor = early or _inline(data, watch, stack)
         cards = {name: entry.card for name, entry in data.items()}
         executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
             resolved, data, executor, listener, options.where, keep_going=options.keep_going
         )
+        inspection.reads |= reads
         resolved = replace(resolved, batch_sizes=_nested(inspection.batch_sizes))
         plan = make_plan(resolved, inspection.models, inspection.cards)
         listener.planned(plan, inspection)
@@ -173,13 +174,45 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         write_table(layout.metrics, rows_to_table(in_order))
     write_manifest(layout, package_version("crucibench"))
     remember(layout)
+    remember_reads(layout, ready.resolved.base, ready.inspection.reads)
     events.add("finished")
+
+
+def as_read(resolved: Resolved, options: RunOptions) -> Resolved:
+    """Returns a spec under the id of the run that its files belong to.
+
+    A finished run whose models or data read files that have changed since, and that the spec does
+    not name, is left as it is: the same command makes another run beside it.
+    """
+    layout = run_layout(resolved, options)
+    while not options.fresh and layout.manifest.is_file():
+        other = other_reads(layout, resolved.base)
+        if not other:
+            break
+        resolved = replace(resolved, run_id=f"{resolved.run_id}-{other[:6]}")
+        layout = run_layout(resolved, options)
+    return resolved
 
 
 def run_layout(resolved: Resolved, options: RunOptions) -> Layout:
     """Returns where the run, or the part of it, lies."""
     suffix = options.part.suffix if options.part is not None else ""
     return Layout(options.out / f"{resolved.run_id}{suffix}")
+
+
+def _open_data(
+    setup: Setup, options: RunOptions, executor: Executor | None, listener: Listener
+) -> tuple[dict[str, EvalSet], dict[str, str]]:
+    """Returns the open data sets, and the files that the user's code read for them."""
+    resolved, made = setup.resolved, {}
+    if executor is not None and setup.makes:
+        made = make_apart(executor, setup, listener)
+    with Reads(resolved.base, options.scratch) as reads:
+        data = open_all_data(resolved, options.scratch, listener, options.where, made)
+    found = reads.digests() if executor is None and made_by_users(resolved) else {}
+    for entry in made.values():
+        found |= entry.reads if isinstance(entry, Made) else {}
+    return data, found
 
 
 def _inline(data: Mapping[str, EvalSet], watch: Watch, stack: ExitStack) -> Executor:

@@ -263,12 +263,15 @@ class Inspected:
         seconds_per_sample: on the probe batch.
         batch_size: what ``auto`` comes to for this model on this data.
         probe: what it answers to the fixed probe; None where nothing is stored of it.
+        reads: the files that were read to open it, beside those that its address names, by
+            absolute path, with their SHA-256.
     """
 
     info: ModelInfo
     seconds_per_sample: float
     batch_size: int
     probe: ProbeAnswer | None = None
+    reads: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,10 +281,12 @@ class Made:
     Attributes:
         data: its name.
         raw: role in the run to its data: "" for the data set itself, else that of further data.
+        reads: the files that it read, by absolute path, with their SHA-256.
     """
 
     data: str
     raw: Mapping[str, RawData]
+    reads: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import file_digest
 from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.reads import Reads
 
 
 def _refuse(path: str, error: Exception) -> None:
@@ -223,15 +224,18 @@ class Worker:
         entry = self._setup.resolved.models[task.model]
         defaults = self._setup.resolved.spec.defaults
         device = self._setup.device if entry.spec.device == "auto" else entry.spec.device
-        size = task.batch_size or defaults.batch_size
+        size, base = task.batch_size or defaults.batch_size, self._setup.resolved.base
         evalset = self._evalset(task.data)
         try:
-            adapter = self._models.get(task.model, task.data)
+            named = entry.adapter.sources(entry.uri, base).files if entry.live is None else ()
+            with Reads(base, *named, self._setup.scratch, self._setup.root) as reads:
+                adapter = self._models.get(task.model, task.data)
             found = inspect_model(
                 entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
-                base=self._setup.resolved.base,
+                base=base,
             )  # fmt: skip
-            return replace(found, probe=ask_probe(adapter, evalset, task.probe, found.info))
+            probe = ask_probe(adapter, evalset, task.probe, found.info)
+            return replace(found, probe=probe, reads=reads.digests())
         except CrucibenchError:
             raise
         except Exception as error:
@@ -345,7 +349,8 @@ class Worker:
 
     def _make(self, task: DataTask) -> Made:
         raw: dict[str, RawData] = {}
-        self._opened(task.data, raw)
+        with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
+            self._opened(task.data, raw)
         # A transformation of the user's stays here: what is evaluated are the stored columns.
         plain = {
             name: replace(
@@ -353,7 +358,7 @@ class Worker:
             )
             for name, entry in raw.items()
         }
-        return Made(data=task.data, raw=plain)
+        return Made(data=task.data, raw=plain, reads=reads.digests())
 
     def _lease(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:

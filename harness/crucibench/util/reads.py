@@ -1,0 +1,115 @@
+"""Files that code opens while it is watched: what a factory reads beside what its address names."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from crucibench.util.hashing import file_digest
+
+_ELSEWHERE = ("/proc/", "/sys/", "/dev/")
+_LIBRARIES = tuple(
+    f"{Path(sysconfig.get_path(name)).resolve()}{os.sep}"
+    for name in ("purelib", "platlib", "stdlib")
+)
+_OURS = tuple(
+    Path(folder)
+    for name in ("crucibench", "crucibench_adapters", "crucibench_suites")
+    for folder in getattr(importlib.util.find_spec(name), "submodule_search_locations", None) or ()
+)
+_WRITES = os.O_WRONLY | os.O_RDWR
+_watching: list[Reads] = []
+_hooked: list[bool] = []
+
+
+class Reads:
+    """Notes which files are opened for reading, by any thread of this process, while it is entered.
+
+    What is seen is what raises Python's audit event ``open``: `open`, `Path.read_text`,
+    `numpy.load`, `torch.load`. Readers in native code (pyarrow, safetensors, ONNX Runtime) raise
+    none. Left out are libraries' own files, compiled ones, what is also written meanwhile, and
+    temporary files outside of `base`.
+    """
+
+    def __init__(self, base: Path, *aside: Path) -> None:
+        """Takes the folder that the user's paths are relative to, and files and folders that are
+        left out.
+        """
+        self._names: dict[str, None] = {}
+        self._written: set[str] = set()
+        self._base = base.resolve()
+        self._aside = [path.resolve() for path in (*aside, *_OURS)]
+
+    def __enter__(self) -> Self:
+        if not _hooked:
+            sys.addaudithook(_heard)  # for good: there is no way to take it back
+            _hooked.append(True)
+        _watching.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        _watching.remove(self)
+
+    def note(self, name: str, *, written: bool) -> None:
+        """Takes a file that is being opened."""
+        if written:
+            self._written.add(name)
+        else:
+            self._names[name] = None
+
+    def digests(self) -> dict[str, str]:
+        """Returns the SHA-256 of each file by its absolute path, links followed; sorted."""
+        found: dict[str, str] = {}
+        for name in self._names:
+            path = Path(name)
+            try:
+                if name not in self._written and path.is_file() and self._counts(path.resolve()):
+                    found[str(path.resolve())] = file_digest(path)
+            except OSError:
+                continue  # it went again: nobody can read it a second time
+        return dict(sorted(found.items()))
+
+    def _counts(self, path: Path) -> bool:
+        if str(path).startswith((*_ELSEWHERE, *_LIBRARIES)):
+            return False
+        if any(path.is_relative_to(one) for one in self._aside):
+            return False
+        temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve())
+        return not temporary or path.is_relative_to(self._base)
+
+
+def digests_now(names: Mapping[str, Any], base: Path) -> dict[str, str]:
+    """Returns the SHA-256 of files as they are now, "" for one that can't be read.
+
+    Args:
+        names: the files, relative to `base`.
+        base: a folder.
+    """
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        try:
+            found[name] = file_digest(base / name)
+        except OSError:
+            found[name] = ""
+    return found
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or not _watching:
+        return
+    name, _, flags = arguments
+    if isinstance(name, str | bytes):
+        text = os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - as it is, links and all
+        if not text.endswith((".pyc", ".so")):
+            for one in _watching:
+                one.note(text, written=isinstance(flags, int) and bool(flags & _WRITES))
