@@ -45,7 +45,7 @@ from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import remove_leftovers
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
-from crucibench.util.errors import InputError
+from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
 
@@ -204,7 +204,8 @@ def _open_data(
     setup: Setup, options: RunOptions, executor: Executor | None, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
     """Returns the open data sets, and the files that the user's code read for them."""
-    resolved, made = setup.resolved, {}
+    resolved = setup.resolved
+    made: Mapping[str, Made | CrucibenchError] = {}
     if executor is not None and setup.makes:
         made = make_apart(executor, setup, listener)
     with Reads(resolved.base, options.scratch) as reads:
