@@ -2,8 +2,8 @@
 
 Each change alters one ingredient of a model and nothing else. The engine is asked, as a run asks
 it, under which key it would look for the model's forward pass. A change is stale if the key is that
-of the unchanged model. The answers to 16 samples of the data are kept beside the key: with a second
-line of defence that asks them again, a stale hit counts only if they agree.
+of the unchanged model. Behind the key stands the fixed probe: what is stale and answers it alike
+would be used.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from _stale_project import ESTIMATORS, HELPER, MODELS, NEIGHBOURS
 from safetensors.torch import save_file
 
 from crucibench.engine.environment import environment
+from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, probe_samples
 from crucibench.engine.inspect import Models, inspect_model, open_all_data
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan import make_plan
 from crucibench.engine.planned_files import PlannedFiles
 from crucibench.engine.resolve import Overrides, resolve
 from crucibench.util.devices import set_threads
+from crucibench.util.reads import Reads
 
 CHANGES = 1000
 HARMLESS = 200
-PROBE = 16
 TRUTH = 512
-TOLERANCE = 1e-6
 SEED = 0
 
 NUMBERS = [
@@ -75,20 +75,22 @@ UNSEEN = [
 ]  # fmt: skip
 
 
-class Probe(NamedTuple):
-    """Answers to the probe batch, and to many more, which no run would ask twice."""
-
-    answers: np.ndarray[Any, Any]
-    truth: np.ndarray[Any, Any]
-
-
 class Seen(NamedTuple):
-    """What the engine makes of a model: its key, None for none, and its run's id."""
+    """What the engine makes of a model.
+
+    Attributes:
+        key: under which its forward pass would be looked for; None for nowhere.
+        run: the run's id, and what its factory read.
+        why: there is no key.
+        probe: what it answers to the fixed probe.
+        truth: what it answers to many more samples, which no run would ask twice.
+    """
 
     key: Any
-    run: str
+    run: tuple[str, dict[str, str]]
     why: str
-    probe: Probe
+    probe: ProbeAnswer | None
+    truth: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,12 @@ class Model:
     settings: tuple[tuple[str, Any], ...] = ()
 
 
-def agrees(old: Probe, new: Probe) -> bool:
-    """Whether a second line of defence would take two models for one by their answers."""
-    same = old.answers.shape == new.answers.shape
-    return same and bool(np.abs(old.answers - new.answers).max() <= TOLERANCE)
+def agrees(old: Seen, new: Seen) -> bool:
+    """Whether the fixed probe takes two models for one."""
+    if old.probe is None or new.probe is None:
+        return False
+    stored, present = ({"": one.probe.as_dict(gradient=True)} for one in (old, new) if one.probe)
+    return disagreement(stored, present) is None
 
 
 class Engine:
@@ -139,9 +143,11 @@ class Engine:
         }
         resolved = resolve(document, base, "spec", Overrides(suites=("accuracy",)))
         opened = Models(resolved, "cpu", {"digits": self._data.card})
-        adapter = opened.get(name, "digits")
+        entry = resolved.models[name]
+        with Reads(base, *entry.adapter.sources(entry.uri, base).files) as reads:
+            adapter = opened.get(name, "digits")
         info = inspect_model(
-            resolved.models[name], adapter, self._data, batch_size=64, limit=None, device="cpu",
+            entry, adapter, self._data, batch_size=64, limit=None, device="cpu",
             base=base,
         ).info  # fmt: skip
         plan = make_plan(resolved, {(name, "digits"): info}, {"digits": self._data.card})
@@ -152,9 +158,11 @@ class Engine:
         answers = adapter.predict(
             self._data.batch("test", np.arange(TRUTH), adapter.input_spec), frozenset({"scores"})
         ).scores
+        probe = ask_probe(adapter, self._data, probe_samples(self._data), info)
         opened.close()
         assert answers is not None
-        return Seen(key, resolved.run_id, info.unidentified, Probe(answers[:PROBE], answers))
+        read = {os.path.relpath(path, base): one for path, one in reads.digests().items()}
+        return Seen(key, (resolved.run_id, read), info.unidentified, probe, answers)
 
 
 class Change(NamedTuple):
@@ -402,11 +410,11 @@ def measured(engine: Engine) -> dict[str, Count]:
             after = engine.see(change.after)
         count = counts[kind]
         count.changes += 1
-        count.differing += not np.array_equal(before.probe.truth, after.probe.truth)
+        count.differing += not np.array_equal(before.truth, after.truth)
         count.refused += after.key is None
         stale = after.key is not None and after.key == before.key
         count.stale += stale
-        count.left += stale and agrees(before.probe, after.probe)
+        count.left += stale and agrees(before, after)
         count.finished += after.run == before.run
     return counts
 
@@ -497,10 +505,10 @@ def main() -> None:
             f"{CHANGES:,} changes of one ingredient each, of {len(KINDS)} kinds. Most are made by "
             "a file that the factory reads, so that no line of code differs. Stale: the engine "
             "would look for the changed model's forward pass under the key of the unchanged one. "
-            f"Left: stale, and the answers to {PROBE} samples agree within {TOLERANCE:g}, so that "
-            "asking them again would not tell either. Not cached: the model has no fingerprint, "
-            "and the plan says why. Same run: the run's id is the same, so that a run that is "
-            "finished answers without looking at the model: what a factory reads is no part of it.",
+            "Left: stale, and the fixed probe (answers of 16 samples, gradients of four) agrees: "
+            "the records would be used. Not cached: the model has no fingerprint, and the plan "
+            "says why. Same run: the run's id is the same, and so is what the factory read by "
+            "Python's `open`, so that a finished run would be returned without asking the model.",
             "",
             f"What a fingerprint covers: **{stale} of {total} stale**.",
             "",
