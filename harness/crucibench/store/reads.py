@@ -26,7 +26,10 @@ def remember_reads(layout: Layout, base: Path, reads: Mapping[str, str]) -> None
     for path, digest in sorted(reads.items()):
         name = Path(os.path.relpath(path, base.resolve())).as_posix()
         found[name] = {"digest": digest, "stat": _stat(base / name)}
-    write_json(layout.root / _NAME, found)
+    if found:
+        write_json(layout.root / _NAME, found)
+    else:
+        (layout.root / _NAME).unlink(missing_ok=True)
 
 
 def other_reads(layout: Layout, base: Path) -> str:
