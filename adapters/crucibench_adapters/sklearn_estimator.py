@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,8 @@ class SklearnAdapter(Adapter):
     log-odds; else with labels alone. Options: ``trust=TYPE,TYPE`` (types in a .skops file that are
     not scikit-learn's own), ``scale=X`` (what the canonical [0, 1] of images is multiplied by).
     """
+
+    libraries: ClassVar[tuple[str, ...]] = ("sklearn.ensemble", "sklearn.linear_model", "skops.io")
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from crucibench.contracts.adapter import Opening, Sources
 from crucibench.contracts.batch import Batch
@@ -65,6 +65,8 @@ _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id
 
 class TransformersAdapter(LibraryAdapter):
     """A classifier or regressor of `transformers`, in eval mode."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

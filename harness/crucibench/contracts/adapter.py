@@ -164,6 +164,8 @@ class Adapter(ABC):
         device: where it computes: ``cuda``, ``cuda:N``, or ``cpu`` for all else.
         remote: whether it asks over a network; only then do ``headers`` and ``remote`` of the spec
             mean anything.
+        libraries: modules that opening or asking such a model imports: a run imports them once for
+            all models' processes. Only those that start no thread when they are imported.
     """
 
     input_spec: InputSpec
@@ -173,6 +175,7 @@ class Adapter(ABC):
     normalisation: Normalisation | None = None
     device: str = "cpu"
     remote: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

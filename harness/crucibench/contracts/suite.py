@@ -169,6 +169,7 @@ class Suite(ABC):
             row are left out.
         sections: the report's parts.
         config: the pydantic model of its section in the spec.
+        libraries: modules that its scenarios import where the models are (see `Adapter`).
     """
 
     name: ClassVar[str]
@@ -178,6 +179,7 @@ class Suite(ABC):
     sections: ClassVar[tuple[Section, ...]] = ()
     config: ClassVar[type[SuiteConfig]] = SuiteConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

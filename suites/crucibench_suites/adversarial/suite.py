@@ -70,6 +70,7 @@ class AdversarialSuite(Suite):
 
     name: ClassVar[str] = "adversarial"
     axis: ClassVar[str] = "attack"
+    libraries: ClassVar[tuple[str, ...]] = ("foolbox",)
     description: ClassVar[str] = (
         "How many predictions withstand the worst small change that attacks can find, by how large "
         "the change may be."

@@ -116,6 +116,7 @@ class ThroughputSuite(Suite):
         "How fast the model answers, alone, in batches and under load, with answers checked while "
         "the clock runs."
     )
+    libraries: ClassVar[tuple[str, ...]] = ("torch._dynamo",)  # which counting operations imports
     headline: ClassVar[tuple[str, ...]] = (
         "single-stream/latency-p50",
         "single-stream/latency-p99",

@@ -62,7 +62,9 @@ def same(whole: Whole, contents: Contents) -> Callable[[dict[str, Any]], None]:
         assert [name for name in found if found[name] != whole.contents[name]] == []
         if done["steps"]:  # else it was finished already, and nothing was touched
             hidden = {path.name for path in root.rglob(".*")}
-            assert hidden <= {".lock", ".stats.json", ".reads.json", ".journal"}, "something is left lying about"
+            assert hidden <= {".lock", ".stats.json", ".reads.json", ".journal"}, (
+                "something is left lying about"
+            )
 
     return check
 

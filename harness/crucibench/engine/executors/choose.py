@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from crucibench.engine.executors.base import Executor
@@ -52,7 +53,16 @@ def choose_executor(
         )  # fmt: skip
     from crucibench.engine.executors.local import LocalExecutor
 
-    return LocalExecutor(workers or 1, threads, devices)
+    return LocalExecutor(workers or 1, threads, devices, libraries=_libraries(resolved))
+
+
+def _libraries(resolved: Resolved) -> tuple[str, ...]:
+    """Returns what several models' processes would import, each for itself."""
+    adapters = Counter(entry.adapter for entry in resolved.models.values())
+    named = [kind.libraries for kind, models in adapters.items() if models > 1]
+    if len(resolved.models) > 1:
+        named += [entry.suite.libraries for entry in resolved.suites.values()]
+    return tuple(dict.fromkeys(library for libraries in named for library in libraries))
 
 
 def _on_cuda(resolved: Resolved, devices: int) -> bool:
