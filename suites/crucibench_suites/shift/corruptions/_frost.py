@@ -2,17 +2,26 @@
 
 Each is ice crystals on dark glass: needles along three directions 60 degrees apart, from noise
 that is filtered to be long along one of them, densest where a coarse cloud says so. They are
-periodic, so that any cut of any size can be made, and depend on nothing but their number.
+periodic, so that any cut of any size can be made, and depend on nothing but their number. Making
+them takes seconds, so that they are kept in the user's cache folder, each with its digest.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import contextlib
+import hashlib
+import platform
+from functools import cache, lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.util import draws as draws_module
+from crucibench.util.atomic import write_atomically
 from crucibench.util.draws import Draws
+from crucibench.util.folders import cache_folder
+from crucibench.util.hashing import data_digest, file_digest
 
 TEXTURES = 5
 SIDE = 640
@@ -29,6 +38,30 @@ def texture(number: int, shrink: int = 1) -> NDArray[np.uint8]:
         blocks = texture(number)[: side * shrink, : side * shrink].astype(np.float64)
         means = blocks.reshape(side, shrink, side, shrink, 3).mean(axis=(1, 3))
         return np.asarray(np.rint(means), dtype=np.uint8)
+    path = cache_folder() / "made" / f"frost-{_version()[:16]}-{number}"
+    with contextlib.suppress(OSError):
+        digest, content = (stored := path.read_bytes())[:32], stored[32:]
+        if hashlib.sha256(content).digest() == digest:
+            return np.frombuffer(content, dtype=np.uint8).reshape(SIDE, SIDE, 3)
+    made = _made(number)
+    content = made.tobytes()
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+
+    with contextlib.suppress(OSError):  # a cache that can't be written is one that holds nothing
+        write_atomically(path, write, durable=False)
+    return made
+
+
+@cache
+def _version() -> str:
+    """Returns a digest of what decides the textures: this code, and who computes."""
+    code = [file_digest(Path(file)) for file in (__file__, str(draws_module.__file__))]
+    return data_digest([*code, np.__version__, platform.machine()])
+
+
+def _made(number: int) -> NDArray[np.uint8]:
     draws = Draws(0, _STREAM)
     names = [f"{number}-{layer}" for layer in range(7)]
     noise = np.fft.rfft2(draws.normal(names, "noise", (SIDE, SIDE)).astype(np.float64))
