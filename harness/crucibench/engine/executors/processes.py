@@ -79,8 +79,10 @@ class Process:
     def rest(self) -> None:
         """Holds an idle process, with all that the model's code has started in it: it takes no
         processor time from others until it is woken.
+
+        On Linux alone: elsewhere a held process would outlive an engine that is killed.
         """
-        if not self._resting:
+        if not self._resting and sys.platform == "linux":
             self._resting = self._signal_all("SIGSTOP")
 
     def wake(self) -> None:
