@@ -148,6 +148,8 @@ class LocalExecutor(Executor):
     def _process(self, slot: str, owner: str) -> Process:
         """Returns an idle process for a task of `owner`: its own, an unused or a new one."""
         idle = [process for process in self._all if not process.busy]
+        if self._devices:  # what a process sees of them was decided when it was started
+            idle = [process for process in idle if process.slot == slot]
         own = [process for process in idle if process.home == owner]
         unused = [process for process in idle if not process.home and not process.kept]
         # One that holds something is the one that is meant; else whichever the slot used last.
@@ -176,6 +178,7 @@ class LocalExecutor(Executor):
             number = self.slots.index(slot)
             environment["CUDA_VISIBLE_DEVICES"] = self._devices[number % len(self._devices)]
         process = Process(environment, self._path, self._zygote, self._receive, self._heard)
+        process.slot = slot
         for message in (self._setup, *self._made):
             if message is not None:
                 process.send(message)
