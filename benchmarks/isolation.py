@@ -322,8 +322,8 @@ def report(account: Account, seed: int) -> None:
             "cells.",
             "",
             f"**{len({line.partition(',')[0] for _, line in account.disturbances})} of "
-            f"{account.runs} runs disturbed.** {acted} of the saboteurs came to act. One process is "
-            "the engine of run after run.",
+            f"{account.runs} runs disturbed.** {acted} of the saboteurs came to act. One process "
+            "is the engine of run after run.",
             "",
             *table(["after each run", "held", "disturbances"], [
                 [words, held, told[what]] for (what, words), held in zip(
@@ -341,8 +341,8 @@ def report(account: Account, seed: int) -> None:
             "that it has not started; writing into the run's folder, the cache, the folder of the "
             "models or one that modules are imported from; forging what it sends to the engine; "
             "using up the machine's memory, disk or process table. What shares a machine shares "
-            "its time: a daemon that spins may do so until the run ends. All on Linux without a GPU, where "
-            "processes are forked; elsewhere a daemon in a session of its own outlives the run.",
+            "its time: a daemon that spins may do so until the run ends. All on Linux without a "
+            "GPU, where processes are forked; elsewhere a daemon in a session of its own outlives the run.",
             "",
             "How the saboteurs themselves came out of it:",
             "",

@@ -93,6 +93,14 @@ def test_what_a_process_may_not_write_fails_its_own_cells_and_no_run(folder: Pat
     assert "File too large" in str(reasons["limited", Status.FAILED])
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="closes pipes by number")
+def test_a_process_that_hears_no_more_tasks_is_not_waited_for(folder: Path) -> None:
+    run = evaluate(folder, "deaf victim")
+    assert {(file.model, file.status) for file in run.cells.values()} == {
+        ("deaf", Status.FAILED), ("victim", Status.OK),
+    }  # fmt: skip
+
+
 @forked
 def test_a_daemon_in_a_session_of_its_own_ends_with_the_run(folder: Path) -> None:
     run = evaluate(folder, "leaver victim")
