@@ -342,7 +342,8 @@ def report(account: Account, seed: int) -> None:
             "models or one that modules are imported from; forging what it sends to the engine; "
             "using up the machine's memory, disk or process table. What shares a machine shares "
             "its time: a daemon that spins may do so until the run ends. All on Linux without a "
-            "GPU, where processes are forked; elsewhere a daemon in a session of its own outlives the run.",
+            "GPU, where processes are forked; elsewhere a daemon in a session of its own outlives "
+            "the run.",
             "",
             "How the saboteurs themselves came out of it:",
             "",
