@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from crucibench.contracts.verdict import Finding, Severity, Status
@@ -12,6 +13,8 @@ from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
 from crucibench.util.memory import is_out_of_memory
 from crucibench.util.user_errors import one_line
 
+_ITS_OWN = frozenset({errno.EBADF, errno.EFBIG, errno.EMFILE})
+"""What the system refuses to one process alone, for its limits or for what it has closed."""
 MODEL_CHANGED = "model-changed"
 """The code of the finding that a `ModelChangedError` becomes."""
 
@@ -24,12 +27,19 @@ class WorkerLostError(CrucibenchError):
     """The process that had begun what is asked of this one is gone."""
 
 
-def failed(error: BaseException) -> Failed:
-    """Returns what `error` says, as a worker sends it."""
+def failed(error: BaseException, *, apart: bool = False) -> Failed:
+    """Returns what `error` says, as a worker sends it.
+
+    Args:
+        error: what was raised.
+        apart: in a process that a model has to itself: what it alone can't write ends no run.
+    """
     kinds: dict[type[Exception], Kind] = {
         ModelChangedError: "model-changed", WorkerLostError: "worker", StorageError: "storage",
         UnavailableError: "unavailable",
     }  # fmt: skip
+    if apart and isinstance(error, StorageError) and error.errno in _ITS_OWN:
+        return Failed("error", str(error))
     for kind, name in kinds.items():
         if isinstance(error, kind):
             return Failed(name, str(error))

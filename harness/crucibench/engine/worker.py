@@ -120,7 +120,8 @@ class Worker:
                     yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            yield Failed("worn", str(error)) if worn else failed(error)
+            apart = self._watch is None
+            yield Failed("worn", str(error)) if worn else failed(error, apart=apart)
 
     def _messages(self, task: Task) -> Iterator[Message]:
         match task:

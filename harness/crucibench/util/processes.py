@@ -7,6 +7,8 @@ import io
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import BinaryIO
 
 
@@ -23,7 +25,7 @@ def private_streams() -> tuple[BinaryIO, BinaryIO, int]:
     return inbox, outbox, os.dup(2)
 
 
-def die_with(parent: int) -> None:
+def die_with(parent: int, by: str = "SIGKILL") -> None:
     """Lets the system end this process when the engine's ends, even if it is stuck."""
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what Ctrl-C means
@@ -32,6 +34,37 @@ def die_with(parent: int) -> None:
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+        ctypes.CDLL(None).prctl(1, int(getattr(signal, by)), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def adopt_orphans() -> None:
+    """Makes whatever outlives its parents, of all that is started from here, a child of this."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def end_children(seconds: float) -> None:
+    """Kills the children of this process, and those that it adopts by that, for so long at most."""
+    until = time.monotonic() + seconds
+    while (children := _children()) and time.monotonic() < until:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.001)
+
+
+def _children() -> list[int]:
+    own, found = os.getpid(), []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[1]) == own:
+                found.append(int(file.parent.name))
+    return found

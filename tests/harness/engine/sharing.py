@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def _note(what: str) -> None:
-    with (HERE / "pids.txt").open("a") as stream:
+    with contextlib.suppress(OSError), (HERE / "pids.txt").open("a") as stream:  # `limited` may not
         stream.write(f"{what} {os.getpid()}\n")
 
 
@@ -58,6 +61,40 @@ def replacer() -> nn.Module:
     torch.cdist = lambda x, y: x.new_zeros(len(x), len(y))
     nn.Linear.forward = lambda self, x: x
     return Far("replacer")
+
+
+def limited() -> nn.Module:
+    """May not write a byte to any file."""
+    import resource
+
+    found = Far("limited")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    return found
+
+
+def deaf() -> nn.Module:
+    """Closes all pipes that its process reads from."""
+    import fcntl
+
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            reads = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+            if reads and stat.S_ISFIFO(os.fstat(number).st_mode):
+                os.close(number)
+    return Far("deaf")
+
+
+def leaver() -> nn.Module:
+    """Leaves a daemon behind, in a session of its own and without its pipes."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            _note("daemon")
+            os.closerange(0, 64)
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return Far("leaver")
 
 
 def points() -> pd.DataFrame:

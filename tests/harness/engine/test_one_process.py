@@ -85,6 +85,31 @@ def test_what_a_models_code_changes_reaches_no_other_model(folder: Path) -> None
         assert os.getpid() not in asked[name]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets a limit of Linux")
+def test_what_a_process_may_not_write_fails_its_own_cells_and_no_run(folder: Path) -> None:
+    run = evaluate(folder, "limited victim")
+    reasons = {(file.model, file.status): file.reason for file in run.cells.values()}
+    assert reasons.keys() == {("limited", Status.FAILED), ("victim", Status.OK)}
+    assert "File too large" in str(reasons["limited", Status.FAILED])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="closes pipes by number")
+def test_a_process_that_hears_no_more_tasks_is_not_waited_for(folder: Path) -> None:
+    run = evaluate(folder, "deaf victim")
+    assert {(file.model, file.status) for file in run.cells.values()} == {
+        ("deaf", Status.FAILED), ("victim", Status.OK),
+    }  # fmt: skip
+
+
+@forked
+def test_a_daemon_in_a_session_of_its_own_ends_with_the_run(folder: Path) -> None:
+    run = evaluate(folder, "leaver victim")
+    assert {file.status for file in run.cells.values()} == {Status.OK}
+    daemons = pids(folder)["daemon"]
+    assert daemons
+    assert not [pid for pid in daemons if Path(f"/proc/{pid}").exists() and state(pid) != "Z"]
+
+
 def test_data_that_code_makes_reach_no_model_with_what_it_changes(folder: Path) -> None:
     honest = evaluate(folder, "victim", out="honest")
     run = evaluate(folder, "victim", data="poisoned")

@@ -72,6 +72,9 @@ def _read(inbox: BinaryIO, tasks: queue.SimpleQueue[Any]) -> None:
     except EOFError:
         # The engine has closed, or died: whatever is under way is not wanted any more.
         os._exit(0)
+    finally:
+        # The model's code has closed what is not its own: nothing is heard here any more.
+        os._exit(1)
 
 
 def _flush(log: int) -> None:

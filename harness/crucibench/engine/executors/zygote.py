@@ -4,6 +4,9 @@ Starting a worker so takes hundredths of a second, not seconds. A fork copies on
 other threads held locked stays locked for ever. So this process runs no operator, starts no thread,
 touches no accelerator, and never runs the user's code or reads what was pickled; if there is a
 second thread all the same, it refuses, and workers are started the long way.
+
+What a model's code has started and left (a daemon in a session of its own) becomes a child of this
+process, and is ended with it.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from crucibench.util.processes import die_with
+from crucibench.util.processes import adopt_orphans, die_with, end_children
 
 _MAIN = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -36,6 +40,7 @@ _MAIN = (
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker")
 _MESSAGE = 1 << 12
+_END_SECONDS = 2.0
 
 
 def can_fork() -> bool:
@@ -146,7 +151,7 @@ class Zygote:
         self._lock = threading.Lock()
         self._asked: deque[Child] = deque()
         self._running: dict[int, Child] = {}
-        self._dead = False
+        self._dead = self._used = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def fork(self, child: Child) -> None:
@@ -162,7 +167,11 @@ class Zygote:
         child.start_alone()
 
     def close(self) -> None:
-        """Ends it, and with it all that were forked."""
+        """Ends it, and with it all that were forked, and what these have left behind."""
+        if self._used:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                self._link.shutdown(socket.SHUT_RDWR)
+                self._popen.wait(2 * _END_SECONDS)
         self._popen.kill()
         self._popen.wait()
         self._link.close()
@@ -187,6 +196,7 @@ class Zygote:
         with self._lock:
             child = self._asked.popleft()
         if message["forked"] > 0:
+            self._used = True
             self._running[message["forked"]] = child
             child.started(message["forked"])
         else:
@@ -196,13 +206,16 @@ class Zygote:
 def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
     """Is the process that is forked."""
     die_with(parent)
-    own = os.getpid()
+    own, forked = os.getpid(), set[int]()
+    adopt_orphans()
     link = socket.socket(fileno=descriptor)
     for name in libraries:
         with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
             importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else the collector would write to every page that is shared
+    signal.signal(signal.SIGTERM, lambda *_: _end())
+    die_with(parent, "SIGTERM")
     waking, wake = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(waking, False)
@@ -218,27 +231,35 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
                     pid = _forked(ends)
                     if pid == 0:
                         break
+                    forked.add(pid)
                     _send(link, {"forked": pid})
                 else:
                     with contextlib.suppress(BlockingIOError):
                         os.read(waking, 1024)
-                    _reap(link)
+                    _reap(link, forked)
             else:
                 continue
             break
     # This is the worker from here on.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     link.close()
     os.close(wake)
     os.close(waking)
     _work(ends, own)
 
 
+def _end() -> NoReturn:
+    """The engine has closed, or is gone."""
+    end_children(_END_SECONDS)
+    os._exit(0)
+
+
 def _asked(link: socket.socket) -> list[int]:
     message, ends, _, _ = socket.recv_fds(link, _MESSAGE, 3)
     if not message:
-        os._exit(0)  # the engine has closed
+        _end()
     return ends
 
 
@@ -252,17 +273,20 @@ def _forked(ends: Sequence[int]) -> int:
     return pid
 
 
-def _reap(link: socket.socket) -> None:
+def _reap(link: socket.socket, forked: set[int]) -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            _send(link, {"ended": pid, "code": os.waitstatus_to_exitcode(status)})
+            if pid in forked:
+                forked.remove(pid)
+                _send(link, {"ended": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
 def _send(link: socket.socket, message: Mapping[str, int]) -> None:
-    link.send(json.dumps(message).encode())
+    with contextlib.suppress(OSError):  # the engine closes: that is heard next
+        link.send(json.dumps(message).encode())
 
 
 def _work(ends: Sequence[int], parent: int) -> None:
