@@ -267,3 +267,17 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
     while time.monotonic() < until and Path(f"/proc/{worker}").exists() and state(worker) != "Z":
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
+
+
+def test_a_process_that_never_begins_its_next_task_is_ended(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = ask_for_facts(executor)
+    (process,) = executor._all
+    process.tasks = 2  # as if a model had been asked in it
+    monkeypatch.setattr(process, "wake", lambda: None)  # it stays held
+    monkeypatch.setattr("crucibench.engine.executors.local._BEGIN_SECONDS", 0.5)
+    deaf = ask_for_facts(executor)
+    assert isinstance(deaf, Gone) and "did not begin its task" in deaf.reason
+    monkeypatch.undo()
+    assert ask_for_facts(executor) == facts

@@ -36,6 +36,8 @@ from crucibench.util.memory import available_memory, own_memory
 from crucibench.util.text import size_words
 
 _END_SECONDS = 5.0
+_BEGIN_SECONDS = 120.0
+"""Within so long a process that has done other tasks begins the next."""
 _IDLE_AT_MOST = {"forked": 16, "started": 2}
 """How many processes may be idle beside those at work: a forked one shares the libraries."""
 _LEAST_FREE = 2 << 30
@@ -101,6 +103,7 @@ class LocalExecutor(Executor):
         process.home = process.home or task.home
         process.tasks += bool(task.home)  # what has none leaves nothing behind
         self._latest[slot] = process
+        process.unheard = time.monotonic()
         process.wake()
         process.send(task)
 
@@ -112,9 +115,10 @@ class LocalExecutor(Executor):
             process, message = self._heard.get(timeout=min(seconds, WATCH_SECONDS))
         except queue.Empty:
             dead = [process for process in self._all if process.dead()]
-            return [heard for process in dead for heard in self._gone(process)]
+            return [heard for process in dead for heard in self._gone(process)] + self._deaf()
         if process not in self._all:
             return []  # one that was stopped
+        process.unheard = None
         if message is None:
             return self._gone(process)
         if message.final if isinstance(message, Packed) else isinstance(message, FINAL):
@@ -197,6 +201,19 @@ class LocalExecutor(Executor):
         message = Gone(process.reason(), process.printed.tail())
         self._end(process)
         return [Heard(process.slot, message)]
+
+    def _deaf(self) -> list[Heard]:
+        """Ends processes that don't begin: what an earlier task left there keeps them from it."""
+        found = []
+        for process in [process for process in self._all if process.busy and process.tasks > 1]:
+            if process.unheard is not None and time.monotonic() - process.unheard > _BEGIN_SECONDS:
+                reason = (
+                    f"the worker did not begin its task within {_BEGIN_SECONDS:g} s: the model's "
+                    "code holds its process, or took over the pipe"
+                )
+                found.append(Heard(process.slot, Gone(reason, process.trace())))
+                self._end(process)
+        return found
 
     def _over_limit(self) -> list[Heard]:
         limit = None if self._setup is None else self._setup.memory

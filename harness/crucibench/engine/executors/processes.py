@@ -36,6 +36,7 @@ class Process:
         busy: whether it does one.
         kept: whether later tasks need what earlier ones left in it.
         tasks: how many it was given.
+        unheard: since when nothing is heard of the task that it was given; None once something is.
         printed: what it printed.
     """
 
@@ -46,6 +47,7 @@ class Process:
         self.home = self.slot = ""
         self.busy = self.kept = False
         self.tasks = 0
+        self.unheard: float | None = None
         self._ended: float | None = None
         self._resting = False
 
