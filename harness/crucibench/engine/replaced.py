@@ -8,20 +8,17 @@ that comes later.
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
+
+from crucibench.util.source_files import is_library_file
 
 LIBRARIES = frozenset(
     {"json", "numpy", "os", "pandas", "pyarrow", "random", "scipy", "sklearn", "torch"}
 )
 """Whose functions and classes are watched, in all their public modules."""
 
-_FOLDERS = tuple(
-    str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib", "stdlib")
-)
 _OURS = frozenset({"crucibench", "crucibench_adapters", "crucibench_suites"})
 
 
@@ -93,4 +90,4 @@ def _is_users(value: Any) -> bool:
         file = getattr(sys.modules.get(module), "__file__", None) or "<built in>"
     if file.startswith("<"):
         return False
-    return not file.startswith(_FOLDERS) and not str(Path(file).resolve()).startswith(_FOLDERS)
+    return not is_library_file(file)

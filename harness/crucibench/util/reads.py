@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from crucibench.util.hashing import file_digest
+from crucibench.util.source_files import is_library_file
 
 _ELSEWHERE = ("/proc/", "/sys/", "/dev/")
-_LIBRARIES = tuple(
-    f"{Path(sysconfig.get_path(name)).resolve()}{os.sep}"
-    for name in ("purelib", "platlib", "stdlib")
-)
 _OURS = tuple(
     Path(folder)
     for name in ("crucibench", "crucibench_adapters", "crucibench_suites")
@@ -80,7 +76,7 @@ class Reads:
         return dict(sorted(found.items()))
 
     def _counts(self, path: Path) -> bool:
-        if str(path).startswith((*_ELSEWHERE, *_LIBRARIES)):
+        if str(path).startswith(_ELSEWHERE) or is_library_file(str(path)):
             return False
         if any(path.is_relative_to(one) for one in self._aside):
             return False

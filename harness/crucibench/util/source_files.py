@@ -1,13 +1,27 @@
-"""Which files an import statement would run, found without importing."""
+"""Which files an import statement would run, found without importing, and whose files are whose."""
 
 from __future__ import annotations
 
 import importlib.machinery
+import sysconfig
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 EXTENSIONS = importlib.machinery.EXTENSION_SUFFIXES
 """How names of compiled modules end."""
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+@cache
+def is_library_file(file: str) -> bool:
+    """Whether a file lies where libraries do: Python's folders, and any that pip installs to."""
+    path = Path(file).resolve()
+    if _INSTALLED & set(path.parts):
+        return True
+    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+    return any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
 
 
 def package_files(root: Path, parts: Sequence[str]) -> list[Path]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from crucibench.util.private_packages import PREFIX
+from crucibench.util.source_files import is_library_file
 
 _OURS = frozenset({"crucibench", "crucibench_adapters", "crucibench_suites", "builtins"})
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 Children = Sequence[tuple[str, Any]]
 """Labels and values; a path is what labels make when they are put together."""
@@ -116,16 +114,7 @@ def is_library_module(module: ModuleType) -> bool:
             return True
         return head is not None and head is not module and is_library_module(head)
     head_name = module.__name__.partition(".")[0]
-    return head_name in _OURS or (not head_name.startswith(PREFIX) and _in_library(file))
-
-
-@cache
-def _in_library(file: str) -> bool:
-    path = Path(file).resolve()
-    if _INSTALLED & set(path.parts):
-        return True
-    folders = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
-    return any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+    return head_name in _OURS or (not head_name.startswith(PREFIX) and is_library_file(file))
 
 
 def resolves(value: Any, module: str, qualname: str) -> bool:
