@@ -77,7 +77,7 @@ def evaluated(folder: Path, out: str, **asked: Any) -> Run:
         return cb.run(
             models={"m": f"torch:{folder / 'nets.py'}:centroids"},
             data=f"npz:{folder / 'digits.npz'}", suites=["adversarial"], out=folder / out,
-            workers=0, cache=asked.pop("cache", False),
+            workers=int(asked.get("cache", False)), cache=asked.pop("cache", False),
             settings={f"adversarial.{key}": value for key, value in settings.items()},
             defaults={"batch_size": 4, "threads": 1}, **asked,
         )  # fmt: skip

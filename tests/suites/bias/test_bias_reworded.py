@@ -96,7 +96,7 @@ def runs(folder: Path, texts: list[str], *names: str, **options: Any) -> pd.Data
         out=folder / "out", workers=0, **options,
     )  # fmt: skip
     assert cb.verify(run.root) == []
-    return run.metrics().set_index(["model", "metric", "point"])
+    return run.metrics().query("suite == 'bias'").set_index(["model", "metric", "point"])
 
 
 def sentences(n: int = 80) -> list[str]:

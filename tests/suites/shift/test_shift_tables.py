@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from crucibench.util.draws import Draws
@@ -99,6 +99,9 @@ def frames(draw: Any) -> pd.DataFrame:
 @settings(max_examples=12, deadline=None)
 @given(frame=frames())
 def test_any_table_alone_and_in_a_batch(name: str, frame: pd.DataFrame) -> None:
+    # A column of whole numbers becomes one of floats where it gets gaps; those that no float holds
+    # are said to be spoilt, rightly.
+    assume(name not in GAPS or not _beyond_floats(frame))
     whole = frame.copy()
     together = made(name, table_of(frame))
     pd.testing.assert_frame_equal(frame, whole)
@@ -123,6 +126,20 @@ def test_any_table_alone_and_in_a_batch(name: str, frame: pd.DataFrame) -> None:
         for severity in (1, 5):
             expected = together[severity].inputs.iloc[[row]].reset_index(drop=True)
             pd.testing.assert_frame_equal(alone[severity].inputs, expected)
+
+
+def _beyond_floats(frame: pd.DataFrame) -> bool:
+    return any(
+        int(value) != int(float(value))
+        for name in frame.columns
+        if pd.api.types.is_integer_dtype(frame[name].dtype)
+        for value in frame[name].dropna()
+    )
+
+
+def test_whole_numbers_that_no_float_holds_are_said_to_be_spoilt() -> None:
+    frame = pd.DataFrame({"c0": [2**53 + 1]})
+    assert made("missing_values", table_of(frame))[1].columns["spoilt"].all()
 
 
 def test_noise_is_of_the_spread_and_keeps_types_and_range() -> None:
