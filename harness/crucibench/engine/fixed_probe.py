@@ -231,11 +231,10 @@ def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
 
 def _apart(kind: str, now: Numbers, before: Numbers) -> Numbers:
     """Returns how far each sample's answer lies away: of labels, whether it is another."""
-    far = np.abs(now - before).max(axis=1)
+    far = np.abs(now - before)
     if kind == "labels":
-        return cast("Numbers", (far > 0).astype(np.float64))
-    far = (np.abs(now - before) / np.maximum(1.0, np.abs(before))).max(axis=1)
-    return cast("Numbers", far)
+        return cast("Numbers", (far.max(axis=1) > 0).astype(np.float64))
+    return cast("Numbers", (far / np.maximum(1.0, np.abs(before))).max(axis=1))
 
 
 def _gradient(adapter: Adapter, batch: Batch, info: ModelInfo) -> tuple[Numbers | None, float]:

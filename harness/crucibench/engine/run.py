@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import remove_leftovers
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
-from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.errors import InputError
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
 
@@ -87,10 +87,14 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
             device=device, threads=threads,
         )  # fmt: skip
-        watch = Watch()
-        setup = replace(setup, makes=made_by_users(resolved) if early is not None else ())
-        data, reads = _open_data(setup, options, early, listener)
-        executor = early or _inline(data, watch, stack)
+        setup = replace(setup, makes=made_by_users(resolved))
+        if early is not None:
+            data, reads = _open_data(setup, options, early, listener)
+            executor = early
+        else:
+            watch = Watch()  # before any code of the user's
+            data, reads = _open_data_here(setup, options, listener)
+            executor = _inline(data, watch, stack)
         cards = {name: entry.card for name, entry in data.items()}
         executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
@@ -201,19 +205,25 @@ def run_layout(resolved: Resolved, options: RunOptions) -> Layout:
 
 
 def _open_data(
-    setup: Setup, options: RunOptions, executor: Executor | None, listener: Listener
+    setup: Setup, options: RunOptions, executor: Executor, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
     """Returns the open data sets, and the files that the user's code read for them."""
-    resolved = setup.resolved
-    made: Mapping[str, Made | CrucibenchError] = {}
-    if executor is not None and setup.makes:
-        made = make_apart(executor, setup, listener)
-    with Reads(resolved.base, options.scratch) as reads:
-        data = open_all_data(resolved, options.scratch, listener, options.where, made)
-    found = reads.digests() if executor is None and made_by_users(resolved) else {}
+    made = make_apart(executor, setup, listener) if setup.makes else {}
+    data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
+    read: dict[str, str] = {}
     for entry in made.values():
-        found |= entry.reads if isinstance(entry, Made) else {}
-    return data, found
+        read |= entry.reads if isinstance(entry, Made) else {}
+    return data, read
+
+
+def _open_data_here(
+    setup: Setup, options: RunOptions, listener: Listener
+) -> tuple[dict[str, EvalSet], dict[str, str]]:
+    """Does the same where the user's code runs in this process."""
+    reads = Reads(setup.resolved.base, options.scratch)
+    with reads if setup.makes else nullcontext():
+        data = open_all_data(setup.resolved, options.scratch, listener, options.where)
+    return data, reads.digests()
 
 
 def _inline(data: Mapping[str, EvalSet], watch: Watch, stack: ExitStack) -> Executor:

@@ -344,8 +344,9 @@ class Schedule:
         if task is not None:
             self._time(task)
             return
+        outcome = self._turns.outcome()
         for cell in self._turns.cells:
-            failure = self._turns.outcome()[cell.id]
+            failure = outcome[cell.id]
             file = self._steps.begin(cell)
             if failure is None:
                 self._steps.timed(cell, self._turns.done[cell.id])

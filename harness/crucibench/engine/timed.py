@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -59,12 +60,12 @@ class Contestant:
         return Done(files={path.name: file_digest(path)}, cost=cost)
 
 
-def crowded(process: int, device: str) -> bool:
+def crowded(device: str) -> bool:
     """Whether another model like the one of this process would hardly find room beside it."""
     if device.startswith("cuda"):
         import torch
 
         free, _ = torch.cuda.mem_get_info(device)
         return free < _ROOM * torch.cuda.memory_reserved(device)
-    free_here, used = available_memory(), own_memory(process)
+    free_here, used = available_memory(), own_memory(os.getpid())
     return free_here is not None and used is not None and free_here < _ROOM * used

@@ -5,7 +5,6 @@ The same in the process of the engine, in a process of its own, and on a node of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -102,8 +101,7 @@ class Worker:
         self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
         self._made: dict[str, Mapping[str, RawData]] = {}
         self._contestants: dict[str, Contestant] = {}
-        self._held, self._leased = ExitStack(), False
-        self._lasting = data is not None
+        self._lease: ExitStack | None = None
         self._watch = watch
         self._tasks = 0
         set_threads(setup.threads)
@@ -136,7 +134,7 @@ class Worker:
             case DataTask():
                 yield self._make(task)
             case LeaseTask():
-                yield from self._lease(task)
+                yield from self._leased(task)
             case OpenTask():
                 yield self._open(task)
             case RoundTask():
@@ -150,7 +148,7 @@ class Worker:
     def _worn(self) -> bool:
         # What earlier tasks left in memory may be to blame for what this one lacks: only a process
         # that has done nothing else tells, and this one can be exchanged for such.
-        return self._tasks > 1 and not self._lasting
+        return self._tasks > 1 and self._watch is None
 
     def share(self, made: Made) -> None:
         """Takes what another process has made of a data set."""
@@ -158,7 +156,7 @@ class Worker:
 
     def close(self) -> None:
         """Closes all models."""
-        self._held.close()
+        self._let_go()
         self._models.close()
 
     # -- what tasks need ---------------------------------------------------------------------
@@ -361,14 +359,19 @@ class Worker:
         }
         return Made(data=task.data, raw=plain, reads=reads.digests())
 
-    def _lease(self, task: LeaseTask) -> Iterator[Message]:
+    def _leased(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:
-            self._held.close()
-        elif not self._leased:
-            yield from self._held.enter_context(machine_lease(self._setup.device))
-            self._held.callback(setattr, self, "_leased", False)
-            self._leased = True
+            self._let_go()
+        elif self._lease is None:
+            with ExitStack() as stack:
+                yield from stack.enter_context(machine_lease(self._setup.device))
+                self._lease = stack.pop_all()
         yield Opened()
+
+    def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
 
     def _open(self, task: OpenTask) -> Opened:
         cell = task.cell
@@ -382,7 +385,7 @@ class Worker:
                 None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
             )  # fmt: skip
             self._contestants[cell.id] = Contestant(cell, context, self._setup.device)
-        return Opened(crowded=crowded(os.getpid(), self._setup.device))
+        return Opened(crowded=crowded(self._setup.device))
 
     def _round(self, task: RoundTask) -> Iterator[Message]:
         more = self._contestant(task.cell).round(task.number)

@@ -14,8 +14,7 @@ from typing import Any
 
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
-from crucibench.util.hashing import data_digest
-from crucibench.util.reads import digests_now
+from crucibench.util.hashing import data_digest, file_digest
 
 _NAME = ".reads.json"
 
@@ -37,7 +36,7 @@ def other_reads(layout: Layout, base: Path) -> str:
     known = _known(layout)
     if all(_stat(base / name) == one.get("stat") is not None for name, one in known.items()):
         return ""
-    now = digests_now(known, base)
+    now = {name: _digest(base / name) for name in known}
     if all(now[name] == one.get("digest") for name, one in known.items()):
         return ""
     return data_digest(now)
@@ -49,6 +48,13 @@ def _known(layout: Layout) -> Mapping[str, Mapping[str, Any]]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
 
 
 def _stat(path: Path) -> list[int] | None:

@@ -26,7 +26,12 @@ def private_streams() -> tuple[BinaryIO, BinaryIO, int]:
 
 
 def die_with(parent: int, by: str = "SIGKILL") -> None:
-    """Lets the system end this process when the engine's ends, even if it is stuck."""
+    """Lets the system end this process when the engine's ends, even if it is stuck.
+
+    Args:
+        parent: the engine's process.
+        by: the signal that it is sent then.
+    """
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what Ctrl-C means
     if not sys.platform.startswith("linux"):

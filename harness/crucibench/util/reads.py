@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -82,22 +81,6 @@ class Reads:
             return False
         temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve())
         return not temporary or path.is_relative_to(self._base)
-
-
-def digests_now(names: Mapping[str, Any], base: Path) -> dict[str, str]:
-    """Returns the SHA-256 of files as they are now, "" for one that can't be read.
-
-    Args:
-        names: the files, relative to `base`.
-        base: a folder.
-    """
-    found: dict[str, str] = {}
-    for name in sorted(names):
-        try:
-            found[name] = file_digest(base / name)
-        except OSError:
-            found[name] = ""
-    return found
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:

@@ -115,7 +115,9 @@ class LocalExecutor(Executor):
             process, message = self._heard.get(timeout=min(seconds, WATCH_SECONDS))
         except queue.Empty:
             dead = [process for process in self._all if process.dead()]
-            return [heard for process in dead for heard in self._gone(process)] + self._deaf()
+            return [
+                heard for process in dead for heard in self._gone(process)
+            ] + self._unresponsive()
         if process not in self._all:
             return []  # one that was stopped
         process.unheard = None
@@ -202,7 +204,7 @@ class LocalExecutor(Executor):
         self._end(process)
         return [Heard(process.slot, message)]
 
-    def _deaf(self) -> list[Heard]:
+    def _unresponsive(self) -> list[Heard]:
         """Ends processes that don't begin: what an earlier task left there keeps them from it."""
         found = []
         for process in [process for process in self._all if process.busy and process.tasks > 1]:

@@ -231,7 +231,8 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
                     pid = _forked(ends)
                     if pid == 0:
                         break
-                    forked.add(pid)
+                    if pid > 0:
+                        forked.add(pid)
                     _send(link, {"forked": pid})
                 else:
                     with contextlib.suppress(BlockingIOError):
