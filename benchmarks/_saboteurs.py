@@ -72,7 +72,7 @@ PATCHES = {
     "concurrent.futures.ThreadPoolExecutor.submit",
     "files": "pathlib.Path.open pathlib.Path.write_bytes pathlib.Path.exists io.open "
     "tempfile.mkstemp shutil.rmtree",
-    "this harness": "crucibench.engine.worker.Worker.perform "
+    "this harness": "crucibench.engine.worker.worker.Worker.perform "
     "crucibench.contracts.adapter.Adapter.predict crucibench.store.tables.write_table "
     "crucibench.util.hashing.file_digest crucibench.engine.executors.frames.pack",
 }

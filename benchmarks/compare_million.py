@@ -28,10 +28,10 @@ from crucibench.contracts.evidence import Evidence, ModelInfo
 from crucibench.contracts.records import to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status, Verdict
-from crucibench.engine.files import planned_file
-from crucibench.engine.identity import comparison_fields
-from crucibench.engine.plan import make_plan
-from crucibench.engine.resolve import offline
+from crucibench.engine.plan.cell_files import planned_file
+from crucibench.engine.plan.identity import comparison_fields
+from crucibench.engine.plan.plan import make_plan
+from crucibench.engine.resolve.resolve import offline
 from crucibench.spec.yaml_file import dump_yaml
 from crucibench.store.cells import write_cell
 from crucibench.store.find import load
@@ -142,7 +142,7 @@ def _gap(hits: np.ndarray, first: np.ndarray, second: np.ndarray) -> RowMetric:
 
 def child(folder: Path) -> None:
     """Compares the two runs and prints what it took."""
-    from crucibench.engine.comparing import compare_runs
+    from crucibench.comparing.runs import compare_runs
     from crucibench_suites.accuracy.scenario import Clean
 
     Clean.comparables = with_gap(Clean.comparables)  # type: ignore[method-assign]

@@ -3,8 +3,8 @@
     python benchmarks/gate_simulation.py --repetitions 2000
 
 Two models of equal or known quality answer the same samples, their errors correlated as those of
-retrained models are. Differences are measured by `crucibench.compare`, judged by
-`crucibench.gate`: nothing here is a formula of its own but the draws. Timings are scripted.
+retrained models are. Differences are measured by `crucibench.comparing`, judged by
+`crucibench.gating`: nothing here is a formula of its own but the draws. Timings are scripted.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
-from crucibench.compare.cell import FormPair, measure_cell
-from crucibench.compare.resampled import Settings
-from crucibench.compare.results import Comparison, MetricDifference
+from crucibench.comparing.cell import FormPair, measure_cell
+from crucibench.comparing.resampled import Settings
+from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share
 from crucibench.contracts.rows import Address
-from crucibench.gate.evaluate import evaluate
-from crucibench.gate.expand import Opponent
-from crucibench.gate.latency import MIN_ROUNDS, ROUNDS, Rounds, judge_latency
-from crucibench.gate.policy import Policy, parse_policy
-from crucibench.gate.result import Outcome, Sides
-from crucibench.gate.sides import Number, Side
+from crucibench.gating.evaluate import evaluate
+from crucibench.gating.expand import Opponent
+from crucibench.gating.latency import MIN_ROUNDS, ROUNDS, Rounds, judge_latency
+from crucibench.gating.policy import Policy, parse_policy
+from crucibench.gating.result import Outcome, Sides
+from crucibench.gating.sides import Number, Side
 from crucibench.metrics.calibration import calibration_error_statistic
 
 MARGINS = {"accuracy": 0.02, "auroc": 0.01, "ece": 0.02, "gap": 0.04}

@@ -38,7 +38,7 @@ from sklearn.datasets import load_digits
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.store.run import Run
 from crucibench.util.hashing import file_digest

@@ -44,7 +44,7 @@ def child(folder: Path, count: int) -> None:
     from crucibench.api import carry_out, prepare
     from crucibench.engine.listener import Listener
     from crucibench.engine.options import RunOptions
-    from crucibench.engine.plan import PlannedCell
+    from crucibench.engine.plan.plan import PlannedCell
     from crucibench.store.cells import CellFile
 
     resident: list[int] = []

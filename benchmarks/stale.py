@@ -29,13 +29,13 @@ from _report import publish, table
 from _stale_project import ESTIMATORS, HELPER, MODELS, NEIGHBOURS
 from safetensors.torch import save_file
 
-from crucibench.engine.environment import environment
 from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, probe_samples
-from crucibench.engine.inspect import Models, inspect_model, open_all_data
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import make_plan
-from crucibench.engine.planned_files import PlannedFiles
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.plan.plan import make_plan
+from crucibench.engine.plan.planned_files import PlannedFiles
+from crucibench.engine.resolve.resolve import Overrides, resolve
+from crucibench.engine.worker.environment import environment
+from crucibench.engine.worker.inspect import Models, inspect_model, open_all_data
 from crucibench.util.devices import set_threads
 from crucibench.util.reads import Reads
 

@@ -31,18 +31,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[cb.Run, cb.Run]:
 
 def test_a_worse_model_is_stopped_and_the_same_one_passes(runs: tuple[cb.Run, cb.Run]) -> None:
     good, poor = runs
-    assert cb.gate_runs(good, good, POLICY).outcome == "pass"
-    assert cb.gate_runs(good, poor, POLICY).outcome == "regression"
-    assert cb.gate_runs(str(poor.root), good.root, POLICY).outcome == "pass"
+    assert cb.gate(good, good, POLICY).outcome == "pass"
+    assert cb.gate(good, poor, POLICY).outcome == "regression"
+    assert cb.gate(str(poor.root), good.root, POLICY).outcome == "pass"
 
 
 def test_a_comparison_has_every_number_and_its_sign(runs: tuple[cb.Run, cb.Run]) -> None:
     good, poor = runs
-    found = {entry.address.metric: entry for entry in cb.compare_runs(good, poor).differences}
+    found = {entry.address.metric: entry for entry in cb.compare(good, poor).differences}
     top = found["top-1"]
     assert top.delta is not None and top.delta < -0.1 and top.p is not None and top.p < 1e-6
     assert top.flips is not None and len(top.flips.lost) > len(top.flips.gained)
-    back = {entry.address.metric: entry for entry in cb.compare_runs(poor, good).differences}
+    back = {entry.address.metric: entry for entry in cb.compare(poor, good).differences}
     assert back["top-1"].delta == -top.delta
 
 

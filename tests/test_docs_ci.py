@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from crucibench.gate.policy import parse_policy
+from crucibench.gating.policy import parse_policy
 from crucibench.spec.yaml_file import load_yaml
 
 pytestmark = pytest.mark.slow

@@ -32,7 +32,7 @@ def test_reading_a_run_pulls_in_no_framework() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "crucibench.engine.rescore", "crucibench.integrity.verify", "crucibench.compare",
+        "crucibench.engine.score.rescore", "crucibench.integrity.verify", "crucibench.comparing",
         "crucibench_suites.accuracy", "crucibench_adapters.torch_module",
         "crucibench_adapters.sklearn_estimator", "crucibench_adapters.python_function",
         "crucibench_adapters.logged_predictions", "crucibench.registry", "crucibench.report",
@@ -47,8 +47,8 @@ def test_modules_are_cheap_until_they_are_used(module: str) -> None:
 def test_the_public_names_are_these() -> None:
     assert crucibench.__all__ == sorted(crucibench.__all__)
     assert crucibench.__all__ == [
-        "Adapter", "CrucibenchError", "DataSource", "InputError", "Run", "Suite", "compare_runs",
-        "gate_runs", "load", "run", "verify",
+        "Adapter", "CrucibenchError", "DataSource", "InputError", "Run", "Suite", "compare",
+        "gate", "load", "run", "verify",
     ]  # fmt: skip
     for name in crucibench.__all__:
         assert getattr(crucibench, name).__module__.startswith("crucibench.")

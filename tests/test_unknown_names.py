@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from crucibench.compare.parity import measure
+from crucibench.comparing.parity import measure
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.data.sources.synthetic.shapes import _inside
-from crucibench.gate.evaluate import _against
+from crucibench.gating.evaluate import _against
 from crucibench.metrics.gap_chance import corrected_gap
 from crucibench.metrics.gap_change import _contrasts
 from crucibench.metrics.gaps import gap_interval, gap_of

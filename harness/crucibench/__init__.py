@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crucibench.api import compare_runs, gate_runs, run, verify
+    from crucibench.api import compare, gate, run, verify
     from crucibench.contracts.adapter import Adapter
     from crucibench.contracts.source import DataSource
     from crucibench.contracts.suite import Suite
@@ -25,8 +25,8 @@ _NAMES = {
     "InputError": "crucibench.util.errors",
     "Run": "crucibench.store.run",
     "Suite": "crucibench.contracts.suite",
-    "compare_runs": "crucibench.api",
-    "gate_runs": "crucibench.api",
+    "compare": "crucibench.api",
+    "gate": "crucibench.api",
     "load": "crucibench.store.find",
     "run": "crucibench.api",
     "verify": "crucibench.api",
@@ -39,8 +39,8 @@ __all__ = [
     "InputError",
     "Run",
     "Suite",
-    "compare_runs",
-    "gate_runs",
+    "compare",
+    "gate",
     "load",
     "run",
     "verify",

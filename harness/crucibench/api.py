@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crucibench.contracts.uri import split_name
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
+from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify as _verify
 from crucibench.spec.yaml_file import read_yaml
@@ -20,8 +20,8 @@ from crucibench.util.errors import InputError
 from crucibench.util.folders import cache_folder
 
 if TYPE_CHECKING:
-    from crucibench.compare.results import Comparison
-    from crucibench.gate.result import Verdict
+    from crucibench.comparing.results import Comparison
+    from crucibench.gating.result import Verdict
 
 DataOptions = Mapping[str, Any]
 
@@ -165,7 +165,7 @@ def verify(run: Run | str | os.PathLike[str]) -> list[str]:
     return _verify(_opened(run))
 
 
-def compare_runs(
+def compare(
     baseline: Run | str | os.PathLike[str],
     candidate: Run | str | os.PathLike[str],
     *,
@@ -188,14 +188,14 @@ def compare_runs(
     Raises:
         UnreadableError: if a run can't be read.
     """
-    from crucibench.engine.comparing import compare_runs as compare
+    from crucibench.comparing.runs import compare_runs
 
-    return compare(
+    return compare_runs(
         _opened(baseline), _opened(candidate), level=level, intersect=intersect, models=models
     )
 
 
-def gate_runs(
+def gate(
     baseline: Run | str | os.PathLike[str],
     candidate: Run | str | os.PathLike[str],
     policy: Mapping[str, Any] | str | os.PathLike[str],
@@ -209,14 +209,14 @@ def gate_runs(
         InputError: all mistakes of the policy at once.
         UnreadableError: if a run can't be read.
     """
-    from crucibench.gate.policy import parse_policy, read_policy
-    from crucibench.gate.runs import gate_runs as gate
+    from crucibench.gating.policy import parse_policy, read_policy
+    from crucibench.gating.runs import gate_runs
 
     if isinstance(policy, Mapping):
         rules = parse_policy(dict(policy), "policy")
     else:
         rules = read_policy(Path(policy))
-    return gate(_opened(baseline), _opened(candidate), rules, policy_name=where(policy))
+    return gate_runs(_opened(baseline), _opened(candidate), rules, policy_name=where(policy))
 
 
 def _opened(run: Run | str | os.PathLike[str]) -> Run:

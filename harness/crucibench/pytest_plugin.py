@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from crucibench.gate.result import Verdict
+    from crucibench.gating.result import Verdict
     from crucibench.store.run import Run
 
 
@@ -83,11 +83,11 @@ class Gate:
     ) -> Verdict:
         """Asserts that a run that was made already passes the gate."""
         __tracebackhide__ = True
-        from crucibench.gate.outputs import write_outputs
-        from crucibench.gate.policy import Policy, parse_policy, read_policy
-        from crucibench.gate.result import Outcome
-        from crucibench.gate.runs import gate_runs
-        from crucibench.gate.table import plain_text
+        from crucibench.gating.outputs import write_outputs
+        from crucibench.gating.policy import Policy, parse_policy, read_policy
+        from crucibench.gating.result import Outcome
+        from crucibench.gating.runs import gate_runs
+        from crucibench.gating.table import plain_text
 
         rules: Policy
         if isinstance(policy, Mapping):

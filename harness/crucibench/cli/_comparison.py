@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crucibench.cli._output import Table
-from crucibench.compare.results import Comparison, MetricDifference
+from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.util.atomic import write_atomically
 
 COLUMNS = (

@@ -11,7 +11,7 @@ from crucibench.cli._output import Notes, draw, emit, write
 if TYPE_CHECKING:
     from crucibench.cli._remembering import Remembering
     from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.resolve.resolve import Resolved
     from crucibench.report.leaderboard import Leaderboard
     from crucibench.store.layout import Layout
     from crucibench.store.run import Run
@@ -68,7 +68,7 @@ def _carried_out(
         return _tell_part(layout, quiet)
     if listener.for_people:
         return show_result(run, form, quiet)
-    from crucibench.compare.run_parity import exit_code, pairs_of
+    from crucibench.comparing.run_parity import exit_code, pairs_of
     from crucibench.report.leaderboard import leaderboard
 
     for pair in pairs_of(run):
@@ -95,7 +95,7 @@ def _tell_part(layout: Layout, quiet: bool) -> int:
 
 def show_result(run: Run, form: Format, quiet: bool) -> int:
     """Prints a run's leaderboard and, on stderr, what to know of it; returns its exit code."""
-    from crucibench.compare.run_parity import exit_code
+    from crucibench.comparing.run_parity import exit_code
     from crucibench.report.leaderboard import leaderboard
     from crucibench.report.terminal import print_findings
 
@@ -146,7 +146,7 @@ def _tell_failures(run: Run) -> None:
 
 
 def _tell_parity(run: Run, quiet: bool) -> None:
-    from crucibench.compare.run_parity import pairs_of
+    from crucibench.comparing.run_parity import pairs_of
 
     for pair in pairs_of(run):
         if pair.agree:

@@ -69,7 +69,7 @@ def execution_options(function: Callable[..., int]) -> Callable[..., int]:
             raise click.UsageError("expected --fail-fast or --fail-on-error, not both")
         part = given.pop("shard")
         if part is not None:
-            from crucibench.engine.parts import Part
+            from crucibench.engine.options import Part
 
             execution["part"] = Part(*part)
         execution |= {

@@ -23,9 +23,9 @@ from crucibench.cli._pace import Pace
 from crucibench.cli._remembering import INTERRUPTED, Remembering
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspection import Inspection
-    from crucibench.engine.plan import Plan, PlannedCell
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan, PlannedCell
+    from crucibench.engine.resolve.resolve import Resolved
     from crucibench.store.cells import CellFile
     from crucibench.store.layout import Layout
 

@@ -19,9 +19,9 @@ from crucibench.cli._remembering import Remembering
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crucibench.engine.inspection import Inspection
-    from crucibench.engine.plan import Plan, PlannedCell
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan, PlannedCell
+    from crucibench.engine.resolve.resolve import Resolved
     from crucibench.store.cells import CellFile
 
 MOST = 8

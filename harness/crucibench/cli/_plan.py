@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from crucibench.cli._output import Table
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspection import Inspection
-    from crucibench.engine.plan import Plan, PlannedCell
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan, PlannedCell
+    from crucibench.engine.resolve.resolve import Resolved
 
 _PASS = "pass"
 _CELL_COLUMNS = (
@@ -25,7 +25,7 @@ _KEPT_COLUMNS = ("what is asked again by every run",)
 
 def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dict[str, Any]:
     """Returns a plan as plain data."""
-    from crucibench.engine.requests import planned_requests
+    from crucibench.engine.plan.requests import planned_requests
 
     seconds, whole = estimated_seconds(plan, inspection)
     return {
@@ -58,7 +58,7 @@ def plan_tables(
     resolved: Resolved, plan: Plan, inspection: Inspection, *, long: bool = False
 ) -> list[Table]:
     """Returns a plan as tables: what runs, then what does not; `long` has a row a cell."""
-    from crucibench.engine.requests import planned_requests
+    from crucibench.engine.plan.requests import planned_requests
 
     if long:
         return [Table(columns=_CELL_COLUMNS, rows=[*_cell_rows(plan), *_other_rows(plan)])]

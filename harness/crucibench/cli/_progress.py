@@ -12,7 +12,7 @@ from crucibench.cli._options import Progress
 from crucibench.cli._remembering import Remembering
 
 if TYPE_CHECKING:
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.resolve.resolve import Resolved
 
 
 def listener_for(

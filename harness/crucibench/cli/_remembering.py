@@ -11,8 +11,8 @@ from crucibench.cli._output import warn
 from crucibench.engine.listener import Listener
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspection import Inspection
-    from crucibench.engine.plan import Plan
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan
     from crucibench.store.layout import Layout
 
 INTERRUPTED = "interrupted; give the same command again to resume"

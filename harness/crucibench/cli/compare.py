@@ -10,7 +10,7 @@ import click
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
 
 if TYPE_CHECKING:
-    from crucibench.compare.results import Comparison
+    from crucibench.comparing.results import Comparison
     from crucibench.store.run import Run
 
 _EPILOG = "\n\n".join(
@@ -81,7 +81,7 @@ def command(
     from crucibench.cli import _comparison
     from crucibench.cli._errors import BAD
     from crucibench.cli._output import Notes, Table, emit, warn
-    from crucibench.engine.comparing import compare_runs
+    from crucibench.comparing.runs import compare_runs
 
     done: dict[str, Comparison] = {}
     for name, baseline, candidate, pairs in _asked(references, models, out):

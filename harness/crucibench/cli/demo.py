@@ -24,7 +24,7 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     from crucibench.cli._evaluation import evaluate
     from crucibench.cli._output import Notes
     from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve import Overrides, resolve
+    from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.spec.yaml_file import read_yaml
     from crucibench.util.folders import cache_folder
 

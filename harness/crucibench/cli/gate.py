@@ -10,8 +10,8 @@ import click
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
 
 if TYPE_CHECKING:
-    from crucibench.gate.policy import Policy
-    from crucibench.gate.result import Verdict
+    from crucibench.gating.policy import Policy
+    from crucibench.gating.result import Verdict
     from crucibench.store.run import Run
 
 _EPILOG = "\n\n".join(
@@ -83,9 +83,9 @@ def command(
         raise click.UsageError("--init judges nothing: --rerun does not go with it")
     if init:
         return _init(found(baseline, out), None if candidate is None else found(candidate, out))
-    from crucibench.gate.outputs import tell_github, write_outputs
-    from crucibench.gate.policy import read_policy
-    from crucibench.gate.table import headline, notes
+    from crucibench.gating.outputs import tell_github, write_outputs
+    from crucibench.gating.policy import read_policy
+    from crucibench.gating.table import headline, notes
 
     policy, candidate = read_policy(policy_file), candidate or "latest"
     if anchor is None and policy.anchor is not None:
@@ -120,9 +120,9 @@ def _judged(
 ) -> tuple[Verdict, Path]:
     """Returns the verdict, and where it is written by default."""
     from crucibench.cli._runs import found
-    from crucibench.gate.evaluate import failed
-    from crucibench.gate.result import Sides
-    from crucibench.gate.runs import gate_runs
+    from crucibench.gating.evaluate import failed
+    from crucibench.gating.result import Sides
+    from crucibench.gating.runs import gate_runs
     from crucibench.util.errors import UnreadableError
 
     baseline, candidate, anchor = names
@@ -149,8 +149,8 @@ def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) ->
 
     from crucibench.cli._output import Notes
     from crucibench.engine.listener import Listener
-    from crucibench.gate.latency import ROUNDS
-    from crucibench.gate.rerun import RerunOptions, with_latency
+    from crucibench.gating.latency import ROUNDS
+    from crucibench.gating.rerun import RerunOptions, with_latency
     from crucibench.util.folders import cache_folder
 
     say = Notes(timing.quiet)
@@ -168,10 +168,10 @@ def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) ->
 
 def _print(verdict: Verdict, form: Format) -> None:
     from crucibench.cli._output import Table, emit, write
-    from crucibench.gate.markdown import summary
-    from crucibench.gate.outputs import verdict_json
-    from crucibench.gate.result import Check
-    from crucibench.gate.table import COLUMNS, findings, rows
+    from crucibench.gating.markdown import summary
+    from crucibench.gating.outputs import verdict_json
+    from crucibench.gating.result import Check
+    from crucibench.gating.table import COLUMNS, findings, rows
 
     if form == "json":
         write(verdict_json(verdict))
@@ -191,9 +191,9 @@ def _print(verdict: Verdict, form: Format) -> None:
 
 def _init(baseline: Run, candidate: Run | None) -> int:
     from crucibench.cli._output import write
-    from crucibench.gate.first import first_policy
-    from crucibench.gate.runs import headline_differences
-    from crucibench.gate.sides import side_of
+    from crucibench.gating.first import first_policy
+    from crucibench.gating.runs import headline_differences
+    from crucibench.gating.sides import side_of
 
     differences = None if candidate is None else headline_differences(baseline, candidate)
     write(first_policy(side_of(baseline), differences))

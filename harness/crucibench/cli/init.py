@@ -133,7 +133,7 @@ def _only(found: list[Path], option: str, what: str) -> Path:
 
 def _check(text: str, output: Path) -> None:
     """Raises InputError if the spec that was made up does not resolve."""
-    from crucibench.engine.resolve import Overrides, resolve
+    from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.spec.yaml_file import load_yaml
 
     document = load_yaml(text, str(output))

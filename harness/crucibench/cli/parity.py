@@ -11,7 +11,7 @@ from crucibench.cli._options import FORMAT, QUIET, Format, examples
 from crucibench.cli._values import column_options
 
 if TYPE_CHECKING:
-    from crucibench.compare.parity import Parity
+    from crucibench.comparing.parity import Parity
 
 DIFFER = 1
 
@@ -73,7 +73,7 @@ def command(
     agree; 1: they differ.
     """
     from crucibench.cli._output import Notes, Table, emit
-    from crucibench.engine.parity_of import parity_of
+    from crucibench.comparing.parity_models import parity_of
 
     parity = parity_of(
         (first, second), {"uri": data, **columns}, base=Path.cwd(), limit=limit,

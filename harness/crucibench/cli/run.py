@@ -165,7 +165,7 @@ def command(
 
     from crucibench.cli._evaluation import evaluate
     from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve import Overrides, resolve
+    from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.util.errors import InputError
 
     if spec is not None:

@@ -92,13 +92,13 @@ def _cell() -> dict[str, Any]:
 
 
 def _policy() -> dict[str, Any]:
-    from crucibench.gate.policy import Policy
+    from crucibench.gating.policy import Policy
 
     return {**Policy.model_json_schema(), "title": "Crucibench gate policy"}
 
 
 def _verdict() -> dict[str, Any]:
-    from crucibench.gate.result import verdict_schema
+    from crucibench.gating.result import verdict_schema
 
     return verdict_schema()
 

@@ -29,7 +29,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     from crucibench.cli._evaluation import show_result
     from crucibench.cli._output import Notes
     from crucibench.cli._runs import finished
-    from crucibench.engine.rescore import rescore
+    from crucibench.engine.score.rescore import rescore
     from crucibench.report import write_views
 
     run, note = finished(reference, out), Notes(quiet)

@@ -157,7 +157,7 @@ def _print(
 
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.cli._output import Table
-    from crucibench.compare.run_parity import pairs_of
+    from crucibench.comparing.run_parity import pairs_of
     from crucibench.report import show_cells, show_run
     from crucibench.report.costs import cost_of
 

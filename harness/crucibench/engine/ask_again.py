@@ -18,16 +18,16 @@ from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.verdict import Status
-from crucibench.engine.environment import environment
-from crucibench.engine.files import scoring_options
-from crucibench.engine.identity import numerics_fields
-from crucibench.engine.inspect import Models, open_all_data
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import PlannedCell, make_plan
-from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
-from crucibench.engine.roles import Rows, SelectedRole
+from crucibench.engine.plan.cell_files import scoring_options
+from crucibench.engine.plan.identity import numerics_fields
+from crucibench.engine.plan.plan import PlannedCell, make_plan
+from crucibench.engine.plan.roles import Rows, SelectedRole
+from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
 from crucibench.engine.same_answers import Apart, apart
-from crucibench.engine.score import Scorer
+from crucibench.engine.score.score import Scorer
+from crucibench.engine.worker.environment import environment
+from crucibench.engine.worker.inspect import Models, open_all_data
 from crucibench.passes.scenario import best_answer
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run

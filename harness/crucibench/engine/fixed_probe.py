@@ -22,7 +22,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.engine.plan import PlannedCell
+from crucibench.engine.plan.plan import PlannedCell
 from crucibench.passes.scenario import best_answer
 from crucibench.util.draws import Draws
 from crucibench.util.memory import free_memory, is_out_of_memory

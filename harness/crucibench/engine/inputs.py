@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from crucibench.contracts.verdict import Status
-from crucibench.engine.files import suites_as_data
-from crucibench.engine.inspection import Inspection
+from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import Plan
-from crucibench.engine.resolve import Resolved
-from crucibench.engine.roles import SelectedRole
+from crucibench.engine.plan.cell_files import suites_as_data
+from crucibench.engine.plan.plan import Plan
+from crucibench.engine.plan.roles import SelectedRole
+from crucibench.engine.resolve.resolve import Resolved
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.layout import Layout, slug
 from crucibench.store.tables import samples_to_table, write_blocks

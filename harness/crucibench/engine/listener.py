@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspection import Inspection
-    from crucibench.engine.plan import Plan, PlannedCell
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.store.cells import CellFile
 
 

@@ -12,13 +12,13 @@ from typing import Any
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
-from crucibench.engine.environment import package_version
-from crucibench.engine.failing import failed, failed_file
-from crucibench.engine.files import finish, scoring_options
-from crucibench.engine.plan import Plan, PlannedCell, make_plan
-from crucibench.engine.planned_files import needs_failed
-from crucibench.engine.resolve import Resolved, offline
-from crucibench.engine.score import Scorer
+from crucibench.engine.plan.cell_files import scoring_options
+from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
+from crucibench.engine.plan.planned_files import needs_failed
+from crucibench.engine.resolve.resolve import Resolved, offline
+from crucibench.engine.score.score import Scorer, finish
+from crucibench.engine.worker.environment import package_version
+from crucibench.engine.worker.failures import failed, failed_file
 from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events

@@ -6,7 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from crucibench.engine.parts import Part
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.store.layout import PART
+from crucibench.util.hashing import data_digest
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a run, counted from 1."""
+
+    number: int
+    of: int
+
+    @property
+    def suffix(self) -> str:
+        """What the folder's name has beyond the run's id."""
+        return f"{PART}{self.number}-of-{self.of}"
+
+    def has(self, cell: PlannedCell, shard: int) -> bool:
+        """Whether a shard of a cell that is split is this part's; -1 for its probes."""
+        return (_offset(cell, self.of) + shard) % self.of == self.number - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +67,7 @@ class RunOptions:
     retries: int = 0
     failures: float | None = None
     part: Part | None = None
+
+
+def _offset(cell: PlannedCell, of: int) -> int:
+    return int(data_digest(cell.id)[:8], 16) % of

@@ -15,11 +15,11 @@ from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario, Timed
 from crucibench.contracts.verdict import Status
-from crucibench.engine.environment import package_version
-from crucibench.engine.files import scoring_options
-from crucibench.engine.plan import make_plan
-from crucibench.engine.resolve import offline
-from crucibench.engine.score import Scorer
+from crucibench.engine.plan.cell_files import scoring_options
+from crucibench.engine.plan.plan import make_plan
+from crucibench.engine.resolve.resolve import offline
+from crucibench.engine.score.score import Scorer
+from crucibench.engine.worker.environment import package_version
 from crucibench.store.manifest import differences
 from crucibench.store.pack import Kept, write_pack
 from crucibench.store.run import Run

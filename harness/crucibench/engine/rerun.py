@@ -1,6 +1,6 @@
 """Two models timed in turns, here and now: stored runs opened again, and seconds by round.
 
-What the seconds mean is judged elsewhere (`crucibench.gate.latency`).
+What the seconds mean is judged elsewhere (`crucibench.gating.latency`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.data import EvalSet
-from crucibench.engine.inspect import Models, open_all_data
 from crucibench.engine.listener import Listener
-from crucibench.engine.resolve import LIVE, Overrides, Resolved, resolve
-from crucibench.engine.roles import probe_rows
+from crucibench.engine.plan.roles import probe_rows
+from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
+from crucibench.engine.worker.inspect import Models, open_all_data
 from crucibench.store.run import Run
 from crucibench.util.devices import resolve_device
 from crucibench.util.errors import InputError

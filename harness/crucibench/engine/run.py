@@ -13,26 +13,26 @@ from typing import Any
 from crucibench import registry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.verdict import Status
-from crucibench.engine.batching import batch_sizes_of
-from crucibench.engine.cells import Cells
-from crucibench.engine.environment import environment, package_version
+from crucibench.engine.collect.cells import Cells
+from crucibench.engine.collect.parts import Assigned, PartCells, assign
+from crucibench.engine.collect.schedule import Schedule
+from crucibench.engine.collect.steps import Limits
 from crucibench.engine.executors.base import Executor
 from crucibench.engine.executors.choose import choose_executor, crowded
 from crucibench.engine.inputs import write_failed_inspections, write_inputs
-from crucibench.engine.inspect import open_all_data
-from crucibench.engine.inspecting import inspect
-from crucibench.engine.inspection import Inspection
+from crucibench.engine.inspect.driver import inspect
+from crucibench.engine.inspect.user_data import made_by_users, make_apart
+from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.made_apart import made_by_users, make_apart
 from crucibench.engine.options import RunOptions
-from crucibench.engine.parts import Assigned, PartCells, assign
-from crucibench.engine.plan import Plan, make_plan
-from crucibench.engine.replaced import Watch
-from crucibench.engine.requests import check_requests
-from crucibench.engine.resolve import Resolved
-from crucibench.engine.schedule import Schedule
-from crucibench.engine.steps import Limits
-from crucibench.engine.tasks import Made, Setup
+from crucibench.engine.plan.batching import batch_sizes_of
+from crucibench.engine.plan.plan import Plan, make_plan
+from crucibench.engine.plan.requests import check_requests
+from crucibench.engine.resolve.resolve import Resolved
+from crucibench.engine.worker.environment import environment, package_version
+from crucibench.engine.worker.inspect import open_all_data
+from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.tasks import Made, Setup
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from crucibench.compare.run_parity import pairs_of
+from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report import plots
 from crucibench.report.findings import (

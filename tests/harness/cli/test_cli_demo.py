@@ -14,7 +14,7 @@ from click.testing import Result
 
 from crucibench.api import prepare
 from crucibench.cli import demo
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.util.errors import InputError
 
 

@@ -156,7 +156,7 @@ def test_without_rerun_no_torch_is_imported(place: Path, tmp_path: Path) -> None
         "import sys; sys.modules['torch'] = None\n"
         "from crucibench.cli import main\n"
         "try:\n    main()\n"
-        "finally:\n    assert 'crucibench.gate.rerun' not in sys.modules\n"
+        "finally:\n    assert 'crucibench.gating.rerun' not in sys.modules\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "gate", "--baseline", str(old), "--candidate", str(old),

@@ -24,9 +24,9 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity, Status, Verdict
-from crucibench.engine.inspection import Inspection
-from crucibench.engine.plan import Plan, PlannedCell
-from crucibench.engine.resolve import Resolved
+from crucibench.engine.inspected import Inspection
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.resolve.resolve import Resolved
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.layout import Layout
 from crucibench.util.errors import InputError

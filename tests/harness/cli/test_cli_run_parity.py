@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from crucibench.api import load
-from crucibench.compare.run_parity import pairs_of
+from crucibench.comparing.run_parity import pairs_of
 
 Call = Callable[..., Result]
 

@@ -18,7 +18,7 @@ from crucibench.cli._json_lines import JsonLines
 from crucibench.cli._lines import Lines
 from crucibench.cli._progress import listener_for
 from crucibench.cli._remembering import Remembering
-from crucibench.engine.resolve import Resolved
+from crucibench.engine.resolve.resolve import Resolved
 
 Call = Callable[..., Result]
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.util.errors import InputError
 
 SKIP = "on_bad_sample=skip leaves such samples out"

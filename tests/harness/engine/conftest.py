@@ -13,7 +13,7 @@ import pytest
 from crucibench.engine.executors.inline import InlineExecutor
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from crucibench.contracts.scenario import Need
-from crucibench.engine.worker import Worker
+from crucibench.engine.worker.worker import Worker
 from crucibench.store.cell_cache import CellCache
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
-from crucibench.compare.results import Comparison
+from crucibench.comparing.cell_pairs import NO_FORM, TIMED_APART
+from crucibench.comparing.results import Comparison
+from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.verdict import Status
-from crucibench.engine.cell_pairs import NO_FORM, TIMED_APART
-from crucibench.engine.comparing import compare_runs
 from crucibench.store.cells import read_cell, write_cell
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
@@ -262,7 +262,7 @@ def test_it_needs_no_torch_and_no_data_package(tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'datasets', 'foolbox', 'fairlearn'):\n"
         "    sys.modules[name] = None\n"
-        "from crucibench.engine.comparing import compare_runs\n"
+        "from crucibench.comparing.runs import compare_runs\n"
         "from crucibench.engine.packing import pack_run\n"
         "from crucibench.store.find import load\n"
         "from pathlib import Path\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from crucibench.engine.rescore import rescore
+from crucibench.engine.score.rescore import rescore
 from crucibench.integrity.verify import verify
 from crucibench.store import lock
 from crucibench.store.lock import STALE_SECONDS, exclusive

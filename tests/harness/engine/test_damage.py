@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crucibench.api import compare_runs, verify
+from crucibench.api import compare as compare_runs
+from crucibench.api import verify
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import PlannedCell
+from crucibench.engine.plan.plan import PlannedCell
 from crucibench.store.journal import Journal
 from crucibench.store.tables import read_frame, write_frame
 from crucibench.util.atomic import StorageError

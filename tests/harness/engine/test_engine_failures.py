@@ -11,8 +11,8 @@ import pytest
 
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.verdict import Status
-from crucibench.engine import open_cell
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.collect import open_cell
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.util.errors import InputError
 
 

@@ -12,8 +12,8 @@ import pytest
 from crucibench.contracts.rows import COLUMNS
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import PlannedCell
-from crucibench.engine.rescore import rescore
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.score.rescore import rescore
 from crucibench.integrity.verify import verify
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests

@@ -12,18 +12,18 @@ import pytest
 
 import crucibench as cb
 from crucibench import registry
+from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.uri import parse_uri
 from crucibench.contracts.verdict import Status
 from crucibench.engine.ask_again import ask_again
-from crucibench.engine.comparing import compare_runs
-from crucibench.engine.further import ResolvedFurther
 from crucibench.engine.listener import Listener
 from crucibench.engine.merge import merge
-from crucibench.engine.opening import open_resolved
+from crucibench.engine.options import Part
 from crucibench.engine.packing import pack_run
-from crucibench.engine.parts import Part
-from crucibench.engine.rescore import rescore
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
+from crucibench.engine.resolve.suite_data import ResolvedFurther
+from crucibench.engine.score.rescore import rescore
+from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.integrity.verify import verify
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests

@@ -22,7 +22,7 @@ from crucibench import registry
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, Resolved, resolve
+from crucibench.engine.resolve.resolve import Overrides, Resolved, resolve
 from crucibench.engine.run import execute
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests

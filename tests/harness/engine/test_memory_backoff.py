@@ -16,14 +16,14 @@ import torch
 import crucibench as cb
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.verdict import Verdict
-from crucibench.engine import batching
 from crucibench.engine.executors import local
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.plan import batching
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
-from crucibench.engine.tasks import Failed, Gone, Setup
+from crucibench.engine.worker.tasks import Failed, Gone, Setup
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests

@@ -19,9 +19,9 @@ from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.executors.zygote import can_fork
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
-from crucibench.engine.tasks import Began, FactsTask, Gone, Message, Setup
+from crucibench.engine.worker.tasks import Began, FactsTask, Gone, Message, Setup
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
@@ -248,7 +248,7 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         "from crucibench.engine.executors.local import LocalExecutor\n"
-        "from crucibench.engine.tasks import FactsTask, Setup\n"
+        "from crucibench.engine.worker.tasks import FactsTask, Setup\n"
         "e = LocalExecutor(1, 1); p = Path('.')\n"
         "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"
         "e.submit('local-1', FactsTask())\n"

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crucibench.compare.results import Comparison
-from crucibench.engine.comparing import compare_runs
+from crucibench.comparing.results import Comparison
+from crucibench.comparing.runs import compare_runs
 from crucibench.engine.packing import pack_run, what_is_read
 from crucibench.store.find import load
 

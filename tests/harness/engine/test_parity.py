@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from crucibench.cli.parity import command
-from crucibench.compare.parity import Parity, measure, probabilities
-from crucibench.engine.parity_of import parity_of
+from crucibench.comparing.parity import Parity, measure, probabilities
+from crucibench.comparing.parity_models import parity_of
 from crucibench.util.errors import InputError
 
 MODELS = """

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from crucibench.api import verify
+from crucibench.engine.collect.parts import assign
 from crucibench.engine.merge import merge
-from crucibench.engine.parts import Part, assign
+from crucibench.engine.options import Part
 from crucibench.store.find import find_run, load
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
@@ -102,7 +103,7 @@ def test_parts_that_differ_are_refused_with_the_field(parts: list[Path], tmp_pat
 def test_parts_of_other_versions_are_refused(
     run_spec: Any, parts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crucibench.engine import environment
+    from crucibench.engine.worker import environment
 
     honest = environment.package_version
     monkeypatch.setattr(
@@ -115,8 +116,8 @@ def test_parts_of_other_versions_are_refused(
 
 
 def test_every_cell_is_done_however_many_parts(run_spec: Any) -> None:
-    from crucibench.engine.plan import make_plan
-    from crucibench.engine.resolve import offline
+    from crucibench.engine.plan.plan import make_plan
+    from crucibench.engine.resolve.resolve import offline
 
     run = run_spec(defaults=DEFAULTS)
     plan = make_plan(offline(run.spec), run.models, run.cards)

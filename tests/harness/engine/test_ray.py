@@ -21,7 +21,7 @@ import pytest
 from crucibench.contracts.verdict import Status
 from crucibench.engine.executors import ray_cluster
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import PlannedCell
+from crucibench.engine.plan.plan import PlannedCell
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 

@@ -18,7 +18,7 @@ from crucibench.engine.executors.ray_cluster import RayExecutor, checked_gpus
 from crucibench.engine.executors.ray_hand import Ended, Ready, Refused
 from crucibench.engine.executors.ray_link import room
 from crucibench.engine.options import RunOptions
-from crucibench.engine.tasks import Done, Gone, InspectTask, LeaseTask, Setup, Waiting
+from crucibench.engine.worker.tasks import Done, Gone, InspectTask, LeaseTask, Setup, Waiting
 from crucibench.util.errors import InputError, StoppedError
 
 TASK = InspectTask(model="m", data="d")

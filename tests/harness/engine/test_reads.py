@@ -10,7 +10,7 @@ import pytest
 
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.store.run import Run
 from crucibench.util.hashing import file_digest

@@ -19,9 +19,9 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.plan import Plan, PlannedCell
-from crucibench.engine.requests import _questions, check_requests, planned_requests
-from crucibench.engine.resolve import Overrides, Resolved, resolve
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.plan.requests import _questions, check_requests, planned_requests
+from crucibench.engine.resolve.resolve import Overrides, Resolved, resolve
 from crucibench.engine.run import execute
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError

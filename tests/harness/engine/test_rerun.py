@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from crucibench.engine.rerun import Rerun, Seconds
-from crucibench.gate.latency import LatencyVerdict, Rounds, judge_latency, schedule
-from crucibench.gate.result import Outcome
+from crucibench.gating.latency import LatencyVerdict, Rounds, judge_latency, schedule
+from crucibench.gating.result import Outcome
 
 ROUNDS = 12
 

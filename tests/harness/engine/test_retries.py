@@ -13,7 +13,7 @@ from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run

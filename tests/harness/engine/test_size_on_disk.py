@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crucibench.engine.inspect import _on_disk
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.resolve.resolve import Overrides, resolve
+from crucibench.engine.worker.inspect import _on_disk
 
 FACTORY = "def net():\n    raise AssertionError('nobody opens it')\n"
 

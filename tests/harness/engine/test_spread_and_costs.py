@@ -15,12 +15,12 @@ import torch
 
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
-from crucibench.engine.inspect import open_all_data
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan import PlannedCell
-from crucibench.engine.resolve import Overrides, resolve
-from crucibench.engine.tasks import Cost, Done, Inspected, InspectTask, Setup, ShardTask
-from crucibench.engine.worker import Worker
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.resolve.resolve import Overrides, resolve
+from crucibench.engine.worker.inspect import open_all_data
+from crucibench.engine.worker.tasks import Cost, Done, Inspected, InspectTask, Setup, ShardTask
+from crucibench.engine.worker.worker import Worker
 from crucibench.store.run import Run
 
 pytestmark = pytest.mark.slow

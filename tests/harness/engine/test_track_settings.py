@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crucibench.engine.resolve import Overrides, Resolved, resolve
+from crucibench.engine.resolve.resolve import Overrides, Resolved, resolve
 from crucibench.spec.check import settings_of
 from crucibench.util.errors import InputError
 

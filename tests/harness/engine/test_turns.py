@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from crucibench.engine.cohorts import Turns
-from crucibench.engine.plan import PlannedCell
-from crucibench.engine.tasks import (
+from crucibench.engine.collect.cohorts import Turns
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.worker.tasks import (
     CloseTask,
     Cost,
     Done,

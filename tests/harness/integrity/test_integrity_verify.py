@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crucibench.engine.rescore import rescore
+from crucibench.engine.score.rescore import rescore
 from crucibench.integrity.verify import verify
 from crucibench.store.manifest import read_manifest
 from crucibench.store.run import Run

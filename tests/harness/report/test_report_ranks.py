@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import crucibench as cb
-from crucibench.compare.resampled import Settings
-from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values
+from crucibench.comparing.resampled import Settings
+from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.comparable import Ranking, Share
 from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
 from crucibench.report.leaderboard import drafts, leaderboard

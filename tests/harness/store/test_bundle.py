@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import crucibench as cb
-from crucibench.engine.comparing import compare_runs
+from crucibench.comparing.runs import compare_runs
 from crucibench.engine.packing import pack_run
 from crucibench.integrity.verify import verify
 from crucibench.report.bundle import make_bundle

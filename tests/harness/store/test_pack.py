@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import crucibench as cb
-from crucibench.compare.results import Comparison
+from crucibench.comparing.results import Comparison
+from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.metric import MetricInfo
-from crucibench.engine.comparing import compare_runs
 from crucibench.engine.packing import pack_run
-from crucibench.engine.rescore import rescore
+from crucibench.engine.score.rescore import rescore
 from crucibench.integrity.verify import verify
 from crucibench.store.find import find_run, load
 from crucibench.store.pack import open_pack

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.compare.forms import value_of
+from crucibench.comparing.forms import value_of
 from crucibench.contracts.comparable import Ranking, Share, TableMetric
 from crucibench_suites.accuracy.scenario import Clean
 

@@ -26,9 +26,9 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.plan import Plan
-from crucibench.engine.requests import planned_requests
-from crucibench.engine.resolve import Overrides, resolve
+from crucibench.engine.plan.plan import Plan
+from crucibench.engine.plan.requests import planned_requests
+from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify
 from crucibench.util.errors import InputError

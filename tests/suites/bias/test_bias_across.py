@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
-from crucibench.compare.forms import value_of
+from crucibench.comparing.forms import value_of
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
 from crucibench.contracts.outcomes import read_outcomes
 from crucibench.contracts.records import Records, to_table
@@ -286,7 +286,7 @@ def test_a_gap_that_grows_under_noise_and_one_that_does_not(images: Path, tmp_pa
     assert rises.loc[("halves", "g", "severity=5"), "lower"] < 0
     assert rises.loc[("halves", "g", "severity=5"), "value"] < 0.05
     address = "halves:bias/across/shift/gaussian_noise[severity=5]/top-1-difference-rise@g"
-    verdict = cb.gate_runs(run, run, {"required": [{"address": address, "margin": 0.3}]})
+    verdict = cb.gate(run, run, {"required": [{"address": address, "margin": 0.3}]})
     assert [(check.address, check.outcome) for check in verdict.checks] == [(address, "pass")]
     codes = {
         file.model: [finding.code for finding in file.findings]

@@ -8,7 +8,7 @@ import fairlearn.metrics as fm
 import numpy as np
 import pytest
 
-from crucibench.compare.forms import value_of
+from crucibench.comparing.forms import value_of
 from crucibench.contracts.comparable import RowMetric
 from crucibench.stats import holm, newcombe_unpaired, wilson
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.compare.cell import FormPair, measure_cell
+from crucibench.comparing.cell import FormPair, measure_cell
 
 
 def test_two_models_gaps_are_compared_as_surely_as_said(build: Any, comparables: Any) -> None:

@@ -121,7 +121,7 @@ def test_two_models_are_compared_on_the_same_samples(digits: Run, tmp_path: Path
     picked = {"detectors": ["msp", "energy"], "generators": ["patch-shuffle", "uniform-noise"]}
     old = evaluated(tmp_path / "a", CNN, "sklearn:digits?split=0.3", **picked)
     new = evaluated(tmp_path / "b", other, "sklearn:digits?split=0.3", **picked)
-    compared = cb.compare_runs(old, new)
+    compared = cb.compare(old, new)
     assert not compared.refused
     found = {str(one.address).partition(":")[2]: one for one in compared.differences}
     assert found["ood/headline[near]/ood-auroc"].delta == pytest.approx(
@@ -139,7 +139,7 @@ def test_two_models_are_compared_on_the_same_samples(digits: Run, tmp_path: Path
     # Other sets are another question: they are refused by name, not mixed in.
     more = evaluated(tmp_path / "c", CNN, "sklearn:digits?split=0.3", detectors=["msp"],
                      generators=["patch-shuffle"])  # fmt: skip
-    refused = cb.compare_runs(old, more).refused
+    refused = cb.compare(old, more).refused
     assert any("ood/msp" in entry.cell and "sets" in entry.reason for entry in refused)
 
 
@@ -179,7 +179,7 @@ def test_sets_of_the_users_own(tmp_path: Path) -> None:
     another = evaluated(tmp_path / "b", other, "sklearn:digits?split=0.3", **settings,
                         detectors=["msp"])  # fmt: skip
     compared = {str(one.address).partition(":")[2]: one
-                for one in cb.compare_runs(run, another).differences}  # fmt: skip
+                for one in cb.compare(run, another).differences}  # fmt: skip
     one = compared["ood/msp[overall]/ood-auroc"]
     assert one.delta == pytest.approx(values(another)["msp", "overall"] - area["msp", "overall"])
     assert one.interval is not None and one.n == known + 80

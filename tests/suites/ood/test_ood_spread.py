@@ -13,8 +13,7 @@ from crucibench.api import prepare
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.merge import merge
-from crucibench.engine.options import RunOptions
-from crucibench.engine.parts import Part
+from crucibench.engine.options import Part, RunOptions
 from crucibench.engine.run import execute
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run

@@ -87,6 +87,6 @@ def test_the_other_detectors_go_on(tmp_path: Path) -> None:
     assert table is not None
     assert table.set_index("detector")["setting"]["Mahalanobis (headline)"] == "can't be fitted"
     assert "Mahalanobis" in (run.root / "report.html").read_text()
-    again = cb.compare_runs(run, run, models={"dead": "dead"})
+    again = cb.compare(run, run, models={"dead": "dead"})
     none = [one for one in again.differences if "ood/mahalanobis" in str(one.address)]
     assert none and all(one.delta is None for one in none)

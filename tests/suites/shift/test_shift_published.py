@@ -266,7 +266,7 @@ def test_a_gate_holds_names_with_slashes(arrays: Path, tmp_path: Path) -> None:
         ]
     }
     for candidate, outcome, code in zip(runs, ("pass", "regression"), (0, 1), strict=True):
-        verdict = cb.gate_runs(runs[0], candidate, policy)
+        verdict = cb.gate(runs[0], candidate, policy)
         found = {check.address: check.outcome for check in verdict.checks}
         assert found == dict.fromkeys(
             ("m:shift/published/fog/2/top-1", "m:shift/published/summary/corrupted-top-1"), outcome

@@ -10,8 +10,8 @@ import pytest
 
 import crucibench as cb
 import crucibench_adapters
+from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.verdict import Status
-from crucibench.engine.comparing import compare_runs
 from crucibench_suites.shift import asking
 
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"

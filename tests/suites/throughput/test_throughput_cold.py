@@ -96,7 +96,7 @@ def test_a_new_process_loads_and_answers_and_says_how_long_each_took(tmp_path: P
 def test_a_process_that_ends_is_a_failure_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crucibench.engine import cold_start
+    from crucibench.engine.worker import cold_start
 
     main = cold_start._MAIN
     monkeypatch.setattr(

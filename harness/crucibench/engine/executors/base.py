@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crucibench.engine.tasks import Message, Setup, Task
+from crucibench.engine.worker.tasks import Message, Setup, Task
 
 
 @dataclass(frozen=True)

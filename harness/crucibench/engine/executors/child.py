@@ -30,8 +30,8 @@ def main(parent: int) -> None:
     import pyarrow
     import torch  # noqa: F401 - while the engine reads the data
 
-    from crucibench.engine.tasks import FINAL, Failed, Made, Setup
-    from crucibench.engine.worker import Worker
+    from crucibench.engine.worker.tasks import FINAL, Failed, Made, Setup
+    from crucibench.engine.worker.worker import Worker
 
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(inbox, tasks), daemon=True).start()

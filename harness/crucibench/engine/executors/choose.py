@@ -11,7 +11,7 @@ from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve import Resolved
+    from crucibench.engine.resolve.resolve import Resolved
 
 
 WORKERS = "CRUCIBENCH_WORKERS"

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from crucibench.contracts.data import EvalSet
 from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.replaced import Watch
-from crucibench.engine.tasks import Message, Setup, Task
-from crucibench.engine.worker import Worker
+from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.tasks import Message, Setup, Task
+from crucibench.engine.worker.worker import Worker
 
 
 class InlineExecutor(Executor):

@@ -20,7 +20,7 @@ from crucibench.engine.executors.base import Executor, Heard
 from crucibench.engine.executors.frames import Packed, pack, receive, receive_packed
 from crucibench.engine.executors.processes import WATCH_SECONDS, Process
 from crucibench.engine.executors.zygote import Zygote, can_fork
-from crucibench.engine.tasks import (
+from crucibench.engine.worker.tasks import (
     FINAL,
     Failed,
     Gone,

@@ -25,14 +25,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from crucibench.engine.environment import worker_facts
 from crucibench.engine.executors.base import Executor, Heard
 from crucibench.engine.executors.frames import pack
 from crucibench.engine.executors.ray_actor import actor_class
 from crucibench.engine.executors.ray_hand import Ended, Entry, Hand, Ready, Refused
 from crucibench.engine.executors.ray_link import Link, most, room
 from crucibench.engine.executors.ray_node import Home
-from crucibench.engine.tasks import FINAL, Gone, Setup, Task, TimedTask, Waiting
+from crucibench.engine.worker.environment import worker_facts
+from crucibench.engine.worker.tasks import FINAL, Gone, Setup, Task, TimedTask, Waiting
 from crucibench.util.errors import InputError, StoppedError
 
 _PLACE_SECONDS = 60.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from crucibench.engine.executors.frames import Packed, pack
 from crucibench.engine.executors.ray_node import difference
-from crucibench.engine.tasks import Facts, Failed, Gone, Task, home, keeps
+from crucibench.engine.worker.tasks import Facts, Failed, Gone, Task, home, keeps
 
 _TRACE_SECONDS = 10.0
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from crucibench.engine.executors.frames import Packed, pack
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.tasks import DataTask, FactsTask, Made
+from crucibench.engine.worker.tasks import DataTask, FactsTask, Made
 
 # Between calls an actor can be asked where the code is: it waits no longer than that in one.
 _HEAR_SECONDS = 1.0

@@ -38,7 +38,7 @@ _MAIN = (
 # Libraries that start a thread when they are loaded, and how they are asked not to. Workers have
 # them as everybody has: OpenBLAS is given its threads later, by `set_threads`.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-_USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker")
+_USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker.worker")
 _MESSAGE = 1 << 12
 _END_SECONDS = 2.0
 

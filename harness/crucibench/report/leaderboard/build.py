@@ -114,7 +114,7 @@ def _with_ranks(
         pairs = zip(boards, found, strict=True)
         return [replace(board, ranks=Ranks(unranked=one.refused)) for board, one in pairs]
     # Reading records takes the engine, which a board without ranks does not load.
-    from crucibench.engine.line_up import LineUp
+    from crucibench.comparing.columns import LineUp
     from crucibench.report.leaderboard.ranks import ranks_of
 
     line_up = LineUp()

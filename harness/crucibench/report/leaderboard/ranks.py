@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.compare.resampled import Settings
-from crucibench.compare.standing import LinedUp, joint_replicates, pair_p_values, too_many
-from crucibench.engine.cell_pairs import RefusedError
-from crucibench.engine.line_up import LineUp
+from crucibench.comparing.cell_pairs import RefusedError
+from crucibench.comparing.columns import LineUp
+from crucibench.comparing.resampled import Settings
+from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values, too_many
 from crucibench.report.leaderboard.board import (
     Board,
     Column,

@@ -1,0 +1,308 @@
+"""All differences of one cell: two models' numbers over the same samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.comparing.differences import Flips
+from crucibench.comparing.extremes import extreme_difference
+from crucibench.comparing.forms import as_rows, counted, of_cells, through, value_of
+from crucibench.comparing.joint import Joint, joint_differences, ratio
+from crucibench.comparing.resampled import Resampled, Settings, resampled_differences
+from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.stats import (
+    Interval,
+    PairedDifference,
+    detectable_mean,
+    detectable_paired_proportions,
+    mcnemar_exact,
+    newcombe_paired,
+    wilson,
+)
+from crucibench.stats.delong import delong_both
+
+Key: TypeAlias = tuple[str, str, str]
+"""(metric, point, group)."""
+
+Values: TypeAlias = tuple[float | None, float | None]
+"""(baseline, candidate)."""
+
+_TABLE_WORK = 4 * 10**9
+"""Most cells that the count-table bootstrap of one metric may go through."""
+
+
+class FormPair(NamedTuple):
+    """One number of both sides, over the same samples in the same order.
+
+    Attributes:
+        baseline: the baseline's form.
+        candidate: the candidate's.
+        lower_is_better: whether a hit of a share is a bad thing.
+    """
+
+    baseline: Form
+    candidate: Form
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the samples say of one number's difference; fields as of `MetricDifference`."""
+
+    baseline: float | None
+    candidate: float | None
+    n: int
+    interval: Interval | None = None
+    standard_error: float | None = None
+    p: float | None = None
+    method: str = ""
+    detectable: float | None = None
+    flips: Flips | None = None
+    identical: bool = False
+    reason: str = ""
+
+    @property
+    def delta(self) -> float | None:
+        """Candidate minus baseline."""
+        if self.baseline is None or self.candidate is None:
+            return None
+        return self.candidate - self.baseline
+
+
+def measure_cell(
+    pairs: Mapping[Key, FormPair],
+    ids: NDArray[np.object_],
+    clusters: NDArray[np.int64] | None = None,
+    settings: Settings | None = None,
+) -> dict[Key, Measured]:
+    """Measures every difference of a cell.
+
+    Shares over the same samples: exact McNemar and Newcombe's interval. Shares with denominators of
+    their own, and functions of the confusion table: the bootstrap of the joint table of both
+    models, exact at any n. AUROC: DeLong. Largest gaps and worst groups: `extreme_difference`. All
+    else, and everything else where samples come in clusters: `resampled_differences`, under the
+    same draws.
+
+    Args:
+        pairs: the numbers.
+        ids: of the samples, shape (n,).
+        clusters: codes of samples drawn together, shape (n,), or None.
+        settings: level, replicates, seed.
+
+    Returns:
+        One entry for each pair.
+    """
+    return _Cell(ids, clusters, settings or Settings()).measure(pairs)
+
+
+class _Cell:
+    def __init__(
+        self, ids: NDArray[np.object_], clusters: NDArray[np.int64] | None, settings: Settings
+    ) -> None:
+        self.ids = ids
+        self.n = len(ids)
+        self.clusters = clusters
+        self.how = settings
+
+    def measure(self, pairs: Mapping[Key, FormPair]) -> dict[Key, Measured]:
+        found: dict[Key, Measured] = {}
+        rows: dict[Key, FormPair] = {}
+        tables: dict[tuple[int, int, int], dict[Key, FormPair]] = {}
+        values: dict[Key, Values] = {}
+        for key, pair in pairs.items():
+            first, second = pair.baseline, pair.candidate
+            if self._is_ranked(first, second):
+                # Both areas come with their difference.
+                found[key] = self._areas(pair)
+                continue
+            values[key] = self._values(pair)
+            if None in values[key]:
+                found[key] = self._undefined(*values[key])
+            elif (extreme := self._extreme(pair)) is not None:
+                found[key] = self._measured(pair, values[key], extreme)
+            elif self.clusters is not None:
+                rows[key] = pair
+            elif isinstance(first, Share) and isinstance(second, Share):
+                same = _same_samples(first, second)
+                measure = self._same_share if same else self._apart_shares
+                found[key] = measure(pair, first, second, values[key])
+            elif isinstance(first, TableMetric) and isinstance(second, TableMetric):
+                shared = (id(first.targets), id(first.predictions), id(second.predictions))
+                tables.setdefault(shared, {})[key] = pair
+            else:
+                rows[key] = pair
+        for together in tables.values():
+            for key, paired in self._tables(together, values).items():
+                found[key] = self._measured(pairs[key], values[key], paired)
+        for key, paired in self._rows(rows, values).items():
+            found[key] = self._measured(pairs[key], values[key], paired)
+        return {key: found[key] for key in pairs}
+
+    def _is_ranked(self, first: Form, second: Form) -> bool:
+        if self.clusters is not None:
+            return False
+        if not (isinstance(first, Ranking) and isinstance(second, Ranking)):
+            return False
+        return bool(first.positives.any() and not first.positives.all())
+
+    def _areas(self, pair: FormPair) -> Measured:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, Ranking) and isinstance(second, Ranking)):
+            raise TypeError("expected two rankings")
+        both = delong_both(second.scores, first.scores, first.positives, self.how.level)
+        return self._measured(pair, (both.auc_b, both.auc_a), both.difference)
+
+    def _values(self, pair: FormPair) -> Values:
+        first, second = (value_of(form, self.n) for form in (pair.baseline, pair.candidate))
+        return (first if math.isfinite(first) else None, second if math.isfinite(second) else None)
+
+    def _undefined(self, baseline: float | None, candidate: float | None) -> Measured:
+        sides = [
+            side
+            for side, value in (("baseline", baseline), ("candidate", candidate))
+            if value is None
+        ]
+        reason = f"it is undefined for the {' and the '.join(sides)} on these samples"
+        return Measured(baseline=baseline, candidate=candidate, n=self.n, reason=reason)
+
+    def _same_share(
+        self,
+        pair: FormPair,
+        baseline: Share,
+        candidate: Share,
+        values: Values,
+    ) -> Measured:
+        """Two proportions of the same samples."""
+        (was, among), (now, _) = counted(baseline), counted(candidate)
+        n = int(among.sum())
+        only_was, only_now = int((was & ~now).sum()), int((now & ~was).sum())
+        both = int((was & now).sum())
+        discordant = only_was + only_now
+        discordance = discordant / n if discordant else wilson(0, n, self.how.level).upper
+        interval = newcombe_paired(both, only_now, only_was, n - both - discordant, self.how.level)
+        variance = (discordant - (only_now - only_was) ** 2 / n) / n**2
+        return Measured(
+            baseline=values[0], candidate=values[1], n=n, interval=interval,
+            standard_error=math.sqrt(max(variance, 0.0)), p=mcnemar_exact(only_was, only_now),
+            method=f"{interval.method}; mcnemar-exact",
+            detectable=detectable_paired_proportions(n, discordance),
+            flips=self._flips(pair), identical=discordant == 0,
+        )  # fmt: skip
+
+    def _apart_shares(
+        self,
+        pair: FormPair,
+        baseline: Share,
+        candidate: Share,
+        values: Values,
+    ) -> Measured:
+        """Two proportions of different samples, such as precisions: a table of 16 cells."""
+        states = []
+        for share in (baseline, candidate):
+            hits, among = counted(share)
+            states.append(2 * among.astype(np.int64) + hits)
+        sides = (
+            lambda cells: through(candidate, ratio(cells)),
+            lambda cells: through(baseline, ratio(cells)),
+        )
+        joint = Joint.of(states[0], states[1], 4)
+        found = joint_differences(joint, {"difference": sides}, self.how)
+        return self._measured(pair, values, found["difference"])
+
+    def _tables(
+        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values]
+    ) -> dict[Key, PairedDifference]:
+        """Functions of the tables of the same targets and predictions, under the same draws."""
+        first, second = _tabled(next(iter(pairs.values())))
+        size = first.classes
+        if self.how.replicates * size * size > _TABLE_WORK:
+            return self._rows(pairs, values, cost=size * size // self.n + 1)
+        was = first.targets * size + first.predictions
+        now = first.targets * size + second.predictions
+        joint = Joint.of(was, now, size * size)
+        # Whether a change of mind makes right wrong, or one mistake another.
+        right = [states // size == states % size for states in (joint.baseline, joint.candidate)]
+        named = {str(key): (key, *_tabled(pair)) for key, pair in pairs.items()}
+        found = joint_differences(
+            joint,
+            {
+                name: (partial(of_cells, form=new), partial(of_cells, form=old))
+                for name, (_, old, new) in named.items()
+            },
+            self.how,
+            kinds=(right[0] == right[1]).astype(np.int64),
+        )
+        return {named[name][0]: paired for name, paired in found.items()}
+
+    def _rows(
+        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values], cost: int = 1
+    ) -> dict[Key, PairedDifference]:
+        named = {
+            str(key): (key, _resampled(pair, values[key], cost)) for key, pair in pairs.items()
+        }
+        asked = {name: one for name, (_, one) in named.items()}
+        found = resampled_differences(asked, self.n, self.clusters, self.how)
+        return {named[name][0]: paired for name, paired in found.items()}
+
+    def _extreme(self, pair: FormPair) -> PairedDifference | None:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, RowMetric) and isinstance(second, RowMetric)):
+            return None
+        return extreme_difference(second, first, self.clusters, self.how.level)
+
+    def _measured(self, pair: FormPair, values: Values, found: PairedDifference) -> Measured:
+        error = found.standard_error if math.isfinite(found.standard_error) else None
+        detectable = None
+        if error:
+            detectable = detectable_mean(self.n, error * math.sqrt(self.n))
+        return Measured(
+            baseline=values[0], candidate=values[1], n=self.n, interval=found.interval,
+            standard_error=error, p=found.p_value if math.isfinite(found.p_value) else None,
+            method=found.method, detectable=detectable, flips=self._flips(pair),
+            identical=found.degenerate and values[0] == values[1],
+            reason=found.reason or "",
+        )  # fmt: skip
+
+    def _flips(self, pair: FormPair) -> Flips | None:
+        first, second = pair.baseline, pair.candidate
+        if not (isinstance(first, Share) and isinstance(second, Share) and first.same_samples):
+            return None
+        (was, among), (now, _) = counted(first), counted(second)
+        if pair.lower_is_better:
+            was, now = among & ~was, among & ~now
+        return Flips(self.ids[was & ~now], self.ids[now & ~was])
+
+
+def _resampled(pair: FormPair, values: Values, cost: int) -> Resampled:
+    old, new = (math.nan if value is None else value for value in values)
+    first, second = pair.baseline, pair.candidate
+    influences = None
+    biased = False
+    if isinstance(first, RowMetric) and isinstance(second, RowMetric):
+        if first.influence is not None and second.influence is not None:
+            influences = (second.influence, first.influence)
+        biased, cost = first.biased or second.biased, max(first.cost, second.cost)
+    return Resampled(as_rows(second), as_rows(first), new - old, influences, biased, cost)
+
+
+def _tabled(pair: FormPair) -> tuple[TableMetric, TableMetric]:
+    if not (isinstance(pair.baseline, TableMetric) and isinstance(pair.candidate, TableMetric)):
+        raise TypeError("expected two metrics of confusion tables")
+    return pair.baseline, pair.candidate
+
+
+def _same_samples(first: Share, second: Share) -> bool:
+    if not (first.same_samples and second.same_samples):
+        return False
+    if first.of_share is not None or second.of_share is not None:
+        return False
+    if first.among is None or second.among is None:
+        return first.among is second.among
+    return bool(np.array_equal(first.among, second.among))

@@ -1,0 +1,110 @@
+"""What a comparison says: differences, and what was refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crucibench.comparing.differences import Flips
+from crucibench.contracts.rows import Address
+from crucibench.stats import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricDifference:
+    """One number of two models, on the same samples.
+
+    Attributes:
+        address: of the candidate's number.
+        data: the data set.
+        direction: ``higher``, ``lower``, ``none`` or ``target=X``.
+        baseline: the baseline's value; None where it is undefined.
+        candidate: the candidate's.
+        delta: candidate minus baseline, not signed by direction; None where either is missing.
+        interval: of delta; None where there is none, and `reason` says why.
+        standard_error: of delta; None where unknown.
+        p: two-sided, of no difference; None where there is none.
+        p_adjusted: the same, Holm-adjusted over the family of the comparison: numbers of all
+            samples are one family, those of single classes and groups another.
+        method: how interval and p-value were made.
+        n: pairs.
+        detectable: the smallest difference that this n shows with a power of 80 % at 5 %.
+        verdicts: of the baseline's and the candidate's cell.
+        flips: ids that changed between right and wrong, for shares of right answers.
+        identical: no sample tells the two apart, so that resampling shows no spread: delta is 0, p
+            is 1, and only shares have an interval.
+        reason: why something is missing.
+    """
+
+    address: Address
+    data: str
+    direction: str
+    baseline: float | None
+    candidate: float | None
+    delta: float | None
+    interval: Interval | None
+    standard_error: float | None
+    p: float | None
+    p_adjusted: float | None = None
+    method: str
+    n: int
+    detectable: float | None = None
+    verdicts: tuple[str, str]
+    flips: Flips | None = None
+    identical: bool = False
+    reason: str = ""
+
+    @property
+    def gain(self) -> float | None:
+        """Delta, signed so that more is better; None for metrics that have no better side."""
+        if self.delta is None or self.direction not in {"higher", "lower"}:
+            return None
+        return self.delta if self.direction == "higher" else -self.delta
+
+    @property
+    def gain_interval(self) -> tuple[float, float] | None:
+        """The interval of `gain`: (lower, upper)."""
+        if self.interval is None or self.direction not in {"higher", "lower"}:
+            return None
+        if self.direction == "higher":
+            return self.interval.lower, self.interval.upper
+        return -self.interval.upper, -self.interval.lower
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Two cells that may not be compared, or one that has no partner.
+
+    Attributes:
+        cell: ``MODEL:SUITE/SCENARIO`` of the candidate (of the baseline, where it is the candidate
+            that has none).
+        reason: one sentence that names the field that differs.
+        field: that field, e.g. ``scenario.parameters.eps``: the two measure different things. ""
+            where there is nothing to set side by side: a cell without a partner, one that failed
+            or was skipped, or timings of different runs.
+        data: the data set.
+    """
+
+    cell: str
+    reason: str
+    field: str = ""
+    data: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate against a baseline.
+
+    Attributes:
+        differences: one for every number that either has in cells that may be compared.
+        refused: the cells that were not compared, with the reason.
+        notes: what else a reader must know, e.g. how many samples an intersection left.
+    """
+
+    differences: list[MetricDifference] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def incomparable(self) -> list[Refusal]:
+        """The refused cells that measure different things."""
+        return [refusal for refusal in self.refused if refusal.field]

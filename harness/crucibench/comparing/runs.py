@@ -1,0 +1,170 @@
+"""Compare two runs sample by sample, from their records: no model, no data, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from crucibench.comparing.cell_pairs import CellPair, How, RefusedError, Side
+from crucibench.comparing.resampled import Settings
+from crucibench.comparing.results import Comparison, MetricDifference, Refusal
+from crucibench.stats import holm
+from crucibench.store.cells import CellFile
+from crucibench.store.pack import opened_together
+from crucibench.store.run import Run
+from crucibench.store.stats import require_unchanged
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
+
+_Cells = Mapping[tuple[str, str], CellFile]
+
+
+def compare_runs(
+    baseline: Run,
+    candidate: Run,
+    *,
+    level: float = 0.95,
+    intersect: bool = False,
+    models: Mapping[str, str] | None = None,
+    metrics: Sequence[str] = (),
+) -> Comparison:
+    """Compares every model of one run with its baseline in another, or in the same.
+
+    Args:
+        baseline: a run or a pack.
+        candidate: another, or the same.
+        level: of the intervals.
+        intersect: whether other samples are fine: then the common ones are compared, and notes say
+            how many they are.
+        models: candidate's name to baseline's; by default models of the same name, or, where each
+            side has one model, that.
+        metrics: patterns of addresses (``*/top-1``, ``cnn:accuracy/*``) of the numbers wanted; the
+            part before the model's colon may be left out. Empty for all.
+
+    Returns:
+        What was compared, and what was refused and why.
+
+    Raises:
+        InputError: if there is no such model, no two models that belong together, or a suite of a
+            run is not installed.
+        UnreadableError: if a run is not finished, or not as its manifest says.
+    """
+    for run in {baseline.root: baseline, candidate.root: candidate}.values():
+        if not run.packed:  # a pack is checked when it is opened
+            require_unchanged(run.layout)
+    baseline, candidate = opened_together(baseline, candidate)
+    pairs = model_pairs(baseline, candidate, models)
+    first = Side(baseline)
+    second = first if candidate is baseline else Side(candidate)
+    how = How(settings=Settings(level=level), intersect=intersect, metrics=tuple(metrics))
+    found = Comparison()
+    for name, partner in pairs.items():
+        _Models(first, second, partner, name, how).compare(found)
+    return replace(found, differences=_adjusted(found.differences))
+
+
+def model_pairs(
+    baseline: Run, candidate: Run, models: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Returns which model is compared with which: candidate's name to baseline's.
+
+    Raises:
+        InputError: if a run has no such model, or no two belong together.
+    """
+    old, new = (
+        list(dict.fromkeys(name for name, _ in run.models)) for run in (baseline, candidate)
+    )
+    if models is not None:
+        for name, partner in models.items():
+            for side, known in ((name, new), (partner, old)):
+                if side not in known:
+                    raise InputError(unknown("model", side, known))
+        return dict(models)
+    if baseline.root == candidate.root:
+        raise InputError(
+            "a run compared with itself needs two models: "
+            f"crucibench compare RUN --models {','.join([*new, 'OTHER'][:2])}"
+        )
+    common = {name: name for name in new if name in old}
+    if not common and len(old) == len(new) == 1:
+        return {new[0]: old[0]}
+    if not common:
+        raise InputError(
+            f"the runs have no model of the same name (baseline: {', '.join(old)}; candidate: "
+            f"{', '.join(new)}); say which belong together with RUN:MODEL"
+        )
+    return common
+
+
+class _Models:
+    """One model of the candidate and its partner."""
+
+    def __init__(self, first: Side, second: Side, old: str, new: str, how: How) -> None:
+        self.first = first
+        self.second = second
+        self.old = old
+        self.new = new
+        self.how = how
+
+    def compare(self, found: Comparison) -> None:
+        """Adds what is compared and what is refused."""
+        was, now = self.first.cells(self.old), self.second.cells(self.new)
+        data = self._data(was, now)
+        partners = {(data.get(name, name), address) for name, address in now}
+        for (name, address), file in now.items():
+            cell = f"{self.new}:{address}"
+            partner = was.get((data.get(name, name), address))
+            if partner is None:
+                reason = f"the baseline has no {address} of {self.old} on {name}"
+                found.refused.append(Refusal(cell, reason, data=name))
+                continue
+            pair = CellPair(
+                first=self.first, second=self.second, was=partner, now=file, how=self.how,
+                notes=found.notes,
+            )  # fmt: skip
+            try:
+                found.differences.extend(pair.differences())
+            except RefusedError as refused:
+                found.refused.append(Refusal(cell, str(refused), refused.field, name))
+            except Exception as error:
+                # One cell that can't be read must not take the others down.
+                reason = f"it can't be compared: {type(error).__name__}: {error}"
+                found.refused.append(Refusal(cell, reason, "records", name))
+        for name, address in sorted(was.keys() - partners):
+            reason = f"the candidate has no {address} of {self.new} on {name}"
+            found.refused.append(Refusal(f"{self.old}:{address}", reason, data=name))
+
+    def _data(self, was: _Cells, now: _Cells) -> dict[str, str]:
+        """Returns candidate's data sets to the baseline's, where they go by another name."""
+        old = [*dict.fromkeys(name for name, _ in was)]
+        new = [*dict.fromkeys(name for name, _ in now)]
+        prints = {
+            self.first.run.cards[name].fingerprint: name
+            for name in old
+            if name in self.first.run.cards
+        }
+        pairs: dict[str, str] = {}
+        for name in new:
+            card = self.second.run.cards.get(name)
+            if name in old or card is None:
+                continue
+            if card.fingerprint in prints:
+                pairs[name] = prints[card.fingerprint]
+            elif len(old) == len(new) == 1:
+                pairs[name] = old[0]
+        return pairs
+
+
+def _adjusted(differences: Sequence[MetricDifference]) -> list[MetricDifference]:
+    """Holm over the tests of the comparison: one family of all samples, one of their groups."""
+    adjusted: list[float] = [math.nan] * len(differences)
+    for of_groups in (False, True):
+        rows = [k for k, one in enumerate(differences) if bool(one.address.group) is of_groups]
+        p_values = [math.nan if (p := differences[k].p) is None else p for k in rows]
+        for k, p_value in zip(rows, holm(p_values), strict=True):
+            adjusted[k] = float(p_value)
+    return [
+        one if math.isnan(p_value) else replace(one, p_adjusted=p_value)
+        for one, p_value in zip(differences, adjusted, strict=True)
+    ]

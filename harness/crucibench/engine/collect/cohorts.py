@@ -1,0 +1,183 @@
+"""Timed cells on their way: the models of a cohort take turns, round by round, A B A B.
+
+Each model has its own process, which rests while it is not its turn. A model that raises, hangs or
+takes its process down leaves the cohort; the others go on. Where memory does not hold all of them,
+they are timed in blocks, and the first model of the cohort is in each: two models are compared by
+the rounds that they have in common.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TypeAlias
+
+from crucibench.contracts.scenario import Timed
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.worker.tasks import (
+    CloseTask,
+    Done,
+    Failed,
+    Gone,
+    LeaseTask,
+    Message,
+    Opened,
+    OpenTask,
+    RoundDone,
+    RoundTask,
+    TimedTask,
+)
+
+Cohort: TypeAlias = tuple[PlannedCell, ...]
+
+_AGAIN_AT_MOST = 5
+"""How often a cohort begins anew, beside once a model, whose process may be too worn to go on."""
+
+
+class Cohorts:
+    """The cohorts of a plan that have not been timed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._waiting = [
+            cohort for cohort in plan.cohorts() if isinstance(cohort[0].scenario, Timed)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def next(self, able: Callable[[PlannedCell], bool]) -> Cohort:
+        """Takes out the first cohort all of whose cells are `able` to run."""
+        for position, cohort in enumerate(self._waiting):
+            if all(able(cell) for cell in cohort):
+                del self._waiting[position]
+                return cohort
+        raise AssertionError("timed cells wait for what will never be settled")
+
+
+class Turns:
+    """One cohort under way: which task is next, and what became of each cell.
+
+    Attributes:
+        cells: of the cohort.
+        done: by cell, what its rounds have left on disk.
+        failed: by cell, how it ended.
+        task: the one that is under way; None before the first and after the last.
+    """
+
+    def __init__(self, cells: Sequence[PlannedCell]) -> None:
+        self.cells = tuple(cells)
+        self.done: dict[str, Done] = {}
+        self.failed: dict[str, Failed] = {}
+        self.task: TimedTask | None = None
+        self._spent: dict[str, float] = {}
+        self._since = 0.0
+        self._tasks = self._directed()
+
+    def begin(self) -> TimedTask:
+        """Returns the first task."""
+        self.task = next(self._tasks)
+        self._since = time.perf_counter()
+        return self.task
+
+    def take(self, message: Message) -> TimedTask | None:
+        """Takes the last message of a task; returns the next task, None where all is done."""
+        cell = self.cell
+        if cell is not None:
+            self._spent[cell.id] = self.seconds()
+        try:
+            self.task = self._tasks.send(message)
+        except StopIteration:
+            self.task = None
+        self._since = time.perf_counter()
+        return self.task
+
+    @property
+    def cell(self) -> PlannedCell | None:
+        """The cell whose turn it is."""
+        return None if self.task is None or isinstance(self.task, LeaseTask) else self.task.cell
+
+    def seconds(self) -> float:
+        """Returns for how long the cell whose turn it is has been asked, in all its turns."""
+        if self.cell is None:
+            return 0.0
+        return self._spent.get(self.cell.id, 0.0) + time.perf_counter() - self._since
+
+    def outcome(self) -> Mapping[str, Failed | None]:
+        """Returns what became of each cell, once all is done."""
+        lost = Failed("worker", "the machine that timed it was lost again and again")
+        return {
+            cell.id: None if cell.id in self.done else self.failed.get(cell.id, lost)
+            for cell in self.cells
+        }
+
+    def _directed(self) -> Generator[TimedTask, Message, None]:
+        for _ in range(_AGAIN_AT_MOST + len(self.cells)):
+            self.done.clear()
+            try:
+                if (yield from self._ask(LeaseTask(hold=True), self.cells)) is None:
+                    return
+                yield from self._timed()
+            except _AnewError:
+                continue
+            yield LeaseTask(hold=False)
+            return
+
+    def _timed(self) -> Generator[TimedTask, Message, None]:
+        """Times all cells that have not failed."""
+        waiting = [cell for cell in self.cells if cell.id not in self.failed]
+        first: PlannedCell | None = None
+        number = 0
+        while waiting:
+            block: list[PlannedCell] = []
+            crowded = False
+            for cell in [*([] if first is None else [first]), *waiting]:
+                if crowded and len(block) > 1:
+                    break
+                opened = yield from self._ask(OpenTask(cell=cell, more=cell is first), [cell])
+                if isinstance(opened, Opened):
+                    crowded = opened.crowded
+                    block.append(cell)
+                waiting = [other for other in waiting if other is not cell]
+            number = yield from self._rounds(block, number)
+            block = [cell for cell in block if cell.id not in self.failed]
+            first = next(iter(block), None)
+            for cell in block:
+                if cell is not first or not waiting:
+                    closed = yield from self._ask(CloseTask(cell=cell), [cell])
+                    if isinstance(closed, Done):
+                        self.done[cell.id] = closed
+
+    def _rounds(
+        self, block: Sequence[PlannedCell], number: int
+    ) -> Generator[TimedTask, Message, int]:
+        """Runs the rounds of a block, from `number` on; returns the next number."""
+        running = list(block)
+        while running:
+            for cell in list(running):
+                answer = yield from self._ask(RoundTask(cell=cell, number=number), [cell])
+                if not isinstance(answer, RoundDone) or answer.last:
+                    running.remove(cell)
+            number += 1
+        return number
+
+    def _ask(
+        self, task: TimedTask, cells: Sequence[PlannedCell]
+    ) -> Generator[TimedTask, Message, Message | None]:
+        """Hands out a task; returns its answer, or None if it ended `cells`."""
+        message = yield task
+        if isinstance(message, Gone):
+            if message.lost:
+                raise _AnewError
+            message = Failed("worker", message.reason, message.detail)
+        if isinstance(message, Failed):
+            if message.kind == "worn":
+                raise _AnewError
+            self.failed |= {cell.id: message for cell in cells}
+            return None
+        return message
+
+
+class _AnewError(Exception):
+    """The machine was lost, or a used process ran out of memory: no model is to blame, and rounds
+    of different times don't pair.
+    """

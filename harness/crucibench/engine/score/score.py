@@ -1,0 +1,144 @@
+"""Score and audit: pure functions of records and sample tables, for one cell at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from crucibench.contracts.data import Samples
+from crucibench.contracts.evidence import CellEvidence, Evidence, ScoringOptions
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
+from crucibench.contracts.verdict import Finding, Status, Verdict, verdict_of
+from crucibench.engine.plan.identity import comparison_key
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.plan.roles import limited
+from crucibench.engine.worker.failures import failed, failed_file
+from crucibench.passes.marks import marks
+from crucibench.store.cells import CellFile, FindingFile
+from crucibench.store.recent import RecentRecords
+from crucibench.store.run import Run
+from crucibench.store.tables import write_frame
+from crucibench.util.errors import InputError
+
+
+class Scorer:
+    """Scores the cells of a run from what is on disk."""
+
+    def __init__(self, run: Run, options: ScoringOptions) -> None:
+        self.run = run
+        self.options = options
+        self._samples: dict[tuple[str, str, int | None], Samples] = {}
+        self._recent = RecentRecords()
+
+    def evidence(self, cell: PlannedCell, files: Mapping[str, CellFile]) -> Evidence:
+        """Gathers a cell's evidence; a need that did not end well is absent."""
+        needs = {
+            alias: self._cell_evidence(files[other])
+            for alias, other in cell.needs.items()
+            if files[other].status is Status.OK
+        }
+        return Evidence(
+            own=self._cell_evidence(files[cell.id]), needs=needs, data=cell.data,
+            options=self.options,
+        )  # fmt: skip
+
+    def score(
+        self, cell: PlannedCell, files: Mapping[str, CellFile]
+    ) -> tuple[CellFile, list[dict[str, Any]]]:
+        """Returns the cell with its verdict, and its metric rows; writes its tables."""
+        own = files[cell.id]
+        evidence = self.evidence(cell, files)
+        scored = cell.scenario.score(evidence)
+        findings = [*cell.scenario.audit(evidence), *marks(own.facts)]
+        inherited = [
+            replace(finding.as_finding(), cell=finding.cell or other)
+            for _, other in sorted(cell.needs.items())  # the order in which they are stored
+            for finding in files[other].findings
+            if finding.severity != "info"
+        ]
+        findings = _once([*findings, *inherited])
+        verdict = verdict_of(findings)
+        for name, frame in scored.tables.items():
+            write_frame(self.run.layout.table(cell.id, name), frame)
+        stored = [FindingFile.model_validate(finding.as_dict()) for finding in findings]
+        updated = own.model_copy(update={"verdict": verdict, "findings": stored})
+        return updated, [self._row(cell, updated, row, verdict) for row in scored.rows]
+
+    def _row(self, cell: PlannedCell, file: CellFile, row: Row, verdict: Verdict) -> dict[str, Any]:
+        metric = _declared(cell, row)
+        if row.point not in cell.scenario.points:
+            raise InputError(
+                f"{cell.scenario.address} has a number of {row.metric!r} at {row.point!r}, which "
+                "is none of its points"
+            )
+        return {
+            "model": cell.model.name, "data": cell.data.name, "suite": cell.scenario.suite,
+            "scenario": cell.scenario.name, "point": row.point, "group": row.group,
+            "metric": row.metric, "value": row.value, "lower": row.lower, "upper": row.upper,
+            "level": row.level, "method": row.method, "n": row.n, "direction": metric.direction,
+            "unit": metric.unit, "reason": row.reason, "verdict": str(verdict), "cell": cell.id,
+            "comparison_key": comparison_key(file.comparison, metric, row.point, row.group),
+        }  # fmt: skip
+
+    def _cell_evidence(self, file: CellFile) -> CellEvidence:
+        return CellEvidence(
+            cell=file.cell,
+            model=self.run.models[file.model, file.data],
+            role=file.role,
+            records=self._recent.records(self.run.cell_records(file.cell)),
+            samples=self._sample_table(file),
+            probes=self.run.probes(file.cell, file.probes),
+            facts=file.facts,
+            artifacts=self.run.artifacts(file.cell, file.outputs),
+        )
+
+    def _sample_table(self, file: CellFile) -> Samples:
+        key = (file.data, file.role, file.limit)
+        if key not in self._samples:
+            whole = self.run.samples(file.data, file.role)
+            card = self.run.cards[file.data]
+            rows = None
+            if file.limit is not None and file.limit < len(whole):
+                rows = self.run.rows_within(file.data, file.role, file.limit)
+            self._samples[key] = (
+                limited(whole, card, file.role, file.limit, self.options.seed)
+                if rows is None
+                else whole.take(rows)
+            )
+        return self._samples[key]
+
+
+def finish(
+    cell: PlannedCell, file: CellFile, files: Mapping[str, CellFile], scorer: Scorer
+) -> tuple[CellFile, list[dict[str, Any]]]:
+    """Scores a cell that ended well; a scenario that can't be scored is a failed cell."""
+    if file.status is not Status.OK:
+        return file, []
+    try:
+        needed = {other: files[other] for other in cell.needs.values()}
+        return scorer.score(cell, {**needed, cell.id: file})
+    except Exception as error:
+        return failed_file(file, failed(error)), []
+
+
+def _declared(cell: PlannedCell, row: Row) -> MetricInfo:
+    for metric in cell.scenario.metrics:
+        if metric.id == row.metric:
+            return metric
+    raise InputError(
+        f"{cell.scenario.address} computes metric {row.metric!r}, which it does not list: add it "
+        f"to the metrics of {type(cell.scenario).__name__}"
+    )
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    seen: set[tuple[str, str, str]] = set()
+    kept: list[Finding] = []
+    for finding in findings:
+        key = (finding.code, finding.cell, finding.message)
+        if key not in seen:
+            seen.add(key)
+            kept.append(finding)
+    return kept

@@ -1,0 +1,71 @@
+"""Timed cells in the process of their model: one round after the other, whenever it is its turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from crucibench.contracts.records import Columns, to_table
+from crucibench.contracts.scenario import Timed, TimedContext
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.worker.meter import Meter
+from crucibench.engine.worker.tasks import Done
+from crucibench.store.layout import Layout
+from crucibench.store.tables import write_table
+from crucibench.util.hashing import file_digest
+from crucibench.util.memory import available_memory, own_memory
+
+_ROOM = 1.5
+"""There is room for another model where so many times the memory of the latest is free."""
+
+
+class Contestant:
+    """One timed cell that is open."""
+
+    def __init__(self, cell: PlannedCell, context: TimedContext, device: str) -> None:
+        self._cell = cell
+        self._meter = Meter(context.adapter, device)
+        self._tables: list[pa.Table] = []
+        self._context = context
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins the rounds; again, where they are over."""
+        scenario = self._cell.scenario
+        if not isinstance(scenario, Timed):
+            raise TypeError(f"{scenario.address} is not a Timed scenario")
+        self._rounds: Iterator[Columns] = scenario.rounds(self._context)
+
+    def round(self, number: int) -> bool:
+        """Does one round; returns whether there was one left.
+
+        Its records carry its number, so that rounds pair across models.
+        """
+        columns = next(self._rounds, None)
+        if columns is None:
+            return False
+        table = to_table(columns)
+        self._tables.append(table.append_column("round", pa.array([number] * table.num_rows)))
+        return True
+
+    def close(self, layout: Layout) -> Done:
+        """Writes all rounds."""
+        cost = self._meter.read()
+        if not self._tables:
+            return Done(cost=cost)
+        path = layout.shard(self._cell.id, 0, 0)
+        write_table(path, pa.concat_tables(self._tables).combine_chunks())
+        return Done(files={path.name: file_digest(path)}, cost=cost)
+
+
+def crowded(device: str) -> bool:
+    """Whether another model like the one of this process would hardly find room beside it."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        return free < _ROOM * torch.cuda.memory_reserved(device)
+    free_here, used = available_memory(), own_memory(os.getpid())
+    return free_here is not None and used is not None and free_here < _ROOM * used

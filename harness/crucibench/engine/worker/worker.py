@@ -1,0 +1,445 @@
+"""A worker: opens data and models, does one task after the other, and writes what it finds.
+
+The same in the process of the engine, in a process of its own, and on a node of a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any, assert_never
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.batch import Batch
+from crucibench.contracts.data import EvalSet
+from crucibench.contracts.examples import EXAMPLES, share_shown
+from crucibench.contracts.records import Columns, Records, to_table
+from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
+from crucibench.contracts.source import RawData
+from crucibench.engine.fixed_probe import ask_probe
+from crucibench.engine.plan.plan import PlannedCell
+from crucibench.engine.plan.roles import Rows, SelectedRole, batches, probe_rows
+from crucibench.engine.worker import selection
+from crucibench.engine.worker.cold_start import fresh_start
+from crucibench.engine.worker.data_sets import open_resolved
+from crucibench.engine.worker.environment import worker_facts
+from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError, failed
+from crucibench.engine.worker.inspect import Models, inspect_model, unforeseen
+from crucibench.engine.worker.lease import machine_lease
+from crucibench.engine.worker.meter import Meter
+from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.tasks import (
+    Advanced,
+    Began,
+    CloseTask,
+    DataTask,
+    Done,
+    Facts,
+    FactsTask,
+    Failed,
+    Inspected,
+    InspectTask,
+    LeaseTask,
+    Made,
+    Message,
+    Opened,
+    OpenTask,
+    ProbeTask,
+    Reduced,
+    RoundDone,
+    RoundTask,
+    Setup,
+    ShardTask,
+    Task,
+    home,
+)
+from crucibench.engine.worker.timed import Contestant, crowded
+from crucibench.passes.probes import answers, probe_samples
+from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
+from crucibench.passes.scenario import best_answer
+from crucibench.store.layout import ARTIFACTS, Layout
+from crucibench.store.tables import read_table, write_table
+from crucibench.util.devices import set_threads
+from crucibench.util.draws import Draws
+from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.hashing import file_digest
+from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.reads import Reads
+
+
+def _refuse(path: str, error: Exception) -> None:
+    raise InputError(f"{path}: {error}") from error
+
+
+class Worker:
+    """Does tasks. `perform` yields what there is to tell; its last message ends the task."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        data: Mapping[str, EvalSet] | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Takes what tasks share.
+
+        Args:
+            setup: of the run.
+            data: data sets that are open already, in the process of the engine.
+            watch: sees what models replace, where they share a process.
+        """
+        self._setup = setup
+        self._layout = Layout(setup.root)
+        self._data: dict[str, EvalSet] = dict(data or {})
+        self._models = Models(setup.resolved, setup.device, setup.cards)
+        self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
+        self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
+        self._made: dict[str, Mapping[str, RawData]] = {}
+        self._contestants: dict[str, Contestant] = {}
+        self._lease: ExitStack | None = None
+        self._watch = watch
+        self._tasks = 0
+        set_threads(setup.threads)
+
+    def perform(self, task: Task) -> Iterator[Message]:
+        """Does a task; what it raises becomes its last message."""
+        self._tasks += bool(home(task))  # what has none leaves nothing behind
+        yield Began()
+        try:
+            for message in self._messages(task):
+                if isinstance(message, Done) and self._watch is not None:
+                    yield replace(message, replaced=self._watch.replaced())
+                else:
+                    yield message
+        except (Exception, SystemExit) as error:
+            worn = self._worn and is_out_of_memory(error)
+            apart = self._watch is None
+            yield Failed("worn", str(error)) if worn else failed(error, apart=apart)
+
+    def _messages(self, task: Task) -> Iterator[Message]:
+        match task:
+            case FactsTask():
+                yield Facts(worker_facts(self._setup.device))
+            case InspectTask():
+                yield self._inspect(task)
+            case ProbeTask():
+                yield from self._probe(task)
+            case ShardTask():
+                yield from self._shard(task)
+            case DataTask():
+                yield self._make(task)
+            case LeaseTask():
+                yield from self._leased(task)
+            case OpenTask():
+                yield self._open(task)
+            case RoundTask():
+                yield from self._round(task)
+            case CloseTask():
+                yield self._contestant(task.cell, drop=True).close(self._layout)
+            case _:
+                assert_never(task)
+
+    @property
+    def _worn(self) -> bool:
+        # What earlier tasks left in memory may be to blame for what this one lacks: only a process
+        # that has done nothing else tells, and this one can be exchanged for such.
+        return self._tasks > 1 and self._watch is None
+
+    def share(self, made: Made) -> None:
+        """Takes what another process has made of a data set."""
+        self._made[made.data] = made.raw
+
+    def close(self) -> None:
+        """Closes all models."""
+        self._let_go()
+        self._models.close()
+
+    # -- what tasks need ---------------------------------------------------------------------
+
+    def _evalset(self, name: str) -> EvalSet:
+        if name not in self._data:
+            opened = self._opened(name, dict(self._made.get(name, {})))
+            card = self._setup.cards[name]
+            expected = {"": card.fingerprint, **card.further}
+            found = {"": opened.card.fingerprint, **opened.card.further}
+            for role, digest in expected.items():
+                if found.get(role) != digest:
+                    of_role = f", role {role!r}," if role else ""
+                    raise InputError(
+                        f"data {name!r}{of_role} is not what it was when the run began "
+                        f"(fingerprint {found.get(role, 'none')[:12]}, expected {digest[:12]}): it "
+                        "changed, or its source gives other samples each time"
+                    )
+            self._data[name] = opened
+        return self._data[name]
+
+    def _opened(self, name: str, made: dict[str, RawData]) -> EvalSet:
+        setup = self._setup
+        opened = open_resolved(name, setup.resolved, setup.scratch, _refuse, made=made)
+        assert opened is not None  # else `_refuse` has raised
+        return opened
+
+    def _role(self, cell: PlannedCell) -> SelectedRole:
+        key = (cell.data.name, cell.scenario.role, cell.limit)
+        if key not in self._roles:
+            seed = self._setup.resolved.spec.defaults.seed
+            self._roles[key] = SelectedRole(self._evalset(key[0]), key[1], key[2], seed)
+        return self._roles[key]
+
+    def _adapter(self, cell: PlannedCell, keep: int = 2) -> Adapter:
+        known = self._models.holds(cell.model.name, cell.data.name)
+        adapter = self._models.get(cell.model.name, cell.data.name, keep)
+        expected = cell.model.fingerprint
+        if expected is not None and not known:
+            found = adapter.fingerprint() or {}
+            if other := sorted(key for key, value in expected.items() if found.get(key) != value):
+                self._models.close()
+                raise ModelChangedError(
+                    f"the model is not the one that was inspected when the run began (other: "
+                    f"{', '.join(other)}): its files have changed, or its factory makes another "
+                    "one each time"
+                )
+        return adapter
+
+    def _context(self, cell: PlannedCell, adapter: Adapter, at_most: int | None) -> MapContext:
+        role, spec = self._role(cell), adapter.input_spec
+        return MapContext(
+            adapter=adapter,
+            draws=Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream),
+            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
+            batch_size=min(cell.batch_size, at_most or cell.batch_size),
+            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
+            showing=share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0,
+        )
+
+    # -- the tasks ---------------------------------------------------------------------------
+
+    def _inspect(self, task: InspectTask) -> Inspected:
+        entry = self._setup.resolved.models[task.model]
+        defaults = self._setup.resolved.spec.defaults
+        device = self._setup.device if entry.spec.device == "auto" else entry.spec.device
+        size, base = task.batch_size or defaults.batch_size, self._setup.resolved.base
+        evalset = self._evalset(task.data)
+        try:
+            named = entry.adapter.sources(entry.uri, base).files if entry.live is None else ()
+            with Reads(base, *named, self._setup.scratch, self._setup.root) as reads:
+                adapter = self._models.get(task.model, task.data)
+            found = inspect_model(
+                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
+                base=base,
+            )  # fmt: skip
+            probe = ask_probe(adapter, evalset, task.probe, found.info)
+            return replace(found, probe=probe, reads=reads.digests())
+        except CrucibenchError:
+            raise
+        except Exception as error:
+            raise unforeseen("it can't be opened", error) from error
+
+    def _probe(self, task: ProbeTask) -> Iterator[Message]:
+        cell = task.cell
+        adapter, role = self._adapter(cell), self._role(cell)
+        size = min(cell.batch_size, task.at_most or cell.batch_size)
+        meter = Meter(adapter, self._setup.device)
+        tables: dict[str, pa.Table] = {}
+        while True:
+            context = self._context(cell, adapter, size)
+            try:
+                if cell.model.fingerprint is None:
+                    tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
+                rows = probe_rows(len(role), probe_samples(cell.model.geometry))
+                work = _work(role, rows, {}, adapter)
+                found = _mapped(cell).probe(work, context)
+                break
+            except Exception as error:
+                if size == 1 or self._worn or not is_out_of_memory(error):
+                    raise
+                size //= 2
+            free_memory()
+            yield Reduced(cell.id, size)
+        tables |= {name: to_table(columns) for name, columns in found.items()}
+        files: dict[str, str] = {}
+        for name, table in tables.items():
+            files |= self._write(cell, name, table)
+        yield Done(files=files, probes=tuple(sorted(tables)), cost=meter.read())
+
+    def _write(self, cell: PlannedCell, probe: str, table: pa.Table) -> dict[str, str]:
+        path = self._layout.probe(cell.id, probe)
+        write_table(path, table)
+        return {path.name: file_digest(path)}
+
+    def _shard(self, task: ShardTask) -> Iterator[Message]:
+        cell = task.cell
+        adapter, role = self._adapter(cell), self._role(cell)
+        context = self._context(cell, adapter, task.at_most)
+        chosen = self._selection(cell, task.stage, len(role))
+        meter = Meter(adapter, self._setup.device)
+        if cell.model.fingerprint is None:
+            self._same_model(cell, context)
+        start = task.shard * cell.shard_size
+        rows = chosen.rows[start : start + cell.shard_size]
+        stage = _mapped(cell).stages[task.stage]
+        tables: list[pa.Table] = []
+        kept: dict[str, list[pa.Table]] = {}
+        size = min(cell.batch_size, task.at_most or cell.batch_size)
+        for part in batches(rows, cell.batch_size):
+            left = part
+            while len(left):
+                piece = left[:size]
+                try:
+                    beside: dict[str, pa.Table] = {}
+                    work = _work(role, piece, chosen.carry, adapter, partial(_keep, cell, beside))
+                    tables.append(to_table(_mapped(cell).run(stage, work, context)))
+                except Exception as error:
+                    if len(piece) == 1 or self._worn or not is_out_of_memory(error):
+                        raise
+                    size = len(piece) // 2
+                else:
+                    left = left[len(piece) :]
+                    for name, table in beside.items():
+                        kept.setdefault(name, []).append(table)
+                    yield Advanced(cell.id, len(piece))
+                    continue
+                free_memory()
+                yield Reduced(cell.id, size)
+        paths = {}
+        for name, parts in kept.items():
+            path = self._layout.artifact(cell.id, name, task.stage, task.shard)
+            paths[f"{ARTIFACTS}{path.name}"] = path
+            write_table(path, _joined(cell, parts))
+        path = self._layout.shard(cell.id, task.stage, task.shard)
+        paths[path.name] = path
+        write_table(path, _joined(cell, tables))
+        files = {name: file_digest(path) for name, path in paths.items()}
+        yield Done(files=files, cost=meter.read())
+
+    def _selection(self, cell: PlannedCell, stage: int, count: int) -> selection.Chosen:
+        key = (cell.id, stage)
+        if self._chosen is None or self._chosen[0] != key:
+            self._chosen = key, selection.read(self._layout.cell(cell.id), stage, count)
+        return self._chosen[1]
+
+    def _same_answers(
+        self, cell: PlannedCell, context: MapContext
+    ) -> tuple[Batch, Callable[[], NDArray[np.float64]]]:
+        """Returns the batch by which a model without a fingerprint is known, and who asks it."""
+        role = self._role(cell)
+        adapter = context.adapter
+        batch = role.batch(probe_rows(len(role), SAMPLES), adapter.input_spec)
+        best = replace(context, outputs=best_answer(adapter.task, cell.model))
+        return batch, partial(answers, batch, best)
+
+    def _same_model(self, cell: PlannedCell, context: MapContext) -> None:
+        """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
+        first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
+        _, ask = self._same_answers(cell, context)
+        # Each shard asks, and again if it is tried again or the run goes on.
+        times = 2 * len(_mapped(cell).stages) * -(-cell.samples // cell.shard_size)
+        labels = best_answer(context.adapter.task, cell.model) == {"labels"}
+        if not still_the_same(first, ask, labels=labels, noise=cell.model.noise, times=times):
+            raise ModelChangedError(
+                "the model has no fingerprint and answers its probe batch in another way than at "
+                "the start of the cell, beyond the noise that it showed there: it was changed"
+            )
+
+    def _make(self, task: DataTask) -> Made:
+        raw: dict[str, RawData] = {}
+        with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
+            self._opened(task.data, raw)
+        # A transformation of the user's stays here: what is evaluated are the stored columns.
+        plain = {
+            name: replace(
+                entry, roles={role: one.with_format(None) for role, one in entry.roles.items()}
+            )
+            for name, entry in raw.items()
+        }
+        return Made(data=task.data, raw=plain, reads=reads.digests())
+
+    def _leased(self, task: LeaseTask) -> Iterator[Message]:
+        if not task.hold:
+            self._let_go()
+        elif self._lease is None:
+            with ExitStack() as stack:
+                yield from stack.enter_context(machine_lease(self._setup.device))
+                self._lease = stack.pop_all()
+        yield Opened()
+
+    def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
+
+    def _open(self, task: OpenTask) -> Opened:
+        cell = task.cell
+        if task.more:
+            self._contestant(cell).begin()
+        else:
+            adapter, role = self._adapter(cell), self._role(cell)
+            draws = Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream)
+            context = TimedContext(
+                adapter, draws, partial(_load, role, adapter), partial(_read, role, adapter),
+                None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
+            )  # fmt: skip
+            self._contestants[cell.id] = Contestant(cell, context, self._setup.device)
+        return Opened(crowded=crowded(self._setup.device))
+
+    def _round(self, task: RoundTask) -> Iterator[Message]:
+        more = self._contestant(task.cell).round(task.number)
+        if more:
+            yield Advanced(task.cell.id, 1)
+        yield RoundDone(last=not more)
+
+    def _contestant(self, cell: PlannedCell, *, drop: bool = False) -> Contestant:
+        found = self._contestants.get(cell.id)
+        if found is None:
+            raise WorkerLostError("the process that held the model ended between its turns")
+        if drop:
+            del self._contestants[cell.id]
+        return found
+
+
+def _mapped(cell: PlannedCell) -> Mapped:
+    if not isinstance(cell.scenario, Mapped):
+        raise TypeError(f"{cell.scenario.address} is not a Mapped scenario")
+    return cell.scenario
+
+
+def _work(
+    role: SelectedRole,
+    rows: Rows,
+    carry: Mapping[str, NDArray[Any]],
+    adapter: Adapter,
+    *keep: Callable[[str, Columns], None],
+) -> Work:
+    batch = role.batch(rows, adapter.input_spec)
+    picked = np.asarray(rows) if carry else rows
+    carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
+    return Work(batch, role.slice(rows), carried, *keep)
+
+
+def _keep(cell: PlannedCell, found: dict[str, pa.Table], artifact: str, columns: Columns) -> None:
+    if artifact in cell.scenario.keeps and len(columns["id"]):
+        found[artifact] = to_table(columns)
+
+
+def _joined(cell: PlannedCell, tables: list[pa.Table]) -> pa.Table:
+    schema = tables[0].schema
+    for table in tables:
+        if table.schema != schema:
+            raise ValueError(
+                f"{cell.scenario.address}: a batch's records differ in columns or types: "
+                f"{table.schema.names} after {schema.names}"
+            )
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _load(role: SelectedRole, adapter: Adapter, count: int) -> Batch:
+    return _read(role, adapter, range(count))
+
+
+def _read(role: SelectedRole, adapter: Adapter, positions: Sequence[int]) -> Batch:
+    return role.batch(np.asarray(positions, dtype=np.int64) % len(role), adapter.input_spec)
