@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -132,12 +132,13 @@ def _write_problem(folder: Path) -> str:
 def _plugins() -> Iterator[Check]:
     from crucibench import registry
     from crucibench.util.errors import InputError
+    from crucibench.util.registry import Registry
 
-    lists: tuple[tuple[str, Callable[[], registry.Registry[object]]], ...] = (
+    lists: tuple[tuple[str, Callable[[], Registry[Any]]], ...] = (
         ("models", registry.adapters),
         ("data", registry.sources),
         ("suites", registry.suites),
-    )  # type: ignore[assignment]
+    )
     for kind, known in lists:
         fine = []
         for name in known().names():

@@ -12,7 +12,7 @@ from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
 
 if TYPE_CHECKING:
     from crucibench.cli._output import Notes, Table
-    from crucibench.registry import Registry
+    from crucibench.util.registry import Registry
 
 What = Literal["models", "data", "suites", "runs"]
 
