@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.statistic import Form, RowMetric, Share
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.statistic import mean_statistic
 from crucibench_suites.shift import metrics
@@ -33,7 +34,7 @@ def comparables_of(evidence: Evidence) -> list[Comparable]:
             error = calibration_error_statistic(answers.confidence, answers.correct)
             numbers += [
                 number(metrics.LOG_LOSS, point, mean_form(answers.loss)),
-                number(metrics.ECE, point, RowMetric(error, error.influence, biased=True)),
+                number(metrics.ECE, point, RowMetric(error, error.influence, bias="up")),
                 number(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
             ]
     return numbers

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from crucibench.contracts.comparable import Comparable, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
+from crucibench.contracts.statistic import Share
 from crucibench.util.tensor_draws import TensorDraws
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import (

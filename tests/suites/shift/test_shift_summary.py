@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.comparable import Share
+from crucibench.contracts.statistic import Share
 from crucibench_suites.shift.corrupted import Corrupted
 from crucibench_suites.shift.corruption_error import (
     ALEXNET_CLEAN_ERROR,

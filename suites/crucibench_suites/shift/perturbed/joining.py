@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.comparable import Comparable, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Scored
+from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.stats import SumStatistic
 from crucibench_suites.shift.answers import Answers, Bools, Floats, cluster_codes
 from crucibench_suites.shift.cells import OWN

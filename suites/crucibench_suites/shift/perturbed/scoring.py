@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Scored
+from crucibench.contracts.statistic import Share
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import (
     Answers,
