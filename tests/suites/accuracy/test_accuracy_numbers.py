@@ -1,4 +1,4 @@
-"""The recorder gives every number in a form that makes the same number as its row."""
+"""The form of every number makes the same number as its row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_forms_make_the_numbers_of_the_rows(
         targets, scores = honest(n, [1.0, 2.0] if case == "binary" else [1.0] * 7)
         given |= {"predictions": scores.argmax(axis=1)} if case == "labels" else {"scores": scores}
     evidence = build(targets, **given)
-    forms = {(one.metric, one.group): one.form for one in clean.comparables(evidence)}
+    forms = {(one.metric, one.group): one.form for one in clean.numbers(evidence) if one.make}
     rows = score(evidence)
     for key, row in rows.items():
         if row.value is None:
@@ -61,6 +61,6 @@ def test_nothing_is_computed_before_it_is_asked_for(
         raise AssertionError("computed too early")
 
     for name in ("average_precision_statistic", "log_loss_statistic"):
-        monkeypatch.setattr(f"crucibench_suites.accuracy.classification.{name}", refuse)
+        monkeypatch.setattr(f"crucibench.tasks.classification.metrics.{name}", refuse)
     targets, scores = honest(50, [1.0, 1.0])
-    assert clean.comparables(build(targets, scores=scores))
+    assert clean.numbers(build(targets, scores=scores))

@@ -27,8 +27,8 @@ from crucibench.stats import (
     delong_interval,
     wilson,
 )
-from crucibench_suites.accuracy.answers import Bools, Floats, Ints
-from crucibench_suites.accuracy.rows import Bias, Number, undefined, with_interval, with_result
+from crucibench.tasks.classification.view import Bools, Floats, Ints
+from crucibench_suites.bias.row_making import Bias, Number, undefined, with_interval, with_result
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead."""

@@ -12,7 +12,7 @@ from crucibench.metrics.calibration import reliability_diagram
 from crucibench.metrics.selective import risk_coverage_curve
 from crucibench.metrics.table import confusion_table
 from crucibench.stats import wilson
-from crucibench_suites.accuracy.answers import Answers, Bools, Floats, Ints
+from crucibench.tasks.classification.view import Bools, ClassView, Floats, Ints
 
 MOST_CONFUSION_CLASSES = 200
 """With more classes the confusion table is left out: nobody reads 40,000 cells."""
@@ -21,7 +21,7 @@ POINTS = 200
 """Most points of a curve."""
 
 
-def class_tables(answers: Answers, per_class: Sequence[Row]) -> dict[str, pd.DataFrame]:
+def class_tables(answers: ClassView, per_class: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """Returns ``per-class`` and, up to 200 classes, ``confusion``.
 
     Args:
@@ -34,7 +34,7 @@ def class_tables(answers: Answers, per_class: Sequence[Row]) -> dict[str, pd.Dat
     return tables
 
 
-def score_tables(answers: Answers, level: float) -> dict[str, pd.DataFrame]:
+def score_tables(answers: ClassView, level: float) -> dict[str, pd.DataFrame]:
     """Returns ``reliability``, ``risk-coverage`` and for a binary task ``roc`` and more."""
     if answers.probabilities is None or answers.confidence is None or answers.assurance is None:
         return {}
@@ -50,7 +50,7 @@ def score_tables(answers: Answers, level: float) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _per_class(answers: Answers, rows: Sequence[Row]) -> pd.DataFrame:
+def _per_class(answers: ClassView, rows: Sequence[Row]) -> pd.DataFrame:
     found = {(row.metric, row.group): row for row in rows}
     support = np.bincount(answers.targets, minlength=len(answers.classes))
     columns: dict[str, list[float | None]] = {}
@@ -65,7 +65,7 @@ def _per_class(answers: Answers, rows: Sequence[Row]) -> pd.DataFrame:
     return frame
 
 
-def _confusion(answers: Answers) -> pd.DataFrame:
+def _confusion(answers: ClassView) -> pd.DataFrame:
     counts = confusion_table(answers.targets, answers.predictions, len(answers.classes))
     frame = pd.DataFrame(counts, columns=list(answers.classes))
     label = "true class"
