@@ -42,7 +42,7 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.page import Anchors, ModelHead, SuiteView
+from crucibench.report.page import Anchors, FilledSection, ModelHead, SuiteView
 from crucibench.report.provenance import (
     card_facts,
     comparison_fields,
@@ -53,7 +53,7 @@ from crucibench.report.provenance import (
     run_facts,
 )
 from crucibench.report.scoreboard import ScoreboardView, scoreboard_view
-from crucibench.report.sections import Sources, section_view
+from crucibench.report.sections import declared_sections, evidence_of, filled
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -72,6 +72,13 @@ def render_html(run: Run, *, gallery: bool = True) -> str:
         gallery: whether it shows samples, where the run kept some.
     """
     return _Report(run, gallery=gallery).render()
+
+
+def render_section(section: FilledSection) -> str:
+    """Returns one section as it stands in a report."""
+    environment = _environment()
+    macros = environment.get_template("macros.html.j2").module
+    return environment.get_template("section.html.j2").render(section=section, m=macros)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,7 @@ class _Report:
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
         self.metrics = declared_metrics(run.suites)
+        self.sections = declared_sections(run.suites)
         cells = run.cells.values()
         found = {cell.model for cell in cells} | {model for model, _ in run.models}
         self.models = names_in_order(run.spec, "models", found)
@@ -197,17 +205,17 @@ class _Report:
     def _suites(self, data: str) -> list[SuiteView]:
         views = []
         for name, info in self.run.suites.items():
-            sources = Sources(
-                run=self.run,
-                data=data,
-                suite=name,
+            evidence = evidence_of(
+                self.run,
+                data,
+                name,
                 models=self._own_models(data),
-                numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
+                rows=self.numbers,
                 metrics=self.metrics,
                 anchors=self.anchors,
                 gallery=self.gallery,
             )
-            drawn = [section_view(section, sources) for section in info.get("sections", [])]
+            drawn = [filled(section, kind, evidence) for section, kind in self.sections[name]]
             sections = [section for section in drawn if section is not None]
             if sections:
                 views.append(
@@ -217,7 +225,7 @@ class _Report:
                         name=name,
                         description=info.get("description") or "",
                         sections=sections,
-                        absent=sources.absent(),
+                        absent=evidence.absent(),
                     )
                 )
         return views

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.dates import iso
 from crucibench.report.findings import VERDICT_MARKS, findings_of
@@ -22,7 +23,6 @@ from crucibench.report.leaderboard.about import words
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard_text import column_title
 from crucibench.report.not_measured import not_measured
-from crucibench.report.numbers import Number
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.spec.yaml_file import dump_yaml
@@ -61,7 +61,7 @@ class Measured(NamedTuple):
     run: Run
     data: DataCard
     info: ModelInfo
-    numbers: Sequence[Number]
+    numbers: Sequence[MetricRow]
 
 
 def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[Measured]]:
@@ -140,7 +140,7 @@ def _commit(card: DataCard) -> str:
     return card.revision if _COMMIT.fullmatch(card.revision) else ""
 
 
-def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, Number]]:
+def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, MetricRow]]:
     for part in parts:
         for number in part.numbers:
             if number.value is not None and math.isfinite(number.value):
@@ -167,7 +167,7 @@ def _entries(
     return entries
 
 
-def _notes(number: Number, column: Column) -> str:
+def _notes(number: MetricRow, column: Column) -> str:
     interval = (
         "no interval"
         if number.interval is None

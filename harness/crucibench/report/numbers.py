@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from crucibench.contracts.rows import COLUMNS, Address
+from crucibench.contracts.rows import COLUMNS, Address, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
@@ -15,60 +15,6 @@ from crucibench.report.format import Shown, in_percent, show_number, show_plain
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One metric row.
-
-    Attributes:
-        data: the data set.
-        address: ``MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]``.
-        value: None where it is undefined; then `reason` says why.
-        lower: None where there is no interval; then `reason` says why.
-        upper: likewise.
-        level: of the interval.
-        method: of the interval.
-        n: the denominator.
-        direction: which way is better.
-        unit: of the value.
-        reason: why value or interval is missing.
-        verdict: how far it can be trusted.
-        cell: where it was measured.
-        key: only numbers of one key may be set side by side.
-        run: the run's id.
-    """
-
-    data: str
-    address: Address
-    value: float | None
-    lower: float | None
-    upper: float | None
-    level: float | None
-    method: str
-    n: int
-    direction: str
-    unit: str
-    reason: str
-    verdict: Verdict
-    cell: str
-    key: str
-    run: str
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.address.model
-
-    @property
-    def place(self) -> str:
-        """The address without its model."""
-        return place(self.address)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Both ends, or None."""
-        return None if self.lower is None or self.upper is None else (self.lower, self.upper)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +55,7 @@ class Metric:
         """The unit in which it is shown, or ""."""
         return "%" if self.percent else self.unit
 
-    def show(self, number: Number) -> Shown:
+    def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
         return show_number(number.value, number.lower, number.upper, percent=self.percent)
@@ -118,11 +64,6 @@ class Metric:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
         factor = 100.0 if self.percent else 1.0
         return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
-
-
-def place(address: Address) -> str:
-    """Returns an address without its model: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``."""
-    return str(address).partition(":")[2]
 
 
 def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:
@@ -146,7 +87,7 @@ def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]
     }
 
 
-def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metric:
+def metric_of(metrics: Mapping[tuple[str, str], Metric], number: MetricRow) -> Metric:
     """Returns the metric of a number; one without a definition where the run holds none."""
     suite, metric = number.address.suite, number.address.metric
     return metrics.get((suite, metric)) or Metric(
@@ -154,15 +95,15 @@ def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metr
     )
 
 
-def numbers_of(run: Run) -> list[Number]:
+def numbers_of(run: Run) -> list[MetricRow]:
     """Returns a run's metric rows in their stored order."""
     return [number_of(entry, run.id) for entry in run.metric_table().to_pylist()]
 
 
-def number_of(entry: Mapping[str, Any], run: str) -> Number:
+def number_of(entry: Mapping[str, Any], run: str) -> MetricRow:
     """Returns one metric row, given by its columns, of the run of this id."""
     text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
-    return Number(
+    return MetricRow(
         data=text["data"],
         address=Address(*(text[name] for name in Address._fields)),
         value=_float(entry["value"]),

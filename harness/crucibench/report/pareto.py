@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report import plots
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed
@@ -18,7 +19,6 @@ from crucibench.report.leaderboard import (
     pareto_front,
     shown_metric,
 )
-from crucibench.report.numbers import Number
 from crucibench.report.page import Anchors, Download, Figure, ModelHead
 from crucibench.report.standouts import high_first, low_first
 from crucibench.store.layout import slug
@@ -104,7 +104,7 @@ def _figure(
     )
 
 
-def _number(line: Line, column: Column) -> Number | None:
+def _number(line: Line, column: Column) -> MetricRow | None:
     number = line.entries[column.place].number
     return number if number is not None and number.value is not None else None
 
@@ -112,7 +112,7 @@ def _number(line: Line, column: Column) -> Number | None:
 class _Shown:
     """A number in the unit in which it is shown."""
 
-    def __init__(self, column: Column, number: Number) -> None:
+    def __init__(self, column: Column, number: MetricRow) -> None:
         metric = shown_metric(column, number)
         factor = 100.0 if metric.percent else 1.0
         assert number.value is not None

@@ -42,7 +42,7 @@ def card_facts(card: DataCard) -> dict[str, str]:
         "citation": card.citation,
         "notes": "; ".join(card.notes),
     }
-    if task.kind == "regression":
+    if not task.classes:
         del facts["classes"]
     if not facts["notes"]:
         del facts["notes"]

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from crucibench.contracts.suite import Section
 from crucibench.contracts.verdict import Status
 from crucibench.report import render_html, write_views
 from crucibench.store.run import Run
+from crucibench.util.errors import InputError
 
 Attributes = list[tuple[str, str | None]]
 MakeBuilder = Callable[[str], Any]
@@ -290,15 +290,16 @@ def test_a_table_without_the_declared_columns_is_said(builder: MakeBuilder) -> N
     assert "The table 't' has no column share." in page.words
 
 
-def test_a_kind_that_this_version_does_not_know_is_said(builder: MakeBuilder) -> None:
+def test_a_kind_that_nobody_registers_is_refused_with_the_nearest(builder: MakeBuilder) -> None:
     made = builder("r")
-    made.suite("accuracy", "accuracy", (), ())
-    section = asdict(Section(title="Three dimensions", kind="table")) | {"kind": "hologram"}
-    made.suites["accuracy"]["sections"] = [section]
+    section = Section(title="Three dimensions", kind="histograms")
+    made.suite("accuracy", "accuracy", (), (), (section,))
     made.data("digits", ("a", "b"), 10)
     made.model("m", "digits")
     made.cell("m", "digits", "accuracy", "clean")
-    assert "can't draw a section of kind 'hologram'" in Page(render_html(made.finish())).words
+    with pytest.raises(InputError, match="'Three dimensions': unknown section kind 'histograms'; "
+                       "did you mean 'histogram'"):  # fmt: skip
+        render_html(made.finish())
 
 
 def test_a_matrix_may_be_long_or_large(builder: MakeBuilder) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from crucibench.report.numbers import Metric, Number, metric_of
+from crucibench.contracts.rows import MetricRow
+from crucibench.report.numbers import Metric, metric_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Entry:
         findings: codes and messages of the audits behind a verdict that is not valid.
     """
 
-    number: Number | None
+    number: MetricRow | None
     why: str = ""
     apart: bool = False
     findings: tuple[str, ...] = ()
@@ -117,7 +118,7 @@ class Apart:
 
     label: str
     column: Column
-    number: Number
+    number: MetricRow
     differs: tuple[str, ...]
 
     @property
@@ -252,7 +253,7 @@ class Board:
                 spans.append((column.axis, 1))
         return spans
 
-    def numbers(self) -> list[Number]:
+    def numbers(self) -> list[MetricRow]:
         """Returns all joined numbers, line by line."""
         entries = [line.entries[column.place] for line in self.lines for column in self.columns]
         return [entry.number for entry in entries if entry.number is not None]
@@ -266,6 +267,6 @@ class Leaderboard:
     runs: tuple[str, ...] = ()
 
 
-def shown_metric(column: Column, number: Number) -> Metric:
+def shown_metric(column: Column, number: MetricRow) -> Metric:
     """Returns the metric by which a number of a column is written."""
     return metric_of({(column.metric.suite, column.metric.id): column.metric}, number)

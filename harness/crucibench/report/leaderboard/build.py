@@ -31,7 +31,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
-    from crucibench.report.numbers import Number
+    from crucibench.contracts.rows import MetricRow
     from crucibench.spec.notes import Notes, RowNote
     from crucibench.store.run import Run
 
@@ -106,7 +106,7 @@ class _Asked(NamedTuple):
 
 def _with_ranks(
     boards: Sequence[Board], asked: _Asked, runs: Mapping[str, Run],
-    numbers: Sequence[Sequence[Number]],
+    numbers: Sequence[Sequence[MetricRow]],
 ) -> list[Board]:  # fmt: skip
     """Returns boards with ranks, and without numbers that the installed scenarios can't read."""
     found = [rankable_of(board) for board in boards]
@@ -136,7 +136,7 @@ def _with_ranks(
 
 
 def _left_out(
-    board: Board, columns: Sequence[Column], numbers: Sequence[Sequence[Number]],
+    board: Board, columns: Sequence[Column], numbers: Sequence[Sequence[MetricRow]],
     left: Mapping[_Place, str],
 ) -> tuple[str, ...]:  # fmt: skip
     """Returns a sentence on the columns of which nothing is left; other dashes say why."""

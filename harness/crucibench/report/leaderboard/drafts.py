@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from crucibench.report.numbers import Number, names_in_order
+from crucibench.contracts.rows import MetricRow
+from crucibench.report.numbers import names_in_order
 from crucibench.util.hashing import data_digest
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ class Draft:
 
     model: str
     identity: str
-    numbers: dict[str, Number]
+    numbers: dict[str, MetricRow]
     runs: list[Run] = field(default_factory=list)
 
-    def takes(self, identity: str, numbers: Mapping[str, Number]) -> bool:
+    def takes(self, identity: str, numbers: Mapping[str, MetricRow]) -> bool:
         """Whether these numbers are of the same model and contradict none of its own."""
         return self.identity == identity and all(
             _same(self.numbers[name], numbers[name]) for name in self.numbers.keys() & numbers
@@ -41,10 +42,10 @@ class Part(NamedTuple):
 
     run: Run
     models: set[str]
-    numbers: dict[str, dict[str, Number]]
+    numbers: dict[str, dict[str, MetricRow]]
 
 
-def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[Number]]) -> dict[str, list[Part]]:
+def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]) -> dict[str, list[Part]]:
     """Returns what runs have of each data set, given the numbers of each run."""
     parts: dict[str, list[Part]] = {}
     for run, own in zip(runs, numbers, strict=True):
@@ -94,7 +95,7 @@ def _identity(run: Run, model: str, data: str) -> str:
     return data_digest(dict(info.fingerprint))
 
 
-def _same(a: Number, b: Number) -> bool:
+def _same(a: MetricRow, b: MetricRow) -> bool:
     return (a.value, a.lower, a.upper, a.n, a.key) == (b.value, b.lower, b.upper, b.n, b.key)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report.findings import VERDICT_MARKS
 from crucibench.report.format import DASH, direction_words, show_count
 from crucibench.report.leaderboard import Board, Column, Entry, Line, shown_metric
@@ -31,9 +32,8 @@ from crucibench.report.leaderboard_text import (
     sorting,
     writing,
 )
-from crucibench.report.numbers import Number
 
-NumberLink = Callable[[Number], str]
+NumberLink = Callable[[MetricRow], str]
 ModelLink = Callable[[str], str]
 
 

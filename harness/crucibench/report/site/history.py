@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report.dates import iso
 from crucibench.report.format import direction_words, show_plain
 from crucibench.report.leaderboard import Column
-from crucibench.report.numbers import Number
 
 _WIDTH, _HEIGHT = 560.0, 150.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 10.0, 24.0
@@ -22,7 +22,7 @@ class Point(NamedTuple):
     """A number at a time."""
 
     time: float
-    number: Number
+    number: MetricRow
 
 
 class HistoryView(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report.dates import iso
 from crucibench.report.format import DASH
 from crucibench.report.leaderboard import Column, Entry
 from crucibench.report.leaderboard.about import FIELDS, words
-from crucibench.report.numbers import Number
 from crucibench.report.site.board_view import cell_view, head_view
 from crucibench.report.site.history import HistoryView, Point, history_view
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
@@ -27,12 +27,12 @@ class _Measured(NamedTuple):
     run: Run
     data: str
     info: ModelInfo
-    numbers: Mapping[str, Number]
+    numbers: Mapping[str, MetricRow]
 
 
 def model_pages(
     runs: Sequence[Run],
-    headlines: Mapping[str, Sequence[Number]],
+    headlines: Mapping[str, Sequence[MetricRow]],
     columns: Sequence[Column],
     total: int,
 ) -> dict[str, str]:
@@ -46,7 +46,7 @@ def model_pages(
     """
     measured: dict[str, list[_Measured]] = {}
     for run in runs:
-        numbers: dict[tuple[str, str], dict[str, Number]] = {}
+        numbers: dict[tuple[str, str], dict[str, MetricRow]] = {}
         for number in headlines[run_page(run)]:
             numbers.setdefault((number.model, number.data), {})[number.place] = number
         for (model, data), info in run.models.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crucibench.contracts.rows import COLUMNS
+from crucibench.contracts.rows import COLUMNS, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.report.csv_text import csv_text
 from crucibench.report.dates import iso
@@ -14,7 +14,7 @@ from crucibench.report.format import listed
 from crucibench.report.leaderboard import Column, Entry
 from crucibench.report.leaderboard_text import column_title
 from crucibench.report.not_measured import WITHHELD, not_measured
-from crucibench.report.numbers import Number, number_of
+from crucibench.report.numbers import number_of
 from crucibench.report.provenance import flat
 from crucibench.report.site.board_view import cell_view
 from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
@@ -58,7 +58,7 @@ def _csv_name(run: Run) -> str:
     return run_page(run).removeprefix("runs/").replace(".html", ".csv")
 
 
-def _html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total: int) -> str:
+def _html(run: Run, numbers: Sequence[MetricRow], columns: Sequence[Column], total: int) -> str:
     by_place = {column.place: column for column in columns}
     facts = run_facts(run)
     rows = [

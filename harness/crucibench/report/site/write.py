@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import Leaderboard, leaderboard
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.numbers import Number
 from crucibench.report.site.board_view import BoardView, board_view
 from crucibench.report.site.data_page import data_pages
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
@@ -74,7 +74,7 @@ def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
     by_id = {run.id: run for run in runs}
     cards = {name: card for run in runs for name, card in run.cards.items()}
 
-    def link(number: Number) -> str:
+    def link(number: MetricRow) -> str:
         return number_link(number, by_id[number.run])
 
     return {
