@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.dates import iso
-from crucibench.report.leaderboard.about import words
+from crucibench.report.leaderboard.lines import words
 from crucibench.report.numbers import Metric, declared_metrics, metric_of, numbers_of
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug

@@ -19,9 +19,8 @@ from crucibench.report.dates import iso
 from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, show_count
 from crucibench.report.leaderboard import Column
-from crucibench.report.leaderboard.about import words
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.leaderboard_text import column_title
+from crucibench.report.leaderboard.lines import words
 from crucibench.report.not_measured import not_measured
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
@@ -305,7 +304,7 @@ def _results(parts: Sequence[Measured], columns: Mapping[str, Column]) -> list[s
         column = columns[number.place]
         mark = VERDICT_MARKS[number.verdict]
         texts = (
-            part.data.name, column_title(column), str(column.metric.show(number)),
+            part.data.name, column.heading, str(column.metric.show(number)),
             show_count(number.n), f"{number.verdict} {mark}".strip(), number.run,
         )  # fmt: skip
         lines.append(f"| {' | '.join(markdown_text(text) for text in texts)} |")

@@ -8,7 +8,7 @@ import hashlib
 from markupsafe import Markup
 
 from crucibench.report.leaderboard import Leaderboard
-from crucibench.report.site.board_view import board_view
+from crucibench.report.leaderboard.shown import shown_board
 from crucibench.report.site.render import render, script, style
 
 
@@ -19,7 +19,7 @@ def html(board: Leaderboard) -> str:
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     return render(
         "leaderboard.html.j2",
-        boards=[board_view(one) for one in board.boards],
+        boards=[shown_board(one) for one in board.boards],
         runs=board.runs,
         css=Markup(style()),
         code=Markup(code),

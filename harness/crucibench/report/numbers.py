@@ -1,4 +1,4 @@
-"""Metric rows of a run as typed numbers, and what the run says of their metrics."""
+"""The one reader of metric rows: as typed rows, by their metrics, and as what is shown of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from crucibench.contracts.rows import COLUMNS, Address, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
-from crucibench.report.format import Shown, in_percent, show_number, show_plain
+from crucibench.report import marks
+from crucibench.report.findings import VERDICT_MARKS
+from crucibench.report.format import DASH, Shown, in_percent, show_count, show_number, show_plain
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -64,6 +68,77 @@ class Metric:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
         factor = 100.0 if self.percent else 1.0
         return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownNumber:
+    """What stands in a place for a number, in every format.
+
+    Attributes:
+        value: as text; "" where there is none.
+        interval: e.g. ``[94.3, 98.1]``, or "".
+        n: the denominator; "" without a value.
+        verdict: how far it can be trusted.
+        reason: why value or interval is missing.
+        apart: whether there is a number that is listed apart, since it is not comparable.
+        address: its permanent name.
+        sort: what a column is sorted by; "" sorts last.
+        href: where more is said of it; "" for nowhere.
+        whisker: a mark of the value on its interval, on a page.
+    """
+
+    value: str = ""
+    interval: str = ""
+    n: str = ""
+    verdict: Verdict = Verdict.VALID
+    reason: str = ""
+    apart: bool = False
+    address: str = ""
+    sort: str = ""
+    href: str = ""
+    whisker: Markup | str = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark of its verdict, or ""."""
+        return VERDICT_MARKS[self.verdict]
+
+    @property
+    def text(self) -> str:
+        """Value, interval and mark; a dash where there is no value."""
+        value = f"{self.value} {self.interval}" if self.value else DASH
+        return f"{value.rstrip()}{'†' if self.apart else ''} {self.mark}".rstrip()
+
+
+def shown(
+    metric: Metric, number: MetricRow, href: str = "", scale: marks.Scale | None = None
+) -> ShownNumber:
+    """Returns what stands for a metric row.
+
+    Args:
+        metric: by which it is written.
+        number: the row.
+        href: where more is said of it.
+        scale: of the whiskers beside it; None for no whisker.
+    """
+    if number.value is None:
+        return ShownNumber(
+            verdict=number.verdict, reason=number.reason, address=str(number.address), href=href
+        )
+    text = metric.show(number)
+    return ShownNumber(
+        value=text.value,
+        interval=text.interval,
+        n=show_count(number.n),
+        verdict=number.verdict,
+        reason="" if number.interval is not None else number.reason,
+        address=str(number.address),
+        sort=repr(number.value)
+        if math.isfinite(number.value)
+        else text.value.replace("\u2212", "-"),
+        href=href,
+        whisker="" if scale is None else marks.whisker(scale, number.value, number.interval),
+    )
 
 
 def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:

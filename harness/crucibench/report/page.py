@@ -9,12 +9,10 @@ from typing import ClassVar, Literal
 
 from markupsafe import Markup
 
-from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block
 from crucibench.contracts.verdict import Verdict
-from crucibench.report import marks
-from crucibench.report.format import direction_mark, direction_words, show_count
-from crucibench.report.numbers import Metric
+from crucibench.report.format import direction_mark, direction_words
+from crucibench.report.numbers import Metric, ShownNumber
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
@@ -58,35 +56,6 @@ class ModelHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberView:
-    """A number as it stands on the page.
-
-    Attributes:
-        value: "" where there is none.
-        interval: e.g. ``[94.3, 98.1]``.
-        n: the denominator, or "".
-        verdict: how far it can be trusted.
-        reason: why value or interval is missing.
-        method: of the interval, in words.
-        href: the anchor of the metric's definition.
-        mark: a whisker.
-        address: its permanent name.
-        apart: whether it is listed apart.
-    """
-
-    value: str = ""
-    interval: str = ""
-    n: str = ""
-    verdict: Verdict = Verdict.VALID
-    reason: str = ""
-    method: str = ""
-    href: str = ""
-    mark: Markup | str = ""
-    address: str = ""
-    apart: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class MetricView:
     """A metric as the head of a row or column."""
 
@@ -110,32 +79,6 @@ class MetricView:
             context=context,
             scale=scale,
         )
-
-
-def number_view(
-    metric: Metric, number: MetricRow, href: str, scale: marks.Scale | None = None
-) -> NumberView:
-    """Makes the view of a number."""
-    if number.value is None:
-        return NumberView(
-            reason=number.reason, verdict=number.verdict, href=href, n=show_count(number.n),
-            address=str(number.address),
-        )  # fmt: skip
-    shown = metric.show(number)
-    mark = Markup()
-    if scale is not None:
-        mark = marks.whisker(scale, number.value, number.interval)
-    return NumberView(
-        value=shown.value,
-        interval=shown.interval,
-        n=show_count(number.n),
-        verdict=number.verdict,
-        reason="" if number.interval is not None else number.reason,
-        method=number.method,
-        href=href,
-        mark=mark,
-        address=str(number.address),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +105,7 @@ class MetricTable(Block):
     kind: ClassVar[str] = "metric_table"
     caption: str
     heads: Sequence[ModelHead]
-    rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
+    rows: Sequence[tuple[MetricView, Sequence[ShownNumber]]]
     folded: bool = False
 
     @property
@@ -179,7 +122,7 @@ class GroupTable(Block):
     caption: str
     head: ModelHead
     metrics: Sequence[MetricView]
-    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    rows: Sequence[tuple[str, Sequence[ShownNumber]]]
     folded: bool = False
 
 
@@ -289,7 +232,7 @@ class ForestTable(Block):
     null: str
     zero: str
     heads: Sequence[ModelHead]
-    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    rows: Sequence[tuple[str, Sequence[ShownNumber]]]
     data: Download
     folded: bool = False
 

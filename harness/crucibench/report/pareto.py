@@ -17,7 +17,6 @@ from crucibench.report.leaderboard import (
     Line,
     axis_columns,
     pareto_front,
-    shown_metric,
 )
 from crucibench.report.page import Anchors, Download, Figure, ModelHead
 from crucibench.report.standouts import high_first, low_first
@@ -113,7 +112,7 @@ class _Shown:
     """A number in the unit in which it is shown."""
 
     def __init__(self, column: Column, number: MetricRow) -> None:
-        metric = shown_metric(column, number)
+        metric = column.metric
         factor = 100.0 if metric.percent else 1.0
         assert number.value is not None
         self.value = factor * number.value

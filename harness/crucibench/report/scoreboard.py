@@ -6,18 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from crucibench.report import marks
-from crucibench.report.findings import VERDICT_MARKS
 from crucibench.report.format import listed
-from crucibench.report.leaderboard import Board, shown_metric
-from crucibench.report.leaderboard_text import sorting, writing
-from crucibench.report.numbers import Metric
+from crucibench.report.leaderboard import Board
+from crucibench.report.leaderboard.shown import sorting, writing
+from crucibench.report.numbers import Metric, ShownNumber, shown
 from crucibench.report.page import (
     Anchors,
     MetricView,
     ModelHead,
-    NumberView,
     SuiteView,
-    number_view,
 )
 from crucibench.report.pareto import ParetoView, pareto_view
 from crucibench.report.standouts import Standouts, standouts
@@ -34,12 +31,12 @@ class ScoreboardView:
     about: str
     axes: Sequence[tuple[str, int]]
     columns: Sequence[MetricView]
-    lines: Sequence[tuple[ModelHead, Sequence[NumberView]]]
+    lines: Sequence[tuple[ModelHead, Sequence[ShownNumber]]]
     standouts: Standouts
     pareto: ParetoView | None
     caption: str
     notes: Sequence[str]
-    apart: Sequence[tuple[str, str, NumberView, str]]
+    apart: Sequence[tuple[str, str, ShownNumber, str]]
     suites: Sequence[SuiteView] = ()
 
 
@@ -81,20 +78,19 @@ def scoreboard_view(
     for line in board.lines:
         views = []
         for column in board.columns:
-            entry = line.entries[column.place]
-            if entry.number is None:
-                views.append(NumberView(reason=entry.why, apart=entry.apart))
-                continue
-            metric = shown_metric(column, entry.number)
-            views.append(number_view(metric, entry.number, href(metric), scales[column.place]))
-            mark = VERDICT_MARKS[entry.number.verdict]
-            found |= {(shorten(line.label), mark, text): None for text in entry.findings}
+            cell = line.entries[column.place]
+            views.append(
+                shown(column.metric, cell.number, href(column.metric), scales[column.place])
+                if cell.number
+                else cell.shown
+            )
+            found |= {(shorten(line.label), cell.shown.mark, text): None for text in cell.findings}
         lines.append((head(line.model), views))
     apart = [
         (
             entry.label,
             entry.column.title,
-            number_view(entry.column.metric, entry.number, href(entry.column.metric)),
+            shown(entry.column.metric, entry.number, href(entry.column.metric)),
             entry.reason,
         )
         for entry in board.apart

@@ -7,12 +7,13 @@ field that differs.
 
 from __future__ import annotations
 
-from crucibench.report.leaderboard.board import (
+from crucibench.report.leaderboard.build import leaderboard
+from crucibench.report.leaderboard.model import (
     About,
     Apart,
     Board,
+    BoardCell,
     Column,
-    Entry,
     Estimate,
     Leaderboard,
     Line,
@@ -23,15 +24,14 @@ from crucibench.report.leaderboard.board import (
     Standing,
     shown_metric,
 )
-from crucibench.report.leaderboard.build import leaderboard
-from crucibench.report.leaderboard.front import axis_columns, pareto_front
+from crucibench.report.leaderboard.ranks import axis_columns, pareto_front
 
 __all__ = [
     "About",
     "Apart",
     "Board",
+    "BoardCell",
     "Column",
-    "Entry",
     "Estimate",
     "Leaderboard",
     "Line",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from crucibench.contracts.rows import Address, MetricRow, parse_address
-from crucibench.report.leaderboard.board import Column
+from crucibench.report.leaderboard.model import Column
 from crucibench.report.numbers import Metric, declared_metrics, number_of, numbers_of
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -115,3 +115,24 @@ def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -
         if any(getattr(twin, name) != getattr(address, name) for twin in twins)
     ]
     return " ".join(part for part in parts if part)
+
+
+def sort_column(sort: str | None, wanted: Sequence[Column]) -> Column | None:
+    """Returns the column that `sort` means; None without it.
+
+    Raises:
+        InputError: if no column or several fit.
+    """
+    if sort is None:
+        return None
+    exact = [column for column in wanted if column.place == sort]
+    fitting = exact or [column for column in wanted if column.place.endswith(f"/{sort}")]
+    if not fitting:
+        known = [column.place for column in wanted]
+        if "/" not in sort:
+            known = sorted({name.rpartition("/")[2] for name in known})
+        raise InputError(unknown("column", sort, known))
+    if len(fitting) > 1:
+        names = ", ".join(column.place for column in fitting)
+        raise InputError(f"column {sort!r} fits several: {names}")
+    return fitting[0]

@@ -9,13 +9,11 @@ from crucibench.contracts.section import Block, Section
 from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.numbers import Metric, metric_of
+from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
 from crucibench.report.page import (
     Download,
     ForestTable,
     MetricView,
-    NumberView,
-    number_view,
 )
 from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import OPEN_ROWS, file_name
@@ -52,9 +50,9 @@ def _forest(section: Section, evidence: PageEvidence, numbers: Sequence[MetricRo
         (
             group,
             [
-                number_view(metric, own[model], href, scale)
+                shown(metric, own[model], href, scale)
                 if model in own
-                else NumberView(reason="not measured")
+                else ShownNumber(reason="not measured")
                 for model in models
             ],
         )

@@ -8,13 +8,11 @@ from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block, Section
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import marks
-from crucibench.report.numbers import metric_of
+from crucibench.report.numbers import ShownNumber, metric_of, shown
 from crucibench.report.page import (
     GroupTable,
     MetricTable,
     MetricView,
-    NumberView,
-    number_view,
 )
 from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import OPEN_ROWS
@@ -64,9 +62,9 @@ def _metric_table(
             end for n in found.values() for end in (n.value, n.lower, n.upper) if len(found) > 1
         )
         cells = [
-            number_view(metric, found[model], href, scale)
+            shown(metric, found[model], href, scale)
             if model in found
-            else NumberView(reason="not measured")
+            else ShownNumber(reason="not measured")
             for model in models
         ]
         rows.append((MetricView.of(metric, href, context), cells))
@@ -109,9 +107,9 @@ def _group_tables(
             (
                 group,
                 [
-                    number_view(metric, own[name], evidence.href(metric), scales[name])
+                    shown(metric, own[name], evidence.href(metric), scales[name])
                     if name in own
-                    else NumberView(reason="not measured")
+                    else ShownNumber(reason="not measured")
                     for name, metric in by_metric.items()
                 ],
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from crucibench.report.leaderboard.shown import ShownBoard
 from crucibench.report.provenance import card_facts
-from crucibench.report.site.board_view import BoardView
 from crucibench.report.site.links import data_page, sealed
 from crucibench.report.site.render import render
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 
-def data_pages(runs: Sequence[Run], views: Mapping[str, BoardView], total: int) -> dict[str, str]:
+def data_pages(runs: Sequence[Run], views: Mapping[str, ShownBoard], total: int) -> dict[str, str]:
     """Returns the page of every data set by its path; one under two names has both boards."""
     cards = {data_page(card): card for run in runs for card in run.cards.values()}
     names: dict[str, dict[str, None]] = {}

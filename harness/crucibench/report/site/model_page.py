@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.dates import iso
 from crucibench.report.format import DASH
-from crucibench.report.leaderboard import Column, Entry
-from crucibench.report.leaderboard.about import FIELDS, words
-from crucibench.report.site.board_view import cell_view, head_view
+from crucibench.report.leaderboard import Column
+from crucibench.report.leaderboard.lines import FIELDS, words
+from crucibench.report.numbers import ShownNumber, shown
 from crucibench.report.site.history import HistoryView, Point, history_view
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
 from crucibench.report.site.render import render
@@ -84,7 +84,7 @@ def _part(data: str, entries: Sequence[_Measured], columns: Sequence[Column]) ->
     return {
         "data": data,
         "href": data_page(entries[0].run.cards[data]),
-        "heads": [head_view(column) for column in here],
+        "columns": here,
         "rows": [_row(one, here) for one in entries],
         "histories": [view for column in here if (view := _history(column, entries))],
     }
@@ -98,11 +98,9 @@ def _row(one: _Measured, columns: Sequence[Column]) -> dict[str, Any]:
         "started": iso(one.run.dates.started),
         "fingerprint": DASH if prints is None else data_digest(dict(prints))[:12],
         "cells": [
-            cell_view(
-                column,
-                Entry(number=one.numbers.get(column.place), why="not measured"),
-                lambda number: number_link(number, one.run),
-            )
+            ShownNumber(reason="not measured")
+            if (number := one.numbers.get(column.place)) is None
+            else shown(column.metric, number, number_link(number, one.run))
             for column in columns
         ],
     }

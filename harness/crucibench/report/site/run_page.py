@@ -11,12 +11,10 @@ from crucibench.report.csv_text import csv_text
 from crucibench.report.dates import iso
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
 from crucibench.report.format import listed
-from crucibench.report.leaderboard import Column, Entry
-from crucibench.report.leaderboard_text import column_title
+from crucibench.report.leaderboard import Column
 from crucibench.report.not_measured import WITHHELD, not_measured
-from crucibench.report.numbers import number_of
+from crucibench.report.numbers import number_of, shown
 from crucibench.report.provenance import flat
-from crucibench.report.site.board_view import cell_view
 from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
 from crucibench.report.site.render import render
 
@@ -68,9 +66,9 @@ def _html(run: Run, numbers: Sequence[MetricRow], columns: Sequence[Column], tot
             "model_href": model_page(number.model),
             "data": number.data,
             "data_href": data_page(run.cards[number.data]) if number.data in run.cards else "",
-            "title": column_title(by_place[number.place]),
+            "title": by_place[number.place].heading,
             "place": number.place,
-            "cell": cell_view(by_place[number.place], Entry(number=number), lambda _: ""),
+            "cell": shown(by_place[number.place].metric, number),
         }
         for number in numbers
         if number.place in by_place

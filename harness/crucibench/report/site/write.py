@@ -10,7 +10,7 @@ from crucibench.contracts.rows import MetricRow
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import Leaderboard, leaderboard
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.site.board_view import BoardView, board_view
+from crucibench.report.leaderboard.shown import ShownBoard, shown_board
 from crucibench.report.site.data_page import data_pages
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
 from crucibench.report.site.model_page import model_pages
@@ -70,7 +70,7 @@ def write_site(
     return [folder / name for name in pages]
 
 
-def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
+def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, ShownBoard]:
     by_id = {run.id: run for run in runs}
     cards = {name: card for run in runs for name, card in run.cards.items()}
 
@@ -78,7 +78,7 @@ def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
         return number_link(number, by_id[number.run])
 
     return {
-        one.data: board_view(
+        one.data: shown_board(
             one,
             href=data_page(cards[one.data]) if one.data in cards else "",
             number_link=link,
@@ -88,7 +88,7 @@ def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
     }
 
 
-def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, BoardView]) -> str:
+def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, ShownBoard]) -> str:
     models = dict.fromkeys(line.model for one in board.boards for line in one.lines)
     return render(
         "index.html.j2",

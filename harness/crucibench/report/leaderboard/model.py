@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
-from crucibench.report.numbers import Metric, metric_of
+from crucibench.report.format import direction_mark, direction_words
+from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,26 +30,40 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Its head."""
+        """What it measures, as other columns don't."""
         return f"{self.metric.name} ({self.context})" if self.context else self.metric.name
+
+    @property
+    def heading(self) -> str:
+        """Its title with unit and direction."""
+        unit = f" [{self.metric.shown_unit}]" if self.metric.shown_unit else ""
+        return f"{self.title}{unit} {direction_mark(self.metric.direction)}".rstrip()
+
+    @property
+    def words(self) -> str:
+        """Which way is better, in words."""
+        return direction_words(self.metric.direction)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class BoardCell:
     """What stands in one place of a board.
 
     Attributes:
-        number: the number, perhaps null with its reason; None where nothing was measured or the
-            number may not stand here.
-        why: why nothing stands here, where there is no number.
-        apart: whether there is a number that is listed apart.
+        number: the metric row, perhaps null with its reason; None where nothing was measured or
+            the number may not stand here.
+        shown: it as text, or why nothing stands here.
         findings: codes and messages of the audits behind a verdict that is not valid.
     """
 
     number: MetricRow | None
-    why: str = ""
-    apart: bool = False
+    shown: ShownNumber
     findings: tuple[str, ...] = ()
+
+    @classmethod
+    def empty(cls, why: str, *, apart: bool = False) -> BoardCell:
+        """Returns a place without a number; `apart` where there is one that is listed apart."""
+        return cls(number=None, shown=ShownNumber(reason=why, apart=apart))
 
 
 class Retired(NamedTuple):
@@ -101,8 +116,15 @@ class Line:
     label: str
     model: str
     runs: tuple[str, ...]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, BoardCell]
     about: About = field(default_factory=About)
+
+    @property
+    def name(self) -> str:
+        """Its label with the marks of rows."""
+        mark = " ‡" if self.about.trained_on_test else ""
+        gone = f" ({self.about.retired.kind})" if self.about.retired else ""
+        return f"{self.label}{mark}{gone}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +147,11 @@ class Apart:
     def reason(self) -> str:
         """Why it stands apart."""
         return f"differs in {', '.join(self.differs)}"
+
+    @property
+    def shown(self) -> ShownNumber:
+        """The number as text."""
+        return shown(self.column.metric, self.number)
 
 
 class Spread(NamedTuple):
@@ -255,8 +282,12 @@ class Board:
 
     def numbers(self) -> list[MetricRow]:
         """Returns all joined numbers, line by line."""
-        entries = [line.entries[column.place] for line in self.lines for column in self.columns]
-        return [entry.number for entry in entries if entry.number is not None]
+        cells = [line.entries[column.place] for line in self.lines for column in self.columns]
+        return [cell.number for cell in cells if cell.number is not None]
+
+    def span(self, place: str, label: str) -> Span | None:
+        """Returns a line's ranks in a column; None where it has none."""
+        return None if self.ranks is None else self.ranks.spans.get(place, {}).get(label)
 
 
 @dataclass(frozen=True, kw_only=True)
