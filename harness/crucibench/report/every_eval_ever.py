@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.rows import MetricRow
-from crucibench.report.dates import iso
+from crucibench.report.format import iso
 from crucibench.report.leaderboard.lines import words
 from crucibench.report.numbers import Metric, declared_metrics, metric_of, numbers_of
 from crucibench.report.site.links import sealed

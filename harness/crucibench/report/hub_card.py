@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.dates import iso
 from crucibench.report.findings import VERDICT_MARKS, findings_of
-from crucibench.report.format import direction_words, show_count
+from crucibench.report.format import direction_words, iso, show_count
 from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import words

@@ -19,7 +19,8 @@ import pytest
 
 from crucibench.contracts.suite import Section
 from crucibench.contracts.verdict import Status
-from crucibench.report import render_html, write_views
+from crucibench.report.html import render_html
+from crucibench.report.views import write_views
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
@@ -226,7 +227,7 @@ def test_same_run_same_bytes(showcase_run: Run, html: str, tmp_path: Path) -> No
     assert render_html(Run(showcase_run.root)) == html
     program = (
         "import sys; from pathlib import Path; from crucibench.store.run import Run;"
-        "from crucibench.report import render_html;"
+        "from crucibench.report.html import render_html;"
         "sys.stdout.buffer.write(render_html(Run(Path(sys.argv[1]))).encode())"
     )
     done = subprocess.run(
@@ -254,7 +255,7 @@ def test_no_heavy_package_is_imported(showcase_run: Run) -> None:
         " sys.modules[name] = None\n"
         "import crucibench.report\n"
         "assert not {'pandas', 'jinja2', 'matplotlib', 'rich'} & set(sys.modules)\n"
-        "from crucibench.report import render_html\n"
+        "from crucibench.report.html import render_html\n"
         "assert 'matplotlib' not in sys.modules\n"
         "render_html(Run(Path(sys.argv[1])))\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from crucibench.contracts.rows import COLUMNS, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.report.csv_text import csv_text
-from crucibench.report.dates import iso
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
-from crucibench.report.format import listed
+from crucibench.report.format import iso, listed
 from crucibench.report.leaderboard import Column
 from crucibench.report.not_measured import WITHHELD, not_measured
 from crucibench.report.numbers import number_of, shown
