@@ -246,21 +246,21 @@ def _readme(
     card = parts[-1].info.card
     metadata = _metadata(model, parts, columns, hub_data, source_url)
 
-    def said(*names: str) -> str:
+    def stated(*names: str) -> str:
         text = next((words(card[name]) for name in names if card.get(name)), "")
         return markdown_text(text, 2000) if text else UNKNOWN
 
     details = {
-        "Developed by": said("authors"), "Paper": said("paper"),
-        "License": said("licence", "license"), "Address": markdown_text(parts[-1].info.uri),
+        "Developed by": stated("authors"), "Paper": stated("paper"),
+        "License": stated("licence", "license"), "Address": markdown_text(parts[-1].info.uri),
     }  # fmt: skip
     lines = [f"# {markdown_text(model)}", "", "## Model Details", ""]
     lines += [f"- **{name}:** {text}" for name, text in details.items()]
     for title, key in (
         ("Uses", "uses"), ("Bias, Risks, and Limitations", "limitations"),
     ):  # fmt: skip
-        lines += ["", f"## {title}", "", said(key)]
-    lines += ["", "## Training Details", "", f"Trained on: {said('trained_on')}"]
+        lines += ["", f"## {title}", "", stated(key)]
+    lines += ["", "## Training Details", "", f"Trained on: {stated('trained_on')}"]
     lines += ["", "## Evaluation", "", "### Testing Data", ""]
     for data in {part.data.name: part.data for part in parts}.values():
         facts = card_facts(data) | {"fingerprint": sealed(data)}

@@ -273,14 +273,14 @@ class Version:
 
     Attributes:
         title: the point, or that nothing was changed.
-        said: what the model answered, with its confidence.
+        answer: what the model answered, with its confidence.
         right: whether that is the target; None where it is not known, or there is no right.
         pictures: of an image: it, and perhaps what was changed.
         parts: of a text: pieces of each of its columns.
     """
 
     title: str
-    said: str
+    answer: str
     right: bool | None = None
     pictures: Sequence[Picture] = ()
     parts: Sequence[Sequence[Piece]] = ()

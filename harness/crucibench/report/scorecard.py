@@ -179,7 +179,7 @@ def _figure(
     board: Board, one: Column, other: Column, head: Callable[[str], ModelHead], anchors: Anchors
 ) -> Figure | None:
     front = pareto_front(board, (one, other))
-    dots, said, rows = [], [], []
+    dots, described, rows = [], [], []
     for line in board.lines:
         pair = [_number(line, column) for column in (one, other)]
         if line.label not in front or None in pair:
@@ -193,14 +193,16 @@ def _figure(
             )
         )  # fmt: skip
         name = shorten(line.label)
-        said.append(f"{name} at {x.text} and {y.text}{'' if front[line.label] else ', dominated'}")
+        described.append(
+            f"{name} at {x.text} and {y.text}{'' if front[line.label] else ', dominated'}"
+        )
         rows.append([line.label, x.value, *(x.ends or ("", "")), y.value, *(y.ends or ("", "")),
                      front[line.label]])  # fmt: skip
     if len(dots) < 2:
         return None
     names = [_axis(column) for column in (one, other)]
     columns = [f"{side} {end}".strip() for side in names for end in ("", "lower", "upper")]
-    alt = f"Scatter plot of {names[1]} against {names[0]}. {'; '.join(said[:12])}."
+    alt = f"Scatter plot of {names[1]} against {names[0]}. {'; '.join(described[:12])}."
     key = anchors("pareto", board.data, one.place, other.place)
     return Figure(
         svg=Markup(plots.scatter_svg(dots, x=names[0], y=names[1], key=key, alt=alt)),

@@ -72,7 +72,7 @@ class Retired(NamedTuple):
     Attributes:
         kind: ``withdrawn`` or ``superseded``.
         reason: why.
-        by: what stands for a superseded row; "" where nobody said.
+        by: what stands for a superseded row; "" where it is not known.
     """
 
     kind: str
@@ -86,7 +86,7 @@ class Retired(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What is said of a line's model beside its numbers.
+    """What is known of a line's model beside its numbers.
 
     Attributes:
         card: fields of its model card, as texts.
@@ -110,7 +110,7 @@ class Line:
         model: its name.
         runs: the ids of the runs that its numbers come from.
         entries: by the place of the column; one for each.
-        about: what is said of the model.
+        about: what is known of the model.
     """
 
     label: str

@@ -1,4 +1,4 @@
-"""Examples that cells kept: a few samples, as they are and changed, and what the model said."""
+"""Examples that cells kept: a few samples, as they are and changed, and what the model answered."""
 
 from __future__ import annotations
 
@@ -151,14 +151,14 @@ def _row(
 
 
 def _version(line: Mapping[str, Any], task: Task, **shown: Any) -> Version:
-    said = _named(line["prediction"], task)
+    answer = _named(line["prediction"], task)
     if not task.classes:
-        return Version(title=_title(line), said=said, **shown)
+        return Version(title=_title(line), answer=answer, **shown)
     confidence = line["confidence"]
     right = None if math.isnan(line["prediction"]) else line["prediction"] == line["target"]
     if math.isfinite(confidence):
-        said += f", {100 * confidence:.0f} %"
-    return Version(title=_title(line), said=said, right=right, **shown)
+        answer += f", {100 * confidence:.0f} %"
+    return Version(title=_title(line), answer=answer, right=right, **shown)
 
 
 def _title(line: Mapping[str, Any]) -> str:

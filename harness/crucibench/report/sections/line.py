@@ -103,7 +103,7 @@ def _line_figure(
     span: tuple[float, float] | None,
 ) -> Figure:
     x, y = section.x or "x", section.y or "y"
-    curves, legend, rows, said, thinned = [], [], [], [], False
+    curves, legend, rows, described, thinned = [], [], [], [], False
     single = len({part.cell.model for part in found}) == len(found)
     for row, part in enumerate(found):
         frame = part.frame.dropna(subset=[x, y]).sort_values(x, kind="stable")
@@ -136,13 +136,13 @@ def _line_figure(
         )
         name = f"{part.cell.model} {part.within if named else part.extra}".strip()
         first, last = frame.iloc[0], frame.iloc[-1]
-        said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
+        described.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
         rows += [[part.cell.model, *row] for row in frame.itertuples(index=False, name=None)]
     axes = f"{words(y)} against {words(x)}"
     title = ", ".join(filter(None, (_name(place[0]) if named else "", place[1])))
     if named:
         axes = f"{_name(place[0])}: {axes}"
-    alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
+    alt = f"Line plot of {axes}. " + "; ".join(described[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
     key = evidence.anchors(
         "lines", evidence.data, evidence.suite, section.title, *filter(None, place)

@@ -41,14 +41,14 @@ class HistoryView(NamedTuple):
         title: of the column.
         words: which way is better.
         picture: SVG.
-        said: the same in words, for those who don't see it.
+        alt: the same in words, for those who don't see it.
         note: how much of it may be compared.
     """
 
     title: str
     words: str
     picture: Markup
-    said: str
+    alt: str
     note: str
 
 
@@ -162,7 +162,7 @@ def _history_view(column: Column, points: Sequence[_Point]) -> HistoryView | Non
     alike = sum(point.number.key == key for point in known)
     show = column.metric.show
     ends = (known[0], known[-1])
-    said = " to ".join(f"{show(point.number)} on {iso(point.time)[:10]}" for point in ends)
+    alt = " to ".join(f"{show(point.number)} on {iso(point.time)[:10]}" for point in ends)
     note = (
         ""
         if alike == len(known)
@@ -172,7 +172,7 @@ def _history_view(column: Column, points: Sequence[_Point]) -> HistoryView | Non
         title=f"{column.title} [{unit}]" if (unit := column.metric.shown_unit) else column.title,
         words=direction_words(column.metric.direction),
         picture=_picture(column, known, key),
-        said=f"{len(known)} values of {column.title}, from {said}.",
+        alt=f"{len(known)} values of {column.title}, from {alt}.",
         note=note,
     )
 

@@ -94,15 +94,15 @@ def _html(run: Run, numbers: Sequence[MetricRow], columns: Sequence[Column], tot
 
 
 def _cell(cell: CellFile) -> dict[str, Any]:
-    said = [f"{f.code}: {f.message}" for f in cell.findings if f.severity is not Severity.INFO]
+    notes = [f"{f.code}: {f.message}" for f in cell.findings if f.severity is not Severity.INFO]
     if cell.status is Status.FAILED:
-        said = [WITHHELD]
+        notes = [WITHHELD]
     elif cell.reason:
-        said = [cell.reason]
+        notes = [cell.reason]
     outcome = str(cell.status if cell.status is not Status.OK else cell.verdict)
     return {
         "model": cell.model, "data": cell.data, "scenario": address_of(cell), "outcome": outcome,
-        "n": cell.n, "said": "; ".join(said),
+        "n": cell.n, "notes": "; ".join(notes),
     }  # fmt: skip
 
 
