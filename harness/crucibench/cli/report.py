@@ -26,7 +26,7 @@ def command(*, reference: str, output: Path | None, gallery: bool, out: Path, qu
     """
     from crucibench.cli._output import write
     from crucibench.cli._runs import sound
-    from crucibench.report import write_views
+    from crucibench.report.views import write_views
     from crucibench.util.errors import InputError
 
     run = sound(reference, out)

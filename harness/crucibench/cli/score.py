@@ -30,7 +30,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     from crucibench.cli._output import Notes
     from crucibench.cli._runs import finished
     from crucibench.engine.score.rescore import rescore
-    from crucibench.report import write_views
+    from crucibench.report.views import write_views
 
     run, note = finished(reference, out), Notes(quiet)
     before = _numbers(run)

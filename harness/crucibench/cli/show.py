@@ -158,8 +158,8 @@ def _print(
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.cli._output import Table
     from crucibench.comparing.run_parity import pairs_of
-    from crucibench.report import show_cells, show_run
     from crucibench.report.costs import cost_of
+    from crucibench.report.show import show_cells, show_run
 
     cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
@@ -188,7 +188,7 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report import show_model
+    from crucibench.report.show import show_model
 
     found = show_model(run, name)
     document = [
@@ -200,7 +200,7 @@ def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report import show_data
+    from crucibench.report.show import show_data
 
     shown = show_data(run, name)  # says which there are if there is none of that name
     return run.cards[name].as_dict(), [facts(shown, name)]

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from crucibench.report.numbers import Metric, Number, metric_of
+from crucibench.contracts.rows import MetricRow
+from crucibench.report.format import direction_mark, direction_words
+from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +30,40 @@ class Column:
 
     @property
     def title(self) -> str:
-        """Its head."""
+        """What it measures, as other columns don't."""
         return f"{self.metric.name} ({self.context})" if self.context else self.metric.name
+
+    @property
+    def heading(self) -> str:
+        """Its title with unit and direction."""
+        unit = f" [{self.metric.shown_unit}]" if self.metric.shown_unit else ""
+        return f"{self.title}{unit} {direction_mark(self.metric.direction)}".rstrip()
+
+    @property
+    def words(self) -> str:
+        """Which way is better, in words."""
+        return direction_words(self.metric.direction)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class BoardCell:
     """What stands in one place of a board.
 
     Attributes:
-        number: the number, perhaps null with its reason; None where nothing was measured or the
-            number may not stand here.
-        why: why nothing stands here, where there is no number.
-        apart: whether there is a number that is listed apart.
+        number: the metric row, perhaps null with its reason; None where nothing was measured or
+            the number may not stand here.
+        shown: it as text, or why nothing stands here.
         findings: codes and messages of the audits behind a verdict that is not valid.
     """
 
-    number: Number | None
-    why: str = ""
-    apart: bool = False
+    number: MetricRow | None
+    shown: ShownNumber
     findings: tuple[str, ...] = ()
+
+    @classmethod
+    def empty(cls, why: str, *, apart: bool = False) -> BoardCell:
+        """Returns a place without a number; `apart` where there is one that is listed apart."""
+        return cls(number=None, shown=ShownNumber(reason=why, apart=apart))
 
 
 class Retired(NamedTuple):
@@ -56,7 +72,7 @@ class Retired(NamedTuple):
     Attributes:
         kind: ``withdrawn`` or ``superseded``.
         reason: why.
-        by: what stands for a superseded row; "" where nobody said.
+        by: what stands for a superseded row; "" where it is not known.
     """
 
     kind: str
@@ -70,7 +86,7 @@ class Retired(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What is said of a line's model beside its numbers.
+    """What is known of a line's model beside its numbers.
 
     Attributes:
         card: fields of its model card, as texts.
@@ -94,14 +110,21 @@ class Line:
         model: its name.
         runs: the ids of the runs that its numbers come from.
         entries: by the place of the column; one for each.
-        about: what is said of the model.
+        about: what is known of the model.
     """
 
     label: str
     model: str
     runs: tuple[str, ...]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, BoardCell]
     about: About = field(default_factory=About)
+
+    @property
+    def name(self) -> str:
+        """Its label with the marks of rows."""
+        mark = " ‡" if self.about.trained_on_test else ""
+        gone = f" ({self.about.retired.kind})" if self.about.retired else ""
+        return f"{self.label}{mark}{gone}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +140,18 @@ class Apart:
 
     label: str
     column: Column
-    number: Number
+    number: MetricRow
     differs: tuple[str, ...]
 
     @property
     def reason(self) -> str:
         """Why it stands apart."""
         return f"differs in {', '.join(self.differs)}"
+
+    @property
+    def shown(self) -> ShownNumber:
+        """The number as text."""
+        return shown(self.column.metric, self.number)
 
 
 class Spread(NamedTuple):
@@ -252,10 +280,14 @@ class Board:
                 spans.append((column.axis, 1))
         return spans
 
-    def numbers(self) -> list[Number]:
+    def numbers(self) -> list[MetricRow]:
         """Returns all joined numbers, line by line."""
-        entries = [line.entries[column.place] for line in self.lines for column in self.columns]
-        return [entry.number for entry in entries if entry.number is not None]
+        cells = [line.entries[column.place] for line in self.lines for column in self.columns]
+        return [cell.number for cell in cells if cell.number is not None]
+
+    def span(self, place: str, label: str) -> Span | None:
+        """Returns a line's ranks in a column; None where it has none."""
+        return None if self.ranks is None else self.ranks.spans.get(place, {}).get(label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +298,6 @@ class Leaderboard:
     runs: tuple[str, ...] = ()
 
 
-def shown_metric(column: Column, number: Number) -> Metric:
+def shown_metric(column: Column, number: MetricRow) -> Metric:
     """Returns the metric by which a number of a column is written."""
     return metric_of({(column.metric.suite, column.metric.id): column.metric}, number)
