@@ -9,7 +9,7 @@ from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import Notes, draw, emit, write
 
 if TYPE_CHECKING:
-    from crucibench.cli._remembering import Remembering
+    from crucibench.cli._progress import Remembering
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Resolved
     from crucibench.report.leaderboard import Leaderboard

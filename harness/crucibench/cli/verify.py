@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    RUN,
+    Format,
+    examples,
+    find_finished_run,
+    require,
+)
+from crucibench.cli._output import Notes, Table, emit, notes_listener
 
 if TYPE_CHECKING:
-    from crucibench.cli._output import Notes
     from crucibench.store.run import Run
 
 
@@ -50,13 +59,10 @@ def command(
     adversarial inputs are asked again, all of them. Exit code 0:
     sound; 1: something differs; 4: the run can't be read.
     """
-    from crucibench.cli._output import Notes, Table, emit
-    from crucibench.cli._runs import finished
     from crucibench.integrity.verify import verify
 
-    if batches is not None and not with_model:
-        raise click.UsageError("--batches: expected --with-model beside it")
-    run, note = finished(reference, out), Notes(quiet)
+    require("--with-model", with_model, {"--batches": batches})
+    run, note = find_finished_run(reference, out), Notes(quiet)
     differences = verify(run)
     if with_model and differences:
         note("the models are not asked: the run differs as it is")
@@ -93,17 +99,12 @@ def _tell_known(run: Run, note: Notes) -> None:
 def _asked(run: Run, batches: int, note: Notes) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
-    from crucibench.engine.listener import Listener
     from crucibench.report.format import counted
     from crucibench.util.folders import cache_folder
 
-    class Told(Listener):
-        def note(self, message: str) -> None:
-            note(message)
-
     # What models print is no data of ours.
     with contextlib.redirect_stdout(io.StringIO() if note.quiet else sys.stderr):
-        asked = ask_again(run, cache_folder(), batches=batches, listener=Told())
+        asked = ask_again(run, cache_folder(), batches=batches, listener=notes_listener(note))
     for sentence in asked.unchecked:
         note(sentence)
     if asked.noisy:

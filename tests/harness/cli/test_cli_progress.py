@@ -14,10 +14,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from crucibench.cli._bars import Bars
-from crucibench.cli._json_lines import JsonLines
-from crucibench.cli._lines import Lines
-from crucibench.cli._remembering import Remembering
+from crucibench.cli._progress import Bars, JsonLines, Lines, Remembering
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Columns
@@ -162,7 +159,7 @@ def test_long_cells_are_told_of_every_half_minute(told: Told, clock: Clock) -> N
 def test_a_cell_that_is_silent_is_told_of_too(
     told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.cli._lines._LOOK", 0.01)
+    monkeypatch.setattr("crucibench.cli._progress._LOOK", 0.01)
     lines = Lines(RESOLVED, announce=True, clock=clock)
     said: list[str] = []
     with lines.at_work():
@@ -201,7 +198,7 @@ def _bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Bars, Callable[[], str]]:
         file=io.StringIO(), width=100, height=40, force_terminal=True, color_system=None,
         markup=False, highlight=False,
     )  # fmt: skip
-    monkeypatch.setattr("crucibench.cli._bars.console", lambda **_: screen)
+    monkeypatch.setattr("crucibench.cli._progress.console", lambda **_: screen)
     bars = Bars(RESOLVED, announce=True)
 
     def shown() -> str:

@@ -13,11 +13,7 @@ import click
 import pytest
 from click.testing import Result
 
-from crucibench.cli._bars import Bars
-from crucibench.cli._json_lines import JsonLines
-from crucibench.cli._lines import Lines
-from crucibench.cli._progress import listener_for
-from crucibench.cli._remembering import Remembering
+from crucibench.cli._progress import Bars, JsonLines, Lines, Remembering, listener_for
 from crucibench.engine.resolve.resolve import Resolved
 
 Call = Callable[..., Result]
