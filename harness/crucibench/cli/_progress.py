@@ -52,7 +52,7 @@ class Pace:
     """Counts samples of one cell by a clock that the caller reads."""
 
     def __init__(self, total: int, now: float) -> None:
-        """Begins.
+        """Starts with nothing done.
 
         Args:
             total: the samples there are; 0 where nobody knows.
@@ -69,14 +69,14 @@ class Pace:
         return self._total if self._total and self.done <= self._total else None
 
     def advance(self, samples: int, now: float) -> None:
-        """Says that so many more are done; fewer than none where work was lost."""
+        """Adds samples that are done; below 0 where work was lost."""
         self.done += samples
         self._points.append((now, self.done))
         while len(self._points) > 2 and now - self._points[1][0] > _WINDOW:
             self._points.popleft()
 
     def rate(self, now: float) -> float | None:
-        """Returns samples a second, lately; None while it can't be told.
+        """Returns samples a second, lately, or None while too few are known.
 
         What came first does not count: it may have been there already, kept by an earlier attempt,
         and models are slow to begin.
@@ -90,7 +90,7 @@ class Pace:
         return (self.done - before) / (now - begun) if self.done > before and now > begun else None
 
     def seconds_left(self, now: float) -> float | None:
-        """Returns the seconds until all are done at this rate; None while it can't be told."""
+        """Returns the seconds until all are done at this rate, or None while it is unknown."""
         rate = self.rate(now)
         return None if rate is None or self.total is None else (self.total - self.done) / rate
 
@@ -98,8 +98,8 @@ class Pace:
 INTERRUPTED = "interrupted; give the same command again to resume"
 
 
-class Remembering(Listener):
-    """Keeps the plan; prints nothing.
+class ProgressListener(Listener):
+    """Keeps the plan and prints nothing; the base of the listeners that print progress.
 
     Attributes:
         for_people: whether sentences and tables on stderr are for somebody to read.
@@ -119,30 +119,30 @@ class Remembering(Listener):
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         self._planned = plan, inspection
 
-    def told(self, work: Callable[[], int], layout: Layout) -> int:
-        """Does the work, says how it ended if asked to, and returns its exit code."""
+    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
+        """Does the work and returns its exit code; a listener for programs reports the end."""
         return work()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """While the engine runs: what models print must not end up among the data."""
+        """Sends what models print to stderr while the engine runs, away from the data."""
         with contextlib.redirect_stdout(sys.stderr):
             yield
 
     def interrupted(self) -> None:
-        """The run was interrupted."""
+        """Says that the run was interrupted, and how to resume it."""
         warn(INTERRUPTED)
 
 
 MOST = 8
-"""So many cells are shown at once, and how many more there are."""
+"""Cells that are shown at once; of the rest, only their number."""
 STOPPING = "stopping after the shards that are under way; Ctrl-C again stops now"
 _EVERY = 30.0
 _LOOK = 5.0
 
 
-class Lines(Remembering):
-    """Prints lines."""
+class LineProgress(ProgressListener):
+    """Prints the plan, a line for each finished cell, and now and then what takes long."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Lines(Remembering):
         announce: bool,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Begins.
+        """Starts with nothing done.
 
         Args:
             resolved: the spec.
@@ -166,12 +166,12 @@ class Lines(Remembering):
         self._stream = sys.stderr
         self._names: dict[str, str] = {}
         self._paces: dict[str, Pace] = {}
-        self._told = clock()
+        self._last_printed = clock()
 
-    # -- what the engine tells ------------------------------------------------------------------
+    # -- calls from the engine ------------------------------------------------------------------
 
     def note(self, message: str) -> None:
-        self._say(message)
+        self._print_line(message)
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         super().planned(plan, inspection)
@@ -188,16 +188,16 @@ class Lines(Remembering):
             pace.advance(samples, self._clock())
 
     def retried(self, cell: str, reason: str) -> None:
-        self._say(f"again: {self._names.get(cell, cell)}: {reason}")
+        self._print_line(f"again: {self._names.get(cell, cell)}: {reason}")
 
     def finished(self, cell: CellFile) -> None:
-        self._say(self._line(cell))
+        self._print_line(self._line(cell))
         self._paces.pop(cell.cell, None)
 
     def stopping(self) -> None:
         # Called from a signal handler, perhaps in the midst of another line.
         with contextlib.suppress(RuntimeError):
-            self._say(STOPPING)
+            self._print_line(STOPPING)
 
     # -- while the engine runs ------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Lines(Remembering):
         """Prints a line for each cell that has been under way for long, if it is time to."""
         now = self._clock()
         # One look early, so that no more than the time allowed passes between two lines.
-        if now - self._told <= _EVERY - _LOOK:
+        if now - self._last_printed <= _EVERY - _LOOK:
             return
         # A copy: the engine goes on meanwhile, in another thread.
         long = [
@@ -233,15 +233,15 @@ class Lines(Remembering):
         ]
         if not long:
             return
-        self._told = now
+        self._last_printed = now
         for name, pace in long[:MOST]:
-            self._say(f"under way: {self._names[name]}, {self._stand(pace, now)}")
+            self._print_line(f"under way: {self._names[name]}, {self._stand(pace, now)}")
         if len(long) > MOST:
-            self._say(f"under way: and {len(long) - MOST} more")
+            self._print_line(f"under way: and {len(long) - MOST} more")
 
     # -- words ----------------------------------------------------------------------------------
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         click.echo(visible(text), file=self._stream)
 
     def _print_plan(self, plan: Plan, inspection: Inspection, target: Console) -> None:
@@ -289,7 +289,7 @@ _NUMBERS = 34
 
 
 class _Board(rich_progress.Progress):
-    """Bars, and how many more there would be.
+    """Progress bars, with a line for the number of those that are not shown.
 
     Attributes:
         more: how many are not shown.
@@ -308,13 +308,13 @@ class _Rate(ProgressColumn):
     """Samples a second."""
 
     def render(self, task: Task) -> Text:
-        """Returns the rate, or nothing while it can't be told."""
+        """Returns the rate, or nothing while it is unknown."""
         speed = task.finished_speed or task.speed
         return Text(rate_words(speed) if speed else "", style="dim")
 
 
-class Bars(Lines):
-    """Draws bars below the lines."""
+class BarProgress(LineProgress):
+    """Draws a bar for each cell under way, with rate and time left, below the lines."""
 
     def __init__(self, resolved: Resolved, *, announce: bool) -> None:
         super().__init__(resolved, announce=announce)
@@ -337,7 +337,7 @@ class Bars(Lines):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        with self._board, Remembering.at_work(self):
+        with self._board, ProgressListener.at_work(self):
             yield
 
     def note(self, message: str) -> None:
@@ -349,7 +349,7 @@ class Bars(Lines):
         self._board.update(self._indexed[data], completed=done, total=total or None)
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
-        Remembering.planned(self, plan, inspection)
+        ProgressListener.planned(self, plan, inspection)
         for task in self._indexed.values():
             self._board.remove_task(task)
         self._indexed.clear()
@@ -386,15 +386,18 @@ class Bars(Lines):
         # Start and end say most: the model and the scenario.
         return shorten(visible(text), self._widest)
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         self._board.console.print(Text(visible(text)))
 
 
 _JSON_EVERY = 1.0
 
 
-class JsonLines(Remembering):
-    """Writes the events."""
+class JsonProgress(ProgressListener):
+    """Writes each event as one JSON object a line, with its time.
+
+    What models and libraries print meanwhile becomes events too, so that every line can be read.
+    """
 
     for_people = False
 
@@ -403,7 +406,7 @@ class JsonLines(Remembering):
         resolved: Resolved,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Begins.
+        """Starts with nothing done.
 
         Args:
             resolved: the spec.
@@ -414,10 +417,10 @@ class JsonLines(Remembering):
         self._clock = clock
         self._stream = sys.stderr
         self._paces: dict[str, Pace] = {}
-        self._told: dict[str, float] = {}
-        self._untold: set[str] = set()
+        self._last_written: dict[str, float] = {}
+        self._unwritten: set[str] = set()
 
-    # -- what the engine tells ------------------------------------------------------------------
+    # -- calls from the engine ------------------------------------------------------------------
 
     def note(self, message: str) -> None:
         self._write("note", message=message)
@@ -444,7 +447,7 @@ class JsonLines(Remembering):
 
     def started(self, cell: PlannedCell, total: int) -> None:
         self._paces[cell.id] = Pace(total, self._clock())
-        self._told[cell.id] = self._clock()
+        self._last_written[cell.id] = self._clock()
         self._write(
             "cell-started", cell=cell.id, model=cell.model.name, data=cell.data.name,
             scenario=cell.scenario.address, total=total or None,
@@ -455,7 +458,7 @@ class JsonLines(Remembering):
         if pace is None:
             return
         pace.advance(samples, self._clock())
-        self._untold.add(cell.id)
+        self._unwritten.add(cell.id)
         if self._is_time(cell.id):
             self._progress(cell.id)
 
@@ -463,7 +466,7 @@ class JsonLines(Remembering):
         self._write("retried", cell=cell, reason=reason)
 
     def finished(self, cell: CellFile) -> None:
-        if cell.cell in self._untold:
+        if cell.cell in self._unwritten:
             self._progress(cell.cell)
         pace = self._paces.pop(cell.cell, None)
         self._write(
@@ -482,7 +485,7 @@ class JsonLines(Remembering):
     # -- beginning and end ----------------------------------------------------------------------
 
     def interrupted(self) -> None:
-        for cell in sorted(self._untold):
+        for cell in sorted(self._unwritten):
             self._progress(cell)
         self._write("interrupted", message=INTERRUPTED)
 
@@ -495,7 +498,7 @@ class JsonLines(Remembering):
             finally:
                 output.end()
 
-    def told(self, work: Callable[[], int], layout: Layout) -> int:
+    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
         try:
             code = work()
         except (Exception, KeyboardInterrupt) as error:
@@ -524,7 +527,7 @@ class JsonLines(Remembering):
     def _progress(self, cell: str) -> None:
         pace, now = self._paces[cell], self._clock()
         rate, left = pace.rate(now), pace.seconds_left(now)
-        self._untold.discard(cell)
+        self._unwritten.discard(cell)
         self._write(
             "progress",
             cell=cell,
@@ -536,9 +539,9 @@ class JsonLines(Remembering):
 
     def _is_time(self, what: str) -> bool:
         now = self._clock()
-        if now - self._told.get(what, -math.inf) < _JSON_EVERY:
+        if now - self._last_written.get(what, -math.inf) < _JSON_EVERY:
             return False
-        self._told[what] = now
+        self._last_written[what] = now
         return True
 
     def _write(self, event: str, **facts: Any) -> None:
@@ -547,7 +550,7 @@ class JsonLines(Remembering):
 
 
 class _OutputEvents(io.TextIOBase):
-    """A stream that hands on whole lines."""
+    """A stream that passes on whole lines."""
 
     def __init__(self, tell: Callable[[str], None], stream: TextIO) -> None:
         self._tell = tell
@@ -570,19 +573,19 @@ class _OutputEvents(io.TextIOBase):
         return self._stream.fileno()
 
     def end(self) -> None:
-        """Hands on what no end of line came after."""
+        """Passes on the last line, which has no end."""
         self.write("\n")
 
 
 def listener_for(
     resolved: Resolved, progress: Progress, *, quiet: bool, announce: bool
-) -> Remembering:
-    """Returns the listener that tells progress as asked.
+) -> ProgressListener:
+    """Returns the listener that reports progress as asked.
 
     Args:
         resolved: the spec.
         progress: how; ``auto`` finds out what suits stderr.
-        quiet: nothing is told.
+        quiet: whether nothing is printed.
         announce: whether the plan is printed.
 
     Raises:
@@ -591,13 +594,13 @@ def listener_for(
     if quiet and progress not in ("auto", "none"):
         raise click.UsageError(f"expected --quiet or --progress {progress}, not both")
     if quiet or progress == "none":
-        return Remembering()
+        return ProgressListener()
     if progress == "json":
-        return JsonLines(resolved)
+        return JsonProgress(resolved)
     if progress == "bars" or (progress == "auto" and _can_draw()):
-        return Bars(resolved, announce=announce)
+        return BarProgress(resolved, announce=announce)
 
-    return Lines(resolved, announce=announce)
+    return LineProgress(resolved, announce=announce)
 
 
 def _can_draw() -> bool:

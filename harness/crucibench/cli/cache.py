@@ -122,7 +122,7 @@ def prune(
     }  # fmt: skip
     if gone or form != "table":
         emit(form, document, [_table(gone, form)])
-    Notes(quiet)(_told(gone, leftovers, "would remove" if dry_run else "removed"))
+    Notes(quiet)(_summary(gone, leftovers, "would remove" if dry_run else "removed"))
     return 0 if dry_run else _left(asked)
 
 
@@ -143,7 +143,7 @@ def clear(*, yes: bool, quiet: bool) -> int:
         note("nothing was removed")
         return 0
     gone = remove(entries)
-    note(_told(gone, _sweep(folder), "removed"))
+    note(_summary(gone, _sweep(folder), "removed"))
     return _left(entries)
 
 
@@ -214,7 +214,7 @@ def _totals(entries: Sequence[Entry], form: Format) -> Table:
     return Table(title="Total", columns=("kind", "entries", "size"), rows=rows)
 
 
-def _told(gone: Sequence[Entry], leftovers: int, did: str) -> str:
+def _summary(gone: Sequence[Entry], leftovers: int, did: str) -> str:
     parts = [_count(gone)] if gone else []
     if leftovers:
         parts.append(f"what {leftovers} killed {'process' if leftovers == 1 else 'processes'} left")

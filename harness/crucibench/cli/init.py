@@ -96,7 +96,7 @@ def command(
     _check(text, output)
     write_output_file(output, text)
     note = Notes(quiet)
-    for sentence in _said(models, data):
+    for sentence in _summary(models, data):
         note(sentence)
     flag = " --allow-pickle" if models[0].pickled else ""
     note(f"next: crucibench run {output}{flag}")
@@ -132,7 +132,7 @@ def _check(text: str, output: Path) -> None:
     resolve(document, output.resolve().parent, str(output), Overrides(allow_pickle=True))
 
 
-def _said(models: list[ModelGuess], data: DataGuess) -> list[str]:
+def _summary(models: list[ModelGuess], data: DataGuess) -> list[str]:
     sentences = [f"model {models[0].name}: {models[0].uri} ({models[0].why})"]
     if models[1:]:
         names = ", ".join(model.name for model in models[1:])

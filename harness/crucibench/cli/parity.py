@@ -65,8 +65,8 @@ def command(
 
     The same weights in two formats (a module, ONNX, an exported program, a server) must give the
     same probabilities within a tolerance. Where they do not, the second is asked again about inputs
-    changed as mistaken conversions change them, and the first suspicion is told. Exit code 0: they
-    agree; 1: they differ.
+    changed as mistaken conversions change them, and the first suspicion is printed. Exit code
+    0: they agree; 1: they differ.
     """
     from crucibench.comparing.parity_models import parity_of
 

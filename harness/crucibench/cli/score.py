@@ -36,7 +36,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     before = _numbers(run)
     run = rescore(run)
     write_views(run)
-    note(_said(before, run.metrics()))
+    note(_summary(before, run.metrics()))
     return show_result(run, form, quiet)
 
 
@@ -48,7 +48,7 @@ def _numbers(run: Run) -> pd.DataFrame | None:
         return None  # what this command is there to mend
 
 
-def _said(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
+def _summary(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
     from crucibench.report.format import counted
 
     if before is None:

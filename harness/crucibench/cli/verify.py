@@ -67,7 +67,7 @@ def command(
     if with_model and differences:
         note("the models are not asked: the run differs as it is")
     elif with_model:
-        differences = _asked(run, batches or 1, note)
+        differences = _ask_again(run, batches or 1, note)
     if differences or form != "table":
         document = {"run": run.id, "sound": not differences, "differences": differences}
         rows = [[sentence] for sentence in differences]
@@ -76,13 +76,13 @@ def command(
     if differences:
         note(f"{what} is not sound")
         return 1
-    _tell_known(run, note)
+    _note_bundle(run, note)
     files = len(run.manifest["files"])
     note(f"{what} is sound: {files} files are as hashed, numbers are as the records give them")
     return 0
 
 
-def _tell_known(run: Run, note: Notes) -> None:
+def _note_bundle(run: Run, note: Notes) -> None:
     """Says what a bundle can't show, for want of what was left out of it."""
     from crucibench.report.format import counted
     from crucibench.store.bundle import BundleRun
@@ -96,7 +96,7 @@ def _tell_known(run: Run, note: Notes) -> None:
         note(f"as when it was bundled: {sentence}")
 
 
-def _asked(run: Run, batches: int, note: Notes) -> list[str]:
+def _ask_again(run: Run, batches: int, note: Notes) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
     from crucibench.report.format import counted

@@ -1,4 +1,4 @@
-"""A first policy for a baseline: commented, with margins that its samples can show."""
+"""Write a first policy for a baseline: commented, with margins that its samples can show."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_usage(call: Callable[..., Result], arguments: list[str], sentence: str)
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert sentence in result.stderr
-    assert "--help tells more" in result.stderr
+    assert "--help says more" in result.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
