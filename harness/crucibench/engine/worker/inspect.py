@@ -181,7 +181,7 @@ def inspect_model(
     rows = _largest(evalset, adapter, min(_PROBE, count))
     want = (
         frozenset({"values"})
-        if evalset.task.kind == "regression"
+        if evalset.task.one_number
         else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
     )
     adapter.fingerprint()  # of the model as it was opened, before it is asked
