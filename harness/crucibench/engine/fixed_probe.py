@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -97,12 +97,8 @@ class Disagreement:
     apart: float
     whose: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain data."""
-        return asdict(self)
 
-
-def probe_samples(evalset: EvalSet) -> tuple[int, ...]:
+def fixed_probe_rows(evalset: EvalSet) -> tuple[int, ...]:
     """Returns the rows of the role test that the fixed probe holds: those of the smallest ids."""
     count = evalset.card.counts.get("test", 0)
     smallest: list[tuple[str, int]] = []

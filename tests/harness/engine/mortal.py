@@ -92,8 +92,8 @@ class Child:
 def _run(command: dict[str, Any], told: int) -> int:
     from crucibench.engine.executors.inline import InlineExecutor
     from crucibench.engine.listener import Listener
-    from crucibench.engine.merge import merge
     from crucibench.engine.options import Part, RunOptions
+    from crucibench.engine.parts import merge
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.engine.run import execute
     from crucibench.engine.score.rescore import rescore

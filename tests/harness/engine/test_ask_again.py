@@ -13,9 +13,8 @@ import pytest
 from crucibench.contracts.adapter import Outputs
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.verdict import Status
-from crucibench.engine.ask_again import Asked, ask_again
+from crucibench.engine.ask_again import Asked, apart, ask_again
 from crucibench.engine.listener import Listener
-from crucibench.engine.same_answers import apart
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.errors import InputError

@@ -17,11 +17,11 @@ from crucibench.contracts.uri import parse_uri
 from crucibench.contracts.verdict import Status
 from crucibench.engine.ask_again import ask_again
 from crucibench.engine.listener import Listener
-from crucibench.engine.merge import merge
 from crucibench.engine.options import Part
 from crucibench.engine.packing import pack_run
+from crucibench.engine.parts import merge
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.resolve.suite_data import ResolvedFurther
+from crucibench.engine.resolve.suites import ResolvedFurther
 from crucibench.engine.score.rescore import rescore
 from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.integrity.verify import verify

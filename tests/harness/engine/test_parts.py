@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from crucibench.api import verify
-from crucibench.engine.collect.parts import assign
-from crucibench.engine.merge import merge
 from crucibench.engine.options import Part
+from crucibench.engine.parts import assign, merge
 from crucibench.store.find import find_run, load
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
@@ -124,13 +123,13 @@ def test_every_cell_is_done_however_many_parts(run_spec: Any) -> None:
     for of in (1, 2, 5, 40):
         assigned = [assign(plan, Part(number + 1, of)) for number in range(of)]
         mapped = {cell.id for cell in plan if cell.scenario.name != "agreement"}
-        assert {cell.id for one in assigned for cell in one.plan} >= mapped
+        assert {cell.id for one in assigned for cell in one[0]} >= mapped
         for cell in plan:
-            if any(cell.id in one.split for one in assigned):
+            if any(cell.id in one[1] for one in assigned):
                 done = [
                     shard
                     for number, one in enumerate(assigned)
                     for shard in range(-1, 9)
-                    if cell.id in one.split and Part(number + 1, of).has(cell, shard)
+                    if cell.id in one[1] and Part(number + 1, of).has(cell, shard)
                 ]
                 assert set(done) <= set(range(-1, 9)) and len(done) == len(set(done))

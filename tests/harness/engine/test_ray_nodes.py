@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from crucibench.engine.executors import ray_hand, ray_link, ray_node
-from crucibench.engine.executors.ray_link import Link
+from crucibench.engine.executors import ray_cluster, ray_node
+from crucibench.engine.executors.ray_cluster import Link
 from crucibench.engine.executors.ray_node import Home, difference
 from crucibench.util.errors import InputError
 
@@ -45,7 +45,7 @@ def test_a_lost_node_is_told_from_a_killed_actor(
     error: Exception, alive: bool, lost: bool, reason: str
 ) -> None:
     ray = SimpleNamespace(exceptions=_Kinds)
-    hand = ray_hand.Hand(ray, None, "ray-1", lambda *news: None, whole=False)
+    hand = ray_cluster.Hand(ray, None, "ray-1", lambda *news: None, whole=False)
     assert hand.gone(error, lambda node: alive).lost, "it never had a place"
     hand.node, hand.host = "n1", "b"
     gone = hand.gone(error, lambda node: alive)
@@ -67,7 +67,7 @@ def test_a_folder_that_is_not_the_run_s_is_told(
 ) -> None:
     monkeypatch.setattr(ray_node, "_SEE_SECONDS", 0.0)
     node = ray_node.Node.__new__(ray_node.Node)
-    with ray_hand._probe(tmp_path / "not" / "yet") as (file, content):
+    with ray_cluster._probe(tmp_path / "not" / "yet") as (file, content):
         assert file.parent == tmp_path
         assert node.sees(file, content) == ""
         assert "sees another folder" in node.sees(file, "other")
@@ -168,7 +168,7 @@ def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_address_without_a_cluster_is_told_at_once(
     ray: Any, address: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_link, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(ray_cluster, "_CONNECT_SECONDS", 1.0)
     with pytest.raises(InputError, match=f"^ray_address='{address}': {sentence}"):
         Link(address, 1)
     assert not ray.is_initialized()

@@ -12,8 +12,8 @@ import crucibench as cb
 from crucibench.api import prepare
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
-from crucibench.engine.merge import merge
 from crucibench.engine.options import Part, RunOptions
+from crucibench.engine.parts import merge
 from crucibench.engine.run import execute
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run

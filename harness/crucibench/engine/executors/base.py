@@ -11,7 +11,7 @@ from crucibench.engine.worker.tasks import Message, Setup, Task
 
 
 @dataclass(frozen=True)
-class Heard:
+class SlotMessage:
     """One message of one slot."""
 
     slot: str
@@ -44,7 +44,7 @@ class Executor(ABC):
         """Lets a free slot do a task; its last message is one of `tasks.FINAL`."""
 
     @abstractmethod
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         """Returns what slots have said, waiting at most so long for the first."""
 
     def where(self, slot: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from crucibench.contracts.data import EvalSet
-from crucibench.engine.executors.base import Executor, Heard
+from crucibench.engine.executors.base import Executor, SlotMessage
 from crucibench.engine.worker.replaced import Watch
 from crucibench.engine.worker.tasks import Message, Setup, Task
 from crucibench.engine.worker.worker import Worker
@@ -35,12 +35,12 @@ class InlineExecutor(Executor):
             raise AssertionError("prepare comes before submit")
         self._running = self._worker.perform(task)
 
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         message = None if self._running is None else next(self._running, None)
         if message is None:
             self._running = None
             return []
-        return [Heard(self.slots[0], message)]
+        return [SlotMessage(self.slots[0], message)]
 
     def stop(self, slot: str) -> None:
         if self._running is not None:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar
 
-from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.executors.frames import Packed, pack, receive, receive_packed
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.executors.child import Packed, pack, receive, receive_packed
 from crucibench.engine.executors.processes import WATCH_SECONDS, Process
 from crucibench.engine.executors.zygote import Zygote, can_fork
 from crucibench.engine.worker.tasks import (
@@ -107,7 +107,7 @@ class LocalExecutor(Executor):
         process.wake()
         process.send(task)
 
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         heard = self._over_limit()
         if heard:
             return heard
@@ -126,7 +126,7 @@ class LocalExecutor(Executor):
         if message.final if isinstance(message, Packed) else isinstance(message, FINAL):
             process.busy = False
             process.rest()
-        return [Heard(process.slot, message)]
+        return [SlotMessage(process.slot, message)]
 
     def where(self, slot: str) -> str:
         process = self._latest.get(slot)
@@ -196,15 +196,15 @@ class LocalExecutor(Executor):
         if self._latest.get(process.slot) is process:
             self._printed[process.slot] = process.printed.take()
 
-    def _gone(self, process: Process) -> list[Heard]:
+    def _gone(self, process: Process) -> list[SlotMessage]:
         if not process.busy:
             self._end(process)  # an idle one: the next task gets a new one
             return []
         message = Gone(process.reason(), process.printed.tail())
         self._end(process)
-        return [Heard(process.slot, message)]
+        return [SlotMessage(process.slot, message)]
 
-    def _unresponsive(self) -> list[Heard]:
+    def _unresponsive(self) -> list[SlotMessage]:
         """Ends processes that don't begin: what an earlier task left there keeps them from it."""
         found = []
         for process in [process for process in self._all if process.busy and process.tasks > 1]:
@@ -213,11 +213,11 @@ class LocalExecutor(Executor):
                     f"the worker did not begin its task within {_BEGIN_SECONDS:g} s: the model's "
                     "code holds its process, or took over the pipe"
                 )
-                found.append(Heard(process.slot, Gone(reason, process.trace())))
+                found.append(SlotMessage(process.slot, Gone(reason, process.trace())))
                 self._end(process)
         return found
 
-    def _over_limit(self) -> list[Heard]:
+    def _over_limit(self) -> list[SlotMessage]:
         limit = None if self._setup is None else self._setup.memory
         if limit is None or time.monotonic() - self._watched < WATCH_SECONDS:
             return []
@@ -233,7 +233,7 @@ class LocalExecutor(Executor):
                 if process.tasks > 1:  # what other tasks left behind may be to blame
                     message = Failed("worn", reason)
                 self._end(process)
-                return [Heard(process.slot, message)]
+                return [SlotMessage(process.slot, message)]
         return []
 
 

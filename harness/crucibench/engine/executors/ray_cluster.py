@@ -18,22 +18,41 @@ tells.
 from __future__ import annotations
 
 import contextlib
+import inspect
+import logging
 import os
 import queue
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
-from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.executors.frames import pack
-from crucibench.engine.executors.ray_actor import actor_class
-from crucibench.engine.executors.ray_hand import Ended, Entry, Hand, Ready, Refused
-from crucibench.engine.executors.ray_link import Link, most, room
-from crucibench.engine.executors.ray_node import Home
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.executors.child import Packed, pack
+from crucibench.engine.executors.ray_node import Home, difference
 from crucibench.engine.worker.environment import worker_facts
-from crucibench.engine.worker.tasks import FINAL, Gone, Setup, Task, TimedTask, Waiting
+from crucibench.engine.worker.tasks import (
+    FINAL,
+    Facts,
+    Failed,
+    Gone,
+    Setup,
+    Task,
+    TimedTask,
+    Waiting,
+    home,
+    keeps,
+)
 from crucibench.util.errors import InputError, StoppedError
+from crucibench.util.optional import need
+from crucibench.util.user_errors import one_line
 
 _PLACE_SECONDS = 60.0
 """For how long workers are waited for that no node has room for, where there are no others."""
@@ -41,6 +60,43 @@ _SPARE_SECONDS = 10.0
 _TELL_SECONDS = 15.0
 _END_SECONDS = 5.0
 _STARTS_AT_MOST = 5
+
+
+def actor_class() -> type:
+    """Returns the class of the actors.
+
+    A class that is made in a function is sent whole, so that a node that can't import Crucibench
+    can still say so.
+    """
+
+    class Worker:
+        def __init__(self, path: Sequence[str], folder: str, threads: int) -> None:
+            import platform
+            import sys
+            from pathlib import Path
+
+            self._host = platform.node()
+            self._node: Any = None
+            self._trouble = ""
+            known = set(sys.path)
+            sys.path += [entry for entry in path if entry not in known and Path(entry).exists()]
+            try:
+                from crucibench.engine.executors import ray_node
+
+                self._node = ray_node.Node(ray_node.Home(tuple(path), folder), threads)
+            except Exception as error:
+                self._trouble = f"{type(error).__name__}: {error}"
+
+        def place(self) -> tuple[str, str, str]:
+            """Returns the node's name, Ray's id of it, and what is wrong."""
+            import ray
+
+            return self._host, ray.get_runtime_context().get_node_id(), self._trouble
+
+        def call(self, name: str, *arguments: Any) -> Any:
+            return getattr(self._node, name)(*arguments)
+
+    return Worker
 
 
 class RayExecutor(Executor):
@@ -128,13 +184,13 @@ class RayExecutor(Executor):
         else:
             self._held[slot] = task, time.monotonic()
 
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         """Returns what slots have said.
 
         Raises:
             StoppedError: if no node has room for a worker for a minute, or none can take part.
         """
-        heard: list[Heard] = []
+        heard: list[SlotMessage] = []
         with contextlib.suppress(queue.Empty):
             heard += self._take(*self._news.get(timeout=seconds))
             while True:
@@ -216,7 +272,7 @@ class RayExecutor(Executor):
 
     # -- news --------------------------------------------------------------------------------
 
-    def _take(self, hand: Hand, news: Any) -> list[Heard]:
+    def _take(self, hand: Hand, news: Any) -> list[SlotMessage]:
         if self._hands.get(hand.slot) is not hand:
             return []  # one that was stopped
         match news:
@@ -229,7 +285,7 @@ class RayExecutor(Executor):
                 return self._ended(hand, news.error)
         if isinstance(news, FINAL):
             hand.busy = False
-        return [Heard(hand.slot, news)]
+        return [SlotMessage(hand.slot, news)]
 
     def _begins(self, hand: Hand) -> None:
         hand.ready, self._starts = True, 0
@@ -244,7 +300,7 @@ class RayExecutor(Executor):
         if hand.slot in self._held:
             hand.submit(self._held.pop(hand.slot)[0])
 
-    def _ended(self, hand: Hand, error: Exception) -> list[Heard]:
+    def _ended(self, hand: Hand, error: Exception) -> list[SlotMessage]:
         gone = hand.gone(error, self._alive)
         self._starts += not hand.ready
         if self._starts > _STARTS_AT_MOST:
@@ -253,9 +309,9 @@ class RayExecutor(Executor):
         self._hire(hand.slot)
         if gone.lost:
             self._offer(hand.slot, offered=False)
-        return [Heard(hand.slot, gone)] if hand.busy else []
+        return [SlotMessage(hand.slot, gone)] if hand.busy else []
 
-    def _refused(self, hand: Hand, reason: str) -> list[Heard]:
+    def _refused(self, hand: Hand, reason: str) -> list[SlotMessage]:
         """A node that came later can't take part: the run goes on without."""
         self._dismiss(hand.slot)
         self._all = tuple(slot for slot in self._all if slot != hand.slot)
@@ -263,12 +319,12 @@ class RayExecutor(Executor):
             raise StoppedError(f"{reason}; the same command goes on from here")
         self._offer(hand.slot, offered=False)
         busy = [slot for slot, other in self._hands.items() if other.busy]
-        told = [Heard(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
+        told = [SlotMessage(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
         return told + self._give_back(hand.slot, reason)
 
     # -- tasks whose actor has no place yet ----------------------------------------------------
 
-    def _still_held(self) -> list[Heard]:
+    def _still_held(self) -> list[SlotMessage]:
         now = time.monotonic()
         others = any(hand.ready for hand in self._hands.values())
         for slot, (_, since) in list(self._held.items()):
@@ -285,12 +341,12 @@ class RayExecutor(Executor):
         if self._held and now - self._told > _TELL_SECONDS:
             self._told = now
             slot = next(iter(self._held))
-            return [Heard(slot, Waiting("waiting for a place on the Ray cluster"))]
+            return [SlotMessage(slot, Waiting("waiting for a place on the Ray cluster"))]
         return []
 
-    def _give_back(self, slot: str, reason: str) -> list[Heard]:
+    def _give_back(self, slot: str, reason: str) -> list[SlotMessage]:
         lost = Gone(reason, lost=True)
-        return [Heard(slot, lost)] if self._held.pop(slot, None) is not None else []
+        return [SlotMessage(slot, lost)] if self._held.pop(slot, None) is not None else []
 
 
 def checked_gpus(gpus: float | None) -> float:
@@ -304,3 +360,314 @@ def checked_gpus(gpus: float | None) -> float:
     if not gpus > 0 or (gpus > 1 and gpus != int(gpus)):
         raise InputError(f"ray_gpus: expected a share of 1, or a whole number, got {gpus:g}")
     return float(gpus)
+
+
+_TRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The actor has a place, a worker process, and sees and uses what the driver does."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The node can't take part: a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The actor is no more: what Ray raised."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What every actor is told first.
+
+    Attributes:
+        setup: what tasks share.
+        facts: of the driver: a worker must have the same.
+        folder: that holds, or will hold, the run's.
+    """
+
+    setup: Packed
+    facts: Mapping[str, str]
+    folder: Path
+
+
+class Hand:
+    """One actor.
+
+    Attributes:
+        slot: whose tasks it does.
+        whole: whether it has a GPU of its own although others share theirs.
+        ready: whether it can do tasks.
+        busy: whether it has one.
+        node: Ray's name of the node that it is on, once it is on one.
+        host: the node's own.
+    """
+
+    def __init__(
+        self, ray: Any, actor: Any, slot: str, tell: Callable[[Hand, Any], None], *, whole: bool
+    ) -> None:
+        """Takes an actor that has been asked for; `tell` takes news of it, in another thread."""
+        self.slot = slot
+        self.whole = whole
+        self.ready = self.busy = False
+        self.node = self.host = ""
+        self._ray = ray
+        self._actor = actor
+        self._tell = tell
+        self._tasks: queue.SimpleQueue[Packed | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._printed = b""
+
+    def begin(self, entry: Entry) -> None:
+        """Lets the actor begin as soon as it has a place; it is told when it is ready."""
+        self._thread = threading.Thread(target=self._talk, args=(entry,), daemon=True)
+        self._thread.start()
+
+    def submit(self, task: Task) -> None:
+        """Gives it a task, once it is ready."""
+        self.busy = True
+        self._tasks.put(replace(pack(task), home=home(task), keeps=keeps(task)))
+
+    def printed(self) -> bytes:
+        """Returns what was printed since the last time."""
+        printed, self._printed = self._printed, b""
+        return printed
+
+    def trace(self) -> str:
+        """Returns the end of what was printed, and where the code is; "" if the actor is silent."""
+        try:
+            answer = self._actor.call.remote("trace")
+            return str(self._ray.get(answer, timeout=_TRACE_SECONDS))
+        except Exception:
+            return ""
+
+    def exchange(self) -> None:
+        """Gives an idle actor a new worker process."""
+        self._actor.call.remote("exchange")
+
+    def kill(self) -> None:
+        """Ends the actor, or the wish for it."""
+        self._tasks.put(None)
+        with contextlib.suppress(Exception):
+            self._ray.kill(self._actor)
+
+    def join(self, seconds: float) -> None:
+        """Waits until nobody talks with the actor any more."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def gone(self, error: Exception, alive: Callable[[str], bool]) -> Gone:
+        """Returns what a task's worker is told to have died of.
+
+        The worker process is not meant: what it dies of, the actor tells. An actor that is gone or
+        out of reach is nobody's fault if its node is, or if Ray took it away.
+        """
+        kinds = self._ray.exceptions
+        away = isinstance(error, kinds.ActorUnavailableError | kinds.NodeDiedError)
+        if away or getattr(error, "preempted", False) or not self.node or not alive(self.node):
+            return Gone(f"the node {self.host or '(not known yet)'} is gone", str(error), lost=True)
+        if "memory" in str(error).partition("Some common causes")[0].lower():
+            reason = f"Ray ended the worker: node {self.host} ran out of memory"
+        else:
+            reason = f"the worker's actor on node {self.host} was killed in the middle of it"
+        return Gone(reason, str(error))
+
+    # -- in the thread -----------------------------------------------------------------------
+
+    def _talk(self, entry: Entry) -> None:
+        try:
+            wrong = self._enter(entry)
+            if wrong:
+                self._tell(self, Refused(wrong))
+                return
+            self._tell(self, Ready())
+            while (task := self._tasks.get()) is not None:
+                self._actor.call.remote("submit", task)
+                final = False
+                while not final:
+                    messages, printed = self._ray.get(self._actor.call.remote("poll"))
+                    self._printed += printed
+                    for message in messages:
+                        self._tell(self, message.value())
+                    final = bool(messages) and messages[-1].final
+        except Exception as error:
+            self._tell(self, Ended(error))
+
+    def _enter(self, entry: Entry) -> str:
+        """Returns what is wrong with the node, as a sentence; "" if nothing."""
+        self.host, self.node, wrong = self._ray.get(self._actor.place.remote())
+        if wrong:
+            return f"node {self.host} can't import crucibench: {wrong}"
+        with _probe(entry.folder) as probe:
+            wrong = self._ray.get(self._actor.call.remote("sees", *probe))
+        if wrong:
+            return f"{wrong}; all nodes of the cluster must share it, and see the data"
+        answer = self._ray.get(self._actor.call.remote("begin", entry.setup)).value()
+        if isinstance(answer, Failed | Gone):
+            return f"node {self.host}: no worker starts there: {answer.reason}"
+        if not isinstance(answer, Facts):
+            raise TypeError(f"a FactsTask ended with {type(answer).__name__}")
+        differs = difference(entry.facts, answer.values)
+        if differs:
+            return f"node {self.host}: {differs}; all nodes of a run must have the same"
+        return ""
+
+
+@contextlib.contextmanager
+def _probe(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields a file in `folder`, or the nearest folder above that exists, and what it holds."""
+    while not folder.is_dir():
+        folder = folder.parent
+    content = secrets.token_hex(16)
+    file = folder / f".crucibench-{content[:8]}.tmp"
+    file.write_text(content, encoding="utf-8")
+    try:
+        yield file, content
+    finally:
+        file.unlink(missing_ok=True)
+
+
+_OWN = "local"
+_STORE_BYTES = 100 * 2**20
+_CONNECT_SECONDS = 10.0
+_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+class Link:
+    """A connection; `close` undoes what was done for it.
+
+    Attributes:
+        ray: the module.
+    """
+
+    def __init__(self, address: str | None, cpus: int) -> None:
+        """Connects to a cluster, or starts one; does neither if the program has done so already.
+
+        Args:
+            address: ``HOST:PORT``, ``auto``, or None for what the environment variable RAY_ADDRESS
+                says; without it, a cluster is started on this machine.
+            cpus: that such a cluster has.
+
+        Raises:
+            InputError: if Ray is absent, or no cluster is at `address`.
+        """
+        # Before the import, which reads it: Ray reports on its use unless told not to.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        self.ray: Any = need("ray", "ray")
+        self._folder: str | None = None
+        self._handler: Any = None
+        self._ours = not self.ray.is_initialized()
+        if not self._ours:
+            return
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.getsignal(signal.SIGTERM)  # which Ray takes over for good
+        self._let_print(False)
+        address = address or os.environ.get("RAY_ADDRESS") or _OWN
+        try:
+            with _quiet():
+                self._start(cpus) if address == _OWN else self._connect(address)
+        except BaseException:
+            self.close()
+            raise
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        """Returns the nodes that are alive."""
+        return [node for node in self.ray.nodes() if node["Alive"]]
+
+    def close(self) -> None:
+        """Disconnects, and ends the cluster that was started."""
+        if not self._ours:
+            return
+        self._ours = False
+        waits = "wait_for_processes" in inspect.signature(self.ray.shutdown).parameters
+        self.ray.shutdown(**({"wait_for_processes": True} if waits else {}))
+        self._let_print(True)
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _let_print(self, whether: bool) -> None:
+        # A driver prints what happens to nodes on its standard output, where our data goes, and
+        # Ray has no setting for that.
+        worker: Any = getattr(getattr(self.ray, "_private", None), "worker", None)
+        if hasattr(worker, "_worker_logs_enabled"):
+            worker._worker_logs_enabled = whether
+
+    def _start(self, cpus: int) -> None:
+        # Ray listens on all interfaces: nobody else may give it work. Without a token in the
+        # environment or at home it would write one there.
+        known = (Path.home() / ".ray" / "auth_token").exists()
+        if not known and not any(os.environ.get(name) for name in _TOKENS):
+            os.environ[_TOKENS[0]] = secrets.token_hex(32)
+        # The paths of its sockets must be short. Its logs are of no use once it has ended.
+        parent = os.environ.get("RAY_TMPDIR") or ("/tmp" if Path("/tmp").is_dir() else None)
+        self._folder = tempfile.mkdtemp(prefix="cb-ray-", dir=parent)
+        self.ray.init(
+            address=_OWN, num_cpus=cpus, include_dashboard=False, log_to_driver=False,
+            configure_logging=False, object_store_memory=_STORE_BYTES, _temp_dir=self._folder,
+        )  # fmt: skip
+
+    def _connect(self, address: str) -> None:
+        where = f"ray_address={address!r}"
+        if "://" in address:
+            raise InputError(
+                f"{where}: expected HOST:PORT or auto: a run is started on a machine of the "
+                "cluster, not through Ray Client"
+            )
+        if address != "auto":
+            _check_reachable(address, where)
+        try:
+            self.ray.init(address=address, log_to_driver=False, configure_logging=False)
+        except ConnectionError as error:
+            raise InputError(f"{where}: no Ray cluster runs there") from error
+        except Exception as error:
+            raise InputError(f"{where}: {one_line(error)}") from error
+
+
+def room(nodes: Sequence[Mapping[str, Any]], threads: int, gpus: float) -> int:
+    """Returns how many workers fit on `nodes`."""
+    return sum(_room(node.get("Resources", {}), threads, gpus) for node in nodes)
+
+
+def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
+    workers = int(resources.get("CPU", 0.0)) // threads
+    if gpus:
+        workers = min(workers, int(resources.get("GPU", 0.0) / gpus + 1e-6))
+    return workers
+
+
+def most(nodes: Sequence[Mapping[str, Any]], resource: str) -> float:
+    """Returns the most of a resource that one node has."""
+    return max((float(node.get("Resources", {}).get(resource, 0.0)) for node in nodes), default=0.0)
+
+
+def _check_reachable(address: str, where: str) -> None:
+    # Ray tries for many minutes.
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"{where}: expected HOST:PORT or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{where}: no Ray cluster answers there: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Ray from logging what it has set up."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crucibench.engine.executors.frames import Packed, pack
+from crucibench.engine.executors.child import Packed, pack
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.worker.tasks import DataTask, FactsTask, Made
 
 # Between calls an actor can be asked where the code is: it waits no longer than that in one.
-_HEAR_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _SEE_SECONDS = 5.0
 
 
@@ -104,7 +104,7 @@ class Node:
     def _answer(self, task: DataTask | FactsTask) -> Packed:
         self._local.submit(self._slot, task)
         while True:
-            for heard in self._local.hear(_HEAR_SECONDS):
+            for heard in self._local.poll(_POLL_SECONDS):
                 if (message := _packed(heard.message)).final:
                     return message
 
@@ -112,11 +112,11 @@ class Node:
         """Lets the worker do a task."""
         self._local.submit(self._slot, task)
 
-    def hear(self) -> tuple[list[Packed], bytes]:
+    def poll(self) -> tuple[list[Packed], bytes]:
         """Returns messages, waiting a moment for the first, and after the last what was printed."""
-        heard = [_packed(one.message) for one in self._local.hear(_HEAR_SECONDS)]
+        heard = [_packed(one.message) for one in self._local.poll(_POLL_SECONDS)]
         while heard and not heard[-1].final:
-            more = self._local.hear(0.0)
+            more = self._local.poll(0.0)
             if not more:
                 break
             heard += [_packed(one.message) for one in more]

@@ -14,7 +14,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
 from crucibench.contracts.suite import Suite, SuiteRequest
-from crucibench.engine.plan.batching import largest_batch, shard_size
+from crucibench.engine.plan.roles import largest_batch, shard_size
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass, best_answer, lacking
@@ -56,6 +56,17 @@ class PlannedCell:
     def key(self) -> Key:
         """What names the cell in a run."""
         return self.model.name, self.data.name, self.scenario.address
+
+    @property
+    def mapped(self) -> Mapped:
+        """Its scenario.
+
+        Raises:
+            TypeError: if that is not `Mapped`.
+        """
+        if not isinstance(self.scenario, Mapped):
+            raise TypeError(f"{self.scenario.address} is not a Mapped scenario")
+        return self.scenario
 
     @property
     def shard_size(self) -> int:

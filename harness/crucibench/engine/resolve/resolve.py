@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,12 @@ from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
 from crucibench.contracts.uri import URI, parse_uri
-from crucibench.engine.resolve.overrides import overridden
-from crucibench.engine.resolve.suite_data import ResolvedFurther, further_digests, resolve_further
 from crucibench.engine.resolve.suites import (
+    ResolvedFurther,
     ResolvedSuite,
     check_tracks,
+    further_digests,
+    resolve_further,
     resolve_suites,
     settings_of_tracks,
     suite_names,
@@ -26,6 +29,8 @@ from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
 from crucibench.spec.yaml_file import dump_yaml
+from crucibench.util.content import OpaqueError, content_of
+from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 
 LIVE = "live"
@@ -268,7 +273,7 @@ def _sources(entry: ResolvedModel | ResolvedData, base: Path) -> dict[str, str]:
 
 def _live_identity(value: object) -> dict[str, str]:
     # A live object has no file; unless it can be told apart by content, no run resumes another.
-    from crucibench.engine.resolve.live import live_digest
+    from crucibench.engine.resolve.resolve import live_digest
 
     return {"live": live_digest(value)}
 
@@ -314,3 +319,89 @@ def offline(document: Mapping[str, Any]) -> Resolved:
         spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, "",
         False, resolved.get("batch_sizes", {}),
     )  # fmt: skip
+
+
+def overridden(document: Any, defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """Returns a spec given as plain data with some keys set; the one given stays what it was.
+
+    Args:
+        document: the spec, perhaps of a wrong form.
+        defaults: keys of its section ``defaults``.
+        settings: ``SUITE.KEY`` to value: in the section ``suites``, and in every track that has
+            this key of its own.
+
+    Raises:
+        InputError: if a name of `settings` has no dot.
+    """
+    if not isinstance(document, dict):
+        return document
+    document = dict(document)
+    if defaults:
+        document["defaults"] = {**(document.get("defaults") or {}), **defaults}
+    for address, value in settings.items():
+        suite, dot, key = address.partition(".")
+        if not dot:
+            raise InputError(f"--set {address}: expected SUITE.KEY=VALUE")
+        keys = key.split(".")
+        _put(document, ["suites", suite, *keys], value)
+        tracks = document.get("tracks")
+        if isinstance(tracks, list):
+            document["tracks"] = [_track(track, suite, keys, value) for track in tracks]
+    return document
+
+
+def _track(track: Any, suite: str, keys: Sequence[str], value: Any) -> Any:
+    below = track
+    for key in ("settings", suite, keys[0]):
+        if not isinstance(below, dict) or key not in below:
+            return track
+        below = below[key]
+    changed = dict(track)
+    _put(changed, ["settings", suite, *keys], value)
+    return changed
+
+
+def _put(mapping: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets a key, or one of a mapping below it; mappings below are copied, not changed."""
+    first, *rest = keys
+    if not rest:
+        mapping[first] = value
+        return
+    below = mapping.get(first)
+    mapping[first] = dict(below) if isinstance(below, dict) else {}
+    _put(mapping[first], rest, value)
+
+
+_LIBRARIES = frozenset({"numpy", "pandas", "torch", "sklearn", "datasets"})
+
+
+def live_digest(value: Any) -> str:
+    """Returns a digest of a live object's content, or a random one where there is none to be had.
+
+    A torch module and an estimator are all that they hold, their classes' code too; frames and
+    arrays are their values. For a function nobody can tell, so that a run with it is always a new
+    run.
+    """
+    try:
+        if _has_content(value):
+            return content_of(value, folders=[Path.cwd()]).digest
+    except OpaqueError:
+        pass
+    return f"unknown-{secrets.token_hex(8)}"
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_has_content(entry) for entry in value)
+    if isinstance(value, dict):
+        return all(_has_content(entry) for entry in value.values())
+    if isinstance(value, str | int | float | bool | type(None)) or _is_model(value):
+        return True
+    return type(value).__module__.partition(".")[0] in _LIBRARIES and not callable(value)
+
+
+def _is_model(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.nn.Module):
+        return True
+    return not isinstance(value, type) and hasattr(value, "fit") and hasattr(value, "predict")

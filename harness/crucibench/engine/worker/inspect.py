@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan.batching import fitting_batch, largest_batch, memory_in_use
-from crucibench.engine.plan.roles import Rows, probe_rows
+from crucibench.engine.plan.roles import Rows, largest_batch, probe_rows
 from crucibench.engine.resolve.resolve import Resolved, ResolvedModel
 from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.engine.worker.meter import count_passes
@@ -25,7 +25,7 @@ from crucibench.passes.scenario import best_answer
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.memory import available_memory, free_memory, is_out_of_memory, resident_memory
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line, user_traceback
 
@@ -185,9 +185,9 @@ def inspect_model(
         else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
     )
     adapter.fingerprint()  # of the model as it was opened, before it is asked
-    before = memory_in_use(device)
+    before = _memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)
-    grown = max(0, memory_in_use(device) - before)
+    grown = max(0, _memory_in_use(device) - before)
     info = _info(entry, adapter, evalset.task, base)
     if isinstance(batch_size, int):
         return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
@@ -198,7 +198,7 @@ def inspect_model(
         return adapter.predict(evalset.batch("test", again, adapter.input_spec), want)
 
     ceiling = largest_batch(info.geometry, evalset.task.modality)
-    fitting = fitting_batch(ask, len(rows), grown, ceiling)
+    fitting = _fitting_batch(ask, len(rows), grown, ceiling)
     return Inspected(info=info, seconds_per_sample=seconds, batch_size=fitting)
 
 
@@ -248,6 +248,41 @@ def _timed_batch(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset
 def unforeseen(what: str, error: Exception) -> InputError:
     """Returns the sentence for an error that an adapter or a source did not put into words."""
     return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
+
+
+def _fitting_batch(ask: Callable[[int], object], asked: int, grown: int, ceiling: int) -> int:
+    """Returns the largest batch, `ceiling` halved as often as it must be, that memory holds.
+
+    Args:
+        ask: answers a batch of so many of the largest inputs.
+        asked: how many were in the batch that was asked already.
+        grown: by how many bytes memory grew for it.
+        ceiling: where to start.
+    """
+    free = available_memory()
+    if free is not None and 2 * grown * ceiling // max(1, asked) < free:
+        return ceiling  # far from the limit: nothing to try
+    size = ceiling
+    while size > 1:
+        try:
+            ask(size)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                return size  # not a question of size: the cell will say what it is
+            free_memory()
+            size = max(1, size // 2)
+        else:
+            return size
+    return size
+
+
+def _memory_in_use(device: str) -> int:
+    """Returns the bytes in use where a model on `device` answers; the highest so far on CUDA."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return resident_memory(os.getpid()) or 0
 
 
 def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +20,17 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES, share_shown
 from crucibench.contracts.records import Columns, Records, to_table
-from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
+from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import Rows, SelectedRole, batches, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, probe_rows
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.engine.worker.environment import worker_facts
 from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError, failed
 from crucibench.engine.worker.inspect import Models, inspect_model, unforeseen
-from crucibench.engine.worker.lease import machine_lease
 from crucibench.engine.worker.meter import Meter
 from crucibench.engine.worker.replaced import Watch
 from crucibench.engine.worker.tasks import (
@@ -59,7 +58,7 @@ from crucibench.engine.worker.tasks import (
     Task,
     home,
 )
-from crucibench.engine.worker.timed import Contestant, crowded
+from crucibench.engine.worker.timed import Contestant, crowded, machine_lease
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
@@ -252,8 +251,8 @@ class Worker:
                 if cell.model.fingerprint is None:
                     tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
                 rows = probe_rows(len(role), probe_samples(cell.model.geometry))
-                work = _work(role, rows, {}, adapter)
-                found = _mapped(cell).probe(work, context)
+                work = role.work(rows, {}, adapter)
+                found = cell.mapped.probe(work, context)
                 break
             except Exception as error:
                 if size == 1 or self._worn or not is_out_of_memory(error):
@@ -282,7 +281,7 @@ class Worker:
             self._same_model(cell, context)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
-        stage = _mapped(cell).stages[task.stage]
+        stage = cell.mapped.stages[task.stage]
         tables: list[pa.Table] = []
         kept: dict[str, list[pa.Table]] = {}
         size = min(cell.batch_size, task.at_most or cell.batch_size)
@@ -292,8 +291,8 @@ class Worker:
                 piece = left[:size]
                 try:
                     beside: dict[str, pa.Table] = {}
-                    work = _work(role, piece, chosen.carry, adapter, partial(_keep, cell, beside))
-                    tables.append(to_table(_mapped(cell).run(stage, work, context)))
+                    work = role.work(piece, chosen.carry, adapter, partial(_keep, cell, beside))
+                    tables.append(to_table(cell.mapped.run(stage, work, context)))
                 except Exception as error:
                     if len(piece) == 1 or self._worn or not is_out_of_memory(error):
                         raise
@@ -338,7 +337,7 @@ class Worker:
         first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
         _, ask = self._same_answers(cell, context)
         # Each shard asks, and again if it is tried again or the run goes on.
-        times = 2 * len(_mapped(cell).stages) * -(-cell.samples // cell.shard_size)
+        times = 2 * len(cell.mapped.stages) * -(-cell.samples // cell.shard_size)
         labels = best_answer(context.adapter.task, cell.model) == {"labels"}
         if not still_the_same(first, ask, labels=labels, noise=cell.model.noise, times=times):
             raise ModelChangedError(
@@ -400,25 +399,6 @@ class Worker:
         if drop:
             del self._contestants[cell.id]
         return found
-
-
-def _mapped(cell: PlannedCell) -> Mapped:
-    if not isinstance(cell.scenario, Mapped):
-        raise TypeError(f"{cell.scenario.address} is not a Mapped scenario")
-    return cell.scenario
-
-
-def _work(
-    role: SelectedRole,
-    rows: Rows,
-    carry: Mapping[str, NDArray[Any]],
-    adapter: Adapter,
-    *keep: Callable[[str, Columns], None],
-) -> Work:
-    batch = role.batch(rows, adapter.input_spec)
-    picked = np.asarray(rows) if carry else rows
-    carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
-    return Work(batch, role.slice(rows), carried, *keep)
 
 
 def _keep(cell: PlannedCell, found: dict[str, pa.Table], artifact: str, columns: Columns) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,14 +13,12 @@ from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
-from crucibench.engine.collect.cached_cells import Keeping
-from crucibench.engine.collect.cell_work import CellWork, total_cost
-from crucibench.engine.fixed_probe import Disagreement, cell_probe, disagreement
+from crucibench.engine.collect.open_cell import OpenCell, total_cost
+from crucibench.engine.fixed_probe import CellProbe, Disagreement, cell_probe, disagreement
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.plan.cell_files import scoring_options
+from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell
-from crucibench.engine.plan.planned_files import PlannedFiles, needs_failed
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.score.score import Scorer, finish
@@ -28,7 +26,8 @@ from crucibench.engine.worker.failures import MODEL_CHANGED, failed, failed_file
 from crucibench.engine.worker.tasks import Done
 from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_told
 from crucibench.passes.repeats import SAME_MODEL
-from crucibench.store.cell_cache import CellCache
+from crucibench.passes.scenario import SUITE as PASS
+from crucibench.store.cell_cache import CacheKey, CellCache
 from crucibench.store.cells import CellFile, read_cell, write_cell
 from crucibench.store.events import Events
 from crucibench.store.journal import Journal
@@ -40,10 +39,15 @@ from crucibench.util.errors import CrucibenchError
 from crucibench.util.text import both_ends
 
 _LOG_BYTES = 1 << 20
+_RANDOM = frozenset({"non-deterministic-output", MODEL_CHANGED})
+"""Findings that say that a model answers otherwise each time: nothing of it is cached."""
 
 
-class Cells:
-    """The cells of a run: `steps.Steps`.
+class CellLifecycle:
+    """Takes the cells of a run from their plan to their score.
+
+    `finish` may run in another thread than the rest; a cell that it is given is given to nobody
+    else any more.
 
     Attributes:
         files: of every settled cell.
@@ -67,11 +71,12 @@ class Cells:
     ) -> None:
         self.files: dict[str, CellFile] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.journals: dict[str, Journal] = {}
         self.layout = layout
         self._inspection = inspection
         self._events = events
         self._listener = listener
-        self._told: set[tuple[str, ...]] = set()
+        self._noted: set[tuple[str, ...]] = set()
         self._cells = {cell.id: cell for cell in plan}
         self._seed = resolved.spec.defaults.seed
         self._scorer = Scorer(Run(layout.root), scoring_options(resolved))
@@ -79,8 +84,7 @@ class Cells:
         self.planned = PlannedFiles(
             plan, self._seed, environment, lambda *key: self.role(*key).ids_digest()
         )
-        self.journals: dict[str, Journal] = {}
-        self._keeping = Keeping(cache, plan, self.planned, layout)
+        self._cache = _CacheExchange(cache, plan, self.planned, layout)
 
     def role(self, data: str, role: str, limit: int | None) -> SelectedRole:
         """Returns the samples of a role that are asked about."""
@@ -98,18 +102,18 @@ class Cells:
             return file.model_copy(update={"status": Status.FAILED, "reason": reason})
         return file
 
-    def work(self, cell: PlannedCell, file: CellFile) -> CellWork | CellFile:
-        """Returns what is to be asked, or the file of a cell that the cache has whole."""
-        journal = self.vouched(cell, file)
+    def open(self, cell: PlannedCell, file: CellFile) -> OpenCell | CellFile:
+        """Returns a Mapped cell, open, or the file of one that the cache has whole."""
+        journal = self.checked_journal(cell, file)
         if not journal.files and journal.probe is not None:
-            kept = self._keeping.fetch(cell, file, journal, journal.probe)
-            if isinstance(kept, CellFile):
-                return kept
-            if kept is not None:
-                self._refuse(cell, journal, kept)
-        return self.new_work(cell, file)
+            cached = self._cache.fetch(cell, file, journal, journal.probe)
+            if isinstance(cached, CellFile):
+                return cached
+            if cached is not None:
+                self._refuse(cell, journal, cached)
+        return self.opened(cell, file, journal)
 
-    def vouched(self, cell: PlannedCell, file: CellFile) -> Journal:
+    def checked_journal(self, cell: PlannedCell, file: CellFile) -> Journal:
         """Returns the cell's journal, emptied if its records may be another model's."""
         journal = self._journal(file)
         if self._changed_midway(cell.id) or self._can_not_tell(cell, journal):
@@ -129,46 +133,46 @@ class Cells:
         return journal
 
     def _refuse(self, cell: PlannedCell, journal: Journal, found: Disagreement) -> None:
-        """Says that what was kept of a cell is not used."""
-        facts = found.as_dict()
+        """Notes that what was kept of a cell is not used; once a model, not once a cell."""
+        facts = asdict(found)
         journal.refuse(facts)
         self._events.add(PROBE_DISAGREES, cell=cell.id, **facts)
-        told = (*cell.key[:2], found.what, found.whose)
-        if told not in self._told:
-            self._told.add(told)
+        key = (*cell.key[:2], found.what, found.whose)
+        if key not in self._noted:
+            self._noted.add(key)
             self._listener.note(
                 f"{cell.model.name} on {cell.data.name}: {disagreement_told(facts)}"
             )
 
-    def new_work(
-        self, cell: PlannedCell, file: CellFile, only: Callable[[int], bool] | None = None
-    ) -> CellWork:
-        """Returns what is to be asked, of all shards or of some; -1 stands for the probes."""
+    def opened(
+        self, cell: PlannedCell, file: CellFile, journal: Journal,
+        only: Callable[[int], bool] = lambda shard: True,
+    ) -> OpenCell:  # fmt: skip
+        """Returns a Mapped cell, open, of which the shards `only` names are asked for."""
 
         def needs() -> Mapping[str, CellEvidence]:
-            return self._scorer.evidence(cell, self._with(cell, file)).needs
+            return self._scorer.evidence(cell, self._with_needs(cell, file)).needs
 
         role = self.role(cell.data.name, cell.scenario.role, cell.limit)
-        journal = self.journals.get(cell.id) or self._journal(file)
-        return CellWork(cell, self.layout, journal, role, needs, only=only)
+        return OpenCell(cell, file, self.layout, journal, role=role, needs=needs, only=only)
 
-    def cohort(self, cells: tuple[PlannedCell, ...]) -> None:
-        """Makes room for the rounds of a cohort: rounds of other times don't pair with them."""
+    def begin_cohort(self, cells: Iterable[PlannedCell]) -> None:
+        """Removes earlier rounds of a cohort: rounds of other times don't pair with new ones."""
         for cell in cells:
             self._journal(self.begin(cell)).forget()
 
     def timed(self, cell: PlannedCell, done: Done) -> None:
-        """Takes the rounds of a cell into the account."""
+        """Enters the rounds of a timed cell into its journal."""
         self.journals[cell.id].add(done.files, asdict(done.cost), done.replaced)
         self._events.add("task", cell=cell.id, kind="timed", **asdict(done.cost))
 
-    def finish(self, cell: PlannedCell, file: CellFile, work: CellWork | None) -> CellFile:
-        """Derives, scores and writes a cell."""
+    def finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
+        """Derives, scores and writes a cell; `opened` if it was collected."""
         begun = time.time()
         journal = self.journals.get(cell.id)
-        cached = work is None and isinstance(cell.scenario, Mapped) and file.status is Status.OK
+        cached = opened is None and isinstance(cell.scenario, Mapped) and file.status is Status.OK
         if file.status is Status.OK:
-            file = self.complete(cell, file, work)
+            file = self.complete(cell, file, opened)
             if journal is not None and journal.replaced:
                 facts = {**file.facts, REPLACED: list(journal.replaced)}
                 file = file.model_copy(update={"facts": facts})
@@ -185,7 +189,7 @@ class Cells:
                 "task", cell=cell.id, kind="score", begun=round(begun, 3),
                 seconds=round(time.time() - begun, 6),
             )  # fmt: skip
-        self._keeping.settled(cell, file, work)
+        self._cache.settled(cell, file, opened)
         return file
 
     def log(self, cell: PlannedCell, text: bytes) -> None:
@@ -196,33 +200,24 @@ class Cells:
             held = path.read_bytes() if path.is_file() else b""
             path.write_bytes(both_ends(held + text, _LOG_BYTES))
 
-    def complete(self, cell: PlannedCell, file: CellFile, work: CellWork | None) -> CellFile:
+    def complete(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
         """Returns the file of a cell with all that is known before scoring; derives records."""
-        if work is not None:
-            work.tidy()
+        if opened is not None:
+            opened.clean_up()
             facts: dict[str, Any] = dict(file.facts)
-            if (size := work.journal.batch_size) is not None:
+            if (size := opened.journal.batch_size) is not None:
                 facts[REDUCED_BATCH] = size
-            if (refused := work.journal.refused) is not None:
+            if (refused := opened.journal.refused) is not None:
                 facts[PROBE_DISAGREES] = dict(refused)
             return file.model_copy(update={"facts": facts})
         if isinstance(cell.scenario, Mapped):  # from the cache
             self.journals[cell.id].drop_strangers()
         if isinstance(cell.scenario, Derived):
-            return self._derived(cell, cell.scenario, file)
+            shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
+            return derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
         return file
 
-    def _derived(self, cell: PlannedCell, scenario: Derived, file: CellFile) -> CellFile:
-        shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
-        try:
-            columns = scenario.derive(self._scorer.evidence(cell, self._with(cell, file)))
-            if columns is not None:
-                write_table(self.layout.shard(cell.id, 0, 0), to_table(columns))
-        except Exception as error:
-            return failed_file(file, failed(error))
-        return file
-
-    def _with(self, cell: PlannedCell, file: CellFile) -> dict[str, CellFile]:
+    def _with_needs(self, cell: PlannedCell, file: CellFile) -> dict[str, CellFile]:
         return {other: self.files[other] for other in cell.needs.values()} | {cell.id: file}
 
     def _journal(self, file: CellFile) -> Journal:
@@ -243,3 +238,113 @@ class Cells:
         # Without its first answers nobody knows if the model is still the one that made the shards.
         asked = cell.model.fingerprint is None and bool(journal.files)
         return asked and not journal.holds(self.layout.probe(cell.id, SAME_MODEL).name)
+
+
+def derived(
+    cell: PlannedCell, scenario: Derived, files: Mapping[str, CellFile], scorer: Scorer
+) -> CellFile:
+    """Derives a cell's records from those of the cells it needs, and writes them.
+
+    Args:
+        cell: the cell.
+        scenario: its scenario.
+        files: by cell id, the files of the cell and of all that it needs.
+        scorer: of the run.
+
+    Returns:
+        The cell's file; a failed one where the scenario raised.
+    """
+    try:
+        columns = scenario.derive(scorer.evidence(cell, files))
+        if columns is not None:
+            write_table(scorer.run.layout.shard(cell.id, 0, 0), to_table(columns))
+    except Exception as error:
+        return failed_file(files[cell.id], failed(error))
+    return files[cell.id]
+
+
+class _CacheExchange:
+    """Takes cells from the cache, and stores those that another run would collect alike.
+
+    Whether a model answers at random shows in its passes: its other cells are stored once all of
+    them are settled.
+    """
+
+    def __init__(
+        self, cache: CellCache | None, plan: Plan, planned: PlannedFiles, layout: Layout
+    ) -> None:
+        self._cache = cache
+        self._planned = planned
+        self._layout = layout
+        # By (model, data set): the passes that are not settled, and what waits for them.
+        self._passes: dict[tuple[str, str], set[str]] = {}
+        for cell in plan:
+            if cell.scenario.suite == PASS:
+                self._passes.setdefault(cell.key[:2], set()).add(cell.id)
+        self._waiting: dict[tuple[str, str], list[tuple[PlannedCell, CellFile, Journal]]] = {}
+        self._random: set[tuple[str, str]] = set()
+        # Cells made in other batches than the plan's, and those that read them.
+        self._reduced: set[str] = set()
+
+    def fetch(
+        self, cell: PlannedCell, file: CellFile, journal: Journal, probe: CellProbe
+    ) -> CellFile | Disagreement | None:
+        """Returns a cell's file, its records now in the run.
+
+        If it is to be collected, None; or in what way its models' answers to the fixed probe are
+        not those that were stored with the cached cell.
+        """
+        key = self._key(cell)
+        if self._cache is None or key is None:
+            return None
+        refused: list[Disagreement] = []
+
+        def agrees(stored: CellProbe) -> bool:
+            if (found := disagreement(stored, probe)) is not None:
+                refused.append(found)
+            return found is None
+
+        cached = self._cache.fetch(key, self._layout.cell(cell.id), agrees)
+        if cached is None:
+            return refused[0] if refused else None
+        journal.add(cached.files)
+        journal.add_probes(cached.probes)
+        return file.model_copy(update={"stages": cached.stages, "probes": cached.probes})
+
+    def settled(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> None:
+        """Takes note of a settled cell; `opened` if it was collected."""
+        pair = cell.key[:2]
+        if REDUCED_BATCH in file.facts or self._reduced & set(cell.needs.values()):
+            self._reduced.add(cell.id)
+        if any(finding.code in _RANDOM and not finding.cell for finding in file.findings):
+            self._random.add(pair)
+        if opened is not None and file.status is Status.OK:
+            self._waiting.setdefault(pair, []).append((cell, file, opened.journal))
+        passes = self._passes.get(pair, set())
+        passes.discard(cell.id)
+        if not passes:
+            for entry in self._waiting.pop(pair, []):
+                self._store(*entry)
+
+    def _store(self, cell: PlannedCell, file: CellFile, journal: Journal) -> None:
+        key = self._key(cell)
+        random = cell.key[:2] in self._random or any(
+            finding.code in _RANDOM for finding in file.findings
+        )
+        if self._cache is None or key is None or random or cell.id in self._reduced:
+            return
+        if journal.probe is None:
+            return
+        labels = {"model": file.model, "data": file.data, "scenario": cell.scenario.address}
+        self._cache.keep(
+            key, self._layout.cell(cell.id), file.stages, file.probes, journal.files,
+            total_cost(journal, cached=False), probe=journal.probe, labels=labels,
+        )  # fmt: skip
+
+    def _key(self, cell: PlannedCell) -> CacheKey | None:
+        meaning = self._planned.meaning(cell)
+        if meaning is None or self._reduced & set(cell.needs.values()):
+            return None
+        return CacheKey(
+            identity=meaning, numerics=self._planned.numerics(cell), outputs=cell.outputs
+        )

@@ -1,4 +1,4 @@
-"""Asks an executor to inspect every model on every data set that it meets."""
+"""Inspect: let an executor make users' data, and open every model on every data set it meets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from crucibench.contracts.data import EvalSet
-from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.fixed_probe import probe_samples
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.executors.local import LocalExecutor
+from crucibench.engine.fixed_probe import fixed_probe_rows
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.resolve.resolve import Resolved
@@ -18,16 +19,19 @@ from crucibench.engine.worker.inspect import report
 from crucibench.engine.worker.tasks import (
     FINAL,
     Began,
+    DataTask,
     Failed,
     Gone,
     Inspected,
     InspectTask,
+    Made,
     Message,
+    Setup,
 )
 from crucibench.spec.check import Mistakes
-from crucibench.util.errors import InputError, UnavailableError
+from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
 
-_HEAR_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
 
 Pair = tuple[str, str]
@@ -51,11 +55,13 @@ def inspect(
     """
     pairs = [(name, track.data) for track in resolved.tracks for name in track.models]
     found = Inspection(data=data)
-    probes = {name: probe_samples(data[name]) for name in dict.fromkeys(pair[1] for pair in pairs)}
+    probes = {
+        name: fixed_probe_rows(data[name]) for name in dict.fromkeys(pair[1] for pair in pairs)
+    }
     questions = _Questions(resolved, executor, listener, found, deque(dict.fromkeys(pairs)), probes)
     while questions.left or questions.asked:
         questions.ask()
-        for heard in executor.hear(_HEAR_SECONDS):
+        for heard in executor.poll(_POLL_SECONDS):
             questions.take(heard)
         questions.end_overdue()
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
@@ -95,7 +101,7 @@ class _Questions:
                 )
                 self.executor.submit(slot, task)
 
-    def take(self, heard: Heard) -> None:
+    def take(self, heard: SlotMessage) -> None:
         if isinstance(heard.message, Began) and heard.slot in self.asked:
             self.asked[heard.slot] = self.asked[heard.slot][0], time.perf_counter()
         if not isinstance(heard.message, FINAL) or heard.slot not in self.asked:
@@ -107,7 +113,7 @@ class _Questions:
         else:
             _keep(self.found, pair, heard.message)
 
-    def _again(self, pair: Pair, heard: Heard) -> bool:
+    def _again(self, pair: Pair, heard: SlotMessage) -> bool:
         message = heard.message
         if isinstance(message, Failed) and message.kind == "worn":
             self.executor.stop(heard.slot)
@@ -155,3 +161,61 @@ def _keep(found: Inspection, pair: Pair, message: Message) -> None:
 def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
     # As the spec names them, whichever worker was first.
     return {pair: part[pair] for pair in dict.fromkeys(pairs) if pair in part}
+
+
+def made_by_users(resolved: Resolved) -> tuple[str, ...]:
+    """Returns the data sets of tracks that the user's code makes, in whole or in part."""
+    used = {track.data for track in resolved.tracks}
+    return tuple(
+        name
+        for name, entry in resolved.data.items()
+        if name in used
+        and entry.live is None
+        and (entry.source.runs_code or any(further.source.runs_code for further in entry.further))
+    )
+
+
+def make_apart(
+    executor: Executor, setup: Setup, listener: Listener
+) -> Mapping[str, Made | CrucibenchError]:
+    """Lets each data set of `setup.makes` be made in a process of its own on this machine.
+
+    A local executor hands what was made on to its other processes.
+
+    Returns:
+        What was made, or why it could not be, by data set.
+    """
+    here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
+    found: dict[str, Made | CrucibenchError] = {}
+    try:
+        here.prepare(setup)
+        slot = here.slots[0]
+        for name in setup.makes:
+            listener.note(f"making {name}")
+            here.submit(slot, DataTask(data=name))
+            message = _answer(here)
+            here.stop(slot)
+            if isinstance(message, Made):
+                here.share(message)
+            found[name] = message if isinstance(message, Made) else _refusal(message)
+    finally:
+        if here is not executor:
+            here.close()
+    return found
+
+
+def _answer(executor: Executor) -> Message:
+    while True:
+        for heard in executor.poll(_POLL_SECONDS):
+            if isinstance(heard.message, FINAL):
+                return heard.message
+
+
+def _refusal(message: Message) -> CrucibenchError:
+    match message:
+        case Failed("input", reason, detail):
+            return InputError(reason, detail=detail or None)
+        case Failed(_, reason, detail) | Gone(reason, detail):
+            return InputError(f"it can't be read: {reason}", detail=detail or None)
+        case _:
+            raise TypeError(f"making data ended with {type(message).__name__}")
