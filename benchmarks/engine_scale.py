@@ -96,7 +96,7 @@ def planned(folder: Path) -> dict[str, tuple[int, float]]:
     from crucibench.engine.plan.plan import make_plan
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.engine.resolve.suites import ResolvedSuite
-    from crucibench.engine.worker.inspect import open_all_data
+    from crucibench.engine.worker.opening import open_all_data
     from crucibench.passes.scenario import Pass
 
     @dataclass(frozen=True, kw_only=True)

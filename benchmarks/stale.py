@@ -35,7 +35,8 @@ from crucibench.engine.plan.cell_files import PlannedFiles
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.inspect import Models, inspect_model, open_all_data
+from crucibench.engine.worker.inspect import inspect_model
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.util.devices import set_threads
 from crucibench.util.reads import Reads
 

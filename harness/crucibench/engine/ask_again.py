@@ -23,10 +23,10 @@ from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.identity import numerics_fields
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.plan.roles import Rows, SelectedRole
-from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
+from crucibench.engine.resolve.resolve import Resolved, resolve_stored
 from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.inspect import Models, open_all_data
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.passes.scenario import best_answer
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
@@ -38,10 +38,11 @@ from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
 
 _STOCHASTIC = "non-deterministic-output"
+_KEYS = ("id", "point")
 
 
 @dataclass
-class Asked:
+class RecheckReport:
     """What came of it.
 
     Attributes:
@@ -65,7 +66,7 @@ class Asked:
     flips: int = 0
 
 
-def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) -> Asked:
+def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) -> RecheckReport:
     """Asks the models of a finished run some of its canonical batches again.
 
     Of every Mapped cell that ended well, and every stage of it, `batches` batches are drawn (by
@@ -76,7 +77,9 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
     Raises:
         InputError: if the models or data can't be had as they were, or `run` is a pack.
     """
-    resolved = _resolved_as_then(run)
+    if run.packed:
+        raise InputError("a pack has no models to ask: give the run that it was made of")
+    resolved = resolve_stored(run)
     defaults = resolved.spec.defaults
     threads = run.environment.get("threads")
     if isinstance(threads, int):
@@ -85,7 +88,7 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
     data = open_all_data(resolved, scratch, listener, f"spec.yaml of run {run.id}")
     models = Models(resolved, device, {name: entry.card for name, entry in data.items()})
     try:
-        again = _Again(run, resolved, data, models, environment(run.root, threads or 0, device))
+        again = _Recheck(run, resolved, data, models, environment(run.root, threads or 0, device))
         for cell in make_plan(resolved, run.models, run.cards):
             file = run.cells.get(cell.id)
             if isinstance(cell.scenario, Mapped) and file and file.status is Status.OK:
@@ -96,7 +99,7 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
         models.close()
 
 
-class _Again:
+class _Recheck:
     """One run, its models and its data, open again."""
 
     def __init__(
@@ -107,7 +110,7 @@ class _Again:
         models: Models,
         here: Mapping[str, object],
     ) -> None:
-        self.asked = Asked()
+        self.asked = RecheckReport()
         self._run = run
         self._seed = resolved.spec.defaults.seed
         self._data = data
@@ -179,7 +182,7 @@ class _Again:
 
     def _batches(
         self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int
-    ) -> Iterator[Apart]:
+    ) -> Iterator[RecordDifference]:
         role, context = self._context(cell)
         adapter = context.adapter
         for number, stage in enumerate(scenario.stages):
@@ -189,7 +192,9 @@ class _Again:
                 rows = np.flatnonzero(selection.keep).astype(np.int64)
             planned = file.stages[number].samples
             if len(rows) != planned:
-                yield Apart(0, f"stage {stage!r} asked about {planned} samples, now {len(rows)}")
+                yield RecordDifference(
+                    0, f"stage {stage!r} asked about {planned} samples, now {len(rows)}"
+                )
                 return
             starts = range(0, len(rows), cell.batch_size)
             draw = random.Random(f"{self._seed}/{cell.id}/{number}")
@@ -201,7 +206,7 @@ class _Again:
                 shard = self._run.layout.shard(cell.id, number, start // cell.shard_size)
                 stored = read_table(shard)
                 asked = pc.is_in(stored.column("id"), value_set=pa.array(work.batch.ids))
-                yield apart(stored.filter(asked), anew)
+                yield compare_records(stored.filter(asked), anew)
 
     def _context(self, cell: PlannedCell) -> tuple[SelectedRole, MapContext]:
         scenario = cell.scenario
@@ -240,7 +245,7 @@ class _Again:
         return differing_fields(then, numerics_fields(cell, self._here))
 
 
-def _beyond(found: Apart, noise: float, elsewhere: list[str]) -> str:
+def _beyond(found: RecordDifference, noise: float, elsewhere: list[str]) -> str:
     """Says what of a batch's differences can't be float noise, or returns ""."""
     where = f" ({', '.join(elsewhere[:3])} are not as they were)" if elsewhere else ""
     if found.wrong:
@@ -264,39 +269,8 @@ def _beyond(found: Apart, noise: float, elsewhere: list[str]) -> str:
     return ""
 
 
-def _resolved_as_then(run: Run) -> Resolved:
-    """Resolves the stored spec, if all files that it names are as they were."""
-    if run.packed:
-        raise InputError("a pack has no models to ask: give the run that it was made of")
-    stored = run.spec["resolved"]
-    for part, facts in stored["digests"].items():
-        if LIVE in facts:
-            raise InputError(
-                f"{part} was a live object: only models and data that have an address can be asked "
-                "again"
-            )
-    overrides = Overrides(
-        allow_pickle=bool(stored["allow_pickle"]),
-        trust_remote_code=bool(stored.get("trust_remote_code", False)),
-    )
-    resolved = resolve(run.spec, run.root, f"spec.yaml of run {run.id}", overrides)
-    changed = differing_fields(
-        {part: dict(facts) for part, facts in stored["digests"].items()},
-        {part: dict(facts) for part, facts in resolved.digests.items()},
-    )
-    if changed:
-        raise InputError(
-            f"{changed[0]} is not what it was when run {run.id} was made: its models can't be "
-            "asked again"
-        )
-    return resolved
-
-
-_KEYS = ("id", "point")
-
-
 @dataclass(frozen=True)
-class Apart:
+class RecordDifference:
     """What differs.
 
     Attributes:
@@ -321,7 +295,7 @@ class Apart:
         return not self.wrong and self.largest == 0.0 and not self.flips
 
 
-def apart(stored: pa.Table, anew: pa.Table) -> Apart:
+def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
     """Returns how far records asked anew lie from the stored ones of the same samples.
 
     Rows are matched by id and point. Columns that are stored and were not asked for now (a pass
@@ -334,16 +308,16 @@ def apart(stored: pa.Table, anew: pa.Table) -> Apart:
         first = next((pair for pair in both if pair[0] != pair[1]), None)
         which = f" (the first difference: {first[0]} stored, {first[1]} now)" if first else ""
         wrong = f"{len(keys[0])} records are stored, {len(keys[1])} come now{which}"
-        return Apart(stored.num_rows, wrong)
+        return RecordDifference(stored.num_rows, wrong)
     missing = [name for name in anew.column_names if name not in stored.column_names]
     if missing:
-        return Apart(stored.num_rows, f"the column {missing[0]!r} is not stored")
+        return RecordDifference(stored.num_rows, f"the column {missing[0]!r} is not stored")
     largest, where, flips, flipped = 0.0, "", 0, []
     for name in anew.column_names:
         before, now = Records(stored).array(name), Records(anew).array(name)
         if before.shape != now.shape:
             wrong = f"column {name!r}: shape {before.shape} is stored, {now.shape} comes now"
-            return Apart(stored.num_rows, wrong)
+            return RecordDifference(stored.num_rows, wrong)
         if before.dtype.kind == "f" and now.dtype.kind == "f":
             distance = _distance(before.astype(np.float64), now.astype(np.float64))
             if distance > largest:
@@ -353,7 +327,7 @@ def apart(stored: pa.Table, anew: pa.Table) -> Apart:
             count = int(differ.reshape(len(before), -1).any(axis=1).sum()) if len(before) else 0
             flips += count
             flipped += [name] if count else []
-    return Apart(stored.num_rows, "", largest, where, flips, tuple(flipped))
+    return RecordDifference(stored.num_rows, "", largest, where, flips, tuple(flipped))
 
 
 def _sorted(table: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ from crucibench.engine.fixed_probe import fixed_probe_rows
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.resolve.resolve import Resolved
-from crucibench.engine.worker.inspect import report
+from crucibench.engine.worker.opening import report
 from crucibench.engine.worker.tasks import (
     FINAL,
     Began,
@@ -163,7 +163,7 @@ def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
     return {pair: part[pair] for pair in dict.fromkeys(pairs) if pair in part}
 
 
-def made_by_users(resolved: Resolved) -> tuple[str, ...]:
+def user_made_data(resolved: Resolved) -> tuple[str, ...]:
     """Returns the data sets of tracks that the user's code makes, in whole or in part."""
     used = {track.data for track in resolved.tracks}
     return tuple(
@@ -175,7 +175,7 @@ def made_by_users(resolved: Resolved) -> tuple[str, ...]:
     )
 
 
-def make_apart(
+def make_user_data(
     executor: Executor, setup: Setup, listener: Listener
 ) -> Mapping[str, Made | CrucibenchError]:
     """Lets each data set of `setup.makes` be made in a process of its own on this machine.

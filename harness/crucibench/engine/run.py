@@ -19,8 +19,8 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
-from crucibench.engine.executors.choose import choose_executor, crowded
-from crucibench.engine.inspect import inspect, made_by_users, make_apart
+from crucibench.engine.executors.choose import choose_executor, oversubscribed
+from crucibench.engine.inspect import inspect, make_user_data, user_made_data
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
@@ -31,7 +31,7 @@ from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.worker.environment import environment, package_version
-from crucibench.engine.worker.inspect import open_all_data
+from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import Watch
 from crucibench.engine.worker.tasks import Made, Setup
 from crucibench.spec.yaml_file import read_yaml
@@ -70,7 +70,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
     if options.fresh and layout.root.is_dir() and not options.dry_run:
         with exclusive(layout.root):
             shutil.rmtree(layout.root)
-    damaged = [] if options.dry_run else _to_mend(layout)
+    damaged = [] if options.dry_run else _damaged(layout)
     if damaged is None:
         return Run(layout.root)
     defaults = resolved.spec.defaults
@@ -79,9 +79,10 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         early = choose_executor(resolved, options, threads, _devices(defaults.device))
         if early is not None:
             stack.callback(early.close)
-            told = crowded(len(early.slots), threads) if options.executor == "local" else None
-            if told:
-                listener.note(told)
+            if options.executor == "local" and (
+                warning := oversubscribed(len(early.slots), threads)
+            ):
+                listener.note(warning)
         device = resolve_device(defaults.device)
         set_threads(threads)
         if layout.spec.name not in damaged:
@@ -90,7 +91,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
             device=device, threads=threads,
         )  # fmt: skip
-        setup = replace(setup, makes=made_by_users(resolved))
+        setup = replace(setup, makes=user_made_data(resolved))
         if early is not None:
             data, reads = _open_data(setup, options, early, listener)
             executor = early
@@ -113,13 +114,13 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         facts = environment(resolved.base, threads, device)
         facts["installed_suites"] = registry.suites().names()
         stack.enter_context(exclusive(layout.root))
-        damaged = _to_mend(layout)
+        damaged = _damaged(layout)
         if damaged is None:  # another process has finished it meanwhile
             return Run(layout.root)
         if damaged:
             listener.note(f"{damaged[0]} is not as it was written: what it held is made again")
-        _make_room(layout, damaged)
-        _leave_out(layout, plan, inspection)
+        _remove_damaged(layout, damaged)
+        _remove_unplanned(layout, plan, inspection)
         _collect(_Ready(resolved, layout, plan, inspection, facts, executor), options, listener)
     return Run(layout.root)
 
@@ -207,7 +208,7 @@ def _open_data(
     setup: Setup, options: RunOptions, executor: Executor, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
     """Returns the open data sets, and the files that the user's code read for them."""
-    made = make_apart(executor, setup, listener) if setup.makes else {}
+    made = make_user_data(executor, setup, listener) if setup.makes else {}
     data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
     read: dict[str, str] = {}
     for entry in made.values():
@@ -261,7 +262,7 @@ def _allowed(failures: float | None, cells: int) -> int | None:
     return int(failures * cells) if 0 < failures < 1 else int(failures)
 
 
-def _to_mend(layout: Layout) -> list[str] | None:
+def _damaged(layout: Layout) -> list[str] | None:
     """Returns what of a finished run is not as it was written; None where nothing is to be done."""
     if not layout.manifest.is_file():
         return []
@@ -280,7 +281,7 @@ def _nothing_failed(layout: Layout) -> bool:
     return all(file.status is not Status.FAILED for file in files)
 
 
-def _make_room(layout: Layout, damaged: list[str]) -> None:
+def _remove_damaged(layout: Layout, damaged: list[str]) -> None:
     """Removes what can't be trusted, and what a killed process left half written."""
     layout.manifest.unlink(missing_ok=True)
     for name in damaged:
@@ -289,7 +290,7 @@ def _make_room(layout: Layout, damaged: list[str]) -> None:
     remove_leftovers(layout.root)
 
 
-def _leave_out(layout: Layout, plan: Plan, inspection: Inspection) -> None:
+def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> None:
     """Takes cells out of the run that it does not plan any more.
 
     Those of a model that can't be inspected now are kept for when it can.

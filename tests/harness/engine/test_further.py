@@ -23,7 +23,7 @@ from crucibench.engine.parts import merge
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.resolve.suites import ResolvedFurther
 from crucibench.engine.score.rescore import rescore
-from crucibench.engine.worker.data_sets import open_resolved
+from crucibench.engine.worker.opening import open_resolved
 from crucibench.integrity.verify import verify
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests

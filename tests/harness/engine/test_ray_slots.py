@@ -36,7 +36,7 @@ class Actors:
 
     def __init__(self, *nodes: dict[str, float]) -> None:
         self.ray = self
-        self.made: list[Hand] = []
+        self.made: list[ActorHandle] = []
         self.closed = False
         self._nodes = [{"NodeID": f"n{i}", "Resources": node} for i, node in enumerate(nodes)]
 
@@ -50,7 +50,7 @@ class Actors:
         self.closed = True
 
 
-class Hand:
+class ActorHandle:
     """Stands for an actor and its thread: tests say what becomes of it."""
 
     def __init__(self, ray: Actors, actor: Any, slot: str, tell: Any, *, whole: bool) -> None:
@@ -101,7 +101,7 @@ class Stage:
         self.actors = actors
         self.executor = executor
 
-    def hand(self, slot: str) -> Hand:
+    def hand(self, slot: str) -> ActorHandle:
         (found,) = [hand for hand in self.actors.made if hand.slot == slot and not hand.killed]
         return found
 
@@ -119,8 +119,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
 
     def make(*nodes: dict[str, float], workers: int | None = None, **options: Any) -> Stage:
         actors = Actors(*(nodes or ({"CPU": 1.0}, {"CPU": 1.0})))
-        monkeypatch.setattr(ray_cluster, "Link", lambda address, cpus: actors)
-        monkeypatch.setattr(ray_cluster, "Hand", Hand)
+        monkeypatch.setattr(ray_cluster, "RayConnection", lambda address, cpus: actors)
+        monkeypatch.setattr(ray_cluster, "ActorHandle", ActorHandle)
         monkeypatch.setattr(ray_cluster, "worker_facts", lambda device: {})
         return Stage(actors, RayExecutor(workers, 1, None, **options))
 

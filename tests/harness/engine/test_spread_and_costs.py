@@ -18,7 +18,7 @@ from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.worker.inspect import open_all_data
+from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.tasks import Cost, Done, Inspected, InspectTask, Setup, ShardTask
 from crucibench.engine.worker.worker import Worker
 from crucibench.store.run import Run

@@ -24,7 +24,7 @@ from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.score.score import Scorer, finish
 from crucibench.engine.worker.failures import MODEL_CHANGED, failed, failed_file
 from crucibench.engine.worker.tasks import Done
-from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_told
+from crucibench.passes.marks import PROBE_DISAGREES, REDUCED_BATCH, REPLACED, disagreement_text
 from crucibench.passes.repeats import SAME_MODEL
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cell_cache import CacheKey, CellCache
@@ -141,7 +141,7 @@ class CellLifecycle:
         if key not in self._noted:
             self._noted.add(key)
             self._listener.note(
-                f"{cell.model.name} on {cell.data.name}: {disagreement_told(facts)}"
+                f"{cell.model.name} on {cell.data.name}: {disagreement_text(facts)}"
             )
 
     def opened(

@@ -59,7 +59,7 @@ class OpenCell:
         file: its file as it was when it began.
         journal: what is on disk.
         stages: what was asked in each stage so far.
-        watch: how long it has been asked about.
+        stopwatch: how long it has been asked about.
         tries: how often a task of it was tried again.
         lost: how often a machine was lost under it.
         over: whether it is collected, or has failed.
@@ -91,7 +91,7 @@ class OpenCell:
         self.file = file
         self.journal = journal
         self.stages: list[StageFile] = []
-        self.watch = Stopwatch()
+        self.stopwatch = Stopwatch()
         self.tries = self.lost = 0
         self.over = False
         self._found = 0

@@ -264,7 +264,7 @@ class Schedule:
             case Began():
                 running.begun = True
                 if running.opened is not None:
-                    running.opened.watch.start()
+                    running.opened.stopwatch.start()
             case Waiting():
                 self._listener.note(message.what)
             case Advanced():
@@ -284,7 +284,7 @@ class Schedule:
     def _free(self, slot: str) -> None:
         running = self._slots.pop(slot)
         if running.opened is not None and running.begun:
-            running.opened.watch.stop()
+            running.opened.stopwatch.stop()
         if text := self._executor.output(slot):
             task = running.task
             cell = self._cohort.cells[0] if isinstance(task, LeaseTask) else task.cell
@@ -396,7 +396,7 @@ class Schedule:
         )
         # A cell that has failed may still be asked about by another worker.
         asked = [one.opened for one in self._slots.values() if one.opened and one.opened.over]
-        for opened in [one for one in (*self._open, *asked) if one.watch.read() > timeout]:
+        for opened in [one for one in (*self._open, *asked) if one.stopwatch.read() > timeout]:
             detail = self._stop(opened)
             if not opened.over:
                 self._fail(opened, replace(failure, detail=detail))

@@ -33,16 +33,16 @@ class Packed:
         final: of a message, whether it ends its task.
         memory: of a setup, the limit it holds.
         makes: of a setup, the data sets that the user's own code makes.
-        home: of a task, whose process does it (`tasks.home`).
-        keeps: of a task, whether it leaves something in its process (`tasks.keeps`).
+        owner: of a task, whose process does it (`tasks.owner_of`).
+        holds_state: of a task, whether it leaves something in its process (`tasks.holds_state`).
     """
 
     content: bytes
     final: bool = False
     memory: int | None = None
     makes: tuple[str, ...] = ()
-    home: str = ""
-    keeps: bool | None = None
+    owner: str = ""
+    holds_state: bool | None = None
 
     def value(self) -> Any:
         """Returns the object."""

@@ -35,7 +35,9 @@ def choose_executor(
     workers = options.workers
     ray = options.executor == "ray"
     if workers is None and not ray:
-        workers = 0 if resolved.live else _usual() if WORKERS in os.environ else max(1, devices)
+        workers = (
+            0 if resolved.live else _default_workers() if WORKERS in os.environ else max(1, devices)
+        )
     if workers == 0:
         return None
     if resolved.live:
@@ -75,14 +77,14 @@ def _on_cuda(resolved: Resolved, devices: int) -> bool:
     return devices > 0 or any(name.startswith("cuda") for name in named)
 
 
-def _usual() -> int:
+def _default_workers() -> int:
     text = os.environ[WORKERS]
     if not text.isdecimal():
         raise InputError(f"{WORKERS}: expected a whole number, got {text!r}")
     return int(text)
 
 
-def crowded(workers: int, threads: int) -> str | None:
+def oversubscribed(workers: int, threads: int) -> str | None:
     """Returns a sentence where workers have more threads than there are cores, or None."""
     cores = os.cpu_count() or 1
     if workers < 2 or workers * threads <= cores:

@@ -28,8 +28,8 @@ from crucibench.engine.worker.tasks import (
     Message,
     Setup,
     Task,
-    home,
-    keeps,
+    holds_state,
+    owner_of,
 )
 from crucibench.util.devices import thread_variables
 from crucibench.util.memory import available_memory, own_memory
@@ -95,13 +95,13 @@ class LocalExecutor(Executor):
 
     def submit(self, slot: str, task: Task | Packed) -> None:
         if not isinstance(task, Packed):
-            task = replace(pack(task), home=home(task), keeps=keeps(task))
-        process = self._process(slot, task.home)
-        if task.keeps is not None:
-            process.kept = task.keeps
+            task = replace(pack(task), owner=owner_of(task), holds_state=holds_state(task))
+        process = self._process(slot, task.owner)
+        if task.holds_state is not None:
+            process.in_use = task.holds_state
         process.slot, process.busy = slot, True
-        process.home = process.home or task.home
-        process.tasks += bool(task.home)  # what has none leaves nothing behind
+        process.owner = process.owner or task.owner
+        process.tasks += bool(task.owner)  # what has none leaves nothing behind
         self._latest[slot] = process
         process.unheard = time.monotonic()
         process.wake()
@@ -156,10 +156,10 @@ class LocalExecutor(Executor):
         idle = [process for process in self._all if not process.busy]
         if self._devices:  # what a process sees of them was decided when it was started
             idle = [process for process in idle if process.slot == slot]
-        own = [process for process in idle if process.home == owner]
-        unused = [process for process in idle if not process.home and not process.kept]
+        own = [process for process in idle if process.owner == owner]
+        unused = [process for process in idle if not process.owner and not process.in_use]
         # One that holds something is the one that is meant; else whichever the slot used last.
-        own.sort(key=lambda process: (process.kept, process is self._latest.get(slot)))
+        own.sort(key=lambda process: (process.in_use, process is self._latest.get(slot)))
         if usable := own or unused:
             found = usable[-1]
             self._all.remove(found)
@@ -174,7 +174,7 @@ class LocalExecutor(Executor):
         free = available_memory()
         if free is not None and free < _LEAST_FREE:
             most = 1
-        spare = [process for process in idle if not process.kept]
+        spare = [process for process in idle if not process.in_use]
         for process in spare[: max(0, len(idle) - most)]:
             self._end(process)
 

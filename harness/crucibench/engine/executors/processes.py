@@ -32,10 +32,10 @@ class Process:
     """One worker process.
 
     Attributes:
-        home: whose it is (`tasks.home`); "" as long as no user's code has run in it.
+        owner: whose it is (`tasks.owner_of`); "" as long as no user's code has run in it.
         slot: whose task it does, or did last.
         busy: whether it does one.
-        kept: whether later tasks need what earlier ones left in it.
+        in_use: whether later tasks need what earlier ones left in it.
         tasks: how many it was given.
         unheard: since when nothing is heard of the task that it was given; None once something is.
         printed: what it printed.
@@ -45,8 +45,8 @@ class Process:
         self, environment: Mapping[str, str], path: Sequence[str], zygote: Zygote | None,
         receive: Callable[[BinaryIO], Any], heard: queue.SimpleQueue[Any],
     ) -> None:  # fmt: skip
-        self.home = self.slot = ""
-        self.busy = self.kept = False
+        self.owner = self.slot = ""
+        self.busy = self.in_use = False
         self.tasks = 0
         self.unheard: float | None = None
         self._ended: float | None = None

@@ -36,7 +36,7 @@ from typing import Any, ClassVar
 
 from crucibench.engine.executors.base import Executor, SlotMessage
 from crucibench.engine.executors.child import Packed, pack
-from crucibench.engine.executors.ray_node import Home, difference
+from crucibench.engine.executors.ray_node import DriverPaths, difference
 from crucibench.engine.worker.environment import worker_facts
 from crucibench.engine.worker.tasks import (
     FINAL,
@@ -47,8 +47,8 @@ from crucibench.engine.worker.tasks import (
     Task,
     TimedTask,
     Waiting,
-    home,
-    keeps,
+    holds_state,
+    owner_of,
 )
 from crucibench.util.errors import InputError, StoppedError
 from crucibench.util.optional import need
@@ -83,7 +83,7 @@ def actor_class() -> type:
             try:
                 from crucibench.engine.executors import ray_node
 
-                self._node = ray_node.Node(ray_node.Home(tuple(path), folder), threads)
+                self._node = ray_node.Node(ray_node.DriverPaths(tuple(path), folder), threads)
             except Exception as error:
                 self._trouble = f"{type(error).__name__}: {error}"
 
@@ -125,15 +125,17 @@ class RayExecutor(Executor):
         """
         self._gpus = checked_gpus(gpus) if cuda else 0.0
         self._threads = threads
-        self._news: queue.SimpleQueue[tuple[Hand, Any]] = queue.SimpleQueue()
-        self._hands: dict[str, Hand] = {}
+        self._news: queue.SimpleQueue[tuple[ActorHandle, Any]] = queue.SimpleQueue()
+        self._handles: dict[str, ActorHandle] = {}
         self._held: dict[str, tuple[Task, float]] = {}
         self._printed: dict[str, bytes] = {}
-        self._entry: Entry | None = None
+        self._entry: NodeSetup | None = None
         self._starts = 0
         self._told = time.monotonic()
-        self._class, self._home = actor_class(), Home.here()
-        self._link = Link(address, max(os.cpu_count() or 1, threads * (workers or 1)))
+        self._class, self._paths = actor_class(), DriverPaths.here()
+        self._connection = RayConnection(
+            address, max(os.cpu_count() or 1, threads * (workers or 1))
+        )
         try:
             count = self._count(workers)
             self._all = tuple(f"ray-{number + 1}" for number in range(count))
@@ -150,37 +152,37 @@ class RayExecutor(Executor):
             InputError: if a node can't take part, or an actor gets no place on one.
         """
         packed = replace(pack(setup), memory=setup.memory, makes=setup.makes)
-        self._entry = Entry(packed, worker_facts(setup.device), setup.root.parent)
-        for hand in self._hands.values():
-            hand.begin(self._entry)
+        self._entry = NodeSetup(packed, worker_facts(setup.device), setup.root.parent)
+        for handle in self._handles.values():
+            handle.begin(self._entry)
         until = time.monotonic() + _PLACE_SECONDS
-        while not all(hand.ready for hand in self._hands.values()):
-            placed = sum(bool(hand.node) for hand in self._hands.values())
-            if placed < len(self._hands) and time.monotonic() > until:
+        while not all(handle.ready for handle in self._handles.values()):
+            placed = sum(bool(handle.node) for handle in self._handles.values())
+            if placed < len(self._handles) and time.monotonic() > until:
                 raise InputError(
-                    f"workers={len(self._hands)}: the Ray cluster found a place for {placed} in "
+                    f"workers={len(self._handles)}: the Ray cluster found a place for {placed} in "
                     f"{_PLACE_SECONDS:g} s: the rest of it is in use; ask for fewer"
                 )
             with contextlib.suppress(queue.Empty):
-                hand, news = self._news.get(timeout=1.0)
+                handle, news = self._news.get(timeout=1.0)
                 if isinstance(news, Refused):
                     raise InputError(news.reason)
                 if isinstance(news, Ended):
-                    raise InputError(hand.gone(news.error, self._alive).reason)
-                hand.ready = True
+                    raise InputError(handle.gone(news.error, self._alive).reason)
+                handle.ready = True
 
     def submit(self, slot: str, task: Task) -> None:
         # A share of a GPU will do for all but clocks.
         whole = isinstance(task, TimedTask) and 0 < self._gpus < 1
-        for other, hand in list(self._hands.items()):
-            if hand.whole != whole:
+        for other, handle in list(self._handles.items()):
+            if handle.whole != whole:
                 self._dismiss(other)
-        if whole and slot not in self._hands:
+        if whole and slot not in self._handles:
             self._hire(slot, whole=True)
         elif not whole:
             self._hire_all()
-        if self._hands[slot].ready:
-            self._hands[slot].submit(task)
+        if self._handles[slot].ready:
+            self._handles[slot].submit(task)
         else:
             self._held[slot] = task, time.monotonic()
 
@@ -198,34 +200,34 @@ class RayExecutor(Executor):
         return heard or self._still_held()
 
     def where(self, slot: str) -> str:
-        hand = self._hands.get(slot)
-        return hand.trace() if hand is not None and hand.busy else ""
+        handle = self._handles.get(slot)
+        return handle.trace() if handle is not None and handle.busy else ""
 
     def stop(self, slot: str) -> None:
         self._held.pop(slot, None)
-        hand = self._hands.get(slot)
-        if hand is not None and hand.ready and not hand.busy:
-            hand.exchange()
-        elif hand is not None:
+        handle = self._handles.get(slot)
+        if handle is not None and handle.ready and not handle.busy:
+            handle.exchange()
+        elif handle is not None:
             self._dismiss(slot)
             self._hire(slot)
 
     def close(self) -> None:
-        hands, self._hands = list(self._hands.values()), {}
-        for hand in hands:
-            hand.kill()
-        for hand in hands:
-            hand.join(_END_SECONDS)
-        self._link.close()
+        handles, self._handles = list(self._handles.values()), {}
+        for handle in handles:
+            handle.kill()
+        for handle in handles:
+            handle.join(_END_SECONDS)
+        self._connection.close()
 
     def output(self, slot: str) -> bytes:
-        hand = self._hands.get(slot)
-        return self._printed.pop(slot, b"") + (b"" if hand is None else hand.printed())
+        handle = self._handles.get(slot)
+        return self._printed.pop(slot, b"") + (b"" if handle is None else handle.printed())
 
     # -- actors ------------------------------------------------------------------------------
 
     def _count(self, workers: int | None) -> int:
-        nodes = self._link.nodes()
+        nodes = self._connection.nodes()
         found = room(nodes, self._threads, self._gpus)
         if found >= (workers or 1):
             return workers or found
@@ -243,27 +245,27 @@ class RayExecutor(Executor):
 
     def _hire_all(self) -> None:
         for slot in self._all:
-            if slot not in self._hands:
+            if slot not in self._handles:
                 self._hire(slot)
 
     def _hire(self, slot: str, *, whole: bool = False) -> None:
-        ray = self._link.ray
+        ray = self._connection.ray
         actor = ray.remote(
             num_cpus=self._threads, num_gpus=1.0 if whole else self._gpus, max_restarts=0,
             max_task_retries=0, scheduling_strategy="SPREAD",
-        )(self._class).remote(self._home.path, self._home.folder, self._threads)  # fmt: skip
-        hand = Hand(ray, actor, slot, lambda *news: self._news.put(news), whole=whole)
-        self._hands[slot] = hand
+        )(self._class).remote(self._paths.path, self._paths.folder, self._threads)  # fmt: skip
+        handle = ActorHandle(ray, actor, slot, lambda *news: self._news.put(news), whole=whole)
+        self._handles[slot] = handle
         if self._entry is not None:
-            hand.begin(self._entry)
+            handle.begin(self._entry)
 
     def _dismiss(self, slot: str) -> None:
-        hand = self._hands.pop(slot)
-        self._printed[slot] = self._printed.pop(slot, b"") + hand.printed()
-        hand.kill()
+        handle = self._handles.pop(slot)
+        self._printed[slot] = self._printed.pop(slot, b"") + handle.printed()
+        handle.kill()
 
     def _alive(self, node: str) -> bool:
-        return any(entry["NodeID"] == node for entry in self._link.nodes())
+        return any(entry["NodeID"] == node for entry in self._connection.nodes())
 
     def _offer(self, slot: str, *, offered: bool = True) -> None:
         """Lets a slot be used, or not: one always is, and keeps its task until it is ready."""
@@ -272,63 +274,63 @@ class RayExecutor(Executor):
 
     # -- news --------------------------------------------------------------------------------
 
-    def _take(self, hand: Hand, news: Any) -> list[SlotMessage]:
-        if self._hands.get(hand.slot) is not hand:
+    def _take(self, handle: ActorHandle, news: Any) -> list[SlotMessage]:
+        if self._handles.get(handle.slot) is not handle:
             return []  # one that was stopped
         match news:
             case Ready():
-                self._begins(hand)
+                self._begins(handle)
                 return []
             case Refused():
-                return self._refused(hand, news.reason)
+                return self._refused(handle, news.reason)
             case Ended():
-                return self._ended(hand, news.error)
+                return self._ended(handle, news.error)
         if isinstance(news, FINAL):
-            hand.busy = False
-        return [SlotMessage(hand.slot, news)]
+            handle.busy = False
+        return [SlotMessage(handle.slot, news)]
 
-    def _begins(self, hand: Hand) -> None:
-        hand.ready, self._starts = True, 0
-        held = next(iter(self._held), hand.slot)
-        if hand.slot not in self._held and held != hand.slot:
+    def _begins(self, handle: ActorHandle) -> None:
+        handle.ready, self._starts = True, 0
+        held = next(iter(self._held), handle.slot)
+        if handle.slot not in self._held and held != handle.slot:
             # Whichever actor has found a place does what is to be done.
-            other, slot = self._hands[held], hand.slot
-            hand.slot, other.slot = held, slot
-            self._hands |= {held: hand, slot: other}
+            other, slot = self._handles[held], handle.slot
+            handle.slot, other.slot = held, slot
+            self._handles |= {held: handle, slot: other}
             self._offer(slot, offered=False)
-        self._offer(hand.slot)
-        if hand.slot in self._held:
-            hand.submit(self._held.pop(hand.slot)[0])
+        self._offer(handle.slot)
+        if handle.slot in self._held:
+            handle.submit(self._held.pop(handle.slot)[0])
 
-    def _ended(self, hand: Hand, error: Exception) -> list[SlotMessage]:
-        gone = hand.gone(error, self._alive)
-        self._starts += not hand.ready
+    def _ended(self, handle: ActorHandle, error: Exception) -> list[SlotMessage]:
+        gone = handle.gone(error, self._alive)
+        self._starts += not handle.ready
         if self._starts > _STARTS_AT_MOST:
             raise StoppedError(f"no worker stays up on the Ray cluster: {gone.reason}")
-        self._dismiss(hand.slot)
-        self._hire(hand.slot)
+        self._dismiss(handle.slot)
+        self._hire(handle.slot)
         if gone.lost:
-            self._offer(hand.slot, offered=False)
-        return [SlotMessage(hand.slot, gone)] if hand.busy else []
+            self._offer(handle.slot, offered=False)
+        return [SlotMessage(handle.slot, gone)] if handle.busy else []
 
-    def _refused(self, hand: Hand, reason: str) -> list[SlotMessage]:
+    def _refused(self, handle: ActorHandle, reason: str) -> list[SlotMessage]:
         """A node that came later can't take part: the run goes on without."""
-        self._dismiss(hand.slot)
-        self._all = tuple(slot for slot in self._all if slot != hand.slot)
+        self._dismiss(handle.slot)
+        self._all = tuple(slot for slot in self._all if slot != handle.slot)
         if not self._all:
             raise StoppedError(f"{reason}; the same command goes on from here")
-        self._offer(hand.slot, offered=False)
-        busy = [slot for slot, other in self._hands.items() if other.busy]
+        self._offer(handle.slot, offered=False)
+        busy = [slot for slot, other in self._handles.items() if other.busy]
         told = [SlotMessage(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
-        return told + self._give_back(hand.slot, reason)
+        return told + self._give_back(handle.slot, reason)
 
     # -- tasks whose actor has no place yet ----------------------------------------------------
 
     def _still_held(self) -> list[SlotMessage]:
         now = time.monotonic()
-        others = any(hand.ready for hand in self._hands.values())
+        others = any(handle.ready for handle in self._handles.values())
         for slot, (_, since) in list(self._held.items()):
-            if self._hands[slot].node:
+            if self._handles[slot].node:
                 continue  # it has a place, and is about to begin
             if others and now - since > _SPARE_SECONDS:
                 self._offer(slot, offered=False)
@@ -385,7 +387,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Entry:
+class NodeSetup:
     """What every actor is told first.
 
     Attributes:
@@ -399,7 +401,7 @@ class Entry:
     folder: Path
 
 
-class Hand:
+class ActorHandle:
     """One actor.
 
     Attributes:
@@ -412,7 +414,13 @@ class Hand:
     """
 
     def __init__(
-        self, ray: Any, actor: Any, slot: str, tell: Callable[[Hand, Any], None], *, whole: bool
+        self,
+        ray: Any,
+        actor: Any,
+        slot: str,
+        tell: Callable[[ActorHandle, Any], None],
+        *,
+        whole: bool,
     ) -> None:
         """Takes an actor that has been asked for; `tell` takes news of it, in another thread."""
         self.slot = slot
@@ -426,7 +434,7 @@ class Hand:
         self._thread: threading.Thread | None = None
         self._printed = b""
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: NodeSetup) -> None:
         """Lets the actor begin as soon as it has a place; it is told when it is ready."""
         self._thread = threading.Thread(target=self._talk, args=(entry,), daemon=True)
         self._thread.start()
@@ -434,7 +442,7 @@ class Hand:
     def submit(self, task: Task) -> None:
         """Gives it a task, once it is ready."""
         self.busy = True
-        self._tasks.put(replace(pack(task), home=home(task), keeps=keeps(task)))
+        self._tasks.put(replace(pack(task), owner=owner_of(task), holds_state=holds_state(task)))
 
     def printed(self) -> bytes:
         """Returns what was printed since the last time."""
@@ -482,7 +490,7 @@ class Hand:
 
     # -- in the thread -----------------------------------------------------------------------
 
-    def _talk(self, entry: Entry) -> None:
+    def _talk(self, entry: NodeSetup) -> None:
         try:
             wrong = self._enter(entry)
             if wrong:
@@ -501,7 +509,7 @@ class Hand:
         except Exception as error:
             self._tell(self, Ended(error))
 
-    def _enter(self, entry: Entry) -> str:
+    def _enter(self, entry: NodeSetup) -> str:
         """Returns what is wrong with the node, as a sentence; "" if nothing."""
         self.host, self.node, wrong = self._ray.get(self._actor.place.remote())
         if wrong:
@@ -541,7 +549,7 @@ _CONNECT_SECONDS = 10.0
 _TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
-class Link:
+class RayConnection:
     """A connection; `close` undoes what was done for it.
 
     Attributes:

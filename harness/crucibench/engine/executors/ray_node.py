@@ -28,7 +28,7 @@ _SEE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Home:
+class DriverPaths:
     """Where the driver is at home: nodes that have the same folders import from the same.
 
     Attributes:
@@ -40,7 +40,7 @@ class Home:
     folder: str
 
     @classmethod
-    def here(cls) -> Home:
+    def here(cls) -> DriverPaths:
         """Returns this process's."""
         folder = str(Path.cwd())
         path = dict.fromkeys(str(Path(folder, entry)) for entry in sys.path)
@@ -68,7 +68,7 @@ class Home:
 class Node:
     """What an actor does."""
 
-    def __init__(self, home: Home, threads: int) -> None:
+    def __init__(self, home: DriverPaths, threads: int) -> None:
         """Starts a worker process: it loads libraries while the driver reads the data."""
         with contextlib.suppress(OSError):
             os.chdir(home.folder)

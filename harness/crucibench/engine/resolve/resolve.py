@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
@@ -31,7 +31,10 @@ from crucibench.spec.suite_files import check_suites, section
 from crucibench.spec.yaml_file import dump_yaml
 from crucibench.util.content import OpaqueError, content_of
 from crucibench.util.errors import InputError
-from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.hashing import data_digest, differing_fields, file_digest
+
+if TYPE_CHECKING:
+    from crucibench.store.run import Run
 
 LIVE = "live"
 """The scheme of live objects: they have no address."""
@@ -301,6 +304,37 @@ def _with_variants(spec: Spec) -> tuple[Track, ...]:
         track.model_copy(update={"models": [name for m in track.models for name in names[m]]})
         for track in spec.tracks
     )
+
+
+def resolve_stored(run: Run) -> Resolved:
+    """Resolves the stored spec of a run again, if all that it names is there and as it was.
+
+    Raises:
+        InputError: naming what is missing or differs, or was a live object.
+    """
+    where = f"spec.yaml of run {run.id}"
+    stored = run.spec["resolved"]
+    for part, facts in stored["digests"].items():
+        if LIVE in facts:
+            raise InputError(
+                f"{where}: {part} was a live object: only models and data that have an address can "
+                "be opened again"
+            )
+    overrides = Overrides(
+        allow_pickle=bool(stored["allow_pickle"]),
+        trust_remote_code=bool(stored.get("trust_remote_code", False)),
+    )
+    resolved = resolve(run.spec, run.root, where, overrides)
+    changed = differing_fields(
+        {part: dict(facts) for part, facts in stored["digests"].items()},
+        {part: dict(facts) for part, facts in resolved.digests.items()},
+    )
+    if changed:
+        raise InputError(
+            f"{where}: {changed[0]} is not what it was when run {run.id} was made: another model "
+            "or other data would be asked than the run's"
+        )
+    return resolved
 
 
 def offline(document: Mapping[str, Any]) -> Resolved:

@@ -82,7 +82,7 @@ def main(parent: int) -> None:
 
 
 def _started(order: _Order) -> dict[str, Any]:
-    from crucibench.engine.worker.inspect import open_plain
+    from crucibench.engine.worker.opening import open_plain
     from crucibench.util.devices import set_threads
     from crucibench.util.memory import peak_memory
 

@@ -146,7 +146,7 @@ TimedTask: TypeAlias = LeaseTask | OpenTask | RoundTask | CloseTask
 Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | TimedTask
 
 
-def home(task: Task) -> str:
+def owner_of(task: Task) -> str:
     """Returns whose process does a task: a model's or a data set's; "" if user code has no part."""
     match task:
         case FactsTask() | LeaseTask():
@@ -161,7 +161,7 @@ def home(task: Task) -> str:
             assert_never(task)
 
 
-def keeps(task: Task) -> bool | None:
+def holds_state(task: Task) -> bool | None:
     """Returns whether a task leaves something in its process that later ones need, or ends that.
 
     None for a task that changes nothing about it.

@@ -26,7 +26,7 @@ _ROOM = 1.5
 """There is room for another model where so many times the memory of the latest is free."""
 
 
-class Contestant:
+class OpenTimedCell:
     """One timed cell that is open."""
 
     def __init__(self, cell: PlannedCell, context: TimedContext, device: str) -> None:

@@ -27,11 +27,11 @@ from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.plan.roles import SelectedRole, batches, probe_rows
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
-from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.engine.worker.environment import worker_facts
 from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError, failed
-from crucibench.engine.worker.inspect import Models, inspect_model, unforeseen
+from crucibench.engine.worker.inspect import inspect_model
 from crucibench.engine.worker.meter import Meter
+from crucibench.engine.worker.opening import Models, open_resolved, unexpected
 from crucibench.engine.worker.replaced import Watch
 from crucibench.engine.worker.tasks import (
     Advanced,
@@ -56,9 +56,9 @@ from crucibench.engine.worker.tasks import (
     Setup,
     ShardTask,
     Task,
-    home,
+    owner_of,
 )
-from crucibench.engine.worker.timed import Contestant, crowded, machine_lease
+from crucibench.engine.worker.timed import OpenTimedCell, crowded, machine_lease
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
@@ -99,7 +99,7 @@ class Worker:
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
         self._made: dict[str, Mapping[str, RawData]] = {}
-        self._contestants: dict[str, Contestant] = {}
+        self._timed: dict[str, OpenTimedCell] = {}
         self._lease: ExitStack | None = None
         self._watch = watch
         self._tasks = 0
@@ -107,7 +107,7 @@ class Worker:
 
     def perform(self, task: Task) -> Iterator[Message]:
         """Does a task; what it raises becomes its last message."""
-        self._tasks += bool(home(task))  # what has none leaves nothing behind
+        self._tasks += bool(owner_of(task))  # what has none leaves nothing behind
         yield Began()
         try:
             for message in self._messages(task):
@@ -139,7 +139,7 @@ class Worker:
             case RoundTask():
                 yield from self._round(task)
             case CloseTask():
-                yield self._contestant(task.cell, drop=True).close(self._layout)
+                yield self._timed_cell(task.cell, drop=True).close(self._layout)
             case _:
                 assert_never(task)
 
@@ -237,7 +237,7 @@ class Worker:
         except CrucibenchError:
             raise
         except Exception as error:
-            raise unforeseen("it can't be opened", error) from error
+            raise unexpected("it can't be opened", error) from error
 
     def _probe(self, task: ProbeTask) -> Iterator[Message]:
         cell = task.cell
@@ -375,7 +375,7 @@ class Worker:
     def _open(self, task: OpenTask) -> Opened:
         cell = task.cell
         if task.more:
-            self._contestant(cell).begin()
+            self._timed_cell(cell).begin()
         else:
             adapter, role = self._adapter(cell), self._role(cell)
             draws = Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream)
@@ -383,21 +383,21 @@ class Worker:
                 adapter, draws, partial(_load, role, adapter), partial(_read, role, adapter),
                 None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
             )  # fmt: skip
-            self._contestants[cell.id] = Contestant(cell, context, self._setup.device)
+            self._timed[cell.id] = OpenTimedCell(cell, context, self._setup.device)
         return Opened(crowded=crowded(self._setup.device))
 
     def _round(self, task: RoundTask) -> Iterator[Message]:
-        more = self._contestant(task.cell).round(task.number)
+        more = self._timed_cell(task.cell).round(task.number)
         if more:
             yield Advanced(task.cell.id, 1)
         yield RoundDone(last=not more)
 
-    def _contestant(self, cell: PlannedCell, *, drop: bool = False) -> Contestant:
-        found = self._contestants.get(cell.id)
+    def _timed_cell(self, cell: PlannedCell, *, drop: bool = False) -> OpenTimedCell:
+        found = self._timed.get(cell.id)
         if found is None:
             raise WorkerLostError("the process that held the model ended between its turns")
         if drop:
-            del self._contestants[cell.id]
+            del self._timed[cell.id]
         return found
 
 
