@@ -35,6 +35,7 @@ _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
 
 Pair = tuple[str, str]
+"""(model, data set)."""
 T = TypeVar("T")
 
 
@@ -53,17 +54,20 @@ def inspect(
         InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
             models that can't be had on this machine, only if no model is left.
     """
-    pairs = [(name, track.data) for track in resolved.tracks for name in track.models]
-    found = Inspection(data=data)
+    pairs = list(
+        dict.fromkeys((name, track.data) for track in resolved.tracks for name in track.models)
+    )
     probes = {
-        name: fixed_probe_rows(data[name]) for name in dict.fromkeys(pair[1] for pair in pairs)
+        name: fixed_probe_rows(data[name]) for name in dict.fromkeys(data for _, data in pairs)
     }
-    questions = _Questions(resolved, executor, listener, found, deque(dict.fromkeys(pairs)), probes)
-    while questions.left or questions.asked:
-        questions.ask()
-        for heard in executor.poll(_POLL_SECONDS):
-            questions.take(heard)
-        questions.end_overdue()
+    found = Inspection(data=data)
+    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs))
+    while queue.left or queue.asked:
+        queue.hand_out()
+        for message in executor.poll(_POLL_SECONDS):
+            queue.handle(message)
+        queue.end_overdue()
+    # As the spec names them, whichever worker was first.
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
     mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
     if found.errors and not (found.models and (keep_going or not mistaken)):
@@ -75,53 +79,70 @@ def inspect(
 
 
 @dataclass
-class _Questions:
-    """What is still to be asked, and who is being asked."""
+class _InspectionQueue:
+    """The pairs of model and data set to inspect, and which slot is inspecting which.
+
+    Attributes:
+        probes: by data set, the rows of the fixed probe.
+        left: the pairs that wait.
+        asked: by slot, the pair, and since when it is being inspected (None before it began).
+        lost: how often the machine was lost that inspected a pair.
+    """
 
     resolved: Resolved
     executor: Executor
     listener: Listener
     found: Inspection
-    left: deque[Pair]
     probes: Mapping[str, tuple[int, ...]]
-    """By data set, the rows of the fixed probe."""
+    left: deque[Pair]
     asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
-    """The pair that a slot is about, and since when."""
     lost: Counter[Pair] = field(default_factory=Counter)
 
-    def ask(self) -> None:
+    def hand_out(self) -> None:
         for slot in self.executor.slots:
             if self.left and slot not in self.asked:
-                pair = self.left.popleft()
-                self.listener.note(f"inspecting {pair[0]} on {pair[1]}")
+                model, data = pair = self.left.popleft()
+                self.listener.note(f"inspecting {model} on {data}")
                 self.asked[slot] = pair, None
-                known = self.resolved.batch_sizes.get(pair[0], {}).get(pair[1])
+                known = self.resolved.batch_sizes.get(model, {}).get(data)
                 task = InspectTask(
-                    model=pair[0], data=pair[1], batch_size=known, probe=self.probes[pair[1]]
+                    model=model, data=data, batch_size=known, probe=self.probes[data]
                 )
                 self.executor.submit(slot, task)
 
-    def take(self, heard: SlotMessage) -> None:
-        if isinstance(heard.message, Began) and heard.slot in self.asked:
-            self.asked[heard.slot] = self.asked[heard.slot][0], time.perf_counter()
-        if not isinstance(heard.message, FINAL) or heard.slot not in self.asked:
+    def handle(self, received: SlotMessage) -> None:
+        slot, message = received.slot, received.message
+        if slot not in self.asked:
             return
-        pair, _ = self.asked.pop(heard.slot)
-        self.executor.output(heard.slot)
-        if self._again(pair, heard):
-            self.left.append(pair)
-        else:
-            _keep(self.found, pair, heard.message)
+        pair, _ = self.asked[slot]
+        if isinstance(message, Began):
+            self.asked[slot] = pair, time.perf_counter()
+        elif isinstance(message, FINAL):
+            del self.asked[slot]
+            self.executor.output(slot)  # what a model prints now belongs to no cell
+            if self._is_to_be_repeated(slot, pair, message):
+                self.left.append(pair)
+            elif isinstance(message, Inspected):
+                self._keep(pair, message)
+            else:
+                self.found.errors[pair] = _refusal(message, "it can't be opened")
 
-    def _again(self, pair: Pair, heard: SlotMessage) -> bool:
-        message = heard.message
+    def _is_to_be_repeated(self, slot: str, pair: Pair, message: Message) -> bool:
         if isinstance(message, Failed) and message.kind == "worn":
-            self.executor.stop(heard.slot)
+            self.executor.stop(slot)
             return True
         if isinstance(message, Gone) and message.lost:
             self.lost[pair] += 1
             return self.lost[pair] <= _LOST_AT_MOST
         return False
+
+    def _keep(self, pair: Pair, message: Inspected) -> None:
+        self.found.models[pair] = message.info
+        self.found.seconds_per_sample[pair] = message.seconds_per_sample
+        self.found.batch_sizes[pair] = message.batch_size
+        self.found.reads |= message.reads
+        if message.probe is not None:
+            self.found.probes[pair] = message.probe
 
     def end_overdue(self) -> None:
         timeout = self.resolved.spec.defaults.timeout
@@ -137,30 +158,21 @@ class _Questions:
                 )
 
 
-def _keep(found: Inspection, pair: Pair, message: Message) -> None:
-    match message:
-        case Inspected():
-            found.models[pair] = message.info
-            found.seconds_per_sample[pair] = message.seconds_per_sample
-            found.batch_sizes[pair] = message.batch_size
-            found.reads |= message.reads
-            if message.probe is not None:
-                found.probes[pair] = message.probe
-        case Failed("unavailable", reason, _):
-            found.errors[pair] = UnavailableError(reason)
-        case Failed("input", reason, detail):
-            found.errors[pair] = InputError(reason, detail=detail or None)
-        case Failed(_, reason, detail):
-            found.errors[pair] = InputError(f"it can't be opened: {reason}", detail=detail or None)
-        case Gone(reason, detail):
-            found.errors[pair] = InputError(f"it can't be opened: {reason}", detail=detail or None)
-        case _:
-            raise TypeError(f"inspection ended with {type(message).__name__}")
-
-
 def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
-    # As the spec names them, whichever worker was first.
-    return {pair: part[pair] for pair in dict.fromkeys(pairs) if pair in part}
+    return {pair: part[pair] for pair in pairs if pair in part}
+
+
+def _refusal(message: Message, what: str) -> CrucibenchError:
+    """Returns why a model or data set can't be had; `what` comes before what was raised."""
+    match message:
+        case Failed("unavailable", reason, _):
+            return UnavailableError(reason)
+        case Failed("input", reason, detail):
+            return InputError(reason, detail=detail or None)
+        case Failed(_, reason, detail) | Gone(reason, detail):
+            return InputError(f"{what}: {reason}", detail=detail or None)
+        case _:
+            raise TypeError(f"a task of inspection ended with {type(message).__name__}")
 
 
 def user_made_data(resolved: Resolved) -> tuple[str, ...]:
@@ -178,9 +190,10 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
 def make_user_data(
     executor: Executor, setup: Setup, listener: Listener
 ) -> Mapping[str, Made | CrucibenchError]:
-    """Lets each data set of `setup.makes` be made in a process of its own on this machine.
+    """Has each data set of `setup.makes` made in a process of its own on this machine.
 
-    A local executor hands what was made on to its other processes.
+    The user's code runs away from the engine and from all models: what it changes in its process
+    reaches nobody. A local executor hands what was made on to its other processes.
 
     Returns:
         What was made, or why it could not be, by data set.
@@ -189,33 +202,16 @@ def make_user_data(
     found: dict[str, Made | CrucibenchError] = {}
     try:
         here.prepare(setup)
-        slot = here.slots[0]
         for name in setup.makes:
             listener.note(f"making {name}")
-            here.submit(slot, DataTask(data=name))
-            message = _answer(here)
-            here.stop(slot)
+            message = here.do(DataTask(data=name))
+            here.stop(here.slots[0])
             if isinstance(message, Made):
                 here.share(message)
-            found[name] = message if isinstance(message, Made) else _refusal(message)
+            found[name] = (
+                message if isinstance(message, Made) else _refusal(message, "it can't be read")
+            )
     finally:
         if here is not executor:
             here.close()
     return found
-
-
-def _answer(executor: Executor) -> Message:
-    while True:
-        for heard in executor.poll(_POLL_SECONDS):
-            if isinstance(heard.message, FINAL):
-                return heard.message
-
-
-def _refusal(message: Message) -> CrucibenchError:
-    match message:
-        case Failed("input", reason, detail):
-            return InputError(reason, detail=detail or None)
-        case Failed(_, reason, detail) | Gone(reason, detail):
-            return InputError(f"it can't be read: {reason}", detail=detail or None)
-        case _:
-            raise TypeError(f"making data ended with {type(message).__name__}")

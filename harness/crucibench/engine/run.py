@@ -19,11 +19,10 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
-from crucibench.engine.executors.choose import choose_executor, oversubscribed
 from crucibench.engine.inspect import inspect, make_user_data, user_made_data
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.options import RunOptions
+from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
 from crucibench.engine.plan.cell_files import suites_as_data
 from crucibench.engine.plan.plan import Plan, make_plan

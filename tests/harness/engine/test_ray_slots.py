@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from crucibench.cli._app import application
 from crucibench.engine.executors import ray_cluster
 from crucibench.engine.executors.base import SlotMessage
-from crucibench.engine.executors.choose import choose_executor
 from crucibench.engine.executors.ray_cluster import (
     Ended,
     RayExecutor,
@@ -22,7 +21,7 @@ from crucibench.engine.executors.ray_cluster import (
     checked_gpus,
     room,
 )
-from crucibench.engine.options import RunOptions
+from crucibench.engine.options import RunOptions, choose_executor
 from crucibench.engine.worker.tasks import Done, Gone, InspectTask, LeaseTask, Setup, Waiting
 from crucibench.util.errors import InputError, StoppedError
 

@@ -123,10 +123,18 @@ class LocalExecutor(Executor):
         process.unheard = None
         if message is None:
             return self._gone(process)
-        if message.final if isinstance(message, Packed) else isinstance(message, FINAL):
+        if _is_final(message):
             process.busy = False
             process.rest()
         return [SlotMessage(process.slot, message)]
+
+    def do(self, task: Task) -> Any:
+        """Has the first slot do a task, and waits for its last message, which is returned."""
+        self.submit(self.slots[0], task)
+        while True:
+            for received in self.poll(WATCH_SECONDS):
+                if _is_final(received.message):
+                    return received.message
 
     def where(self, slot: str) -> str:
         process = self._latest.get(slot)
@@ -235,6 +243,10 @@ class LocalExecutor(Executor):
                 self._end(process)
                 return [SlotMessage(process.slot, message)]
         return []
+
+
+def _is_final(message: Message | Packed) -> bool:
+    return message.final if isinstance(message, Packed) else isinstance(message, FINAL)
 
 
 def _visible_devices(count: int) -> list[str]:

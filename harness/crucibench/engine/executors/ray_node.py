@@ -94,19 +94,12 @@ class Node:
         """
         self._local.prepare(setup)
         for name in setup.makes:
-            made = self._answer(DataTask(data=name))
+            made = _packed(self._local.do(DataTask(data=name)))
             self._local.stop(self._slot)
             if not isinstance(made.value(), Made):
                 return made
             self._local.share(made)
-        return self._answer(FactsTask())
-
-    def _answer(self, task: DataTask | FactsTask) -> Packed:
-        self._local.submit(self._slot, task)
-        while True:
-            for heard in self._local.poll(_POLL_SECONDS):
-                if (message := _packed(heard.message)).final:
-                    return message
+        return _packed(self._local.do(FactsTask()))
 
     def submit(self, task: Packed) -> None:
         """Lets the worker do a task."""

@@ -29,7 +29,6 @@ from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
 from crucibench.spec.yaml_file import dump_yaml
-from crucibench.util.content import OpaqueError, content_of
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, differing_fields, file_digest
 
@@ -267,18 +266,12 @@ def _options(entry: DataSpec, query: Mapping[str, str]) -> dict[str, str]:
 
 def _sources(entry: ResolvedModel | ResolvedData, base: Path) -> dict[str, str]:
     if entry.live is not None:
-        return _live_identity(entry.live)
+        # A live object has no file; unless its content tells it apart, no run resumes another.
+        return {"live": _live_digest(entry.live)}
     loader = entry.adapter if isinstance(entry, ResolvedModel) else entry.source
     found: Sources = loader.sources(entry.uri, base)
     digests = {_shown(path, base): file_digest(path) for path in found.files}
     return digests | dict(found.facts)
-
-
-def _live_identity(value: object) -> dict[str, str]:
-    # A live object has no file; unless it can be told apart by content, no run resumes another.
-    from crucibench.engine.resolve.resolve import live_digest
-
-    return {"live": live_digest(value)}
 
 
 def _shown(path: Path, base: Path) -> str:
@@ -409,13 +402,16 @@ def _put(mapping: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 _LIBRARIES = frozenset({"numpy", "pandas", "torch", "sklearn", "datasets"})
 
 
-def live_digest(value: Any) -> str:
+def _live_digest(value: Any) -> str:
     """Returns a digest of a live object's content, or a random one where there is none to be had.
 
     A torch module and an estimator are all that they hold, their classes' code too; frames and
     arrays are their values. For a function nobody can tell, so that a run with it is always a new
     run.
     """
+    # Only where there are live objects: it costs a command that has none its start.
+    from crucibench.util.content import OpaqueError, content_of
+
     try:
         if _has_content(value):
             return content_of(value, folders=[Path.cwd()]).digest
