@@ -1,4 +1,4 @@
-"""Asking models again: a few canonical batches of a finished run, held against its records."""
+"""Ask models again: a few canonical batches of a finished run, compared with its records."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _KEYS = ("id", "point")
 
 @dataclass
 class RecheckReport:
-    """What came of it.
+    """What asking again found.
 
     Attributes:
         differences: one sentence for each cell whose records the model does not give again.
         unchecked: one sentence for each cell that can't be checked so.
         identical: cells whose records came again bit by bit.
         noisy: cells whose records came again but for float noise.
-        rows: records that were held against each other.
-        kept: rows of artefacts that were held against records and models, all of them.
+        rows: records that were compared.
+        kept: rows of artefacts that were checked against records and models, all of them.
         largest: the largest noise.
         flips: labels that flipped for it.
     """
@@ -71,8 +71,8 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
 
     Of every Mapped cell that ended well, and every stage of it, `batches` batches are drawn (by
     seed, cell and stage: always the same ones) and asked as they were when the run was made: the
-    selection is made from the stored records, the draws are the scenario's. Artefacts are held
-    against records and models whole: `Mapped.recheck`.
+    selection is made from the stored records, the draws are the scenario's. Artefacts are
+    checked against records and models as a whole: `Mapped.recheck`.
 
     Raises:
         InputError: if the models or data can't be had as they were, or `run` is a pack.
@@ -100,7 +100,7 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
 
 
 class _Recheck:
-    """One run, its models and its data, open again."""
+    """A run whose models and data are open again, and what asking them has found so far."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Recheck:
         self._refused: dict[tuple[str, str], str] = {}
 
     def cell(self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int) -> None:
-        """Asks some batches of one cell, and takes what comes of it into the account."""
+        """Asks some batches of one cell, and adds the outcome to `asked`."""
         pair = (file.model, file.data)
         if pair in self._stochastic:
             self.asked.unchecked.append(
@@ -141,7 +141,7 @@ class _Recheck:
             return
         try:
             found = list(self._batches(cell, scenario, file, batches))
-            amiss = self._recheck(cell, scenario)
+            wrong_artifacts = self._recheck(cell, scenario)
         except Exception as error:
             self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
             return
@@ -150,8 +150,8 @@ class _Recheck:
         wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
         if wrong:
             self.asked.differences.append(f"{cell.id}: {wrong}")
-        self.asked.differences += [f"{cell.id}: {sentence}" for sentence in amiss]
-        if wrong or amiss:
+        self.asked.differences += [f"{cell.id}: {sentence}" for sentence in wrong_artifacts]
+        if wrong or wrong_artifacts:
             return
         self.asked.rows += sum(one.rows for one in found)
         self.asked.flips += sum(one.flips for one in found)
@@ -227,9 +227,9 @@ class _Recheck:
         if not checked:
             return []
         own = self._scorer.evidence(cell, self._run.cells).own
-        amiss = list(scenario.recheck(own, self._context(cell)[1]))
+        wrong = list(scenario.recheck(own, self._context(cell)[1]))
         self.asked.kept += sum(len(own.artifacts[name]) for name in checked & own.artifacts.keys())
-        return amiss
+        return wrong
 
     def _view(
         self, cell: PlannedCell, file: CellFile, role: SelectedRole, before: int
@@ -274,7 +274,7 @@ class RecordDifference:
     """What differs.
 
     Attributes:
-        rows: how many records were held against each other.
+        rows: how many records were compared.
         wrong: a sentence about what can't be float noise, or "".
         largest: the largest difference of floats, relative to the stored one where that is above 1.
         column: where it is.
@@ -296,7 +296,7 @@ class RecordDifference:
 
 
 def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
-    """Returns how far records asked anew lie from the stored ones of the same samples.
+    """Returns how far new records are from the stored ones of the same samples.
 
     Rows are matched by id and point. Columns that are stored and were not asked for now (a pass
     that was kept with more outputs) are left out.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crucibench.engine.resolve.resolve import Resolved
 
 WORKERS = "CRUCIBENCH_WORKERS"
-"""The environment variable that says how many workers where the command does not."""
+"""The environment variable with the number of workers, where the command gives none."""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _splittable(cell: PlannedCell) -> bool:
         isinstance(scenario, Mapped)
         and len(scenario.stages) == 1
         and not cell.needs
-        # Its parts could be answered by two models, and nobody could tell.
+        # Two models might answer its parts: without a fingerprint nothing would show it.
         and cell.model.fingerprint is not None
     )
 
@@ -147,7 +147,7 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
         out: the folder that holds the runs.
 
     Raises:
-        InputError: if a part is missing or stands twice, or they are of different runs.
+        InputError: if a part is missing or given twice, or they are of different runs.
         UnreadableError: if a part is not finished, or damaged.
         NotComparableError: if two parts hold different answers to the same question.
     """
@@ -195,7 +195,7 @@ def _opened(folders: Sequence[Path]) -> list[_PartFolder]:
                 "the parts of one run"
             )
         if part.account.part in parts:
-            raise InputError(f"{part.name} stands twice: {str(folder)!r}")
+            raise InputError(f"{part.name} is given twice: {str(folder)!r}")
         parts[part.account.part] = part
     if not parts:
         raise InputError("expected the folders of all parts, got none")

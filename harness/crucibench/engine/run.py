@@ -31,7 +31,7 @@ from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.worker.environment import environment, package_version
 from crucibench.engine.worker.opening import open_all_data
-from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import Made, Setup
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cell_cache import CellCache, cache_limit
@@ -50,6 +50,8 @@ from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
+
+_BLOCK = 65536
 
 
 def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run | None:
@@ -75,6 +77,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
     defaults = resolved.spec.defaults
     threads = min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
     with ExitStack() as stack:
+        # Worker processes start, and import libraries, while this one reads the data.
         early = choose_executor(resolved, options, threads, _devices(defaults.device))
         if early is not None:
             stack.callback(early.close)
@@ -88,16 +91,18 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             resolved = _with_batch_sizes(resolved, layout)
         setup = Setup(
             resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
-            device=device, threads=threads,
+            device=device, threads=threads, makes=user_made_data(resolved),
         )  # fmt: skip
-        setup = replace(setup, makes=user_made_data(resolved))
         if early is not None:
             data, reads = _open_data(setup, options, early, listener)
             executor = early
         else:
-            watch = Watch()  # before any code of the user's
+            from crucibench.engine.executors.inline import InlineExecutor
+
+            watch = LibraryWatch()  # before any code of the user's
             data, reads = _open_data_here(setup, options, listener)
-            executor = _inline(data, watch, stack)
+            executor = InlineExecutor(data, watch)
+            stack.callback(executor.close)
         cards = {name: entry.card for name, entry in data.items()}
         executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
@@ -218,19 +223,11 @@ def _open_data(
 def _open_data_here(
     setup: Setup, options: RunOptions, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
-    """Does the same where the user's code runs in this process."""
+    """Does the same as `_open_data` where the user's code runs in this process."""
     reads = Reads(setup.resolved.base, options.scratch)
     with reads if setup.makes else nullcontext():
         data = open_all_data(setup.resolved, options.scratch, listener, options.where)
     return data, reads.digests()
-
-
-def _inline(data: Mapping[str, EvalSet], watch: Watch, stack: ExitStack) -> Executor:
-    from crucibench.engine.executors.inline import InlineExecutor
-
-    executor = InlineExecutor(data, watch)
-    stack.callback(executor.close)
-    return executor
 
 
 def _devices(device: str) -> int:
@@ -272,7 +269,7 @@ def _damaged(layout: Layout) -> list[str] | None:
 
 
 def _nothing_failed(layout: Layout) -> bool:
-    # A failed cell is tried again by the same command: what it needs may have been mended.
+    # The same command tries a failed cell again: its cause may have been fixed.
     if layout.part.is_file():
         files = [cell.file for cell in read_part(layout).cells.values()]
     else:
@@ -290,9 +287,9 @@ def _remove_damaged(layout: Layout, damaged: list[str]) -> None:
 
 
 def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> None:
-    """Takes cells out of the run that it does not plan any more.
+    """Removes cells that are no longer planned.
 
-    Those of a model that can't be inspected now are kept for when it can.
+    Those of a model that can't be inspected now are kept for when it can be.
     """
     planned = {cell.id for cell in plan}
     lost = {model for model, _ in inspection.errors}
@@ -306,7 +303,7 @@ def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> Non
 
 
 def _check_writable(out: Path) -> None:
-    # Looked at, not tried: a command that ends with a mistake leaves nothing behind.
+    # Permissions are read, no file is tried: a command that is refused leaves nothing behind.
     nearest = out.resolve()
     while not nearest.exists():
         nearest = nearest.parent
@@ -314,9 +311,6 @@ def _check_writable(out: Path) -> None:
         raise InputError(f"--out {str(out)!r}: can't write there: {str(nearest)!r} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"--out {str(out)!r}: can't write there: permission denied")
-
-
-_BLOCK = 65536
 
 
 def _write_inputs(ready: _Ready, role: Callable[[str, str, int | None], SelectedRole]) -> None:

@@ -61,7 +61,7 @@ def marks(facts: Mapping[str, Any]) -> Findings:
 
 
 def disagreement_text(facts: Mapping[str, Any]) -> str:
-    """Returns what a reader is told where kept records were not used."""
+    """Returns the sentence that says why stored records were not used."""
     whose = facts["whose"].rpartition("/")[2]
     model = f"the model of {whose!r}, which this cell needs," if whose else "the model"
     what, unit = "answers", ""

@@ -77,7 +77,7 @@ def test_parts_that_do_not_make_a_run_are_refused(
     out = tmp_path / "merged"
     with pytest.raises(InputError, match="of 3 parts, these are missing: 2"):
         merge([parts[0], parts[2]], out)
-    with pytest.raises(InputError, match="part 1 of 3 stands twice"):
+    with pytest.raises(InputError, match="part 1 of 3 is given twice"):
         merge([*parts, parts[0]], out)
     other = run_spec(out="other", defaults={"seed": 1}, part=Part(1, 3)).root
     with pytest.raises(InputError, match="expected the parts of one run"):

@@ -7,20 +7,20 @@ from typing import ClassVar
 
 from crucibench.contracts.data import EvalSet
 from crucibench.engine.executors.base import Executor, SlotMessage
-from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import Message, Setup, Task
 from crucibench.engine.worker.worker import Worker
 
 
 class InlineExecutor(Executor):
-    """One slot. `hear` does a piece of work: up to the next message."""
+    """One slot. `poll` works up to the next message."""
 
     name: ClassVar[str] = "inline"
     isolated: ClassVar[bool] = False
     caching: ClassVar[bool] = False
 
-    def __init__(self, data: Mapping[str, EvalSet], watch: Watch) -> None:
-        """Takes the data sets, which are open already, and who sees what models replace."""
+    def __init__(self, data: Mapping[str, EvalSet], watch: LibraryWatch) -> None:
+        """Takes the data sets, open already, and what notes functions that models replace."""
         self.slots = ("inline",)
         self._data = data
         self._watch = watch

@@ -75,13 +75,14 @@ class Process:
         return self._child.pid
 
     def send(self, message: Any) -> None:
-        """Sends; a process that is gone is heard of by its silence."""
+        """Sends a message; that the process is gone shows when nothing comes back."""
         with contextlib.suppress(OSError, ValueError):
             send(self._child.stdin, message)
 
     def rest(self) -> None:
-        """Holds an idle process, with all that the model's code has started in it: it takes no
-        processor time from others until it is woken.
+        """Suspends an idle process, with all that the model's code has started in it.
+
+        It takes no processor time from the model whose turn it is until it is woken.
 
         On Linux alone: elsewhere a held process would outlive an engine that is killed.
         """
@@ -89,7 +90,7 @@ class Process:
             self._resting = self._signal_all("SIGSTOP")
 
     def wake(self) -> None:
-        """Lets it go on."""
+        """Resumes a suspended process."""
         if self._resting:
             self._signal_all("SIGCONT")
             self._resting = False
@@ -112,7 +113,7 @@ class Process:
         return self.printed.tail()
 
     def reason(self) -> str:
-        """Says how the process ended."""
+        """Returns how the process ended, as a sentence."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(_END_SECONDS)
         if self._child.returncode is not None:
@@ -156,7 +157,7 @@ class Process:
 
 
 def ending(code: int | None) -> str:
-    """Says in a sentence how a worker process ended."""
+    """Returns how a worker process ended, as a sentence."""
     if code is None:
         return "the worker closed its pipe and went on: the model's code closed what is not its own"
     if code >= 0:
@@ -257,7 +258,7 @@ class Printed:
 
     def _read(self) -> bool:
         """Reads what is there; returns whether more may come."""
-        if os.name == "nt":  # a pipe can't be looked at: what comes late is told the next time
+        if os.name == "nt":  # a pipe can't be looked at: what comes late is returned the next time
             return True
         with self._lock:
             for _ in range(_AT_ONCE):  # no longer, even if the other end never pauses

@@ -187,7 +187,7 @@ class RayExecutor(Executor):
             self._held[slot] = task, time.monotonic()
 
     def poll(self, seconds: float) -> Sequence[SlotMessage]:
-        """Returns what slots have said.
+        """Returns the messages of slots.
 
         Raises:
             StoppedError: if no node has room for a worker for a minute, or none can take part.
@@ -321,8 +321,8 @@ class RayExecutor(Executor):
             raise StoppedError(f"{reason}; the same command goes on from here")
         self._offer(handle.slot, offered=False)
         busy = [slot for slot, other in self._handles.items() if other.busy]
-        told = [SlotMessage(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
-        return told + self._give_back(handle.slot, reason)
+        notes = [SlotMessage(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
+        return notes + self._give_back(handle.slot, reason)
 
     # -- tasks whose actor has no place yet ----------------------------------------------------
 
@@ -388,7 +388,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class NodeSetup:
-    """What every actor is told first.
+    """What an actor is sent first.
 
     Attributes:
         setup: what tasks share.
@@ -418,24 +418,24 @@ class ActorHandle:
         ray: Any,
         actor: Any,
         slot: str,
-        tell: Callable[[ActorHandle, Any], None],
+        notify: Callable[[ActorHandle, Any], None],
         *,
         whole: bool,
     ) -> None:
-        """Takes an actor that has been asked for; `tell` takes news of it, in another thread."""
+        """Takes an actor that was requested; `notify` is called with news of it, in a thread."""
         self.slot = slot
         self.whole = whole
         self.ready = self.busy = False
         self.node = self.host = ""
         self._ray = ray
         self._actor = actor
-        self._tell = tell
+        self._notify = notify
         self._tasks: queue.SimpleQueue[Packed | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._printed = b""
 
     def begin(self, entry: NodeSetup) -> None:
-        """Lets the actor begin as soon as it has a place; it is told when it is ready."""
+        """Lets the actor begin as soon as it has a place; `notify` hears `Ready` then."""
         self._thread = threading.Thread(target=self._talk, args=(entry,), daemon=True)
         self._thread.start()
 
@@ -462,21 +462,22 @@ class ActorHandle:
         self._actor.call.remote("exchange")
 
     def kill(self) -> None:
-        """Ends the actor, or the wish for it."""
+        """Ends the actor, or the request for it."""
         self._tasks.put(None)
         with contextlib.suppress(Exception):
             self._ray.kill(self._actor)
 
     def join(self, seconds: float) -> None:
-        """Waits until nobody talks with the actor any more."""
+        """Waits until the thread that talks with the actor has ended."""
         if self._thread is not None:
             self._thread.join(seconds)
 
     def gone(self, error: Exception, alive: Callable[[str], bool]) -> Gone:
-        """Returns what a task's worker is told to have died of.
+        """Returns what ended the actor, as the end of its task.
 
-        The worker process is not meant: what it dies of, the actor tells. An actor that is gone or
-        out of reach is nobody's fault if its node is, or if Ray took it away.
+        What ends the worker process below it is not meant: the actor reports that. An actor that
+        is gone or out of reach counts as lost, and its task as blameless, if its node is gone too,
+        or if Ray took it away.
         """
         kinds = self._ray.exceptions
         away = isinstance(error, kinds.ActorUnavailableError | kinds.NodeDiedError)
@@ -494,9 +495,9 @@ class ActorHandle:
         try:
             wrong = self._enter(entry)
             if wrong:
-                self._tell(self, Refused(wrong))
+                self._notify(self, Refused(wrong))
                 return
-            self._tell(self, Ready())
+            self._notify(self, Ready())
             while (task := self._tasks.get()) is not None:
                 self._actor.call.remote("submit", task)
                 final = False
@@ -504,10 +505,10 @@ class ActorHandle:
                     messages, printed = self._ray.get(self._actor.call.remote("poll"))
                     self._printed += printed
                     for message in messages:
-                        self._tell(self, message.value())
+                        self._notify(self, message.value())
                     final = bool(messages) and messages[-1].final
         except Exception as error:
-            self._tell(self, Ended(error))
+            self._notify(self, Ended(error))
 
     def _enter(self, entry: NodeSetup) -> str:
         """Returns what is wrong with the node, as a sentence; "" if nothing."""

@@ -1,7 +1,7 @@
 """The worker's side of Ray: an actor on a node, with a worker process of its own.
 
 The actor opens no model and reads no data: it passes tasks to a process like those of the local
-executor, and answers back. So a model that takes its process down is told of as it is on one
+executor, and answers back. So a model that takes its process down is reported as it is on one
 machine, with its exit code and the end of its log; and where the actor itself dies, something other
 than the model is to blame.
 """
@@ -29,7 +29,7 @@ _SEE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DriverPaths:
-    """Where the driver is at home: nodes that have the same folders import from the same.
+    """From where the driver imports: nodes that have the same folders import from the same.
 
     Attributes:
         path: the driver's `sys.path`, as far as it exists.
@@ -135,7 +135,7 @@ def difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 
 def _packed(message: Any) -> Packed:
-    # What the local executor says itself, not its process, is always the end of a task.
+    # A message of the local executor itself, not of its process, is always the end of a task.
     return pack(message, final=True)
 
 

@@ -107,7 +107,7 @@ class PlannedFiles:
         )  # fmt: skip
 
     def meaning(self, cell: PlannedCell) -> str | None:
-        """Returns what names the cell's records across runs; None where nobody can tell.
+        """Returns what names the cell's records across runs; None if unknown.
 
         That is so for models without a fingerprint, for timings, and for whatever needs them.
         """

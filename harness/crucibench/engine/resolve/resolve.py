@@ -200,7 +200,7 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
 def _unpack_resolved(
     document: Any, base: Path
 ) -> tuple[Any, Path, Mapping[str, Mapping[str, int]]]:
-    # The spec.yaml of a run says what its base was, and what was found out for it.
+    # The spec.yaml of a run holds its base folder, and the batch sizes found for it.
     if not isinstance(document, dict) or "resolved" not in document:
         return document, base, {}
     document = dict(document)
@@ -406,7 +406,7 @@ def _live_digest(value: Any) -> str:
     """Returns a digest of a live object's content, or a random one where there is none to be had.
 
     A torch module and an estimator are all that they hold, their classes' code too; frames and
-    arrays are their values. For a function nobody can tell, so that a run with it is always a new
+    arrays are their values. A function has no such content, so that a run with it is always a new
     run.
     """
     # Only where there are live objects: it costs a command that has none its start.

@@ -71,7 +71,7 @@ def suite_names(spec: Spec, asked: Sequence[str] | None, mistakes: Mistakes) -> 
     Args:
         spec: as written.
         asked: by the command line, or None for those of the tracks.
-        mistakes: where unknown suites are told.
+        mistakes: takes the unknown suites.
     """
     known = registry.suites().names()
     if asked is not None:
@@ -196,7 +196,7 @@ def resolve_further(
         suites: their settings in each track.
         main: the data set's address.
         base: the folder that relative paths are relative to.
-        mistakes: where mistakes are told.
+        mistakes: takes what is wrong with them.
     """
     known: dict[str, ResolvedFurther] = {}
     for settings in suites:
@@ -232,8 +232,8 @@ def further_digests(
 def _resolved(
     role: str, entry: Further, path: str, main: URI, mistakes: Mistakes
 ) -> ResolvedFurther | None:
-    if told := address_mistake(entry.address):
-        mistakes.add(path, told)
+    if mistake := address_mistake(entry.address):
+        mistakes.add(path, mistake)
         return None
     parsed = mistakes.attempt(path, lambda: parse_uri(entry.address))
     if parsed is None:
@@ -271,7 +271,7 @@ def _parts(
 
 
 def _role_mistake(found: ResolvedFurther, mistakes: Mistakes) -> bool:
-    """Whether a role can't be called as it is, which is told."""
+    """Adds what is wrong with a role's name to `mistakes`; returns whether anything is."""
     if _CONTROL.search(found.role):
         mistakes.add(found.path, "a name can't hold ':' or control characters")
     elif not all(part.strip() for part in found.role.split("/")):

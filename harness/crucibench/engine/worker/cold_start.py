@@ -73,7 +73,7 @@ def fresh_start(setup: Setup, cell: PlannedCell, batch: Batch, calls: int) -> Fr
 
 
 def main(parent: int) -> None:
-    """Is the new process: opens the model, asks it, and says how long each took."""
+    """Runs in the new process: opens the model, asks it, and sends how long each took."""
     die_with(parent)
     inbox, outbox, _ = private_streams()
     order: _Order = pickle.load(inbox)

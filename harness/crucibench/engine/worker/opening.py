@@ -1,4 +1,4 @@
-"""Models and data sets opened: as the spec names them, with what it says of them."""
+"""Open the models and data sets that a spec names, with the settings it has for them."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ def open_all_data(
     Args:
         resolved: the spec.
         scratch: the cache.
-        listener: hears what is read.
+        listener: is told what is read.
         where: what messages call the spec.
-        made: what was made in a process apart, or why it could not be.
+        made: what was made in a process of its own, or why it could not be.
 
     Raises:
         InputError: all that can't be opened, at once.
@@ -140,11 +140,10 @@ def open_all_data(
         listener.note(f"reading {name}")
 
         def failed(path: str, error: Exception) -> None:
-            told = error
-            if not isinstance(told, CrucibenchError):
-                told = unexpected("it can't be read", error)
-            mistakes.add(path, str(told))
-            details.extend([told.detail] if told.detail else [])
+            if not isinstance(error, CrucibenchError):
+                error = unexpected("it can't be read", error)
+            mistakes.add(path, str(error))
+            details.extend([error.detail] if error.detail else [])
 
         progress = partial(listener.indexing, name)
         before = (made or {}).get(name)
@@ -177,7 +176,8 @@ def open_resolved(
         name: of the data set.
         resolved: the spec.
         scratch: the cache.
-        failed: hears of each further address that can't be opened: its path in the spec, and why.
+        failed: called with each further address that can't be opened: its path in the spec, and
+            the error.
         progress: called with the number of samples done and their total.
         made: by role, "" for the data set itself, what was read before and is not to be read
             again; takes what is read now.
@@ -197,7 +197,7 @@ def open_resolved(
         allow_pickle=resolved.allow_pickle, progress=progress,
     )  # fmt: skip
     made = {} if made is None else made
-    main = open_data(_Once(entry.source(), "", made), opening)
+    main = open_data(_ReadOnce(entry.source(), "", made), opening)
     opened = {}
     for one in entry.further:
         more = DataOpening(
@@ -209,7 +209,7 @@ def open_resolved(
             continue
         try:
             opened[one.role] = open_further(
-                _Once(one.source(), one.role, made), more, main, one.labels
+                _ReadOnce(one.source(), one.role, made), more, main, one.labels
             )
         except Exception as error:
             failed(one.path, error)
@@ -218,8 +218,8 @@ def open_resolved(
     return ExtendedEvalSet(main, opened) if opened else main
 
 
-class _Once(DataSource):
-    """A source that is read only if nobody has done so before."""
+class _ReadOnce(DataSource):
+    """A source that is read only if it has not been read before."""
 
     def __init__(self, source: DataSource, role: str, made: dict[str, RawData]) -> None:
         self._source, self._role, self._made = source, role, made

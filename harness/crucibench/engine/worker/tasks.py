@@ -22,13 +22,13 @@ class Setup:
 
     Attributes:
         resolved: the spec.
-        cards: the cards of the data, by name: a worker that reads other data says so.
+        cards: the cards of the data, by name: a worker that reads other data refuses.
         scratch: where indexes of data are kept.
         root: the run's folder.
         device: where models run, unless the spec says otherwise for one.
         threads: of numerical libraries.
         memory: bytes that a worker may use, or None.
-        makes: data sets that the user's own code makes: it is called in a process apart, and what
+        makes: data sets that the user's own code makes: it runs in a process of its own, and what
             it made is shared (`Made`).
     """
 
@@ -102,7 +102,7 @@ class OpenTask:
 
     Attributes:
         cell: the cell.
-        more: whether it is open, and further rounds join those that it has done.
+        more: whether it is open, and its next rounds join those that it has done.
     """
 
     cell: PlannedCell
@@ -217,7 +217,7 @@ class Cost:
             without one.
         forwards: samples that went through the model.
         backwards: samples that a gradient came back for.
-        peak_memory: bytes of the worker, highest during the task; None where it can't be told.
+        peak_memory: bytes of the worker, highest during the task; None if unknown.
     """
 
     begun: float
@@ -321,7 +321,7 @@ class Failed:
     """A task ended badly.
 
     Attributes:
-        kind: ``input``: told in a sentence; ``unavailable``: likewise, and nobody's mistake, for it
+        kind: ``input``: a mistake, in a sentence; ``unavailable``: likewise, and no mistake: it
             can't be had on this machine; ``error``: raised; ``model-changed``: another model
             answers; ``storage``: the disk refused, which is nobody's failure and ends the run;
             ``timeout``; ``worker``: the process died of it; ``worn``: memory ran out in

@@ -66,7 +66,7 @@ class OpenTimedCell:
 
 
 def crowded(device: str) -> bool:
-    """Whether another model like the one of this process would hardly find room beside it."""
+    """Returns whether memory would hardly hold another model like the one of this process."""
     if device.startswith("cuda"):
         import torch
 
@@ -85,8 +85,8 @@ def machine_lease(device: str) -> Iterator[Iterator[Waiting]]:
     """Holds the device that is timed; on a CPU, the machine.
 
     Yields:
-        What must be run through before timing begins: it ends once the lease is held, and yields a
-        sentence now and then until then. The system lets go of the lease when the process ends.
+        An iterator to exhaust before timing begins: it ends once the lease is held, and yields a
+        sentence now and then until then. The system releases the lease when the process ends.
     """
     path = _folder() / f"{_name(device)}.lease"
     with path.open("a+", encoding="utf-8") as stream:
@@ -97,10 +97,10 @@ def machine_lease(device: str) -> Iterator[Iterator[Waiting]]:
 
 
 def _until_held(descriptor: int, path: Path) -> Iterator[Waiting]:
-    told = -_TELL_SECONDS
+    noted = -_TELL_SECONDS
     while not take(descriptor):
-        if time.monotonic() - told >= _TELL_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - noted >= _TELL_SECONDS:
+            noted = time.monotonic()
             yield Waiting(f"another run is timing on this machine: waiting for {path.stem}")
         time.sleep(_LOOK_SECONDS)
 

@@ -32,7 +32,7 @@ from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError
 from crucibench.engine.worker.inspect import inspect_model
 from crucibench.engine.worker.meter import Meter
 from crucibench.engine.worker.opening import Models, open_resolved, unexpected
-from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
     Began,
@@ -77,13 +77,13 @@ def _refuse(path: str, error: Exception) -> None:
 
 
 class Worker:
-    """Does tasks. `perform` yields what there is to tell; its last message ends the task."""
+    """Does tasks. `perform` yields messages about a task; the last one ends it."""
 
     def __init__(
         self,
         setup: Setup,
         data: Mapping[str, EvalSet] | None = None,
-        watch: Watch | None = None,
+        watch: LibraryWatch | None = None,
     ) -> None:
         """Takes what tasks share.
 
@@ -117,8 +117,8 @@ class Worker:
                     yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            apart = self._watch is None
-            yield Failed("worn", str(error)) if worn else failed(error, apart=apart)
+            isolated = self._watch is None
+            yield Failed("worn", str(error)) if worn else failed(error, isolated=isolated)
 
     def _messages(self, task: Task) -> Iterator[Message]:
         match task:
@@ -146,7 +146,7 @@ class Worker:
     @property
     def _worn(self) -> bool:
         # What earlier tasks left in memory may be to blame for what this one lacks: only a process
-        # that has done nothing else tells, and this one can be exchanged for such.
+        # that has done nothing else shows which, and such a one can take this one's place.
         return self._tasks > 1 and self._watch is None
 
     def share(self, made: Made) -> None:
@@ -290,8 +290,8 @@ class Worker:
             while len(left):
                 piece = left[:size]
                 try:
-                    beside: dict[str, pa.Table] = {}
-                    work = role.work(piece, chosen.carry, adapter, partial(_keep, cell, beside))
+                    artifacts: dict[str, pa.Table] = {}
+                    work = role.work(piece, chosen.carry, adapter, partial(_keep, cell, artifacts))
                     tables.append(to_table(cell.mapped.run(stage, work, context)))
                 except Exception as error:
                     if len(piece) == 1 or self._worn or not is_out_of_memory(error):
@@ -299,7 +299,7 @@ class Worker:
                     size = len(piece) // 2
                 else:
                     left = left[len(piece) :]
-                    for name, table in beside.items():
+                    for name, table in artifacts.items():
                         kept.setdefault(name, []).append(table)
                     yield Advanced(cell.id, len(piece))
                     continue
