@@ -275,7 +275,7 @@ def test_a_run_is_stopped_where_nobody_has_room(
     now = ready()
     assert now.end("ray-1") == [] == now.end("ray-2")
     now.executor.submit("ray-1", TASK)
-    monkeypatch.setattr(ray_cluster, "_TELL_SECONDS", -1.0)
+    monkeypatch.setattr(ray_cluster, "_NOTE_SECONDS", -1.0)
     (told,) = now.poll()
     assert told == SlotMessage("ray-1", Waiting("waiting for a place on the Ray cluster"))
     monkeypatch.setattr(ray_cluster, "_PLACE_SECONDS", -1.0)

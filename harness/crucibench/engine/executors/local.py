@@ -68,7 +68,7 @@ class LocalExecutor(Executor):
         self._environment = dict(os.environ) | thread_variables(threads)
         self._path = sys.path if path is None else path
         self._receive: Callable[[BinaryIO], Any] = receive_packed if packed else receive
-        self._heard: queue.SimpleQueue[tuple[Process, Any]] = queue.SimpleQueue()
+        self._received: queue.SimpleQueue[tuple[Process, Any]] = queue.SimpleQueue()
         self._all: list[Process] = []
         """Those that were used last come last."""
         self._latest: dict[str, Process] = {}
@@ -80,7 +80,7 @@ class LocalExecutor(Executor):
         if can_fork() and not self._devices:
             self._zygote = Zygote(self._environment, self._path, libraries)
         else:
-            self._all.append(self._hire(self.slots[0]))
+            self._all.append(self._start_process(self.slots[0]))
 
     def prepare(self, setup: Setup | Packed) -> None:
         self._setup = setup
@@ -96,7 +96,7 @@ class LocalExecutor(Executor):
     def submit(self, slot: str, task: Task | Packed) -> None:
         if not isinstance(task, Packed):
             task = replace(pack(task), owner=owner_of(task), holds_state=holds_state(task))
-        process = self._process(slot, task.owner)
+        process = self._process_for(slot, task.owner)
         if task.holds_state is not None:
             process.in_use = task.holds_state
         process.slot, process.busy = slot, True
@@ -112,7 +112,7 @@ class LocalExecutor(Executor):
         if heard:
             return heard
         try:
-            process, message = self._heard.get(timeout=min(seconds, WATCH_SECONDS))
+            process, message = self._received.get(timeout=min(seconds, WATCH_SECONDS))
         except queue.Empty:
             dead = [process for process in self._all if process.dead()]
             return [
@@ -159,7 +159,7 @@ class LocalExecutor(Executor):
         printed = process.printed.take() if process in self._all else b""
         return self._printed.pop(slot, b"") + printed
 
-    def _process(self, slot: str, owner: str) -> Process:
+    def _process_for(self, slot: str, owner: str) -> Process:
         """Returns an idle process for a task of `owner`: its own, an unused or a new one."""
         idle = [process for process in self._all if not process.busy]
         if self._devices:  # what a process sees of them was decided when it was started
@@ -173,7 +173,7 @@ class LocalExecutor(Executor):
             self._all.remove(found)
         else:
             self._make_room(idle)
-            found = self._hire(slot)
+            found = self._start_process(slot)
         self._all.append(found)
         return found
 
@@ -186,12 +186,12 @@ class LocalExecutor(Executor):
         for process in spare[: max(0, len(idle) - most)]:
             self._end(process)
 
-    def _hire(self, slot: str) -> Process:
+    def _start_process(self, slot: str) -> Process:
         environment = dict(self._environment)
         if self._devices:
             number = self.slots.index(slot)
             environment["CUDA_VISIBLE_DEVICES"] = self._devices[number % len(self._devices)]
-        process = Process(environment, self._path, self._zygote, self._receive, self._heard)
+        process = Process(environment, self._path, self._zygote, self._receive, self._received)
         process.slot = slot
         for message in (self._setup, *self._made):
             if message is not None:

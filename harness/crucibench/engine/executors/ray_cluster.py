@@ -57,7 +57,8 @@ from crucibench.util.user_errors import one_line
 _PLACE_SECONDS = 60.0
 """For how long workers are waited for that no node has room for, where there are no others."""
 _SPARE_SECONDS = 10.0
-_TELL_SECONDS = 15.0
+"""For how long a task waits for its actor where other actors could do it."""
+_NOTE_SECONDS = 15.0
 _END_SECONDS = 5.0
 _STARTS_AT_MOST = 5
 
@@ -129,9 +130,9 @@ class RayExecutor(Executor):
         self._handles: dict[str, ActorHandle] = {}
         self._held: dict[str, tuple[Task, float]] = {}
         self._printed: dict[str, bytes] = {}
-        self._entry: NodeSetup | None = None
+        self._node_setup: NodeSetup | None = None
         self._starts = 0
-        self._told = time.monotonic()
+        self._noted = time.monotonic()
         self._class, self._paths = actor_class(), DriverPaths.here()
         self._connection = RayConnection(
             address, max(os.cpu_count() or 1, threads * (workers or 1))
@@ -140,21 +141,21 @@ class RayExecutor(Executor):
             count = self._count(workers)
             self._all = tuple(f"ray-{number + 1}" for number in range(count))
             self.slots: Sequence[str] = self._all
-            self._hire_all()
+            self._start_missing()
         except BaseException:
             self.close()
             raise
 
     def prepare(self, setup: Setup) -> None:
-        """Says what all tasks share, and waits until every actor is ready.
+        """Takes what all tasks share, and waits until every actor is ready.
 
         Raises:
             InputError: if a node can't take part, or an actor gets no place on one.
         """
         packed = replace(pack(setup), memory=setup.memory, makes=setup.makes)
-        self._entry = NodeSetup(packed, worker_facts(setup.device), setup.root.parent)
+        self._node_setup = NodeSetup(packed, worker_facts(setup.device), setup.root.parent)
         for handle in self._handles.values():
-            handle.begin(self._entry)
+            handle.begin(self._node_setup)
         until = time.monotonic() + _PLACE_SECONDS
         while not all(handle.ready for handle in self._handles.values()):
             placed = sum(bool(handle.node) for handle in self._handles.values())
@@ -172,15 +173,16 @@ class RayExecutor(Executor):
                 handle.ready = True
 
     def submit(self, slot: str, task: Task) -> None:
-        # A share of a GPU will do for all but clocks.
+        # A share of a GPU will do for all but timing: while a cohort is timed, all other actors are
+        # ended, so that nothing of this run shares its GPU.
         whole = isinstance(task, TimedTask) and 0 < self._gpus < 1
         for other, handle in list(self._handles.items()):
             if handle.whole != whole:
-                self._dismiss(other)
+                self._end_actor(other)
         if whole and slot not in self._handles:
-            self._hire(slot, whole=True)
+            self._start_actor(slot, whole=True)
         elif not whole:
-            self._hire_all()
+            self._start_missing()
         if self._handles[slot].ready:
             self._handles[slot].submit(task)
         else:
@@ -192,12 +194,12 @@ class RayExecutor(Executor):
         Raises:
             StoppedError: if no node has room for a worker for a minute, or none can take part.
         """
-        heard: list[SlotMessage] = []
+        messages: list[SlotMessage] = []
         with contextlib.suppress(queue.Empty):
-            heard += self._take(*self._news.get(timeout=seconds))
+            messages += self._take(*self._news.get(timeout=seconds))
             while True:
-                heard += self._take(*self._news.get_nowait())
-        return heard or self._still_held()
+                messages += self._take(*self._news.get_nowait())
+        return messages or self._check_held()
 
     def where(self, slot: str) -> str:
         handle = self._handles.get(slot)
@@ -209,8 +211,8 @@ class RayExecutor(Executor):
         if handle is not None and handle.ready and not handle.busy:
             handle.exchange()
         elif handle is not None:
-            self._dismiss(slot)
-            self._hire(slot)
+            self._end_actor(slot)
+            self._start_actor(slot)
 
     def close(self) -> None:
         handles, self._handles = list(self._handles.values()), {}
@@ -243,12 +245,12 @@ class RayExecutor(Executor):
             f"workers: the Ray cluster has room for {found} of {each} each, got {workers}"
         )
 
-    def _hire_all(self) -> None:
+    def _start_missing(self) -> None:
         for slot in self._all:
             if slot not in self._handles:
-                self._hire(slot)
+                self._start_actor(slot)
 
-    def _hire(self, slot: str, *, whole: bool = False) -> None:
+    def _start_actor(self, slot: str, *, whole: bool = False) -> None:
         ray = self._connection.ray
         actor = ray.remote(
             num_cpus=self._threads, num_gpus=1.0 if whole else self._gpus, max_restarts=0,
@@ -256,10 +258,10 @@ class RayExecutor(Executor):
         )(self._class).remote(self._paths.path, self._paths.folder, self._threads)  # fmt: skip
         handle = ActorHandle(ray, actor, slot, lambda *news: self._news.put(news), whole=whole)
         self._handles[slot] = handle
-        if self._entry is not None:
-            handle.begin(self._entry)
+        if self._node_setup is not None:
+            handle.begin(self._node_setup)
 
-    def _dismiss(self, slot: str) -> None:
+    def _end_actor(self, slot: str) -> None:
         handle = self._handles.pop(slot)
         self._printed[slot] = self._printed.pop(slot, b"") + handle.printed()
         handle.kill()
@@ -268,7 +270,7 @@ class RayExecutor(Executor):
         return any(entry["NodeID"] == node for entry in self._connection.nodes())
 
     def _offer(self, slot: str, *, offered: bool = True) -> None:
-        """Lets a slot be used, or not: one always is, and keeps its task until it is ready."""
+        """Adds a slot to `slots` or removes it; one always stays, and its task waits."""
         slots = [one for one in self._all if (offered if one == slot else one in self.slots)]
         self.slots = tuple(slots or self._all[:1])
 
@@ -279,7 +281,7 @@ class RayExecutor(Executor):
             return []  # one that was stopped
         match news:
             case Ready():
-                self._begins(handle)
+                self._became_ready(handle)
                 return []
             case Refused():
                 return self._refused(handle, news.reason)
@@ -289,11 +291,11 @@ class RayExecutor(Executor):
             handle.busy = False
         return [SlotMessage(handle.slot, news)]
 
-    def _begins(self, handle: ActorHandle) -> None:
+    def _became_ready(self, handle: ActorHandle) -> None:
         handle.ready, self._starts = True, 0
         held = next(iter(self._held), handle.slot)
         if handle.slot not in self._held and held != handle.slot:
-            # Whichever actor has found a place does what is to be done.
+            # Another actor waits for a place and has a task: this one takes its slot and does it.
             other, slot = self._handles[held], handle.slot
             handle.slot, other.slot = held, slot
             self._handles |= {held: handle, slot: other}
@@ -307,26 +309,26 @@ class RayExecutor(Executor):
         self._starts += not handle.ready
         if self._starts > _STARTS_AT_MOST:
             raise StoppedError(f"no worker stays up on the Ray cluster: {gone.reason}")
-        self._dismiss(handle.slot)
-        self._hire(handle.slot)
+        self._end_actor(handle.slot)
+        self._start_actor(handle.slot)
         if gone.lost:
             self._offer(handle.slot, offered=False)
         return [SlotMessage(handle.slot, gone)] if handle.busy else []
 
     def _refused(self, handle: ActorHandle, reason: str) -> list[SlotMessage]:
         """A node that came later can't take part: the run goes on without."""
-        self._dismiss(handle.slot)
+        self._end_actor(handle.slot)
         self._all = tuple(slot for slot in self._all if slot != handle.slot)
         if not self._all:
             raise StoppedError(f"{reason}; the same command goes on from here")
         self._offer(handle.slot, offered=False)
         busy = [slot for slot, other in self._handles.items() if other.busy]
         notes = [SlotMessage(slot, Waiting(f"{reason}: it is left out")) for slot in busy[:1]]
-        return notes + self._give_back(handle.slot, reason)
+        return notes + self._return_held(handle.slot, reason)
 
     # -- tasks whose actor has no place yet ----------------------------------------------------
 
-    def _still_held(self) -> list[SlotMessage]:
+    def _check_held(self) -> list[SlotMessage]:
         now = time.monotonic()
         others = any(handle.ready for handle in self._handles.values())
         for slot, (_, since) in list(self._held.items()):
@@ -334,19 +336,19 @@ class RayExecutor(Executor):
                 continue  # it has a place, and is about to begin
             if others and now - since > _SPARE_SECONDS:
                 self._offer(slot, offered=False)
-                return self._give_back(slot, "the Ray cluster has no room for the worker now")
+                return self._return_held(slot, "the Ray cluster has no room for the worker now")
             if not others and now - since > _PLACE_SECONDS:
                 raise StoppedError(
                     f"for {_PLACE_SECONDS:g} s the Ray cluster has had no room for a worker of "
                     f"{self._threads} CPUs; the same command goes on from here"
                 )
-        if self._held and now - self._told > _TELL_SECONDS:
-            self._told = now
+        if self._held and now - self._noted > _NOTE_SECONDS:
+            self._noted = now
             slot = next(iter(self._held))
             return [SlotMessage(slot, Waiting("waiting for a place on the Ray cluster"))]
         return []
 
-    def _give_back(self, slot: str, reason: str) -> list[SlotMessage]:
+    def _return_held(self, slot: str, reason: str) -> list[SlotMessage]:
         lost = Gone(reason, lost=True)
         return [SlotMessage(slot, lost)] if self._held.pop(slot, None) is not None else []
 
