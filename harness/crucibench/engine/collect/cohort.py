@@ -88,6 +88,10 @@ class TimedCohort:
         }
 
     def _script(self) -> Generator[TimedTask, Message, None]:
+        """Yields the tasks of the cohort in order, and is sent the last message of each.
+
+        A generator: what comes next depends on the answers, and reads as the loop that it is.
+        """
         for _ in range(_RESTARTS + len(self.cells)):
             self.done.clear()
             try:
@@ -100,8 +104,10 @@ class TimedCohort:
             return
 
     def _timed(self) -> Generator[TimedTask, Message, None]:
-        """Times all cells that have not failed."""
+        """Times all cells that have not failed, block by block as memory holds them."""
         waiting = [cell for cell in self.cells if cell.id not in self.failed]
+        # The model that all blocks have in common; it stays open from block to block, and its
+        # rounds of all blocks are written together at the end.
         first: PlannedCell | None = None
         number = 0
         while waiting:

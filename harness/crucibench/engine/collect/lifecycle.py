@@ -50,8 +50,8 @@ class CellLifecycle:
     else any more.
 
     Attributes:
-        files: of every settled cell.
-        rows: of every settled cell, its metric rows.
+        files: of every finished cell.
+        rows: of every finished cell, its metric rows.
         journals: of every cell that has begun.
         layout: of the run.
         planned: the cells' files as the plan gives them.
@@ -189,7 +189,7 @@ class CellLifecycle:
                 "task", cell=cell.id, kind="score", begun=round(begun, 3),
                 seconds=round(time.time() - begun, 6),
             )  # fmt: skip
-        self._cache.settled(cell, file, opened)
+        self._cache.cell_finished(cell, file, opened)
         return file
 
     def log(self, cell: PlannedCell, text: bytes) -> None:
@@ -267,7 +267,7 @@ class _CacheExchange:
     """Takes cells from the cache, and stores those that another run would collect alike.
 
     Whether a model answers at random shows in its passes: its other cells are stored once all of
-    them are settled.
+    them are finished.
     """
 
     def __init__(
@@ -276,7 +276,7 @@ class _CacheExchange:
         self._cache = cache
         self._planned = planned
         self._layout = layout
-        # By (model, data set): the passes that are not settled, and what waits for them.
+        # By (model, data set): the passes that are not finished, and what waits for them.
         self._passes: dict[tuple[str, str], set[str]] = {}
         for cell in plan:
             if cell.scenario.suite == PASS:
@@ -311,8 +311,8 @@ class _CacheExchange:
         journal.add_probes(cached.probes)
         return file.model_copy(update={"stages": cached.stages, "probes": cached.probes})
 
-    def settled(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> None:
-        """Takes note of a settled cell; `opened` if it was collected."""
+    def cell_finished(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> None:
+        """Takes note of a finished cell; `opened` if it was collected."""
         pair = cell.key[:2]
         if REDUCED_BATCH in file.facts or self._reduced & set(cell.needs.values()):
             self._reduced.add(cell.id)

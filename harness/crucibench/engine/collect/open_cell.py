@@ -76,7 +76,7 @@ class OpenCell:
         needs: Callable[[], Mapping[str, CellEvidence]],
         only: Callable[[int], bool],
     ) -> None:
-        """Begins a cell whose needs are settled.
+        """Begins a cell whose needs are finished.
 
         Args:
             cell: the cell.

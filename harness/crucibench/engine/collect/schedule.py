@@ -1,10 +1,11 @@
 """Which task which worker does next, and what becomes of its answer.
 
-Cells are taken in the order of the plan, once all that they need is settled, so that the outcome is
-the same for one worker and for many. A cell is settled when it has been scored, or has failed.
+Cells are taken in the order of the plan, once all that they need is finished, so that the outcome
+is the same for one worker and for many. A cell is finished when it has been scored, has failed or
+is skipped.
 
 One loop in one thread holds all state: it hands out tasks, polls the executor for messages, ends
-what takes too long and settles what has been scored. Only scoring runs beside it.
+what takes too long and finishes cells whose score is there. Only scoring runs beside it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Schedule:
         self._cohorts = [one for one in plan.cohorts() if isinstance(one[0].scenario, Timed)]
         self._cohort = TimedCohort(())
         self._timing_slot = ""
-        # Cells by their place in the plan. A heap of places: whichever need was settled last, the
+        # Cells by their place in the plan. A heap of places: whichever need was finished last, the
         # ready cell that comes first in the plan is taken first.
         self._order = tuple(plan)
         self._unmet = {cell.id: len(set(cell.needs.values())) for cell in plan}
@@ -111,7 +112,7 @@ class Schedule:
         self._failures = 0
 
     def run(self) -> None:
-        """Settles every cell.
+        """Finishes every cell.
 
         Raises:
             KeyboardInterrupt: after Ctrl-C, once what was under way is on disk.
@@ -151,7 +152,7 @@ class Schedule:
                 wait(self._scoring, timeout=_POLL_SECONDS)
             elif stopping:
                 return
-            self._settle_scored()
+            self._finish_scored()
 
     @property
     def _too_many_failures(self) -> bool:
@@ -234,7 +235,7 @@ class Schedule:
     def _begin_cohort(self) -> None:
         ready = [one for one in self._cohorts if not any(self._unmet[cell.id] for cell in one)]
         if not ready:
-            raise AssertionError("timed cells wait for what will never be settled")
+            raise AssertionError("timed cells wait for what will never be finished")
         self._cohorts.remove(ready[0])
         able = []
         for cell in ready[0]:
@@ -418,19 +419,19 @@ class Schedule:
             self._events.add("worker", worker=slot, state="killed", reason="timeout")
         return found
 
-    # -- settling ----------------------------------------------------------------------------
+    # -- finishing ---------------------------------------------------------------------------
 
     def _finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None = None) -> None:
         if self._pool is None:
-            self._settle(cell, self._lifecycle.finish(cell, file, opened))
+            self._finished(cell, self._lifecycle.finish(cell, file, opened))
         else:
             self._scoring[self._pool.submit(self._lifecycle.finish, cell, file, opened)] = cell
 
-    def _settle_scored(self) -> None:
+    def _finish_scored(self) -> None:
         for future in [one for one in self._scoring if one.done()]:
-            self._settle(self._scoring.pop(future), future.result())
+            self._finished(self._scoring.pop(future), future.result())
 
-    def _settle(self, cell: PlannedCell, file: CellFile) -> None:
+    def _finished(self, cell: PlannedCell, file: CellFile) -> None:
         self._left -= 1
         self._failures += file.status is Status.FAILED
         for place in self._needed_by.get(cell.id, ()):

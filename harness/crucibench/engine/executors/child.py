@@ -26,7 +26,7 @@ _HEAD = struct.Struct("<Q?")
 
 @dataclass(frozen=True)
 class Packed:
-    """An object that stays pickled: who passes it on need not import what it is made of.
+    """An object that stays pickled: a process that passes it on need not import its classes.
 
     Attributes:
         content: the pickle.
@@ -50,7 +50,7 @@ class Packed:
 
 
 def pack(value: Any, *, final: bool = False) -> Packed:
-    """Pickles an object, unless it is."""
+    """Pickles an object, unless it is pickled already."""
     if isinstance(value, Packed):
         return value
     content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
