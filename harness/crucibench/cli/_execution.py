@@ -69,9 +69,9 @@ def execution_options(function: Callable[..., int]) -> Callable[..., int]:
             raise click.UsageError("expected --fail-fast or --fail-on-error, not both")
         part = given.pop("shard")
         if part is not None:
-            from crucibench.engine.options import Part
+            from crucibench.engine.options import RunPart
 
-            execution["part"] = Part(*part)
+            execution["part"] = RunPart(*part)
         execution |= {
             "memory": given.pop("memory_limit"),
             "cache": not given.pop("no_cache"),

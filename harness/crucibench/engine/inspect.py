@@ -24,7 +24,7 @@ from crucibench.engine.worker.tasks import (
     Gone,
     Inspected,
     InspectTask,
-    Made,
+    MadeData,
     Message,
     Setup,
 )
@@ -189,7 +189,7 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
 
 def make_user_data(
     executor: Executor, setup: Setup, listener: Listener
-) -> Mapping[str, Made | CrucibenchError]:
+) -> Mapping[str, MadeData | CrucibenchError]:
     """Has each data set of `setup.makes` made in a process of its own on this machine.
 
     The user's code runs away from the engine and from all models: what it changes in its process
@@ -199,17 +199,17 @@ def make_user_data(
         What was made, or why it could not be, by data set.
     """
     here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
-    found: dict[str, Made | CrucibenchError] = {}
+    found: dict[str, MadeData | CrucibenchError] = {}
     try:
         here.prepare(setup)
         for name in setup.makes:
             listener.note(f"making {name}")
             message = here.do(DataTask(data=name))
             here.stop(here.slots[0])
-            if isinstance(message, Made):
+            if isinstance(message, MadeData):
                 here.share(message)
             found[name] = (
-                message if isinstance(message, Made) else _refusal(message, "it can't be read")
+                message if isinstance(message, MadeData) else _refusal(message, "it can't be read")
             )
     finally:
         if here is not executor:

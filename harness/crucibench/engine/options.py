@@ -22,7 +22,7 @@ WORKERS = "CRUCIBENCH_WORKERS"
 
 
 @dataclass(frozen=True)
-class Part:
+class RunPart:
     """One of several parts of a run, counted from 1."""
 
     number: int
@@ -76,7 +76,7 @@ class RunOptions:
     memory: int | None = None
     retries: int = 0
     failures: float | None = None
-    part: Part | None = None
+    part: RunPart | None = None
 
 
 def _offset(cell: PlannedCell, of: int) -> int:

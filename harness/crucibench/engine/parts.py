@@ -19,7 +19,7 @@ from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle, derived
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
-from crucibench.engine.options import Part
+from crucibench.engine.options import RunPart
 from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
@@ -41,7 +41,7 @@ from crucibench.util.errors import InputError, NotComparableError, UnreadableErr
 from crucibench.util.hashing import differing_fields, file_digest
 
 
-def assign(plan: Plan, part: Part) -> tuple[Plan, frozenset[str]]:
+def assign(plan: Plan, part: RunPart) -> tuple[Plan, frozenset[str]]:
     """Returns what a part does: with all parts together, everything, at least once.
 
     Returns:
@@ -83,7 +83,7 @@ def _splittable(cell: PlannedCell) -> bool:
 class PartLifecycle(CellLifecycle):
     """The cells of one part: collected, and kept account of; scored when all are merged."""
 
-    def __init__(self, *run: Any, part: Part, split: frozenset[str], **more: Any) -> None:
+    def __init__(self, *run: Any, part: RunPart, split: frozenset[str], **more: Any) -> None:
         """Takes what `CellLifecycle` does, and which part it is.
 
         Args:

@@ -32,7 +32,7 @@ from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.worker.environment import environment, package_version
 from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
-from crucibench.engine.worker.tasks import Made, Setup
+from crucibench.engine.worker.tasks import MadeData, Setup
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.cells import CellFile, write_cell
@@ -216,7 +216,7 @@ def _open_data(
     data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
     read: dict[str, str] = {}
     for entry in made.values():
-        read |= entry.reads if isinstance(entry, Made) else {}
+        read |= entry.reads if isinstance(entry, MadeData) else {}
     return data, read
 
 

@@ -252,7 +252,7 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
         "e = LocalExecutor(1, 1); p = Path('.')\n"
         "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"
         "e.submit('local-1', FactsTask())\n"
-        "while not any(type(h.message).__name__ == 'Facts' for h in e.poll(1)): pass\n"
+        "while not any(type(h.message).__name__ == 'WorkerFacts' for h in e.poll(1)): pass\n"
         "print(e._all[0].pid, flush=True); time.sleep(60)\n"
     )
     engine = subprocess.Popen(

@@ -104,7 +104,7 @@ def main(parent: int) -> None:
     import pyarrow
     import torch  # noqa: F401 - while the engine reads the data
 
-    from crucibench.engine.worker.tasks import FINAL, Failed, Made, Setup
+    from crucibench.engine.worker.tasks import FINAL, Failed, MadeData, Setup
     from crucibench.engine.worker.worker import Worker
 
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -125,7 +125,7 @@ def main(parent: int) -> None:
             continue
         if worker is None:
             raise AssertionError("the setup comes before the first task")
-        if isinstance(task, Made):
+        if isinstance(task, MadeData):
             worker.share(task)
             continue
         for message in worker.perform(task):

@@ -24,7 +24,7 @@ from crucibench.engine.worker.tasks import (
     FINAL,
     Failed,
     Gone,
-    Made,
+    MadeData,
     Message,
     Setup,
     Task,
@@ -73,7 +73,7 @@ class LocalExecutor(Executor):
         """Those that were used last come last."""
         self._latest: dict[str, Process] = {}
         self._setup: Setup | Packed | None = None
-        self._made: list[Made | Packed] = []
+        self._made: list[MadeData | Packed] = []
         self._printed: dict[str, bytes] = {}
         self._watched = 0.0
         self._zygote: Zygote | None = None
@@ -87,7 +87,7 @@ class LocalExecutor(Executor):
         for process in self._all:
             process.send(setup)
 
-    def share(self, made: Made | Packed) -> None:
+    def share(self, made: MadeData | Packed) -> None:
         """Hands what one process has made of a data set to all, now or when they begin."""
         self._made.append(made)
         for process in self._all:

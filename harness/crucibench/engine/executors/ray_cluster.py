@@ -40,13 +40,13 @@ from crucibench.engine.executors.ray_node import DriverPaths, difference
 from crucibench.engine.worker.environment import worker_facts
 from crucibench.engine.worker.tasks import (
     FINAL,
-    Facts,
     Failed,
     Gone,
     Setup,
     Task,
     TimedTask,
     Waiting,
+    WorkerFacts,
     holds_state,
     owner_of,
 )
@@ -70,7 +70,7 @@ def actor_class() -> type:
     can still say so.
     """
 
-    class Worker:
+    class NodeActor:
         def __init__(self, path: Sequence[str], folder: str, threads: int) -> None:
             import platform
             import sys
@@ -97,7 +97,7 @@ def actor_class() -> type:
         def call(self, name: str, *arguments: Any) -> Any:
             return getattr(self._node, name)(*arguments)
 
-    return Worker
+    return NodeActor
 
 
 class RayExecutor(Executor):
@@ -524,7 +524,7 @@ class ActorHandle:
         answer = self._ray.get(self._actor.call.remote("begin", entry.setup)).value()
         if isinstance(answer, Failed | Gone):
             return f"node {self.host}: no worker starts there: {answer.reason}"
-        if not isinstance(answer, Facts):
+        if not isinstance(answer, WorkerFacts):
             raise TypeError(f"a FactsTask ended with {type(answer).__name__}")
         differs = difference(entry.facts, answer.values)
         if differs:

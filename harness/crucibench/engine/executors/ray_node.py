@@ -20,7 +20,7 @@ from typing import Any
 
 from crucibench.engine.executors.child import Packed, pack
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.worker.tasks import DataTask, FactsTask, Made
+from crucibench.engine.worker.tasks import DataTask, FactsTask, MadeData
 
 # Between calls an actor can be asked where the code is: it waits no longer than that in one.
 _POLL_SECONDS = 1.0
@@ -96,7 +96,7 @@ class Node:
         for name in setup.makes:
             made = _packed(self._local.do(DataTask(data=name)))
             self._local.stop(self._slot)
-            if not isinstance(made.value(), Made):
+            if not isinstance(made.value(), MadeData):
                 return made
             self._local.share(made)
         return _packed(self._local.do(FactsTask()))

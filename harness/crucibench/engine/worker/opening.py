@@ -12,7 +12,7 @@ from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.engine.listener import Listener
 from crucibench.engine.resolve.resolve import Resolved, ResolvedModel
 from crucibench.engine.worker.meter import count_passes
-from crucibench.engine.worker.tasks import Made
+from crucibench.engine.worker.tasks import MadeData
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
@@ -116,7 +116,7 @@ def _remote(spec: ModelSpec) -> Remote:
 
 def open_all_data(
     resolved: Resolved, scratch: Path, listener: Listener, where: str,
-    made: Mapping[str, Made | CrucibenchError] | None = None,
+    made: Mapping[str, MadeData | CrucibenchError] | None = None,
 ) -> dict[str, EvalSet]:  # fmt: skip
     """Opens every data set that a track names.
 

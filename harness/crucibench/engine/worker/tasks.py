@@ -29,7 +29,7 @@ class Setup:
         threads: of numerical libraries.
         memory: bytes that a worker may use, or None.
         makes: data sets that the user's own code makes: it runs in a process of its own, and what
-            it made is shared (`Made`).
+            it made is shared (`MadeData`).
     """
 
     resolved: Resolved
@@ -206,7 +206,7 @@ class Reduced:
 
 
 @dataclass(frozen=True)
-class Cost:
+class TaskCost:
     """What a task cost.
 
     Attributes:
@@ -230,7 +230,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Facts:
+class WorkerFacts:
     """What a worker works with: by name, what must be equal in all workers of a run."""
 
     values: Mapping[str, str]
@@ -250,7 +250,7 @@ class Done:
 
     files: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[str, ...] = ()
-    cost: Cost
+    cost: TaskCost
     replaced: tuple[str, ...] = ()
 
 
@@ -275,7 +275,7 @@ class Inspected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class MadeData:
     """What the user's code has made of a data set.
 
     Attributes:
@@ -355,15 +355,15 @@ Message: TypeAlias = (
     | Advanced
     | Waiting
     | Reduced
-    | Facts
+    | WorkerFacts
     | Done
     | Inspected
-    | Made
+    | MadeData
     | Opened
     | RoundDone
     | Failed
     | Gone
 )
 
-FINAL = (Facts, Done, Inspected, Made, Opened, RoundDone, Failed, Gone)
+FINAL = (WorkerFacts, Done, Inspected, MadeData, Opened, RoundDone, Failed, Gone)
 """After one of these the worker waits for its next task."""

@@ -39,13 +39,12 @@ from crucibench.engine.worker.tasks import (
     CloseTask,
     DataTask,
     Done,
-    Facts,
     FactsTask,
     Failed,
     Inspected,
     InspectTask,
     LeaseTask,
-    Made,
+    MadeData,
     Message,
     Opened,
     OpenTask,
@@ -56,6 +55,7 @@ from crucibench.engine.worker.tasks import (
     Setup,
     ShardTask,
     Task,
+    WorkerFacts,
     owner_of,
 )
 from crucibench.engine.worker.timed import OpenTimedCell, crowded, machine_lease
@@ -123,7 +123,7 @@ class Worker:
     def _messages(self, task: Task) -> Iterator[Message]:
         match task:
             case FactsTask():
-                yield Facts(worker_facts(self._setup.device))
+                yield WorkerFacts(worker_facts(self._setup.device))
             case InspectTask():
                 yield self._inspect(task)
             case ProbeTask():
@@ -149,7 +149,7 @@ class Worker:
         # that has done nothing else shows which, and such a one can take this one's place.
         return self._tasks > 1 and self._watch is None
 
-    def share(self, made: Made) -> None:
+    def share(self, made: MadeData) -> None:
         """Takes what another process has made of a data set."""
         self._made[made.data] = made.raw
 
@@ -345,7 +345,7 @@ class Worker:
                 "the start of the cell, beyond the noise that it showed there: it was changed"
             )
 
-    def _make(self, task: DataTask) -> Made:
+    def _make(self, task: DataTask) -> MadeData:
         raw: dict[str, RawData] = {}
         with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
             self._opened(task.data, raw)
@@ -356,7 +356,7 @@ class Worker:
             )
             for name, entry in raw.items()
         }
-        return Made(data=task.data, raw=plain, reads=reads.digests())
+        return MadeData(data=task.data, raw=plain, reads=reads.digests())
 
     def _leased(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:

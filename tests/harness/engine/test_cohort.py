@@ -10,7 +10,6 @@ from crucibench.engine.collect.cohort import TimedCohort
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.worker.tasks import (
     CloseTask,
-    Cost,
     Done,
     Failed,
     Gone,
@@ -20,6 +19,7 @@ from crucibench.engine.worker.tasks import (
     OpenTask,
     RoundDone,
     RoundTask,
+    TaskCost,
     TimedTask,
 )
 
@@ -66,7 +66,7 @@ class Models:
                 self.left[task.cell.id] -= 1
                 return RoundDone(last=self.left[task.cell.id] < 0)
             case CloseTask():
-                return Done(cost=Cost(0.0, 0.0, 0.0))
+                return Done(cost=TaskCost(0.0, 0.0, 0.0))
 
 
 def directed(names: str, script: Script) -> tuple[list[str], TimedCohort]:
