@@ -202,9 +202,9 @@ def execution_options(function: Callable[..., int]) -> Callable[..., int]:
             require("--executor ray", False, ray)
         part = given.pop("shard")
         if part is not None:
-            from crucibench.engine.options import Part
+            from crucibench.engine.options import RunPart
 
-            execution["part"] = Part(*part)
+            execution["part"] = RunPart(*part)
         execution |= {
             "memory": given.pop("memory_limit"),
             "cache": not given.pop("no_cache"),

@@ -22,8 +22,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, other_geometry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.task import Modality
-from crucibench.engine.plan.batching import largest_batch
-from crucibench.engine.plan.roles import Rows, SelectedRole, batches
+from crucibench.engine.plan.roles import Rows, SelectedRole, batches, largest_batch
 from crucibench.util.errors import InputError
 
 _EXPLAINED = 0.1
