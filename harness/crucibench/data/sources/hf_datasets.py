@@ -17,9 +17,19 @@ from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import BadSampleError, Tally, from_plain, plain
 from crucibench.data.columnar import Conversion, column_kinds, convert, storable
-from crucibench.data.hub import COMMIT, commit_of, import_datasets, online
-from crucibench.data.hub_layout import HubPlace, ImageReader, card_of, configs_of, open_splits
-from crucibench.data.options import TABULAR, Columns, DataOptions, choose_columns
+from crucibench.data.columns import Columns, choose_columns
+from crucibench.data.hub import (
+    COMMIT,
+    HubImages,
+    HubPlace,
+    card_of,
+    commit_of,
+    configs_of,
+    import_datasets,
+    online,
+    open_splits,
+)
+from crucibench.data.options import TABULAR, DataOptions
 from crucibench.data.roles import TEST
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
@@ -133,7 +143,7 @@ class _Reading:
         self._asked = asked
         self._conversion = conversion
         self._progress = opening.progress
-        self._images = ImageReader(place)
+        self._images = HubImages(place)
         self._done = 0
 
     def fill(self) -> None:

@@ -23,8 +23,9 @@ from crucibench.data.arrays import (
     write_arrays,
 )
 from crucibench.data.columnar import Conversion, convert
+from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.frames import frame_batches, frame_schema
-from crucibench.data.options import LABELLED, Columns, DataOptions, Kind, choose_columns
+from crucibench.data.options import LABELLED, ColumnKind, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
@@ -150,7 +151,7 @@ def _table(
             frame[TARGET] = (frame[TARGET] > threshold).astype(np.int64)
             classes = (f"<={threshold:g}", f">{threshold:g}")
         schema = frame_schema(frame)
-        kinds: dict[str, Kind] = dict.fromkeys(map(str, frame.columns), "other")
+        kinds: dict[str, ColumnKind] = dict.fromkeys(map(str, frame.columns), "other")
         columns = choose_columns(kinds, options, _no_sample, leave_out=(_OVER_50,))
         conversion.facts.update(columns=columns.as_dict(), classes=classes)
         conversion.write("test", schema, frame_batches(frame, schema))

@@ -41,9 +41,10 @@ from crucibench.contracts.source import DataOpening, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
 from crucibench.data.columnar import Conversion, convert, storable
-from crucibench.data.options import Columns, DataOptions
+from crucibench.data.columns import Columns
+from crucibench.data.options import DataOptions
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown

@@ -31,7 +31,7 @@ from crucibench.contracts.uri import URI
 from crucibench.data.arrays import TARGET, array_form, array_raw, write_arrays
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import DataOptions
-from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
