@@ -7,24 +7,11 @@ import importlib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.private_packages import PREFIX, plain
+from crucibench.util.private_packages import plain
 
 _CORE = Path(__file__).resolve().parents[1]
-
-
-def public_name(value: Any) -> str:
-    """Returns ``module.qualname`` of a class or function, the same wherever its folder lies."""
-    head, _, tail = value.__module__.partition(".")
-    module = tail if head.startswith(PREFIX) else value.__module__
-    return f"{module}.{value.__qualname__}"
-
-
-def is_private(value: Any) -> bool:
-    """Whether a class or function comes from a user's folder that was loaded here."""
-    return str(value.__module__).startswith(PREFIX)
 
 
 def user_traceback(error: BaseException) -> str:
