@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FORMAT = 2
-"""Of the converted files; 1: first; 2: bad samples are told."""
+"""Of the converted files; 1: first; 2: bad samples are counted."""
 
 _PIECE_BYTES = 64 << 20
 _PIECE_VALUES = 1000

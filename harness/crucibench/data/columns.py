@@ -9,7 +9,14 @@ from typing import Any
 from crucibench.contracts.source import RawData
 from crucibench.contracts.task import Modality
 from crucibench.data.modalities import modalities, reader_of
-from crucibench.data.options import ColumnKind, DataOptions, Sampler, listed, require_unique
+from crucibench.data.options import (
+    Candidates,
+    ColumnKind,
+    DataOptions,
+    Sampler,
+    listed,
+    require_unique,
+)
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
 
@@ -22,7 +29,7 @@ class Columns:
         modality: of one sample.
         inputs: what the model is asked about, in order.
         target: the target.
-        groups: what tells groups apart.
+        groups: the columns by which samples are grouped.
         cluster: what is drawn together, or "".
         id: the user's own name, or "".
     """
@@ -105,26 +112,21 @@ def choose_columns(
         raise InputError(
             f"no column is left as a feature (columns: {listed(names)}; target: {target})"
         )
-    modality, inputs = _claimed(inputs, kinds, options, sample)
+    modality, inputs = _claimed(Candidates(inputs, kinds, options, sample))
     return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
 
 
-def _claimed(
-    inputs: tuple[str, ...],
-    kinds: Mapping[str, ColumnKind],
-    options: DataOptions,
-    sample: Sampler,
-) -> tuple[Modality, tuple[str, ...]]:
+def _claimed(found: Candidates) -> tuple[Modality, tuple[str, ...]]:
     """Returns the modality, and the inputs narrowed to what it can use."""
     readers = sorted(map(reader_of, modalities().names()), key=lambda reader: reader.rank)
-    if options.like is not None:
+    if found.options.like is not None:
         # A table with a single column of long strings is no text where the main data is a table.
-        readers.insert(0, reader_of(options.like.modality))
+        readers.insert(0, reader_of(found.options.like.modality))
     for reader in readers:
-        claimed = reader.claim(inputs, kinds, options, sample)
+        claimed = reader.claim(found)
         if claimed is not None:
             return Modality(reader.name), claimed
-    raise InputError(f"features: no modality can use the columns {listed(inputs)}")
+    raise InputError(f"features: no modality can use the columns {listed(found.inputs)}")
 
 
 def _with_main_columns(names: Sequence[str], options: DataOptions) -> DataOptions:

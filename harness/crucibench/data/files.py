@@ -74,7 +74,7 @@ def matches(rest: str, base: Path) -> list[Path]:
 
 
 def named_sources(rest: str, base: Path, inside: str = "") -> Sources:
-    """Returns what tells versions of the files apart that `rest` names.
+    """Returns the files that `rest` names, or the versions of remote ones.
 
     Raises:
         InputError: if there is none, or it can't be reached.
@@ -111,7 +111,7 @@ def is_remote(rest: str) -> bool:
 
 
 def remote_versions(address: str) -> Mapping[str, str]:
-    """Returns, by address of a file, what tells its versions apart.
+    """Returns a text by address of a file that changes with its version.
 
     Raises:
         InputError: if it can't be reached.
@@ -166,7 +166,7 @@ def _found(address: str) -> tuple[Any, dict[str, tuple[str, str]]]:
     for one, known in facts.items():
         name = one if "://" in one else f"{protocol}://{one}"
         version = ", ".join(f"{key} {known[key]}" for key in _VERSION if known.get(key))
-        # A size alone tells no versions apart.
+        # Two versions may have the same size.
         found[name] = (one, version if version != f"size {known.get('size')}" else "")
     return system, found
 

@@ -35,7 +35,7 @@ process. The hub is asked only within `online`, for data whose address names a r
 """
 
 _USERS = os.environ.get("HF_DATASETS_OFFLINE")
-"""What the user's environment said before `import_datasets` said something."""
+"""The value in the user's environment, before `import_datasets` sets one."""
 
 _FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
 
@@ -52,7 +52,7 @@ def import_datasets() -> ModuleType:
 
 @contextlib.contextmanager
 def online(repository: str) -> Iterator[None]:
-    """Lets `datasets` ask the hub for one repository, and tells what goes wrong in one sentence.
+    """Lets `datasets` ask the hub for one repository; makes one sentence of what goes wrong.
 
     Raises:
         InputError: if the environment says offline, or the hub can't be reached or has no such
@@ -60,8 +60,8 @@ def online(repository: str) -> Iterator[None]:
     """
     library = import_datasets()
     hub = importlib.import_module("huggingface_hub")
-    told = (_USERS or "").upper() in {"1", "ON", "YES", "TRUE"}
-    if told or hub.constants.HF_HUB_OFFLINE:
+    offline = (_USERS or "").upper() in {"1", "ON", "YES", "TRUE"}
+    if offline or hub.constants.HF_HUB_OFFLINE:
         raise InputError(
             f"hf:{repository}: the environment says offline (HF_DATASETS_OFFLINE or HF_HUB_OFFLINE)"
         )

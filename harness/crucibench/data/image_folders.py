@@ -15,6 +15,7 @@ from crucibench.contracts.task import Modality
 from crucibench.data.bad_samples import Tally
 from crucibench.data.class_names import ClassNames
 from crucibench.data.columnar import Conversion, convert, in_pieces
+from crucibench.data.columns import Columns
 from crucibench.data.files import is_pattern, matches
 from crucibench.data.hub import import_datasets
 from crucibench.data.images import BYTES_AT_MOST, SUFFIXES
@@ -299,18 +300,17 @@ def read_images(
     }
     files = [*tree.files, *beside]
     done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
-    fields: Mapping[str, Any] = options.shared() | {
-        "modality": Modality.IMAGE,
-        "inputs": ("image",),
-        "target": "" if classes is None else "label",
-        "id": "path",
-        "classes": None,
-        "split": tree.split,
-        "notes": tree.notes,
-        "left_out": tree.left_out,
-        "key": done.key,
-    }
-    return RawData(roles=done.roles, **fields)
+    target = "" if classes is None else "label"
+    columns = Columns(modality=Modality.IMAGE, inputs=("image",), target=target, id="path")
+    return columns.raw(
+        done.roles,
+        options,
+        classes=None,
+        split=tree.split,
+        notes=tree.notes,
+        left_out=tree.left_out,
+        key=done.key,
+    )
 
 
 def _batch(images: Sequence[ImageFile], places: Mapping[str, int | None], schema: Any) -> Any:

@@ -20,7 +20,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.task import Task
 
 FORMAT = 3
-"""Of the index files; 1: first; 2: bad samples are told; 3: each modality has its own form."""
+"""Of the index files; 1: first; 2: bad samples are counted; 3: each modality has its own form."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""

@@ -1,8 +1,8 @@
 """Live data: what a data factory returns and what a notebook holds.
 
 - A `datasets.Dataset` is used as it is, but for images as arrays; its target is ``label`` unless
-  said otherwise.
-- A data frame is a table; which column is its target must be said.
+  the options name another.
+- A data frame is a table; the options must name its target.
 - ``(X, y)``: X is a frame, an array or tensor as `crucibench.data.arrays` has it, or texts:
   strings, or tuples of as many strings each. Columns without names are ``x0``, ``x1``, ...
 - A torch `Dataset` of pairs is read once, in order: tensors and arrays, texts, or Pillow images,

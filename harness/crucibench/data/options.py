@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -33,7 +33,8 @@ class DataOptions:
             are all columns but target, id and cluster: a group column is one of them, because the
             models that users bring were trained with it more often than not.
         input: the text columns; the modality is then text, and there are no other features.
-        groups: the columns that tell groups apart; not features where `features` leaves them out.
+        groups: the columns by which samples are grouped; they are features too, unless `features`
+            leaves them out.
         cluster: the column that names what samples are drawn together.
         id: the column by which the user names samples.
         classes: the class names in index order.
@@ -42,7 +43,7 @@ class DataOptions:
         licence: of the data.
         citation: how its authors want it cited.
         on_bad_sample: whether samples that can't be used are an error or are left out.
-        like: the main data set, where this is a further one.
+        like: the main data set, where this is a suite's own.
     """
 
     target: str = ""
@@ -123,6 +124,23 @@ class DataOptions:
             "citation": self.citation,
             "on_bad_sample": self.on_bad_sample,
         }
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The columns among which the inputs are.
+
+    Attributes:
+        inputs: those that may be inputs, at least one.
+        kinds: what each column of the data holds.
+        options: of the address.
+        sample: returns the first values of a column of strings.
+    """
+
+    inputs: tuple[str, ...]
+    kinds: Mapping[str, ColumnKind]
+    options: DataOptions
+    sample: Sampler
 
 
 def require_unique(names: Sequence[str]) -> None:

@@ -158,7 +158,7 @@ class Rescoring:
             found, need = self.run.cells.get(other), needs[alias]
             due = (need.model or file.model, file.data, need.cell)
             if found is None:
-                continue  # said elsewhere
+                continue  # reported with the cell file
             if (found.model, found.data, f"{found.suite}/{found.scenario}") != due:
                 yield f"cell.json: {alias!r} is {other!r}, expected {due[2]} of {due[0]!r}"
             elif found.status is not Status.OK and not need.optional:
@@ -208,7 +208,7 @@ class Rescoring:
             try:
                 return self._found(file, self._scenario(file), self._evidence(file))
             except CannotScoreError:
-                pass  # said where that cell is looked at
+                pass  # reported for that cell
         return self._findings.get(name, _stored_findings(file))
 
     def _tables_differ(self, file: CellFile, computed: dict[str, pd.DataFrame]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Errors of the user's own code, told in the user's own terms."""
+"""Errors of the user's own code, without frames and names of Crucibench's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def as_input_error(what: str) -> Iterator[None]:
     """Makes an InputError of what the user's code raises: "`what` raised ..."."""
     try:
         yield

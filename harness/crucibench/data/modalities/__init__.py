@@ -22,7 +22,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.source import Like, RawData
 from crucibench.data.bad_samples import Tally
 from crucibench.data.frames import frame_hints
-from crucibench.data.options import ColumnKind, DataOptions, Sampler
+from crucibench.data.options import Candidates
 from crucibench.util.registry import Registry
 
 _ARROW_NAMES = {
@@ -83,20 +83,8 @@ class ModalityReader(ABC):
 
     @classmethod
     @abstractmethod
-    def claim(
-        cls,
-        inputs: tuple[str, ...],
-        kinds: Mapping[str, ColumnKind],
-        options: DataOptions,
-        sample: Sampler,
-    ) -> tuple[str, ...] | None:
-        """Returns those of `inputs` that hold samples of this modality; None if they don't.
-
-        Args:
-            inputs: the columns that may be inputs, at least one.
-            kinds: what each column holds.
-            options: of the address.
-            sample: returns the first values of a column of strings.
+    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
+        """Returns the columns that hold samples of this modality; None if there are none.
 
         Raises:
             InputError: if the samples are of this modality and the columns don't go together.

@@ -16,7 +16,7 @@ from crucibench.data.bad_samples import BadSampleError
 from crucibench.data.columnar import rows_at_once
 from crucibench.data.images import ImageFacts, StoredImage
 from crucibench.data.modalities import ModalityReader, RolePass
-from crucibench.data.options import ColumnKind, DataOptions, Sampler, listed
+from crucibench.data.options import Candidates, listed
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,19 +32,14 @@ class ImageReader(ModalityReader):
     rank: ClassVar[int] = 1
 
     @classmethod
-    def claim(
-        cls,
-        inputs: tuple[str, ...],
-        kinds: Mapping[str, ColumnKind],
-        options: DataOptions,
-        sample: Sampler,
-    ) -> tuple[str, ...] | None:
+    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
         """Returns the only column of images; the columns beside it are no inputs."""
-        found = tuple(name for name in inputs if kinds[name] == "image")
-        if options.input or not found:
+        inputs = found.inputs
+        own = tuple(name for name in inputs if found.kinds[name] == "image")
+        if found.options.input or not own:
             return None
-        if len(found) == 1 and not options.features:
-            return found
+        if len(own) == 1 and not found.options.features:
+            return own
         if len(inputs) > 1:
             raise InputError(
                 f"features: expected one image column or no image column, got {listed(inputs)}; "

@@ -14,7 +14,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.source import Like, RawData
 from crucibench.data import ids
 from crucibench.data.modalities import ModalityReader, RolePass
-from crucibench.data.options import ColumnKind, DataOptions, Sampler
+from crucibench.data.options import Candidates
 from crucibench.data.texts import reads_like_text, text_values
 from crucibench.util.errors import InputError
 
@@ -28,26 +28,21 @@ class TextReader(ModalityReader):
     verbatim: ClassVar[bool] = True
 
     @classmethod
-    def claim(
-        cls,
-        inputs: tuple[str, ...],
-        kinds: Mapping[str, ColumnKind],
-        options: DataOptions,
-        sample: Sampler,
-    ) -> tuple[str, ...] | None:
+    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
         """Returns the columns that `input` names, or the only one, if it reads like texts.
 
         Group columns beside it don't count.
         """
-        if options.input:
-            if bad := [name for name in inputs if kinds[name] != "string"]:
+        if found.options.input:
+            if bad := [name for name in found.inputs if found.kinds[name] != "string"]:
                 raise InputError(
                     f"option input: expected columns of text, but {bad[0]!r} holds none"
                 )
-            return inputs
-        own = tuple(name for name in inputs if name not in options.groups)
-        text = len(own) == 1 and kinds[own[0]] == "string" and reads_like_text(sample(own[0]))
-        return own if text else None
+            return found.inputs
+        own = tuple(name for name in found.inputs if name not in found.options.groups)
+        if len(own) != 1 or found.kinds[own[0]] != "string":
+            return None
+        return own if reads_like_text(found.sample(own[0])) else None
 
     @classmethod
     def matching_inputs(cls, raw: RawData, like: Like) -> tuple[str, ...]:

@@ -255,7 +255,7 @@ def _place(uri: URI, base: Path) -> HubPlace:
     if above and (not folder.is_dir() or folder.name in configs_of(folder.parent)):
         inner, folder = folder.name, folder.parent
     if inner and config:
-        raise InputError(f"hf: the configuration is said twice: {inner!r} and {config!r}")
+        raise InputError(f"hf: the configuration is given twice: {inner!r} and {config!r}")
     if rest and folder.is_dir():
         if revision:
             raise InputError("hf: option revision: a folder has none")
@@ -265,7 +265,7 @@ def _place(uri: URI, base: Path) -> HubPlace:
     parts = rest.split("/")
     if len(parts) == 3:
         if config:
-            raise InputError(f"hf: the configuration is said twice: {parts[2]!r} and {config!r}")
+            raise InputError(f"hf: the configuration is given twice: {parts[2]!r} and {config!r}")
         config = parts.pop()
     repository = "/".join(parts)
     return HubPlace(None, repository, commit_of(repository, revision), config)
@@ -302,7 +302,7 @@ def _choose(
 
 
 def _target(schema: Any) -> str:
-    """Returns the column that is the target where the user names none; "" if it can't be told."""
+    """Returns the column that is the target where the user names none; "" if it is ambiguous."""
     library = import_datasets()
     features = library.Features.from_arrow_schema(schema)
     labels = [name for name, kind in features.items() if isinstance(kind, library.ClassLabel)]

@@ -213,19 +213,19 @@ def _by_image(
     if rows[0][1].lower() in _HEADERS:
         solution = rows[0][1].lower() == "predictionstring"
         rows = [[file, label.split()[0] if solution else label] for file, label in rows[1:]]
-    said = {file: label for file, label in rows if label}
+    by_file = {file: label for file, label in rows if label}
     labels: dict[str, str] = {}
     used: set[str] = set()
     for image in images:
         path = Path(image.name)
         spelled = (image.name, path.name, path.with_suffix("").as_posix(), path.stem)
-        key = next((one for one in spelled if one in said), None)
+        key = next((one for one in spelled if one in by_file), None)
         if key is None:
             tally.add("no label", f"image {image.name!r} has no label in {name}")
         else:
             used.add(key)
-            labels[image.name] = said[key]
-    lost = len(said) - len(used)
+            labels[image.name] = by_file[key]
+    lost = len(by_file) - len(used)
     verb = "label has" if lost == 1 else "labels have"
     notes = (f"{lost:,} {verb} no image ({name})",) if lost else ()
     return labels, notes, tally

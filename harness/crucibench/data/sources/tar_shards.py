@@ -28,6 +28,7 @@ from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import Tally, from_plain, plain, refuse
 from crucibench.data.class_names import class_file, read_class_file
 from crucibench.data.columnar import Conversion, convert, in_pieces, storable
+from crucibench.data.columns import Columns
 from crucibench.data.files import matching_files
 from crucibench.data.hub import import_datasets
 from crucibench.data.images import SUFFIXES
@@ -95,19 +96,17 @@ class TarSource(DataSource):
         settings = {"source": "tar", "columns": options.choice()}
         done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
         text = bool(options.input)
-        fields: dict[str, Any] = options.shared() | {
-            "modality": Modality.TEXT if text else Modality.IMAGE,
-            "inputs": options.input if text else (_IMAGE,),
-            "target": options.target or "cls",
-            "groups": options.groups,
-            "cluster": options.cluster,
-            "id": _KEY,
-            "left_out": {"test": from_plain(done.facts["left_out"])},
-            "key": done.key,
-        }
-        if file:
-            fields["classes"] = read_class_file(file).names
-        return RawData(roles=done.roles, **fields)
+        columns = Columns(
+            modality=Modality.TEXT if text else Modality.IMAGE,
+            inputs=options.input if text else (_IMAGE,),
+            target=options.target or "cls",
+            groups=options.groups,
+            cluster=options.cluster,
+            id=_KEY,
+        )
+        left_out = {"test": from_plain(done.facts["left_out"])}
+        more = {"classes": read_class_file(file).names} if file else {}
+        return columns.raw(done.roles, options, left_out=left_out, key=done.key, **more)
 
 
 @dataclass(frozen=True)

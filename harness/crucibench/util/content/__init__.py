@@ -2,7 +2,7 @@
 
 Plain values, containers, arrays, tensors, functions (their code, defaults, closures and the globals
 they read), classes (their bases and all they define), modules of torch, and instances of all of
-these. The user's own code counts by what it does; a library's by its name, for its version is told
+these. The user's own code counts by what it does; a library's by its name, for its version is noted
 elsewhere. Neither addresses nor the order of sets nor folders enter.
 """
 
@@ -64,12 +64,12 @@ def content_of(
     Args:
         value: any.
         folders: what begins with one of them counts by the rest: a folder that moves is the same.
-        known: names by `id` of values that are told elsewhere, such as weights.
+        known: names by `id` of values that are digested elsewhere, such as weights.
         stored: whether the digest of a file stands for those objects of libraries whose content
-            can't be told.
+            can't be read.
 
     Raises:
-        OpaqueError: naming the first thing in it whose content can't be told.
+        OpaqueError: naming the first thing in it whose content can't be read.
     """
     places = [folder.resolve() for folder in folders]
     written = {text for place in places for text in (str(place), place.as_posix())}
@@ -90,7 +90,7 @@ def steady_content(tell: Callable[[], Content], ask: Callable[[int], object]) ->
         ask: has it answer its first question (0), or another (1).
 
     Raises:
-        OpaqueError: if something in it can't be told, or changes with each question.
+        OpaqueError: if something in it can't be read, or changes with each question.
     """
     ask(0)  # what is made once, when it is first needed, is made by now
     content = tell()

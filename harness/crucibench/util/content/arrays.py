@@ -23,15 +23,15 @@ _GRAPH = frozenset({
     "_graph", "_tracer_cls", "_tracer_extras", "_lineno_map", "_prologue_start", "meta",
     "shape_env", "_replace_hooks", "_create_node_hooks", "_erase_node_hooks", "_deepcopy_hooks",
 })  # fmt: skip
-"""What a traced module's code, which is told, was made from."""
+"""What a traced module's code, which is digested, was made from."""
 
 
 def tell(value: Any) -> Shallow | None:
     """Describes a value of numpy, pandas or torch; None for other values."""
-    for library, told in (("numpy", _numpy), ("pandas", _pandas), ("torch", _torch)):
+    for library, describe in (("numpy", _numpy), ("pandas", _pandas), ("torch", _torch)):
         module = sys.modules.get(library)
         if module is not None:
-            found = told(value, module)
+            found = describe(value, module)
             if found is not None:
                 return found
     return None

@@ -95,8 +95,8 @@ class Shapes(Generator):
                     conversion, role, form, images(settings, drawn), others=others, what="shapes"
                 )
 
-        told = {"source": "synthetic", "set": "shapes", "version": self.version}
-        done = convert(opening.scratch, fill, settings=told | settings.__dict__)
+        version = {"source": "synthetic", "set": "shapes", "version": self.version}
+        done = convert(opening.scratch, fill, settings=version | settings.__dict__)
         return array_raw(
             form,
             done.roles,
