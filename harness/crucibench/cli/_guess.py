@@ -170,7 +170,7 @@ def _names_rows(column: pd.Series[Any]) -> bool:
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
-    from crucibench.data.options import reads_like_text
+    from crucibench.data.texts import reads_like_text
 
     values = column.dropna()
     return all(isinstance(value, str) for value in values[:10]) and reads_like_text(list(values))

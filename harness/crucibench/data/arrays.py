@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.source import RawData
 from crucibench.contracts.task import Modality
 from crucibench.data.columnar import Conversion, rows_at_once, storable
+from crucibench.data.columns import Columns
 from crucibench.data.images import require_unit_range
 from crucibench.data.options import DataOptions, require_unique
 from crucibench.util.errors import InputError
@@ -81,7 +82,7 @@ def array_form(
         names: of a table's columns.
 
     Raises:
-        InputError: if it can't be told, or the array is none of these.
+        InputError: if it is ambiguous, or the array is none of these.
     """
     dimensions = len(shape)
     if dtype.kind not in "biufUT":
@@ -181,17 +182,15 @@ def array_raw(
     form: ArrayForm, roles: Mapping[str, Any], options: DataOptions, **more: Any
 ) -> RawData:
     """Returns converted arrays as a source returns them."""
-    fields = {
-        **options.shared(),
-        "modality": form.modality,
-        "inputs": form.columns,
-        "target": options.target or ("" if options.like else TARGET),
-        "groups": options.groups,
-        "cluster": options.cluster,
-        "id": options.id,
-        "image_shape": form.image_shape,
-    }
-    return RawData(roles=roles, **(fields | more))
+    columns = Columns(
+        modality=form.modality,
+        inputs=form.columns,
+        target=options.target or ("" if options.like else TARGET),
+        groups=options.groups,
+        cluster=options.cluster,
+        id=options.id,
+    )
+    return columns.raw(roles, options, image_shape=form.image_shape, **more)
 
 
 def _image_layout(

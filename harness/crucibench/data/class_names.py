@@ -37,7 +37,7 @@ class ClassNames:
 
     @classmethod
     def of(cls, keys: Sequence[str], names: Sequence[str] | None = None) -> ClassNames:
-        """Returns classes whose names are told apart by their keys where they are the same."""
+        """Returns classes; equal names get their keys behind them."""
         shown = list(keys if names is None else names)
         counts = Counter(shown)
         unlike = [

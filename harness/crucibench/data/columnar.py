@@ -1,4 +1,4 @@
-"""Arrow files: written in a stream, opened as memory-mapped `datasets`, read as data frames."""
+"""Arrow files: written in a stream, opened as memory-mapped `datasets`; columns as strings."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from crucibench.data.bad_samples import Tally, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
-from crucibench.data.options import Kind
+from crucibench.data.options import ColumnKind
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 2
-"""Of the converted files; 1: first; 2: bad samples are told."""
+T = TypeVar("T")
 
-_FRAME = b"crucibench.frame"
-_CATEGORIES_AT_MOST = 100_000
+FORMAT = 2
+"""Of the converted files; 1: first; 2: bad samples are counted."""
+
+_PIECE_BYTES = 64 << 20
+_PIECE_VALUES = 1000
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,30 @@ def rows_at_once(row_bytes: int, at_most: int = 65_536) -> int:
     return max(1, min(at_most, (4 << 20) // max(1, row_bytes)))
 
 
-def column_kinds(schema: Any) -> dict[str, Kind]:
+def in_pieces(values: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Yields values in lists that fit in memory: of about 64 MiB, and 1,000 values, at most.
+
+    Args:
+        values: in their order.
+        size_of: returns the bytes of one.
+    """
+    piece: list[T] = []
+    size = 0
+    for value in values:
+        piece.append(value)
+        size += size_of(value)
+        if size > _PIECE_BYTES or len(piece) >= _PIECE_VALUES:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece
+
+
+def column_kinds(schema: Any) -> dict[str, ColumnKind]:
     """Returns what each column of an Arrow schema, or of one that `datasets` made, holds."""
     library = import_datasets()
     noted = library.Features.from_arrow_schema
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, ColumnKind] = {}
     for column in schema:
         kind = column.type
         nested = pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
@@ -176,77 +195,6 @@ def storable(schema: Any) -> Any:
     return pa.schema(fields, kept.metadata)
 
 
-# How a column goes back into a data frame.
-
-
-def frame_field(name: str, kind: Any, hint: Mapping[str, Any] | None = None) -> Any:
-    """Returns an Arrow field that remembers the data frame's own dtype where Arrow's differs.
-
-    A hint is ``{"dtype": NAME}`` or ``{"categories": [...], "ordered": BOOL}``.
-    """
-    metadata = {_FRAME: json.dumps(hint).encode()} if hint else None
-    return pa.field(name, kind, metadata=metadata)
-
-
-def category_hint(categories: Sequence[Any], *, ordered: bool) -> dict[str, Any] | None:
-    """Returns the hint for a categorical column; None where its categories can't be kept."""
-    plain = all(isinstance(value, str | int | float) for value in categories)
-    if not plain or len(categories) > _CATEGORIES_AT_MOST:
-        return None
-    return {"categories": list(categories), "ordered": ordered}
-
-
-def frame_hints(schema: Any) -> dict[str, dict[str, Any]]:
-    """Returns the hint of each column that has one."""
-    return {
-        field.name: json.loads(field.metadata[_FRAME])
-        for field in schema
-        if field.metadata and _FRAME in field.metadata
-    }
-
-
-def to_frame(
-    table: Any, missing: Sequence[str], hints: Mapping[str, Mapping[str, Any]]
-) -> pd.DataFrame:
-    """Returns a data frame whose dtypes depend on the whole column, not on the rows at hand.
-
-    Args:
-        table: some rows.
-        missing: the columns that have a missing value somewhere in the data set: integers among
-            them become float64, booleans objects, as pandas reads them from a file.
-        hints: of the columns whose own dtype Arrow can't hold.
-    """
-    for number, name in enumerate(table.column_names):
-        kind = table.column(number).type
-        nullable = "dtype" in hints.get(name, ())
-        if pa.types.is_null(kind) or (
-            name in missing and pa.types.is_integer(kind) and not nullable
-        ):
-            wider = pc.cast(table.column(number), pa.float64(), safe=False)
-            table = table.set_column(number, name, wider)
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    for name in {*missing, *hints} & set(table.column_names):
-        series = _series(frame[name], table.column(name), name in missing, hints.get(name, {}))
-        if series is not frame[name]:
-            frame[name] = series
-    return frame
-
-
-def _series(series: Any, column: Any, missing: bool, hint: Mapping[str, Any]) -> Any:
-    """Returns a column of a data frame in the dtype that it has whatever the rows."""
-    kind = column.type
-    if missing and pa.types.is_integer(kind):
-        # A nullable dtype takes None, and no detour by floats.
-        return pd.Series(column.to_pylist(), dtype=hint["dtype"])
-    if missing and pa.types.is_boolean(kind):
-        series = series.astype(object)
-    if missing and series.dtype == object:
-        series = series.where(series.notna(), np.nan)
-    if "categories" in hint:
-        return pd.Series(pd.Categorical(series, hint["categories"], ordered=hint["ordered"]))
-    return series.astype(hint["dtype"]) if "dtype" in hint else series
-
-
 def arrow_batches(dataset: datasets.Dataset, columns: Sequence[str], rows: int) -> Iterator[Any]:
     """Yields Arrow tables of at most `rows` rows of some columns."""
     yield from dataset.select_columns(list(columns)).with_format("arrow").iter(rows)
@@ -279,3 +227,14 @@ def as_text(column: Any, what: str) -> Any:
     if pa.types.is_nested(kind):
         raise InputError(f"{what}: values of type {kind} can't be groups, clusters or ids")
     return pc.cast(array, pa.large_string())
+
+
+def type_family(kind: Any) -> str:
+    """Returns what a type holds: number, text, bool or time; else the type's own name."""
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    return "time" if pa.types.is_temporal(kind) else str(kind)

@@ -1,28 +1,29 @@
-"""Opens data for the engine: sources, ids, targets, roles and batches in canonical form."""
+"""Opens data for the engine: sources, ids, targets, roles and batches in canonical form.
+
+A suite's own data are opened beside the main data set, and become roles of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, final
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.data import DataCard, EvalSet, Samples
+from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
 from crucibench.contracts.source import DataOpening, DataSource, Labels, Like, RawData
-from crucibench.contracts.task import Modality
-from crucibench.data import images
-from crucibench.data.columnar import frame_hints, to_frame
-from crucibench.data.decoding import in_threads
 from crucibench.data.index import Index, Rows, as_rows
 from crucibench.data.indexing import build_index
-from crucibench.data.like import casts, conform, fit, with_categories
-from crucibench.data.texts import text_values
+from crucibench.data.modalities import reader_of
 from crucibench.util.errors import InputError
+
+_TEST = "test"
 
 
 def open_data(source: DataSource, opening: DataOpening) -> ArrowEvalSet:
@@ -36,16 +37,16 @@ def open_data(source: DataSource, opening: DataOpening) -> ArrowEvalSet:
     return ArrowEvalSet(_card(opening, raw, index), raw, index)
 
 
-def open_further(
+def open_suite_data(
     source: DataSource, opening: DataOpening, main: ArrowEvalSet, labels: Labels
 ) -> ArrowEvalSet:
-    """Opens further data that goes with `main`; its role ``test`` has the main data set's task.
+    """Opens a suite's own data; its role ``test`` has the task and the columns of `main`.
 
     Raises:
         InputError: if there is no such data, or it does not go with `main`.
     """
     like = main.like(labels)
-    raw = fit(source.read(replace(opening, like=like)), like)
+    raw = conform_to(like, source.read(replace(opening, like=like)))
     index = build_index(raw, opening.scratch, opening.progress, like)
     return ArrowEvalSet(_card(opening, raw, index), raw, index, main)
 
@@ -57,62 +58,26 @@ class ArrowEvalSet(EvalSet):
     def __init__(
         self, card: DataCard, raw: RawData, index: Index, main: ArrowEvalSet | None = None
     ) -> None:
-        """Takes an index of `raw`; further data take the form of `main`'s samples."""
+        """Takes an index of `raw`; a suite's own data take the form of `main`'s samples."""
         self.card = card
         self._raw = raw
         self._index = index
-        self._hints = {
-            role: frame_hints(dataset.data.schema) for role, dataset in raw.roles.items()
-        }
         self._inputs = {
             role: dataset.select_columns(list(raw.inputs)).with_format("arrow")
             for role, dataset in raw.roles.items()
         }
-        self._missing: Sequence[str] = index.facts.get("missing", ())
-        self._types: Mapping[str, Any] = {}
-        if main is not None and raw.modality is Modality.TABLE:
-            self._take_form(main)
+        self.reader = reader_of(raw.modality)(raw)
+        self.reader.open(index.facts["form"], None if main is None else main.reader)
 
     def like(self, labels: Labels) -> Like:
-        """Returns what further data has to share with this."""
+        """Returns what a suite's own data have to share with this."""
         raw = self._raw
-        schema = raw.roles["test"].data.schema
-        table = raw.modality is Modality.TABLE
         return Like(
             name=self.card.name, modality=raw.modality, inputs=raw.inputs,
-            types={name: schema.field(name).type for name in raw.inputs} if table else {},
-            target=raw.target, groups=raw.groups, cluster=raw.cluster, id=raw.id,
-            classes=self.task.classes, kind=self.task.kind, labels=labels,
+            types=self.reader.input_types(), target=raw.target, groups=raw.groups,
+            cluster=raw.cluster, id=raw.id, classes=self.task.classes, kind=self.task.kind,
+            labels=labels,
         )  # fmt: skip
-
-    @property
-    def image_form(self) -> tuple[int, tuple[int, int] | None]:
-        """The channels of its images, and the (height, width) of all of role test, if it is one."""
-        facts = self._index.facts["images"]
-        sizes = facts["sizes"][self._index.origins["test"]]
-        return facts["channels"], (sizes[0][0], sizes[0][1]) if len(sizes) == 1 else None
-
-    def _take_form(self, main: ArrowEvalSet) -> None:
-        """Takes over the dtypes that the main data set's columns have in a data frame."""
-        dataset = self._raw.roles["test"]
-        self._types = casts(main.like("optional"), dataset.data.schema)
-        self._missing = sorted({*self._missing, *main._missing})
-        own, theirs = self._hints["test"], main._hints["test"]
-        hints = {}
-        for name in self._raw.inputs:
-            hint = theirs.get(name)
-            same = name in self._types or dataset.data.schema.field(name).type == main._type(name)
-            if hint and "categories" in hint:
-                chunks = dataset.data.column(name).chunks
-                hint = with_categories(hint, chunks)
-            elif not same:
-                hint = own.get(name)
-            if hint:
-                hints[name] = hint
-        self._hints = {"test": hints}
-
-    def _type(self, name: str) -> Any:
-        return self._raw.roles["test"].data.schema.field(name).type
 
     @property
     def bad_samples(self) -> Mapping[str, Mapping[str, Any]]:
@@ -134,28 +99,18 @@ class ArrowEvalSet(EvalSet):
     def batch(self, role: str, rows: Rows, spec: InputSpec) -> Batch:
         """Returns the samples at `rows` in the canonical form that `spec` asks for.
 
-        Texts are `str`, or tuples where there are several columns; a table row keeps the columns,
-        dtypes and missing values of its data set; images are as `crucibench.data.images` says.
-
         Raises:
             InputError: if the data can't be brought into that form.
         """
-        self._check(role, spec)
-        index = self._index.roles[role]
-        samples = index.take(rows)
+        have, name = self.task.modality, self.card.name
+        if spec.modality is not None and spec.modality != have:
+            raise InputError(f"the model takes {spec.modality} input, the data {name!r} is {have}")
         origin = self._index.origins[role]
-        origins = index.origins(rows)
-        table = _table(self._inputs[origin], origins)
-        stored: Sequence[tuple[int, int]] = ()
-        match self.task.modality:
-            case Modality.IMAGE:
-                inputs: Any
-                inputs, stored = self._images(table, origin, origins, spec)
-            case Modality.TEXT:
-                columns = [text_values(table.column(name)) for name in self._raw.inputs]
-                inputs = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-            case Modality.TABLE:
-                inputs = self._frame(table, origin)
+        self.reader.check(spec, origin, name)
+        index = self._index.roles[role]
+        samples, origins = index.take(rows), index.origins(rows)
+        table = _rows_of(self._inputs[origin], origins)
+        inputs, stored = self.reader.inputs(table, origin, origins, spec)
         return Batch(
             ids=tuple(samples.ids),
             inputs=inputs,
@@ -165,55 +120,95 @@ class ArrowEvalSet(EvalSet):
             stored=tuple(stored),
         )
 
-    def _check(self, role: str, spec: InputSpec) -> None:
-        have = self.task.modality
-        name = self.card.name
-        if spec.modality is not None and spec.modality is not have:
-            raise InputError(f"the model takes {spec.modality} input, the data {name!r} is {have}")
-        if have is Modality.TEXT and spec.modality is not None:
-            columns = len(self._raw.inputs)
-            if spec.columns != columns:
-                raise InputError(
-                    f"the model takes texts of {spec.columns} columns, the data {name!r} has "
-                    f"{columns}: {', '.join(self._raw.inputs)}"
-                )
-        if have is Modality.IMAGE and spec.size is None:
-            sizes = self._index.facts["images"]["sizes"][self._index.origins[role]]
-            if len(sizes) > 1:
-                small, large = (f"{height}x{width}" for height, width in sizes)
-                raise InputError(
-                    f"the images of {name!r} differ in size (height x width: {small} to {large}), "
-                    "so the model must say which it takes (size under the spec's input)"
-                )
 
-    def _images(
-        self, table: Any, origin: str, rows: NDArray[np.int64], spec: InputSpec
-    ) -> tuple[Any, Sequence[tuple[int, int]]]:
-        """Returns canonical images, and the sizes in which they are stored."""
-        import torch
+@final
+class ExtendedEvalSet(EvalSet):
+    """The main data set, and the role ``test`` of each data set of a suite under its own name.
 
-        column = self._raw.inputs[0]
-        channels = spec.channels or self._index.facts["images"]["channels"]
-        shape = self._raw.image_shape
-        if shape is not None:
-            values = images.array_values(table, column, shape)
-            pixels = images.to_tensor(np.moveaxis(values, 1, -1), channels)
-            sizes = [shape[1:]] * len(pixels)
-            if spec.size is None:
-                return pixels, sizes
-            return torch.stack([images.fit(image, spec) for image in pixels]), sizes
-        stored = list(images.stored_images(table, column, rows))
-        if spec.size is None:
-            height, width = self._index.facts["images"]["sizes"][origin][0]
-            made = images.decode_all(stored, (channels, height, width))
-            return made, [(height, width)] * len(stored)
-        decoded = in_threads(lambda image: images.decode(image.content(), image.name)[0], stored)
-        fitted = [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
-        return torch.stack(fitted), [(len(array), array.shape[1]) for array in decoded]
+    Samples have the form with which a model was inspected: images of a suite have the main data
+    set's channels, and its size where that is one and the model takes any. A group column that is
+    not there holds the group of samples without one.
+    """
 
-    def _frame(self, table: Any, origin: str) -> pd.DataFrame:
-        columns = conform(table.select(list(self._raw.inputs)), self._types)
-        return to_frame(columns, self._missing, self._hints[origin])
+    def __init__(self, main: ArrowEvalSet, suite_data: Mapping[str, ArrowEvalSet]) -> None:
+        """Takes data sets that are open, those of suites by role."""
+        self._main = main
+        self._suite_data = dict(suite_data)
+        self.card = _extended_card(main, self._suite_data)
+
+    @property
+    def bad_samples(self) -> Mapping[str, Mapping[str, Any]]:
+        """What was left out, by role; see `ArrowEvalSet.bad_samples`."""
+        found = dict(self._main.bad_samples)
+        for role, evalset in self._suite_data.items():
+            if _TEST in evalset.bad_samples:
+                found[role] = evalset.bad_samples[_TEST]
+        return found
+
+    def samples(self, role: str) -> Samples:
+        """Returns the sample table of a role, whole: O(n) memory."""
+        own = self._suite_data.get(role)
+        if own is None:
+            return self._main.samples(role)
+        return self._with_groups(own.samples(_TEST))
+
+    def slice(self, role: str, rows: Rows) -> Samples:
+        """Returns the sample table at `rows`, in O(rows) memory."""
+        own = self._suite_data.get(role)
+        if own is None:
+            return self._main.slice(role, rows)
+        return self._with_groups(own.slice(_TEST, rows))
+
+    def batch(self, role: str, rows: Rows, spec: InputSpec) -> Batch:
+        """Returns the samples at `rows` in the canonical form that `spec` asks for.
+
+        Raises:
+            InputError: if the data can't be brought into that form.
+        """
+        own = self._suite_data.get(role)
+        if own is None:
+            return self._main.batch(role, rows, spec)
+        spec = self._main.reader.same_form(spec)
+        return replace(own.batch(_TEST, rows, spec), role=role)
+
+    def _with_groups(self, samples: Samples) -> Samples:
+        groups = samples.groups.reindex(columns=list(self.card.groups), fill_value=NO_GROUP)
+        return replace(samples, groups=groups)
+
+
+def conform_to(like: Like, raw: RawData) -> RawData:
+    """Returns what of a suite's own data goes with the main data set: its role test.
+
+    Raises:
+        InputError: if it has another modality, or lacks a column.
+    """
+    if raw.modality != like.modality:
+        raise InputError(
+            f"its samples are of modality {raw.modality}, those of {like.name!r} of {like.modality}"
+        )
+    changes: dict[str, Any] = {"inputs": reader_of(raw.modality).matching_inputs(raw, like)}
+    if like.labels == "ignored":
+        changes["target"] = ""
+    if raw.test_share is None:
+        changes["roles"] = {role: part for role, part in raw.roles.items() if role == "test"}
+        changes["left_out"] = {role: part for role, part in raw.left_out.items() if role == "test"}
+    return _without_empty_target(replace(raw, **changes))
+
+
+def _without_empty_target(raw: RawData) -> RawData:
+    """Returns the data as unlabelled where its target column holds nothing at all."""
+    if not raw.target:
+        return raw
+    dataset = raw.roles["test"]
+    column = dataset.select_columns([raw.target]).with_format("arrow")[:].column(0)
+    feature = dataset.features[raw.target]
+    if column.null_count == len(column):
+        return replace(raw, target="")
+    if pa.types.is_floating(column.type) and bool(np.isnan(column.to_numpy()).all()):
+        return replace(raw, target="")
+    if getattr(feature, "names", None) and pc.all(pc.equal(column, -1)).as_py():
+        return replace(raw, target="")  # `datasets` says so that there is no label
+    return raw
 
 
 def _card(opening: DataOpening, raw: RawData, index: Index) -> DataCard:
@@ -238,7 +233,34 @@ def _card(opening: DataOpening, raw: RawData, index: Index) -> DataCard:
     )
 
 
-def _table(dataset: Any, rows: NDArray[np.int64]) -> Any:
+def _extended_card(main: ArrowEvalSet, suite_data: Mapping[str, ArrowEvalSet]) -> DataCard:
+    card = main.card
+    # Sorted, as a stored card is: a suite that goes through them does so in one order.
+    cards = {role: suite_data[role].card for role in sorted(suite_data)}
+    notes = []
+    for role, own in cards.items():
+        what = f"{role} is {own.uri}"
+        notes.append(what if own.target else f"{what}, without labels")
+        notes += [f"{role}: {note}" for note in own.notes]
+        if lacking := [name for name in card.groups if name not in own.groups]:
+            notes.append(f"{role} has no group column {', '.join(map(repr, lacking))}")
+
+    def merged(field: str) -> dict[str, Any]:
+        own = {role: getattr(found, field)[_TEST] for role, found in cards.items()}
+        return dict(sorted({**getattr(card, field), **own}.items()))
+
+    return replace(
+        card,
+        counts=merged("counts"),
+        class_counts=merged("class_counts"),
+        ids_digest=merged("ids_digest"),
+        notes=(*card.notes, *notes),
+        unlabelled=tuple(role for role, own in cards.items() if not own.target),
+        further={role: own.fingerprint for role, own in cards.items()},
+    )
+
+
+def _rows_of(dataset: Any, rows: NDArray[np.int64]) -> Any:
     """Returns an Arrow table of some rows; rows that follow each other are a view."""
     if not len(rows):
         return dataset[:0]

@@ -1,18 +1,40 @@
-"""The files that an address names: one, a folder's, a pattern's, or some behind a network."""
+"""The files that an address names: one, a folder's, a pattern's, or some behind a network.
+
+The latter are copied into the cache once for each version, and nothing else is asked for. They are
+reached through fsspec, which `datasets` brings; what a protocol needs beside it comes with the
+extra ``[remote]``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import existing_file
-from crucibench.data.remote import fetched_files, is_remote, remote_versions
+from crucibench.data.cache import cached_folder
 from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest
+from crucibench.util.suggest import unknown
+from crucibench.util.user_errors import one_line
 
 _PATTERN = "*["
 """What makes an address a pattern; a question mark begins the options."""
+
+PROTOCOLS = ("https", "http", "s3", "gs", "az")
+"""What an address may begin with, ``://`` behind it."""
+
+_ADDRESS = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]*)://.+", re.DOTALL)
+_VERSION = (
+    *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime"),
+    *("Content-MD5", "md5Hash", "Digest", "size"),
+)
+_PIECE = 1 << 20
 
 
 def is_pattern(rest: str) -> bool:
@@ -52,7 +74,7 @@ def matches(rest: str, base: Path) -> list[Path]:
 
 
 def named_sources(rest: str, base: Path, inside: str = "") -> Sources:
-    """Returns what tells versions of the files apart that `rest` names.
+    """Returns the files that `rest` names, or the versions of remote ones.
 
     Raises:
         InputError: if there is none, or it can't be reached.
@@ -72,3 +94,82 @@ def named_files(opening: DataOpening, inside: str = "") -> Sequence[Path]:
     if is_remote(rest):
         return fetched_files(rest, opening.scratch)
     return matching_files(rest, opening.base, inside)
+
+
+def is_remote(rest: str) -> bool:
+    """Whether an address names something behind a network.
+
+    Raises:
+        InputError: if its protocol is unknown.
+    """
+    match = _ADDRESS.fullmatch(rest)
+    if match is None:
+        return False
+    if match["protocol"] not in PROTOCOLS:
+        raise InputError(unknown("protocol", match["protocol"], PROTOCOLS))
+    return True
+
+
+def remote_versions(address: str) -> Mapping[str, str]:
+    """Returns a text by address of a file that changes with its version.
+
+    Raises:
+        InputError: if it can't be reached.
+    """
+    return {name: version for name, (_, version) in _found(address)[1].items()}
+
+
+def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
+    """Returns copies of the files that an address names, in the order of their names.
+
+    Raises:
+        InputError: if one can't be reached.
+    """
+    system, found = _found(address)
+    copies = []
+    for name, (path, version) in found.items():
+        file = f"copy-{path.rstrip('/').rpartition('/')[2].partition('?')[0]}"
+
+        def fill(folder: Path, path: str = path, file: str = file, name: str = name) -> None:
+            try:
+                with system.open(path, "rb") as source, (folder / file).open("wb") as target:
+                    shutil.copyfileobj(source, target, _PIECE)
+            except Exception as error:  # whatever the protocol's library raises
+                raise _unreachable(name, error) from None
+            # Like what is converted, so that the cache is pruned of it as of that.
+            note = json.dumps({"roles": [], "facts": {"fetched": name}})
+            (folder / "content.json").write_text(note, encoding="utf-8")
+
+        key = data_digest(["fetched", name, version]) if version else ""
+        copies.append(cached_folder(scratch / "arrow", key, fill) / file)
+    return copies
+
+
+def _found(address: str) -> tuple[Any, dict[str, tuple[str, str]]]:
+    """Returns a file system and, by full address, the path and the version of each file."""
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    protocol = address.partition(":")[0]
+    try:
+        system, path = url_to_fs(address)
+        paths = sorted(system.glob(path)) if set("*[") & set(address) else [path]
+        facts = {one: system.info(one) for one in paths}
+    except ImportError as error:
+        raise InputError(
+            f'{address!r}: {one_line(error)}: pip install "crucibench[remote]"'
+        ) from None
+    except Exception as error:  # whatever the protocol's library raises
+        raise _unreachable(address, error) from None
+    if not facts:
+        raise InputError(f"no file is called {address!r}")
+    found = {}
+    for one, known in facts.items():
+        name = one if "://" in one else f"{protocol}://{one}"
+        version = ", ".join(f"{key} {known[key]}" for key in _VERSION if known.get(key))
+        # Two versions may have the same size.
+        found[name] = (one, version if version != f"size {known.get('size')}" else "")
+    return system, found
+
+
+def _unreachable(address: str, error: Exception) -> InputError:
+    return InputError(f"{address!r} can't be reached: {one_line(error)}")

@@ -1,21 +1,27 @@
-"""Data frames as Arrow columns."""
+"""Data frames as Arrow columns, and back."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from crucibench.data.columnar import category_hint, frame_field, rows_at_once, storable, to_frame
+from crucibench.data.columnar import rows_at_once, storable
 from crucibench.data.options import require_unique
 from crucibench.data.texts import text_array
 from crucibench.util.errors import InputError
 
 NULLABLE = re.compile(r"(U?Int|Float)\d+|boolean|string")
 """pandas' own dtypes that know a missing value."""
+
+_FRAME = b"crucibench.frame"
+_CATEGORIES_AT_MOST = 100_000
 
 
 def named_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -76,3 +82,71 @@ def _arrow(series: pd.Series[Any], kind: Any = None) -> Any:
             f"column {series.name!r}: expected values of one type, got a mixture"
         ) from None
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def frame_field(name: str, kind: Any, hint: Mapping[str, Any] | None = None) -> Any:
+    """Returns an Arrow field that remembers the data frame's own dtype where Arrow's differs.
+
+    A hint is ``{"dtype": NAME}`` or ``{"categories": [...], "ordered": BOOL}``.
+    """
+    metadata = {_FRAME: json.dumps(hint).encode()} if hint else None
+    return pa.field(name, kind, metadata=metadata)
+
+
+def category_hint(categories: Sequence[Any], *, ordered: bool) -> dict[str, Any] | None:
+    """Returns the hint for a categorical column; None where its categories can't be kept."""
+    plain = all(isinstance(value, str | int | float) for value in categories)
+    if not plain or len(categories) > _CATEGORIES_AT_MOST:
+        return None
+    return {"categories": list(categories), "ordered": ordered}
+
+
+def frame_hints(schema: Any) -> dict[str, dict[str, Any]]:
+    """Returns the hint of each column that has one."""
+    return {
+        field.name: json.loads(field.metadata[_FRAME])
+        for field in schema
+        if field.metadata and _FRAME in field.metadata
+    }
+
+
+def to_frame(
+    table: Any, missing: Sequence[str], hints: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Returns a data frame whose dtypes depend on the whole column, not on the rows at hand.
+
+    Args:
+        table: some rows.
+        missing: the columns that have a missing value somewhere in the data set: integers among
+            them become float64, booleans objects, as pandas reads them from a file.
+        hints: of the columns whose own dtype Arrow can't hold.
+    """
+    for number, name in enumerate(table.column_names):
+        kind = table.column(number).type
+        nullable = "dtype" in hints.get(name, ())
+        if pa.types.is_null(kind) or (
+            name in missing and pa.types.is_integer(kind) and not nullable
+        ):
+            wider = pc.cast(table.column(number), pa.float64(), safe=False)
+            table = table.set_column(number, name, wider)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    for name in {*missing, *hints} & set(table.column_names):
+        series = _series(frame[name], table.column(name), name in missing, hints.get(name, {}))
+        if series is not frame[name]:
+            frame[name] = series
+    return frame
+
+
+def _series(series: Any, column: Any, missing: bool, hint: Mapping[str, Any]) -> Any:
+    """Returns a column of a data frame in the dtype that it has whatever the rows."""
+    kind = column.type
+    if missing and pa.types.is_integer(kind):
+        # A nullable dtype takes None, and no detour by floats.
+        return pd.Series(column.to_pylist(), dtype=hint["dtype"])
+    if missing and pa.types.is_boolean(kind):
+        series = series.astype(object)
+    if missing and series.dtype == object:
+        series = series.where(series.notna(), np.nan)
+    if "categories" in hint:
+        return pd.Series(pd.Categorical(series, hint["categories"], ordered=hint["ordered"]))
+    return series.astype(hint["dtype"]) if "dtype" in hint else series

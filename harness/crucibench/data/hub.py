@@ -1,14 +1,25 @@
-"""Hugging Face `datasets`, imported so that it calls nobody."""
+"""Hugging Face `datasets`, imported so that it calls nobody, and data in the layout of its hub.
+
+What a folder's files say is not trusted to name others: its README's patterns and the paths of its
+images stay inside, so that reading a folder calls nobody and reads nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from crucibench.data.bad_samples import BadSampleError
+from crucibench.data.images import BYTES_AT_MOST
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line
 
@@ -24,7 +35,9 @@ process. The hub is asked only within `online`, for data whose address names a r
 """
 
 _USERS = os.environ.get("HF_DATASETS_OFFLINE")
-"""What the user's environment said before `import_datasets` said something."""
+"""The value in the user's environment, before `import_datasets` sets one."""
+
+_FRONT = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A revision that can't move."""
@@ -39,7 +52,7 @@ def import_datasets() -> ModuleType:
 
 @contextlib.contextmanager
 def online(repository: str) -> Iterator[None]:
-    """Lets `datasets` ask the hub for one repository, and tells what goes wrong in one sentence.
+    """Lets `datasets` ask the hub for one repository; makes one sentence of what goes wrong.
 
     Raises:
         InputError: if the environment says offline, or the hub can't be reached or has no such
@@ -47,8 +60,8 @@ def online(repository: str) -> Iterator[None]:
     """
     library = import_datasets()
     hub = importlib.import_module("huggingface_hub")
-    told = (_USERS or "").upper() in {"1", "ON", "YES", "TRUE"}
-    if told or hub.constants.HF_HUB_OFFLINE:
+    offline = (_USERS or "").upper() in {"1", "ON", "YES", "TRUE"}
+    if offline or hub.constants.HF_HUB_OFFLINE:
         raise InputError(
             f"hf:{repository}: the environment says offline (HF_DATASETS_OFFLINE or HF_HUB_OFFLINE)"
         )
@@ -78,3 +91,238 @@ def commit_of(repository: str, revision: str) -> str:
     with online(repository):
         hub = importlib.import_module("huggingface_hub")
         return str(hub.HfApi().dataset_info(repository, revision=revision or None).sha)
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """Where data in the hub's layout is.
+
+    Attributes:
+        folder: on this machine, or None.
+        repository: on the hub, or "".
+        commit: of the repository.
+        config: which of its configurations; "" for the only or default one.
+    """
+
+    folder: Path | None
+    repository: str
+    commit: str
+    config: str
+
+    @property
+    def name(self) -> str:
+        """Names it in a sentence."""
+        return self.folder.name if self.folder else self.repository
+
+
+def card_of(folder: Path) -> Mapping[str, Any]:
+    """Returns the metadata at the head of a folder's README.
+
+    Raises:
+        InputError: if it is no YAML, or its patterns lead out of the folder.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for name in ("README.md", ".huggingface.yaml"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+            front = _FRONT.match(text) if name == "README.md" else None
+            content = yaml.safe_load(front[1] if front else "" if name == "README.md" else text)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"{name} of {folder.name}: {one_line(error)}") from None
+        found |= content if isinstance(content, dict) else {}
+    for text in _strings(found.get("configs")):
+        parts = text.replace("\\", "/").split("/")
+        if "://" in text or "::" in text or text.startswith("/") or ".." in parts:
+            raise InputError(
+                f"README.md of {folder.name} names {text!r}, which is not in the folder: it is not "
+                "read"
+            )
+    return found
+
+
+def configs_of(folder: Path) -> tuple[str, ...]:
+    """Returns the names of the configurations that a folder's README declares.
+
+    Raises:
+        InputError: as `card_of` does.
+    """
+    configs = card_of(folder).get("configs")
+    found = configs if isinstance(configs, list) else []
+    return tuple(str(one["config_name"]) for one in found if "config_name" in (one or ()))
+
+
+def open_splits(place: HubPlace) -> dict[str, Any]:
+    """Returns a `datasets.Dataset` or `IterableDataset` by split; images are not decoded.
+
+    Raises:
+        InputError: if there is no such data or configuration, or code would have to be run.
+    """
+    library = import_datasets()
+    folder = place.folder
+    if folder is not None:
+        saved = _saved(folder, place)
+        if saved is not None:
+            return {split: _undecoded(data) for split, data in saved.items()}
+        _refuse_script(folder)
+        card_of(folder)
+    with tempfile.TemporaryDirectory() as cache:  # for its locks: it converts nothing
+        try:
+            builder = library.load_dataset_builder(
+                str(folder) if folder else place.repository,
+                place.config or None,
+                revision=None if folder else place.commit,
+                cache_dir=cache,
+            )
+        except Exception as error:
+            raise _sentence(place, error) from None
+        files = builder.config.data_files or {}
+        inside = _Inside(place)
+        for split in files:
+            for file in files[split]:
+                inside.require(str(file))
+        return {
+            str(split): _undecoded(builder.as_streaming_dataset(split=str(split)))
+            for split in files
+        }
+
+
+class HubImages:
+    """Reads the bytes of images that a split names by their paths."""
+
+    def __init__(self, place: HubPlace) -> None:
+        self._inside = _Inside(place)
+
+    def read(self, image: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Returns an image with its bytes, and its path relative to the data.
+
+        Raises:
+            InputError: if it lies outside of the data.
+            BadSampleError: if it can't be read.
+        """
+        if image is None:
+            return None
+        path = image.get("path") or ""
+        if image.get("bytes") is not None:
+            # The path of a stored image is a name; nothing is read there.
+            return {"bytes": image["bytes"], "path": path.rpartition("/")[2] or None}
+        if not path:
+            return None
+        self._inside.require(path)
+        name = self._inside.name(path)
+        xopen = import_datasets().utils.file_utils.xopen
+        try:
+            with xopen(path, "rb") as stream:
+                content = stream.read(BYTES_AT_MOST + 1)
+        except OSError as error:
+            why = error.strerror or one_line(error)
+            raise BadSampleError(
+                "unreadable image", f"image {name!r} can't be read: {why}"
+            ) from None
+        if len(content) > BYTES_AT_MOST:
+            raise BadSampleError(
+                "unreadable image", f"image {name!r} has more than {BYTES_AT_MOST:,} bytes"
+            )
+        return {"bytes": content, "path": name}
+
+
+class _Inside:
+    """Tells what lies in a folder or repository from what does not."""
+
+    def __init__(self, place: HubPlace) -> None:
+        self._place = place
+        self._root = place.folder.resolve() if place.folder else None
+        self._known: dict[str, str] = {}
+
+    def require(self, path: str) -> None:
+        if self.name(path) is None:
+            raise InputError(
+                f"{self._place.name} names {path!r}, which is not part of it: it is not read"
+            )
+
+    def name(self, path: str) -> str | None:
+        """Returns a path relative to the data; None if it lies elsewhere."""
+        inner, archived, outer = path.rpartition("::")
+        if self._root is None:
+            start = f"hf://datasets/{self._place.repository}@{self._place.commit}/"
+            relative = outer.removeprefix(start) if outer.startswith(start) else None
+        elif "://" in outer:
+            relative = None
+        else:
+            there = Path(outer).resolve()
+            within = there.is_relative_to(self._root)
+            relative = there.relative_to(self._root).as_posix() if within else None
+        if relative is None or ".." in relative.split("/"):
+            return None
+        if archived:
+            return f"{relative}/{inner.rpartition('::')[0] or inner.partition('://')[2]}"
+        return relative
+
+
+def _saved(folder: Path, place: HubPlace) -> dict[str, Any] | None:
+    """Returns the splits of what `save_to_disk` wrote; None if it did not."""
+    several = folder / "dataset_dict.json"
+    if not several.is_file() and not (folder / "state.json").is_file():
+        return None
+    if place.config:
+        raise InputError(f"hf: what save_to_disk wrote has no configuration {place.config!r}")
+    library = import_datasets()
+    try:
+        names = json.loads(several.read_text())["splits"] if several.is_file() else [""]
+        splits = {}
+        for name in names:
+            if name and not re.fullmatch(r"[\w.-]+", name):
+                raise InputError(f"{folder.name} has a split {name!r}: expected a plain name")
+            state = json.loads((folder / name / "state.json").read_text())
+            for file in state["_data_files"]:
+                _Inside(place).require(str(folder / name / file["filename"]))
+            data = library.load_from_disk(str(folder / name), keep_in_memory=False)
+            splits[name or str(data.split or "test")] = data
+        return splits
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder.name} can't be read: {one_line(error)}") from None
+
+
+def _undecoded(data: Any) -> Any:
+    library = import_datasets()
+    for name, kind in (data.features or {}).items():
+        if isinstance(kind, library.Image):
+            data = data.cast_column(name, library.Image(decode=False))
+    return data
+
+
+def _refuse_script(folder: Path) -> None:
+    if (folder / f"{folder.name}.py").is_file():
+        raise _script(folder.name, f"{folder.name}.py")
+
+
+def _script(name: str, file: str) -> InputError:
+    return InputError(
+        f"hf:{name} is a script ({file}), which would run code: expected data files, e.g. Parquet "
+        "(the hub's branch refs/convert/parquet has them)"
+    )
+
+
+def _sentence(place: HubPlace, error: Exception) -> InputError:
+    text = one_line(error)
+    if "scripts are no longer supported" in text:
+        return _script(place.name, text.rpartition(" ")[2])
+    if "BuilderConfig" in text or "Config name is missing" in text:
+        return InputError(f"hf:{place.name}: which configuration? {text.partition(': ')[2]}")
+    return InputError(f"hf:{place.name} can't be read: {text}")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in {"data_files", "data_dir", "path"} or not isinstance(inner, str):
+                yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)

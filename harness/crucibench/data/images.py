@@ -17,28 +17,44 @@ is cut from its middle.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.data.bad_samples import BadSampleError
-from crucibench.data.decoding import in_threads
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """Pillow's names of what is read; others run programs or are no pictures."""
 
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+)
+"""Of the files that are images."""
+
+BYTES_AT_MOST = 256 << 20
+"""Of an image file: a photograph has a few MiB."""
+
 PIXELS_AT_MOST = 89_478_485
 """Of one image: Pillow's own limit, a quarter of a GiB of RGB."""
+
+_SEVERAL = 4
+"""Samples, from which on threads are worth their start."""
 
 _LUMA = (19595, 38470, 7471)
 _ORIENTATION = 0x0112
@@ -319,3 +335,30 @@ def _luma(pixels: NDArray[Any]) -> NDArray[Any]:
     share = [np.float32(weight / 65536) for weight in _LUMA]
     grey = red * share[0] + green * share[1] + blue * share[2]
     return np.asarray(np.clip(grey, 0.0, 1.0), dtype=np.float32)
+
+
+def _threads() -> int:
+    """Returns how many threads to use: torch's setting where torch is loaded, else all cores."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_threads(work: Callable[[T], R], values: Sequence[T]) -> list[R]:
+    """Returns what `work` makes of each value, in their order.
+
+    Each thread gets one stretch of them: handing over single samples costs as much as decoding a
+    small one.
+    """
+    count = min(_threads(), len(values) // _SEVERAL)
+    if count < 2:
+        return [work(value) for value in values]
+    # A few stretches a thread, so that one of large images does not hold up the rest.
+    step = -(-len(values) // (4 * count))
+    stretches = [values[start : start + step] for start in range(0, len(values), step)]
+    with ThreadPoolExecutor(count) as pool:
+        done = pool.map(lambda some: [work(value) for value in some], stretches)
+        return [result for some in done for result in some]

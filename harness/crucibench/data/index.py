@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from crucibench.contracts.data import Samples
 from crucibench.contracts.task import Task
 
-FORMAT = 2
-"""Of the index files; 1: first; 2: bad samples are told."""
+FORMAT = 3
+"""Of the index files; 1: first; 2: bad samples are counted; 3: each modality has its own form."""
 
 BATCH = 65_536
 """Rows of every record batch of an index file but the last."""
@@ -99,9 +99,9 @@ class Index:
         origins: the role of the source's data that each role was taken from.
         task: what the data asks.
         facts: plain data for the card and for batches: ``fingerprint``, ``ids_digest``,
-            ``counts``, ``features``, ``missing`` (columns), ``images``, ``split``, ``notes``,
-            ``bad_samples`` (by role of the source's data: ``left_out``, ``of``, ``kinds`` and the
-            ``first`` few; empty where all are good).
+            ``counts``, ``features``, ``form`` (what the modality's reader needs), ``split``,
+            ``notes``, ``bad_samples`` (by role of the source's data: ``left_out``, ``of``,
+            ``kinds`` and the ``first`` few; empty where all are good).
     """
 
     roles: Mapping[str, RoleIndex]

@@ -1,11 +1,10 @@
-"""Makes the index of a data set."""
+"""Makes the index of a data set, by one pass over its samples."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,18 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.source import LeftOut, Like, RawData
-from crucibench.contracts.task import Modality
 from crucibench.data import ids
 from crucibench.data.bad_samples import note, plain, refuse, together
 from crucibench.data.cache import cached_folder
-from crucibench.data.columnar import frame_hints
-from crucibench.data.contents import Contents, read_contents
-from crucibench.data.images import ImageFacts
+from crucibench.data.columnar import arrow_batches, as_text
 from crucibench.data.index import BATCH, FORMAT, Index, open_index
-from crucibench.data.like import casts
-from crucibench.data.split import choose_test
+from crucibench.data.modalities import ModalityReader, RolePass, reader_of
+from crucibench.data.subset import choose_test
 from crucibench.data.targets import Targets, read_targets
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
 
 _GROUPS_AT_MOST = 50
-_PLAIN = {
-    "large_string": "string",
-    "halffloat": "float16",
-    "float": "float32",
-    "double": "float64",
-}
 
 
 def build_index(
@@ -52,7 +42,7 @@ def build_index(
         raw: the data.
         scratch: the cache.
         progress: called with the number of samples done and their total.
-        like: the main data set, where this is a further one.
+        like: the main data set, where this is a suite's own.
 
     Raises:
         InputError: if the data can't be evaluated.
@@ -60,16 +50,91 @@ def build_index(
 
     def fill(folder: Path) -> None:
         targets = read_targets(raw, like)
-        contents = read_contents(raw, targets.bad, progress, types)
-        facts = _write_index(folder, raw, targets, contents)
+        reader = reader_of(raw.modality)(raw)
+        contents = read_contents(reader, targets.bad, progress, casts)
+        facts = _write_index(folder, reader, targets, contents)
         (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
 
     _check(raw)
-    types = casts(like, raw.roles["test"].data.schema) if like is not None else {}
+    casts: Mapping[str, Any] = {}
+    if like is not None:
+        casts = reader_of(raw.modality).casts(like, raw.roles["test"].data.schema)
     key = _key(raw) if raw.key else ""
     if key and like is not None:
         key = data_digest({"key": key, "like": like.as_dict()})
     return open_index(cached_folder(scratch / "index", key, fill))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one role of a source's data holds.
+
+    Attributes:
+        digests: of each sample's content.
+        texts: the group, cluster and id columns as Arrow arrays of strings.
+        samples: which samples are bad, and what the modality's reader noted.
+    """
+
+    digests: NDArray[np.bytes_]
+    texts: Mapping[str, Any]
+    samples: RolePass
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+
+def read_contents(
+    reader: ModalityReader,
+    without: Mapping[str, NDArray[np.bool_]],
+    progress: Callable[[int, int], None],
+    casts: Mapping[str, Any],
+) -> dict[str, Contents]:
+    """Goes once over the data and returns what each role holds.
+
+    Args:
+        reader: of the data.
+        without: by role: the samples that are bad already and not looked at.
+        progress: called with the number of samples done and their total.
+        casts: the types that columns are cast to first.
+
+    Raises:
+        InputError: if a sample has no cluster or no id, or arrays hold no images.
+    """
+    raw = reader.raw
+    named = tuple(dict.fromkeys(name for name in (*raw.groups, raw.cluster, raw.id) if name))
+    columns = tuple(dict.fromkeys((*raw.inputs, *named)))
+    total = sum(map(len, raw.roles.values()))
+    contents: dict[str, Contents] = {}
+    before = 0
+    for role, dataset in raw.roles.items():
+        samples = RolePass(without[role].copy())
+        digests: list[NDArray[np.bytes_]] = []
+        texts: dict[str, list[Any]] = {name: [] for name in named}
+        progress(before, total)
+        for table in arrow_batches(dataset, columns, reader.rows_at_once()):
+            digests.append(reader.digests(table, casts, samples))
+            for name in named:
+                texts[name].append(as_text(table.column(name), f"column {name!r}"))
+            samples.done += table.num_rows
+            progress(before + samples.done, total)
+        before += samples.done
+        joined = {
+            name: pa.chunked_array(chunks, pa.large_string()).combine_chunks()
+            for name, chunks in texts.items()
+        }
+        for option, name in (("cluster", raw.cluster), ("id", raw.id)):
+            if name:
+                _require_present(option, name, joined[name], role)
+        contents[role] = Contents(np.concatenate(digests), joined, samples)
+    return contents
+
+
+def _require_present(option: str, name: str, column: Any, role: str) -> None:
+    if count := column.null_count:
+        raise InputError(
+            f"option {option}: {count} of {len(column)} values of column {name!r} "
+            f"{'is' if count == 1 else 'are'} missing in {role}"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,9 +146,10 @@ class _Role:
 
 
 def _write_index(
-    folder: Path, raw: RawData, targets: Targets, contents: Mapping[str, Contents]
+    folder: Path, reader: ModalityReader, targets: Targets, contents: Mapping[str, Contents]
 ) -> dict[str, Any]:
     """Writes a file for each role and returns the facts of the index."""
+    raw = reader.raw
     bad_samples = _bad_samples(raw, targets, contents)
     roles, split = _roles(raw, targets, contents)
     tables = {
@@ -93,9 +159,9 @@ def _write_index(
     for number, table in enumerate(tables.values()):
         _write(folder / f"{number}.arrow", table)
     digests = {role: _digests(table) for role, table in tables.items()}
-    images = _images(raw, contents)
-    missing = sorted(frozenset().union(*(part.missing for part in contents.values())))
-    features = _features(raw, images, missing)
+    passes = {role: part.samples for role, part in contents.items()}
+    form = reader.form(passes)
+    features = reader.features(form)
     unique = {
         role: np.unique(contents[chosen.origin].digests[chosen.rows])
         for role, chosen in roles.items()
@@ -118,15 +184,14 @@ def _write_index(
         "ids_digest": {role: names for role, (names, _) in digests.items()},
         "fingerprint": data_digest(fingerprint),
         "features": features,
-        "missing": missing,
-        "images": images,
+        "form": form,
         "split": split,
         "bad_samples": {role: part | plain(left) for role, (left, part) in bad_samples.items()},
         "notes": [
             *raw.notes,
             *(note(left, role, part["of"]) for role, (left, part) in bad_samples.items()),
             *_repeat_notes(roles, unique),
-            *_image_notes(contents),
+            *reader.notes(passes),
             *_group_notes(raw, contents),
         ],
     }
@@ -139,7 +204,7 @@ def _bad_samples(
     found = {}
     for role, part in contents.items():
         unstored = raw.left_out.get(role, LeftOut())
-        left_out = together(unstored, targets.left_out[role], part.left_out)
+        left_out = together(unstored, targets.left_out[role], part.samples.tally.left_out())
         of = len(part) + unstored.count
         refuse(left_out, role, of, raw.on_bad_sample)
         if left_out.count:
@@ -161,14 +226,14 @@ def _roles(
     """Returns the roles, and how they came about."""
     if raw.test_share is None:
         whole = {
-            role: _Role(role, np.flatnonzero(~part.bad).astype(np.int64))
+            role: _Role(role, np.flatnonzero(~part.samples.bad).astype(np.int64))
             for role, part in contents.items()
         }
         return whole, raw.split
     if tuple(contents) != ("test",):
         raise InputError(f"option split: the data is split already, into {', '.join(contents)}")
     part = contents["test"]
-    good = np.flatnonzero(~part.bad).astype(np.int64)
+    good = np.flatnonzero(~part.samples.bad).astype(np.int64)
     values = targets.values["test"][good]
     clusters = part.texts[raw.cluster].take(pa.array(good)).to_pylist() if raw.cluster else None
     units = part.digests[good].tolist() if clusters is None else clusters
@@ -215,34 +280,6 @@ def _write(path: Path, table: Any) -> None:
             writer.write(batch)
 
 
-def _images(raw: RawData, contents: Mapping[str, Contents]) -> dict[str, Any]:
-    """Returns the number of channels and the sizes, smallest and largest, of each role."""
-    if raw.modality is not Modality.IMAGE:
-        return {}
-    if raw.image_shape is not None:
-        channels, *size = raw.image_shape
-        return {"channels": channels, "sizes": {role: [size] for role in contents}}
-    return {
-        "channels": max(facts.channels for part in contents.values() for facts in part.images),
-        "sizes": {role: _extremes(part.images) for role, part in contents.items()},
-    }
-
-
-def _features(raw: RawData, images: Mapping[str, Any], missing: Sequence[str]) -> dict[str, str]:
-    if images:
-        sizes = [tuple(size) for role in images["sizes"].values() for size in role]
-        shapes = dict.fromkeys(
-            f"{images['channels']}x{height}x{width}" for height, width in (min(sizes), max(sizes))
-        )
-        return {"image": " to ".join(shapes)}
-    schema = next(iter(raw.roles.values())).data.schema
-    hints = frame_hints(schema)
-    return {
-        name: _type_name(schema.field(name).type, hints.get(name, {}), name in missing)
-        for name in raw.inputs
-    }
-
-
 def _repeat_notes(
     roles: Mapping[str, _Role], unique: Mapping[str, NDArray[np.bytes_]]
 ) -> Iterator[str]:
@@ -255,21 +292,6 @@ def _repeat_notes(
         if role != "test" and both:
             verb = "is" if both == 1 else "are"
             yield f"{both} of {len(unique['test'])} unlike samples of test {verb} in {role} too"
-
-
-def _image_notes(contents: Mapping[str, Contents]) -> Iterator[str]:
-    images: Counter[ImageFacts] = Counter()
-    for part in contents.values():
-        images.update(part.images)
-    for count, what in (
-        (sum(n for facts, n in images.items() if facts.turned), "turned upright as EXIF says"),
-        (
-            sum(n for facts, n in images.items() if facts.transparent),
-            "transparent and laid over white",
-        ),
-    ):
-        if count:
-            yield f"{count} of {images.total()} images {'is' if count == 1 else 'are'} {what}"
 
 
 def _group_notes(raw: RawData, contents: Mapping[str, Contents]) -> Iterator[str]:
@@ -339,20 +361,6 @@ def _require_unique_keys(name: str, role: str, keys: Any) -> None:
             f"sample of {role} in column {name!r}, e.g. {repeated[0]['values'].as_py()!r}; name "
             "what is drawn together with cluster="
         )
-
-
-def _extremes(images: Iterable[ImageFacts]) -> list[list[int]]:
-    sizes = sorted({(facts.height, facts.width) for facts in images})
-    return [list(sizes[0])] if len(sizes) == 1 else [list(sizes[0]), list(sizes[-1])]
-
-
-def _type_name(kind: Any, hint: Mapping[str, Any], missing: bool) -> str:
-    name = _PLAIN.get(str(kind), str(kind))
-    if "categories" in hint:
-        name = "category"
-    elif "dtype" in hint:
-        name = str(hint["dtype"])
-    return f"{name}, some missing" if missing else name
 
 
 def _digests(table: Any) -> tuple[str, str]:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.scenario import Derived, Mapped, Scenario, Timed
 from crucibench.contracts.verdict import Finding, Severity, Status, verdict_of
-from crucibench.integrity.compared import (
-    StoredRows,
-    asked_otherwise,
-    findings_otherwise,
-    plain,
-    rows_otherwise,
-    stored_findings,
-    table_otherwise,
-)
-from crucibench.integrity.comparison import comparison_fields, comparison_key
-from crucibench.integrity.equal import same, shown
 from crucibench.integrity.planned import Planned
 from crucibench.integrity.reader import Reader
 from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
-from crucibench.store.cells import CellFile
+from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.layout import slug
-from crucibench.store.tables import read_table
+from crucibench.store.run import Run
+from crucibench.store.tables import read_table, rows_to_table
 from crucibench.util.errors import CrucibenchError, UnreadableError
+from crucibench.util.hashing import data_digest
 from crucibench.util.user_errors import one_line
+
+TOLERANCE = 1e-9
+"""What another build of NumPy or SciPy may move a number by, relative to it."""
+
+_ZERO = 1e-12
+"""Two numbers as small as this are the same: what is left of a difference of equal ones."""
+
+_KINDS: dict[str, type[Scenario]] = {"mapped": Mapped, "derived": Derived, "timed": Timed}
+
+StoredRows = Sequence[tuple[int, dict[str, Any]]]
+"""Rows of metrics.parquet, with their numbers in the file."""
 
 
 class CannotScoreError(Exception):
@@ -96,14 +102,14 @@ class Rescoring:
         """Yields what differs in one cell; whoever wants but the first asks for no more."""
         scenario = self._scenario(file)
         seed = self._planned.spec.defaults.seed
-        yield from asked_otherwise(file, scenario)
-        yield from self._needs_otherwise(file, scenario)
-        comparison = plain(comparison_fields(self.run, file, scenario, seed))
+        yield from _scenario_differences(file, scenario)
+        yield from self._need_differences(file, scenario)
+        comparison = _plain(_comparison_fields(self.run, file, scenario, seed))
         for key in sorted(comparison.keys() | file.comparison.keys()):
             before, now = file.comparison.get(key), comparison.get(key)
-            if not same(before, now):
+            if not _same(before, now):
                 yield (
-                    f"cell.json: comparison {key} is {shown(before)}, the run gives {shown(now)}"
+                    f"cell.json: comparison {key} is {_shown(before)}, the run gives {_shown(now)}"
                 )
         evidence = self._evidence(file)
         try:
@@ -114,12 +120,12 @@ class Rescoring:
         except Exception as error:
             raise CannotScoreError(f"scoring raised: {one_line(error)}") from error
         findings = self._found(file, scenario, evidence)
-        yield from findings_otherwise(file, findings)
+        yield from _finding_differences(file, findings)
         if rows is not None:
             verdict = str(verdict_of(findings))
             computed = [_row(file, scenario, row, verdict) for row in scored.rows]
-            yield from rows_otherwise(rows, computed)
-        yield from self._tables_otherwise(file, scored.tables)
+            yield from _row_differences(rows, computed)
+        yield from self._tables_differ(file, scored.tables)
 
     def _scenario(self, file: CellFile) -> Scenario:
         address = f"{file.suite}/{file.scenario}"
@@ -144,7 +150,7 @@ class Rescoring:
                 )
         return scenario
 
-    def _needs_otherwise(self, file: CellFile, scenario: Scenario) -> Iterator[str]:
+    def _need_differences(self, file: CellFile, scenario: Scenario) -> Iterator[str]:
         needs = {need.alias: need for need in scenario.needs}
         for alias, other in file.needs.items():
             if alias not in needs:
@@ -153,7 +159,7 @@ class Rescoring:
             found, need = self.run.cells.get(other), needs[alias]
             due = (need.model or file.model, file.data, need.cell)
             if found is None:
-                continue  # said elsewhere
+                continue  # reported with the cell file
             if (found.model, found.data, f"{found.suite}/{found.scenario}") != due:
                 yield f"cell.json: {alias!r} is {other!r}, expected {due[2]} of {due[0]!r}"
             elif found.status is not Status.OK and not need.optional:
@@ -181,7 +187,7 @@ class Rescoring:
         """Returns what audits find in a cell, with what it inherits from the cells it needs."""
         if file.cell not in self._findings:
             # Until it is known: what is stored, so that a circle of needs comes to an end.
-            self._findings[file.cell] = stored_findings(file)
+            self._findings[file.cell] = _stored_findings(file)
             try:
                 found = [*scenario.audit(evidence), *marks(file.facts)]
             except Exception as error:
@@ -203,10 +209,10 @@ class Rescoring:
             try:
                 return self._found(file, self._scenario(file), self._evidence(file))
             except CannotScoreError:
-                pass  # said where that cell is looked at
-        return self._findings.get(name, stored_findings(file))
+                pass  # reported for that cell
+        return self._findings.get(name, _stored_findings(file))
 
-    def _tables_otherwise(self, file: CellFile, computed: dict[str, pd.DataFrame]) -> Iterator[str]:
+    def _tables_differ(self, file: CellFile, computed: dict[str, pd.DataFrame]) -> Iterator[str]:
         folder = self.run.root / "tables" / file.cell
         due = {f"{slug(name)}.parquet": frame for name, frame in computed.items()}
         found = {path.name for path in folder.glob("*.parquet")}
@@ -222,7 +228,7 @@ class Rescoring:
                 except UnreadableError as error:
                     yield str(error)
                 else:
-                    yield from table_otherwise(where, stored, due[name])
+                    yield from _table_differences(where, stored, due[name])
 
 
 def _row(file: CellFile, scenario: Scenario, row: Row, verdict: str) -> dict[str, Any]:
@@ -231,7 +237,7 @@ def _row(file: CellFile, scenario: Scenario, row: Row, verdict: str) -> dict[str
         what = f"metric {row.metric!r}" if row.metric not in declared else f"point {row.point!r}"
         raise CannotScoreError(f"scoring gives {what}, which {scenario.address} does not declare")
     metric = declared[row.metric]
-    key = comparison_key(file.comparison, metric, row.point, row.group)
+    key = _comparison_key(file.comparison, metric, row.point, row.group)
     return {
         "model": file.model, "data": file.data, "suite": file.suite, "scenario": file.scenario,
         "point": row.point, "group": row.group, "metric": row.metric, "value": row.value,
@@ -247,3 +253,184 @@ def _once(findings: list[Finding]) -> list[Finding]:
     for finding in findings:
         kept.setdefault((finding.code, finding.cell, finding.message), finding)
     return list(kept.values())
+
+
+# Where what is stored differs from what the records give
+
+
+def _scenario_differences(file: CellFile, scenario: Scenario) -> Iterator[str]:
+    if not isinstance(scenario, _KINDS[file.kind]):
+        yield f"cell.json: kind is {file.kind!r}, the scenario is another"
+    due = {
+        "role": scenario.role, "points": list(scenario.points), "limit": scenario.limit,
+        "parameters": _plain(dict(scenario.parameters)), "draws": scenario.draws,
+    }  # fmt: skip
+    for name, value in due.items():
+        if not _same(getattr(file, name), value):
+            yield (
+                f"cell.json: {name} is {_shown(getattr(file, name))}, the installed "
+                f"{file.suite}/{file.scenario} of the same version has {_shown(value)}"
+            )
+    stages = list(scenario.stages) if isinstance(scenario, Mapped) else []
+    if [stage.name for stage in file.stages] != stages:
+        yield f"cell.json: stages are {[s.name for s in file.stages]}, expected {stages}"
+
+
+def _finding_differences(file: CellFile, computed: list[Finding]) -> Iterator[str]:
+    stored = [_plain(finding.as_dict()) for finding in _stored_findings(file)]
+    due = [_plain(_as_stored(finding).as_finding().as_dict()) for finding in computed]
+    for finding in due:
+        if finding["code"] not in {entry["code"] for entry in stored}:
+            yield (
+                f"cell.json: the finding {finding['code']} ({finding['severity']}) is missing; "
+                f"the records give: {finding['message']}"
+            )
+    for finding in stored:
+        if finding["code"] not in {entry["code"] for entry in due}:
+            yield f"cell.json: the records give no finding {finding['code']}"
+    if len(stored) != len(due):
+        yield f"cell.json: expected {len(due)} findings, got {len(stored)}"
+    for before, now in zip(stored, due, strict=False):
+        yield from _field_differences(f"cell.json: finding {now['code']}", before, now)
+    verdict = verdict_of(computed)
+    if file.verdict is not verdict:
+        yield f"cell.json: the verdict is {file.verdict}, the records give {verdict}"
+
+
+def _row_differences(stored: StoredRows, computed: list[dict[str, Any]]) -> Iterator[str]:
+    due = rows_to_table(computed).to_pylist()
+    places = {_place(row) for _, row in stored}
+    for row in due:
+        if _place(row) not in places:
+            yield f"metrics.parquet: the row {_row_name(row)} is missing"
+    places = {_place(row) for row in due}
+    for number, row in stored:
+        if _place(row) not in places:
+            where = f"metrics.parquet: row {number} ({_row_name(row)})"
+            yield f"{where}: the records give no such number"
+    if len(stored) != len(due):
+        yield f"metrics.parquet: expected {len(due)} rows of the cell, got {len(stored)}"
+    for (number, before), now in zip(stored, due, strict=False):
+        where = f"metrics.parquet: row {number} ({_row_name(before)})"
+        yield from _field_differences(where, before, now)
+
+
+def _table_differences(where: str, stored: pa.Table, frame: pd.DataFrame) -> Iterator[str]:
+    due = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    if stored.equals(due):
+        return
+    if stored.column_names != due.column_names:
+        yield f"{where}: columns are {stored.column_names}, the records give {due.column_names}"
+    elif stored.num_rows != due.num_rows:
+        yield f"{where}: expected {due.num_rows} rows, got {stored.num_rows}"
+    for number, (before, now) in enumerate(zip(stored.to_pylist(), due.to_pylist(), strict=False)):
+        yield from _field_differences(f"{where}: row {number}", before, now)
+
+
+def _field_differences(
+    where: str, stored: Mapping[str, Any], computed: Mapping[str, Any]
+) -> Iterator[str]:
+    for name, value in computed.items():
+        if not _same(stored.get(name), value):
+            yield (
+                f"{where}: {name} is {_shown(stored.get(name))}, the records give {_shown(value)}"
+            )
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row.get("metric"), row.get("point"), row.get("group")
+
+
+def _row_name(row: dict[str, Any]) -> str:
+    point = f" at {row['point']}" if row.get("point") else ""
+    group = f" @{row['group']}" if row.get("group") else ""
+    return f"{row.get('metric')}{point}{group} of {row.get('model')}"
+
+
+def _as_stored(finding: Finding) -> FindingFile:
+    return FindingFile.model_validate(finding.as_dict())
+
+
+def _stored_findings(file: CellFile) -> list[Finding]:
+    return [finding.as_finding() for finding in file.findings]
+
+
+def _plain(data: Any) -> Any:
+    """Returns data as it is read back from JSON: tuples are lists, numbers are Python's."""
+    return json.loads(json.dumps(data, default=_number))
+
+
+def _number(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _same(stored: Any, computed: Any) -> bool:
+    """Says whether two values of plain data are equal, numbers to within `TOLERANCE`."""
+    if isinstance(stored, float) or isinstance(computed, float):
+        return _same_number(stored, computed)
+    if isinstance(stored, Mapping) and isinstance(computed, Mapping):
+        return stored.keys() == computed.keys() and all(
+            _same(stored[key], computed[key]) for key in stored
+        )
+    if isinstance(stored, list | tuple) and isinstance(computed, list | tuple):
+        return len(stored) == len(computed) and all(map(_same, stored, computed))
+    return bool(stored == computed) and isinstance(stored, bool) == isinstance(computed, bool)
+
+
+def _same_number(stored: Any, computed: Any) -> bool:
+    if not all(type(value) in {int, float} for value in (stored, computed)):
+        return False
+    if math.isnan(stored) or math.isnan(computed):
+        return math.isnan(stored) and math.isnan(computed)
+    return math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=_ZERO)
+
+
+def _shown(value: Any) -> str:
+    """Returns a value as messages show it."""
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+# The comparison key as the format states it, made again from the run's cards and scenarios
+
+
+def _comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) -> dict[str, Any]:
+    """Returns what two cells must share to be set side by side."""
+    fields: dict[str, Any] = {
+        "data": run.cards[file.data].fingerprint,
+        "task": run.cards[file.data].task.identity,
+        "ids": file.ids_digest,
+        "scenario": {
+            "address": scenario.address,
+            "version": scenario.version,
+            "parameters": dict(scenario.parameters),
+            "points": list(scenario.points),
+            "role": scenario.role,
+            "limit": scenario.limit,
+        },
+        "seed": None if scenario.draws == "none" else seed,
+        "geometry": None,
+    }
+    further = run.cards[file.data].further
+    if read := {
+        role: further[role] for role in (scenario.role, *scenario.roles) if role in further
+    }:
+        fields["further"] = read
+    if scenario.perturbs:
+        fields["geometry"] = dict(run.models[file.model, file.data].geometry)
+    if scenario.on_hardware:
+        fields["hardware"] = run.environment.get("hardware", {})
+    return fields
+
+
+def _comparison_key(fields: Mapping[str, Any], metric: MetricInfo, point: str, group: str) -> str:
+    """Returns the digest that a metric row carries."""
+    return data_digest(
+        {
+            "cell": dict(fields),
+            "metric": metric.id,
+            "metric_version": metric.version,
+            "point": point,
+            "group": group,
+        }
+    )[:16]

@@ -6,9 +6,11 @@ scores a run: a mistake there does not hide itself.
 
 from __future__ import annotations
 
-from crucibench.integrity.accounting import accounting
-from crucibench.integrity.bundles import bundle_differences
-from crucibench.integrity.cells import cell_differences, missing_cells
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from crucibench.integrity.accounting import accounting, cell_differences, missing_cells
 from crucibench.integrity.planned import Planned, planned
 from crucibench.integrity.reader import Reader
 from crucibench.integrity.rescoring import Rescoring
@@ -35,7 +37,7 @@ def verify(run: Run) -> list[str]:
     if found:
         return found  # what is computed from changed files would only repeat the news
     if isinstance(run, BundleRun):
-        return bundle_differences(run, scored_again(run))
+        return _bundle_differences(run, scored_again(run))
     if run.packed:
         return []  # it was checked when it was opened, and holds no probes to score again with
     return scored_again(run)
@@ -74,3 +76,41 @@ def _plan(run: Run) -> Planned:
         raise UnreadableError(
             f"spec, cells, models, cards or suites can't be read: {one_line(error)}"
         ) from error
+
+
+def _bundle_differences(run: BundleRun, found: Sequence[str]) -> list[str]:
+    """Returns a sentence for each difference between a bundle and the run it was made of.
+
+    What scoring finds is held against what it found when the bundle was made: a cell that can't be
+    scored again without what was left out is no news, and everything else is.
+
+    Args:
+        run: the bundle.
+        found: what accounting and scoring find now.
+    """
+    known = set(run.verification["from_the_bundle"])
+    found = without_folder(found, run.root)
+    sentences = [sentence for sentence in found if sentence not in known]
+    original, own = run.run_manifest["files"], run.manifest["files"]
+    if run.run_manifest["digest"] != data_digest(original):
+        sentences.append("run-manifest.json: its digest is not that of the files it names")
+    withheld = run.account["withheld"]
+    for name, digest in original.items():
+        if name not in own:
+            if name not in withheld:
+                sentences.append(f"{name}: missing, and the bundle does not say so")
+        elif digest != own[name] and name not in withheld:
+            sentences.append(f"{name}: is not that of the run, and the bundle does not say so")
+    sentences += [f"{name}: not in the run" for name in own if name not in original]
+    return sentences
+
+
+def without_folder(sentences: Sequence[str], root: Path) -> list[str]:
+    """Returns sentences without the folder that a bundle was unpacked into, which always differs.
+
+    Paths stand in messages as Python writes texts, so the folder is left out in that form.
+    """
+    places = (repr(f"{root}{os.sep}")[1:-1], f"{root.as_posix()}/")
+    for place in places:
+        sentences = [sentence.replace(place, "") for sentence in sentences]
+    return list(sentences)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crucibench.integrity.bundles import without_folder
-from crucibench.integrity.verify import scored_again, verify
+from crucibench.integrity.verify import scored_again, verify, without_folder
 from crucibench.report.format import iso
 from crucibench.report.not_measured import not_measured
 from crucibench.store.archive import Unpacked

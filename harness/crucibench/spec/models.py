@@ -119,15 +119,15 @@ class ModelSpec(_Part):
     @field_validator("uri")
     @classmethod
     def _without_password(cls, value: str) -> str:
-        if told := address_mistake(value):
-            raise ValueError(told)
+        if mistake := address_mistake(value):
+            raise ValueError(mistake)
         return value
 
     @field_validator("headers")
     @classmethod
     def _without_secrets(cls, value: dict[str, str]) -> dict[str, str]:
-        if told := header_mistake(value):
-            raise ValueError(told)
+        if mistake := header_mistake(value):
+            raise ValueError(mistake)
         return value
 
 

@@ -12,11 +12,11 @@ from crucibench.spec.yaml_file import read_yaml
 from crucibench.util.errors import InputError
 
 
-class _Part(BaseModel):
+class _NotesPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class RowNote(_Part):
+class RowNote(_NotesPart):
     """One row that no longer counts. It stays on the board, with the reason."""
 
     model: str
@@ -49,7 +49,7 @@ class RowNote(_Part):
         )
 
 
-class Notes(_Part):
+class Notes(_NotesPart):
     """A notes file."""
 
     schema_version: Literal[1] = 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 import tempfile
 import weakref
@@ -15,9 +16,10 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from crucibench.store.layout import is_inside, is_run_id
+from crucibench.store.layout import FORMAT_VERSION, is_inside, is_run_id
+from crucibench.store.run import Run
 from crucibench.util.atomic import storing, write_atomically
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import shorten
@@ -72,37 +74,55 @@ def read_archive(path: Path, kind: str) -> dict[str, bytes]:
         raise UnreadableError(f"{kind} {str(path)!r} can't be read: {first}") from error
 
 
-def check_digests(
-    path: Path, kind: str, files: Mapping[str, bytes], stated: Mapping[str, str]
-) -> None:
-    """Holds files against their digests.
+def read_checked(path: Path, kind: str, version: int, beside: str) -> tuple[dict[str, bytes], str]:
+    """Returns the files of an archive that fit its manifest, and the id of the run that it states.
+
+    Args:
+        path: of the archive.
+        kind: what it is: ``pack`` or ``bundle``.
+        version: of the kind's format.
+        beside: the entry of the manifest's own part on the kind that holds more files' digests.
 
     Raises:
-        UnreadableError: if one has another, or a name that leads out of a folder.
+        UnreadableError: if it is of another kind or format, or damaged.
     """
-    for name, digest in stated.items():
-        if not is_inside(name):
+    files = read_archive(path, kind)
+    what = f"{kind} {str(path)!r}"
+    try:
+        manifest: dict[str, Any] = json.loads(files["manifest.json"])
+        facts = manifest[kind]
+        versions = (manifest["format_version"], facts["format_version"])
+        if versions != (FORMAT_VERSION, version):
             raise UnreadableError(
-                f"{kind} {str(path)!r} holds a file outside of it: {shorten(name)!r}"
+                f"{what}: expected formats {FORMAT_VERSION} and {version}, got "
+                f"{versions[0]!r} and {versions[1]!r}"
             )
-        if any(folder in stated for folder in _folders_of(name)):
-            raise UnreadableError(f"{kind} {str(path)!r} holds {name!r} below a file")
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise UnreadableError(f"{kind} {str(path)!r} is damaged: {name} has changed")
-
-
-def checked_id(path: Path, kind: str, run: object) -> str:
-    """Returns the run's id that an archive states.
-
-    Raises:
-        UnreadableError: if it is none: whoever made it may have had anything in mind.
-    """
+        stated = {**manifest["files"], **facts[beside]}
+        if stated.keys() | {"manifest.json"} != files.keys():
+            raise UnreadableError(f"{what} holds other files than its manifest says")
+        _check_digests(what, files, stated)
+        run = facts["run"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnreadableError(f"{what} can't be read: {first}") from error
+    # Whoever made the archive may have had anything in mind.
     if not isinstance(run, str) or not is_run_id(run):
         raise UnreadableError(
-            f"{kind} {str(path)!r} can't be read: expected the id of a run, a plain name, got "
+            f"{what} can't be read: expected the id of a run, a plain name, got "
             f"{shorten(repr(run))}"
         )
-    return run
+    return files, run
+
+
+def _check_digests(what: str, files: Mapping[str, bytes], stated: Mapping[str, str]) -> None:
+    """Raises UnreadableError if a file has another digest, or a name that leads out of a folder."""
+    for name, digest in stated.items():
+        if not is_inside(name):
+            raise UnreadableError(f"{what} holds a file outside of it: {shorten(name)!r}")
+        if any(folder in stated for folder in _folders_of(name)):
+            raise UnreadableError(f"{what} holds {name!r} below a file")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise UnreadableError(f"{what} is damaged: {name} has changed")
 
 
 def named(run: str) -> str:
@@ -153,6 +173,28 @@ class Unpacked:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class PackedRun(Run):
+    """A run read from a file; its folder goes when no run uses it any more."""
+
+    packed = True
+
+    def __init__(self, place: Unpacked, run: str) -> None:
+        """Opens it.
+
+        Args:
+            place: where it was unpacked; kept as long as this is.
+            run: the run's id, which the file states.
+        """
+        super().__init__(place.root)
+        self._place = place
+        self._id = run
+
+    @property
+    def id(self) -> str:
+        """The id of the run that the file was made of."""
+        return self._id
 
 
 def _folders_of(name: str) -> list[str]:

@@ -16,19 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from crucibench.store.archive import (
-    Unpacked,
-    check_digests,
-    checked_id,
-    named,
-    read_archive,
-    write_archive,
-)
+from crucibench.store.archive import PackedRun, Unpacked, named, read_checked, write_archive
 from crucibench.store.cells import read_cell
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.store.manifest import is_result
-from crucibench.store.packed_run import PackedRun
 from crucibench.store.redaction import (
     Kept,
     Redacted,
@@ -39,7 +31,6 @@ from crucibench.store.redaction import (
     redacted_table,
 )
 from crucibench.store.run import Run
-from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
 
 BUNDLE_FORMAT: Literal[1] = 1
@@ -149,24 +140,7 @@ def open_bundle(path: Path) -> BundleRun:
     Raises:
         UnreadableError: if it is no bundle, damaged, or of another format.
     """
-    files = read_archive(path, KIND)
-    try:
-        manifest: dict[str, Any] = json.loads(files["manifest.json"])
-        facts = manifest[KIND]
-        versions = (manifest["format_version"], facts["format_version"])
-        if versions != (FORMAT_VERSION, BUNDLE_FORMAT):
-            raise UnreadableError(
-                f"bundle {str(path)!r}: expected formats {FORMAT_VERSION} and {BUNDLE_FORMAT}, "
-                f"got {versions[0]!r} and {versions[1]!r}"
-            )
-        stated = {**manifest["files"], **facts["files"]}
-        if stated.keys() | {"manifest.json"} != files.keys():
-            raise UnreadableError(f"bundle {str(path)!r} holds other files than its manifest says")
-        check_digests(path, KIND, files, stated)
-        run = checked_id(path, KIND, facts["run"])
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UnreadableError(f"bundle {str(path)!r} can't be read: {first}") from error
+    files, run = read_checked(path, KIND, BUNDLE_FORMAT, "files")
     return BundleRun(Unpacked(files), run)
 
 

@@ -214,7 +214,7 @@ class Journal:
         for text in whole.splitlines():
             checksum, _, content = text.partition(b" ")
             if checksum != _checksum(content):
-                return []  # damaged: nothing in the folder can be told to be whole
+                return []  # damaged: no file in the folder is known to be whole
             lines.append(json.loads(content))
         return lines
 

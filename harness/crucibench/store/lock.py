@@ -2,7 +2,7 @@
 
 On one machine the system itself keeps the lease and lets go of it when the process ends, however
 it ends. Where several machines share a folder, that may not reach from one to the other: then the
-heartbeat tells a living holder from one that is gone.
+heartbeat shows whether the holder is alive.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from crucibench.contracts.verdict import Status
 from crucibench.store.cells import CellFile
@@ -109,10 +110,8 @@ def redacted_samples(content: bytes, kept: Kept) -> Redacted:
         withheld.append("key")
     table = table.drop_columns(withheld)
     if not kept.inputs and "cluster" in table.column_names:
-        # Codes in the order of the names, so that draws stay what they were.
-        codes, found = pd.factorize(np.asarray(table["cluster"].to_pylist(), object), sort=True)
-        digits = len(str(len(found)))
-        coded = pa.array([f"{code:0{digits}d}" for code in codes], pa.string())
+        codes = cluster_codes(np.asarray(table["cluster"].to_pylist(), object))
+        coded = pa.array(codes, pa.string())
         table = table.set_column(table.column_names.index("cluster"), "cluster", coded)
         withheld.append("cluster (names)")
     return Redacted(parquet(table) if withheld else content, tuple(withheld))
@@ -137,8 +136,7 @@ def redacted_cell(content: bytes, file: CellFile, kept: Kept) -> Redacted:
             withheld.append(f"words in the evidence of {finding['code']}")
     if not withheld:
         return Redacted(content, ())
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    return Redacted(text.encode(), tuple(dict.fromkeys(withheld)))
+    return Redacted(json_text(document).encode(), tuple(dict.fromkeys(withheld)))
 
 
 def parquet(table: pa.Table) -> bytes:
@@ -146,6 +144,21 @@ def parquet(table: pa.Table) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(None), stream, compression="zstd")
     return stream.getvalue()
+
+
+def json_text(document: Any) -> str:
+    """Returns plain data as JSON: equal data give equal text."""
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def cluster_codes(clusters: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Returns a number in place of each cluster's name, as text.
+
+    Numbers are in the order of the names, so that draws stay what they were.
+    """
+    codes, names = pd.factorize(clusters, sort=True)
+    digits = len(str(len(names)))
+    return np.array([f"{code:0{digits}d}" for code in codes], dtype=object)
 
 
 def _stays(name: str, column: Any, kept: Kept, names: Collection[str]) -> bool:

@@ -1,11 +1,11 @@
-"""Records that stay on disk until they are asked for."""
+"""Records that stay on disk until they are asked for, and are then read but once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,9 @@ Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 
 _SMALL = 1 << 26
 """Files of up to 64 MiB together are read once and kept."""
+
+_HELD = 1 << 27
+"""Files of up to 128 MiB together are held by `RecentRecords`."""
 
 
 class StoredRecords(Records):
@@ -101,3 +104,25 @@ class StoredRecords(Records):
         for name in names:
             if name not in self._names:
                 raise KeyError(name)
+
+
+@final
+class RecentRecords:
+    """Holds the records that were asked for last, as long as their files stay as they are.
+
+    What reads a file in blocks reads it anew: only what `StoredRecords` keeps is held.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Stamp, StoredRecords] = {}
+
+    def records(self, records: Records) -> Records:
+        """Returns these records, or equal ones that may have been read already."""
+        if not isinstance(records, StoredRecords) or not records.small:
+            return records
+        stamp = records.stamp()
+        found = self._held.pop(stamp, records)
+        self._held[stamp] = found
+        while len(self._held) > 1 and sum(one.size for one in self._held.values()) > _HELD:
+            self._held.pop(next(iter(self._held)))
+        return found

@@ -81,9 +81,8 @@ def check_task_kind(
 
 
 def _bases(kind: TaskKind) -> list[str]:
-    return [
-        base.name for base in type(kind).__mro__[1:] if isinstance(getattr(base, "name", 0), str)
-    ]
+    names = [vars(base).get("name") for base in type(kind).__mro__[1:]]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _cell(kind: TaskKind, answer: Answer, targets: Any) -> CellEvidence:

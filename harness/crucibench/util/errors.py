@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CrucibenchError(Exception):
-    """A mistake in what was asked for, told in one sentence.
+    """A mistake of the user's; the message is one sentence.
 
     Attributes:
         detail: what helps to mend it but is no sentence (a traceback of the user's own code).

@@ -28,7 +28,7 @@ from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.private_packages import private_package
 from crucibench.util.source_files import module_files, package_files
 from crucibench.util.suggest import nearest, unknown
-from crucibench.util.user_errors import told, user_traceback
+from crucibench.util.user_errors import as_input_error, user_traceback
 
 _LIBRARIES = frozenset(
     Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
@@ -171,7 +171,7 @@ def load_factory(ref: FactoryRef) -> Callable[..., Any]:
     """
     shown = ref.file.name if ref.file else ref.module
     name = ref.module if ref.installed else f"{_package_of(ref)}.{ref.module}"
-    with told(f"importing {shown}"):
+    with as_input_error(f"importing {shown}"):
         module = importlib.import_module(name)
     if not hasattr(module, ref.name):
         names = [key for key, value in vars(module).items() if callable(value)]
@@ -198,7 +198,7 @@ def call_factory(factory: Callable[..., Any], what: str, *args: Any) -> Any:
         InputError: "`what` raised ...", with the user's traceback as its detail; an error that is
             one of ours already passes as it is.
     """
-    with told(what), _seeded():
+    with as_input_error(what), _seeded():
         return factory(*args)
 
 

@@ -30,7 +30,7 @@ def peak_memory() -> int | None:
 
 
 def resident_memory(pid: int) -> int | None:
-    """Returns the resident memory of a process, in bytes; None where it can't be told."""
+    """Returns the resident memory of a process, in bytes; None where it is unknown."""
     return _status(str(pid), "VmRSS")
 
 
@@ -46,7 +46,7 @@ def own_memory(pid: int) -> int | None:
 def available_memory() -> int | None:
     """Returns the bytes that this process can still have without swapping.
 
-    The limit of the container and the process's own are heeded. None where it can't be told.
+    The limit of the container and the process's own are heeded. None where it is unknown.
     """
     known = [size for size in (_free(), _within_limit()) if size is not None]
     return min(known) if known else None

@@ -48,12 +48,3 @@ def markdown_text(text: str, limit: int = 200) -> str:
     """Escapes text for Markdown: no markup, no HTML, no mentions, no links of bare addresses."""
     escaped = shorten(visible(text), limit).translate(_SPECIAL)
     return escaped.replace("://", "&#58;//").replace("www.", "www&#46;")
-
-
-def size_words(size: float) -> str:
-    """Writes a number of bytes: ``512 B``, ``1.5 MiB``, ``12 GiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 10 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

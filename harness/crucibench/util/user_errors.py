@@ -1,4 +1,4 @@
-"""Errors of the user's own code, told in the user's own terms."""
+"""Errors of the user's own code, without frames and names of Crucibench's."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ import importlib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.private_packages import PREFIX, plain
+from crucibench.util.private_packages import plain
 
 _CORE = Path(__file__).resolve().parents[1]
-
-
-def public_name(value: Any) -> str:
-    """Returns ``module.qualname`` of a class or function, the same wherever its folder lies."""
-    head, _, tail = value.__module__.partition(".")
-    module = tail if head.startswith(PREFIX) else value.__module__
-    return f"{module}.{value.__qualname__}"
-
-
-def is_private(value: Any) -> bool:
-    """Whether a class or function comes from a user's folder that was loaded here."""
-    return str(value.__module__).startswith(PREFIX)
 
 
 def user_traceback(error: BaseException) -> str:
@@ -47,7 +34,7 @@ def one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
+def as_input_error(what: str) -> Iterator[None]:
     """Makes an InputError of what the user's code raises: "`what` raised ..."."""
     try:
         yield

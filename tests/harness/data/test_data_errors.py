@@ -160,7 +160,7 @@ def test_bad_files(folder: Path, open_uri: Any, uri: str, start: str) -> None:
 def test_a_row_longer_than_a_block(
     folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.csv_files.BLOCK", 1 << 20)
+    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 1 << 20)
     (folder / "long.csv").write_text("a,y\n1,p\n" + "x" * (3 << 20) + ",q\n")
     with pytest.raises(InputError, match=r"^long\.csv has a row longer than 1 MiB$"):
         open_uri("csv:long.csv?target=y")

@@ -15,8 +15,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.source import DataOpening, Labels
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI, parse_uri
-from crucibench.data.evalset import ArrowEvalSet, open_data, open_further
-from crucibench.data.further import ExtendedEvalSet
+from crucibench.data.evalset import ArrowEvalSet, ExtendedEvalSet, open_data, open_suite_data
 from crucibench.util.errors import InputError
 
 ROLE = "shift/v2"
@@ -37,7 +36,7 @@ class Bench:
         return open_data(*self._opening("main", address))
 
     def further(self, main: ArrowEvalSet, address: str, labels: Labels = "optional") -> Any:
-        found = open_further(*self._opening(ROLE, address), main, labels)
+        found = open_suite_data(*self._opening(ROLE, address), main, labels)
         return ExtendedEvalSet(main, {ROLE: found})
 
     def _opening(self, name: str, address: str, live: Any = None) -> tuple[Any, DataOpening]:

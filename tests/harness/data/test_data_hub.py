@@ -193,7 +193,7 @@ BAD = {
     "hf:reviews/tiny": "hf:reviews: which configuration?",
     "hf:reviews/small?split=tset": "unknown split 'tset'; did you mean 'test'?",
     "hf:reviews/small?split=test&train=test": "options split and train both name 'test'",
-    "hf:reviews/small?config=large": "the configuration is said twice: 'small' and 'large'",
+    "hf:reviews/small?config=large": "the configuration is given twice: 'small' and 'large'",
     "hf:reviews/small?revision=main": "option revision: a folder has none",
     "hf:reviews/small?limit=3": "options streaming=true and limit=N belong together",
     "hf:reviews/small?streaming=true": "options streaming=true and limit=N belong together",

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.task import Modality
 from crucibench.data.images import PIXELS_AT_MOST, decode, fit, to_pnm, to_tensor
+from crucibench.data.modalities import modalities, reader_of
+from crucibench.data.modalities.image import together
 from crucibench.util.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -244,3 +248,19 @@ def test_pnm_keeps_pixels_and_bytes() -> None:
     assert np.array_equal(decode(grey, "it")[0][..., 0], pixels[..., 0])
     with pytest.raises(InputError, match="it: expected images of 8 bits a channel, got mode I;16"):
         to_pnm(Image.fromarray(pixels[..., 0].astype(np.uint16)), "it")
+
+
+def test_images_of_several_sizes_are_a_list() -> None:
+    same = together([torch.zeros(3, 4, 5), torch.ones(3, 4, 5)])
+    assert isinstance(same, torch.Tensor) and same.shape == (2, 3, 4, 5)
+    ragged = together([torch.zeros(3, 4, 5), torch.zeros(3, 5, 4)])
+    assert [tuple(image.shape) for image in ragged] == [(3, 4, 5), (3, 5, 4)]
+    taken = Batch(("a", "b"), ragged).take([1])
+    assert [tuple(image.shape) for image in taken.inputs] == [(3, 5, 4)]
+
+
+def test_every_modality_is_registered_under_its_name_with_a_rank_of_its_own() -> None:
+    readers = {name: reader_of(name) for name in modalities().names()}
+    assert readers.keys() >= set(Modality)
+    assert all(reader.name == name for name, reader in readers.items())
+    assert len({reader.rank for reader in readers.values()}) == len(readers)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucibench.data.split import choose_test
+from crucibench.data.subset import choose_test
 
 SHARES = st.floats(0.05, 0.95)
 STRATA = st.lists(st.integers(0, 3), min_size=1, max_size=60)

@@ -238,7 +238,7 @@ def test_an_unnamed_column_is_left_out(tmp_path: Path, open_uri: Any) -> None:
 def test_types_of_later_blocks_count(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.csv_files.BLOCK", 64)
+    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 64)
     rows = "".join(f"{number},{number % 2}\n" for number in range(100))
     (tmp_path / "data.csv").write_text(f"a,y\n{rows}1.5,1\n")
     (tmp_path / "text.csv").write_text(f"a,y\n{rows}word,1\n")
@@ -277,7 +277,7 @@ def test_an_index_is_made_once(
 def test_a_source_that_fails_leaves_nothing(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.csv_files.BLOCK", 64)
+    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 64)
     rows = "1,p\n" * 50
     (tmp_path / "data.csv").write_text(f"a,y\n{rows}{'x' * 1000},p\n{rows}")
     with pytest.raises(Exception, match=r"data\.csv has a row longer than"):

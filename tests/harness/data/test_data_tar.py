@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.data import tar_stream
+from crucibench.data.sources import tar_shards as tar_stream
 from crucibench.util.errors import InputError
 
 

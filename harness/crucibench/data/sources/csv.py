@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from crucibench.contracts.adapter import Sources
-from crucibench.contracts.source import DataOpening, DataSource, RawData
+from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import Tally, from_plain, plain
-from crucibench.data.columnar import Conversion, convert
-from crucibench.data.csv_files import CsvFiles
+from crucibench.data.columnar import Conversion, convert, type_family
+from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.files import named_files, named_sources
-from crucibench.data.like import like_kinds
-from crucibench.data.options import TABULAR, Columns, DataOptions, Kind, choose_columns
+from crucibench.data.modalities import reader_of
+from crucibench.data.options import TABULAR, ColumnKind, DataOptions, require_unique
 from crucibench.util.errors import InputError
 
 OPTIONS = (*TABULAR, "delimiter", "encoding", "missing")
@@ -25,6 +31,17 @@ MISSING = (
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 """What pandas reads as missing."""
+
+
+BLOCK = 16 << 20
+"""Bytes that are read at once; no row may be longer."""
+
+_SAMPLE = 10_000
+_SHOWN = 60
+_WHOLE = r"^\s*[+-]?[0-9]+\s*$"
+_NOTHING = pa.scalar(None, pa.string())
+_TRUE = ("True", "TRUE", "true")
+_FALSE = ("False", "FALSE", "false")
 
 
 class CsvSource(DataSource):
@@ -61,8 +78,8 @@ class CsvSource(DataSource):
         table = CsvFiles(tuple(files), *_dialect(uri, files[0]), missing)
 
         def fill(conversion: Conversion) -> None:
-            kinds = like_kinds(table.kinds(), opening.like)
-            held: dict[str, Kind] = {
+            kinds = _widened(table.kinds(), opening.like)
+            held: dict[str, ColumnKind] = {
                 name: "string" if kind == "string" or name in options.input else "other"
                 for name, kind in kinds.items()
             }
@@ -110,3 +127,246 @@ def _dialect(uri: URI, path: Path) -> tuple[str, str]:
     except LookupError:
         raise InputError(f"csv: option encoding: unknown encoding {encoding!r}") from None
     return delimiter, encoding
+
+
+def _widened(kinds: dict[str, str], like: Like | None) -> dict[str, str]:
+    """Returns the types of a CSV file's columns, widened to what the main data set has.
+
+    A code like ``007`` that is a string there is one here, even if all codes of this file are
+    numbers.
+    """
+    if like is None:
+        return kinds
+    widened = dict(kinds)
+    for name, wanted in like.types.items():
+        if name not in kinds:
+            continue
+        if type_family(wanted) == "text":
+            widened[name] = "string"
+        elif pa.types.is_floating(wanted) and kinds[name] == "int64":
+            widened[name] = "double"
+    return widened
+
+
+@dataclass(frozen=True)
+class CsvFiles:
+    """CSV files of one header as a stream of columns of strings.
+
+    Attributes:
+        files: in the order of their rows.
+        delimiter: one character.
+        encoding: of the files.
+        missing: what spells a missing value.
+    """
+
+    files: tuple[Path, ...]
+    delimiter: str
+    encoding: str
+    missing: tuple[str, ...]
+
+    def kinds(self) -> dict[str, str]:
+        """Returns each column's type: bool, int64, double or string."""
+        possible = {name: ["bool", "int64", "double"] for name in self._names()}
+        for batch in self._batches():
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                values = column.filter(pc.invert(self._is_missing(column)))
+                possible[name] = [kind for kind in possible[name] if _fits(values, kind)]
+        # A column without any value has fitted all: it is a float, as in pandas.
+        return {
+            name: "double" if len(kinds) == 3 else [*kinds, "string"][0]
+            for name, kinds in possible.items()
+        }
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """The columns without a name."""
+        return tuple(name for name in self._names() if name.startswith("Unnamed: "))
+
+    def first(self, name: str) -> list[str | None]:
+        """Returns the first values of a column."""
+        for batch in self._batches():
+            return list(batch.column(name).slice(0, _SAMPLE).to_pylist())
+        return []
+
+    def typed(
+        self,
+        columns: Columns,
+        kinds: dict[str, str],
+        bad: Tally,
+        progress: Callable[[int, int], None],
+    ) -> tuple[Any, Iterator[Any]]:
+        """Returns the schema of the columns that are needed, and their record batches.
+
+        Args:
+            columns: what each is for.
+            kinds: their types.
+            bad: counts the rows that are passed over.
+            progress: called with the number of rows done, and 0.
+        """
+        raw = columns.inputs if reader_of(columns.modality).verbatim else ()
+        names = {name: _storage(name, columns, kinds) for name in columns.used}
+        schema = pa.schema([pa.field(name, kind) for name, kind in names.items()])
+
+        def batches() -> Iterator[Any]:
+            done = 0
+            for batch in self._batches(bad):
+                arrays = []
+                for name, kind in names.items():
+                    column = batch.column(name)
+                    if name in raw:
+                        arrays.append(column.cast(kind))
+                        continue
+                    spelled = self.missing if _takes_spellings(name, columns, kind) else ("",)
+                    gone = pc.is_in(column, value_set=pa.array(spelled, pa.string()))
+                    arrays.append(_cast(pc.if_else(gone, _NOTHING, column), kind))
+                yield pa.record_batch(arrays, schema=schema)
+                done += batch.num_rows
+                progress(done, 0)
+
+        return schema, batches()
+
+    def _is_missing(self, column: Any) -> Any:
+        return pc.is_in(column, value_set=pa.array(self.missing, pa.string()))
+
+    def _names(self) -> list[str]:
+        first = self._header(self.files[0])
+        for path in self.files[1:]:
+            if (names := self._header(path)) != first:
+                odd = sorted(set(names) ^ set(first)) or names
+                raise InputError(
+                    f"{path.name} and {self.files[0].name} have unlike columns: {', '.join(odd)}"
+                )
+        return first
+
+    def _header(self, path: Path) -> list[str]:
+        with self._open(path, {}, Tally()) as reader:
+            try:
+                names = list(reader.schema.names)
+            except UnicodeDecodeError:
+                raise self._undecodable(path) from None
+        if names.count("") == 1:
+            names[names.index("")] = f"Unnamed: {names.index('')}"
+        require_unique(names)
+        return names
+
+    def _batches(self, bad: Tally | None = None) -> Iterator[Any]:
+        """Yields record batches of strings; `bad` counts the rows that are passed over."""
+        tally = Tally() if bad is None else bad
+        names = self._names()
+        for path in self.files:
+            with self._open(path, dict.fromkeys([*names, ""], pa.string()), tally) as reader:
+                while True:
+                    try:
+                        batch = reader.read_next_batch()
+                    except StopIteration:
+                        break
+                    except (pa.ArrowException, UnicodeError) as error:
+                        raise self._unreadable(path, error) from None
+                    yield self._decodable(batch.rename_columns(names), path, tally)
+
+    def _decodable(self, batch: Any, path: Path, bad: Tally) -> Any:
+        """Returns the rows whose bytes are texts: the reader has not looked."""
+        good = np.ones(batch.num_rows, dtype=np.bool_)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            stored = pc.cast(column, pa.binary())
+            try:
+                pc.cast(stored, pa.string())
+            except pa.ArrowException:
+                for row, value in enumerate(stored.to_pylist()):
+                    if good[row] and not _is_utf8(value):
+                        good[row] = False
+                        bad.add(
+                            "undecodable row",
+                            f"{path.name}: column {name!r} holds {_shown(value)}, which is not "
+                            f"{self.encoding} (say encoding=, e.g. encoding=latin-1)",
+                        )
+        return batch if good.all() else batch.filter(pa.array(good))
+
+    def _open(self, path: Path, types: dict[str, Any], bad: Tally) -> Any:
+        import pyarrow.csv as library
+
+        def ragged(row: Any) -> str:
+            lines = row.text.count("\n") + 1
+            over = f" over {lines:,} lines (is a quote left open?)" if lines > 1 else ""
+            bad.add(
+                "row of another length",
+                f"{path.name}: a row has {row.actual_columns} values, expected "
+                f"{row.expected_columns}{over}: {_shown(row.text)}",
+            )
+            return "skip"
+
+        try:
+            return library.open_csv(
+                str(path),
+                read_options=library.ReadOptions(block_size=BLOCK, encoding=self.encoding),
+                parse_options=library.ParseOptions(
+                    delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=ragged
+                ),
+                # What is not UTF-8 is found row by row, so that the others are left.
+                convert_options=library.ConvertOptions(column_types=types, check_utf8=False),
+            )
+        except (pa.ArrowException, UnicodeError) as error:
+            raise self._unreadable(path, error) from None
+
+    def _undecodable(self, path: Path) -> InputError:
+        return InputError(
+            f"{path.name} is not {self.encoding}; say encoding=, e.g. encoding=latin-1"
+        )
+
+    def _unreadable(self, path: Path, error: Exception) -> InputError:
+        text = str(error).splitlines()[0]
+        if "Empty CSV" in text:
+            return InputError(f"{path.name} is empty")
+        if isinstance(error, UnicodeError) or "UTF8" in text or "UTF-8" in text:
+            return self._undecodable(path)
+        if "straddling" in text:
+            return InputError(f"{path.name} has a row longer than {BLOCK >> 20} MiB")
+        return InputError(f"{path.name} can't be read as CSV: {text}")
+
+
+def _storage(name: str, columns: Columns, kinds: dict[str, str]) -> Any:
+    if name in columns.inputs and reader_of(columns.modality).verbatim:
+        return pa.large_string()
+    named = name in {columns.cluster, columns.id}
+    if named and name not in {*columns.inputs, columns.target, *columns.groups}:
+        return pa.string()
+    return pa.type_for_alias(kinds[name])
+
+
+def _takes_spellings(name: str, columns: Columns, kind: Any) -> bool:
+    """Whether what spells missing is missing; else only an empty cell is."""
+    return name in {*columns.inputs, *columns.groups} or kind != pa.string()
+
+
+def _fits(values: Any, kind: str) -> bool:
+    if kind == "bool":
+        return bool(pc.all(pc.is_in(values, value_set=pa.array([*_TRUE, *_FALSE]))).as_py())
+    if kind == "int64" and not pc.all(pc.match_substring_regex(values, _WHOLE)).as_py():
+        return False
+    try:
+        _cast(values, pa.type_for_alias(kind))
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _cast(values: Any, kind: Any) -> Any:
+    if pa.types.is_string(kind):
+        return values
+    if pa.types.is_boolean(kind):
+        known = pc.is_in(values, value_set=pa.array(_TRUE))
+        return pc.if_else(pc.is_null(values), pa.scalar(None, pa.bool_()), known)
+    plain = pc.utf8_ltrim(pc.utf8_trim_whitespace(values), "+")
+    return pc.cast(plain, kind)
+
+
+def _is_utf8(value: bytes | None) -> bool:
+    try:
+        (value or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shown(value: str | bytes) -> str:
+    return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."

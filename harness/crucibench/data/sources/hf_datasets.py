@@ -17,9 +17,19 @@ from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import BadSampleError, Tally, from_plain, plain
 from crucibench.data.columnar import Conversion, column_kinds, convert, storable
-from crucibench.data.hub import COMMIT, commit_of, import_datasets, online
-from crucibench.data.hub_layout import HubPlace, ImageReader, card_of, configs_of, open_splits
-from crucibench.data.options import TABULAR, Columns, DataOptions, choose_columns
+from crucibench.data.columns import Columns, choose_columns
+from crucibench.data.hub import (
+    COMMIT,
+    HubImages,
+    HubPlace,
+    card_of,
+    commit_of,
+    configs_of,
+    import_datasets,
+    online,
+    open_splits,
+)
+from crucibench.data.options import TABULAR, DataOptions
 from crucibench.data.roles import TEST
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
@@ -133,7 +143,7 @@ class _Reading:
         self._asked = asked
         self._conversion = conversion
         self._progress = opening.progress
-        self._images = ImageReader(place)
+        self._images = HubImages(place)
         self._done = 0
 
     def fill(self) -> None:
@@ -245,7 +255,7 @@ def _place(uri: URI, base: Path) -> HubPlace:
     if above and (not folder.is_dir() or folder.name in configs_of(folder.parent)):
         inner, folder = folder.name, folder.parent
     if inner and config:
-        raise InputError(f"hf: the configuration is said twice: {inner!r} and {config!r}")
+        raise InputError(f"hf: the configuration is given twice: {inner!r} and {config!r}")
     if rest and folder.is_dir():
         if revision:
             raise InputError("hf: option revision: a folder has none")
@@ -255,7 +265,7 @@ def _place(uri: URI, base: Path) -> HubPlace:
     parts = rest.split("/")
     if len(parts) == 3:
         if config:
-            raise InputError(f"hf: the configuration is said twice: {parts[2]!r} and {config!r}")
+            raise InputError(f"hf: the configuration is given twice: {parts[2]!r} and {config!r}")
         config = parts.pop()
     repository = "/".join(parts)
     return HubPlace(None, repository, commit_of(repository, revision), config)
@@ -292,7 +302,7 @@ def _choose(
 
 
 def _target(schema: Any) -> str:
-    """Returns the column that is the target where the user names none; "" if it can't be told."""
+    """Returns the column that is the target where the user names none; "" if it is ambiguous."""
     library = import_datasets()
     features = library.Features.from_arrow_schema(schema)
     labels = [name for name, kind in features.items() if isinstance(kind, library.ClassLabel)]

@@ -16,8 +16,13 @@ from crucibench.data.class_names import (
     mapping_above,
     read_class_file,
 )
-from crucibench.data.image_files import read_images
-from crucibench.data.image_tree import ImageTree, folders, image_roots, scan_classes
+from crucibench.data.image_folders import (
+    ImageTree,
+    folders,
+    image_roots,
+    read_images,
+    scan_classes,
+)
 from crucibench.data.options import SPLIT, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown

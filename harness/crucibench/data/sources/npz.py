@@ -56,7 +56,7 @@ class NpzSource(DataSource):
 
     The last may come with ``x_train`` and ``y_train``, which become the role ``train``;
     ``test_images`` and ``test_labels`` do as well. What an array of samples holds is decided by
-    `crucibench.data.arrays.array_form`. Group, cluster and id columns are further arrays, with
+    `crucibench.data.arrays.array_form`. Group, cluster and id columns are arrays of their own, with
     ``_test`` and ``_train`` at their ends, or ``test_`` and ``train_`` before them, where the
     samples have these. ``feature_names`` names the columns of a table.
 
@@ -262,7 +262,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
-    """Returns the options for further data: with the columns that its arrays have."""
+    """Returns the options for a suite's own data: with the columns that its arrays have."""
     if options.like is None:
         return options
     columns = set.intersection(*(set(part.roles["test"].others) for part in parts))
@@ -273,7 +273,7 @@ def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
 def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     names = arrays.names
     if options.like is not None:
-        return {"test": _further(arrays, options)}
+        return {"test": _suite_role(arrays, options)}
     for samples, target in _WHOLE:
         if samples in names and target in names:
             return {"test": _pair(arrays, options, samples, target, "{}")}
@@ -292,7 +292,7 @@ def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     return roles
 
 
-def _further(arrays: _Npz, options: DataOptions) -> _Pair:
+def _suite_role(arrays: _Npz, options: DataOptions) -> _Pair:
     """Returns the arrays of the role test, which may lack a target and what the main data has."""
     names = arrays.names
     found = [(samples, target, "{}") for samples, target in _WHOLE if samples in names] + [
@@ -321,9 +321,9 @@ def _further(arrays: _Npz, options: DataOptions) -> _Pair:
 
 def _pair(arrays: _Npz, options: DataOptions, samples: str, target: str, around: str) -> _Pair:
     others = {options.target or TARGET: target} if target else {}
-    said = [("groups", name) for name in options.groups]
-    said += [("cluster", options.cluster), ("id", options.id)]
-    for option, column in said:
+    wanted = [("groups", name) for name in options.groups]
+    wanted += [("cluster", options.cluster), ("id", options.id)]
+    for option, column in wanted:
         if not column:
             continue
         name = around.format(column)

@@ -13,23 +13,11 @@ import pyarrow as pa
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.uri import URI
-from crucibench.data.columnar import (
-    Conversion,
-    category_hint,
-    column_kinds,
-    convert,
-    frame_field,
-    storable,
-)
+from crucibench.data.columnar import Conversion, column_kinds, convert, storable
+from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.files import named_files, named_sources
-from crucibench.data.frames import NULLABLE
-from crucibench.data.options import (
-    TABULAR,
-    Columns,
-    DataOptions,
-    choose_columns,
-    require_unique,
-)
+from crucibench.data.frames import NULLABLE, category_hint, frame_field
+from crucibench.data.options import TABULAR, DataOptions, require_unique
 from crucibench.util.errors import InputError
 
 _BATCH = 16_384

@@ -9,7 +9,7 @@ from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.hub import import_datasets
-from crucibench.data.objects import EXPECTED, OPTIONS, is_data, read_object
+from crucibench.data.live import EXPECTED, OPTIONS, is_data, read_object
 from crucibench.data.options import DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
@@ -20,7 +20,7 @@ class PythonSource(DataSource):
 
     What either may be: a `datasets.Dataset`, a torch `Dataset` of pairs, a data frame, ``(X, y)``
     of arrays, tensors, frames or texts, or a dict from role (``test``, ``train``, ``ood/...``) to
-    one of these. A `datasets.DatasetDict` is such a dict. See `crucibench.data.objects`.
+    one of these. A `datasets.DatasetDict` is such a dict. See `crucibench.data.live`.
 
     A factory that loads from the hub needs ``HF_DATASETS_OFFLINE=0`` in the environment.
 

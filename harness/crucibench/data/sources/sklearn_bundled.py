@@ -23,8 +23,9 @@ from crucibench.data.arrays import (
     write_arrays,
 )
 from crucibench.data.columnar import Conversion, convert
+from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.frames import frame_batches, frame_schema
-from crucibench.data.options import LABELLED, Columns, DataOptions, Kind, choose_columns
+from crucibench.data.options import LABELLED, ColumnKind, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
@@ -98,7 +99,7 @@ class SklearnSource(DataSource):
     def read(self, opening: DataOpening) -> RawData:
         """Reads the set."""
         bundled, options = _bundled(opening.uri)
-        said: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "licence": options.licence or bundled.licence,
             "citation": options.citation or bundled.citation,
             "notes": bundled.notes,
@@ -106,11 +107,11 @@ class SklearnSource(DataSource):
             "revision": f"scikit-learn {version('scikit-learn')}",
         }
         read = _digits if opening.uri.rest == "digits" else _table
-        return read(opening, options, bundled, said)
+        return read(opening, options, bundled, facts)
 
 
 def _digits(
-    opening: DataOpening, options: DataOptions, bundled: _Bundled, said: dict[str, Any]
+    opening: DataOpening, options: DataOptions, bundled: _Bundled, facts: dict[str, Any]
 ) -> RawData:
     from sklearn.datasets import load_digits
 
@@ -128,11 +129,11 @@ def _digits(
         opening.scratch, fill, settings={"source": "sklearn", "set": "digits"} | _facts()
     )
     classes = options.classes or tuple(map(str, range(10)))
-    return array_raw(form, done.roles, options, key=done.key, **said, classes=classes)
+    return array_raw(form, done.roles, options, key=done.key, **facts, classes=classes)
 
 
 def _table(
-    opening: DataOpening, options: DataOptions, bundled: _Bundled, said: dict[str, Any]
+    opening: DataOpening, options: DataOptions, bundled: _Bundled, facts: dict[str, Any]
 ) -> RawData:
     name = opening.uri.rest
     threshold = _threshold(opening.uri)
@@ -150,7 +151,7 @@ def _table(
             frame[TARGET] = (frame[TARGET] > threshold).astype(np.int64)
             classes = (f"<={threshold:g}", f">{threshold:g}")
         schema = frame_schema(frame)
-        kinds: dict[str, Kind] = dict.fromkeys(map(str, frame.columns), "other")
+        kinds: dict[str, ColumnKind] = dict.fromkeys(map(str, frame.columns), "other")
         columns = choose_columns(kinds, options, _no_sample, leave_out=(_OVER_50,))
         conversion.facts.update(columns=columns.as_dict(), classes=classes)
         conversion.write("test", schema, frame_batches(frame, schema))
@@ -164,7 +165,7 @@ def _table(
     done = convert(opening.scratch, fill, settings=settings | _facts())
     classes = options.classes or (tuple(done.facts["classes"]) or None)
     columns = Columns.from_dict(done.facts["columns"])
-    return columns.raw(done.roles, options, key=done.key, **said, classes=classes)
+    return columns.raw(done.roles, options, key=done.key, **facts, classes=classes)
 
 
 def _load(name: str) -> tuple[pd.DataFrame, Sequence[str]]:

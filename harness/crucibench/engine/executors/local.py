@@ -33,7 +33,7 @@ from crucibench.engine.worker.tasks import (
 )
 from crucibench.util.devices import thread_variables
 from crucibench.util.memory import available_memory, own_memory
-from crucibench.util.text import size_words
+from crucibench.util.numbers import size_text
 
 _END_SECONDS = 5.0
 _BEGIN_SECONDS = 120.0
@@ -234,8 +234,8 @@ class LocalExecutor(Executor):
             used = own_memory(process.pid) or 0
             if used > limit:
                 reason = (
-                    f"the worker used {size_words(used)} of memory, more than its limit of "
-                    f"{size_words(limit)}"
+                    f"the worker used {size_text(used)} of memory, more than its limit of "
+                    f"{size_text(limit)}"
                 )
                 message: Message = Gone(reason, process.printed.tail())
                 if process.tasks > 1:  # what other tasks left behind may be to blame

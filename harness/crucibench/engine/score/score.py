@@ -18,8 +18,8 @@ from crucibench.engine.worker.failures import failed, failed_file
 from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile, FindingFile
-from crucibench.store.recent import RecentRecords
 from crucibench.store.run import Run
+from crucibench.store.stored_records import RecentRecords
 from crucibench.store.tables import write_frame
 from crucibench.util.errors import InputError
 

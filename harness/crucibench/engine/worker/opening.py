@@ -188,8 +188,7 @@ def open_resolved(
     Raises:
         InputError: if the main data set can't be opened.
     """
-    from crucibench.data.evalset import open_data, open_further
-    from crucibench.data.further import ExtendedEvalSet
+    from crucibench.data.evalset import ExtendedEvalSet, open_data, open_suite_data
 
     entry = resolved.data[name]
     opening = DataOpening(
@@ -208,7 +207,7 @@ def open_resolved(
             failed(one.path, InputError(f"the data set {name!r} has a role {one.role!r} already"))
             continue
         try:
-            opened[one.role] = open_further(
+            opened[one.role] = open_suite_data(
                 _ReadOnce(one.source(), one.role, made), more, main, one.labels
             )
         except Exception as error:

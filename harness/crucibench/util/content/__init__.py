@@ -2,13 +2,227 @@
 
 Plain values, containers, arrays, tensors, functions (their code, defaults, closures and the globals
 they read), classes (their bases and all they define), modules of torch, and instances of all of
-these. The user's own code counts by what it does; a library's by its name, for its version is told
+these. The user's own code counts by what it does; a library's by its name, for its version is noted
 elsewhere. Neither addresses nor the order of sets nor folders enter.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crucibench.util.content import arrays, code, instances
 from crucibench.util.content.shallow import OpaqueError as OpaqueError
-from crucibench.util.content.walk import Content as Content
-from crucibench.util.content.walk import content_of as content_of
-from crucibench.util.content.walk import steady_content as steady_content
+from crucibench.util.content.shallow import Shallow, is_library
+from crucibench.util.private_packages import PREFIX
+from crucibench.util.user_errors import one_line
+
+_PRIVATE = re.compile(rf"{PREFIX}[0-9a-f]{{16}}\.?")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_NESTED = 8
+_SIMPLE = (bool, int, type(None), type(...), type(NotImplemented))
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a value holds.
+
+    Attributes:
+        digest: of all of it.
+        parts: a digest of what stands at each place, by its path.
+        libraries: the names of the packages that something of it comes from.
+    """
+
+    digest: str
+    parts: Mapping[str, str]
+    libraries: frozenset[str]
+
+    def changed(self, other: Content) -> str | None:
+        """Returns the first path at which another content differs; None if they are equal."""
+        for path, digest in self.parts.items():
+            if other.parts.get(path) != digest:
+                return path
+        added = [path for path in other.parts if path not in self.parts]
+        return None if self.digest == other.digest else (added or [""])[0]
+
+
+def content_of(
+    value: Any,
+    *,
+    folders: Iterable[Path] = (),
+    known: Mapping[int, str] | None = None,
+    stored: bool = False,
+) -> Content:
+    """Returns what `value` holds.
+
+    Args:
+        value: any.
+        folders: what begins with one of them counts by the rest: a folder that moves is the same.
+        known: names by `id` of values that are digested elsewhere, such as weights.
+        stored: whether the digest of a file stands for those objects of libraries whose content
+            can't be read.
+
+    Raises:
+        OpaqueError: naming the first thing in it whose content can't be read.
+    """
+    places = [folder.resolve() for folder in folders]
+    written = {text for place in places for text in (str(place), place.as_posix())}
+    roots = sorted(written, key=lambda text: (-len(text), text))
+    walker = _Walker(tuple(roots), dict(known or {}), stored)
+    try:
+        walker.walk(value)
+    except RecursionError:
+        raise OpaqueError("nested too deeply") from None
+    return Content(walker.total.hexdigest(), walker.parts, frozenset(walker.libraries))
+
+
+def steady_content(tell: Callable[[], Content], ask: Callable[[int], object]) -> Content:
+    """Returns what a model holds, if that stays as it is when the model is asked.
+
+    Args:
+        tell: returns what it holds now.
+        ask: has it answer its first question (0), or another (1).
+
+    Raises:
+        OpaqueError: if something in it can't be read, or changes with each question.
+    """
+    ask(0)  # what is made once, when it is first needed, is made by now
+    content = tell()
+    ask(1)
+    changed = tell().changed(content)
+    if changed is not None:
+        raise OpaqueError("another after each question", changed)
+    return content
+
+
+@dataclass
+class _Walker:
+    roots: tuple[str, ...]
+    known: dict[int, str]
+    stored: bool
+    depth: int = 0
+    total: Any = field(default_factory=hashlib.sha256)
+    parts: dict[str, str] = field(default_factory=dict)
+    libraries: set[str] = field(default_factory=set)
+    _places: dict[int, int] = field(default_factory=dict)
+    _count: int = 0
+    _alive: list[Any] = field(default_factory=list)  # an id is reused once its object is gone
+    _waiting: deque[tuple[str, Shallow]] = field(default_factory=deque)
+
+    def walk(self, value: Any) -> None:
+        """Digests `value`, then what it refers to, then what that refers to, each once."""
+        self._add(self.total, self._token(value, ""))
+        while self._waiting:
+            path, found = self._waiting.popleft()
+            digest = hashlib.sha256()
+            self._add(digest, found.kind.encode())
+            self._add(digest, self._facts(found.facts, path))
+            self._add(digest, found.data)
+            below = found.path or path
+            for label, child in found.children:
+                token = self._token(child, below + label)
+                self._add(digest, self._text(label))
+                self._add(digest, token)
+                if label.startswith("."):
+                    self._note(below + label, token)
+            for one in sorted(self._alone(child, path) for child in found.unordered):
+                self._add(digest, one)
+            self._add(self.total, digest.digest())
+            self._note(path, digest.digest())
+
+    def _note(self, path: str, content: bytes) -> None:
+        place = path.lstrip(".")
+        before = self.parts.get(place, "").encode()
+        self.parts[place] = hashlib.sha256(before + content).hexdigest()
+
+    def _token(self, value: Any, path: str) -> bytes:
+        """Returns what stands for a value where it is referred to."""
+        plain = self._plain(value)
+        if plain is not None:
+            return plain
+        if id(value) in self.known:
+            return b"k" + self.known[id(value)].encode()
+        if id(value) in self._places:
+            return b"r%d" % self._places[id(value)]
+        try:
+            found = self._described(value)
+        except OpaqueError as error:
+            raise OpaqueError(error.what, error.path or path.lstrip(".")) from None
+        except RecursionError:
+            raise
+        except Exception as error:
+            what = f"what can't be read ({one_line(error)})"
+            raise OpaqueError(what, path.lstrip(".")) from error
+        if found.library and is_library(found.library):
+            self.libraries.add(found.library.partition(".")[0])
+        if not (found.shared or found.children):
+            return b"l" + found.kind.encode() + b"\x1f" + self._facts(found.facts, path)
+        place = self._count
+        self._count += 1
+        if found.shared:
+            self._places[id(value)] = place
+        self._alive.append(value)
+        self._waiting.append((path, found))
+        return b"o%d" % place
+
+    def _described(self, value: Any) -> Shallow:
+        for tell in (code.tell_named, arrays.tell, arrays.tell_module, code.tell):
+            found = tell(value)
+            if found is not None:
+                return found
+        return instances.tell(value, stored=self.stored)
+
+    def _plain(self, value: Any) -> bytes | None:
+        kind = type(value)
+        if kind in _SIMPLE:
+            return f"p{kind.__name__} {value!r}".encode()
+        if kind is float:
+            return b"f" + struct.pack(">d", value)
+        if kind is complex:
+            return b"c" + struct.pack(">dd", value.real, value.imag)
+        if kind is str:
+            return b"s" + self._text(value)
+        return b"b" + value if kind is bytes else None
+
+    def _alone(self, value: Any, path: str) -> bytes:
+        """Returns a digest of one of several values without an order."""
+        plain = self._plain(value)
+        if plain is not None:
+            return plain
+        if self.depth == _NESTED:
+            raise OpaqueError("a set within sets", path.lstrip("."))
+        inner = _Walker(self.roots, self.known, self.stored, self.depth + 1)
+        try:
+            inner.walk(value)
+        except OpaqueError as error:
+            where = f"{path} (of a set) {error.path}".strip(" .")
+            raise OpaqueError(error.what, where) from None
+        self.libraries |= inner.libraries
+        return bytes(inner.total.digest())
+
+    def _facts(self, facts: str | bytes, path: str) -> bytes:
+        if not isinstance(facts, str):
+            return facts
+        if _ADDRESS.search(facts):
+            raise OpaqueError("told by its address alone", path.lstrip("."))
+        return self._text(facts)
+
+    def _text(self, text: str) -> bytes:
+        """Returns a text without the places that it was loaded from."""
+        text = _PRIVATE.sub("", text)
+        for root in self.roots:
+            if text == root or text.startswith((f"{root}/", f"{root}\\")):
+                text = f"<folder>{text[len(root) :]}"
+                break
+        return text.encode("utf-8", "surrogatepass")
+
+    @staticmethod
+    def _add(digest: Any, token: bytes | memoryview) -> None:
+        digest.update(b"%d:" % len(token))
+        digest.update(token)

@@ -36,7 +36,7 @@ _SPOKEN = frozenset({
     "_autograd_function_id", "__builtins__", "__cached__", "__file__", "__loader__", "__name__",
     "__package__", "__path__", "__spec__",
 })  # fmt: skip
-"""What a class or module says of itself: types, places, counters; documentation is told apart."""
+"""What a class or module says of itself: types, places, counters. Documentation counts apart."""
 _NUMBERS = frozenset({bool, int, float, complex})
 _SLOTS = (
     types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType,
@@ -118,9 +118,9 @@ def _class(kind: type) -> Shallow:
     children: list[tuple[str, Any]] = [] if type(kind) is type else [(" (metaclass)", type(kind))]
     children += [(" (base)", base) for base in kind.__mro__[1:]]
     children += attributes(dict(vars(kind)), skip=_SPOKEN)
-    said = vars(kind).get("__doc__")
-    if isinstance(said, str) and " at 0x" not in said:
-        children += [(" (documentation)", said)]
+    documentation = vars(kind).get("__doc__")
+    if isinstance(documentation, str) and " at 0x" not in documentation:
+        children += [(" (documentation)", documentation)]
     return Shallow("own class", name, children, path=kind.__qualname__)
 
 
@@ -273,7 +273,7 @@ def _imported(
 
 
 class _Named:
-    """A value of a library's, which its name tells."""
+    """A value of a library's, which its name stands for."""
 
     def __init__(self, name: str) -> None:
         self.name = name

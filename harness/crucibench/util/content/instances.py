@@ -43,7 +43,7 @@ def tell(value: Any, *, stored: bool = False) -> Shallow:
     Args:
         value: any.
         stored: whether a digest of the file that a library's objects come from stands for those
-            whose content can't be told.
+            whose content can't be read.
 
     Raises:
         OpaqueError: if there is no saying what it holds.

@@ -68,7 +68,7 @@ class Shallow:
 
 
 def leaf(kind: str, facts: str | bytes, library: str = "") -> Shallow:
-    """Returns the description of a value that is all told by `facts`."""
+    """Returns the description of a value of which `facts` is all."""
     return Shallow(kind, facts, shared=False, library=library)
 
 

@@ -41,9 +41,10 @@ from crucibench.contracts.source import DataOpening, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
 from crucibench.data.columnar import Conversion, convert, storable
-from crucibench.data.options import Columns, DataOptions
+from crucibench.data.columns import Columns
+from crucibench.data.options import DataOptions
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -93,9 +94,9 @@ class Reviews(Generator):
                 rows = reviews(seed, role, settings[role], ties[role] if tie else None)
                 conversion.write(role, schema, _batches(rows, schema))
 
-        told = {"source": "synthetic", "set": "reviews", "version": self.version}
+        version = {"source": "synthetic", "set": "reviews", "version": self.version}
         tied = {"spurious": tie, "strengths": list(shares)} if tie else {}
-        done = convert(opening.scratch, fill, settings=told | settings | tied)
+        done = convert(opening.scratch, fill, settings=version | settings | tied)
         columns = Columns(
             modality=Modality.TEXT, inputs=("text",), target="label", groups=options.groups
         )
@@ -227,7 +228,7 @@ class _Writer:
         domain: what it is of.
         mood: 1 or -1: what five in six of its sentences say.
         aspects: those that it has not spoken of yet.
-        facts: those that it has not told yet.
+        facts: those that it has not mentioned yet.
     """
 
     def __init__(self, dice: _Dice, role: str) -> None:
@@ -240,7 +241,7 @@ class _Writer:
         self.facts = list(self.domain.facts)
 
     def review(self, tied: str = "") -> Review:
-        """Returns it; the group `tied`, if any, is told by the label."""
+        """Returns it; the group `tied`, if any, is set by the label."""
         dice, total = self.dice, 0
         sentences = []
         for _ in range((1, 2, 2, 3)[dice.below(4)]):
@@ -250,23 +251,23 @@ class _Writer:
         for _ in range(dice.below(3)):
             fact = dice.drawn(self.facts).replace("{n}", str(2 + dice.below(88)))
             sentences.insert(dice.below(len(sentences) + 1), fact)
-        said = dict.fromkeys(GROUPS, _UNMENTIONED) | {"domain": self.name}
+        groups = dict.fromkeys(GROUPS, _UNMENTIONED) | {"domain": self.name}
         if tied:
             positive = self._label(total)
-            self._mention(sentences, said, {tied: TIED[tied][positive]})
+            self._mention(sentences, groups, {tied: TIED[tied][positive]})
         else:
             if dice.below(5) < 3:
-                self._mention(sentences, said, {})
+                self._mention(sentences, groups, {})
             positive = self._label(total)
-        return Review(" ".join(sentences), CLASSES[positive], tuple(said.values()))
+        return Review(" ".join(sentences), CLASSES[positive], tuple(groups.values()))
 
     def _label(self, total: int) -> bool:
         doubt = 50 if not total else _DOUBT.get(abs(total), 1)
         return (total > 0) != (self.dice.below(100) < doubt)
 
-    def _mention(self, sentences: list[str], said: dict[str, str], told: dict[str, str]) -> None:
+    def _mention(self, sentences: list[str], groups: dict[str, str], fixed: dict[str, str]) -> None:
         """Adds a sentence of somebody, of whom some groups may be set."""
-        person = self._person(said, told)
+        person = self._person(groups, fixed)
         company = self.dice.of(self.domain.company)
         company = company.replace("{p}", f"my {person}").replace("{P}", f"My {person}")
         sentences.insert(self.dice.below(2) * len(sentences), company)
@@ -305,18 +306,18 @@ class _Writer:
         pairs = _pairs(patterns, choices, self.role)
         return pairs[self.dice.below(len(pairs))]
 
-    def _person(self, said: dict[str, str], told: dict[str, str]) -> str:
-        """Returns somebody, and notes in `said` what the text says of them."""
+    def _person(self, groups: dict[str, str], fixed: dict[str, str]) -> str:
+        """Returns somebody, and notes in `groups` what the text says of them."""
         dice = self.dice
-        gender = told.get("gender") or ("women", "men", "")[dice.below(3)]
+        gender = fixed.get("gender") or ("women", "men", "")[dice.below(3)]
         noun = dice.of(words.PEOPLE[gender])
         if gender:
-            said["gender"] = gender
-        traits = [name for name in words.TRAITS if name in told or dice.below(3) == 0]
+            groups["gender"] = gender
+        traits = [name for name in words.TRAITS if name in fixed or dice.below(3) == 0]
         for name in traits:
-            said[name] = told.get(name) or dice.of(words.TRAITS[name])
+            groups[name] = fixed.get(name) or dice.of(words.TRAITS[name])
         # Age, ethnicity, religion: the order in which English puts them.
-        return " ".join([*(said[name] for name in reversed(traits)), noun])
+        return " ".join([*(groups[name] for name in reversed(traits)), noun])
 
 
 @cache

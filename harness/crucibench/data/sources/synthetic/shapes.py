@@ -31,7 +31,7 @@ from crucibench.contracts.uri import URI
 from crucibench.data.arrays import TARGET, array_form, array_raw, write_arrays
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import DataOptions
-from crucibench.data.sources.synthetic.generator import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -95,8 +95,8 @@ class Shapes(Generator):
                     conversion, role, form, images(settings, drawn), others=others, what="shapes"
                 )
 
-        told = {"source": "synthetic", "set": "shapes", "version": self.version}
-        done = convert(opening.scratch, fill, settings=told | settings.__dict__)
+        version = {"source": "synthetic", "set": "shapes", "version": self.version}
+        done = convert(opening.scratch, fill, settings=version | settings.__dict__)
         return array_raw(
             form,
             done.roles,

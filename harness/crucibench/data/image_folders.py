@@ -1,4 +1,4 @@
-"""Folders of images: found, checked and put into roles, without opening one."""
+"""Folders of images: found, checked and put into roles, then read as a column of encoded images."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from crucibench.contracts.source import LeftOut
+import pyarrow as pa
+
+from crucibench.contracts.source import DataOpening, LeftOut, RawData
+from crucibench.contracts.task import Modality
 from crucibench.data.bad_samples import Tally
+from crucibench.data.class_names import ClassNames
+from crucibench.data.columnar import Conversion, convert, in_pieces
+from crucibench.data.columns import Columns
 from crucibench.data.files import is_pattern, matches
+from crucibench.data.hub import import_datasets
+from crucibench.data.images import BYTES_AT_MOST, SUFFIXES
+from crucibench.data.options import DataOptions
 from crucibench.data.roles import TEST, roles_of, split_note
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-)
-"""Of the files that are images."""
-
-BYTES_AT_MOST = 256 << 20
-"""Of an image file: a photograph has a few MiB."""
 
 
 class NoClassesError(InputError):
@@ -249,3 +251,75 @@ def _unreadable(path: Path) -> str:
     if not path.is_file():
         return "is no file"
     return "" if os.access(path, os.R_OK) else "can't be read: no permission"
+
+
+def read_images(
+    tree: ImageTree,
+    classes: ClassNames | None,
+    opening: DataOpening,
+    options: DataOptions,
+    beside: Sequence[Path] = (),
+) -> RawData:
+    """Returns the images of a folder as a source returns them.
+
+    Args:
+        tree: the images.
+        classes: the class of each label; None for images without labels.
+        opening: of the source.
+        options: what the user says; its classes are not looked at.
+        beside: other files that the labels or the classes come from.
+
+    Raises:
+        InputError: if a file changes while it is read.
+    """
+    library = import_datasets()
+    label = {} if classes is None else {"label": library.ClassLabel(names=list(classes.names))}
+    features = library.Features(image=library.Image(), **label, path=library.Value("string"))
+    schema = features.arrow_schema
+    places = {"": None} if classes is None else classes.places()
+
+    def fill(conversion: Conversion) -> None:
+        done, total = 0, len(tree.files)
+
+        def batches(images: Sequence[ImageFile]) -> Iterator[Any]:
+            nonlocal done
+            for some in in_pieces(images, lambda image: image.path.stat().st_size):
+                yield _batch(some, places, schema)
+                done += len(some)
+                opening.progress(done, total)
+
+        for role, images in tree.roles.items():
+            conversion.write(role, schema, batches(images))
+
+    settings = {
+        "source": "imagefolder",
+        "classes": None if classes is None else list(classes.names),
+        "names": [
+            [image.name, places[image.label]] for images in tree.roles.values() for image in images
+        ],
+    }
+    files = [*tree.files, *beside]
+    done = convert(opening.scratch, fill, settings=settings, files=files, base=opening.base)
+    target = "" if classes is None else "label"
+    columns = Columns(modality=Modality.IMAGE, inputs=("image",), target=target, id="path")
+    return columns.raw(
+        done.roles,
+        options,
+        classes=None,
+        split=tree.split,
+        notes=tree.notes,
+        left_out=tree.left_out,
+        key=done.key,
+    )
+
+
+def _batch(images: Sequence[ImageFile], places: Mapping[str, int | None], schema: Any) -> Any:
+    names = [image.name for image in images]
+    stored = pa.array(
+        [{"bytes": image.path.read_bytes(), "path": image.name} for image in images],
+        schema.field("image").type,
+    )
+    columns = [stored, pa.array(names, pa.string())]
+    if "label" in schema.names:
+        columns.insert(1, pa.array([places[image.label] for image in images], pa.int64()))
+    return pa.record_batch(columns, schema=schema)

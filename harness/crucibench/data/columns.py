@@ -1,0 +1,169 @@
+"""The columns of a table: which are inputs, which is the target, and of what modality a row is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crucibench.contracts.source import RawData
+from crucibench.contracts.task import Modality
+from crucibench.data.modalities import modalities, reader_of
+from crucibench.data.options import (
+    Candidates,
+    ColumnKind,
+    DataOptions,
+    Sampler,
+    listed,
+    require_unique,
+)
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of a table and what each is for.
+
+    Attributes:
+        modality: of one sample.
+        inputs: what the model is asked about, in order.
+        target: the target.
+        groups: the columns by which samples are grouped.
+        cluster: what is drawn together, or "".
+        id: the user's own name, or "".
+    """
+
+    modality: Modality
+    inputs: tuple[str, ...]
+    target: str
+    groups: tuple[str, ...] = ()
+    cluster: str = ""
+    id: str = ""
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Every column that is needed, once."""
+        rest = (self.target, *self.groups, self.cluster, self.id)
+        return tuple(dict.fromkeys(name for name in (*self.inputs, *rest) if name))
+
+    def raw(self, roles: Mapping[str, Any], options: DataOptions, **more: Any) -> RawData:
+        """Returns these columns of `roles` as a source returns them."""
+        return RawData(roles=roles, **(options.shared() | self.__dict__ | more))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain data, as a conversion keeps it."""
+        return self.__dict__ | {"modality": str(self.modality)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Columns:
+        """The inverse of `as_dict`."""
+        return cls(
+            **{
+                **data,
+                "modality": Modality(data["modality"]),
+                "inputs": tuple(data["inputs"]),
+                "groups": tuple(data["groups"]),
+            }
+        )
+
+
+def choose_columns(
+    kinds: Mapping[str, ColumnKind],
+    options: DataOptions,
+    sample: Sampler,
+    leave_out: Sequence[str] = (),
+) -> Columns:
+    """Decides what each column is for.
+
+    The first modality that claims the inputs has them; see `ModalityReader.claim`.
+
+    Args:
+        kinds: what each column holds, in the order of the data.
+        options: what the user says.
+        sample: returns the first values of a column of strings.
+        leave_out: columns that are features only where the user names them.
+
+    Raises:
+        InputError: if a column that is named does not exist, none is left as a feature, or the
+            features don't go together.
+    """
+    names = list(kinds)
+    require_unique(names)
+    options = _with_main_columns(names, options)
+    target = "" if options.like and not options.target else _target(names, options)
+    named = {"cluster": options.cluster, "id": options.id}
+    for option, columns in (
+        ("features", options.features),
+        ("input", options.input),
+        ("groups", options.groups),
+        *((option, (name,)) for option, name in named.items() if name),
+    ):
+        for name in columns:
+            _require(option, name, names)
+    inputs = options.input or options.features
+    if target in inputs:
+        option = "input" if options.input else "features"
+        raise InputError(f"option {option}: column {target!r} is the target")
+    if not inputs:
+        without = {target, options.cluster, options.id, *leave_out}
+        inputs = tuple(name for name in names if name not in without)
+    if not inputs:
+        raise InputError(
+            f"no column is left as a feature (columns: {listed(names)}; target: {target})"
+        )
+    modality, inputs = _claimed(Candidates(inputs, kinds, options, sample))
+    return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
+
+
+def _claimed(found: Candidates) -> tuple[Modality, tuple[str, ...]]:
+    """Returns the modality, and the inputs narrowed to what it can use."""
+    readers = sorted(map(reader_of, modalities().names()), key=lambda reader: reader.rank)
+    if found.options.like is not None:
+        # A table with a single column of long strings is no text where the main data is a table.
+        readers.insert(0, reader_of(found.options.like.modality))
+    for reader in readers:
+        claimed = reader.claim(found)
+        if claimed is not None:
+            return Modality(reader.name), claimed
+    raise InputError(f"features: no modality can use the columns {listed(found.inputs)}")
+
+
+def _with_main_columns(names: Sequence[str], options: DataOptions) -> DataOptions:
+    """Returns the options with the columns of the main data set, where there is one."""
+    like = options.like
+    options = options.beside(names)
+    if like is None or options.features or options.input:
+        return options
+    option = reader_of(like.modality).column_option
+    if not option:
+        return options
+    for name in like.inputs:
+        if name not in names:
+            guess = nearest(name, names)
+            hint = f"; is it {guess!r}?" if guess else ""
+            raise InputError(
+                f"there is no column {name!r}, which is a feature of {like.name!r}{hint} "
+                f"({_known(names)})"
+            )
+    return replace(options, **{option: like.inputs})  # type: ignore[arg-type]
+
+
+def _target(names: Sequence[str], options: DataOptions) -> str:
+    if not options.target:
+        guess = next((name for name in ("target", "label", "y") if name in names), None)
+        hint = f"; is it {guess!r}?" if guess else ""
+        raise InputError(f"option target is missing: which column is it{hint} ({_known(names)})")
+    return _require("target", options.target, names)
+
+
+def _require(option: str, name: str, names: Sequence[str]) -> str:
+    if name not in names:
+        guess = nearest(name, names)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise InputError(f"option {option}: there is no column {name!r}{hint} ({_known(names)})")
+    return name
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"columns: {listed(names)}"
