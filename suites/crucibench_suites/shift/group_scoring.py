@@ -12,20 +12,25 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Task
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
 from crucibench.metrics.statistic import mean_statistic
 from crucibench.stats import SumStatistic
-from crucibench_suites.shift import places_metrics as metrics
+from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
-from crucibench_suites.shift.crossing import class_column
+from crucibench_suites.shift.audits import no_samples
+from crucibench_suites.shift.own_data import class_column
 from crucibench_suites.shift.sheet import Sheet
 
 _TOGETHER = ", "
 _SIDES: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
+
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,60 @@ def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) ->
         worst = _worst_mean(outcomes.values, masks, outcomes.direction)
         numbers.append(Comparable(metric=outcomes.worst.id, group=name, form=RowMetric(worst)))
     return numbers
+
+
+def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Findings:
+    """Tells of worst groups that may be worst by chance, and of groups that are too small."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return no_samples()
+    figures = figures_by_partition(evidence, cross, stream)
+    alpha = 1 - evidence.options.level
+    by_chance = {
+        name: found.worst
+        for name, found in figures.items()
+        if found.worst is not None
+        and found.worst.p_chance is not None
+        and found.worst.p_chance >= alpha
+    }
+    findings: Findings = []
+    if by_chance:
+        told = "; ".join(
+            f"by {name}, {worst.name!r} at {worst.value:.3g} (n {worst.n}), p {worst.p_chance:.2g}"
+            for name, worst in list(by_chance.items())[:_SHOWN]
+        )
+        more = f" and {len(by_chance) - _SHOWN} more" if len(by_chance) > _SHOWN else ""
+        findings.append(
+            Finding(
+                code="worst-group-by-chance", severity=Severity.INFO,
+                message=f"a group so far below the others comes about by chance: {told}{more}",
+                evidence={
+                    name: {
+                        "group": worst.name, "value": worst.value, "n": worst.n,
+                        "p_chance": worst.p_chance, "sureness": worst.sureness,
+                        "upper": worst.interval.upper if worst.interval else None,
+                    }
+                    for name, worst in by_chance.items()
+                },
+            )
+        )  # fmt: skip
+    with_class = f"{class_column(cell.samples.groups.columns)}, "
+    small = {
+        name: sum(not group.counts for group in found.groups)
+        for name, found in figures.items()
+        if not name.startswith(with_class) and any(not group.counts for group in found.groups)
+    }
+    if small:
+        told = ", ".join(f"{count} by {name}" for name, count in small.items())
+        findings.append(
+            Finding(
+                code="groups-too-small", severity=Severity.INFO,
+                message=f"groups of fewer than {evidence.options.min_group_size} samples, or of "
+                f"unknown ones, are shown and in no figure over groups: {told}",
+                evidence=small,
+            )
+        )  # fmt: skip
+    return findings
 
 
 def _worst_mean(

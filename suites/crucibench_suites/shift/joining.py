@@ -1,8 +1,11 @@
-"""Rows, tables and comparables of all corruptions together."""
+"""Rows, tables and comparables of all corruptions together.
+
+Mean corruption errors are those of Hendrycks and Dietterich (ICLR 2019), section 4.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.corruption import SEVERITIES
 from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived
@@ -25,15 +29,29 @@ from crucibench_suites.shift.answers import (
     cluster_codes,
     shifted_answers,
 )
-from crucibench_suites.shift.cells import ALEXNET, OWN, REFERENCE
-from crucibench_suites.shift.comparing import mean_form
-from crucibench_suites.shift.corruption_error import (
-    ALEXNET_CLEAN_ERROR,
-    ALEXNET_ERRORS,
-    corruption_error_statistic,
-)
-from crucibench_suites.shift.corruptions.catalogue import COMMON, KERNELS, SEVERITIES
+from crucibench_suites.shift.corrupted import ALEXNET, OWN, REFERENCE
+from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
+from crucibench_suites.shift.corruptions.tables import TABLES
+from crucibench_suites.shift.corruptions.texts import TEXTS
+from crucibench_suites.shift.scoring import mean_form, number, read_values
 from crucibench_suites.shift.sheet import Sheet
+
+_ORDER = (*IMAGES, *TEXTS, *TABLES)
+
+ALEXNET_ERRORS: Mapping[str, float] = dict(
+    zip(
+        COMMON,
+        (
+            0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360, 0.866816,
+            0.826572, 0.819324, 0.564592, 0.853204, 0.646056, 0.717840, 0.606500,
+        ),
+        strict=True,
+    )
+)  # fmt: skip
+"""AlexNet's top-1 errors on ImageNet-C, means over severities 1 to 5, as its authors published."""
+
+ALEXNET_CLEAN_ERROR = 0.435
+"""AlexNet's top-1 error on ImageNet's validation set, in their table 1."""
 
 _IMAGENET_CLASSES = 1000
 
@@ -91,29 +109,24 @@ class _Reference(NamedTuple):
     reason: str = ""
 
 
-def join(
-    evidence: Evidence, prefix: str = OWN, *, names: Iterable[str] = tuple(KERNELS)
-) -> Joined | None:
-    """Joins the cells whose aliases begin with `prefix`; None where there is nothing to join.
+def by_catalogue(name: str) -> tuple[int, str]:
+    """Returns what sorts corruptions: the suite's own in their order, then others by name."""
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)
 
-    Args:
-        evidence: of the summary.
-        prefix: whose cells.
-        names: of all corruptions that there may be, in a fixed order.
-    """
+
+def join(evidence: Evidence, prefix: str = OWN) -> Joined | None:
+    """Joins the cells whose aliases begin with `prefix`; None where there is nothing to join."""
     ids = evidence.own.samples.ids
     pass_cell = evidence.needs.get("clean" if prefix == OWN else prefix + "clean")
     # Needs come in any order; sums of floats must not.
-    cells = {
-        name: evidence.needs[prefix + name] for name in names if prefix + name in evidence.needs
-    }
+    cells = {name: evidence.needs[prefix + name] for name in _present(evidence, prefix)}
     if pass_cell is None or not cells or not len(ids):
         return None
     shifted = {name: _aligned(cell, evidence) for name, cell in cells.items()}
     return Joined(clean_answers(pass_cell, ids, evidence.task), shifted)
 
 
-def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
+def score_image_summary(evidence: Evidence, scenario: Derived) -> Scored:
     """Scores all corruptions together."""
     joined = join(evidence)
     return Scored([]) if joined is None else score_joined(evidence, scenario, joined, join)
@@ -127,8 +140,7 @@ def score_joined(evidence: Evidence, scenario: Derived, joined: Joined, joiner: 
     )  # fmt: skip
     put_joined(sheet, joined)
     _put_corruption_errors(sheet, evidence, scenario, joined, joiner)
-    families = {name: kernel.family for name, kernel in KERNELS.items()}
-    return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, families)})
+    return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, scenario)})
 
 
 def put_joined(sheet: Sheet, joined: Joined) -> None:
@@ -152,7 +164,7 @@ def put_joined(sheet: Sheet, joined: Joined) -> None:
     sheet.share(metrics.WORST_CASE, _right_everywhere(joined))
 
 
-def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
+def comparables_of_image_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
     """Returns the summary's numbers as statistics of samples."""
     joined = join(evidence)
     return [] if joined is None else comparables_of_joined(evidence, scenario, joined, join)
@@ -280,8 +292,9 @@ def _published(evidence: Evidence, scenario: Derived) -> _Reference:
     return _Reference(np.array(published))
 
 
-def by_corruption(evidence: Evidence, joined: Joined, families: Mapping[str, str]) -> pd.DataFrame:
+def by_corruption(evidence: Evidence, joined: Joined, scenario: Derived) -> pd.DataFrame:
     """Returns a line a corruption: means over severities."""
+    families = _families(scenario)
     clusters = cluster_codes(evidence.own.samples.clusters)
     sheet = Sheet(joined.size, options=evidence.options, stream="by-corruption", clusters=clusters)
     for name in joined.shifted:
@@ -318,3 +331,155 @@ def by_corruption(evidence: Evidence, joined: Joined, families: Mapping[str, str
             }
         )
     return pd.DataFrame(lines)
+
+
+def score_summary(evidence: Evidence, scenario: Derived) -> Scored:
+    """Scores all perturbations together."""
+    names = _present(evidence)
+    if not names or not len(evidence.own.samples):
+        return Scored([])
+    sheet = _sheet(evidence, scenario.stream)
+    if evidence.task.kind == "regression":
+        found = _Errors(evidence, names)
+        _put_errors(sheet, found)
+        return Scored(
+            sheet.rows(), {"by-perturbation": _by_perturbation(evidence, found, scenario)}
+        )
+    joined = join(evidence)
+    if joined is None or joined.clean is None:
+        return Scored([])
+    put_joined(sheet, joined)
+    sheet.share(metrics.INVARIANCE, _unchanged(joined, joined.clean))
+    return Scored(sheet.rows(), {"by-corruption": by_corruption(evidence, joined, scenario)})
+
+
+def comparables_of_summary(evidence: Evidence, scenario: Derived) -> list[Comparable]:
+    """Returns the numbers over all perturbations as statistics of samples."""
+    names = _present(evidence)
+    if not names or not len(evidence.own.samples):
+        return []
+    if evidence.task.kind == "regression":
+        found = _Errors(evidence, names)
+        return [
+            number(metrics.CORRUPTED_MAE, "", mean_form(found.average)),
+            number(metrics.MAE_RISE, "", mean_form(found.average - found.clean)),
+            number(metrics.WORST_CORRUPTION_MAE, "", RowMetric(_highest(found.means))),
+            number(metrics.WORST_CASE_MAE, "", mean_form(found.worst)),
+        ]
+    joined = join(evidence)
+    if joined is None or joined.clean is None:
+        return []
+    forms = {**forms_of_joined(joined), metrics.INVARIANCE: Share(_unchanged(joined, joined.clean))}
+    return [number(metric, "", form) for metric, form in forms.items()]
+
+
+class _Errors:
+    """Absolute errors under every perturbation, on the same samples.
+
+    Attributes:
+        names: of the perturbations.
+        clean: of the clean samples, shape (n,).
+        means: over severities, (perturbations, n).
+        average: over perturbations, too, (n,).
+        worst: the largest of each sample, (n,).
+    """
+
+    def __init__(self, evidence: Evidence, names: list[str]) -> None:
+        values = [read_values(evidence, OWN + name) for name in names]
+        self.names = names
+        self.clean = values[0].clean_errors
+        errors = [one.all_errors() for one in values]
+        self.means = np.stack([one.mean(axis=0) for one in errors])
+        self.average = self.means.mean(axis=0)
+        self.worst = np.concatenate(errors).max(axis=0)
+
+
+def _present(evidence: Evidence, prefix: str = OWN) -> list[str]:
+    """Returns the corruptions whose cells there are, in a fixed order."""
+    names = {alias.removeprefix(prefix) for alias in evidence.needs if alias.startswith(prefix)}
+    return sorted(names - {"clean"}, key=by_catalogue)
+
+
+def _families(scenario: Derived) -> dict[str, str]:
+    """Returns the family of each corruption; of published files the suite's own names tell."""
+    own = {name: one.family for name, one in IMAGES.items()}
+    given = scenario.parameters["corruptions"]
+    return {**own, **given} if isinstance(given, Mapping) else own
+
+
+def _sheet(evidence: Evidence, stream: str) -> Sheet:
+    samples = evidence.own.samples
+    return Sheet(
+        len(samples), options=evidence.options, stream=stream,
+        clusters=cluster_codes(samples.clusters),
+    )  # fmt: skip
+
+
+def _unchanged(joined: Joined, clean: Answers) -> Bools:
+    said = clean.predictions
+    return np.asarray(np.all([said == one.predictions for one in joined.everything()], axis=0))
+
+
+def _put_errors(sheet: Sheet, found: _Errors) -> None:
+    sheet.mean(metrics.CORRUPTED_MAE, found.average)
+    sheet.mean(metrics.MAE_RISE, found.average - found.clean)
+    worst = found.names[int(found.means.mean(axis=1).argmax())]
+    sheet.resampled(metrics.WORST_CORRUPTION_MAE, _highest(found.means), note=f"it is {worst}")
+    sheet.mean(metrics.WORST_CASE_MAE, found.worst)
+
+
+def _highest(means: Floats) -> SumStatistic:
+    """Returns the highest of several means over samples, (perturbations, n), as a statistic."""
+    columns = np.concatenate([np.ones((1, means.shape[1])), means])
+    return SumStatistic(columns, lambda sums: (sums[:, 1:] / sums[:, :1]).max(axis=1))
+
+
+def _by_perturbation(evidence: Evidence, found: _Errors, scenario: Derived) -> pd.DataFrame:
+    """Returns a line a perturbation: means over severities."""
+    sheet = _sheet(evidence, "by-perturbation")
+    for means in found.means:
+        sheet.mean(metrics.MEAN_MAE, means)
+    clean = float(found.clean.mean())
+    return pd.DataFrame(
+        [
+            {
+                "perturbation": name,
+                "family": _families(scenario)[name],
+                "mae": row.value,
+                "lower": row.lower,
+                "upper": row.upper,
+                "rise": None if row.value is None else row.value - clean,
+            }
+            for name, row in zip(found.names, sheet.rows(), strict=True)
+        ]
+    )
+
+
+def corruption_error_statistic(
+    errors: Floats, reference: Floats, *, relative: bool
+) -> SumStatistic:
+    """Returns a mean corruption error as a function of the weights of samples.
+
+    Args:
+        errors: (1 + C, n): whether each sample is wrong clean, then the share of severities at
+            which it is wrong under each corruption.
+        reference: the same of the reference on the same samples, or (1 + C,) published errors.
+        relative: whether errors count less those on clean samples.
+
+    Returns:
+        The statistic, in per cent; nan where the reference loses nothing under a corruption.
+    """
+    count, n = errors.shape
+    sampled = reference.ndim == 2
+    columns = [np.ones((1, n)), errors] + ([reference] if sampled else [])
+
+    def finish(sums: Floats) -> Floats:
+        mine = sums[:, 1 : 1 + count] / sums[:, :1]
+        theirs = sums[:, 1 + count :] / sums[:, :1] if sampled else reference[None, :]
+        mine_lost, theirs_lost = mine[:, 1:], theirs[:, 1:]
+        if relative:
+            mine_lost, theirs_lost = mine_lost - mine[:, :1], theirs_lost - theirs[:, :1]
+        ratios = mine_lost / np.where(theirs_lost > 0, theirs_lost, np.nan)
+        return np.asarray(100.0 * ratios.mean(axis=1))
+
+    return SumStatistic(np.concatenate(columns), finish)

@@ -1,17 +1,216 @@
-"""The half of the suite for every kind of data: subpopulations, and further data of the user's."""
+"""Scenarios that corrupt nothing: shifted data of the user's own, drift, groups, populations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Derived, Need, Scenario
 from crucibench.contracts.suite import SuiteRequest
+from crucibench.passes.inputs import RecordedInputs
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench_suites.shift.config import ROLE, ShiftConfig
-from crucibench_suites.shift.crossing import check_crossings
-from crucibench_suites.shift.drift import Drift
-from crucibench_suites.shift.elsewhere import Elsewhere
-from crucibench_suites.shift.inputs import Inputs
-from crucibench_suites.shift.subpopulations import Subpopulations
+from crucibench_suites.shift.metrics import OF_DRIFT, OF_GROUPS, OF_OWN_DATA, OF_POPULATION
+
+# What computes is imported where it is needed: listing suites must stay cheap.
+
+HOME, HERE, TRAIN = "home", "here", "train"
+"""The home test set, the shifted set, and the training set: aliases of passes over them."""
+
+SIDES = (HOME, HERE)
+"""What drift tests compare."""
+
+_CLASS = "class"
+
+Shape = Literal["tail", "tilt"]
+
+LEVELS: dict[Shape, tuple[float, ...]] = {
+    "tail": (0.8, 0.6, 0.4, 0.3, 0.2),
+    "tilt": (0.25, 0.5, 1.0, 1.5, 2.0),
+}
+"""Severities 1 to 5: the share of samples kept; the exponent a standard deviation of the rank."""
+
+DIRECTIONS = ("low", "high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData(Derived):
+    """Reads a plain pass over a further data set against that over the home test set.
+
+    With labels: how good the model is there, and what it has lost. Without: estimates.
+    """
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_OWN_DATA
+
+    @classmethod
+    def of(cls, suite: str, place: str, role: str, *, train: bool) -> OwnData:
+        """Returns the scenario of the data set `place`; `train`: whether there is such a role."""
+        needs = [Need(alias=HOME, cell="pass/test"), Need(alias=HERE, cell=f"pass/{role}")]
+        if train:
+            needs.append(Need(alias=TRAIN, cell="pass/train", optional=True))
+        return cls(suite=suite, name=f"data/{place}", role=role, needs=tuple(needs))
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows."""
+        from crucibench_suites.shift.place_scoring import score_place
+
+        return score_place(evidence, self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.audits import audit_place
+
+        return audit_place(evidence)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns the numbers of the shifted samples alone."""
+        from crucibench_suites.shift.place_scoring import comparables_of_place
+
+        return comparables_of_place(evidence)
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView | None:
+        """Returns an outcome a shifted sample; None where there are no labels."""
+        from crucibench_suites.shift.place_scoring import view_of_place
+
+        return view_of_place(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift(Derived):
+    """Two-sample tests of inputs, predictions, confidence and features, home against here."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_DRIFT
+
+    @classmethod
+    def of(
+        cls, suite: str, home: RecordedInputs, here: RecordedInputs, capabilities: Set[Capability]
+    ) -> Drift:
+        """Returns the scenario that reads what `home` and `here` record, and passes over both."""
+        features = frozenset({"features"} if Capability.FEATURES in capabilities else ())
+        needs = [
+            Need(alias=f"{side}/inputs", cell=scenario.address)
+            for side, scenario in zip(SIDES, (home, here), strict=True)
+        ]
+        needs += [
+            Need(alias=f"{side}/pass", cell=f"pass/{scenario.role}", outputs=features,
+                 optional=True)
+            for side, scenario in zip(SIDES, (home, here), strict=True)
+        ]  # fmt: skip
+        return cls(
+            suite=suite, name=f"drift/{here.role.partition('/')[2]}", role=here.role,
+            needs=tuple(needs),
+        )  # fmt: skip
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.shift.drift_scoring import score_drift
+
+        return score_drift(evidence, self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.drift_scoring import audit_drift
+
+        return audit_drift(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subpopulations(Derived):
+    """Splits a plain pass by group columns, by these and the true class, and by crossings."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GROUPS
+
+    @classmethod
+    def of(cls, suite: str, role: str, cross: Sequence[Sequence[str]]) -> Subpopulations:
+        """Returns the scenario of a role; `cross` are the crossings asked for."""
+        place = role.partition("/")[2]
+        return cls(
+            suite=suite,
+            name="subpopulations" + (f"/{place}" if place else ""),
+            parameters={"cross": [list(columns) for columns in cross]},
+            role=role,
+            needs=(Need(alias="pass", cell=f"pass/{role}"),),
+        )
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.shift.group_scoring import score_groups
+
+        return score_groups(evidence, self.parameters["cross"], self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.group_scoring import audit_groups
+
+        return audit_groups(evidence, self.parameters["cross"], self.stream)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns the numbers that can be computed again for any weighting of the samples."""
+        from crucibench_suites.shift.group_scoring import comparables_of_groups
+
+        return comparables_of_groups(evidence, self.parameters["cross"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population(Derived):
+    """Reads the clean pass as if the test set had more samples of a kind.
+
+    ``tail``: only the lowest, or highest, by a column. ``tilt``: all, by importance weights that
+    grow exponentially with the rank in the column.
+    """
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_POPULATION
+
+    @classmethod
+    def of(cls, suite: str, shape: Shape, column: str, severities: Sequence[int]) -> Population:
+        """Returns the scenario of a numeric column."""
+        return cls(
+            suite=suite,
+            name=f"{shape}/{column}",
+            parameters={
+                "shape": shape,
+                "column": column,
+                "levels": {str(at): LEVELS[shape][at - 1] for at in severities},
+            },
+            points=tuple(
+                population_point(severity, towards)
+                for severity in severities
+                for towards in DIRECTIONS
+            ),
+            needs=(
+                Need(alias="clean", cell="pass/test"),
+                Need(alias="inputs", cell=f"{suite}/inputs/test"),
+            ),
+        )
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows."""
+        from crucibench_suites.shift.population_scoring import score_population
+
+        return score_population(evidence, self.parameters, self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.population_scoring import audit_population
+
+        return audit_population(evidence, self.parameters)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns every number that can be computed again for any weighting of the samples."""
+        from crucibench_suites.shift.population_scoring import comparables_of_population
+
+        return comparables_of_population(evidence, self.parameters)
 
 
 def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
@@ -25,18 +224,43 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     if card.groups:
         scenarios.append(Subpopulations.of("shift", "test", config.cross))
     places = [name for name in config.data if ROLE + name in card.counts]
-    home = Inputs.of("shift", "test")
+    home = RecordedInputs.of("shift", "test")
     if places:
         scenarios.append(home)
     for place in places:
         role = ROLE + place
         train = "train" in card.counts
-        here = Inputs.of("shift", role)
+        here = RecordedInputs.of("shift", role)
         scenarios += [
-            Elsewhere.of("shift", place, role, train=train),
+            OwnData.of("shift", place, role, train=train),
             here,
             Drift.of("shift", home, here, request.model.capabilities),
         ]
         if card.groups and role not in card.unlabelled:
             scenarios.append(Subpopulations.of("shift", role, config.cross))
     return scenarios or "the data names no groups, and shift.data names no shifted data"
+
+
+def class_column(groups: Collection[str]) -> str:
+    """Returns what the true class is called among group columns: one may be called ``class``."""
+    return _CLASS if _CLASS not in groups else f"true {_CLASS}"
+
+
+def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
+    """Holds crossings against the group columns of a data set.
+
+    Raises:
+        InputError: if one names a column that the data set has no groups of.
+    """
+    known = list(card.groups)
+    if card.task.kind == "classification":
+        known.append(class_column(known))
+    for name in (name for columns in cross for name in columns):
+        if name not in known:
+            told = unknown(f"group column of {card.name}", name, known)
+            raise InputError(f"shift.cross: {told}")
+
+
+def population_point(severity: int, towards: str) -> str:
+    """Returns the point of a severity and direction."""
+    return f"severity={severity},towards={towards}"

@@ -18,7 +18,7 @@ from crucibench.metrics.label_free import (
 from crucibench.metrics.regression import rmse_statistic
 from crucibench.metrics.statistic import Statistic, mean_statistic
 from crucibench.stats import newcombe_unpaired
-from crucibench_suites.shift import places_metrics as metrics
+from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import (
     NO_PROBABILITIES,
     Answers,
@@ -26,8 +26,8 @@ from crucibench_suites.shift.answers import (
     clean_answers,
     cluster_codes,
 )
+from crucibench_suites.shift.own_data import HERE, HOME
 from crucibench_suites.shift.sheet import Sheet
-from crucibench_suites.shift.sides import HERE, HOME
 from crucibench_suites.shift.two_places import TwoPlaces, mean_here_minus_home
 
 NO_LABELS = "the data has no labels"
@@ -156,21 +156,23 @@ def _put_values(own: Sheet, both: TwoPlaces, home: CellEvidence, here: CellEvide
     if not here.samples.labelled:
         for metric in (metrics.MAE, metrics.RMSE):
             own.without(metric, NO_LABELS)
-        for metric in (metrics.MAE_RISE, metrics.RMSE_RISE):
+        for metric in (metrics.HOME_MAE_RISE, metrics.HOME_RMSE_RISE):
             both.without(metric, NO_LABELS)
         return
     errors = [_values(cell) - cell.samples.targets for cell in (home, here)]
     own.mean(metrics.MAE, np.abs(errors[1]))
     own.resampled(metrics.RMSE, rmse_statistic(_values(here), here.samples.targets))
-    both.resampled(metrics.MAE_RISE, mean_here_minus_home(np.abs(errors[0]), np.abs(errors[1])))
+    both.resampled(
+        metrics.HOME_MAE_RISE, mean_here_minus_home(np.abs(errors[0]), np.abs(errors[1]))
+    )
     squares = np.concatenate(errors) ** 2
     n = len(errors[0])
 
-    def rise(weights: Floats) -> Floats:
+    def root_rise(weights: Floats) -> Floats:
         ours, theirs = weights[:, :n], weights[:, n:]
         with np.errstate(divide="ignore", invalid="ignore"):
             at_home = np.sqrt(ours @ squares[:n] / ours.sum(axis=1))
             away = np.sqrt(theirs @ squares[n:] / theirs.sum(axis=1))
         return np.asarray(away - at_home)
 
-    both.resampled(metrics.RMSE_RISE, rise)
+    both.resampled(metrics.HOME_RMSE_RISE, root_rise)

@@ -11,13 +11,11 @@ from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Score
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need, Scenario
 from crucibench.contracts.suite import SuiteRequest
-from crucibench_suites.shift.cells import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.config import PUBLISHED, ShiftConfig
-from crucibench_suites.shift.corruptions.catalogue import COMMON
-from crucibench_suites.shift.metrics import MEAN_TOP_1, OF_SUMMARY
-from crucibench_suites.shift.places_metrics import OF_PUBLISHED
-from crucibench_suites.shift.points import of_corruption
-from crucibench_suites.shift.sides import HERE, HOME, TRAIN
+from crucibench_suites.shift.corrupted import ALEXNET, OWN, REFERENCE
+from crucibench_suites.shift.corruptions.images import COMMON
+from crucibench_suites.shift.metrics import MEAN_TOP_1, OF_IMAGE_SUMMARY, OF_PUBLISHED
+from crucibench_suites.shift.own_data import HERE, HOME, TRAIN
 
 
 class Part(NamedTuple):
@@ -49,7 +47,7 @@ class PublishedLevel(Derived):
     """Reads a plain pass over published files of one corruption and severity.
 
     The files are samples of their own. They are held against the clean images one by one only where
-    both name an image alike; see `twins.twin_answers`.
+    both name an image alike; see `published_scoring.original_answers`.
     """
 
     version: ClassVar[int] = 1
@@ -79,7 +77,7 @@ class PublishedLevel(Derived):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits.overlap import audit_place
+        from crucibench_suites.shift.audits import audit_place
 
         return audit_place(evidence)
 
@@ -101,7 +99,7 @@ class PublishedSummary(Derived):
     """Joins published files of several corruptions and severities, original by original."""
 
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*OF_SUMMARY, MEAN_TOP_1)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*OF_IMAGE_SUMMARY, MEAN_TOP_1)
 
     @classmethod
     def of(cls, suite: str, parts: Sequence[Part], reference: str | None) -> PublishedSummary:
@@ -140,6 +138,11 @@ class PublishedSummary(Derived):
         from crucibench_suites.shift.published_scoring import comparables_of_all
 
         return comparables_of_all(evidence, self)
+
+
+def of_corruption(name: str) -> str:
+    """Returns the point of a corruption, in the summary."""
+    return f"corruption={name}"
 
 
 def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Sequence[Scenario]:

@@ -15,8 +15,12 @@ from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
-from crucibench_suites.shift.audits.chance import audit_groups
-from crucibench_suites.shift.group_scoring import comparables_of_groups, partitions, score_groups
+from crucibench_suites.shift.group_scoring import (
+    audit_groups,
+    comparables_of_groups,
+    partitions,
+    score_groups,
+)
 
 
 @pytest.fixture

@@ -14,21 +14,17 @@ from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.shift.perturbed.summary import PerturbedSummary
-from crucibench_suites.shift.perturbed.table_catalogue import TABLE
-from crucibench_suites.shift.perturbed.text_catalogue import TEXT
-from crucibench_suites.shift.tables.population_scoring import (
+from crucibench_suites.shift.corrupted import Corrupted, CorruptedTable, Summary
+from crucibench_suites.shift.corruptions.tables import feature_noise
+from crucibench_suites.shift.corruptions.texts import TEXTS, keyboard_typo
+from crucibench_suites.shift.own_data import Population
+from crucibench_suites.shift.population_scoring import (
     effective_size,
     population_weights,
 )
-from crucibench_suites.shift.tables.populations import Population
-from crucibench_suites.shift.tables.scenarios import PerturbedTable
-from crucibench_suites.shift.text.scenarios import PerturbedText
 
 N = 200
-TYPO = next(kind for kind in TEXT if kind.name == "keyboard_typo")
-NOISE = next(kind for kind in TABLE if kind.name == "feature_noise")
-SCENARIO = PerturbedText.of("shift", TYPO, (1, 5), None)
+SCENARIO = Corrupted.of("shift", keyboard_typo, severities=(1, 5), limit=None)
 TARGETS = np.arange(N) % 2
 
 
@@ -116,7 +112,7 @@ def test_more_than_stated_is_found_in_any_sample(bench: Any) -> None:
 
 
 def test_more_than_stated_on_average_is_found(bench: Any) -> None:
-    scenario = PerturbedTable.of("shift", NOISE, (1, 5), None, spread="test", protect=())
+    scenario = CorruptedTable.of("shift", feature_noise, severities=(1, 5), limit=None, protect=())
     far = np.random.default_rng(0).exponential(0.08, 2 * N).astype(np.float32)
     assert findings(evidence_of(bench, {1: (), 5: ()}, distance=far), scenario) == {}
     found = findings(evidence_of(bench, {1: (), 5: ()}, distance=3 * far), scenario)
@@ -135,8 +131,11 @@ def test_better_when_perturbed_is_found(bench: Any) -> None:
 
 
 def test_the_summary_joins_perturbations(bench: Any) -> None:
-    cells = [PerturbedText.of("shift", kind, (1, 5), None) for kind in TEXT[:2]]
-    summary = PerturbedSummary.of("shift", cells)
+    cells = [
+        Corrupted.of("shift", one, severities=(1, 5), limit=None)
+        for one in list(TEXTS.values())[:2]
+    ]
+    summary = Summary.of("shift", cells)
     parts = [
         evidence_of(bench, {1: range(10), 5: range(20)}),
         evidence_of(bench, {1: (), 5: range(100, 160)}),
@@ -183,7 +182,7 @@ def test_regression_has_errors(bench: Any) -> None:
     clean = np.where(np.arange(N) % 2, 1.0, -1.0)
     points = {"severity=1": 2 * clean, "severity=5": np.where(np.arange(N) < 50, 9.0, 0.0)}
     evidence = regression(points, clean, bench)
-    scenario = PerturbedTable.of("shift", NOISE, (1, 5), None, spread="test", protect=())
+    scenario = CorruptedTable.of("shift", feature_noise, severities=(1, 5), limit=None, protect=())
     found = values(evidence, scenario)
     assert found["mae", "severity=1"] == pytest.approx(2)
     assert found["mae-rise", "severity=1"] == pytest.approx(1)
@@ -195,7 +194,7 @@ def test_regression_has_errors(bench: Any) -> None:
     curve = scenario.score(evidence).tables["error-curve"]
     assert curve["mae"].tolist() == pytest.approx([1, 2, 9 / 4])
     assert np.isnan(scenario.outcomes(evidence).correct).all()
-    summary = PerturbedSummary.of("shift", [scenario])
+    summary = Summary.of("shift", [scenario])
     joined = replace(evidence, needs={**evidence.needs, "own/feature_noise": evidence.own})
     means = values(joined, summary)
     assert means["corrupted-mae", ""] == pytest.approx(17 / 8)

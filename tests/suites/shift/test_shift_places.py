@@ -17,7 +17,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
 from crucibench.stats import newcombe_unpaired
 from crucibench_suites.shift import ShiftConfig
-from crucibench_suites.shift.audits.overlap import audit_place, contents
+from crucibench_suites.shift.audits import audit_place, contents
 from crucibench_suites.shift.place_scoring import (
     comparables_of_place,
     score_place,

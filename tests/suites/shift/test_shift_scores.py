@@ -12,9 +12,8 @@ from crucibench.contracts.evidence import Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision
 from crucibench.stats import newcombe_paired, wilson
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruptions import KERNELS
-from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.corrupted import CorruptedGrid, CorruptedImage
+from crucibench_suites.shift.corruptions.images import IMAGES, geometric_worst
 
 TARGETS = [0, 1, 2, 0, 1, 2, 0, 1]
 CLEAN = [0, 1, 2, 0, 1, 2, 0, 0]
@@ -23,9 +22,9 @@ STRONG = [1, 1, 0, 1, 1, 0, 0, 0]
 POINTS = {"severity=1": MILD, "severity=5": STRONG}
 
 
-def scenario(name: str = "fog") -> Corrupted:
-    return Corrupted.of(
-        "shift", KERNELS[name], severities=(1, 5), parameter_set="cifar", limit=None
+def scenario(name: str = "fog") -> CorruptedImage:
+    return CorruptedImage.of(
+        "shift", IMAGES[name], severities=(1, 5), parameter_set="cifar", limit=None
     )
 
 
@@ -39,7 +38,7 @@ def test_rows_are_what_a_hand_counts(bench: Any) -> None:
     made = bench(TARGETS, 3)
     evidence = made.evidence(made.shifted(POINTS), clean=made.clean(CLEAN))
     rows = by_place(scenario().score(evidence))
-    assert {row.metric for row in rows.values()} == {info.id for info in Corrupted.metrics}
+    assert {row.metric for row in rows.values()} == {info.id for info in CorruptedImage.metrics}
     assert {row.point for row in rows.values()} == set(scenario().points)
 
     mild = rows["top-1", "severity=1"]
@@ -141,7 +140,9 @@ def test_the_worst_of_a_grid_is_no_better_than_any_place(bench: Any) -> None:
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, 200)
     made = bench(targets, 3)
-    scenario = GridWorst.of("shift", None)
+    scenario = CorruptedGrid.of(
+        "shift", geometric_worst, severities=geometric_worst.severities, limit=None
+    )
     points = {
         point: np.where(rng.random(200) < 0.95, targets, (targets + 1) % 3)
         for point in scenario.points

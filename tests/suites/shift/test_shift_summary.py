@@ -9,15 +9,14 @@ import pytest
 from numpy.typing import ArrayLike
 
 from crucibench.contracts.comparable import Share
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruption_error import (
+from crucibench.contracts.corruption import SEVERITIES
+from crucibench_suites.shift.corrupted import Corrupted, CorruptedImage, ImageSummary
+from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
+from crucibench_suites.shift.joining import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     corruption_error_statistic,
 )
-from crucibench_suites.shift.corruptions import KERNELS
-from crucibench_suites.shift.corruptions.catalogue import COMMON, SEVERITIES
-from crucibench_suites.shift.summary import Summary
 
 # RobustBench, model_info/imagenet/corruptions/unaggregated_results_2d.csv, Standard_R50 (MIT): the
 # accuracies at severities 1 to 5 on ImageNet-C, and their mean as it stands there.
@@ -106,8 +105,8 @@ def test_the_statistic_is_the_formula_under_any_weights() -> None:
 
 def cells(names: tuple[str, ...], severities: tuple[int, ...] = (1, 5)) -> list[Corrupted]:
     return [
-        Corrupted.of(
-            "shift", KERNELS[name], severities=severities, parameter_set="cifar", limit=None
+        CorruptedImage.of(
+            "shift", IMAGES[name], severities=severities, parameter_set="cifar", limit=None
         )
         for name in names
     ]
@@ -134,7 +133,7 @@ def answers(
 def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
     names = ("frost", "fog", "contrast")
     made, found = answers(bench, names, (1, 5), 0.05, 0)
-    scenario = Summary.of("shift", cells(names), None)
+    scenario = ImageSummary.of("shift", cells(names), None)
     clean = np.where(np.arange(200) < 10, (made.targets + 2) % 4, made.targets)
     evidence = made.evidence(
         made.cell({"id": []}),
@@ -174,7 +173,7 @@ def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
 
 def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
     made, found = answers(bench, COMMON, (1, 5), 0.05, 1)
-    scenario = Summary.of("shift", cells(COMMON), "other")
+    scenario = ImageSummary.of("shift", cells(COMMON), "other")
     clean = made.clean(made.targets)
     own = {f"own__{name}": cell for name, cell in found.items()}
     same = {f"reference__{name}": cell for name, cell in found.items()}
@@ -198,7 +197,7 @@ def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
 def test_the_reference_itself_is_at_a_hundred_where_it_loses_something(bench: Any) -> None:
     for wrong, expected in ((0.05, 100.0), (0.0, None)):
         made, found = answers(bench, COMMON, (1, 5), wrong, 1)
-        scenario = Summary.of("shift", cells(COMMON), "model")
+        scenario = ImageSummary.of("shift", cells(COMMON), "model")
         clean = made.clean(made.targets)
         own = {f"own__{name}": cell for name, cell in found.items()}
         same = {f"reference__{name}": cell for name, cell in found.items()}
@@ -220,7 +219,7 @@ def test_alexnet_wants_imagenet_at_all_five_severities(bench: Any) -> None:
     ):
         made, found = answers(bench, COMMON, severities, 0.1, 3)
         made.classes = classes
-        scenario = Summary.of("shift", cells(COMMON, severities), "alexnet")
+        scenario = ImageSummary.of("shift", cells(COMMON, severities), "alexnet")
         own = {f"own__{name}": cell for name, cell in found.items()}
         evidence = made.evidence(made.cell({"id": []}), clean=made.clean(made.targets), **own)
         rows = {row.metric: row for row in scenario.score(evidence).rows}
@@ -237,7 +236,7 @@ def test_alexnet_wants_imagenet_at_all_five_severities(bench: Any) -> None:
 
 def test_missing_corruptions_are_said(bench: Any) -> None:
     made, found = answers(bench, ("fog",), (1, 5), 0.1, 4)
-    scenario = Summary.of("shift", cells(("fog", "frost")), None)
+    scenario = ImageSummary.of("shift", cells(("fog", "frost")), None)
     evidence = made.evidence(
         made.cell({"id": []}), clean=made.clean(made.targets), own__fog=found["fog"]
     )

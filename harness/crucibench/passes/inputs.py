@@ -1,20 +1,49 @@
-"""Numbers and categories of inputs, a row a sample: what two-sample tests compare."""
+"""What is recorded of inputs without asking a model: numbers, hashes of categories, statistics.
+
+Drift tests compare these, and what a table's columns hold is learnt from them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench_suites.shift.sides import INPUT, STATISTIC
+from crucibench.contracts.columns import INPUT, MISSING, STATISTIC, ColumnFacts, facts_of
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.scenario import MapContext, Mapped, Work
 
-MISSING = -1
-"""The code of a missing category; those of others are not negative."""
+MOST_OTHERS = 20
+"""A value is swapped for one of at most so many others."""
 
 _LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedInputs(Mapped):
+    """Records a table's numbers and hashes of its categories; statistics of images and texts.
+
+    An image is seen as the model gets it: resized, in the model's channels.
+    """
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = ()
+
+    @classmethod
+    def of(cls, suite: str, role: str, limit: int | None = None) -> RecordedInputs:
+        """Returns the scenario of a role, of at most `limit` samples."""
+        return cls(suite=suite, name=f"inputs/{role.rpartition('/')[2]}", role=role, limit=limit)
+
+    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
+        """Returns a record a sample."""
+        columns: dict[str, Any] = {"id": list(work.batch.ids), "point": ""}
+        return columns | input_columns(work.batch.inputs)
 
 
 def input_columns(inputs: Any) -> dict[str, NDArray[Any]]:
@@ -104,3 +133,51 @@ def _image_columns(images: Any) -> dict[str, NDArray[Any]]:
         columns |= {name: means[:, at] for at, name in enumerate(("red", "green", "blue"))}
         columns["saturation"] = (pixels.max(axis=1) - pixels.min(axis=1)).mean(axis=(1, 2))
     return {STATISTIC + name: np.asarray(values) for name, values in columns.items()}
+
+
+def read_facts(records: Records) -> ColumnFacts:
+    """Returns what recorded inputs say of the columns."""
+    return facts_of([records.array(name) for name in _input_names(records.table.column_names)])
+
+
+def other_categories(records: Records, ids: NDArray[np.object_]) -> Mapping[int, NDArray[np.int32]]:
+    """Returns for each column of categories, by its place among all, rows that hold others.
+
+    Args:
+        records: of the inputs of a role.
+        ids: of the samples of that role that are asked about, shape (n,).
+
+    Returns:
+        As `others`, each shape (n, k).
+    """
+    rows = pd.Index(records.ids).get_indexer(pd.Index(ids))
+    columns = [records.array(name) for name in _input_names(records.table.column_names)]
+    return {
+        place: others(codes[rows]) for place, codes in enumerate(columns) if codes.dtype.kind == "i"
+    }
+
+
+def others(codes: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Returns for each sample rows that hold other categories, one each, in turn.
+
+    Args:
+        codes: of categories, shape (n,); `MISSING` where there is none.
+
+    Returns:
+        Row numbers, shape (n, at most `MOST_OTHERS`); no columns where there is one category; -1
+        for samples without one.
+    """
+    known = np.flatnonzero(codes != MISSING)
+    values, first = np.unique(codes[known], return_index=True)
+    width = min(MOST_OTHERS, max(0, len(values) - 1))
+    found = np.full((len(codes), width), MISSING, dtype=np.int32)
+    if width:
+        at = np.searchsorted(values, codes[known])
+        turned = (at[:, None] + np.arange(1, width + 1)) % len(values)
+        found[known] = known[first][turned]
+    return found
+
+
+def _input_names(names: Sequence[str]) -> list[str]:
+    """Returns the records' columns that hold inputs, in the order of the columns' own names."""
+    return sorted(name for name in names if name.startswith(INPUT))

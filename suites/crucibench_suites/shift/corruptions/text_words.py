@@ -7,7 +7,13 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from crucibench_suites.shift.text.edits import Candidates, Edit, Words, word_spans
+from crucibench_suites.shift.corruptions.text_edits import (
+    Candidates,
+    Edit,
+    Words,
+    by_edits,
+    word_spans,
+)
 
 _MARKS = (",", ".", ";", ":", " -")
 """None of them asks or exclaims: a mark is not to tell how something is meant."""
@@ -67,6 +73,7 @@ _FORMS = re.compile(
 )
 
 
+@by_edits
 def punctuation(characters: Sequence[str], choices: Words) -> Candidates:
     """A word loses the comma, stop, colon or semicolon at its end, or gets one."""
     edits = []
@@ -81,6 +88,7 @@ def punctuation(characters: Sequence[str], choices: Words) -> Candidates:
     return Candidates(edits, len(spans))
 
 
+@by_edits
 def white_space(characters: Sequence[str], choices: Words) -> Candidates:
     """The space between two words is doubled, is another kind of space, or is missing."""
     edits = []
@@ -91,16 +99,19 @@ def white_space(characters: Sequence[str], choices: Words) -> Candidates:
     return Candidates(edits, len(spans))
 
 
+@by_edits
 def emoji_noise(characters: Sequence[str], choices: Words) -> Candidates:
     """A picture without a mood follows a word."""
     return _after_words(characters, [EMOJI[int(word) % len(EMOJI)] for word in choices])
 
 
+@by_edits
 def url_noise(characters: Sequence[str], choices: Words) -> Candidates:
     """A short address follows a word; its host is reserved for examples (RFC 2606)."""
     return _after_words(characters, [f"https://example.com/{_base36(int(w))}" for w in choices])
 
 
+@by_edits
 def contraction(characters: Sequence[str], choices: Words) -> Candidates:
     """What English contracts is contracted, and what is contracted is written out."""
     starts = [0, *accumulate(map(len, characters))]
@@ -117,12 +128,14 @@ def contraction(characters: Sequence[str], choices: Words) -> Candidates:
     return Candidates(edits, len(edits))
 
 
+@by_edits
 def leading_distractor(characters: Sequence[str], choices: Words) -> Candidates:
     """Sentences that say nothing stand before the text."""
     edits = [Edit(0, 0, f"{sentence} ") for sentence in _sentences(characters, choices)]
     return Candidates(edits, len(edits), stacked=True)
 
 
+@by_edits
 def trailing_distractor(characters: Sequence[str], choices: Words) -> Candidates:
     """Sentences that say nothing follow the text."""
     end = len(characters)

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
-from crucibench_suites.shift.text.edits import Candidates, Edit, Words, word_spans
+from crucibench_suites.shift.corruptions.text_edits import (
+    Candidates,
+    Edit,
+    Words,
+    by_edits,
+    word_spans,
+)
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 
@@ -22,6 +28,7 @@ _CONFUSED: Mapping[str, tuple[str, ...]] = {
 _JOINED: Mapping[str, str] = {"rn": "m", "vv": "w", "cl": "d", "ri": "n", "li": "h"}
 
 
+@by_edits
 def keyboard_typo(characters: Sequence[str], choices: Words) -> Candidates:
     """A Latin letter becomes one beside it on a QWERTY keyboard."""
     edits = []
@@ -35,6 +42,7 @@ def keyboard_typo(characters: Sequence[str], choices: Words) -> Candidates:
     return _by_letter(characters, edits)
 
 
+@by_edits
 def letter_swap(characters: Sequence[str], choices: Words) -> Candidates:
     """Two unlike neighbours within a word change places."""
     edits = [
@@ -49,6 +57,7 @@ def letter_swap(characters: Sequence[str], choices: Words) -> Candidates:
     return _by_letter(characters, edits)
 
 
+@by_edits
 def letter_deletion(characters: Sequence[str], choices: Words) -> Candidates:
     """A letter of a word of three letters or more is left out."""
     edits = []
@@ -59,6 +68,7 @@ def letter_deletion(characters: Sequence[str], choices: Words) -> Candidates:
     return _by_letter(characters, edits)
 
 
+@by_edits
 def letter_insertion(characters: Sequence[str], choices: Words) -> Candidates:
     """A letter of the same word comes in once more, after another."""
     edits = []
@@ -71,6 +81,7 @@ def letter_insertion(characters: Sequence[str], choices: Words) -> Candidates:
     return _by_letter(characters, edits)
 
 
+@by_edits
 def ocr_confusion(characters: Sequence[str], choices: Words) -> Candidates:
     """Letters become what a scanner may take them for; digits are left alone."""
     edits = []
@@ -84,6 +95,7 @@ def ocr_confusion(characters: Sequence[str], choices: Words) -> Candidates:
     return _by_letter(characters, edits)
 
 
+@by_edits
 def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
     """A letter becomes one of another script that looks the same.
 
@@ -98,6 +110,7 @@ def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
     return Candidates(edits, _letters(characters))
 
 
+@by_edits
 def casing(characters: Sequence[str], choices: Words) -> Candidates:
     """A letter changes from small to capital or back.
 

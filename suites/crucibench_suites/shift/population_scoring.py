@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from crucibench.contracts.columns import INPUT
 from crucibench.contracts.comparable import Comparable, RowMetric
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import SumStatistic, difference, weighted_ratio
+from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
-from crucibench_suites.shift.comparing import number
+from crucibench_suites.shift.audits import no_samples
+from crucibench_suites.shift.own_data import DIRECTIONS, population_point
+from crucibench_suites.shift.scoring import number
 from crucibench_suites.shift.sheet import Sheet
-from crucibench_suites.shift.sides import INPUT
-from crucibench_suites.shift.tables import population_metrics as metrics
-from crucibench_suites.shift.tables.population_points import DIRECTIONS, population_point
 
 _FIXED = "weights follow from ranks in this sample, and are held fixed"
 
@@ -116,8 +117,7 @@ def comparables_of_population(
 def audit_population(evidence: Evidence, parameters: Mapping[str, Any]) -> Findings:
     """Flags weightings that leave few effective samples."""
     if not len(evidence.own.samples):
-        message = "there are no test samples"
-        return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
+        return no_samples("test samples")
     least = evidence.options.min_group_size
     few = {
         one.point: one.effective
@@ -143,9 +143,9 @@ def _measured(evidence: Evidence) -> tuple[Any, Any, Floats, float]:
     samples, clean = evidence.own.samples, evidence.needs["clean"]
     if evidence.task.kind == "regression":
         said = clean.records.aligned(samples.ids).array("prediction").astype(np.float64)
-        return metrics.MAE, metrics.RISE, np.abs(said - samples.targets), 1.0
+        return metrics.WEIGHTED_MAE, metrics.WEIGHTED_RISE, np.abs(said - samples.targets), 1.0
     right = clean_answers(clean, samples.ids, evidence.task).correct.astype(np.float64)
-    return metrics.TOP_1, metrics.DROP, right, -1.0
+    return metrics.WEIGHTED_TOP_1, metrics.WEIGHTED_DROP, right, -1.0
 
 
 def _weightings(evidence: Evidence, parameters: Mapping[str, Any]) -> Iterator[_Weighted]:

@@ -1,14 +1,17 @@
-"""Edits of a text: which there could be, which are made, and in what order."""
+"""Edits of texts: which there could be, which are made at a severity, and in what order."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, wraps
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.corruption import Changed, CorruptionContext, Function, Level
+from crucibench.util.draws import Draws
 from crucibench.util.graphemes import graphemes
 
 Words = NDArray[np.uint32]
@@ -39,7 +42,7 @@ class Candidates(NamedTuple):
     stacked: bool = False
 
 
-Function = Callable[[Sequence[str], Words], Candidates]
+Proposal = Callable[[Sequence[str], Words], Candidates]
 """From characters (grapheme clusters) and a 32-bit word for each, and one more, to candidates."""
 
 
@@ -59,7 +62,7 @@ class Planned(NamedTuple):
     units: int
 
 
-def planned(text: str, function: Function, order: Callable[[int], Words],
+def planned(text: str, function: Proposal, order: Callable[[int], Words],
             choices: Callable[[int], Words]) -> Planned:  # fmt: skip
     """Chooses edits of a text.
 
@@ -157,3 +160,86 @@ def word_spans(characters: Sequence[str]) -> list[tuple[int, int]]:
         elif number >= 0:
             spans[number] = (spans[number][0], place + 1)
     return spans
+
+
+def by_edits(proposal: Proposal) -> Function:
+    """Returns the corruption of texts that makes a share of the edits that `proposal` could make.
+
+    What is touched at a lower level is touched at a higher one. Texts may be tuples of several
+    columns, which share the edits of a sample; what is no text stays as it is. ``distance`` and
+    ``edits`` are the share and the number of places edited, ``units`` what the share is of, over
+    all columns of a sample together.
+    """
+
+    @wraps(proposal)
+    def corrupted(
+        texts: Sequence[Any], levels: Sequence[Level], context: CorruptionContext
+    ) -> Iterator[Changed]:
+        plans = [
+            [
+                planned(part, proposal, *_drawn(context.draws, identity, column))
+                if isinstance(part, str)
+                else None
+                for column, part in enumerate(_parts(sample))
+            ]
+            for sample, identity in zip(texts, context.ids, strict=True)
+        ]
+        for (level,) in levels:
+            changed: list[Any] = []
+            counts = []
+            for sample, plan in zip(texts, plans, strict=True):
+                given = share_out([text for text in plan if text is not None], level)
+                made = iter(given)
+                said = tuple(
+                    part if text is None else applied(text, next(made))
+                    for part, text in zip(_parts(sample), plan, strict=True)
+                )
+                changed.append(said if isinstance(sample, tuple) else said[0])
+                counts.append(sum(given))
+            yield Changed(changed, _columns(texts, changed, plans, counts))
+
+    return corrupted
+
+
+def _drawn(draws: Draws, identity: str, column: int) -> tuple[Any, Any]:
+    def first(step: str, count: int) -> Words:
+        words: Words = draws.words([identity], f"{column}/{step}", count)[0]
+        return words
+
+    return partial(first, "order"), partial(first, "choice")
+
+
+def _parts(sample: Any) -> tuple[Any, ...]:
+    return sample if isinstance(sample, tuple) else (sample,)
+
+
+def _columns(
+    inputs: Sequence[Any], changed: Sequence[Any], plans: Sequence[Sequence[Planned | None]],
+    counts: Sequence[int],
+) -> dict[str, Any]:  # fmt: skip
+    units = [sum(text.units for text in plan if text is not None) for plan in plans]
+    pairs = [
+        list(zip(_parts(old), _parts(new), strict=True))
+        for old, new in zip(inputs, changed, strict=True)
+    ]
+    return {
+        "distance": np.array(
+            [count / max(1, unit) for count, unit in zip(counts, units, strict=True)],
+            dtype=np.float32,
+        ),
+        "touched": np.array(
+            [any(old != new for old, new in pair) for pair in pairs], dtype=np.bool_
+        ),
+        "edits": np.array(counts, dtype=np.int32),
+        "units": np.array(units, dtype=np.int32),
+        "spoilt": np.array(
+            [any(_unreadable(old, new) for old, new in pair) for pair in pairs], dtype=np.bool_
+        ),
+    }
+
+
+def _unreadable(old: Any, new: Any) -> bool:
+    """Whether a text has lost more than half of its letters and digits."""
+    if not isinstance(old, str):
+        return False
+    return 2 * sum(map(str.isalnum, new)) < sum(map(str.isalnum, old))
