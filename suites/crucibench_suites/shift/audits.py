@@ -21,8 +21,7 @@ from crucibench.contracts.task import Modality
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import mcnemar_exact
 from crucibench_suites.shift.answers import clean_answers, shifted_answers
-from crucibench_suites.shift.corrupted import OWN, severity_of
-from crucibench_suites.shift.own_data import HERE, HOME, TRAIN
+from crucibench_suites.shift.names import HERE, HOME, OWN, TRAIN, severity_of
 
 _FLOOR = 0.25 / 255
 """Mean absolute distance below which an image looks as it was: a quarter of an 8-bit level."""

@@ -32,24 +32,9 @@ from crucibench_suites.shift.metrics import (
     OF_IMAGE_SUMMARY,
     OF_SUMMARY,
 )
+from crucibench_suites.shift.names import ALEXNET, OWN, REFERENCE
 
 # What computes is imported where it is needed: listing suites must stay cheap.
-
-ALEXNET = "alexnet"
-"""The reference whose errors on ImageNet-C were published; no model of a run can be it."""
-
-OWN, REFERENCE = "own/", "reference/"
-"""What the aliases of the corruptions' cells begin with in the summary."""
-
-
-def point_of(severity: int) -> str:
-    """Returns the point of a severity."""
-    return f"severity={severity}"
-
-
-def severity_of(point: str) -> int:
-    """The inverse of `point_of`."""
-    return int(point.partition("=")[2])
 
 
 @dataclass(frozen=True, kw_only=True)

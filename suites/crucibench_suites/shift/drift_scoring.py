@@ -27,7 +27,7 @@ from crucibench.stats import (
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
-from crucibench_suites.shift.own_data import SIDES
+from crucibench_suites.shift.names import SIDES
 
 PERMUTATIONS = 1999
 """The smallest p-value of a permutation test is 1 / 2000: low enough for some 100 columns."""

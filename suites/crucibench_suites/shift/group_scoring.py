@@ -23,7 +23,7 @@ from crucibench.stats import SumStatistic
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
 from crucibench_suites.shift.audits import no_samples
-from crucibench_suites.shift.own_data import class_column
+from crucibench_suites.shift.names import class_column
 from crucibench_suites.shift.sheet import Sheet
 
 _TOGETHER = ", "

@@ -29,10 +29,10 @@ from crucibench_suites.shift.answers import (
     cluster_codes,
     shifted_answers,
 )
-from crucibench_suites.shift.corrupted import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
 from crucibench_suites.shift.corruptions.tables import TABLES
 from crucibench_suites.shift.corruptions.texts import TEXTS
+from crucibench_suites.shift.names import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.scoring import mean_form, number, read_values
 from crucibench_suites.shift.sheet import Sheet
 

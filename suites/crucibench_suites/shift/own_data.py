@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
@@ -18,26 +18,19 @@ from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.shift.config import ROLE, ShiftConfig
 from crucibench_suites.shift.metrics import OF_DRIFT, OF_GROUPS, OF_OWN_DATA, OF_POPULATION
+from crucibench_suites.shift.names import (
+    DIRECTIONS,
+    HERE,
+    HOME,
+    LEVELS,
+    SIDES,
+    TRAIN,
+    Shape,
+    class_column,
+    population_point,
+)
 
 # What computes is imported where it is needed: listing suites must stay cheap.
-
-HOME, HERE, TRAIN = "home", "here", "train"
-"""The home test set, the shifted set, and the training set: aliases of passes over them."""
-
-SIDES = (HOME, HERE)
-"""What drift tests compare."""
-
-_CLASS = "class"
-
-Shape = Literal["tail", "tilt"]
-
-LEVELS: dict[Shape, tuple[float, ...]] = {
-    "tail": (0.8, 0.6, 0.4, 0.3, 0.2),
-    "tilt": (0.25, 0.5, 1.0, 1.5, 2.0),
-}
-"""Severities 1 to 5: the share of samples kept; the exponent a standard deviation of the rank."""
-
-DIRECTIONS = ("low", "high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +234,6 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     return scenarios or "the data names no groups, and shift.data names no shifted data"
 
 
-def class_column(groups: Collection[str]) -> str:
-    """Returns what the true class is called among group columns: one may be called ``class``."""
-    return _CLASS if _CLASS not in groups else f"true {_CLASS}"
-
-
 def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
     """Holds crossings against the group columns of a data set.
 
@@ -259,8 +247,3 @@ def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
         if name not in known:
             told = unknown(f"group column of {card.name}", name, known)
             raise InputError(f"shift.cross: {told}")
-
-
-def population_point(severity: int, towards: str) -> str:
-    """Returns the point of a severity and direction."""
-    return f"severity={severity},towards={towards}"

@@ -26,7 +26,7 @@ from crucibench_suites.shift.answers import (
     clean_answers,
     cluster_codes,
 )
-from crucibench_suites.shift.own_data import HERE, HOME
+from crucibench_suites.shift.names import HERE, HOME
 from crucibench_suites.shift.sheet import Sheet
 from crucibench_suites.shift.two_places import TwoPlaces, mean_here_minus_home
 

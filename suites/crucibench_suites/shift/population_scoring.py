@@ -18,7 +18,7 @@ from crucibench.stats import SumStatistic, difference, weighted_ratio
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
 from crucibench_suites.shift.audits import no_samples
-from crucibench_suites.shift.own_data import DIRECTIONS, population_point
+from crucibench_suites.shift.names import DIRECTIONS, population_point
 from crucibench_suites.shift.scoring import number
 from crucibench_suites.shift.sheet import Sheet
 

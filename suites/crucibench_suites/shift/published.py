@@ -12,10 +12,9 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need, Scenario
 from crucibench.contracts.suite import SuiteRequest
 from crucibench_suites.shift.config import PUBLISHED, ShiftConfig
-from crucibench_suites.shift.corrupted import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.corruptions.images import COMMON
 from crucibench_suites.shift.metrics import MEAN_TOP_1, OF_IMAGE_SUMMARY, OF_PUBLISHED
-from crucibench_suites.shift.own_data import HERE, HOME, TRAIN
+from crucibench_suites.shift.names import ALEXNET, HERE, HOME, OWN, REFERENCE, TRAIN, of_corruption
 
 
 class Part(NamedTuple):
@@ -138,11 +137,6 @@ class PublishedSummary(Derived):
         from crucibench_suites.shift.published_scoring import comparables_of_all
 
         return comparables_of_all(evidence, self)
-
-
-def of_corruption(name: str) -> str:
-    """Returns the point of a corruption, in the summary."""
-    return f"corruption={name}"
 
 
 def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Sequence[Scenario]:

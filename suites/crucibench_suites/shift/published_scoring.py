@@ -16,16 +16,14 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import Answers, clean_answers, cluster_codes
-from crucibench_suites.shift.corrupted import OWN
 from crucibench_suites.shift.joining import (
     Joined,
     by_catalogue,
     comparables_of_joined,
     score_joined,
 )
-from crucibench_suites.shift.own_data import HERE, HOME
+from crucibench_suites.shift.names import HERE, HOME, OWN, of_corruption
 from crucibench_suites.shift.place_scoring import put_drop
-from crucibench_suites.shift.published import of_corruption
 from crucibench_suites.shift.scoring import put_answers
 from crucibench_suites.shift.sheet import Sheet
 from crucibench_suites.shift.two_places import TwoPlaces

@@ -24,7 +24,7 @@ from crucibench_suites.shift.answers import (
     cluster_codes,
     shifted_answers,
 )
-from crucibench_suites.shift.corrupted import point_of, severity_of
+from crucibench_suites.shift.names import point_of, severity_of
 from crucibench_suites.shift.sheet import Sheet
 
 

@@ -15,6 +15,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, SuiteRequest
 from crucibench.contracts.task import Modality, Task
+from crucibench.testing import check_corruption
 from crucibench.util.errors import InputError
 from crucibench_suites.shift import ShiftConfig, ShiftSuite
 from crucibench_suites.shift.corrupted import (
@@ -325,3 +326,15 @@ def test_importing_the_suite_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_packages_corruption_is_planned_where_it_is_named(with_plugin: Any) -> None:
+    found = planned(request(ShiftConfig(corruptions=("common", "posterise"))))
+    posterised = found["posterise"]
+    assert isinstance(posterised, CorruptedImage) and posterised.corruption.family == "sample"
+    # The mean corruption error is over the common ones, whatever is run beside them.
+    assert list(found["summary"].parameters["corruptions"]) == list(COMMON)
+    assert "posterise" not in planned(request(preset="full"))
+    with pytest.raises(ValidationError, match="posterise is a corruption of the modality image"):
+        ShiftConfig(texts=("posterise",))
+    check_corruption(posterised.corruption)
