@@ -22,10 +22,11 @@ import pandas as pd
 from _report import publish, table
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable, RowMetric
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import Evidence, ModelInfo
 from crucibench.contracts.records import to_table
+from crucibench.contracts.statistic import RowMetric
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.plan.cell_files import planned_file

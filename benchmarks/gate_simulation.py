@@ -25,8 +25,8 @@ from scipy.special import expit, ndtri
 from crucibench.comparing.cell import FormPair, measure_cell
 from crucibench.comparing.resampled import Settings
 from crucibench.comparing.results import Comparison, MetricDifference
-from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share
 from crucibench.contracts.rows import Address
+from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share
 from crucibench.gating.evaluate import evaluate
 from crucibench.gating.expand import Opponent
 from crucibench.gating.latency import MIN_ROUNDS, ROUNDS, Rounds, judge_latency

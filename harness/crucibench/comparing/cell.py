@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from crucibench.comparing.differences import Flips
 from crucibench.comparing.extremes import extreme_difference
-from crucibench.comparing.forms import as_rows, counted, of_cells, through, value_of
 from crucibench.comparing.joint import Joint, joint_differences, ratio
 from crucibench.comparing.resampled import Resampled, Settings, resampled_differences
-from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.metrics.forms import as_rows, counted, evaluate, of_cells, through
 from crucibench.stats import (
     Interval,
     PairedDifference,
@@ -160,7 +160,7 @@ class _Cell:
         return self._measured(pair, (both.auc_b, both.auc_a), both.difference)
 
     def _values(self, pair: FormPair) -> Values:
-        first, second = (value_of(form, self.n) for form in (pair.baseline, pair.candidate))
+        first, second = (evaluate(form, self.n) for form in (pair.baseline, pair.candidate))
         return (first if math.isfinite(first) else None, second if math.isfinite(second) else None)
 
     def _undefined(self, baseline: float | None, candidate: float | None) -> Measured:
@@ -288,7 +288,8 @@ def _resampled(pair: FormPair, values: Values, cost: int) -> Resampled:
     if isinstance(first, RowMetric) and isinstance(second, RowMetric):
         if first.influence is not None and second.influence is not None:
             influences = (second.influence, first.influence)
-        biased, cost = first.biased or second.biased, max(first.cost, second.cost)
+        biased = (first.bias, second.bias) != ("none", "none")
+        cost = max(first.cost, second.cost)
     return Resampled(as_rows(second), as_rows(first), new - old, influences, biased, cost)
 
 

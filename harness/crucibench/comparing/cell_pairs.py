@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from crucibench.comparing.cell import FormPair, Key, Measured, measure_cell
 from crucibench.comparing.comparability import first_difference
-from crucibench.comparing.forms import Aligner
 from crucibench.comparing.pairing import Pairing, pair
 from crucibench.comparing.resampled import Settings
 from crucibench.comparing.results import MetricDifference
-from crucibench.contracts.comparable import Comparable, Form
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
+from crucibench.contracts.statistic import Form, Number
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
+from crucibench.metrics.forms import Aligner
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
@@ -119,7 +119,7 @@ class Side:
 
     def comparables(
         self, cell: PlannedCell, options: ScoringOptions
-    ) -> tuple[Samples, dict[Key, Comparable]]:
+    ) -> tuple[Samples, dict[Key, Number]]:
         """Returns the samples of a cell, and every number of it as a statistic of samples.
 
         Args:
@@ -133,7 +133,10 @@ class Side:
         """
         evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
         try:
-            found = cell.scenario.comparables(evidence)
+            found = [
+                *(one for one in cell.scenario.numbers(evidence) if one.make is not None),
+                *(one.as_number() for one in cell.scenario.comparables(evidence)),
+            ]
         except LookupError as error:
             if not self.run.packed:
                 raise
@@ -288,7 +291,7 @@ class CellPair:
         ids = np.array([f"round {number}" for number in common], dtype=object)
         return measure_cell(pairs, ids, None, self.how.settings)
 
-    def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Comparable]]:
+    def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Number]]:
         samples, forms = side.comparables(cell, self.first.scorer.options)
         return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 

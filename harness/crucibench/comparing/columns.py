@@ -8,16 +8,16 @@ import numpy as np
 
 from crucibench.comparing.cell import Key
 from crucibench.comparing.cell_pairs import NO_FORM, RefusedError, Side
-from crucibench.comparing.forms import Aligner
 from crucibench.comparing.pairing import pair
 from crucibench.comparing.standing import LinedUp
-from crucibench.contracts.comparable import Comparable, Form
 from crucibench.contracts.data import Samples
 from crucibench.contracts.scenario import Timed
+from crucibench.contracts.statistic import Form, Number
+from crucibench.metrics.forms import Aligner
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, NotComparableError
 
-_Read = tuple[Samples, dict[Key, Comparable]]
+_Read = tuple[Samples, dict[Key, Number]]
 
 
 class LineUp:

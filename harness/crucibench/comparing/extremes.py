@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from crucibench.contracts.comparable import Extreme, GroupMeans, RowMetric
+from crucibench.contracts.statistic import Extreme, GroupMeans, RowMetric
 from crucibench.metrics.gap_change import Paired, Side, change_of_largest
 from crucibench.stats import PairedDifference
 

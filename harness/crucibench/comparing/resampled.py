@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from crucibench.contracts.comparable import Influence
+from crucibench.contracts.statistic import Influence
 from crucibench.stats import (
     Interval,
     PairedDifference,

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from crucibench.comparing.forms import as_rows, counted, value_of
 from crucibench.comparing.resampled import BOOTSTRAP_UP_TO, Settings
-from crucibench.contracts.comparable import Form, Share
+from crucibench.contracts.statistic import Form, Share
+from crucibench.metrics.forms import as_rows, counted, evaluate
 from crucibench.stats import SumStatistic, WeightedStatistic, mcnemar_exact, replicates_of
 from crucibench.stats.bootstrap import MIN_UNITS
 
@@ -37,7 +37,7 @@ class LinedUp:
 
     def values(self) -> Floats:
         """Returns the numbers themselves, shape (M,); nan where undefined."""
-        return np.array([value_of(form, len(self.ids)) for form in self.forms])
+        return np.array([evaluate(form, len(self.ids)) for form in self.forms])
 
 
 def too_many(lined: Sequence[LinedUp]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Outputs
@@ -18,6 +19,8 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Number
 from crucibench.util.draws import Draws
 
 
@@ -100,8 +103,27 @@ class Scenario(ABC):
         """The name of its random stream: it leaves out model, severity and eps."""
         return self.address
 
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns its numbers as statistics of samples: a pure function of the evidence.
+
+        From this one list the engine makes rows with intervals, paired differences of two models,
+        and ranks. Numbers come in the order of the report. Those of a `Timed` scenario are
+        statistics of rounds, in the rounds' order. What it reads of records it reads before it
+        returns, not in `Number.make`: packs keep what was read.
+        """
+        return ()
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns the data behind plots and long tables, by name; report sections refer to them.
+
+        Args:
+            evidence: as of `numbers`.
+            rows: the rows of `numbers`.
+        """
+        return {}
+
     def score(self, evidence: Evidence) -> Scored:
-        """Computes metric rows and tables: a pure function of the evidence."""
+        """Computes rows that two models are not compared by, and their tables."""
         return Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
@@ -118,10 +140,7 @@ class Scenario(ABC):
         return type(self).outcomes is not Scenario.outcomes
 
     def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns its numbers as statistics of samples: two models are compared by these.
-
-        Those of a `Timed` scenario are statistics of rounds, in the rounds' order.
-        """
+        """Returns statistics of samples that two models are compared by, beside `numbers`."""
         return []
 
 

@@ -62,6 +62,7 @@ def what_is_read(run: Run) -> Kept:
             continue
         evidence = scorer.evidence(cell, run.cells)
         watched = _watched(evidence, read)
+        cell.scenario.numbers(watched)
         cell.scenario.comparables(watched)
         cell.scenario.outcomes(watched)
         for part in (evidence.own, *evidence.needs.values()):
@@ -80,7 +81,7 @@ def _is_compared(scenario: Scenario) -> bool:
     # Rounds pair within one run alone, and a pack is for comparing with others.
     return not isinstance(scenario, Timed) and any(
         getattr(type(scenario), name) is not getattr(Scenario, name)
-        for name in ("comparables", "outcomes")
+        for name in ("numbers", "comparables", "outcomes")
     )
 
 

@@ -25,6 +25,7 @@ from crucibench.integrity.comparison import comparison_fields, comparison_key
 from crucibench.integrity.equal import same, shown
 from crucibench.integrity.planned import Planned
 from crucibench.integrity.reader import Reader
+from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile
 from crucibench.store.layout import slug
@@ -106,7 +107,7 @@ class Rescoring:
                 )
         evidence = self._evidence(file)
         try:
-            scored = scenario.score(evidence)
+            scored = score(scenario, evidence)
         except KeyError as error:
             # Of a bundle, most often a column of groups that was left out of it.
             raise CannotScoreError(f"scoring asks for {error}, which is not there") from error

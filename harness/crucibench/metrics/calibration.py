@@ -12,6 +12,7 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._bins import (
     Binning,
     Edge,
@@ -31,7 +32,6 @@ from crucibench.metrics._inputs import (
     require_same_length,
 )
 from crucibench.metrics._rows import row_sums
-from crucibench.metrics.statistic import Statistic
 
 Norm = Literal["l1", "l2", "max"]
 """How bins are joined: mean absolute gap (ECE), root mean squared gap, largest gap (MCE)."""

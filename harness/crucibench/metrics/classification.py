@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import TableStatistic
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -16,7 +17,7 @@ from crucibench.metrics._inputs import (
     require_same_length,
 )
 from crucibench.metrics._rows import row_sums
-from crucibench.metrics.table import TableRate, TableStatistic
+from crucibench.metrics.table import TableRate
 
 _SHOWN = 5
 """How many class indices a note lists."""

@@ -24,8 +24,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from crucibench.contracts.statistic import Interval
 from crucibench.metrics._inputs import FloatArray, IntArray
-from crucibench.stats.results import Interval
 
 Largest = Literal["difference", "lowest", "highest"]
 

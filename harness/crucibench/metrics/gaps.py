@@ -25,8 +25,8 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Interval
 from crucibench.metrics._inputs import FloatArray
-from crucibench.stats.results import Interval
 
 Kind = Literal["difference", "ratio"]
 Bounds: TypeAlias = Callable[[float], tuple[FloatArray, FloatArray]]

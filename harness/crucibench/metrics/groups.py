@@ -21,10 +21,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.statistic import Interval
 from crucibench.metrics._inputs import FloatArray, float_vector
 from crucibench.stats.intervals import wilson
 from crucibench.stats.resampling import generator
-from crucibench.stats.results import Interval
 
 DRAWS = 10_000
 """Of the simulations: a probability of 0.05 is known to 0.002."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -27,7 +28,6 @@ from crucibench.metrics._inputs import (
     require_same_length,
 )
 from crucibench.metrics._rows import row_sums, weighted_sum
-from crucibench.metrics.statistic import Statistic
 
 _EMPTY = "no samples at home or away"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import (
     FloatArray,
     class_indices,
@@ -14,7 +15,7 @@ from crucibench.metrics._inputs import (
     probability_vector,
     require_same_length,
 )
-from crucibench.metrics.statistic import Statistic, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 
 SMALLEST = float(np.finfo(np.float64).eps)
 """Probabilities are raised to this (2.2e-16) before a logarithm is taken, as in scikit-learn."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -21,7 +22,6 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_dots, row_sums
 from crucibench.metrics._ties import TieGroups
-from crucibench.metrics.statistic import Statistic
 
 _SHOWN = 5
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import FloatArray, float_vector, require_same_length
 from crucibench.metrics._rows import row_dots, row_sums, weighted_sum
 from crucibench.metrics._ties import TieGroups
-from crucibench.metrics.statistic import Statistic, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 
 
 def mae_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:

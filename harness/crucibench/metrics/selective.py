@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -22,7 +23,6 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_sums
 from crucibench.metrics._ties import TieGroups
-from crucibench.metrics.statistic import Statistic
 
 
 @final

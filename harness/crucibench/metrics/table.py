@@ -14,8 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic, TableStatistic, Value
 from crucibench.metrics._inputs import FloatArray, IntArray, class_indices, require_same_length
-from crucibench.metrics.statistic import Statistic, Value, value_of
 
 
 def confusion_table(targets: ArrayLike, predictions: ArrayLike, classes: int) -> IntArray:
@@ -34,47 +34,6 @@ def confusion_table(targets: ArrayLike, predictions: ArrayLike, classes: int) ->
     """
     cells = _cells(targets, predictions, classes)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class TableStatistic:
-    """A metric as a function of the confusion table.
-
-    Attributes:
-        compute: maps tables (b, K, K), float64, to values (b,); nan where undefined.
-        undefined: says of one table (K, K) why the value is undefined.
-        note: says of one table what a reader of the value should know; may be empty.
-        samples: maps one table to the number of samples behind the value.
-    """
-
-    compute: Callable[[FloatArray], FloatArray]
-    undefined: Callable[[FloatArray], str]
-    note: Callable[[FloatArray], str] = lambda _: ""
-    samples: Callable[[FloatArray], float] = lambda table: float(table.sum())
-
-    def __call__(self, tables: ArrayLike) -> FloatArray:
-        """Computes the metric of every table.
-
-        Args:
-            tables: counts, shape (B, K, K), numbers >= 0.
-
-        Returns:
-            Shape (B,), float64; nan where the metric is undefined.
-
-        Raises:
-            ValueError: if `tables` has another shape or a count is negative or nan.
-        """
-        counts = _tables(tables)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.compute(counts)
-
-    def value(self, table: ArrayLike) -> Value:
-        """Returns the metric of one table, shape (K, K), or why it is undefined."""
-        counts = _table(table)
-        reason = self.undefined(counts) if counts.any() else "no samples"
-        n = int(self.samples(counts))
-        return value_of(self(counts[None])[0], n, reason=reason, note=self.note(counts))
 
 
 @final

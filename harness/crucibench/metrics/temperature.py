@@ -14,6 +14,7 @@ from typing import NamedTuple, final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.statistic import Statistic, Value
 from crucibench.metrics._inputs import (
     FloatArray,
     IntArray,
@@ -22,7 +23,6 @@ from crucibench.metrics._inputs import (
     require_same_length,
 )
 from crucibench.metrics.probabilistic import softmax
-from crucibench.metrics.statistic import Statistic, Value
 
 LOWEST, HIGHEST = 1e-3, 1e3
 """The temperatures that are searched."""

@@ -16,6 +16,7 @@ categories, `maximum_mean_discrepancy` for vectors; `population_stability` says 
 
 from __future__ import annotations
 
+from crucibench.contracts.statistic import Interval
 from crucibench.stats.bootstrap import bootstrap_interval, bootstrap_many, replicates_of
 from crucibench.stats.choose import intervals_for
 from crucibench.stats.count_table import (
@@ -70,7 +71,7 @@ from crucibench.stats.rank_sets import RankSets, mean_ranks, rank_sets, win_rate
 from crucibench.stats.ranks import midranks
 from crucibench.stats.replicates import IntervalKind
 from crucibench.stats.resampling import Resampler
-from crucibench.stats.results import BootstrapResult, Interval, PairedDifference
+from crucibench.stats.results import BootstrapResult, PairedDifference
 from crucibench.stats.two_sample import (
     Stability,
     TwoSampleTest,

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, ndtr, xlogy
 
+from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
 from crucibench.stats.intervals import clip_to, normal_quantile
 from crucibench.stats.ranks import tie_groups
-from crucibench.stats.results import Interval, PairedDifference
+from crucibench.stats.results import PairedDifference
 
 
 class DelongEstimate(NamedTuple):

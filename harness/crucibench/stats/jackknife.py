@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
 from crucibench.stats.intervals import clip_to
 from crucibench.stats.replicates import without_spread
 from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
-from crucibench.stats.results import BootstrapResult, Interval
+from crucibench.stats.results import BootstrapResult
 from crucibench.stats.weighted import SumStatistic, WeightedStatistic, evaluate, evaluate_sums
 
 GROUPS = 200

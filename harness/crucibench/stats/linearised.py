@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
+from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
 from crucibench.stats.intervals import normal_quantile
-from crucibench.stats.results import Interval
 
 
 def linearised_error(influences: ArrayLike, units: ArrayLike | None = None) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import bdtr
 
+from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
-from crucibench.stats.results import Interval
 
 ORDER_STATISTICS = "order-statistics"
 

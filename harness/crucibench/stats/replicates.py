@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from crucibench.stats.results import BootstrapResult, Interval
+from crucibench.contracts.statistic import Interval
+from crucibench.stats.results import BootstrapResult
 
 IntervalKind = Literal["auto", "bca", "percentile"]
 

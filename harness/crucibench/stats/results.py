@@ -6,24 +6,8 @@ A result that has no interval says why in ``reason``; a number without a reason 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-
-class Interval(NamedTuple):
-    """A two-sided confidence interval.
-
-    Attributes:
-        lower: Lower bound, in the unit of the estimate.
-        upper: Upper bound, at least ``lower``.
-        level: Confidence level, in (0, 1).
-        method: Name of what was computed, e.g. ``wilson`` or ``bca-bootstrap-2000``. It names the
-            method really used, so a fall-back shows here.
-    """
-
-    lower: float
-    upper: float
-    level: float
-    method: str
+from crucibench.contracts.statistic import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics.calibration import (
     calibration_error_id,
     calibration_error_statistic,
@@ -22,7 +23,6 @@ from crucibench.metrics.selective import (
     aurc_statistic,
     e_aurc_statistic,
 )
-from crucibench.metrics.statistic import Statistic
 from crucibench.metrics.temperature import (
     Recalibration,
     TemperatureFit,

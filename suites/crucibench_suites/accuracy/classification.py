@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crucibench.contracts.comparable import Share
+from crucibench.contracts.statistic import Share, Value
 from crucibench.metrics.classification import (
     balanced_accuracy,
     f1_macro,
@@ -26,7 +26,6 @@ from crucibench.metrics.ranking import (
     average_precision_statistic,
     recall_at_precision_statistic,
 )
-from crucibench.metrics.statistic import Value
 from crucibench.metrics.table import confusion_table
 from crucibench.stats import Interval, WeightedStatistic, wilson
 from crucibench_suites.accuracy.answers import Answers, Bools, Floats, Ints

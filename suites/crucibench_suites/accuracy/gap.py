@@ -6,7 +6,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.rows import Row
-from crucibench.metrics.statistic import Value
+from crucibench.contracts.statistic import Value
 from crucibench.stats import SumStatistic, difference, newcombe_unpaired, weighted_ratio
 from crucibench_suites.accuracy.answers import (
     Floats,

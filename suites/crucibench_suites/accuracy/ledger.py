@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from crucibench.contracts.comparable import Form
-from crucibench.metrics.statistic import Statistic
-from crucibench.metrics.table import TableStatistic
+from crucibench.contracts.statistic import Form, Statistic, TableStatistic
 from crucibench.stats import Interval, WeightedStatistic
 from crucibench_suites.accuracy.answers import Bools, Floats, Ints
 from crucibench_suites.accuracy.rows import Bias, Number

@@ -7,17 +7,17 @@ from functools import cache
 
 import numpy as np
 
-from crucibench.contracts.comparable import (
-    Comparable,
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import (
     Form,
     Ranking,
     RowMetric,
     Share,
+    Statistic,
     TableMetric,
+    TableStatistic,
 )
-from crucibench.contracts.evidence import Evidence
-from crucibench.metrics.statistic import Statistic
-from crucibench.metrics.table import TableStatistic
 from crucibench.stats import Interval, WeightedStatistic
 from crucibench_suites.accuracy.answers import Bools, Floats, Ints, read_answers, read_values
 from crucibench_suites.accuracy.calibration import calibration_rows
@@ -115,7 +115,7 @@ class Recorder:
             found = once().influence
             return None if found is None else found()
 
-        form = RowMetric(of_rows, influence, bias != "none", cost)
+        form = RowMetric(of_rows, influence, bias, cost)
         self._add(metric, form)
 
     def table(

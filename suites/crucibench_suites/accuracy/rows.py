@@ -7,8 +7,8 @@ from typing import Literal
 
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Value
 from crucibench.metrics.catalogue import CATALOGUE
-from crucibench.metrics.statistic import Value
 from crucibench.stats import BootstrapResult, Interval
 from crucibench.util.errors import InputError
 

@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crucibench.contracts.comparable import Form
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Form, Statistic, TableStatistic, Value
 from crucibench.metrics.ranking import auroc_statistic
-from crucibench.metrics.statistic import Statistic, Value
-from crucibench.metrics.table import TableStatistic, on_rows
+from crucibench.metrics.table import on_rows
 from crucibench.stats import (
     BootstrapResult,
     Interval,

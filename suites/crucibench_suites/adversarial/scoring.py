@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from crucibench.contracts.comparable import Comparable, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.stats import intervals_for, weighted_mean, wilson
 from crucibench_suites.adversarial.metrics import AFTER, AREA, CLEAN, COSTS, DISTANCES, LARGEST
 from crucibench_suites.adversarial.outcomes import Outcomes, Series, read_outcomes

@@ -12,10 +12,10 @@ import pandas as pd
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.statistic import Value
 from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gap_change import Change, Largest, Paired, Side, change_of_largest, turned
-from crucibench.metrics.statistic import Value
 from crucibench.stats import holm, mcnemar_exact, newcombe_paired
 from crucibench_suites.accuracy.rows import Number as RowNumber
 from crucibench_suites.accuracy.rows import undefined, with_interval

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, Extreme, GroupMeans, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import Extreme, GroupMeans, RowMetric, Share
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import gap_of
 from crucibench_suites.bias.decisions import Bools, Floats, Measure, Number
@@ -69,7 +70,7 @@ def _worst(evidence: Evidence, views: Sequence[View]) -> list[Comparable]:
     extreme = Extreme(
         tuple(_means(view, metric) for view in views), "highest" if regression else "lowest"
     )
-    form = RowMetric(compute, influence, biased=True, cost=2 * len(parts), extreme=extreme)
+    form = RowMetric(compute, influence, bias="up", cost=2 * len(parts), extreme=extreme)
     return [Comparable(metric=f"worst-group-{metric}", form=form)]
 
 
@@ -115,7 +116,7 @@ def _widest_of(parts: Sequence[tuple[Gap, View]]) -> RowMetric:
         return None if found.influence is None else found.influence()
 
     return RowMetric(
-        compute, influence, biased=True, cost=2 * len(gap.rates) * len(parts),
+        compute, influence, bias="up", cost=2 * len(gap.rates) * len(parts),
         extreme=_extreme(gap, [view for _, view in parts]),
     )  # fmt: skip
 
@@ -168,7 +169,7 @@ def _gap_form(gap: Gap, view: View) -> RowMetric:
         return _gap_influence(gap, view)
 
     return RowMetric(
-        compute, influence, biased=True, cost=2 * len(gap.rates), extreme=_extreme(gap, [view])
+        compute, influence, bias="up", cost=2 * len(gap.rates), extreme=_extreme(gap, [view])
     )
 
 

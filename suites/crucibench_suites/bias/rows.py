@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Value
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import contrast
-from crucibench.metrics.statistic import Value
 from crucibench.stats import Interval
 from crucibench_suites.accuracy.rows import Number, undefined, with_interval
 from crucibench_suites.bias.found import Found, Measured, interval_of

@@ -11,12 +11,12 @@ import pandas as pd
 
 from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import value_of
 from crucibench.contracts.task import Task
 from crucibench.metrics.calibration import calibration_error_id, calibration_error_statistic
 from crucibench.metrics.catalogue_groups import GAPS, Gap
 from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
 from crucibench.metrics.probabilistic import log_loss_statistic
-from crucibench.metrics.statistic import value_of
 from crucibench.stats import WeightedStatistic, count_table_many, intervals_for
 from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers
 from crucibench_suites.accuracy.rows import Number as RowNumber

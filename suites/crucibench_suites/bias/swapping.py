@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Share, Value
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.metrics.statistic import Value, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 from crucibench_suites.accuracy.answers import cluster_codes, read_answers, read_values
 from crucibench_suites.accuracy.rows import Number, undefined
 from crucibench_suites.accuracy.sheet import Sheet

@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics.ranking import (
     auroc_statistic,
     average_precision_statistic,
     fpr_at_tpr_statistic,
 )
-from crucibench.metrics.statistic import Statistic
 from crucibench_suites.ood import numbers
 from crucibench_suites.ood.detector import Floats, Ints
 

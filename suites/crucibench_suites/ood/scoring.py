@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.comparable import Comparable, RowMetric
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import RowMetric
 from crucibench.stats import auc, wilson
 from crucibench_suites.ood import numbers
 from crucibench_suites.ood.detecting import in_rows

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Form, RowMetric, Share
 from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.corruption import SEVERITIES
 from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived
+from crucibench.contracts.statistic import Form, RowMetric, Share
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.stats import SumStatistic, WeightedStatistic
 from crucibench_suites.shift import metrics

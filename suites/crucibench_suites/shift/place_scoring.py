@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.statistic import Form, RowMetric, Share, Statistic
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.label_free import (
     average_confidence_statistic,
@@ -16,7 +17,7 @@ from crucibench.metrics.label_free import (
     difference_of_confidences_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
-from crucibench.metrics.statistic import Statistic, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 from crucibench.stats import newcombe_unpaired
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import (
@@ -76,7 +77,7 @@ def comparables_of_place(evidence: Evidence) -> list[Comparable]:
             error = calibration_error_statistic(answers.confidence, answers.correct)
             forms |= {
                 metrics.LOG_LOSS: _mean(answers.loss),
-                metrics.ECE: RowMetric(error, error.influence, biased=True),
+                metrics.ECE: RowMetric(error, error.influence, bias="up"),
             }
     return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
 

@@ -10,9 +10,10 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from crucibench.contracts.columns import INPUT
-from crucibench.contracts.comparable import Comparable, RowMetric
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import RowMetric
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import SumStatistic, difference, weighted_ratio
 from crucibench_suites.shift import metrics

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.comparable import Comparable, Form, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Form, RowMetric, Share
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.statistic import mean_statistic
 from crucibench_suites.shift import metrics
@@ -135,7 +136,7 @@ def comparables_of_image(evidence: Evidence) -> list[Comparable]:
             error = calibration_error_statistic(answers.confidence, answers.correct)
             numbers += [
                 number(metrics.LOG_LOSS, point, mean_form(answers.loss)),
-                number(metrics.ECE, point, RowMetric(error, error.influence, biased=True)),
+                number(metrics.ECE, point, RowMetric(error, error.influence, bias="up")),
                 number(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
             ]
     return numbers

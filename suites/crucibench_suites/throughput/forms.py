@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable, OfRows, RowMetric
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import OfRows, RowMetric
 from crucibench.stats import minimum_queries, quantile_rank, weighted_ratio
 from crucibench_suites.throughput.metrics import PERCENTILES
 from crucibench_suites.throughput.readings import Floats, Ints, Queries, Readings

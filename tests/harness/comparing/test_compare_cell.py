@@ -11,11 +11,11 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from crucibench.comparing.cell import FormPair, Measured, measure_cell
-from crucibench.comparing.forms import Aligner, value_of
 from crucibench.comparing.resampled import Settings
-from crucibench.contracts.comparable import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.classification import balanced_accuracy, f1_macro, mcc
+from crucibench.metrics.forms import Aligner, evaluate
 from crucibench.metrics.probabilistic import brier_statistic
 from crucibench.metrics.ranking import average_precision_statistic
 from crucibench.stats import delong_paired, mcnemar_exact
@@ -139,7 +139,7 @@ def every_form(models: Any) -> list[tuple[Form, Form]]:
             for statistic in (balanced_accuracy, f1_macro, mcc)
         ),
         (brier(first, truth), brier(second, truth)),
-        (RowMetric(ece[0], biased=True), RowMetric(ece[1], biased=True)),
+        (RowMetric(ece[0], bias="up"), RowMetric(ece[1], bias="up")),
         (RowMetric(ap[0], ap[0].influence), RowMetric(ap[1], ap[1].influence)),
     ]
 
@@ -224,14 +224,14 @@ def test_forms_are_aligned(models: Any) -> None:
     for (first, second), (other, another) in zip(every_form(models), shuffled, strict=True):
         straight = one(first, second, 400)
         crooked = one(first, back(another), 400)
-        assert value_of(back(other), 400) == pytest.approx(value_of(first, 400), abs=1e-12)
+        assert evaluate(back(other), 400) == pytest.approx(evaluate(first, 400), abs=1e-12)
         assert crooked.delta == pytest.approx(straight.delta, abs=1e-12)
         assert crooked.p == pytest.approx(straight.p, abs=1e-9)
     half = Aligner(400, np.arange(0, 400, 2))
     for (first, _), (expected, _) in zip(
         every_form(models), every_form(tuple(part[::2] for part in models)), strict=True
     ):
-        assert value_of(half(first), 200) == pytest.approx(value_of(expected, 200), abs=1e-12)
+        assert evaluate(half(first), 200) == pytest.approx(evaluate(expected, 200), abs=1e-12)
 
 
 @pytest.mark.parametrize("which", ["balanced accuracy", "brier", "ece"])
@@ -248,7 +248,7 @@ def test_intervals_cover_no_difference(which: str) -> None:
             if which == "brier":
                 forms.append(brier(part, truth))
             elif which == "ece":
-                forms.append(RowMetric(calibration_error_statistic(part, truth), biased=True))
+                forms.append(RowMetric(calibration_error_statistic(part, truth), bias="up"))
             else:
                 forms.append(tables(truth, part >= 0.5, balanced_accuracy))
         interval = one(forms[0], forms[1], n, replicates=300).interval

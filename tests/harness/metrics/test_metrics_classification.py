@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from crucibench.contracts.statistic import Value
 from crucibench.metrics import classification as c
-from crucibench.metrics.statistic import Value
 from crucibench.metrics.table import confusion_table, on_rows
 
 CASES = [(seed, classes, n) for seed in range(4) for classes in (2, 3, 10) for n in (5, 40, 700)]

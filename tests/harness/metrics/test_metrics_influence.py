@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.probabilistic import brier_statistic, log_loss_statistic
 from crucibench.metrics.ranking import (
@@ -14,7 +15,6 @@ from crucibench.metrics.ranking import (
     average_precision_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
-from crucibench.metrics.statistic import Statistic
 
 _RNG = np.random.default_rng(0)
 _N = 60

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics import label_free as f
-from crucibench.metrics.statistic import Statistic
 from crucibench.stats import bootstrap_interval
 
 ALL = (

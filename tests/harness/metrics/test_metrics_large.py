@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics import (
     calibration,
     classification,
@@ -19,7 +20,6 @@ from crucibench.metrics import (
     table,
     temperature,
 )
-from crucibench.metrics.statistic import Statistic
 
 N = 1_000_000
 BUILDS: dict[str, Callable[..., Statistic]] = {

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from crucibench.contracts.statistic import Statistic
 from crucibench.metrics import (
     calibration,
     classification,
@@ -18,7 +19,7 @@ from crucibench.metrics import (
     table,
     temperature,
 )
-from crucibench.metrics.statistic import Statistic, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 
 CLASSES = 3
 

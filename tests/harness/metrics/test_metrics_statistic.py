@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from crucibench.contracts.statistic import Statistic, Value, value_of
 from crucibench.metrics import statistic
-from crucibench.metrics.statistic import Statistic, Value, mean_statistic, value_of
+from crucibench.metrics.statistic import mean_statistic
 
 
 def test_a_value_is_a_number_or_a_reason() -> None:

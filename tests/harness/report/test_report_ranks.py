@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 import crucibench as cb
 from crucibench.comparing.resampled import Settings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
-from crucibench.contracts.comparable import Ranking, Share
+from crucibench.contracts.statistic import Ranking, Share
 from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
 from crucibench.report.leaderboard import drafts, leaderboard
 from crucibench.report.leaderboard import rankable as rankable_module

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable, RowMetric, Share
+from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
@@ -29,6 +29,7 @@ from crucibench.contracts.scenario import (
     TimedContext,
     Work,
 )
+from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.stats import weighted_mean, wilson
 from crucibench.util.numbers import Number

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.comparing.forms import value_of
-from crucibench.contracts.comparable import Ranking, Share, TableMetric
+from crucibench.contracts.statistic import Ranking, Share, TableMetric
+from crucibench.metrics.forms import evaluate
 from crucibench_suites.accuracy.scenario import Clean
 
 NOT_COMPARED = {
@@ -43,9 +43,9 @@ def test_forms_make_the_numbers_of_the_rows(
             continue
         assert (key in forms) is (key[0] not in NOT_COMPARED), key
         if key in forms:
-            assert value_of(forms[key], n) == pytest.approx(row.value, abs=1e-12), key
+            assert evaluate(forms[key], n) == pytest.approx(row.value, abs=1e-12), key
     assert all(
-        rows[key].value is not None for key in forms if not np.isnan(value_of(forms[key], n))
+        rows[key].value is not None for key in forms if not np.isnan(evaluate(forms[key], n))
     )
     if case == "binary":
         kinds = {metric: type(form) for (metric, group), form in forms.items() if not group}

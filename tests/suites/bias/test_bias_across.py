@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
-from crucibench.comparing.forms import value_of
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
 from crucibench.contracts.outcomes import read_outcomes
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row, parse_address
 from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.metrics.forms import evaluate
 from crucibench_suites.bias.across import Across, readable
 
 
@@ -168,7 +168,7 @@ def test_comparables_are_the_rows(planted: Evidence) -> None:
     n = len(planted.own.samples)
     for one in found:
         row = rows[one.metric, one.point, one.group]
-        assert value_of(one.form, n) == pytest.approx(row.value)
+        assert evaluate(one.form, n) == pytest.approx(row.value)
 
 
 def test_a_rate_that_is_undefined_there_is_null_with_its_reason(build: Any) -> None:

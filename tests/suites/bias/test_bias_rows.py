@@ -8,8 +8,8 @@ import fairlearn.metrics as fm
 import numpy as np
 import pytest
 
-from crucibench.comparing.forms import value_of
-from crucibench.contracts.comparable import RowMetric
+from crucibench.contracts.statistic import RowMetric
+from crucibench.metrics.forms import evaluate
 from crucibench.stats import holm, newcombe_unpaired, wilson
 
 A, B = (60, 20, 10, 30), (50, 10, 20, 20)
@@ -358,7 +358,7 @@ def test_comparables_are_the_rows(build: Any, score: Any, comparables: Any, draw
     assert ("tpr", "g=tiny") not in names
     for one in found:
         row = rows[one.metric, one.group]
-        assert value_of(one.form, len(groups)) == pytest.approx(row.value, abs=1e-12)
+        assert evaluate(one.form, len(groups)) == pytest.approx(row.value, abs=1e-12)
 
 
 @pytest.mark.parametrize("regression", [False, True])
@@ -387,7 +387,7 @@ def test_comparables_of_regression_are_the_rows(build: Any, score: Any, comparab
     assert {one.metric for one in found} >= {"mae", "mae-difference", "worst-group-mae"}
     for one in found:
         expected = rows[one.metric, one.group].value
-        assert value_of(one.form, 200) == pytest.approx(expected, abs=1e-12)
+        assert evaluate(one.form, 200) == pytest.approx(expected, abs=1e-12)
 
 
 def test_no_samples(build: Any, score: Any, comparables: Any) -> None:

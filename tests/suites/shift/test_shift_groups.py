@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crucibench.contracts.comparable import RowMetric, Share
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
 from crucibench_suites.shift.group_scoring import (

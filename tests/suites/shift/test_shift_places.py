@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.contracts.comparable import Share
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Share
 from crucibench.contracts.suite import SuiteConfig
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity

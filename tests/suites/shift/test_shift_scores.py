@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.contracts.comparable import RowMetric, Share
 from crucibench.contracts.evidence import Scored
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Decision
 from crucibench.stats import newcombe_paired, wilson
 from crucibench_suites.shift.corrupted import CorruptedGrid, CorruptedImage

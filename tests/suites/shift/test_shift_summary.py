@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.comparable import Share
 from crucibench.contracts.corruption import SEVERITIES
+from crucibench.contracts.statistic import Share
 from crucibench_suites.shift.corrupted import Corrupted, CorruptedImage, ImageSummary
 from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
 from crucibench_suites.shift.joining import (

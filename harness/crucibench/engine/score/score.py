@@ -15,6 +15,7 @@ from crucibench.engine.plan.identity import comparison_key
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.plan.roles import limited
 from crucibench.engine.worker.failures import failed, failed_file
+from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile, FindingFile
 from crucibench.store.recent import RecentRecords
@@ -50,7 +51,7 @@ class Scorer:
         """Returns the cell with its verdict, and its metric rows; writes its tables."""
         own = files[cell.id]
         evidence = self.evidence(cell, files)
-        scored = cell.scenario.score(evidence)
+        scored = score(cell.scenario, evidence)
         findings = [*cell.scenario.audit(evidence), *marks(own.facts)]
         inherited = [
             replace(finding.as_finding(), cell=finding.cell or other)

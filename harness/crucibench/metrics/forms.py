@@ -1,4 +1,4 @@
-"""The forms of a metric over paired samples: aligned, read, and as functions of weights."""
+"""Forms of numbers: made, evaluated, aligned with others, and as functions of weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from crucibench.contracts.comparable import Extreme, Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import (
+    Extreme,
+    Form,
+    Interval,
+    Ranking,
+    RowMetric,
+    Share,
+    TableMetric,
+)
+from crucibench.metrics._inputs import BoolArray
 from crucibench.metrics.ranking import auroc_statistic
-from crucibench.stats import SumStatistic, WeightedStatistic, weighted_ratio
+from crucibench.metrics.statistic import mean_statistic
+from crucibench.stats import SumStatistic, WeightedStatistic, newcombe_paired, weighted_ratio
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +76,7 @@ class Aligner:
             return None if found is None else found[rows]
 
         extreme = None if form.extreme is None else self._extreme(form.extreme)
-        return RowMetric(of_rows, influence, form.biased, form.cost, extreme)
+        return RowMetric(of_rows, influence, form.bias, form.cost, extreme)
 
     def _extreme(self, extreme: Extreme) -> Extreme:
         parts = tuple(
@@ -92,7 +102,7 @@ def counted(share: Share) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return share.hits & share.among, share.among
 
 
-def value_of(form: Form, n: int) -> float:
+def evaluate(form: Form, n: int) -> float:
     """Returns the number itself; nan where it is undefined."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if isinstance(form, Share):
@@ -103,9 +113,7 @@ def value_of(form: Form, n: int) -> float:
         if isinstance(form, Ranking):
             return float(auroc_statistic(form.scores, form.positives)(np.ones((1, n)))[0])
         if isinstance(form, TableMetric):
-            cells = form.targets * form.classes + form.predictions
-            table = np.bincount(cells, minlength=form.classes**2).astype(np.float64)
-            return float(form.of_tables(table.reshape(1, form.classes, form.classes))[0])
+            return float(form.of_tables(table_of(form)[None])[0])
         return float(form.of_rows(np.ones((1, n)))[0])
 
 
@@ -158,3 +166,42 @@ def of_cells(cells: NDArray[np.int64], form: TableMetric) -> Callable[[Floats], 
         return np.concatenate(parts)
 
     return compute
+
+
+def table_of(form: TableMetric) -> Floats:
+    """Returns the confusion table of a table metric, shape (K, K), a row a true class."""
+    cells = form.targets * form.classes + form.predictions
+    table = np.bincount(cells, minlength=form.classes**2).astype(np.float64)
+    return table.reshape(form.classes, form.classes)
+
+
+def mean_form(values: ArrayLike) -> RowMetric:
+    """Returns the form of a mean over samples, shape (n,)."""
+    return RowMetric(mean_statistic(values))
+
+
+def lost_share(first: BoolArray, second: BoolArray) -> RowMetric:
+    """Returns the form of one proportion less another of the same samples.
+
+    Its interval is Newcombe's (1998, Statistics in Medicine 17:2635, method 10).
+
+    Args:
+        first: hits, shape (n,), bool.
+        second: hits of which the share is subtracted, shape (n,), bool.
+    """
+
+    def closed(level: float) -> Interval:
+        both = int((first & second).sum())
+        only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+        neither = len(first) - both - only_first - only_second
+        return newcombe_paired(both, only_first, only_second, neither, level)
+
+    lost = mean_statistic(first.astype(np.float64) - second)
+    return RowMetric(lost, closed=closed)
+
+
+def lowest_mean(columns: ArrayLike) -> SumStatistic:
+    """Returns the lowest of several means over samples, columns (k, n), as a statistic."""
+    values = np.asarray(columns, dtype=np.float64)
+    stacked = np.concatenate([np.ones((1, values.shape[1])), values])
+    return SumStatistic(stacked, lambda sums: (sums[:, 1:] / sums[:, :1]).min(axis=1))

@@ -1,0 +1,371 @@
+"""Rows of numbers: from the one definition of a number to its value and its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.statistic import (
+    Bias,
+    Form,
+    Interval,
+    Number,
+    Ranking,
+    RowMetric,
+    Share,
+    Statistic,
+    TableMetric,
+    Units,
+    Value,
+    value_of,
+)
+from crucibench.metrics.forms import as_rows, counted, evaluate, table_of
+from crucibench.metrics.ranking import auroc_statistic
+from crucibench.stats import (
+    BootstrapResult,
+    IntervalKind,
+    SumStatistic,
+    WeightedStatistic,
+    block_jackknife_many,
+    bootstrap_many,
+    count_table_many,
+    delong_interval,
+    wilson,
+)
+from crucibench.util.errors import InputError
+
+BOOTSTRAP_UP_TO = 100_000
+"""Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead. There
+the sampling law of a smooth statistic is normal for all practical purposes, and 2,000 passes over
+the samples would only cost time."""
+
+_GROUP_WORK = 4 * 10**7
+"""Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
+_FEWEST_GROUPS, _MOST_GROUPS = 20, 200
+
+_ROUNDING = 1e-9
+
+Codes = NDArray[np.int64]
+
+
+def score(scenario: Scenario, evidence: Evidence) -> Scored:
+    """Returns all rows and tables of a scenario: of its numbers, and what it computes itself."""
+    numbers = scenario.numbers(evidence)
+    rows = rows_of(numbers, scenario, evidence)
+    own = scenario.score(evidence)
+    tables = dict(scenario.tables(evidence, rows)) if numbers else {}
+    return Scored([*rows, *own.rows], {**tables, **own.tables})
+
+
+def rows_of(numbers: Iterable[Number], scenario: Scenario, evidence: Evidence) -> list[Row]:
+    """Returns a row for each number, in their order.
+
+    Closed forms where samples are independent: Wilson for shares, DeLong for areas under the ROC
+    curve, a number's own. The exact bootstrap of the confusion table for functions of it. All else,
+    and everything where samples come in clusters, is resampled: up to 100,000 samples (times the
+    number's cost) by the bootstrap, beyond by the delete-a-group jackknife.
+
+    Args:
+        numbers: what to compute.
+        scenario: its metrics give bounds, its stream names the draws.
+        evidence: what the numbers are of.
+
+    Raises:
+        InputError: if the scenario does not list a number's metric.
+    """
+    infos = {info.id: info for info in scenario.metrics}
+    whole = Units(evidence.own.samples, "")
+    sheets: dict[int, _Sheet] = {}
+    slots: list[tuple[_Sheet, int]] = []
+    for number in numbers:
+        if number.metric not in infos:
+            raise InputError(
+                f"{scenario.address} computes metric {number.metric!r}, which it does not list: "
+                f"add it to the metrics of {type(scenario).__name__}"
+            )
+        units = number.units or whole
+        if id(units) not in sheets:
+            stream = "/".join(part for part in (scenario.stream, units.stream) if part)
+            sheets[id(units)] = _Sheet(units, stream, evidence.options, infos)
+        sheet = sheets[id(units)]
+        slots.append((sheet, sheet.add(number)))
+    made = {id(sheet): sheet.rows() for sheet in sheets.values()}
+    return [made[id(sheet)][slot] for sheet, slot in slots]
+
+
+def cluster_codes(clusters: NDArray[np.object_] | None) -> Codes | None:
+    """Returns cluster names as codes in the order of the names, shape (n,)."""
+    if clusters is None:
+        return None
+    codes, _ = pd.factorize(np.asarray(clusters, dtype=object), sort=True)
+    return np.asarray(codes, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A number whose interval is resampled together with others'."""
+
+    slot: int
+    number: Number
+    value: Value
+    form: Form
+    statistic: WeightedStatistic | None = None
+
+
+class _Sheet:
+    """Rows over the same units. Those that are resampled wait, so that one set of draws serves all.
+
+    Where the data names clusters no closed form is used, since all take samples for independent.
+    """
+
+    def __init__(
+        self,
+        units: Units,
+        stream: str,
+        options: ScoringOptions,
+        infos: Mapping[str, MetricInfo],
+    ) -> None:
+        self._n = len(units.samples)
+        self._clusters = cluster_codes(units.samples.clusters)
+        self._strata = units.strata
+        self._stream = stream
+        self._options = options
+        self._infos = infos
+        self._slots: list[Row | None] = []
+        self._resampled: dict[IntervalKind, list[_Waiting]] = {"auto": [], "percentile": []}
+        self._tabled: list[_Waiting] = []
+
+    def add(self, number: Number) -> int:
+        """Takes a number, and returns its slot."""
+        slot = len(self._slots)
+        self._slots.append(None)
+        value, form = self._value(number)
+        if form is None or value.value is None:
+            self._slots[slot] = _undefined(number, value)
+            return slot
+        if number.exact:
+            self._slots[slot] = Row(
+                metric=number.metric, value=value.value, n=value.n, reason=number.exact,
+                point=number.point, group=number.group,
+            )  # fmt: skip
+            return slot
+        closed = self._closed(form) if self._clusters is None else None
+        if closed is not None:
+            self._slots[slot] = self._with_interval(number, value, closed(self._options.level))
+        elif isinstance(form, TableMetric) and self._clusters is None:
+            self._tabled.append(_Waiting(slot, number, value, form))
+        else:
+            self._resample(_Waiting(slot, number, value, form, as_rows(form)))
+        return slot
+
+    def rows(self) -> list[Row]:
+        """Returns the rows by slot."""
+        self._finish_tables()
+        for kind, waiting in self._resampled.items():
+            if waiting:
+                asked = {str(one.slot): _with_statistic(one) for one in waiting}
+                results = self._intervals(asked, kind, cost=1)
+                for one in waiting:
+                    self._finish(one, results[str(one.slot)])
+        return [row for row in self._slots if row is not None]
+
+    def _value(self, number: Number) -> tuple[Value, Form | None]:
+        if number.make is None or not self._n:
+            n = self._n if number.n is None else number.n
+            reason = number.undefined or "no samples"
+            return Value(value=None, n=n, reason=reason), None
+        form = number.form
+        value = self._value_of(form, number.undefined)
+        if number.n is not None:
+            value = Value(value=value.value, n=number.n, reason=value.reason, note=value.note)
+        return value, form
+
+    def _value_of(self, form: Form, undefined: str) -> Value:
+        if isinstance(form, Share):
+            trials = int(counted(form)[1].sum())
+            return value_of(evaluate(form, self._n), trials, reason=undefined or "no samples")
+        if isinstance(form, Ranking):
+            return auroc_statistic(form.scores, form.positives).value()
+        if isinstance(form, TableMetric):
+            return form.of_tables.value(table_of(form))
+        if isinstance(form.of_rows, Statistic):
+            found = form.of_rows.value()
+            return replace(found, reason=undefined) if found.reason and undefined else found
+        return value_of(
+            evaluate(form, self._n), self._n,
+            reason=undefined or "not defined for these samples",
+        )  # fmt: skip
+
+    def _closed(self, form: Form) -> Callable[[float], Interval] | None:
+        if isinstance(form, Share):
+            return lambda level: _share_interval(form, level)
+        if isinstance(form, Ranking):
+            return lambda level: delong_interval(form.scores, form.positives, level)
+        if isinstance(form, TableMetric):
+            return None
+        if isinstance(form, RowMetric):
+            return form.closed
+        assert_never(form)
+
+    def _resample(self, one: _Waiting) -> None:
+        cost = self._cost(one.form)
+        kind: IntervalKind = "auto" if _bias(one.form) == "none" else "percentile"
+        if cost == 1 or self._n * cost <= BOOTSTRAP_UP_TO:
+            self._resampled[kind].append(one)
+        else:
+            # One at a time: a dear statistic also holds much memory.
+            asked = {one.number.metric: _with_statistic(one)}
+            self._finish(one, self._intervals(asked, kind, cost)[one.number.metric])
+
+    def _cost(self, form: Form) -> int:
+        if isinstance(form, TableMetric):
+            return 1 + form.classes**2 // self._n
+        return form.cost if isinstance(form, RowMetric) else 1
+
+    def _finish_tables(self) -> None:
+        # Numbers of the same table are resampled under the same draws.
+        tables: dict[tuple[int, int], list[_Waiting]] = {}
+        for one in self._tabled:
+            assert isinstance(one.form, TableMetric)
+            tables.setdefault((id(one.form.targets), id(one.form.predictions)), []).append(one)
+        for waiting in tables.values():
+            first = waiting[0].form
+            assert isinstance(first, TableMetric)
+            results = count_table_many(
+                table_of(first).ravel().astype(np.int64),
+                {str(one.slot): _of_flat(one.form) for one in waiting},
+                level=self._options.level,
+                replicates=self._options.replicates,
+                seed=self._options.seed,
+                stream=f"{self._stream}/table",
+            )
+            for one in waiting:
+                self._finish(one, results[str(one.slot)])
+
+    def _intervals(
+        self, statistics: Mapping[str, WeightedStatistic], kind: IntervalKind, cost: int
+    ) -> dict[str, BootstrapResult]:
+        if self._n * cost <= BOOTSTRAP_UP_TO or not self._two_units():
+            return bootstrap_many(
+                statistics, self._n, level=self._options.level,
+                replicates=self._options.replicates, seed=self._options.seed, stream=self._stream,
+                clusters=self._clusters, strata=self._strata, kind=kind,
+            )  # fmt: skip
+        # Sums by group are one pass over the samples, however many groups there are.
+        sums = {name: one for name, one in statistics.items() if isinstance(one, SumStatistic)}
+        others = {name: one for name, one in statistics.items() if name not in sums}
+        groups = min(_MOST_GROUPS, max(_FEWEST_GROUPS, _GROUP_WORK // (self._n * cost)))
+        found: dict[str, BootstrapResult] = {}
+        for part, count in ((sums, _MOST_GROUPS), (others, groups)):
+            if part:
+                found |= block_jackknife_many(
+                    part, self._n, level=self._options.level, groups=count,
+                    seed=self._options.seed, stream=self._stream, clusters=self._clusters,
+                    strata=self._strata,
+                )  # fmt: skip
+        return found
+
+    def _two_units(self) -> bool:
+        return self._clusters is None or bool((self._clusters != self._clusters[0]).any())
+
+    def _finish(self, one: _Waiting, result: BootstrapResult) -> None:
+        number, value = one.number, one.value
+        if result.interval is not None:
+            interval = _unbiased(value.value or 0.0, _bias(one.form), result.interval)
+            self._slots[one.slot] = self._with_interval(number, value, interval)
+            return
+        self._slots[one.slot] = Row(
+            metric=number.metric, value=self._bounded(number, value), n=value.n,
+            method=_method(result.method, number.note, value.note),
+            reason=result.reason or "resampling gave no interval",
+            point=number.point, group=number.group,
+        )  # fmt: skip
+
+    def _with_interval(self, number: Number, value: Value, interval: Interval) -> Row:
+        """Returns the row of a number, its interval extended to the value where it misses it."""
+        info = self._infos[number.metric]
+        at = self._bounded(number, value)
+        lower = min(max(interval.lower, info.lower), info.upper)
+        upper = min(max(interval.upper, info.lower), info.upper)
+        missed = not lower - _ROUNDING <= at <= upper + _ROUNDING
+        extended = "extended to the value" if missed else ""
+        return Row(
+            metric=number.metric, value=at, n=value.n, lower=min(lower, at), upper=max(upper, at),
+            level=interval.level,
+            method=_method(interval.method, extended, number.note, value.note),
+            point=number.point, group=number.group,
+        )  # fmt: skip
+
+    def _bounded(self, number: Number, value: Value) -> float:
+        """Returns the value without rounding errors beyond the ends of the metric's range."""
+        info = self._infos[number.metric]
+        at = math.nan if value.value is None else value.value
+        inside = min(max(at, info.lower), info.upper)
+        return inside if abs(inside - at) <= _ROUNDING else at
+
+
+def _undefined(number: Number, value: Value) -> Row:
+    return Row(
+        metric=number.metric, value=None, n=value.n, reason=value.reason,
+        point=number.point, group=number.group,
+    )  # fmt: skip
+
+
+def _with_statistic(one: _Waiting) -> WeightedStatistic:
+    if one.statistic is None:
+        raise AssertionError("a number that is resampled has its statistic")
+    return one.statistic
+
+
+def _of_flat(form: Form) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    assert isinstance(form, TableMetric)
+    size, of_tables = form.classes, form.of_tables
+    return lambda counts: of_tables(counts.reshape(-1, size, size))
+
+
+def _bias(form: Form) -> Bias:
+    return form.bias if isinstance(form, RowMetric) else "none"
+
+
+def _share_interval(form: Share, level: float) -> Interval:
+    """Returns Wilson's interval; of a function that grows with the share, its bounds mapped."""
+    hits, among = counted(form)
+    found = wilson(int(hits.sum()), int(among.sum()), level)
+    if form.of_share is None:
+        return found
+    lower, upper = form.of_share(np.array(found[:2]))
+    return Interval(float(lower), float(upper), level, f"{found.method}-{form.share_name}")
+
+
+def _unbiased(value: float, bias: Bias, interval: Interval) -> Interval:
+    """Turns the percentile interval of a biased number about its value.
+
+    Noise adds to a binned error, and resampling adds noise to noise: replicates of a calibrated
+    model's ECE may all lie above its value, and so would a percentile interval. The basic bootstrap
+    (Davison and Hinkley 1997, section 5.2.1) takes the shift of the replicates for that of the
+    value and turns it back. A number that is corrected already keeps the wider of both ends.
+    """
+    if bias == "none" or "percentile" not in interval.method:
+        return interval
+    lower, upper = 2 * value - interval.upper, 2 * value - interval.lower
+    if bias == "up":
+        method = interval.method.replace("percentile", "basic")
+        return Interval(lower, upper, interval.level, method)
+    return Interval(
+        min(lower, interval.lower), max(upper, interval.upper), interval.level,
+        interval.method.replace("percentile", "basic-and-percentile"),
+    )  # fmt: skip
+
+
+def _method(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
