@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import KnownColumns, carried, uncarried
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.corruption import Corruption, corruptions
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import (
     Derived,
     MapContext,
@@ -24,6 +24,7 @@ from crucibench.contracts.scenario import (
     StageView,
     Work,
 )
+from crucibench.contracts.statistic import Number
 from crucibench.passes.inputs import other_categories, read_facts
 from crucibench_suites.shift.metrics import (
     OF_CORRUPTION,
@@ -33,6 +34,9 @@ from crucibench_suites.shift.metrics import (
     OF_SUMMARY,
 )
 from crucibench_suites.shift.names import ALEXNET, OWN, REFERENCE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -114,23 +118,29 @@ class Corrupted(Mapped):
         """Returns what is known of the columns of a table."""
         return None
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.scoring import score_corrupted
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers at every severity, and over all of them."""
+        from crucibench_suites.shift.scoring import corrupted_numbers
 
-        return score_corrupted(evidence, self.severities, self.stream)
+        return corrupted_numbers(evidence) if len(evidence.own.samples) else []
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns a line a severity, 0 being the clean samples."""
+        from crucibench_suites.shift.scoring import curve
+
+        return curve(evidence, self, rows)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes how many samples are changed at all."""
+        from crucibench_suites.shift.scoring import perturbed_shares
+
+        return perturbed_shares(evidence, self) if len(evidence.own.samples) else Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_corrupted
 
         return audit_corrupted(evidence, self.corruption)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns every number that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.scoring import comparables_of_corrupted
-
-        return comparables_of_corrupted(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns an outcome per sample and severity, under the model's decision rule."""
@@ -145,23 +155,21 @@ class CorruptedImage(Corrupted):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_CORRUPTION
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.scoring import score_image
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers at every severity, and their mean."""
+        from crucibench_suites.shift.scoring import image_numbers
 
-        return score_image(evidence, self.severities, self.stream)
+        return image_numbers(evidence) if len(evidence.own.samples) else []
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes nothing beside the numbers."""
+        return Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_image
 
         return audit_image(evidence, self.corruption, self.parameters["parameter_set"])
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns every number that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.scoring import comparables_of_image
-
-        return comparables_of_image(evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,23 +181,25 @@ class CorruptedGrid(Corrupted):
     intensive: ClassVar[bool] = True
     shows: ClassVar[bool] = False
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows."""
-        from crucibench_suites.shift.scoring import score_grid
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the worst case of each sample, and each point."""
+        from crucibench_suites.shift.scoring import grid_numbers
 
-        return score_grid(evidence, self.stream)
+        return grid_numbers(evidence) if len(evidence.own.samples) else []
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns none: the points of a grid are in no order."""
+        return {}
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes nothing beside the numbers."""
+        return Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_records
 
         return audit_records(evidence)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the worst case and every point as shares of samples."""
-        from crucibench_suites.shift.scoring import comparables_of_grid
-
-        return comparables_of_grid(evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,23 +271,23 @@ class Summary(Derived):
             needs=tuple(needs),
         )
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.joining import score_summary
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns means and worst cases over all corruptions."""
+        from crucibench_suites.shift.joining import summary_numbers
 
-        return score_summary(evidence, self)
+        return summary_numbers(evidence)
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns a line a corruption."""
+        from crucibench_suites.shift.joining import summary_table
+
+        return summary_table(evidence, self)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_summary
 
         return audit_summary(evidence, list(self.parameters["corruptions"]))
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.joining import comparables_of_summary
-
-        return comparables_of_summary(evidence, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,14 +296,8 @@ class ImageSummary(Summary):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.joining import score_image_summary
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns means and worst cases over all corruptions, and mean corruption errors."""
+        from crucibench_suites.shift.joining import image_summary_numbers
 
-        return score_image_summary(evidence, self)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.joining import comparables_of_image_summary
-
-        return comparables_of_image_summary(evidence, self)
+        return image_summary_numbers(evidence, self)

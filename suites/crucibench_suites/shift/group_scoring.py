@@ -15,17 +15,16 @@ from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Form, RowMetric, Share
+from crucibench.contracts.statistic import Number, RowMetric, Share
 from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
-from crucibench.metrics.statistic import mean_statistic
 from crucibench.stats import SumStatistic
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
+from crucibench_suites.shift.answers import Floats, clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import class_column
-from crucibench_suites.shift.sheet import Sheet
+from crucibench_suites.shift.numbers import mean_of, number
 
 _TOGETHER = ", "
 _SIDES: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
@@ -123,25 +122,25 @@ def _figures(
     }  # fmt: skip
 
 
+def group_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the mean over all samples of the pass."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return []
+    outcomes = outcomes_of(cell, evidence.task)
+    hits = outcomes.mean is metrics.TOP_1
+    form = Share(outcomes.values == 1.0) if hits else mean_of(outcomes.values)
+    return [number(outcomes.mean, form)]
+
+
 def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Scored:
     """Scores a pass by groups."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return Scored([])
     outcomes = outcomes_of(cell, evidence.task)
-    sheet = Sheet(
-        len(cell.samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )  # fmt: skip
-    if outcomes.mean is metrics.TOP_1:
-        sheet.share(metrics.TOP_1, outcomes.values == 1.0)
-    else:
-        sheet.mean(outcomes.mean, outcomes.values)
     found = figures_by_partition(evidence, cross, stream)
-    rows = [
-        *sheet.rows(),
-        _worst_of_all(found, outcomes, len(cell.samples), evidence.options.level),
-    ]
+    rows = [_worst_of_all(found, outcomes, len(cell.samples), evidence.options.level)]
     shown: set[str] = set()
     for name, figures in found.items():
         rows += _figure_rows(name, figures, outcomes)
@@ -157,16 +156,12 @@ def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
 
 
 def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) -> list[Comparable]:
-    """Returns the average, the groups that count, and the worst of each way to split."""
+    """Returns the worst group of each way to split."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return []
     outcomes = outcomes_of(cell, evidence.task)
-    mean = mean_statistic(outcomes.values)
-    whole: Form = RowMetric(mean, mean.influence)
-    if outcomes.mean is metrics.TOP_1:
-        whole = Share(outcomes.values == 1.0)
-    numbers = [Comparable(metric=outcomes.mean.id, form=whole)]
+    numbers = []
     for name, labels in partitions(cell, evidence.task, cross):
         codes, names = pd.factorize(labels, sort=True)
         sizes = np.bincount(codes, minlength=len(names))

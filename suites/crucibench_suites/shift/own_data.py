@@ -12,6 +12,7 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import SuiteRequest
 from crucibench.passes.inputs import RecordedInputs
 from crucibench.util.errors import InputError
@@ -51,23 +52,24 @@ class OwnData(Derived):
             needs.append(Need(alias=TRAIN, cell="pass/train", optional=True))
         return cls(suite=suite, name=f"data/{place}", role=role, needs=tuple(needs))
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows."""
-        from crucibench_suites.shift.place_scoring import score_place
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers of the shifted samples alone."""
+        from crucibench_suites.shift.place_scoring import place_numbers
 
-        return score_place(evidence, self.stream)
+        return place_numbers(evidence)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is lost from the home test set, and estimates without labels."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.shift.place_scoring import home_numbers
+
+        return Scored(rows_of(home_numbers(evidence), self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_place
 
         return audit_place(evidence)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers of the shifted samples alone."""
-        from crucibench_suites.shift.place_scoring import comparables_of_place
-
-        return comparables_of_place(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns an outcome a shifted sample; None where there are no labels."""
@@ -135,6 +137,12 @@ class Subpopulations(Derived):
             needs=(Need(alias="pass", cell=f"pass/{role}"),),
         )
 
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the mean over all samples."""
+        from crucibench_suites.shift.group_scoring import group_numbers
+
+        return group_numbers(evidence)
+
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
         from crucibench_suites.shift.group_scoring import score_groups
@@ -187,23 +195,23 @@ class Population(Derived):
             ),
         )
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows."""
-        from crucibench_suites.shift.population_scoring import score_population
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers of every weighting."""
+        from crucibench_suites.shift.population_scoring import population_numbers
 
-        return score_population(evidence, self.parameters, self.stream)
+        return population_numbers(evidence, self.parameters)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes effective sample sizes."""
+        from crucibench_suites.shift.population_scoring import effective_sizes
+
+        return effective_sizes(evidence, self.parameters)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.population_scoring import audit_population
 
         return audit_population(evidence, self.parameters)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns every number that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.population_scoring import comparables_of_population
-
-        return comparables_of_population(evidence, self.parameters)
 
 
 def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:

@@ -10,18 +10,16 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from crucibench.contracts.columns import INPUT
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import RowMetric
+from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import SumStatistic, difference, weighted_ratio
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
+from crucibench_suites.shift.answers import Floats, clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import DIRECTIONS, population_point
-from crucibench_suites.shift.scoring import number
-from crucibench_suites.shift.sheet import Sheet
+from crucibench_suites.shift.numbers import number, without
 
 _FIXED = "weights follow from ranks in this sample, and are held fixed"
 
@@ -76,43 +74,30 @@ def population_weights(values: Floats, shape: str, level: float, towards: str) -
     return weights
 
 
-def score_population(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> Scored:
-    """Scores the clean pass under every weighting."""
-    samples = evidence.own.samples
-    if not len(samples):
-        return Scored([])
-    sheet = Sheet(
-        len(samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(samples.clusters),
-    )  # fmt: skip
-    mean, change, values, sign = _measured(evidence)
-    for one in _weightings(evidence, parameters):
-        size = f"effective sample size {one.effective:.1f} of {int(one.known.sum())}; {_FIXED}"
-        if not one.weights.any():
-            for metric in (mean, change):
-                sheet.without(metric, "no sample has the column", one.point)
-            continue
-        sheet.resampled(mean, _mean(values, one.weights), one.point, note=size)
-        sheet.resampled(change, _less(values, one, sign), one.point, note=size)
-    sizes = [_size(one, len(samples)) for one in _weightings(evidence, parameters)]
-    return Scored([*sheet.rows(), *sizes])
-
-
-def comparables_of_population(
-    evidence: Evidence, parameters: Mapping[str, Any]
-) -> list[Comparable]:
-    """Returns the numbers as statistics of the samples."""
+def population_numbers(evidence: Evidence, parameters: Mapping[str, Any]) -> list[Number]:
+    """Returns the numbers of the clean pass under every weighting."""
     if not len(evidence.own.samples):
         return []
     mean, change, values, sign = _measured(evidence)
-    found = []
+    numbers = []
     for one in _weightings(evidence, parameters):
-        if one.weights.any():
-            found += [
-                number(mean, one.point, RowMetric(_mean(values, one.weights))),
-                number(change, one.point, RowMetric(_less(values, one, sign))),
-            ]
-    return found
+        size = f"effective sample size {one.effective:.1f} of {int(one.known.sum())}; {_FIXED}"
+        if not one.weights.any():
+            why = "no sample has the column"
+            numbers += [without(metric, why, one.point) for metric in (mean, change)]
+            continue
+        weighted, less = _mean(values, one.weights), _less(values, one, sign)
+        numbers += [
+            number(mean, RowMetric(weighted), one.point, note=size),
+            number(change, RowMetric(less), one.point, note=size),
+        ]
+    return numbers
+
+
+def effective_sizes(evidence: Evidence, parameters: Mapping[str, Any]) -> Scored:
+    """Scores how many samples each weighting leaves: it follows from the column alone."""
+    n = len(evidence.own.samples)
+    return Scored([_size(one, n) for one in _weightings(evidence, parameters)] if n else [])
 
 
 def audit_population(evidence: Evidence, parameters: Mapping[str, Any]) -> Findings:

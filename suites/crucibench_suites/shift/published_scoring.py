@@ -1,4 +1,4 @@
-"""Rows, tables and comparables of published corrupted files.
+"""Numbers and tables of published corrupted files.
 
 Published images and their originals are paired by the names that the data give, never by place.
 """
@@ -9,24 +9,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import Samples
-from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
-from crucibench.contracts.rows import Row
+from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.scenario import Derived
+from crucibench.contracts.statistic import Number, Units
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Answers, clean_answers, cluster_codes
+from crucibench_suites.shift.answers import Answers, clean_answers
 from crucibench_suites.shift.joining import (
     Joined,
     by_catalogue,
-    comparables_of_joined,
-    score_joined,
+    by_corruption,
+    corruption_errors,
+    joined_numbers,
 )
 from crucibench_suites.shift.names import HERE, HOME, OWN, of_corruption
-from crucibench_suites.shift.place_scoring import put_drop
-from crucibench_suites.shift.scoring import put_answers
-from crucibench_suites.shift.sheet import Sheet
-from crucibench_suites.shift.two_places import TwoPlaces
+from crucibench_suites.shift.numbers import (
+    accuracy_lost_from,
+    both_sets,
+    mean_of,
+    number,
+    without,
+)
+from crucibench_suites.shift.scoring import answer_numbers
 
 _NO_ORIGINALS = (
     "the home test set does not hold the originals under the names of the published files (their "
@@ -38,63 +42,55 @@ _OTHER_ORIGINALS = (
 )
 
 
-def score_level(evidence: Evidence, stream: str) -> Scored:
-    """Scores a pass over files of one corruption and severity."""
-    home_cell, here_cell = evidence.needs[HOME], evidence.needs[HERE]
-    if not len(home_cell.samples) or not len(here_cell.samples):
-        return Scored([])
-    here = clean_answers(here_cell, here_cell.samples.ids, evidence.task)
-    own = Sheet(
-        len(here), options=evidence.options, stream=stream,
-        clusters=cluster_codes(here_cell.samples.clusters),
-    )  # fmt: skip
-    originals = original_answers(home_cell, here_cell.samples, evidence)
-    put_answers(own, originals, here, "", no_clean=_NO_ORIGINALS)
-    both = TwoPlaces(
-        home_cell.samples, here_cell.samples, options=evidence.options, stream=f"{stream}/both"
-    )
-    put_drop(both, clean_answers(home_cell, home_cell.samples.ids, evidence.task), here)
-    return Scored([*own.rows(), *both.rows()])
-
-
-def score_all(evidence: Evidence, scenario: Derived) -> Scored:
-    """Scores all corruptions and severities together."""
-    if not len(evidence.own.samples):
-        return Scored([])
-    joined = join_published(evidence)
-    if joined is None:
-        return Scored(_without(evidence, scenario))
-    scored = score_joined(evidence, scenario, joined, join_published)
-    sheet = Sheet(
-        joined.size, options=evidence.options, stream=f"{scenario.stream}/means",
-        clusters=cluster_codes(evidence.own.samples.clusters),
-    )  # fmt: skip
-    for name in joined.shifted:
-        sheet.mean(metrics.MEAN_TOP_1, joined.right(name).mean(axis=0), of_corruption(name))
-    return Scored([*scored.rows, *sheet.rows()], scored.tables)
-
-
-def comparables_of_all(evidence: Evidence, scenario: Derived) -> list[Comparable]:
-    """Returns the numbers as statistics of the originals."""
-    joined = join_published(evidence)
-    if joined is None:
+def level_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the numbers of a pass over files of one corruption and severity."""
+    home, here = evidence.needs[HOME], evidence.needs[HERE]
+    if not len(home.samples) or not len(here.samples):
         return []
-    return comparables_of_joined(evidence, scenario, joined, join_published)
+    answers = clean_answers(here, here.samples.ids, evidence.task)
+    originals = original_answers(home, here.samples, evidence)
+    return answer_numbers(originals, answers, "", no_clean=_NO_ORIGINALS)
 
 
-def _without(evidence: Evidence, scenario: Derived) -> list[Row]:
-    n = len(evidence.own.samples)
-    rows = [
-        Row(metric=metric.id, value=None, n=n, reason=_OTHER_ORIGINALS)
-        for metric in metrics.OF_IMAGE_SUMMARY
+def lost_from_home(evidence: Evidence) -> list[Number]:
+    """Returns what accuracy has lost from the home test set, samples being others there."""
+    cells = [evidence.needs[side] for side in (HOME, HERE)]
+    if not all(len(cell.samples) for cell in cells):
+        return []
+    answers = [clean_answers(cell, cell.samples.ids, evidence.task) for cell in cells]
+    units = both_sets(*(cell.samples for cell in cells))
+    return [number(metrics.HOME_DROP, accuracy_lost_from(*answers), units=units)]
+
+
+def published_numbers(evidence: Evidence, scenario: Derived) -> list[Number]:
+    """Returns the numbers over all corruptions, and the mean of each."""
+    if not len(evidence.own.samples):
+        return []
+    joined = join_published(evidence)
+    if joined is None:
+        return [
+            *(without(metric, _OTHER_ORIGINALS) for metric in metrics.OF_JOINED),
+            *(
+                without(metrics.MEAN_TOP_1, _OTHER_ORIGINALS, of_corruption(name))
+                for name in scenario.parameters["corruptions"]
+            ),
+        ]
+    units = Units(evidence.own.samples, "means")
+    means = {name: joined.right(name).mean(axis=0) for name in joined.shifted}
+    return [
+        *joined_numbers(joined),
+        *corruption_errors(evidence, scenario, joined, join_published),
+        *(
+            number(metrics.MEAN_TOP_1, mean_of(mean), of_corruption(name), units=units)
+            for name, mean in means.items()
+        ),
     ]
-    return rows + [
-        Row(
-            metric=metrics.MEAN_TOP_1.id, value=None, n=n, point=of_corruption(name),
-            reason=_OTHER_ORIGINALS,
-        )
-        for name in scenario.parameters["corruptions"]
-    ]  # fmt: skip
+
+
+def published_table(evidence: Evidence, scenario: Derived) -> dict[str, pd.DataFrame]:
+    """Returns a line a corruption."""
+    joined = join_published(evidence)
+    return {} if joined is None else {"by-corruption": by_corruption(evidence, joined, scenario)}
 
 
 def original_answers(home: CellEvidence, here: Samples, evidence: Evidence) -> Answers | None:

@@ -1,4 +1,4 @@
-"""Rows, tables, comparables and outcomes of one corruption."""
+"""Numbers, tables and outcomes of one corruption."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Form, RowMetric, Share
-from crucibench.metrics.calibration import calibration_error_statistic
-from crucibench.metrics.statistic import mean_statistic
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.statistic import Number, Share, Units
+from crucibench.metrics.scoring import rows_of
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import (
     NO_PROBABILITIES,
@@ -22,80 +20,122 @@ from crucibench_suites.shift.answers import (
     Bools,
     Floats,
     clean_answers,
-    cluster_codes,
     shifted_answers,
 )
-from crucibench_suites.shift.names import point_of, severity_of
-from crucibench_suites.shift.sheet import Sheet
+from crucibench_suites.shift.names import severity_of
+from crucibench_suites.shift.numbers import calibration, lost, mean_of, number, without
 
 
-def score_image(evidence: Evidence, severities: Sequence[int], stream: str) -> Scored:
-    """Scores one corruption at its severities against the clean pass."""
-    cell = evidence.own
-    if not len(cell.samples):
-        return Scored([])
-    found = shifted_answers(cell, evidence.task)
-    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
-    sheet = Sheet(
-        len(cell.samples),
-        options=evidence.options,
-        stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )
-    put_severities(sheet, clean, found, severities)
-    rows = sheet.rows()
-    return Scored(rows, {"curve": curve(evidence, clean, rows, severities)})
+def image_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the mean over severities, and the numbers of each, against the clean pass."""
+    found = shifted_answers(evidence.own, evidence.task)
+    clean = _clean(evidence)
+    right = np.stack([answers.correct for answers in found.values()])
+    numbers = [number(metrics.MEAN_TOP_1, mean_of(right.mean(axis=0)))]
+    for point, answers in found.items():
+        numbers += answer_numbers(clean, answers, point)
+    return numbers
 
 
-def put_severities(
-    sheet: Sheet, clean: Answers, found: Mapping[str, Answers], severities: Sequence[int]
-) -> None:
-    """Puts down the numbers of every severity, and the mean over them."""
-    right = np.stack([found[point_of(severity)].correct for severity in severities])
-    sheet.mean(metrics.MEAN_TOP_1, right.mean(axis=0))
-    for severity in severities:
-        put_answers(sheet, clean, found[point_of(severity)], point_of(severity))
-
-
-def put_answers(
-    sheet: Sheet, clean: Answers | None, shifted: Answers, point: str, no_clean: str = ""
-) -> None:
-    """Puts down the numbers of one point; `no_clean` says why there are no clean answers."""
-    sheet.share(metrics.TOP_1, shifted.correct, point)
+def answer_numbers(
+    clean: Answers | None, shifted: Answers, point: str, no_clean: str = ""
+) -> list[Number]:
+    """Returns the numbers of one point; `no_clean` says why there are no clean answers."""
+    numbers = [number(metrics.TOP_1, Share(shifted.correct), point)]
     if clean is None:
-        sheet.without(metrics.DROP, no_clean, point)
-        sheet.without(metrics.FLIP_RATE, no_clean, point)
+        numbers += [
+            without(metric, no_clean, point) for metric in (metrics.DROP, metrics.FLIP_RATE)
+        ]
     else:
-        sheet.less(metrics.DROP, clean.correct, shifted.correct, point)
-        sheet.share(metrics.FLIP_RATE, clean.predictions != shifted.predictions, point)
-    if not shifted.probabilistic:
-        for metric in (metrics.LOG_LOSS, metrics.ECE, metrics.CONFIDENCE):
-            sheet.without(metric, NO_PROBABILITIES, point)
-        return
-    sheet.mean(metrics.LOG_LOSS, shifted.loss, point)
-    error = calibration_error_statistic(shifted.confidence, shifted.correct)
-    sheet.resampled(metrics.ECE, error, point, biased=True)
-    sheet.mean(metrics.CONFIDENCE, shifted.confidence, point)
+        flipped = Share(clean.predictions != shifted.predictions)
+        numbers += [
+            number(metrics.DROP, lost(clean.correct, shifted.correct), point),
+            number(metrics.FLIP_RATE, flipped, point),
+        ]
+    return numbers + probability_numbers(shifted, point)
 
 
-def curve(
-    evidence: Evidence, clean: Answers, rows: Sequence[Row], severities: Sequence[int]
-) -> pd.DataFrame:
+def probability_numbers(
+    answers: Answers, point: str = "", reason: str = NO_PROBABILITIES
+) -> list[Number]:
+    """Returns the numbers that need a probability for every sample; else why there are none."""
+    if not answers.probabilistic:
+        return [
+            without(metric, reason, point)
+            for metric in (metrics.LOG_LOSS, metrics.ECE, metrics.CONFIDENCE)
+        ]
+    return [
+        number(metrics.LOG_LOSS, mean_of(answers.loss), point),
+        number(metrics.ECE, calibration(answers), point),
+        number(metrics.CONFIDENCE, mean_of(answers.confidence), point),
+    ]
+
+
+def corrupted_numbers(evidence: Evidence) -> list[Number]:
+    """Returns `image_numbers` with worst cases, or of regression the errors."""
+    if evidence.task.kind == "regression":
+        return _error_numbers(read_values(evidence))
+    found, clean = shifted_answers(evidence.own, evidence.task), _clean(evidence)
+    return [
+        *image_numbers(evidence),
+        number(metrics.WORST_CASE, Share(right_everywhere(found))),
+        number(metrics.INVARIANCE, Share(unchanged(clean, found))),
+    ]
+
+
+def grid_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the worst case of each sample, and each point."""
+    found, clean = shifted_answers(evidence.own, evidence.task), _clean(evidence)
+    worst = right_everywhere(found)
+    numbers = [
+        number(metrics.WORST_CASE, Share(worst)),
+        number(metrics.DROP, lost(clean.correct, worst)),
+    ]
+    for point, answers in found.items():
+        flipped = Share(clean.predictions != answers.predictions)
+        numbers += [
+            number(metrics.TOP_1, Share(answers.correct), point),
+            number(metrics.FLIP_RATE, flipped, point),
+        ]
+    return numbers
+
+
+def perturbed_shares(evidence: Evidence, scenario: Scenario) -> Scored:
+    """Scores how many samples differ: it is the same for every model."""
+    ids = evidence.own.samples.ids
+    touched = {
+        point: evidence.own.records.at(point).aligned(ids).array("touched").astype(np.bool_)
+        for point in evidence.own.records.points
+    }
+    numbers = [number(metrics.PERTURBED, Share(hits), point) for point, hits in touched.items()]
+    return Scored(rows_of(numbers, scenario, evidence))
+
+
+def curve(evidence: Evidence, scenario: Scenario, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """Returns a line a severity, 0 being the clean samples."""
-    sheet = Sheet(
-        len(clean), options=evidence.options, stream="clean",
-        clusters=cluster_codes(evidence.own.samples.clusters),
-    )  # fmt: skip
-    sheet.share(metrics.TOP_1, clean.correct)
-    (first,) = sheet.rows()
+    clean = Units(evidence.own.samples, "clean")
+    if evidence.task.kind == "regression":
+        errors = read_values(evidence).clean_errors
+        first = rows_of([number(metrics.MAE, mean_of(errors), units=clean)], scenario, evidence)
+        lines = [(0, first[0])]
+        lines += [(severity_of(row.point), row) for row in rows if row.metric == metrics.MAE.id]
+        return {
+            "error-curve": pd.DataFrame(
+                [
+                    {"severity": severity, "mae": row.value, "lower": row.lower, "upper": row.upper}
+                    for severity, row in lines
+                ]
+            )
+        }
+    right = Share(_clean(evidence).correct)
+    first = rows_of([number(metrics.TOP_1, right, units=clean)], scenario, evidence)
     values = {(row.metric, row.point): row for row in rows}
-    lines = [_line(0, {metrics.TOP_1.id: first}, 0.0)]
-    for severity in severities:
-        point = point_of(severity)
+    table = [_line(0, {metrics.TOP_1.id: first[0]}, 0.0)]
+    for point in evidence.own.records.points:
         found = {metric: row for (metric, at), row in values.items() if at == point}
         distance = evidence.own.records.at(point).array("distance")
-        lines.append(_line(severity, found, float(distance.mean(dtype=np.float64))))
-    return pd.DataFrame(lines)
+        table.append(_line(severity_of(point), found, float(distance.mean(dtype=np.float64))))
+    return {"curve": pd.DataFrame(table)}
 
 
 def _line(severity: int, rows: Mapping[str, Row], distance: float) -> dict[str, float | None]:
@@ -116,84 +156,6 @@ def _line(severity: int, rows: Mapping[str, Row], distance: float) -> dict[str, 
     }
 
 
-def comparables_of_image(evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers of one corruption."""
-    cell = evidence.own
-    if not len(cell.samples):
-        return []
-    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
-    found = shifted_answers(cell, evidence.task)
-    right = np.stack([answers.correct for answers in found.values()])
-    numbers = [number(metrics.MEAN_TOP_1, "", mean_form(right.mean(axis=0)))]
-    for point, answers in found.items():
-        lost = clean.correct.astype(np.float64) - answers.correct
-        numbers += [
-            number(metrics.TOP_1, point, Share(answers.correct)),
-            number(metrics.DROP, point, mean_form(lost)),
-            number(metrics.FLIP_RATE, point, Share(clean.predictions != answers.predictions)),
-        ]
-        if answers.probabilistic:
-            error = calibration_error_statistic(answers.confidence, answers.correct)
-            numbers += [
-                number(metrics.LOG_LOSS, point, mean_form(answers.loss)),
-                number(metrics.ECE, point, RowMetric(error, error.influence, bias="up")),
-                number(metrics.CONFIDENCE, point, mean_form(answers.confidence)),
-            ]
-    return numbers
-
-
-def mean_form(values: Floats) -> RowMetric:
-    """Returns a mean over samples."""
-    mean = mean_statistic(values)
-    return RowMetric(mean, mean.influence)
-
-
-def number(metric: MetricInfo, point: str, form: Form) -> Comparable:
-    """Returns a number as a statistic of the cell's samples."""
-    return Comparable(metric=metric.id, point=point, form=form)
-
-
-def score_corrupted(evidence: Evidence, severities: Sequence[int], stream: str) -> Scored:
-    """Scores one perturbation at its severities against the clean pass."""
-    cell = evidence.own
-    if not len(cell.samples):
-        return Scored([])
-    sheet = Sheet(
-        len(cell.samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )  # fmt: skip
-    if evidence.task.kind == "regression":
-        values = read_values(evidence)
-        put_values(sheet, values)
-        _put_shares(sheet, evidence, severities)
-        rows = sheet.rows()
-        return Scored(rows, {"error-curve": value_curve(evidence, values, rows)})
-    found = shifted_answers(cell, evidence.task)
-    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
-    put_severities(sheet, clean, found, severities)
-    sheet.share(metrics.WORST_CASE, right_everywhere(found))
-    sheet.share(metrics.INVARIANCE, unchanged(clean, found))
-    _put_shares(sheet, evidence, severities)
-    rows = sheet.rows()
-    return Scored(rows, {"curve": curve(evidence, clean, rows, severities)})
-
-
-def comparables_of_corrupted(evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers of one perturbation as statistics of samples."""
-    cell = evidence.own
-    if not len(cell.samples):
-        return []
-    if evidence.task.kind == "regression":
-        return comparables_of_values(read_values(evidence))
-    found = shifted_answers(cell, evidence.task)
-    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
-    return [
-        *comparables_of_image(evidence),
-        number(metrics.WORST_CASE, "", Share(right_everywhere(found))),
-        number(metrics.INVARIANCE, "", Share(unchanged(clean, found))),
-    ]
-
-
 def right_everywhere(found: Mapping[str, Answers]) -> Bools:
     """Returns whether each sample is right at every point."""
     return np.asarray(np.all([answers.correct for answers in found.values()], axis=0))
@@ -203,13 +165,6 @@ def unchanged(clean: Answers, found: Mapping[str, Answers]) -> Bools:
     """Returns whether each sample's class is the clean one at every point."""
     same = [clean.predictions == answers.predictions for answers in found.values()]
     return np.asarray(np.all(same, axis=0))
-
-
-def _put_shares(sheet: Sheet, evidence: Evidence, severities: Sequence[int]) -> None:
-    for severity in severities:
-        records = evidence.own.records.at(point_of(severity))
-        touched = records.aligned(evidence.own.samples.ids).array("touched")
-        sheet.share(metrics.PERTURBED, touched.astype(np.bool_), point_of(severity))
 
 
 @dataclass(frozen=True)
@@ -254,49 +209,18 @@ def read_values(evidence: Evidence, alias: str | None = None) -> Values:
     )
 
 
-def put_values(sheet: Sheet, values: Values) -> None:
-    """Puts down the errors of one perturbation."""
+def _error_numbers(values: Values) -> list[Number]:
+    """Returns the errors of one corruption."""
     errors = values.all_errors()
-    sheet.mean(metrics.MEAN_MAE, errors.mean(axis=0))
-    for point, wrong in zip(values.shifted, errors, strict=True):
-        sheet.mean(metrics.MAE, wrong, point)
-        sheet.mean(metrics.MAE_RISE, wrong - values.clean_errors, point)
-        sheet.mean(metrics.CHANGE, np.abs(values.shifted[point] - values.clean), point)
-    sheet.mean(metrics.WORST_CASE_MAE, errors.max(axis=0))
-
-
-def comparables_of_values(values: Values) -> list[Comparable]:
-    """Returns the errors as statistics of samples."""
-    errors = values.all_errors()
-    numbers = [
-        number(metrics.MEAN_MAE, "", mean_form(errors.mean(axis=0))),
-        number(metrics.WORST_CASE_MAE, "", mean_form(errors.max(axis=0))),
-    ]
+    numbers = [number(metrics.MEAN_MAE, mean_of(errors.mean(axis=0)))]
     for point, wrong in zip(values.shifted, errors, strict=True):
         moved = np.abs(values.shifted[point] - values.clean)
         numbers += [
-            number(metrics.MAE, point, mean_form(wrong)),
-            number(metrics.MAE_RISE, point, mean_form(wrong - values.clean_errors)),
-            number(metrics.CHANGE, point, mean_form(moved)),
+            number(metrics.MAE, mean_of(wrong), point),
+            number(metrics.MAE_RISE, mean_of(wrong - values.clean_errors), point),
+            number(metrics.CHANGE, mean_of(moved), point),
         ]
-    return numbers
-
-
-def value_curve(evidence: Evidence, values: Values, rows: Sequence[Row]) -> pd.DataFrame:
-    """Returns a line a severity, 0 being the clean samples."""
-    sheet = Sheet(
-        len(values.clean), options=evidence.options, stream="clean",
-        clusters=cluster_codes(evidence.own.samples.clusters),
-    )  # fmt: skip
-    sheet.mean(metrics.MAE, values.clean_errors)
-    lines = [(0, sheet.rows()[0])]
-    lines += [(severity_of(row.point), row) for row in rows if row.metric == metrics.MAE.id]
-    return pd.DataFrame(
-        [
-            {"severity": severity, "mae": row.value, "lower": row.lower, "upper": row.upper}
-            for severity, row in lines
-        ]
-    )
+    return [*numbers, number(metrics.WORST_CASE_MAE, mean_of(errors.max(axis=0)))]
 
 
 def outcomes_of_corrupted(evidence: Evidence) -> OutcomeView:
@@ -315,41 +239,6 @@ def _predictions(cell: CellEvidence, point: str) -> Floats:
     return records.array("prediction").astype(np.float64)
 
 
-def score_grid(evidence: Evidence, stream: str) -> Scored:
-    """Scores the worst case of each sample, and each place."""
-    cell = evidence.own
-    if not len(cell.samples):
-        return Scored([])
-    found = shifted_answers(cell, evidence.task)
-    clean = clean_answers(evidence.needs["clean"], cell.samples.ids, evidence.task)
-    sheet = Sheet(
-        len(cell.samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )  # fmt: skip
-    worst = right_everywhere(found)
-    sheet.share(metrics.WORST_CASE, worst)
-    sheet.less(metrics.DROP, clean.correct, worst)
-    for point, answers in found.items():
-        sheet.share(metrics.TOP_1, answers.correct, point)
-        sheet.share(metrics.FLIP_RATE, clean.predictions != answers.predictions, point)
-    return Scored(sheet.rows())
-
-
-def comparables_of_grid(evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers of the grid as shares of samples."""
-    if not len(evidence.own.samples):
-        return []
-    found = shifted_answers(evidence.own, evidence.task)
-    worst = Share(right_everywhere(found))
-    return [
-        Comparable(metric=metrics.WORST_CASE.id, form=worst),
-        *(
-            Comparable(metric=metrics.TOP_1.id, point=point, form=Share(answers.correct))
-            for point, answers in found.items()
-        ),
-    ]
-
-
 def _outcomes_of_classes(evidence: Evidence) -> OutcomeView:
     """Returns an outcome per point and sample, points in order, samples in canonical order."""
     found = shifted_answers(evidence.own, evidence.task)
@@ -366,3 +255,7 @@ def _outcomes_of_classes(evidence: Evidence) -> OutcomeView:
         score=np.concatenate([entry.score for entry in answers]),
         correct=np.concatenate([entry.correct for entry in answers]).astype(np.float64),
     )
+
+
+def _clean(evidence: Evidence) -> Answers:
+    return clean_answers(evidence.needs["clean"], evidence.own.samples.ids, evidence.task)

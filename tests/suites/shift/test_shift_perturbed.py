@@ -14,6 +14,7 @@ from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.scoring import score
 from crucibench_suites.shift.corrupted import Corrupted, CorruptedTable, Summary
 from crucibench_suites.shift.corruptions.tables import feature_noise
 from crucibench_suites.shift.corruptions.texts import TEXTS, keyboard_typo
@@ -59,7 +60,7 @@ def evidence_of(
 
 
 def values(evidence: Evidence, scenario: Any) -> dict[tuple[str, str], float | None]:
-    return {(row.metric, row.point): row.value for row in scenario.score(evidence).rows}
+    return {(row.metric, row.point): row.value for row in score(scenario, evidence).rows}
 
 
 def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
@@ -73,7 +74,7 @@ def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
     assert found["invariance-pass-rate", ""] == pytest.approx(1 - 40 / N)
     assert found["flip-rate", "severity=1"] == pytest.approx(6 / N)
     assert found["perturbed-share", "severity=1"] == 1
-    assert {row.metric for row in SCENARIO.score(evidence_of(bench, {1: (), 5: ()})).rows} <= {
+    assert {row.metric for row in score(SCENARIO, evidence_of(bench, {1: (), 5: ()})).rows} <= {
         info.id for info in SCENARIO.metrics
     }
 
@@ -81,7 +82,7 @@ def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
 def test_every_number_is_comparable(bench: Any) -> None:
     evidence = evidence_of(bench, {1: range(10), 5: range(5, 40)})
     rows = values(evidence, SCENARIO)
-    numbers = {(one.metric, one.point) for one in SCENARIO.comparables(evidence)}
+    numbers = {(one.metric, one.point) for one in SCENARIO.numbers(evidence)}
     assert numbers == {key for key in rows if key[0] != "perturbed-share"}
 
 
@@ -150,9 +151,9 @@ def test_the_summary_joins_perturbations(bench: Any) -> None:
     assert found["worst-case-top-1", ""] == pytest.approx(1 - 80 / N)
     assert found["invariance-pass-rate", ""] == pytest.approx(1 - 80 / N)
     assert summary.audit(evidence) == []
-    table = summary.score(evidence).tables["by-corruption"]
+    table = score(summary, evidence).tables["by-corruption"]
     assert table["family"].tolist() == ["typing", "typing"]
-    assert {one.metric for one in summary.comparables(evidence)} >= {
+    assert {one.metric for one in summary.numbers(evidence)} >= {
         "corrupted-top-1", "invariance-pass-rate"
     }  # fmt: skip
     del needs["own/letter_swap"]
@@ -191,7 +192,7 @@ def test_regression_has_errors(bench: Any) -> None:
     assert found["mean-mae", ""] == pytest.approx(17 / 8)
     assert found["worst-case-mae", ""] == pytest.approx((9 * 50 + 2 * 150) / N)
     assert scenario.audit(evidence) == []
-    curve = scenario.score(evidence).tables["error-curve"]
+    curve = score(scenario, evidence).tables["error-curve"]
     assert curve["mae"].tolist() == pytest.approx([1, 2, 9 / 4])
     assert np.isnan(scenario.outcomes(evidence).correct).all()
     summary = Summary.of("shift", [scenario])
@@ -200,7 +201,7 @@ def test_regression_has_errors(bench: Any) -> None:
     assert means["corrupted-mae", ""] == pytest.approx(17 / 8)
     assert means["mae-rise", ""] == pytest.approx(9 / 8)
     assert means["worst-corruption-mae", ""] == pytest.approx(17 / 8)
-    assert len(summary.comparables(joined)) == len(means) == 4
+    assert len(summary.numbers(joined)) == len(means) == 4
 
 
 def test_weights_of_a_tilt_have_their_closed_form() -> None:
@@ -250,7 +251,7 @@ def test_another_population_has_its_own_accuracy(bench: Any) -> None:
     assert scenario.audit(evidence) == []
     few = replace(evidence, options=replace(evidence.options, min_group_size=41))
     assert [finding.code for finding in scenario.audit(few)] == ["few-effective-samples"]
-    keys = {(one.metric, one.point) for one in scenario.comparables(evidence)}
+    keys = {(one.metric, one.point) for one in scenario.numbers(evidence)}
     assert keys == {key for key in found if key[0] != "effective-sample-size"}
     scenario, evidence = population(bench, "tilt")
     tilted = values(evidence, scenario)

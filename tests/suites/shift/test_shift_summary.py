@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from crucibench.contracts.corruption import SEVERITIES
 from crucibench.contracts.statistic import Share
+from crucibench.metrics.scoring import score
 from crucibench_suites.shift.corrupted import Corrupted, CorruptedImage, ImageSummary
 from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
 from crucibench_suites.shift.joining import (
@@ -140,7 +141,7 @@ def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
         clean=made.clean(clean),
         **{f"own__{name}": cell for name, cell in found.items()},
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     right = {
         name: np.stack(
             [cell.records.at(point).array("prediction") == made.targets for point in
@@ -162,10 +163,10 @@ def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
     assert rows["corrupted-flip-rate"].value == pytest.approx(flips)
     assert rows["mce"].value is None
     assert "all 15 common corruptions, 12 of which" in rows["mce"].reason
-    table = scenario.score(evidence).tables["by-corruption"]
+    table = score(scenario, evidence).tables["by-corruption"]
     assert table["corruption"].tolist() == list(names)
     assert table["accuracy"].tolist() == pytest.approx([right[name].mean() for name in names])
-    forms = {one.metric: one.form for one in scenario.comparables(evidence)}
+    forms = {one.metric: one.form for one in scenario.numbers(evidence) if one.make}
     for metric, form in forms.items():
         value = form.hits.mean() if isinstance(form, Share) else form.of_rows(np.ones((1, 200)))[0]
         assert value == pytest.approx(rows[metric].value)
@@ -180,7 +181,7 @@ def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
     evidence = made.evidence(
         made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **same
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     assert rows["mce"].value == pytest.approx(100.0)
     assert rows["relative-mce"].value == pytest.approx(100.0)
     _, twice = answers(bench, COMMON, (1, 5), 0.1, 2)
@@ -188,7 +189,7 @@ def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
     evidence = made.evidence(
         made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **other
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     assert 40 < rows["mce"].value < 60
     assert rows["mce"].lower < rows["mce"].value < rows["mce"].upper
     assert "relative to other" in rows["mce"].method
@@ -204,7 +205,7 @@ def test_the_reference_itself_is_at_a_hundred_where_it_loses_something(bench: An
         evidence = made.evidence(
             made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **same
         )
-        rows = {row.metric: row for row in scenario.score(evidence).rows}
+        rows = {row.metric: row for row in score(scenario, evidence).rows}
         for metric in ("mce", "relative-mce"):
             assert rows[metric].value == expected
             why = "100 by definition" if expected else "loses nothing under some corruption"
@@ -222,7 +223,7 @@ def test_alexnet_wants_imagenet_at_all_five_severities(bench: Any) -> None:
         scenario = ImageSummary.of("shift", cells(COMMON, severities), "alexnet")
         own = {f"own__{name}": cell for name, cell in found.items()}
         evidence = made.evidence(made.cell({"id": []}), clean=made.clean(made.targets), **own)
-        rows = {row.metric: row for row in scenario.score(evidence).rows}
+        rows = {row.metric: row for row in score(scenario, evidence).rows}
         if reason:
             assert rows["mce"].reason == reason
             continue
