@@ -22,7 +22,6 @@ from crucibench_suites.shift.group_scoring import (
 )
 from crucibench_suites.shift.own_data import Subpopulations
 
-
 SPLIT = Subpopulations.of("shift", "test", [])
 
 
