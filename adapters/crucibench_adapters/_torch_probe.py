@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crucibench.contracts.adapter import OutputError
 from crucibench.contracts.capability import Capability, ScoreKind
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line, user_traceback
 
@@ -85,7 +84,7 @@ def answers_finitely(canonical: Canonical, encoded: Callable[[], torch.Tensor]) 
 
 def claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
     """Returns what any module is taken to answer until it was asked."""
-    if task.kind == "regression":
+    if task.one_number:
         return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
     found = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
     return frozenset(found | {Capability.LOGITS} if kind == "logits" else found)

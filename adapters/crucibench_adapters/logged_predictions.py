@@ -15,17 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Opening,
-    OutputError,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
@@ -122,14 +115,14 @@ class PredictionsAdapter(Adapter):
             self._check_length(opening.data.counts)
         self.capabilities = frozenset(self._claimed())
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         rows = self._rows(batch)
         logged = self._logged
         scores = None if logged.scores is None else logged.scores[rows]
         labels = None if logged.labels is None else logged.labels[rows]
         if labels is None and scores is not None:
             labels = scores.argmax(axis=1)
-        return Outputs(
+        return Answer(
             scores=scores,
             labels=labels,
             values=None if logged.values is None else logged.values[rows],
@@ -154,7 +147,7 @@ class PredictionsAdapter(Adapter):
         }
 
     def _claimed(self) -> set[Capability]:
-        if self.task.kind == "regression":
+        if self.task.one_number:
             return {Capability.VALUES}
         scored = self._logged.scores is not None
         return {Capability.LABELS} | ({Capability.SCORES} if scored else set())
@@ -237,7 +230,7 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
         InputError: if a named column is not there, or none says anything.
     """
     uri, task, declared = opening.uri, opening.data.task, opening.classes
-    regression = task.kind == "regression"
+    regression = task.one_number
     prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
     scores = uri.names("scores") or uri.names("score")
     threshold = _threshold(uri)
@@ -296,7 +289,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
     import pandas as pd
 
     used = list(dict.fromkeys(columns.used))
-    numeric = task.kind == "regression" or columns.threshold is not None
+    numeric = task.one_number or columns.threshold is not None
     text = {columns.id: str} | ({} if numeric else {columns.prediction: str})
     try:
         if file.suffix == ".csv":
@@ -312,7 +305,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         count = int(frame[name].isna().sum())
         if count:
             raise InputError(f"{file.name}: column {name!r}: {count} of {len(frame)} are missing")
-    classification = task.kind == "classification"
+    classification = task.one_class
     labels = values = None
     if columns.threshold is not None:
         cut = _numbers(frame, columns.prediction, file) >= columns.threshold

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 import click
 
 from crucibench.cli._options import examples
+from crucibench.cli._output import warn, write
+from crucibench.util.errors import InputError
 
 What = Literal["spec", "cell", "metrics", "policy", "verdict", "notes"]
 
@@ -28,6 +30,8 @@ _MEANING = {
     "n": "the denominator: samples or queries",
     "direction": "higher, lower, target=X or none",
     "unit": "the unit; empty where there is none",
+    "estimand": "what the interval speaks of, e.g. model/population",
+    "mark": "biased or imprecise, made from the data seen; empty where neither",
     "reason": "why value or interval is missing",
     "verdict": "how far the number can be trusted",
     "cell": "the cell it was computed from",
@@ -47,8 +51,6 @@ def command(*, what: What) -> int:
     """
     import json
 
-    from crucibench.cli._output import write
-
     made = {
         "spec": _spec, "cell": _cell, "metrics": _metrics, "policy": _policy, "verdict": _verdict,
         "notes": _notes,
@@ -62,9 +64,7 @@ def _spec() -> dict[str, Any]:
     from pydantic.json_schema import models_json_schema
 
     from crucibench import registry
-    from crucibench.cli._output import warn
     from crucibench.spec.models import Spec
-    from crucibench.util.errors import InputError
 
     configs: dict[str, Any] = {}
     known = registry.suites()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.task import Modality, Task
@@ -78,7 +78,7 @@ class _Check:
         """Asks for all that is promised; returns it by name."""
         want = frozenset(name for key, name in _PROMISED.items() if self.has(key))
         try:
-            outputs: Outputs = self.adapter.predict(batch, want)
+            outputs: Answer = self.adapter.predict(batch, want)
         except Exception as error:
             raise AssertionError(
                 f"{self.name}: {promise}: predict raised {type(error).__name__}: {error}"
@@ -126,7 +126,7 @@ class _Check:
             "declaration",
             f"score_kind is {adapter.score_kind!r}",
         )
-        needed = Capability.VALUES if adapter.task.kind == "regression" else Capability.LABELS
+        needed = Capability.VALUES if adapter.task.one_number else Capability.LABELS
         self.require(
             self.has(needed), "declaration", f"{adapter.task.kind} without the capability {needed}"
         )
@@ -305,7 +305,7 @@ class _Check:
         """Requires `module` to say what `predict` says."""
         answers = self.ask(self.batch, "gradients")
         own = answer.cpu().double().numpy()
-        if self.adapter.task.kind == "regression":
+        if self.adapter.task.one_number:
             apart = _apart(own, answers["values"])
         else:
             # Compared as probabilities: a constant added to all logits of a row means nothing.
