@@ -122,15 +122,13 @@ def our_seconds(name: str, images: np.ndarray) -> float:
 
 def corrupted(name: str, part: object, start: int) -> object:
     """Yields a batch at all five severities."""
-    import torch
-
+    from crucibench.contracts.corruption import SEVERITIES, CorruptionContext
     from crucibench.util.draws import Draws
-    from crucibench.util.tensor_draws import TensorDraws
-    from crucibench_suites.shift.corruptions import KERNELS, corrupt
+    from crucibench_suites.shift.corruptions.images import IMAGES
 
     ids = tuple(f"image {start + place}" for place in range(len(part)))  # type: ignore[arg-type]
-    draws = TensorDraws(Draws(0, f"shift/{name}"), ids, torch.device("cpu"))
-    return corrupt(KERNELS[name], part, (1, 2, 3, 4, 5), "imagenet", draws)  # type: ignore[arg-type]
+    context = CorruptionContext(ids, Draws(0, f"shift/{name}"))
+    return IMAGES[name].apply(part, SEVERITIES, context, "imagenet")
 
 
 def own_memory() -> int:
@@ -145,7 +143,7 @@ def memory_child(count: int) -> None:
     """Prints by how much memory grew while `count` images were corrupted in batches."""
     import torch
 
-    from crucibench_suites.shift.corruptions.catalogue import COMMON
+    from crucibench_suites.shift.corruptions.images import COMMON
 
     torch.set_num_threads(1)
     images = photographs(BATCH)
@@ -193,7 +191,7 @@ def main() -> None:
 
     import torch
 
-    from crucibench_suites.shift.corruptions.catalogue import COMMON
+    from crucibench_suites.shift.corruptions.images import COMMON
 
     torch.set_num_threads(asked.threads)
     images = photographs(asked.images)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from crucibench import registry
+from crucibench.contracts.corruption import corruptions
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,5 +72,5 @@ def with_plugin(sample_plugin: Path) -> Iterator[Path]:
 
 
 def _forget_registries() -> None:
-    for found in (registry.adapters, registry.suites, registry.sources):
+    for found in (registry.adapters, registry.suites, registry.sources, corruptions):
         found.cache_clear()

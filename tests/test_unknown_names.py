@@ -31,7 +31,7 @@ from crucibench_suites.bias.named_scoring import _of_classes, _undefined
 from crucibench_suites.bias.reworded import _nothing
 from crucibench_suites.shift.corruptions._filters import border_index
 from crucibench_suites.shift.corruptions._warp import _sampled
-from crucibench_suites.shift.tables.population_scoring import population_weights
+from crucibench_suites.shift.population_scoring import population_weights
 
 ANY: Any = "anything"
 NUMBERS: Any = np.array([0.1, 0.4, 0.7])

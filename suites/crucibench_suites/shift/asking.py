@@ -1,97 +1,98 @@
-"""Asks a model about shifted images: what `Corrupted` and `GridWorst` do with a batch."""
+"""Asks a model about corrupted samples: what every cell of the suite does with a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-import torch
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.columns import KnownColumns
+from crucibench.contracts.corruption import Changed, Corruption, CorruptionContext
 from crucibench.contracts.examples import Showing
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.util.tensor_draws import TensorDraws
 from crucibench_suites.shift.answers import answer_columns, ask
-from crucibench_suites.shift.corruptions import Kernel, corrupt
-from crucibench_suites.shift.points import point_of
 
 _PIECE = 1 << 22
-"""Values that are shifted at a time on a CPU: some 28 images of 224 pixels."""
+"""Values of images that are corrupted at a time on a CPU: some 28 images of 224 pixels."""
 
 _DEVICE_PIECE = 1 << 26
 
-Variants = Callable[[torch.Tensor, TensorDraws], Iterator[tuple[str, torch.Tensor]]]
-"""From images and draws to (point, shifted images), one after the other."""
-
 
 def ask_corrupted(
-    kernel: Kernel, severities: Sequence[int], parameter_set: str, work: Work, context: MapContext
-) -> Columns:
-    """Returns the records of one batch under a kernel."""
+    corruption: Corruption, severities: Sequence[int], work: Work, context: MapContext, *,
+    parameter_set: str = "", columns: KnownColumns | None = None,
+) -> Columns:  # fmt: skip
+    """Returns the records of one batch: a row a sample and severity, by severity.
 
-    def variants(images: torch.Tensor, draws: TensorDraws) -> Iterator[tuple[str, torch.Tensor]]:
-        shifted = corrupt(kernel, images, severities, parameter_set, draws)
-        for severity, changed in zip(severities, shifted, strict=True):
-            yield point_of(severity), changed
-
-    return ask_variants(variants, work, context)
-
-
-def ask_variants(variants: Variants, work: Work, context: MapContext) -> Columns:
-    """Returns the records of one batch: a row a sample and variant, by variant.
-
-    Large batches are shifted and asked in pieces, so that memory holds few variants at a time.
-    ``distance`` is the mean absolute distance from the clean image, ``distance_l2`` the Euclidean
-    one, both of values in [0, 1].
+    Beside the answers they hold what `Changed` says of each sample. Large batches of images are
+    corrupted and asked about in pieces, so that memory holds few of them at a time.
     """
-    device = _device(context.adapter, work.batch)
-    count = len(work.batch)
-    values = max(1, work.batch.inputs[0].numel())
-    most = _PIECE if device.type == "cpu" else _DEVICE_PIECE
-    size = max(1, most // values)
     showing = Showing(work, context)
     parts: dict[str, list[dict[str, Any]]] = {}
-    with torch.inference_mode():
-        for start in range(0, count, size):
-            rows = range(start, min(start + size, count))
-            batch = work.batch if len(rows) == count else work.batch.take(rows)
-            images = batch.inputs.to(device)
-            draws = TensorDraws(context.draws, batch.ids, device)
-            for rank, (point, changed) in enumerate(variants(images, draws), start=1):
-                outputs = ask(context.adapter, batch.with_inputs(changed))
-                targets = work.samples.targets[rows.start : rows.stop]
-                columns = answer_columns(outputs, context.adapter.score_kind, targets)
-                showing.add(point, changed, columns, rows=rows, rank=rank)
-                columns |= _distances(images, changed)
-                columns |= {"id": list(batch.ids), "point": [point] * len(batch)}
-                parts.setdefault(point, []).append(columns)
+    with _inference(work.batch.inputs):
+        for rows, batch in _pieces(work.batch, context.adapter):
+            known = CorruptionContext(
+                ids=batch.ids, draws=context.draws, columns=columns,
+                load=_loader(context),
+            )  # fmt: skip
+            made = corruption.apply(batch.inputs, severities, known, parameter_set)
+            for rank, (severity, variant) in enumerate(zip(severities, made, strict=True), start=1):
+                changed = Changed.of(batch.inputs, variant)
+                answered = _answered(
+                    context.adapter, batch.with_inputs(changed.inputs),
+                    work.samples.targets[rows.start : rows.stop],
+                )  # fmt: skip
+                point = corruption.point(severity)
+                showing.add(point, changed.inputs, answered, rows=rows, rank=rank)
+                parts.setdefault(point, []).append({
+                    **answered, **changed.columns,
+                    "id": np.array(batch.ids, dtype=object),
+                    "point": np.full(len(batch), point, dtype=object),
+                })  # fmt: skip
     showing.keep()
-    names = next(iter(parts.values()))[0]
-    return {name: _joined([part[name] for of in parts.values() for part in of]) for name in names}
+    pieces = [piece for of_point in parts.values() for piece in of_point]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _device(adapter: Adapter, batch: Batch) -> torch.device:
-    """Returns where the model wants its images; what shifts them works there too."""
-    if Capability.GRADIENTS not in adapter.capabilities:
-        return torch.device("cpu")
-    return adapter.encode(batch.take([0])).device
+def _answered(adapter: Adapter, batch: Batch, targets: Any) -> dict[str, Any]:
+    if adapter.task.kind == "regression":
+        values = adapter.predict(batch, frozenset({"values"})).values
+        return {"prediction": np.asarray(values, dtype=np.float64)}
+    return answer_columns(ask(adapter, batch), adapter.score_kind, targets)
 
 
-def _distances(images: torch.Tensor, changed: torch.Tensor) -> dict[str, Any]:
-    gap = (changed - images).flatten(1)
-    mean = gap.abs().mean(dim=1, dtype=torch.float32)
-    euclidean = torch.linalg.vector_norm(gap, dim=1)
-    return {
-        "distance": mean.cpu().numpy().astype(np.float32),
-        "distance_l2": euclidean.cpu().numpy().astype(np.float32),
-    }
+def _loader(context: MapContext) -> Callable[[Sequence[int]], Any] | None:
+    load = context.load
+    return None if load is None else lambda rows: load(rows).inputs
 
 
-def _joined(parts: list[Any]) -> Any:
-    if isinstance(parts[0], list):
-        return [entry for part in parts for entry in part]
-    return np.concatenate(parts)
+def _inference(inputs: Any) -> Any:
+    """Returns torch's inference mode for tensors; other inputs need no torch."""
+    if not hasattr(inputs, "numel"):
+        return nullcontext()
+    import torch
+
+    return torch.inference_mode()
+
+
+def _pieces(batch: Batch, adapter: Adapter) -> Iterator[tuple[range, Batch]]:
+    """Yields parts of a batch; images on the model's device, where they are corrupted, too."""
+    count = len(batch)
+    if not hasattr(batch.inputs, "numel"):
+        yield range(count), batch
+        return
+    device: Any = "cpu"
+    if Capability.GRADIENTS in adapter.capabilities:
+        device = adapter.encode(batch.take([0])).device
+    most = _PIECE if str(device) == "cpu" else _DEVICE_PIECE
+    size = max(1, most // max(1, batch.inputs[0].numel()))
+    for start in range(0, count, size):
+        rows = range(start, min(start + size, count))
+        piece = batch if len(rows) == count else batch.take(rows)
+        yield rows, piece.with_inputs(piece.inputs.to(device))

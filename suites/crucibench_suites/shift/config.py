@@ -6,33 +6,34 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, StrictInt, StrictStr, field_validator
+from pydantic import Field, Strict, StrictInt, StrictStr, ValidationInfo, field_validator
 
+from crucibench.contracts.corruption import SEVERITIES, Corruption, corruptions
 from crucibench.contracts.suite import Further, SuiteConfig
 from crucibench.util.suggest import unknown
-from crucibench_suites.shift.corruptions.catalogue import (
-    COMMON,
-    DOMAIN,
-    EXTRA,
-    GEOMETRIC,
-    KERNELS,
-    SEVERITIES,
-)
-from crucibench_suites.shift.perturbed.table_catalogue import TABLE_FAMILIES, TABLE_NAMES
-from crucibench_suites.shift.perturbed.text_catalogue import TEXT_FAMILIES, TEXT_NAMES
+from crucibench_suites.shift.corruptions import images
+from crucibench_suites.shift.corruptions.tables import TABLES
+from crucibench_suites.shift.corruptions.texts import TEXTS
 
-GRID = "geometric_worst"
-"""The per-sample worst case over a grid of rotations and translations."""
 
-FAMILIES = {
-    "common": COMMON,
-    "extra": EXTRA,
-    "geometric": (*GEOMETRIC, GRID),
-    "domain": DOMAIN,
-}
-"""Names that stand for several corruptions."""
+def _families(own: Mapping[str, Corruption]) -> dict[str, tuple[str, ...]]:
+    families = dict.fromkeys(one.family for one in own.values())
+    return {
+        family: tuple(name for name, one in own.items() if one.family == family)
+        for family in families
+    }
 
-NAMES = (*KERNELS, GRID)
+
+FAMILIES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "corruptions": images.FAMILIES, "texts": _families(TEXTS), "tables": _families(TABLES)
+}  # fmt: skip
+"""By setting: names that stand for several corruptions."""
+
+_MODALITIES = {"corruptions": "image", "texts": "text", "tables": "table"}
+_WHAT = {
+    "corruptions": "corruption", "texts": "perturbation of texts",
+    "tables": "perturbation of tables",
+}  # fmt: skip
 
 ROLE = "shift/"
 """What the roles of further data begin with."""
@@ -69,10 +70,10 @@ class ShiftConfig(SuiteConfig):
     """At most so many; None for what the preset says."""
 
     texts: Names | None = None
-    """Which perturbations of texts: names or families; None for all."""
+    """Which corruptions of texts: names or families; None for all."""
 
     tables: Names | None = None
-    """Which perturbations of tables: names or families; None for what the preset says."""
+    """Which corruptions of tables: names or families; None for what the preset says."""
 
     columns: Names = ()
     """Numeric columns of a table along which its population is shifted."""
@@ -123,32 +124,20 @@ class ShiftConfig(SuiteConfig):
             found[PUBLISHED] = Further(address=self.published, setting="published", parts=parts)
         return found
 
-    @field_validator("corruptions")
+    @field_validator("corruptions", "texts", "tables")
     @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _known(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        setting = str(info.field_name)
+        own = {"corruptions": images.IMAGES, "texts": TEXTS, "tables": TABLES}[setting]
         for name in value or ():
-            if name not in FAMILIES and name not in NAMES:
-                raise ValueError(unknown("corruption", name, (*FAMILIES, *NAMES)))
-        return value
-
-    @field_validator("texts")
-    @classmethod
-    def _known_texts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name not in TEXT_FAMILIES and name not in TEXT_NAMES:
-                raise ValueError(
-                    unknown("perturbation of texts", name, (*TEXT_FAMILIES, *TEXT_NAMES))
-                )
-        return value
-
-    @field_validator("tables")
-    @classmethod
-    def _known_tables(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name not in TABLE_FAMILIES and name not in TABLE_NAMES:
-                raise ValueError(
-                    unknown("perturbation of tables", name, (*TABLE_FAMILIES, *TABLE_NAMES))
-                )
+            if name in FAMILIES[setting] or name in own:
+                continue
+            # What another package adds is loaded where it is asked for, and nowhere else.
+            if name not in corruptions().names():
+                raise ValueError(unknown(_WHAT[setting], name, (*FAMILIES[setting], *own)))
+            modality = corruptions().get(name).modality
+            if modality != _MODALITIES[setting]:
+                raise ValueError(f"{name} is a corruption of the modality {modality}")
         return value
 
     @field_validator("severities")
@@ -164,10 +153,3 @@ class ShiftConfig(SuiteConfig):
         if value is not None and value < 1:
             raise ValueError("expected at least 1")
         return value
-
-    def names(self, default: tuple[str, ...]) -> tuple[str, ...]:
-        """Returns the corruptions asked for, families written out, each once."""
-        found: dict[str, None] = {}
-        for name in default if self.corruptions is None else self.corruptions:
-            found |= dict.fromkeys(FAMILIES.get(name, (name,)))
-        return tuple(found)

@@ -1,105 +1,303 @@
-"""The scenario of one corruption: the same samples at several severities."""
+"""The scenarios of corruptions: one at several severities, and all of them together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.columns import KnownColumns, carried, uncarried
+from crucibench.contracts.corruption import Corruption, corruptions
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Mapped, Need, Work
-from crucibench_suites.shift.corruptions.catalogue import KERNELS, Kernel
-from crucibench_suites.shift.metrics import OF_CORRUPTION
-from crucibench_suites.shift.points import point_of, severity_of
+from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import (
+    Derived,
+    MapContext,
+    Mapped,
+    Need,
+    Selection,
+    StageView,
+    Work,
+)
+from crucibench.contracts.statistic import Number
+from crucibench.passes.inputs import other_categories, read_facts
+from crucibench_suites.shift.metrics import (
+    OF_CORRUPTION,
+    OF_GRID,
+    OF_IMAGE_CORRUPTION,
+    OF_IMAGE_SUMMARY,
+    OF_SUMMARY,
+)
+from crucibench_suites.shift.names import ALEXNET, OWN, REFERENCE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corrupted(Mapped):
-    """Corrupts every image at several severities, from one set of draws, and asks about each.
+    """Corrupts every sample at several severities, from one set of draws, and asks about each.
 
-    The point without a name is that of the mean over severities.
+    The point without a name is that of numbers over all severities.
     """
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_CORRUPTION
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.LABELS, Capability.ANY_INPUT})
     draws: ClassVar[Any] = "sample"
     perturbs: ClassVar[bool] = True
     shows: ClassVar[bool] = True
 
     @classmethod
     def of(
-        cls,
-        suite: str,
-        kernel: Kernel,
-        *,
-        severities: Sequence[int],
-        parameter_set: str,
-        limit: int | None,
-    ) -> Corrupted:
-        """Returns the scenario of a kernel."""
-        levels = {str(severity): list(kernel.level(parameter_set, severity))
-                  for severity in severities}  # fmt: skip
+        cls, suite: str, corruption: Corruption, *, severities: Sequence[int], limit: int | None,
+        parameter_set: str = "", needs: Sequence[Need] = (), **more: Any,
+    ) -> Corrupted:  # fmt: skip
+        """Returns the scenario of a corruption.
+
+        Args:
+            suite: the suite's name.
+            corruption: which.
+            severities: of those that it has.
+            limit: at most so many samples.
+            parameter_set: of its levels.
+            needs: other cells than the plain pass.
+            more: further parameters that give the result its meaning.
+        """
         return cls(
             suite=suite,
-            name=kernel.name,
+            name=corruption.name,
             parameters={
                 "source": "generated",
-                "corruption": kernel.name,
-                "family": kernel.family,
-                "kernel_version": kernel.version,
+                "corruption": corruption.name,
+                "family": corruption.family,
+                "corruption_version": corruption.version,
                 "parameter_set": parameter_set,
-                "levels": levels,
+                "levels": {
+                    str(severity): list(corruption.level(severity, parameter_set))
+                    for severity in severities
+                },
+                **more,
             },
-            points=("", *(point_of(severity) for severity in severities)),
+            points=("", *(corruption.point(severity) for severity in severities)),
             limit=limit,
-            needs=(Need(alias="clean", cell="pass/test"),),
+            needs=(Need(alias="clean", cell="pass/test"), *needs),
         )
 
     @property
-    def kernel(self) -> Kernel:
-        """The corruption."""
-        return KERNELS[self.name]
+    def corruption(self) -> Corruption:
+        """What is done to the samples."""
+        return corruptions().get(self.name)
 
     @property
     def severities(self) -> tuple[int, ...]:
         """The severities, in order."""
-        return tuple(severity_of(point) for point in self.points if point)
+        return tuple(int(severity) for severity in self.parameters["levels"])
+
+    @property
+    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
+        """The capabilities that the corruption asks of a model."""
+        return self.corruption.requires | {Capability.ANY_INPUT}
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns a record a sample and severity."""
         from crucibench_suites.shift.asking import ask_corrupted
 
         return ask_corrupted(
-            self.kernel, self.severities, self.parameters["parameter_set"], work, context
-        )
+            self.corruption, self.severities, work, context,
+            parameter_set=self.parameters["parameter_set"], columns=self.known_columns(work),
+        )  # fmt: skip
+
+    def known_columns(self, work: Work) -> KnownColumns | None:
+        """Returns what is known of the columns of a table."""
+        return None
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers at every severity, and over all of them."""
+        from crucibench_suites.shift.scoring import corrupted_numbers
+
+        return corrupted_numbers(evidence) if len(evidence.own.samples) else []
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns a line a severity, 0 being the clean samples."""
+        from crucibench_suites.shift.scoring import curve
+
+        return curve(evidence, self, rows)
 
     def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.scoring import score_corrupted
+        """Computes how many samples are changed at all."""
+        from crucibench_suites.shift.scoring import perturbed_shares
 
-        return score_corrupted(evidence, self.severities, self.stream)
+        return perturbed_shares(evidence, self) if len(evidence.own.samples) else Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.audits import audit_corrupted
 
-        return audit_corrupted(evidence, self.kernel, self.parameters["parameter_set"])
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns every number that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.comparing import comparables_of
-
-        return comparables_of(evidence)
+        return audit_corrupted(evidence, self.corruption)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns an outcome per sample and severity, under the model's decision rule."""
-        from crucibench_suites.shift.outcomes import view
+        from crucibench_suites.shift.scoring import outcomes_of_corrupted
 
-        return view(evidence)
+        return outcomes_of_corrupted(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedImage(Corrupted):
+    """`Corrupted` of images: distances are of pixels."""
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_CORRUPTION
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers at every severity, and their mean."""
+        from crucibench_suites.shift.scoring import image_numbers
+
+        return image_numbers(evidence) if len(evidence.own.samples) else []
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes nothing beside the numbers."""
+        return Scored([])
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.audits import audit_image
+
+        return audit_image(evidence, self.corruption, self.parameters["parameter_set"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedGrid(Corrupted):
+    """Corrupts every sample at each point of a grid; a sample counts by its worst point."""
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GRID
+    draws: ClassVar[Any] = "none"
+    intensive: ClassVar[bool] = True
+    shows: ClassVar[bool] = False
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the worst case of each sample, and each point."""
+        from crucibench_suites.shift.scoring import grid_numbers
+
+        return grid_numbers(evidence) if len(evidence.own.samples) else []
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns none: the points of a grid are in no order."""
+        return {}
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes nothing beside the numbers."""
+        return Scored([])
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.audits import audit_records
+
+        return audit_records(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedTable(Corrupted):
+    """`Corrupted` of tables: what their columns hold is learnt from the need ``spread``."""
+
+    def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
+        """Says what the columns hold, and for each sample where other categories stand."""
+        seen = view()
+        n = len(seen.samples)
+        records = seen.needs["spread"].records
+        carry = dict(carried(read_facts(records), n))
+        if self.corruption.needs == "categories":
+            records = (seen.needs.get("inputs") or seen.needs["spread"]).records
+            found = other_categories(records, seen.samples.ids)
+            carry |= {f"others{place}": rows for place, rows in found.items()}
+        return Selection(np.ones(n, dtype=np.bool_), carry)
+
+    def known_columns(self, work: Work) -> KnownColumns:
+        """Returns what `select` learnt, of a batch."""
+        names = tuple(sorted(work.batch.inputs.columns))
+        others = {name: work.carry.get(f"others{place}") for place, name in enumerate(names)}
+        return KnownColumns(
+            names=names, facts=uncarried(work.carry), protect=self.parameters["protect"],
+            others={
+                name: rows for name, rows in others.items() if rows is not None and rows.shape[1]
+            },
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(Derived):
+    """Joins the cells of the corruptions of a run, sample by sample."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_SUMMARY
+    perturbs: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, suite: str, cells: Sequence[Corrupted], reference: str | None = None) -> Summary:
+        """Returns the scenario that joins `cells`.
+
+        Args:
+            suite: the suite's name.
+            cells: of the corruptions; they are of the same samples.
+            reference: a model of the run, `ALEXNET`, or None.
+        """
+        needs = [Need(alias="clean", cell="pass/test")]
+        needs += [Need(alias=OWN + cell.name, cell=cell.address, optional=True) for cell in cells]
+        if reference not in {None, ALEXNET}:
+            needs.append(
+                Need(alias=REFERENCE + "clean", cell="pass/test", model=reference, optional=True)
+            )
+            needs += [
+                Need(alias=REFERENCE + cell.name, cell=cell.address, model=reference, optional=True)
+                for cell in cells
+            ]
+        return cls(
+            suite=suite,
+            name="summary",
+            parameters={
+                "reference": reference,
+                "corruptions": {cell.name: cell.parameters["family"] for cell in cells},
+                "severities": list(cells[0].severities),
+                "parameter_set": cells[0].parameters["parameter_set"],
+                "versions": {cell.name: cell.parameters["corruption_version"] for cell in cells},
+            },
+            limit=cells[0].limit,
+            needs=tuple(needs),
+        )
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns means and worst cases over all corruptions."""
+        from crucibench_suites.shift.joining import summary_numbers
+
+        return summary_numbers(evidence)
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns a line a corruption."""
+        from crucibench_suites.shift.joining import summary_table
+
+        return summary_table(evidence, self)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.audits import audit_summary
+
+        return audit_summary(evidence, list(self.parameters["corruptions"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSummary(Summary):
+    """`Summary` of images, with the mean corruption error over the common corruptions."""
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns means and worst cases over all corruptions, and mean corruption errors."""
+        from crucibench_suites.shift.joining import image_summary_numbers
+
+        return image_summary_numbers(evidence, self)

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.columns import INPUT, MISSING, STATISTIC
 from crucibench.contracts.data import Samples
-from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Task
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import (
     TwoSampleTest,
     chi_square,
@@ -22,16 +24,19 @@ from crucibench.stats import (
     maximum_mean_discrepancy,
     population_stability,
 )
-from crucibench_suites.shift import places_metrics as metrics
+from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
-from crucibench_suites.shift.input_statistics import MISSING
-from crucibench_suites.shift.sides import INPUT, SIDES, STATISTIC
+from crucibench_suites.shift.audits import no_samples
+from crucibench_suites.shift.names import SIDES
 
 PERMUTATIONS = 1999
 """The smallest p-value of a permutation test is 1 / 2000: low enough for some 100 columns."""
 
 NO_INTERVAL = "a p-value has no interval"
 _NO_INTERVAL = "no interval is defined for a count of tests"
+
+_FEW = 30
+"""With fewer samples on a side only gross drift is found."""
 
 Column = NDArray[Any]
 
@@ -89,6 +94,25 @@ def score_drift(evidence: Evidence, stream: str) -> Scored:
                 "without drift", reason="an index has no interval here")
         )  # fmt: skip
     return Scored(rows, {"drift": _table(tested, adjusted, alpha)})
+
+
+def audit_drift(evidence: Evidence) -> Findings:
+    """Tells of sides with so few samples that no drift found says little."""
+    sizes = {side: len(evidence.needs[f"{side}/inputs"].samples) for side in SIDES}
+    if not min(sizes.values()):
+        return no_samples()
+    if min(sizes.values()) >= _FEW:
+        return []
+    message = (
+        f"{sizes['home']} samples at home and {sizes['here']} here: with fewer than {_FEW} on a "
+        "side only gross drift is found"
+    )
+    return [
+        Finding(
+            code="too-few-samples-for-drift", severity=Severity.SUSPECT, message=message,
+            evidence=sizes,
+        )
+    ]  # fmt: skip
 
 
 def floor_note(methods: Sequence[str], n: int, alpha: float) -> str:

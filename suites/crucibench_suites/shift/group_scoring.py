@@ -12,21 +12,25 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.evidence import CellEvidence, Evidence, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Form, RowMetric, Share
+from crucibench.contracts.statistic import Number, RowMetric, Share
 from crucibench.contracts.task import Task
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
-from crucibench.metrics.statistic import mean_statistic
 from crucibench.stats import SumStatistic
-from crucibench_suites.shift import places_metrics as metrics
-from crucibench_suites.shift.answers import Floats, clean_answers, cluster_codes
-from crucibench_suites.shift.crossing import class_column
-from crucibench_suites.shift.sheet import Sheet
+from crucibench_suites.shift import metrics
+from crucibench_suites.shift.answers import Floats, clean_answers
+from crucibench_suites.shift.audits import no_samples
+from crucibench_suites.shift.names import class_column
+from crucibench_suites.shift.numbers import mean_of, number
 
 _TOGETHER = ", "
 _SIDES: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
+
+
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -118,25 +122,25 @@ def _figures(
     }  # fmt: skip
 
 
+def group_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the mean over all samples of the pass."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return []
+    outcomes = outcomes_of(cell, evidence.task)
+    hits = outcomes.mean is metrics.TOP_1
+    form = Share(outcomes.values == 1.0) if hits else mean_of(outcomes.values)
+    return [number(outcomes.mean, form)]
+
+
 def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Scored:
     """Scores a pass by groups."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return Scored([])
     outcomes = outcomes_of(cell, evidence.task)
-    sheet = Sheet(
-        len(cell.samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )  # fmt: skip
-    if outcomes.mean is metrics.TOP_1:
-        sheet.share(metrics.TOP_1, outcomes.values == 1.0)
-    else:
-        sheet.mean(outcomes.mean, outcomes.values)
     found = figures_by_partition(evidence, cross, stream)
-    rows = [
-        *sheet.rows(),
-        _worst_of_all(found, outcomes, len(cell.samples), evidence.options.level),
-    ]
+    rows = [_worst_of_all(found, outcomes, len(cell.samples), evidence.options.level)]
     shown: set[str] = set()
     for name, figures in found.items():
         rows += _figure_rows(name, figures, outcomes)
@@ -152,16 +156,12 @@ def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
 
 
 def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) -> list[Comparable]:
-    """Returns the average, the groups that count, and the worst of each way to split."""
+    """Returns the worst group of each way to split."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return []
     outcomes = outcomes_of(cell, evidence.task)
-    mean = mean_statistic(outcomes.values)
-    whole: Form = RowMetric(mean, mean.influence)
-    if outcomes.mean is metrics.TOP_1:
-        whole = Share(outcomes.values == 1.0)
-    numbers = [Comparable(metric=outcomes.mean.id, form=whole)]
+    numbers = []
     for name, labels in partitions(cell, evidence.task, cross):
         codes, names = pd.factorize(labels, sort=True)
         sizes = np.bincount(codes, minlength=len(names))
@@ -175,6 +175,60 @@ def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) ->
         worst = _worst_mean(outcomes.values, masks, outcomes.direction)
         numbers.append(Comparable(metric=outcomes.worst.id, group=name, form=RowMetric(worst)))
     return numbers
+
+
+def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Findings:
+    """Tells of worst groups that may be worst by chance, and of groups that are too small."""
+    cell = evidence.needs["pass"]
+    if not len(cell.samples):
+        return no_samples()
+    figures = figures_by_partition(evidence, cross, stream)
+    alpha = 1 - evidence.options.level
+    by_chance = {
+        name: found.worst
+        for name, found in figures.items()
+        if found.worst is not None
+        and found.worst.p_chance is not None
+        and found.worst.p_chance >= alpha
+    }
+    findings: Findings = []
+    if by_chance:
+        told = "; ".join(
+            f"by {name}, {worst.name!r} at {worst.value:.3g} (n {worst.n}), p {worst.p_chance:.2g}"
+            for name, worst in list(by_chance.items())[:_SHOWN]
+        )
+        more = f" and {len(by_chance) - _SHOWN} more" if len(by_chance) > _SHOWN else ""
+        findings.append(
+            Finding(
+                code="worst-group-by-chance", severity=Severity.INFO,
+                message=f"a group so far below the others comes about by chance: {told}{more}",
+                evidence={
+                    name: {
+                        "group": worst.name, "value": worst.value, "n": worst.n,
+                        "p_chance": worst.p_chance, "sureness": worst.sureness,
+                        "upper": worst.interval.upper if worst.interval else None,
+                    }
+                    for name, worst in by_chance.items()
+                },
+            )
+        )  # fmt: skip
+    with_class = f"{class_column(cell.samples.groups.columns)}, "
+    small = {
+        name: sum(not group.counts for group in found.groups)
+        for name, found in figures.items()
+        if not name.startswith(with_class) and any(not group.counts for group in found.groups)
+    }
+    if small:
+        told = ", ".join(f"{count} by {name}" for name, count in small.items())
+        findings.append(
+            Finding(
+                code="groups-too-small", severity=Severity.INFO,
+                message=f"groups of fewer than {evidence.options.min_group_size} samples, or of "
+                f"unknown ones, are shown and in no figure over groups: {told}",
+                evidence=small,
+            )
+        )  # fmt: skip
+    return findings
 
 
 def _worst_mean(

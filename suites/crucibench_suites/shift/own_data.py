@@ -1,17 +1,217 @@
-"""The half of the suite for every kind of data: subpopulations, and further data of the user's."""
+"""Scenarios that corrupt nothing: shifted data of the user's own, drift, groups, populations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import ClassVar
 
-from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.capability import Capability
+from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import SuiteRequest
+from crucibench.passes.inputs import RecordedInputs
+from crucibench.util.errors import InputError
+from crucibench.util.suggest import unknown
 from crucibench_suites.shift.config import ROLE, ShiftConfig
-from crucibench_suites.shift.crossing import check_crossings
-from crucibench_suites.shift.drift import Drift
-from crucibench_suites.shift.elsewhere import Elsewhere
-from crucibench_suites.shift.inputs import Inputs
-from crucibench_suites.shift.subpopulations import Subpopulations
+from crucibench_suites.shift.metrics import OF_DRIFT, OF_GROUPS, OF_OWN_DATA, OF_POPULATION
+from crucibench_suites.shift.names import (
+    DIRECTIONS,
+    HERE,
+    HOME,
+    LEVELS,
+    SIDES,
+    TRAIN,
+    Shape,
+    class_column,
+    population_point,
+)
+
+# What computes is imported where it is needed: listing suites must stay cheap.
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData(Derived):
+    """Reads a plain pass over a further data set against that over the home test set.
+
+    With labels: how good the model is there, and what it has lost. Without: estimates.
+    """
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_OWN_DATA
+
+    @classmethod
+    def of(cls, suite: str, place: str, role: str, *, train: bool) -> OwnData:
+        """Returns the scenario of the data set `place`; `train`: whether there is such a role."""
+        needs = [Need(alias=HOME, cell="pass/test"), Need(alias=HERE, cell=f"pass/{role}")]
+        if train:
+            needs.append(Need(alias=TRAIN, cell="pass/train", optional=True))
+        return cls(suite=suite, name=f"data/{place}", role=role, needs=tuple(needs))
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers of the shifted samples alone."""
+        from crucibench_suites.shift.place_scoring import place_numbers
+
+        return place_numbers(evidence)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is lost from the home test set, and estimates without labels."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.shift.place_scoring import home_numbers
+
+        return Scored(rows_of(home_numbers(evidence), self, evidence))
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.audits import audit_place
+
+        return audit_place(evidence)
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView | None:
+        """Returns an outcome a shifted sample; None where there are no labels."""
+        from crucibench_suites.shift.place_scoring import view_of_place
+
+        return view_of_place(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift(Derived):
+    """Two-sample tests of inputs, predictions, confidence and features, home against here."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_DRIFT
+
+    @classmethod
+    def of(
+        cls, suite: str, home: RecordedInputs, here: RecordedInputs, capabilities: Set[Capability]
+    ) -> Drift:
+        """Returns the scenario that reads what `home` and `here` record, and passes over both."""
+        features = frozenset({"features"} if Capability.FEATURES in capabilities else ())
+        needs = [
+            Need(alias=f"{side}/inputs", cell=scenario.address)
+            for side, scenario in zip(SIDES, (home, here), strict=True)
+        ]
+        needs += [
+            Need(alias=f"{side}/pass", cell=f"pass/{scenario.role}", outputs=features,
+                 optional=True)
+            for side, scenario in zip(SIDES, (home, here), strict=True)
+        ]  # fmt: skip
+        return cls(
+            suite=suite, name=f"drift/{here.role.partition('/')[2]}", role=here.role,
+            needs=tuple(needs),
+        )  # fmt: skip
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.shift.drift_scoring import score_drift
+
+        return score_drift(evidence, self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.drift_scoring import audit_drift
+
+        return audit_drift(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subpopulations(Derived):
+    """Splits a plain pass by group columns, by these and the true class, and by crossings."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GROUPS
+
+    @classmethod
+    def of(cls, suite: str, role: str, cross: Sequence[Sequence[str]]) -> Subpopulations:
+        """Returns the scenario of a role; `cross` are the crossings asked for."""
+        place = role.partition("/")[2]
+        return cls(
+            suite=suite,
+            name="subpopulations" + (f"/{place}" if place else ""),
+            parameters={"cross": [list(columns) for columns in cross]},
+            role=role,
+            needs=(Need(alias="pass", cell=f"pass/{role}"),),
+        )
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the mean over all samples."""
+        from crucibench_suites.shift.group_scoring import group_numbers
+
+        return group_numbers(evidence)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows and tables."""
+        from crucibench_suites.shift.group_scoring import score_groups
+
+        return score_groups(evidence, self.parameters["cross"], self.stream)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.group_scoring import audit_groups
+
+        return audit_groups(evidence, self.parameters["cross"], self.stream)
+
+    def comparables(self, evidence: Evidence) -> list[Comparable]:
+        """Returns the numbers that can be computed again for any weighting of the samples."""
+        from crucibench_suites.shift.group_scoring import comparables_of_groups
+
+        return comparables_of_groups(evidence, self.parameters["cross"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population(Derived):
+    """Reads the clean pass as if the test set had more samples of a kind.
+
+    ``tail``: only the lowest, or highest, by a column. ``tilt``: all, by importance weights that
+    grow exponentially with the rank in the column.
+    """
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_POPULATION
+
+    @classmethod
+    def of(cls, suite: str, shape: Shape, column: str, severities: Sequence[int]) -> Population:
+        """Returns the scenario of a numeric column."""
+        return cls(
+            suite=suite,
+            name=f"{shape}/{column}",
+            parameters={
+                "shape": shape,
+                "column": column,
+                "levels": {str(at): LEVELS[shape][at - 1] for at in severities},
+            },
+            points=tuple(
+                population_point(severity, towards)
+                for severity in severities
+                for towards in DIRECTIONS
+            ),
+            needs=(
+                Need(alias="clean", cell="pass/test"),
+                Need(alias="inputs", cell=f"{suite}/inputs/test"),
+            ),
+        )
+
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers of every weighting."""
+        from crucibench_suites.shift.population_scoring import population_numbers
+
+        return population_numbers(evidence, self.parameters)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes effective sample sizes."""
+        from crucibench_suites.shift.population_scoring import effective_sizes
+
+        return effective_sizes(evidence, self.parameters)
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.shift.population_scoring import audit_population
+
+        return audit_population(evidence, self.parameters)
 
 
 def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
@@ -25,18 +225,33 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
     if card.groups:
         scenarios.append(Subpopulations.of("shift", "test", config.cross))
     places = [name for name in config.data if ROLE + name in card.counts]
-    home = Inputs.of("shift", "test")
+    home = RecordedInputs.of("shift", "test")
     if places:
         scenarios.append(home)
     for place in places:
         role = ROLE + place
         train = "train" in card.counts
-        here = Inputs.of("shift", role)
+        here = RecordedInputs.of("shift", role)
         scenarios += [
-            Elsewhere.of("shift", place, role, train=train),
+            OwnData.of("shift", place, role, train=train),
             here,
             Drift.of("shift", home, here, request.model.capabilities),
         ]
         if card.groups and role not in card.unlabelled:
             scenarios.append(Subpopulations.of("shift", role, config.cross))
     return scenarios or "the data names no groups, and shift.data names no shifted data"
+
+
+def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
+    """Holds crossings against the group columns of a data set.
+
+    Raises:
+        InputError: if one names a column that the data set has no groups of.
+    """
+    known = list(card.groups)
+    if card.task.kind == "classification":
+        known.append(class_column(known))
+    for name in (name for columns in cross for name in columns):
+        if name not in known:
+            told = unknown(f"group column of {card.name}", name, known)
+            raise InputError(f"shift.cross: {told}")

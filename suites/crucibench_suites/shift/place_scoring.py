@@ -1,35 +1,32 @@
-"""Rows and comparables of shifted data of the user's own."""
+"""Numbers of shifted data of the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.statistic import Form, RowMetric, Share, Statistic
-from crucibench.metrics.calibration import calibration_error_statistic
+from crucibench.contracts.statistic import Number, RowMetric, Share, Statistic
 from crucibench.metrics.label_free import (
     average_confidence_statistic,
     average_thresholded_confidence_statistic,
     difference_of_confidences_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
-from crucibench.metrics.statistic import mean_statistic
-from crucibench.stats import newcombe_unpaired
-from crucibench_suites.shift import places_metrics as metrics
-from crucibench_suites.shift.answers import (
-    NO_PROBABILITIES,
-    Answers,
-    Floats,
-    clean_answers,
-    cluster_codes,
+from crucibench_suites.shift import metrics
+from crucibench_suites.shift.answers import NO_PROBABILITIES, Answers, Floats, clean_answers
+from crucibench_suites.shift.names import HERE, HOME
+from crucibench_suites.shift.numbers import (
+    accuracy_lost_from,
+    both_sets,
+    calibration,
+    mean_here_minus_home,
+    mean_of,
+    number,
+    without,
 )
-from crucibench_suites.shift.sheet import Sheet
-from crucibench_suites.shift.sides import HERE, HOME
-from crucibench_suites.shift.two_places import TwoPlaces, mean_here_minus_home
 
 NO_LABELS = "the data has no labels"
 
@@ -40,46 +37,83 @@ _ESTIMATES: tuple[tuple[MetricInfo, Callable[..., Statistic]], ...] = (
 )
 
 
-def score_place(evidence: Evidence, stream: str) -> Scored:
-    """Scores a pass over the shifted data against that over the home test set."""
+def place_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the numbers of a pass over the shifted data: of its samples alone."""
     home, here = evidence.needs[HOME], evidence.needs[HERE]
     if not len(home.samples) or not len(here.samples):
-        return Scored([])
-    own = Sheet(
-        len(here.samples), options=evidence.options, stream=stream,
-        clusters=cluster_codes(here.samples.clusters),
-    )  # fmt: skip
-    both = TwoPlaces(home.samples, here.samples, options=evidence.options, stream=f"{stream}/both")
-    if evidence.task.kind == "regression":
-        _put_values(own, both, home, here)
-    else:
-        _put_answers(own, both, evidence)
-    return Scored([*own.rows(), *both.rows()])
-
-
-def comparables_of_place(evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers of the shifted samples as statistics of them."""
-    here = evidence.needs[HERE]
-    if not len(here.samples) or not here.samples.labelled:
         return []
-    forms: dict[MetricInfo, Form]
+    labelled = here.samples.labelled
     if evidence.task.kind == "regression":
-        said = _values(here)
-        root = rmse_statistic(said, here.samples.targets)
-        forms = {
-            metrics.MAE: _mean(np.abs(said - here.samples.targets)),
-            metrics.RMSE: RowMetric(root, root.influence),
-        }
-    else:
-        answers = _answers(here, evidence)
-        forms = {metrics.TOP_1: Share(answers.correct)}
-        if answers.probabilistic:
-            error = calibration_error_statistic(answers.confidence, answers.correct)
-            forms |= {
-                metrics.LOG_LOSS: _mean(answers.loss),
-                metrics.ECE: RowMetric(error, error.influence, bias="up"),
-            }
-    return [Comparable(metric=metric.id, form=form) for metric, form in forms.items()]
+        if not labelled:
+            return [without(metric, NO_LABELS) for metric in (metrics.MAE, metrics.RMSE)]
+        errors = np.abs(_values(here) - here.samples.targets)
+        root = rmse_statistic(_values(here), here.samples.targets)
+        return [
+            number(metrics.MAE, mean_of(errors)), number(metrics.RMSE, RowMetric(root))
+        ]  # fmt: skip
+    answers = _answers(here, evidence)
+    right = number(metrics.TOP_1, Share(answers.correct))
+    confidence = number(metrics.CONFIDENCE, mean_of(answers.confidence))
+    if not answers.probabilistic:
+        confidence = without(metrics.CONFIDENCE, NO_PROBABILITIES)
+    if not labelled or not answers.probabilistic:
+        reason = NO_PROBABILITIES if labelled else NO_LABELS
+        return [
+            right if labelled else without(metrics.TOP_1, NO_LABELS),
+            without(metrics.LOG_LOSS, reason), without(metrics.ECE, reason), confidence,
+        ]  # fmt: skip
+    return [
+        right, number(metrics.LOG_LOSS, mean_of(answers.loss)),
+        number(metrics.ECE, calibration(answers)), confidence,
+    ]  # fmt: skip
+
+
+def home_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the numbers of both sets, home and here, which are drawn from apart."""
+    home, here = evidence.needs[HOME], evidence.needs[HERE]
+    if not len(home.samples) or not len(here.samples):
+        return []
+    labelled, units = here.samples.labelled, both_sets(home.samples, here.samples)
+    if evidence.task.kind == "regression":
+        if not labelled:
+            return [
+                without(metric, NO_LABELS, units=units)
+                for metric in (metrics.HOME_MAE_RISE, metrics.HOME_RMSE_RISE)
+            ]
+        errors = [_values(cell) - cell.samples.targets for cell in (home, here)]
+        rise = mean_here_minus_home(np.abs(errors[0]), np.abs(errors[1]))
+        return [
+            number(metrics.HOME_MAE_RISE, RowMetric(rise), units=units),
+            number(metrics.HOME_RMSE_RISE, RowMetric(_root_rise(errors)), units=units),
+        ]
+    before, after = _answers(home, evidence), _answers(here, evidence)
+    numbers = [
+        number(metrics.HOME_DROP, accuracy_lost_from(before, after), units=units)
+        if labelled
+        else without(metrics.HOME_DROP, NO_LABELS, units=units)
+    ]
+    for metric, build in _ESTIMATES:
+        if before.probabilistic and after.probabilistic:
+            estimate = build(before.confidence, before.correct, after.confidence)
+            numbers.append(number(metric, RowMetric(estimate), units=units))
+        else:
+            numbers.append(without(metric, NO_PROBABILITIES, units=units))
+    return numbers
+
+
+def _root_rise(errors: Sequence[Floats]) -> Callable[[Floats], Floats]:
+    """Returns the rise of the root mean squared error, from weights of home's and of these."""
+    squares = [one**2 for one in errors]
+    n = len(squares[0])
+
+    def rise(weights: Floats) -> Floats:
+        ours, theirs = weights[:, :n], weights[:, n:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at_home = np.sqrt(ours @ squares[0] / ours.sum(axis=1))
+            away = np.sqrt(theirs @ squares[1] / theirs.sum(axis=1))
+        return np.asarray(away - at_home)
+
+    return rise
 
 
 def view_of_place(evidence: Evidence) -> OutcomeView | None:
@@ -105,73 +139,3 @@ def _answers(cell: CellEvidence, evidence: Evidence) -> Answers:
 
 def _values(cell: CellEvidence) -> Floats:
     return cell.records.aligned(cell.samples.ids).array("prediction").astype(np.float64)
-
-
-def _mean(values: Floats) -> RowMetric:
-    mean = mean_statistic(values)
-    return RowMetric(mean, mean.influence)
-
-
-def _put_answers(own: Sheet, both: TwoPlaces, evidence: Evidence) -> None:
-    home_cell, here_cell = evidence.needs[HOME], evidence.needs[HERE]
-    home, here = _answers(home_cell, evidence), _answers(here_cell, evidence)
-    labelled = here_cell.samples.labelled
-    if labelled:
-        own.share(metrics.TOP_1, here.correct)
-        put_drop(both, home, here)
-    else:
-        own.without(metrics.TOP_1, NO_LABELS)
-        both.without(metrics.HOME_DROP, NO_LABELS)
-    if not labelled or not here.probabilistic:
-        reason = NO_PROBABILITIES if labelled else NO_LABELS
-        own.without(metrics.LOG_LOSS, reason)
-        own.without(metrics.ECE, reason)
-    else:
-        own.mean(metrics.LOG_LOSS, here.loss)
-        error = calibration_error_statistic(here.confidence, here.correct)
-        own.resampled(metrics.ECE, error, biased=True)
-    if here.probabilistic:
-        own.mean(metrics.CONFIDENCE, here.confidence)
-    else:
-        own.without(metrics.CONFIDENCE, NO_PROBABILITIES)
-    for metric, build in _ESTIMATES:
-        if home.probabilistic and here.probabilistic:
-            both.resampled(metric, build(home.confidence, home.correct, here.confidence))
-        else:
-            both.without(metric, NO_PROBABILITIES)
-
-
-def put_drop(both: TwoPlaces, home: Answers, here: Answers) -> None:
-    """Puts down what accuracy has lost from the home test set, samples being others there."""
-    counts = [(int(one.correct.sum()), len(one)) for one in (home, here)]
-    value = counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1]
-    right = [one.correct.astype(np.float64) for one in (home, here)]
-    both.closed(
-        metrics.HOME_DROP, value,
-        lambda level: newcombe_unpaired(*counts[0], *counts[1], level),
-        mean_here_minus_home(right[0], right[1], sign=-1.0),
-    )  # fmt: skip
-
-
-def _put_values(own: Sheet, both: TwoPlaces, home: CellEvidence, here: CellEvidence) -> None:
-    if not here.samples.labelled:
-        for metric in (metrics.MAE, metrics.RMSE):
-            own.without(metric, NO_LABELS)
-        for metric in (metrics.MAE_RISE, metrics.RMSE_RISE):
-            both.without(metric, NO_LABELS)
-        return
-    errors = [_values(cell) - cell.samples.targets for cell in (home, here)]
-    own.mean(metrics.MAE, np.abs(errors[1]))
-    own.resampled(metrics.RMSE, rmse_statistic(_values(here), here.samples.targets))
-    both.resampled(metrics.MAE_RISE, mean_here_minus_home(np.abs(errors[0]), np.abs(errors[1])))
-    squares = np.concatenate(errors) ** 2
-    n = len(errors[0])
-
-    def rise(weights: Floats) -> Floats:
-        ours, theirs = weights[:, :n], weights[:, n:]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            at_home = np.sqrt(ours @ squares[:n] / ours.sum(axis=1))
-            away = np.sqrt(theirs @ squares[n:] / theirs.sum(axis=1))
-        return np.asarray(away - at_home)
-
-    both.resampled(metrics.RMSE_RISE, rise)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import SuiteRequest
-from crucibench_suites.shift.cells import ALEXNET, OWN, REFERENCE
 from crucibench_suites.shift.config import PUBLISHED, ShiftConfig
-from crucibench_suites.shift.corruptions.catalogue import COMMON
-from crucibench_suites.shift.metrics import MEAN_TOP_1, OF_SUMMARY
-from crucibench_suites.shift.places_metrics import OF_PUBLISHED
-from crucibench_suites.shift.points import of_corruption
-from crucibench_suites.shift.sides import HERE, HOME, TRAIN
+from crucibench_suites.shift.corruptions.images import COMMON
+from crucibench_suites.shift.metrics import OF_IMAGE_SUMMARY, OF_PUBLISHED
+from crucibench_suites.shift.names import ALEXNET, HERE, HOME, OWN, REFERENCE, TRAIN, of_corruption
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Part(NamedTuple):
@@ -49,7 +50,7 @@ class PublishedLevel(Derived):
     """Reads a plain pass over published files of one corruption and severity.
 
     The files are samples of their own. They are held against the clean images one by one only where
-    both name an image alike; see `twins.twin_answers`.
+    both name an image alike; see `published_scoring.original_answers`.
     """
 
     version: ClassVar[int] = 1
@@ -71,23 +72,24 @@ class PublishedLevel(Derived):
             needs=tuple(needs),
         )  # fmt: skip
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows."""
-        from crucibench_suites.shift.published_scoring import score_level
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers of the published images."""
+        from crucibench_suites.shift.published_scoring import level_numbers
 
-        return score_level(evidence, self.stream)
+        return level_numbers(evidence)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is lost from the home test set."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.shift.published_scoring import lost_from_home
+
+        return Scored(rows_of(lost_from_home(evidence), self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits.overlap import audit_place
+        from crucibench_suites.shift.audits import audit_place
 
         return audit_place(evidence)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers of the published images alone."""
-        from crucibench_suites.shift.place_scoring import comparables_of_place
-
-        return comparables_of_place(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns an outcome an image."""
@@ -101,7 +103,7 @@ class PublishedSummary(Derived):
     """Joins published files of several corruptions and severities, original by original."""
 
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*OF_SUMMARY, MEAN_TOP_1)
+    metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
 
     @classmethod
     def of(cls, suite: str, parts: Sequence[Part], reference: str | None) -> PublishedSummary:
@@ -129,17 +131,17 @@ class PublishedSummary(Derived):
             needs=tuple(needs),
         )
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.published_scoring import score_all
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the numbers over all corruptions, and the mean of each."""
+        from crucibench_suites.shift.published_scoring import published_numbers
 
-        return score_all(evidence, self)
+        return published_numbers(evidence, self)
 
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers as statistics of the originals."""
-        from crucibench_suites.shift.published_scoring import comparables_of_all
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns a line a corruption."""
+        from crucibench_suites.shift.published_scoring import published_table
 
-        return comparables_of_all(evidence, self)
+        return published_table(evidence, self)
 
 
 def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Sequence[Scenario]:

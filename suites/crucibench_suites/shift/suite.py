@@ -1,4 +1,4 @@
-"""The suite's declaration: its scenarios, room by room, and how the report shows them."""
+"""The suite's declaration: its scenarios, and how the report shows them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench_suites.shift.config import ShiftConfig
-from crucibench_suites.shift.images import image_scenarios
-from crucibench_suites.shift.metrics import METRICS
-from crucibench_suites.shift.own_data import data_scenarios
-from crucibench_suites.shift.perturbed.metrics import OF_PERTURBED
-from crucibench_suites.shift.places_metrics import (
+from crucibench_suites.shift.metrics import (
     ESTIMATES,
     HOME_DROP,
-    MAE_RISE,
+    HOME_MAE_RISE,
+    HOME_RMSE_RISE,
+    METRICS,
     OF_DRIFT,
-    PLACES,
-    RMSE_RISE,
+    OF_POPULATION,
     WORST_GROUP,
     WORST_GROUP_MAE,
 )
-from crucibench_suites.shift.tables.population_metrics import OF_POPULATION
-from crucibench_suites.shift.tables.scenarios import table_scenarios
-from crucibench_suites.shift.text.scenarios import text_scenarios
+from crucibench_suites.shift.own_data import data_scenarios
+from crucibench_suites.shift.planning import image_scenarios, table_scenarios, text_scenarios
 
 
 class ShiftSuite(Suite):
@@ -144,7 +140,9 @@ class ShiftSuite(Suite):
         Section(
             title="On shifted data of your own",
             kind="metrics",
-            metrics=tuple(metric.id for metric in (HOME_DROP, MAE_RISE, RMSE_RISE, *ESTIMATES)),
+            metrics=tuple(
+                metric.id for metric in (HOME_DROP, HOME_MAE_RISE, HOME_RMSE_RISE, *ESTIMATES)
+            ),
             note="The estimates use no labels there, and each rests on an assumption that no "
             "unlabelled data can prove: that the model is calibrated there (average confidence), "
             "that errors rise by as much as confidence falls (difference), or that the threshold "
@@ -186,20 +184,18 @@ class ShiftSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = ShiftConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        {info.id: info for info in (*METRICS, *OF_PERTURBED, *OF_POPULATION, *PLACES)}.values()
-    )
+    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies."""
         found: list[Scenario] = []
         reasons = []
-        for room in (_perturbed(request), data_scenarios(request)):
-            if isinstance(room, str):
-                reasons.append(room)
+        for part in (_perturbed(request), data_scenarios(request)):
+            if isinstance(part, str):
+                reasons.append(part)
             else:
                 # What is recorded of the inputs serves drift and perturbed tables alike.
-                found += [scenario for scenario in room if scenario not in found]
+                found += [scenario for scenario in part if scenario not in found]
         return found or "; ".join(reasons)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruptions import KERNELS
+from crucibench_suites.shift.corrupted import CorruptedImage
+from crucibench_suites.shift.corruptions.images import IMAGES
 
 N = 400
 RNG = np.random.default_rng(0)
@@ -36,8 +36,8 @@ def audit(
     )
     clean = made.clean(np.where(np.arange(N) < clean_wrong, wrong, targets))
     evidence: Evidence = made.evidence(cell, clean=clean)
-    scenario = Corrupted.of(
-        "shift", KERNELS[name], severities=tuple(distances), parameter_set="cifar", limit=None
+    scenario = CorruptedImage.of(
+        "shift", IMAGES[name], severities=tuple(distances), parameter_set="cifar", limit=None
     )
     return {finding.code: finding for finding in scenario.audit(evidence)}
 
@@ -62,8 +62,7 @@ def test_a_first_severity_too_fine_for_the_images_is_only_said(bench: Any) -> No
 
 @pytest.mark.parametrize("name", ["brightness", "gaussian_noise", "impulse_noise", "fog"])
 def test_a_corruption_larger_than_it_states(bench: Any, name: str) -> None:
-    kernel = KERNELS[name]
-    stated = [kernel.most(kernel.level("cifar", severity)) for severity in (1, 5)]
+    stated = [IMAGES[name].most(IMAGES[name].level(severity, "cifar")) for severity in (1, 5)]
     found = audit(bench, name, {1: 0.9 * stated[0], 5: 1.2 * stated[1]})
     assert found["larger-than-stated"].severity is Severity.INVALID
     assert "severity=5" in found["larger-than-stated"].message

@@ -15,14 +15,18 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, SuiteRequest
 from crucibench.contracts.task import Modality, Task
+from crucibench.testing import check_corruption
 from crucibench.util.errors import InputError
 from crucibench_suites.shift import ShiftConfig, ShiftSuite
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruptions.catalogue import COMMON, DOMAIN, EXTRA, GEOMETRIC
-from crucibench_suites.shift.grid import GridWorst
-from crucibench_suites.shift.perturbed.text_catalogue import TEXT_NAMES
+from crucibench_suites.shift.corrupted import (
+    Corrupted,
+    CorruptedGrid,
+    CorruptedImage,
+    ImageSummary,
+)
+from crucibench_suites.shift.corruptions.images import COMMON, FAMILIES
+from crucibench_suites.shift.corruptions.texts import TEXTS
 from crucibench_suites.shift.published import PublishedSummary
-from crucibench_suites.shift.summary import Summary
 
 NOTHING_ELSE = "the data names no groups, and shift.data names no shifted data"
 
@@ -66,7 +70,7 @@ def test_quick_runs_the_common_corruptions_at_three_severities() -> None:
     assert fog.limit == 1000
     assert fog.parameters["parameter_set"] == "cifar"
     assert fog.parameters["levels"]["5"] == [1.5, 1.75]
-    assert fog.parameters["kernel_version"] == 1
+    assert fog.parameters["corruption_version"] == 1
     assert fog.parameters["source"] == "generated"
     assert found["summary"].limit == 1000
 
@@ -78,10 +82,10 @@ def test_presets_grow() -> None:
     full = planned(request(preset="full"))
     assert full["fog"].limit is None
     assert set(full) == {
-        *COMMON, *EXTRA, *GEOMETRIC, *DOMAIN, "geometric_worst", "summary"
+        "summary", *(name for names in FAMILIES.values() for name in names)
     }  # fmt: skip
     # The published means are of the common ones alone.
-    assert full["summary"].parameters["corruptions"] == list(COMMON)
+    assert list(full["summary"].parameters["corruptions"]) == list(COMMON)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +120,14 @@ def test_a_user_chooses() -> None:
         {"corruptions": ("fog", "geometric"), "severities": (5, 1, 5), "samples": 7}
     )
     found = planned(request(config))
-    assert list(found) == ["fog", *GEOMETRIC, "geometric_worst", "summary"]
+    assert list(found) == ["fog", *FAMILIES["geometric"], "summary"]
     assert found["fog"].points == ("", "severity=1", "severity=5")
     assert {scenario.limit for scenario in found.values()} == {7}
-    assert found["summary"].parameters["corruptions"] == ["fog"]
-    assert isinstance(found["geometric_worst"], GridWorst)
-    assert isinstance(found["summary"], Summary)
+    assert found["summary"].parameters["corruptions"] == {"fog": "weather"}
+    assert isinstance(found["geometric_worst"], CorruptedGrid)
+    assert isinstance(found["summary"], ImageSummary)
     own = planned(request(ShiftConfig(corruptions=("rotation", "shear"))))
-    assert own["summary"].parameters["corruptions"] == ["rotation", "shear"]
+    assert list(own["summary"].parameters["corruptions"]) == ["rotation", "shear"]
 
 
 def test_a_reference_is_needed_beside_the_model() -> None:
@@ -213,12 +217,12 @@ def test_groups_and_further_data_are_for_every_kind_of_data() -> None:
 
 def test_texts_have_every_perturbation_and_a_summary() -> None:
     found = planned(request(modality=Modality.TEXT, classes=2))
-    assert list(found) == [*TEXT_NAMES, "summary"]
+    assert list(found) == [*TEXTS, "summary"]
     typo = found["keyboard_typo"]
     assert typo.points == ("", "severity=1", "severity=3", "severity=5")
     assert typo.limit == 1000 and typo.draws == "sample" and typo.perturbs
-    assert typo.parameters["levels"] == {"1": 0.02, "3": 0.1, "5": 0.2}
-    assert list(found["summary"].parameters["corruptions"]) == list(TEXT_NAMES)
+    assert typo.parameters["levels"] == {"1": [0.02], "3": [0.1], "5": [0.2]}
+    assert list(found["summary"].parameters["corruptions"]) == list(TEXTS)
     few = ShiftConfig(texts=("typing", "url_noise"), severities=(2,), samples=9)
     some = planned(request(few, modality=Modality.TEXT))
     assert list(some) == [
@@ -304,8 +308,8 @@ def test_crossings_of_columns_that_are_there() -> None:
 
 def test_severity_and_model_leave_the_stream_alone() -> None:
     streams = {
-        Corrupted.of(
-            "shift", found.kernel, severities=severities, parameter_set=parameters, limit=None
+        CorruptedImage.of(
+            "shift", found.corruption, severities=severities, parameter_set=parameters, limit=None
         ).stream
         for severities, parameters in (((1,), "cifar"), ((2, 3), "imagenet"))
         for found in [planned(request())["fog"]]
@@ -322,3 +326,15 @@ def test_importing_the_suite_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_another_packages_corruption_is_planned_where_it_is_named(with_plugin: Any) -> None:
+    found = planned(request(ShiftConfig(corruptions=("common", "posterise"))))
+    posterised = found["posterise"]
+    assert isinstance(posterised, CorruptedImage) and posterised.corruption.family == "sample"
+    # The mean corruption error is over the common ones, whatever is run beside them.
+    assert list(found["summary"].parameters["corruptions"]) == list(COMMON)
+    assert "posterise" not in planned(request(preset="full"))
+    with pytest.raises(ValidationError, match="posterise is a corruption of the modality image"):
+        ShiftConfig(texts=("posterise",))
+    check_corruption(posterised.corruption)

@@ -10,11 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crucibench.contracts.corruption import CorruptionContext
 from crucibench.util.draws import Draws
-from crucibench.util.tensor_draws import TensorDraws
-from crucibench_suites.shift.corruptions import KERNELS, corrupt
-
-CPU = torch.device("cpu")
+from crucibench_suites.shift.corruptions.images import IMAGES
 
 
 def tensor_of(pixels: np.ndarray) -> torch.Tensor:
@@ -24,11 +22,11 @@ def tensor_of(pixels: np.ndarray) -> torch.Tensor:
 def shifted(
     name: str, images: torch.Tensor, ids: tuple[str, ...], severities: tuple[int, ...]
 ) -> list[torch.Tensor]:
-    draws = TensorDraws(Draws(1, f"shift/{name}"), ids, CPU)
-    return list(corrupt(KERNELS[name], images, severities, "cifar", draws))
+    context = CorruptionContext(ids, Draws(1, f"shift/{name}"))
+    return list(IMAGES[name].apply(images, severities, context, "cifar"))
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_the_company_changes_nothing(name: str, photos: Callable[..., np.ndarray]) -> None:
     images = tensor_of(photos(5, 24))
     ids = tuple("abcde")
@@ -42,7 +40,7 @@ def test_the_company_changes_nothing(name: str, photos: Callable[..., np.ndarray
         assert float((gap > 0).to(torch.float32).mean()) < 0.002
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_severities_share_draws_and_do_not_touch_one_another(
     name: str, photos: Callable[..., np.ndarray]
 ) -> None:
@@ -56,7 +54,7 @@ def test_severities_share_draws_and_do_not_touch_one_another(
     assert not torch.equal(all_five[0], all_five[4])
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", IMAGES)
 def test_threads_and_inference_mode_change_nothing(
     name: str, photos: Callable[..., np.ndarray]
 ) -> None:
@@ -73,7 +71,7 @@ def test_threads_and_inference_mode_change_nothing(
         assert float((first - second).abs().max()) < 1.5 / 255
 
 
-@pytest.mark.parametrize("name", [name for name, kernel in KERNELS.items() if kernel.random])
+@pytest.mark.parametrize("name", [name for name, kernel in IMAGES.items() if kernel.random])
 def test_another_seed_or_sample_draws_otherwise(
     name: str, photos: Callable[..., np.ndarray]
 ) -> None:
@@ -82,12 +80,12 @@ def test_another_seed_or_sample_draws_otherwise(
     first = shifted(name, images, ids, (5,))[0]
     # Some draw only which way: among twelve both occur.
     assert any(not torch.equal(first[0], other) for other in first[1:])
-    draws = TensorDraws(Draws(2, f"shift/{name}"), ids, CPU)
-    (other,) = corrupt(KERNELS[name], images, (5,), "cifar", draws)
+    context = CorruptionContext(ids, Draws(2, f"shift/{name}"))
+    (other,) = IMAGES[name].apply(images, (5,), context, "cifar")
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("name", [name for name, kernel in KERNELS.items() if not kernel.random])
+@pytest.mark.parametrize("name", [name for name, kernel in IMAGES.items() if not kernel.random])
 def test_what_does_not_draw_ignores_the_sample(
     name: str, photos: Callable[..., np.ndarray]
 ) -> None:
@@ -106,7 +104,7 @@ def test_impulses_of_a_low_severity_are_impulses_of_a_high_one() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(sorted(KERNELS)),
+    name=st.sampled_from(sorted(IMAGES)),
     parameters=st.sampled_from(["imagenet", "cifar"]),
     severity=st.integers(1, 5),
     height=st.integers(4, 40),
@@ -125,7 +123,7 @@ def test_any_image_stays_an_image(
     kind: str,
     seed: int,
 ) -> None:
-    kernel = KERNELS[name]
+    kernel = IMAGES[name]
     shape = (2, channels, height, width)
     random = torch.from_numpy(np.random.default_rng(seed).random(shape, dtype=np.float32))
     images = {
@@ -135,12 +133,12 @@ def test_any_image_stays_an_image(
         "grey": torch.full(shape, 0.5),
         "levels": (random * 16).round() / 16,
     }[kind]
-    draws = TensorDraws(Draws(seed, f"shift/{name}"), ("a", "b"), CPU)
-    if channels not in kernel.channels:
+    context = CorruptionContext(("a", "b"), Draws(seed, f"shift/{name}"))
+    if channels == 1 and kernel.needs == "colour":
         with pytest.raises(ValueError, match="expected images of 3 channels, got 1"):
-            list(corrupt(kernel, images, (severity,), parameters, draws))
+            list(kernel.apply(images, (severity,), context, parameters))
         return
-    (made,) = corrupt(kernel, images, (severity,), parameters, draws)
+    (made,) = kernel.apply(images, (severity,), context, parameters)
     assert made.shape == images.shape
     assert made.dtype == torch.float32
     assert bool(torch.isfinite(made).all())
@@ -151,10 +149,10 @@ def test_any_image_stays_an_image(
     distance = float((made - images).abs().mean())
     # Draws of few pixels scatter about their mean.
     spread = 4 / np.sqrt(images.numel())
-    assert distance <= kernel.most(kernel.level(parameters, severity)) * (1 + spread) + 0.05
+    assert distance <= kernel.most(kernel.level(severity, parameters)) * (1 + spread) + 0.05
 
 
 @pytest.mark.parametrize("severity", [0, 6])
 def test_other_severities_are_refused(severity: int) -> None:
     with pytest.raises(KeyError):
-        KERNELS["fog"].level("cifar", severity)
+        IMAGES["fog"].level(severity, "cifar")

@@ -13,15 +13,15 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
 
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.columns import MISSING
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, ModelInfo, ScoringOptions
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
+from crucibench.passes.inputs import input_columns
 from crucibench.stats import holm
 from crucibench_suites.shift import drift_scoring
-from crucibench_suites.shift.audits.power import audit_drift
-from crucibench_suites.shift.drift_scoring import drift_tests, floor_note, score_drift
-from crucibench_suites.shift.input_statistics import MISSING, input_columns
+from crucibench_suites.shift.drift_scoring import audit_drift, drift_tests, floor_note, score_drift
 
 CLASSES = ("no", "yes")
 

@@ -10,13 +10,23 @@ import pandas as pd
 import pytest
 
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
-from crucibench_suites.shift.audits.chance import audit_groups
-from crucibench_suites.shift.group_scoring import comparables_of_groups, partitions, score_groups
+from crucibench.metrics.scoring import score
+from crucibench_suites.shift.group_scoring import (
+    audit_groups,
+    partitions,
+)
+from crucibench_suites.shift.own_data import Subpopulations
+
+SPLIT = Subpopulations.of("shift", "test", [])
+
+
+def scored_by(evidence: Evidence, cross: Any) -> Scored:
+    return score(Subpopulations.of("shift", "test", cross), evidence)
 
 
 @pytest.fixture
@@ -46,7 +56,7 @@ def test_by_hand(told: Any) -> None:
     site = np.repeat(["a", "b", "c"], [40, 60, 50])
     right = np.concatenate([np.arange(40) < 30, np.arange(60) < 54, np.arange(50) < 50])
     evidence = told(right, {"site": site})
-    scored = score_groups(evidence, [], "shift/subpopulations")
+    scored = scored_by(evidence, [])
     top = by(scored.rows, "top-1")
     assert top[""].value == pytest.approx(134 / 150) and top[""].n == 150
     assert (top["site=a"].value, top["site=b"].value, top["site=c"].value) == (0.75, 0.9, 1.0)
@@ -71,7 +81,7 @@ def test_with_the_class_a_column_shows_what_it_hides_alone(told: Any) -> None:
     colour = np.where(rng.random(2000) < 0.9, targets, 1 - targets)
     right = (colour == targets) | (rng.random(2000) < 0.4)
     evidence = told(right, {"colour": np.array(["red", "blue"])[colour]}, targets)
-    worst = by(score_groups(evidence, [], "s").rows, "worst-group-top-1")
+    worst = by(scored_by(evidence, []).rows, "worst-group-top-1")
     assert worst["colour"].value > 0.9
     assert worst["class, colour"].value < 0.5
     assert worst[""].value == worst["class, colour"].value
@@ -96,7 +106,7 @@ def test_crossings_that_differ_share_no_figures(told: Any) -> None:
     groups = {"age": ["1", "2"] * 30, "sex": ["f"] * 30 + ["m"] * 30}
     evidence = told([True] * 60, groups)
     for cross in ([], [["age", "sex"]], []):
-        ways = {row.group for row in score_groups(evidence, cross, "s").rows}
+        ways = {row.group for row in scored_by(evidence, cross).rows}
         assert ("age, sex" in ways) == bool(cross)
 
 
@@ -104,14 +114,14 @@ def test_small_and_unknown_groups_are_shown_and_left_out(told: Any) -> None:
     site = ["a"] * 40 + ["b"] * 40 + ["c"] * 10 + [NO_GROUP] * 30
     right = [True] * 36 + [False] * 4 + [True] * 38 + [False] * 2 + [False] * 40
     evidence = told(right, {"site": site})
-    scored = score_groups(evidence, [], "s")
+    scored = scored_by(evidence, [])
     top = by(scored.rows, "top-1")
     assert top["site=c"].value == 0.0 and "in no figure" in top["site=c"].method
     assert by(scored.rows, "worst-group-top-1")["site"].value == 0.9
     codes = {finding.code: finding for finding in audit_groups(evidence, [], "s")}
     assert codes["groups-too-small"].evidence == {"site": 2}
     few = told([True] * 20, {"site": ["a"] * 10 + ["b"] * 10})
-    row = by(score_groups(few, [], "s").rows, "worst-group-top-1")["site"]
+    row = by(scored_by(few, []).rows, "worst-group-top-1")["site"]
     assert row.value is None and row.reason == "no group has at least 30 samples"
 
 
@@ -127,7 +137,7 @@ def test_a_group_that_is_worst_by_chance_is_told_and_a_bad_one_is_not(told: Any)
     right &= (site != "s3") | (rng.random(1200) < 0.6)
     planted = told(right, {"site": site})
     assert audit_groups(planted, [], "s") == []
-    worst = by(score_groups(planted, [], "s").rows, "worst-group-top-1")["site"]
+    worst = by(scored_by(planted, []).rows, "worst-group-top-1")["site"]
     assert "it is site=s3" in worst.method
 
 
@@ -139,7 +149,7 @@ def test_the_interval_of_the_worst_of_all_covers_the_worst_truth(told: Any) -> N
         site = rng.integers(0, 4, 600)
         right = rng.random(600) < truth[site]
         evidence = told(right, {"site": np.array(list("abcd"), dtype=object)[site]})
-        row = by(score_groups(evidence, [], "s").rows, "worst-group-top-1")[""]
+        row = by(scored_by(evidence, []).rows, "worst-group-top-1")[""]
         covered += bool(row.lower <= 0.75 <= row.upper)
     assert covered >= 40 * 0.95 - 3 * np.sqrt(40 * 0.95 * 0.05)
 
@@ -154,7 +164,7 @@ def test_regression_is_by_absolute_error(told: Any) -> None:
     cell = replace(cell, records=records, samples=replace(cell.samples, targets=targets))
     task = Task(kind="regression", modality=Modality.TABLE)
     evidence = replace(evidence, needs={"pass": cell}, data=replace(evidence.data, task=task))
-    scored = score_groups(evidence, [], "s")
+    scored = scored_by(evidence, [])
     worst = by(scored.rows, "worst-group-mae")["site"]
     assert worst.value == 3.0 and "it is site=b" in worst.method
     assert by(scored.rows, "mae")["site=a"].value == 1.0
@@ -166,8 +176,11 @@ def test_comparables_are_the_rows(told: Any) -> None:
     rng = np.random.default_rng(2)
     site = np.array(list("abc"), dtype=object)[rng.integers(0, 3, 300)]
     evidence = told(rng.random(300) < 0.7, {"site": site}, rng.integers(0, 2, 300))
-    rows = {(row.metric, row.group): row.value for row in score_groups(evidence, [], "s").rows}
-    found = comparables_of_groups(evidence, [])
+    rows = {(row.metric, row.group): row.value for row in scored_by(evidence, []).rows}
+    found = [
+        *SPLIT.numbers(evidence),
+        *SPLIT.comparables(evidence),
+    ]
     assert {entry.group for entry in found} == {"", "site", "class, site"}
     for entry in found:
         if isinstance(entry.form, Share):
@@ -183,10 +196,8 @@ def test_clusters(told: Any) -> None:
     site = np.repeat(["a", "b"], 100)
     patient = np.array([f"p{k // 10}" for k in range(200)], dtype=object)
     right = np.repeat(rng.random(20) < 0.7, 10)
-    alone = by(score_groups(told(right, {"site": site}), [], "s").rows, "top-1")
-    together = by(
-        score_groups(told(right, {"site": site}, clusters=patient), [], "s").rows, "top-1"
-    )
+    alone = by(scored_by(told(right, {"site": site}), []).rows, "top-1")
+    together = by(scored_by(told(right, {"site": site}, clusters=patient), []).rows, "top-1")
     for group in ("", "site=a"):
         width = [row[group].upper - row[group].lower for row in (alone, together)]
         assert width[1] > 1.5 * width[0]

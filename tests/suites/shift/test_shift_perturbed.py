@@ -14,21 +14,18 @@ from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.shift.perturbed.summary import PerturbedSummary
-from crucibench_suites.shift.perturbed.table_catalogue import TABLE
-from crucibench_suites.shift.perturbed.text_catalogue import TEXT
-from crucibench_suites.shift.tables.population_scoring import (
+from crucibench.metrics.scoring import score
+from crucibench_suites.shift.corrupted import Corrupted, CorruptedTable, Summary
+from crucibench_suites.shift.corruptions.tables import feature_noise
+from crucibench_suites.shift.corruptions.texts import TEXTS, keyboard_typo
+from crucibench_suites.shift.own_data import Population
+from crucibench_suites.shift.population_scoring import (
     effective_size,
     population_weights,
 )
-from crucibench_suites.shift.tables.populations import Population
-from crucibench_suites.shift.tables.scenarios import PerturbedTable
-from crucibench_suites.shift.text.scenarios import PerturbedText
 
 N = 200
-TYPO = next(kind for kind in TEXT if kind.name == "keyboard_typo")
-NOISE = next(kind for kind in TABLE if kind.name == "feature_noise")
-SCENARIO = PerturbedText.of("shift", TYPO, (1, 5), None)
+SCENARIO = Corrupted.of("shift", keyboard_typo, severities=(1, 5), limit=None)
 TARGETS = np.arange(N) % 2
 
 
@@ -63,7 +60,7 @@ def evidence_of(
 
 
 def values(evidence: Evidence, scenario: Any) -> dict[tuple[str, str], float | None]:
-    return {(row.metric, row.point): row.value for row in scenario.score(evidence).rows}
+    return {(row.metric, row.point): row.value for row in score(scenario, evidence).rows}
 
 
 def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
@@ -77,7 +74,7 @@ def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
     assert found["invariance-pass-rate", ""] == pytest.approx(1 - 40 / N)
     assert found["flip-rate", "severity=1"] == pytest.approx(6 / N)
     assert found["perturbed-share", "severity=1"] == 1
-    assert {row.metric for row in SCENARIO.score(evidence_of(bench, {1: (), 5: ()})).rows} <= {
+    assert {row.metric for row in score(SCENARIO, evidence_of(bench, {1: (), 5: ()})).rows} <= {
         info.id for info in SCENARIO.metrics
     }
 
@@ -85,7 +82,7 @@ def test_worst_case_and_invariance_are_over_severities(bench: Any) -> None:
 def test_every_number_is_comparable(bench: Any) -> None:
     evidence = evidence_of(bench, {1: range(10), 5: range(5, 40)})
     rows = values(evidence, SCENARIO)
-    numbers = {(one.metric, one.point) for one in SCENARIO.comparables(evidence)}
+    numbers = {(one.metric, one.point) for one in SCENARIO.numbers(evidence)}
     assert numbers == {key for key in rows if key[0] != "perturbed-share"}
 
 
@@ -116,7 +113,7 @@ def test_more_than_stated_is_found_in_any_sample(bench: Any) -> None:
 
 
 def test_more_than_stated_on_average_is_found(bench: Any) -> None:
-    scenario = PerturbedTable.of("shift", NOISE, (1, 5), None, spread="test", protect=())
+    scenario = CorruptedTable.of("shift", feature_noise, severities=(1, 5), limit=None, protect=())
     far = np.random.default_rng(0).exponential(0.08, 2 * N).astype(np.float32)
     assert findings(evidence_of(bench, {1: (), 5: ()}, distance=far), scenario) == {}
     found = findings(evidence_of(bench, {1: (), 5: ()}, distance=3 * far), scenario)
@@ -135,8 +132,11 @@ def test_better_when_perturbed_is_found(bench: Any) -> None:
 
 
 def test_the_summary_joins_perturbations(bench: Any) -> None:
-    cells = [PerturbedText.of("shift", kind, (1, 5), None) for kind in TEXT[:2]]
-    summary = PerturbedSummary.of("shift", cells)
+    cells = [
+        Corrupted.of("shift", one, severities=(1, 5), limit=None)
+        for one in list(TEXTS.values())[:2]
+    ]
+    summary = Summary.of("shift", cells)
     parts = [
         evidence_of(bench, {1: range(10), 5: range(20)}),
         evidence_of(bench, {1: (), 5: range(100, 160)}),
@@ -151,9 +151,9 @@ def test_the_summary_joins_perturbations(bench: Any) -> None:
     assert found["worst-case-top-1", ""] == pytest.approx(1 - 80 / N)
     assert found["invariance-pass-rate", ""] == pytest.approx(1 - 80 / N)
     assert summary.audit(evidence) == []
-    table = summary.score(evidence).tables["by-corruption"]
+    table = score(summary, evidence).tables["by-corruption"]
     assert table["family"].tolist() == ["typing", "typing"]
-    assert {one.metric for one in summary.comparables(evidence)} >= {
+    assert {one.metric for one in summary.numbers(evidence)} >= {
         "corrupted-top-1", "invariance-pass-rate"
     }  # fmt: skip
     del needs["own/letter_swap"]
@@ -183,7 +183,7 @@ def test_regression_has_errors(bench: Any) -> None:
     clean = np.where(np.arange(N) % 2, 1.0, -1.0)
     points = {"severity=1": 2 * clean, "severity=5": np.where(np.arange(N) < 50, 9.0, 0.0)}
     evidence = regression(points, clean, bench)
-    scenario = PerturbedTable.of("shift", NOISE, (1, 5), None, spread="test", protect=())
+    scenario = CorruptedTable.of("shift", feature_noise, severities=(1, 5), limit=None, protect=())
     found = values(evidence, scenario)
     assert found["mae", "severity=1"] == pytest.approx(2)
     assert found["mae-rise", "severity=1"] == pytest.approx(1)
@@ -192,16 +192,16 @@ def test_regression_has_errors(bench: Any) -> None:
     assert found["mean-mae", ""] == pytest.approx(17 / 8)
     assert found["worst-case-mae", ""] == pytest.approx((9 * 50 + 2 * 150) / N)
     assert scenario.audit(evidence) == []
-    curve = scenario.score(evidence).tables["error-curve"]
+    curve = score(scenario, evidence).tables["error-curve"]
     assert curve["mae"].tolist() == pytest.approx([1, 2, 9 / 4])
     assert np.isnan(scenario.outcomes(evidence).correct).all()
-    summary = PerturbedSummary.of("shift", [scenario])
+    summary = Summary.of("shift", [scenario])
     joined = replace(evidence, needs={**evidence.needs, "own/feature_noise": evidence.own})
     means = values(joined, summary)
     assert means["corrupted-mae", ""] == pytest.approx(17 / 8)
     assert means["mae-rise", ""] == pytest.approx(9 / 8)
     assert means["worst-corruption-mae", ""] == pytest.approx(17 / 8)
-    assert len(summary.comparables(joined)) == len(means) == 4
+    assert len(summary.numbers(joined)) == len(means) == 4
 
 
 def test_weights_of_a_tilt_have_their_closed_form() -> None:
@@ -251,7 +251,7 @@ def test_another_population_has_its_own_accuracy(bench: Any) -> None:
     assert scenario.audit(evidence) == []
     few = replace(evidence, options=replace(evidence.options, min_group_size=41))
     assert [finding.code for finding in scenario.audit(few)] == ["few-effective-samples"]
-    keys = {(one.metric, one.point) for one in scenario.comparables(evidence)}
+    keys = {(one.metric, one.point) for one in scenario.numbers(evidence)}
     assert keys == {key for key in found if key[0] != "effective-sample-size"}
     scenario, evidence = population(bench, "tilt")
     tilted = values(evidence, scenario)

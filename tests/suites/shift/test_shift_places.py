@@ -15,14 +15,14 @@ from crucibench.contracts.statistic import Share
 from crucibench.contracts.suite import SuiteConfig
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
+from crucibench.metrics.scoring import score
 from crucibench.stats import newcombe_unpaired
 from crucibench_suites.shift import ShiftConfig
-from crucibench_suites.shift.audits.overlap import audit_place, contents
-from crucibench_suites.shift.place_scoring import (
-    comparables_of_place,
-    score_place,
-    view_of_place,
-)
+from crucibench_suites.shift.audits import audit_place, contents
+from crucibench_suites.shift.own_data import OwnData
+from crucibench_suites.shift.place_scoring import view_of_place
+
+PLACE = OwnData.of("shift", "v2", "shift/v2", train=False)
 
 ESTIMATES = (
     "estimated-top-1-average-confidence",
@@ -51,7 +51,7 @@ def joined(bench: Any, home: CellEvidence, here: CellEvidence, **more: CellEvide
 
 
 def rows_of(evidence: Evidence) -> dict[str, Row]:
-    return {row.metric: row for row in score_place(evidence, "shift/data/v2").rows}
+    return {row.metric: row for row in score(PLACE, evidence).rows}
 
 
 def unlabelled(cell: CellEvidence) -> CellEvidence:
@@ -95,7 +95,6 @@ def test_without_labels_there_are_estimates_and_no_more(bench: Any) -> None:
         if metric != ESTIMATES[2]:
             assert abs(row.value - truth) < 0.03
     assert view_of_place(joined(bench, home, unlabelled(here))) is None
-    assert comparables_of_place(joined(bench, home, unlabelled(here))) == []
 
 
 def test_the_threshold_holds_where_errors_lie_below_one(bench: Any) -> None:
@@ -180,10 +179,10 @@ def test_comparables_and_outcomes_are_of_the_shifted_samples(bench: Any) -> None
     here = side(bench, np.arange(40) < 30, np.full(40, 0.8), "v")
     evidence = joined(bench, home, here)
     rows = rows_of(evidence)
-    for entry in comparables_of_place(evidence):
+    for entry in PLACE.numbers(evidence):
         if isinstance(entry.form, Share):
             assert entry.form.hits.mean() == rows[entry.metric].value
-        else:
+        elif entry.metric in rows:
             value = entry.form.of_rows(np.ones((1, 40)))[0]  # type: ignore[union-attr]
             assert value == pytest.approx(rows[entry.metric].value)
     view = view_of_place(evidence)

@@ -15,7 +15,7 @@ import crucibench as cb
 from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status
 from crucibench.util.errors import InputError
-from crucibench_suites.shift.corruptions.catalogue import COMMON
+from crucibench_suites.shift.corruptions.images import COMMON
 
 N = 40
 SIDE = 8

@@ -11,10 +11,10 @@ from crucibench.contracts.evidence import Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Decision
+from crucibench.metrics.scoring import score
 from crucibench.stats import newcombe_paired, wilson
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruptions import KERNELS
-from crucibench_suites.shift.grid import GridWorst
+from crucibench_suites.shift.corrupted import CorruptedGrid, CorruptedImage
+from crucibench_suites.shift.corruptions.images import IMAGES, geometric_worst
 
 TARGETS = [0, 1, 2, 0, 1, 2, 0, 1]
 CLEAN = [0, 1, 2, 0, 1, 2, 0, 0]
@@ -23,9 +23,9 @@ STRONG = [1, 1, 0, 1, 1, 0, 0, 0]
 POINTS = {"severity=1": MILD, "severity=5": STRONG}
 
 
-def scenario(name: str = "fog") -> Corrupted:
-    return Corrupted.of(
-        "shift", KERNELS[name], severities=(1, 5), parameter_set="cifar", limit=None
+def scenario(name: str = "fog") -> CorruptedImage:
+    return CorruptedImage.of(
+        "shift", IMAGES[name], severities=(1, 5), parameter_set="cifar", limit=None
     )
 
 
@@ -38,8 +38,8 @@ def by_place(scored: Scored) -> dict[tuple[str, str], Row]:
 def test_rows_are_what_a_hand_counts(bench: Any) -> None:
     made = bench(TARGETS, 3)
     evidence = made.evidence(made.shifted(POINTS), clean=made.clean(CLEAN))
-    rows = by_place(scenario().score(evidence))
-    assert {row.metric for row in rows.values()} == {info.id for info in Corrupted.metrics}
+    rows = by_place(score(scenario(), evidence))
+    assert {row.metric for row in rows.values()} == {info.id for info in CorruptedImage.metrics}
     assert {row.point for row in rows.values()} == set(scenario().points)
 
     mild = rows["top-1", "severity=1"]
@@ -64,7 +64,7 @@ def test_rows_are_what_a_hand_counts(bench: Any) -> None:
 def test_the_curve_begins_with_the_clean_samples(bench: Any) -> None:
     made = bench(TARGETS, 3)
     evidence = made.evidence(made.shifted(POINTS), clean=made.clean(CLEAN))
-    curve = scenario().score(evidence).tables["curve"]
+    curve = score(scenario(), evidence).tables["curve"]
     assert curve["severity"].tolist() == [0, 1, 5]
     assert curve["accuracy"].tolist() == [7 / 8, 7 / 8, 3 / 8]
     assert (curve["lower"] <= curve["accuracy"]).all()
@@ -80,7 +80,7 @@ def test_a_threshold_decides_shifted_samples_too(bench: Any) -> None:
         made.shifted({"severity=1": [1, 1, 1, 0], "severity=5": [1, 1, 1, 1]}),
         clean=made.clean([1, 1, 0, 0]),
     )
-    rows = by_place(scenario().score(evidence))
+    rows = by_place(score(scenario(), evidence))
     assert rows["top-1", "severity=1"].value == 2 / 4
     # Clean, it is 0.1 sure of class 0 where it predicts 1: below the threshold.
     assert rows["flip-rate", "severity=5"].value == 2 / 4
@@ -92,7 +92,7 @@ def test_a_threshold_decides_shifted_samples_too(bench: Any) -> None:
 def test_a_model_that_gives_labels_has_no_calibration(bench: Any) -> None:
     made = bench(TARGETS, 3)
     cell = made.shifted(POINTS, confidence=float("nan"))
-    rows = by_place(scenario().score(made.evidence(cell, clean=made.clean(CLEAN))))
+    rows = by_place(score(scenario(), made.evidence(cell, clean=made.clean(CLEAN))))
     row = rows["ece-15-equal-width-top-label", "severity=5"]
     assert row.value is None
     assert "labels only" in row.reason
@@ -105,7 +105,7 @@ def test_clusters_get_no_closed_form(bench: Any) -> None:
     made = bench(targets, 3, clusters=clusters)
     points = {"severity=1": [0] * 40, "severity=5": [1] * 39 + [0]}
     evidence = made.evidence(made.shifted(points), clean=made.clean(targets))
-    for row in scenario().score(evidence).rows:
+    for row in score(scenario(), evidence).rows:
         assert row.method.startswith("cluster-") or row.reason
 
 
@@ -113,8 +113,8 @@ def test_comparables_are_the_rows_again(bench: Any) -> None:
     made = bench(TARGETS * 5, 3)
     points = {point: said * 5 for point, said in POINTS.items()}
     evidence = made.evidence(made.shifted(points), clean=made.clean(CLEAN * 5))
-    rows = by_place(scenario().score(evidence))
-    found = scenario().comparables(evidence)
+    rows = by_place(score(scenario(), evidence))
+    found = scenario().numbers(evidence)
     assert {(one.metric, one.point) for one in found} == set(rows)
     n = len(made.ids)
     for one in found:
@@ -141,14 +141,16 @@ def test_the_worst_of_a_grid_is_no_better_than_any_place(bench: Any) -> None:
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, 200)
     made = bench(targets, 3)
-    scenario = GridWorst.of("shift", None)
+    scenario = CorruptedGrid.of(
+        "shift", geometric_worst, severities=geometric_worst.severities, limit=None
+    )
     points = {
         point: np.where(rng.random(200) < 0.95, targets, (targets + 1) % 3)
         for point in scenario.points
         if point
     }
     evidence = made.evidence(made.shifted(points), clean=made.clean(targets))
-    rows = by_place(scenario.score(evidence))
+    rows = by_place(score(scenario, evidence))
     worst = rows["worst-case-top-1", ""].value
     everywhere = np.all([said == targets for said in points.values()], axis=0)
     assert worst == everywhere.mean()
@@ -156,5 +158,5 @@ def test_the_worst_of_a_grid_is_no_better_than_any_place(bench: Any) -> None:
     for point, said in points.items():
         assert rows["top-1", point].value == (said == targets).mean()
         assert bool((everywhere <= (said == targets)).all())
-    forms = {(one.metric, one.point): one.form for one in scenario.comparables(evidence)}
+    forms = {(one.metric, one.point): one.form for one in scenario.numbers(evidence)}
     assert forms["worst-case-top-1", ""].hits.tolist() == everywhere.tolist()

@@ -12,9 +12,9 @@ import pytest
 import torch
 from scipy import stats
 
+from crucibench.contracts.corruption import CorruptionContext
 from crucibench.util.draws import Draws
-from crucibench.util.tensor_draws import TensorDraws
-from crucibench_suites.shift.corruptions import KERNELS, corrupt
+from crucibench_suites.shift.corruptions.images import IMAGES
 
 COUNT, SIDE = 24, 48
 
@@ -71,22 +71,22 @@ def _psnr(made: np.ndarray, clean: np.ndarray) -> np.ndarray:
     "name",
     [
         name
-        for name, kernel in KERNELS.items()
+        for name, kernel in IMAGES.items()
         if kernel.random and kernel.family not in {"geometric", "domain"} and name != "frost"
     ],
 )
 def test_the_distribution_is_the_published_one(
     name: str, photos: Callable[..., np.ndarray]
 ) -> None:
-    kernel = KERNELS[name]
+    kernel = IMAGES[name]
     pixels = photos(COUNT, SIDE)
-    level = kernel.level("imagenet", 3)
+    level = kernel.level(3, "imagenet")
     rng = np.random.default_rng(0)
     expected = np.stack([_independent(name, x, level, rng) for x in pixels])
     ids = tuple(f"sample {place}" for place in range(COUNT))
-    draws = TensorDraws(Draws(0, f"shift/{name}"), ids, torch.device("cpu"))
+    context = CorruptionContext(ids, Draws(0, f"shift/{name}"))
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32) / 255
-    (made,) = corrupt(kernel, images, (3,), "imagenet", draws)
+    (made,) = kernel.apply(images, (3,), context, "imagenet")
     found = made.permute(0, 2, 3, 1).numpy().astype(np.float64) * 255
     clean = pixels.astype(np.float64)
     for what in (
@@ -102,11 +102,11 @@ def test_the_distribution_is_the_published_one(
 
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_shot_noise_is_poisson(severity: int) -> None:
-    (rate,) = KERNELS["shot_noise"].level("cifar", severity)
+    (rate,) = IMAGES["shot_noise"].level(severity, "cifar")
     for pixel in (0, 40, 255):
         images = torch.full((1, 1, 200, 200), pixel / 255)
-        draws = TensorDraws(Draws(5, "shift/shot_noise"), (f"p{pixel}",), torch.device("cpu"))
-        (made,) = corrupt(KERNELS["shot_noise"], images, (severity,), "cifar", draws)
+        context = CorruptionContext((f"p{pixel}",), Draws(5, "shift/shot_noise"))
+        (made,) = IMAGES["shot_noise"].apply(images, (severity,), context, "cifar")
         values = made.numpy().astype(np.float64).ravel()
         mean = rate * pixel / 255
         counts = np.arange(0, int(mean + 12 * np.sqrt(mean + 1)) + 2)
@@ -120,11 +120,11 @@ def test_shot_noise_is_poisson(severity: int) -> None:
 
 def test_impulse_noise_hits_its_share_both_ways() -> None:
     images = torch.full((1, 1, 300, 300), 0.5)
-    draws = TensorDraws(Draws(0, "shift/impulse_noise"), ("a",), torch.device("cpu"))
+    context = CorruptionContext(("a",), Draws(0, "shift/impulse_noise"))
     for severity, made in zip(
-        (1, 5), corrupt(KERNELS["impulse_noise"], images, (1, 5), "imagenet", draws), strict=True
+        (1, 5), IMAGES["impulse_noise"].apply(images, (1, 5), context, "imagenet"), strict=True
     ):
-        (amount,) = KERNELS["impulse_noise"].level("imagenet", severity)
+        (amount,) = IMAGES["impulse_noise"].level(severity, "imagenet")
         n = made.numel()
         for value in (0.0, 1.0):
             hits = int((made == value).sum())

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+from crucibench.contracts.corruption import SEVERITIES
 from crucibench.contracts.statistic import Share
-from crucibench_suites.shift.corrupted import Corrupted
-from crucibench_suites.shift.corruption_error import (
+from crucibench.metrics.scoring import score
+from crucibench_suites.shift.corrupted import Corrupted, CorruptedImage, ImageSummary
+from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
+from crucibench_suites.shift.joining import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     corruption_error_statistic,
 )
-from crucibench_suites.shift.corruptions import KERNELS
-from crucibench_suites.shift.corruptions.catalogue import COMMON, SEVERITIES
-from crucibench_suites.shift.summary import Summary
 
 # RobustBench, model_info/imagenet/corruptions/unaggregated_results_2d.csv, Standard_R50 (MIT): the
 # accuracies at severities 1 to 5 on ImageNet-C, and their mean as it stands there.
@@ -106,8 +106,8 @@ def test_the_statistic_is_the_formula_under_any_weights() -> None:
 
 def cells(names: tuple[str, ...], severities: tuple[int, ...] = (1, 5)) -> list[Corrupted]:
     return [
-        Corrupted.of(
-            "shift", KERNELS[name], severities=severities, parameter_set="cifar", limit=None
+        CorruptedImage.of(
+            "shift", IMAGES[name], severities=severities, parameter_set="cifar", limit=None
         )
         for name in names
     ]
@@ -134,14 +134,14 @@ def answers(
 def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
     names = ("frost", "fog", "contrast")
     made, found = answers(bench, names, (1, 5), 0.05, 0)
-    scenario = Summary.of("shift", cells(names), None)
+    scenario = ImageSummary.of("shift", cells(names), None)
     clean = np.where(np.arange(200) < 10, (made.targets + 2) % 4, made.targets)
     evidence = made.evidence(
         made.cell({"id": []}),
         clean=made.clean(clean),
         **{f"own__{name}": cell for name, cell in found.items()},
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     right = {
         name: np.stack(
             [cell.records.at(point).array("prediction") == made.targets for point in
@@ -163,10 +163,10 @@ def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
     assert rows["corrupted-flip-rate"].value == pytest.approx(flips)
     assert rows["mce"].value is None
     assert "all 15 common corruptions, 12 of which" in rows["mce"].reason
-    table = scenario.score(evidence).tables["by-corruption"]
+    table = score(scenario, evidence).tables["by-corruption"]
     assert table["corruption"].tolist() == list(names)
     assert table["accuracy"].tolist() == pytest.approx([right[name].mean() for name in names])
-    forms = {one.metric: one.form for one in scenario.comparables(evidence)}
+    forms = {one.metric: one.form for one in scenario.numbers(evidence) if one.make}
     for metric, form in forms.items():
         value = form.hits.mean() if isinstance(form, Share) else form.of_rows(np.ones((1, 200)))[0]
         assert value == pytest.approx(rows[metric].value)
@@ -174,14 +174,14 @@ def test_means_and_worst_cases_are_what_a_hand_counts(bench: Any) -> None:
 
 def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
     made, found = answers(bench, COMMON, (1, 5), 0.05, 1)
-    scenario = Summary.of("shift", cells(COMMON), "other")
+    scenario = ImageSummary.of("shift", cells(COMMON), "other")
     clean = made.clean(made.targets)
     own = {f"own__{name}": cell for name, cell in found.items()}
     same = {f"reference__{name}": cell for name, cell in found.items()}
     evidence = made.evidence(
         made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **same
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     assert rows["mce"].value == pytest.approx(100.0)
     assert rows["relative-mce"].value == pytest.approx(100.0)
     _, twice = answers(bench, COMMON, (1, 5), 0.1, 2)
@@ -189,7 +189,7 @@ def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
     evidence = made.evidence(
         made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **other
     )
-    rows = {row.metric: row for row in scenario.score(evidence).rows}
+    rows = {row.metric: row for row in score(scenario, evidence).rows}
     assert 40 < rows["mce"].value < 60
     assert rows["mce"].lower < rows["mce"].value < rows["mce"].upper
     assert "relative to other" in rows["mce"].method
@@ -198,14 +198,14 @@ def test_a_model_is_its_own_reference_at_a_hundred(bench: Any) -> None:
 def test_the_reference_itself_is_at_a_hundred_where_it_loses_something(bench: Any) -> None:
     for wrong, expected in ((0.05, 100.0), (0.0, None)):
         made, found = answers(bench, COMMON, (1, 5), wrong, 1)
-        scenario = Summary.of("shift", cells(COMMON), "model")
+        scenario = ImageSummary.of("shift", cells(COMMON), "model")
         clean = made.clean(made.targets)
         own = {f"own__{name}": cell for name, cell in found.items()}
         same = {f"reference__{name}": cell for name, cell in found.items()}
         evidence = made.evidence(
             made.cell({"id": []}), clean=clean, reference__clean=clean, **own, **same
         )
-        rows = {row.metric: row for row in scenario.score(evidence).rows}
+        rows = {row.metric: row for row in score(scenario, evidence).rows}
         for metric in ("mce", "relative-mce"):
             assert rows[metric].value == expected
             why = "100 by definition" if expected else "loses nothing under some corruption"
@@ -220,10 +220,10 @@ def test_alexnet_wants_imagenet_at_all_five_severities(bench: Any) -> None:
     ):
         made, found = answers(bench, COMMON, severities, 0.1, 3)
         made.classes = classes
-        scenario = Summary.of("shift", cells(COMMON, severities), "alexnet")
+        scenario = ImageSummary.of("shift", cells(COMMON, severities), "alexnet")
         own = {f"own__{name}": cell for name, cell in found.items()}
         evidence = made.evidence(made.cell({"id": []}), clean=made.clean(made.targets), **own)
-        rows = {row.metric: row for row in scenario.score(evidence).rows}
+        rows = {row.metric: row for row in score(scenario, evidence).rows}
         if reason:
             assert rows["mce"].reason == reason
             continue
@@ -237,7 +237,7 @@ def test_alexnet_wants_imagenet_at_all_five_severities(bench: Any) -> None:
 
 def test_missing_corruptions_are_said(bench: Any) -> None:
     made, found = answers(bench, ("fog",), (1, 5), 0.1, 4)
-    scenario = Summary.of("shift", cells(("fog", "frost")), None)
+    scenario = ImageSummary.of("shift", cells(("fog", "frost")), None)
     evidence = made.evidence(
         made.cell({"id": []}), clean=made.clean(made.targets), own__fog=found["fog"]
     )

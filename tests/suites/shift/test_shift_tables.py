@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,18 +12,30 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from crucibench.contracts.columns import INPUT, KnownColumns, facts_of
+from crucibench.contracts.corruption import Changed, CorruptionContext
+from crucibench.passes.inputs import input_columns, others
 from crucibench.util.draws import Draws
-from crucibench_suites.shift.input_statistics import input_columns
-from crucibench_suites.shift.perturbed.answering import Variant
-from crucibench_suites.shift.perturbed.table_catalogue import GAPS, TABLE
-from crucibench_suites.shift.sides import INPUT
-from crucibench_suites.shift.tables.checks import spoilt_rows
-from crucibench_suites.shift.tables.columns import facts_of, others
-from crucibench_suites.shift.tables.perturbing import Table, perturbed_tables
-from crucibench_suites.shift.tables.values import blank, multiplied, noisy
+from crucibench_suites.shift.corruptions.table_values import (
+    Promise,
+    blank,
+    multiplied,
+    noisy,
+    spoilt_rows,
+)
+from crucibench_suites.shift.corruptions.tables import TABLES
 
-BY_NAME = {kind.name: kind for kind in TABLE}
+GAPS = tuple(name for name, one in TABLES.items() if one.requires)
 ALL = (1, 2, 3, 4, 5)
+
+
+class Table(NamedTuple):
+    """Rows, and what is known beside them but for the draws."""
+
+    frame: pd.DataFrame
+    ids: tuple[str, ...]
+    columns: KnownColumns
+    load: Any
 
 
 def table_of(
@@ -37,15 +50,22 @@ def table_of(
         if codes.dtype.kind == "i" and others(codes).shape[1]
     }
     part = frame.iloc[at].reset_index(drop=True)
+    columns = KnownColumns(
+        tuple(sorted(seen)), facts_of([seen[name] for name in sorted(seen)]), protect, found
+    )
     return Table(
-        part, [f"id{row}" for row in at], facts_of([seen[name] for name in sorted(seen)]), protect,
-        found, lambda wanted: frame.iloc[list(wanted)].reset_index(drop=True),
+        part, tuple(f"id{row}" for row in at), columns,
+        lambda wanted: frame.iloc[list(wanted)].reset_index(drop=True),
     )  # fmt: skip
 
 
-def made(name: str, table: Table, seed: int = 0) -> dict[int, Variant]:
-    variants = perturbed_tables(BY_NAME[name], table, Draws(seed, f"shift/{name}"), ALL)
-    return {variant.severity: variant for variant in variants}
+def made(name: str, table: Table, seed: int = 0) -> dict[int, Changed]:
+    context = CorruptionContext(table.ids, Draws(seed, f"shift/{name}"), table.columns, table.load)
+    return dict(zip(ALL, TABLES[name].apply(table.frame, ALL, context), strict=True))
+
+
+def levels_of(name: str) -> list[tuple[int, float]]:
+    return [(severity, TABLES[name].level(severity)[0]) for severity in ALL]
 
 
 def example(n: int = 400) -> pd.DataFrame:
@@ -95,7 +115,7 @@ def frames(draw: Any) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TABLES)
 @settings(max_examples=12, deadline=None)
 @given(frame=frames())
 def test_any_table_alone_and_in_a_batch(name: str, frame: pd.DataFrame) -> None:
@@ -145,7 +165,7 @@ def test_whole_numbers_that_no_float_holds_are_said_to_be_spoilt() -> None:
 def test_noise_is_of_the_spread_and_keeps_types_and_range() -> None:
     table = table_of(example(4000))
     variants = made("feature_noise", table)
-    for severity, level in zip(ALL, BY_NAME["feature_noise"].levels, strict=True):
+    for severity, level in levels_of("feature_noise"):
         moved = (variants[severity].inputs["income"] - table.frame["income"]).to_numpy()
         free = np.abs(moved) > 0
         inside = (table.frame["income"] > 60) & (table.frame["income"] < 120)
@@ -178,7 +198,7 @@ def test_shares_are_those_of_the_severity() -> None:
     for name in ("unit_times_10", "unit_times_1000", "category_swap", "missing_values",
                  "unseen_category"):  # fmt: skip
         variants = made(name, table)
-        for severity, level in zip(ALL, BY_NAME[name].levels, strict=True):
+        for severity, level in levels_of(name):
             columns = variants[severity].columns
             # 6,000 values or more, a fifth of a third of which may be 0 and stay so.
             error = 5 * np.sqrt(level / 6000)
@@ -186,7 +206,7 @@ def test_shares_are_those_of_the_severity() -> None:
             assert 0.9 * level - error < found < level + error, (name, severity)
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TABLES)
 def test_no_perturbation_does_nothing(name: str) -> None:
     """Against what is known of every one: how much of a table a severity is meant to touch."""
     frame = example(2000)
@@ -194,7 +214,7 @@ def test_no_perturbation_does_nothing(name: str) -> None:
     other = pd.DataFrame({one: found.inputs[one].astype(object) for one in frame})
     same = (other == frame.astype(object)).to_numpy()
     changed = (~same).mean(axis=0)
-    level = BY_NAME[name].levels[-1]
+    level = TABLES[name].level(5)[0]
     # The columns that it could be done to, or of which it takes some; values of 0 stay under units.
     touched = changed[changed > 0]
     assert len(touched) and (name == "dropped_columns" or touched.max() > 0.8 * level)
@@ -261,7 +281,7 @@ def test_dropped_columns_are_the_same_for_all_and_nested() -> None:
         gone = {name for name in variant.inputs if variant.inputs[name].isna().all()}
         assert not (variant.inputs.drop(columns=list(gone)).isna().to_numpy().any())
         assert before <= gone
-        assert len(gone) == int(np.ceil(BY_NAME["dropped_columns"].levels[severity - 1] * 8))
+        assert len(gone) == int(np.ceil(TABLES["dropped_columns"].level(severity)[0] * 8))
         before = gone
     assert {
         frozenset(name for name in found[5].inputs if found[5].inputs[name].isna().all())
@@ -269,7 +289,7 @@ def test_dropped_columns_are_the_same_for_all_and_nested() -> None:
     } != {frozenset(before)}
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TABLES)
 def test_protected_columns_are_left_alone(name: str) -> None:
     frame = example()
     kept = ["age", "city", "member"]
@@ -279,39 +299,39 @@ def test_protected_columns_are_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "column", "value"),
+    ("promise", "column", "value"),
     [
-        ("feature_noise", "age", 1000),
-        ("feature_noise", "flag", 7),
-        ("unit_times_10", "constant", np.inf),
-        ("unit_times_10", "constant", 1.5),
-        ("category_swap", "flag", 2),
-        ("missing_values", "city", "Rom"),
+        (Promise(in_range=True), "age", 1000),
+        (Promise(in_range=True), "flag", 7),
+        (Promise(), "constant", np.inf),
+        (Promise(), "constant", 1.5),
+        (Promise(), "flag", 2),
+        (Promise(gaps=True), "city", "Rom"),
     ],
 )
-def test_a_broken_value_is_found(kind: str, column: str, value: Any) -> None:
+def test_a_broken_value_is_found(promise: Promise, column: str, value: Any) -> None:
     frame = example(50)
     table = table_of(frame)
     broken = frame.copy()
     broken.loc[3, column] = value
-    found = spoilt_rows(kind, frame, broken, table.facts, ())
+    found = spoilt_rows(frame, broken, table.columns, promise)
     assert found.tolist() == [row == 3 for row in range(50)]
-    assert not spoilt_rows(kind, frame, frame.copy(), table.facts, ()).any()
+    assert not spoilt_rows(frame, frame.copy(), table.columns, promise).any()
 
 
 def test_a_broken_type_and_a_touched_protected_column_are_found() -> None:
     frame = example(50)
-    facts = table_of(frame).facts
+    known = table_of(frame).columns
     wider = frame.assign(age=frame["age"].astype(float))
-    assert spoilt_rows("feature_noise", frame, wider, facts, ()).all()
-    assert not spoilt_rows("missing_values", frame, wider, facts, ()).any()
+    assert spoilt_rows(frame, wider, known, Promise()).all()
+    assert not spoilt_rows(frame, wider, known, Promise(gaps=True)).any()
     other = frame.assign(city=pd.Series(["Ulm"] * 50, dtype=object))
     assert (
-        spoilt_rows("category_swap", frame, other, facts, ["city"]).sum()
+        spoilt_rows(frame, other, replace(known, protect=["city"]), Promise()).sum()
         == (frame["city"] != "Ulm").sum()
     )
     filled = frame.assign(income=frame["income"].mask(frame.index == 2))
-    assert spoilt_rows("feature_noise", filled, frame, facts, ())[2]
+    assert spoilt_rows(filled, frame, known, Promise())[2]
 
 
 def test_what_lies_outside_the_range_seen_stays_on_its_side() -> None:

@@ -6,19 +6,19 @@ import unicodedata
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crucibench.contracts.corruption import Changed, CorruptionContext
 from crucibench.util.draws import Draws
 from crucibench.util.graphemes import graphemes
-from crucibench_suites.shift.perturbed.answering import Variant
-from crucibench_suites.shift.perturbed.text_catalogue import TEXT
-from crucibench_suites.shift.text import letters, words
-from crucibench_suites.shift.text.edits import allowed
-from crucibench_suites.shift.text.perturbing import FUNCTIONS, perturbed_texts
+from crucibench_suites.shift.corruptions import text_letters as letters
+from crucibench_suites.shift.corruptions import text_words as words
+from crucibench_suites.shift.corruptions.text_edits import allowed, planned
+from crucibench_suites.shift.corruptions.texts import TEXTS
 
-BY_NAME = {kind.name: kind for kind in TEXT}
 ALL = (1, 2, 3, 4, 5)
 
 ENGLISH = (
@@ -31,11 +31,10 @@ unicode = st.text(st.characters(exclude_categories=()), max_size=60) | st.text(
 )
 
 
-def made(name: str, texts: list[Any], ids: list[str] | None = None) -> dict[int, Variant]:
-    kind = BY_NAME[name]
-    names = ids or [f"id{place}" for place in range(len(texts))]
-    variants = perturbed_texts(kind, texts, names, Draws(0, f"shift/{name}"), ALL)
-    return {variant.severity: variant for variant in variants}
+def made(name: str, texts: list[Any], ids: list[str] | None = None) -> dict[int, Changed]:
+    names = tuple(ids or [f"id{place}" for place in range(len(texts))])
+    context = CorruptionContext(names, Draws(0, f"shift/{name}"))
+    return dict(zip(ALL, TEXTS[name].apply(texts, ALL, context), strict=True))
 
 
 def only(name: str, text: str, severity: int = 5) -> str:
@@ -44,18 +43,16 @@ def only(name: str, text: str, severity: int = 5) -> str:
     return found
 
 
-def test_every_perturbation_is_made_by_a_function_of_its_name() -> None:
-    assert set(FUNCTIONS) == set(BY_NAME)
-    for kind in TEXT:
-        assert list(kind.levels) == sorted(set(kind.levels)) and kind.levels[0] > 0
-        assert kind.levels[-1] <= 1
+def test_severities_grow_and_are_shares() -> None:
+    for kind in TEXTS.values():
+        levels = [kind.level(severity)[0] for severity in ALL]
+        assert levels == sorted(set(levels)) and levels[0] > 0 and levels[-1] <= 1
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TEXTS)
 @settings(max_examples=20, deadline=None)
 @given(texts=st.lists(unicode, min_size=1, max_size=3))
 def test_any_text_alone_and_in_a_batch_within_its_severity(name: str, texts: list[str]) -> None:
-    level = BY_NAME[name].levels
     together = made(name, texts)
     for place, text in enumerate(texts):
         alone = made(name, [text], [f"id{place}"])
@@ -64,7 +61,7 @@ def test_any_text_alone_and_in_a_batch_within_its_severity(name: str, texts: lis
             variant = together[severity]
             assert alone[severity].inputs == [variant.inputs[place]]
             edits, units = (int(variant.columns[key][place]) for key in ("edits", "units"))
-            assert before <= edits <= allowed(level[severity - 1], units)
+            assert before <= edits <= allowed(TEXTS[name].level(severity)[0], units)
             before = edits
             assert bool(variant.columns["touched"][place]) == (variant.inputs[place] != text)
             assert not variant.columns["spoilt"][place]
@@ -72,7 +69,7 @@ def test_any_text_alone_and_in_a_batch_within_its_severity(name: str, texts: lis
                 assert variant.inputs[place] == text
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TEXTS)
 def test_no_perturbation_does_nothing(name: str) -> None:
     variant = made(name, [ENGLISH])[5]
     assert only(name, ENGLISH) != ENGLISH
@@ -122,20 +119,19 @@ def test_no_character_is_torn_apart_that_an_independent_library_keeps(text: str)
         assert ours <= {match.end() for match in regex.finditer(r"\X", text)}
 
 
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("name", TEXTS)
 def test_what_a_low_severity_touches_a_high_one_touches(name: str) -> None:
-    import numpy as np
-
-    from crucibench_suites.shift.text.edits import planned
-
     draws = Draws(3, "s")
     plan = planned(
-        ENGLISH, FUNCTIONS[name],
+        ENGLISH, (getattr(letters, name, None) or getattr(words, name)).__wrapped__,
         lambda count: np.asarray(draws.words(["a"], "order", count)[0]),
         lambda count: np.asarray(draws.words(["a"], "choice", count)[0]),
     )  # fmt: skip
     assert len(plan.edits) >= 2
-    counts = [min(len(plan.edits), allowed(level, plan.units)) for level in BY_NAME[name].levels]
+    counts = [
+        min(len(plan.edits), allowed(TEXTS[name].level(severity)[0], plan.units))
+        for severity in ALL
+    ]
     assert counts == sorted(counts) and counts[-1] > counts[0]
     changed = [only(name, ENGLISH, severity) for severity in ALL]
     assert len(set(changed)) > 1 and ENGLISH not in changed
@@ -250,9 +246,9 @@ def test_columns_share_the_edits_of_a_sample() -> None:
 
 
 def test_ids_decide_and_seeds_do() -> None:
-    kind = BY_NAME["keyboard_typo"]
+    kind = TEXTS["keyboard_typo"]
     texts = [
-        next(iter(perturbed_texts(kind, [ENGLISH], [name], Draws(seed, "s"), (5,)))).inputs[0]
+        next(kind.apply([ENGLISH], (5,), CorruptionContext((name,), Draws(seed, "s")))).inputs[0]
         for seed, name in ((0, "a"), (0, "b"), (1, "a"))
     ]
     assert len(set(texts)) == 3

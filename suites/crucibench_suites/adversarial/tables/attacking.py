@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.columns import is_number, uncarried
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
@@ -20,7 +21,6 @@ from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.gradient import Slopes
 from crucibench_suites.adversarial.tables.space import Facts, Space
 from crucibench_suites.adversarial.threat import ThreatModel
-from crucibench_suites.shift.tables.columns import is_number, uncarried
 
 _MANY = 4096
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.columns import carried
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
+from crucibench.passes.inputs import RecordedInputs, read_facts
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
-from crucibench_suites.shift.inputs import Inputs
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.self_test import SelfTestResult
@@ -47,8 +48,6 @@ class AttackedTable(Budgeted):
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and says what the columns hold."""
-        from crucibench_suites.shift.tables.columns import carried, read_facts
-
         seen = view()
         facts = read_facts(seen.needs[_SPREAD].records)
         keep = super().select(stage, view).keep
@@ -141,15 +140,15 @@ _KINDS: dict[str, type[AttackedTable]] = {
 }
 
 
-def columns_scenario(suite: str, role: str) -> Inputs:
+def columns_scenario(suite: str, role: str) -> RecordedInputs:
     """Returns the scenario that records what the columns hold."""
-    return Inputs.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
+    return RecordedInputs.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
 
 
 def table_attacks(
     suite: str, held: frozenset[Capability], constraints: Constraints,
     threat: tuple[Norm, tuple[float, ...], int | None], *, queries: int, limit: int | None,
-    spread: Inputs,
+    spread: RecordedInputs,
 ) -> list[AttackedTable]:  # fmt: skip
     """Returns the attacks that a model can be asked.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crucibench_suites.shift.corruptions.catalogue import Level
+from crucibench.contracts.corruption import Level
 
 _SMALL = 64 * 64
 """Pixels up to which all images of a batch are moved by one gather a tap."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crucibench.util.tensor_draws import TensorDraws
+from crucibench.contracts.corruption import CorruptionContext, Level
 from crucibench_suites.shift.corruptions._filters import (
     border_index,
     clipped_zoom,
@@ -19,11 +19,10 @@ from crucibench_suites.shift.corruptions._filters import (
     zoom_sizes,
 )
 from crucibench_suites.shift.corruptions._motion import line_blur
-from crucibench_suites.shift.corruptions.catalogue import Level
 
 
 def gaussian_blur(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Blurs with a Gaussian; a level is its standard deviation in pixels."""
     for (sigma,) in levels:
@@ -31,7 +30,7 @@ def gaussian_blur(
 
 
 def defocus_blur(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Blurs with a disc; a level is its radius and the softness of its edge, in pixels.
 
@@ -94,7 +93,7 @@ def _smooth_size(least: int) -> int:
 
 
 def glass_blur(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Blurs, moves pixels about, blurs; a level is sigma, reach and number of sweeps.
 
@@ -105,6 +104,7 @@ def glass_blur(
     of neighbours, and chains are followed all at once by doubling: exactly the published result
     for the same draws, in a logarithmic number of steps.
     """
+    draws = context.tensors(images.device)
     height, width = images.shape[-2:]
     sweeps = max(int(level[2]) for level in levels)
     words = [draws.words(f"sweep-{sweep}", (height, width)) for sweep in range(sweeps)]
@@ -148,16 +148,18 @@ def _sweep(words: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def motion_blur(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Blurs along a drawn line of -45 to 45 degrees; a level is radius and sigma in pixels."""
-    angles = 90.0 * draws.host.uniform(draws.ids, "angle", (1,))[:, 0].astype(np.float64) - 45.0
+    angles = (
+        90.0 * context.draws.uniform(context.ids, "angle", (1,))[:, 0].astype(np.float64) - 45.0
+    )
     for blurred in line_blur(images, levels, angles):
         yield rounded(blurred)
 
 
 def zoom_blur(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Averages the image and enlargements of its middle; a level is end and step of the factors.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -11,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crucibench.util.tensor_draws import TensorDraws
+from crucibench.contracts.corruption import CorruptionContext, Level
 from crucibench_suites.shift.corruptions._filters import gaussian, truncated
-from crucibench_suites.shift.corruptions._pillow import made_of, pictures_of, unpack
 from crucibench_suites.shift.corruptions._warp import affine_from_points, sample, warp_affine
-from crucibench_suites.shift.corruptions.catalogue import Level
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_LEVEL = np.float32(1 / 255)
+
 
 def contrast(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Pulls each channel to its mean; a level is the share of the distance that is left."""
     means = images.mean(dim=(2, 3), keepdim=True)
@@ -31,16 +32,17 @@ def contrast(
 
 
 def elastic_transform(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Moves three points of the image, and then every pixel by a smooth field, both drawn.
 
     A level is the field's amplitude, its smoothness and the reach of the points, as shares of the
     shorter side.
     """
+    draws = context.tensors(images.device)
     height, width = images.shape[2:]
     side = min(height, width)
-    moves = 2.0 * draws.host.uniform(draws.ids, "points", (3, 2)).astype(np.float64) - 1.0
+    moves = 2.0 * context.draws.uniform(context.ids, "points", (3, 2)).astype(np.float64) - 1.0
     centre = np.array([height // 2, width // 2], dtype=np.float64)
     square = float(side // 3)
     points = centre + square * np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
@@ -61,7 +63,7 @@ def elastic_transform(
 
 
 def pixelate(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Shrinks by box means and enlarges again; a level is the share of each side that is left.
 
@@ -78,9 +80,9 @@ def pixelated_by_pillow(
     images: torch.Tensor, sizes: Sequence[tuple[int, int]]
 ) -> Iterator[torch.Tensor]:
     """Yields images through each (height, width) of `sizes`: on a CPU, in whole numbers."""
-    pictures = pictures_of(images)
+    pictures = _pictures_of(images)
     for size in sizes:
-        yield made_of(partial(_pixelate, size=size), pictures, images)
+        yield _made_of(partial(_pixelate, size=size), pictures, images)
 
 
 def pixelated_by_torch(
@@ -102,7 +104,7 @@ def _pixelate(picture: Image, out: NDArray[np.float32], size: tuple[int, int]) -
     from PIL.Image import Resampling
 
     values = np.empty((len(out), *size), dtype=np.float32)
-    unpack(picture.resize(size[::-1], Resampling.BOX), values)
+    _unpack(picture.resize(size[::-1], Resampling.BOX), values)
     rows, columns = (box_places(*sides)[0] for sides in zip(size, out.shape[1:], strict=True))
     # In this order most of what is written is whole rows, one after another.
     values[:, :, columns].take(rows, axis=1, out=out, mode="clip")
@@ -140,12 +142,12 @@ def _box_means(images: torch.Tensor, out: int) -> torch.Tensor:
 
 
 def jpeg_compression(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Goes through Pillow's JPEG codec; a level is its quality."""
-    pictures = pictures_of(images)
+    pictures = _pictures_of(images)
     for (quality,) in levels:
-        yield made_of(partial(_through_jpeg, quality=int(quality)), pictures, images)
+        yield _made_of(partial(_through_jpeg, quality=int(quality)), pictures, images)
 
 
 def _through_jpeg(picture: Image, out: NDArray[np.float32], quality: int) -> None:
@@ -156,4 +158,58 @@ def _through_jpeg(picture: Image, out: NDArray[np.float32], quality: int) -> Non
     picture.save(stream, "JPEG", quality=quality)
     # The decoder itself: what the file's header says is known.
     code, mode = stream.getvalue(), picture.mode
-    unpack(frombytes(mode, picture.size, code, "jpeg", (mode, "")), out)
+    _unpack(frombytes(mode, picture.size, code, "jpeg", (mode, "")), out)
+
+
+def _pictures_of(images: torch.Tensor) -> list[Image]:
+    """Returns images in [0, 1], (N, C, H, W) with 1 or 3 channels, as the nearest of 256 levels."""
+    return [_picture_of(image) for image in images.cpu().numpy()]
+
+
+def _picture_of(image: NDArray[np.float32]) -> Image:
+    """Returns one image, (C, H, W).
+
+    Pillow keeps a pixel's three levels in four bytes and copies these as they are. As one number
+    they fit a float's 24 bits, and are put together three times as fast as byte by byte.
+    """
+    from PIL.Image import frombytes
+
+    size = image.shape[:0:-1]
+    levels = image * np.float32(255)
+    np.rint(levels, out=levels)
+    if len(levels) == 1:
+        return frombytes("L", size, levels.astype(np.uint8).tobytes())
+    red, green, pixels = levels
+    for channel in (green, red):
+        pixels *= 256
+        pixels += channel
+    return frombytes("RGB", size, pixels.astype("<u4").tobytes(), "raw", "RGBX")
+
+
+def _unpack(picture: Image, out: NDArray[np.float32]) -> None:
+    """Writes a picture's values in [0, 1] to `out`, (C, H, W)."""
+    for channel, values in zip(picture.getbands(), out, strict=True):
+        levels = np.frombuffer(picture.tobytes("raw", channel), np.uint8)
+        values[...] = levels.reshape(values.shape)
+    out *= _LEVEL
+
+
+def _made_of(
+    work: Callable[[Image, NDArray[np.float32]], None],
+    pictures: Sequence[Image],
+    images: torch.Tensor,
+) -> torch.Tensor:
+    """Returns a tensor like `images` that `work` fills picture by picture.
+
+    Pillow leaves other threads their time. What is filled is numpy's: memory that torch takes anew
+    for each severity is handed out by the system page by page, which takes longer than the work.
+    """
+    made = np.empty(images.shape, dtype=np.float32)
+    threads = min(torch.get_num_threads(), len(pictures))
+    if threads < 2:
+        for picture, out in zip(pictures, made, strict=True):
+            work(picture, out)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, pictures, made))
+    return torch.from_numpy(made).to(images.device)

@@ -7,31 +7,34 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from crucibench.util.tensor_draws import TensorDraws
-from crucibench_suites.shift.corruptions._edges import sobel
-from crucibench_suites.shift.corruptions._filters import gaussian, truncated
-from crucibench_suites.shift.corruptions.catalogue import Level
-from crucibench_suites.shift.corruptions.weather import luma
+from crucibench.contracts.corruption import CorruptionContext, Level
+from crucibench_suites.shift.corruptions._filters import (
+    coloured,
+    gaussian,
+    luma,
+    sobel,
+    truncated,
+)
 
 
 def greyscale(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Takes colour away; a level is the share of it."""
-    grey = luma(images)
+    grey = luma(coloured(images))
     for (share,) in levels:
         yield truncated(torch.lerp(images, grey.expand_as(images), share))
 
 
 def colour_jitter(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Changes brightness, contrast and saturation, then weighs channels; a level is the reach.
 
     Each factor is drawn from 1 - level to 1 + level; those of the channels from half of that.
     """
-    drawn = 2.0 * draws.host.uniform(draws.ids, "factors", (6,)) - 1.0
-    factors = torch.from_numpy(drawn).to(images)
+    drawn = 2.0 * context.draws.uniform(context.ids, "factors", (6,)) - 1.0
+    factors = torch.from_numpy(drawn).to(coloured(images))
     for (reach,) in levels:
         brightness, contrast, saturation = (
             (1.0 + reach * factors[:, place]).reshape(-1, 1, 1, 1) for place in range(3)
@@ -44,8 +47,29 @@ def colour_jitter(
         yield truncated(changed.clamp_(0.0, 1.0) * channels)
 
 
+def saturate(
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
+) -> Iterator[torch.Tensor]:
+    """Changes the saturation of hue, saturation and value; a level is its factor and what is added.
+
+    Hue and value stay. A grey pixel, whose hue is undefined, counts as red.
+    """
+    images = coloured(images)
+    value, least = images.amax(dim=1, keepdim=True), images.amin(dim=1, keepdim=True)
+    spread = value - least
+    grey = spread == 0
+    saturation = torch.where(grey, 0.0, spread / torch.where(value == 0, 1.0, value))
+    # The share of the way from the highest to the lowest channel.
+    fall = (value - images) / torch.where(grey, 1.0, spread)
+    red = torch.tensor([0.0, 1.0, 1.0], dtype=images.dtype, device=images.device)
+    fall = torch.where(grey, red.reshape(1, 3, 1, 1), fall)
+    for factor, more in levels:
+        changed = saturation.mul(factor).add_(more).clamp_(0.0, 1.0)
+        yield truncated(value * (1.0 - changed * fall))
+
+
 def low_pass(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Keeps low frequencies; a level is the cut-off, 1 being the highest that an image holds."""
     spectrum = torch.fft.rfft2(images)
@@ -55,7 +79,7 @@ def low_pass(
 
 
 def high_pass(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Takes low frequencies away, but for the mean; a level is the cut-off as of `low_pass`.
 
@@ -70,7 +94,7 @@ def high_pass(
 
 
 def edge_sketch(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Draws edges in black on white; a level is the share of the drawing in the image."""
     across, down = sobel(gaussian(luma(images), 0.5))
@@ -82,7 +106,7 @@ def edge_sketch(
 
 
 def resolution(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Shrinks with antialiasing and enlarges again, bilinear; a level is the share of each side."""
     sides = images.shape[-2:]

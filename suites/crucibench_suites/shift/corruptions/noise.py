@@ -8,36 +8,38 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from crucibench.util.tensor_draws import TensorDraws
+from crucibench.contracts.corruption import CorruptionContext, Level
 from crucibench_suites.shift.corruptions._filters import levels_of, truncated
-from crucibench_suites.shift.corruptions.catalogue import Level
 
 
 def gaussian_noise(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Adds normal noise; a level is its standard deviation."""
+    draws = context.tensors(images.device)
     noise = draws.normal("noise", images.shape[1:])
     for (scale,) in levels:
         yield truncated(torch.add(images, noise, alpha=scale))
 
 
 def speckle_noise(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Adds normal noise in proportion to the pixel; a level is its standard deviation."""
+    draws = context.tensors(images.device)
     noise = draws.normal("noise", images.shape[1:]).mul_(images)
     for (scale,) in levels:
         yield truncated(torch.add(images, noise, alpha=scale))
 
 
 def impulse_noise(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Makes a share of the values 0 or 1; a level is that share.
 
     One word serves both draws: whether a value is hit by its size, which way by its last bit.
     """
+    draws = context.tensors(images.device)
     words = draws.words("noise", images.shape[1:])
     salt = (words & 1).to(images.dtype)
     for (amount,) in levels:
@@ -45,13 +47,14 @@ def impulse_noise(
 
 
 def shot_noise(
-    images: torch.Tensor, levels: Sequence[Level], draws: TensorDraws
+    images: torch.Tensor, levels: Sequence[Level], context: CorruptionContext
 ) -> Iterator[torch.Tensor]:
     """Counts photons, Poisson by the pixel; a level is the mean count of a white pixel.
 
     Pixels count as the nearest of 256 levels, as the published input is. The counts invert the
     distribution function at one word a value: exact, and the same integers on every device.
     """
+    draws = context.tensors(images.device)
     words = draws.words("noise", images.shape[1:])
     pixels = levels_of(images).to(torch.int64)
     places = pixels * _BINS + (words >> _BIN_SHIFT)

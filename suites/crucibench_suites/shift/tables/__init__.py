@@ -1,1 +1,0 @@
-"""Perturbed tables: what goes wrong on the way to a model, and populations that differ."""

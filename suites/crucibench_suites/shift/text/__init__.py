@@ -1,1 +1,0 @@
-"""Perturbed texts: what a reader would still read alike."""
