@@ -7,5 +7,6 @@ promise; the project's own tests run them over everything that is registered.
 from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
+from crucibench.testing.detector import check_detector
 
-__all__ = ["check_adapter"]
+__all__ = ["check_adapter", "check_detector"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from crucibench_suites.ood.generator import Generator, Kind, Making
+from crucibench_suites.ood.generators import Generator, Making
 
 
 class ColumnMixture(Generator):
     """Every value is familiar, their combination is not."""
 
-    name: ClassVar[str] = "column-mixture"
-    kind: ClassVar[Kind] = "near"
-    partners: ClassVar[bool] = True
-    definition: ClassVar[str] = (
+    name = "column-mixture"
+    kind = "near"
+    partners = True
+    definition = (
         "Each column's value is, at even odds, the row's own or that of a row of another class."
     )
 
@@ -33,11 +33,9 @@ class ColumnMixture(Generator):
 class ColumnPermutation(Generator):
     """Numbers in each other's columns."""
 
-    name: ClassVar[str] = "column-permutation"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
-        "The row's values in columns of floating-point numbers, in random order."
-    )
+    name = "column-permutation"
+    kind = "far"
+    definition = "The row's values in columns of floating-point numbers, in random order."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
@@ -51,11 +49,9 @@ class ColumnPermutation(Generator):
 class OutOfRange(Generator):
     """Values that no row has."""
 
-    name: ClassVar[str] = "out-of-range"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
-        "Each floating-point number v is moved by 10 to 20 times (1 + |v|), up or down."
-    )
+    name = "out-of-range"
+    kind = "far"
+    definition = "Each floating-point number v is moved by 10 to 20 times (1 + |v|), up or down."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
@@ -69,9 +65,9 @@ class OutOfRange(Generator):
 class Stretched(Generator):
     """Values too large by a factor."""
 
-    name: ClassVar[str] = "stretched"
-    kind: ClassVar[Kind] = "validation"
-    definition: ClassVar[str] = "Each floating-point number times 2 to 6."
+    name = "stretched"
+    kind = "validation"
+    definition = "Each floating-point number times 2 to 6."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
