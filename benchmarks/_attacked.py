@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import Samples
@@ -76,8 +76,8 @@ class Live(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         raise NotImplementedError
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
-        return Outputs(scores=logits_of(self._module, batch.inputs).numpy())
+    def _predict(self, batch: Batch, want: Request) -> Answer:
+        return Answer(scores=logits_of(self._module, batch.inputs).numpy())
 
     def module(self) -> nn.Module:
         return self._module

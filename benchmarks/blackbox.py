@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import Samples
@@ -110,9 +110,9 @@ class Counted(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         raise NotImplementedError
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         rows = [int(one) for one in batch.ids]
-        return Outputs(labels=self._ledger.answer(rows, batch.inputs.numpy()))
+        return Answer(labels=self._ledger.answer(rows, batch.inputs.numpy()))
 
 
 def ours(name: BlackBoxAttack) -> Callable[..., None]:

@@ -27,8 +27,7 @@ from crucibench.comparing.resampled import Settings
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.rows import Address
 from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share
-from crucibench.gating.evaluate import evaluate
-from crucibench.gating.expand import Opponent
+from crucibench.gating.evaluate import Opponent, evaluate
 from crucibench.gating.latency import MIN_ROUNDS, ROUNDS, Rounds, judge_latency
 from crucibench.gating.policy import Policy, parse_policy
 from crucibench.gating.result import Outcome, Sides

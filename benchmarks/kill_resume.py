@@ -146,7 +146,7 @@ def results(root: Path) -> Mapping[str, Any]:
 
 
 def log(root: Path | None) -> list[dict[str, Any]]:
-    from crucibench.report.event_log import read_log
+    from crucibench.report.timeline import read_log
 
     path = None if root is None else root / "events.jsonl"
     return read_log(path)[0] if path is not None and path.is_file() else []

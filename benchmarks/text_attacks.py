@@ -31,7 +31,7 @@ from textattack.goal_functions import UntargetedClassification
 from textattack.models.wrappers import ModelWrapper
 from textattack.search_methods import GreedyWordSwapWIR
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import Samples
@@ -72,8 +72,8 @@ class Network(Adapter):
             found: np.ndarray = self.model(self.model.encode(texts)).numpy()
         return found
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
-        return Outputs(scores=self.scores(batch.inputs))
+    def _predict(self, batch: Batch, want: Request) -> Answer:
+        return Answer(scores=self.scores(batch.inputs))
 
 
 class Wrapped(ModelWrapper):  # type: ignore[misc]

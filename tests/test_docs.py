@@ -25,6 +25,7 @@ def test_the_package_of_the_plug_ins_page_works(tmp_path: Path) -> None:
     files = dict(_FILE.findall(text))
     assert set(files) == {
         "pyproject.toml", "my_package/adapter.py", "my_package/source.py", "my_package/suite.py",
+        "my_package/section.py",
     }  # fmt: skip
     package = tmp_path / "package"
     for name, content in files.items():
@@ -51,6 +52,17 @@ def test_the_package_of_the_plug_ins_page_works(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "flip-rate" in done.stdout and "wrong" in done.stdout
+    assert len(files["my_package/section.py"].splitlines()) <= 40
+    check = (
+        "from crucibench.report.sections import section_kinds\n"
+        "from crucibench.testing import check_section\n"
+        "check_section(section_kinds().get('sparkline'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(target)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_example_runs(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import OutputError
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap, Declared, plain_name

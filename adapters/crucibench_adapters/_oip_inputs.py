@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Normalisation, Opening, OutputError
+from crucibench.contracts.adapter import Normalisation, Opening
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, OutputError
 from crucibench.util.errors import InputError
 from crucibench_adapters._form import stored_form
 from crucibench_adapters._oip_tensors import FLOATS, Filled, Tensor, name_shown

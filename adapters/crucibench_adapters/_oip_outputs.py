@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Opening, OutputError, Outputs
+from crucibench.contracts.adapter import Answer, Opening
 from crucibench.contracts.capability import Capability, ScoreKind
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._labels import LabelMap
@@ -144,24 +144,24 @@ class Reader:
             )
         return datatype, array
 
-    def outputs(self, datatype: str, array: NDArray[Any]) -> Outputs:
+    def outputs(self, datatype: str, array: NDArray[Any]) -> Answer:
         """Returns the answer to a batch.
 
         Raises:
             OutputError: if it holds something else than it should.
         """
         if self._labels is not None:
-            return Outputs(labels=self._labels.indices(self._whole(_flat(array))))
+            return Answer(labels=self._labels.indices(self._whole(_flat(array))))
         if datatype not in FLOATS and not (self._kind == "values" and datatype != "BYTES"):
             raise OutputError(
                 f"expected {self._kind} as FP16, BF16, FP32 or FP64, got {datatype}; for labels "
                 "say ?output=labels, for another output ?outputs=NAME"
             )
         if self._kind == "values":
-            return Outputs(values=_flat(array).astype(np.float64))
+            return Answer(values=_flat(array).astype(np.float64))
         scores = self._scores(array)
         labels = scores.argmax(axis=1) if scores.ndim == 2 and scores.shape[1] else None
-        return Outputs(scores=scores, labels=labels)
+        return Answer(scores=scores, labels=labels)
 
     def _scores(self, array: NDArray[Any]) -> NDArray[np.floating[Any]]:
         # 16 bits are what the answer had; sums of them are made in more.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.task import OutputError
 from crucibench.util.text import shorten, visible
 
 HEADER = "Inference-Header-Content-Length"

@@ -9,9 +9,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import OutputError
 from crucibench.contracts.capability import ScoreKind
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown

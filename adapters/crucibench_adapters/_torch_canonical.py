@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from crucibench.contracts.adapter import Normalisation, OutputError
+from crucibench.contracts.adapter import Normalisation
 from crucibench.contracts.capability import ScoreKind
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench_adapters._classes import ClassMap
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.task import OutputError
 
 _WORTH_IT = 1 << 20
 _ALIGNED = 64

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crucibench.contracts.adapter import OutputError
 from crucibench.contracts.capability import Capability, ScoreKind
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line, user_traceback
 

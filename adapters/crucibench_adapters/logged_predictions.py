@@ -15,17 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Opening,
-    OutputError,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import OutputError, Task
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
@@ -122,14 +115,14 @@ class PredictionsAdapter(Adapter):
             self._check_length(opening.data.counts)
         self.capabilities = frozenset(self._claimed())
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         rows = self._rows(batch)
         logged = self._logged
         scores = None if logged.scores is None else logged.scores[rows]
         labels = None if logged.labels is None else logged.labels[rows]
         if labels is None and scores is not None:
             labels = scores.argmax(axis=1)
-        return Outputs(
+        return Answer(
             scores=scores,
             labels=labels,
             values=None if logged.values is None else logged.values[rows],

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crucibench.contracts.adapter import Adapter, Opening, OutputError, Outputs, Request, Sources
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
@@ -83,20 +83,20 @@ class OnnxAdapter(Adapter):
         self._look(opening)
         self.capabilities = frozenset(self._claimed(opening))
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         answer = self._answer(batch)
         if self._output.form == "values":
             values = np.asarray(answer)
             values = values.astype(np.promote_types(values.dtype, np.float32))
-            return Outputs(values=values.ravel() if values.size == len(batch) else values)
+            return Answer(values=values.ravel() if values.size == len(batch) else values)
         if self._labels is not None:
             labels = np.asarray(answer)
             flat = labels.ravel() if labels.size == len(batch) else labels
-            return Outputs(labels=self._labels.indices(flat))
+            return Answer(labels=self._labels.indices(flat))
         own = read_scores(answer, self._output, self.task)
         scores = self._classes.apply_scores(own, self.score_kind)
         best = scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None
-        return Outputs(scores=scores, labels=best)
+        return Answer(scores=scores, labels=best)
 
     def fingerprint(self) -> Mapping[str, str] | None:
         return {

@@ -14,16 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Opening,
-    OutputError,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -102,7 +95,7 @@ class OpenInferenceAdapter(Adapter):
             *self._reader.notes,
         )
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         filled = self._inputs.filled(batch.inputs)
 
         def ask(start: int, stop: threading.Event) -> tuple[str, NDArray[Any]]:

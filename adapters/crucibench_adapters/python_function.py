@@ -18,16 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Opening,
-    OutputError,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.task import OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
@@ -97,15 +91,15 @@ class FunctionAdapter(Adapter):
         elif isinstance(opening.classes, tuple) and not regression:
             self._classes = ClassMap.match(None, self.task, what, declared=opening.classes)
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         answer = _array(self._function(batch if self._whole else batch.inputs))
         if self._kind == "values":
-            return Outputs(values=_flat(answer, len(batch)).astype(np.float64))
+            return Answer(values=_flat(answer, len(batch)).astype(np.float64))
         if self._kind == "labels":
-            return Outputs(labels=self._labels.indices(_flat(answer, len(batch))))
+            return Answer(labels=self._labels.indices(_flat(answer, len(batch))))
         scores = self._scores(answer)
         labels = scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None
-        return Outputs(scores=scores, labels=labels)
+        return Answer(scores=scores, labels=labels)
 
     def unidentified(self) -> str:
         return "it is a function, of which nobody can tell what else it reads"

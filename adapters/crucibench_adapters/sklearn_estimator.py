@@ -18,14 +18,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Normalisation,
-    Opening,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Normalisation, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality
@@ -136,18 +129,18 @@ class SklearnAdapter(Adapter):
             self._check_columns(list(opening.data.features))
         self.capabilities = frozenset(self._claimed())
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         inputs = self._inputs(batch)
         if self.task.kind == "regression":
             values = np.asarray(self._estimator.predict(inputs), dtype=np.float64)
-            return Outputs(values=values.ravel() if values.size == len(batch) else values)
+            return Answer(values=values.ravel() if values.size == len(batch) else values)
         scores = self._scores(inputs) if want != {"labels"} or self._rescored else None
         labels = None
         if scores is None or ("labels" in want and not self._rescored):
             labels = self._labels(inputs)
         elif "labels" in want and scores.ndim == 2:
             labels = scores.argmax(axis=1)
-        return Outputs(scores=scores, labels=labels)
+        return Answer(scores=scores, labels=labels)
 
     def fingerprint(self) -> Mapping[str, str] | None:
         content = self._told()

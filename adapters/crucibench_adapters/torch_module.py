@@ -23,17 +23,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import (
-    Adapter,
-    Opening,
-    OutputError,
-    Outputs,
-    Request,
-    Sources,
-)
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.device_watch import watch
 from crucibench.util.devices import fix_precision, torch_numerics
@@ -137,7 +130,7 @@ class TorchAdapter(Adapter):
         self._libraries: frozenset[str] = frozenset()
         self.capabilities = claimed(self.task, self.score_kind)
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         import torch
 
         with torch.inference_mode():
@@ -145,9 +138,9 @@ class TorchAdapter(Adapter):
             with self._watching(want) as features:
                 answer = self._canonical.answer(inputs)
         if self.task.kind == "regression":
-            return Outputs(values=_array(answer))
+            return Answer(values=_array(answer))
         scores = _array(answer)
-        return Outputs(
+        return Answer(
             scores=scores,
             labels=scores.argmax(axis=1) if "labels" in want and scores.ndim == 2 else None,
             features=_array(features[0].float()) if features else None,
@@ -168,13 +161,13 @@ class TorchAdapter(Adapter):
     def device_seconds(self) -> float | None:
         return self._watch.seconds()
 
-    def read_timed(self, answer: object) -> Outputs | None:
+    def read_timed(self, answer: object) -> Answer | None:
         import torch
 
         if not isinstance(answer, torch.Tensor):
             return None
         array = _array(answer)
-        return Outputs(values=array) if self.task.kind == "regression" else Outputs(scores=array)
+        return Answer(values=array) if self.task.kind == "regression" else Answer(scores=array)
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """Returns a batch as the tensor that `module` takes, on the model's device."""

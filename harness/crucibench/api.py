@@ -147,7 +147,7 @@ def with_views(run: Run) -> Run:
     run.layout.events.touch()
     report, manifest = run.layout.report, run.layout.manifest
     if not report.is_file() or report.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
-        from crucibench.report import write_views
+        from crucibench.report.views import write_views
 
         write_views(run)
     return run

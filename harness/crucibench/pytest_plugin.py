@@ -87,7 +87,7 @@ class Gate:
         from crucibench.gating.policy import Policy, parse_policy, read_policy
         from crucibench.gating.result import Outcome
         from crucibench.gating.runs import gate_runs
-        from crucibench.gating.table import plain_text
+        from crucibench.gating.text import plain_text
 
         rules: Policy
         if isinstance(policy, Mapping):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from crucibench.contracts.adapter import OutputError
-from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._labels import LabelMap

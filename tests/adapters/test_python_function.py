@@ -11,10 +11,10 @@ import pytest
 import torch
 from sklearn.naive_bayes import GaussianNB
 
-from crucibench.contracts.adapter import OutputError
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
+from crucibench.contracts.task import OutputError
 from crucibench.contracts.uri import parse_uri
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.task import OutputError
 from crucibench_adapters._torch_mapped import map_weights, placement
 from crucibench_adapters._torch_weights import fit_weights, read_weights, weights_digest
 

@@ -187,7 +187,7 @@ def test_a_factory_may_return_an_adapter(
         "models.py",
         """
         import numpy as np
-        from crucibench.contracts.adapter import Adapter, Outputs
+        from crucibench.contracts.adapter import Adapter, Answer
         from crucibench.contracts.capability import Capability, InputSpec
 
         class Constant(Adapter):
@@ -198,7 +198,7 @@ def test_a_factory_may_return_an_adapter(
             def open(cls, opening): ...
 
             def _predict(self, batch, want):
-                return Outputs(labels=np.zeros(len(batch), dtype=int))
+                return Answer(labels=np.zeros(len(batch), dtype=int))
 
         def made(): return Constant()
         """,

@@ -66,7 +66,7 @@ class _Verbs(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without a word, what there is to say is the help; it is no error to be told about."""
+        """Shows the help where no verb is given, without an error message."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)

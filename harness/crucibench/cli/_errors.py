@@ -24,7 +24,7 @@ BROKEN_PIPE = 141
 
 
 def exit_code(call: Callable[[], object]) -> int:
-    """Runs a verb and returns its exit code; what it raises is told on stderr."""
+    """Runs a verb and returns its exit code; an exception becomes a sentence on stderr."""
     _never_fail_to_print()
     try:
         result = call()
@@ -36,7 +36,7 @@ def exit_code(call: Callable[[], object]) -> int:
     except BrokenPipeError:
         return broken_pipe()
     except Exception as error:
-        return _told(error)
+        return _report_error(error)
 
 
 def broken_pipe() -> int:
@@ -45,26 +45,26 @@ def broken_pipe() -> int:
     return BROKEN_PIPE
 
 
-def _told(error: Exception) -> int:
+def _report_error(error: Exception) -> int:
     if isinstance(error, CrucibenchError):
-        tell(str(error), error.detail)
+        print_error(str(error), error.detail)
         bad = isinstance(error, NotComparableError | StoppedError | UnreadableError)
         return BAD if bad else USAGE
     if isinstance(error, click.ClickException):
-        tell(error.format_message(), _hint(error))
+        print_error(error.format_message(), _hint(error))
         return USAGE
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
-        tell(f"{error.strerror or error}{name}")
+        print_error(f"{error.strerror or error}{name}")
         return BUG
     import traceback
 
     sentence = "this is a bug in crucibench; please report it with these lines"
-    tell(sentence, "".join(traceback.format_exception(error)))
+    print_error(sentence, "".join(traceback.format_exception(error)))
     return BUG
 
 
-def tell(sentence: str, detail: str | None = None) -> None:
+def print_error(sentence: str, detail: str | None = None) -> None:
     """Prints ``error: SENTENCE`` on stderr and, indented below it, the detail."""
     click.echo(f"error: {visible(sentence)}", err=True)
     for line in visible(detail or "").rstrip().splitlines():
@@ -73,7 +73,7 @@ def tell(sentence: str, detail: str | None = None) -> None:
 
 def _hint(error: click.ClickException) -> str | None:
     context = getattr(error, "ctx", None)
-    return f"{context.command_path} --help tells more" if context else None
+    return f"{context.command_path} --help says more" if context else None
 
 
 def _never_fail_to_print() -> None:

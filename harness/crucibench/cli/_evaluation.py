@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crucibench.cli._errors import BAD, INTERRUPTED, tell
+from crucibench.cli._errors import BAD, INTERRUPTED, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import Notes, draw, emit, write
 
 if TYPE_CHECKING:
-    from crucibench.cli._remembering import Remembering
+    from crucibench.cli._progress import ProgressListener
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Resolved
     from crucibench.report.leaderboard import Leaderboard
@@ -28,14 +28,14 @@ def evaluate(
     announce = not options.dry_run
     listener = listener_for(resolved, progress, quiet=quiet, announce=announce)
     layout = run_layout(resolved, options)
-    return listener.told(
-        lambda: _carried_out(resolved, options, layout, listener, form=form, quiet=quiet), layout
+    return listener.run_and_report(
+        lambda: _execute(resolved, options, layout, listener, form=form, quiet=quiet), layout
     )
 
 
-def _carried_out(
-    resolved: Resolved, options: RunOptions, layout: Layout, listener: Remembering, *, form: Format,
-    quiet: bool,
+def _execute(
+    resolved: Resolved, options: RunOptions, layout: Layout, listener: ProgressListener, *,
+    form: Format, quiet: bool,
 ) -> int:  # fmt: skip
     from crucibench.api import carry_out
     from crucibench.cli._plan import plan_document, plan_tables
@@ -65,7 +65,7 @@ def _carried_out(
         )
         return 0
     if options.part is not None:
-        return _tell_part(layout, quiet)
+        return _report_part(layout, quiet)
     if listener.for_people:
         return show_result(run, form, quiet)
     from crucibench.comparing.run_parity import exit_code, pairs_of
@@ -77,14 +77,16 @@ def _carried_out(
     return exit_code(run)
 
 
-def _tell_part(layout: Layout, quiet: bool) -> int:
+def _report_part(layout: Layout, quiet: bool) -> int:
     from crucibench.contracts.verdict import Status
     from crucibench.store.part_file import read_part
 
     account = read_part(layout)
     failed = [cell.file for cell in account.cells.values() if cell.file.status is Status.FAILED]
     for cell in failed:
-        tell(f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario} failed: {cell.reason}")
+        print_error(
+            f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario} failed: {cell.reason}"
+        )
     Notes(quiet)(
         f"part {account.part} of {account.of} is done; when all are: crucibench merge "
         f"{layout.root.parent / account.run}.part-*-of-{account.of}"
@@ -102,8 +104,8 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     print_board(leaderboard([run]), form)
     if not quiet:
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
-    _tell_failures(run)
-    _tell_parity(run, quiet)
+    _print_failures(run)
+    _print_parity(run, quiet)
     if run.layout.report.is_file():
         Notes(quiet)(f"report: {run.layout.report}")
     return exit_code(run)
@@ -133,23 +135,23 @@ def print_board(board: Leaderboard, form: BoardFormat) -> None:
         write(render(board))
 
 
-def _tell_failures(run: Run) -> None:
+def _print_failures(run: Run) -> None:
     from crucibench.contracts.verdict import Status, Verdict
 
     for cell in run.cells.values():
         where = f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario}"
         if cell.status is Status.FAILED:
             hint = f"crucibench show {run.root} --cell {cell.cell}" if cell.detail else None
-            tell(f"{where} failed: {cell.reason}", hint)
+            print_error(f"{where} failed: {cell.reason}", hint)
         elif cell.verdict is Verdict.INVALID:
-            tell(f"{where} is invalid: its numbers do not measure what they say")
+            print_error(f"{where} is invalid: its numbers do not measure what they say")
 
 
-def _tell_parity(run: Run, quiet: bool) -> None:
+def _print_parity(run: Run, quiet: bool) -> None:
     from crucibench.comparing.run_parity import pairs_of
 
     for pair in pairs_of(run):
         if pair.agree:
             Notes(quiet)(pair.sentence())
         else:
-            tell(pair.sentence())
+            print_error(pair.sentence())

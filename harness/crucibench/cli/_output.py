@@ -1,4 +1,4 @@
-"""Writing: data to stdout in the format asked for, everything else to stderr."""
+"""Write data to stdout in the format asked for, and everything else to stderr."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import math
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from crucibench.cli._options import Format
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from crucibench.engine.listener import Listener
+
 
 _UNFOLDED = 10_000
 
@@ -46,6 +51,17 @@ class Notes:
         """Prints one sentence."""
         if not self.quiet:
             warn(text)
+
+
+def notes_listener(note: Notes) -> Listener:
+    """Returns a listener of the engine that prints its notes and nothing else."""
+    from crucibench.engine.listener import Listener
+
+    class NotesListener(Listener):
+        def note(self, message: str) -> None:
+            note(message)
+
+    return NotesListener()
 
 
 def warn(text: str) -> None:
@@ -125,6 +141,20 @@ def write(text: str) -> None:
     click.echo(text, nl=False)
 
 
+def write_output_file(path: Path, text: str) -> None:
+    """Writes the file that ``-o`` names.
+
+    Raises:
+        InputError: if the system refuses.
+    """
+    from crucibench.util.atomic import write_text
+
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"-o {str(path)!r}: can't write there: {error.strerror}") from error
+
+
 def print_table(table: Table, target: Console) -> None:
     """Prints a table for people."""
     from rich import box
@@ -195,3 +225,23 @@ def _markdown(table: Table) -> str:
         cells = (markdown_text(_shown(value), 400).replace("\n", " ") for value in row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def facts(entries: Mapping[str, Any], title: str = "") -> Table:
+    """Returns names and values, a line each."""
+    rows = [[name, value] for name, value in entries.items()]
+    return Table(title=title, columns=("fact", "value"), rows=rows, headless=True)
+
+
+def records(title: str, entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    """Returns records, a line each; a record may hold more than is shown."""
+    return Table(
+        title=title, columns=columns, rows=[[entry[name] for name in columns] for entry in entries]
+    )
+
+
+def flat(document: Mapping[str, Any]) -> dict[str, str]:
+    """Returns nested plain data as names with dots and texts."""
+    from crucibench.report import provenance
+
+    return provenance.flat(document, "")

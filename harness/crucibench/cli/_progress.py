@@ -1,29 +1,591 @@
-"""Who tells how a run goes: bars, lines, JSON lines or nobody."""
+"""Report the progress of a run on stderr: as bars, as lines, as JSON lines, or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import math
 import os
+import re
 import sys
-from typing import TYPE_CHECKING
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from rich import progress as rich_progress
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
+from crucibench.cli._errors import exit_code
 from crucibench.cli._options import Progress
-from crucibench.cli._remembering import Remembering
+from crucibench.cli._output import console, draw, plain, print_table, visible, warn
+from crucibench.cli._plan import duration, plan_tables
+from crucibench.engine.listener import Listener
+from crucibench.util.text import shorten
 
 if TYPE_CHECKING:
+    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.engine.resolve.resolve import Resolved
+    from crucibench.store.cells import CellFile
+    from crucibench.store.layout import Layout
+
+
+_WINDOW = 30.0
+"""Seconds that a rate is taken over, so that it follows a change."""
+
+
+class Pace:
+    """Counts samples of one cell by a clock that the caller reads."""
+
+    def __init__(self, total: int, now: float) -> None:
+        """Starts with nothing done.
+
+        Args:
+            total: the samples there are; 0 where nobody knows.
+            now: seconds, of any clock that does not go back.
+        """
+        self.done = 0
+        self.begun = now
+        self._total = total
+        self._points: deque[tuple[float, int]] = deque()
+
+    @property
+    def total(self) -> int | None:
+        """The samples there are; None where nobody knows: later stages ask about some again."""
+        return self._total if self._total and self.done <= self._total else None
+
+    def advance(self, samples: int, now: float) -> None:
+        """Adds samples that are done; below 0 where work was lost."""
+        self.done += samples
+        self._points.append((now, self.done))
+        while len(self._points) > 2 and now - self._points[1][0] > _WINDOW:
+            self._points.popleft()
+
+    def rate(self, now: float) -> float | None:
+        """Returns samples a second, lately, or None while too few are known.
+
+        What came first does not count: it may have been there already, kept by an earlier attempt,
+        and models are slow to begin.
+        """
+        if len(self._points) > 1:
+            begun, before = self._points[0]
+        elif self.done == self._total:
+            begun, before = self.begun, 0
+        else:
+            return None
+        return (self.done - before) / (now - begun) if self.done > before and now > begun else None
+
+    def seconds_left(self, now: float) -> float | None:
+        """Returns the seconds until all are done at this rate, or None while it is unknown."""
+        rate = self.rate(now)
+        return None if rate is None or self.total is None else (self.total - self.done) / rate
+
+
+INTERRUPTED = "interrupted; give the same command again to resume"
+
+
+class ProgressListener(Listener):
+    """Keeps the plan and prints nothing; the base of the listeners that print progress.
+
+    Attributes:
+        for_people: whether sentences and tables on stderr are for somebody to read.
+    """
+
+    for_people = True
+
+    def __init__(self) -> None:
+        self._planned: tuple[Plan, Inspection] | None = None
+
+    def plan(self) -> tuple[Plan, Inspection]:
+        """Returns what was planned."""
+        if self._planned is None:
+            raise AssertionError("the engine ended without a plan")
+        return self._planned
+
+    def planned(self, plan: Plan, inspection: Inspection) -> None:
+        self._planned = plan, inspection
+
+    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
+        """Does the work and returns its exit code; a listener for programs reports the end."""
+        return work()
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Sends what models print to stderr while the engine runs, away from the data."""
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+
+    def interrupted(self) -> None:
+        """Says that the run was interrupted, and how to resume it."""
+        warn(INTERRUPTED)
+
+
+MOST = 8
+"""Cells that are shown at once; of the rest, only their number."""
+STOPPING = "stopping after the shards that are under way; Ctrl-C again stops now"
+_EVERY = 30.0
+_LOOK = 5.0
+
+
+class LineProgress(ProgressListener):
+    """Prints the plan, a line for each finished cell, and now and then what takes long."""
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        *,
+        announce: bool,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Starts with nothing done.
+
+        Args:
+            resolved: the spec.
+            announce: whether the plan is printed.
+            clock: seconds, not going back.
+        """
+        super().__init__()
+        self._resolved = resolved
+        self._announce = announce
+        self._clock = clock
+        # Kept: whoever redirects stderr while the engine runs does not mean these lines.
+        self._stream = sys.stderr
+        self._names: dict[str, str] = {}
+        self._paces: dict[str, Pace] = {}
+        self._last_printed = clock()
+
+    # -- calls from the engine ------------------------------------------------------------------
+
+    def note(self, message: str) -> None:
+        self._print_line(message)
+
+    def planned(self, plan: Plan, inspection: Inspection) -> None:
+        super().planned(plan, inspection)
+        if self._announce:
+            draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
+
+    def started(self, cell: PlannedCell, total: int) -> None:
+        self._names[cell.id] = words_of(cell)
+        self._paces[cell.id] = Pace(total, self._clock())
+
+    def advanced(self, cell: PlannedCell, samples: int) -> None:
+        pace = self._paces.get(cell.id)
+        if pace is not None:
+            pace.advance(samples, self._clock())
+
+    def retried(self, cell: str, reason: str) -> None:
+        self._print_line(f"again: {self._names.get(cell, cell)}: {reason}")
+
+    def finished(self, cell: CellFile) -> None:
+        self._print_line(self._line(cell))
+        self._paces.pop(cell.cell, None)
+
+    def stopping(self) -> None:
+        # Called from a signal handler, perhaps in the midst of another line.
+        with contextlib.suppress(RuntimeError):
+            self._print_line(STOPPING)
+
+    # -- while the engine runs ------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        stop = threading.Event()
+
+        def watch() -> None:
+            # A cell may be silent for long: this does not wait for it to advance.
+            while not stop.wait(_LOOK):
+                self.beat()
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        watcher.start()
+        try:
+            with super().at_work():
+                yield
+        finally:
+            stop.set()
+            watcher.join()
+
+    def beat(self) -> None:
+        """Prints a line for each cell that has been under way for long, if it is time to."""
+        now = self._clock()
+        # One look early, so that no more than the time allowed passes between two lines.
+        if now - self._last_printed <= _EVERY - _LOOK:
+            return
+        # A copy: the engine goes on meanwhile, in another thread.
+        long = [
+            (name, pace)
+            for name, pace in list(self._paces.items())
+            if now - pace.begun > _EVERY - _LOOK
+        ]
+        if not long:
+            return
+        self._last_printed = now
+        for name, pace in long[:MOST]:
+            self._print_line(f"under way: {self._names[name]}, {self._stand(pace, now)}")
+        if len(long) > MOST:
+            self._print_line(f"under way: and {len(long) - MOST} more")
+
+    # -- words ----------------------------------------------------------------------------------
+
+    def _print_line(self, text: str) -> None:
+        click.echo(visible(text), file=self._stream)
+
+    def _print_plan(self, plan: Plan, inspection: Inspection, target: Console) -> None:
+        for table in plan_tables(self._resolved, plan, inspection):
+            print_table(table, target)
+            target.print()
+
+    def _stand(self, pace: Pace, now: float) -> str:
+        if pace.total is None:
+            words = f"{pace.done:,} done"
+        else:
+            words = f"{pace.done:,} of {pace.total:,} samples"
+        rate, left = pace.rate(now), pace.seconds_left(now)
+        if rate is not None:
+            words += f", {rate_words(rate)}"
+        if left:
+            words += f", about {duration(left)} left"
+        return f"{words}, after {duration(now - pace.begun)}"
+
+    def _line(self, cell: CellFile) -> str:
+        line = f"{cell.status}: {cell.model} on {cell.data}, {cell.suite}/{cell.scenario}"
+        if cell.status == "ok":
+            line += f", {cell.n:,} samples" if cell.kind == "mapped" else ""
+            if cell.cell in self._paces:
+                line += f" in {duration(self._clock() - self._paces[cell.cell].begun)}"
+            if cell.verdict is not None and cell.verdict != "valid":
+                codes = [entry.code for entry in cell.findings if entry.severity != "info"]
+                line += f" ({cell.verdict}: {', '.join(dict.fromkeys(codes))})"
+        return f"{line}: {cell.reason}" if cell.reason else line
+
+
+def words_of(cell: PlannedCell) -> str:
+    """Names a cell for people."""
+    return f"{cell.model.name} on {cell.data.name}, {cell.scenario.address}"
+
+
+def rate_words(rate: float) -> str:
+    """Writes samples a second."""
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+
+
+_ROOMY = 100
+_NUMBERS = 34
+"""Columns that counts, rate and time left take."""
+
+
+class _Board(rich_progress.Progress):
+    """Progress bars, with a line for the number of those that are not shown.
+
+    Attributes:
+        more: how many are not shown.
+    """
+
+    more = 0
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yields what is drawn."""
+        yield from super().get_renderables()
+        if self.more:
+            yield Text(f"and {self.more} more", style="dim")
+
+
+class _Rate(ProgressColumn):
+    """Samples a second."""
+
+    def render(self, task: Task) -> Text:
+        """Returns the rate, or nothing while it is unknown."""
+        speed = task.finished_speed or task.speed
+        return Text(rate_words(speed) if speed else "", style="dim")
+
+
+class BarProgress(LineProgress):
+    """Draws a bar for each cell under way, with rate and time left, below the lines."""
+
+    def __init__(self, resolved: Resolved, *, announce: bool) -> None:
+        super().__init__(resolved, announce=announce)
+        screen = console(stderr=True, terminal=True)
+        bar = 24 if screen.width >= _ROOMY else 10
+        self._board = _Board(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=bar),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+            console=screen,
+            transient=True,
+        )
+        self._widest = max(20, screen.width - bar - _NUMBERS)
+        self._doing = self._board.add_task("starting", total=None)
+        self._indexed: dict[str, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
+        """Of the cells under way, those begun first first."""
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        with self._board, ProgressListener.at_work(self):
+            yield
+
+    def note(self, message: str) -> None:
+        self._board.update(self._doing, description=self._name(message))
+
+    def indexing(self, data: str, done: int, total: int) -> None:
+        if data not in self._indexed:
+            self._indexed[data] = self._board.add_task(self._name(f"indexing {data}"), total=None)
+        self._board.update(self._indexed[data], completed=done, total=total or None)
+
+    def planned(self, plan: Plan, inspection: Inspection) -> None:
+        ProgressListener.planned(self, plan, inspection)
+        for task in self._indexed.values():
+            self._board.remove_task(task)
+        self._indexed.clear()
+        if self._announce:
+            self._print_plan(plan, inspection, self._board.console)
+            self._board.reset(self._doing, total=len(plan.cells), description="cells")
+
+    def started(self, cell: PlannedCell, total: int) -> None:
+        super().started(cell, total)
+        if cell.id in self._tasks:  # begun anew
+            self._board.remove_task(self._tasks.pop(cell.id))
+        self._tasks[cell.id] = self._board.add_task(
+            self._name(words_of(cell)), total=total or None, visible=len(self._tasks) < MOST
+        )
+        self._count()
+
+    def advanced(self, cell: PlannedCell, samples: int) -> None:
+        if cell.id in self._tasks:
+            self._board.advance(self._tasks[cell.id], samples)
+
+    def finished(self, cell: CellFile) -> None:
+        super().finished(cell)
+        if cell.cell in self._tasks:
+            self._board.remove_task(self._tasks.pop(cell.cell))
+            for task in list(self._tasks.values())[:MOST]:
+                self._board.update(task, visible=True)
+        self._count()
+        self._board.advance(self._doing)
+
+    def _count(self) -> None:
+        self._board.more = max(0, len(self._tasks) - MOST)
+
+    def _name(self, text: str) -> str:
+        # Start and end say most: the model and the scenario.
+        return shorten(visible(text), self._widest)
+
+    def _print_line(self, text: str) -> None:
+        self._board.console.print(Text(visible(text)))
+
+
+_JSON_EVERY = 1.0
+
+
+class JsonProgress(ProgressListener):
+    """Writes each event as one JSON object a line, with its time.
+
+    What models and libraries print meanwhile becomes events too, so that every line can be read.
+    """
+
+    for_people = False
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Starts with nothing done.
+
+        Args:
+            resolved: the spec.
+            clock: seconds, not going back; the times of events are wall-clock times.
+        """
+        super().__init__()
+        self._resolved = resolved
+        self._clock = clock
+        self._stream = sys.stderr
+        self._paces: dict[str, Pace] = {}
+        self._last_written: dict[str, float] = {}
+        self._unwritten: set[str] = set()
+
+    # -- calls from the engine ------------------------------------------------------------------
+
+    def note(self, message: str) -> None:
+        self._write("note", message=message)
+
+    def indexing(self, data: str, done: int, total: int) -> None:
+        if self._is_time(f"indexing {data}") or done == total:
+            self._write("indexing", data=data, done=done, total=total or None)
+
+    def planned(self, plan: Plan, inspection: Inspection) -> None:
+        from crucibench.cli._plan import plan_document
+
+        super().planned(plan, inspection)
+        document = plan_document(self._resolved, plan, inspection)
+        running = [cell for cell in document["cells"] if cell["status"] == "planned"]
+        self._write(
+            "plan",
+            run=document["run"],
+            cells=len(running),
+            skipped=len(document["cells"]) - len(running),
+            samples=sum(cell["samples"] for cell in running if cell["kind"] == "mapped"),
+            seconds=document["seconds"],
+            seconds_cover=document["seconds_cover"],
+        )
+
+    def started(self, cell: PlannedCell, total: int) -> None:
+        self._paces[cell.id] = Pace(total, self._clock())
+        self._last_written[cell.id] = self._clock()
+        self._write(
+            "cell-started", cell=cell.id, model=cell.model.name, data=cell.data.name,
+            scenario=cell.scenario.address, total=total or None,
+        )  # fmt: skip
+
+    def advanced(self, cell: PlannedCell, samples: int) -> None:
+        pace = self._paces.get(cell.id)
+        if pace is None:
+            return
+        pace.advance(samples, self._clock())
+        self._unwritten.add(cell.id)
+        if self._is_time(cell.id):
+            self._progress(cell.id)
+
+    def retried(self, cell: str, reason: str) -> None:
+        self._write("retried", cell=cell, reason=reason)
+
+    def finished(self, cell: CellFile) -> None:
+        if cell.cell in self._unwritten:
+            self._progress(cell.cell)
+        pace = self._paces.pop(cell.cell, None)
+        self._write(
+            "cell", cell=cell.cell, model=cell.model, data=cell.data,
+            scenario=f"{cell.suite}/{cell.scenario}", status=cell.status, verdict=cell.verdict,
+            reason=cell.reason or None, samples=cell.n,
+            seconds=None if pace is None else round(self._clock() - pace.begun, 3),
+            findings=list(dict.fromkeys(entry.code for entry in cell.findings)),
+        )  # fmt: skip
+
+    def stopping(self) -> None:
+        # Called from a signal handler, perhaps in the midst of another line.
+        with contextlib.suppress(RuntimeError):
+            self._write("stopping")
+
+    # -- beginning and end ----------------------------------------------------------------------
+
+    def interrupted(self) -> None:
+        for cell in sorted(self._unwritten):
+            self._progress(cell)
+        self._write("interrupted", message=INTERRUPTED)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        output = _OutputEvents(lambda text: self._write("output", text=text), self._stream)
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            try:
+                yield
+            finally:
+                output.end()
+
+    def run_and_report(self, work: Callable[[], int], layout: Layout) -> int:
+        try:
+            code = work()
+        except (Exception, KeyboardInterrupt) as error:
+            code = self._failed(error)
+        self._write(
+            "finished",
+            exit_code=code,
+            run=self._resolved.run_id,
+            folder=str(layout.root) if layout.root.is_dir() else None,
+            report=str(layout.report) if layout.report.is_file() else None,
+        )
+        return code
+
+    def _failed(self, error: BaseException) -> int:
+        def again() -> None:
+            raise error
+
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            code = exit_code(again)
+        self._write("error", message=said.getvalue().strip().removeprefix("error: "))
+        return code
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def _progress(self, cell: str) -> None:
+        pace, now = self._paces[cell], self._clock()
+        rate, left = pace.rate(now), pace.seconds_left(now)
+        self._unwritten.discard(cell)
+        self._write(
+            "progress",
+            cell=cell,
+            done=pace.done,
+            total=pace.total,
+            rate=None if rate is None else round(rate, 3),
+            seconds_left=None if left is None else round(left, 1),
+        )
+
+    def _is_time(self, what: str) -> bool:
+        now = self._clock()
+        if now - self._last_written.get(what, -math.inf) < _JSON_EVERY:
+            return False
+        self._last_written[what] = now
+        return True
+
+    def _write(self, event: str, **facts: Any) -> None:
+        line = {"time": round(time.time(), 3), "event": event, **plain(facts)}
+        click.echo(json.dumps(line, allow_nan=False), file=self._stream)
+
+
+class _OutputEvents(io.TextIOBase):
+    """A stream that passes on whole lines."""
+
+    def __init__(self, tell: Callable[[str], None], stream: TextIO) -> None:
+        self._tell = tell
+        self._stream = stream
+        self._begun = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        # The steps of a progress bar end with a carriage return.
+        *lines, self._begun = re.split(r"[\r\n]", self._begun + text)
+        for line in lines:
+            if line.strip():
+                self._tell(line)
+        return len(text)
+
+    def fileno(self) -> int:
+        # Whoever asks writes past this stream, as processes do that are started from here.
+        return self._stream.fileno()
+
+    def end(self) -> None:
+        """Passes on the last line, which has no end."""
+        self.write("\n")
 
 
 def listener_for(
     resolved: Resolved, progress: Progress, *, quiet: bool, announce: bool
-) -> Remembering:
-    """Returns the listener that tells progress as asked.
+) -> ProgressListener:
+    """Returns the listener that reports progress as asked.
 
     Args:
         resolved: the spec.
         progress: how; ``auto`` finds out what suits stderr.
-        quiet: nothing is told.
+        quiet: whether nothing is printed.
         announce: whether the plan is printed.
 
     Raises:
@@ -32,18 +594,13 @@ def listener_for(
     if quiet and progress not in ("auto", "none"):
         raise click.UsageError(f"expected --quiet or --progress {progress}, not both")
     if quiet or progress == "none":
-        return Remembering()
+        return ProgressListener()
     if progress == "json":
-        from crucibench.cli._json_lines import JsonLines
-
-        return JsonLines(resolved)
+        return JsonProgress(resolved)
     if progress == "bars" or (progress == "auto" and _can_draw()):
-        from crucibench.cli._bars import Bars
+        return BarProgress(resolved, announce=announce)
 
-        return Bars(resolved, announce=announce)
-    from crucibench.cli._lines import Lines
-
-    return Lines(resolved, announce=announce)
+    return LineProgress(resolved, announce=announce)
 
 
 def _can_draw() -> bool:

@@ -285,8 +285,7 @@ def _scale(times: Timeline, width: int) -> str:
 def _bar(times: Timeline, line: CellTimes | Pause, width: int, target: Console) -> Text:
     from rich.text import Text
 
-    from crucibench.report.timeline import CellTimes
-    from crucibench.report.timeline_bars import bar
+    from crucibench.report.timeline import CellTimes, bar
 
     marks = _MARKS if target.encoding.lower().startswith("utf") else _ASCII_MARKS
     bars = Text()

@@ -10,33 +10,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._errors import BUG
-from crucibench.cli._execution import MemorySize
-from crucibench.cli._options import FORMAT, QUIET, Format, examples
+from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, Parsed, examples
+from crucibench.cli._output import Notes, Table, emit, warn
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
-    from crucibench.cli._output import Table
     from crucibench.store.cache_entries import Entry
 
 _COLUMNS = ("kind", "model", "data", "scenario", "outputs", "size", "last_used", "key")
 _SHOWN_OF_KEY = 12
 
 
-class _Age(click.ParamType[float]):
-    """``90m``, ``12h``, ``30d`` or seconds."""
+def _age(text: str) -> float:
+    import math
 
-    name = "AGE"
+    from crucibench.util.numbers import parse_duration
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        import math
-
-        from crucibench.util.numbers import parse_duration
-
-        age = parse_duration(value)
-        if not isinstance(age, float) or not math.isfinite(age) or age < 0:
-            self.fail(f"expected an age such as 12h or 30d, got {value!r}", param, ctx)
-        return age
+    age = parse_duration(text)
+    if not isinstance(age, float) or not math.isfinite(age) or age < 0:
+        raise ValueError(f"expected an age such as 12h or 30d, got {text!r}")
+    return age
 
 
 class _Subverbs(click.Group):
@@ -73,7 +66,6 @@ def command() -> None:
 @QUIET
 def list_entries(*, form: Format, quiet: bool) -> int:
     """List what is kept, the most recently used first, and how much it is."""
-    from crucibench.cli._output import Notes, emit
     from crucibench.store.cell_cache import cache_limit
     from crucibench.util.numbers import size_text
 
@@ -98,10 +90,10 @@ def list_entries(*, form: Format, quiet: bool) -> int:
         "crucibench cache prune --max-size 2GiB --dry-run",
     ),
 )
-@click.option("--max-size", type=MemorySize(), metavar="SIZE",
+@click.option("--max-size", type=SIZE,
               help="Keep at most so much of all kinds, e.g. 500MB or 2GiB: what was not used for "
               "the longest time goes.")  # fmt: skip
-@click.option("--older-than", type=_Age(), metavar="AGE",
+@click.option("--older-than", type=Parsed("AGE", _age),
               help="Remove what was not used for so long, e.g. 12h or 30d.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @FORMAT
@@ -114,7 +106,6 @@ def prune(
     Without --max-size and --older-than: cells beyond the limit that runs hold to. What a killed
     process left half made goes too, once it is a day old.
     """
-    from crucibench.cli._output import Notes, emit
     from crucibench.store.cache_entries import overdue, remove
     from crucibench.store.cell_cache import cache_limit
 
@@ -131,7 +122,7 @@ def prune(
     }  # fmt: skip
     if gone or form != "table":
         emit(form, document, [_table(gone, form)])
-    Notes(quiet)(_told(gone, leftovers, "would remove" if dry_run else "removed"))
+    Notes(quiet)(_summary(gone, leftovers, "would remove" if dry_run else "removed"))
     return 0 if dry_run else _left(asked)
 
 
@@ -140,9 +131,7 @@ def prune(
 @QUIET
 def clear(*, yes: bool, quiet: bool) -> int:
     """Remove all that is kept between runs; asks before. Runs and their results stay."""
-    from crucibench.cli._output import Notes
     from crucibench.store.cache_entries import remove
-    from crucibench.util.errors import InputError
 
     note = Notes(quiet)
     if not yes and not _can_ask():
@@ -154,7 +143,7 @@ def clear(*, yes: bool, quiet: bool) -> int:
         note("nothing was removed")
         return 0
     gone = remove(entries)
-    note(_told(gone, _sweep(folder), "removed"))
+    note(_summary(gone, _sweep(folder), "removed"))
     return _left(entries)
 
 
@@ -186,8 +175,6 @@ def _sweep(folder: Path) -> int:
 
 def _left(asked: Sequence[Entry]) -> int:
     """Complains of what is still there, and returns the exit code."""
-    from crucibench.cli._output import warn
-
     left = [entry for entry in asked if entry.path.exists()]
     if left:
         warn(f"{_count(left)} can't be removed: in use, or another user's: {str(left[0].path)!r}")
@@ -206,7 +193,6 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _table(entries: Sequence[Entry], form: Format) -> Table:
-    from crucibench.cli._output import Table
 
     rows = []
     for entry in entries:
@@ -219,7 +205,6 @@ def _table(entries: Sequence[Entry], form: Format) -> Table:
 
 
 def _totals(entries: Sequence[Entry], form: Format) -> Table:
-    from crucibench.cli._output import Table
 
     kinds = sorted({entry.kind for entry in entries})
     parts = [(kind, [entry for entry in entries if entry.kind == kind]) for kind in kinds]
@@ -229,7 +214,7 @@ def _totals(entries: Sequence[Entry], form: Format) -> Table:
     return Table(title="Total", columns=("kind", "entries", "size"), rows=rows)
 
 
-def _told(gone: Sequence[Entry], leftovers: int, did: str) -> str:
+def _summary(gone: Sequence[Entry], leftovers: int, did: str) -> str:
     parts = [_count(gone)] if gone else []
     if leftovers:
         parts.append(f"what {leftovers} killed {'process' if leftovers == 1 else 'processes'} left")

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progress, examples
+from crucibench.cli._output import Notes
+from crucibench.util.errors import InputError
 
 
 @click.command(epilog=examples("crucibench demo", "crucibench demo --out /tmp/results --format md"))
@@ -22,7 +24,6 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     It takes a few minutes on two cores, needs no network, and ends in a leaderboard and a report.
     """
     from crucibench.cli._evaluation import evaluate
-    from crucibench.cli._output import Notes
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.spec.yaml_file import read_yaml
@@ -70,6 +71,5 @@ def demo_spec() -> Path:
         spec = Path(folder) / "demo" / "demo.yaml"
         if spec.is_file():
             return spec
-    from crucibench.util.errors import InputError
 
     raise InputError("this installation of crucibench holds no demo models; install it again")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._output import Notes, Table, emit
+from crucibench.util.errors import InputError
 
 _EXTRAS = {
     "vision": ("torchvision", "timm"),
@@ -53,8 +55,6 @@ def command(*, out: Path, form: Format, quiet: bool) -> int:
     Python, packages, the device, optional parts with the line that installs them, folders, and
     plug-ins. Exit code 0: a run can start here; 1: something is in its way.
     """
-    from crucibench.cli._output import Notes, Table, emit
-
     checks = [*_python(), *_packages(), *_device(), *_folders(out), *_plugins(), *_extras()]
     emit(
         form,
@@ -130,24 +130,21 @@ def _write_problem(folder: Path) -> str:
 
 
 def _plugins() -> Iterator[Check]:
-    from crucibench import registry
-    from crucibench.util.errors import InputError
-    from crucibench.util.registry import Registry
+    """Yields a check of each kind, and a problem for each entry that can't be loaded."""
+    from crucibench.registry import KINDS
 
-    lists: tuple[tuple[str, Callable[[], Registry[Any]]], ...] = (
-        ("models", registry.adapters),
-        ("data", registry.sources),
-        ("suites", registry.suites),
-    )
-    for kind, known in lists:
-        fine = []
-        for name in known().names():
+    for word, kind in KINDS.items():
+        names = list(dict.fromkeys(entry.name for entry in kind.entries()))
+        known = kind.registry() if kind.registry else None
+        for name in list(names):
             try:
-                known().get(name)
-                fine.append(name)
+                if known:
+                    known.get(name)
             except InputError as error:
-                yield Check(f"{kind}: {name}", "problem", str(error))
-        yield Check(kind, "ok" if fine else "problem", ", ".join(fine) or "none is registered")
+                names.remove(name)
+                yield Check(f"{word}: {name}", "problem", str(error))
+        state = "problem" if kind.required and not names else "ok"
+        yield Check(word, state, ", ".join(names) or "none is registered")
 
 
 def _extras() -> Iterator[Check]:

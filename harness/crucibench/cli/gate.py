@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
+from crucibench.cli._output import Notes, Table, emit, notes_listener, warn, write
+from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
     from crucibench.gating.policy import Policy
@@ -73,19 +75,16 @@ def command(
     Holds a candidate against a baseline by the rules of a policy. A RUN is a folder, a pack, the
     start of an id, or latest.
     """
-    from crucibench.cli._output import Notes, warn
-    from crucibench.cli._runs import found
-
-    for name, given in (("--rounds", rounds is not None), ("--batch", batch is not None)):
-        if given and not rerun:
-            raise click.UsageError(f"{name} goes with --rerun")
+    require("--rerun", rerun, {"--rounds": rounds, "--batch": batch})
     if init and rerun:
         raise click.UsageError("--init judges nothing: --rerun does not go with it")
     if init:
-        return _init(found(baseline, out), None if candidate is None else found(candidate, out))
+        return _init(
+            find_any_run(baseline, out), None if candidate is None else find_any_run(candidate, out)
+        )
     from crucibench.gating.outputs import tell_github, write_outputs
     from crucibench.gating.policy import read_policy
-    from crucibench.gating.table import headline, notes
+    from crucibench.gating.text import headline, notes
 
     policy, candidate = read_policy(policy_file), candidate or "latest"
     if anchor is None and policy.anchor is not None:
@@ -119,20 +118,18 @@ def _judged(
     timing: _Timing | None,
 ) -> tuple[Verdict, Path]:
     """Returns the verdict, and where it is written by default."""
-    from crucibench.cli._runs import found
     from crucibench.gating.evaluate import failed
     from crucibench.gating.result import Sides
     from crucibench.gating.runs import gate_runs
-    from crucibench.util.errors import UnreadableError
 
     baseline, candidate, anchor = names
     beside = Path("gate")
     try:
-        after = found(candidate, out)
+        after = find_any_run(candidate, out)
         # A pack is one file: there is nothing beside it to write into but the folder at hand.
         beside = beside if after.packed else after.root / "gate"
-        before = found(baseline, out)
-        older = None if anchor is None else found(anchor, out)
+        before = find_any_run(baseline, out)
+        older = None if anchor is None else find_any_run(anchor, out)
     except UnreadableError as error:
         sides = Sides(baseline=baseline, candidate=candidate, anchor=anchor, policy=str(file))
         return failed(sides, str(error)), beside
@@ -147,31 +144,21 @@ def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) ->
     import contextlib
     import sys
 
-    from crucibench.cli._output import Notes
-    from crucibench.engine.listener import Listener
     from crucibench.gating.latency import ROUNDS
     from crucibench.gating.rerun import RerunOptions, with_latency
     from crucibench.util.folders import cache_folder
-
-    say = Notes(timing.quiet)
-
-    class Told(Listener):
-        def note(self, message: str) -> None:
-            say(message)
 
     options = RerunOptions(
         scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch
     )
     with contextlib.redirect_stdout(sys.stderr):
-        return with_latency(verdict, before, after, options, Told())
+        return with_latency(verdict, before, after, options, notes_listener(Notes(timing.quiet)))
 
 
 def _print(verdict: Verdict, form: Format) -> None:
-    from crucibench.cli._output import Table, emit, write
-    from crucibench.gating.markdown import summary
-    from crucibench.gating.outputs import verdict_json
+    from crucibench.gating.outputs import summary, verdict_json
     from crucibench.gating.result import Check
-    from crucibench.gating.table import COLUMNS, findings, rows
+    from crucibench.gating.text import COLUMNS, findings, rows
 
     if form == "json":
         write(verdict_json(verdict))
@@ -190,7 +177,6 @@ def _print(verdict: Verdict, form: Format) -> None:
 
 
 def _init(baseline: Run, candidate: Run | None) -> int:
-    from crucibench.cli._output import write
     from crucibench.gating.first import first_policy
     from crucibench.gating.runs import headline_differences
     from crucibench.gating.sides import side_of

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from crucibench.cli._options import QUIET, examples
+from crucibench.cli._output import Notes, write, write_output_file
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
-    from crucibench.cli._guess_data import DataGuess
-    from crucibench.cli._guess_model import ModelGuess
+    from crucibench.cli._guess import DataGuess, ModelGuess
 
 _PLAIN = re.compile(r"[A-Za-z_][\w-]*")
 _RESERVED = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
@@ -81,11 +82,7 @@ def command(
     Files are read, never run. Without --model or --data, the one that fits in this folder is taken.
     What was guessed is said, and marked in the spec.
     """
-    from crucibench.cli._guess_data import guess_data
-    from crucibench.cli._guess_model import guess_models, shared_id
-    from crucibench.cli._output import Notes, write
-    from crucibench.util.atomic import write_text
-    from crucibench.util.errors import InputError
+    from crucibench.cli._guess import guess_data, guess_models, shared_id
 
     if output.exists() and not force:
         raise InputError(f"{str(output)!r} is there already; --force writes over it")
@@ -97,12 +94,9 @@ def command(
     models = guess_models(model_file, base, data.id, data.classes)
     text = spec_text(models, data, output)
     _check(text, output)
-    try:
-        write_text(output, text)
-    except OSError as error:
-        raise InputError(f"-o {str(output)!r}: can't write there: {error.strerror}") from error
+    write_output_file(output, text)
     note = Notes(quiet)
-    for sentence in _said(models, data):
+    for sentence in _summary(models, data):
         note(sentence)
     flag = " --allow-pickle" if models[0].pickled else ""
     note(f"next: crucibench run {output}{flag}")
@@ -111,8 +105,7 @@ def command(
 
 
 def _chosen(model: Path | None, data: Path | None) -> tuple[Path, Path]:
-    from crucibench.cli._guess_data import is_data
-    from crucibench.cli._guess_model import holds_models
+    from crucibench.cli._guess import holds_models, is_data
 
     here = sorted(path for path in Path().iterdir() if not path.name.startswith("."))
     model = model or _only(list(filter(holds_models, here)), "--model", "model file")
@@ -121,7 +114,6 @@ def _chosen(model: Path | None, data: Path | None) -> tuple[Path, Path]:
 
 
 def _only(found: list[Path], option: str, what: str) -> Path:
-    from crucibench.util.errors import InputError
 
     if len(found) == 1:
         return found[0]
@@ -140,7 +132,7 @@ def _check(text: str, output: Path) -> None:
     resolve(document, output.resolve().parent, str(output), Overrides(allow_pickle=True))
 
 
-def _said(models: list[ModelGuess], data: DataGuess) -> list[str]:
+def _summary(models: list[ModelGuess], data: DataGuess) -> list[str]:
     sentences = [f"model {models[0].name}: {models[0].uri} ({models[0].why})"]
     if models[1:]:
         names = ", ".join(model.name for model in models[1:])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, BoardFormat, examples
+from crucibench.cli._options import OUT, QUIET, BoardFormat, examples, find_sound_runs
+from crucibench.cli._output import draw
 
 _EPILOG = examples(
     "crucibench leaderboard latest",
@@ -82,14 +83,12 @@ def command(
     samples can't tell apart share them.
     """
     from crucibench.cli._evaluation import print_board
-    from crucibench.cli._output import draw
-    from crucibench.cli._runs import sound
     from crucibench.report.leaderboard import leaderboard
     from crucibench.report.terminal import findings_table, findings_to_read
     from crucibench.spec.notes import read_notes
 
     notes = None if notes_file is None else read_notes(notes_file)
-    runs = [sound(reference, out) for reference in references or ("latest",)]
+    runs = find_sound_runs(references, out)
     board = leaderboard(
         runs, sort=sort, columns=columns or None, data=data or None, ranked=ranks,
         filters=filters, notes=notes,

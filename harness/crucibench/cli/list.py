@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
+from crucibench.cli._output import Notes, Table, emit, records
+from crucibench.util.errors import CrucibenchError, InputError
 
-if TYPE_CHECKING:
-    from crucibench.cli._output import Notes, Table
-    from crucibench.util.registry import Registry
-
-What = Literal["models", "data", "suites", "runs"]
-
-_TITLES = {
-    "models": "Model schemes (SCHEME:REST)",
-    "data": "Data schemes (SCHEME:REST)",
-    "suites": "Suites",
-    "runs": "Runs",
-}
 _COLUMNS = ("kind", "name", "package", "version", "description", "error")
+_RUNS = "runs"
 _RUN_COLUMNS = (
     "run", "started", "finished", "models", "data", "suites", "valid", "suspect", "invalid",
     "failed", "skipped", "error",
@@ -34,59 +24,59 @@ _RUN_COLUMNS = (
         "crucibench list", "crucibench list suites --format json", "crucibench list runs"
     )
 )
-@click.argument("what", required=False, type=click.Choice(["models", "data", "suites", "runs"]),
-                metavar="[models|data|suites|runs]")  # fmt: skip
+@click.argument("what", required=False, metavar="[KIND]")
 @OUT
 @FORMAT
 @QUIET
-def command(*, what: What | None, out: Path, form: Format, quiet: bool) -> int:
+def command(*, what: str | None, out: Path, form: Format, quiet: bool) -> int:
     """List what is installed, or the runs that there are.
 
-    Without an argument: the schemes of models and data, and the suites, with the package that
-    registers each. A plug-in that can't be loaded is listed with the reason.
+    KIND is models, data, suites, tasks, metrics, attacks, detectors, corruptions, audits, sections
+    or runs. Without it: all kinds but runs, with the package that registers each
+    entry. A plug-in that can't be loaded is listed with the reason.
     """
-    from crucibench.cli._output import Notes, emit
+    from crucibench.registry import KINDS
+    from crucibench.util.suggest import unknown
 
-    kinds: list[str] = [what] if what else ["models", "data", "suites"]
-    rows = {kind: _runs(out) if kind == "runs" else _registered(kind) for kind in kinds}
-    if form == "csv" and len(kinds) > 1:
-        rows = {"all": [row for found in rows.values() for row in found]}
-    tables = [_table(kind, found, short=form == "table") for kind, found in rows.items()]
+    if what not in {None, _RUNS, *KINDS}:
+        raise click.UsageError(unknown("kind", str(what), [*KINDS, _RUNS]))
+    if what == _RUNS:
+        rows = {what: _runs(out)}
+    else:
+        rows = {kind: _registered(kind) for kind in ([what] if what else KINDS)}
+    shown = rows
+    if form == "csv" and not what:
+        shown = {"all": [row for found in rows.values() for row in found]}
+    tables = [_table(kind, found, short=form == "table") for kind, found in shown.items()]
     emit(form, rows[what] if what else rows, tables)
-    _say(rows, out, Notes(quiet), whole=form == "table")
+    _print_notes(rows, out, Notes(quiet), whole=form == "table")
     return 0
 
 
 def _table(kind: str, rows: list[dict[str, Any]], *, short: bool) -> Table:
-    from crucibench.cli._output import Table
+    from crucibench.registry import KINDS
 
-    columns: tuple[str, ...] = _RUN_COLUMNS if kind == "runs" else _COLUMNS
-    titled = kind in _TITLES
-    if titled:
+    columns: tuple[str, ...] = _RUN_COLUMNS if kind == _RUNS else _COLUMNS
+    title = "Runs" if kind == _RUNS else KINDS[kind].title if kind in KINDS else ""
+    if title:
         columns = tuple(name for name in columns if name != "kind")
     if short:
-        # A long error would tear the table apart; it is told below, in full.
+        # A long error would tear the table apart; it is printed below, in full.
         columns = tuple(name for name in columns if name != "error")
         rows = [{**row, "description": "can't be loaded"} if row["error"] else row for row in rows]
-    return Table(
-        title=_TITLES.get(kind, ""), columns=columns,
-        rows=[[row[name] for name in columns] for row in rows],
-    )  # fmt: skip
+    return records(title, rows, columns)
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:
-    from crucibench import registry
-    from crucibench.util.errors import InputError
+    from crucibench.registry import KINDS
 
-    registries: dict[str, Callable[[], Registry[Any]]] = {
-        "models": registry.adapters, "data": registry.sources, "suites": registry.suites,
-    }  # fmt: skip
-    known = registries[kind]()
+    known = KINDS[kind]
     rows = []
     for entry in known.entries():
         description, error = "", ""
         try:
-            description = _description(known.get(entry.name))
+            if known.registry:
+                description = _description(known.registry().get(entry.name))
         except InputError as cause:
             error = str(cause)
         rows.append(
@@ -98,7 +88,7 @@ def _registered(kind: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _description(loaded: type[Any]) -> str:
+def _description(loaded: Any) -> str:
     import inspect
 
     text = getattr(loaded, "description", "") or inspect.getdoc(loaded) or ""
@@ -115,7 +105,6 @@ def _runs(out: Path) -> list[dict[str, Any]]:
 
 def _run(run: Any) -> dict[str, Any]:
     from crucibench.report.findings import verdict_counts
-    from crucibench.util.errors import CrucibenchError
 
     row: dict[str, Any] = dict.fromkeys(_RUN_COLUMNS)
     row |= {"run": run.id, "started": _started(run.layout.events), "finished": run.finished}
@@ -145,10 +134,14 @@ def _started(events: Path) -> str:
         return ""
 
 
-def _say(rows: dict[str, list[dict[str, Any]]], out: Path, note: Notes, *, whole: bool) -> None:
-    if not rows.get("runs", True):
+def _print_notes(
+    rows: dict[str, list[dict[str, Any]]], out: Path, note: Notes, *, whole: bool
+) -> None:
+    if not rows.get(_RUNS, True):
         note(f"there is no run in {str(out)!r} yet")
-    for found in rows.values():
+    for kind, found in rows.items():
+        if len(rows) == 1 and kind != _RUNS and not found:
+            note(f"no {kind} are registered")
         for row in found:
             if row["error"]:
                 name = row.get("name") or row["run"]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, RUN, examples
+from crucibench.cli._options import OUT, QUIET, RUN, examples, find_finished_run
+from crucibench.cli._output import Notes, write
+from crucibench.util.errors import InputError
 
 
 @click.command(
@@ -31,13 +33,10 @@ def command(
     free text, no names of samples and, unless asked for, no group columns; sample ids are keyed, so
     that they can't be matched to guessed content.
     """
-    from crucibench.cli._output import Notes, write
-    from crucibench.cli._runs import finished
     from crucibench.engine.packing import pack_run
     from crucibench.store.pack import SUFFIX
-    from crucibench.util.errors import InputError
 
-    run = finished(reference, out)
+    run = find_finished_run(reference, out)
     path = output or Path(f"{run.id}{SUFFIX}")
     if path.suffix != SUFFIX:
         raise InputError(f"--output {str(path)!r}: expected a name that ends in {SUFFIX}")

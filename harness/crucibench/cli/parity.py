@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli._options import FORMAT, QUIET, Format, examples
-from crucibench.cli._values import column_options
+from crucibench.cli._options import ALLOW_PICKLE, FORMAT, QUIET, Format, column_options, examples
+from crucibench.cli._output import Notes, Table, emit
 
 if TYPE_CHECKING:
     from crucibench.comparing.parity import Parity
@@ -45,11 +45,7 @@ DIFFER = 1
     help="How far probabilities may differ.",
 )
 @click.option("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Read pickled models, which can run any code: only of people you trust.",
-)
+@ALLOW_PICKLE
 @FORMAT
 @QUIET
 def command(
@@ -69,10 +65,9 @@ def command(
 
     The same weights in two formats (a module, ONNX, an exported program, a server) must give the
     same probabilities within a tolerance. Where they do not, the second is asked again about inputs
-    changed as mistaken conversions change them, and the first suspicion is told. Exit code 0: they
-    agree; 1: they differ.
+    changed as mistaken conversions change them, and the first suspicion is printed. Exit code
+    0: they agree; 1: they differ.
     """
-    from crucibench.cli._output import Notes, Table, emit
     from crucibench.comparing.parity_models import parity_of
 
     parity = parity_of(

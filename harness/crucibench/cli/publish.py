@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, examples
+from crucibench.cli._options import OUT, QUIET, examples, find_sound_runs, require
+from crucibench.cli._output import Notes, write
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from crucibench.cli._output import Notes
     from crucibench.store.run import Run
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -90,20 +91,18 @@ def command(
     A RUN is a path, the start of an id, latest (the default), a pack or a bundle. What is published
     holds no inputs, no group columns and no free text of samples, unless a bundle is asked to.
     """
-    from crucibench.cli._output import Notes, write
-    from crucibench.cli._runs import sound
     from crucibench.spec.notes import read_notes
 
     if site is card is shared is bundle is None:
         raise click.UsageError("expected --site, --card, --every-eval-ever or --bundle")
-    _require("--site", site, {"--notes": notes_file})
-    _require("--card", card, {"--model": models, "--hub-data": hub_data})
-    _require("--bundle", bundle, {"--with-inputs": with_inputs, "--with-groups": with_groups})
+    require("--site", site, {"--notes": notes_file})
+    require("--card", card, {"--model": models, "--hub-data": hub_data})
+    require("--bundle", bundle, {"--with-inputs": with_inputs, "--with-groups": with_groups})
     if bundle is not None and (bundle.suffix != ".zip" or len(references) > 1):
         raise click.UsageError("--bundle: expected a name that ends in .zip, and one RUN")
     known = _pairs(hub_data)
     rows = None if notes_file is None else read_notes(notes_file)
-    runs = [sound(reference, out) for reference in references or ("latest",)]
+    runs = find_sound_runs(references, out)
     note = Notes(quiet)
     if site is not None:
         from crucibench.report.site import write_site
@@ -118,13 +117,6 @@ def command(
     if bundle is not None:
         _write_bundle(runs[0], bundle, with_inputs, with_groups, note)
     return 0
-
-
-def _require(option: str, given: Path | None, others: Mapping[str, object]) -> None:
-    """Refuses options that go with another which is not given."""
-    for name, value in others.items():
-        if value and given is None:
-            raise click.UsageError(f"{name} goes with {option}")
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -146,10 +138,8 @@ def _write_cards(
     source_url: str,
     note: Notes,
 ) -> None:
-    from crucibench.cli._output import write
     from crucibench.report.hub_card import card_files, card_folders, measured
     from crucibench.util.atomic import write_text
-    from crucibench.util.errors import InputError
     from crucibench.util.suggest import unknown
 
     found = measured(runs, models)
@@ -167,7 +157,6 @@ def _write_cards(
 
 
 def _write_shared(runs: Sequence[Run], folder: Path, organisation: str, relationship: str) -> None:
-    from crucibench.cli._output import write
     from crucibench.report.every_eval_ever import every_eval_ever
     from crucibench.util.atomic import write_text
 
@@ -179,7 +168,6 @@ def _write_shared(runs: Sequence[Run], folder: Path, organisation: str, relation
 
 
 def _write_bundle(run: Run, path: Path, with_inputs: bool, with_groups: bool, note: Notes) -> None:
-    from crucibench.cli._output import write
     from crucibench.report.bundle import make_bundle
     from crucibench.report.format import counted
     from crucibench.store.redaction import Kept

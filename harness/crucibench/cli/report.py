@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, RUN, examples
+from crucibench.cli._options import OUT, QUIET, RUN, examples, find_sound_runs
+from crucibench.cli._output import write, write_output_file
+from crucibench.util.errors import InputError
 
 
 @click.command(epilog=examples("crucibench report latest", "crucibench report 3f2a -o report.html"))
@@ -24,23 +26,15 @@ def command(*, reference: str, output: Path | None, gallery: bool, out: Path, qu
     Writes report.html and the leaderboards in the run's folder, from its cells and numbers, and
     prints where the report is.
     """
-    from crucibench.cli._output import write
-    from crucibench.cli._runs import sound
-    from crucibench.report import write_views
-    from crucibench.util.errors import InputError
+    from crucibench.report.views import write_views
 
-    run = sound(reference, out)
+    (run,) = find_sound_runs([reference], out)
     if run.packed and output is None:
         raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")
     write_views(run, gallery=gallery)
     place = run.layout.report
     if output is not None:
-        from crucibench.util.atomic import write_text
-
-        try:
-            write_text(output, place.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"-o {str(output)!r}: can't write there: {error.strerror}") from error
+        write_output_file(output, place.read_text(encoding="utf-8"))
         place = output
     write(f"{place}\n")
     return 0

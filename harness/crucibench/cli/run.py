@@ -7,9 +7,23 @@ from typing import Any
 
 import click
 
-from crucibench.cli._execution import execution_options
-from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progress, examples
-from crucibench.cli._values import AutoOrNumber, Commas, Setting, column_options
+from crucibench.cli._options import (
+    ALLOW_PICKLE,
+    AUTO_OR_NUMBER,
+    FORMAT,
+    NAMES,
+    OUT,
+    PROGRESS,
+    QUIET,
+    SETTING,
+    Format,
+    Progress,
+    column_options,
+    examples,
+    execution_options,
+    require,
+)
+from crucibench.util.errors import InputError
 
 _EPILOG = examples(
     "crucibench run crucibench.yaml",
@@ -37,7 +51,7 @@ TOLERANCE = 1e-5
     "variants",
     multiple=True,
     metavar="NAME",
-    help="A further form of every --model, e.g. bf16, int8, compile or threads-2; may be given "
+    help="Another form of every --model, e.g. bf16, int8, compile or threads-2; may be given "
     "several times.",
 )
 @click.option(
@@ -51,14 +65,14 @@ TOLERANCE = 1e-5
 @click.option(
     "--suite",
     "suites",
-    type=Commas(),
+    type=NAMES,
     multiple=True,
     help="Which suites to run; by default all that apply.",
 )
 @click.option(
     "--set",
     "settings",
-    type=Setting(),
+    type=SETTING,
     multiple=True,
     help="A suite's setting; VALUE is read as YAML.",
 )
@@ -77,15 +91,11 @@ TOLERANCE = 1e-5
     "--seed", metavar="N", type=click.IntRange(min=0), help="Of every draw.  [default: 0]"
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.  [default: auto]")
-@click.option("--batch-size", type=AutoOrNumber(), help="[default: auto]")
-@click.option("--threads", type=AutoOrNumber(), help="Of numerical libraries.  [default: auto]")
+@click.option("--batch-size", type=AUTO_OR_NUMBER, help="[default: auto]")
+@click.option("--threads", type=AUTO_OR_NUMBER, help="Of numerical libraries.  [default: auto]")
 @click.option("--timeout", metavar="DURATION", help="Of one cell, e.g. 90s or 30m.  [default: 30m]")
 @execution_options
-@click.option(
-    "--allow-pickle",
-    is_flag=True,
-    help="Read pickled models, which can run any code: only of people you trust.",
-)
+@ALLOW_PICKLE
 @click.option(
     "--trust-remote-code",
     is_flag=True,
@@ -152,8 +162,7 @@ def command(
         raise click.UsageError("expected SPEC.yaml, or --model and --data, not both")
     if spec is not None and variants:
         raise click.UsageError("--variant goes with --model; in SPEC.yaml say variants: [...]")
-    if parity_tolerance is not None and not check_parity:
-        raise click.UsageError("--parity-tolerance goes with --check-parity")
+    require("--check-parity", check_parity, {"--parity-tolerance": parity_tolerance})
     if check_parity:
         defaults["check_parity"] = TOLERANCE if parity_tolerance is None else parity_tolerance
 
@@ -166,7 +175,6 @@ def command(
     from crucibench.cli._evaluation import evaluate
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
-    from crucibench.util.errors import InputError
 
     if spec is not None:
         from crucibench.spec.yaml_file import read_yaml
@@ -178,11 +186,7 @@ def command(
             raise InputError(
                 f"{named}: with several --data, say it in the address: URI?target=COLUMN&..."
             )
-        document, base, where = (
-            _document(models, variants, data, columns),
-            Path.cwd(),
-            "command line",
-        )
+        document, base, where = _document(models, variants, data, columns), Path(), "command line"
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,

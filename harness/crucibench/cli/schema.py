@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 import click
 
 from crucibench.cli._options import examples
+from crucibench.cli._output import warn, write
+from crucibench.util.errors import InputError
 
 What = Literal["spec", "cell", "metrics", "policy", "verdict", "notes"]
 
@@ -47,8 +49,6 @@ def command(*, what: What) -> int:
     """
     import json
 
-    from crucibench.cli._output import write
-
     made = {
         "spec": _spec, "cell": _cell, "metrics": _metrics, "policy": _policy, "verdict": _verdict,
         "notes": _notes,
@@ -62,9 +62,7 @@ def _spec() -> dict[str, Any]:
     from pydantic.json_schema import models_json_schema
 
     from crucibench import registry
-    from crucibench.cli._output import warn
     from crucibench.spec.models import Spec
-    from crucibench.util.errors import InputError
 
     configs: dict[str, Any] = {}
     known = registry.suites()

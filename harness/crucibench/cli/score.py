@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
+from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_finished_run
+from crucibench.cli._output import Notes
+from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,21 +29,18 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     Numbers, verdicts and views are written anew; what was changed is said.
     """
     from crucibench.cli._evaluation import show_result
-    from crucibench.cli._output import Notes
-    from crucibench.cli._runs import finished
     from crucibench.engine.score.rescore import rescore
-    from crucibench.report import write_views
+    from crucibench.report.views import write_views
 
-    run, note = finished(reference, out), Notes(quiet)
+    run, note = find_finished_run(reference, out), Notes(quiet)
     before = _numbers(run)
     run = rescore(run)
     write_views(run)
-    note(_said(before, run.metrics()))
+    note(_summary(before, run.metrics()))
     return show_result(run, form, quiet)
 
 
 def _numbers(run: Run) -> pd.DataFrame | None:
-    from crucibench.util.errors import UnreadableError
 
     try:
         return run.metrics()
@@ -49,7 +48,7 @@ def _numbers(run: Run) -> pd.DataFrame | None:
         return None  # what this command is there to mend
 
 
-def _said(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
+def _summary(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
     from crucibench.report.format import counted
 
     if before is None:

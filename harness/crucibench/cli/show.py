@@ -2,21 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
-from crucibench.cli._tables import facts, flat, records
+from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_any_run, require
+from crucibench.cli._output import (
+    Notes,
+    Table,
+    draw,
+    emit,
+    facts,
+    flat,
+    print_table,
+    records,
+    visible,
+    warn,
+    write,
+)
+from crucibench.cli._plan import duration
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
-    from crucibench.cli._output import Table
     from crucibench.contracts.data import DataCard
+    from crucibench.report.costs import Cost
+    from crucibench.store.cells import CellFile
     from crucibench.store.run import Run
+
+
+LOG = "log.txt"
+_APART = frozenset({"findings", "comparison", "identity", "numerics", "detail", "format_version"})
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
+    """Returns all that is known of a cell: as a document, and as tables."""
+    from crucibench.report.costs import cost_of
+
+    cell = find_cell(run, part)
+    cost = cost_of(run, cell.cell)
+    document = {
+        **cell.model_dump(mode="json"), "seconds": cost.seconds, "costs": cost_record(cost),
+    }  # fmt: skip
+    shown = {
+        key: value
+        for key, value in document.items()
+        if key not in _APART | {"seconds", "costs"} and value not in ("", [], {}, None)
+    }
+    shown |= {
+        key: part.digest
+        for key, part in (("identity", cell.identity), ("numerics", cell.numerics))
+        if part
+    }
+    findings = [[str(f.severity), f.code, f.message, f.cell] for f in cell.findings]
+    tables = [
+        facts(shown),
+        facts(cost_facts(run, cost), "Cost"),
+        Table(title="Findings", columns=("severity", "code", "finding", "from"), rows=findings),
+    ]
+    for title, fields in (
+        ("Comparison fields", cell.comparison),
+        ("Identity", cell.identity.fields if cell.identity else {}),
+        ("Numerics", cell.numerics.fields if cell.numerics else {}),
+    ):
+        tables.append(facts(flat(fields), title))
+    if cell.detail:
+        tables.append(Table(title="What it raised", columns=("",), rows=[[cell.detail]],
+                            headless=True))  # fmt: skip
+    return document, [table for table in tables if table.rows]
+
+
+def find_cell(run: Run, part: str) -> CellFile:
+    """Returns a cell by its id, or by a part of it that no other has.
+
+    Raises:
+        InputError: if there is none, or there are several.
+    """
+    from crucibench.util.suggest import unknown
+
+    if part in run.cells:
+        return run.cells[part]
+    fitting = [name for name in run.cells if part in name]
+    if not fitting:
+        raise InputError(unknown("cell", part, run.cells))
+    if len(fitting) > 1:
+        raise InputError(f"cell {part!r} fits several: {', '.join(fitting)}")
+    return run.cells[fitting[0]]
+
+
+def print_log(run: Run, part: str, form: Format) -> None:
+    """Prints what a cell's model and libraries printed; one sentence on stderr if there is nothing.
+
+    Raises:
+        InputError: for a format that is for tables.
+    """
+    if form not in ("table", "json"):
+        raise InputError(f"--log is text: expected --format table or json, got {form}")
+    cell = find_cell(run, part).cell
+    text = log_text(run, cell)
+    if form == "json":
+        emit(form, {"cell": cell, "log": text or None}, ())
+    elif text:
+        write(text)
+    if not text:
+        warn(f"cell {cell} has no log: nothing was printed while it was collected")
+
+
+def log_text(run: Run, cell: str) -> str:
+    """Returns what a cell's model and its libraries printed, or "".
+
+    Colours are left out, the steps of progress bars stand on lines of their own, and whatever else
+    a terminal would obey is written as escapes: a model's output is not to be trusted.
+    """
+    try:
+        content = (run.layout.cell(cell) / LOG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    text = visible(_COLOURS.sub("", content))  # \r is a newline already, as Python reads text
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+_HEADS = {
+    "seconds": "wall", "cpu_seconds": "CPU", "device_seconds": "device", "forwards": "forwards",
+    "backwards": "backwards", "peak_memory": "peak memory", "tasks": "tasks",
+    "attempts": "attempts", "cached": "cached",
+}  # fmt: skip
+_TIMES = frozenset({"seconds", "cpu_seconds", "device_seconds"})
+_LEAST = ("tasks", "attempts", "cached")
+"""What a narrow terminal does not show."""
+_ROOMY = 120
+_ALL = "all"
+
+
+def print_costs(run: Run, form: Format) -> None:
+    """Prints a line a cell and, last, all of them together."""
+    from crucibench.report.costs import costs, total
+
+    found = costs(run)
+    whole = total(found)
+    columns = ("cell", *_HEADS)
+    if form == "json":
+        document = {"run": run.id, "cells": [cost_record(cost) for cost in found], "total": whole}
+        emit(form, document, ())
+    elif form == "csv":
+        lines = [*(cost_record(cost) for cost in found), {**whole, "cell": _ALL}]
+        emit(form, None, [Table(columns, [[line[name] for name in columns] for line in lines])])
+    elif form == "md":
+        rows = [[cost.cell, *_words(cost_record(cost))] for cost in found]
+        rows.append([f"{_ALL} {whole['cells']}", *_words(whole)])
+        emit(form, None, [Table(("cell", *_HEADS.values()), rows, f"Costs of run {run.id}")])
+        for note in _footnotes(run, found, whole):
+            write(f"\n{note}\n")
+    else:
+        draw(lambda target: _draw(run, found, whole, target))
+
+
+def cost_record(cost: Cost) -> dict[str, Any]:
+    """Returns a cost as plain data."""
+    return {name: getattr(cost, name) for name in ("cell", *_HEADS)}
+
+
+def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
+    """Returns a cost as facts; what is not known is said to be so."""
+    from crucibench.report.costs import no_device_seconds
+
+    words = dict(zip(_HEADS.values(), _words(cost_record(cost)), strict=True))
+    why = no_device_seconds(run, [cost])
+    return words | ({"note": why} if why else {})
+
+
+def memory(size: int) -> str:
+    """Writes bytes: ``312 MiB``, ``4.1 GiB``."""
+    mebibytes = size / 2**20
+    return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
+
+
+def _draw(run: Run, found: Sequence[Cost], whole: Mapping[str, Any], target: Console) -> None:
+    from rich.text import Text
+
+    names = [name for name in _HEADS if target.width >= _ROOMY or name not in _LEAST]
+    fold = " " if target.width >= _ROOMY else "\n"
+    rows = []
+    for cost in found:
+        cell = run.cells[cost.cell]
+        label = f"{cell.model} on {cell.data},{fold}{cell.suite}/{cell.scenario}"
+        rows.append([label, *_words(cost_record(cost), names)])
+    rows.append([f"{_ALL} {whole['cells']}", *_words(whole, names)])
+    heads = [_HEADS[name] for name in names]
+    print_table(Table(("cell", *heads), rows, f"Costs of run {run.id}", right=heads), target)
+    notes = _footnotes(run, found, whole)
+    if len(names) < len(_HEADS):
+        hidden = ", ".join(_HEADS[name] for name in _LEAST)
+        notes.append(f"Also {hidden}: in a terminal of {_ROOMY} columns, or with --format csv.")
+    for note in notes:
+        target.print(Text(visible(note), style="dim"))
+
+
+def _words(values: Mapping[str, Any], names: Sequence[str] = tuple(_HEADS)) -> list[str]:
+    return [_word(name, values[name]) for name in names]
+
+
+def _word(name: str, value: Any) -> str:
+    from crucibench.report.format import DASH, show_count
+
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _TIMES:
+        return duration(value)
+    return memory(value) if name == "peak_memory" else show_count(value)
+
+
+def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
+    from crucibench.report.costs import no_device_seconds
+    from crucibench.report.format import DASH
+
+    notes = [
+        "Wall is the time of a cell's tasks, added up over workers and attempts; CPU is that of "
+        "all their threads; forwards and backwards count samples. The last line adds up; its peak "
+        "is the highest."
+    ]
+    idle = sum(cost.seconds is None for cost in found)
+    if idle:
+        notes.append(
+            f"{DASH} in a whole line: the cell asked no model anything. It was computed from other "
+            "cells, or failed before."
+        )
+    asked = whole["cells"] - idle
+    part = {
+        head: whole["known"][name]
+        for name, head in _HEADS.items()
+        if 0 < whole["known"].get(name, asked) < asked and name != "device_seconds"
+    }
+    if part:
+        known = ", ".join(f"{head} of {count}" for head, count in part.items())
+        notes.append(f"Of {asked} cells that asked a model, the last line has {known}.")
+    why = no_device_seconds(run, [cost for cost in found if cost.seconds is not None])
+    return [*notes, *([f"{DASH}: {why}."] if why else [])]
+
 
 _EPILOG = examples(
     "crucibench show latest",
@@ -96,29 +326,21 @@ def command(
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"expected one of {' and '.join(given)}, not both")
-    if filters and not metrics:
-        raise click.UsageError("--where goes with --metrics")
-    if log and cell is None:
-        raise click.UsageError("--log goes with --cell")
-
-    from crucibench.cli._output import emit
+    require("--metrics", metrics, {"--where": filters})
+    require("--cell", cell, {"--log": log})
 
     if data is not None and ":" in data:
         card = _opened(data, quiet)
         emit(form, card.as_dict(), [_card_table(card)])
         return 0
 
-    from crucibench.cli._runs import found
-
-    run = found(reference, out)
+    run = find_any_run(reference, out)
     if (spec and form == "table") or timeline or costs or log:
         _print(run, form, spec=spec, timeline=timeline, costs=costs, cell=cell)
         return 0
     if metrics:
         document, tables = _metrics(run, filters, long=form in {"json", "csv"})
     elif cell is not None:
-        from crucibench.cli._cell import cell_view
-
         document, tables = cell_view(run, cell)
     elif model is not None:
         document, tables = _model(run, model)
@@ -137,8 +359,6 @@ def _print(
     run: Run, form: Format, *, spec: bool, timeline: bool, costs: bool, cell: str | None
 ) -> None:
     """Prints what is more than tables; without any of them, the log of `cell`."""
-    from crucibench.cli._output import write
-
     if spec:
         write(run.layout.spec.read_text(encoding="utf-8"))
     elif timeline:
@@ -146,20 +366,15 @@ def _print(
 
         print_timeline(run, form)
     elif costs:
-        from crucibench.cli._costs import print_costs
-
         print_costs(run, form)
     elif cell is not None:
-        from crucibench.cli._cell import print_log
-
         print_log(run, cell, form)
 
 
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
-    from crucibench.cli._output import Table
     from crucibench.comparing.run_parity import pairs_of
-    from crucibench.report import show_cells, show_run
     from crucibench.report.costs import cost_of
+    from crucibench.report.show import show_cells, show_run
 
     cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
@@ -188,7 +403,7 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report import show_model
+    from crucibench.report.show import show_model
 
     found = show_model(run, name)
     document = [
@@ -200,7 +415,7 @@ def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report import show_data
+    from crucibench.report.show import show_data
 
     shown = show_data(run, name)  # says which there are if there is none of that name
     return run.cards[name].as_dict(), [facts(shown, name)]
@@ -216,7 +431,6 @@ def _opened(text: str, quiet: bool) -> DataCard:
     """Opens a data set and returns its card."""
     from crucibench import registry
     from crucibench.api import default_name
-    from crucibench.cli._output import Notes
     from crucibench.contracts.source import DataOpening
     from crucibench.contracts.uri import parse_uri, split_name
     from crucibench.data.evalset import open_data
@@ -232,7 +446,6 @@ def _opened(text: str, quiet: bool) -> DataCard:
 
 
 def _metrics(run: Run, filters: Sequence[str], *, long: bool) -> tuple[Any, list[Table]]:
-    from crucibench.cli._output import Table
 
     frame = _filtered(run.metrics(), filters)
     names = list(frame.columns) if long else list(_METRIC_COLUMNS)
@@ -244,7 +457,6 @@ def _metrics(run: Run, filters: Sequence[str], *, long: bool) -> tuple[Any, list
 def _filtered(frame: pd.DataFrame, filters: Sequence[str]) -> pd.DataFrame:
     from fnmatch import fnmatchcase
 
-    from crucibench.util.errors import InputError
     from crucibench.util.suggest import unknown
 
     for text in filters:

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    RUN,
+    Format,
+    examples,
+    find_finished_run,
+    require,
+)
+from crucibench.cli._output import Notes, Table, emit, notes_listener
 
 if TYPE_CHECKING:
-    from crucibench.cli._output import Notes
     from crucibench.store.run import Run
 
 
@@ -50,18 +59,15 @@ def command(
     adversarial inputs are asked again, all of them. Exit code 0:
     sound; 1: something differs; 4: the run can't be read.
     """
-    from crucibench.cli._output import Notes, Table, emit
-    from crucibench.cli._runs import finished
     from crucibench.integrity.verify import verify
 
-    if batches is not None and not with_model:
-        raise click.UsageError("--batches: expected --with-model beside it")
-    run, note = finished(reference, out), Notes(quiet)
+    require("--with-model", with_model, {"--batches": batches})
+    run, note = find_finished_run(reference, out), Notes(quiet)
     differences = verify(run)
     if with_model and differences:
         note("the models are not asked: the run differs as it is")
     elif with_model:
-        differences = _asked(run, batches or 1, note)
+        differences = _ask_again(run, batches or 1, note)
     if differences or form != "table":
         document = {"run": run.id, "sound": not differences, "differences": differences}
         rows = [[sentence] for sentence in differences]
@@ -70,13 +76,13 @@ def command(
     if differences:
         note(f"{what} is not sound")
         return 1
-    _tell_known(run, note)
+    _note_bundle(run, note)
     files = len(run.manifest["files"])
     note(f"{what} is sound: {files} files are as hashed, numbers are as the records give them")
     return 0
 
 
-def _tell_known(run: Run, note: Notes) -> None:
+def _note_bundle(run: Run, note: Notes) -> None:
     """Says what a bundle can't show, for want of what was left out of it."""
     from crucibench.report.format import counted
     from crucibench.store.bundle import BundleRun
@@ -90,20 +96,15 @@ def _tell_known(run: Run, note: Notes) -> None:
         note(f"as when it was bundled: {sentence}")
 
 
-def _asked(run: Run, batches: int, note: Notes) -> list[str]:
+def _ask_again(run: Run, batches: int, note: Notes) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
-    from crucibench.engine.listener import Listener
     from crucibench.report.format import counted
     from crucibench.util.folders import cache_folder
 
-    class Told(Listener):
-        def note(self, message: str) -> None:
-            note(message)
-
     # What models print is no data of ours.
     with contextlib.redirect_stdout(io.StringIO() if note.quiet else sys.stderr):
-        asked = ask_again(run, cache_folder(), batches=batches, listener=Told())
+        asked = ask_again(run, cache_folder(), batches=batches, listener=notes_listener(note))
     for sentence in asked.unchecked:
         note(sentence)
     if asked.noisy:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
 from crucibench.contracts.data import DataCard
-from crucibench.contracts.task import Task
+from crucibench.contracts.task import FEATURES, OutputError, Task
 from crucibench.contracts.uri import URI
-from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -27,29 +27,53 @@ Request = frozenset[str]
 """What a pass asks for: any of ``scores``, ``values``, ``labels``, ``features``."""
 
 
-class OutputError(CrucibenchError):
-    """A model's answer broke the contract: the cell fails."""
+class Answer:
+    """A model's answer to a batch: named arrays, as the task's kind declares them.
 
+    What was not asked for or is not there is left out.
 
-class NonFiniteError(OutputError):
-    """A model answered NaN or infinity."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """A model's answer; what was not asked for or is not there is None.
-
-    Attributes:
-        scores: (N, K) float, of the kind that the adapter declares, in the data set's class order.
-        labels: (N,) class indices.
-        values: (N,) float, regression.
-        features: (N, D) float, the input of the last linear layer.
+    Example:
+        >>> answer = Answer(labels=np.array([0, 2]))
+        >>> answer["labels"].tolist(), answer.get("scores"), answer.names
+        ([0, 2], None, ('labels',))
     """
 
-    scores: NDArray[np.floating[Any]] | None = None
-    labels: NDArray[np.integer[Any]] | None = None
-    values: NDArray[np.floating[Any]] | None = None
-    features: NDArray[np.floating[Any]] | None = None
+    def __init__(self, **fields: NDArray[Any] | None) -> None:
+        """Takes arrays of n rows by field name; None stands for a field that is left out."""
+        self._fields = {name: array for name, array in fields.items() if array is not None}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that there are."""
+        return tuple(self._fields)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """Returns a field that is there."""
+        return self._fields[name]
+
+    def get(self, name: str) -> NDArray[Any] | None:
+        """Returns a field, or None where the answer lacks it."""
+        return self._fields.get(name)
+
+    @property
+    def scores(self) -> NDArray[np.floating[Any]] | None:
+        """Classification: (N, K), of the kind that the adapter declares, in the data's order."""
+        return self.get("scores")
+
+    @property
+    def labels(self) -> NDArray[np.integer[Any]] | None:
+        """Classification: (N,) class indices."""
+        return self.get("labels")
+
+    @property
+    def values(self) -> NDArray[np.floating[Any]] | None:
+        """Regression: (N,) numbers."""
+        return self.get("values")
+
+    @property
+    def features(self) -> NDArray[np.floating[Any]] | None:
+        """Any kind: (N, D), the input of the last linear layer."""
+        return self.get("features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,26 +225,26 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         """Answers a batch. `want` says what is needed; more may be returned."""
 
     @final
-    def predict(self, batch: Batch, want: Request) -> Outputs:
+    def predict(self, batch: Batch, want: Request) -> Answer:
         """Answers a batch and checks the answer.
 
         Raises:
             OutputError: if rows, classes or finiteness are not as promised.
         """
-        outputs = self._predict(batch, want)
+        answer = self._predict(batch, want)
         self.passes.forwards += len(batch)
-        for name in ("scores", "labels", "values", "features"):
-            array = getattr(outputs, name)
-            if array is None:
-                if name in want:
-                    raise OutputError(f"the model was asked for {name} and returned none")
-                continue
-            self._check(name, array, len(batch))
-        return outputs
+        known = {field.name: field for field in (*self.task.definition.fields, FEATURES)}
+        for name in sorted(want - set(answer.names)):
+            raise OutputError(f"the model was asked for {name} and returned none")
+        for name in answer.names:
+            if name not in known:
+                raise OutputError(f"{name}: no field of an answer to {self.task.kind}")
+            known[name].require(answer[name], len(batch), self.task)
+        return answer
 
     @property
     @final
@@ -248,12 +272,12 @@ class Adapter(ABC):
         """
         return None
 
-    def read_timed(self, answer: object) -> Outputs | None:
+    def read_timed(self, answer: object) -> Answer | None:
         """Returns what `timed` answered as outputs, after the clock has stopped.
 
         None where nobody can tell; then the answers of a timed run are not checked.
         """
-        return answer if isinstance(answer, Outputs) else None
+        return answer if isinstance(answer, Answer) else None
 
     def fingerprint(self) -> Mapping[str, str] | None:
         """Returns the digests of all that gives the model's answers their meaning, or None.
@@ -289,7 +313,7 @@ class Adapter(ABC):
         raise InputError(f"{type(self).__name__} has no gradients")
 
     def head(self) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-        """Returns weight (K, D) and bias (K,) of the last layer: logits from `Outputs.features`.
+        """Returns weight (K, D) and bias (K,) of the last layer: logits from `Answer.features`.
 
         Raises:
             InputError: if the model's last layer is not linear.
@@ -337,23 +361,3 @@ class Adapter(ABC):
 
     def close(self) -> None:
         """Releases what the model holds."""
-
-    def _check(self, name: str, array: NDArray[Any], rows: int) -> None:
-        columns = 2 if name in {"scores", "features"} else 1
-        if array.ndim != columns or len(array) != rows:
-            shape = f"({rows}, ...)" if columns == 2 else f"({rows},)"
-            raise OutputError(f"{name}: expected shape {shape}, got {array.shape}")
-        if name == "scores" and array.shape[1] != len(self.task.classes):
-            raise OutputError(
-                f"scores: the data has {len(self.task.classes)} classes, "
-                f"the model returned {array.shape[1]} columns"
-            )
-        if name == "labels":
-            if len(array) and not (array.min() >= 0 and array.max() < len(self.task.classes)):
-                raise OutputError(
-                    f"labels: expected class indices 0 to {len(self.task.classes) - 1}, "
-                    f"got {array.min()} to {array.max()}"
-                )
-        elif not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).reshape(rows, -1).any(axis=1).sum())
-            raise NonFiniteError(f"{name}: {bad} of {rows} rows in a batch are not finite")

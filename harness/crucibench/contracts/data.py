@@ -133,6 +133,19 @@ class Samples:
         groups = self.groups.iloc[rows].reset_index(drop=True)
         return Samples(self.ids[rows], self.targets[rows], groups, clusters, keys)
 
+    def within(self, ids: NDArray[np.object_]) -> Samples:
+        """Returns the samples of `ids`, in their order.
+
+        Raises:
+            ValueError: if one is not there.
+        """
+        if len(ids) == len(self.ids) and bool(np.all(ids == self.ids)):
+            return self
+        rows = pd.Index(self.ids).get_indexer(pd.Index(ids))
+        if (rows < 0).any():
+            raise ValueError(f"samples: {int((rows < 0).sum())} of {len(ids)} ids are not there")
+        return self.take(rows)
+
 
 class EvalSet(ABC):
     """A data set, opened: roles, ids, and samples in canonical form."""

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf
+from typing import Any
+
+from crucibench.contracts.statistic import Form
+from crucibench.util.registry import Catalogue
 
 _DIRECTION = re.compile(r"higher|lower|none|target=-?\d+(\.\d+)?")
 
@@ -36,3 +42,59 @@ class MetricInfo:
                 f"direction of metric {self.id!r}: expected higher, lower, none or target=X, "
                 f"got {self.direction!r}"
             )
+
+
+def applies_to_all(_view: Any) -> str | None:
+    """Says that a metric applies, whatever the answers."""
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric of answers, registered in the entry-point group ``crucibench.metrics``.
+
+    From `form` follow its value, its interval, the difference of two models, its gate and its rank.
+
+    Attributes:
+        info: its identity; `MetricInfo.id` is the name under which it is registered.
+        kinds: names of the task kinds whose view it takes.
+        form: from a view, and a group's name where `by_class`, to the number as a statistic of its
+            samples. It may raise nothing: `applies` and ``nan`` say what is undefined.
+        reference: the same value computed independently, by another library or by the definition,
+            for the conformance kit (`crucibench.testing.check_metric`); nan where undefined.
+        applies: says of a view ``""`` where the metric is defined; a reason, where its row has no
+            value; None where it has no row at all.
+        by_class: whether there is a number for each class, the group naming it, and in a binary
+            task one of the positive class, without a group.
+        undefined: the reason where the form has no value; ``{}`` stands for the class's name.
+        tolerance: how far value and reference may lie apart, for float reasons alone.
+    """
+
+    info: MetricInfo
+    kinds: tuple[str, ...]
+    form: Callable[..., Form]
+    reference: Callable[..., float]
+    applies: Callable[[Any], str | None] = applies_to_all
+    by_class: bool = False
+    undefined: str = ""
+    tolerance: float = 1e-9
+
+    @property
+    def name(self) -> str:
+        """The metric's id."""
+        return self.info.id
+
+
+@cache
+def metrics() -> Catalogue[Metric]:
+    """Returns the registry of metrics, by id."""
+    return Catalogue("crucibench.metrics", "metric", Metric)
+
+
+def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Returns registered metrics by their ids.
+
+    Raises:
+        InputError: if one is not registered; the sentence names the nearest.
+    """
+    return tuple(metrics().get(name) for name in names)

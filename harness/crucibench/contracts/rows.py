@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from crucibench.contracts.verdict import Verdict
+
 COLUMNS = (
     "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
     "level", "method", "n", "direction", "unit", "reason", "verdict", "cell", "comparison_key",
@@ -73,6 +75,11 @@ class Address(NamedTuple):
         group = f"@{self.group}" if self.group else ""
         return f"{self.model}:{self.suite}/{self.scenario}{point}/{self.metric}{group}"
 
+    @property
+    def place(self) -> str:
+        """The address without its model: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``."""
+        return str(self).partition(":")[2]
+
 
 def parse_address(text: str) -> Address:
     """Parses an address.
@@ -87,3 +94,57 @@ def parse_address(text: str) -> Address:
         match["model"], match["suite"], match["scenario"], match["point"] or "",
         match["metric"], match["group"] or "",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One stored metric row of a run.
+
+    Attributes:
+        data: the data set.
+        address: ``MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]``.
+        value: None where it is undefined; then `reason` says why.
+        lower: None where there is no interval; then `reason` says why.
+        upper: likewise.
+        level: of the interval.
+        method: of the interval.
+        n: the denominator.
+        direction: which way is better.
+        unit: of the value.
+        reason: why value or interval is missing.
+        verdict: how far it can be trusted.
+        cell: where it was measured.
+        key: only numbers of one key may be set side by side.
+        run: the run's id.
+    """
+
+    data: str
+    address: Address
+    value: float | None
+    lower: float | None
+    upper: float | None
+    level: float | None
+    method: str
+    n: int
+    direction: str
+    unit: str
+    reason: str
+    verdict: Verdict
+    cell: str
+    key: str
+    run: str
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.address.model
+
+    @property
+    def place(self) -> str:
+        """The address without its model."""
+        return self.address.place
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends, or None."""
+        return None if self.lower is None or self.upper is None else (self.lower, self.upper)

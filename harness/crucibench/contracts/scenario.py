@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
@@ -294,7 +294,7 @@ class FreshStart:
     prepare: float
     calls: tuple[float, ...]
     memory: int | None = None
-    answer: Outputs | None = None
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class Like:
         groups: columns that it may lack.
         cluster: a column that it may lack, or "".
         id: a column that it may lack, or "".
-        classes: of its task, in index order; empty for regression.
+        classes: of its task, in index order; empty where it has none.
+        kind: of its task.
         labels: ``optional`` or ``ignored``; see `crucibench.contracts.suite.Further`.
     """
 
@@ -47,6 +48,7 @@ class Like:
     cluster: str = ""
     id: str = ""
     classes: tuple[str, ...] = ()
+    kind: str = ""
     labels: Labels = "optional"
 
     def as_dict(self) -> dict[str, Any]:
@@ -136,7 +138,7 @@ class RawData:
     modality: Modality
     inputs: tuple[str, ...]
     target: str
-    kind: Literal["classification", "regression"] | None = None
+    kind: str | None = None
     classes: tuple[str, ...] | None = None
     groups: tuple[str, ...] = ()
     cluster: str = ""

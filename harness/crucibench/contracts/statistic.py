@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crucibench.contracts.data import Samples
+if TYPE_CHECKING:
+    from crucibench.contracts.data import Samples
 
 Floats: TypeAlias = NDArray[np.float64]
 

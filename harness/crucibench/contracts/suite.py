@@ -14,22 +14,14 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.section import Section
 from crucibench.contracts.source import Labels
 
-Preset = Literal["quick", "standard", "full"]
+__all__ = [
+    "Further", "NamedFile", "Preset", "Section", "Suite", "SuiteConfig", "SuiteRequest",
+]  # fmt: skip
 
-SectionKind = Literal[
-    "metrics",
-    "table",
-    "matrix",
-    "line",
-    "histogram",
-    "bars",
-    "reliability",
-    "heat",
-    "forest",
-    "gallery",
-]
+Preset = Literal["quick", "standard", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,39 +91,6 @@ class SuiteConfig(BaseModel):
         Raises:
             InputError: told in a sentence.
         """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One part of the report, as data.
-
-    Attributes:
-        title: its heading.
-        kind: how it is drawn: ``metrics`` lists rows by `metrics`; ``table`` shows a table of
-            `Scored.tables`; ``matrix`` draws one with a row a true class; ``line`` plots `x`
-            against `y` per model; ``histogram`` likewise, a figure a model; ``bars`` sets models
-            side by side; ``reliability`` is a reliability diagram; ``heat`` draws a grid a model,
-            a row a scenario (and value of a text column), a column a value of `x`, shaded by `y`;
-            ``forest`` sets the groups' numbers of `metrics` on one scale, with a line where groups
-            are alike: at the metric's target, else at 0; ``gallery`` shows the examples that cells
-            keep (`crucibench.contracts.examples`).
-        scenario: the scenario's name; "" for every one of the suite.
-        metrics: the metric ids of a ``metrics`` section, empty for all without a group; those of
-            a ``forest``.
-        table: the table's name.
-        x: a column.
-        y: a column.
-        note: what a reader must know, a sentence or two.
-    """
-
-    title: str
-    kind: SectionKind
-    scenario: str = ""
-    metrics: tuple[str, ...] = ()
-    table: str = ""
-    x: str = ""
-    y: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.util.errors import CrucibenchError
+from crucibench.util.registry import Catalogue
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crucibench.contracts.adapter import Answer
+    from crucibench.contracts.evidence import CellEvidence, OutcomeView
+    from crucibench.contracts.rows import Row
 
 
 class Modality(StrEnum):
@@ -15,19 +31,218 @@ class Modality(StrEnum):
     TABLE = "table"
 
 
+class OutputError(CrucibenchError):
+    """A model's answer broke the contract: the cell fails."""
+
+
+class NonFiniteError(OutputError):
+    """A model answered NaN or infinity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerField:
+    """One part of an answer.
+
+    Attributes:
+        name: e.g. ``scores``; also the capability that a model needs to give it.
+        dimensions: of the array, 1 for (n,), 2 for (n, ...).
+        check: raises `OutputError` where the array of n rows breaks a promise beyond its shape.
+    """
+
+    name: str
+    dimensions: int
+    check: Callable[[NDArray[Any], Task], None]
+
+    def require(self, array: NDArray[Any], rows: int, task: Task) -> None:
+        """Checks an answer to `rows` samples.
+
+        Raises:
+            OutputError: if its shape or content is not as promised.
+        """
+        if array.ndim != self.dimensions or len(array) != rows:
+            shape = f"({rows}, ...)" if self.dimensions > 1 else f"({rows},)"
+            raise OutputError(f"{self.name}: expected shape {shape}, got {array.shape}")
+        self.check(array, task)
+
+
+def require_finite(name: str, array: NDArray[Any]) -> None:
+    """Checks that no number is NaN or infinite.
+
+    Raises:
+        NonFiniteError: if one is.
+    """
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
+        raise NonFiniteError(f"{name}: {bad} of {len(array)} rows in a batch are not finite")
+
+
+FEATURES = AnswerField(
+    name="features", dimensions=2, check=lambda array, _: require_finite("features", array)
+)
+"""The input of a model's last linear layer: a model of any kind may give it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a data set declares of its target column.
+
+    Attributes:
+        name: of the column.
+        modality: of the samples.
+        classes: the class names that the user gives, in order, or None.
+        known: the class names that the source itself knows, or None.
+    """
+
+    name: str
+    modality: Modality
+    classes: tuple[str, ...] | None = None
+    known: tuple[str, ...] | None = None
+
+
+class TaskKind(ABC):
+    """A kind of task: how targets are read and stored, and how an answer looks and is judged.
+
+    Registered in the entry-point group ``crucibench.tasks``; users name it as the data's ``task``.
+
+    Attributes:
+        name: as users type it.
+        version: raised whenever the same records would mean something else.
+        fields: what an answer may hold.
+        one_class: whether targets and predictions are each one of the data's classes.
+        one_number: whether targets and predictions are each one number.
+        paired_columns: the columns of a pass that say all there is to compare per sample, without
+            targets, inputs or text: packs keep them, gate and merge know them.
+        metrics: names of the registered metrics that a clean pass is judged by, in the order of
+            the report.
+        headline: the id of the metric that stands for a model's quality: a mean over samples.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    fields: ClassVar[tuple[AnswerField, ...]]
+    one_class: ClassVar[bool] = False
+    one_number: ClassVar[bool] = False
+    paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
+    metrics: ClassVar[tuple[str, ...]]
+    headline: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def unlabelled(self) -> Any:
+        """The stored target of a sample that has no label, a NumPy scalar of the targets' type."""
+
+    @abstractmethod
+    def read_targets(
+        self, target: Target, columns: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], dict[str, NDArray[Any]]]:
+        """Reads target columns.
+
+        Args:
+            target: what was declared of them.
+            columns: an Arrow array by role, without missing values.
+
+        Returns:
+            The class names, empty where there are none, and the targets by role.
+
+        Raises:
+            InputError: if a value is none of the kind.
+        """
+
+    def strata(self, targets: NDArray[Any]) -> NDArray[np.int64] | None:
+        """Returns codes within which subsets are drawn, shape (n,), or None for one stratum."""
+        return None
+
+    @abstractmethod
+    def best_answer(self, capabilities: frozenset[str]) -> str:
+        """Returns the field to ask for where nothing particular is needed."""
+
+    @abstractmethod
+    def from_array(self, array: NDArray[Any]) -> Answer:
+        """Returns what the one array that a model's forward pass gives means, n rows."""
+
+    @abstractmethod
+    def prediction(self, answer: Answer) -> NDArray[Any]:
+        """Returns the column ``prediction`` of a pass's records, n rows."""
+
+    @abstractmethod
+    def outcome_columns(
+        self, answer: Answer, targets: NDArray[Any], score_kind: str
+    ) -> dict[str, NDArray[Any]]:
+        """Returns what records of a perturbed sample keep of an answer, n rows each."""
+
+    @abstractmethod
+    def view(self, cell: CellEvidence, task: Task, ids: NDArray[np.object_] | None = None) -> Any:
+        """Reads a plain pass as metrics see it.
+
+        Args:
+            cell: the pass.
+            task: of the data.
+            ids: some of the cell's samples, in the order wanted; None for all, in theirs.
+        """
+
+    @abstractmethod
+    def view_of_outcomes(
+        self, columns: Mapping[str, NDArray[Any]], cell: CellEvidence, task: Task
+    ) -> Any:
+        """Reads `outcome_columns`, rows as the cell's samples, as metrics see them."""
+
+    @abstractmethod
+    def quality(self, view: Any) -> NDArray[np.float64]:
+        """Returns of each sample what the headline metric is the mean of, shape (n,)."""
+
+    def tables(self, view: Any, rows: Sequence[Row], level: float) -> dict[str, pd.DataFrame]:
+        """Returns the data behind the plots of a clean pass, by name.
+
+        Args:
+            view: of the pass.
+            rows: the rows of `metrics`.
+            level: of intervals.
+        """
+        return {}
+
+    @abstractmethod
+    def outcomes(self, view: Any) -> OutcomeView:
+        """Returns the uniform view of a view's samples that bias, compare and gate read."""
+
+
+@cache
+def task_kinds() -> Catalogue[TaskKind]:
+    """Returns the registry of task kinds."""
+    return Catalogue("crucibench.tasks", "task", TaskKind)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a data set asks.
 
     Attributes:
-        kind: ``classification`` (each sample has one class) or ``regression`` (one number).
+        kind: the name of a registered `TaskKind`, e.g. ``classification``.
         modality: the form of a sample.
-        classes: class names in index order; empty for regression.
+        classes: class names in index order; empty where targets are no classes.
     """
 
-    kind: Literal["classification", "regression"]
+    kind: str
     modality: Modality
     classes: tuple[str, ...] = ()
+
+    @property
+    def definition(self) -> TaskKind:
+        """The task's kind.
+
+        Raises:
+            InputError: if no installed package registers it.
+        """
+        return task_kinds().get(self.kind)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether targets and predictions are each one of `classes`."""
+        return self.definition.one_class
+
+    @property
+    def one_number(self) -> bool:
+        """Whether targets and predictions are each one number."""
+        return self.definition.one_number
 
     @property
     def binary(self) -> bool:

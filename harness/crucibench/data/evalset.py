@@ -82,7 +82,7 @@ class ArrowEvalSet(EvalSet):
             name=self.card.name, modality=raw.modality, inputs=raw.inputs,
             types={name: schema.field(name).type for name in raw.inputs} if table else {},
             target=raw.target, groups=raw.groups, cluster=raw.cluster, id=raw.id,
-            classes=self.task.classes, labels=labels,
+            classes=self.task.classes, kind=self.task.kind, labels=labels,
         )  # fmt: skip
 
     @property

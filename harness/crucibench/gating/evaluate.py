@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
+from typing import Literal
 
-from crucibench.comparing.results import MetricDifference
-from crucibench.gating.expand import Draft, Opponent, drafts_of
-from crucibench.gating.explain import explain_difference, explain_floor
-from crucibench.gating.policy import Policy, Rule, Tier, Waiver, on_inconclusive
-from crucibench.gating.result import (
-    WORST_FIRST,
-    Check,
-    Effect,
-    Outcome,
-    Sides,
-    Verdict,
-    WaiverNote,
-    WaiverState,
-)
-from crucibench.gating.sides import Side
-from crucibench.gating.verdict import (
+from crucibench.comparing.results import Comparison, MetricDifference
+from crucibench.contracts.rows import Address, parse_address
+from crucibench.gating.decide import (
     decide_floor,
     decide_margin,
     decide_no_worse,
@@ -33,7 +22,293 @@ from crucibench.gating.verdict import (
     p_value,
     without_spread,
 )
+from crucibench.gating.policy import (
+    Policy,
+    Rule,
+    Size,
+    Tier,
+    Waiver,
+    fits,
+    is_pattern,
+    on_inconclusive,
+    required_verdict,
+)
+from crucibench.gating.result import (
+    WORST_FIRST,
+    Against,
+    Check,
+    Effect,
+    Outcome,
+    Sides,
+    Test,
+    Verdict,
+    WaiverNote,
+    WaiverState,
+)
+from crucibench.gating.sides import Broken, Key, Number, Side
+from crucibench.gating.text import explain_difference, explain_floor, listed
 from crucibench.stats import holm
+from crucibench.util.suggest import nearest
+
+_TRUST = {"valid": 2, "suspect": 1, "invalid": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opponent:
+    """What a candidate is held against.
+
+    Attributes:
+        against: which of the two it is.
+        side: its numbers.
+        comparison: the candidate's differences from it.
+        unchanged: whether candidate and opponent answer alike on all that a number is made of.
+    """
+
+    against: Literal["baseline", "anchor"]
+    side: Side
+    comparison: Comparison
+    unchanged: Callable[[Key], bool] = lambda key: False
+
+    @cached_property
+    def differences(self) -> dict[Key, MetricDifference]:
+        """The differences by data set and address."""
+        return {(found.data, str(found.address)): found for found in self.comparison.differences}
+
+    def refusal(self, data: str, address: Address) -> str:
+        """Says why a number was not compared."""
+        cell = f"{address.model}:{address.suite}/{address.scenario}"
+        for refusal in self.comparison.refused:
+            if refusal.cell == cell and refusal.data in {"", data}:
+                return refusal.reason
+        return "it was not compared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A check that is still to be decided, or was settled before any statistics.
+
+    Attributes:
+        tier: of the rule.
+        rule: which.
+        test: what is asked.
+        against: of what.
+        data: the data set.
+        address: the number's, or the pattern.
+        model: whose number; "" where nothing fits.
+        number: the candidate's.
+        difference: from the opponent.
+        size: margin or loss to detect.
+        settled: outcome and message, where no statistics are needed.
+        unchanged: whether both answer alike.
+    """
+
+    tier: Tier
+    rule: Rule
+    test: Test
+    against: Against
+    data: str = ""
+    address: str
+    model: str = ""
+    number: Number | None = None
+    difference: MetricDifference | None = None
+    size: Size | None = None
+    settled: tuple[Outcome, str] | None = None
+    unchanged: Callable[[], bool] = lambda: False
+
+
+def drafts_of(policy: Policy, candidate: Side, opponents: Sequence[Opponent]) -> list[Draft]:
+    """Returns a draft for each number under each rule, in the policy's order."""
+    return [
+        draft
+        for tier, rule in policy.rules()
+        for draft in _of_rule(tier, rule, candidate, opponents)
+    ]
+
+
+def _of_rule(tier: Tier, rule: Rule, candidate: Side, opponents: Sequence[Opponent]) -> list[Draft]:
+    baseline = opponents[0].side
+    keys = dict.fromkeys(
+        key for side in (candidate, baseline) for key in side.numbers if _fits(rule, key)
+    )
+    keys |= dict.fromkeys(_crashed(rule, candidate, baseline))
+    drafts: list[Draft] = []
+    aimless = 0
+    for key in keys:
+        number = candidate.numbers.get(key) or baseline.numbers.get(key)
+        if number is not None and number.direction not in {"higher", "lower"}:
+            aimless += 1
+            continue
+        drafts += _of_number(tier, rule, key, candidate, opponents)
+    if not drafts:
+        message = _nothing(rule, aimless, [*candidate.numbers, *baseline.numbers])
+        drafts.append(_presence(tier, rule, ("", rule.address), message))
+    elif all(_is_hollow(draft) for draft in drafts):
+        message = "none of the numbers that the rule fits is defined"
+        drafts.append(_presence(tier, rule, ("", rule.address), message))
+    return drafts
+
+
+_UNDEFINED = "undefined in both runs: "
+
+
+def _is_hollow(draft: Draft) -> bool:
+    return draft.settled is not None and draft.settled[1].startswith(_UNDEFINED)
+
+
+def _fits(rule: Rule, key: Key) -> bool:
+    return fits(rule.address, key[1]) and fits(rule.data, key[0])
+
+
+def _of_number(
+    tier: Tier, rule: Rule, key: Key, candidate: Side, opponents: Sequence[Opponent]
+) -> Iterator[Draft]:
+    data, number = key[0], candidate.numbers.get(key)
+    known = number or opponents[0].side.numbers.get(key)
+    address = parse_address(key[1]) if known is None else known.address
+    if number is None:
+        message = f"the candidate {candidate.why_missing(data, address)}"
+        yield _presence(tier, rule, key, message)
+        return
+    if rule.floor is not None:
+        yield Draft(
+            tier=tier, rule=rule, test="floor", against="policy", data=data, address=key[1],
+            model=address.model, number=number, settled=_untrusted(tier, rule, [number])
+            or _no_value(number),
+        )  # fmt: skip
+    if rule.margin is None and not rule.no_worse:
+        return
+    for opponent in opponents:
+        yield _paired(tier, rule, key, number, opponent)
+
+
+def _paired(tier: Tier, rule: Rule, key: Key, number: Number, opponent: Opponent) -> Draft:
+    settled, difference = _before_statistics(tier, rule, key, number, opponent), None
+    if settled is None:
+        difference = opponent.differences.get(key)
+        assert difference is not None
+    return Draft(
+        tier=tier, rule=rule, test="no-worse" if rule.no_worse else "margin",
+        against=opponent.against, data=key[0], address=key[1], model=number.address.model,
+        number=number, difference=difference, size=rule.detect if rule.no_worse else rule.margin,
+        settled=settled, unchanged=lambda: opponent.unchanged(key),
+    )  # fmt: skip
+
+
+def _before_statistics(
+    tier: Tier, rule: Rule, key: Key, number: Number, opponent: Opponent
+) -> tuple[Outcome, str] | None:
+    """Returns what needs no statistics: a number that is missing, undefined or not trusted."""
+    other = opponent.side.numbers.get(key) or _recomputed(key, opponent)
+    if other is None:
+        return _without_opponent(key, number.address, opponent)
+    untrusted = _untrusted(tier, rule, [number, other], opponent.against)
+    if untrusted is not None:
+        return untrusted
+    return _undefined(number, other, opponent.against) or _uncompared(key, number, opponent)
+
+
+def _recomputed(key: Key, opponent: Opponent) -> Number | None:
+    """Returns a number that the opponent's rows lack but its records give: a newer metric."""
+    found = opponent.differences.get(key)
+    if found is None or found.baseline is None:
+        return None
+    return Number(
+        address=found.address, data=found.data, value=found.baseline, n=found.n,
+        direction=found.direction, verdict=found.verdicts[0],
+    )  # fmt: skip
+
+
+def _undefined(number: Number, other: Number, against: str) -> tuple[Outcome, str] | None:
+    if number.value is None and other.value is None:
+        return Outcome.SKIPPED, f"{_UNDEFINED}{number.reason}"
+    if other.value is None:
+        return Outcome.INVALID, f"undefined in the {against}: {other.reason}"
+    return _no_value(number)
+
+
+def _uncompared(key: Key, number: Number, opponent: Opponent) -> tuple[Outcome, str] | None:
+    difference = opponent.differences.get(key)
+    if difference is None:
+        why = opponent.refusal(key[0], number.address)
+    elif difference.gain is None or difference.baseline is None:
+        why = difference.reason or "there is no difference"
+    else:
+        return None
+    return Outcome.INVALID, f"not comparable with the {opponent.against}: {why}"
+
+
+def _without_opponent(key: Key, address: Address, opponent: Opponent) -> tuple[Outcome, str]:
+    data, model = key[0], address.model
+    if (data, model) not in opponent.side.models:
+        return Outcome.SKIPPED, f"a new model: the {opponent.against} has none of that name"
+    why = opponent.side.why_missing(data, address)
+    if opponent.against == "anchor":
+        return Outcome.SKIPPED, f"the anchor {why}"
+    return Outcome.INVALID, f"the baseline {why}; make a new baseline"
+
+
+def _untrusted(
+    tier: Tier, rule: Rule, numbers: Sequence[Number], against: str = ""
+) -> tuple[Outcome, str] | None:
+    required = required_verdict(tier, rule)
+    whose = ("the candidate's", f"the {against}'s")
+    for owner, number in zip(whose, numbers, strict=False):
+        if _TRUST.get(number.verdict, 0) < _TRUST[required]:
+            why = f": {listed(list(number.findings))}" if number.findings else ""
+            wanted = "" if number.verdict == "invalid" else f", and the rule requires {required}"
+            return Outcome.INVALID, f"{owner} number is {number.verdict}{wanted}{why}"
+    return None
+
+
+def _no_value(number: Number) -> tuple[Outcome, str] | None:
+    if number.value is not None:
+        return None
+    return Outcome.INVALID, f"the candidate's number is undefined: {number.reason}"
+
+
+def _presence(tier: Tier, rule: Rule, key: Key, message: str) -> Draft:
+    model = "" if key[1] == rule.address and is_pattern(rule.address) else _model(key[1])
+    return Draft(
+        tier=tier, rule=rule, test="presence", against="policy", data=key[0], address=key[1],
+        model=model, settled=(Outcome.INVALID, message),
+    )  # fmt: skip
+
+
+def _model(address: str) -> str:
+    return address.partition(":")[0]
+
+
+def _nothing(rule: Rule, aimless: int, known: Sequence[Key]) -> str:
+    if aimless:
+        return "the rule fits only numbers that have no better side, so none can be judged"
+    guess = nearest(rule.address, {address for _, address in known})
+    return "no number fits the rule" + (f"; did you mean {guess}?" if guess else "")
+
+
+def _crashed(rule: Rule, candidate: Side, baseline: Side) -> Iterator[Key]:
+    """Yields the numbers that the candidate's failed cells should have given."""
+    for cell in candidate.broken:
+        if cell.failed:
+            for suffix in _suffixes(cell, candidate, baseline):
+                key = (cell.data, f"{cell.model}:{cell.suite}/{cell.scenario}{suffix}")
+                if _fits(rule, key):
+                    yield key
+
+
+def _suffixes(cell: Broken, candidate: Side, baseline: Side) -> list[str]:
+    """Returns ``[POINT]/METRIC@GROUP`` as other models have it, else as the suite declares."""
+    seen = {
+        str(number.address).partition(f":{cell.suite}/{cell.scenario}")[2]
+        for side in (candidate, baseline)
+        for number in side.numbers.values()
+        if (number.address.suite, number.address.scenario) == (cell.suite, cell.scenario)
+    }
+    if seen:
+        return sorted(seen)
+    points = [f"[{point}]" if point else "" for point in cell.points] or [""]
+    metrics = candidate.metrics.get(cell.suite, ())
+    return [f"{point}/{metric}" for point in points for metric in metrics]
+
 
 _SHOWN_IDS = 20
 _WORST: dict[Tier, Effect] = {"required": "block", "supporting": "warn", "advisory": "note"}

@@ -1,4 +1,4 @@
-"""A first policy for a baseline: commented, with margins that its samples can show."""
+"""Write a first policy for a baseline: commented, with margins that its samples can show."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from crucibench.comparing.results import MetricDifference
+from crucibench.gating.decide import detectable
 from crucibench.gating.sides import Key, Number, Side
 from crucibench.gating.text import between, change, count, number
-from crucibench.gating.verdict import detectable
 from crucibench.stats import detectable_mean, required_n_mean
 from crucibench.util.text import visible
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,12 +23,31 @@ from pydantic import (
 )
 
 from crucibench.contracts.rows import parse_address
-from crucibench.gating.patterns import fits, is_pattern
 from crucibench.spec.check import Mistakes, add_validation_errors
 from crucibench.spec.yaml_file import load_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number, parse_number
 from crucibench.util.suggest import unknown
+
+
+def fits(pattern: str, text: str) -> bool:
+    """Whether `pattern` fits the whole of `text`.
+
+    ``*`` stands for any characters, slashes included, and ``?`` for one. Brackets are literal,
+    since an address has them around its point: ``*:shift/*[severity=3]/top-1``.
+    """
+    return fnmatchcase(text, literal_brackets(pattern))
+
+
+def literal_brackets(pattern: str) -> str:
+    """Returns the pattern as `fnmatch` reads it, to which brackets are sets of characters."""
+    return pattern.replace("[", "[[]")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` may fit more than itself."""
+    return "*" in text or "?" in text
+
 
 Tier = Literal["required", "supporting", "advisory"]
 TIERS: tuple[Tier, ...] = ("required", "supporting", "advisory")
@@ -96,11 +116,11 @@ SizeField = Annotated[
 ]
 
 
-class _Part(BaseModel):
+class _PolicyPart(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Rule(_Part):
+class Rule(_PolicyPart):
     """What one number, or all that a pattern fits, must hold."""
 
     address: str = Field(min_length=1)
@@ -144,7 +164,7 @@ class Rule(_Part):
         return self.name or self.address
 
 
-class Waiver(_Part):
+class Waiver(_PolicyPart):
     """A loss that is known and put up with for a time. It never excuses an invalid number."""
 
     rule: str = Field(min_length=1)
@@ -165,7 +185,7 @@ class Waiver(_Part):
         return self.rule in {rule.title, rule.address, address}
 
 
-class Policy(_Part):
+class Policy(_PolicyPart):
     """A gate's policy."""
 
     schema_version: Literal[1] = 1

@@ -1,8 +1,15 @@
-"""Numbers and names as a gate writes them, safe in a terminal, in Markdown and in XML."""
+"""A verdict in words and as a table: numbers, sentences and lines of plain text."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from crucibench.comparing.results import MetricDifference
+from crucibench.gating.decide import detectable, n_needed, n_needed_for_floor
+from crucibench.gating.policy import Size
+from crucibench.gating.result import Check, Outcome, Test, Verdict
+from crucibench.gating.sides import Number
 
 MINUS = "\u2212"
 
@@ -74,3 +81,199 @@ def _fixed(value: float, places: int) -> str:
         return f"{value:.2g}".replace("-", MINUS)
     text = f"{value:,.{places}f}"
     return (text if float(text.replace(",", "")) else text.removeprefix("-")).replace("-", MINUS)
+
+
+COLUMNS = ("", "tier", "number", "baseline", "candidate", "change", "interval", "n")
+
+_COUNTED = {
+    Outcome.REGRESSION: ("regression",),
+    Outcome.INCONCLUSIVE: ("inconclusive check",),
+    Outcome.INVALID: ("invalid check",),
+}
+_ORDER = {"block": 0, "warn": 1, "note": 2, "none": 3}
+
+
+def headline(verdict: Verdict) -> str:
+    """Says in one sentence what the gate says."""
+    blocking = [check for check in verdict.checks if check.effect == "block"]
+    if verdict.outcome is Outcome.PASS:
+        passed = counted(verdict.counts.get("pass", 0), "check")
+        warned = sum(check.effect == "warn" for check in verdict.checks)
+        more = f", {counted(warned, 'warning')}" if warned else ""
+        return f"gate passes: {passed} passed{more}"
+    parts = []
+    for outcome in verdict.blocking:
+        found = sum(check.outcome is outcome for check in blocking)
+        if found:
+            parts.append(counted(found, *_COUNTED[outcome]))
+    if verdict.errors:
+        parts.append(counted(len(verdict.errors), "error"))
+    return f"gate stops: {listed(parts)}"
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """Returns the sentences that go with the table: errors, and every waiver, every time."""
+    said = [*verdict.errors, *verdict.notes]
+    for waiver in verdict.waivers:
+        state = {
+            "active": f"waived until {waiver.until}",
+            "unused": f"waived until {waiver.until}, and nothing to waive",
+            "expired": f"waiver ran out on {waiver.until}",
+        }[waiver.state]
+        said.append(f"{waiver.rule}: {state}: {waiver.reason}")
+    return said
+
+
+def ordered(verdict: Verdict) -> list[Check]:
+    """Returns the checks, those that stop the gate first."""
+    return sorted(verdict.checks, key=lambda check: _ORDER[check.effect])
+
+
+def status(check: Check) -> str:
+    """Returns a check's outcome and what became of it."""
+    return f"{check.outcome} (waived)" if check.waived else str(check.outcome)
+
+
+def where(check: Check, *, data: bool) -> str:
+    """Returns a check's address, with its data set and opponent where they need saying."""
+    text = check.address
+    if data and check.data:
+        text += f" on {check.data}"
+    if check.test == "floor":
+        text += " (floor)"
+    return f"{text} (anchor)" if check.against == "anchor" else text
+
+
+def many_data(checks: Sequence[Check]) -> bool:
+    """Whether a data set must be named."""
+    return len({check.data for check in checks if check.data}) > 1
+
+
+def row(check: Check, *, data: bool) -> tuple[str, ...]:
+    """Returns a check's line."""
+    half = None
+    interval = delta = ""
+    if check.lower is not None and check.upper is not None:
+        half = (check.upper - check.lower) / 2
+        interval = between(check.lower, check.upper, percent=check.percent)
+    if check.gain is not None:
+        delta = change(check.gain, half=half, percent=check.percent, sign=True)
+
+    def shown(value: float | None) -> str:
+        return "" if value is None else number(value, half=half, percent=check.percent)
+
+    return (
+        status(check), check.tier, where(check, data=data), shown(check.baseline),
+        shown(check.candidate), delta, interval, "" if check.n is None else count(check.n),
+    )  # fmt: skip
+
+
+def rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """Returns a line for each check, those that stop the gate first."""
+    data = many_data(verdict.checks)
+    return [row(check, data=data) for check in ordered(verdict)]
+
+
+def findings(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Returns outcome, address and sentence of each check that does something to the gate."""
+    data = many_data(verdict.checks)
+    return [
+        (status(check), where(check, data=data), check.message)
+        for check in ordered(verdict)
+        if check.effect != "none" or check.outcome is Outcome.INCONCLUSIVE
+    ]
+
+
+def plain_text(verdict: Verdict) -> str:
+    """Returns the verdict as plain text: a line and a sentence for each check, then the notes."""
+    data = many_data(verdict.checks)
+    lines = [headline(verdict)]
+    for check in ordered(verdict):
+        lines.append(f"  {status(check):<13} {check.tier:<10} {where(check, data=data)}")
+        lines.append(f"      {check.message}")
+    lines += [f"  {note}" for note in notes(verdict)]
+    return "\n".join(lines)
+
+
+def explain_difference(
+    outcome: Outcome,
+    test: Test,
+    difference: MetricDifference,
+    bound: float,
+    size: Size,
+    *,
+    percent: bool,
+    p_adjusted: float,
+    family: int,
+) -> str:
+    """Explains a check against a baseline."""
+    gain, interval = difference.gain, difference.gain_interval
+    limit = exact(bound, percent=percent, points=True)
+    if size.relative:
+        limit = f"{change(bound, percent=percent)} ({size})"
+    if gain is None or interval is None:
+        why = difference.reason or "there is no interval"
+        return f"no interval for the difference, so it can't be judged: {why}"
+    half = (interval[1] - interval[0]) / 2
+    found = change(abs(gain), half=half, percent=percent)
+    span = between(*interval, percent=percent)
+    word = "worse" if gain < 0 else "better"
+    said = f"{word} by {found}, interval {span}" if gain else f"no difference, interval {span}"
+    if outcome is Outcome.REGRESSION:
+        more = f", more than the margin of {limit}" if test == "margin" else ""
+        return f"{said}{more}{_flips(difference)}{_p(p_adjusted, family)}"
+    if outcome is Outcome.PASS:
+        if test == "margin":
+            return f"{said}, within the margin of {limit}"
+        return f"{said}: no loss shown, and {counted(difference.n, 'sample')} would show {limit}"
+    return f"{said}: {_inconclusive(test, difference, bound, limit, percent)}"
+
+
+def _inconclusive(
+    test: Test, difference: MetricDifference, bound: float, limit: str, percent: bool
+) -> str:
+    n = counted(difference.n, "sample")
+    smallest, needed = detectable(difference), n_needed(difference, bound)
+    shown = (
+        f"{n} show no loss at all reliably"
+        if smallest is None
+        else f"{n} show a loss from {change(smallest, percent=percent)} up"
+    )
+    if needed is not None and needed <= difference.n and test == "margin":
+        return f"too close to the margin of {limit} to tell, though {n} would do for an equal model"
+    wanted = "a margin of" if test == "margin" else "to detect"
+    needs = "" if needed is None else f"; {wanted} {limit} needs about {count(needed)}"
+    return f"not enough to tell: {shown}{needs}"
+
+
+def explain_floor(outcome: Outcome, found: Number, floor: float) -> str:
+    """Explains a check against a floor."""
+    assert found.value is not None
+    limit = exact(floor, percent=found.percent)
+    bound = "ceiling" if found.direction == "lower" else "floor"
+    if found.lower is None or found.upper is None:
+        why = found.reason or "there is no interval"
+        return f"{number(found.value, percent=found.percent)} without interval: {why}"
+    half = (found.upper - found.lower) / 2
+    value = number(found.value, half=half, percent=found.percent)
+    said = f"{value}, interval {between(found.lower, found.upper, percent=found.percent)}"
+    if outcome is Outcome.PASS:
+        return f"{said}, all on the right side of the {bound} of {limit}"
+    if outcome is Outcome.REGRESSION:
+        return f"{said}, all on the wrong side of the {bound} of {limit}"
+    needed = n_needed_for_floor(found.value, found.lower, found.upper, found.n, floor)
+    needs = "" if needed is None else f"; telling needs about {count(needed)} samples"
+    return f"{said}, which holds the {bound} of {limit} (n {count(found.n)}{needs})"
+
+
+def _flips(difference: MetricDifference) -> str:
+    flips = difference.flips
+    if flips is None:
+        return ""
+    lost, gained = len(flips.lost), len(flips.gained)
+    return f"; of {counted(difference.n, 'sample')} {count(lost)} got wrong, {count(gained)} right"
+
+
+def _p(p_adjusted: float, family: int) -> str:
+    over = f", Holm over {family} tests" if family > 1 else ""
+    return f" (p {p_adjusted:.2g}{over})"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Normalisation, Outputs
+from crucibench.contracts.adapter import Answer, Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.records import Columns
@@ -68,7 +68,7 @@ def answers(batch: Batch, context: MapContext) -> NDArray[np.float64]:
     )
 
 
-def _answer(outputs: Outputs) -> NDArray[np.float64]:
+def _answer(outputs: Answer) -> NDArray[np.float64]:
     for array in (outputs.scores, outputs.values, outputs.labels):
         if array is not None:
             return array.reshape(len(array), -1).astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings, ModelInfo, Scored
 from crucibench.contracts.metric import MetricInfo
@@ -62,7 +62,7 @@ class Pass(Mapped):
         return audit_pass(evidence)
 
 
-def prediction(outputs: Outputs) -> NDArray[Any]:
+def prediction(outputs: Answer) -> NDArray[Any]:
     """Returns class indices (int32), the first of equals, or values (float64); shape (N,)."""
     if outputs.values is not None:
         return outputs.values.astype(np.float64)

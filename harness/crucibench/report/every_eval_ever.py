@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crucibench.report.dates import iso
-from crucibench.report.leaderboard.about import words
-from crucibench.report.numbers import Metric, Number, declared_metrics, metric_of, numbers_of
+from crucibench.contracts.rows import MetricRow
+from crucibench.report.format import iso
+from crucibench.report.leaderboard.lines import words
+from crucibench.report.numbers import Metric, declared_metrics, metric_of, numbers_of
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
 from crucibench.util.hashing import data_digest
@@ -62,7 +63,7 @@ def every_eval_ever(
     return files
 
 
-def _can_stand(number: Number) -> bool:
+def _can_stand(number: MetricRow) -> bool:
     value = number.value
     return value is not None and math.isfinite(value) and number.direction in {"higher", "lower"}
 
@@ -75,7 +76,7 @@ def _document(
     run: Run,
     card: DataCard,
     info: ModelInfo,
-    numbers: Sequence[Number],
+    numbers: Sequence[MetricRow],
     metrics: Mapping[tuple[str, str], Metric],
 ) -> dict[str, Any]:
     made = str(int(run.dates.finished or 0))
@@ -111,7 +112,7 @@ def _document(
     return document
 
 
-def _result(card: DataCard, number: Number, metric: Metric) -> dict[str, Any]:
+def _result(card: DataCard, number: MetricRow, metric: Metric) -> dict[str, Any]:
     config: dict[str, Any] = {
         "evaluation_description": metric.definition or metric.name,
         "metric_id": f"crucibench.{number.place}",

@@ -115,7 +115,7 @@ def nothing_found(cells: Collection[CellFile], clear: str = "The audits found no
 
     Args:
         cells: of a run.
-        clear: what is said where no cell failed.
+        clear: the sentence where no cell failed.
     """
     measured = sum(cell.status is Status.OK for cell in cells)
     failed = sum(cell.status is Status.FAILED for cell in cells)

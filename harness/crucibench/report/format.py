@@ -1,4 +1,4 @@
-"""How numbers and names are written, by one rule everywhere.
+"""How numbers, names and times are written, by one rule everywhere.
 
 A metric whose bounds are 0 and 1 and that has no unit is shown in per cent, every other in its own
 unit. Two significant digits of the interval's half-width decide the decimals of a value and its
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from crucibench.util.text import shorten, visible
@@ -113,6 +114,13 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 def counted(count: int, one: str, many: str = "") -> str:
     """Returns ``1 cell``, ``3 cells``."""
     return f"{show_count(count)} {one if count == 1 else many or one + 's'}"
+
+
+def iso(seconds: float | None) -> str:
+    """Returns a time as ISO 8601 in UTC, to the second; "" for none."""
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _alone(value: float, percent: bool) -> str:

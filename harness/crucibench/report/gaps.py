@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crucibench.contracts.rows import MetricRow as Number
 from crucibench.contracts.verdict import Status
 from crucibench.report.findings import address_of
 from crucibench.report.format import counted, listed, show_count
-from crucibench.report.numbers import Metric, Number, metric_of
+from crucibench.report.numbers import Metric, metric_of
 from crucibench.report.provenance import environment_of
 
 if TYPE_CHECKING:

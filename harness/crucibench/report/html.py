@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-
-from markupsafe import Markup
 
 from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
@@ -42,7 +37,7 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.page import Anchors, ModelHead, SuiteView
+from crucibench.report.page import Anchors, FilledSection, ModelHead, SuiteView
 from crucibench.report.provenance import (
     card_facts,
     comparison_fields,
@@ -52,16 +47,15 @@ from crucibench.report.provenance import (
     plain,
     run_facts,
 )
-from crucibench.report.scoreboard import ScoreboardView, scoreboard_view
-from crucibench.report.sections import Sources, section_view
+from crucibench.report.scorecard import ScorecardView, scorecard_view
+from crucibench.report.sections import declared_sections, evidence_of, filled
+from crucibench.report.templating import environment, part, source_digest
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from crucibench.store.run import Run
-
-_TEMPLATES = "templates"
 
 
 def render_html(run: Run, *, gallery: bool = True) -> str:
@@ -72,6 +66,13 @@ def render_html(run: Run, *, gallery: bool = True) -> str:
         gallery: whether it shows samples, where the run kept some.
     """
     return _Report(run, gallery=gallery).render()
+
+
+def render_section(section: FilledSection) -> str:
+    """Returns one section as it stands in a report."""
+    templates = _environment()
+    macros = templates.get_template("macros.html.j2").module
+    return templates.get_template("section.html.j2").render(section=section, m=macros)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,7 @@ class _Report:
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
         self.metrics = declared_metrics(run.suites)
+        self.sections = declared_sections(run.suites)
         cells = run.cells.values()
         found = {cell.model for cell in cells} | {model for model, _ in run.models}
         self.models = names_in_order(run.spec, "models", found)
@@ -103,16 +105,16 @@ class _Report:
 
     def render(self) -> str:
         run = self.run
-        boards = [self._scoreboard(board) for board in leaderboard([run]).boards]
+        boards = [self._scorecard(board) for board in leaderboard([run]).boards]
         gaps = gaps_of(run, self.numbers, self.metrics, self.models, self.data)
         findings = findings_of(run)
         template = _environment().get_template("report.html.j2")
-        script = _part("report.js")
+        script = part("report.js")
         return template.render(
             run=run,
-            css=_part("report.css"),
+            css=part("report.css"),
             script=script,
-            script_digest=_source_digest(script),
+            script_digest=source_digest(script),
             summary=verdict_summary(run),
             counts=verdict_counts(list(run.cells.values())),
             overview=self._overview(),
@@ -161,8 +163,8 @@ class _Report:
         counts = self.run.cards[data].counts
         return ", ".join(f"{show_count(n)} {role}" for role, n in counts.items())
 
-    def _scoreboard(self, board: Board) -> ScoreboardView:
-        return scoreboard_view(
+    def _scorecard(self, board: Board) -> ScorecardView:
+        return scorecard_view(
             board,
             about=self._about(board.data),
             head=partial(self._head, board.data),
@@ -197,17 +199,17 @@ class _Report:
     def _suites(self, data: str) -> list[SuiteView]:
         views = []
         for name, info in self.run.suites.items():
-            sources = Sources(
-                run=self.run,
-                data=data,
-                suite=name,
+            evidence = evidence_of(
+                self.run,
+                data,
+                name,
                 models=self._own_models(data),
-                numbers=[n for n in self.numbers if n.data == data and n.address.suite == name],
+                rows=self.numbers,
                 metrics=self.metrics,
                 anchors=self.anchors,
                 gallery=self.gallery,
             )
-            drawn = [section_view(section, sources) for section in info.get("sections", [])]
+            drawn = [filled(section, kind, evidence) for section, kind in self.sections[name]]
             sections = [section for section in drawn if section is not None]
             if sections:
                 views.append(
@@ -217,7 +219,7 @@ class _Report:
                         name=name,
                         description=info.get("description") or "",
                         sections=sections,
-                        absent=sources.absent(),
+                        absent=evidence.absent(),
                     )
                 )
         return views
@@ -285,47 +287,17 @@ def _bounds(metric: Metric) -> str:
 
 
 @cache
-def _part(name: str) -> Markup:
-    """Returns a part of the page that is written by hand."""
-    folder = resources.files("crucibench.report") / _TEMPLATES
-    return Markup((folder / name).read_text(encoding="utf-8"))
-
-
-def _source_digest(script: str) -> str:
-    """Returns how a content security policy names a script: no other may run."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
-
-
-@cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("crucibench.report", _TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_finalize,
-    )
-    environment.filters["short"] = lambda text, limit=60: shorten(visible(str(text)), limit)
-    environment.filters["plain"] = plain
-    environment.filters["count"] = show_count
-    environment.filters["counted"] = counted
-    environment.filters["address"] = address_of
-    environment.filters["listed"] = lambda names: listed(names, most=12)
-    environment.globals["verdict_words"] = {
+    made = environment("crucibench.report")
+    made.filters["plain"] = plain
+    made.filters["counted"] = counted
+    made.filters["address"] = address_of
+    made.filters["listed"] = lambda names: listed(names, most=12)
+    made.globals["verdict_words"] = {
         str(verdict): words for verdict, words in VERDICT_WORDS.items()
     }
-    environment.globals["verdict_marks"] = {
+    made.globals["verdict_marks"] = {
         str(verdict): mark or "✓" for verdict, mark in VERDICT_MARKS.items()
     }
-    environment.globals["VALID"] = Verdict.VALID
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value, keep="\n\t")
-    return value
+    made.globals["VALID"] = Verdict.VALID
+    return made

@@ -13,16 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.dates import iso
 from crucibench.report.findings import VERDICT_MARKS, findings_of
-from crucibench.report.format import direction_words, show_count
+from crucibench.report.format import direction_words, iso, show_count
 from crucibench.report.leaderboard import Column
-from crucibench.report.leaderboard.about import words
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.leaderboard_text import column_title
+from crucibench.report.leaderboard.lines import words
 from crucibench.report.not_measured import not_measured
-from crucibench.report.numbers import Number
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.spec.yaml_file import dump_yaml
@@ -61,7 +59,7 @@ class Measured(NamedTuple):
     run: Run
     data: DataCard
     info: ModelInfo
-    numbers: Sequence[Number]
+    numbers: Sequence[MetricRow]
 
 
 def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[Measured]]:
@@ -140,7 +138,7 @@ def _commit(card: DataCard) -> str:
     return card.revision if _COMMIT.fullmatch(card.revision) else ""
 
 
-def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, Number]]:
+def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, MetricRow]]:
     for part in parts:
         for number in part.numbers:
             if number.value is not None and math.isfinite(number.value):
@@ -167,7 +165,7 @@ def _entries(
     return entries
 
 
-def _notes(number: Number, column: Column) -> str:
+def _notes(number: MetricRow, column: Column) -> str:
     interval = (
         "no interval"
         if number.interval is None
@@ -248,21 +246,21 @@ def _readme(
     card = parts[-1].info.card
     metadata = _metadata(model, parts, columns, hub_data, source_url)
 
-    def said(*names: str) -> str:
+    def stated(*names: str) -> str:
         text = next((words(card[name]) for name in names if card.get(name)), "")
         return markdown_text(text, 2000) if text else UNKNOWN
 
     details = {
-        "Developed by": said("authors"), "Paper": said("paper"),
-        "License": said("licence", "license"), "Address": markdown_text(parts[-1].info.uri),
+        "Developed by": stated("authors"), "Paper": stated("paper"),
+        "License": stated("licence", "license"), "Address": markdown_text(parts[-1].info.uri),
     }  # fmt: skip
     lines = [f"# {markdown_text(model)}", "", "## Model Details", ""]
     lines += [f"- **{name}:** {text}" for name, text in details.items()]
     for title, key in (
         ("Uses", "uses"), ("Bias, Risks, and Limitations", "limitations"),
     ):  # fmt: skip
-        lines += ["", f"## {title}", "", said(key)]
-    lines += ["", "## Training Details", "", f"Trained on: {said('trained_on')}"]
+        lines += ["", f"## {title}", "", stated(key)]
+    lines += ["", "## Training Details", "", f"Trained on: {stated('trained_on')}"]
     lines += ["", "## Evaluation", "", "### Testing Data", ""]
     for data in {part.data.name: part.data for part in parts}.values():
         facts = card_facts(data) | {"fingerprint": sealed(data)}
@@ -305,7 +303,7 @@ def _results(parts: Sequence[Measured], columns: Mapping[str, Column]) -> list[s
         column = columns[number.place]
         mark = VERDICT_MARKS[number.verdict]
         texts = (
-            part.data.name, column_title(column), str(column.metric.show(number)),
+            part.data.name, column.heading, str(column.metric.show(number)),
             show_count(number.n), f"{number.verdict} {mark}".strip(), number.run,
         )  # fmt: skip
         lines.append(f"| {' | '.join(markdown_text(text) for text in texts)} |")

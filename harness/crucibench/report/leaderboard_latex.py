@@ -9,30 +9,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from crucibench.report.format import show_count
-from crucibench.report.leaderboard import Board, Entry, Leaderboard
-from crucibench.report.leaderboard_about import (
-    SEED_HEADS,
-    card_heads,
-    card_rows,
-    label_text,
-    notes_on_rows,
-    seed_rows,
-)
-from crucibench.report.leaderboard_ranks import (
-    STANDING_HEADS,
-    notes_on_ranks,
-    rank_text,
-    shows_ranks,
-    standing_rows,
-)
-from crucibench.report.leaderboard_text import (
-    column_title,
-    entry_text,
-    footnotes,
-    sorting,
-    writing,
-)
+from crucibench.report.leaderboard import Leaderboard
+from crucibench.report.leaderboard.shown import ShownBoard, shown_board
+from crucibench.report.numbers import ShownNumber
 from crucibench.util.text import shorten, visible
 
 _SPECIAL = {
@@ -58,7 +37,7 @@ def latex(board: Leaderboard) -> str:
 
     It needs the packages booktabs, textcomp and fontenc with T1, and nothing else.
     """
-    return PREAMBLE + "\n".join(_board(one) for one in board.boards)
+    return PREAMBLE + "\n".join(_board(shown_board(one)) for one in board.boards)
 
 
 def latex_text(text: str, limit: int = 80) -> str:
@@ -77,46 +56,34 @@ def _character(char: str) -> str:
     return f"\\texttt{{U+{ord(char):04X}}}"
 
 
-def _board(board: Board) -> str:
+def _board(board: ShownBoard) -> str:
     title = latex_text(board.data)
     if not board.columns:
-        said = [
+        sentences = [
             "no number of a headline metric was measured",
             *(latex_text(note, 400) for note in board.left_out),
         ]
-        return "".join(f"% {title}: {text}\n" for text in said)
-    ranked = shows_ranks(board)
-    heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
+        return "".join(f"% {title}: {text}\n" for text in sentences)
+    heads = [f"{column.axis}: {column.heading}" for column in board.columns]
     rows = [
-        [
-            *([rank_text(board, line.label)] if ranked else []),
-            label_text(line),
-            *(_with_n(entry_text(c, line.entries[c.place]), line.entries[c.place])
-              for c in board.columns),
-        ]
+        [*([line.rank] if board.ranked else []), line.name, *map(_with_n, line.cells)]
         for line in board.lines
-    ]  # fmt: skip
-    parts = [_table([*(["rank"] if ranked else []), "model", *heads], rows, ranked + 1)]
-    notes = [*notes_on_ranks(board), *notes_on_rows(board), *footnotes(board)]
-    notes += [
-        f"† {apart.label}, {apart.column.title}: "
-        f"{entry_text(apart.column, Entry(number=apart.number))}, not joined: {apart.reason}"
-        for apart in board.apart
     ]
-    if standings := standing_rows(board):
-        parts.append(_table(STANDING_HEADS, standings, 1))
-    if board.spreads:
-        parts.append(_table(SEED_HEADS, seed_rows(board), 2))
-    if card_rows(board):
-        heads = list(card_heads(board))
-        parts.append(_table(heads, card_rows(board), len(heads)))
-    said = [latex_text(f"{writing(board)} {sorting(board)}", 1000)]
-    said += [latex_text(note, 400) for note in notes]
+    first = ["rank"] if board.ranked else []
+    parts = [_table([*first, "model", *heads], rows, len(first) + 1)]
+    notes = [*board.rank_notes, *board.row_notes, *board.footnotes]
+    notes += [f"† {what}: {text}, not joined: {why}" for what, text, why in board.apart]
+    standings, seeds, cards = board.tables
+    for table, texts in ((standings, 1), (seeds, 2), (cards, len(cards.heads))):
+        if table.rows:
+            parts.append(_table(table.heads, table.rows, texts))
+    sentences = [latex_text(f"{board.writing} {board.sorting}", 1000)]
+    sentences += [latex_text(note, 400) for note in notes]
     body = "\n\n\\smallskip\n".join(parts)
-    told = "\n\n".join(said)
+    below = "\n\n".join(sentences)
     return (
         f"\\begin{{table}}\n\\centering\\footnotesize\n\\caption{{{title}}}\n{body}\n\n"
-        f"\\smallskip\n\\parbox{{\\linewidth}}{{\\scriptsize {told}}}\n\\end{{table}}\n"
+        f"\\smallskip\n\\parbox{{\\linewidth}}{{\\scriptsize {below}}}\n\\end{{table}}\n"
     )
 
 
@@ -130,7 +97,5 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int) -> s
     return f"\\begin{{tabular}}{{{form}}}\n{inner}\n\\end{{tabular}}"
 
 
-def _with_n(text: str, entry: Entry) -> str:
-    if entry.number is None or entry.number.value is None:
-        return text
-    return f"{text} (n {show_count(entry.number.n)})"
+def _with_n(cell: ShownNumber) -> str:
+    return f"{cell.text} (n {cell.n})" if cell.value else cell.text

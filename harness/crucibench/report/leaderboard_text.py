@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.csv_text import csv_text
-from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
-from crucibench.report.format import DASH, direction_mark, show_count, show_level
-from crucibench.report.leaderboard import (
-    Apart,
-    Board,
-    Column,
-    Entry,
-    Leaderboard,
-    Line,
-    shown_metric,
-)
-from crucibench.report.leaderboard.about import FIELDS
-from crucibench.report.leaderboard_about import (
-    SEED_HEADS,
-    card_heads,
-    card_rows,
-    label_text,
-    notes_on_rows,
-    seed_rows,
-)
-from crucibench.report.leaderboard_ranks import (
-    STANDING_HEADS,
-    notes_on_ranks,
-    rank_text,
-    shows_ranks,
-    standing_rows,
-)
-from crucibench.util.text import markdown_text, shorten
+from crucibench.report.leaderboard import Board, Column, Leaderboard, Line
+from crucibench.report.leaderboard.lines import FIELDS
+from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
+from crucibench.report.numbers import ShownNumber
+from crucibench.util.text import markdown_text
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
@@ -45,153 +23,64 @@ _CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def writing(board: Board) -> str:
-    """Says how a board's numbers are written."""
-    levels = " or ".join(show_level(level) for level in board.levels) or "confidence"
-    return (
-        f"Brackets hold the {levels} interval of each number; n is its denominator. Metrics that "
-        "run from 0 to 1 are in per cent. Two significant digits of the interval's half-width "
-        "decide the decimals shown."
-    )
-
-
-def sorting(board: Board) -> str:
-    """Says how a board is sorted; "" where it has no columns."""
-    order = next((column for column in board.columns if column.place == board.sorted_by), None)
-    if order is None:
-        return ""
-    return (
-        f"Sorted by {order.title}, the best first; suspect numbers stand after the valid ones, "
-        "invalid ones after these, and neither have a rank."
-    )
-
-
-def column_title(column: Column) -> str:
-    """Returns a column's head: title, unit and direction."""
-    unit = f" [{column.metric.shown_unit}]" if column.metric.shown_unit else ""
-    mark = direction_mark(column.metric.direction)
-    return f"{column.title}{unit} {mark}".rstrip()
-
-
-def entry_text(column: Column, entry: Entry) -> str:
-    """Returns a place's text: value, interval and verdict mark; a dash where there is none."""
-    number = entry.number
-    if number is None:
-        return f"{DASH}†" if entry.apart else DASH
-    mark = VERDICT_MARKS[number.verdict]
-    shown = DASH if number.value is None else str(shown_metric(column, number).show(number))
-    return f"{shown} {mark}".rstrip()
-
-
-def footnotes(board: Board) -> list[str]:
-    """Returns a sentence for each mark and each dash of a board, in the order of its lines."""
-    notes: list[str] = []
-    verdicts = {number.verdict for number in board.numbers()}
-    notes += [
-        f"{VERDICT_MARKS[verdict]} {verdict}: {VERDICT_WORDS[verdict]}."
-        for verdict in (Verdict.SUSPECT, Verdict.INVALID)
-        if verdict in verdicts
-    ]
-    for line in board.lines:
-        missing: dict[str, list[str]] = {}
-        for column in board.columns:
-            why = _why(line.entries[column.place])
-            if why:
-                missing.setdefault(why, []).append(column.title)
-        label = shorten(line.label)
-        notes += [f"{label}, {'; '.join(titles)}: {why}" for why, titles in missing.items()]
-        gathered: dict[tuple[Verdict, str], list[str]] = {}
-        for column in board.columns:
-            entry = line.entries[column.place]
-            if entry.number is None:
-                continue
-            for text in entry.findings:
-                gathered.setdefault((entry.number.verdict, text), []).append(column.title)
-        notes += [
-            f"{label} {VERDICT_MARKS[verdict]} {'; '.join(titles)}: {text}"
-            for (verdict, text), titles in sorted(gathered.items())
-        ]
-    return notes
-
-
-def _why(entry: Entry) -> str:
-    number = entry.number
-    if number is None:
-        return "" if entry.apart else entry.why
-    if number.value is None:
-        return f"no value: {number.reason}"
-    return f"no interval: {number.reason}" if number.interval is None else ""
-
-
 def markdown(board: Leaderboard) -> str:
     """Renders a leaderboard as Markdown."""
     parts = ["# Leaderboard", ""]
     names = ", ".join(markdown_text(run) for run in board.runs)
     parts += [f"From {'run' if len(board.runs) == 1 else 'runs'} {names}.", ""]
     for one in board.boards:
-        parts += _board_markdown(one)
+        parts += _board_markdown(shown_board(one))
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _board_markdown(board: Board) -> list[str]:
+def _board_markdown(board: ShownBoard) -> list[str]:
     lines = [f"## {markdown_text(board.data)}", ""]
+    standings, seeds, cards = board.tables
+    overall = _table_markdown(standings)
+    if board.rank_notes:
+        overall += [*(f"- {markdown_text(note, 600)}" for note in board.rank_notes), ""]
     if not board.columns:
-        lines += ["No number of a headline metric was measured.", ""]
-        return lines + _standings_markdown(board)
-    heads = [f"{column.axis}: {column_title(column)}" for column in board.columns]
-    ranked = shows_ranks(board)
+        return [*lines, "No number of a headline metric was measured.", "", *overall]
+    heads = [f"{column.axis}: {column.heading}" for column in board.columns]
     lines.append(f"| model | {' | '.join(markdown_text(head) for head in heads)} |")
     lines.append(f"| --- |{' ---: |' * len(heads)}")
-    if ranked:
+    if board.ranked:
         lines[-2:] = [f"| rank {lines[-2]}", f"| ---: {lines[-1]}"]
     for line in board.lines:
-        places = [(column, line.entries[column.place]) for column in board.columns]
-        texts = [_entry_markdown(column, entry) for column, entry in places]
-        rank = f"| {rank_text(board, line.label)} " if ranked else ""
-        lines.append(f"{rank}| {markdown_text(label_text(line))} | {' | '.join(texts)} |")
-    lines += ["", markdown_text(f"{writing(board)} {sorting(board)}", 1000), ""]
-    lines += _standings_markdown(board)
-    lines += _table_markdown(SEED_HEADS, seed_rows(board))
-    lines += _table_markdown(card_heads(board), card_rows(board))
-    notes = [*notes_on_rows(board), *footnotes(board)]
+        rank = f"| {line.rank} " if board.ranked else ""
+        texts = " | ".join(map(_cell_markdown, line.cells))
+        lines.append(f"{rank}| {markdown_text(line.name)} | {texts} |")
+    lines += ["", markdown_text(f"{board.writing} {board.sorting}", 1000), "", *overall]
+    lines += _table_markdown(seeds) + _table_markdown(cards)
+    notes = [*board.row_notes, *board.footnotes]
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
     if board.apart:
         lines += ["† Not comparable with the others of its column:", ""]
-        for apart in board.apart:
-            text = entry_text(apart.column, Entry(number=apart.number))
-            lines.append(
-                f"- {markdown_text(f'{apart.label}, {apart.column.title}')}: {text}, "
-                f"{markdown_text(apart.reason)}"
-            )
+        lines += [
+            f"- {markdown_text(what)}: {text}, {markdown_text(why)}"
+            for what, text, why in board.apart
+        ]
         lines.append("")
     return lines
 
 
-def _standings_markdown(board: Board) -> list[str]:
-    lines = _table_markdown(STANDING_HEADS, standing_rows(board))
-    notes = [f"- {markdown_text(note, 600)}" for note in notes_on_ranks(board)]
-    return [*lines, *notes, ""] if notes else lines
-
-
-def _table_markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    shown = [f"| {' | '.join(map(_cell_text, row))} |" for row in rows]
-    if not shown:
+def _table_markdown(table: TextTable) -> list[str]:
+    if not table.rows:
         return []
-    return [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}", *shown, ""]
+    rows = [" | ".join(markdown_text(text, 200) for text in row) for row in table.rows]
+    return [
+        f"| {' | '.join(table.heads)} |", f"| --- |{' ---: |' * (len(table.heads) - 1)}",
+        *(f"| {row} |" for row in rows), "",
+    ]  # fmt: skip
 
 
-def _cell_text(text: str) -> str:
-    return markdown_text(text, 200)
-
-
-def _entry_markdown(column: Column, entry: Entry) -> str:
-    text = entry_text(column, entry).replace("[", "\\[").replace("]", "\\]")
-    number = entry.number
-    if number is None or number.value is None:
+def _cell_markdown(cell: ShownNumber) -> str:
+    text = cell.text.replace("[", "\\[").replace("]", "\\]")
+    if not cell.value:
         return text
-    verdict = "" if number.verdict is Verdict.VALID else f" **{number.verdict}**"
-    return f"{text}{verdict} <sub>n {show_count(number.n)}</sub>"
+    verdict = "" if cell.verdict is Verdict.VALID else f" **{cell.verdict}**"
+    return f"{text}{verdict} <sub>n {cell.n}</sub>"
 
 
 def csv(board: Leaderboard) -> str:
@@ -205,26 +94,32 @@ def _flat(board: Leaderboard) -> list[dict[str, Any]]:
     for one in board.boards:
         for line in one.lines:
             for column in one.columns:
-                entry = line.entries[column.place]
-                if not entry.apart:
-                    flat.append(_record(one, line, column, entry, joined=True))
-        for apart in one.apart:
-            entry = Entry(number=apart.number, why=apart.reason)
-            flat.append(_record(one, apart, apart.column, entry, joined=False))
+                cell = line.entries[column.place]
+                if not cell.shown.apart:
+                    why = "" if cell.number else cell.shown.reason
+                    record = _record(one.data, line.label, column, cell.number, why)
+                    span = one.span(column.place, line.label)
+                    flat.append(
+                        record
+                        | {"run": record["run"] or " ".join(line.runs), "joined": True}
+                        | ({"rank_lower": span.lower, "rank_upper": span.upper} if span else {})
+                        | _about(line)
+                    )
+        flat += [
+            _record(one.data, apart.label, apart.column, apart.number, apart.reason)
+            for apart in one.apart
+        ]
     return flat
 
 
 def _record(
-    board: Board, line: Line | Apart, column: Column, entry: Entry, *, joined: bool
+    data: str, label: str, column: Column, number: MetricRow | None, why: str
 ) -> dict[str, Any]:
-    number = entry.number
-    runs = line.runs if isinstance(line, Line) else (line.number.run,)
-    reasons = [entry.why, number.reason if number else ""]
-    span = board.ranks and joined and board.ranks.spans.get(column.place, {}).get(line.label)
+    reasons = [why, number.reason if number else ""]
     return {
-        "data": board.data,
-        "model": line.label,
-        "run": number.run if number else " ".join(runs),
+        "data": data,
+        "model": label,
+        "run": number.run if number else "",
         "axis": column.axis,
         "address": column.place,
         "metric": column.metric.id,
@@ -236,23 +131,20 @@ def _record(
         "unit": column.metric.unit,
         "direction": column.metric.direction,
         "verdict": str(number.verdict) if number else "",
-        "joined": joined,
-        "rank_lower": span.lower if span else None,
-        "rank_upper": span.upper if span else None,
+        "joined": False,
+        "rank_lower": None,
+        "rank_upper": None,
         "reason": "; ".join(reason for reason in reasons if reason),
-        **_about(line),
     }
 
 
-def _about(line: Line | Apart) -> dict[str, str | None]:
-    if isinstance(line, Apart):
-        return {}
-    said = line.about
+def _about(line: Line) -> dict[str, str | None]:
+    about = line.about
     return {
-        "group": said.group or None,
-        **{name: said.card.get(name) for name in FIELDS},
-        "trained_on_test": said.trained_on_test or None,
-        "retired": str(said.retired) if said.retired else None,
+        "group": about.group or None,
+        **{name: about.card.get(name) for name in FIELDS},
+        "trained_on_test": about.trained_on_test or None,
+        "retired": str(about.retired) if about.retired else None,
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Status
 from crucibench.report.findings import address_of
 from crucibench.report.format import listed
 from crucibench.report.gaps import gaps_of
-from crucibench.report.numbers import Number, declared_metrics, names_in_order, numbers_of
+from crucibench.report.numbers import declared_metrics, names_in_order, numbers_of
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -18,7 +19,7 @@ WITHHELD = "the run itself says why"
 """Stands for the reason of a failure: an error's words may quote a sample."""
 
 
-def not_measured(run: Run, numbers: Sequence[Number] | None = None) -> list[str]:
+def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[str]:
     """Returns a sentence for each axis, cell and number that is missing, failures first.
 
     Args:

@@ -1,4 +1,4 @@
-"""Metric rows of a run as typed numbers, and what the run says of their metrics."""
+"""The one reader of metric rows: as typed rows, by their metrics, and as what is shown of them."""
 
 from __future__ import annotations
 
@@ -7,68 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from crucibench.contracts.rows import COLUMNS, Address
+from markupsafe import Markup
+
+from crucibench.contracts.rows import COLUMNS, Address, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
-from crucibench.report.format import Shown, in_percent, show_number, show_plain
+from crucibench.report import marks
+from crucibench.report.findings import VERDICT_MARKS
+from crucibench.report.format import DASH, Shown, in_percent, show_count, show_number, show_plain
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """One metric row.
-
-    Attributes:
-        data: the data set.
-        address: ``MODEL:SUITE/SCENARIO[POINT]/METRIC[@GROUP]``.
-        value: None where it is undefined; then `reason` says why.
-        lower: None where there is no interval; then `reason` says why.
-        upper: likewise.
-        level: of the interval.
-        method: of the interval.
-        n: the denominator.
-        direction: which way is better.
-        unit: of the value.
-        reason: why value or interval is missing.
-        verdict: how far it can be trusted.
-        cell: where it was measured.
-        key: only numbers of one key may be set side by side.
-        run: the run's id.
-    """
-
-    data: str
-    address: Address
-    value: float | None
-    lower: float | None
-    upper: float | None
-    level: float | None
-    method: str
-    n: int
-    direction: str
-    unit: str
-    reason: str
-    verdict: Verdict
-    cell: str
-    key: str
-    run: str
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.address.model
-
-    @property
-    def place(self) -> str:
-        """The address without its model."""
-        return place(self.address)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Both ends, or None."""
-        return None if self.lower is None or self.upper is None else (self.lower, self.upper)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +59,7 @@ class Metric:
         """The unit in which it is shown, or ""."""
         return "%" if self.percent else self.unit
 
-    def show(self, number: Number) -> Shown:
+    def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
         return show_number(number.value, number.lower, number.upper, percent=self.percent)
@@ -120,9 +70,75 @@ class Metric:
         return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
 
 
-def place(address: Address) -> str:
-    """Returns an address without its model: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``."""
-    return str(address).partition(":")[2]
+@dataclass(frozen=True, kw_only=True)
+class ShownNumber:
+    """What stands in a place for a number, in every format.
+
+    Attributes:
+        value: as text; "" where there is none.
+        interval: e.g. ``[94.3, 98.1]``, or "".
+        n: the denominator; "" without a value.
+        verdict: how far it can be trusted.
+        reason: why value or interval is missing.
+        apart: whether there is a number that is listed apart, since it is not comparable.
+        address: its permanent name.
+        sort: what a column is sorted by; "" sorts last.
+        href: where more is said of it; "" for nowhere.
+        whisker: a mark of the value on its interval, on a page.
+    """
+
+    value: str = ""
+    interval: str = ""
+    n: str = ""
+    verdict: Verdict = Verdict.VALID
+    reason: str = ""
+    apart: bool = False
+    address: str = ""
+    sort: str = ""
+    href: str = ""
+    whisker: Markup | str = ""
+
+    @property
+    def mark(self) -> str:
+        """The mark of its verdict, or ""."""
+        return VERDICT_MARKS[self.verdict]
+
+    @property
+    def text(self) -> str:
+        """Value, interval and mark; a dash where there is no value."""
+        value = f"{self.value} {self.interval}" if self.value else DASH
+        return f"{value.rstrip()}{'†' if self.apart else ''} {self.mark}".rstrip()
+
+
+def shown(
+    metric: Metric, number: MetricRow, href: str = "", scale: marks.Scale | None = None
+) -> ShownNumber:
+    """Returns what stands for a metric row.
+
+    Args:
+        metric: by which it is written.
+        number: the row.
+        href: where more is said of it.
+        scale: of the whiskers beside it; None for no whisker.
+    """
+    if number.value is None:
+        return ShownNumber(
+            verdict=number.verdict, reason=number.reason, address=str(number.address), href=href
+        )
+    text = metric.show(number)
+    return ShownNumber(
+        value=text.value,
+        interval=text.interval,
+        n=show_count(number.n),
+        verdict=number.verdict,
+        reason="" if number.interval is not None else number.reason,
+        address=str(number.address),
+        sort=repr(number.value)
+        if math.isfinite(number.value)
+        else text.value.replace("\u2212", "-"),
+        href=href,
+        whisker="" if scale is None else marks.whisker(scale, number.value, number.interval),
+    )
 
 
 def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:
@@ -146,7 +162,7 @@ def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]
     }
 
 
-def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metric:
+def metric_of(metrics: Mapping[tuple[str, str], Metric], number: MetricRow) -> Metric:
     """Returns the metric of a number; one without a definition where the run holds none."""
     suite, metric = number.address.suite, number.address.metric
     return metrics.get((suite, metric)) or Metric(
@@ -154,15 +170,15 @@ def metric_of(metrics: Mapping[tuple[str, str], Metric], number: Number) -> Metr
     )
 
 
-def numbers_of(run: Run) -> list[Number]:
+def numbers_of(run: Run) -> list[MetricRow]:
     """Returns a run's metric rows in their stored order."""
     return [number_of(entry, run.id) for entry in run.metric_table().to_pylist()]
 
 
-def number_of(entry: Mapping[str, Any], run: str) -> Number:
+def number_of(entry: Mapping[str, Any], run: str) -> MetricRow:
     """Returns one metric row, given by its columns, of the run of this id."""
     text = {name: entry[name] if isinstance(entry[name], str) else "" for name in _TEXTS}
-    return Number(
+    return MetricRow(
         data=text["data"],
         address=Address(*(text[name] for name in Address._fields)),
         value=_float(entry["value"]),

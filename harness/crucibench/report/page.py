@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from markupsafe import Markup
 
+from crucibench.contracts.section import Block
 from crucibench.contracts.verdict import Verdict
-from crucibench.report import marks
-from crucibench.report.format import direction_mark, direction_words, show_count
-from crucibench.report.numbers import Metric, Number
-from crucibench.report.samples import ShownSample
+from crucibench.report.format import direction_mark, direction_words
+from crucibench.report.numbers import Metric, ShownNumber
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
@@ -57,35 +56,6 @@ class ModelHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberView:
-    """A number as it stands on the page.
-
-    Attributes:
-        value: "" where there is none.
-        interval: e.g. ``[94.3, 98.1]``.
-        n: the denominator, or "".
-        verdict: how far it can be trusted.
-        reason: why value or interval is missing.
-        method: of the interval, in words.
-        href: the anchor of the metric's definition.
-        mark: a whisker.
-        address: its permanent name.
-        apart: whether it is listed apart.
-    """
-
-    value: str = ""
-    interval: str = ""
-    n: str = ""
-    verdict: Verdict = Verdict.VALID
-    reason: str = ""
-    method: str = ""
-    href: str = ""
-    mark: Markup | str = ""
-    address: str = ""
-    apart: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class MetricView:
     """A metric as the head of a row or column."""
 
@@ -111,32 +81,6 @@ class MetricView:
         )
 
 
-def number_view(
-    metric: Metric, number: Number, href: str, scale: marks.Scale | None = None
-) -> NumberView:
-    """Makes the view of a number."""
-    if number.value is None:
-        return NumberView(
-            reason=number.reason, verdict=number.verdict, href=href, n=show_count(number.n),
-            address=str(number.address),
-        )  # fmt: skip
-    shown = metric.show(number)
-    mark = Markup()
-    if scale is not None:
-        mark = marks.whisker(scale, number.value, number.interval)
-    return NumberView(
-        value=shown.value,
-        interval=shown.interval,
-        n=show_count(number.n),
-        verdict=number.verdict,
-        reason="" if number.interval is not None else number.reason,
-        method=number.method,
-        href=href,
-        mark=mark,
-        address=str(number.address),
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Text:
     """A cell of a plain table; as a head it may lead to a metric's definition."""
@@ -155,21 +99,13 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Message:
-    """A sentence where there is nothing to show."""
-
-    kind: ClassVar[str] = "message"
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricTable:
+class MetricTable(Block):
     """Metrics as rows, models as columns."""
 
     kind: ClassVar[str] = "metric_table"
     caption: str
     heads: Sequence[ModelHead]
-    rows: Sequence[tuple[MetricView, Sequence[NumberView]]]
+    rows: Sequence[tuple[MetricView, Sequence[ShownNumber]]]
     folded: bool = False
 
     @property
@@ -179,19 +115,19 @@ class MetricTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupTable:
+class GroupTable(Block):
     """Groups as rows, metrics as columns, of one model."""
 
     kind: ClassVar[str] = "group_table"
     caption: str
     head: ModelHead
     metrics: Sequence[MetricView]
-    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    rows: Sequence[tuple[str, Sequence[ShownNumber]]]
     folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainTable:
+class PlainTable(Block):
     """A table as it was stored."""
 
     kind: ClassVar[str] = "plain_table"
@@ -214,7 +150,7 @@ class HeatCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
+class Matrix(Block):
     """A matrix with a row a true class."""
 
     kind: ClassVar[str] = "matrix"
@@ -227,19 +163,19 @@ class Matrix:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Figure(Block):
     """One plot with its legend and its data."""
 
     kind: ClassVar[str] = "figure"
     svg: Markup
     caption: str
     legend: Sequence[ModelHead]
-    data: Download
+    data: Download | None = None
     title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panels:
+class Panels(Block):
     """Plots side by side, with a legend of each or one of all."""
 
     kind: ClassVar[str] = "panels"
@@ -248,7 +184,7 @@ class Panels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BarTable:
+class BarTable(Block):
     """Values as bars: a row a category, a column a model."""
 
     kind: ClassVar[str] = "bar_table"
@@ -260,7 +196,7 @@ class BarTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeatGrid:
+class HeatGrid(Block):
     """A value by row and column, of one model; shaded on a scale that all models share.
 
     Attributes:
@@ -282,7 +218,7 @@ class HeatGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForestTable:
+class ForestTable(Block):
     """A metric's numbers on one scale with a line at its null value: groups as rows.
 
     Attributes:
@@ -296,13 +232,81 @@ class ForestTable:
     null: str
     zero: str
     heads: Sequence[ModelHead]
-    rows: Sequence[tuple[str, Sequence[NumberView]]]
+    rows: Sequence[tuple[str, Sequence[ShownNumber]]]
     data: Download
     folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gallery:
+class Piece:
+    """A stretch of a text.
+
+    Attributes:
+        text: of it.
+        kind: whether it was left as it was, put in, or taken out, or stands for what is not shown.
+    """
+
+    text: str
+    kind: Literal["same", "put-in", "taken-out", "gap"] = "same"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image within the page.
+
+    Attributes:
+        source: a data URI.
+        alt: what it shows, in words.
+        width: CSS pixels.
+        note: what stands beneath, or "".
+    """
+
+    source: str
+    alt: str
+    width: int
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """A sample as the model was asked about it.
+
+    Attributes:
+        title: the point, or that nothing was changed.
+        answer: what the model answered, with its confidence.
+        right: whether that is the target; None where it is not known, or there is no right.
+        pictures: of an image: it, and perhaps what was changed.
+        parts: of a text: pieces of each of its columns.
+    """
+
+    title: str
+    answer: str
+    right: bool | None = None
+    pictures: Sequence[Picture] = ()
+    parts: Sequence[Sequence[Piece]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSample:
+    """A sample, as it is and changed.
+
+    Attributes:
+        scenario: what changed it.
+        target: what would have been right.
+        versions: as it is, then changed.
+        cells: of a table's row: each column that some version changed, with a piece a version.
+        alike: what of the sample is the same in all versions, in words, or "".
+    """
+
+    scenario: str
+    target: str
+    versions: Sequence[Version]
+    cells: Sequence[tuple[str, Sequence[Piece]]] = ()
+    alike: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery(Block):
     """A few samples of one model."""
 
     kind: ClassVar[str] = "gallery"
@@ -312,23 +316,8 @@ class Gallery:
     folded: bool = False
 
 
-Block = (
-    Message
-    | MetricTable
-    | GroupTable
-    | PlainTable
-    | Matrix
-    | Figure
-    | Panels
-    | BarTable
-    | HeatGrid
-    | ForestTable
-    | Gallery
-)
-
-
 @dataclass(frozen=True, kw_only=True)
-class SectionView:
+class FilledSection:
     """One section of a suite, filled.
 
     Attributes:
@@ -359,5 +348,5 @@ class SuiteView:
     axis: str
     name: str
     description: str
-    sections: Sequence[SectionView]
+    sections: Sequence[FilledSection]
     absent: Sequence[tuple[str, str, str]] = ()

@@ -1,22 +1,26 @@
 """Plots as SVG that stands inside an HTML page.
 
-matplotlib draws; then `svg_for_page` makes the file fit for its place. The same data gives the same
-bytes. Names that users chose never enter a plot: legends and titles are the page's.
+matplotlib draws; then the file is made fit for a page that holds many: colours become variables of
+the page, so that a plot reads on light and dark, identifiers get a prefix of their own, fonts are
+the page's, and what says nothing is left out. The same data gives the same bytes. Names that users
+chose never enter a plot: legends and titles are the page's.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markupsafe import escape
 from numpy.typing import NDArray
 
-from crucibench.report.svg_for_page import GRID, LINE, MUTED, fit_for_page
+from crucibench.util.hashing import data_digest
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -36,6 +40,23 @@ _SIZE = 9.0
 
 _GAP = 3.5
 """Points between a plot's edge, its labels and its axes."""
+
+
+_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
+_LINE = "#0400{:02x}"
+"""Stand for the page's colours while matplotlib draws."""
+
+_VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--rule)"}
+_PLACE = re.compile(r'\b(d|x|y|x1|x2|y1|y2|points|transform)="([^"]*)"')
+_NAME = re.compile(r'(\bid="|\bhref="#|url\(#)([^")]*)([")])')
+_LONG = re.compile(r"-?\d+\.\d{2,}")
+_COMMON = {
+    "fill: none; stroke: var(--rule); stroke-width: 0.6; stroke-linecap: square": "grid",
+    "fill: none; stroke: var(--rule); stroke-width: 0.8; stroke-linejoin: miter; "
+    "stroke-linecap: square": "edge",
+    "font-size: 9px; text-anchor: middle; fill: var(--muted)": "tick",
+    "font-size: 9px; text-anchor: end; fill: var(--muted)": "tick end",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +166,7 @@ def line_svg(
         figure = _figure(3.1, 2.2) if small else _figure(5.6, 3.3)
         axes = figure.add_subplot()
         for curve in curves:
-            colour = LINE.format(curve.colour % COLOURS)
+            colour = _LINE.format(curve.colour % COLOURS)
             alone = len(curve.x) <= 40
             axes.plot(
                 curve.x, curve.y, color=colour, linestyle=dash(curve.colour), linewidth=1.6,
@@ -173,7 +194,7 @@ def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> s
         figure = _figure(3.1, 2.8)
         axes = figure.add_subplot()
         for dot in dots:
-            paint = LINE.format(dot.colour % COLOURS)
+            paint = _LINE.format(dot.colour % COLOURS)
             for ends, along in ((dot.x_ends, axes.hlines), (dot.y_ends, axes.vlines)):
                 if ends is not None:
                     at = dot.y if along == axes.hlines else dot.x
@@ -197,8 +218,8 @@ def reliability_svg(
         figure = _figure(3.1, 3.5)
         top = figure.add_axes((0.18, 0.35, 0.77, 0.62))
         bottom = figure.add_axes((0.18, 0.12, 0.77, 0.17), sharex=top)
-        paint = LINE.format(colour % COLOURS)
-        top.plot([0, 1], [0, 1], color=MUTED, linestyle="dashed", linewidth=1, zorder=2)
+        paint = _LINE.format(colour % COLOURS)
+        top.plot([0, 1], [0, 1], color=_MUTED, linestyle="dashed", linewidth=1, zorder=2)
         span = np.maximum([bins.share - bins.lower, bins.upper - bins.share], 0.0)
         top.errorbar(
             bins.confidence, bins.share, yerr=span, color=paint, ecolor=paint, fmt="o-",
@@ -269,17 +290,17 @@ def _style(key: str) -> Any:
             "font.family": "DejaVu Sans",
             "font.size": _SIZE,
             "axes.facecolor": "none",
-            "axes.edgecolor": GRID,
-            "axes.labelcolor": MUTED,
+            "axes.edgecolor": _GRID,
+            "axes.labelcolor": _MUTED,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
             "axes.axisbelow": True,
             "axes.unicode_minus": True,
-            "grid.color": GRID,
+            "grid.color": _GRID,
             "grid.linewidth": 0.6,
-            "xtick.color": MUTED,
-            "ytick.color": MUTED,
+            "xtick.color": _MUTED,
+            "ytick.color": _MUTED,
             "xtick.major.size": 0.0,
             "ytick.major.size": 0.0,
             "xtick.bottom": False,
@@ -306,4 +327,69 @@ def _svg(figure: Figure, key: str, alt: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(stream, format="svg", metadata=nothing)
-    return fit_for_page(stream.getvalue(), key, alt)
+    return _fit_for_page(stream.getvalue(), key, alt)
+
+
+def _fit_for_page(text: str, key: str, alt: str) -> str:
+    """Returns an SVG file as an element of a page.
+
+    Args:
+        text: of the file, as matplotlib writes it with fonts left to the reader.
+        key: no other plot of the page has it.
+        alt: what the plot shows, in words.
+    """
+    box = re.search(r'viewBox="([^"]*)"', text)
+    assert box is not None
+    prefix = f"p{data_digest(key)[:10]}"
+    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    # Groups carry names that repeat from plot to plot; only what is referred to keeps one.
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    short: dict[str, int] = {}
+    body = _NAME.sub(
+        lambda name: f"{name[1]}{prefix}-{short.setdefault(name[2], len(short))}{name[3]}",
+        body.replace("xlink:href", "href"),
+    )
+    body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r"#04000([0-7])", r"var(--line-\1)", body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, variable)
+    for style, name in _COMMON.items():
+        body = body.replace(f'style="{style}"', f'class="{name}"')
+    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
+    body = re.sub(r'clip-path="[^"]*" (class="grid")', r"\1", body)
+    body = _PLACE.sub(_rounded, _without_bare_groups(body))
+    body = re.sub(r"\s*\n\s*", "\n", body).strip()
+    width = float(box[1].split()[2])
+    return (
+        f'<svg class="plot" viewBox="{box[1]}" style="max-width:{width * 1.4:.0f}px" role="img" '
+        f'aria-label="{escape(visible(alt))}">\n{body}\n</svg>'
+    )
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    # A tenth of a point is finer than a line is wide.
+    places = _LONG.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), attribute[2])
+    if attribute[1] == "d":
+        places = re.sub(r"\s*([A-Za-z])\s*", r"\1", places)
+    return f'{attribute[1]}="{" ".join(places.split())}"'
+
+
+def _without_bare_groups(body: str) -> str:
+    """Takes out groups that have no attribute, and keeps what stands in them."""
+    kept: list[str] = []
+    bare: list[bool] = []
+    for part in re.split(r"(</?g\b[^>]*>)", body):
+        if not re.match(r"</?g\b", part):
+            kept.append(part)
+        elif part.endswith("/>"):
+            continue
+        elif part == "</g>":
+            kept.append("" if bare.pop() else part)
+        else:
+            bare.append(part == "<g>")
+            kept.append("" if bare[-1] else part)
+    return "".join(kept)

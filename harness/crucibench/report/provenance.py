@@ -21,7 +21,7 @@ _DIGEST = 16
 
 
 def card_facts(card: DataCard) -> dict[str, str]:
-    """Returns a data card as facts; what it does not say is said to be missing."""
+    """Returns a data card as facts; what it does not state is named as missing."""
     task = card.task
     facts = {
         "source": card.uri,
@@ -42,7 +42,7 @@ def card_facts(card: DataCard) -> dict[str, str]:
         "citation": card.citation,
         "notes": "; ".join(card.notes),
     }
-    if task.kind == "regression":
+    if not task.classes:
         del facts["classes"]
     if not facts["notes"]:
         del facts["notes"]

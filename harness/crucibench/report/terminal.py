@@ -13,30 +13,10 @@ from rich.text import Text
 
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report.findings import FoundHere, findings_of, nothing_found
-from crucibench.report.format import counted, show_count
-from crucibench.report.leaderboard import Board, Column, Entry, Leaderboard
-from crucibench.report.leaderboard_about import (
-    SEED_HEADS,
-    card_heads,
-    card_rows,
-    label_text,
-    notes_on_rows,
-    seed_rows,
-)
-from crucibench.report.leaderboard_ranks import (
-    STANDING_HEADS,
-    notes_on_ranks,
-    rank_text,
-    shows_ranks,
-    standing_rows,
-)
-from crucibench.report.leaderboard_text import (
-    column_title,
-    entry_text,
-    footnotes,
-    sorting,
-    writing,
-)
+from crucibench.report.format import counted
+from crucibench.report.leaderboard import Leaderboard
+from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
+from crucibench.report.numbers import ShownNumber
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -52,11 +32,11 @@ _NAME = 40
 def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
     """Prints each board with its footnotes; then how the numbers are written, once."""
     rules: dict[str, None] = {}
-    for board in leaderboard.boards:
+    for board in map(shown_board, leaderboard.boards):
         _print_board(console, board)
         console.print()
         if board.columns:
-            rules[writing(board)] = None
+            rules[board.writing] = None
     for text in rules:
         console.print(_plain(text, "dim"))
 
@@ -97,22 +77,23 @@ def findings_table(found: Sequence[FoundHere]) -> Table:
     return table
 
 
-def board_tables(board: Board, console: Console) -> list[Table]:
+def board_tables(board: ShownBoard, console: Console) -> list[Table]:
     """Returns a board as one table; where the console is too narrow for it, as one or more an axis.
 
     A column stands whole in its table, unless it alone is too wide for the console.
     """
-    whole = _board_table(board, board.columns)
+    places = range(len(board.columns))
+    whole = _board_table(board, places)
     if _fits(whole, console):
         return [whole]
     tables: list[Table] = []
-    for _, of_axis in groupby(board.columns, key=lambda column: column.axis):
-        chosen: list[Column] = []
-        for column in of_axis:
-            wider = [*chosen, column]
+    for _, of_axis in groupby(places, key=lambda place: board.columns[place].axis):
+        chosen: list[int] = []
+        for place in of_axis:
+            wider = [*chosen, place]
             if chosen and not _fits(_board_table(board, wider), console):
                 tables.append(_board_table(board, chosen, titled=not tables))
-                wider = [column]
+                wider = [place]
             chosen = wider
         tables.append(_board_table(board, chosen, titled=not tables))
     return tables
@@ -123,48 +104,34 @@ def _fits(table: Table, console: Console) -> bool:
     return Measurement.get(console, endless, table).maximum <= console.width
 
 
-def _board_table(board: Board, columns: Sequence[Column], *, titled: bool = True) -> Table:
+def _board_table(board: ShownBoard, places: Sequence[int], *, titled: bool = True) -> Table:
+    """Returns the table of some columns, by their places."""
     title = _name(board.data) if titled else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    ranked = shows_ranks(board)
-    if ranked:
+    if board.ranked:
         table.add_column("rank", justify="right")
     table.add_column("model", overflow="fold", no_wrap=False)
     axis = ""
-    for column in columns:
+    for column in (board.columns[place] for place in places):
         head = Text(column.axis if column.axis != axis else "", style="dim")
         axis = column.axis
         head.append("\n")
-        head.append(visible(column_title(column)), style="not dim")
+        head.append(visible(column.heading), style="not dim")
         table.add_column(head, justify="right", vertical="top")
-    shared = {column.place: _shared_n(board, column) for column in columns}
+    shared = [_shared_n(board, place) for place in places]
     for line in board.lines:
-        places = [(column, line.entries[column.place]) for column in columns]
         table.add_row(
-            *([rank_text(board, line.label)] if ranked else []),
-            _name(label_text(line)),
-            *(_entry(column, entry, shared[column.place]) for column, entry in places),
+            *([line.rank] if board.ranked else []),
+            _name(line.name),
+            *(_cell(line.cells[place], n) for place, n in zip(places, shared, strict=True)),
         )
-    if any(shared.values()):
-        counts = [_n(shared[column.place]) for column in columns]
-        table.add_row(*([""] if ranked else []), Text("n", style="dim"), *counts)
+    if any(shared):
+        counts = [Text(n, style="dim") for n in shared]
+        table.add_row(*([""] if board.ranked else []), Text("n", style="dim"), *counts)
     return table
 
 
-def standings_table(board: Board) -> Table | None:
-    """Returns the models over all ranked columns; None without ranks."""
-    rows = standing_rows(board)
-    if not rows:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Overall", title_justify="left")
-    for name in STANDING_HEADS:
-        table.add_column(Text(name), justify="left" if name == "model" else "right")
-    for label, *texts in rows:
-        table.add_row(_name(label), *map(Text, texts))
-    return table
-
-
-def _print_board(console: Console, board: Board) -> None:
+def _print_board(console: Console, board: ShownBoard) -> None:
     if not board.columns:
         console.print(
             _name(board.data), Text("no number of a headline metric was measured"), sep=": "
@@ -174,51 +141,46 @@ def _print_board(console: Console, board: Board) -> None:
         return
     for table in board_tables(board, console):
         console.print(table)
-    console.print(_plain(sorting(board), "dim"))
-    overall = standings_table(board)
-    if overall is not None:
-        console.print(overall)
-    for note in notes_on_ranks(board):
+    console.print(_plain(board.sorting, "dim"))
+    standings, *others = board.tables
+    if standings.rows:
+        console.print(_texts_table(standings, numeric=True))
+    for note in board.rank_notes:
         console.print(_plain(note, "dim"))
-    for title, heads, rows in (
-        ("Between training seeds", SEED_HEADS, seed_rows(board)),
-        ("Model cards", card_heads(board), card_rows(board)),
-    ):
-        if rows:
-            console.print(_texts_table(title, heads, rows))
-    for note in (*notes_on_rows(board), *footnotes(board)):
+    for texts in others:
+        if texts.rows:
+            console.print(_texts_table(texts))
+    for note in (*board.row_notes, *board.footnotes):
         console.print(_plain(note))
-    for apart in board.apart:
-        text = entry_text(apart.column, Entry(number=apart.number))
-        console.print(
-            _plain(f"† {apart.label}, {apart.column.title}: {text}, not joined: {apart.reason}")
-        )
+    for what, text, why in board.apart:
+        console.print(_plain(f"† {what}: {text}, not joined: {why}"))
 
 
-def _texts_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for head in heads:
-        table.add_column(Text(head), overflow="fold")
-    for row in rows:
+def _texts_table(texts: TextTable, *, numeric: bool = False) -> Table:
+    """Returns a table of texts; of a numeric one all columns but the first stand to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=texts.title, title_justify="left")
+    for place, head in enumerate(texts.heads):
+        right = numeric and place > 0
+        table.add_column(
+            Text(head), justify="right" if right else "left",
+            overflow="ellipsis" if numeric else "fold",
+        )  # fmt: skip
+    for row in texts.rows:
         table.add_row(*map(_name, row))
     return table
 
 
-def _shared_n(board: Board, column: Column) -> int | None:
-    numbers = [line.entries[column.place].number for line in board.lines]
-    counts = {number.n for number in numbers if number is not None and number.value is not None}
-    return counts.pop() if len(counts) == 1 else None
+def _shared_n(board: ShownBoard, place: int) -> str:
+    """Returns the denominator that all numbers of a column have; "" where they differ."""
+    counts = {line.cells[place].n for line in board.lines} - {""}
+    return counts.pop() if len(counts) == 1 else ""
 
 
-def _n(count: int | None) -> Text:
-    return Text("" if count is None else show_count(count), style="dim")
-
-
-def _entry(column: Column, entry: Entry, shared: int | None) -> Text:
-    style = _VERDICT_STYLES[entry.number.verdict] if entry.number is not None else "dim"
-    text = Text(entry_text(column, entry), style=style)
-    if shared is None and entry.number is not None and entry.number.value is not None:
-        text.append(f" n {show_count(entry.number.n)}", style="dim")
+def _cell(cell: ShownNumber, shared: str) -> Text:
+    measured = cell.address != ""
+    text = Text(cell.text, style=_VERDICT_STYLES[cell.verdict] if measured else "dim")
+    if not shared and cell.n:
+        text.append(f" n {cell.n}", style="dim")
     return text
 
 

@@ -1,16 +1,19 @@
-"""When each cell of a run was under way, by the run's log.
+"""When each cell of a run was under way, by the run's log, and bars that show it.
 
-All times are seconds since the first line of the log.
+All times are seconds since the first line of the log. The log is written while the run goes on, by
+processes that may be killed: a last line may be torn, and events that this version does not know
+may stand between the others.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crucibench.report.event_log import as_number, read_log
 from crucibench.report.findings import address_of
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -22,6 +25,11 @@ Ending = Literal["finished", "interrupted", "stopped", "broken off", "open"]
 is a later attempt; ``open``: likewise, and it may still be under way."""
 
 Interval = tuple[float, float]
+
+Mark = Literal["work", "wait", "pause", "idle"]
+"""A column of a bar: a task ran; the cell was begun and not ended; nothing ran at all; none."""
+
+_LINE_START = '{"time"'
 
 _LOSSES = frozenset({"lost", "killed", "crashed"})
 _OWN = frozenset({"derive", "score"})
@@ -243,7 +251,7 @@ class _Reader:
         time = max(0.0, float(event["time"]) - self._begun)
         kind = event["event"]
         if kind == "started" or not self._attempts:
-            executor, workers = event.get("executor"), as_number(event.get("workers"))
+            executor, workers = event.get("executor"), _as_number(event.get("workers"))
             self._attempts.append(
                 _Attempt(
                     time, time,
@@ -282,8 +290,8 @@ class _Reader:
 
     def _task(self, span: _Span, event: Mapping[str, Any], time: float) -> None:
         attempt = self._attempts[-1]
-        seconds = max(0.0, as_number(event.get("seconds")) or 0.0)
-        begun = as_number(event.get("begun"))
+        seconds = max(0.0, _as_number(event.get("seconds")) or 0.0)
+        begun = _as_number(event.get("begun"))
         # The clock of another machine may be ahead: no task ends after it was reported.
         start = time - seconds
         if begun is not None:
@@ -354,3 +362,91 @@ def _unsaid(run: Run, *, is_last: bool) -> Ending:
 def _moment(cell: CellTimes) -> float:
     # A log without starts still says in which order cells were settled.
     return next(time for time in (cell.start, cell.end, 0.0) if time is not None)
+
+
+def bar(times: Timeline, cell: CellTimes | None, width: int) -> list[Mark]:
+    """Returns the bar of a cell, or an empty one: a mark a column, `width` in all.
+
+    A pause takes one column, however long it was, so that a run that was resumed days later can
+    still be read; no column belongs to the times on both sides of it. The others are shared out by
+    length, at least one to each time between two pauses. Where there are too many pauses for that,
+    all columns are equally long and a pause is a time in which nothing ran.
+    """
+    pauses = times.pauses if 2 * len(times.pauses) < width else ()
+    starts = [0.0, *(pause.end for pause in pauses)]
+    ends = [*(pause.start for pause in pauses), times.end]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    marks: list[Mark] = []
+    for start, end, columns in zip(
+        starts, ends, _shared_out(width - len(pauses), lengths), strict=True
+    ):
+        if marks:
+            marks.append("pause")
+        part: list[Mark] = ["idle"] * columns
+        if cell is not None:
+            _paint(part, "wait", (start, end), cell.spans)
+            _paint(part, "work", (start, end), cell.work)
+        marks += part
+    return marks
+
+
+def _paint(marks: list[Mark], mark: Mark, stretch: Interval, intervals: Iterable[Interval]) -> None:
+    begun, ended = stretch
+    scale = len(marks) / (ended - begun) if ended > begun else 0.0
+    for start, end in intervals:
+        if end < begun or start > ended:
+            continue
+        first = min(int((max(start, begun) - begun) * scale), len(marks) - 1)
+        # What is shorter than a column takes one.
+        last = max(first + 1, min(math.ceil((end - begun) * scale), len(marks)))
+        marks[first:last] = [mark] * (last - first)
+
+
+def _shared_out(columns: int, lengths: Sequence[float]) -> list[int]:
+    """Returns how many columns each length gets: one, and a share of the rest."""
+    whole = sum(lengths)
+    rest = columns - len(lengths)
+    exact = [rest * length / whole if whole > 0 else 0.0 for length in lengths]
+    shares = [1 + int(share) for share in exact]
+    by_fraction = sorted(range(len(exact)), key=lambda place: int(exact[place]) - exact[place])
+    for number in range(columns - sum(shares)):
+        shares[by_fraction[number % len(shares)]] += 1
+    return shares
+
+
+def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Returns the events of a log, and how many lines can't be read.
+
+    Raises:
+        UnreadableError: if there is no such file.
+    """
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UnreadableError(f"log {str(path)!r} can't be read: {error.strerror}") from error
+    events, torn = [], 0
+    for text in content.splitlines():
+        event = _event(text)
+        if event is None and text.strip():
+            torn += 1
+            # What was appended to a torn line stands behind it, whole.
+            event = _event(text[max(0, text.rfind(_LINE_START)) :])
+        if event is not None:
+            events.append(event)
+    return events, torn
+
+
+def _event(text: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    known = isinstance(event, dict) and _as_number(event.get("time")) is not None
+    return event if known and isinstance(event.get("event"), str) else None
+
+
+def _as_number(value: Any) -> float | None:
+    """Returns a value of an event that is a number; None if it is anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)

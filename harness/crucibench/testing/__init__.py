@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
 from crucibench.testing.detector import check_detector
+from crucibench.testing.section import check_section
 
-__all__ = ["check_adapter", "check_detector"]
+__all__ = ["check_adapter", "check_detector", "check_section"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.task import Modality, Task
@@ -78,7 +78,7 @@ class _Check:
         """Asks for all that is promised; returns it by name."""
         want = frozenset(name for key, name in _PROMISED.items() if self.has(key))
         try:
-            outputs: Outputs = self.adapter.predict(batch, want)
+            outputs: Answer = self.adapter.predict(batch, want)
         except Exception as error:
             raise AssertionError(
                 f"{self.name}: {promise}: predict raised {type(error).__name__}: {error}"

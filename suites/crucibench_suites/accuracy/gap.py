@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 
-from crucibench.contracts.evidence import CellEvidence, Evidence
-from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Value
+from crucibench.contracts.data import Samples
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import Interval, Number, RowMetric, Units
 from crucibench.stats import SumStatistic, difference, newcombe_unpaired, weighted_ratio
-from crucibench_suites.accuracy.answers import (
-    Floats,
-    Ints,
-    cluster_codes,
-    read_answers,
-    read_values,
-)
-from crucibench_suites.accuracy.rows import Number
-from crucibench_suites.accuracy.sheet import Sheet
+from crucibench.tasks.classification.view import Floats
+
+METRICS = ("top-1-train-minus-test", "mae-train-minus-test")
 
 
-def gap_rows(evidence: Evidence, stream: str) -> list[Row]:
+def gap_numbers(evidence: Evidence) -> list[Number]:
     """Returns train minus test, or nothing where there is no pass over train."""
     train, test = evidence.needs.get("train"), evidence.needs["test"]
-    if train is None or not len(train.samples):
+    kind = evidence.task.definition
+    metric = f"{kind.headline}-train-minus-test"
+    if train is None or not len(train.samples) or metric not in METRICS:
         return []
-    roles = np.repeat([0, 1], [len(train.samples), len(test.samples)])
-    sheet = Sheet(
-        len(roles),
-        options=evidence.options,
-        stream=f"{stream}/train-minus-test",
-        clusters=_clusters(train, test),
-        strata=roles,
-    )
-    if evidence.task.kind == "regression":
-        errors = [_errors(cell) for cell in (train, test)]
-        number = Number(metric="mae-train-minus-test", value=_value(errors))
-        sheet.resample(number, _gap(errors))
-        return sheet.rows()
-    hits = [read_answers(cell, evidence.task).correct.astype(np.float64) for cell in (train, test)]
-    counts = [(int(hit.sum()), len(hit)) for hit in hits]
-    sheet.closed(
-        Number(metric="top-1-train-minus-test", value=_value(hits)),
-        lambda level: newcombe_unpaired(*counts[0], *counts[1], level),
-        lambda: _gap(hits),
-    )
-    return sheet.rows()
+    parts = [kind.quality(kind.view(cell, evidence.task)) for cell in (train, test)]
+    roles = np.repeat([0, 1], [len(part) for part in parts])
+    units = Units(_both(train.samples, test.samples), "train-minus-test", roles)
+    make = partial(_form, *parts, proportion=evidence.task.one_class)
+    return [Number(metric=metric, make=make, units=units)]
 
 
-def _errors(cell: CellEvidence) -> Floats:
-    predictions = read_values(cell.records, cell.samples.ids)
-    return np.asarray(np.abs(predictions - cell.samples.targets))
+def _form(train: Floats, test: Floats, *, proportion: bool) -> RowMetric:
+    counts = [(int(part.sum()), len(part)) for part in (train, test)]
+
+    def closed(level: float) -> Interval:
+        return newcombe_unpaired(*counts[0], *counts[1], level)
+
+    return RowMetric(_gap(train, test), closed=closed if proportion else None)
 
 
-def _value(parts: list[Floats]) -> Value:
-    train, test = parts
-    return Value(value=float(train.mean() - test.mean()), n=len(train) + len(test))
-
-
-def _gap(parts: list[Floats]) -> SumStatistic:
-    train, test = parts
+def _gap(train: Floats, test: Floats) -> SumStatistic:
     numbers = np.concatenate([train, test])
     of_train = np.repeat([1.0, 0.0], [len(train), len(test)])
     gap = difference(
@@ -70,9 +51,18 @@ def _gap(parts: list[Floats]) -> SumStatistic:
     return gap
 
 
-def _clusters(train: CellEvidence, test: CellEvidence) -> Ints | None:
-    """Returns codes over both roles, train's first; a cluster in both counts as two."""
-    first, second = cluster_codes(train.samples.clusters), cluster_codes(test.samples.clusters)
-    if first is None or second is None:
-        return None
-    return np.concatenate([first, second + first.max(initial=-1) + 1])
+def _both(train: Samples, test: Samples) -> Samples:
+    """Returns the samples of both roles, train's first; a cluster in both counts as two."""
+    clusters = None
+    if train.clusters is not None and test.clusters is not None:
+        named = [
+            [f"{place} {name}" for name in samples.clusters]
+            for place, samples in enumerate((train, test))
+            if samples.clusters is not None
+        ]
+        clusters = np.array([name for part in named for name in part], dtype=object)
+    ids = [f"{place} {name}" for place, part in enumerate((train, test)) for name in part.ids]
+    return Samples(
+        np.array(ids, dtype=object), np.concatenate([train.targets, test.targets]),
+        pd.DataFrame(index=range(len(ids))), clusters,
+    )  # fmt: skip

@@ -2,81 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.metric import MetricInfo, metrics_named
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
-from crucibench.metrics.catalogue import metric_info
+from crucibench.contracts.statistic import Number
+from crucibench.contracts.task import TaskKind, task_kinds
+from crucibench.metrics.catalogue import CATALOGUE, metric_info
 
-_BINNED = (
-    "ece-15-equal-width",
-    "ece-15-equal-mass",
-    "ece-l2-15-equal-mass-debiased",
-    "mce-15-equal-width",
+if TYPE_CHECKING:
+    import pandas as pd
+
+_OWN = (
+    "temperature",
+    "ece-15-equal-width-top-label-before-temperature",
+    "ece-15-equal-width-top-label-after-temperature",
+    "top-1-train-minus-test",
+    "mae-train-minus-test",
 )
+"""Numbers of halves and of two roles: two models are not compared by them."""
 
 METRICS: tuple[MetricInfo, ...] = tuple(
     metric_info(metric)
     for metric in (
-        *("top-1", "top-5", "balanced-accuracy", "f1-macro", "f1-weighted", "mcc"),
-        *("precision", "recall", "f1", "fpr"),
-        *("auroc", "auroc-ovr-macro", "average-precision", "average-precision-ovr-macro"),
-        *("recall-at-precision-90", "recall-at-precision-99"),
-        *("log-loss", "brier", "brier-sum"),
-        *(f"{stem}-{view}" for view in ("top-label", "positive-class") for stem in _BINNED),
-        "ece-15-equal-width-classwise",
-        "temperature",
-        "ece-15-equal-width-top-label-before-temperature",
-        "ece-15-equal-width-top-label-after-temperature",
-        *("aurc", "e-aurc"),
-        *(f"accuracy-at-coverage-{percent}" for percent in (80, 90, 95)),
-        *("mae", "rmse", "median-absolute-error", "r2", "spearman"),
-        *("top-1-train-minus-test", "mae-train-minus-test"),
+        *task_kinds().get("classification").metrics, *task_kinds().get("regression").metrics,
+        *_OWN,
     )
-)
-"""All that the suite may report; classification and regression share the scenario."""
+)  # fmt: skip
+"""What the suite reports of the bundled kinds of task."""
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clean(Derived):
-    """Scores the pass over the test role, and the train role's where there is one."""
+    """Scores the pass over the test role, and the train role's where there is one.
+
+    Attributes:
+        more: registered metrics that it reports beside those of the task's kind.
+    """
+
+    more: tuple[str, ...] = ()
+    metrics: tuple[MetricInfo, ...] = METRICS  # type: ignore[misc]
 
     version: ClassVar[int] = 1
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
 
     @classmethod
-    def of(cls, suite: str, *, train: bool) -> Clean:
-        """Returns the scenario; with `train` it also asks for a pass over the train role."""
+    def of(
+        cls, suite: str, *, train: bool, kind: TaskKind | None = None, more: Sequence[str] = ()
+    ) -> Clean:
+        """Returns the scenario.
+
+        Args:
+            suite: the suite's name.
+            train: whether to ask for a pass over the train role as well.
+            kind: of the task, where it is none of the bundled ones.
+            more: registered metrics to report beside those of the task's kind.
+
+        Raises:
+            InputError: if a metric is not registered.
+        """
         needs = [Need(alias="test", cell="pass/test")]
         if train:
             needs.append(Need(alias="train", cell="pass/train", optional=True))
-        return cls(suite=suite, name="clean", needs=tuple(needs))
+        names = (*(kind.metrics if kind else ()), *more)
+        others = [name for name in dict.fromkeys(names) if name not in CATALOGUE]
+        infos = tuple(metric.info for metric in metrics_named(others))
+        return cls(
+            suite=suite, name="clean", needs=tuple(needs), more=tuple(more),
+            metrics=(*METRICS, *infos), parameters={"metrics": others} if others else {},
+        )  # fmt: skip
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns the numbers of the task's metrics."""
+        from crucibench.metrics.numbers import numbers_of
+
+        cell, kind = evidence.needs["test"], evidence.task.definition
+        if not len(cell.samples):
+            return ()
+        names = dict.fromkeys((*kind.metrics, *self.more))
+        return numbers_of(metrics_named(tuple(names)), kind.view(cell, evidence.task))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns the tables of the task's kind."""
+        kind = evidence.task.definition
+        view = kind.view(evidence.needs["test"], evidence.task)
+        return kind.tables(view, rows, evidence.options.level)
 
     def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.accuracy.scoring import score_clean
+        """Computes the calibrating temperature, and the gap between train and test."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.accuracy.gap import gap_numbers
+        from crucibench_suites.accuracy.temperature import temperature_numbers
 
-        return score_clean(evidence, self.stream)
+        cell, kind = evidence.needs["test"], evidence.task.definition
+        if not len(cell.samples):
+            return Scored([])
+        numbers = gap_numbers(evidence)
+        if evidence.task.one_class:
+            view = kind.view(cell, evidence.task)
+            numbers = [*temperature_numbers(view, evidence, self.stream), *numbers]
+        return Scored(rows_of(numbers, self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.accuracy.audits import audit_clean
 
-        return audit_clean(evidence, self.stream)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns every number that can be computed again for any weighting of the test samples."""
-        from crucibench_suites.accuracy.recorder import comparables_of
-
-        return comparables_of(evidence)
+        return audit_clean(evidence, self)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per test sample, under the model's decision rule."""
-        from crucibench_suites.accuracy.outcomes import view
-
-        return view(evidence.needs["test"], evidence.task)
+        kind = evidence.task.definition
+        return kind.outcomes(kind.view(evidence.needs["test"], evidence.task))

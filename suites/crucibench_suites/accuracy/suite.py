@@ -28,6 +28,9 @@ class AccuracyConfig(SuiteConfig):
     """Whether to run the model over the train role, where the data has one, for the train minus
     test gap and for samples that are in both; false saves that pass."""
 
+    metrics: tuple[str, ...] = ()
+    """Registered metrics to report beside those of the task's kind."""
+
 
 class AccuracySuite(Suite):
     """Accuracy, calibration and selective prediction, from one clean pass."""
@@ -115,8 +118,10 @@ class AccuracySuite(Suite):
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the clean scenario, or why it does not apply."""
         task = request.data.task
-        if task.kind == "classification" and len(task.classes) < 2:
+        if task.one_class and len(task.classes) < 2:
             return f"accuracy needs at least two classes, the data has {len(task.classes)}"
-        wanted = not isinstance(request.config, AccuracyConfig) or request.config.train_gap
-        train = wanted and request.data.counts.get("train", 0) > 0
-        return (Clean.of(self.name, train=train),)
+        config = request.config
+        if not isinstance(config, AccuracyConfig):
+            raise TypeError(f"expected an AccuracyConfig, got {type(config).__name__}")
+        train = config.train_gap and request.data.counts.get("train", 0) > 0
+        return (Clean.of(self.name, train=train, kind=task.definition, more=config.metrics),)

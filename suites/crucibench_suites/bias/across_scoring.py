@@ -17,13 +17,13 @@ from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gap_change import Change, Largest, Paired, Side, change_of_largest, turned
 from crucibench.stats import holm, mcnemar_exact, newcombe_paired
-from crucibench_suites.accuracy.rows import Number as RowNumber
-from crucibench_suites.accuracy.rows import undefined, with_interval
 from crucibench_suites.bias.across_views import gaps_across, read_across
 from crucibench_suites.bias.comparing import mean_influence
 from crucibench_suites.bias.config import CLEAN
 from crucibench_suites.bias.decisions import Bools, Ints, Measure
 from crucibench_suites.bias.found import Found, why_uncompared
+from crucibench_suites.bias.row_making import Number as RowNumber
+from crucibench_suites.bias.row_making import undefined, with_interval
 from crucibench_suites.bias.rows import gap_row, group_rows
 from crucibench_suites.bias.scoring import gaps_of, widest_rows, worst_rows
 from crucibench_suites.bias.tally import Tally

@@ -17,7 +17,9 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.task import Task
 from crucibench.metrics.catalogue_across import RISES
 from crucibench.metrics.catalogue_groups import Gap
-from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers, read_values
+from crucibench.metrics.scoring import cluster_codes
+from crucibench.tasks.classification.view import ClassView, view_of_pass
+from crucibench.tasks.regression.kind import read_values
 from crucibench_suites.bias.comparing import comparables_of_views
 from crucibench_suites.bias.config import CLEAN
 from crucibench_suites.bias.decisions import (
@@ -60,7 +62,7 @@ def read_across(evidence: Evidence, source: Scenario, parameters: Mapping[str, A
             values = view.prediction[rows].astype(np.float64)
             measured[point] = errors_of(values, samples.targets)
     else:
-        own = read_answers(replace(clean, samples=samples), evidence.task)
+        own = view_of_pass(replace(clean, samples=samples), evidence.task)
         measured[CLEAN] = binary_measures(own) or (right(own),)
         for point, rows in _rows(view, samples.ids).items():
             measured[point] = _measures(own, view, rows)
@@ -79,9 +81,9 @@ def read_across(evidence: Evidence, source: Scenario, parameters: Mapping[str, A
     }
 
 
-def _measures(own: Answers, view: OutcomeView, rows: Ints) -> Sequence[Measure | Number]:
+def _measures(own: ClassView, view: OutcomeView, rows: Ints) -> Sequence[Measure | Number]:
     """Returns the measures of one point; what is right is as the source says."""
-    there = Answers(
+    there = ClassView(
         ids=own.ids, targets=own.targets, predictions=view.prediction[rows].astype(np.int64),
         classes=own.classes, positive=own.positive,
     )  # fmt: skip

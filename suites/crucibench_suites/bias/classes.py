@@ -12,7 +12,7 @@ from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.rows import Row
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.stats import holm
-from crucibench_suites.accuracy.answers import Answers
+from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.bias.decisions import of_class
 from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
 from crucibench_suites.bias.groupings import Grouping
@@ -24,7 +24,7 @@ MOST_CLASSES = 50
 
 
 def class_tables(
-    answers: Answers, views: Sequence[View], options: ScoringOptions, stream: str
+    answers: ClassView, views: Sequence[View], options: ScoringOptions, stream: str
 ) -> dict[str, pd.DataFrame]:
     """Returns rates by class and group, and the gap of each class and rate, of single columns.
 
@@ -84,7 +84,7 @@ def _by_group(one: Measured, grouping: Grouping, level: float) -> Iterator[dict[
         }
 
 
-def _of_class(answers: Answers, index: int, view: View) -> dict[str, Measured]:
+def _of_class(answers: ClassView, index: int, view: View) -> dict[str, Measured]:
     grouping = view.grouping
     return {
         rate: by_codes(measure, grouping.codes, len(grouping), view.clusters)
@@ -93,7 +93,7 @@ def _of_class(answers: Answers, index: int, view: View) -> dict[str, Measured]:
 
 
 def worst_class(
-    answers: Answers, views: Sequence[View], options: ScoringOptions, stream: str
+    answers: ClassView, views: Sequence[View], options: ScoringOptions, stream: str
 ) -> list[Row]:
     """The worst class's gaps, one against the rest, of each grouping."""
     rows = []
@@ -113,7 +113,7 @@ def worst_class(
 
 
 def _over_classes(
-    gap: Gap, rate: str, answers: Answers, view: View, *, options: ScoringOptions, stream: str
+    gap: Gap, rate: str, answers: ClassView, view: View, *, options: ScoringOptions, stream: str
 ) -> Found:
     grouping, k = view.grouping, len(answers.classes)
     if grouping.too_many or k > MOST_CLASSES:

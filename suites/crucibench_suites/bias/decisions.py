@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence
 from crucibench.metrics.group_counts import RATES
-from crucibench_suites.accuracy.answers import Answers, read_values
+from crucibench.tasks.classification.view import ClassView
+from crucibench.tasks.regression.kind import read_values
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -47,12 +48,12 @@ class Number:
     values: Floats
 
 
-def right(answers: Answers) -> Measure:
+def right(answers: ClassView) -> Measure:
     """Returns accuracy."""
     return Measure("top-1", answers.correct)
 
 
-def binary_measures(answers: Answers) -> tuple[Measure, ...]:
+def binary_measures(answers: ClassView) -> tuple[Measure, ...]:
     """Returns every rate of two-class decisions; none for more classes."""
     if answers.positive is None:
         return ()
@@ -67,7 +68,7 @@ def binary_measures(answers: Answers) -> tuple[Measure, ...]:
     return tuple(found)
 
 
-def of_class(answers: Answers, index: int) -> dict[str, Measure]:
+def of_class(answers: ClassView, index: int) -> dict[str, Measure]:
     """Returns the rates of a class against the rest: selection, TPR, FPR and PPV."""
     truth, said = answers.targets == index, answers.predictions == index
     name = answers.classes[index]

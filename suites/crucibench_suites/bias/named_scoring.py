@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
+from crucibench.metrics.scoring import cluster_codes
 from crucibench.stats.resampling import generator
+from crucibench.tasks.classification.view import ClassView, view_of_pass
+from crucibench.tasks.regression.kind import read_values
 from crucibench.util.optional import need
-from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers, read_values
 from crucibench_suites.bias.decisions import Floats, Ints
 from crucibench_suites.bias.fairlearn_names import FAIRLEARN, PREFIX, Asked
 from crucibench_suites.bias.found import why_uncompared
@@ -65,10 +67,10 @@ def _answers(evidence: Evidence, asked: Asked) -> Said | str:
         return Said(truth=targets, said=read_values(cell.records, cell.samples.ids))
     if asked.of == "values":
         return "it is of numbers, the data asks for classes"
-    return _of_classes(read_answers(cell, task), asked)
+    return _of_classes(view_of_pass(cell, task), asked)
 
 
-def _of_classes(answers: Answers, asked: Asked) -> Said | str:
+def _of_classes(answers: ClassView, asked: Asked) -> Said | str:
     truth: NDArray[Any]
     said: NDArray[Any]
     if asked.of == "labels":

@@ -12,9 +12,9 @@ from crucibench.contracts.statistic import Value
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import contrast
 from crucibench.stats import Interval
-from crucibench_suites.accuracy.rows import Number, undefined, with_interval
 from crucibench_suites.bias.found import Found, Measured, interval_of
 from crucibench_suites.bias.groupings import Grouping
+from crucibench_suites.bias.row_making import Number, undefined, with_interval
 from crucibench_suites.bias.tally import Tally
 
 

@@ -17,11 +17,9 @@ from crucibench.metrics.calibration import calibration_error_id, calibration_err
 from crucibench.metrics.catalogue_groups import GAPS, Gap
 from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
 from crucibench.metrics.probabilistic import log_loss_statistic
+from crucibench.metrics.scoring import cluster_codes
 from crucibench.stats import WeightedStatistic, count_table_many, intervals_for
-from crucibench_suites.accuracy.answers import Answers, cluster_codes, read_answers
-from crucibench_suites.accuracy.rows import Number as RowNumber
-from crucibench_suites.accuracy.rows import undefined, with_result
-from crucibench_suites.accuracy.sheet import Sheet
+from crucibench.tasks.classification.view import ClassView, view_of_pass
 from crucibench_suites.bias.classes import class_tables, worst_class
 from crucibench_suites.bias.decisions import (
     Floats,
@@ -33,6 +31,8 @@ from crucibench_suites.bias.decisions import (
 )
 from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
 from crucibench_suites.bias.groupings import Grouping, groupings
+from crucibench_suites.bias.row_making import Number as RowNumber
+from crucibench_suites.bias.row_making import undefined, with_result
 from crucibench_suites.bias.rows import (
     contrast_row,
     gap_row,
@@ -41,6 +41,7 @@ from crucibench_suites.bias.rows import (
     widest_row,
     worst_row,
 )
+from crucibench_suites.bias.sheet import Sheet
 from crucibench_suites.bias.tables import gap_table, group_table
 from crucibench_suites.bias.views import View, by_codes
 
@@ -72,7 +73,7 @@ def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
     if evidence.task.kind == "regression":
         measures = errors(cell)
     else:
-        answers = read_answers(cell, evidence.task)
+        answers = view_of_pass(cell, evidence.task)
         measures = binary_measures(answers) or (right(answers),)
     return [
         View.of(grouping, () if grouping.too_many else measures, clusters)
@@ -137,7 +138,7 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     rows += widest_rows(views, found, options.level)
     tables: dict[str, pd.DataFrame] = {}
     if evidence.task.kind == "classification":
-        answers = read_answers(cell, evidence.task)
+        answers = view_of_pass(cell, evidence.task)
         if evidence.task.binary:
             rows += _inequality(answers, options, stream)
         else:
@@ -176,7 +177,7 @@ def widest_rows(views: Sequence[View], found: Sequence[Found], level: float) -> 
     return rows
 
 
-def _inequality(answers: Answers, options: ScoringOptions, stream: str) -> list[Row]:
+def _inequality(answers: ClassView, options: ScoringOptions, stream: str) -> list[Row]:
     """Inequality of the benefits of all samples, whatever their group."""
     truth, said = answers.targets == answers.positive, answers.predictions == answers.positive
     counts = count_cells(np.zeros(len(truth), dtype=np.int64), truth, said, 1)[0]
@@ -215,7 +216,7 @@ def _score_rows(evidence: Evidence, view: View, stream: str) -> list[Row]:
     cell, grouping = evidence.needs["test"], view.grouping
     if evidence.task.kind == "regression" or len(grouping.columns) > 1 or grouping.too_many:
         return []
-    answers = read_answers(cell, evidence.task)
+    answers = view_of_pass(cell, evidence.task)
     if answers.probabilities is None or answers.ranking is None or answers.confidence is None:
         return []
     binary = answers.positive is not None

@@ -12,14 +12,16 @@ from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Share, Value
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.scoring import cluster_codes
 from crucibench.metrics.statistic import mean_statistic
-from crucibench_suites.accuracy.answers import cluster_codes, read_answers, read_values
-from crucibench_suites.accuracy.rows import Number, undefined
-from crucibench_suites.accuracy.sheet import Sheet
+from crucibench.tasks.classification.view import view_of_pass
+from crucibench.tasks.regression.kind import read_values
 from crucibench_suites.bias.decisions import Bools, Floats, Ints, Measure
 from crucibench_suites.bias.found import Measured
 from crucibench_suites.bias.groupings import Grouping, groupings
+from crucibench_suites.bias.row_making import Number, undefined
 from crucibench_suites.bias.rows import group_rows
+from crucibench_suites.bias.sheet import Sheet
 from crucibench_suites.bias.tally import tally
 
 
@@ -62,7 +64,7 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
         values = [read_values(cell.records, part.ids) for cell in (before, after)]
         change[rows] = np.abs(values[1] - values[0])
         return Changed(point=point, there=there, flipped=None, change=change)
-    one, other = (read_answers(cell, evidence.task) for cell in (before, after))
+    one, other = (view_of_pass(cell, evidence.task) for cell in (before, after))
     flipped[rows] = one.predictions != other.predictions
     if one.probabilities is None or other.probabilities is None:
         return Changed(point=point, there=there, flipped=flipped, change=None)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.detector import Detector
 from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.ids import contents
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.scores import Mean, Scores
-from crucibench_suites.ood.set_checks import easiest
 from crucibench_suites.ood.sets import OODSet
 
 _CHANCE = 0.5
@@ -244,3 +244,17 @@ def _among(names: NDArray[np.object_], others: NDArray[np.object_]) -> int:
 def _finding(code: str, suspect: bool, message: str, evidence: Mapping[str, object]) -> Finding:
     severity = Severity.SUSPECT if suspect else Severity.INFO
     return Finding(code=code, severity=severity, message=message, evidence=evidence)
+
+
+def easiest(records: Records) -> dict[str, tuple[float, str]]:
+    """Returns AUROC and name of the statistic that tells each set best.
+
+    Args:
+        records: of the scenario ``sets``.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    for point, name, area in zip(
+        records.array("point"), records.array("statistic"), records.array("auroc"), strict=True
+    ):
+        best[point] = max(best.get(point, (0.0, "")), (float(area), str(name)))
+    return best

@@ -19,6 +19,7 @@ from crucibench.contracts.statistic import Number
 from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import read_head
+from crucibench_suites.ood.audits import audit_detector
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.passes import TrainPass, answers_of, columns_of, picked, read_moments
 from crucibench_suites.ood.scores import numbers_of
@@ -100,8 +101,6 @@ class Detection(Derived):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.ood.audits import audit_detector
-
         return audit_detector(evidence, detector(self.name))
 
 

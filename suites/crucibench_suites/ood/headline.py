@@ -19,6 +19,7 @@ from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.stats import bootstrap_many, linearised_error, normal
 from crucibench_suites.ood import metrics
+from crucibench_suites.ood.audits import audit_easy
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.scores import Mean, Scores, numbers_of
@@ -75,8 +76,6 @@ class Headline(Derived):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says which sets are as easy for a statistic of the input."""
-        from crucibench_suites.ood.audits import audit_easy
-
         return audit_easy(evidence, self.detector)
 
 

@@ -12,13 +12,14 @@ import pandas as pd
 from crucibench.contracts.detector import Floats
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number, Share
 from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import PREFIX
+from crucibench_suites.ood.audits import audit_sets, easiest
 from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.sets import KNOWN, OODSet, kept_apart, meanings, scored
 
@@ -78,23 +79,7 @@ class Sets(Derived):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says which samples are in more than one role."""
-        from crucibench_suites.ood.audits import audit_sets
-
         return audit_sets(evidence, self.sets)
-
-
-def easiest(records: Records) -> dict[str, tuple[float, str]]:
-    """Returns AUROC and name of the statistic that tells each set best.
-
-    Args:
-        records: of the scenario ``sets``.
-    """
-    best: dict[str, tuple[float, str]] = {}
-    for point, name, area in zip(
-        records.array("point"), records.array("statistic"), records.array("auroc"), strict=True
-    ):
-        best[point] = max(best.get(point, (0.0, "")), (float(area), str(name)))
-    return best
 
 
 def trivial_columns(evidence: Evidence, sets: Sequence[OODSet], share: float) -> dict[str, object]:

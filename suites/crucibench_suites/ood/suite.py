@@ -175,7 +175,7 @@ class OODSuite(Suite):
         """Returns the scenarios for one model on one data set, or why none applies."""
         config = request.config if isinstance(request.config, OODConfig) else OODConfig()
         task = request.data.task
-        if task.kind == "regression":
+        if not task.one_class:
             return "it needs classes"
         if len(task.classes) < 2:
             return f"it needs at least two classes, the data has {len(task.classes)}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
@@ -29,13 +29,13 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-def ask(adapter: Adapter, batch: Batch) -> Outputs:
+def ask(adapter: Adapter, batch: Batch) -> Answer:
     """Asks for scores, or for labels where a model gives no more."""
     want = "scores" if Capability.SCORES in adapter.capabilities else "labels"
     return adapter.predict(batch, frozenset({want}))
 
 
-def answer_columns(outputs: Outputs, score_kind: str, targets: NDArray[Any]) -> dict[str, Any]:
+def answer_columns(outputs: Answer, score_kind: str, targets: NDArray[Any]) -> dict[str, Any]:
     """Returns what records keep of an answer, a row a sample.
 
     ``prediction``: the class of the highest score. ``score``: the probability of class 1 of two,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
 from crucibench.util.memory import peak_memory, reset_peak, resident_memory
@@ -199,7 +199,7 @@ def typical(timed: Timed) -> float:
     return float(statistics.median(timed.seconds.tolist()))
 
 
-def read_outputs(outputs: Outputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def read_outputs(outputs: Answer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns predictions and their scores, (n,) each; NaN for a score that there is not."""
     if outputs.values is not None:
         values = np.asarray(outputs.values, dtype=np.float64)

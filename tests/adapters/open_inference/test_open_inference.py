@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
-from crucibench.contracts.adapter import Adapter, InputError, Normalisation, OutputError
+from crucibench.contracts.adapter import Adapter, InputError, Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
-from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.testing import check_adapter
 
 pytestmark = pytest.mark.sockets

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.contracts.adapter import Adapter, InputError, NonFiniteError, OutputError
+from crucibench.contracts.adapter import Adapter, InputError
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.task import NonFiniteError, OutputError
 from crucibench.contracts.uri import parse_uri
 from crucibench.util.errors import CrucibenchError
 from crucibench_adapters._oip_client import RemoteError

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from crucibench.contracts.adapter import OutputError
+from crucibench.contracts.task import OutputError
 from crucibench_adapters._oip_tensors import HEADER, NUMBERS, Tensor, decode, encode
 
 # A busy machine is no reason to fail.

@@ -88,7 +88,7 @@ def test_results_are_exit_codes() -> None:
         (["run", "--batch-size", "0"], "expected auto or a whole number from 1 up, got '0'"),
         (["show", "--spec", "--env"], "expected one of --spec and --env, not both"),
         (["show", "--where", "a=b"], "--where goes with --metrics"),
-        (["list", "modles"], "'modles' is not one of"),
+        (["list", "modles"], "unknown kind 'modles'; did you mean 'models'?"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -98,7 +98,7 @@ def test_usage(call: Callable[..., Result], arguments: list[str], sentence: str)
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
     assert sentence in result.stderr
-    assert "--help tells more" in result.stderr
+    assert "--help says more" in result.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import Result
 
-from crucibench.cli._guess_data import guess_data, is_data
-from crucibench.cli._guess_model import guess_models, holds_models, shared_id
+from crucibench.cli._guess import guess_data, guess_models, holds_models, is_data, shared_id
 from crucibench.util.errors import InputError
 
 

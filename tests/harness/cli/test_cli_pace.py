@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crucibench.cli._pace import Pace
+from crucibench.cli._progress import Pace
 
 
 def test_rate_and_time_left() -> None:

@@ -14,10 +14,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
-from crucibench.cli._bars import Bars
-from crucibench.cli._json_lines import JsonLines
-from crucibench.cli._lines import Lines
-from crucibench.cli._remembering import Remembering
+from crucibench.cli._progress import BarProgress, JsonProgress, LineProgress, ProgressListener
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Columns
@@ -103,7 +100,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> Told:
 
 
 def test_lines_of_cells_that_interleave(told: Told, clock: Clock) -> None:
-    lines = Lines(RESOLVED, announce=True, clock=clock)
+    lines = LineProgress(RESOLVED, announce=True, clock=clock)
     lines.started(A, 1000)
     clock.now += 1
     lines.started(B, 1000)
@@ -130,7 +127,7 @@ def test_lines_of_cells_that_interleave(told: Told, clock: Clock) -> None:
 
 
 def test_long_cells_are_told_of_every_half_minute(told: Told, clock: Clock) -> None:
-    lines = Lines(RESOLVED, announce=True, clock=clock)
+    lines = LineProgress(RESOLVED, announce=True, clock=clock)
     lines.started(A, 1000)
     spoken: dict[float, list[str]] = {}
     for _ in range(120 * 2):
@@ -162,8 +159,8 @@ def test_long_cells_are_told_of_every_half_minute(told: Told, clock: Clock) -> N
 def test_a_cell_that_is_silent_is_told_of_too(
     told: Told, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.cli._lines._LOOK", 0.01)
-    lines = Lines(RESOLVED, announce=True, clock=clock)
+    monkeypatch.setattr("crucibench.cli._progress._LOOK", 0.01)
+    lines = LineProgress(RESOLVED, announce=True, clock=clock)
     said: list[str] = []
     with lines.at_work():
         lines.started(A, 0)
@@ -175,7 +172,7 @@ def test_a_cell_that_is_silent_is_told_of_too(
 
 
 def test_no_more_than_eight_long_cells_are_told_of(told: Told, clock: Clock) -> None:
-    lines = Lines(RESOLVED, announce=True, clock=clock)
+    lines = LineProgress(RESOLVED, announce=True, clock=clock)
     for number in range(11):
         lines.started(planned(f"m{number}"), 10)
     clock.now += 30
@@ -187,7 +184,7 @@ def test_no_more_than_eight_long_cells_are_told_of(told: Told, clock: Clock) -> 
 
 
 def test_what_models_print_is_told_apart_from_the_data(told: Told) -> None:
-    for listener in (Remembering(), Lines(RESOLVED, announce=True)):
+    for listener in (ProgressListener(), LineProgress(RESOLVED, announce=True)):
         with listener.at_work():
             print("from the model")
         assert told() == ["from the model"]
@@ -196,13 +193,13 @@ def test_what_models_print_is_told_apart_from_the_data(told: Told) -> None:
 # bars
 
 
-def _bars(monkeypatch: pytest.MonkeyPatch) -> tuple[Bars, Callable[[], str]]:
+def _bars(monkeypatch: pytest.MonkeyPatch) -> tuple[BarProgress, Callable[[], str]]:
     screen = Console(
         file=io.StringIO(), width=100, height=40, force_terminal=True, color_system=None,
         markup=False, highlight=False,
     )  # fmt: skip
-    monkeypatch.setattr("crucibench.cli._bars.console", lambda **_: screen)
-    bars = Bars(RESOLVED, announce=True)
+    monkeypatch.setattr("crucibench.cli._progress.console", lambda **_: screen)
+    bars = BarProgress(RESOLVED, announce=True)
 
     def shown() -> str:
         with screen.capture() as captured:
@@ -280,7 +277,7 @@ def _objects(lines: list[str]) -> list[dict[str, Any]]:
 
 
 def test_progress_is_told_once_a_second_and_at_the_end(told: Told, clock: Clock) -> None:
-    events = JsonLines(RESOLVED, clock=clock)
+    events = JsonProgress(RESOLVED, clock=clock)
     events.started(A, 1000)
     events.started(B, 0)
     for _ in range(49):
@@ -321,7 +318,7 @@ def test_the_plan_as_an_event(told: Told) -> None:
         skip="no gradients",
     )  # fmt: skip
     inspection = Inspection(seconds_per_sample={("a", "claims"): 0.01})
-    JsonLines(RESOLVED).planned(Plan((A, left_out), {}), inspection)
+    JsonProgress(RESOLVED).planned(Plan((A, left_out), {}), inspection)
     assert _objects(told()) == [
         {
             "event": "plan", "run": "3f2a", "cells": 1, "skipped": 1, "samples": 1000,
@@ -331,7 +328,7 @@ def test_the_plan_as_an_event(told: Told) -> None:
 
 
 def test_indexing_is_told_once_a_second(told: Told, clock: Clock) -> None:
-    events = JsonLines(RESOLVED, clock=clock)
+    events = JsonProgress(RESOLVED, clock=clock)
     for done in range(1, 31):
         clock.now += 0.125
         events.indexing("claims", done, 30)
@@ -341,11 +338,11 @@ def test_indexing_is_told_once_a_second(told: Told, clock: Clock) -> None:
 def test_the_end_line_holds_exit_code_and_folder(told: Told, tmp_path: Path) -> None:
     layout = Layout(tmp_path / "3f2a")
     end = {"event": "finished", "exit_code": 0, "run": "3f2a", "folder": None, "report": None}
-    assert JsonLines(RESOLVED).told(lambda: 0, layout) == 0
+    assert JsonProgress(RESOLVED).run_and_report(lambda: 0, layout) == 0
     assert _objects(told()) == [end]
     layout.root.mkdir()
     layout.report.touch()
-    assert JsonLines(RESOLVED).told(lambda: 4, layout) == 4
+    assert JsonProgress(RESOLVED).run_and_report(lambda: 4, layout) == 4
     places = {"folder": str(layout.root), "report": str(layout.report)}
     assert _objects(told()) == [{**end, "exit_code": 4, **places}]
 
@@ -354,7 +351,7 @@ def test_an_error_is_an_event_and_then_the_end(told: Told, tmp_path: Path) -> No
     def mistaken() -> int:
         raise InputError("--limit: expected a number", detail="line 3")
 
-    assert JsonLines(RESOLVED).told(mistaken, Layout(tmp_path / "none")) == 2
+    assert JsonProgress(RESOLVED).run_and_report(mistaken, Layout(tmp_path / "none")) == 2
     error, end = _objects(told())
     assert error == {"event": "error", "message": "--limit: expected a number\n    line 3"}
     assert (end["event"], end["exit_code"], end["folder"]) == ("finished", 2, None)
@@ -362,14 +359,14 @@ def test_an_error_is_an_event_and_then_the_end(told: Told, tmp_path: Path) -> No
     def broken() -> int:
         raise RuntimeError("boom")
 
-    assert JsonLines(RESOLVED).told(broken, Layout(tmp_path / "none")) == 70
+    assert JsonProgress(RESOLVED).run_and_report(broken, Layout(tmp_path / "none")) == 70
     error, end = _objects(told())
     assert "RuntimeError: boom" in error["message"]
     assert end["exit_code"] == 70
 
 
 def test_an_interrupted_run_tells_the_last_it_knows(told: Told, clock: Clock) -> None:
-    events = JsonLines(RESOLVED, clock=clock)
+    events = JsonProgress(RESOLVED, clock=clock)
     events.started(A, 1000)
     events.advanced(A, 100)
     events.stopping()
@@ -384,7 +381,7 @@ def test_an_interrupted_run_tells_the_last_it_knows(told: Told, clock: Clock) ->
 
 
 def test_what_models_print_is_an_event(told: Told) -> None:
-    events = JsonLines(RESOLVED)
+    events = JsonProgress(RESOLVED)
     with events.at_work():
         print("one\ntwo")
         print("50 %\r100 %\r", end="", file=sys.stderr)

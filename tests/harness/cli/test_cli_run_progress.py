@@ -13,11 +13,13 @@ import click
 import pytest
 from click.testing import Result
 
-from crucibench.cli._bars import Bars
-from crucibench.cli._json_lines import JsonLines
-from crucibench.cli._lines import Lines
-from crucibench.cli._progress import listener_for
-from crucibench.cli._remembering import Remembering
+from crucibench.cli._progress import (
+    BarProgress,
+    JsonProgress,
+    LineProgress,
+    ProgressListener,
+    listener_for,
+)
 from crucibench.engine.resolve.resolve import Resolved
 
 Call = Callable[..., Result]
@@ -109,21 +111,21 @@ def test_quiet_and_progress(call: Call, verb: str) -> None:
 
 
 def test_who_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(progress: Any, quiet: bool = False) -> type[Remembering]:
+    def chosen(progress: Any, quiet: bool = False) -> type[ProgressListener]:
         return type(listener_for(RESOLVED, progress, quiet=quiet, announce=True))
 
-    assert chosen("auto") is Lines
-    assert chosen("lines") is Lines
-    assert chosen("bars") is Bars
-    assert chosen("json") is JsonLines
-    assert chosen("none") is Remembering
-    assert chosen("auto", quiet=True) is Remembering
-    assert chosen("none", quiet=True) is Remembering
+    assert chosen("auto") is LineProgress
+    assert chosen("lines") is LineProgress
+    assert chosen("bars") is BarProgress
+    assert chosen("json") is JsonProgress
+    assert chosen("none") is ProgressListener
+    assert chosen("auto", quiet=True) is ProgressListener
+    assert chosen("none", quiet=True) is ProgressListener
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert chosen("auto") is Bars
-    assert chosen("lines") is Lines
+    assert chosen("auto") is BarProgress
+    assert chosen("lines") is LineProgress
     monkeypatch.setenv("TERM", "dumb")
-    assert chosen("auto") is Lines
+    assert chosen("auto") is LineProgress
     with pytest.raises(click.UsageError, match="expected --quiet or --progress json, not both"):
         chosen("json", quiet=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from crucibench.cli._costs import memory
 from crucibench.cli._timeline import clock
+from crucibench.cli.show import memory
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.format import DASH
 from crucibench.store.cells import CellFile, write_cell

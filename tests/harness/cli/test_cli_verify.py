@@ -52,7 +52,7 @@ def test_the_models_of_a_run_that_differs_are_not_asked(call: Call, run: Path) -
 def test_batches_need_models(call: Call, run: Path) -> None:
     result = call("verify", "--batches", "2")
     assert result.exit_code == 2
-    assert "--batches: expected --with-model beside it" in result.stderr
+    assert "--batches goes with --with-model" in result.stderr
 
 
 def test_numbers_that_can_not_be_read_are_scored_anew(call: Call, run: Path) -> None:

@@ -144,11 +144,12 @@ def test_list(call: Call) -> None:
     for words in ("Model schemes", "Data schemes", "Suites", "sklearn", "accuracy"):
         assert words in result.stdout
     listed = _json(call("list", "--format", "json"))
-    assert list(listed) == ["models", "data", "suites"]
+    assert list(listed) == list(registry.KINDS)
     names = {row["name"] for row in listed["models"]}
     assert {"torch", "sklearn", "python", "predictions"} <= names
     assert {row["package"] for row in listed["suites"]} >= {"crucibench"}
-    assert {row["kind"] for row in _csv(call("list", "--format", "csv"))} == set(listed)
+    kinds = {kind for kind, rows in listed.items() if rows}
+    assert {row["kind"] for row in _csv(call("list", "--format", "csv"))} == kinds
     assert "| accuracy |" in call("list", "suites", "--format", "md").stdout
 
 
@@ -166,6 +167,23 @@ def test_a_broken_plugin_is_listed_with_its_error(
     assert result.exit_code == 0
     assert "can't be loaded" in result.stdout
     assert "no_such_module_of_a_plugin" in result.stderr
+    assert call("doctor").exit_code == 1
+
+
+def test_every_kind_is_listed_and_an_empty_one_is_no_problem(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = registry.Kind("crucibench.no_such_group", "thing", "Things")
+    monkeypatch.setitem(registry.KINDS, "things", empty)
+    assert _json(call("list", "things", "--format", "json")) == []
+    assert call("list", "things").stderr == "no things are registered\n"
+    checks = _json(call("doctor", "--format", "json"))
+    (check,) = [check for check in checks if check["what"] == "things"]
+    assert (check["state"], check["detail"]) == ("ok", "none is registered")
+    assert {check["what"] for check in checks} >= set(registry.KINDS)
+    help_text = " ".join(call("list", "--help").stdout.split())
+    assert all(kind in help_text for kind in registry.KINDS if kind != "things")
+    monkeypatch.setitem(registry.KINDS, "things", empty._replace(required=True))
     assert call("doctor").exit_code == 1
 
 

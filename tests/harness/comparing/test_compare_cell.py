@@ -139,7 +139,7 @@ def every_form(models: Any) -> list[tuple[Form, Form]]:
             for statistic in (balanced_accuracy, f1_macro, mcc)
         ),
         (brier(first, truth), brier(second, truth)),
-        (RowMetric(ece[0], bias="up"), RowMetric(ece[1], bias="up")),
+        (RowMetric(ece[0].compute, bias="up"), RowMetric(ece[1].compute, bias="up")),
         (RowMetric(ap[0], ap[0].influence), RowMetric(ap[1], ap[1].influence)),
     ]
 

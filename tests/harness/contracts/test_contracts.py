@@ -8,13 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crucibench.contracts.adapter import Adapter, NonFiniteError, Opening, OutputError, Outputs
+from crucibench.contracts.adapter import Adapter, Answer, Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Address, Row, parse_address
-from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.task import Modality, NonFiniteError, OutputError, Task
 from crucibench.contracts.verdict import Finding, Severity, Verdict, verdict_of
 
 names = st.text("abc-._ 0", min_size=1, max_size=8)
@@ -112,38 +112,38 @@ class _Scripted(Adapter):
     capabilities = frozenset({Capability.SCORES})
     task = Task(kind="classification", modality=Modality.IMAGE, classes=("a", "b"))
 
-    def __init__(self, outputs: Outputs) -> None:
+    def __init__(self, outputs: Answer) -> None:
         self.outputs = outputs
 
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
         raise AssertionError("not opened by address")
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         return self.outputs
 
 
 @pytest.mark.parametrize(
     ("outputs", "error", "message"),
     [
-        (Outputs(), OutputError, "the model was asked for scores and returned none"),
-        (Outputs(scores=np.zeros((3, 2))), OutputError, r"expected shape \(2, ...\), got \(3, 2\)"),
-        (Outputs(scores=np.zeros((2, 5))), OutputError, "has 2 classes, the model returned 5"),
-        (Outputs(scores=np.zeros(2)), OutputError, r"expected shape \(2, ...\), got \(2,\)"),
+        (Answer(), OutputError, "the model was asked for scores and returned none"),
+        (Answer(scores=np.zeros((3, 2))), OutputError, r"expected shape \(2, ...\), got \(3, 2\)"),
+        (Answer(scores=np.zeros((2, 5))), OutputError, "has 2 classes, the model returned 5"),
+        (Answer(scores=np.zeros(2)), OutputError, r"expected shape \(2, ...\), got \(2,\)"),
         (
-            Outputs(scores=np.array([[0.0, np.nan], [0.0, 1.0]])),
+            Answer(scores=np.array([[0.0, np.nan], [0.0, 1.0]])),
             NonFiniteError,
             "scores: 1 of 2 rows in a batch are not finite",
         ),
         (
-            Outputs(scores=np.zeros((2, 2)), labels=np.array([0, 2])),
+            Answer(scores=np.zeros((2, 2)), labels=np.array([0, 2])),
             OutputError,
             "expected class indices 0 to 1, got 0 to 2",
         ),
     ],
 )
 def test_the_base_class_checks_what_a_model_answers(
-    outputs: Outputs, error: type[Exception], message: str
+    outputs: Answer, error: type[Exception], message: str
 ) -> None:
     batch = Batch(("x", "y"), torch.zeros(2, 1, 2, 2))
     with pytest.raises(error, match=message):

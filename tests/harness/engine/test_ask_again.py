@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.verdict import Status
 from crucibench.engine.ask_again import Asked, ask_again
@@ -32,8 +32,8 @@ def shift(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: flo
 
     honest = NearestMean._predict
 
-    def shifted(self: Any, batch: Batch, want: Any) -> Outputs:
-        return Outputs(scores=honest(self, batch, want).scores * (1 + amount))
+    def shifted(self: Any, batch: Batch, want: Any) -> Answer:
+        return Answer(scores=honest(self, batch, want).scores * (1 + amount))
 
     monkeypatch.setattr(NearestMean, "_predict", shifted)
     return again(run, tmp_path)
@@ -101,9 +101,9 @@ def test_a_random_model_can_not_be_checked(
     honest = NearestMean._predict
     rng = np.random.default_rng(0)
 
-    def random(self: Any, batch: Batch, want: Any) -> Outputs:
+    def random(self: Any, batch: Batch, want: Any) -> Answer:
         scores = honest(self, batch, want).scores
-        return Outputs(scores=scores + (self.lean > 0) * rng.normal(0, 2, scores.shape))
+        return Answer(scores=scores + (self.lean > 0) * rng.normal(0, 2, scores.shape))
 
     monkeypatch.setattr(NearestMean, "_predict", random)
     asked = again(run_spec(defaults=DEFAULTS), tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect import open_cell
 from crucibench.engine.resolve.resolve import Overrides, resolve
@@ -33,9 +33,9 @@ def test_a_model_that_answers_nan_fails_its_own_cells(
 ) -> None:
     honest = model._predict
 
-    def nan(self: Any, batch: Any, want: Any) -> Outputs:
+    def nan(self: Any, batch: Any, want: Any) -> Answer:
         outputs = honest(self, batch, want)
-        return Outputs(scores=outputs.scores * np.nan) if self.lean else outputs
+        return Answer(scores=outputs.scores * np.nan) if self.lean else outputs
 
     monkeypatch.setattr(model, "_predict", nan)
     run = run_spec()
@@ -55,7 +55,7 @@ def test_a_model_that_raises_midway_keeps_the_rest_and_its_traceback(
 ) -> None:
     honest = model._predict
 
-    def moody(self: Any, batch: Any, want: Any) -> Outputs:
+    def moody(self: Any, batch: Any, want: Any) -> Answer:
         if float(batch.inputs.max()) >= 1.0 and self.lean:
             raise RuntimeError("this is my own bug")
         return honest(self, batch, want)
@@ -73,8 +73,8 @@ def test_a_repaired_model_resumes_where_it_failed(
 ) -> None:
     with monkeypatch.context() as patched:
 
-        def broken(*args: Any) -> Outputs:
-            return Outputs(scores=np.full((len(args[1]), 2), np.inf))
+        def broken(*args: Any) -> Answer:
+            return Answer(scores=np.full((len(args[1]), 2), np.inf))
 
         patched.setattr(model, "_predict", broken)
         assert run_spec().exit_code == 4
@@ -110,10 +110,10 @@ def test_an_unfingerprinted_model_that_changes_is_invalid(
     honest = model._predict
     calls = {"count": 0}
 
-    def drifting(self: Any, batch: Any, want: Any) -> Outputs:
+    def drifting(self: Any, batch: Any, want: Any) -> Answer:
         calls["count"] += 1
         outputs = honest(self, batch, want)
-        return Outputs(scores=outputs.scores + (5.0 if calls["count"] > 90 else 0.0))
+        return Answer(scores=outputs.scores + (5.0 if calls["count"] > 90 else 0.0))
 
     monkeypatch.setattr(model, "_predict", drifting)
     monkeypatch.setattr(model, "fingerprint", lambda self: None)
@@ -129,8 +129,8 @@ def test_what_a_model_can_not_give_is_skipped_with_the_reason(
 
     monkeypatch.setattr(model, "capabilities", frozenset({Capability.LABELS}))
 
-    def labels(self: Any, batch: Any, want: Any) -> Outputs:
-        return Outputs(labels=np.zeros(len(batch), dtype=np.int64))
+    def labels(self: Any, batch: Any, want: Any) -> Answer:
+        return Answer(labels=np.zeros(len(batch), dtype=np.int64))
 
     monkeypatch.setattr(model, "_predict", labels)
     run = run_spec(models={"a": "nearest:0"})
@@ -193,7 +193,7 @@ def test_a_cell_that_takes_too_long_fails_and_keeps_what_it_has(
     ticking = SimpleNamespace(perf_counter=lambda: clock["now"])
     monkeypatch.setattr(open_cell, "time", ticking)
 
-    def slow(self: Any, batch: Any, want: Any) -> Outputs:
+    def slow(self: Any, batch: Any, want: Any) -> Answer:
         clock["now"] += 1.0
         return honest(self, batch, want)
 

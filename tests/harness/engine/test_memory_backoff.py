@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import crucibench as cb
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.verdict import Verdict
 from crucibench.engine.executors import local
 from crucibench.engine.executors.local import LocalExecutor
@@ -59,7 +59,7 @@ def tight(model: Any, monkeypatch: pytest.MonkeyPatch, asked: list[int]) -> Call
     errors = cycle(NO_MEMORY)
 
     def tighten(most: int) -> None:
-        def predict(self: Any, batch: Any, want: Any) -> Outputs:
+        def predict(self: Any, batch: Any, want: Any) -> Answer:
             if self.lean and want:  # rounds are asked of whole batches, or not at all
                 asked.append(len(batch))
                 if len(batch) > most:
@@ -124,7 +124,7 @@ def test_what_was_made_in_smaller_batches_is_not_kept(
     with monkeypatch.context() as patched:
         honest = model._predict
 
-        def short(self: Any, batch: Any, want: Any) -> Outputs:
+        def short(self: Any, batch: Any, want: Any) -> Answer:
             if self.lean and len(batch) > 8 and "labels" not in want and short.passing:
                 raise MemoryError
             return honest(self, batch, want)
@@ -288,7 +288,7 @@ def test_auto_is_found_once_and_kept(
     with monkeypatch.context() as patched:
         honest = model._predict
 
-        def forty(self: Any, batch: Any, want: Any) -> Outputs:
+        def forty(self: Any, batch: Any, want: Any) -> Answer:
             if self.lean and len(batch) > 40:
                 raise MemoryError
             return honest(self, batch, want)

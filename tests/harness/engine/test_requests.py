@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucibench.contracts.adapter import Outputs, Request
+from crucibench.contracts.adapter import Answer, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
@@ -43,7 +43,7 @@ def asked(with_plugin: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     original = NearestMean._predict
 
-    def counting(self: Any, batch: Batch, want: Request) -> Outputs:
+    def counting(self: Any, batch: Batch, want: Request) -> Answer:
         whole, rest = divmod(len(batch), 20)
         sizes.extend([20] * whole + [rest] * (rest > 0))
         return original(self, batch, want)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
@@ -57,7 +57,7 @@ def raising(honest: Any, times: int) -> Any:
     """Returns a `_predict` that raises at the first batches of eight of the leaning model."""
     left = {"count": times}
 
-    def predict(self: Any, batch: Any, want: Any) -> Outputs:
+    def predict(self: Any, batch: Any, want: Any) -> Answer:
         if self.lean and len(batch) == 8 and left["count"]:
             left["count"] -= 1
             raise RuntimeError("not today")

@@ -10,8 +10,7 @@ import pytest
 from crucibench.comparing.differences import Flips
 from crucibench.comparing.results import Comparison, MetricDifference, Refusal
 from crucibench.contracts.rows import parse_address
-from crucibench.gating.evaluate import evaluate
-from crucibench.gating.expand import Opponent
+from crucibench.gating.evaluate import Opponent, evaluate
 from crucibench.gating.policy import parse_policy
 from crucibench.gating.result import Sides, Verdict
 from crucibench.gating.sides import Broken, Number, Side

@@ -9,14 +9,32 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from crucibench.comparing.results import MetricDifference
-from crucibench.gating.github import badge, workflow_commands
-from crucibench.gating.junit import junit
-from crucibench.gating.markdown import COMMENT_LIMIT, MARKER, comment, summary
-from crucibench.gating.outputs import FILES, tell_github, verdict_json, write_outputs
-from crucibench.gating.plot import deltas_svg
+from crucibench.gating.outputs import (
+    COMMENT_LIMIT,
+    FILES,
+    MARKER,
+    badge,
+    comment,
+    deltas_svg,
+    junit,
+    summary,
+    tell_github,
+    verdict_json,
+    workflow_commands,
+    write_outputs,
+)
 from crucibench.gating.result import Verdict, verdict_schema
-from crucibench.gating.table import findings, headline, plain_text, rows
-from crucibench.gating.text import between, change, decimals, exact, number
+from crucibench.gating.text import (
+    between,
+    change,
+    decimals,
+    exact,
+    findings,
+    headline,
+    number,
+    plain_text,
+    rows,
+)
 from crucibench.util.text import markdown_text, visible
 
 Make = Callable[..., MetricDifference]

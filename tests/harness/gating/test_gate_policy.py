@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crucibench.gating.patterns import fits
-from crucibench.gating.policy import Policy, Size, parse_policy, parse_size, read_policy
+from crucibench.gating.policy import Policy, Size, fits, parse_policy, parse_size, read_policy
 from crucibench.util.errors import InputError
 
 

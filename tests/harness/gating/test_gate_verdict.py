@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from crucibench.comparing.results import MetricDifference
-from crucibench.gating.result import Outcome
-from crucibench.gating.verdict import (
+from crucibench.gating.decide import (
     decide_floor,
     decide_margin,
     decide_no_worse,
@@ -19,6 +18,7 @@ from crucibench.gating.verdict import (
     p_value,
     without_spread,
 )
+from crucibench.gating.result import Outcome
 
 Make = Callable[..., MetricDifference]
 PASS, REGRESSION, INCONCLUSIVE = Outcome.PASS, Outcome.REGRESSION, Outcome.INCONCLUSIVE

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Outputs
+from crucibench.contracts.adapter import Adapter, Answer, Normalisation, Opening
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import DataCard, Samples
@@ -70,12 +70,12 @@ class _Function(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         raise AssertionError("not opened by address")
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         images = batch.inputs
         if self.normalisation is not None:
             part = self.normalisation
             images = (images * part.scale - part.mean[0]) / part.std[0]
-        return Outputs(scores=self.function(images))
+        return Answer(scores=self.function(images))
 
     def diagnostics(self) -> Mapping[str, Any]:
         return {"training_modules": list(self.training)}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from crucibench.report import write_views
 from crucibench.report.format import DASH
+from crucibench.report.views import write_views
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crucibench.report.samples import Piece
-from crucibench.report.sections.edits import GAP, cells_of, changed_columns, edited, whole
+from crucibench.report.page import Piece
+from crucibench.report.sections.gallery import GAP, cells_of, changed_columns, edited, whole
 
 _TEXT = st.text(st.sampled_from("ab c,.\u202e<"), max_size=11)
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ import pytest
 
 from crucibench.contracts.suite import Section
 from crucibench.contracts.verdict import Status
-from crucibench.report import render_html, write_views
+from crucibench.report.html import render_html
+from crucibench.report.views import write_views
 from crucibench.store.run import Run
+from crucibench.util.errors import InputError
 
 Attributes = list[tuple[str, str | None]]
 MakeBuilder = Callable[[str], Any]
@@ -226,7 +227,7 @@ def test_same_run_same_bytes(showcase_run: Run, html: str, tmp_path: Path) -> No
     assert render_html(Run(showcase_run.root)) == html
     program = (
         "import sys; from pathlib import Path; from crucibench.store.run import Run;"
-        "from crucibench.report import render_html;"
+        "from crucibench.report.html import render_html;"
         "sys.stdout.buffer.write(render_html(Run(Path(sys.argv[1]))).encode())"
     )
     done = subprocess.run(
@@ -254,7 +255,7 @@ def test_no_heavy_package_is_imported(showcase_run: Run) -> None:
         " sys.modules[name] = None\n"
         "import crucibench.report\n"
         "assert not {'pandas', 'jinja2', 'matplotlib', 'rich'} & set(sys.modules)\n"
-        "from crucibench.report import render_html\n"
+        "from crucibench.report.html import render_html\n"
         "assert 'matplotlib' not in sys.modules\n"
         "render_html(Run(Path(sys.argv[1])))\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
@@ -290,15 +291,16 @@ def test_a_table_without_the_declared_columns_is_said(builder: MakeBuilder) -> N
     assert "The table 't' has no column share." in page.words
 
 
-def test_a_kind_that_this_version_does_not_know_is_said(builder: MakeBuilder) -> None:
+def test_a_kind_that_nobody_registers_is_refused_with_the_nearest(builder: MakeBuilder) -> None:
     made = builder("r")
-    made.suite("accuracy", "accuracy", (), ())
-    section = asdict(Section(title="Three dimensions", kind="table")) | {"kind": "hologram"}
-    made.suites["accuracy"]["sections"] = [section]
+    section = Section(title="Three dimensions", kind="histograms")
+    made.suite("accuracy", "accuracy", (), (), (section,))
     made.data("digits", ("a", "b"), 10)
     made.model("m", "digits")
     made.cell("m", "digits", "accuracy", "clean")
-    assert "can't draw a section of kind 'hologram'" in Page(render_html(made.finish())).words
+    with pytest.raises(InputError, match="'Three dimensions': unknown section kind 'histograms'; "
+                       "did you mean 'histogram'"):  # fmt: skip
+        render_html(made.finish())
 
 
 def test_a_matrix_may_be_long_or_large(builder: MakeBuilder) -> None:

@@ -42,7 +42,7 @@ def test_rows_are_models_and_columns_headlines_with_rows(showcase_run: Run) -> N
     assert diabetes.axes == [("accuracy", 3)]
     missing = digits.lines[2].entries["noise/gaussian[severity=3]/accuracy"]
     assert missing.number is None
-    assert missing.why == "skipped: its forward pass is invalid"
+    assert missing.shown.reason == "skipped: its forward pass is invalid"
 
 
 def test_best_first_in_the_column_s_direction_and_doubted_ones_after_all_others(

@@ -25,8 +25,8 @@ from crucibench.comparing.resampled import Settings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.statistic import Ranking, Share
 from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
-from crucibench.report.leaderboard import drafts, leaderboard
-from crucibench.report.leaderboard import rankable as rankable_module
+from crucibench.report.leaderboard import leaderboard, lines
+from crucibench.report.leaderboard import ranks as ranks_module
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
@@ -235,12 +235,13 @@ def test_rows_of_an_older_scenario_are_left_out_with_a_note(run: Run, tmp_path: 
     assert board.left_out == ()
     (line,) = [line for line in board.lines if line.label == "bayes"]
     for entry in line.entries.values():
-        assert entry.number is None and entry.why.startswith("left out: its records are of version")
+        assert entry.number is None
+        assert entry.shown.reason.startswith("left out: its records are of version")
     assert set(board.ranks.spans[TOP1]) == {"twin-a", "twin-b", "guess"}
 
 
 def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rankable_module, "MOST", 3)
+    monkeypatch.setattr(ranks_module, "MOST", 3)
     (board,) = leaderboard([run], ranked=True).boards
     assert board.ranks is not None
     assert not board.ranks.spans
@@ -263,7 +264,7 @@ def test_copies_of_one_run_under_names_of_their_own_are_ranked(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The same cells by the same ids in several runs: each is read where it stands.
-    monkeypatch.setattr(drafts, "_identity", _without_fingerprint)
+    monkeypatch.setattr(lines, "_identity", _without_fingerprint)
     copies = [Run(Path(shutil.copytree(run.root, tmp_path / f"copy{n}"))) for n in range(3)]
     (board,) = leaderboard(copies, ranked=True, columns=[TOP1]).boards
     assert board.ranks is not None

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from crucibench.report import show_cells, show_data, show_model, show_run
+from crucibench.report.show import show_cells, show_data, show_model, show_run
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from crucibench.report.timeline import Timeline, timeline
-from crucibench.report.timeline_bars import Mark, bar
+from crucibench.report.timeline import Mark, Timeline, bar, timeline
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
 

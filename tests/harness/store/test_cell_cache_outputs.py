@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.records import to_table
 from crucibench.passes.scenario import Pass
 from crucibench.store.cell_cache import CacheKey, CellCache
@@ -43,11 +43,11 @@ class _Adapter:
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def predict(self, batch: Any, want: frozenset[str]) -> Outputs:
+    def predict(self, batch: Any, want: frozenset[str]) -> Answer:
         draws = np.random.default_rng(len(batch.ids))
         scores = draws.normal(size=(len(batch.ids), 3)).astype(self.kind)
         features = draws.normal(size=(len(batch.ids), 40)).astype(self.kind)
-        return Outputs(
+        return Answer(
             scores=scores,
             features=features if "features" in want else None,
             labels=scores.argmax(axis=1) if "labels" in want else None,

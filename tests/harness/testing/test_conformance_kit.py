@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.task import Modality, Task
@@ -62,11 +62,11 @@ class Good(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         return cls()
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         with torch.no_grad():
             features = self.net.features(batch.inputs)
             scores = self.net.fc(features).numpy()
-        return Outputs(scores=scores, labels=scores.argmax(axis=1), features=features.numpy())
+        return Answer(scores=scores, labels=scores.argmax(axis=1), features=features.numpy())
 
     def fingerprint(self) -> Mapping[str, str] | None:
         return {"weights": "1"}
@@ -82,7 +82,7 @@ class Good(Adapter):
         return self.net.fc.weight.detach().numpy(), self.net.fc.bias.detach().numpy()
 
 
-def scores_of(outputs: Outputs) -> Any:
+def scores_of(outputs: Answer) -> Any:
     assert outputs.scores is not None
     return outputs.scores
 
@@ -108,51 +108,51 @@ class MisdeclaredLogits(Good):
 
 
 class Raises(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         raise ZeroDivisionError("division by zero")
 
 
 class FiveColumns(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
-        return Outputs(**{**outputs.__dict__, "scores": np.zeros((len(batch), 5))})
+        return Answer(**{**outputs.__dict__, "scores": np.zeros((len(batch), 5))})
 
 
 class NotFinite(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
-        return Outputs(**{**outputs.__dict__, "scores": scores_of(outputs) / 0 * 0})
+        return Answer(**{**outputs.__dict__, "scores": scores_of(outputs) / 0 * 0})
 
 
 class FloatLabels(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         assert outputs.labels is not None
-        return Outputs(**{**outputs.__dict__, "labels": outputs.labels.astype(float)})
+        return Answer(scores=outputs.scores, labels=outputs.labels.astype(float))
 
 
 class ChangesInputs(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         batch.inputs.mul_(0.5)
         return super()._predict(batch, want)
 
 
 class Noisy(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         noise = np.random.default_rng().normal(size=scores_of(outputs).shape)
-        return Outputs(**{**outputs.__dict__, "scores": scores_of(outputs) + noise})
+        return Answer(**{**outputs.__dict__, "scores": scores_of(outputs) + noise})
 
 
 class FirstRowIsSpecial(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         scores_of(outputs)[0] += 1
         return outputs
 
 
 class NormalisesOverTheBatch(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         inputs = batch.inputs - batch.inputs.mean(dim=0)
         return super()._predict(batch.with_inputs(inputs), want)
 
@@ -162,10 +162,10 @@ class DoubleSoftmax(Good):
     capabilities = frozenset({Capability.LABELS, Capability.SCORES, Capability.ANY_INPUT})
     offset, factor = 0.0, 1.01
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         scores = torch.softmax(torch.from_numpy(scores_of(outputs)), dim=1).numpy()
-        return Outputs(scores=scores * self.factor + self.offset, labels=outputs.labels)
+        return Answer(scores=scores * self.factor + self.offset, labels=outputs.labels)
 
 
 class BelowZero(DoubleSoftmax):
@@ -173,7 +173,7 @@ class BelowZero(DoubleSoftmax):
 
 
 class OnlyWhatItKnows(Good):
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         known = {tuple(row) for row in images().inputs.flatten(1).tolist()}
         if not all(tuple(row) in known for row in batch.inputs.flatten(1).tolist()):
             raise KeyError("never seen")
@@ -343,9 +343,9 @@ class Table(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         return cls()
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         column = batch.inputs["x"].to_numpy(dtype=float)
-        return Outputs(values=np.nan_to_num(column) if self.fills else column)
+        return Answer(values=np.nan_to_num(column) if self.fills else column)
 
 
 class Gaps(Table):

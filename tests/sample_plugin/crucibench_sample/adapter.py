@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.task import Modality
@@ -29,12 +29,12 @@ class NearestMean(Adapter):
     def open(cls, opening: Opening) -> NearestMean:
         return cls(opening)
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         images = batch.inputs.numpy().astype(np.float64)
         across = images.mean(axis=(1, 2)).std(axis=1)
         down = images.mean(axis=(1, 3)).std(axis=1)
         lead = 20.0 * (across - down) + self.lean
-        return Outputs(scores=np.stack([-lead, lead], axis=1))
+        return Answer(scores=np.stack([-lead, lead], axis=1))
 
     def fingerprint(self) -> Mapping[str, str]:
         return {"lean": str(self.lean)}

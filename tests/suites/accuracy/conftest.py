@@ -17,6 +17,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.scoring import score as score_all
 from crucibench_suites.accuracy.scenario import Clean
 
 Build = Callable[..., Evidence]
@@ -125,7 +126,7 @@ def score(clean: Clean) -> Callable[[Evidence], dict[tuple[str, str], Row]]:
     """Scores evidence and returns its rows by metric and group."""
 
     def run(evidence: Evidence) -> dict[tuple[str, str], Row]:
-        rows = clean.score(evidence).rows
+        rows = score_all(clean, evidence).rows
         found = {(row.metric, row.group): row for row in rows}
         assert len(found) == len(rows)
         assert {row.metric for row in rows} <= {info.id for info in clean.metrics}

@@ -17,6 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision
+from crucibench.metrics.scoring import score as score_all
 
 Rows = dict[tuple[str, str], Row]
 Score = Callable[[Evidence], Rows]
@@ -101,7 +102,7 @@ def test_digits_against_scikit_learn(
 
 def test_digits_tables(build: Build, clean: object, digits: tuple[np.ndarray, ...]) -> None:
     _, _, y, z = digits
-    scored = clean.score(build(y, scores=z, score_kind="logits"))  # type: ignore[attr-defined]
+    scored = score_all(clean, build(y, scores=z, score_kind="logits"))  # type: ignore[attr-defined]
     tables = scored.tables
     said = z.astype(np.float32).argmax(axis=1)
     confusion = tables["confusion"]
@@ -184,5 +185,5 @@ def test_diabetes_against_scikit_learn(build: Build, score: Score, clean: object
     assert values(rows, *expected) == pytest.approx(list(expected.values()), abs=1e-9)
     assert set(rows) == {(metric, "") for metric in expected}
     assert rows["mae-train-minus-test", ""].method.startswith("stratified-")
-    table = clean.score(evidence).tables["error-by-target"]  # type: ignore[attr-defined]
+    table = score_all(clean, evidence).tables["error-by-target"]  # type: ignore[attr-defined]
     assert (table["mae"] * table["count"]).sum() / len(y) == pytest.approx(mae)

@@ -11,6 +11,7 @@ import pytest
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision
+from crucibench.metrics.scoring import score as score_all
 
 Rows = dict[tuple[str, str], Row]
 Score = Callable[[Evidence], Rows]
@@ -129,7 +130,7 @@ def test_a_handful_of_samples(build: Build, score: Score, n: int) -> None:
 
 def test_no_samples(build: Build, clean: Any) -> None:
     evidence = build(np.zeros(0, dtype=int), scores=np.zeros((0, 2)))
-    assert clean.score(evidence).rows == []
+    assert score_all(clean, evidence).rows == []
     assert [finding.code for finding in clean.audit(evidence)] == ["no-samples"]
 
 
@@ -200,10 +201,10 @@ def test_halves_keep_copies_and_clusters_together() -> None:
 
 def test_the_same_evidence_gives_the_same_rows(build: Build, clean: Any, honest: Honest) -> None:
     targets, scores = honest(150, [1] * 6)
-    once, again = (clean.score(build(targets, scores=scores)) for _ in range(2))
+    once, again = (score_all(clean, build(targets, scores=scores)) for _ in range(2))
     assert once.rows == again.rows
     assert all(once.tables[name].equals(again.tables[name]) for name in once.tables)
-    other = clean.score(build(targets, scores=scores, seed=1))
+    other = score_all(clean, build(targets, scores=scores, seed=1))
     assert other.rows != once.rows
 
 
@@ -217,8 +218,8 @@ def test_rows_come_in_one_order_and_records_in_any(build: Build, clean: Any) -> 
     cell = evidence.needs["test"]
     shuffled = Records(cell.records.table.take(rng.permutation(50)))
     other = replace(evidence, needs={"test": replace(cell, records=shuffled)})
-    assert clean.score(other).rows == clean.score(evidence).rows
-    assert clean.score(evidence).rows[0].metric == "top-1"
+    assert score_all(clean, other).rows == score_all(clean, evidence).rows
+    assert score_all(clean, evidence).rows[0].metric == "top-1"
 
 
 def test_more_than_a_hundred_thousand_samples(build: Build, clean: Any, score: Score) -> None:
@@ -239,12 +240,12 @@ def test_more_than_a_hundred_thousand_samples(build: Build, clean: Any, score: S
 def test_the_path_of_large_n_gives_every_row(
     build: Build, score: Score, honest: Honest, monkeypatch: pytest.MonkeyPatch, classes: int
 ) -> None:
-    from crucibench_suites.accuracy import sheet
+    from crucibench.metrics import scoring
 
     targets, scores = honest(1500, [1] * classes)
     train = {"targets": targets, "scores": scores}
     few = score(build(targets, scores=scores, train=train, replicates=1000))
-    monkeypatch.setattr(sheet, "BOOTSTRAP_UP_TO", 1000)
+    monkeypatch.setattr(scoring, "BOOTSTRAP_UP_TO", 1000)
     many = score(build(targets, scores=scores, train=train))
     assert list(few) == list(many)
     for key, row in many.items():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import DataCard, Samples
@@ -46,9 +46,9 @@ class Bag(Adapter):
         text = " ".join(sample) if isinstance(sample, tuple) else sample
         return self.bias + sum(self.weights.get(word, 0.0) for word in _WORD.findall(text.lower()))
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         scores = np.array([[0.0, self.lead(sample)] for sample in batch.inputs]).reshape(-1, 2)
-        return Outputs(scores=scores if self._spoil is None else self._spoil(scores, batch.inputs))
+        return Answer(scores=scores if self._spoil is None else self._spoil(scores, batch.inputs))
 
 
 def drive(

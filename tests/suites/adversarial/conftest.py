@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import DataCard, Samples
@@ -44,9 +44,9 @@ class Plain(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         raise NotImplementedError
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         with torch.no_grad():
-            return Outputs(scores=self._module(batch.inputs).numpy())
+            return Answer(scores=self._module(batch.inputs).numpy())
 
     def module(self) -> nn.Module:
         return self._module

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import crucibench as cb
-from crucibench.contracts.adapter import Adapter, Opening, Outputs, Request
+from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.evidence import Evidence
@@ -67,11 +67,11 @@ class Counted(Adapter):
     def open(cls, opening: Opening) -> Adapter:
         raise NotImplementedError
 
-    def _predict(self, batch: Batch, want: Request) -> Outputs:
+    def _predict(self, batch: Batch, want: Request) -> Answer:
         self.asked += len(batch)
         with torch.no_grad():
             scores = self._module(batch.inputs).numpy()
-        return Outputs(labels=scores.argmax(1)) if self._labels else Outputs(scores=scores)
+        return Answer(labels=scores.argmax(1)) if self._labels else Answer(scores=scores)
 
 
 def cell(method: Any, norm: Norm, *, queries: int = 300, eps: tuple[float, ...] = GRID) -> BlackBox:
@@ -431,7 +431,7 @@ def test_a_served_model_is_attacked_within_what_the_plan_said(
     calls: list[int] = []
     original = FunctionAdapter._predict
 
-    def counting(self: Any, batch: Batch, want: Request) -> Outputs:
+    def counting(self: Any, batch: Batch, want: Request) -> Answer:
         calls.append(len(batch))
         return original(self, batch, want)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from crucibench.contracts.adapter import Adapter, Outputs
+from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import DataCard, Samples
@@ -82,10 +82,10 @@ class Scripted(Adapter):
             self.known[id(batch)] = (batch, np.stack([-column, column], axis=1))
         return self.known[id(batch)][1]
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         self.clock.work(self.latency(self.calls, batch))
         self.calls += 1
-        return Outputs(scores=self.answer(batch))
+        return Answer(scores=self.answer(batch))
 
 
 TASK = Task(kind="classification", modality=Modality.TABLE, classes=("a", "b"))

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
 from crucibench.contracts.verdict import Severity
@@ -51,12 +51,12 @@ def test_ordinary_jitter_is_clean(measure: Measure, seed: int) -> None:
 class Caching(Scripted):
     """Knows every input that it has seen."""
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         seen = self.__dict__.setdefault("seen", set())
         key = batch.inputs.to_numpy().tobytes()
         self.clock.work(1e-4 if key in seen else 1e-3)
         seen.add(key)
-        return Outputs(scores=self.answer(batch))
+        return Answer(scores=self.answer(batch))
 
 
 def test_a_cache_is_found_though_the_timed_samples_repeat(measure: Measure) -> None:
@@ -69,12 +69,12 @@ def test_a_cache_is_found_though_the_timed_samples_repeat(measure: Measure) -> N
 
 def test_a_model_a_little_faster_on_known_inputs_has_no_cache(measure: Measure) -> None:
     class Warm(Caching):
-        def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+        def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
             seen = self.__dict__.setdefault("seen", set())
             key = batch.inputs.to_numpy().tobytes()
             self.clock.work(0.95e-3 if key in seen else 1e-3)
             seen.add(key)
-            return Outputs(scores=self.answer(batch))
+            return Answer(scores=self.answer(batch))
 
     assert measure(STREAM, adapter=Warm).findings == {}
 
@@ -85,7 +85,7 @@ def timed_as(change: Callable[[np.ndarray], np.ndarray]) -> type[Scripted]:
     class Other(Scripted):
         def timed(self, batch: Batch) -> object:
             outputs = self._predict(batch, frozenset())
-            return Outputs(scores=change(outputs.scores))
+            return Answer(scores=change(outputs.scores))
 
     return Other
 
@@ -142,7 +142,7 @@ def test_labels_alone_are_checked(measure: Measure) -> None:
             scores = self._predict(batch, frozenset()).scores
             assert scores is not None
             labels = scores.argmax(axis=1)
-            return Outputs(labels=1 - labels if self.flip else labels)
+            return Answer(labels=1 - labels if self.flip else labels)
 
     class Flipped(Labels):
         flip = True
@@ -270,13 +270,13 @@ class Queueing(Scripted):
 
     waits = False
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         assert isinstance(self.clock, Backlog)
         self.clock.left += 1e-3
         self.clock.work(1e-5)
         if self.waits:
             self.clock.until(self.clock.instant + round(self.clock.left * 1e9))
-        return Outputs(scores=self.answer(batch))
+        return Answer(scores=self.answer(batch))
 
 
 class Synchronised(Queueing):
@@ -301,12 +301,12 @@ class Deferring(Scripted):
         self.stop = threading.Event()
         self.thread: threading.Thread | None = None
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         if self.thread is None and self.calls == 0:
             self.thread = threading.Thread(target=self._work, daemon=True)
             self.thread.start()
         self.calls += 1
-        return Outputs(scores=self.answer(batch))
+        return Answer(scores=self.answer(batch))
 
     def _work(self) -> None:
         while not self.stop.is_set():

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import crucibench as cb
 from crucibench.cli._app import application
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import FreshStart
 from crucibench.integrity.verify import verify
@@ -118,7 +118,7 @@ class Starts:
 
     def __call__(self, batch: Batch, calls: int) -> FreshStart:
         column = self.sign * batch.inputs["x"].to_numpy()
-        answer = Outputs(scores=np.stack([-column, column], axis=1))
+        answer = Answer(scores=np.stack([-column, column], axis=1))
         return FreshStart(
             process=0.5, load=next(self.loads), prepare=0.25,
             calls=(0.125, *[0.001] * (calls - 1)), memory=3 * 2**20,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.util import device_watch
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
@@ -29,7 +29,7 @@ class OnDevice(Scripted):
     device = "cuda:0"
     took: float | None = None
 
-    def _predict(self, batch: Batch, want: frozenset[str]) -> Outputs:
+    def _predict(self, batch: Batch, want: frozenset[str]) -> Answer:
         self.clock.work(LAUNCH)
         begun = self.clock.instant
         outputs = super()._predict(batch, want)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import crucibench as cb
-from crucibench.contracts.adapter import Outputs
+from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.integrity.verify import verify
@@ -41,7 +41,7 @@ class Encoding(Scripted):
 
     def timed_encoded(self, inputs: torch.Tensor) -> object:
         self.clock.work(MODEL)
-        return Outputs(scores=inputs.numpy())
+        return Answer(scores=inputs.numpy())
 
 
 @pytest.mark.parametrize("size", [1, 64])
@@ -94,7 +94,7 @@ def test_a_model_that_torch_cannot_look_into_has_two_places(measure: Measure) ->
 def test_answers_to_what_was_read_anew_are_checked(measure: Measure) -> None:
     class Hasty(Encoding):
         def timed_encoded(self, inputs: torch.Tensor) -> object:
-            return Outputs(scores=np.tile([[1.0, -1.0]], (len(inputs), 1)))
+            return Answer(scores=np.tile([[1.0, -1.0]], (len(inputs), 1)))
 
     assert "wrong-answers-while-timed" in measure(END_TO_END, adapter=Hasty).findings
 

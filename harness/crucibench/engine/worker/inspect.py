@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crucibench.contracts.adapter import Adapter, NonFiniteError, Normalisation, Opening, Remote
+from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Remote
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.contracts.task import Decision, Modality, Task
+from crucibench.contracts.task import Decision, Modality, NonFiniteError, Task
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.batching import fitting_batch, largest_batch, memory_in_use
 from crucibench.engine.plan.roles import Rows, probe_rows

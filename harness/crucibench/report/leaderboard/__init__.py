@@ -7,41 +7,11 @@ field that differs.
 
 from __future__ import annotations
 
-from crucibench.report.leaderboard.board import (
-    About,
-    Apart,
-    Board,
-    Column,
-    Entry,
-    Estimate,
-    Leaderboard,
-    Line,
-    Ranks,
-    Retired,
-    Span,
-    Spread,
-    Standing,
-    shown_metric,
-)
 from crucibench.report.leaderboard.build import leaderboard
-from crucibench.report.leaderboard.front import axis_columns, pareto_front
+from crucibench.report.leaderboard.model import Board, Column, Leaderboard, Line, shown_metric
+from crucibench.report.leaderboard.ranks import axis_columns, pareto_front
 
 __all__ = [
-    "About",
-    "Apart",
-    "Board",
-    "Column",
-    "Entry",
-    "Estimate",
-    "Leaderboard",
-    "Line",
-    "Ranks",
-    "Retired",
-    "Span",
-    "Spread",
-    "Standing",
-    "axis_columns",
-    "leaderboard",
-    "pareto_front",
+    "Board", "Column", "Leaderboard", "Line", "axis_columns", "leaderboard", "pareto_front",
     "shown_metric",
-]
+]  # fmt: skip

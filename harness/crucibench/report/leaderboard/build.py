@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,28 +11,35 @@ from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
 from crucibench.report.format import listed
-from crucibench.report.leaderboard.about import about
-from crucibench.report.leaderboard.board import (
+from crucibench.report.leaderboard.columns import Gathered, gather, sort_column
+from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
+from crucibench.report.leaderboard.lines import (
+    Draft,
+    Part,
+    about,
+    differing,
+    drafts_of,
+    joined_key,
+    labels_of,
+    parts_of,
+    spreads_of,
+)
+from crucibench.report.leaderboard.model import (
     Apart,
     Board,
+    BoardCell,
     Column,
-    Entry,
     Leaderboard,
     Line,
     Ranks,
 )
-from crucibench.report.leaderboard.columns import Gathered, gather
-from crucibench.report.leaderboard.comparability import differing, joined_key
-from crucibench.report.leaderboard.drafts import Draft, Part, drafts_of, labels_of, parts_of
-from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
-from crucibench.report.leaderboard.order import data_in_order, rank, sort_column
-from crucibench.report.leaderboard.rankable import rankable_of
-from crucibench.report.leaderboard.seeds import spreads_of
+from crucibench.report.leaderboard.ranks import rankable_of, ranks_of
+from crucibench.report.numbers import names_in_order, shown
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
-    from crucibench.report.numbers import Number
+    from crucibench.contracts.rows import MetricRow
     from crucibench.spec.notes import Notes, RowNote
     from crucibench.store.run import Run
 
@@ -73,7 +81,7 @@ def leaderboard(
     conditions = [parse_filter(text) for text in filters]
     wanted, numbers = gathered or gather(runs, columns)
     parts = parts_of(runs, numbers)
-    names = data_in_order(runs, set(parts))
+    names = _data_in_order(runs, set(parts))
     for name in data or ():
         if name not in names:
             raise InputError(unknown("data set", name, names))
@@ -106,7 +114,7 @@ class _Asked(NamedTuple):
 
 def _with_ranks(
     boards: Sequence[Board], asked: _Asked, runs: Mapping[str, Run],
-    numbers: Sequence[Sequence[Number]],
+    numbers: Sequence[Sequence[MetricRow]],
 ) -> list[Board]:  # fmt: skip
     """Returns boards with ranks, and without numbers that the installed scenarios can't read."""
     found = [rankable_of(board) for board in boards]
@@ -115,7 +123,6 @@ def _with_ranks(
         return [replace(board, ranks=Ranks(unranked=one.refused)) for board, one in pairs]
     # Reading records takes the engine, which a board without ranks does not load.
     from crucibench.comparing.columns import LineUp
-    from crucibench.report.leaderboard.ranks import ranks_of
 
     line_up = LineUp()
     left: dict[_Place, str] = {}
@@ -136,7 +143,7 @@ def _with_ranks(
 
 
 def _left_out(
-    board: Board, columns: Sequence[Column], numbers: Sequence[Sequence[Number]],
+    board: Board, columns: Sequence[Column], numbers: Sequence[Sequence[MetricRow]],
     left: Mapping[_Place, str],
 ) -> tuple[str, ...]:  # fmt: skip
     """Returns a sentence on the columns of which nothing is left; other dashes say why."""
@@ -199,7 +206,7 @@ def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place
             model=draft.model,
             runs=tuple(dict.fromkeys(run.id for run in draft.runs)),
             entries={
-                column.place: _entry(column, draft, data, joined[column.place], left)
+                column.place: _cell(column, draft, data, joined[column.place], left)
                 for column in columns
             },
             about=about(draft, data, notes),
@@ -213,7 +220,7 @@ def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place
     lines = [
         line
         for line in lines
-        if not any(entry.apart for entry in line.entries.values())
+        if not any(entry.shown.apart for entry in line.entries.values())
         or any(entry.number is not None for entry in line.entries.values())
     ]
     order = chosen if chosen in columns else columns[0] if columns else None
@@ -221,7 +228,7 @@ def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place
         lines.sort(
             key=lambda line: (
                 line.about.retired is not None,
-                rank(line.entries[order.place], order.metric.direction),
+                _by_rank(line.entries[order.place], order.metric.direction),
             )
         )
     return Board(
@@ -234,24 +241,22 @@ def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place
     )
 
 
-def _entry(
+def _cell(
     column: Column, draft: Draft, data: str, joined: str, left: Mapping[_Place, str]
-) -> Entry:
+) -> BoardCell:
     number = draft.numbers.get(column.place)
     if number is None:
-        return Entry(number=None, why=_why_missing(column, draft, data, left))
+        return BoardCell.empty(_why_missing(column, draft, data, left))
     if number.key != joined:
-        return Entry(number=None, why="not comparable, listed apart", apart=True)
-    if number.verdict is Verdict.VALID:
-        return Entry(number=number)
+        return BoardCell.empty("not comparable, listed apart", apart=True)
     findings = tuple(
         f"{finding.code}: {finding.message}"
         for run in draft.runs
-        if run.id == number.run and number.cell in run.cells
+        if number.verdict is not Verdict.VALID and run.id == number.run and number.cell in run.cells
         for finding in run.cells[number.cell].findings
         if finding.severity != "info"
     )
-    return Entry(number=number, findings=findings)
+    return BoardCell(number=number, shown=shown(column.metric, number), findings=findings)
 
 
 def _why_missing(column: Column, draft: Draft, data: str, left: Mapping[_Place, str]) -> str:
@@ -268,3 +273,35 @@ def _why_missing(column: Column, draft: Draft, data: str, left: Mapping[_Place, 
                 return "the cell reports no such number"
             return f"{cell.status}: {cell.reason}"
     return "not run"
+
+
+def _data_in_order(runs: Sequence[Run], found: set[str]) -> list[str]:
+    """Returns names of data sets as the runs list them, subsets with their whole."""
+    names: dict[str, None] = {}
+    for run in runs:
+        if len(run.cards) == 1 and run.cards.keys() == {name for _, name in run.models}:
+            names |= dict.fromkeys(run.cards)
+            continue
+        stems = {entry.get("name", "") for entry in run.spec.get("data") or []}
+        own = {name for name in found if name in stems or name.rpartition("@")[0] in stems}
+        names |= dict.fromkeys(names_in_order(run.spec, "data", own))
+    return list(names | dict.fromkeys(sorted(found)))
+
+
+_TRUST = (Verdict.VALID, Verdict.SUSPECT, Verdict.INVALID)
+
+
+def _by_rank(entry: BoardCell, direction: str) -> tuple[int, float]:
+    """Returns the key by which lines are sorted: the best of the valid numbers first.
+
+    Suspect ones stand after the valid, invalid ones after these, missing ones last.
+    """
+    number = entry.number
+    if number is None or number.value is None:
+        return len(_TRUST), 0.0
+    value = number.value
+    if direction.startswith("target="):
+        key = abs(value - float(direction.removeprefix("target=")))
+    else:
+        key = value if direction == "lower" else -value
+    return _TRUST.index(number.verdict), math.inf if math.isnan(key) else key

@@ -7,23 +7,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from crucibench.contracts.rows import Address, parse_address
-from crucibench.report.leaderboard.board import Column
-from crucibench.report.numbers import (
-    Metric,
-    Number,
-    declared_metrics,
-    number_of,
-    numbers_of,
-    place,
-)
+from crucibench.contracts.rows import Address, MetricRow, parse_address
+from crucibench.report.leaderboard.model import Column
+from crucibench.report.numbers import Metric, declared_metrics, number_of, numbers_of
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
 
-Gathered = tuple[list[Column], list[list[Number]]]
+Gathered = tuple[list[Column], list[list[MetricRow]]]
 """Columns, and for each run its numbers that belong to one."""
 
 _PLACE = Address._fields[1:]
@@ -65,7 +58,7 @@ def gather(runs: Sequence[Run], asked: Sequence[str] | None = None) -> Gathered:
         if address[1:] in measured
     ]
     columns = [
-        Column(place=place(address), axis=axis, metric=metric, context=_context(address, found))
+        Column(place=address.place, axis=axis, metric=metric, context=_context(address, found))
         for address, metric, axis in found
     ]
     return columns, numbers
@@ -90,7 +83,7 @@ def _parsed(name: str) -> Address:
         ) from error
 
 
-def _numbers_of(run: Run, wanted: Collection[Address]) -> list[Number]:
+def _numbers_of(run: Run, wanted: Collection[Address]) -> list[MetricRow]:
     """Returns a run's numbers at these addresses, of any model."""
     table = run.metric_table()
     # Most rows are of no column: only those that are become objects.
@@ -105,7 +98,7 @@ def _require(runs: Sequence[Run], missing: Sequence[Address]) -> None:
     """Raises `InputError` for the first address that no run has a number of."""
     for address in missing:
         places = {number.place for run in runs for number in numbers_of(run)}
-        raise InputError(unknown("column", place(address), places))
+        raise InputError(unknown("column", address.place, places))
 
 
 def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -> str:
@@ -122,3 +115,24 @@ def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -
         if any(getattr(twin, name) != getattr(address, name) for twin in twins)
     ]
     return " ".join(part for part in parts if part)
+
+
+def sort_column(sort: str | None, wanted: Sequence[Column]) -> Column | None:
+    """Returns the column that `sort` means; None without it.
+
+    Raises:
+        InputError: if no column or several fit.
+    """
+    if sort is None:
+        return None
+    exact = [column for column in wanted if column.place == sort]
+    fitting = exact or [column for column in wanted if column.place.endswith(f"/{sort}")]
+    if not fitting:
+        known = [column.place for column in wanted]
+        if "/" not in sort:
+            known = sorted({name.rpartition("/")[2] for name in known})
+        raise InputError(unknown("column", sort, known))
+    if len(fitting) > 1:
+        names = ", ".join(column.place for column in fitting)
+        raise InputError(f"column {sort!r} fits several: {names}")
+    return fitting[0]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from crucibench.report.leaderboard.about import FIELDS
-from crucibench.report.leaderboard.board import Column, Line
-from crucibench.report.leaderboard.order import sort_column
+from crucibench.report.leaderboard.columns import sort_column
+from crucibench.report.leaderboard.lines import FIELDS
+from crucibench.report.leaderboard.model import Column, Line
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown

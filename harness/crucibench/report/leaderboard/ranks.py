@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.comparing.cell_pairs import RefusedError
-from crucibench.comparing.columns import LineUp
-from crucibench.comparing.resampled import Settings
-from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values, too_many
-from crucibench.report.leaderboard.board import (
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.leaderboard.model import (
     Board,
+    BoardCell,
     Column,
     Estimate,
     Line,
@@ -23,15 +21,121 @@ from crucibench.report.leaderboard.board import (
     Span,
     Standing,
 )
-from crucibench.report.leaderboard.front import axis_columns, pareto_front
-from crucibench.report.leaderboard.rankable import SIGNS, Rankable, counting, valid_part
 from crucibench.stats import mean_ranks, rank_sets, win_rates
 
 if TYPE_CHECKING:
+    from crucibench.comparing.columns import LineUp
+    from crucibench.comparing.standing import LinedUp
     from crucibench.store.run import Run
 
 LEVEL = 0.95
 _REPLICATES = 1000
+
+MOST = 50
+"""Most models of a column that are told apart pair by pair."""
+
+SIGNS = {"higher": 1, "lower": -1}
+"""By direction, what makes a larger value a better one."""
+
+
+class Rankable(NamedTuple):
+    """The columns of a board.
+
+    Attributes:
+        columns: those whose records are worth reading, with the lines to be ranked in them.
+        refused: why the others are not, by place.
+    """
+
+    columns: tuple[tuple[Column, tuple[Line, ...]], ...]
+    refused: dict[str, str]
+
+
+def rankable_of(board: Board) -> Rankable:
+    """Returns the columns of a board.
+
+    Only valid numbers have a rank: what an audit found suspect or invalid is shown, marked, and
+    told apart from nothing. Rows that no longer count have none either.
+    """
+    columns, refused = [], {}
+    for column in board.columns:
+        lines = tuple(line for line in _counting(board) if _ranked(line, column))
+        if column.metric.direction not in SIGNS:
+            refused[column.place] = "no direction of it is better"
+        elif len(lines) < 2:
+            refused[column.place] = "fewer than two models have a valid number"
+        elif len(lines) > MOST:
+            refused[column.place] = f"{len(lines)} models, more than the {MOST} that are told apart"
+        else:
+            columns.append((column, lines))
+    return Rankable(tuple(columns), refused)
+
+
+def _counting(board: Board) -> tuple[Line, ...]:
+    """Returns the lines that were not withdrawn or superseded."""
+    return tuple(line for line in board.lines if line.about.retired is None)
+
+
+def _valid_part(board: Board) -> Board:
+    """Returns a board of the valid numbers alone, and of the columns that two of its lines have."""
+    lines = tuple(
+        replace(
+            line,
+            entries={
+                place: entry if _is_valid(entry) else BoardCell.empty("")
+                for place, entry in line.entries.items()
+            },
+        )
+        for line in _counting(board)
+    )
+    columns = tuple(
+        column for column in board.columns if sum(_ranked(line, column) for line in lines) > 1
+    )
+    return replace(board, lines=lines, columns=columns)
+
+
+def _ranked(line: Line, column: Column) -> bool:
+    return _is_valid(line.entries[column.place])
+
+
+def _is_valid(entry: BoardCell) -> bool:
+    number = entry.number
+    return number is not None and number.value is not None and number.verdict is Verdict.VALID
+
+
+def axis_columns(board: Board) -> tuple[Column, ...]:
+    """Returns the first column of each axis that has a better direction."""
+    first: dict[str, Column] = {}
+    for column in board.columns:
+        if column.metric.direction in ("higher", "lower"):
+            first.setdefault(column.axis, column)
+    return tuple(first.values())
+
+
+def pareto_front(board: Board, columns: Sequence[Column]) -> dict[str, bool]:
+    """Says which models no other dominates; of those with a valid number in every column.
+
+    A model dominates another if it is at least as good in every column and better in one; the
+    values are compared as they are, without their intervals.
+    """
+    if len(columns) < 2:
+        return {}
+    points: dict[str, NDArray[np.float64]] = {}
+    for line in board.lines:
+        numbers = [line.entries[column.place].number for column in columns]
+        known = [
+            number.value
+            for number in numbers
+            if number is not None and number.verdict is not Verdict.INVALID
+        ]
+        if len(known) == len(columns) and None not in known:
+            signs = [1 if column.metric.direction == "higher" else -1 for column in columns]
+            points[line.label] = np.array(known, dtype=np.float64) * signs
+    return {
+        label: not any(
+            bool((other >= own).all() and (other > own).any()) for other in points.values()
+        )
+        for label, own in points.items()
+    }
 
 
 class _Ranked(NamedTuple):
@@ -55,7 +159,12 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
         runs: by id.
         line_up: reads records.
     """
-    board = replace(board, lines=counting(board))
+    # Reading records takes the engine, which a board without ranks does not load.
+    from crucibench.comparing.cell_pairs import RefusedError
+    from crucibench.comparing.resampled import Settings
+    from crucibench.comparing.standing import joint_replicates, too_many
+
+    board = replace(board, lines=_counting(board))
     ranked: list[_Ranked] = []
     unranked = dict(rankable.refused)
     for column, lines in rankable.columns:
@@ -76,7 +185,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
         one.column.place: _spans(one, replicates)
         for one, replicates in zip(ranked, drawn, strict=True)
     }
-    valid = valid_part(board)
+    valid = _valid_part(board)
     front = axis_columns(valid)
     return Ranks(
         spans=spans,
@@ -90,6 +199,8 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
 def _lined_up(
     column: Column, lines: tuple[Line, ...], runs: Mapping[str, Run], line_up: LineUp
 ) -> _Ranked:
+    from crucibench.comparing.cell_pairs import RefusedError
+
     numbers = [number for line in lines if (number := line.entries[column.place].number)]
     address = numbers[0].address
     lined = line_up.column(
@@ -102,6 +213,8 @@ def _lined_up(
 
 
 def _spans(one: _Ranked, replicates: NDArray[np.float64] | None) -> dict[str, Span]:
+    from crucibench.comparing.standing import pair_p_values
+
     sets = rank_sets(
         one.sign * one.lined.values(), pair_p_values(one.lined, replicates), level=LEVEL
     )

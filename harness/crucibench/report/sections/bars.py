@@ -8,64 +8,75 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from crucibench.contracts.section import Block, Section
 from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_number, show_plain
-from crucibench.report.page import BarTable, Block, Download
-from crucibench.report.sections.plain import text_of, words
-from crucibench.report.sections.sources import Sources
-from crucibench.report.sections.stored import Stored, file_name, lacking, stored_tables
+from crucibench.report.page import BarTable, Download
+from crucibench.report.sections.evidence import PageEvidence, PageSection
+from crucibench.report.sections.stored import (
+    Stored,
+    file_name,
+    lacking,
+    stored_tables,
+    text_of,
+    words,
+)
 
 
-def draw_bars(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Bars(PageSection):
     """Draws one table of bars, the cells side by side."""
-    x, y = section.get("x") or "x", section.get("y") or "y"
-    parts: list[Stored] = []
-    for stored in stored_tables(section, sources):
-        missing = {x, y} - set(stored.frame.columns)
-        if missing:
-            return [lacking(section, missing)]
-        parts.append(stored)
-    if not parts:
-        return []
-    ends = [
-        float(value)
-        for part in parts
-        for name in (y, "lower", "upper")
-        if name in part.frame.columns
-        for value in part.frame[name]
-    ]
-    scale = marks.scale_of(ends, include=[0.0])
-    categories = dict.fromkeys(name for part in parts for name in part.frame[x])
-    values = [{row[x]: row for row in part.frame.to_dict("records")} for part in parts]
-    rows = [
-        (
-            text_of(category).text,
-            [
-                _bar(own.get(category), y, scale, part.head.colour or 0)
-                for own, part in zip(values, parts, strict=True)
-            ],
-        )
-        for category in categories
-    ]
-    names = ["model", *(str(name) for name in parts[0].frame.columns)]
-    lines = [
-        [f"{part.cell.model} {part.extra}".strip(), *row]
-        for part in parts
-        for row in part.frame.itertuples(index=False, name=None)
-    ]
-    return [
-        BarTable(
-            caption=f"{section['title']}: {words(y)} by {words(x)}",
-            label=words(x),
-            heads=[part.head for part in parts],
-            rows=rows,
-            data=Download(
-                href=embedded(names, lines),
-                name=file_name(sources.data, section["title"]),
-            ),
-        )
-    ]
+
+    name = "bars"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        x, y = section.x or "x", section.y or "y"
+        parts: list[Stored] = []
+        for stored in stored_tables(section, evidence):
+            missing = {x, y} - set(stored.frame.columns)
+            if missing:
+                return [lacking(section, missing)]
+            parts.append(stored)
+        if not parts:
+            return []
+        ends = [
+            float(value)
+            for part in parts
+            for name in (y, "lower", "upper")
+            if name in part.frame.columns
+            for value in part.frame[name]
+        ]
+        scale = marks.scale_of(ends, include=[0.0])
+        categories = dict.fromkeys(name for part in parts for name in part.frame[x])
+        values = [{row[x]: row for row in part.frame.to_dict("records")} for part in parts]
+        rows = [
+            (
+                text_of(category).text,
+                [
+                    _bar(own.get(category), y, scale, part.head.colour or 0)
+                    for own, part in zip(values, parts, strict=True)
+                ],
+            )
+            for category in categories
+        ]
+        names = ["model", *(str(name) for name in parts[0].frame.columns)]
+        lines = [
+            [f"{part.cell.model} {part.extra}".strip(), *row]
+            for part in parts
+            for row in part.frame.itertuples(index=False, name=None)
+        ]
+        return [
+            BarTable(
+                caption=f"{section.title}: {words(y)} by {words(x)}",
+                label=words(x),
+                heads=[part.head for part in parts],
+                rows=rows,
+                data=Download(
+                    href=embedded(names, lines),
+                    name=file_name(evidence.data, section.title),
+                ),
+            )
+        ]
 
 
 def _bar(

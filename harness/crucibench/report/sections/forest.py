@@ -2,71 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from crucibench.contracts.rows import MetricRow
+from crucibench.contracts.section import Block, Section
 from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.numbers import Metric, Number, metric_of
+from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
 from crucibench.report.page import (
-    Block,
     Download,
     ForestTable,
     MetricView,
-    NumberView,
-    number_view,
 )
-from crucibench.report.sections.plain import OPEN_ROWS
-from crucibench.report.sections.sources import Sources
-from crucibench.report.sections.stored import file_name
+from crucibench.report.sections.evidence import PageEvidence, PageSection
+from crucibench.report.sections.stored import OPEN_ROWS, file_name
 
 
-def draw_forest(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Forest(PageSection):
     """Draws a table a metric, in the section's order: groups as rows, models as columns."""
-    scenario = section.get("scenario") or ""
-    found: dict[str, list[Number]] = {name: [] for name in section.get("metrics") or ()}
-    for number in sources.numbers:
-        wanted = number.address.group and number.address.metric in found
-        if wanted and scenario in {"", number.address.scenario}:
-            found[number.address.metric].append(number)
-    return [_forest(section, sources, numbers) for numbers in found.values() if numbers]
+
+    name = "forest"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        scenario = section.scenario
+        found: dict[str, list[MetricRow]] = {name: [] for name in section.metrics}
+        for number in evidence.rows:
+            wanted = number.address.group and number.address.metric in found
+            if wanted and scenario in {"", number.address.scenario}:
+                found[number.address.metric].append(number)
+        return [_forest(section, evidence, numbers) for numbers in found.values() if numbers]
 
 
-def _forest(section: Mapping[str, Any], sources: Sources, numbers: Sequence[Number]) -> ForestTable:
-    metric = metric_of(sources.metrics, numbers[0])
+def _forest(section: Section, evidence: PageEvidence, numbers: Sequence[MetricRow]) -> ForestTable:
+    metric = metric_of(evidence.metrics, numbers[0])
     null = _null(metric)
     scale = marks.scale_of(
         (end for number in numbers for end in (number.value, number.lower, number.upper)),
         include=[null],
     )
-    models = [name for name in sources.models if any(n.model == name for n in numbers)]
-    groups: dict[str, dict[str, Number]] = {}
+    models = [name for name in evidence.models if any(n.model == name for n in numbers)]
+    groups: dict[str, dict[str, MetricRow]] = {}
     for number in numbers:
         groups.setdefault(_group(number, numbers), {})[number.model] = number
-    href = sources.href(metric)
+    href = evidence.href(metric)
     rows = [
         (
             group,
             [
-                number_view(metric, own[model], href, scale)
+                shown(metric, own[model], href, scale)
                 if model in own
-                else NumberView(reason="not measured")
+                else ShownNumber(reason="not measured")
                 for model in models
             ],
         )
         for group, own in groups.items()
     ]
     return ForestTable(
-        caption=f"{section['title']}: {metric.name}",
+        caption=f"{section.title}: {metric.name}",
         metric=MetricView.of(metric, href, scale=metric.show_span(*scale) if scale else ""),
         null=show_plain(null),
         zero="" if scale is None else f"{scale.at(null):.1f}",
-        heads=[sources.head(model) for model in models],
+        heads=[evidence.head(model) for model in models],
         rows=rows,
-        data=Download(
-            href=_csv(numbers), name=file_name(sources.data, section["title"], metric.id)
-        ),
+        data=Download(href=_csv(numbers), name=file_name(evidence.data, section.title, metric.id)),
         folded=len(rows) > OPEN_ROWS,
     )
 
@@ -77,7 +76,7 @@ def _null(metric: Metric) -> float:
     return float(target) if kind == "target" else 0.0
 
 
-def _group(number: Number, numbers: Sequence[Number]) -> str:
+def _group(number: MetricRow, numbers: Sequence[MetricRow]) -> str:
     address = number.address
     several = [
         name
@@ -87,7 +86,7 @@ def _group(number: Number, numbers: Sequence[Number]) -> str:
     return " ".join([address.group, *(getattr(address, name) for name in several)]).strip()
 
 
-def _csv(numbers: Sequence[Number]) -> str:
+def _csv(numbers: Sequence[MetricRow]) -> str:
     names = ["model", "scenario", "point", "group", "value", "lower", "upper", "n"]
     rows = [
         [n.model, n.address.scenario, n.address.point, n.address.group, n.value, n.lower, n.upper,

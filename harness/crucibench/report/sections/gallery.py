@@ -1,33 +1,26 @@
-"""Examples that cells kept: a few samples, as they are and changed, and what the model said."""
+"""Examples that cells kept: a few samples, as they are and changed, and what the model answered."""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.examples import EXAMPLES, LONGEST, first_of
+from crucibench.contracts.examples import LONGEST
+from crucibench.contracts.section import Block, Section
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.verdict import Status
-from crucibench.metrics.probabilistic import softmax
-from crucibench.passes.scenario import SUITE as PASS
 from crucibench.report.format import counted, show_plain
-from crucibench.report.page import Block, Gallery
-from crucibench.report.samples import Picture, Piece, ShownSample, Version
-from crucibench.report.sections.edits import cells_of, changed_columns, edited, whole
-from crucibench.report.sections.sources import Sources
+from crucibench.report.page import Gallery, Picture, Piece, ShownSample, Version
+from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from crucibench.contracts.evidence import ModelInfo
-    from crucibench.store.cells import CellFile
 
 MOST_SCENARIOS = 3
 MOST_SAMPLES = 4
@@ -40,53 +33,56 @@ _MOST_COLUMNS = 12
 _SIDE = 96
 """CSS pixels of a picture's longer side, about."""
 
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
+_AROUND = 12
+"""Words and signs that are shown on either side of an edit."""
 
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """What a cell kept, with the answers to the samples as they are.
+_MOST_PIECES = 80
+_LONGEST = 160
 
-    Attributes:
-        cell: the cell.
-        samples: the rows of each sample, those first whose answer was right and became wrong.
-        flipped: how many those are.
-    """
-
-    cell: CellFile
-    samples: Sequence[pd.DataFrame]
-    flipped: int
+GAP = Piece(text=" … ", kind="gap")
 
 
-def draw_gallery(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Examples(PageSection):
     """Shows a few samples of each model: of the same scenarios, where most answers flipped."""
-    card = sources.run.cards.get(sources.data)
-    if card is None or not sources.gallery:
-        return []
-    kept = [
-        found
-        for cell in sources.cells(section.get("scenario") or "")
-        if cell.status is Status.OK and (found := _kept(cell, card.task, sources)) is not None
-    ]
-    flips: dict[str, int] = {}
-    for one in kept:
-        flips[one.cell.scenario] = flips.get(one.cell.scenario, 0) + one.flipped
-    chosen = sorted(flips, key=lambda name: (-flips[name], name))[:MOST_SCENARIOS]
-    blocks: list[Block] = []
-    for model in sources.models:
-        own = [one for name in chosen for one in kept
-               if (one.cell.model, one.cell.scenario) == (model, name)]  # fmt: skip
-        # The first of each scenario, then the second of each, and so on.
-        turns = zip_longest(*([(one.cell, rows) for rows in one.samples] for one in own))
-        first = [pair for turn in turns for pair in turn if pair is not None][:MOST_SAMPLES]
-        first.sort(key=lambda pair: chosen.index(pair[0].scenario))
-        samples = _within_room([_sample(cell, rows, card.task) for cell, rows in first])
-        if samples:
-            blocks.append(
-                Gallery(
-                    head=sources.head(model), caption=section["title"], samples=samples,
-                    folded=bool(blocks),
-                )
-            )  # fmt: skip
-    return blocks
+
+    name = "gallery"
+    optional = True
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        task = evidence.task
+        if task is None:
+            return []
+        kept = [
+            (cell, *_flips_first(frame))
+            for cell in evidence.cells(section.scenario)
+            if (frame := cell.examples()) is not None
+        ]
+        flips: dict[str, int] = {}
+        for cell, _, flipped in kept:
+            flips[cell.scenario] = flips.get(cell.scenario, 0) + flipped
+        chosen = sorted(flips, key=lambda name: (-flips[name], name))[:MOST_SCENARIOS]
+        blocks: list[Block] = []
+        for model in evidence.models:
+            own = [
+                [(cell.scenario, rows) for rows in samples]
+                for name in chosen
+                for cell, samples, _ in kept
+                if (cell.model, cell.scenario) == (model, name)
+            ]
+            # The first of each scenario, then the second of each, and so on.
+            turns = zip_longest(*own)
+            first = [pair for turn in turns for pair in turn if pair is not None][:MOST_SAMPLES]
+            first.sort(key=lambda pair: chosen.index(pair[0]))
+            samples = _within_room([_sample(name, rows, task) for name, rows in first])
+            if samples:
+                blocks.append(
+                    Gallery(
+                        head=evidence.head(model), caption=section.title, samples=samples,
+                        folded=bool(blocks),
+                    )
+                )  # fmt: skip
+        return blocks
 
 
 def _within_room(samples: Sequence[ShownSample]) -> list[ShownSample]:
@@ -100,21 +96,12 @@ def _within_room(samples: Sequence[ShownSample]) -> list[ShownSample]:
     return shown
 
 
-def _kept(cell: CellFile, task: Task, sources: Sources) -> _Kept | None:
-    records = sources.run.artifacts(cell.cell, cell.outputs).get(EXAMPLES)
-    info = sources.run.models.get((cell.model, cell.data))
-    if records is None or info is None:
-        return None
-    frame = first_of(records.frame())
-    clean = frame["point"] == ""
-    answers = _plain_answers(cell, list(frame.loc[clean, "id"]), info, sources)
-    for name, values in answers.items():
-        frame.loc[clean, name] = values
-    frame["prediction"], frame["confidence"] = _decided(frame, task, info)
+def _flips_first(frame: pd.DataFrame) -> tuple[list[pd.DataFrame], int]:
+    """Returns the rows of each sample, those first whose answer flipped, and how many did."""
     samples = [part for _, part in frame.groupby("id", sort=False)]
     flipped = [_flipped(part) for part in samples]
     order = np.argsort(np.logical_not(flipped), kind="stable")
-    return _Kept(cell=cell, samples=[samples[at] for at in order], flipped=sum(flipped))
+    return [samples[at] for at in order], sum(flipped)
 
 
 def _flipped(rows: pd.DataFrame) -> bool:
@@ -122,45 +109,7 @@ def _flipped(rows: pd.DataFrame) -> bool:
     return bool(right[0] and not right[1:].all())
 
 
-def _plain_answers(
-    cell: CellFile, ids: Sequence[str], info: ModelInfo, sources: Sources
-) -> dict[str, Any]:
-    """Returns what the plain pass says of samples, as `crucibench.contracts.examples` has it."""
-    passes = [
-        other
-        for need in cell.needs.values()
-        if (other := sources.run.cells.get(need)) is not None
-        and (other.suite, other.role, other.model) == (PASS, cell.role, cell.model)
-    ]
-    if not passes:
-        return {}
-    records = sources.run.cell_records(passes[0].cell)
-    rows = pd.Index(records.ids).get_indexer(pd.Index(ids))
-    if (rows < 0).any():
-        return {}
-    answers = {"prediction": records.array("prediction")[rows].astype(np.float64)}
-    if "scores" in records:
-        scores = records.array("scores")[rows].astype(np.float64)
-        chances = softmax(scores) if info.score_kind == "logits" else scores
-        said = answers["prediction"].astype(np.int64)
-        binary = chances.shape[1] == 2
-        answers["score"] = chances[:, 1] if binary else chances[np.arange(len(rows)), said]
-    return answers
-
-
-def _decided(frame: pd.DataFrame, task: Task, info: ModelInfo) -> tuple[Any, Any]:
-    """Returns class (or value) and confidence of each row, by the model's decision rule."""
-    said, score = frame["prediction"].to_numpy(), frame["score"].to_numpy()
-    if not task.binary:
-        return said, score
-    rule = info.decision
-    positive = score if rule.positive == 1 else 1.0 - score
-    decided = np.where(positive >= rule.threshold, rule.positive, 1 - rule.positive)
-    said = np.where(np.isfinite(score), decided, said)
-    return said, np.where(said == rule.positive, positive, 1.0 - positive)
-
-
-def _sample(cell: CellFile, rows: pd.DataFrame, task: Task) -> ShownSample:
+def _sample(scenario: str, rows: pd.DataFrame, task: Task) -> ShownSample:
     lines: list[dict[str, Any]] = [
         {str(name): value for name, value in line.items()} for line in rows.to_dict("records")
     ]
@@ -168,21 +117,21 @@ def _sample(cell: CellFile, rows: pd.DataFrame, task: Task) -> ShownSample:
     target = _named(clean["target"], task)
     if task.modality is Modality.IMAGE:
         versions = [
-            _version(line, task, pictures=_pictures(line, cell.scenario, task)) for line in lines
+            _version(line, task, pictures=_pictures(line, scenario, task)) for line in lines
         ]
-        return ShownSample(scenario=cell.scenario, target=target, versions=versions)
+        return ShownSample(scenario=scenario, target=target, versions=versions)
     contents = [json.loads(line["content"]) for line in lines]
     if task.modality is Modality.TEXT:
         parts = [[whole(text) for text in contents[0]]]
         parts += [list(map(edited, contents[0], text)) for text in contents[1:]]
         cut = any(len(text or "") >= LONGEST for text in contents[0])
         return ShownSample(
-            scenario=cell.scenario, target=target,
+            scenario=scenario, target=target,
             versions=[_version(line, task, parts=part)
                       for line, part in zip(lines, parts, strict=True)],
             alike=f"The first {LONGEST:,} characters." if cut else "",
         )  # fmt: skip
-    return _row(cell.scenario, target, [_version(line, task) for line in lines], contents)
+    return _row(scenario, target, [_version(line, task) for line in lines], contents)
 
 
 def _row(
@@ -202,14 +151,14 @@ def _row(
 
 
 def _version(line: Mapping[str, Any], task: Task, **shown: Any) -> Version:
-    said = _named(line["prediction"], task)
-    if task.kind == "regression":
-        return Version(title=_title(line), said=said, **shown)
+    answer = _named(line["prediction"], task)
+    if not task.classes:
+        return Version(title=_title(line), answer=answer, **shown)
     confidence = line["confidence"]
     right = None if math.isnan(line["prediction"]) else line["prediction"] == line["target"]
     if math.isfinite(confidence):
-        said += f", {100 * confidence:.0f} %"
-    return Version(title=_title(line), said=said, right=right, **shown)
+        answer += f", {100 * confidence:.0f} %"
+    return Version(title=_title(line), answer=answer, right=right, **shown)
 
 
 def _title(line: Mapping[str, Any]) -> str:
@@ -219,7 +168,7 @@ def _title(line: Mapping[str, Any]) -> str:
 def _named(value: float, task: Task) -> str:
     if math.isnan(value):
         return "not known"
-    if task.kind == "regression":
+    if not task.classes:
         return show_plain(value)
     at = int(value)
     name = task.classes[at] if 0 <= at < len(task.classes) else str(at)
@@ -245,3 +194,74 @@ def _picture(content: bytes, alt: str, note: str = "") -> Picture:
     scale = max(1, _SIDE // max(width, height, 1))
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return Picture(source=source, alt=alt, width=scale * width, note=note)
+
+
+def edited(before: str | None, after: str | None) -> list[Piece]:
+    """Returns a changed text with its edits marked; what lies far from them is left out."""
+    if before is None or after is None:
+        return [_piece(one, kind) for one, kind in ((before, "taken-out"), (after, "put-in"))
+                if one is not None]  # fmt: skip
+    if before == after:
+        return whole(after)
+    old, new = _TOKEN.findall(before), _TOKEN.findall(after)
+    pieces: list[Piece] = []
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    steps = matcher.get_opcodes()
+    for place, (kind, start, stop, first, last) in enumerate(steps):
+        if kind == "equal":
+            pieces += _context(new[first:last], first=place == 0, last=place == len(steps) - 1)
+            continue
+        pieces += [_piece("".join(old[start:stop]), "taken-out")] if stop > start else []
+        pieces += [_piece("".join(new[first:last]), "put-in")] if last > first else []
+    return pieces if len(pieces) <= _MOST_PIECES else [*pieces[:_MOST_PIECES], GAP]
+
+
+def whole(text: str | None) -> list[Piece]:
+    """Returns a text as it is, its middle left out where it is long."""
+    if text is None:
+        return [Piece(text="missing", kind="gap")]
+    tokens = _TOKEN.findall(text)
+    if len(tokens) <= 8 * _AROUND:
+        return [_piece(text)]
+    return [_piece("".join(tokens[: 6 * _AROUND])), GAP, _piece("".join(tokens[-2 * _AROUND :]))]
+
+
+def changed_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the columns in which some row differs from the first, in their order."""
+    first = rows[0]
+    return [name for name in first if any(row.get(name) != first[name] for row in rows[1:])]
+
+
+def cells_of(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Piece]:
+    """Returns a column of some rows; a value other than the first row's is marked."""
+    first = rows[0][name]
+    return [
+        Piece(text=_value(row.get(name)), kind="same" if row.get(name) == first else "put-in")
+        for row in rows
+    ]
+
+
+def _context(tokens: Sequence[str], *, first: bool, last: bool) -> list[Piece]:
+    """Returns a stretch that was left as it was; the middle of a long one is left out."""
+    before = 0 if first else _AROUND
+    after = 0 if last else _AROUND
+    if len(tokens) <= before + after + _AROUND:
+        return [_piece("".join(tokens))]
+    ends = (tokens[:before], tokens[len(tokens) - after :] if after else [])
+    start, stop = ("".join(end) for end in ends)
+    return [
+        *([_piece(start)] if start else []), GAP, *([_piece(stop)] if stop else []),
+    ]  # fmt: skip
+
+
+def _piece(text: str, kind: Any = "same") -> Piece:
+    # A word may be as long as its text.
+    return Piece(text=shorten(text, 8 * _LONGEST if kind == "same" else _LONGEST), kind=kind)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "missing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return show_plain(value) if isinstance(value, int | float) else shorten(str(value), _LONGEST)

@@ -2,59 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
+from crucibench.contracts.section import Block, Section
 from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import DASH, show_plain
-from crucibench.report.page import Block, Download, HeatCell, HeatGrid
-from crucibench.report.sections.plain import words
-from crucibench.report.sections.sources import Sources
+from crucibench.report.page import Download, HeatCell, HeatGrid
+from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     file_name,
     lacking,
     split_by_text,
     stored_tables,
+    words,
 )
 
 _OPEN_GRIDS = 4
 
 
-def draw_heat(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Heat(PageSection):
     """Draws a grid a model: a row a scenario and text columns' values, a column a value of x."""
-    x, y = section.get("x") or "x", section.get("y") or "y"
-    by_model: dict[str, list[Stored]] = {}
-    for stored in stored_tables(section, sources):
-        missing = {x, y} - set(stored.frame.columns)
-        if missing:
-            return [lacking(section, missing)]
-        by_model.setdefault(stored.cell.model, []).extend(split_by_text(stored, sources))
-    parts = [part for found in by_model.values() for part in found]
-    # A grid of one row says less than the numbers beside it.
-    if len({_row_name(part) for part in parts}) < 2:
-        return []
-    scale = marks.scale_of(float(value) for part in parts for value in part.frame[y])
-    places = sorted({float(value) for part in parts for value in part.frame[x].dropna()})
-    return [
-        _grid(section, sources, found, scale, places, folded=len(by_model) > _OPEN_GRIDS)
-        for found in by_model.values()
-    ]
+
+    name = "heat"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        x, y = section.x or "x", section.y or "y"
+        by_model: dict[str, list[Stored]] = {}
+        for stored in stored_tables(section, evidence):
+            missing = {x, y} - set(stored.frame.columns)
+            if missing:
+                return [lacking(section, missing)]
+            by_model.setdefault(stored.cell.model, []).extend(split_by_text(stored, evidence))
+        parts = [part for found in by_model.values() for part in found]
+        # A grid of one row says less than the numbers beside it.
+        if len({_row_name(part) for part in parts}) < 2:
+            return []
+        scale = marks.scale_of(float(value) for part in parts for value in part.frame[y])
+        places = sorted({float(value) for part in parts for value in part.frame[x].dropna()})
+        return [
+            _grid(section, evidence, found, scale, places, folded=len(by_model) > _OPEN_GRIDS)
+            for found in by_model.values()
+        ]
 
 
 def _grid(
-    section: Mapping[str, Any],
-    sources: Sources,
+    section: Section,
+    evidence: PageEvidence,
     found: list[Stored],
     scale: marks.Scale | None,
     places: list[float],
     *,
     folded: bool,
 ) -> HeatGrid:
-    x, y = section.get("x") or "x", section.get("y") or "y"
+    x, y = section.x or "x", section.y or "y"
     rows, lines = [], []
     for part in found:
         values = {
@@ -69,8 +71,8 @@ def _grid(
         f"{show_plain(float(f'{scale.high:.3g}'))} (full), alike for all models."
     )  # fmt: skip
     return HeatGrid(
-        caption=f"{section['title']}: {words(y)}",
-        head=sources.head(found[0].cell.model, found[0].cell.verdict),
+        caption=f"{section.title}: {words(y)}",
+        head=evidence.head(found[0].cell.model, found[0].cell.verdict),
         label=words(y),
         across=words(x),
         ends=ends,
@@ -78,7 +80,7 @@ def _grid(
         rows=rows,
         data=Download(
             href=embedded(["scenario", "part", x, y], lines),
-            name=file_name(sources.data, section["title"], found[0].cell.model),
+            name=file_name(evidence.data, section.title, found[0].cell.model),
         ),
         folded=folded,
     )

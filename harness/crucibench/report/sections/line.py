@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,55 +10,64 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from crucibench.contracts.section import Block, Section, TextBlock
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.page import Block, Download, Figure, Message, ModelHead, Panels
-from crucibench.report.sections.plain import words
-from crucibench.report.sections.sources import Sources
+from crucibench.report.page import Download, Figure, ModelHead, Panels
+from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     file_name,
     lacking,
     split_by_text,
     stored_tables,
+    words,
 )
 from crucibench.util.text import shorten
 
 
-def draw_line(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Line(PageSection):
     """Draws a figure a scenario, side by side where there are several."""
-    return _figures(section, sources, apart=False)
+
+    name = "line"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        return _figures(section, evidence, apart=False)
 
 
-def draw_histogram(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Histogram(PageSection):
     """Draws a figure a scenario and model: models' scores need not have a scale in common."""
-    return _figures(section, sources, apart=True)
+
+    name = "histogram"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        return _figures(section, evidence, apart=True)
 
 
-def _figures(section: Mapping[str, Any], sources: Sources, *, apart: bool) -> list[Block]:
-    x, y = section.get("x") or "x", section.get("y") or "y"
+def _figures(section: Section, evidence: PageEvidence, *, apart: bool) -> list[Block]:
+    x, y = section.x or "x", section.y or "y"
     by_scenario: dict[tuple[str, str], list[Stored]] = {}
     empty = False
-    for stored in stored_tables(section, sources):
+    for stored in stored_tables(section, evidence):
         missing = {x, y} - set(stored.frame.columns)
         if missing:
             return [lacking(section, missing)]
         place = stored.cell.scenario, stored.cell.model if apart else ""
-        for part in split_by_text(stored, sources):
+        for part in split_by_text(stored, evidence):
             if part.frame[[x, y]].notna().all(axis=1).any():
                 by_scenario.setdefault(place, []).append(part)
             else:
                 empty = True
     if empty and not by_scenario:
-        return [Message(text=f"No row has both {words(x)} and {words(y)}.")]
+        return [TextBlock(text=f"No row has both {words(x)} and {words(y)}.")]
     named = len({scenario for scenario, _ in by_scenario}) > 1
     several = len(by_scenario) > 1
     # One scale, so that panels side by side can be held against each other.
     span = _span(by_scenario.values(), y) if several and not apart else None
     figures = [
-        _line_figure(section, sources, place, found, named=named, small=several, span=span)
+        _line_figure(section, evidence, place, found, named=named, small=several, span=span)
         for place, found in by_scenario.items()
     ]
     if not several:
@@ -84,8 +93,8 @@ def _span(found: Iterable[Sequence[Stored]], y: str) -> tuple[float, float] | No
 
 
 def _line_figure(
-    section: Mapping[str, Any],
-    sources: Sources,
+    section: Section,
+    evidence: PageEvidence,
     place: tuple[str, str],
     found: Sequence[Stored],
     *,
@@ -93,8 +102,8 @@ def _line_figure(
     small: bool,
     span: tuple[float, float] | None,
 ) -> Figure:
-    x, y = section.get("x") or "x", section.get("y") or "y"
-    curves, legend, rows, said, thinned = [], [], [], [], False
+    x, y = section.x or "x", section.y or "y"
+    curves, legend, rows, described, thinned = [], [], [], [], False
     single = len({part.cell.model for part in found}) == len(found)
     for row, part in enumerate(found):
         frame = part.frame.dropna(subset=[x, y]).sort_values(x, kind="stable")
@@ -106,7 +115,7 @@ def _line_figure(
             frame[name].to_numpy(dtype=np.float64) if name in frame.columns else None
             for name in ("lower", "upper")
         ]
-        index = list(sources.models).index(part.cell.model) if single else row
+        index = list(evidence.models).index(part.cell.model) if single else row
         curves.append(
             plots.Curve(
                 colour=index,
@@ -127,16 +136,16 @@ def _line_figure(
         )
         name = f"{part.cell.model} {part.within if named else part.extra}".strip()
         first, last = frame.iloc[0], frame.iloc[-1]
-        said.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
+        described.append(f"{shorten(name)} goes from {_at(first, x, y)} to {_at(last, x, y)}")
         rows += [[part.cell.model, *row] for row in frame.itertuples(index=False, name=None)]
     axes = f"{words(y)} against {words(x)}"
     title = ", ".join(filter(None, (_name(place[0]) if named else "", place[1])))
     if named:
         axes = f"{_name(place[0])}: {axes}"
-    alt = f"Line plot of {axes}. " + "; ".join(said[:8]) + "."
+    alt = f"Line plot of {axes}. " + "; ".join(described[:8]) + "."
     names = ["model", *(str(name) for name in found[0].frame.columns)]
-    key = sources.anchors(
-        "lines", sources.data, sources.suite, section["title"], *filter(None, place)
+    key = evidence.anchors(
+        "lines", evidence.data, evidence.suite, section.title, *filter(None, place)
     )
     note = " Long lines are drawn through fewer points, their extremes kept." if thinned else ""
     return Figure(
@@ -148,7 +157,7 @@ def _line_figure(
         legend=legend,
         data=Download(
             href=embedded(names, rows),
-            name=file_name(sources.data, section["title"], *filter(None, place)),
+            name=file_name(evidence.data, section.title, *filter(None, place)),
         ),
     )
 

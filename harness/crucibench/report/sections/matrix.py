@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.section import Block, Section
 from crucibench.report.format import show_plain
-from crucibench.report.page import Block, HeatCell, Matrix, PlainTable, Text
-from crucibench.report.sections.plain import MOST_ROWS, OPEN_ROWS, text_of
-from crucibench.report.sections.sources import Sources
-from crucibench.report.sections.stored import Stored, download, stored_tables
+from crucibench.report.page import HeatCell, Matrix, PlainTable, Text
+from crucibench.report.sections.evidence import PageEvidence, PageSection
+from crucibench.report.sections.stored import (
+    MOST_ROWS,
+    OPEN_ROWS,
+    Stored,
+    download,
+    stored_tables,
+    text_of,
+)
 
 _MOST_CLASSES = 30
 _OPEN_MATRICES = 3
 
 
-def draw_matrix(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class ConfusionMatrix(PageSection):
     """Draws a confusion matrix a cell."""
-    blocks: list[Block] = []
-    found = stored_tables(section, sources)
-    for stored in found:
-        names, columns, counts = _counts(stored.frame, section)
-        if len(columns) > _MOST_CLASSES:
-            blocks.append(_confusions(section, stored, names, columns, counts))
-            continue
-        totals = counts.sum(axis=1)
-        rows = []
-        for name, row, total in zip(names, counts, totals, strict=True):
-            shares = 100.0 * row / total if total else np.zeros(len(row))
-            cells = [
-                HeatCell(text=show_plain(float(value)), share=round(float(share), 1),
-                         diagonal=column == name)
-                for value, share, column in zip(row, shares, columns, strict=True)
-            ]  # fmt: skip
-            rows.append((name, cells, show_plain(float(total))))
-        blocks.append(
-            Matrix(
-                caption=f"{section['title']}: rows are true classes, columns predicted ones",
-                head=stored.head,
-                columns=columns,
-                rows=rows,
-                data=download(section, stored),
-                folded=len(found) > _OPEN_MATRICES or len(columns) > OPEN_ROWS,
+
+    name = "matrix"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        blocks: list[Block] = []
+        found = stored_tables(section, evidence)
+        for stored in found:
+            names, columns, counts = _counts(stored.frame, section)
+            if len(columns) > _MOST_CLASSES:
+                blocks.append(_confusions(section, stored, names, columns, counts))
+                continue
+            totals = counts.sum(axis=1)
+            rows = []
+            for name, row, total in zip(names, counts, totals, strict=True):
+                shares = 100.0 * row / total if total else np.zeros(len(row))
+                cells = [
+                    HeatCell(text=show_plain(float(value)), share=round(float(share), 1),
+                             diagonal=column == name)
+                    for value, share, column in zip(row, shares, columns, strict=True)
+                ]  # fmt: skip
+                rows.append((name, cells, show_plain(float(total))))
+            blocks.append(
+                Matrix(
+                    caption=f"{section.title}: rows are true classes, columns predicted ones",
+                    head=stored.head,
+                    columns=columns,
+                    rows=rows,
+                    data=download(section, stored),
+                    folded=len(found) > _OPEN_MATRICES or len(columns) > OPEN_ROWS,
+                )
             )
-        )
-    return blocks
+        return blocks
 
 
 def _counts(
-    frame: pd.DataFrame, section: Mapping[str, Any]
+    frame: pd.DataFrame, section: Section
 ) -> tuple[list[str], list[str], NDArray[np.float64]]:
     """Reads a matrix: wide (a column of names, then one a class) or long (row, column, count)."""
-    row, column = section.get("x") or "", section.get("y") or ""
+    row, column = section.x, section.y
     if row in frame.columns and column in frame.columns:
         value = next(
             name
@@ -79,7 +89,7 @@ def _counts(
 
 
 def _confusions(
-    section: Mapping[str, Any],
+    section: Section,
     stored: Stored,
     names: Sequence[str],
     columns: Sequence[str],
@@ -97,7 +107,7 @@ def _confusions(
     ]
     heads = [Text(text="true"), Text(text="predicted"), Text(text="samples", numeric=True)]
     return PlainTable(
-        caption=f"{section['title']}: the most frequent confusions of {len(columns)} classes",
+        caption=f"{section.title}: the most frequent confusions of {len(columns)} classes",
         head=stored.head,
         columns=heads,
         rows=rows,

@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from crucibench.contracts.section import Block, Section
 from crucibench.report import plots
 from crucibench.report.format import counted, show_count
-from crucibench.report.page import Block, Figure, Panels
-from crucibench.report.sections.plain import words
-from crucibench.report.sections.sources import Sources
+from crucibench.report.page import Figure, Panels
+from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     download,
     lacking,
     split_by_text,
     stored_tables,
+    words,
 )
 from crucibench.stats import wilson
 from crucibench.util.text import shorten
 
 
-def draw_reliability(section: Mapping[str, Any], sources: Sources) -> list[Block]:
+class Reliability(PageSection):
     """Draws a panel a cell and combination of text columns."""
-    x, y = section.get("x") or "confidence", section.get("y") or "accuracy"
-    figures = []
-    for whole in stored_tables(section, sources):
-        missing = {x, y, "count"} - set(whole.frame.columns)
-        if missing:
-            return [lacking(section, missing)]
-        for stored in split_by_text(whole, sources):
-            figure = _reliability_figure(section, stored, x, y)
-            if figure is not None:
-                figures.append(figure)
-    return [Panels(figures=figures)] if figures else []
+
+    name = "reliability"
+
+    def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
+        x, y = section.x or "confidence", section.y or "accuracy"
+        figures = []
+        for whole in stored_tables(section, evidence):
+            missing = {x, y, "count"} - set(whole.frame.columns)
+            if missing:
+                return [lacking(section, missing)]
+            for stored in split_by_text(whole, evidence):
+                figure = _reliability_figure(section, stored, x, y)
+                if figure is not None:
+                    figures.append(figure)
+        return [Panels(figures=figures)] if figures else []
 
 
-def _reliability_figure(
-    section: Mapping[str, Any], stored: Stored, x: str, y: str
-) -> Figure | None:
+def _reliability_figure(section: Section, stored: Stored, x: str, y: str) -> Figure | None:
     frame = stored.frame[stored.frame["count"] > 0].dropna(subset=[x, y])
     if not len(frame):
         return None

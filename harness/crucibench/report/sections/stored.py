@@ -1,22 +1,25 @@
-"""The stored tables of a section: found, split into parts, and offered as files."""
+"""The stored tables of a section: found, split into parts, as text, and offered as files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from crucibench.contracts.verdict import Status
+from crucibench.contracts.section import Section, SectionCell, TextBlock
 from crucibench.report.csv_text import embedded
-from crucibench.report.format import listed
-from crucibench.report.page import Download, Message, ModelHead
-from crucibench.report.sections.sources import Sources
+from crucibench.report.format import listed, show_plain
+from crucibench.report.page import Download, ModelHead, Text
+from crucibench.report.sections.evidence import PageEvidence
 from crucibench.store.layout import slug
 
-if TYPE_CHECKING:
-    from crucibench.store.cells import CellFile
+MOST_ROWS = 60
+"""How many rows of a table are shown; its download has more."""
+
+OPEN_ROWS = 14
+"""Tables with more rows are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Stored:
         within: the same, without the scenario.
     """
 
-    cell: CellFile
+    cell: SectionCell
     frame: pd.DataFrame
     head: ModelHead
     key: str
@@ -40,24 +43,19 @@ class Stored:
     within: str = ""
 
 
-def stored_tables(section: Mapping[str, Any], sources: Sources) -> list[Stored]:
+def stored_tables(section: Section, evidence: PageEvidence) -> list[Stored]:
     """Returns the section's table of each cell that ended well and has one."""
-    several = len({cell.scenario for cell in sources.cells(section.get("scenario") or "")}) > 1
+    several = len({cell.scenario for cell in evidence.cells(section.scenario)}) > 1
     found = []
-    for cell in sources.cells(section.get("scenario") or ""):
-        if cell.status is not Status.OK:
-            continue
-        frame = sources.run.table(cell.cell, section.get("table") or "")
-        if frame is None or not len(frame):
-            continue
+    for cell, frame in evidence.tables(section):
         extra = cell.scenario if several else ""
-        key = sources.anchors("plot", cell.cell, section.get("table") or "", section["title"])
-        head = sources.head(cell.model, cell.verdict, extra)
+        key = evidence.anchors("plot", cell.id, section.table, section.title)
+        head = evidence.head(cell.model, cell.verdict, extra)
         found.append(Stored(cell=cell, frame=frame, head=head, key=key, extra=extra))
     return found
 
 
-def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
+def split_by_text(stored: Stored, evidence: PageEvidence) -> list[Stored]:
     """Splits a table by its text columns: each combination is a line or panel of its own."""
     frame = stored.frame
     keys = [
@@ -74,8 +72,8 @@ def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
             Stored(
                 cell=stored.cell,
                 frame=part,
-                head=sources.head(stored.cell.model, stored.cell.verdict, extra),
-                key=sources.anchors("part", stored.key, *(str(value) for value in values)),
+                head=evidence.head(stored.cell.model, stored.cell.verdict, extra),
+                key=evidence.anchors("part", stored.key, *(str(value) for value in values)),
                 extra=extra,
                 within=within,
             )
@@ -83,21 +81,33 @@ def split_by_text(stored: Stored, sources: Sources) -> list[Stored]:
     return parts
 
 
-def lacking(section: Mapping[str, Any], missing: set[str]) -> Message:
+def lacking(section: Section, missing: set[str]) -> TextBlock:
     """Says which columns a table lacks."""
-    return Message(
-        text=f"The table {section.get('table')!r} has no column {listed(sorted(missing))}."
-    )
+    return TextBlock(text=f"The table {section.table!r} has no column {listed(sorted(missing))}.")
 
 
-def download(section: Mapping[str, Any], stored: Stored) -> Download:
+def download(section: Section, stored: Stored) -> Download:
     """Returns a table as a file to keep."""
     columns = [str(name) for name in stored.frame.columns]
     rows = stored.frame.head(5000).itertuples(index=False, name=None)
-    name = file_name(stored.cell.cell, section.get("table") or "table")
+    name = file_name(stored.cell.id, section.table or "table")
     return Download(href=embedded(columns, rows), name=name)
 
 
 def file_name(*parts: str) -> str:
     """Returns a file name made of these parts."""
     return "-".join(slug(part) for part in parts if part) + ".csv"
+
+
+def text_of(value: Any) -> Text:
+    """Returns a value as text."""
+    if isinstance(value, bool | np.bool_):
+        return Text(text="yes" if value else "no")
+    if isinstance(value, int | float | np.number):
+        return Text(text=show_plain(float(value)), numeric=True)
+    return Text(text="" if value is None else str(value))
+
+
+def words(name: str) -> str:
+    """Returns the name of a column as words."""
+    return name.replace("_", " ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crucibench.report.numbers import Number
+from crucibench.contracts.rows import MetricRow
 from crucibench.store.seal import MARK, Seal
 from crucibench.util.hashing import data_digest
 
@@ -36,11 +36,11 @@ def sealed(card: DataCard) -> str:
     return found if found.startswith(MARK) else Seal(found).data
 
 
-def number_anchor(number: Number) -> str:
+def number_anchor(number: MetricRow) -> str:
     """Returns where on its run's page a number stands."""
     return f"n-{data_digest([number.data, str(number.address)])[:12]}"
 
 
-def number_link(number: Number, run: Run) -> str:
+def number_link(number: MetricRow, run: Run) -> str:
     """Returns the permalink of a number, from the site's root."""
     return f"{run_page(run)}#{number_anchor(number)}"

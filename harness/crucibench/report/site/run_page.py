@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crucibench.contracts.rows import COLUMNS
+from crucibench.contracts.rows import COLUMNS, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.report.csv_text import csv_text
-from crucibench.report.dates import iso
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
-from crucibench.report.format import listed
-from crucibench.report.leaderboard import Column, Entry
-from crucibench.report.leaderboard_text import column_title
+from crucibench.report.format import iso, listed
+from crucibench.report.leaderboard import Column
 from crucibench.report.not_measured import WITHHELD, not_measured
-from crucibench.report.numbers import Number, number_of
+from crucibench.report.numbers import number_of, shown
 from crucibench.report.provenance import flat
-from crucibench.report.site.board_view import cell_view
 from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
 from crucibench.report.site.render import render
 
@@ -58,7 +55,7 @@ def _csv_name(run: Run) -> str:
     return run_page(run).removeprefix("runs/").replace(".html", ".csv")
 
 
-def _html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total: int) -> str:
+def _html(run: Run, numbers: Sequence[MetricRow], columns: Sequence[Column], total: int) -> str:
     by_place = {column.place: column for column in columns}
     facts = run_facts(run)
     rows = [
@@ -68,9 +65,9 @@ def _html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total:
             "model_href": model_page(number.model),
             "data": number.data,
             "data_href": data_page(run.cards[number.data]) if number.data in run.cards else "",
-            "title": column_title(by_place[number.place]),
+            "title": by_place[number.place].heading,
             "place": number.place,
-            "cell": cell_view(by_place[number.place], Entry(number=number), lambda _: ""),
+            "cell": shown(by_place[number.place].metric, number),
         }
         for number in numbers
         if number.place in by_place
@@ -97,15 +94,15 @@ def _html(run: Run, numbers: Sequence[Number], columns: Sequence[Column], total:
 
 
 def _cell(cell: CellFile) -> dict[str, Any]:
-    said = [f"{f.code}: {f.message}" for f in cell.findings if f.severity is not Severity.INFO]
+    notes = [f"{f.code}: {f.message}" for f in cell.findings if f.severity is not Severity.INFO]
     if cell.status is Status.FAILED:
-        said = [WITHHELD]
+        notes = [WITHHELD]
     elif cell.reason:
-        said = [cell.reason]
+        notes = [cell.reason]
     outcome = str(cell.status if cell.status is not Status.OK else cell.verdict)
     return {
         "model": cell.model, "data": cell.data, "scenario": address_of(cell), "outcome": outcome,
-        "n": cell.n, "said": "; ".join(said),
+        "n": cell.n, "notes": "; ".join(notes),
     }  # fmt: skip
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crucibench.contracts.rows import MetricRow
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import Leaderboard, leaderboard
 from crucibench.report.leaderboard.columns import gather
-from crucibench.report.numbers import Number
-from crucibench.report.site.board_view import BoardView, board_view
-from crucibench.report.site.data_page import data_pages
-from crucibench.report.site.links import data_page, model_page, number_link, run_page
+from crucibench.report.leaderboard.shown import ShownBoard, shown_board
+from crucibench.report.provenance import card_facts
+from crucibench.report.site.links import data_page, model_page, number_link, run_page, sealed
 from crucibench.report.site.model_page import model_pages
 from crucibench.report.site.render import render, script, style
 from crucibench.report.site.run_page import run_facts, run_pages
@@ -60,7 +60,7 @@ def write_site(
         "site.js": script(),
     }
     total = len(runs)
-    pages |= data_pages(runs, views, total)
+    pages |= _data_pages(runs, views, total)
     pages |= model_pages(runs, headlines, columns, total)
     for run in runs:
         pages |= run_pages(run, columns, total)
@@ -70,15 +70,15 @@ def write_site(
     return [folder / name for name in pages]
 
 
-def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
+def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, ShownBoard]:
     by_id = {run.id: run for run in runs}
     cards = {name: card for run in runs for name, card in run.cards.items()}
 
-    def link(number: Number) -> str:
+    def link(number: MetricRow) -> str:
         return number_link(number, by_id[number.run])
 
     return {
-        one.data: board_view(
+        one.data: shown_board(
             one,
             href=data_page(cards[one.data]) if one.data in cards else "",
             number_link=link,
@@ -88,7 +88,7 @@ def _views(board: Leaderboard, runs: Sequence[Run]) -> dict[str, BoardView]:
     }
 
 
-def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, BoardView]) -> str:
+def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, ShownBoard]) -> str:
     models = dict.fromkeys(line.model for one in board.boards for line in one.lines)
     return render(
         "index.html.j2",
@@ -98,3 +98,25 @@ def _index(board: Leaderboard, runs: Sequence[Run], views: Mapping[str, BoardVie
         models=[(name, model_page(name)) for name in models],
         runs=sorted(map(run_facts, runs), key=lambda facts: facts["started"], reverse=True),
     )
+
+
+def _data_pages(runs: Sequence[Run], views: Mapping[str, ShownBoard], total: int) -> dict[str, str]:
+    """Returns the page of every data set by its path; one under two names has both boards."""
+    cards = {data_page(card): card for run in runs for card in run.cards.values()}
+    names: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, card in run.cards.items():
+            names.setdefault(data_page(card), {})[name] = None
+    pages = {}
+    for path, card in cards.items():
+        # A fingerprint opens the seals of packs: what stands for it does not.
+        facts = card_facts(card) | {"fingerprint": sealed(card)}
+        pages[path] = render(
+            "data.html.j2",
+            root="../",
+            runs_total=total,
+            data=card.name,
+            card=facts,
+            boards=[views[name] for name in names[path] if name in views],
+        )
+    return pages

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.accuracy.answers import read_answers, read_values
 from crucibench_suites.accuracy.audits.classes import missing_classes
 from crucibench_suites.accuracy.audits.constant import constant_classes, constant_values
 from crucibench_suites.accuracy.audits.decision import threshold_not_applied
@@ -15,22 +15,22 @@ from crucibench_suites.accuracy.audits.zero_probability import zero_probabilitie
 from crucibench_suites.accuracy.halves import Halves
 
 
-def audit_clean(evidence: Evidence, stream: str) -> Findings:
+def audit_clean(evidence: Evidence, scenario: Scenario) -> Findings:
     """Returns what speaks against the clean scenario's numbers."""
     cell = evidence.needs["test"]
     if not len(cell.samples):
         message = "there are no test samples"
         return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
-    if evidence.task.kind == "regression":
-        values = read_values(cell.records, cell.samples.ids)
-        findings = constant_values(values, cell.samples.targets)
-    else:
-        answers = read_answers(cell, evidence.task)
+    view = evidence.task.definition.view(cell, evidence.task)
+    findings: Findings = []
+    if evidence.task.one_number:
+        findings = constant_values(view.predictions, view.targets)
+    elif evidence.task.one_class:
         findings = [
-            *constant_classes(answers),
-            *permuted_labels(answers, Halves(evidence.options.seed, f"{stream}/permuted")),
-            *threshold_not_applied(answers),
-            *zero_probabilities(answers),
-            *missing_classes(answers),
+            *constant_classes(view),
+            *permuted_labels(view, Halves(evidence.options.seed, f"{scenario.stream}/permuted")),
+            *threshold_not_applied(view),
+            *zero_probabilities(view),
+            *missing_classes(view),
         ]
-    return [*findings, *duplicates(evidence), *too_few_samples(evidence, stream)]
+    return [*findings, *duplicates(evidence), *too_few_samples(evidence, scenario)]

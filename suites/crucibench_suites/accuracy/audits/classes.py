@@ -6,12 +6,12 @@ import numpy as np
 
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.accuracy.answers import Answers
+from crucibench.tasks.classification.view import ClassView
 
 _SHOWN = 5
 
 
-def missing_classes(answers: Answers) -> Findings:
+def missing_classes(answers: ClassView) -> Findings:
     """Tells of classes without a sample: averages over classes leave them out or are undefined."""
     support = np.bincount(answers.targets, minlength=len(answers.classes))
     missing = [name for name, count in zip(answers.classes, support, strict=True) if not count]

@@ -11,7 +11,7 @@ from scipy.special import bdtr, bdtrc
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import auc, delong_interval
-from crucibench_suites.accuracy.answers import Answers, Floats
+from crucibench.tasks.classification.view import ClassView, Floats
 
 _SHARE_NEEDED = 0.1
 """Flagged only if other classes are predicted less than a tenth as often as they occur, ..."""
@@ -36,7 +36,7 @@ _FEWEST = 10
 """With fewer samples anything may be constant by chance."""
 
 
-def constant_classes(answers: Answers) -> Findings:
+def constant_classes(answers: ClassView) -> Findings:
     """Flags predictions that are, nearly, all of one class.
 
     Where the others are rare, a useful model may predict few or none of them: it is not flagged if
@@ -96,7 +96,7 @@ def constant_values(predictions: Floats, targets: NDArray[np.floating]) -> Findi
     return [_finding(code, Severity.SUSPECT, message, evidence)]
 
 
-def _area(answers: Answers, modal: int) -> float | None:
+def _area(answers: ClassView, modal: int) -> float | None:
     """Returns the AUROC of the modal class against the rest, None where scores are of no use.
 
     They are if they hardly spread, or if the interval shows that they rank no better than badly.
@@ -113,7 +113,7 @@ def _area(answers: Answers, modal: int) -> float | None:
     return auc(column[truth], column[~truth])
 
 
-def _comes_true(answers: Answers, modal: int) -> bool:
+def _comes_true(answers: ClassView, modal: int) -> bool:
     """Whether the few other predictions are right more often than their classes' shares explain."""
     other = answers.predictions != modal
     shares = np.bincount(answers.targets, minlength=len(answers.classes)) / len(answers)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.accuracy.answers import Answers
+from crucibench.tasks.classification.view import ClassView
 
 _DEFAULT = 0.5
 
 
-def threshold_not_applied(answers: Answers) -> Findings:
+def threshold_not_applied(answers: ClassView) -> Findings:
     """Flags a threshold other than 0.5 for a model whose probabilities are not known."""
     if answers.positive is None or answers.at_threshold or answers.threshold == _DEFAULT:
         return []

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.catalogue import metric_info
+from crucibench.tasks.classification.view import Bools, Floats
 from crucibench.util.ids import contents
-from crucibench_suites.accuracy.answers import Bools, Floats, read_answers, read_values
 
 _REPEATED = 0.05
 """Share of repeated test samples from which numbers are suspect."""
@@ -63,10 +64,8 @@ def duplicates(evidence: Evidence) -> Findings:
 
 def _scores(cell: CellEvidence, task: Task) -> tuple[str, Floats]:
     """Returns the headline number's name and what it is the mean of."""
-    if task.kind == "regression":
-        errors = np.abs(read_values(cell.records, cell.samples.ids) - cell.samples.targets)
-        return "mean absolute error", np.asarray(errors)
-    return "accuracy", read_answers(cell, task).correct.astype(np.float64)
+    kind = task.definition
+    return metric_info(kind.headline).name.lower(), kind.quality(kind.view(cell, task))
 
 
 def _repeats(names: NDArray[np.object_], ids: NDArray[np.object_]) -> Bools:

@@ -16,7 +16,7 @@ from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.table import confusion_table
 from crucibench.stats import mcnemar_exact
-from crucibench_suites.accuracy.answers import Answers, Ints
+from crucibench.tasks.classification.view import ClassView, Ints
 from crucibench_suites.accuracy.halves import Halves
 
 _MOST_CLASSES = 2000
@@ -57,7 +57,7 @@ class _Judgement(NamedTuple):
         return mcnemar_exact(self.renamed, self.as_given)
 
 
-def permuted_labels(answers: Answers, halves: Halves) -> Findings:
+def permuted_labels(answers: ClassView, halves: Halves) -> Findings:
     """Flags accuracy that another order of the classes would raise much.
 
     A cycle of classes counts if, on its samples in the half that it was not found on, renaming

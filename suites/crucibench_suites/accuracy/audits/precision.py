@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.metrics.regression import mae_statistic
-from crucibench_suites.accuracy.answers import cluster_codes, read_answers, read_values
-from crucibench_suites.accuracy.sheet import Sheet
+from crucibench.metrics.catalogue import metric_info
+from crucibench.metrics.numbers import numbers_of
+from crucibench.metrics.scoring import rows_of
 
 _ACCURACY_WIDTHS = 0.05, 0.15
 """Half-widths of accuracy worth saying, and so wide that they tell no two usual models apart."""
@@ -20,12 +21,11 @@ _ERROR_WIDTHS = 0.10, 0.50
 
 
 _FEWEST_UNITS = 5
-_REGRESSION = "mae"
 
 
-def too_few_samples(evidence: Evidence, stream: str) -> Findings:
+def too_few_samples(evidence: Evidence, scenario: Scenario) -> Findings:
     """Flags a headline interval that is wide, and says how many samples a narrower one needs."""
-    row = _headline(evidence, stream)
+    row = _headline(evidence, scenario)
     units, what = _units(evidence)
     if row.value is None:
         return []
@@ -34,10 +34,10 @@ def too_few_samples(evidence: Evidence, stream: str) -> Findings:
             return []  # too regular to be resampled (all right, say): the row says so
         message = f"{units} {what} are too few for an interval at all"
         return [_finding(Severity.SUSPECT, message, {"units": units})]
-    if row.metric == _REGRESSION:
-        name, scale, wide, too_wide = "mean absolute error", abs(row.value), *_ERROR_WIDTHS
-    else:
-        name, scale, wide, too_wide = "accuracy", 1.0, *_ACCURACY_WIDTHS
+    name = metric_info(row.metric).name.lower()
+    scale, wide, too_wide = (
+        (abs(row.value), *_ERROR_WIDTHS) if evidence.task.one_number else (1.0, *_ACCURACY_WIDTHS)
+    )
     half = (row.upper - row.lower) / 2
     if half <= wide * scale:
         return []
@@ -52,22 +52,11 @@ def too_few_samples(evidence: Evidence, stream: str) -> Findings:
     return [_finding(severity, message, figures)]
 
 
-def _headline(evidence: Evidence, stream: str) -> Row:
+def _headline(evidence: Evidence, scenario: Scenario) -> Row:
     """Returns the headline row as `score` makes it."""
-    cell = evidence.needs["test"]
-    sheet = Sheet(
-        len(cell.samples),
-        options=evidence.options,
-        stream=stream,
-        clusters=cluster_codes(cell.samples.clusters),
-    )
-    if evidence.task.kind == "regression":
-        values = read_values(cell.records, cell.samples.ids)
-        sheet.resampled(_REGRESSION, partial(mae_statistic, values, cell.samples.targets))
-    else:
-        correct = read_answers(cell, evidence.task).correct
-        sheet.share("top-1", correct, None, missing="no samples")
-    return sheet.rows()[0]
+    kind = evidence.task.definition
+    view = kind.view(evidence.needs["test"], evidence.task)
+    return rows_of(numbers_of(metrics_named([kind.headline]), view), scenario, evidence)[0]
 
 
 def _units(evidence: Evidence) -> tuple[int, str]:

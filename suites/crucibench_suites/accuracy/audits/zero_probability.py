@@ -7,10 +7,10 @@ import numpy as np
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.probabilistic import SMALLEST, log_losses
-from crucibench_suites.accuracy.answers import Answers
+from crucibench.tasks.classification.view import ClassView
 
 
-def zero_probabilities(answers: Answers) -> Findings:
+def zero_probabilities(answers: ClassView) -> Findings:
     """Tells of samples whose target is given a probability of 0: log loss is infinite there.
 
     Trees and nearest neighbours do this honestly, so that it is told, not held against the model.

@@ -8,7 +8,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.accuracy.answers import read_answers
+from crucibench.tasks.classification.view import view_of_pass
 from crucibench_suites.bias.views import View
 
 
@@ -19,7 +19,7 @@ def constant_in_group(evidence: Evidence, single: Sequence[View]) -> Findings:
     """
     if evidence.task.kind == "regression":
         return []
-    answers = read_answers(evidence.needs["test"], evidence.task)
+    answers = view_of_pass(evidence.needs["test"], evidence.task)
     if len(np.unique(answers.predictions)) < 2:
         return []
     findings = []

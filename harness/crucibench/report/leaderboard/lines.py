@@ -1,0 +1,241 @@
+"""The lines of a board: a model's numbers from one or several runs, and what is known of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crucibench.contracts.rows import MetricRow
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.leaderboard.model import About, Column, Line, Retired, Spread
+from crucibench.report.numbers import names_in_order
+from crucibench.util.hashing import data_digest, differing_fields
+
+if TYPE_CHECKING:
+    from crucibench.contracts.data import DataCard
+    from crucibench.spec.notes import RowNote
+    from crucibench.store.run import Run
+
+FIELDS = ("authors", "paper", "licence", "trained_on")
+"""Fields of a model's card that stand on its row."""
+
+
+@dataclass
+class Draft:
+    """A line while numbers gather in it."""
+
+    model: str
+    identity: str
+    numbers: dict[str, MetricRow]
+    runs: list[Run] = field(default_factory=list)
+
+    def takes(self, identity: str, numbers: Mapping[str, MetricRow]) -> bool:
+        """Whether these numbers are of the same model and contradict none of its own."""
+        return self.identity == identity and all(
+            _same(self.numbers[name], numbers[name]) for name in self.numbers.keys() & numbers
+        )
+
+
+class Part(NamedTuple):
+    """What one run has of one data set.
+
+    Attributes:
+        run: the run.
+        models: that met the data, those whose inspection failed too.
+        numbers: by model and place.
+    """
+
+    run: Run
+    models: set[str]
+    numbers: dict[str, dict[str, MetricRow]]
+
+
+def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]) -> dict[str, list[Part]]:
+    """Returns what runs have of each data set, given the numbers of each run."""
+    parts: dict[str, list[Part]] = {}
+    for run, own in zip(runs, numbers, strict=True):
+        by_data: dict[str, Part] = {}
+        for model, data in pairs_of(run):
+            by_data.setdefault(data, Part(run, set(), {})).models.add(model)
+        for number in own:
+            if number.data in by_data:
+                by_data[number.data].numbers.setdefault(number.model, {})[number.place] = number
+        for data, part in by_data.items():
+            parts.setdefault(data, []).append(part)
+    return parts
+
+
+def drafts_of(data: str, parts: Sequence[Part]) -> list[Draft]:
+    """Gathers the numbers of a data set by model, joining runs that measured the same model."""
+    drafts: list[Draft] = []
+    of_model: dict[str, list[Draft]] = {}
+    for run, models, numbers in parts:
+        # Reading the spec takes a fifth of the time of a run: one name needs no order.
+        ordered = names_in_order(run.spec, "models", models) if len(models) > 1 else models
+        for model in ordered:
+            own = numbers.get(model, {})
+            identity = _identity(run, model, data)
+            namesakes = of_model.setdefault(model, [])
+            for draft in namesakes:
+                if draft.takes(identity, own):
+                    draft.numbers |= own
+                    draft.runs.append(run)
+                    break
+            else:
+                drafts.append(Draft(model, identity, dict(own), [run]))
+                namesakes.append(drafts[-1])
+    return drafts
+
+
+def pairs_of(run: Run) -> set[tuple[str, str]]:
+    """Returns the (model, data set) pairs of a run, those whose inspection failed too."""
+    return run.models.keys() | run.uninspected
+
+
+def _identity(run: Run, model: str, data: str) -> str:
+    # Without a fingerprint nobody can tell whether the model of another run is the same.
+    info = run.models.get((model, data))
+    if info is None or info.fingerprint is None:
+        return f"run {run.root}"
+    return data_digest(dict(info.fingerprint))
+
+
+def _same(a: MetricRow, b: MetricRow) -> bool:
+    return (a.value, a.lower, a.upper, a.n, a.key) == (b.value, b.lower, b.upper, b.n, b.key)
+
+
+def labels_of(drafts: Sequence[Draft]) -> list[str]:
+    """Returns what drafts are called: model names, with the run where names repeat."""
+    counts = Counter(draft.model for draft in drafts)
+    return [
+        draft.model if counts[draft.model] == 1 else f"{draft.model} ({draft.runs[0].id})"
+        for draft in drafts
+    ]
+
+
+def joined_key(column: Column, drafts: Sequence[Draft]) -> str:
+    """Returns the comparison key that most numbers of a column have; of equals the first."""
+    keys = [draft.numbers[column.place].key for draft in drafts if column.place in draft.numbers]
+    return Counter(keys).most_common(1)[0][0]
+
+
+def differing(
+    draft: Draft, drafts: Sequence[Draft], column: Column, joined: str
+) -> tuple[str, ...]:
+    """Returns in what a draft's number differs from those that are joined in its column."""
+    fields = _comparison(draft, column)
+    for other in drafts:
+        number = other.numbers.get(column.place)
+        if number is not None and number.key == joined:
+            names = differing_fields(_comparison(other, column), fields)
+            return tuple(names) or ("the metric's version or the scoring options",)
+    raise AssertionError("a joined key belongs to a number")
+
+
+def _comparison(draft: Draft, column: Column) -> dict[str, object]:
+    number = draft.numbers[column.place]
+    for run in draft.runs:
+        if run.id == number.run and number.cell in run.cells:
+            return dict(run.cells[number.cell].comparison)
+    return {}
+
+
+def about(draft: Draft, data: str, notes: Sequence[RowNote]) -> About:
+    """Returns what the runs' model cards and the notes say of a line.
+
+    A card's keys ``withdrawn`` and ``superseded`` (with ``superseded_by``) hold the reason; a note
+    goes before them.
+    """
+    card: dict[str, Any] = {}
+    group = ""
+    for run in draft.runs:
+        info = run.models.get((draft.model, data))
+        if info is not None:
+            group = group or info.group
+            card |= {name: value for name, value in info.card.items() if value not in (None, "")}
+    if "license" in card:
+        card.setdefault("licence", card["license"])
+    runs = tuple(run.id for run in draft.runs)
+    return About(
+        card={name: words(card[name]) for name in FIELDS if name in card},
+        group=group,
+        trained_on_test=_named_in(_entries(card.get("trained_on")), _cards(draft, data)),
+        retired=_retired(card, next((n for n in notes if n.fits(draft.model, data, runs)), None)),
+    )
+
+
+def words(value: Any) -> str:
+    """Returns a field of a card as one text; what is no text or number stays unsaid."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {words(entry)}" for key, entry in value.items())
+    return ", ".join(_entries(value))
+
+
+def _entries(value: Any) -> list[str]:
+    if value is None:
+        return []
+    values = value if isinstance(value, list | tuple | set) else [value]
+    return [str(entry) for entry in values]
+
+
+def _cards(draft: Draft, data: str) -> list[DataCard]:
+    return [run.cards[data] for run in draft.runs if data in run.cards]
+
+
+def _named_in(trained_on: Sequence[str], cards: Sequence[DataCard]) -> str:
+    """Returns the entry of `trained_on` that names the test data, or ""."""
+    known = set()
+    for card in cards:
+        address = card.uri.partition("?")[0]
+        named = (card.name, card.uri, address, address.partition(":")[2], card.fingerprint)
+        known |= {name.casefold() for name in named if name}
+    return next((entry for entry in trained_on if entry.strip().casefold() in known), "")
+
+
+def _retired(card: Mapping[str, Any], note: RowNote | None) -> Retired | None:
+    if note is not None:
+        if note.withdrawn is not None:
+            return Retired("withdrawn", note.withdrawn)
+        return Retired("superseded", note.superseded or "", note.by)
+    if card.get("withdrawn"):
+        return Retired("withdrawn", words(card["withdrawn"]))
+    if card.get("superseded"):
+        return Retired("superseded", words(card["superseded"]), words(card.get("superseded_by")))
+    return None
+
+
+def spreads_of(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Spread, ...]:
+    """Returns the spread of each group of two seeds or more, in each column.
+
+    Numbers that are invalid, missing or of rows that no longer count are left out.
+    """
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.about.group and line.about.retired is None:
+            groups.setdefault(line.about.group, []).append(line)
+    spreads = []
+    for group, members in groups.items():
+        for column in columns:
+            numbers = [line.entries[column.place].number for line in members]
+            known = [
+                number
+                for number in numbers
+                if number is not None
+                and number.value is not None
+                and number.verdict is not Verdict.INVALID
+            ]
+            values = [number.value for number in known if number.value is not None]
+            if len(values) < 2:
+                continue
+            halves = [(i[1] - i[0]) / 2 for number in known if (i := number.interval) is not None]
+            spreads.append(
+                Spread(
+                    group=group, column=column, seeds=len(values), mean=statistics.fmean(values),
+                    deviation=statistics.stdev(values), lowest=min(values), highest=max(values),
+                    half_width=statistics.fmean(halves) if halves else None,
+                )
+            )  # fmt: skip
+    return tuple(spreads)

@@ -1,0 +1,322 @@
+"""A board as every format shows it: tables of texts and sentences, made once.
+
+Markdown, LaTeX, terminal, page and site lay out what stands here and compute nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from crucibench.contracts.rows import MetricRow
+from crucibench.contracts.verdict import Verdict
+from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
+from crucibench.report.format import DASH, counted, listed, show_level, show_number
+from crucibench.report.leaderboard.lines import FIELDS
+from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Estimate
+from crucibench.report.numbers import ShownNumber
+from crucibench.util.text import shorten
+
+
+class ShownLine(NamedTuple):
+    """One model of a board.
+
+    Attributes:
+        rank: in the column by which the board is sorted; "" where that has no ranks.
+        label: its name, as it is told from other lines.
+        name: the same with the marks of rows.
+        href: the page of the model; "" for none.
+        about: what is known of the model.
+        cells: one a column.
+    """
+
+    rank: str
+    label: str
+    name: str
+    href: str
+    about: About
+    cells: Sequence[ShownNumber]
+
+
+class TextTable(NamedTuple):
+    """A table of texts; empty where it has no rows."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownBoard:
+    """A board as text.
+
+    Attributes:
+        data: the name of the data set.
+        href: its page; "" for none.
+        columns: their heads.
+        lines: sorted.
+        ranked: whether the column by which it is sorted has ranks.
+        writing: how numbers are written.
+        sorting: how it is sorted; "" without columns.
+        naming: why labels have a run beside the name; "" where they don't.
+        tables: models over all ranked columns, training seeds, model cards.
+        apart_table: the numbers that could not be joined.
+        apart: the same as sentences, in parts: what, the number, why.
+        rank_notes: how ranks are to be read, and why some are missing.
+        row_notes: what the marks on rows mean.
+        footnotes: a sentence for each mark and each dash.
+        left_out: sentences on columns that can't be read.
+    """
+
+    data: str
+    href: str
+    columns: Sequence[Column]
+    lines: Sequence[ShownLine]
+    ranked: bool
+    writing: str
+    sorting: str
+    naming: str
+    tables: tuple[TextTable, TextTable, TextTable]
+    apart_table: TextTable
+    apart: Sequence[tuple[str, str, str]]
+    rank_notes: list[str]
+    row_notes: list[str]
+    footnotes: Sequence[str]
+    left_out: Sequence[str]
+
+
+def shown_board(
+    board: Board,
+    *,
+    href: str = "",
+    number_link: Callable[[MetricRow], str] = lambda number: "",
+    model_link: Callable[[str], str] = lambda model: "",
+) -> ShownBoard:
+    """Returns a board as text.
+
+    Args:
+        board: the board.
+        href: the page of its data set.
+        number_link: where a number stands.
+        model_link: the page of a model.
+    """
+    ranked = board.ranks is not None and bool(board.ranks.spans.get(board.sorted_by))
+
+    def cell(found: BoardCell) -> ShownNumber:
+        return replace(found.shown, href=number_link(found.number)) if found.number else found.shown
+
+    def rank(label: str) -> str:
+        return str(board.span(board.sorted_by, label) or DASH) if board.ranks else ""
+
+    return ShownBoard(
+        data=board.data,
+        href=href,
+        columns=board.columns,
+        lines=[
+            ShownLine(
+                rank(line.label), line.label, line.name, model_link(line.model), line.about,
+                [cell(line.entries[column.place]) for column in board.columns],
+            )
+            for line in board.lines
+        ],
+        ranked=ranked,
+        writing=writing(board),
+        sorting=sorting(board),
+        naming=_naming(board),
+        tables=(_standings(board), _seeds(board), _cards(board)),
+        apart_table=TextTable(
+            "Not comparable with the others of its column (†)",
+            ("model", "metric", "value", "why"),
+            [(one.label, one.column.title, one.shown.text, one.reason) for one in board.apart],
+        ),
+        apart=[
+            (f"{one.label}, {one.column.title}", one.shown.text, one.reason) for one in board.apart
+        ],
+        rank_notes=_notes_on_ranks(board),
+        row_notes=_notes_on_rows(board),
+        footnotes=_footnotes(board),
+        left_out=board.left_out,
+    )  # fmt: skip
+
+
+def writing(board: Board) -> str:
+    """Says how a board's numbers are written."""
+    levels = " or ".join(show_level(level) for level in board.levels) or "confidence"
+    return (
+        f"Brackets hold the {levels} interval of each number; n is its denominator. Metrics that "
+        "run from 0 to 1 are in per cent. Two significant digits of the interval's half-width "
+        "decide the decimals shown."
+    )
+
+
+def sorting(board: Board) -> str:
+    """Says how a board is sorted; "" where it has no columns."""
+    order = next((column for column in board.columns if column.place == board.sorted_by), None)
+    if order is None:
+        return ""
+    return (
+        f"Sorted by {order.title}, the best first; suspect numbers stand after the valid ones, "
+        "invalid ones after these, and neither have a rank."
+    )
+
+
+def _naming(board: Board) -> str:
+    if all(line.label == line.model for line in board.lines):
+        return ""
+    return (
+        "A run stands beside a model's name where several runs measured models of that name that "
+        "are not known to be the same."
+    )
+
+
+def _standings(board: Board) -> TextTable:
+    """Returns the models over all ranked columns."""
+    ranks = board.ranks
+    rows = [
+        (
+            one.label,
+            f"{one.columns} of {len(ranks.spans)}",
+            counted(one.others, "other") if one.others else DASH,
+            _estimate(one.win_rate, percent=True),
+            _estimate(one.mean_rank),
+            {True: "yes", False: "no", None: DASH}[one.on_front],
+        )
+        for one in (ranks.standings if ranks else ())
+        if ranks
+    ]
+    heads = ("model", "columns", "beside", "win rate [%]", "mean rank", "front")
+    return TextTable("Overall", heads, rows)
+
+
+def _estimate(estimate: Estimate | None, *, percent: bool = False) -> str:
+    if estimate is None:
+        return DASH
+    return str(show_number(estimate.value, estimate.lower, estimate.upper, percent=percent))
+
+
+def _seeds(board: Board) -> TextTable:
+    """Returns a row for each group of training seeds and column."""
+    heads = (
+        "seeds of", "metric", "seeds", "mean", "lowest", "highest", "SD between seeds",
+        "half-width over samples",
+    )  # fmt: skip
+    rows = []
+    for spread in board.spreads:
+        percent = spread.column.metric.percent
+        unit = f" [{spread.column.metric.shown_unit}]" if spread.column.metric.shown_unit else ""
+        figures = (
+            spread.mean, spread.lowest, spread.highest, spread.deviation, spread.half_width,
+        )  # fmt: skip
+        rows.append(
+            (
+                spread.group,
+                f"{spread.column.title}{unit}",
+                str(spread.seeds),
+                *(DASH if x is None else str(show_number(x, percent=percent)) for x in figures),
+            )
+        )
+    return TextTable("Between training seeds", heads, rows)
+
+
+def _cards(board: Board) -> TextTable:
+    """Returns what the model cards say, a row a model; empty where no card says anything."""
+    fields = [name for name in FIELDS if any(name in line.about.card for line in board.lines)]
+    heads = ("model", *(name.replace("_", " ") for name in fields))
+    rows = [
+        (line.label, *(line.about.card.get(name, DASH) for name in fields)) for line in board.lines
+    ]
+    return TextTable("Model cards", heads, rows if fields else [])
+
+
+def _notes_on_ranks(board: Board) -> list[str]:
+    """Says how ranks are to be read, and why some are missing."""
+    ranks = board.ranks
+    notes = list(board.left_out)
+    if ranks is None or not board.columns:
+        return notes
+    if ranks.spans:
+        notes.append(
+            "Ranks are intervals that hold together at 95 %: models are told apart by paired tests "
+            "on the same samples, corrected for all pairs (Holm); those of the same first rank "
+            "form a group."
+        )
+    if ranks.standings:
+        how = (
+            f"without intervals: {ranks.no_intervals}"
+            if ranks.no_intervals
+            else "with 95 % intervals from joint resampling"
+        )
+        notes.append(
+            "Win rate and mean rank weigh the columns in which a model stands alike, beside the "
+            f"other models that stand in all of these, {how}."
+        )
+        if len({(one.columns, one.others) for one in ranks.standings}) > 1:
+            notes.append(
+                f"Models in more of the {len(ranks.spans)} ranked columns stand first: a rate over "
+                "other columns, or beside other models, can't be held against theirs."
+            )
+    if len(ranks.front) > 1:
+        titles = listed(column.title for column in ranks.front)
+        notes.append(f"Front: no other model is as good in all of {titles} and better in one.")
+    titles_of = {column.place: column.title for column in board.columns}
+    together: dict[str, list[str]] = {}
+    for place, why in ranks.unranked.items():
+        together.setdefault(why, []).append(titles_of[place])
+    notes += [f"No ranks in {listed(titles)}: {why}." for why, titles in together.items()]
+    return notes
+
+
+def _notes_on_rows(board: Board) -> list[str]:
+    """Says what the marks on rows mean."""
+    notes = []
+    for line in board.lines:
+        label, named = shorten(line.label), line.about.trained_on_test
+        if named:
+            notes.append(
+                f"‡ {label}: its card says that it was trained on {named!r}, the data of this "
+                "board: its numbers need not say how it does on new data."
+            )
+        if line.about.retired is not None:
+            notes.append(f"{label}, {line.about.retired}")
+    return notes
+
+
+def _footnotes(board: Board) -> list[str]:
+    """Returns a sentence for each mark and each dash of a board, in the order of its lines."""
+    notes: list[str] = []
+    verdicts = {number.verdict for number in board.numbers()}
+    notes += [
+        f"{VERDICT_MARKS[verdict]} {verdict}: {VERDICT_WORDS[verdict]}."
+        for verdict in (Verdict.SUSPECT, Verdict.INVALID)
+        if verdict in verdicts
+    ]
+    for line in board.lines:
+        missing: dict[str, list[str]] = {}
+        for column in board.columns:
+            why = _why(line.entries[column.place])
+            if why:
+                missing.setdefault(why, []).append(column.title)
+        label = shorten(line.label)
+        notes += [f"{label}, {'; '.join(titles)}: {why}" for why, titles in missing.items()]
+        gathered: dict[tuple[Verdict, str], list[str]] = {}
+        for column in board.columns:
+            entry = line.entries[column.place]
+            if entry.number is None:
+                continue
+            for text in entry.findings:
+                gathered.setdefault((entry.number.verdict, text), []).append(column.title)
+        notes += [
+            f"{label} {VERDICT_MARKS[verdict]} {'; '.join(titles)}: {text}"
+            for (verdict, text), titles in sorted(gathered.items())
+        ]
+    return notes
+
+
+def _why(entry: BoardCell) -> str:
+    number = entry.number
+    if number is None:
+        return "" if entry.shown.apart else entry.shown.reason
+    if number.value is None:
+        return f"no value: {number.reason}"
+    return f"no interval: {number.reason}" if number.interval is None else ""

@@ -1,0 +1,240 @@
+"""The scorecard of a data set: what stands out, the numbers, the axes against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from crucibench.contracts.rows import MetricRow
+from crucibench.report import marks, plots
+from crucibench.report.csv_text import embedded
+from crucibench.report.format import listed
+from crucibench.report.leaderboard import Board, Column, Line, axis_columns, pareto_front
+from crucibench.report.leaderboard.shown import sorting, writing
+from crucibench.report.numbers import Metric, ShownNumber, shown
+from crucibench.report.page import (
+    Anchors,
+    Download,
+    Figure,
+    MetricView,
+    ModelHead,
+    SuiteView,
+)
+from crucibench.report.standouts import Standouts, high_first, low_first, standouts
+from crucibench.store.layout import slug
+from crucibench.util.text import shorten
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoView:
+    """Axes of a board against each other."""
+
+    sentence: str
+    legend: Sequence[ModelHead]
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorecardView:
+    """The scorecard of one data set."""
+
+    anchor: str
+    results: str
+    data: str
+    about: str
+    axes: Sequence[tuple[str, int]]
+    columns: Sequence[MetricView]
+    lines: Sequence[tuple[ModelHead, Sequence[ShownNumber]]]
+    standouts: Standouts
+    pareto: ParetoView | None
+    caption: str
+    notes: Sequence[str]
+    apart: Sequence[tuple[str, str, ShownNumber, str]]
+    suites: Sequence[SuiteView] = ()
+
+
+def scorecard_view(
+    board: Board,
+    *,
+    about: str,
+    head: Callable[[str], ModelHead],
+    href: Callable[[Metric], str],
+    anchors: Anchors,
+    suites: Sequence[SuiteView],
+) -> ScorecardView:
+    """Makes the scorecard of a board.
+
+    Args:
+        board: of one data set.
+        about: the data set in a few words.
+        head: of a model.
+        href: the anchor of a metric's definition.
+        anchors: the page's ids.
+        suites: the results that follow.
+    """
+    scales = {}
+    for column in board.columns:
+        numbers = [line.entries[column.place].number for line in board.lines]
+        scales[column.place] = marks.scale_of(
+            end
+            for number in numbers
+            if number is not None
+            for end in (number.value, number.lower, number.upper)
+        )
+    columns = []
+    for column in board.columns:
+        scale = scales[column.place]
+        ends = "" if scale is None else column.metric.show_span(*scale)
+        columns.append(MetricView.of(column.metric, href(column.metric), column.context, ends))
+    lines = []
+    found: dict[tuple[str, str, str], None] = {}
+    for line in board.lines:
+        views = []
+        for column in board.columns:
+            cell = line.entries[column.place]
+            views.append(
+                shown(column.metric, cell.number, href(column.metric), scales[column.place])
+                if cell.number
+                else cell.shown
+            )
+            found |= {(shorten(line.label), cell.shown.mark, text): None for text in cell.findings}
+        lines.append((head(line.model), views))
+    apart = [
+        (
+            entry.label,
+            entry.column.title,
+            shown(entry.column.metric, entry.number, href(entry.column.metric)),
+            entry.reason,
+        )
+        for entry in board.apart
+    ]
+    return ScorecardView(
+        anchor=anchors("data", board.data),
+        results=anchors("results", board.data),
+        data=board.data,
+        about=about,
+        axes=board.axes,
+        columns=columns,
+        lines=lines,
+        standouts=standouts(board),
+        pareto=_pareto_view(board, head, anchors),
+        caption=f"{writing(board)} {sorting(board)}",
+        notes=_notes(found),
+        apart=apart,
+        suites=suites,
+    )
+
+
+def _notes(found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Says each kind of finding once: the models, and the first message.
+
+    Args:
+        found: model, mark, and code and message.
+    """
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for model, mark, text in found:
+        kinds.setdefault((mark, text.partition(":")[0]), []).append((model, text))
+    notes = []
+    for (mark, _), entries in kinds.items():
+        models = listed(list(dict.fromkeys(model for model, _ in entries)), most=4)
+        more = f" ({len(entries) - 1} more under Audits)" if len(entries) > 1 else ""
+        notes.append(f"{models} {mark} {entries[0][1]}{more}")
+    return notes
+
+
+def _pareto_view(
+    board: Board, head: Callable[[str], ModelHead], anchors: Anchors
+) -> ParetoView | None:
+    """Plots the first axis against each other one; None where there are no two to compare."""
+    columns = axis_columns(board)
+    figures = [
+        figure
+        for column in columns[1:]
+        if (figure := _figure(board, columns[0], column, head, anchors)) is not None
+    ]
+    if not figures:
+        return None
+    front = pareto_front(board, columns)
+    return ParetoView(
+        sentence=_sentence(columns, front),
+        legend=[head(line.model) for line in board.lines],
+        figures=figures,
+    )
+
+
+def _sentence(columns: Sequence[Column], front: dict[str, bool]) -> str:
+    axes = listed(low_first(column.title) for column in columns)
+    if not front:
+        return f"No model has a number in each of {axes}: there is no front over all axes."
+    best = listed(name for name, on_front in front.items() if on_front)
+    behind = [name for name, on_front in front.items() if not on_front]
+    text = f"Over {axes} together, by the values alone, no other model is better all round than: "
+    text += f"{best}."
+    return f"{text} Dominated: {listed(behind)}." if behind else text
+
+
+def _figure(
+    board: Board, one: Column, other: Column, head: Callable[[str], ModelHead], anchors: Anchors
+) -> Figure | None:
+    front = pareto_front(board, (one, other))
+    dots, described, rows = [], [], []
+    for line in board.lines:
+        pair = [_number(line, column) for column in (one, other)]
+        if line.label not in front or None in pair:
+            continue
+        x, y = (_Shown(column, number) for column, number in zip((one, other), pair, strict=True)
+                if number is not None)  # fmt: skip
+        dots.append(
+            plots.Dot(
+                colour=head(line.model).colour or 0, x=x.value, y=y.value, x_ends=x.ends,
+                y_ends=y.ends, filled=front[line.label],
+            )
+        )  # fmt: skip
+        name = shorten(line.label)
+        described.append(
+            f"{name} at {x.text} and {y.text}{'' if front[line.label] else ', dominated'}"
+        )
+        rows.append([line.label, x.value, *(x.ends or ("", "")), y.value, *(y.ends or ("", "")),
+                     front[line.label]])  # fmt: skip
+    if len(dots) < 2:
+        return None
+    names = [_axis(column) for column in (one, other)]
+    columns = [f"{side} {end}".strip() for side in names for end in ("", "lower", "upper")]
+    alt = f"Scatter plot of {names[1]} against {names[0]}. {'; '.join(described[:12])}."
+    key = anchors("pareto", board.data, one.place, other.place)
+    return Figure(
+        svg=Markup(plots.scatter_svg(dots, x=names[0], y=names[1], key=key, alt=alt)),
+        title=f"{high_first(other.title)} against {low_first(one.title)}",
+        caption="",
+        legend=[],
+        data=Download(
+            href=embedded(["model", *columns, "on front"], rows),
+            name=f"{slug(board.data)}-{slug(other.title)}.csv",
+        ),
+    )
+
+
+def _number(line: Line, column: Column) -> MetricRow | None:
+    number = line.entries[column.place].number
+    return number if number is not None and number.value is not None else None
+
+
+class _Shown:
+    """A number in the unit in which it is shown."""
+
+    def __init__(self, column: Column, number: MetricRow) -> None:
+        metric = column.metric
+        factor = 100.0 if metric.percent else 1.0
+        assert number.value is not None
+        self.value = factor * number.value
+        self.text = metric.show(number).value
+        ends = number.interval
+        self.ends = None if ends is None else (factor * ends[0], factor * ends[1])
+
+
+def _axis(column: Column) -> str:
+    unit = column.metric.shown_unit
+    title = high_first(column.title)
+    return f"{title} [{unit}]" if unit else title

@@ -1,0 +1,1 @@
+"""Classification: each sample has one of the data's classes."""

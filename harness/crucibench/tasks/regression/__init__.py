@@ -1,0 +1,1 @@
+"""Regression: each sample has one number."""

@@ -1,0 +1,156 @@
+"""The scripts that count the code and that try mutants, on a small package made up here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+def _load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+MATH = '''"""Sums."""
+
+import math
+from toy import constants
+
+
+def clipped(x, most):
+    """Returns x, at most `most`."""
+    if x > most:
+        return most
+    return x + 0
+
+
+def untested(x):
+    return x - 1
+'''
+
+TESTS = """from toy.sums import clipped
+
+
+def test_clipped():
+    assert clipped(3, 2) == 2
+    assert clipped(1, 2) == 1
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    files = {
+        "harness/toy/__init__.py": "",
+        "harness/toy/constants.py": "ONE = 1\n",
+        "harness/toy/sums.py": MATH,
+        "harness/toy/inner/__init__.py": "from .. import constants\n",
+        "harness/toy/inner/deep.py": "import toy.sums\nfrom ..sums import clipped\n",
+        "tests/test_sums.py": TESTS,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_the_size_of_a_package(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = _load("size", monkeypatch)
+    # Two imports, two functions, if, three returns; no docstring counts.
+    assert tool.size_of(MATH) == (1, 8, 8, 2)
+    known = tool.modules([toy / "harness"])
+    assert set(known) == {"toy", "toy.constants", "toy.sums", "toy.inner", "toy.inner.deep"}
+    assert tool.imported("toy.inner", known["toy.inner"], known) == {"toy.constants"}
+    assert tool.single_importers(known) == {"toy.sums": "toy.inner.deep"}
+    lines = dict(tool.measure(toy, trace=False))
+    assert lines["statements in harness"] == lines["statements in product"] == "12"
+    assert lines["files of product"] == "5"
+    assert lines["statements in tests"] == "4"
+    assert lines["modules with one importer"] == "1 (0 in the same folder)"
+
+
+def test_files_that_a_call_enters(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = _load("size", monkeypatch)
+    monkeypatch.syspath_prepend(str(toy / "harness"))
+
+    def work() -> None:
+        from toy.sums import clipped  # type: ignore[import-not-found]
+
+        clipped(1, 2)
+
+    touched, called = tool.entered(work, [toy / "harness"])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
+        del sys.modules[name]
+    assert {path.stem for path in touched} == {"constants", "sums", "__init__"}
+    assert {path.stem for path in called} == {"sums"}
+
+
+def test_mutants_are_made_and_found_again(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = _load("mutation", monkeypatch)
+    monkeypatch.setattr(tool, "AREAS", {"sums": ("harness/toy/*.py",)})
+    every = [place.mutant for place in tool.population(toy)["sums"]]
+    assert [(m.function, m.operator, m.ordinal) for m in every] == [
+        ("clipped", "branches", 0),
+        ("clipped", "compare", 0),
+        ("clipped", "arithmetic", 0),
+        ("clipped", "constant", 0),
+        ("untested", "arithmetic", 0),
+        ("untested", "constant", 0),
+    ]
+    made = [tool.mutated(MATH, mutant) for mutant in every]
+    for text, part in zip(
+        made,
+        ("if not x > most:", "x >= most", "x - 0", "x + 1", "x + 1", "x - 2"),
+        strict=True,
+    ):
+        assert part in text
+    assert tool.select(tool.population(toy), 2, 0) == tool.select(tool.population(toy), 2, 0)
+    tool.write_chosen(toy / "chosen.json", every)
+    assert tool.read_chosen(toy / "chosen.json") == every
+    # The function moves to another file, and another is gone.
+    moved, _, rest = MATH.partition("def untested")
+    (toy / "harness/toy/sums.py").write_text("", encoding="utf-8")
+    (toy / "harness/toy/other.py").write_text(f"\n\n{moved}", encoding="utf-8")
+    located = tool.locate(every, toy)
+    assert set(located.moved.values()) == {"harness/toy/other.py"} and len(located.moved) == 4
+    assert located.gone == every[4:] and rest
+
+
+def test_mutants_are_run_against_the_tests_that_reach_them(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tool = _load("mutation", monkeypatch)
+    monkeypatch.setattr(tool, "AREAS", {"sums": ("harness/toy/*.py",)})
+    monkeypatch.setenv("PYTHONPATH", "")
+    (toy / "conftest.py").write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "sys.path.append(str(Path(__file__).parent / 'harness'))\n"
+    )
+    work = toy / "work"
+    assert tool.record(work, toy, ["tests"]) == 0
+    chosen = [place.mutant for place in tool.population(toy)["sums"]]
+    options = Namespace(work=work, module="*", limit=4, jobs=1, seconds=120.0)
+    tool.run(chosen, options, toy)
+    tool.run(chosen, Namespace(**{**vars(options), "limit": None}), toy)
+    results = tool.read_results(work / "results.jsonl")
+    # At x == most both sides of the comparison give the same, so that mutant can't be noticed.
+    assert [one["outcome"] for one in results] == [
+        "killed", "survived", "survived", "killed", "not reached", "not reached",
+    ]  # fmt: skip
+    assert (toy / "harness/toy/sums.py").read_text(encoding="utf-8") == MATH
+    page = tool.page(results, tool.locate(chosen, toy))
+    assert "2 of 6 mutants are noticed" in page
+    assert "| harness/toy/sums.py | 2 | 2 | 0 | 2 | 0 |" in page
+    assert "sums.py::untested::constant[0]`, line 15" in page
+    assert json.loads((work / "reach.json").read_text())["tests"][0][0].endswith("test_clipped")
