@@ -18,7 +18,7 @@ from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageVi
 from crucibench.contracts.task import Modality
 from crucibench.util.draws import Draws
 from crucibench_suites.ood.detectors import detector
-from crucibench_suites.ood.generators import Generator, Making, generators
+from crucibench_suites.ood.generators import Generator, Making, generators, statistics
 from crucibench_suites.ood.sets import OODSet, kept_apart, partners
 
 PREFIX = "input_"
@@ -179,47 +179,8 @@ class Inputs(Mapped):
 
 def measured(batch: Batch, modality: Modality) -> dict[str, NDArray[np.float64]]:
     """Returns the statistics of a batch by column name, each of shape (N,)."""
-    found = dict(_MEASURES[modality](batch.inputs))
+    found = dict(statistics(modality)(batch.inputs))
     if batch.stored:
         found["stored height"], found["stored width"] = zip(*batch.stored, strict=True)
     return {f"{PREFIX}{name}": np.asarray(values, dtype=np.float64)
             for name, values in found.items()}  # fmt: skip
-
-
-def _of_images(images: Any) -> Mapping[str, Any]:
-    flat = images.double().flatten(start_dim=1)
-    found = {"brightness": flat.mean(dim=1), "contrast": flat.std(dim=1, correction=0)}
-    across = images.double().diff(dim=3).abs().flatten(start_dim=1)
-    if across.shape[1]:
-        found["roughness"] = across.mean(dim=1)
-    return {name: values.numpy() for name, values in found.items()}
-
-
-def _of_texts(texts: Any) -> Mapping[str, Any]:
-    joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
-    words = [text.split() for text in joined]
-    return {
-        "characters": [len(text) for text in joined],
-        "words": [len(entry) for entry in words],
-        "distinct words": [len(set(entry)) / max(1, len(entry)) for entry in words],
-    }
-
-
-def _of_tables(frame: Any) -> Mapping[str, Any]:
-    missing = frame.isna().to_numpy().mean(axis=1)
-    numbers = frame.select_dtypes("number")
-    if not len(numbers.columns):
-        return {"missing values": missing}
-    matrix = np.nan_to_num(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
-    return {
-        "missing values": missing,
-        "mean of numbers": matrix.mean(axis=1),
-        "largest number": np.abs(matrix).max(axis=1),
-    }
-
-
-_MEASURES: Mapping[Modality, Callable[[Any], Mapping[str, Any]]] = {
-    Modality.IMAGE: _of_images,
-    Modality.TEXT: _of_texts,
-    Modality.TABLE: _of_tables,
-}

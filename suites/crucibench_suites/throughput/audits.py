@@ -148,7 +148,7 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
     ids, predictions, scores = ids[known >= 0], predictions[known >= 0], scores[known >= 0]
     said, best = _of_pass(clean.records)
     said, best = said[known[known >= 0]], best[known[known >= 0]]
-    regression = evidence.task.kind == "regression"
+    classes = evidence.task.one_class
     comparable = ~np.isnan(scores) & ~np.isnan(best)
     off = np.zeros(len(ids), dtype=np.bool_)
     size = np.abs(scores[comparable] - best[comparable])
@@ -157,7 +157,7 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
         size <= evidence.own.model.noise * np.maximum(1.0, np.abs(best[comparable]))
     )
     # Two classes of equal scores may change places; a wrong label has another score, or no score.
-    wrong = off if regression else (predictions != said) & (off | ~comparable)
+    wrong = (predictions != said) & (off | ~comparable) if classes else off
     count, n = int(wrong.sum()), len(ids)
     found: Findings = []
     if count:
@@ -172,7 +172,7 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
             )
         )
     differ = int(off.sum())
-    if not regression and differ > OTHER_NUMBERS * n and count <= WRONG * n:
+    if classes and differ > OTHER_NUMBERS * n and count <= WRONG * n:
         found.append(
             Finding(
                 code="other-numerics-while-timed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -61,14 +61,24 @@ class Generator(ABC):
 _MODULES: Mapping[Modality, str] = MappingProxyType(
     {Modality.IMAGE: "images", Modality.TEXT: "texts", Modality.TABLE: "tables"}
 )
+"""The one place that tells modalities apart: each module has its generators and statistics."""
 
 
 @cache
 def generators(modality: Modality) -> Mapping[str, Generator]:
     """Returns the generators of a modality by name, in the order of reports."""
-    module = import_module(f"{__name__}.{_MODULES[modality]}")
-    made: tuple[Generator, ...] = tuple(entry() for entry in module.GENERATORS)
+    made: tuple[Generator, ...] = tuple(entry() for entry in _module(modality).GENERATORS)
     return MappingProxyType({entry.name: entry for entry in made})
+
+
+def statistics(modality: Modality) -> Callable[[Any], Mapping[str, Any]]:
+    """Returns what measures inputs of a modality without any model: numbers by name."""
+    measure: Callable[[Any], Mapping[str, Any]] = _module(modality).statistics
+    return measure
+
+
+def _module(modality: Modality) -> Any:
+    return import_module(f"{__name__}.{_MODULES[modality]}")
 
 
 def every_name() -> tuple[str, ...]:

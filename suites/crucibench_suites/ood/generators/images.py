@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -237,3 +238,13 @@ def _texture(
     else:
         way = np.hypot(x - u[1], y - u[2])
     return np.asarray(0.5 + 0.5 * np.sin(2 * math.pi * (waves * way + u[3])))
+
+
+def statistics(images: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    flat = images.double().flatten(start_dim=1)
+    found = {"brightness": flat.mean(dim=1), "contrast": flat.std(dim=1, correction=0)}
+    across = images.double().diff(dim=3).abs().flatten(start_dim=1)
+    if across.shape[1]:
+        found["roughness"] = across.mean(dim=1)
+    return {name: values.numpy() for name, values in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,17 @@ def _put(frame: Any, names: list[str], matrix: Any) -> Any:
     for place, name in enumerate(names):
         frame[name] = matrix[:, place].astype(frame[name].dtype)
     return frame
+
+
+def statistics(frame: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    missing = frame.isna().to_numpy().mean(axis=1)
+    numbers = frame.select_dtypes("number")
+    if not len(numbers.columns):
+        return {"missing values": missing}
+    matrix = np.nan_to_num(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+    return {
+        "missing values": missing,
+        "mean of numbers": matrix.mean(axis=1),
+        "largest number": np.abs(matrix).max(axis=1),
+    }

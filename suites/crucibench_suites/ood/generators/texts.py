@@ -234,3 +234,14 @@ def _sentences(
                 choices = _SLOTS[slot]
                 sentence += choices[next(drawn) % len(choices)]
         yield from sentence.split()
+
+
+def statistics(texts: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
+    words = [text.split() for text in joined]
+    return {
+        "characters": [len(text) for text in joined],
+        "words": [len(entry) for entry in words],
+        "distinct words": [len(set(entry)) / max(1, len(entry)) for entry in words],
+    }
