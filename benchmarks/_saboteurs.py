@@ -74,7 +74,7 @@ PATCHES = {
     "tempfile.mkstemp shutil.rmtree",
     "this harness": "crucibench.engine.worker.worker.Worker.perform "
     "crucibench.contracts.adapter.Adapter.predict crucibench.store.tables.write_table "
-    "crucibench.util.hashing.file_digest crucibench.engine.executors.frames.pack",
+    "crucibench.util.hashing.file_digest crucibench.engine.executors.child.pack",
 }
 ACTS: dict[str, Callable[[random.Random], Any]] = {}
 COUNTS: dict[str, int] = {}

@@ -92,12 +92,11 @@ def planned(folder: Path) -> dict[str, tuple[int, float]]:
     from crucibench.contracts.scenario import Derived, Need, Timed
     from crucibench.contracts.suite import Suite, SuiteConfig
     from crucibench.engine.listener import Listener
-    from crucibench.engine.plan.cell_files import suites_as_data
+    from crucibench.engine.plan.cell_files import PlannedFiles, suites_as_data
     from crucibench.engine.plan.plan import make_plan
-    from crucibench.engine.plan.planned_files import PlannedFiles
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.engine.resolve.suites import ResolvedSuite
-    from crucibench.engine.worker.inspect import open_all_data
+    from crucibench.engine.worker.opening import open_all_data
     from crucibench.passes.scenario import Pass
 
     @dataclass(frozen=True, kw_only=True)

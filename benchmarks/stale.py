@@ -29,13 +29,14 @@ from _report import publish, table
 from _stale_project import ESTIMATORS, HELPER, MODELS, NEIGHBOURS
 from safetensors.torch import save_file
 
-from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, probe_samples
+from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, fixed_probe_rows
 from crucibench.engine.listener import Listener
+from crucibench.engine.plan.cell_files import PlannedFiles
 from crucibench.engine.plan.plan import make_plan
-from crucibench.engine.plan.planned_files import PlannedFiles
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.inspect import Models, inspect_model, open_all_data
+from crucibench.engine.worker.inspect import inspect_model
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.util.devices import set_threads
 from crucibench.util.reads import Reads
 
@@ -158,7 +159,7 @@ class Engine:
         answers = adapter.predict(
             self._data.batch("test", np.arange(TRUTH), adapter.input_spec), frozenset({"scores"})
         ).scores
-        probe = ask_probe(adapter, self._data, probe_samples(self._data), info)
+        probe = ask_probe(adapter, self._data, fixed_probe_rows(self._data), info)
         opened.close()
         assert answers is not None
         read = {os.path.relpath(path, base): one for path, one in reads.digests().items()}

@@ -48,7 +48,7 @@ def kind_of(given: str | None, output: Tensor | None, task: Task) -> str:
     Raises:
         InputError: if that is not what the data asks for, or the datatype can't hold it.
     """
-    regression = task.kind == "regression"
+    regression = task.one_number
     number = output is None or output.datatype in FLOATS | {""}
     kind = given or ("values" if regression else "probabilities" if number else "labels")
     if (kind == "values") != regression:

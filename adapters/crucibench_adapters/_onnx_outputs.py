@@ -50,7 +50,7 @@ def choose_output(outputs: Sequence[Any], file: OnnxFile, task: Task, uri: URI) 
     """
     what = file.path.name
     wanted = uri.query.get("output", "")
-    if wanted and task.kind == "regression":
+    if wanted and task.one_number:
         raise InputError(f"{what}: option output is for classification")
     labels = [entry.name for entry in outputs if entry.type in _LABELS]
     scores = [entry for entry in outputs if entry.type in _NUMBERS or _is_maps(entry)]
@@ -61,7 +61,7 @@ def choose_output(outputs: Sequence[Any], file: OnnxFile, task: Task, uri: URI) 
                 f"{what}: " + unknown("output of scores", named, [entry.name for entry in scores])
             )
         scores = [entry for entry in scores if entry.name == named]
-    if wanted == "labels" or (not scores and labels and task.kind == "classification"):
+    if wanted == "labels" or (not scores and labels and task.one_class):
         if len(labels) != 1:
             raise InputError(f"{what}: expected one output of labels, got {_told(outputs)}")
         return Output(labels[0], "labels", "probabilities")
@@ -69,7 +69,7 @@ def choose_output(outputs: Sequence[Any], file: OnnxFile, task: Task, uri: URI) 
         ask = ": say scores=NAME" if scores else ""
         raise InputError(f"{what}: expected one output of numbers, got {_told(outputs)}{ask}")
     (entry,) = scores
-    if task.kind == "regression":
+    if task.one_number:
         return Output(entry.name, "values")
     form: Literal["scores", "maps"] = "maps" if _is_maps(entry) else "scores"
     if wanted:

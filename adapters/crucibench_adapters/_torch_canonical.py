@@ -50,7 +50,7 @@ class Canonical(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns logits, or values; of probabilities, their logarithms."""
         answer = self.answer(inputs)
-        if self.task.kind == "regression" or self.kind == "logits":
+        if self.task.one_number or self.kind == "logits":
             return answer
         return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
 
@@ -72,7 +72,7 @@ class Canonical(nn.Module):
     def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
         answer = tensor_in(self.model(self.prepared(inputs)))
         answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
-        if self.task.kind == "regression":
+        if self.task.one_number:
             return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
         return self.columns(answer)
 
@@ -114,7 +114,7 @@ class Head:
     @classmethod
     def find(cls, canonical: Canonical, inputs: torch.Tensor) -> Head | None:
         """Looks for it by asking the model once; None if no linear layer gives the logits."""
-        if canonical.kind != "logits" or canonical.task.kind == "regression":
+        if canonical.kind != "logits" or canonical.task.one_number:
             return None
         if canonical.classes is not None and canonical.classes.merging:
             return None  # the logit of two classes in one is not linear in the features

@@ -84,7 +84,7 @@ def answers_finitely(canonical: Canonical, encoded: Callable[[], torch.Tensor]) 
 
 def claimed(task: Task, kind: ScoreKind) -> frozenset[Capability]:
     """Returns what any module is taken to answer until it was asked."""
-    if task.kind == "regression":
+    if task.one_number:
         return frozenset({Capability.VALUES, Capability.GRADIENTS, Capability.ANY_INPUT})
     found = {Capability.LABELS, Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
     return frozenset(found | {Capability.LOGITS} if kind == "logits" else found)

@@ -132,7 +132,7 @@ def only_images(opening: Opening, what: str, outputs: int | None) -> None:
     task = opening.data.task
     if task.modality is not Modality.IMAGE:
         raise InputError(f"{what} takes images, the data holds {task.modality}s")
-    if task.kind == "regression" and outputs != 1:
+    if task.one_number and outputs != 1:
         raise InputError(
             f"{what}: the data asks for a number (regression), the model gives classes: "
             "num_classes=1 makes it give one number"

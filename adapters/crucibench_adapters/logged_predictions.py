@@ -147,7 +147,7 @@ class PredictionsAdapter(Adapter):
         }
 
     def _claimed(self) -> set[Capability]:
-        if self.task.kind == "regression":
+        if self.task.one_number:
             return {Capability.VALUES}
         scored = self._logged.scores is not None
         return {Capability.LABELS} | ({Capability.SCORES} if scored else set())
@@ -230,7 +230,7 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
         InputError: if a named column is not there, or none says anything.
     """
     uri, task, declared = opening.uri, opening.data.task, opening.classes
-    regression = task.kind == "regression"
+    regression = task.one_number
     prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
     scores = uri.names("scores") or uri.names("score")
     threshold = _threshold(uri)
@@ -289,7 +289,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
     import pandas as pd
 
     used = list(dict.fromkeys(columns.used))
-    numeric = task.kind == "regression" or columns.threshold is not None
+    numeric = task.one_number or columns.threshold is not None
     text = {columns.id: str} | ({} if numeric else {columns.prediction: str})
     try:
         if file.suffix == ".csv":
@@ -305,7 +305,7 @@ def _read(file: Path, columns: _Columns, task: Task) -> _Logged:
         count = int(frame[name].isna().sum())
         if count:
             raise InputError(f"{file.name}: column {name!r}: {count} of {len(frame)} are missing")
-    classification = task.kind == "classification"
+    classification = task.one_class
     labels = values = None
     if columns.threshold is not None:
         cut = _numbers(frame, columns.prediction, file) >= columns.threshold

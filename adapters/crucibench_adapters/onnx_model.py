@@ -164,7 +164,7 @@ class OnnxAdapter(Adapter):
                 raise InputError(
                     f"{self._what} raised {one_line(error)} on made-up samples of shape {shapes}"
                 ) from None
-        if self.task.kind == "regression":
+        if self.task.one_number:
             self._check_values(answer, batch)
         elif self._output.form == "labels":
             self._read_labels(opening)
@@ -222,7 +222,7 @@ class OnnxAdapter(Adapter):
 
     def _claimed(self, opening: Opening) -> set[Capability]:
         claimed = {Capability.ANY_INPUT}
-        if self.task.kind == "regression":
+        if self.task.one_number:
             claimed |= {Capability.VALUES}
         else:
             claimed |= {Capability.LABELS}
@@ -240,7 +240,7 @@ class OnnxAdapter(Adapter):
             return False  # a label does not tell whether it was made of NaN
         frame = batch.inputs.astype("float64")
         frame.iloc[:, :] = np.nan
-        want = frozenset({"values" if self.task.kind == "regression" else "labels"})
+        want = frozenset({"values" if self.task.one_number else "labels"})
         try:
             outputs = self._predict(batch.with_inputs(frame), want)
         except Exception:

@@ -74,7 +74,7 @@ class FunctionAdapter(Adapter):
     def __init__(self, function: Callable[[Any], Any], what: str, opening: Opening) -> None:
         self.task = opening.data.task
         self.input_spec = stored_form(opening.data)
-        regression = self.task.kind == "regression"
+        regression = self.task.one_number
         kind = opening.uri.query.get("output", "values" if regression else "probabilities")
         if (kind == "values") != regression:
             raise InputError(f"{what}: output={kind} for data that asks for {self.task.kind}")

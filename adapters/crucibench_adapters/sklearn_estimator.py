@@ -116,7 +116,7 @@ class SklearnAdapter(Adapter):
             raise InputError(f"{what}: option scale is for images")
         self._method: _Method = "predict"
         self._classes = ClassMap.by_position(0)
-        if self.task.kind == "classification":
+        if self.task.one_class:
             self._classes = ClassMap.match(
                 _classes(estimator, what), self.task, what, declared=opening.classes
             )
@@ -131,7 +131,7 @@ class SklearnAdapter(Adapter):
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         inputs = self._inputs(batch)
-        if self.task.kind == "regression":
+        if self.task.one_number:
             values = np.asarray(self._estimator.predict(inputs), dtype=np.float64)
             return Answer(values=values.ravel() if values.size == len(batch) else values)
         scores = self._scores(inputs) if want != {"labels"} or self._rescored else None
@@ -251,7 +251,7 @@ class SklearnAdapter(Adapter):
 
     def _claimed(self) -> set[Capability]:
         claimed = {Capability.ANY_INPUT}
-        if self.task.kind == "regression":
+        if self.task.one_number:
             claimed |= {Capability.VALUES}
         else:
             claimed |= {Capability.LABELS}

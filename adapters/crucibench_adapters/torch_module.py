@@ -137,7 +137,7 @@ class TorchAdapter(Adapter):
             inputs = self.encode(batch)
             with self._watching(want) as features:
                 answer = self._canonical.answer(inputs)
-        if self.task.kind == "regression":
+        if self.task.one_number:
             return Answer(values=_array(answer))
         scores = _array(answer)
         return Answer(
@@ -167,7 +167,7 @@ class TorchAdapter(Adapter):
         if not isinstance(answer, torch.Tensor):
             return None
         array = _array(answer)
-        return Answer(values=array) if self.task.kind == "regression" else Answer(scores=array)
+        return Answer(values=array) if self.task.one_number else Answer(scores=array)
 
     def encode(self, batch: Batch) -> torch.Tensor:
         """Returns a batch as the tensor that `module` takes, on the model's device."""
@@ -330,7 +330,7 @@ class TorchAdapter(Adapter):
         answer = None
         if inputs is not None:
             answer, self._single = ask(self._module, self._canonical, inputs, what)
-        if self.task.kind == "classification":
+        if self.task.one_class:
             self._match_classes(answer)
         if inputs is not None and batch is not None:
             self.capabilities = self._seen(inputs, batch)

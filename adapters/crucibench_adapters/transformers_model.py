@@ -178,11 +178,11 @@ def _check_task(config: Any, task: Task, what: str) -> None:
             f"{what} gives a sample any number of labels (multi_label_classification): "
             "expected one class for each sample"
         )
-    if task.kind == "regression" and (labels != 1 or problem not in {None, "regression"}):
+    if task.one_number and (labels != 1 or problem not in {None, "regression"}):
         raise InputError(
             f"{what}: the data asks for a number (regression), the model gives {labels} classes"
         )
-    if task.kind == "classification" and problem == "regression":
+    if task.one_class and problem == "regression":
         raise InputError(
             f"{what} gives a number (regression), the data has {len(task.classes)} classes"
         )
@@ -261,7 +261,7 @@ def _names(model: Any) -> list[str] | None:
 
 def _name_classes(module: Any, model: Any, opening: Opening) -> list[str]:
     names = _names(model)
-    if names is None or opening.data.task.kind == "regression":
+    if names is None or opening.data.task.one_number:
         return []
     note = ""
     if opening.classes is None:

@@ -137,8 +137,9 @@ _COLUMN_OPTIONS = [
     click.option("--split", metavar="SHARE",
                  help="Keep this share as test, e.g. 0.3; the rest is train.  "
                  "[default: all is test]"),
-    click.option("--task", type=click.Choice(["classification", "regression"]),
-                 help="What the target asks, where its type doesn't say."),
+    click.option("--task", metavar="KIND",
+                 help="What the target asks, where its type doesn't say: classification, "
+                 "regression, or another kind of `crucibench list tasks`."),
     click.option("--on-bad-sample", type=click.Choice(["error", "skip"]),
                  help="Whether damaged images, rows without a target and the like stop the run "
                  "or are left out and counted.  [default: error]"),
@@ -201,9 +202,9 @@ def execution_options(function: Callable[..., int]) -> Callable[..., int]:
             require("--executor ray", False, ray)
         part = given.pop("shard")
         if part is not None:
-            from crucibench.engine.options import Part
+            from crucibench.engine.options import RunPart
 
-            execution["part"] = Part(*part)
+            execution["part"] = RunPart(*part)
         execution |= {
             "memory": given.pop("memory_limit"),
             "cache": not given.pop("no_cache"),

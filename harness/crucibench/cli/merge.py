@@ -30,6 +30,6 @@ def command(*, parts: tuple[Path, ...], out: Path, form: Format, quiet: bool) ->
     """
     from crucibench.api import with_views
     from crucibench.cli._evaluation import show_result
-    from crucibench.engine.merge import merge
+    from crucibench.engine.parts import merge
 
     return show_result(with_views(merge(parts, out)), form, quiet)

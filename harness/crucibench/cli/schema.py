@@ -30,6 +30,8 @@ _MEANING = {
     "n": "the denominator: samples or queries",
     "direction": "higher, lower, target=X or none",
     "unit": "the unit; empty where there is none",
+    "estimand": "what the interval speaks of, e.g. model/population",
+    "mark": "biased or imprecise, made from the data seen; empty where neither",
     "reason": "why value or interval is missing",
     "verdict": "how far the number can be trusted",
     "cell": "the cell it was computed from",

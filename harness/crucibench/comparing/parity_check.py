@@ -22,8 +22,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, other_geometry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.task import Modality
-from crucibench.engine.plan.batching import largest_batch
-from crucibench.engine.plan.roles import Rows, SelectedRole, batches
+from crucibench.engine.plan.roles import Rows, SelectedRole, batches, largest_batch
 from crucibench.util.errors import InputError
 
 _EXPLAINED = 0.1
@@ -100,7 +99,7 @@ def _equal(images: Any, others: Any) -> bool:
 
 
 def _common(first: Adapter, second: Adapter, data: EvalSet) -> str:
-    if data.task.kind == "regression":
+    if data.task.one_number:
         return "values"
     both = Capability.SCORES in first.capabilities & second.capabilities
     return "scores" if both else "labels"
@@ -146,7 +145,7 @@ def _explained(
 
 
 def _changes(batch: Batch, first: Adapter, second: Adapter) -> Mapping[str, Change]:
-    if first.task.modality is not Modality.IMAGE or first.task.kind == "regression":
+    if first.task.modality is not Modality.IMAGE or first.task.one_number:
         return {}
     if Capability.ANY_INPUT not in second.capabilities:
         return {}

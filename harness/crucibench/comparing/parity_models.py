@@ -12,7 +12,7 @@ from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.uri import split_name
 from crucibench.engine.listener import Listener
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.worker.inspect import Models, open_all_data
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.util.devices import resolve_device
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.folders import cache_folder

@@ -120,7 +120,7 @@ def _held(run: Run, pair: Pair, tolerance: float) -> Pair:
     if set(first.ids) != set(second.ids):
         return replace(pair, reason="they were asked about different samples")
     card = run.cards[pair.data]
-    what = "values" if card.task.kind == "regression" else "scores"
+    what = "values" if card.task.one_number else "scores"
     if what == "scores" and not ("scores" in first and "scores" in second):
         what = "labels"
     ours = _answers(run, first, (pair.first, pair.data), what)

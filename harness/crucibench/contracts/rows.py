@@ -11,7 +11,8 @@ from crucibench.contracts.verdict import Verdict
 
 COLUMNS = (
     "model", "data", "suite", "scenario", "point", "group", "metric", "value", "lower", "upper",
-    "level", "method", "n", "direction", "unit", "reason", "verdict", "cell", "comparison_key",
+    "level", "method", "n", "direction", "unit", "estimand", "mark", "reason",
+    "verdict", "cell", "comparison_key",
 )  # fmt: skip
 
 _ADDRESS = re.compile(
@@ -32,6 +33,11 @@ class Row:
         level: the interval's level, e.g. 0.95.
         method: how the interval was made and what it covers.
         n: the number of samples (or queries) behind the value: its denominator.
+        estimand: what the interval speaks of: ``model/population``, this model on the population
+            that the samples were drawn from; ``model/ids``, this model on these samples;
+            ``model/rounds``, this model on this machine in this session. Empty where not known.
+        mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
+            too wide to rest a claim on; made from the data seen.
         reason: why value or interval is missing.
         point: the scenario's point, e.g. ``eps=0.1``; empty where there is but one.
         group: the class or group of samples; empty for all.
@@ -47,6 +53,8 @@ class Row:
     upper: float | None = None
     level: float | None = None
     method: str = ""
+    estimand: str = ""
+    mark: str = ""
     reason: str = ""
     point: str = ""
     group: str = ""
@@ -111,6 +119,11 @@ class MetricRow:
         n: the denominator.
         direction: which way is better.
         unit: of the value.
+        estimand: what the interval speaks of: ``model/population``, this model on the population
+            that the samples were drawn from; ``model/ids``, this model on these samples;
+            ``model/rounds``, this model on this machine in this session. Empty where not known.
+        mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
+            too wide to rest a claim on; made from the data seen.
         reason: why value or interval is missing.
         verdict: how far it can be trusted.
         cell: where it was measured.

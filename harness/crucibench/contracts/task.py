@@ -211,6 +211,16 @@ def task_kinds() -> Catalogue[TaskKind]:
     return Catalogue("crucibench.tasks", "task", TaskKind)
 
 
+def task_name(name: str) -> str:
+    """Returns the name of a registered task kind.
+
+    Raises:
+        InputError: if none is registered under it; the sentence names the nearest.
+    """
+    task_kinds().get(name)
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What a data set asks.
@@ -233,6 +243,11 @@ class Task:
             InputError: if no installed package registers it.
         """
         return task_kinds().get(self.kind)
+
+    @property
+    def identity(self) -> str:
+        """Its kind and version, as comparison keys hold it."""
+        return f"{self.kind}@{self.definition.version}"
 
     @property
     def one_class(self) -> bool:

@@ -148,7 +148,7 @@ def _bad_samples(
 
 
 def _class_counts(targets: Targets, chosen: _Role) -> list[int]:
-    if targets.task.kind == "regression":
+    if targets.task.one_number:
         return []
     values = targets.values[chosen.origin][chosen.rows]
     counts: list[int] = np.bincount(values, minlength=len(targets.task.classes)).tolist()
@@ -172,7 +172,7 @@ def _roles(
     values = targets.values["test"][good]
     clusters = part.texts[raw.cluster].take(pa.array(good)).to_pylist() if raw.cluster else None
     units = part.digests[good].tolist() if clusters is None else clusters
-    classes = targets.task.kind == "classification"
+    classes = targets.task.one_class
     strata = values if classes else np.zeros(len(values), dtype=np.int64)
     test = choose_test(raw.test_share, units, strata)
     if test.all() or not test.any():

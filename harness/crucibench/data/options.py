@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from crucibench.contracts.source import Like, RawData
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, task_name
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
@@ -50,7 +50,7 @@ class DataOptions:
     cluster: str = ""
     id: str = ""
     classes: tuple[str, ...] | None = None
-    task: Literal["classification", "regression"] | None = None
+    task: str | None = None
     split: float | None = None
     licence: str = ""
     citation: str = ""
@@ -338,18 +338,9 @@ def _classes(uri: URI) -> tuple[str, ...] | None:
     return classes
 
 
-def _task(uri: URI) -> Literal["classification", "regression"] | None:
-    match uri.query.get("task"):
-        case None:
-            return None
-        case "classification":
-            return "classification"
-        case "regression":
-            return "regression"
-        case other:
-            raise InputError(
-                unknown(f"task of {uri.scheme}:", other, ("classification", "regression"))
-            )
+def _task(uri: URI) -> str | None:
+    name = uri.query.get("task")
+    return None if name is None else task_name(name)
 
 
 def _on_bad_sample(uri: URI) -> Literal["error", "skip"]:

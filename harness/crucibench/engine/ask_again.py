@@ -1,4 +1,4 @@
-"""Asking models again: a few canonical batches of a finished run, held against its records."""
+"""Ask models again: a few canonical batches of a finished run, compared with its records."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.records import Records, to_table
-from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
+from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
+from crucibench.engine.collect.open_cell import stage_records
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.identity import numerics_fields
 from crucibench.engine.plan.plan import PlannedCell, make_plan
 from crucibench.engine.plan.roles import Rows, SelectedRole
-from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
-from crucibench.engine.same_answers import Apart, apart
+from crucibench.engine.resolve.resolve import Resolved, resolve_stored
 from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.inspect import Models, open_all_data
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.passes.scenario import best_answer
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
@@ -39,19 +38,20 @@ from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
 
 _STOCHASTIC = "non-deterministic-output"
+_KEYS = ("id", "point")
 
 
 @dataclass
-class Asked:
-    """What came of it.
+class RecheckReport:
+    """What asking again found.
 
     Attributes:
         differences: one sentence for each cell whose records the model does not give again.
         unchecked: one sentence for each cell that can't be checked so.
         identical: cells whose records came again bit by bit.
         noisy: cells whose records came again but for float noise.
-        rows: records that were held against each other.
-        kept: rows of artefacts that were held against records and models, all of them.
+        rows: records that were compared.
+        kept: rows of artefacts that were checked against records and models, all of them.
         largest: the largest noise.
         flips: labels that flipped for it.
     """
@@ -66,18 +66,20 @@ class Asked:
     flips: int = 0
 
 
-def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) -> Asked:
+def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) -> RecheckReport:
     """Asks the models of a finished run some of its canonical batches again.
 
     Of every Mapped cell that ended well, and every stage of it, `batches` batches are drawn (by
     seed, cell and stage: always the same ones) and asked as they were when the run was made: the
-    selection is made from the stored records, the draws are the scenario's. Artefacts are held
-    against records and models whole: `Mapped.recheck`.
+    selection is made from the stored records, the draws are the scenario's. Artefacts are
+    checked against records and models as a whole: `Mapped.recheck`.
 
     Raises:
         InputError: if the models or data can't be had as they were, or `run` is a pack.
     """
-    resolved = _resolved_as_then(run)
+    if run.packed:
+        raise InputError("a pack has no models to ask: give the run that it was made of")
+    resolved = resolve_stored(run)
     defaults = resolved.spec.defaults
     threads = run.environment.get("threads")
     if isinstance(threads, int):
@@ -86,7 +88,7 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
     data = open_all_data(resolved, scratch, listener, f"spec.yaml of run {run.id}")
     models = Models(resolved, device, {name: entry.card for name, entry in data.items()})
     try:
-        again = _Again(run, resolved, data, models, environment(run.root, threads or 0, device))
+        again = _Recheck(run, resolved, data, models, environment(run.root, threads or 0, device))
         for cell in make_plan(resolved, run.models, run.cards):
             file = run.cells.get(cell.id)
             if isinstance(cell.scenario, Mapped) and file and file.status is Status.OK:
@@ -97,8 +99,8 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
         models.close()
 
 
-class _Again:
-    """One run, its models and its data, open again."""
+class _Recheck:
+    """A run whose models and data are open again, and what asking them has found so far."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class _Again:
         models: Models,
         here: Mapping[str, object],
     ) -> None:
-        self.asked = Asked()
+        self.asked = RecheckReport()
         self._run = run
         self._seed = resolved.spec.defaults.seed
         self._data = data
@@ -123,7 +125,7 @@ class _Again:
         self._refused: dict[tuple[str, str], str] = {}
 
     def cell(self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int) -> None:
-        """Asks some batches of one cell, and takes what comes of it into the account."""
+        """Asks some batches of one cell, and adds the outcome to `asked`."""
         pair = (file.model, file.data)
         if pair in self._stochastic:
             self.asked.unchecked.append(
@@ -139,7 +141,7 @@ class _Again:
             return
         try:
             found = list(self._batches(cell, scenario, file, batches))
-            amiss = self._recheck(cell, scenario)
+            wrong_artifacts = self._recheck(cell, scenario)
         except Exception as error:
             self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
             return
@@ -148,8 +150,8 @@ class _Again:
         wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
         if wrong:
             self.asked.differences.append(f"{cell.id}: {wrong}")
-        self.asked.differences += [f"{cell.id}: {sentence}" for sentence in amiss]
-        if wrong or amiss:
+        self.asked.differences += [f"{cell.id}: {sentence}" for sentence in wrong_artifacts]
+        if wrong or wrong_artifacts:
             return
         self.asked.rows += sum(one.rows for one in found)
         self.asked.flips += sum(one.flips for one in found)
@@ -180,7 +182,7 @@ class _Again:
 
     def _batches(
         self, cell: PlannedCell, scenario: Mapped, file: CellFile, batches: int
-    ) -> Iterator[Apart]:
+    ) -> Iterator[RecordDifference]:
         role, context = self._context(cell)
         adapter = context.adapter
         for number, stage in enumerate(scenario.stages):
@@ -190,18 +192,21 @@ class _Again:
                 rows = np.flatnonzero(selection.keep).astype(np.int64)
             planned = file.stages[number].samples
             if len(rows) != planned:
-                yield Apart(0, f"stage {stage!r} asked about {planned} samples, now {len(rows)}")
+                yield RecordDifference(
+                    0, f"stage {stage!r} asked about {planned} samples, now {len(rows)}"
+                )
                 return
             starts = range(0, len(rows), cell.batch_size)
             draw = random.Random(f"{self._seed}/{cell.id}/{number}")
             for start in sorted(draw.sample(starts, min(batches, len(starts)))):
                 part = rows[start : start + cell.batch_size]
-                work = _work(role, part, selection, adapter)
+                carry = {} if selection is None else selection.carry
+                work = role.work(part, carry, adapter)
                 anew = to_table(scenario.run(stage, work, context))
                 shard = self._run.layout.shard(cell.id, number, start // cell.shard_size)
                 stored = read_table(shard)
                 asked = pc.is_in(stored.column("id"), value_set=pa.array(work.batch.ids))
-                yield apart(stored.filter(asked), anew)
+                yield compare_records(stored.filter(asked), anew)
 
     def _context(self, cell: PlannedCell) -> tuple[SelectedRole, MapContext]:
         scenario = cell.scenario
@@ -222,21 +227,14 @@ class _Again:
         if not checked:
             return []
         own = self._scorer.evidence(cell, self._run.cells).own
-        amiss = list(scenario.recheck(own, self._context(cell)[1]))
+        wrong = list(scenario.recheck(own, self._context(cell)[1]))
         self.asked.kept += sum(len(own.artifacts[name]) for name in checked & own.artifacts.keys())
-        return amiss
+        return wrong
 
     def _view(
         self, cell: PlannedCell, file: CellFile, role: SelectedRole, before: int
     ) -> StageView:
-        earlier: dict[str, Records] = {}
-        for number, stage in enumerate(file.stages[:before]):
-            shards = [
-                read_table(self._run.layout.shard(cell.id, number, shard))
-                for shard in range(stage.shards)
-            ]
-            if shards:
-                earlier[stage.name] = Records(pa.concat_tables(shards))
+        earlier = stage_records(self._run.layout, cell.id, file.stages[:before])
         return StageView(
             role.samples(), self._scorer.evidence(cell, self._run.cells).needs, earlier
         )
@@ -247,7 +245,7 @@ class _Again:
         return differing_fields(then, numerics_fields(cell, self._here))
 
 
-def _beyond(found: Apart, noise: float, elsewhere: list[str]) -> str:
+def _beyond(found: RecordDifference, noise: float, elsewhere: list[str]) -> str:
     """Says what of a batch's differences can't be float noise, or returns ""."""
     where = f" ({', '.join(elsewhere[:3])} are not as they were)" if elsewhere else ""
     if found.wrong:
@@ -271,38 +269,78 @@ def _beyond(found: Apart, noise: float, elsewhere: list[str]) -> str:
     return ""
 
 
-def _work(role: SelectedRole, rows: Rows, selection: Selection | None, adapter: Adapter) -> Work:
-    carry = {} if selection is None else selection.carry
-    picked = np.asarray(rows)
-    return Work(
-        role.batch(rows, adapter.input_spec), role.slice(rows),
-        {key: np.asarray(value)[picked] for key, value in carry.items()},
-    )  # fmt: skip
+@dataclass(frozen=True)
+class RecordDifference:
+    """What differs.
+
+    Attributes:
+        rows: how many records were compared.
+        wrong: a sentence about what can't be float noise, or "".
+        largest: the largest difference of floats, relative to the stored one where that is above 1.
+        column: where it is.
+        flips: whole numbers, flags and texts that differ.
+        flipped: the columns that they are in.
+    """
+
+    rows: int
+    wrong: str = ""
+    largest: float = 0.0
+    column: str = ""
+    flips: int = 0
+    flipped: tuple[str, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs at all."""
+        return not self.wrong and self.largest == 0.0 and not self.flips
 
 
-def _resolved_as_then(run: Run) -> Resolved:
-    """Resolves the stored spec, if all files that it names are as they were."""
-    if run.packed:
-        raise InputError("a pack has no models to ask: give the run that it was made of")
-    stored = run.spec["resolved"]
-    for part, facts in stored["digests"].items():
-        if LIVE in facts:
-            raise InputError(
-                f"{part} was a live object: only models and data that have an address can be asked "
-                "again"
-            )
-    overrides = Overrides(
-        allow_pickle=bool(stored["allow_pickle"]),
-        trust_remote_code=bool(stored.get("trust_remote_code", False)),
-    )
-    resolved = resolve(run.spec, run.root, f"spec.yaml of run {run.id}", overrides)
-    changed = differing_fields(
-        {part: dict(facts) for part, facts in stored["digests"].items()},
-        {part: dict(facts) for part, facts in resolved.digests.items()},
-    )
-    if changed:
-        raise InputError(
-            f"{changed[0]} is not what it was when run {run.id} was made: its models can't be "
-            "asked again"
-        )
-    return resolved
+def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
+    """Returns how far new records are from the stored ones of the same samples.
+
+    Rows are matched by id and point. Columns that are stored and were not asked for now (a pass
+    that was kept with more outputs) are left out.
+    """
+    stored, anew = _sorted(stored), _sorted(anew)
+    keys = [table.select(list(_KEYS)).to_pylist() for table in (stored, anew)]
+    if keys[0] != keys[1]:
+        both = zip(*keys, strict=False)
+        first = next((pair for pair in both if pair[0] != pair[1]), None)
+        which = f" (the first difference: {first[0]} stored, {first[1]} now)" if first else ""
+        wrong = f"{len(keys[0])} records are stored, {len(keys[1])} come now{which}"
+        return RecordDifference(stored.num_rows, wrong)
+    missing = [name for name in anew.column_names if name not in stored.column_names]
+    if missing:
+        return RecordDifference(stored.num_rows, f"the column {missing[0]!r} is not stored")
+    largest, where, flips, flipped = 0.0, "", 0, []
+    for name in anew.column_names:
+        before, now = Records(stored).array(name), Records(anew).array(name)
+        if before.shape != now.shape:
+            wrong = f"column {name!r}: shape {before.shape} is stored, {now.shape} comes now"
+            return RecordDifference(stored.num_rows, wrong)
+        if before.dtype.kind == "f" and now.dtype.kind == "f":
+            distance = _distance(before.astype(np.float64), now.astype(np.float64))
+            if distance > largest:
+                largest, where = distance, name
+        elif name not in _KEYS:
+            differ = np.asarray([old != new for old, new in zip(before, now, strict=True)])
+            count = int(differ.reshape(len(before), -1).any(axis=1).sum()) if len(before) else 0
+            flips += count
+            flipped += [name] if count else []
+    return RecordDifference(stored.num_rows, "", largest, where, flips, tuple(flipped))
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _KEYS])
+    return table.take(order).combine_chunks()
+
+
+def _distance(before: np.ndarray, now: np.ndarray) -> float:
+    if not before.size:
+        return 0.0
+    same = (before == now) | (np.isnan(before) & np.isnan(now))
+    with np.errstate(invalid="ignore"):
+        far = np.abs(before - now) / np.maximum(1.0, np.abs(before))
+    far[same] = 0.0
+    far[np.isnan(far)] = np.inf  # a number now, none before, or the other way round
+    return float(far.max())

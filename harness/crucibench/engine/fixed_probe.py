@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -34,7 +34,7 @@ _GRADIENTS = 4
 _DIRECTIONS = 8
 _BLOCK = 65536
 _SPREADS = 2.0
-"""How many times the distance of two askings a third may lie away."""
+"""By how many times the distance of two askings a third may differ."""
 _GRADIENT_NOISE = 10.0
 """How many times the noise of an answer that of its gradient may be, relative to its length."""
 _DRAWS = Draws(0, "engine/fixed-probe")
@@ -97,12 +97,8 @@ class Disagreement:
     apart: float
     whose: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain data."""
-        return asdict(self)
 
-
-def probe_samples(evalset: EvalSet) -> tuple[int, ...]:
+def fixed_probe_rows(evalset: EvalSet) -> tuple[int, ...]:
     """Returns the rows of the role test that the fixed probe holds: those of the smallest ids."""
     count = evalset.card.counts.get("test", 0)
     smallest: list[tuple[str, int]] = []
@@ -146,10 +142,10 @@ def cell_probe(
     cells: Mapping[str, PlannedCell],
     answers: Mapping[tuple[str, str], ProbeAnswer],
 ) -> dict[str, dict[str, Any]] | None:
-    """Returns what is stored with a cell: what each model that it goes back to answers.
+    """Returns what is stored with a cell: what each model that its records come from answers.
 
-    Models without a fingerprint are left out: others see to it that they don't change. None if
-    another one has no answer, so that nobody can tell.
+    Models without a fingerprint are left out: `passes.repeats` watches that they don't change.
+    None if another one has no answer, so that a change would not show.
     """
     found: dict[tuple[str, str], tuple[str, bool]] = {}
     _walk(cell, cells, "", found)
@@ -230,7 +226,7 @@ def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
 
 
 def _apart(kind: str, now: Numbers, before: Numbers) -> Numbers:
-    """Returns how far each sample's answer lies away: of labels, whether it is another."""
+    """Returns how far each sample's answer differs: of labels, 1 if it is another, else 0."""
     far = np.abs(now - before)
     if kind == "labels":
         return cast("Numbers", (far.max(axis=1) > 0).astype(np.float64))

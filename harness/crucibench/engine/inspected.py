@@ -22,7 +22,7 @@ class Inspection:
         probes: what each model answers to the fixed probe, by (model, data set), where it does.
         errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
             form of a model that can't be had on this machine.
-        reads: files that models and data read beside those that the spec names, by absolute path,
+        reads: files that models and data read besides those that the spec names, by absolute path,
             with their SHA-256.
     """
 

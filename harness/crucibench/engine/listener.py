@@ -1,4 +1,4 @@
-"""What the engine tells whoever watches a run."""
+"""What the engine reports to the observer of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears what happens; every method does nothing unless overridden.
+    """Observes a run; every method does nothing unless overridden.
 
-    Several cells may be under way at once: what is told of them comes in any order.
+    Several cells may be under way at once: calls about them come in any order.
     """
 
     def note(self, message: str) -> None:

@@ -20,11 +20,10 @@ from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.data import EvalSet
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.roles import probe_rows
-from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
-from crucibench.engine.worker.inspect import Models, open_all_data
+from crucibench.engine.resolve.resolve import resolve_stored
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.store.run import Run
 from crucibench.util.devices import resolve_device
-from crucibench.util.errors import InputError
 
 Call = Callable[[], object]
 """Answers one batch, synchronised with its device."""
@@ -134,7 +133,7 @@ class Reopened:
     """
 
     def __init__(self, run: Run, scratch: Path, listener: Listener) -> None:
-        self._resolved = reopened(run)
+        self._resolved = resolve_stored(run)
         self._where = _where(run)
         self._scratch = scratch
         self._listener = listener
@@ -171,37 +170,6 @@ class Reopened:
         """Closes all models."""
         if self._models is not None:
             self._models.close()
-
-
-def reopened(run: Run) -> Resolved:
-    """Resolves the stored spec of a run again, if all that it names is there and as it was.
-
-    Raises:
-        InputError: naming what is missing or differs.
-    """
-    stored = run.spec["resolved"]
-    for part, facts in stored["digests"].items():
-        if LIVE in facts:
-            raise InputError(
-                f"{_where(run)}: {part} was a live object: --rerun needs models and data that "
-                "have an address"
-            )
-    overrides = Overrides(allow_pickle=bool(stored["allow_pickle"]))
-    resolved = resolve(run.spec, run.root, _where(run), overrides)
-    for part in sorted({*stored["digests"], *resolved.digests}):
-        before, now = stored["digests"].get(part, {}), resolved.digests.get(part, {})
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                state = (
-                    "new" if name not in before
-                    else "no longer used" if name not in now
-                    else "not what it was"
-                )  # fmt: skip
-                raise InputError(
-                    f"{_where(run)}: {part}: {name!r} is {state} since the run: another model "
-                    "would be timed than the one that was judged"
-                )
-    return resolved
 
 
 def _where(run: Run) -> str:

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from crucibench import registry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.verdict import Status
-from crucibench.engine.collect.cells import Cells
-from crucibench.engine.collect.parts import Assigned, PartCells, assign
-from crucibench.engine.collect.schedule import Schedule
-from crucibench.engine.collect.steps import Limits
+from crucibench.engine.collect.lifecycle import CellLifecycle
+from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
-from crucibench.engine.executors.choose import choose_executor, crowded
-from crucibench.engine.inputs import write_failed_inspections, write_inputs
-from crucibench.engine.inspect.driver import inspect
-from crucibench.engine.inspect.user_data import made_by_users, make_apart
+from crucibench.engine.inspect import inspect, make_user_data, user_made_data
 from crucibench.engine.inspected import Inspection
 from crucibench.engine.listener import Listener
-from crucibench.engine.options import RunOptions
-from crucibench.engine.plan.batching import batch_sizes_of
+from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
+from crucibench.engine.parts import PartLifecycle, assign
+from crucibench.engine.plan.cell_files import suites_as_data
 from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
+from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.worker.environment import environment, package_version
-from crucibench.engine.worker.inspect import open_all_data
-from crucibench.engine.worker.replaced import Watch
-from crucibench.engine.worker.tasks import Made, Setup
+from crucibench.engine.worker.opening import open_all_data
+from crucibench.engine.worker.replaced import LibraryWatch
+from crucibench.engine.worker.tasks import MadeData, Setup
+from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cell_cache import CellCache, cache_limit
+from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
@@ -42,12 +44,14 @@ from crucibench.store.part_file import read_part
 from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
 from crucibench.store.stats import changed, remember
-from crucibench.store.tables import rows_to_table, write_table
-from crucibench.util.atomic import remove_leftovers
+from crucibench.store.tables import rows_to_table, samples_to_table, write_blocks, write_table
+from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
-from crucibench.util.errors import InputError
+from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
+
+_BLOCK = 65536
 
 
 def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run | None:
@@ -67,34 +71,38 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
     if options.fresh and layout.root.is_dir() and not options.dry_run:
         with exclusive(layout.root):
             shutil.rmtree(layout.root)
-    damaged = [] if options.dry_run else _to_mend(layout)
+    damaged = [] if options.dry_run else _damaged(layout)
     if damaged is None:
         return Run(layout.root)
     defaults = resolved.spec.defaults
     threads = min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
     with ExitStack() as stack:
+        # Worker processes start, and import libraries, while this one reads the data.
         early = choose_executor(resolved, options, threads, _devices(defaults.device))
         if early is not None:
             stack.callback(early.close)
-            told = crowded(len(early.slots), threads) if options.executor == "local" else None
-            if told:
-                listener.note(told)
+            if options.executor == "local" and (
+                warning := oversubscribed(len(early.slots), threads)
+            ):
+                listener.note(warning)
         device = resolve_device(defaults.device)
         set_threads(threads)
         if layout.spec.name not in damaged:
             resolved = _with_batch_sizes(resolved, layout)
         setup = Setup(
             resolved=resolved, cards={}, scratch=options.scratch, root=layout.root.resolve(),
-            device=device, threads=threads,
+            device=device, threads=threads, makes=user_made_data(resolved),
         )  # fmt: skip
-        setup = replace(setup, makes=made_by_users(resolved))
         if early is not None:
             data, reads = _open_data(setup, options, early, listener)
             executor = early
         else:
-            watch = Watch()  # before any code of the user's
+            from crucibench.engine.executors.inline import InlineExecutor
+
+            watch = LibraryWatch()  # before any code of the user's
             data, reads = _open_data_here(setup, options, listener)
-            executor = _inline(data, watch, stack)
+            executor = InlineExecutor(data, watch)
+            stack.callback(executor.close)
         cards = {name: entry.card for name, entry in data.items()}
         executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
@@ -110,13 +118,13 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         facts = environment(resolved.base, threads, device)
         facts["installed_suites"] = registry.suites().names()
         stack.enter_context(exclusive(layout.root))
-        damaged = _to_mend(layout)
+        damaged = _damaged(layout)
         if damaged is None:  # another process has finished it meanwhile
             return Run(layout.root)
         if damaged:
             listener.note(f"{damaged[0]} is not as it was written: what it held is made again")
-        _make_room(layout, damaged)
-        _leave_out(layout, plan, inspection)
+        _remove_damaged(layout, damaged)
+        _remove_unplanned(layout, plan, inspection)
         _collect(_Ready(resolved, layout, plan, inspection, facts, executor), options, listener)
     return Run(layout.root)
 
@@ -143,25 +151,21 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     )  # fmt: skip
     caching = options.cache and executor.caching
     cache = CellCache(options.scratch / "cells", cache_limit()) if caching else None
-    part = options.part
-    assigned = Assigned(plan, frozenset()) if part is None else assign(plan, part)
-    cells = (Cells if part is None else PartCells)(
+    make: Callable[..., CellLifecycle] = CellLifecycle
+    mine = plan
+    if options.part is not None:
+        mine, split = assign(plan, options.part)
+        make = partial(PartLifecycle, part=options.part, split=split)
+    lifecycle = make(
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
         events=events, cache=cache, listener=listener,
     )  # fmt: skip
-    if isinstance(cells, PartCells) and part is not None:
-        cells.of_part(part, assigned.split)
-    write_inputs(
-        ready.resolved, layout, plan, ready.inspection, environment=ready.environment,
-        role=cells.role,
-    )  # fmt: skip
+    _write_inputs(ready, lifecycle.role)
     limits = Limits(
         timeout=ready.resolved.spec.defaults.timeout, retries=options.retries,
-        failures=_allowed(options.failures, len(assigned.plan.cells)),
+        failures=_allowed(options.failures, len(mine.cells)),
     )  # fmt: skip
-    schedule = Schedule(
-        assigned.plan, executor, cells, limits=limits, events=events, listener=listener
-    )
+    schedule = Schedule(mine, executor, lifecycle, limits=limits, events=events, listener=listener)
     try:
         schedule.run()
     except KeyboardInterrupt:
@@ -170,11 +174,11 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     except Exception as error:
         events.add("stopped", reason=one_line(error))
         raise
-    if isinstance(cells, PartCells):
-        cells.write(ready.resolved.run_id, plan)
+    if isinstance(lifecycle, PartLifecycle):
+        lifecycle.write_account(ready.resolved.run_id, plan)
     else:
-        write_failed_inspections(layout, ready.inspection, listener)
-        in_order = [row for cell in plan for row in cells.rows[cell.id]]
+        _write_failed_inspections(layout, ready.inspection, listener)
+        in_order = [row for cell in plan for row in lifecycle.rows[cell.id]]
         write_table(layout.metrics, rows_to_table(in_order))
     write_manifest(layout, package_version("crucibench"))
     remember(layout)
@@ -208,30 +212,22 @@ def _open_data(
     setup: Setup, options: RunOptions, executor: Executor, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
     """Returns the open data sets, and the files that the user's code read for them."""
-    made = make_apart(executor, setup, listener) if setup.makes else {}
+    made = make_user_data(executor, setup, listener) if setup.makes else {}
     data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
     read: dict[str, str] = {}
     for entry in made.values():
-        read |= entry.reads if isinstance(entry, Made) else {}
+        read |= entry.reads if isinstance(entry, MadeData) else {}
     return data, read
 
 
 def _open_data_here(
     setup: Setup, options: RunOptions, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
-    """Does the same where the user's code runs in this process."""
+    """Does the same as `_open_data` where the user's code runs in this process."""
     reads = Reads(setup.resolved.base, options.scratch)
     with reads if setup.makes else nullcontext():
         data = open_all_data(setup.resolved, options.scratch, listener, options.where)
     return data, reads.digests()
-
-
-def _inline(data: Mapping[str, EvalSet], watch: Watch, stack: ExitStack) -> Executor:
-    from crucibench.engine.executors.inline import InlineExecutor
-
-    executor = InlineExecutor(data, watch)
-    stack.callback(executor.close)
-    return executor
 
 
 def _devices(device: str) -> int:
@@ -240,9 +236,13 @@ def _devices(device: str) -> int:
 
 
 def _with_batch_sizes(resolved: Resolved, layout: Layout) -> Resolved:
-    # A resumed run keeps the batches that it began with, however much memory is free now.
-    known = batch_sizes_of(layout.spec)
-    return replace(resolved, batch_sizes=known) if known else resolved
+    # A resumed run keeps the batches that it began with, however much memory is free now: other
+    # batches are other floats.
+    try:
+        known = read_yaml(layout.spec)["resolved"]["batch_sizes"]
+    except (InputError, OSError, KeyError, TypeError):
+        return resolved
+    return replace(resolved, batch_sizes=known) if known and isinstance(known, dict) else resolved
 
 
 def _nested(sizes: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
@@ -258,7 +258,7 @@ def _allowed(failures: float | None, cells: int) -> int | None:
     return int(failures * cells) if 0 < failures < 1 else int(failures)
 
 
-def _to_mend(layout: Layout) -> list[str] | None:
+def _damaged(layout: Layout) -> list[str] | None:
     """Returns what of a finished run is not as it was written; None where nothing is to be done."""
     if not layout.manifest.is_file():
         return []
@@ -269,7 +269,7 @@ def _to_mend(layout: Layout) -> list[str] | None:
 
 
 def _nothing_failed(layout: Layout) -> bool:
-    # A failed cell is tried again by the same command: what it needs may have been mended.
+    # The same command tries a failed cell again: its cause may have been fixed.
     if layout.part.is_file():
         files = [cell.file for cell in read_part(layout).cells.values()]
     else:
@@ -277,7 +277,7 @@ def _nothing_failed(layout: Layout) -> bool:
     return all(file.status is not Status.FAILED for file in files)
 
 
-def _make_room(layout: Layout, damaged: list[str]) -> None:
+def _remove_damaged(layout: Layout, damaged: list[str]) -> None:
     """Removes what can't be trusted, and what a killed process left half written."""
     layout.manifest.unlink(missing_ok=True)
     for name in damaged:
@@ -286,10 +286,10 @@ def _make_room(layout: Layout, damaged: list[str]) -> None:
     remove_leftovers(layout.root)
 
 
-def _leave_out(layout: Layout, plan: Plan, inspection: Inspection) -> None:
-    """Takes cells out of the run that it does not plan any more.
+def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> None:
+    """Removes cells that are no longer planned.
 
-    Those of a model that can't be inspected now are kept for when it can.
+    Those of a model that can't be inspected now are kept for when it can be.
     """
     planned = {cell.id for cell in plan}
     lost = {model for model, _ in inspection.errors}
@@ -303,7 +303,7 @@ def _leave_out(layout: Layout, plan: Plan, inspection: Inspection) -> None:
 
 
 def _check_writable(out: Path) -> None:
-    # Looked at, not tried: a command that ends with a mistake leaves nothing behind.
+    # Permissions are read, no file is tried: a command that is refused leaves nothing behind.
     nearest = out.resolve()
     while not nearest.exists():
         nearest = nearest.parent
@@ -311,3 +311,52 @@ def _check_writable(out: Path) -> None:
         raise InputError(f"--out {str(out)!r}: can't write there: {str(nearest)!r} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise InputError(f"--out {str(out)!r}: can't write there: permission denied")
+
+
+def _write_inputs(ready: _Ready, role: Callable[[str, str, int | None], SelectedRole]) -> None:
+    """Writes spec, environment, models, suites, cards and sample tables.
+
+    All anew, whatever an earlier attempt left: nothing vouches for that before there is a manifest.
+    """
+    resolved, layout, plan, inspection = ready.resolved, ready.layout, ready.plan, ready.inspection
+    layout.cells.mkdir(parents=True, exist_ok=True)
+    write_text(layout.spec, resolved.document(layout.root))
+    write_json(layout.environment / "main.json", dict(ready.environment))
+    models = [
+        {"data": data, "model": info.as_dict()}
+        for (_, data), info in sorted(inspection.models.items())
+    ]
+    write_json(layout.models, models)
+    write_json(layout.suites, suites_as_data(resolved, plan))
+    written = {layout.card(name) for name in inspection.cards}
+    for name, card in inspection.cards.items():
+        write_json(layout.card(name), card.as_dict())
+    for data, name in sorted({(cell.data.name, cell.scenario.role) for cell in plan}):
+        if name in inspection.cards[data].counts:
+            path = layout.sample_table(data, name)
+            write_blocks(path, _blocks(role(data, name, resolved.spec.defaults.limit)))
+            written.add(path)
+    for path in sorted(layout.samples.rglob("*")):
+        if path.is_file() and path not in written:
+            path.unlink()
+
+
+def _write_failed_inspections(layout: Layout, inspection: Inspection, listener: Listener) -> None:
+    """Writes a failed cell for each model that could not be inspected; a skipped one for a form of
+    a model that can't be had on this machine.
+    """
+    for (model, data), error in inspection.errors.items():
+        cell = f"{slug(model)[:40]}.{slug(data)[:40]}.inspection"
+        file = CellFile(
+            cell=cell, kind="mapped", model=model, data=data, suite="pass",
+            scenario="inspection", version=1, role="test", points=[""],
+            status=Status.SKIPPED if isinstance(error, UnavailableError) else Status.FAILED,
+            reason=str(error), detail=error.detail or "",
+        )  # fmt: skip
+        write_cell(layout.cell_file(cell), file)
+        listener.finished(file)
+
+
+def _blocks(role: SelectedRole) -> Iterator[pa.Table]:
+    for start in range(0, max(1, len(role)), _BLOCK):
+        yield samples_to_table(role.slice(range(start, min(start + _BLOCK, len(role)))))

@@ -16,6 +16,7 @@ def comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) -
     """Returns what two cells must share to be set side by side."""
     fields: dict[str, Any] = {
         "data": run.cards[file.data].fingerprint,
+        "task": run.cards[file.data].task.identity,
         "ids": file.ids_digest,
         "scenario": {
             "address": scenario.address,

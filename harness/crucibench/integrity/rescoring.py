@@ -236,7 +236,8 @@ def _row(file: CellFile, scenario: Scenario, row: Row, verdict: str) -> dict[str
         "model": file.model, "data": file.data, "suite": file.suite, "scenario": file.scenario,
         "point": row.point, "group": row.group, "metric": row.metric, "value": row.value,
         "lower": row.lower, "upper": row.upper, "level": row.level, "method": row.method,
-        "n": row.n, "direction": metric.direction, "unit": metric.unit, "reason": row.reason,
+        "n": row.n, "direction": metric.direction, "unit": metric.unit, "estimand": row.estimand,
+        "mark": row.mark, "reason": row.reason,
         "verdict": verdict, "cell": file.cell, "comparison_key": key,
     }  # fmt: skip
 

@@ -156,13 +156,15 @@ class _Sheet:
         if number.exact:
             self._slots[slot] = Row(
                 metric=number.metric, value=value.value, n=value.n, reason=number.exact,
-                point=number.point, group=number.group,
+                estimand="model/ids", point=number.point, group=number.group,
             )  # fmt: skip
             return slot
         by_cluster = isinstance(form, RowMetric) and form.closed_by_cluster
         closed = self._closed(form) if self._clusters is None or by_cluster else None
         if closed is not None:
-            self._slots[slot] = self._with_interval(number, value, closed(self._options.level))
+            self._slots[slot] = self._with_interval(
+                number, value, closed(self._options.level), form
+            )
         elif isinstance(form, TableMetric) and self._clusters is None:
             self._tabled.append(_Waiting(slot, number, value, form))
         else:
@@ -283,16 +285,17 @@ class _Sheet:
         number, value = one.number, one.value
         if result.interval is not None:
             interval = _unbiased(value.value or 0.0, _bias(one.form), result.interval)
-            self._slots[one.slot] = self._with_interval(number, value, interval)
+            self._slots[one.slot] = self._with_interval(number, value, interval, one.form)
             return
         self._slots[one.slot] = Row(
             metric=number.metric, value=self._bounded(number, value), n=value.n,
             method=_method(result.method, number.note, value.note),
             reason=result.reason or "resampling gave no interval",
+            estimand="model/population", mark=_mark(one.form),
             point=number.point, group=number.group,
         )  # fmt: skip
 
-    def _with_interval(self, number: Number, value: Value, interval: Interval) -> Row:
+    def _with_interval(self, number: Number, value: Value, interval: Interval, form: Form) -> Row:
         """Returns the row of a number, its interval extended to the value where it misses it."""
         info = self._infos[number.metric]
         at = self._bounded(number, value)
@@ -304,6 +307,7 @@ class _Sheet:
             metric=number.metric, value=at, n=value.n, lower=min(lower, at), upper=max(upper, at),
             level=interval.level,
             method=_method(interval.method, extended, number.note, value.note),
+            estimand="model/population", mark=_mark(form),
             point=number.point, group=number.group,
         )  # fmt: skip
 
@@ -336,6 +340,10 @@ def _of_flat(form: Form) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 def _bias(form: Form) -> Bias:
     return form.bias if isinstance(form, RowMetric) else "none"
+
+
+def _mark(form: Form) -> str:
+    return "biased" if _bias(form) == "up" else ""
 
 
 def _share_interval(form: Share, level: float) -> Interval:

@@ -18,7 +18,7 @@ def audit_pass(evidence: Evidence) -> Findings:
     """Returns what is wrong with the way the model answers."""
     own = evidence.own
     findings = [*_train_mode(own), *_repeats(own)]
-    if evidence.task.kind == "classification":
+    if evidence.task.one_class:
         findings += _scores(own)
         findings += _normalisation(own)
     return [*findings, *_range(own)]

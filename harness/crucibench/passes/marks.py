@@ -11,9 +11,6 @@ from crucibench.contracts.verdict import Finding, Severity
 REDUCED_BATCH = "reduced_batch"
 """The fact: what the batch came down to."""
 
-REDUCED_PROBE = "reduced_probe"
-"""The fact: what the probe batch came down to, where the batch is what was planned."""
-
 REPLACED = "replaced_functions"
 """The fact: functions of libraries that models had replaced, in a process that several share."""
 
@@ -33,13 +30,12 @@ def marks(facts: Mapping[str, Any]) -> Findings:
             f"memory ran out: batches were brought down to {size} samples, so that another run's "
             "floats may differ in their last digits"
         )
-        found.append(_info("batch-reduced", message, size))
-    if (size := facts.get(REDUCED_PROBE)) is not None:
-        message = (
-            f"memory ran out: the audits ask about {size} samples at once, which may be fewer than "
-            "elsewhere; the records are as planned"
-        )
-        found.append(_info("probe-reduced", message, size))
+        found.append(
+            Finding(
+                code="batch-reduced", severity=Severity.INFO, message=message,
+                evidence={"batch_size": size},
+            )
+        )  # fmt: skip
     if names := facts.get(REPLACED):
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         message = (
@@ -58,14 +54,14 @@ def marks(facts: Mapping[str, Any]) -> Findings:
         found.append(
             Finding(
                 code=PROBE_DISAGREES, severity=Severity.INFO,
-                message=disagreement_told(difference), evidence=dict(difference),
+                message=disagreement_text(difference), evidence=dict(difference),
             )
         )  # fmt: skip
     return found
 
 
-def disagreement_told(facts: Mapping[str, Any]) -> str:
-    """Returns what a reader is told where kept records were not used."""
+def disagreement_text(facts: Mapping[str, Any]) -> str:
+    """Returns the sentence that says why stored records were not used."""
     whose = facts["whose"].rpartition("/")[2]
     model = f"the model of {whose!r}, which this cell needs," if whose else "the model"
     what, unit = "answers", ""
@@ -77,10 +73,4 @@ def disagreement_told(facts: Mapping[str, Any]) -> str:
         f"{model} has the fingerprint of an earlier run, yet it {what} {facts['differ']} of "
         f"{facts['samples']} probe samples{otherwise}{apart}: what was kept was not used; "
         "something that the fingerprint can't see differs"
-    )
-
-
-def _info(code: str, message: str, size: int) -> Finding:
-    return Finding(
-        code=code, severity=Severity.INFO, message=message, evidence={"batch_size": size}
     )

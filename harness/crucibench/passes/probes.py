@@ -15,7 +15,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, Task
 from crucibench.util.memory import is_out_of_memory
 
 PROBE_SAMPLES = 256
@@ -63,16 +63,15 @@ def answers(batch: Batch, context: MapContext) -> NDArray[np.float64]:
     size = context.batch_size or len(batch)
     pieces = [range(at, min(at + size, len(batch))) for at in range(0, len(batch), size)]
     parts = [batch] if len(pieces) == 1 else (batch.take(piece) for piece in pieces)
-    return np.concatenate(
-        [_answer(context.adapter.predict(part, context.outputs)) for part in parts]
-    )
+    answers = (context.adapter.predict(part, context.outputs) for part in parts)
+    return np.concatenate([_numbers(context.adapter.task, answer) for answer in answers])
 
 
-def _answer(outputs: Answer) -> NDArray[np.float64]:
-    for array in (outputs.scores, outputs.values, outputs.labels):
-        if array is not None:
-            return array.reshape(len(array), -1).astype(np.float64)
-    raise AssertionError("Adapter.predict lets no empty answer through")
+def _numbers(task: Task, answer: Answer) -> NDArray[np.float64]:
+    """Returns the first field that an answer holds as numbers, a row a sample."""
+    names = [field.name for field in task.definition.fields if field.name in answer.names]
+    array = answer[names[0]]
+    return array.reshape(len(array), -1).astype(np.float64)
 
 
 def _repeat(work: Work, context: MapContext) -> Columns:

@@ -76,7 +76,7 @@ def noise_rows(evidence: Evidence) -> list[Row]:
         return []
     draws, level = _draws(probe), evidence.options.level
     columns = evidence.own.records
-    regression = evidence.task.kind == "regression"
+    regression = evidence.task.one_number
     return [
         _flip_rate(draws, level, regression=regression),
         _score_noise(draws, level, labels=not regression and "scores" not in columns),

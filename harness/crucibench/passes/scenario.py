@@ -6,11 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from crucibench.contracts.adapter import Answer
-from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings, ModelInfo, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
@@ -42,11 +37,11 @@ class Pass(Mapped):
         columns: dict[str, Any] = {
             "id": list(work.batch.ids),
             "point": "",
-            "prediction": prediction(outputs),
+            "prediction": context.adapter.task.definition.prediction(outputs),
         }
-        for name in ("scores", "features"):
-            if name in context.outputs:
-                columns[name] = getattr(outputs, name)
+        # Labels and values are the prediction itself.
+        for name in sorted(context.outputs - {"labels", "values"}):
+            columns[name] = outputs[name]
         return columns
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
@@ -62,34 +57,13 @@ class Pass(Mapped):
         return audit_pass(evidence)
 
 
-def prediction(outputs: Answer) -> NDArray[Any]:
-    """Returns class indices (int32), the first of equals, or values (float64); shape (N,)."""
-    if outputs.values is not None:
-        return outputs.values.astype(np.float64)
-    if outputs.scores is not None:
-        labels: NDArray[np.int32] = outputs.scores.argmax(axis=1).astype(np.int32)
-        return labels
-    if outputs.labels is not None:
-        return outputs.labels.astype(np.int32)
-    raise AssertionError("Adapter.predict lets no empty answer through")
-
-
 def best_answer(task: Task, model: ModelInfo) -> frozenset[str]:
     """Returns what to ask a model for where nothing particular is needed."""
-    if task.kind == "regression":
-        return frozenset({"values"})
-    if Capability.SCORES in model.capabilities:
-        return frozenset({"scores"})
-    return frozenset({"labels"})
+    return frozenset({task.definition.best_answer(model.capabilities)})
 
 
 def lacking(outputs: frozenset[str], task: Task, model: ModelInfo) -> str | None:
     """Returns which of `outputs` the model can't give, as a reason, or None."""
-    needed = {"scores": Capability.SCORES, "labels": Capability.LABELS,
-              "values": Capability.VALUES, "features": Capability.FEATURES}  # fmt: skip
-    missing = [name for name in sorted(outputs) if needed[name] not in model.capabilities]
-    if missing:
-        return f"the model gives no {' and no '.join(missing)}"
-    if task.kind == "regression" and Capability.VALUES not in model.capabilities:
-        return "the model gives no values"
-    return None
+    asked = outputs or best_answer(task, model)
+    missing = sorted(asked - model.capabilities)
+    return f"the model gives no {' and no '.join(missing)}" if missing else None

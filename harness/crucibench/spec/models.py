@@ -14,7 +14,9 @@ from pydantic import (
     field_validator,
 )
 
+from crucibench.contracts.task import task_name
 from crucibench.spec.secrets import address_mistake, header_mistake
+from crucibench.util.errors import InputError
 from crucibench.util.numbers import Duration, Number
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -34,6 +36,13 @@ Name = Annotated[str, AfterValidator(_name)]
 def _class_name(value: Any) -> Any:
     # YAML reads a class that is called 0 as a number.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _task_kind(name: str) -> str:
+    try:
+        return task_name(name)
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 ClassName = Annotated[str, BeforeValidator(_class_name, json_schema_input_type=str | int)]
@@ -135,7 +144,7 @@ class DataSpec(_Part):
     input: list[str] = Field(default_factory=list)
     classes: list[ClassName] = Field(default_factory=list)
     split: Number | None = Field(default=None, gt=0, lt=1)
-    task: Literal["classification", "regression"] | None = None
+    task: Annotated[str, AfterValidator(_task_kind)] | None = None
     on_bad_sample: Literal["error", "skip"] | None = None
     """What becomes of samples that can't be used: damaged images, rows without a target."""
 

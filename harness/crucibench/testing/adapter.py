@@ -126,7 +126,7 @@ class _Check:
             "declaration",
             f"score_kind is {adapter.score_kind!r}",
         )
-        needed = Capability.VALUES if adapter.task.kind == "regression" else Capability.LABELS
+        needed = Capability.VALUES if adapter.task.one_number else Capability.LABELS
         self.require(
             self.has(needed), "declaration", f"{adapter.task.kind} without the capability {needed}"
         )
@@ -305,7 +305,7 @@ class _Check:
         """Requires `module` to say what `predict` says."""
         answers = self.ask(self.batch, "gradients")
         own = answer.cpu().double().numpy()
-        if self.adapter.task.kind == "regression":
+        if self.adapter.task.one_number:
             apart = _apart(own, answers["values"])
         else:
             # Compared as probabilities: a constant added to all logits of a row means nothing.

@@ -134,7 +134,7 @@ def test_files_that_changed_or_went_are_named(gate: Gate, place: Path, tmp_path:
     file.write_text(MODEL.format(seconds=0.001), encoding="utf-8")
     result = gate(old, run_of(place / "new"), "--rerun")
     assert result.exit_code == 2
-    assert "models.iris: 'model.py' is not what it was since the run" in result.stderr
+    assert "models.iris.model.py is not what it was when run" in result.stderr
     file.unlink()
     gone = gate(old, run_of(place / "new"), "--rerun")
     assert gone.exit_code == 2 and "model.py" in gone.stderr

@@ -92,8 +92,8 @@ class Child:
 def _run(command: dict[str, Any], told: int) -> int:
     from crucibench.engine.executors.inline import InlineExecutor
     from crucibench.engine.listener import Listener
-    from crucibench.engine.merge import merge
-    from crucibench.engine.options import Part, RunOptions
+    from crucibench.engine.options import RunOptions, RunPart
+    from crucibench.engine.parts import merge
     from crucibench.engine.resolve.resolve import Overrides, resolve
     from crucibench.engine.run import execute
     from crucibench.engine.score.rescore import rescore
@@ -114,7 +114,7 @@ def _run(command: dict[str, Any], told: int) -> int:
     options = RunOptions(
         out=Path(command["out"]), scratch=Path(command["scratch"]), workers=0,
         cache=command["cache"], fresh=command.get("fresh", False),
-        part=Part(*command["part"]) if "part" in command else None,
+        part=RunPart(*command["part"]) if "part" in command else None,
     )  # fmt: skip
     if "unseen" in command:
         _overlook(Path(command["unseen"]))

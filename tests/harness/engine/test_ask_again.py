@@ -13,9 +13,8 @@ import pytest
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.verdict import Status
-from crucibench.engine.ask_again import Asked, ask_again
+from crucibench.engine.ask_again import RecheckReport, ask_again, compare_records
 from crucibench.engine.listener import Listener
-from crucibench.engine.same_answers import apart
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table, write_table
 from crucibench.util.errors import InputError
@@ -23,11 +22,13 @@ from crucibench.util.errors import InputError
 DEFAULTS = {"batch_size": 16, "limit": 200}
 
 
-def again(run: Run, tmp_path: Path, batches: int = 1) -> Asked:
+def again(run: Run, tmp_path: Path, batches: int = 1) -> RecheckReport:
     return ask_again(Run(run.root), tmp_path / "scratch", batches=batches, listener=Listener())
 
 
-def shift(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: float) -> Asked:
+def shift(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: float
+) -> RecheckReport:
     from crucibench_sample.adapter import NearestMean  # type: ignore[import-not-found]
 
     honest = NearestMean._predict
@@ -158,17 +159,19 @@ def test_tables_are_held_against_each_other_row_by_row() -> None:
         {"id": ["x", "y"], "point": ["", ""], "label": [0, 1], "scores": scores, "extra": [1, 2]}
     )
     asked = stored.drop_columns(["extra"])
-    assert apart(stored, asked).identical
-    assert apart(stored, asked.take([1, 0])).identical, "rows are matched, not counted off"
-    flipped = apart(stored, asked.set_column(2, "label", pa.array([0, 2])))
+    assert compare_records(stored, asked).identical
+    assert compare_records(stored, asked.take([1, 0])).identical, (
+        "rows are matched, not counted off"
+    )
+    flipped = compare_records(stored, asked.set_column(2, "label", pa.array([0, 2])))
     assert (flipped.flips, flipped.flipped, flipped.largest) == (1, ("label",), 0.0)
     near = pa.FixedSizeListArray.from_arrays(pa.array([0.0, 1.0, 2.0, 3.3]), 2)
-    far = apart(stored, asked.set_column(3, "scores", near))
+    far = compare_records(stored, asked.set_column(3, "scores", near))
     assert far.largest == pytest.approx(0.1) and far.column == "scores"
     nan = pa.FixedSizeListArray.from_arrays(pa.array([0.0, 1.0, 2.0, float("nan")]), 2)
-    assert apart(stored, asked.set_column(3, "scores", nan)).largest == float("inf")
-    assert "2 records are stored, 1 come now" in apart(stored, asked.slice(0, 1)).wrong
+    assert compare_records(stored, asked.set_column(3, "scores", nan)).largest == float("inf")
+    assert "2 records are stored, 1 come now" in compare_records(stored, asked.slice(0, 1)).wrong
     other = asked.set_column(0, "id", pa.array(["x", "z"]))
-    assert "the first difference: {'id': 'y'" in apart(stored, other).wrong
+    assert "the first difference: {'id': 'y'" in compare_records(stored, other).wrong
     more = asked.append_column("new", pa.array([1, 2]))
-    assert apart(stored, more).wrong == "the column 'new' is not stored"
+    assert compare_records(stored, more).wrong == "the column 'new' is not stored"

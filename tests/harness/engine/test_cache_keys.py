@@ -21,11 +21,12 @@ from crucibench.contracts.data import EvalSet
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.engine.listener import Listener
+from crucibench.engine.plan.cell_files import PlannedFiles
 from crucibench.engine.plan.plan import PlannedCell, make_plan
-from crucibench.engine.plan.planned_files import PlannedFiles
 from crucibench.engine.resolve.resolve import Overrides, Resolved, resolve
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.inspect import Models, inspect_model, open_all_data
+from crucibench.engine.worker.inspect import inspect_model
+from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.store.cell_cache import CacheKey
 from crucibench.util.hashing import data_digest
 

@@ -532,14 +532,16 @@ def test_what_a_failed_cell_keeps_for_later_is_no_result(
     assert verify(failed) == []
 
 
-@pytest.mark.parametrize("where", ["worker", "timed", "cells", "selection"])
+@pytest.mark.parametrize(
+    "where", ["worker.worker", "worker.timed", "collect.lifecycle", "worker.selection"]
+)
 def test_a_disk_that_refuses_ends_the_run_and_no_cell(
     run_spec: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str
 ) -> None:
     """Even if there is room enough to say that the cell has failed."""
     setting = {"data": "stripes:40", "retries": 3}
     module = importlib.import_module(f"crucibench.engine.{where}")
-    name = "storing" if where == "selection" else "write_table"
+    name = "storing" if where.endswith("selection") else "write_table"
     with monkeypatch.context() as refusing:
         refusing.setattr(module, name, _refuse)
         with pytest.raises(StorageError, match=r"^No space left on device: \S+$"):

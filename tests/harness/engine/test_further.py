@@ -17,13 +17,13 @@ from crucibench.contracts.uri import parse_uri
 from crucibench.contracts.verdict import Status
 from crucibench.engine.ask_again import ask_again
 from crucibench.engine.listener import Listener
-from crucibench.engine.merge import merge
-from crucibench.engine.options import Part
+from crucibench.engine.options import RunPart
 from crucibench.engine.packing import pack_run
+from crucibench.engine.parts import merge
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.resolve.suite_data import ResolvedFurther
+from crucibench.engine.resolve.suites import ResolvedFurther
 from crucibench.engine.score.rescore import rescore
-from crucibench.engine.worker.data_sets import open_resolved
+from crucibench.engine.worker.opening import open_resolved
 from crucibench.integrity.verify import verify
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests
@@ -126,7 +126,7 @@ def test_workers_parts_and_resumption_give_the_same_bytes(run: Any, tmp_path: Pa
     assert again.layout.events.read_text().count('"started"') == 1
     next(whole.layout.cell(cell(whole, "pass/sample/bare").cell).glob("records-*")).unlink()
     assert results(run()) == results(whole)
-    parts = [run(part=Part(number, 2), out="parts") for number in (1, 2)]
+    parts = [run(part=RunPart(number, 2), out="parts") for number in (1, 2)]
     merged = merge([part.root for part in parts], tmp_path / "merged")
     assert {k: v for k, v in results(merged).items() if k.startswith(("cells", "samples"))} == {
         k: v for k, v in results(whole).items() if k.startswith(("cells", "samples"))

@@ -20,9 +20,9 @@ from crucibench.engine.executors import local
 from crucibench.engine.executors.local import LocalExecutor
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
-from crucibench.engine.plan import batching
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
+from crucibench.engine.worker import inspect as inspecting
 from crucibench.engine.worker.tasks import Failed, Gone, Setup
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cells import CellFile
@@ -255,7 +255,7 @@ def test_what_other_tasks_left_behind_is_not_held_against_this_one(
 
 @pytest.fixture
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "available_memory", lambda: 0)
+    monkeypatch.setattr(inspecting, "available_memory", lambda: 0)
 
 
 @pytest.mark.parametrize(("most", "size"), [(1000, 256), (40, 32), (3, 2), (1, 1)])
@@ -267,15 +267,15 @@ def test_auto_is_the_largest_half_that_fits(no_room: None, most: int, size: int)
         if count > most:
             raise MemoryError
 
-    assert batching.fitting_batch(ask, 32, 0, 256) == size
+    assert inspecting._fitting_batch(ask, 32, 0, 256) == size
     assert tried == [256 >> step for step in range(len(tried))]
 
 
 def test_auto_tries_nothing_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "available_memory", lambda: 1 << 40)
-    assert batching.fitting_batch(_never, 32, 1 << 20, 256) == 256
-    monkeypatch.setattr(batching, "available_memory", lambda: None)
-    assert batching.fitting_batch(lambda size: None, 32, 0, 256) == 256
+    monkeypatch.setattr(inspecting, "available_memory", lambda: 1 << 40)
+    assert inspecting._fitting_batch(_never, 32, 1 << 20, 256) == 256
+    monkeypatch.setattr(inspecting, "available_memory", lambda: None)
+    assert inspecting._fitting_batch(lambda size: None, 32, 0, 256) == 256
 
 
 def _never(size: int) -> None:

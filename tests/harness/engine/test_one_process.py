@@ -172,7 +172,7 @@ def executor(folder: Path) -> Iterator[LocalExecutor]:
 def answer(executor: LocalExecutor, seconds: float = 60.0) -> Message:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        for heard in executor.hear(0.1):
+        for heard in executor.poll(0.1):
             if not isinstance(heard.message, Began):
                 return heard.message
     raise AssertionError("nothing was heard")
@@ -252,7 +252,7 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
         "e = LocalExecutor(1, 1); p = Path('.')\n"
         "e.prepare(Setup(resolved=None, cards={}, scratch=p, root=p, device='cpu', threads=1))\n"
         "e.submit('local-1', FactsTask())\n"
-        "while not any(type(h.message).__name__ == 'Facts' for h in e.hear(1)): pass\n"
+        "while not any(type(h.message).__name__ == 'WorkerFacts' for h in e.poll(1)): pass\n"
         "print(e._all[0].pid, flush=True); time.sleep(60)\n"
     )
     engine = subprocess.Popen(

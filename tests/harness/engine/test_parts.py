@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from crucibench.api import verify
-from crucibench.engine.collect.parts import assign
-from crucibench.engine.merge import merge
-from crucibench.engine.options import Part
+from crucibench.engine.options import RunPart
+from crucibench.engine.parts import assign, merge
 from crucibench.store.find import find_run, load
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
@@ -34,7 +33,7 @@ def rows(run: Run) -> Any:
 @pytest.fixture
 def parts(run_spec: Any, tmp_path: Path) -> list[Path]:
     return [
-        run_spec(out=f"machine-{number}", defaults=DEFAULTS, part=Part(number, 3)).root
+        run_spec(out=f"machine-{number}", defaults=DEFAULTS, part=RunPart(number, 3)).root
         for number in (1, 2, 3)
     ]
 
@@ -78,9 +77,9 @@ def test_parts_that_do_not_make_a_run_are_refused(
     out = tmp_path / "merged"
     with pytest.raises(InputError, match="of 3 parts, these are missing: 2"):
         merge([parts[0], parts[2]], out)
-    with pytest.raises(InputError, match="part 1 of 3 stands twice"):
+    with pytest.raises(InputError, match="part 1 of 3 is given twice"):
         merge([*parts, parts[0]], out)
-    other = run_spec(out="other", defaults={"seed": 1}, part=Part(1, 3)).root
+    other = run_spec(out="other", defaults={"seed": 1}, part=RunPart(1, 3)).root
     with pytest.raises(InputError, match="expected the parts of one run"):
         merge([other, *parts], out)
     whole = run_spec(out="whole", defaults=DEFAULTS)
@@ -110,7 +109,7 @@ def test_parts_of_other_versions_are_refused(
         environment, "package_version",
         lambda name: "0.0.1" if name == "scipy" else honest(name),
     )  # fmt: skip
-    other = run_spec(out="old", defaults=DEFAULTS, part=Part(2, 3)).root
+    other = run_spec(out="old", defaults=DEFAULTS, part=RunPart(2, 3)).root
     with pytest.raises(NotComparableError, match=r"part 1 of 3 and part 2 of 3 differ in versions"):
         merge([parts[0], other, parts[2]], tmp_path / "merged")
 
@@ -122,15 +121,15 @@ def test_every_cell_is_done_however_many_parts(run_spec: Any) -> None:
     run = run_spec(defaults=DEFAULTS)
     plan = make_plan(offline(run.spec), run.models, run.cards)
     for of in (1, 2, 5, 40):
-        assigned = [assign(plan, Part(number + 1, of)) for number in range(of)]
+        assigned = [assign(plan, RunPart(number + 1, of)) for number in range(of)]
         mapped = {cell.id for cell in plan if cell.scenario.name != "agreement"}
-        assert {cell.id for one in assigned for cell in one.plan} >= mapped
+        assert {cell.id for one in assigned for cell in one[0]} >= mapped
         for cell in plan:
-            if any(cell.id in one.split for one in assigned):
+            if any(cell.id in one[1] for one in assigned):
                 done = [
                     shard
                     for number, one in enumerate(assigned)
                     for shard in range(-1, 9)
-                    if cell.id in one.split and Part(number + 1, of).has(cell, shard)
+                    if cell.id in one[1] and RunPart(number + 1, of).has(cell, shard)
                 ]
                 assert set(done) <= set(range(-1, 9)) and len(done) == len(set(done))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from crucibench.engine.executors import ray_hand, ray_link, ray_node
-from crucibench.engine.executors.ray_link import Link
-from crucibench.engine.executors.ray_node import Home, difference
+from crucibench.engine.executors import ray_cluster, ray_node
+from crucibench.engine.executors.ray_cluster import RayConnection
+from crucibench.engine.executors.ray_node import DriverPaths, difference
 from crucibench.util.errors import InputError
 
 # -- what an actor's end means ------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_a_lost_node_is_told_from_a_killed_actor(
     error: Exception, alive: bool, lost: bool, reason: str
 ) -> None:
     ray = SimpleNamespace(exceptions=_Kinds)
-    hand = ray_hand.Hand(ray, None, "ray-1", lambda *news: None, whole=False)
+    hand = ray_cluster.ActorHandle(ray, None, "ray-1", lambda *news: None, whole=False)
     assert hand.gone(error, lambda node: alive).lost, "it never had a place"
     hand.node, hand.host = "n1", "b"
     gone = hand.gone(error, lambda node: alive)
@@ -67,7 +67,7 @@ def test_a_folder_that_is_not_the_run_s_is_told(
 ) -> None:
     monkeypatch.setattr(ray_node, "_SEE_SECONDS", 0.0)
     node = ray_node.Node.__new__(ray_node.Node)
-    with ray_hand._probe(tmp_path / "not" / "yet") as (file, content):
+    with ray_cluster._probe(tmp_path / "not" / "yet") as (file, content):
         assert file.parent == tmp_path
         assert node.sees(file, content) == ""
         assert "sees another folder" in node.sees(file, "other")
@@ -100,7 +100,7 @@ def test_a_node_like_the_driver_imports_as_the_driver_does(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plugin").mkdir()
     monkeypatch.setattr(sys, "path", ["", "plugin", "absent", *sys.path])
-    home = Home.here()
+    home = DriverPaths.here()
     assert home.folder == str(tmp_path)
     assert home.path[:2] == (str(tmp_path), str(tmp_path / "plugin"))
     assert not any("absent" in entry for entry in home.path)
@@ -124,7 +124,7 @@ def test_a_node_at_another_place_keeps_its_own_path(
     added = [str(tmp_path / "cwd"), str(folder / "_private" / "workers")]
     monkeypatch.setattr(sys, "path", [*added, "/own/stdlib", "/own/site-packages"])
     plugin = str(tmp_path / "plugin")
-    home = Home((plugin, "/driver/site-packages"), str(tmp_path / "cwd"))
+    home = DriverPaths((plugin, "/driver/site-packages"), str(tmp_path / "cwd"))
     assert home.path_on_node() == ["/own/stdlib", "/own/site-packages", plugin]
 
 
@@ -144,7 +144,7 @@ def test_what_ray_says_is_told(ray: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         said.append(error)
         with pytest.raises(InputError, match=sentence):
-            Link("auto", 1)
+            RayConnection("auto", 1)
 
 
 def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(
         InputError, match=r'^ray is not installed: pip install "crucibench\[ray\]"$'
     ):
-        Link(None, 1)
+        RayConnection(None, 1)
 
 
 @pytest.mark.sockets
@@ -168,7 +168,7 @@ def test_without_ray_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_address_without_a_cluster_is_told_at_once(
     ray: Any, address: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_link, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(ray_cluster, "_CONNECT_SECONDS", 1.0)
     with pytest.raises(InputError, match=f"^ray_address='{address}': {sentence}"):
-        Link(address, 1)
+        RayConnection(address, 1)
     assert not ray.is_initialized()

@@ -12,12 +12,16 @@ from click.testing import CliRunner
 
 from crucibench.cli._app import application
 from crucibench.engine.executors import ray_cluster
-from crucibench.engine.executors.base import Heard
-from crucibench.engine.executors.choose import choose_executor
-from crucibench.engine.executors.ray_cluster import RayExecutor, checked_gpus
-from crucibench.engine.executors.ray_hand import Ended, Ready, Refused
-from crucibench.engine.executors.ray_link import room
-from crucibench.engine.options import RunOptions
+from crucibench.engine.executors.base import SlotMessage
+from crucibench.engine.executors.ray_cluster import (
+    Ended,
+    RayExecutor,
+    Ready,
+    Refused,
+    checked_gpus,
+    room,
+)
+from crucibench.engine.options import RunOptions, choose_executor
 from crucibench.engine.worker.tasks import Done, Gone, InspectTask, LeaseTask, Setup, Waiting
 from crucibench.util.errors import InputError, StoppedError
 
@@ -31,7 +35,7 @@ class Actors:
 
     def __init__(self, *nodes: dict[str, float]) -> None:
         self.ray = self
-        self.made: list[Hand] = []
+        self.made: list[ActorHandle] = []
         self.closed = False
         self._nodes = [{"NodeID": f"n{i}", "Resources": node} for i, node in enumerate(nodes)]
 
@@ -45,7 +49,7 @@ class Actors:
         self.closed = True
 
 
-class Hand:
+class ActorHandle:
     """Stands for an actor and its thread: tests say what becomes of it."""
 
     def __init__(self, ray: Actors, actor: Any, slot: str, tell: Any, *, whole: bool) -> None:
@@ -96,16 +100,16 @@ class Stage:
         self.actors = actors
         self.executor = executor
 
-    def hand(self, slot: str) -> Hand:
+    def hand(self, slot: str) -> ActorHandle:
         (found,) = [hand for hand in self.actors.made if hand.slot == slot and not hand.killed]
         return found
 
-    def hear(self) -> list[Heard]:
-        return list(self.executor.hear(0.0))
+    def poll(self) -> list[SlotMessage]:
+        return list(self.executor.poll(0.0))
 
-    def end(self, slot: str, gone: Gone = LOST) -> list[Heard]:
+    def end(self, slot: str, gone: Gone = LOST) -> list[SlotMessage]:
         self.hand(slot).tell(Ended(gone))  # type: ignore[arg-type]
-        return self.hear()
+        return self.poll()
 
 
 @pytest.fixture
@@ -114,8 +118,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
 
     def make(*nodes: dict[str, float], workers: int | None = None, **options: Any) -> Stage:
         actors = Actors(*(nodes or ({"CPU": 1.0}, {"CPU": 1.0})))
-        monkeypatch.setattr(ray_cluster, "Link", lambda address, cpus: actors)
-        monkeypatch.setattr(ray_cluster, "Hand", Hand)
+        monkeypatch.setattr(ray_cluster, "RayConnection", lambda address, cpus: actors)
+        monkeypatch.setattr(ray_cluster, "ActorHandle", ActorHandle)
         monkeypatch.setattr(ray_cluster, "worker_facts", lambda device: {})
         return Stage(actors, RayExecutor(workers, 1, None, **options))
 
@@ -204,11 +208,11 @@ def test_a_lost_slot_comes_back_when_its_new_actor_is_ready(ready: Callable[...,
     for slot in now.executor.slots:
         now.executor.submit(slot, TASK)
     (heard,) = now.end("ray-2")
-    assert heard == Heard("ray-2", LOST)
+    assert heard == SlotMessage("ray-2", LOST)
     assert now.executor.slots == ("ray-1",)
     assert now.executor.output("ray-2") == b"saidsaid"
     now.hand("ray-2").tell(Ready())
-    assert now.hear() == [] and now.executor.slots == ("ray-1", "ray-2")
+    assert now.poll() == [] and now.executor.slots == ("ray-1", "ray-2")
     now.executor.submit("ray-2", TASK)
     assert now.hand("ray-2").tasks == [TASK]
 
@@ -222,11 +226,11 @@ def test_an_idle_actor_that_dies_tells_nobody(ready: Callable[..., Stage]) -> No
 def test_a_crash_of_an_actor_is_its_task_s(ready: Callable[..., Stage]) -> None:
     now = ready()
     now.executor.submit("ray-1", TASK)
-    assert now.end("ray-1", Gone("killed")) == [Heard("ray-1", Gone("killed"))]
+    assert now.end("ray-1", Gone("killed")) == [SlotMessage("ray-1", Gone("killed"))]
     now.executor.submit("ray-1", TASK)
     assert now.hand("ray-1").tasks == [], "not yet"
     now.hand("ray-1").tell(Ready())
-    now.hear()
+    now.poll()
     assert now.hand("ray-1").tasks == [TASK]
 
 
@@ -239,13 +243,13 @@ def test_the_last_slot_keeps_its_task_and_whoever_is_first_does_it(
     now.executor.submit("ray-1", TASK)
     first, second = now.hand("ray-1"), now.hand("ray-2")
     second.tell(Ready())
-    now.hear()
+    now.poll()
     assert second.tasks == [TASK] and second.slot == "ray-1"
     assert now.executor.slots == ("ray-1",)
     second.tell(Done(cost=None))  # type: ignore[arg-type]
-    assert [heard.slot for heard in now.hear()] == ["ray-1"]
+    assert [heard.slot for heard in now.poll()] == ["ray-1"]
     first.tell(Ready())
-    now.hear()
+    now.poll()
     assert first.slot == "ray-2" and now.executor.slots == ("ray-1", "ray-2")
 
 
@@ -256,13 +260,13 @@ def test_a_task_without_a_place_is_given_back_where_others_work(
     now.executor.submit("ray-2", TASK)
     now.executor.stop("ray-2")
     now.executor.submit("ray-2", TASK)
-    assert now.hear() == []
+    assert now.poll() == []
     monkeypatch.setattr(ray_cluster, "_SPARE_SECONDS", -1.0)
-    (heard,) = now.hear()
+    (heard,) = now.poll()
     assert heard.slot == "ray-2" and isinstance(heard.message, Gone) and heard.message.lost
     assert now.executor.slots == ("ray-1",)
     now.hand("ray-2").tell(Ready())
-    assert now.hear() == [] and now.executor.slots == ("ray-1", "ray-2")
+    assert now.poll() == [] and now.executor.slots == ("ray-1", "ray-2")
 
 
 def test_a_run_is_stopped_where_nobody_has_room(
@@ -271,15 +275,15 @@ def test_a_run_is_stopped_where_nobody_has_room(
     now = ready()
     assert now.end("ray-1") == [] == now.end("ray-2")
     now.executor.submit("ray-1", TASK)
-    monkeypatch.setattr(ray_cluster, "_TELL_SECONDS", -1.0)
-    (told,) = now.hear()
-    assert told == Heard("ray-1", Waiting("waiting for a place on the Ray cluster"))
+    monkeypatch.setattr(ray_cluster, "_NOTE_SECONDS", -1.0)
+    (told,) = now.poll()
+    assert told == SlotMessage("ray-1", Waiting("waiting for a place on the Ray cluster"))
     monkeypatch.setattr(ray_cluster, "_PLACE_SECONDS", -1.0)
     now.hand("ray-1").node = "n0"
-    assert now.hear() == [told], "it has a place, and takes its time to begin"
+    assert now.poll() == [told], "it has a place, and takes its time to begin"
     now.hand("ray-1").node = ""
     with pytest.raises(StoppedError, match="no room for a worker of 1 CPUs; the same command"):
-        now.hear()
+        now.poll()
 
 
 def test_a_node_that_joins_later_may_be_left_out(ready: Callable[..., Stage]) -> None:
@@ -287,14 +291,14 @@ def test_a_node_that_joins_later_may_be_left_out(ready: Callable[..., Stage]) ->
     now.executor.submit("ray-1", TASK)
     now.end("ray-2")
     now.hand("ray-2").tell(Refused("node c: numpy is 1 there and 2 here"))
-    assert now.hear() == [
-        Heard("ray-1", Waiting("node c: numpy is 1 there and 2 here: it is left out"))
+    assert now.poll() == [
+        SlotMessage("ray-1", Waiting("node c: numpy is 1 there and 2 here: it is left out"))
     ]
     assert now.executor.slots == ("ray-1",)
     now.end("ray-1")
     now.hand("ray-1").tell(Refused("node d sees another folder"))
     with pytest.raises(StoppedError, match="node d sees another folder; the same command goes on"):
-        now.hear()
+        now.poll()
 
 
 def test_actors_that_never_start_end_the_run(ready: Callable[..., Stage]) -> None:
@@ -316,7 +320,7 @@ def test_stop_kills_what_is_busy_and_renews_what_is_idle(ready: Callable[..., St
     assert idle.exchanged and not idle.killed
     assert busy.killed and not busy.exchanged
     busy.tell(Done(cost=None))  # type: ignore[arg-type]
-    assert now.hear() == [], "nothing more is heard of it"
+    assert now.poll() == [], "nothing more is heard of it"
     assert now.executor.slots == ("ray-1", "ray-2"), "both can be used again"
     now.executor.close()
     assert now.actors.closed and idle.killed and idle.joined
@@ -334,14 +338,14 @@ def test_who_is_timed_has_a_gpu_to_himself(ready: Callable[..., Stage]) -> None:
     alone = now.hand("ray-1")
     assert alone.options["num_gpus"] == 1.0 and alone.tasks == []
     alone.tell(Ready())
-    now.hear()
+    now.poll()
     assert alone.tasks == [TIMED]
     alone.tell(Done(cost=None))  # type: ignore[arg-type]
-    now.hear()
+    now.poll()
     now.executor.submit("ray-1", TIMED)
     assert alone.tasks == [TIMED, TIMED], "the next cohort goes on with it"
     alone.tell(Done(cost=None))  # type: ignore[arg-type]
-    now.hear()
+    now.poll()
     now.executor.submit("ray-2", TASK)
     assert alone.killed
     assert [hand.options["num_gpus"] for hand in now.actors.made[3:]] == [0.5, 0.5]

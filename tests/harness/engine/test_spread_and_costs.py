@@ -18,8 +18,8 @@ from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.worker.inspect import open_all_data
-from crucibench.engine.worker.tasks import Cost, Done, Inspected, InspectTask, Setup, ShardTask
+from crucibench.engine.worker.opening import open_all_data
+from crucibench.engine.worker.tasks import Done, Inspected, InspectTask, Setup, ShardTask, TaskCost
 from crucibench.engine.worker.worker import Worker
 from crucibench.store.run import Run
 
@@ -101,7 +101,7 @@ class Climb(Mapped):
 
 
 @pytest.fixture
-def cost(with_plugin: Path, tmp_path: Path) -> Callable[..., Cost]:
+def cost(with_plugin: Path, tmp_path: Path) -> Callable[..., TaskCost]:
     """Returns a function that asks a tiny network about one shard, and says what it cost."""
     (tmp_path / "net.py").write_text(NET)
     document = {
@@ -121,7 +121,7 @@ def cost(with_plugin: Path, tmp_path: Path) -> Callable[..., Cost]:
     inspected = list(worker.perform(InspectTask(model="net", data="stripes")))[-1]
     assert isinstance(inspected, Inspected)
 
-    def asked(**burden: Any) -> Cost:
+    def asked(**burden: Any) -> TaskCost:
         cell = PlannedCell(
             id="climb", scenario=Climb(**burden), model=inspected.info, data=cards["stripes"],
             batch_size=40,
@@ -133,20 +133,20 @@ def cost(with_plugin: Path, tmp_path: Path) -> Callable[..., Cost]:
     return asked
 
 
-def test_passes_through_the_module_are_counted(cost: Callable[..., Cost]) -> None:
+def test_passes_through_the_module_are_counted(cost: Callable[..., TaskCost]) -> None:
     for _ in range(2):  # counted once each time, however often the model is asked for
         found = cost()
         assert (found.forwards, found.backwards) == (4 * 40, 3 * 40)
 
 
-def test_time_on_the_wall_is_not_time_of_the_processor(cost: Callable[..., Cost]) -> None:
+def test_time_on_the_wall_is_not_time_of_the_processor(cost: Callable[..., TaskCost]) -> None:
     busy, idle = cost(spin=0.3), cost(sleep=0.5)
     assert busy.seconds >= 0.3 and busy.cpu_seconds >= 0.3
     assert idle.seconds >= 0.5 and idle.cpu_seconds < 0.4
     assert busy.device_seconds is None
 
 
-def test_the_peak_of_memory_is_the_tasks_own(cost: Callable[..., Cost]) -> None:
+def test_the_peak_of_memory_is_the_tasks_own(cost: Callable[..., TaskCost]) -> None:
     before = cost().peak_memory
     if before is None:
         pytest.skip("the system does not tell")

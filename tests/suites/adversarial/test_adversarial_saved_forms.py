@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import crucibench as cb
-from crucibench.engine.ask_again import Asked, ask_again
+from crucibench.engine.ask_again import RecheckReport, ask_again
 from crucibench.engine.listener import Listener
 from crucibench.integrity.verify import verify
 from crucibench.store.manifest import write_manifest
@@ -119,7 +119,7 @@ def runs(folder: Path) -> Callable[[str], Run]:
     return get
 
 
-def asked_again(run: Run, folder: Path) -> Asked:
+def asked_again(run: Run, folder: Path) -> RecheckReport:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ask_again(run, folder / "scratch", listener=Listener())

@@ -12,8 +12,8 @@ import crucibench as cb
 from crucibench.api import prepare
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
-from crucibench.engine.merge import merge
-from crucibench.engine.options import Part, RunOptions
+from crucibench.engine.options import RunOptions, RunPart
+from crucibench.engine.parts import merge
 from crucibench.engine.run import execute
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
@@ -53,7 +53,7 @@ def test_two_workers_write_the_same_bytes(inline: Run, tmp_path: Path) -> None:
 
 
 def test_merged_parts_are_the_whole_run(inline: Run, tmp_path: Path) -> None:
-    parts = [spread(tmp_path / str(at), workers=0, part=Part(at, 2)).root for at in (1, 2)]
+    parts = [spread(tmp_path / str(at), workers=0, part=RunPart(at, 2)).root for at in (1, 2)]
     merged = merge(parts[::-1], tmp_path / "whole")
     assert merged.id == inline.id
     assert digests(merged.layout) == digests(inline.layout)

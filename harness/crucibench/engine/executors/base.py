@@ -11,7 +11,7 @@ from crucibench.engine.worker.tasks import Message, Setup, Task
 
 
 @dataclass(frozen=True)
-class Heard:
+class SlotMessage:
     """One message of one slot."""
 
     slot: str
@@ -24,7 +24,7 @@ class Executor(ABC):
     Attributes:
         name: how the events call it.
         isolated: whether each model has a process of its own: one that dies takes nothing else
-            down, and what it changes there reaches no other.
+            down, and what its code changes there reaches no other model.
         caching: whether what models answer may be kept for other runs: not where they share a
             process, and may have changed each other.
         slots: their names. At least one; where machines can be lost, those that there are now.
@@ -37,15 +37,15 @@ class Executor(ABC):
 
     @abstractmethod
     def prepare(self, setup: Setup) -> None:
-        """Says what all tasks share; once, before the first."""
+        """Takes what all tasks share; called once, before the first."""
 
     @abstractmethod
     def submit(self, slot: str, task: Task) -> None:
         """Lets a free slot do a task; its last message is one of `tasks.FINAL`."""
 
     @abstractmethod
-    def hear(self, seconds: float) -> Sequence[Heard]:
-        """Returns what slots have said, waiting at most so long for the first."""
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
+        """Returns the messages of slots, waiting at most so long for the first."""
 
     def where(self, slot: str) -> str:
         """Returns the end of what a busy slot has printed, and where its code is; "" if unknown."""
@@ -53,7 +53,7 @@ class Executor(ABC):
 
     @abstractmethod
     def stop(self, slot: str) -> None:
-        """Ends what a slot does, at once: nothing more is heard of it, and it can be used again."""
+        """Ends what a slot does, at once: it sends nothing more, and can be used again."""
 
     @abstractmethod
     def close(self) -> None:

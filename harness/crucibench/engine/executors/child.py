@@ -1,6 +1,7 @@
-"""The process of a local worker: reads tasks from its standard input, answers on its output.
+"""The process of a local worker: the format of its messages, and its main loop.
 
-What models print goes to the log: the two streams are put out of their reach first.
+A message is a length and a pickle; both ends of the pipe are this program. What models print
+goes to the log: the standard streams are put out of their reach first.
 """
 
 from __future__ import annotations
@@ -8,15 +9,88 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import pickle
 import queue
 import signal
+import struct
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from crucibench.engine.executors.frames import receive_packed, send
 from crucibench.util.memory import die_first, limit_memory
 from crucibench.util.processes import die_with, private_streams
+
+_HEAD = struct.Struct("<Q?")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An object that stays pickled: a process that passes it on need not import its classes.
+
+    Attributes:
+        content: the pickle.
+        final: of a message, whether it ends its task.
+        memory: of a setup, the limit it holds.
+        makes: of a setup, the data sets that the user's own code makes.
+        owner: of a task, whose process does it (`tasks.owner_of`).
+        holds_state: of a task, whether it leaves something in its process (`tasks.holds_state`).
+    """
+
+    content: bytes
+    final: bool = False
+    memory: int | None = None
+    makes: tuple[str, ...] = ()
+    owner: str = ""
+    holds_state: bool | None = None
+
+    def value(self) -> Any:
+        """Returns the object."""
+        return pickle.loads(self.content)
+
+
+def pack(value: Any, *, final: bool = False) -> Packed:
+    """Pickles an object, unless it is pickled already."""
+    if isinstance(value, Packed):
+        return value
+    content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return Packed(content, final)
+
+
+def send(stream: BinaryIO, message: Any, *, final: bool = False) -> None:
+    """Writes one object.
+
+    Raises:
+        OSError: if nobody reads any more.
+    """
+    packed = pack(message, final=final)
+    stream.write(_HEAD.pack(len(packed.content), packed.final) + packed.content)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> Any:
+    """Reads one object.
+
+    Raises:
+        EOFError: if the other end is closed.
+    """
+    return receive_packed(stream).value()
+
+
+def receive_packed(stream: BinaryIO) -> Packed:
+    """Reads one object, which stays pickled.
+
+    Raises:
+        EOFError: if the other end is closed.
+    """
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        raise EOFError
+    length, final = _HEAD.unpack(head)
+    content = stream.read(length)
+    if len(content) < length:
+        raise EOFError
+    return Packed(content, final)
 
 
 def main(parent: int) -> None:
@@ -30,7 +104,7 @@ def main(parent: int) -> None:
     import pyarrow
     import torch  # noqa: F401 - while the engine reads the data
 
-    from crucibench.engine.worker.tasks import FINAL, Failed, Made, Setup
+    from crucibench.engine.worker.tasks import FINAL, Failed, MadeData, Setup
     from crucibench.engine.worker.worker import Worker
 
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -51,7 +125,7 @@ def main(parent: int) -> None:
             continue
         if worker is None:
             raise AssertionError("the setup comes before the first task")
-        if isinstance(task, Made):
+        if isinstance(task, MadeData):
             worker.share(task)
             continue
         for message in worker.perform(task):

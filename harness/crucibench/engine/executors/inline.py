@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from crucibench.contracts.data import EvalSet
-from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import Message, Setup, Task
 from crucibench.engine.worker.worker import Worker
 
 
 class InlineExecutor(Executor):
-    """One slot. `hear` does a piece of work: up to the next message."""
+    """One slot. `poll` works up to the next message."""
 
     name: ClassVar[str] = "inline"
     isolated: ClassVar[bool] = False
     caching: ClassVar[bool] = False
 
-    def __init__(self, data: Mapping[str, EvalSet], watch: Watch) -> None:
-        """Takes the data sets, which are open already, and who sees what models replace."""
+    def __init__(self, data: Mapping[str, EvalSet], watch: LibraryWatch) -> None:
+        """Takes the data sets, open already, and what notes functions that models replace."""
         self.slots = ("inline",)
         self._data = data
         self._watch = watch
@@ -35,12 +35,12 @@ class InlineExecutor(Executor):
             raise AssertionError("prepare comes before submit")
         self._running = self._worker.perform(task)
 
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         message = None if self._running is None else next(self._running, None)
         if message is None:
             self._running = None
             return []
-        return [Heard(self.slots[0], message)]
+        return [SlotMessage(self.slots[0], message)]
 
     def stop(self, slot: str) -> None:
         if self._running is not None:

@@ -16,20 +16,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar
 
-from crucibench.engine.executors.base import Executor, Heard
-from crucibench.engine.executors.frames import Packed, pack, receive, receive_packed
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.executors.child import Packed, pack, receive, receive_packed
 from crucibench.engine.executors.processes import WATCH_SECONDS, Process
 from crucibench.engine.executors.zygote import Zygote, can_fork
 from crucibench.engine.worker.tasks import (
     FINAL,
     Failed,
     Gone,
-    Made,
+    MadeData,
     Message,
     Setup,
     Task,
-    home,
-    keeps,
+    holds_state,
+    owner_of,
 )
 from crucibench.util.devices import thread_variables
 from crucibench.util.memory import available_memory, own_memory
@@ -68,26 +68,26 @@ class LocalExecutor(Executor):
         self._environment = dict(os.environ) | thread_variables(threads)
         self._path = sys.path if path is None else path
         self._receive: Callable[[BinaryIO], Any] = receive_packed if packed else receive
-        self._heard: queue.SimpleQueue[tuple[Process, Any]] = queue.SimpleQueue()
+        self._received: queue.SimpleQueue[tuple[Process, Any]] = queue.SimpleQueue()
         self._all: list[Process] = []
         """Those that were used last come last."""
         self._latest: dict[str, Process] = {}
         self._setup: Setup | Packed | None = None
-        self._made: list[Made | Packed] = []
+        self._made: list[MadeData | Packed] = []
         self._printed: dict[str, bytes] = {}
         self._watched = 0.0
         self._zygote: Zygote | None = None
         if can_fork() and not self._devices:
             self._zygote = Zygote(self._environment, self._path, libraries)
         else:
-            self._all.append(self._hire(self.slots[0]))
+            self._all.append(self._start_process(self.slots[0]))
 
     def prepare(self, setup: Setup | Packed) -> None:
         self._setup = setup
         for process in self._all:
             process.send(setup)
 
-    def share(self, made: Made | Packed) -> None:
+    def share(self, made: MadeData | Packed) -> None:
         """Hands what one process has made of a data set to all, now or when they begin."""
         self._made.append(made)
         for process in self._all:
@@ -95,24 +95,24 @@ class LocalExecutor(Executor):
 
     def submit(self, slot: str, task: Task | Packed) -> None:
         if not isinstance(task, Packed):
-            task = replace(pack(task), home=home(task), keeps=keeps(task))
-        process = self._process(slot, task.home)
-        if task.keeps is not None:
-            process.kept = task.keeps
+            task = replace(pack(task), owner=owner_of(task), holds_state=holds_state(task))
+        process = self._process_for(slot, task.owner)
+        if task.holds_state is not None:
+            process.in_use = task.holds_state
         process.slot, process.busy = slot, True
-        process.home = process.home or task.home
-        process.tasks += bool(task.home)  # what has none leaves nothing behind
+        process.owner = process.owner or task.owner
+        process.tasks += bool(task.owner)  # what has none leaves nothing behind
         self._latest[slot] = process
         process.unheard = time.monotonic()
         process.wake()
         process.send(task)
 
-    def hear(self, seconds: float) -> Sequence[Heard]:
+    def poll(self, seconds: float) -> Sequence[SlotMessage]:
         heard = self._over_limit()
         if heard:
             return heard
         try:
-            process, message = self._heard.get(timeout=min(seconds, WATCH_SECONDS))
+            process, message = self._received.get(timeout=min(seconds, WATCH_SECONDS))
         except queue.Empty:
             dead = [process for process in self._all if process.dead()]
             return [
@@ -123,10 +123,18 @@ class LocalExecutor(Executor):
         process.unheard = None
         if message is None:
             return self._gone(process)
-        if message.final if isinstance(message, Packed) else isinstance(message, FINAL):
+        if _is_final(message):
             process.busy = False
             process.rest()
-        return [Heard(process.slot, message)]
+        return [SlotMessage(process.slot, message)]
+
+    def do(self, task: Task) -> Any:
+        """Has the first slot do a task, and waits for its last message, which is returned."""
+        self.submit(self.slots[0], task)
+        while True:
+            for received in self.poll(WATCH_SECONDS):
+                if _is_final(received.message):
+                    return received.message
 
     def where(self, slot: str) -> str:
         process = self._latest.get(slot)
@@ -151,21 +159,21 @@ class LocalExecutor(Executor):
         printed = process.printed.take() if process in self._all else b""
         return self._printed.pop(slot, b"") + printed
 
-    def _process(self, slot: str, owner: str) -> Process:
+    def _process_for(self, slot: str, owner: str) -> Process:
         """Returns an idle process for a task of `owner`: its own, an unused or a new one."""
         idle = [process for process in self._all if not process.busy]
         if self._devices:  # what a process sees of them was decided when it was started
             idle = [process for process in idle if process.slot == slot]
-        own = [process for process in idle if process.home == owner]
-        unused = [process for process in idle if not process.home and not process.kept]
+        own = [process for process in idle if process.owner == owner]
+        unused = [process for process in idle if not process.owner and not process.in_use]
         # One that holds something is the one that is meant; else whichever the slot used last.
-        own.sort(key=lambda process: (process.kept, process is self._latest.get(slot)))
+        own.sort(key=lambda process: (process.in_use, process is self._latest.get(slot)))
         if usable := own or unused:
             found = usable[-1]
             self._all.remove(found)
         else:
             self._make_room(idle)
-            found = self._hire(slot)
+            found = self._start_process(slot)
         self._all.append(found)
         return found
 
@@ -174,16 +182,16 @@ class LocalExecutor(Executor):
         free = available_memory()
         if free is not None and free < _LEAST_FREE:
             most = 1
-        spare = [process for process in idle if not process.kept]
+        spare = [process for process in idle if not process.in_use]
         for process in spare[: max(0, len(idle) - most)]:
             self._end(process)
 
-    def _hire(self, slot: str) -> Process:
+    def _start_process(self, slot: str) -> Process:
         environment = dict(self._environment)
         if self._devices:
             number = self.slots.index(slot)
             environment["CUDA_VISIBLE_DEVICES"] = self._devices[number % len(self._devices)]
-        process = Process(environment, self._path, self._zygote, self._receive, self._heard)
+        process = Process(environment, self._path, self._zygote, self._receive, self._received)
         process.slot = slot
         for message in (self._setup, *self._made):
             if message is not None:
@@ -196,15 +204,15 @@ class LocalExecutor(Executor):
         if self._latest.get(process.slot) is process:
             self._printed[process.slot] = process.printed.take()
 
-    def _gone(self, process: Process) -> list[Heard]:
+    def _gone(self, process: Process) -> list[SlotMessage]:
         if not process.busy:
             self._end(process)  # an idle one: the next task gets a new one
             return []
         message = Gone(process.reason(), process.printed.tail())
         self._end(process)
-        return [Heard(process.slot, message)]
+        return [SlotMessage(process.slot, message)]
 
-    def _unresponsive(self) -> list[Heard]:
+    def _unresponsive(self) -> list[SlotMessage]:
         """Ends processes that don't begin: what an earlier task left there keeps them from it."""
         found = []
         for process in [process for process in self._all if process.busy and process.tasks > 1]:
@@ -213,11 +221,11 @@ class LocalExecutor(Executor):
                     f"the worker did not begin its task within {_BEGIN_SECONDS:g} s: the model's "
                     "code holds its process, or took over the pipe"
                 )
-                found.append(Heard(process.slot, Gone(reason, process.trace())))
+                found.append(SlotMessage(process.slot, Gone(reason, process.trace())))
                 self._end(process)
         return found
 
-    def _over_limit(self) -> list[Heard]:
+    def _over_limit(self) -> list[SlotMessage]:
         limit = None if self._setup is None else self._setup.memory
         if limit is None or time.monotonic() - self._watched < WATCH_SECONDS:
             return []
@@ -233,8 +241,12 @@ class LocalExecutor(Executor):
                 if process.tasks > 1:  # what other tasks left behind may be to blame
                     message = Failed("worn", reason)
                 self._end(process)
-                return [Heard(process.slot, message)]
+                return [SlotMessage(process.slot, message)]
         return []
+
+
+def _is_final(message: Message | Packed) -> bool:
+    return message.final if isinstance(message, Packed) else isinstance(message, FINAL)
 
 
 def _visible_devices(count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""One worker process of this machine: its pipes, its log, how it rests and how it ended."""
+"""One worker process of this machine: its pipes, what it prints, how it rests and how it ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import queue
+import re
+import selectors
 import signal
 import subprocess
 import sys
@@ -14,8 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from crucibench.engine.executors.frames import send
-from crucibench.engine.executors.printed import Printed
+from crucibench.engine.executors.child import send
 from crucibench.engine.executors.zygote import Child, Zygote
 
 _MAIN = (
@@ -31,10 +32,10 @@ class Process:
     """One worker process.
 
     Attributes:
-        home: whose it is (`tasks.home`); "" as long as no user's code has run in it.
+        owner: whose it is (`tasks.owner_of`); "" as long as no user's code has run in it.
         slot: whose task it does, or did last.
         busy: whether it does one.
-        kept: whether later tasks need what earlier ones left in it.
+        in_use: whether later tasks need what earlier ones left in it.
         tasks: how many it was given.
         unheard: since when nothing is heard of the task that it was given; None once something is.
         printed: what it printed.
@@ -44,8 +45,8 @@ class Process:
         self, environment: Mapping[str, str], path: Sequence[str], zygote: Zygote | None,
         receive: Callable[[BinaryIO], Any], heard: queue.SimpleQueue[Any],
     ) -> None:  # fmt: skip
-        self.home = self.slot = ""
-        self.busy = self.kept = False
+        self.owner = self.slot = ""
+        self.busy = self.in_use = False
         self.tasks = 0
         self.unheard: float | None = None
         self._ended: float | None = None
@@ -74,13 +75,14 @@ class Process:
         return self._child.pid
 
     def send(self, message: Any) -> None:
-        """Sends; a process that is gone is heard of by its silence."""
+        """Sends a message; that the process is gone shows when nothing comes back."""
         with contextlib.suppress(OSError, ValueError):
             send(self._child.stdin, message)
 
     def rest(self) -> None:
-        """Holds an idle process, with all that the model's code has started in it: it takes no
-        processor time from others until it is woken.
+        """Suspends an idle process, with all that the model's code has started in it.
+
+        It takes no processor time from the model whose turn it is until it is woken.
 
         On Linux alone: elsewhere a held process would outlive an engine that is killed.
         """
@@ -88,7 +90,7 @@ class Process:
             self._resting = self._signal_all("SIGSTOP")
 
     def wake(self) -> None:
-        """Lets it go on."""
+        """Resumes a suspended process."""
         if self._resting:
             self._signal_all("SIGCONT")
             self._resting = False
@@ -111,7 +113,7 @@ class Process:
         return self.printed.tail()
 
     def reason(self) -> str:
-        """Says how the process ended."""
+        """Returns how the process ended, as a sentence."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(_END_SECONDS)
         if self._child.returncode is not None:
@@ -155,7 +157,7 @@ class Process:
 
 
 def ending(code: int | None) -> str:
-    """Says in a sentence how a worker process ended."""
+    """Returns how a worker process ended, as a sentence."""
     if code is None:
         return "the worker closed its pipe and went on: the model's code closed what is not its own"
     if code >= 0:
@@ -183,3 +185,107 @@ def _own_group() -> dict[str, Any]:
     if os.name == "nt":
         return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     return {"start_new_session": True}
+
+
+_PART = 1 << 19
+_CHUNK = 1 << 16
+_TAIL = 4000
+_AT_ONCE = 64
+_DRAIN_SECONDS = 1.0
+# What faulthandler adds to a traceback: names of libraries, thousands of letters of them.
+_MODULES = re.compile(rb"^Extension modules: .*\n?", re.MULTILINE)
+
+
+class Printed:
+    """Reads a pipe as fast as it is filled, and keeps half a mebibyte from each end.
+
+    Whoever prints is never held up, and nothing is written to disk.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Takes the pipe; it is closed when nobody writes to it any more."""
+        self._stream = stream
+        self._descriptor = stream.fileno()
+        self._lock = threading.Lock()
+        self._over = False
+        self._drop()
+        if os.name != "nt":
+            os.set_blocking(self._descriptor, False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def take(self) -> bytes:
+        """Returns what was printed since the last time, and drops it."""
+        self._read()
+        with self._lock:
+            content = self._content()
+            self._drop()
+        return content
+
+    def tail(self) -> str:
+        """Returns the end of what `take` would return."""
+        self._read()
+        with self._lock:
+            content = self._content()
+        return content[-_TAIL:].decode("utf-8", "replace").strip()
+
+    def length(self) -> int:
+        """Returns how many bytes have come since the last `take`."""
+        self._read()
+        with self._lock:
+            return len(self._first) + self._left_out + len(self._last)
+
+    def end(self) -> None:
+        """Waits a moment for the end of the pipe, which a child of the process may hold open."""
+        self._thread.join(_DRAIN_SECONDS)
+
+    def _drop(self) -> None:
+        self._first = b""
+        self._last = bytearray()
+        self._left_out = 0
+
+    def _content(self) -> bytes:
+        between = b"\n... left out ...\n" if self._left_out else b""
+        return _MODULES.sub(b"", self._first + between + bytes(self._last))
+
+    def _keep(self, chunk: bytes) -> None:
+        room = _PART - len(self._first)
+        self._first += chunk[:room]
+        self._last += chunk[room:] if room < len(chunk) else b""
+        if (beyond := len(self._last) - _PART) > 0:
+            del self._last[:beyond]
+            self._left_out += beyond
+
+    def _read(self) -> bool:
+        """Reads what is there; returns whether more may come."""
+        if os.name == "nt":  # a pipe can't be looked at: what comes late is returned the next time
+            return True
+        with self._lock:
+            for _ in range(_AT_ONCE):  # no longer, even if the other end never pauses
+                if self._over:
+                    return False
+                try:
+                    chunk = os.read(self._descriptor, _CHUNK)
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    chunk = b""
+                self._keep(chunk)
+                self._over = not chunk
+        return True
+
+    def _listen(self) -> None:
+        try:
+            if os.name == "nt":
+                while chunk := os.read(self._descriptor, _CHUNK):
+                    with self._lock:
+                        self._keep(chunk)
+                return
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._descriptor, selectors.EVENT_READ)
+                while self._read():
+                    selector.select()
+        finally:
+            with self._lock:
+                self._over = True
+            self._stream.close()

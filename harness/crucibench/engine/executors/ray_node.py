@@ -1,7 +1,7 @@
 """The worker's side of Ray: an actor on a node, with a worker process of its own.
 
 The actor opens no model and reads no data: it passes tasks to a process like those of the local
-executor, and answers back. So a model that takes its process down is told of as it is on one
+executor, and answers back. So a model that takes its process down is reported as it is on one
 machine, with its exit code and the end of its log; and where the actor itself dies, something other
 than the model is to blame.
 """
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crucibench.engine.executors.frames import Packed, pack
+from crucibench.engine.executors.child import Packed, pack
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.worker.tasks import DataTask, FactsTask, Made
+from crucibench.engine.worker.tasks import DataTask, FactsTask, MadeData
 
 # Between calls an actor can be asked where the code is: it waits no longer than that in one.
-_HEAR_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _SEE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Home:
-    """Where the driver is at home: nodes that have the same folders import from the same.
+class DriverPaths:
+    """From where the driver imports: nodes that have the same folders import from the same.
 
     Attributes:
         path: the driver's `sys.path`, as far as it exists.
@@ -40,7 +40,7 @@ class Home:
     folder: str
 
     @classmethod
-    def here(cls) -> Home:
+    def here(cls) -> DriverPaths:
         """Returns this process's."""
         folder = str(Path.cwd())
         path = dict.fromkeys(str(Path(folder, entry)) for entry in sys.path)
@@ -68,7 +68,7 @@ class Home:
 class Node:
     """What an actor does."""
 
-    def __init__(self, home: Home, threads: int) -> None:
+    def __init__(self, home: DriverPaths, threads: int) -> None:
         """Starts a worker process: it loads libraries while the driver reads the data."""
         with contextlib.suppress(OSError):
             os.chdir(home.folder)
@@ -94,29 +94,22 @@ class Node:
         """
         self._local.prepare(setup)
         for name in setup.makes:
-            made = self._answer(DataTask(data=name))
+            made = _packed(self._local.do(DataTask(data=name)))
             self._local.stop(self._slot)
-            if not isinstance(made.value(), Made):
+            if not isinstance(made.value(), MadeData):
                 return made
             self._local.share(made)
-        return self._answer(FactsTask())
-
-    def _answer(self, task: DataTask | FactsTask) -> Packed:
-        self._local.submit(self._slot, task)
-        while True:
-            for heard in self._local.hear(_HEAR_SECONDS):
-                if (message := _packed(heard.message)).final:
-                    return message
+        return _packed(self._local.do(FactsTask()))
 
     def submit(self, task: Packed) -> None:
         """Lets the worker do a task."""
         self._local.submit(self._slot, task)
 
-    def hear(self) -> tuple[list[Packed], bytes]:
+    def poll(self) -> tuple[list[Packed], bytes]:
         """Returns messages, waiting a moment for the first, and after the last what was printed."""
-        heard = [_packed(one.message) for one in self._local.hear(_HEAR_SECONDS)]
+        heard = [_packed(one.message) for one in self._local.poll(_POLL_SECONDS)]
         while heard and not heard[-1].final:
-            more = self._local.hear(0.0)
+            more = self._local.poll(0.0)
             if not more:
                 break
             heard += [_packed(one.message) for one in more]
@@ -142,7 +135,7 @@ def difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 
 def _packed(message: Any) -> Packed:
-    # What the local executor says itself, not its process, is always the end of a task.
+    # A message of the local executor itself, not of its process, is always the end of a task.
     return pack(message, final=True)
 
 

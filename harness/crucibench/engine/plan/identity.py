@@ -61,6 +61,7 @@ def comparison_fields(
     """Returns what two cells must share to be set side by side: not the model."""
     fields: dict[str, Any] = {
         **_data_fields(cell),
+        "task": cell.data.task.identity,
         "ids": ids_digest,
         "scenario": _scenario_fields(cell),
         "seed": seed if cell.scenario.draws != "none" else None,

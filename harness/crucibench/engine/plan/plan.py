@@ -14,7 +14,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.scenario import Mapped, Need, Scenario, Timed
 from crucibench.contracts.suite import Suite, SuiteRequest
-from crucibench.engine.plan.batching import largest_batch, shard_size
+from crucibench.engine.plan.roles import largest_batch, shard_size
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass, best_answer, lacking
@@ -56,6 +56,17 @@ class PlannedCell:
     def key(self) -> Key:
         """What names the cell in a run."""
         return self.model.name, self.data.name, self.scenario.address
+
+    @property
+    def mapped(self) -> Mapped:
+        """Its scenario.
+
+        Raises:
+            TypeError: if that is not `Mapped`.
+        """
+        if not isinstance(self.scenario, Mapped):
+            raise TypeError(f"{self.scenario.address} is not a Mapped scenario")
+        return self.scenario
 
     @property
     def shard_size(self) -> int:
@@ -136,8 +147,9 @@ def make_plan(
         for track in resolved.tracks:
             for name in track.models:
                 if (name, track.data) in models:
-                    builder.compared(name, cards[track.data])
-    return Plan(tuple(builder.ordered()), not_applicable)
+                    builder.add_parity_pass(name, cards[track.data])
+    # Insertion order has needs first: a sort by model would break it across models.
+    return Plan(tuple(builder.cells.values()), not_applicable)
 
 
 def _readable(
@@ -203,11 +215,6 @@ class _Builder:
         self.asked = asked
         self.cells: dict[Key, PlannedCell] = {}
 
-    def ordered(self) -> list[PlannedCell]:
-        """Returns the cells, one model after the other as far as needs allow."""
-        # Insertion order has needs first; a stable sort by model would break it across models.
-        return list(self.cells.values())
-
     def cell(self, key: Key, path: Sequence[Key]) -> PlannedCell:
         """Plans one asked scenario with all that it needs."""
         if key in path:
@@ -233,8 +240,8 @@ class _Builder:
         )  # fmt: skip
         return self.cells[key]
 
-    def compared(self, name: str, card: DataCard) -> None:
-        """Plans the pass by which a model is held against the others of its track."""
+    def add_parity_pass(self, name: str, card: DataCard) -> None:
+        """Plans the pass by which a model is compared with the others of its track."""
         model = self.models[name, card.name]
         self._pass((name, card.name, f"{PASS}/test"), "test", frozenset(), model, card)
 

@@ -128,7 +128,7 @@ def _probes(cell: PlannedCell, scenario: Mapped) -> Iterator[int]:
     yield from list(_pieces(repeated, size)) * 2
     yield from [1] * min(16, repeated)
     yield from _pieces(repeated, min(7, size))
-    if cell.data.task.kind == "regression":
+    if cell.data.task.one_number:
         return
     if cell.data.task.modality is Modality.IMAGE:
         yield from whole * (7 if cell.model.geometry.get("channels") == 1 else 9)

@@ -1,22 +1,31 @@
-"""The samples of a role that a run asks about, and their batches."""
+"""The samples of a role that a run asks about, and how many a batch and a shard hold."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import DataCard, EvalSet, Samples
+from crucibench.contracts.records import Columns
+from crucibench.contracts.scenario import Work
+from crucibench.contracts.task import Modality
 from crucibench.data.subset import take
 
 Rows: TypeAlias = range | NDArray[np.int64]
 
 _DIGEST_BLOCK = 65536
+_BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
+_LARGE_IMAGE_BATCH = 64
+_LARGE_IMAGE_PIXELS = 64 * 64
+_SHARD_BATCHES = 16
+_SHARDS = 16
 
 
 class SelectedRole:
@@ -49,6 +58,22 @@ class SelectedRole:
     def batch(self, rows: Rows, spec: InputSpec) -> Batch:
         """Returns the samples at `rows` of the selection in canonical form."""
         return self.evalset.batch(self.role, self._own(rows), spec)
+
+    def work(
+        self, rows: Rows, carry: Mapping[str, NDArray[Any]], adapter: Adapter,
+        *keep: Callable[[str, Columns], None],
+    ) -> Work:  # fmt: skip
+        """Returns what a `Mapped` scenario is given of the samples at `rows` of the selection.
+
+        Args:
+            rows: of the selection.
+            carry: arrays of a row a sample of the selection (`Selection.carry`).
+            adapter: the model that will be asked.
+            keep: takes artefacts, where any are kept.
+        """
+        picked = np.asarray(rows)
+        carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
+        return Work(self.batch(rows, adapter.input_spec), self.slice(rows), carried, *keep)
 
     def ids_digest(self) -> str:
         """Returns the digest of the selected ids in order, in O(block) memory."""
@@ -92,3 +117,21 @@ def probe_rows(count: int, wanted: int) -> Rows:
 def batches(rows: Rows, size: int) -> Sequence[Rows]:
     """Returns `rows` cut at the canonical batch boundaries."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def largest_batch(geometry: Mapping[str, Any], modality: Modality) -> int:
+    """Returns the batch that ``auto`` starts from: beyond it nothing gets faster."""
+    size = geometry.get("size")
+    if size and size[0] * size[1] > _LARGE_IMAGE_PIXELS:
+        return _LARGE_IMAGE_BATCH
+    return _BATCH[modality]
+
+
+def shard_size(samples: int, batch_size: int) -> int:
+    """Returns the samples to a shard: a whole number of batches.
+
+    A cell has some sixteen shards, so that workers share it and a kill costs little, and no shard
+    more than sixteen batches, so that memory does not grow with the data.
+    """
+    whole = -(-samples // batch_size)
+    return batch_size * min(_SHARD_BATCHES, max(1, -(-whole // _SHARDS)))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crucibench import registry
 from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
 from crucibench.contracts.uri import URI, parse_uri
-from crucibench.engine.resolve.overrides import overridden
-from crucibench.engine.resolve.suite_data import ResolvedFurther, further_digests, resolve_further
 from crucibench.engine.resolve.suites import (
+    ResolvedFurther,
     ResolvedSuite,
     check_tracks,
+    further_digests,
+    resolve_further,
     resolve_suites,
     settings_of_tracks,
     suite_names,
@@ -26,7 +29,11 @@ from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
 from crucibench.spec.yaml_file import dump_yaml
-from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.errors import InputError
+from crucibench.util.hashing import data_digest, differing_fields, file_digest
+
+if TYPE_CHECKING:
+    from crucibench.store.run import Run
 
 LIVE = "live"
 """The scheme of live objects: they have no address."""
@@ -193,7 +200,7 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
 def _unpack_resolved(
     document: Any, base: Path
 ) -> tuple[Any, Path, Mapping[str, Mapping[str, int]]]:
-    # The spec.yaml of a run says what its base was, and what was found out for it.
+    # The spec.yaml of a run holds its base folder, and the batch sizes found for it.
     if not isinstance(document, dict) or "resolved" not in document:
         return document, base, {}
     document = dict(document)
@@ -259,18 +266,12 @@ def _options(entry: DataSpec, query: Mapping[str, str]) -> dict[str, str]:
 
 def _sources(entry: ResolvedModel | ResolvedData, base: Path) -> dict[str, str]:
     if entry.live is not None:
-        return _live_identity(entry.live)
+        # A live object has no file; unless its content tells it apart, no run resumes another.
+        return {"live": _live_digest(entry.live)}
     loader = entry.adapter if isinstance(entry, ResolvedModel) else entry.source
     found: Sources = loader.sources(entry.uri, base)
     digests = {_shown(path, base): file_digest(path) for path in found.files}
     return digests | dict(found.facts)
-
-
-def _live_identity(value: object) -> dict[str, str]:
-    # A live object has no file; unless it can be told apart by content, no run resumes another.
-    from crucibench.engine.resolve.live import live_digest
-
-    return {"live": live_digest(value)}
 
 
 def _shown(path: Path, base: Path) -> str:
@@ -298,6 +299,37 @@ def _with_variants(spec: Spec) -> tuple[Track, ...]:
     )
 
 
+def resolve_stored(run: Run) -> Resolved:
+    """Resolves the stored spec of a run again, if all that it names is there and as it was.
+
+    Raises:
+        InputError: naming what is missing or differs, or was a live object.
+    """
+    where = f"spec.yaml of run {run.id}"
+    stored = run.spec["resolved"]
+    for part, facts in stored["digests"].items():
+        if LIVE in facts:
+            raise InputError(
+                f"{where}: {part} was a live object: only models and data that have an address can "
+                "be opened again"
+            )
+    overrides = Overrides(
+        allow_pickle=bool(stored["allow_pickle"]),
+        trust_remote_code=bool(stored.get("trust_remote_code", False)),
+    )
+    resolved = resolve(run.spec, run.root, where, overrides)
+    changed = differing_fields(
+        {part: dict(facts) for part, facts in stored["digests"].items()},
+        {part: dict(facts) for part, facts in resolved.digests.items()},
+    )
+    if changed:
+        raise InputError(
+            f"{where}: {changed[0]} is not what it was when run {run.id} was made: another model "
+            "or other data would be asked than the run's"
+        )
+    return resolved
+
+
 def offline(document: Mapping[str, Any]) -> Resolved:
     """Resolves the stored spec of a run as far as scoring needs it: no file is looked at.
 
@@ -314,3 +346,92 @@ def offline(document: Mapping[str, Any]) -> Resolved:
         spec, Path(), {}, {}, suites, _with_variants(spec), resolved["digests"], False, "",
         False, resolved.get("batch_sizes", {}),
     )  # fmt: skip
+
+
+def overridden(document: Any, defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """Returns a spec given as plain data with some keys set; the one given stays what it was.
+
+    Args:
+        document: the spec, perhaps of a wrong form.
+        defaults: keys of its section ``defaults``.
+        settings: ``SUITE.KEY`` to value: in the section ``suites``, and in every track that has
+            this key of its own.
+
+    Raises:
+        InputError: if a name of `settings` has no dot.
+    """
+    if not isinstance(document, dict):
+        return document
+    document = dict(document)
+    if defaults:
+        document["defaults"] = {**(document.get("defaults") or {}), **defaults}
+    for address, value in settings.items():
+        suite, dot, key = address.partition(".")
+        if not dot:
+            raise InputError(f"--set {address}: expected SUITE.KEY=VALUE")
+        keys = key.split(".")
+        _put(document, ["suites", suite, *keys], value)
+        tracks = document.get("tracks")
+        if isinstance(tracks, list):
+            document["tracks"] = [_track(track, suite, keys, value) for track in tracks]
+    return document
+
+
+def _track(track: Any, suite: str, keys: Sequence[str], value: Any) -> Any:
+    below = track
+    for key in ("settings", suite, keys[0]):
+        if not isinstance(below, dict) or key not in below:
+            return track
+        below = below[key]
+    changed = dict(track)
+    _put(changed, ["settings", suite, *keys], value)
+    return changed
+
+
+def _put(mapping: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets a key, or one of a mapping below it; mappings below are copied, not changed."""
+    first, *rest = keys
+    if not rest:
+        mapping[first] = value
+        return
+    below = mapping.get(first)
+    mapping[first] = dict(below) if isinstance(below, dict) else {}
+    _put(mapping[first], rest, value)
+
+
+_LIBRARIES = frozenset({"numpy", "pandas", "torch", "sklearn", "datasets"})
+
+
+def _live_digest(value: Any) -> str:
+    """Returns a digest of a live object's content, or a random one where there is none to be had.
+
+    A torch module and an estimator are all that they hold, their classes' code too; frames and
+    arrays are their values. A function has no such content, so that a run with it is always a new
+    run.
+    """
+    # Only where there are live objects: it costs a command that has none its start.
+    from crucibench.util.content import OpaqueError, content_of
+
+    try:
+        if _has_content(value):
+            return content_of(value, folders=[Path.cwd()]).digest
+    except OpaqueError:
+        pass
+    return f"unknown-{secrets.token_hex(8)}"
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_has_content(entry) for entry in value)
+    if isinstance(value, dict):
+        return all(_has_content(entry) for entry in value.values())
+    if isinstance(value, str | int | float | bool | type(None)) or _is_model(value):
+        return True
+    return type(value).__module__.partition(".")[0] in _LIBRARIES and not callable(value)
+
+
+def _is_model(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.nn.Module):
+        return True
+    return not isinstance(value, type) and hasattr(value, "fit") and hasattr(value, "predict")

@@ -79,7 +79,8 @@ class Scorer:
             "scenario": cell.scenario.name, "point": row.point, "group": row.group,
             "metric": row.metric, "value": row.value, "lower": row.lower, "upper": row.upper,
             "level": row.level, "method": row.method, "n": row.n, "direction": metric.direction,
-            "unit": metric.unit, "reason": row.reason, "verdict": str(verdict), "cell": cell.id,
+            "unit": metric.unit, "estimand": row.estimand, "mark": row.mark,
+            "reason": row.reason, "verdict": str(verdict), "cell": cell.id,
             "comparison_key": comparison_key(file.comparison, metric, row.point, row.group),
         }  # fmt: skip
 

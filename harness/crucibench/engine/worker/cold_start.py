@@ -73,7 +73,7 @@ def fresh_start(setup: Setup, cell: PlannedCell, batch: Batch, calls: int) -> Fr
 
 
 def main(parent: int) -> None:
-    """Is the new process: opens the model, asks it, and says how long each took."""
+    """Runs in the new process: opens the model, asks it, and sends how long each took."""
     die_with(parent)
     inbox, outbox, _ = private_streams()
     order: _Order = pickle.load(inbox)
@@ -82,7 +82,7 @@ def main(parent: int) -> None:
 
 
 def _started(order: _Order) -> dict[str, Any]:
-    from crucibench.engine.worker.inspect import open_plain
+    from crucibench.engine.worker.opening import open_plain
     from crucibench.util.devices import set_threads
     from crucibench.util.memory import peak_memory
 

@@ -27,18 +27,19 @@ class WorkerLostError(CrucibenchError):
     """The process that had begun what is asked of this one is gone."""
 
 
-def failed(error: BaseException, *, apart: bool = False) -> Failed:
-    """Returns what `error` says, as a worker sends it.
+def failed(error: BaseException, *, isolated: bool = False) -> Failed:
+    """Returns an error as the message that a worker sends.
 
     Args:
         error: what was raised.
-        apart: in a process that a model has to itself: what it alone can't write ends no run.
+        isolated: whether it was raised in a process that a model has to itself: what that process
+            alone can't write ends no run.
     """
     kinds: dict[type[Exception], Kind] = {
         ModelChangedError: "model-changed", WorkerLostError: "worker", StorageError: "storage",
         UnavailableError: "unavailable",
     }  # fmt: skip
-    if apart and isinstance(error, StorageError) and error.errno in _ITS_OWN:
+    if isolated and isinstance(error, StorageError) and error.errno in _ITS_OWN:
         return Failed("error", str(error))
     for kind, name in kinds.items():
         if isinstance(error, kind):
@@ -47,10 +48,10 @@ def failed(error: BaseException, *, apart: bool = False) -> Failed:
         return Failed("input", str(error), error.detail or "")
     if isinstance(error, CrucibenchError):
         return Failed("error", str(error), error.detail or "")
-    told = one_line(error)
+    reason = one_line(error)
     if is_out_of_memory(error):
-        told = f"memory ran out: {told}"
-    return Failed("error", told, "".join(traceback.format_exception(error)))
+        reason = f"memory ran out: {reason}"
+    return Failed("error", reason, "".join(traceback.format_exception(error)))
 
 
 def failed_file(file: CellFile, failure: Failed) -> CellFile:

@@ -1,156 +1,33 @@
-"""Inspect: open each data set, and each model once, and ask each model a probe batch."""
+"""Inspect: ask an open model a probe batch, and find out what it can do and what memory holds."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Remote
+from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.data import DataCard, EvalSet
+from crucibench.contracts.data import EvalSet
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.task import Decision, Modality, NonFiniteError, Task
-from crucibench.engine.listener import Listener
-from crucibench.engine.plan.batching import fitting_batch, largest_batch, memory_in_use
-from crucibench.engine.plan.roles import Rows, probe_rows
-from crucibench.engine.resolve.resolve import Resolved, ResolvedModel
-from crucibench.engine.worker.data_sets import open_resolved
-from crucibench.engine.worker.meter import count_passes
-from crucibench.engine.worker.tasks import Inspected, Made
+from crucibench.engine.plan.roles import Rows, largest_batch, probe_rows
+from crucibench.engine.resolve.resolve import ResolvedModel
+from crucibench.engine.worker.opening import unexpected
+from crucibench.engine.worker.tasks import Inspected
 from crucibench.passes.scenario import best_answer
-from crucibench.spec.check import Mistakes
-from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
+from crucibench.spec.models import RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.memory import available_memory, free_memory, is_out_of_memory, resident_memory
 from crucibench.util.suggest import unknown
-from crucibench.util.user_errors import one_line, user_traceback
 
 _PROBE = 32
 _BLOCK = 4096
 _MOST_READ = 200_000
 _NO_FINGERPRINT = "the adapter gives no fingerprint"
-
-
-class Models:
-    """Opens models and keeps the last few open."""
-
-    def __init__(self, resolved: Resolved, device: str, cards: Mapping[str, DataCard]) -> None:
-        self._resolved = resolved
-        self._device = device
-        self._cards = cards
-        self._open: dict[tuple[str, str], Adapter] = {}
-
-    def get(self, model: str, data: str, keep: int = 2) -> Adapter:
-        """Returns an open model, closing those used longest ago beyond `keep`.
-
-        Raises:
-            InputError: if it can't be opened.
-        """
-        key = (model, data)
-        adapter = self._open.pop(key, None)
-        if adapter is None:
-            adapter = self._load(key)
-            count_passes(adapter)
-        self._open[key] = adapter
-        while len(self._open) > max(1, keep):
-            self._open.pop(next(iter(self._open))).close()
-        return adapter
-
-    def holds(self, model: str, data: str) -> bool:
-        """Whether a model is open."""
-        return (model, data) in self._open
-
-    def close(self) -> None:
-        """Closes all."""
-        for adapter in self._open.values():
-            adapter.close()
-        self._open.clear()
-
-    def _load(self, key: tuple[str, str]) -> Adapter:
-        entry = self._resolved.models[key[0]]
-        adapter = open_plain(entry, self._resolved, self._device, self._cards[key[1]])
-        return adapter.with_variant(entry.variant) if entry.variant else adapter
-
-
-def open_plain(entry: ResolvedModel, resolved: Resolved, device: str, card: DataCard) -> Adapter:
-    """Opens the model as it is, whichever variant of it `entry` stands for.
-
-    Raises:
-        InputError: if it can't be opened.
-    """
-    if isinstance(entry.live, Adapter):
-        return entry.live
-    settings = entry.spec.input
-    auto = entry.spec.device == "auto"
-    return entry.adapter.open(
-        Opening(
-            name=entry.name,
-            uri=entry.uri,
-            base=resolved.base,
-            data=card,
-            normalisation=_normalisation(settings),
-            size=(settings.size[0], settings.size[1]) if settings and settings.size else None,
-            device=device if auto else entry.spec.device,
-            auto_device=auto and resolved.spec.defaults.device == "auto",
-            allow_pickle=resolved.allow_pickle,
-            trust_remote_code=resolved.trust_remote_code,
-            classes=_classes(entry.spec.classes),
-            remote=_remote(entry.spec),
-            live=entry.live,
-        )
-    )
-
-
-def open_all_data(
-    resolved: Resolved, scratch: Path, listener: Listener, where: str,
-    made: Mapping[str, Made | CrucibenchError] | None = None,
-) -> dict[str, EvalSet]:  # fmt: skip
-    """Opens every data set that a track names.
-
-    Args:
-        resolved: the spec.
-        scratch: the cache.
-        listener: hears what is read.
-        where: what messages call the spec.
-        made: what was made in a process apart, or why it could not be.
-
-    Raises:
-        InputError: all that can't be opened, at once.
-    """
-    mistakes = Mistakes(where)
-    opened: dict[str, EvalSet] = {}
-    used = {track.data for track in resolved.tracks}
-    details: list[str] = []
-    for position, name in enumerate(resolved.data):
-        if name not in used:
-            continue
-        listener.note(f"reading {name}")
-
-        def failed(path: str, error: Exception) -> None:
-            told = error
-            if not isinstance(told, CrucibenchError):
-                told = unforeseen("it can't be read", error)
-            mistakes.add(path, str(told))
-            details.extend([told.detail] if told.detail else [])
-
-        progress = partial(listener.indexing, name)
-        before = (made or {}).get(name)
-        if isinstance(before, CrucibenchError):
-            failed(f"data[{position}] ({name})", before)
-            continue
-        raw = None if before is None else dict(before.raw)
-        try:
-            evalset = open_resolved(name, resolved, scratch, failed, progress=progress, made=raw)
-        except Exception as error:
-            failed(f"data[{position}] ({name})", error)
-        else:
-            opened |= {} if evalset is None else {name: evalset}
-    report(mistakes, details)
-    return opened
 
 
 def inspect_model(
@@ -181,13 +58,13 @@ def inspect_model(
     rows = _largest(evalset, adapter, min(_PROBE, count))
     want = (
         frozenset({"values"})
-        if evalset.task.kind == "regression"
+        if evalset.task.one_number
         else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
     )
     adapter.fingerprint()  # of the model as it was opened, before it is asked
-    before = memory_in_use(device)
+    before = _memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)
-    grown = max(0, memory_in_use(device) - before)
+    grown = max(0, _memory_in_use(device) - before)
     info = _info(entry, adapter, evalset.task, base)
     if isinstance(batch_size, int):
         return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
@@ -198,7 +75,7 @@ def inspect_model(
         return adapter.predict(evalset.batch("test", again, adapter.input_spec), want)
 
     ceiling = largest_batch(info.geometry, evalset.task.modality)
-    fitting = fitting_batch(ask, len(rows), grown, ceiling)
+    fitting = _fitting_batch(ask, len(rows), grown, ceiling)
     return Inspected(info=info, seconds_per_sample=seconds, batch_size=fitting)
 
 
@@ -241,13 +118,43 @@ def _timed_batch(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset
         raise
     except Exception as error:
         shape = f" of shape {tuple(batch.inputs.shape)}" if hasattr(batch.inputs, "shape") else ""
-        raise unforeseen(f"it failed on a probe batch{shape}", error) from error
+        raise unexpected(f"it failed on a probe batch{shape}", error) from error
     return (time.perf_counter() - begun) / len(batch)
 
 
-def unforeseen(what: str, error: Exception) -> InputError:
-    """Returns the sentence for an error that an adapter or a source did not put into words."""
-    return InputError(f"{what}: {one_line(error)}", detail=user_traceback(error))
+def _fitting_batch(ask: Callable[[int], object], asked: int, grown: int, ceiling: int) -> int:
+    """Returns the largest batch, `ceiling` halved as often as it must be, that memory holds.
+
+    Args:
+        ask: answers a batch of so many of the largest inputs.
+        asked: how many were in the batch that was asked already.
+        grown: by how many bytes memory grew for it.
+        ceiling: where to start.
+    """
+    free = available_memory()
+    if free is not None and 2 * grown * ceiling // max(1, asked) < free:
+        return ceiling  # far from the limit: nothing to try
+    size = ceiling
+    while size > 1:
+        try:
+            ask(size)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                return size  # not a question of size: the cell will say what it is
+            free_memory()
+            size = max(1, size // 2)
+        else:
+            return size
+    return size
+
+
+def _memory_in_use(device: str) -> int:
+    """Returns the bytes in use where a model on `device` answers; the highest so far on CUDA."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    return resident_memory(os.getpid()) or 0
 
 
 def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> ModelInfo:
@@ -300,36 +207,3 @@ def _decision(entry: ResolvedModel, task: Task) -> Decision:
     if positive not in task.classes:
         raise InputError(f"decision.positive: {unknown('class', positive, task.classes)}")
     return Decision(positive=task.classes.index(positive), threshold=settings.threshold)
-
-
-def _classes(
-    classes: list[str] | dict[str, str] | None,
-) -> tuple[str, ...] | Mapping[str, str] | None:
-    return tuple(classes) if isinstance(classes, list) else classes
-
-
-def _remote(spec: ModelSpec) -> Remote:
-    settings = spec.remote or RemoteSettings()
-    return Remote(
-        headers=spec.headers, concurrency=settings.concurrency,
-        requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
-        timeout=settings.timeout,
-    )  # fmt: skip
-
-
-def _normalisation(settings: InputSettings | None) -> Normalisation | None:
-    if settings is None or not {"range", "mean", "std"} & settings.model_fields_set:
-        return None
-    low, high = settings.range
-    # x * (high - low) + low - mean: the low end of the range joins the mean.
-    return Normalisation(
-        scale=high - low, mean=tuple(mean - low for mean in settings.mean), std=tuple(settings.std)
-    )
-
-
-def report(mistakes: Mistakes, details: list[str]) -> None:
-    """Raises what was found, with the users' own tracebacks as its detail."""
-    try:
-        mistakes.report()
-    except InputError as error:
-        raise InputError(str(error), detail="\n".join(details) or None) from None

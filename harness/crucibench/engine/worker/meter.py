@@ -7,7 +7,7 @@ from typing import Any
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.capability import Capability
-from crucibench.engine.worker.tasks import Cost
+from crucibench.engine.worker.tasks import TaskCost
 from crucibench.util.memory import peak_memory, reset_peak
 
 
@@ -23,11 +23,11 @@ class Meter:
         self._wall = time.perf_counter()
         self._cpu = time.process_time()
 
-    def read(self) -> Cost:
+    def read(self) -> TaskCost:
         """Returns what was spent."""
         seconds, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         after = (0, 0) if self._adapter is None else _passes(self._adapter)
-        return Cost(
+        return TaskCost(
             begun=round(self._begun, 3),
             seconds=round(seconds, 6),
             cpu_seconds=round(cpu, 6),

@@ -22,7 +22,7 @@ LIBRARIES = frozenset(
 _OURS = frozenset({"crucibench", "crucibench_adapters", "crucibench_suites"})
 
 
-class Watch:
+class LibraryWatch:
     """The libraries' names as they were, and which have another function or class now.
 
     What a library does to itself does not count: modules that are loaded late, and functions that

@@ -1,7 +1,7 @@
 """Which samples enter a stage: chosen once, by the engine, and read by every worker.
 
-Arrays lie beside the cell's records as ``.npy`` files, which workers map instead of reading, so
-that a warm start for a large data set costs a worker memory for its batch alone.
+Arrays are kept next to the cell's records as ``.npy`` files, which workers map instead of reading,
+so that a warm start for a large data set costs a worker memory for its batch alone.
 """
 
 from __future__ import annotations

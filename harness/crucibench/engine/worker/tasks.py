@@ -22,14 +22,14 @@ class Setup:
 
     Attributes:
         resolved: the spec.
-        cards: the cards of the data, by name: a worker that reads other data says so.
+        cards: the cards of the data, by name: a worker that reads other data refuses.
         scratch: where indexes of data are kept.
         root: the run's folder.
         device: where models run, unless the spec says otherwise for one.
         threads: of numerical libraries.
         memory: bytes that a worker may use, or None.
-        makes: data sets that the user's own code makes: it is called in a process apart, and what
-            it made is shared (`Made`).
+        makes: data sets that the user's own code makes: it runs in a process of its own, and what
+            it made is shared (`MadeData`).
     """
 
     resolved: Resolved
@@ -102,7 +102,7 @@ class OpenTask:
 
     Attributes:
         cell: the cell.
-        more: whether it is open, and further rounds join those that it has done.
+        more: whether it is open, and its next rounds join those that it has done.
     """
 
     cell: PlannedCell
@@ -146,7 +146,7 @@ TimedTask: TypeAlias = LeaseTask | OpenTask | RoundTask | CloseTask
 Task: TypeAlias = FactsTask | DataTask | InspectTask | ProbeTask | ShardTask | TimedTask
 
 
-def home(task: Task) -> str:
+def owner_of(task: Task) -> str:
     """Returns whose process does a task: a model's or a data set's; "" if user code has no part."""
     match task:
         case FactsTask() | LeaseTask():
@@ -161,7 +161,7 @@ def home(task: Task) -> str:
             assert_never(task)
 
 
-def keeps(task: Task) -> bool | None:
+def holds_state(task: Task) -> bool | None:
     """Returns whether a task leaves something in its process that later ones need, or ends that.
 
     None for a task that changes nothing about it.
@@ -206,7 +206,7 @@ class Reduced:
 
 
 @dataclass(frozen=True)
-class Cost:
+class TaskCost:
     """What a task cost.
 
     Attributes:
@@ -217,7 +217,7 @@ class Cost:
             without one.
         forwards: samples that went through the model.
         backwards: samples that a gradient came back for.
-        peak_memory: bytes of the worker, highest during the task; None where it can't be told.
+        peak_memory: bytes of the worker, highest during the task; None if unknown.
     """
 
     begun: float
@@ -230,7 +230,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Facts:
+class WorkerFacts:
     """What a worker works with: by name, what must be equal in all workers of a run."""
 
     values: Mapping[str, str]
@@ -250,7 +250,7 @@ class Done:
 
     files: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[str, ...] = ()
-    cost: Cost
+    cost: TaskCost
     replaced: tuple[str, ...] = ()
 
 
@@ -275,7 +275,7 @@ class Inspected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class MadeData:
     """What the user's code has made of a data set.
 
     Attributes:
@@ -321,7 +321,7 @@ class Failed:
     """A task ended badly.
 
     Attributes:
-        kind: ``input``: told in a sentence; ``unavailable``: likewise, and nobody's mistake, for it
+        kind: ``input``: a mistake, in a sentence; ``unavailable``: likewise, and no mistake: it
             can't be had on this machine; ``error``: raised; ``model-changed``: another model
             answers; ``storage``: the disk refused, which is nobody's failure and ends the run;
             ``timeout``; ``worker``: the process died of it; ``worn``: memory ran out in
@@ -355,15 +355,15 @@ Message: TypeAlias = (
     | Advanced
     | Waiting
     | Reduced
-    | Facts
+    | WorkerFacts
     | Done
     | Inspected
-    | Made
+    | MadeData
     | Opened
     | RoundDone
     | Failed
     | Gone
 )
 
-FINAL = (Facts, Done, Inspected, Made, Opened, RoundDone, Failed, Gone)
+FINAL = (WorkerFacts, Done, Inspected, MadeData, Opened, RoundDone, Failed, Gone)
 """After one of these the worker waits for its next task."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -20,33 +20,31 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES, share_shown
 from crucibench.contracts.records import Columns, Records, to_table
-from crucibench.contracts.scenario import MapContext, Mapped, TimedContext, Work
+from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import Rows, SelectedRole, batches, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, probe_rows
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
-from crucibench.engine.worker.data_sets import open_resolved
 from crucibench.engine.worker.environment import worker_facts
 from crucibench.engine.worker.failures import ModelChangedError, WorkerLostError, failed
-from crucibench.engine.worker.inspect import Models, inspect_model, unforeseen
-from crucibench.engine.worker.lease import machine_lease
+from crucibench.engine.worker.inspect import inspect_model
 from crucibench.engine.worker.meter import Meter
-from crucibench.engine.worker.replaced import Watch
+from crucibench.engine.worker.opening import Models, open_resolved, unexpected
+from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import (
     Advanced,
     Began,
     CloseTask,
     DataTask,
     Done,
-    Facts,
     FactsTask,
     Failed,
     Inspected,
     InspectTask,
     LeaseTask,
-    Made,
+    MadeData,
     Message,
     Opened,
     OpenTask,
@@ -57,9 +55,10 @@ from crucibench.engine.worker.tasks import (
     Setup,
     ShardTask,
     Task,
-    home,
+    WorkerFacts,
+    owner_of,
 )
-from crucibench.engine.worker.timed import Contestant, crowded
+from crucibench.engine.worker.timed import OpenTimedCell, crowded, machine_lease
 from crucibench.passes.probes import answers, probe_samples
 from crucibench.passes.repeats import SAME_MODEL, SAMPLES, repeated, still_the_same
 from crucibench.passes.scenario import best_answer
@@ -78,13 +77,13 @@ def _refuse(path: str, error: Exception) -> None:
 
 
 class Worker:
-    """Does tasks. `perform` yields what there is to tell; its last message ends the task."""
+    """Does tasks. `perform` yields messages about a task; the last one ends it."""
 
     def __init__(
         self,
         setup: Setup,
         data: Mapping[str, EvalSet] | None = None,
-        watch: Watch | None = None,
+        watch: LibraryWatch | None = None,
     ) -> None:
         """Takes what tasks share.
 
@@ -100,7 +99,7 @@ class Worker:
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self._chosen: tuple[tuple[str, int], selection.Chosen] | None = None
         self._made: dict[str, Mapping[str, RawData]] = {}
-        self._contestants: dict[str, Contestant] = {}
+        self._timed: dict[str, OpenTimedCell] = {}
         self._lease: ExitStack | None = None
         self._watch = watch
         self._tasks = 0
@@ -108,7 +107,7 @@ class Worker:
 
     def perform(self, task: Task) -> Iterator[Message]:
         """Does a task; what it raises becomes its last message."""
-        self._tasks += bool(home(task))  # what has none leaves nothing behind
+        self._tasks += bool(owner_of(task))  # what has none leaves nothing behind
         yield Began()
         try:
             for message in self._messages(task):
@@ -118,13 +117,13 @@ class Worker:
                     yield message
         except (Exception, SystemExit) as error:
             worn = self._worn and is_out_of_memory(error)
-            apart = self._watch is None
-            yield Failed("worn", str(error)) if worn else failed(error, apart=apart)
+            isolated = self._watch is None
+            yield Failed("worn", str(error)) if worn else failed(error, isolated=isolated)
 
     def _messages(self, task: Task) -> Iterator[Message]:
         match task:
             case FactsTask():
-                yield Facts(worker_facts(self._setup.device))
+                yield WorkerFacts(worker_facts(self._setup.device))
             case InspectTask():
                 yield self._inspect(task)
             case ProbeTask():
@@ -140,17 +139,17 @@ class Worker:
             case RoundTask():
                 yield from self._round(task)
             case CloseTask():
-                yield self._contestant(task.cell, drop=True).close(self._layout)
+                yield self._timed_cell(task.cell, drop=True).close(self._layout)
             case _:
                 assert_never(task)
 
     @property
     def _worn(self) -> bool:
         # What earlier tasks left in memory may be to blame for what this one lacks: only a process
-        # that has done nothing else tells, and this one can be exchanged for such.
+        # that has done nothing else shows which, and such a one can take this one's place.
         return self._tasks > 1 and self._watch is None
 
-    def share(self, made: Made) -> None:
+    def share(self, made: MadeData) -> None:
         """Takes what another process has made of a data set."""
         self._made[made.data] = made.raw
 
@@ -238,7 +237,7 @@ class Worker:
         except CrucibenchError:
             raise
         except Exception as error:
-            raise unforeseen("it can't be opened", error) from error
+            raise unexpected("it can't be opened", error) from error
 
     def _probe(self, task: ProbeTask) -> Iterator[Message]:
         cell = task.cell
@@ -252,8 +251,8 @@ class Worker:
                 if cell.model.fingerprint is None:
                     tables[SAME_MODEL] = to_table(repeated(*self._same_answers(cell, context)))
                 rows = probe_rows(len(role), probe_samples(cell.model.geometry))
-                work = _work(role, rows, {}, adapter)
-                found = _mapped(cell).probe(work, context)
+                work = role.work(rows, {}, adapter)
+                found = cell.mapped.probe(work, context)
                 break
             except Exception as error:
                 if size == 1 or self._worn or not is_out_of_memory(error):
@@ -282,7 +281,7 @@ class Worker:
             self._same_model(cell, context)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
-        stage = _mapped(cell).stages[task.stage]
+        stage = cell.mapped.stages[task.stage]
         tables: list[pa.Table] = []
         kept: dict[str, list[pa.Table]] = {}
         size = min(cell.batch_size, task.at_most or cell.batch_size)
@@ -291,16 +290,16 @@ class Worker:
             while len(left):
                 piece = left[:size]
                 try:
-                    beside: dict[str, pa.Table] = {}
-                    work = _work(role, piece, chosen.carry, adapter, partial(_keep, cell, beside))
-                    tables.append(to_table(_mapped(cell).run(stage, work, context)))
+                    artifacts: dict[str, pa.Table] = {}
+                    work = role.work(piece, chosen.carry, adapter, partial(_keep, cell, artifacts))
+                    tables.append(to_table(cell.mapped.run(stage, work, context)))
                 except Exception as error:
                     if len(piece) == 1 or self._worn or not is_out_of_memory(error):
                         raise
                     size = len(piece) // 2
                 else:
                     left = left[len(piece) :]
-                    for name, table in beside.items():
+                    for name, table in artifacts.items():
                         kept.setdefault(name, []).append(table)
                     yield Advanced(cell.id, len(piece))
                     continue
@@ -338,7 +337,7 @@ class Worker:
         first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
         _, ask = self._same_answers(cell, context)
         # Each shard asks, and again if it is tried again or the run goes on.
-        times = 2 * len(_mapped(cell).stages) * -(-cell.samples // cell.shard_size)
+        times = 2 * len(cell.mapped.stages) * -(-cell.samples // cell.shard_size)
         labels = best_answer(context.adapter.task, cell.model) == {"labels"}
         if not still_the_same(first, ask, labels=labels, noise=cell.model.noise, times=times):
             raise ModelChangedError(
@@ -346,7 +345,7 @@ class Worker:
                 "the start of the cell, beyond the noise that it showed there: it was changed"
             )
 
-    def _make(self, task: DataTask) -> Made:
+    def _make(self, task: DataTask) -> MadeData:
         raw: dict[str, RawData] = {}
         with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
             self._opened(task.data, raw)
@@ -357,7 +356,7 @@ class Worker:
             )
             for name, entry in raw.items()
         }
-        return Made(data=task.data, raw=plain, reads=reads.digests())
+        return MadeData(data=task.data, raw=plain, reads=reads.digests())
 
     def _leased(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:
@@ -376,7 +375,7 @@ class Worker:
     def _open(self, task: OpenTask) -> Opened:
         cell = task.cell
         if task.more:
-            self._contestant(cell).begin()
+            self._timed_cell(cell).begin()
         else:
             adapter, role = self._adapter(cell), self._role(cell)
             draws = Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream)
@@ -384,41 +383,22 @@ class Worker:
                 adapter, draws, partial(_load, role, adapter), partial(_read, role, adapter),
                 None if self._setup.resolved.live else partial(fresh_start, self._setup, cell),
             )  # fmt: skip
-            self._contestants[cell.id] = Contestant(cell, context, self._setup.device)
+            self._timed[cell.id] = OpenTimedCell(cell, context, self._setup.device)
         return Opened(crowded=crowded(self._setup.device))
 
     def _round(self, task: RoundTask) -> Iterator[Message]:
-        more = self._contestant(task.cell).round(task.number)
+        more = self._timed_cell(task.cell).round(task.number)
         if more:
             yield Advanced(task.cell.id, 1)
         yield RoundDone(last=not more)
 
-    def _contestant(self, cell: PlannedCell, *, drop: bool = False) -> Contestant:
-        found = self._contestants.get(cell.id)
+    def _timed_cell(self, cell: PlannedCell, *, drop: bool = False) -> OpenTimedCell:
+        found = self._timed.get(cell.id)
         if found is None:
             raise WorkerLostError("the process that held the model ended between its turns")
         if drop:
-            del self._contestants[cell.id]
+            del self._timed[cell.id]
         return found
-
-
-def _mapped(cell: PlannedCell) -> Mapped:
-    if not isinstance(cell.scenario, Mapped):
-        raise TypeError(f"{cell.scenario.address} is not a Mapped scenario")
-    return cell.scenario
-
-
-def _work(
-    role: SelectedRole,
-    rows: Rows,
-    carry: Mapping[str, NDArray[Any]],
-    adapter: Adapter,
-    *keep: Callable[[str, Columns], None],
-) -> Work:
-    batch = role.batch(rows, adapter.input_spec)
-    picked = np.asarray(rows) if carry else rows
-    carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
-    return Work(batch, role.slice(rows), carried, *keep)
 
 
 def _keep(cell: PlannedCell, found: dict[str, pa.Table], artifact: str, columns: Columns) -> None:

@@ -6,11 +6,10 @@ from typing import Any, cast
 
 import pytest
 
-from crucibench.engine.collect.cohorts import Turns
+from crucibench.engine.collect.cohort import TimedCohort
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.worker.tasks import (
     CloseTask,
-    Cost,
     Done,
     Failed,
     Gone,
@@ -20,6 +19,7 @@ from crucibench.engine.worker.tasks import (
     OpenTask,
     RoundDone,
     RoundTask,
+    TaskCost,
     TimedTask,
 )
 
@@ -66,16 +66,16 @@ class Models:
                 self.left[task.cell.id] -= 1
                 return RoundDone(last=self.left[task.cell.id] < 0)
             case CloseTask():
-                return Done(cost=Cost(0.0, 0.0, 0.0))
+                return Done(cost=TaskCost(0.0, 0.0, 0.0))
 
 
-def directed(names: str, script: Script) -> tuple[list[str], Turns]:
-    turns, heard = Turns(cells(names)), []
-    task: TimedTask | None = turns.begin()
+def directed(names: str, script: Script) -> tuple[list[str], TimedCohort]:
+    turns, heard = TimedCohort(cells(names)), []
+    task: TimedTask | None = turns.start()
     while task is not None:
         heard.append(told(task))
         assert len(heard) < 200
-        task = turns.take(script(task))
+        task = turns.answered(script(task))
     return heard, turns
 
 
@@ -149,10 +149,10 @@ def test_the_next_model_stands_in_for_a_first_one_that_fails() -> None:
 
 
 def test_time_counts_for_whose_turn_it_is() -> None:
-    turns = Turns(cells("ab"))
+    turns = TimedCohort(cells("ab"))
     script: Any = Models()
-    task: TimedTask | None = turns.begin()
+    task: TimedTask | None = turns.start()
     while task is not None and not isinstance(task, RoundTask):
-        task = turns.take(script(task))
+        task = turns.answered(script(task))
     assert turns.cell is not None and turns.cell.id == "a"
     assert turns.seconds() >= 0.0

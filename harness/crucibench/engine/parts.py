@@ -1,4 +1,10 @@
-"""Merging the parts of a run: records put together, then derived and scored. Needs no model."""
+"""A run in parts, on machines that share nothing: which part does what, and how they are merged.
+
+Whatever can be split is split by shards: cells of one stage that need no other. Cells with several
+stages, or with needs, are done whole by one part, which then collects what they need as well; the
+models of a timed scenario stay together. Nothing is scored before the parts are merged: records are
+put together, then derived and scored, which needs no model.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crucibench.contracts.records import to_table
 from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
-from crucibench.engine.plan.cell_files import scoring_options
+from crucibench.engine.collect.lifecycle import CellLifecycle, derived
+from crucibench.engine.collect.open_cell import OpenCell, total_cost
+from crucibench.engine.options import RunPart
+from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
-from crucibench.engine.plan.planned_files import needs_failed
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, finish
 from crucibench.engine.worker.environment import package_version
-from crucibench.engine.worker.failures import failed, failed_file
 from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
@@ -35,8 +41,96 @@ from crucibench.util.errors import InputError, NotComparableError, UnreadableErr
 from crucibench.util.hashing import differing_fields, file_digest
 
 
+def assign(plan: Plan, part: RunPart) -> tuple[Plan, frozenset[str]]:
+    """Returns what a part does: with all parts together, everything, at least once.
+
+    Returns:
+        Its cells, and the ids of those of which it does some shards alone.
+    """
+    cells = {cell.id: cell for cell in plan}
+    whole: set[str] = set()
+    turn = 0
+    for cohort in plan.cohorts():
+        if _splittable(cohort[0]) or isinstance(cohort[0].scenario, Derived):
+            continue
+        if turn % part.of == part.number - 1:
+            for cell in cohort:
+                _add_with_needs(cell, cells, whole)
+        turn += 1
+    split = {cell.id for cell in plan if _splittable(cell)} - whole
+    mine = tuple(cell for cell in plan if cell.id in whole | split)
+    return Plan(mine, plan.not_applicable), frozenset(split)
+
+
+def _add_with_needs(cell: PlannedCell, cells: Mapping[str, PlannedCell], found: set[str]) -> None:
+    if cell.id not in found:
+        found.add(cell.id)
+        for other in cell.needs.values():
+            _add_with_needs(cells[other], cells, found)
+
+
+def _splittable(cell: PlannedCell) -> bool:
+    scenario = cell.scenario
+    return (
+        isinstance(scenario, Mapped)
+        and len(scenario.stages) == 1
+        and not cell.needs
+        # Two models might answer its parts: without a fingerprint nothing would show it.
+        and cell.model.fingerprint is not None
+    )
+
+
+class PartLifecycle(CellLifecycle):
+    """The cells of one part: collected, and kept account of; scored when all are merged."""
+
+    def __init__(self, *run: Any, part: RunPart, split: frozenset[str], **more: Any) -> None:
+        """Takes what `CellLifecycle` does, and which part it is.
+
+        Args:
+            run: of the run, as `CellLifecycle`.
+            part: which part this is.
+            split: the cells of which it does only some shards.
+            more: likewise.
+        """
+        super().__init__(*run, **more)
+        self._part, self._split = part, split
+        self._entries: dict[str, dict[str, Any]] = {}
+
+    def open(self, cell: PlannedCell, file: CellFile) -> OpenCell | CellFile:
+        """Returns a cell of which this part asks its shards alone, or as every run does."""
+        if cell.id not in self._split:
+            return super().open(cell, file)
+        journal = self.checked_journal(cell, file)
+        return self.opened(cell, file, journal, lambda shard: self._part.has(cell, shard))
+
+    def finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
+        """Keeps account of what was collected of a cell."""
+        if file.status is Status.OK:
+            file = self.complete(cell, file, opened)
+        journal = self.journals.get(cell.id)
+        self.files[cell.id], self.rows[cell.id] = file, []
+        if isinstance(cell.scenario, Derived):
+            return file  # derived again when the parts are merged
+        self._entries[cell.id] = {
+            "file": file.model_dump(mode="json"),
+            "whole": cell.id not in self._split,
+            "files": {} if journal is None else dict(journal.files),
+            "cost": {} if journal is None else total_cost(journal, cached=False),
+        }
+        return file
+
+    def write_account(self, run_id: str, plan: Plan) -> None:
+        """Writes the account of the part: every cell of the run's plan, done here or not."""
+        for cell in plan:
+            if cell.id not in self._entries:
+                planned = self.planned.file(cell).model_dump(mode="json")
+                self._entries[cell.id] = {"file": planned, "whole": False}
+        account = {"part": self._part.number, "of": self._part.of, "run": run_id}
+        write_json(self.layout.part, {**account, "cells": self._entries})
+
+
 @dataclass(frozen=True)
-class _Part:
+class _PartFolder:
     layout: Layout
     account: PartFile
 
@@ -53,7 +147,7 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
         out: the folder that holds the runs.
 
     Raises:
-        InputError: if a part is missing or stands twice, or they are of different runs.
+        InputError: if a part is missing or given twice, or they are of different runs.
         UnreadableError: if a part is not finished, or damaged.
         NotComparableError: if two parts hold different answers to the same question.
     """
@@ -79,8 +173,8 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
     return Run(layout.root)
 
 
-def _opened(folders: Sequence[Path]) -> list[_Part]:
-    parts: dict[int, _Part] = {}
+def _opened(folders: Sequence[Path]) -> list[_PartFolder]:
+    parts: dict[int, _PartFolder] = {}
     for folder in folders:
         layout = Layout(folder)
         if not layout.part.is_file():
@@ -92,7 +186,7 @@ def _opened(folders: Sequence[Path]) -> list[_Part]:
             raise UnreadableError(
                 f"{str(folder)!r} was not finished: the same command goes on with it"
             )
-        part = _Part(layout, read_part(layout))
+        part = _PartFolder(layout, read_part(layout))
         first = next(iter(parts.values()), part)
         if (part.account.run, part.account.of) != (first.account.run, first.account.of):
             raise InputError(
@@ -101,7 +195,7 @@ def _opened(folders: Sequence[Path]) -> list[_Part]:
                 "the parts of one run"
             )
         if part.account.part in parts:
-            raise InputError(f"{part.name} stands twice: {str(folder)!r}")
+            raise InputError(f"{part.name} is given twice: {str(folder)!r}")
         parts[part.account.part] = part
     if not parts:
         raise InputError("expected the folders of all parts, got none")
@@ -112,25 +206,27 @@ def _opened(folders: Sequence[Path]) -> list[_Part]:
     return [parts[number] for number in sorted(parts)]
 
 
-def _check_alike(parts: Sequence[_Part]) -> None:
+def _check_alike(parts: Sequence[_PartFolder]) -> None:
     first = parts[0]
     for other in parts[1:]:
         for path in sorted(first.layout.samples.rglob("*")):
             if path.is_file():
-                twin = other.layout.samples / path.relative_to(first.layout.samples)
-                if not twin.is_file() or file_digest(path) != file_digest(twin):
+                same = other.layout.samples / path.relative_to(first.layout.samples)
+                if not same.is_file() or file_digest(path) != file_digest(same):
                     raise NotComparableError(
                         f"{first.name} and {other.name} were made on different data: "
                         f"{path.relative_to(first.layout.root)} differs"
                     )
-    seen: dict[str, tuple[_Part, PartCell]] = {}
+    seen: dict[str, tuple[_PartFolder, PartCell]] = {}
     for part in parts:
         for name, cell in part.account.cells.items():
             before = seen.setdefault(name, (part, cell))
             _check_cell(name, before, (part, cell))
 
 
-def _check_cell(name: str, one: tuple[_Part, PartCell], two: tuple[_Part, PartCell]) -> None:
+def _check_cell(
+    name: str, one: tuple[_PartFolder, PartCell], two: tuple[_PartFolder, PartCell]
+) -> None:
     for what in ("identity", "numerics"):
         old, new = getattr(one[1].file, what), getattr(two[1].file, what)
         if old is not None and new is not None and old.digest != new.digest:
@@ -147,7 +243,7 @@ def _check_cell(name: str, one: tuple[_Part, PartCell], two: tuple[_Part, PartCe
             )
 
 
-def _copy_inputs(parts: Sequence[_Part], layout: Layout) -> None:
+def _copy_inputs(parts: Sequence[_PartFolder], layout: Layout) -> None:
     first = parts[0].layout
     document: dict[str, Any] = read_yaml(first.spec)
     base = (first.root / document["resolved"]["base"]).resolve()
@@ -169,7 +265,7 @@ def _copy_inputs(parts: Sequence[_Part], layout: Layout) -> None:
 
 
 class _Merger:
-    def __init__(self, parts: Sequence[_Part], layout: Layout, events: Events) -> None:
+    def __init__(self, parts: Sequence[_PartFolder], layout: Layout, events: Events) -> None:
         self._parts = parts
         self._layout = layout
         self._events = events
@@ -200,7 +296,8 @@ class _Merger:
         if reason := needs_failed(cell, self._files):
             return file.model_copy(update={"status": Status.FAILED, "reason": reason})
         if isinstance(cell.scenario, Derived):
-            return self._derived(cell, cell.scenario, file)
+            known = {other: self._files[other] for other in cell.needs.values()}
+            return derived(cell, cell.scenario, {**known, cell.id: file}, self._scorer)
         self._copy(cell, held)
         facts: dict[str, Any] = {}
         for one in files:
@@ -208,7 +305,7 @@ class _Merger:
         probes = next((one.probes for one in files if one.probes), [])
         return file.model_copy(update={"probes": probes, "facts": facts})
 
-    def _copy(self, cell: PlannedCell, held: Sequence[tuple[_Part, PartCell]]) -> None:
+    def _copy(self, cell: PlannedCell, held: Sequence[tuple[_PartFolder, PartCell]]) -> None:
         folder = self._layout.cell(cell.id)
         for part, entry in held:
             for name, digest in entry.files.items():
@@ -228,23 +325,13 @@ class _Merger:
         if isinstance(cell.scenario, Mapped):
             self._check_whole(cell, held)
 
-    def _check_whole(self, cell: PlannedCell, held: Sequence[tuple[_Part, PartCell]]) -> None:
+    def _check_whole(self, cell: PlannedCell, held: Sequence[tuple[_PartFolder, PartCell]]) -> None:
         stages = max((entry.file.stages for _, entry in held), key=len)
         for number, stage in enumerate(stages):
             for shard in range(stage.shards):
                 path = self._layout.shard(cell.id, number, shard)
                 if not path.is_file():
                     raise UnreadableError(f"no part holds {path.name} of cell {cell.id}")
-
-    def _derived(self, cell: PlannedCell, scenario: Derived, file: CellFile) -> CellFile:
-        try:
-            known = {other: self._files[other] for other in cell.needs.values()}
-            columns = scenario.derive(self._scorer.evidence(cell, {**known, cell.id: file}))
-            if columns is not None:
-                write_table(self._layout.shard(cell.id, 0, 0), to_table(columns))
-        except Exception as error:
-            return failed_file(file, failed(error))
-        return file
 
 
 def _summed(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,19 +1,18 @@
-"""Timed cells on their way: the models of a cohort take turns, round by round, A B A B.
+"""A cohort of timed cells: the models of one timed scenario take turns, round by round, A B A B.
 
-Each model has its own process, which rests while it is not its turn. A model that raises, hangs or
-takes its process down leaves the cohort; the others go on. Where memory does not hold all of them,
-they are timed in blocks, and the first model of the cohort is in each: two models are compared by
-the rounds that they have in common.
+Machines drift (heat, other load): models that are timed one after the other differ by the drift,
+models that take turns share it. Each model has its own process, which rests while it is not its
+turn. A model that raises, hangs or takes its process down leaves the cohort; the others go on.
+Where memory does not hold all of them, they are timed in blocks, and the first model of the cohort
+is in each: two models are compared by the rounds that they have in common.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Generator, Mapping, Sequence
 
-from crucibench.contracts.scenario import Timed
-from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.plan.plan import PlannedCell
 from crucibench.engine.worker.tasks import (
     CloseTask,
     Done,
@@ -28,38 +27,16 @@ from crucibench.engine.worker.tasks import (
     TimedTask,
 )
 
-Cohort: TypeAlias = tuple[PlannedCell, ...]
-
-_AGAIN_AT_MOST = 5
-"""How often a cohort begins anew, beside once a model, whose process may be too worn to go on."""
+_RESTARTS = 5
+"""How often a cohort starts again, besides once a model, whose process may be worn out."""
 
 
-class Cohorts:
-    """The cohorts of a plan that have not been timed."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._waiting = [
-            cohort for cohort in plan.cohorts() if isinstance(cohort[0].scenario, Timed)
-        ]
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def next(self, able: Callable[[PlannedCell], bool]) -> Cohort:
-        """Takes out the first cohort all of whose cells are `able` to run."""
-        for position, cohort in enumerate(self._waiting):
-            if all(able(cell) for cell in cohort):
-                del self._waiting[position]
-                return cohort
-        raise AssertionError("timed cells wait for what will never be settled")
-
-
-class Turns:
-    """One cohort under way: which task is next, and what became of each cell.
+class TimedCohort:
+    """One cohort that is being timed: which task is next, and what became of each cell.
 
     Attributes:
         cells: of the cohort.
-        done: by cell, what its rounds have left on disk.
+        done: by cell, what its rounds left on disk.
         failed: by cell, how it ended.
         task: the one that is under way; None before the first and after the last.
     """
@@ -71,15 +48,15 @@ class Turns:
         self.task: TimedTask | None = None
         self._spent: dict[str, float] = {}
         self._since = 0.0
-        self._tasks = self._directed()
+        self._tasks = self._script()
 
-    def begin(self) -> TimedTask:
+    def start(self) -> TimedTask:
         """Returns the first task."""
         self.task = next(self._tasks)
         self._since = time.perf_counter()
         return self.task
 
-    def take(self, message: Message) -> TimedTask | None:
+    def answered(self, message: Message) -> TimedTask | None:
         """Takes the last message of a task; returns the next task, None where all is done."""
         cell = self.cell
         if cell is not None:
@@ -110,21 +87,27 @@ class Turns:
             for cell in self.cells
         }
 
-    def _directed(self) -> Generator[TimedTask, Message, None]:
-        for _ in range(_AGAIN_AT_MOST + len(self.cells)):
+    def _script(self) -> Generator[TimedTask, Message, None]:
+        """Yields the tasks of the cohort in order, and is sent the last message of each.
+
+        A generator: what comes next depends on the answers, and reads as the loop that it is.
+        """
+        for _ in range(_RESTARTS + len(self.cells)):
             self.done.clear()
             try:
                 if (yield from self._ask(LeaseTask(hold=True), self.cells)) is None:
                     return
                 yield from self._timed()
-            except _AnewError:
+            except _RestartError:
                 continue
             yield LeaseTask(hold=False)
             return
 
     def _timed(self) -> Generator[TimedTask, Message, None]:
-        """Times all cells that have not failed."""
+        """Times all cells that have not failed, block by block as memory holds them."""
         waiting = [cell for cell in self.cells if cell.id not in self.failed]
+        # The model that all blocks have in common; it stays open from block to block, and its
+        # rounds of all blocks are written together at the end.
         first: PlannedCell | None = None
         number = 0
         while waiting:
@@ -167,17 +150,18 @@ class Turns:
         message = yield task
         if isinstance(message, Gone):
             if message.lost:
-                raise _AnewError
+                raise _RestartError
             message = Failed("worker", message.reason, message.detail)
         if isinstance(message, Failed):
             if message.kind == "worn":
-                raise _AnewError
+                raise _RestartError
             self.failed |= {cell.id: message for cell in cells}
             return None
         return message
 
 
-class _AnewError(Exception):
-    """The machine was lost, or a used process ran out of memory: no model is to blame, and rounds
-    of different times don't pair.
+class _RestartError(Exception):
+    """The machine was lost, or a used process ran out of memory: no model is to blame.
+
+    The whole cohort starts again, since rounds of different times don't pair.
     """

@@ -1,0 +1,217 @@
+"""Inspect: let an executor make users' data, and open every model on every data set it meets."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from crucibench.contracts.data import EvalSet
+from crucibench.engine.executors.base import Executor, SlotMessage
+from crucibench.engine.executors.local import LocalExecutor
+from crucibench.engine.fixed_probe import fixed_probe_rows
+from crucibench.engine.inspected import Inspection
+from crucibench.engine.listener import Listener
+from crucibench.engine.resolve.resolve import Resolved
+from crucibench.engine.worker.opening import report
+from crucibench.engine.worker.tasks import (
+    FINAL,
+    Began,
+    DataTask,
+    Failed,
+    Gone,
+    Inspected,
+    InspectTask,
+    MadeData,
+    Message,
+    Setup,
+)
+from crucibench.spec.check import Mistakes
+from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
+
+_POLL_SECONDS = 0.1
+_LOST_AT_MOST = 5
+
+Pair = tuple[str, str]
+"""(model, data set)."""
+T = TypeVar("T")
+
+
+def inspect(
+    resolved: Resolved,
+    data: dict[str, EvalSet],
+    executor: Executor,
+    listener: Listener,
+    where: str,
+    *,
+    keep_going: bool = False,
+) -> Inspection:
+    """Inspects every model on every data set that it meets.
+
+    Raises:
+        InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
+            models that can't be had on this machine, only if no model is left.
+    """
+    pairs = list(
+        dict.fromkeys((name, track.data) for track in resolved.tracks for name in track.models)
+    )
+    probes = {
+        name: fixed_probe_rows(data[name]) for name in dict.fromkeys(data for _, data in pairs)
+    }
+    found = Inspection(data=data)
+    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs))
+    while queue.left or queue.asked:
+        queue.hand_out()
+        for message in executor.poll(_POLL_SECONDS):
+            queue.handle(message)
+        queue.end_overdue()
+    # As the spec names them, whichever worker was first.
+    found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
+    mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
+    if found.errors and not (found.models and (keep_going or not mistaken)):
+        mistakes = Mistakes(where)
+        for (name, dataset), failure in found.errors.items():
+            mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
+        report(mistakes, [entry.detail for entry in found.errors.values() if entry.detail])
+    return found
+
+
+@dataclass
+class _InspectionQueue:
+    """The pairs of model and data set to inspect, and which slot is inspecting which.
+
+    Attributes:
+        probes: by data set, the rows of the fixed probe.
+        left: the pairs that wait.
+        asked: by slot, the pair, and since when it is being inspected (None before it began).
+        lost: how often the machine was lost that inspected a pair.
+    """
+
+    resolved: Resolved
+    executor: Executor
+    listener: Listener
+    found: Inspection
+    probes: Mapping[str, tuple[int, ...]]
+    left: deque[Pair]
+    asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
+    lost: Counter[Pair] = field(default_factory=Counter)
+
+    def hand_out(self) -> None:
+        for slot in self.executor.slots:
+            if self.left and slot not in self.asked:
+                model, data = pair = self.left.popleft()
+                self.listener.note(f"inspecting {model} on {data}")
+                self.asked[slot] = pair, None
+                known = self.resolved.batch_sizes.get(model, {}).get(data)
+                task = InspectTask(
+                    model=model, data=data, batch_size=known, probe=self.probes[data]
+                )
+                self.executor.submit(slot, task)
+
+    def handle(self, received: SlotMessage) -> None:
+        slot, message = received.slot, received.message
+        if slot not in self.asked:
+            return
+        pair, _ = self.asked[slot]
+        if isinstance(message, Began):
+            self.asked[slot] = pair, time.perf_counter()
+        elif isinstance(message, FINAL):
+            del self.asked[slot]
+            self.executor.output(slot)  # what a model prints now belongs to no cell
+            if self._is_to_be_repeated(slot, pair, message):
+                self.left.append(pair)
+            elif isinstance(message, Inspected):
+                self._keep(pair, message)
+            else:
+                self.found.errors[pair] = _refusal(message, "it can't be opened")
+
+    def _is_to_be_repeated(self, slot: str, pair: Pair, message: Message) -> bool:
+        if isinstance(message, Failed) and message.kind == "worn":
+            self.executor.stop(slot)
+            return True
+        if isinstance(message, Gone) and message.lost:
+            self.lost[pair] += 1
+            return self.lost[pair] <= _LOST_AT_MOST
+        return False
+
+    def _keep(self, pair: Pair, message: Inspected) -> None:
+        self.found.models[pair] = message.info
+        self.found.seconds_per_sample[pair] = message.seconds_per_sample
+        self.found.batch_sizes[pair] = message.batch_size
+        self.found.reads |= message.reads
+        if message.probe is not None:
+            self.found.probes[pair] = message.probe
+
+    def end_overdue(self) -> None:
+        timeout = self.resolved.spec.defaults.timeout
+        for slot, (pair, since) in list(self.asked.items()):
+            if since is not None and time.perf_counter() - since > timeout:
+                detail = self.executor.where(slot)
+                self.executor.stop(slot)
+                self.executor.output(slot)
+                del self.asked[slot]
+                self.found.errors[pair] = InputError(
+                    f"it did not open and answer a probe batch within the timeout of {timeout:g} s",
+                    detail=detail or None,
+                )
+
+
+def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
+    return {pair: part[pair] for pair in pairs if pair in part}
+
+
+def _refusal(message: Message, what: str) -> CrucibenchError:
+    """Returns why a model or data set can't be had; `what` comes before what was raised."""
+    match message:
+        case Failed("unavailable", reason, _):
+            return UnavailableError(reason)
+        case Failed("input", reason, detail):
+            return InputError(reason, detail=detail or None)
+        case Failed(_, reason, detail) | Gone(reason, detail):
+            return InputError(f"{what}: {reason}", detail=detail or None)
+        case _:
+            raise TypeError(f"a task of inspection ended with {type(message).__name__}")
+
+
+def user_made_data(resolved: Resolved) -> tuple[str, ...]:
+    """Returns the data sets of tracks that the user's code makes, in whole or in part."""
+    used = {track.data for track in resolved.tracks}
+    return tuple(
+        name
+        for name, entry in resolved.data.items()
+        if name in used
+        and entry.live is None
+        and (entry.source.runs_code or any(further.source.runs_code for further in entry.further))
+    )
+
+
+def make_user_data(
+    executor: Executor, setup: Setup, listener: Listener
+) -> Mapping[str, MadeData | CrucibenchError]:
+    """Has each data set of `setup.makes` made in a process of its own on this machine.
+
+    The user's code runs away from the engine and from all models: what it changes in its process
+    reaches nobody. A local executor hands what was made on to its other processes.
+
+    Returns:
+        What was made, or why it could not be, by data set.
+    """
+    here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
+    found: dict[str, MadeData | CrucibenchError] = {}
+    try:
+        here.prepare(setup)
+        for name in setup.makes:
+            listener.note(f"making {name}")
+            message = here.do(DataTask(data=name))
+            here.stop(here.slots[0])
+            if isinstance(message, MadeData):
+                here.share(message)
+            found[name] = (
+                message if isinstance(message, MadeData) else _refusal(message, "it can't be read")
+            )
+    finally:
+        if here is not executor:
+            here.close()
+    return found

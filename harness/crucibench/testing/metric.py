@@ -1,0 +1,111 @@
+"""Whether a metric keeps its promises: the value of its form is that of its reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.metric import Metric
+from crucibench.metrics.forms import as_rows, evaluate
+from crucibench.metrics.numbers import numbers_of
+from crucibench.tasks.classification.view import ClassView
+from crucibench.tasks.regression.kind import NumberView
+
+_SAMPLES = 60
+
+
+def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
+    """Checks that a metric is what its reference says, on samples as they are and repeated.
+
+    Args:
+        metric: the metric.
+        views: answers as a kind of its own reads them, frozen dataclasses whose arrays have a row a
+            sample; by default made-up ones of the bundled kinds that the metric takes.
+
+    Raises:
+        AssertionError: naming the promise that is broken, and how.
+    """
+    _require(bool(metric.info.definition), metric, "has no definition")
+    tried = 0
+    for view in views or made_up_views(metric):
+        for number in numbers_of([metric], view):
+            if number.make is None:
+                _require(bool(number.undefined), metric, "gives neither a number nor a reason")
+                continue
+            tried += _check_number(metric, view, number.group, number.form)
+    _require(tried > 0, metric, "is defined for none of the answers that it was tried on")
+
+
+def made_up_views(metric: Metric) -> list[Any]:
+    """Returns answers of the bundled kinds of task that a metric takes."""
+    rng = np.random.default_rng(0)
+    views: list[Any] = []
+    if "classification" in metric.kinds:
+        views += [_classes(rng, 2, logits=False), _classes(rng, 7, logits=True)]
+    if "regression" in metric.kinds:
+        targets = rng.normal(size=_SAMPLES)
+        views.append(NumberView(_ids(), targets, targets + rng.normal(size=_SAMPLES)))
+    return views
+
+
+def _check_number(metric: Metric, view: Any, group: str, form: Any) -> bool:
+    given = (group,) if metric.by_class else ()
+    value, expected = evaluate(form, len(view)), metric.reference(view, *given)
+    if math.isnan(expected):
+        _require(math.isnan(value), metric, f"is {value}, but undefined by its reference")
+        return False
+    _require(
+        math.isclose(value, expected, rel_tol=metric.tolerance, abs_tol=metric.tolerance),
+        metric, f"is {value!r}, its reference {expected!r}",
+    )  # fmt: skip
+    _require(
+        metric.info.lower - 1e-9 <= value <= metric.info.upper + 1e-9, metric,
+        f"is {value}, outside {metric.info.lower} to {metric.info.upper}",
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    weights = rng.integers(0, 3, size=len(view))
+    repeated = _take(view, np.repeat(np.arange(len(view)), weights))
+    found = float(as_rows(form)(weights[None].astype(np.float64))[0])
+    again = metric.reference(repeated, *given)
+    _require(
+        math.isnan(again) or math.isclose(found, again, rel_tol=1e-6, abs_tol=1e-6), metric,
+        f"is {found!r} where samples are counted 0, 1 or 2 times, its reference {again!r}",
+    )  # fmt: skip
+    return True
+
+
+def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView:
+    targets = rng.integers(0, count, size=_SAMPLES)
+    raw = rng.normal(size=(_SAMPLES, count))
+    raw[np.arange(_SAMPLES), targets] += 1.0
+    powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    return ClassView(
+        ids=_ids(), targets=targets, predictions=probabilities.argmax(axis=1),
+        classes=tuple(f"c{k}" for k in range(count)), scores=raw if logits else probabilities,
+        probabilities=probabilities, logits=raw if logits else None, why_none="",
+        positive=1 if count == 2 else None, at_threshold=count == 2,
+    )  # fmt: skip
+
+
+def _ids() -> NDArray[np.object_]:
+    return np.array([f"{row:032x}" for row in range(_SAMPLES)], dtype=object)
+
+
+def _take(view: Any, rows: NDArray[np.int64]) -> Any:
+    arrays = {
+        name: value[rows]
+        for name, value in vars(view).items()
+        if isinstance(value, np.ndarray) and name in type(view).__dataclass_fields__
+    }
+    return replace(view, **arrays)
+
+
+def _require(kept: bool, metric: Metric, broken: str) -> None:
+    if not kept:
+        raise AssertionError(f"metric {metric.name!r} {broken}")
