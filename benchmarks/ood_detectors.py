@@ -263,14 +263,13 @@ def measure_memory(samples: int, size: int) -> None:
     from _report import publish, table
 
     from crucibench.contracts.data import Samples
+    from crucibench.contracts.detector import Answers, Head, Material, Moments
     from crucibench.contracts.evidence import CellEvidence, ModelInfo
     from crucibench.contracts.records import to_table
     from crucibench.store.stored_records import StoredRecords
     from crucibench.store.tables import write_table
-    from crucibench_suites.ood.detector import Answers, Head, Material
     from crucibench_suites.ood.detectors import detector
-    from crucibench_suites.ood.moments import moments_of
-    from crucibench_suites.ood.reading import TrainPass
+    from crucibench_suites.ood.passes import TrainPass
 
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 0.1, (CLASSES, size)).astype(np.float32)
@@ -302,7 +301,7 @@ def measure_memory(samples: int, size: int) -> None:
         )  # fmt: skip
         train = TrainPass(cell, ("scores", "features"))
         begun = time.perf_counter()
-        moments = moments_of(train.blocks(), CLASSES)
+        moments = Moments.of(train.blocks(), CLASSES)
         told("moments, which four of them share", begun)
         head = Head(weight=weight.astype(np.float64), bias=np.zeros(CLASSES))
         material = Material(classes=CLASSES, train=train, moments=moments, head=head)

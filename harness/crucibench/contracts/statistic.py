@@ -299,6 +299,7 @@ class RowMetric:
         cost: about how many times a plain mean's time it takes.
         extreme: the same as an extreme of means of groups, where it is one.
         closed: returns the interval of a level in closed form, where samples are independent.
+        closed_by_cluster: whether `closed` holds for samples in clusters, too.
     """
 
     of_rows: OfRows
@@ -307,6 +308,7 @@ class RowMetric:
     cost: int = 1
     extreme: Extreme | None = None
     closed: Callable[[float], Interval] | None = None
+    closed_by_cluster: bool = False
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):

@@ -159,7 +159,8 @@ class _Sheet:
                 estimand="model/ids", point=number.point, group=number.group,
             )  # fmt: skip
             return slot
-        closed = self._closed(form) if self._clusters is None else None
+        by_cluster = isinstance(form, RowMetric) and form.closed_by_cluster
+        closed = self._closed(form) if self._clusters is None or by_cluster else None
         if closed is not None:
             self._slots[slot] = self._with_interval(
                 number, value, closed(self._options.level), form

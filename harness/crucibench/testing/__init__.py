@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
 from crucibench.testing.corruption import check_corruption
+from crucibench.testing.detector import check_detector
 from crucibench.testing.metric import check_metric
 from crucibench.testing.section import check_section
 from crucibench.testing.task_kind import check_task_kind
 
 __all__ = [
-    "check_adapter", "check_corruption", "check_metric", "check_section", "check_task_kind",
-]  # fmt: skip
+    "check_adapter",
+    "check_corruption",
+    "check_detector",
+    "check_metric",
+    "check_section",
+    "check_task_kind",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crucibench_suites.ood.config import OODConfig
-from crucibench_suites.ood.suite import OODSuite
+from crucibench_suites.ood.suite import OODConfig, OODSuite
 
 __all__ = ["OODConfig", "OODSuite"]

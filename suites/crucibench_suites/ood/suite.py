@@ -1,18 +1,105 @@
-"""The suite's declaration: its scenarios, its settings, and how the report shows it."""
+"""The suite's declaration: its settings, its scenarios, and how the report shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
+from pydantic import Field, field_validator, model_validator
+
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.detector import Detector
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
-from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
 from crucibench.contracts.task import Modality
-from crucibench_suites.ood import numbers
-from crucibench_suites.ood.config import KINDS, OODConfig
-from crucibench_suites.ood.sources import OODSet
+from crucibench.util.errors import InputError
+from crucibench.util.numbers import Number
+from crucibench.util.suggest import unknown
+from crucibench_suites.ood import metrics
+from crucibench_suites.ood.asking import (
+    AskedByDetector,
+    Generated,
+    Inputs,
+    LinearHead,
+    parameters_of,
+)
+from crucibench_suites.ood.detection import Detection
+from crucibench_suites.ood.detectors import detector, detectors
+from crucibench_suites.ood.generators import Kind, every_name, generators
+from crucibench_suites.ood.headline import Detectors, Headline
+from crucibench_suites.ood.passes import TrainMoments
+from crucibench_suites.ood.set_checks import Sets
+from crucibench_suites.ood.sets import OODSet
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+KINDS: tuple[Kind, ...] = ("near", "far", "validation")
+
+
+class OODConfig(SuiteConfig):
+    """Settings of the ood suite."""
+
+    near: dict[str, str] = Field(default_factory=dict)
+    """Name to address of data sets near to the known data."""
+
+    far: dict[str, str] = Field(default_factory=dict)
+    """Name to address of data sets far from it."""
+
+    validation: dict[str, str] = Field(default_factory=dict)
+    """Name to address of data sets that hyper-parameters are chosen by: they are never scored."""
+
+    generators: list[str] | None = None
+    """Generated sets; null for those of the data's modality, [] for none."""
+
+    detectors: list[str] | None = None
+    """Detectors; null for all."""
+
+    headline: str = "msp"
+    """The detector of the leaderboard's numbers."""
+
+    kept_apart: Number = Field(default=0.2, ge=0.0, le=0.5)
+    """The share of the test role that hyper-parameters are chosen by: it is never scored."""
+
+    def further(self) -> Mapping[str, Further]:
+        """Returns the data sets of the settings, by role; their labels are no matter."""
+        return {
+            f"ood/{kind}/{name}": Further(
+                address=address, labels="ignored", setting=f"{kind}.{name}"
+            )
+            for kind in KINDS
+            for name, address in getattr(self, kind).items()
+        }
+
+    @field_validator("near", "far", "validation")
+    @classmethod
+    def _names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"name {name!r}: expected letters, digits, '.', '_' and '-'")
+            if name in every_name():
+                raise ValueError(f"name {name!r} is that of a generator; choose another")
+        return value
+
+    @field_validator("generators")
+    @classmethod
+    def _known_generators(cls, value: list[str] | None) -> list[str] | None:
+        for name in value or ():
+            if name not in every_name():
+                raise ValueError(unknown("generator", name, every_name()))
+        return value
+
+    @model_validator(mode="after")
+    def _known_detectors(self) -> OODConfig:
+        for name in (*(self.detectors or ()), self.headline):
+            try:
+                detector(name)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        if self.detectors is not None and self.headline not in self.detectors:
+            raise ValueError(f"headline: {self.headline!r} is none of the detectors")
+        return self
 
 
 class OODSuite(Suite):
@@ -41,7 +128,7 @@ class OODSuite(Suite):
             title="Headline detector",
             kind="metrics",
             scenario="headline",
-            metrics=tuple(metric.id for metric in numbers.OF_HEADLINE),
+            metrics=tuple(metric.id for metric in metrics.OF_HEADLINE),
         ),
         Section(
             title="Scores",
@@ -82,15 +169,13 @@ class OODSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = OODConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = numbers.METRICS
+    metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios for one model on one data set, or why none applies."""
-        from crucibench_suites.ood.planning import plan
-
         config = request.config if isinstance(request.config, OODConfig) else OODConfig()
         task = request.data.task
-        if task.kind == "regression":
+        if not task.one_class:
             return "it needs classes"
         if len(task.classes) < 2:
             return f"it needs at least two classes, the data has {len(task.classes)}"
@@ -104,12 +189,10 @@ class OODSuite(Suite):
                     "under near or far"
                 )
             return "the settings name no generator and no data set under near or far"
-        return plan(config, request, sets)
+        return _plan(config, request, sets)
 
 
 def _sets(config: OODConfig, request: SuiteRequest, modality: Modality) -> tuple[OODSet, ...]:
-    from crucibench_suites.ood.generators import generators
-
     found: list[OODSet] = []
     if Capability.ANY_INPUT in request.model.capabilities:
         known = generators(modality)
@@ -127,3 +210,76 @@ def _sets(config: OODConfig, request: SuiteRequest, modality: Modality) -> tuple
             found.append(OODSet(kind=kind, name=name, generated=False, meaning=meaning))
     order = {kind: place for place, kind in enumerate(KINDS)}
     return tuple(sorted(found, key=lambda one: order[one.kind]))
+
+
+def _plan(
+    config: OODConfig, request: SuiteRequest, sets: tuple[OODSet, ...]
+) -> tuple[Scenario, ...]:
+    """Returns the suite's scenarios for one model on one data set.
+
+    Args:
+        config: the settings.
+        request: the model and the data.
+        sets: the OOD sets, at least one of them near or far.
+    """
+    share = float(config.kept_apart)
+    if config.detectors is None:
+        # What needs least of the model comes first, in reports as well.
+        every = [detector(name) for name in detectors().names()]
+        every.sort(key=lambda entry: len(entry.requires) + len(entry.uses))
+        wanted = tuple(entry.name for entry in every)
+    else:
+        wanted = tuple(dict.fromkeys(config.detectors))
+    entries = {name: detector(name) for name in wanted}
+    capabilities = request.model.capabilities
+    features = Capability.FEATURES in capabilities and any(
+        Capability.FEATURES in entry.requires for entry in entries.values()
+    )
+    found: list[Scenario] = [Inputs(name="inputs/test")]
+    for one in sets:
+        if one.generated:
+            parameters = parameters_of(one, share, features=features)
+            found.append(
+                Generated(
+                    name=one.address, ood=one, share=share, features=features, parameters=parameters
+                )
+            )
+        else:
+            found.append(Inputs(name=f"inputs/{one.address}", role=one.role))
+    uses = {part for entry in entries.values() for part in entry.uses}
+    # Where the model can't give what these need, the detectors say so themselves.
+    if "head" in uses and LinearHead.requires <= capabilities:
+        found.append(LinearHead())
+    if "moments" in uses and TrainMoments.requires <= capabilities:
+        found.append(TrainMoments())
+    for entry in entries.values():
+        if entry.asks and entry.requires <= capabilities:
+            found += _asked(entry, sets, share)
+    found.append(Sets.of(sets, share, train=request.data.counts.get("train", 0) > 0))
+    found += [Detection.of(name, sets, share) for name in wanted]
+    found += [Headline.of(sets, config.headline), Detectors.of(sets, config.headline, wanted)]
+    return tuple(found)
+
+
+def _asked(entry: Detector, sets: tuple[OODSet, ...], share: float) -> list[Scenario]:
+    """Returns what a detector asks itself; where nothing chooses its setting, the default will do.
+
+    Without validation sets those test samples are not asked about that would choose.
+    """
+    chosen = any(one.kind == "validation" for one in sets) and share > 0
+    values = tuple(dict.fromkeys((entry.default, *entry.values))) if chosen else (entry.default,)
+    apart = 0.0 if chosen else share
+    given = {"detector": entry.name, "version": entry.version, "values": list(values)}
+    make = partial(AskedByDetector, detector=entry.name, values=values)
+    found: list[Scenario] = [
+        make(name=f"asked/{entry.name}/test", share=apart,
+             parameters={**given, "kept_apart": apart})
+    ]  # fmt: skip
+    for one in sets:
+        name = f"asked/{entry.name}/{one.address}"
+        if one.generated:
+            parameters = parameters_of(one, share, **given)
+            found.append(make(name=name, ood=one, share=share, parameters=parameters))
+        else:
+            found.append(make(name=name, role=one.role, ood=one, parameters=given))
+    return found

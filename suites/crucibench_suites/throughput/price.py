@@ -49,7 +49,7 @@ class Price(Derived):
         """Computes the ratio of latencies, what became of the answers, and what was compressed."""
         own, plain = (_predictions(evidence, whose) for whose in ("own", "plain"))
         rows = [_ratio(evidence)]
-        if evidence.task.kind == "regression":
+        if not evidence.task.one_class:
             reason = "the data asks for a number: answers are not right or wrong"
             rows += [
                 Row(metric=info.id, value=None, n=0, reason=reason)

@@ -197,7 +197,7 @@ class Search(Timing):
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes the highest rate that passed, and the lowest that did not."""
-        from crucibench_suites.throughput.searched import score_search
+        from crucibench_suites.throughput.searching import score_search
 
         return score_search(evidence, self.bound, self.share)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,45 +11,17 @@ import pytest
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard, Samples
+from crucibench.contracts.detector import Answers, Head, Material, Moments, TrainArrays
 from crucibench.contracts.evidence import CellEvidence, Evidence, ModelInfo, ScoringOptions
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
-from crucibench_suites.ood.detector import Answers, Head, Material, Train
-from crucibench_suites.ood.moments import moments_of
-
-
-class ArrayTrain(Train):
-    """A train role in memory, read in blocks of a given size."""
-
-    def __init__(self, answers: Answers, targets: np.ndarray, block: int = 64) -> None:
-        self._answers, self._targets, self._block = answers, targets, block
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def blocks(self) -> Iterator[tuple[Answers, np.ndarray]]:
-        for start in range(0, len(self), self._block):
-            rows = slice(start, start + self._block)
-            features = self._answers.features
-            yield (
-                Answers(
-                    raw=self._answers.raw[rows],
-                    kind=self._answers.kind,
-                    features=None if features is None else features[rows],
-                ),
-                self._targets[rows],
-            )
-
-    def sample(self, count: int) -> tuple[Answers, np.ndarray]:
-        assert count >= len(self)
-        return self._answers, self._targets
 
 
 class Workbench:
     """Makes answers and material."""
 
     def __init__(self) -> None:
-        self.train_class = ArrayTrain
+        self.train_class = TrainArrays
 
     def answers(self, features: Any, head: Head) -> Answers:
         features = np.asarray(features, dtype=np.float64)
@@ -57,12 +29,12 @@ class Workbench:
 
     def material(self, features: Any, targets: np.ndarray, head: Head, block: int = 64) -> Material:
         answers = self.answers(features, head)
-        train = ArrayTrain(answers, targets, block)
+        train = TrainArrays(answers, targets, block)
         classes = len(head.bias)
         return Material(
             classes=classes,
             train=train,
-            moments=moments_of(train.blocks(), classes),
+            moments=Moments.of(train.blocks(), classes),
             head=head,
             kept=(answers, targets),
         )

@@ -9,7 +9,7 @@ import pytest
 
 from crucibench_suites.ood.audits import audit_detector, audit_easy, audit_sets
 from crucibench_suites.ood.detectors import detector
-from crucibench_suites.ood.sources import OODSet
+from crucibench_suites.ood.sets import OODSet
 
 RNG = np.random.default_rng(4)
 KNOWN = RNG.normal(size=120)
@@ -17,10 +17,12 @@ GOOD = {"near/a": RNG.normal(1, 1, 120), "far/b": RNG.normal(3, 1, 120)}
 MSP = detector("msp")
 
 
-class Other(type(MSP)):  # type: ignore[misc]
-    """A detector of another package."""
+class Turned(type(MSP)):  # type: ignore[misc]
+    """A detector whose sign is wrong."""
 
-    name = "other"
+    def fit(self, material: Any) -> Any:
+        score = super().fit(material)
+        return lambda answers, values: -score(answers, values)
 
 
 def codes(findings: Any) -> list[str]:
@@ -38,10 +40,10 @@ def test_a_detector_at_chance_is_left_alone(maker: Any) -> None:
 
 def test_a_turned_sign_is_pointed_out(maker: Any) -> None:
     turned = maker.detection(-KNOWN, {name: -values for name, values in GOOD.items()})
-    (found,) = audit_detector(turned, Other())
-    assert codes([found]) == ["suspect: worse-than-chance"]
+    wrong, found = audit_detector(turned, Turned())
+    assert codes([wrong, found]) == ["suspect: detector-self-test", "suspect: worse-than-chance"]
     assert "sign error in the detector" in found.message and "near/a" in found.message
-    # The suite's own are tested: then it is the model, and the number is what it says.
+    # Where the self-test passes it is the model, and the number is what it says.
     (told,) = audit_detector(turned, MSP)
     assert codes([told]) == ["info: worse-than-chance"]
     assert "surest of what it does not know" in told.message

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import logsumexp, softmax
-from scipy.stats import entropy
+from scipy.special import softmax
 
-from crucibench.contracts.batch import Batch
+from crucibench.contracts.detector import (
+    Answers,
+    Detector,
+    DetectorExample,
+    Head,
+    Material,
+    Moments,
+    recorded,
+)
+from crucibench.testing import check_detector
 from crucibench.util.errors import InputError
-from crucibench_suites.ood.detector import Answers, Head, Material, Moments
-from crucibench_suites.ood.detectors import OWN, detector, names
+from crucibench_suites.ood.detectors import detector, detectors
 from crucibench_suites.ood.detectors.ash import shaped
-from crucibench_suites.ood.detectors.odin import SIZES
-from crucibench_suites.ood.generated import odin_steps
-from crucibench_suites.ood.moments import moments_of
 
+OWN = detectors().names()
 PEER = np.load(Path(__file__).with_name("peer_scores.npz"))
 HEAD = Head(weight=PEER["weight"].astype(np.float64), bias=PEER["bias"].astype(np.float64))
 N, K = len(PEER["train"]), len(PEER["bias"])
@@ -65,87 +69,77 @@ def test_odin_is_pytorch_oods() -> None:
         {key.removeprefix("net_").replace("_", ".", 1): torch.from_numpy(PEER[key])
          for key in PEER.files if key.startswith("net_")}
     )  # fmt: skip
-    adapter = SimpleNamespace(module=lambda: net, encode=lambda batch: batch.inputs)
-    batch = Batch(tuple("abc"), torch.from_numpy(PEER["asked"]))
-    steps = odin_steps(batch, SimpleNamespace(adapter=adapter))  # type: ignore[arg-type]
-    score = detector("odin").fit(Material(classes=4))
-    found = score(Answers(raw=steps, kind="probabilities", steps=steps), (0.0014,))[:, 0]
+    odin, inputs = detector("odin"), torch.from_numpy(PEER["asked"])
+    asked = recorded(odin, net, inputs, odin.values)
+    score = odin.fitted(Material(classes=4))
+    found = score(Answers(raw=asked, kind="probabilities", asked=asked), (0.0014,))[:, 0]
     # At a temperature of 1000 float32 leaves pytorch-ood four digits of what tells samples apart.
     np.testing.assert_allclose(found, PEER["peer odin"], atol=1e-6)
-    logits = net(batch.inputs).detach().double().numpy()
+    logits = net(inputs).detach().double().numpy()
     np.testing.assert_allclose(
-        steps[:, SIZES.index(0.0)], softmax(logits / 1000, axis=1).max(axis=1), rtol=1e-12
+        asked[:, odin.values.index(0.0)], softmax(logits / 1000, axis=1).max(axis=1), rtol=1e-12
     )
-    assert (np.diff(steps, axis=1) > 0).all()  # each further step makes it surer
-    alone = odin_steps(batch, SimpleNamespace(adapter=adapter), (0.0014,))  # type: ignore[arg-type]
-    place = SIZES.index(0.0014)
-    np.testing.assert_array_equal(alone[:, place], steps[:, place])
+    assert (np.diff(asked, axis=1) > 0).all()  # each further step makes it surer
+    alone = recorded(odin, net, inputs, (0.0014,))
+    place = odin.values.index(0.0014)
+    np.testing.assert_array_equal(alone[:, place], asked[:, place])
     assert np.isnan(np.delete(alone, place, axis=1)).all()  # nobody asked for these
 
 
-def plain(name: str, x: np.ndarray) -> np.ndarray:
-    """Each score by a formula of its own, sample by sample."""
-    z, y = PEER["train"].astype(np.float64), PEER["targets"]
-    means = np.stack([z[y == k].mean(axis=0) for k in range(K)])
-    within = np.mean([np.outer(a - means[k], a - means[k]) for a, k in zip(z, y, strict=True)], 0)
-    logits = HEAD.weight @ x + HEAD.bias
-    p = softmax(logits)
-
-    def distance(centre: np.ndarray, covariance: np.ndarray) -> float:
-        return float((x - centre) @ np.linalg.solve(covariance, x - centre))
-
-    near = min(distance(mean, within) for mean in means)
-    if name == "msp":
-        return -p.max()
-    if name == "max-logit":
-        return -logits.max()
-    if name == "energy":
-        return -logsumexp(logits)
-    if name == "entropy":
-        return entropy(p)
-    if name == "gen":
-        return (p**0.1 * (1 - p) ** 0.1).sum()
-    if name == "mahalanobis":
-        return near
-    if name == "relative-mahalanobis":
-        return near - distance(z.mean(axis=0), np.cov(z.T, bias=True))
-    if name == "knn":
-        unit = z / np.linalg.norm(z, axis=1, keepdims=True)
-        return np.sort(np.linalg.norm(unit - x / np.linalg.norm(x), axis=1))[4]
-    if name == "react":
-        return -logsumexp(HEAD.weight @ np.minimum(x, np.percentile(z, 90)) + HEAD.bias)
-    if name == "ash":
-        kept = np.where(x >= np.sort(x)[-4], x, 0.0)
-        return -logsumexp(HEAD.weight @ (kept * np.exp(x.sum() / kept.sum())) + HEAD.bias)
-    if name == "she":
-        said = logits.argmax()
-        right = z[(y == said) & ((z @ HEAD.weight.T + HEAD.bias).argmax(axis=1) == y)]
-        return -x @ right.mean(axis=0)
-    assert name == "vim"
-    origin = -np.linalg.pinv(HEAD.weight) @ HEAD.bias
-    _, _, rows = np.linalg.svd(z - origin)
-    rest = rows[5:]
-    alpha = (z @ HEAD.weight.T + HEAD.bias).max(axis=1).mean()
-    alpha /= np.linalg.norm((z - origin) @ rest.T, axis=1).mean()
-    return alpha * np.linalg.norm(rest @ (x - origin)) - logsumexp(logits)
+@pytest.mark.parametrize("name", OWN)
+def test_every_registered_detector_passes_the_kit(name: str) -> None:
+    check_detector(detector(name))
 
 
-@pytest.mark.parametrize("name", sorted(set(OWN) - {"odin", "temperature"}))
-def test_scores_are_the_formulas(name: str, bench: Any) -> None:
-    expected = [plain(name, x.astype(np.float64)) for x in PEER["asked"]]
-    np.testing.assert_allclose(scores_of(name, bench), expected, rtol=1e-5, atol=1e-6)
+class Constant(type(detector("msp"))):  # type: ignore[misc]
+    """Does nothing."""
+
+    def fit(self, material: Material) -> Any:
+        return lambda answers, values: np.ones((len(answers), len(values)))
 
 
-def test_temperature_is_the_calibrating_one(bench: Any) -> None:
-    logits = bench.answers(PEER["train"], HEAD).logits
-    grid = np.exp(np.linspace(-3, 3, 6001))
-    losses = [
-        -np.log(softmax(logits / t, axis=1)[np.arange(N), PEER["targets"]]).mean() for t in grid
-    ]
-    best = grid[int(np.argmin(losses))]
-    asked = bench.answers(PEER["asked"], HEAD).logits
-    expected = -softmax(asked / best, axis=1).max(axis=1)
-    np.testing.assert_allclose(scores_of("temperature", bench), expected, atol=1e-3)
+class Turned(type(detector("knn"))):  # type: ignore[misc]
+    """The sign is wrong."""
+
+    def fit(self, material: Material) -> Any:
+        score = super().fit(material)
+        return lambda answers, values: -score(answers, values)
+
+
+class Batchwise(type(detector("energy"))):  # type: ignore[misc]
+    """A sample's score depends on its neighbours when it comes alone."""
+
+    def fit(self, material: Material) -> Any:
+        score = super().fit(material)
+        return lambda answers, values: score(answers, values) + (len(answers) < 9)
+
+
+class Agreeing(Constant):
+    """Says of itself that it is right."""
+
+    def known_answer(self, example: DetectorExample) -> np.ndarray:
+        return np.ones(len(example.asked))
+
+
+@pytest.mark.parametrize(
+    ("planted", "message"),
+    [(Constant, "same score"), (Agreeing, "same score"), (Turned, "its known answer is"),
+     (Batchwise, "depends on the other samples")],
+)  # fmt: skip
+def test_planted_defects_fail_the_kit(planted: type[Detector], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_detector(planted())
+
+
+def test_a_detector_without_a_known_answer_is_none() -> None:
+    class Lacking(Detector):
+        name = "lacking"
+
+        def fit(self, material: Material) -> Any:
+            return None
+
+    with pytest.raises(TypeError, match="known_answer"):
+        Lacking()  # type: ignore[abstract]
 
 
 def test_a_temperature_without_a_minimum_is_one(bench: Any) -> None:
@@ -160,7 +154,7 @@ def test_a_temperature_without_a_minimum_is_one(bench: Any) -> None:
 def test_moments_do_not_depend_on_blocks(block: int, shift: float, bench: Any) -> None:
     features = PEER["train"].astype(np.float64) + shift
     train = bench.train_class(bench.answers(features, HEAD), PEER["targets"], block)
-    found = moments_of(train.blocks(), K)
+    found = Moments.of(train.blocks(), K)
     means = [features[PEER["targets"] == k].mean(axis=0) for k in range(K)]
     np.testing.assert_allclose(found.means, means, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.covariance, np.cov(features.T, bias=True), atol=1e-6)
@@ -205,7 +199,7 @@ def test_features_that_never_vary_are_left_out() -> None:
     # A dead unit: its variance is 0, and what it says at a test sample has no scale.
     rng = np.random.default_rng(0)
     z = np.c_[rng.normal(size=(50, 2)), np.zeros(50)]
-    moments = moments_of(
+    moments = Moments.of(
         [(Answers(raw=np.zeros((50, 2)), kind="logits", features=z), np.arange(50) % 2)], 2
     )
     score = detector("mahalanobis").fit(Material(classes=2, moments=moments))
@@ -252,15 +246,6 @@ def test_what_is_not_listed_is_not_there() -> None:
         _ = Answers(raw=np.zeros((1, 2)), kind="logits").known_features
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_every_detector_is_described(name: str) -> None:
-    entry = detector(name)
-    assert entry.name == name
-    assert entry.title and entry.definition.endswith(".") and entry.source
-    assert not entry.values or (entry.setting and entry.default in entry.values)
-
-
 def test_an_unknown_detector_is_named() -> None:
-    assert set(OWN) <= set(names())
     with pytest.raises(InputError, match=r"detector 'energie'.*'energy'"):
         detector("energie")

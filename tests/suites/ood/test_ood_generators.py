@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.task import Modality
 from crucibench.util.draws import Draws
-from crucibench_suites.ood.generator import Making
-from crucibench_suites.ood.generators import generators
-from crucibench_suites.ood.generators.other_domains import DOMAINS
-from crucibench_suites.ood.inputs import measured
-from crucibench_suites.ood.sources import kept_apart, partners
+from crucibench_suites.ood.asking import measured
+from crucibench_suites.ood.generators import Making, generators
+from crucibench_suites.ood.generators.texts import DOMAINS
+from crucibench_suites.ood.sets import kept_apart, partners
 
 TEXTS = [f"the {noun} was {word} and rather long" for noun in ("film", "dog", "day")
          for word in ("good", "bad")]  # fmt: skip

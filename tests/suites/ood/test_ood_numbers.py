@@ -11,35 +11,39 @@ from hypothesis import strategies as st
 from scipy.special import ndtr, ndtri
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.rows import Row
 from crucibench.metrics.ranking import fpr_at_tpr_statistic
+from crucibench.metrics.scoring import rows_of
 from crucibench.stats import linearised_error
-from crucibench_suites.ood import numbers
-from crucibench_suites.ood.intervals import Mean, independent_pairs, row_of
-from crucibench_suites.ood.mixed import Mixture
-from crucibench_suites.ood.part import BUILDERS, Part
-from crucibench_suites.ood.scores import Scores
-from crucibench_suites.ood.scoring import comparables_of, score_detector
-from crucibench_suites.ood.summary import difference, roc_table, score_detectors
+from crucibench_suites.ood import metrics
+from crucibench_suites.ood.detection import Detection
+from crucibench_suites.ood.headline import Mixture, difference, roc_table, score_detectors
+from crucibench_suites.ood.scores import STATISTICS, Mean, ScoredSet, Scores, numbers_of
 
-AUROC, FPR_OOD, FPR_ID = numbers.AUROC.id, numbers.FPR_OOD.id, numbers.FPR_ID.id
-APS = numbers.AUPR_OUT.id, numbers.AUPR_IN.id
+AUROC, FPR_OOD, FPR_ID = metrics.AUROC.id, metrics.FPR_OOD.id, metrics.FPR_ID.id
+APS = metrics.AUPR_OUT.id, metrics.AUPR_IN.id
+
+
+def rows_at(evidence: Any, points: Any) -> list[Row]:
+    scenario = Detection(name="msp", points=tuple(points))
+    return rows_of(scenario.numbers(evidence), scenario, evidence)
+
 
 scores_of = st.lists(st.integers(-6, 6), min_size=2, max_size=40)
 
 
-def part(known: Any, strange: Any, units: Any = None) -> Part:
+def part(known: Any, strange: Any, units: Any = None) -> ScoredSet:
     scores = np.concatenate([np.asarray(known, float), np.asarray(strange, float)])
     n = len(scores)
-    return Part(
+    return ScoredSet(
         scores=scores,
         strange=np.arange(n) >= len(known),
         units=np.arange(n) if units is None else np.asarray(units),
     )
 
 
-def value(metric: str, *parts: Part) -> float:
-    return Mean.of(metric, parts).value()
+def value(metric: str, *parts: ScoredSet) -> float:
+    return Mean(metric, parts).value
 
 
 @pytest.mark.parametrize("d", [0.0, 0.5, 1.5, 3.0])
@@ -56,7 +60,7 @@ def test_gaussian_scores_have_the_closed_forms(d: float) -> None:
 def test_scores_turned_and_stretched(known: list[int], strange: list[int]) -> None:
     one = part(known, strange)
     stretched = part(np.exp(np.array(known) / 3.0), np.exp(np.array(strange) / 3.0))
-    for metric in BUILDERS:
+    for metric in STATISTICS:
         assert value(metric, stretched) == pytest.approx(value(metric, one), abs=1e-12)
     turned = part(-np.array(known), -np.array(strange))
     assert value(AUROC, turned) == pytest.approx(1 - value(AUROC, one), abs=1e-12)
@@ -120,7 +124,6 @@ def test_intervals_cover(paired: bool) -> None:
     truth = {AUROC: ndtr(d / np.sqrt(2)), FPR_OOD: ndtr(1.6449 - d), FPR_ID: ndtr(1.6449 - d)}
     grid = ndtri((np.arange(20_000) + 0.5) / 20_000)
     truth |= {metric: value(metric, part(grid, grid + d)) for metric in APS}
-    options = ScoringOptions()
     hits = dict.fromkeys([*truth, "mean"], 0)
     for _ in range(runs):
         known = rng.normal(size=n)
@@ -131,11 +134,11 @@ def test_intervals_cover(paired: bool) -> None:
             units = np.r_[np.arange(n), np.arange(n) + (0 if paired else k * n)]
             sets.append(part(known, strange, units))
         for metric, expected in truth.items():
-            row = row_of(metric, "", Mean.of(metric, sets[:1]), options)
-            assert row.lower is not None and row.upper is not None
+            row = Mean(metric, sets[:1]).interval(0.95)
+            assert row is not None
             hits[metric] += row.lower <= expected <= row.upper
-        row = row_of(AUROC, "", Mean.of(AUROC, sets), options)
-        assert row.lower is not None and row.upper is not None
+        row = Mean(AUROC, sets).interval(0.95)
+        assert row is not None
         hits["mean"] += row.lower <= truth[AUROC] <= row.upper
     assert all(0.91 <= count / runs <= 0.995 for count in hits.values()), hits
 
@@ -144,26 +147,42 @@ def test_pairs_of_one_sample_are_no_independent_evidence() -> None:
     rng = np.random.default_rng(5)
     known = rng.normal(size=200)
     strange = known + 0.5  # each OOD score follows its own sample's
-    apart = Mean.of(AUROC, [part(known, strange)])
-    together = Mean.of(AUROC, [part(known, strange, np.r_[np.arange(200), np.arange(200)])])
+    apart = Mean(AUROC, [part(known, strange)])
+    together = Mean(AUROC, [part(known, strange, np.r_[np.arange(200), np.arange(200)])])
     widths = [
-        (row.upper or 0) - (row.lower or 0)
-        for row in (row_of(AUROC, "", mean, ScoringOptions()) for mean in (apart, together))
+        found.upper - found.lower
+        for found in (mean.interval(0.95) for mean in (apart, together))
+        if found
     ]
     assert widths[1] < 0.5 * widths[0]
 
 
 def test_where_nothing_is_ranked_wrongly_there_is_a_bound_or_a_reason() -> None:
     units = np.r_[np.arange(40), np.arange(40)]
-    mean = Mean.of(AUROC, [part(np.zeros(40), np.ones(40), units)])
-    assert independent_pairs(mean.parts) == 20
-    row = row_of(AUROC, "near", mean, ScoringOptions())
-    assert (row.value, row.upper, row.method) == (1.0, 1.0, "hoeffding-kl")
-    assert row.lower == pytest.approx(0.025 ** (1 / 20))
-    flagged = row_of(FPR_OOD, "", Mean.of(FPR_OOD, mean.parts), ScoringOptions())
-    assert flagged.value == 0.0 and flagged.upper is not None and 0.05 < flagged.upper < 0.1
-    area = row_of(APS[0], "", Mean.of(APS[0], mean.parts), ScoringOptions())
-    assert area.lower is None and "no spread" in area.reason
+    mean = Mean(AUROC, [part(np.zeros(40), np.ones(40), units)])
+    assert mean.independent_pairs() == 20
+    bound = mean.interval(0.95)
+    assert bound is not None and (mean.value, bound.upper, bound.method) == (
+        1.0,
+        1.0,
+        "hoeffding-kl",
+    )
+    assert bound.lower == pytest.approx(0.025 ** (1 / 20))
+    flagged = Mean(FPR_OOD, mean.sets)
+    held = flagged.interval(0.95)
+    assert flagged.value == 0.0 and held is not None and 0.05 < held.upper < 0.1
+    assert Mean(APS[0], mean.sets).interval(0.95) is None
+
+
+@pytest.mark.parametrize("clusters", [None, [f"c{row // 2}" for row in range(40)]])
+def test_rows_have_the_bound_or_the_reason(maker: Any, clusters: Any) -> None:
+    evidence = maker.detection(np.zeros(40), {"far/a": np.ones(40)}, clusters=clusters)
+    rows = {row.metric: row for row in rows_at(evidence, ("far/a",))}
+    pairs = 20 if clusters is None else 10
+    assert rows[AUROC].method == "hoeffding-kl"
+    assert rows[AUROC].lower == pytest.approx(0.025 ** (1 / pairs))
+    assert rows[FPR_OOD].method.startswith("wilson; the threshold held fixed")
+    assert rows[APS[0]].lower is None and "no spread" in rows[APS[0]].reason
 
 
 def test_means_over_sets_count_sets_alike(maker: Any) -> None:
@@ -172,8 +191,8 @@ def test_means_over_sets_count_sets_alike(maker: Any) -> None:
             "far/c": rng.normal(3, 1, 50)}  # fmt: skip
     evidence = maker.detection(rng.normal(size=50), sets)
     points = (*sets, "near", "far", "overall")
-    rows = {(row.metric, row.point): row for row in score_detector(evidence, points).rows}
-    for metric in BUILDERS:
+    rows = {(row.metric, row.point): row for row in rows_at(evidence, points)}
+    for metric in STATISTICS:
         found = {point: rows[metric, point].value for point in points}
         assert found["near"] == pytest.approx((found["near/a"] + found["near/b"]) / 2)
         assert found["far"] == found["far/c"]
@@ -209,7 +228,7 @@ def test_published_sets_have_the_published_averages(metric: str, maker: Any) -> 
 
     sets = {name: grid(n) + distance(published[name]) for name, n in sizes.items()}
     evidence = maker.detection(grid(5000), sets, paired=False)
-    found = score_detector(evidence, (*published,)).rows
+    found = rows_at(evidence, published)
     rows = {row.point: 100 * (row.value or 0) for row in found if row.metric == metric}
     assert rows == pytest.approx(published, abs=0.3)  # FPR of the small sets goes in steps
     for point in ("near", "far"):
@@ -224,9 +243,9 @@ def test_a_set_of_its_own_brings_its_own_units(maker: Any) -> None:
     scores = Scores(evidence.own, evidence.needs["test"].samples)
     assert not set(scores.units("far/a")) & set(scores.units("far/b"))
     assert min(scores.units("far/a")) == 40
-    rows = {row.point: row for row in score_detector(evidence, ("far/a", "far")).rows
+    rows = {row.point: row for row in rows_at(evidence, ("far/a", "far"))
             if row.metric == AUROC}  # fmt: skip
-    for entry in comparables_of(evidence, evidence.own, ("far/a", "far"), numbers.OF_DETECTOR):
+    for entry in numbers_of(evidence, evidence.own, ("far/a", "far"), metrics.OF_DETECTOR):
         assert entry.samples is not None and len(set(entry.samples.ids)) == 40 + 60
         if entry.metric == AUROC:
             again = entry.form.of_rows(np.ones((1, 100)))[0]  # type: ignore[union-attr]
@@ -241,7 +260,7 @@ def test_clusters_are_one_unit(maker: Any) -> None:
     widths = []
     for names in (None, clusters):
         evidence = maker.detection(known, sets, clusters=names)
-        row = score_detector(evidence, ("far/a",)).rows[0]
+        row = rows_at(evidence, ("far/a",))[0]
         assert row.lower is not None and row.upper is not None
         widths.append(row.upper - row.lower)
     assert widths[1] == pytest.approx(np.sqrt(5) * widths[0], rel=0.15)
@@ -252,8 +271,8 @@ def test_comparables_compute_the_rows_again(maker: Any) -> None:
     sets = {"near/a": rng.normal(1, 1, 50), "far/b": rng.normal(3, 1, 50)}
     evidence = maker.detection(rng.normal(size=50), sets)
     points = (*sets, "near", "far", "overall")
-    rows = {(row.metric, row.point): row.value for row in score_detector(evidence, points).rows}
-    found = comparables_of(evidence, evidence.own, points, numbers.OF_DETECTOR)
+    rows = {(row.metric, row.point): row.value for row in rows_at(evidence, points)}
+    found = numbers_of(evidence, evidence.own, points, metrics.OF_DETECTOR)
     assert {(entry.metric, entry.point) for entry in found} == set(rows)
     for entry in found:
         form = entry.form
@@ -278,25 +297,25 @@ def test_accuracy_where_half_of_the_inputs_are_strange() -> None:
     assert (np.diff(coverage) >= 0).all()
 
 
-@pytest.mark.parametrize("metric", [entry.id for entry in numbers.OF_DETECTOR])
+@pytest.mark.parametrize("metric", [entry.id for entry in metrics.OF_DETECTOR])
 def test_paired_differences_are_those_of_the_paired_bootstrap(metric: str) -> None:
     # Two scores of the same samples, and sets made of these: all that is shared must cancel.
     n, rng = 400, np.random.default_rng(17)
     units = np.r_[np.arange(n), np.arange(n)]
     known, strange = rng.normal(size=n), rng.normal(1.2, 1.0, size=n)
     noise = 0.5 * rng.normal(size=(2, n))
-    first = Mean.of(metric, [part(known, strange, units)])
-    second = Mean.of(metric, [part(known + noise[0], strange + noise[1], units)])
-    error = linearised_error(first.influence() - second.influence())
+    first = Mean(metric, [part(known, strange, units)])
+    second = Mean(metric, [part(known + noise[0], strange + noise[1], units)])
+    error = linearised_error(first.influence - second.influence)
     counts = rng.multinomial(n, np.full(n, 1 / n), size=2000).astype(float)
     replicates = first(counts) - second(counts)
     assert error == pytest.approx(replicates.std(), rel=0.25)
-    unpaired = np.hypot(*(linearised_error(one.influence()) for one in (first, second)))
+    unpaired = np.hypot(*(linearised_error(one.influence) for one in (first, second)))
     if metric in {AUROC, *APS}:  # the threshold of FPR@95 jumps about on its own
         assert error < 0.8 * unpaired
 
 
-@pytest.mark.parametrize("metric", [entry.id for entry in numbers.OF_DETECTOR])
+@pytest.mark.parametrize("metric", [entry.id for entry in metrics.OF_DETECTOR])
 def test_intervals_of_paired_differences_cover(metric: str) -> None:
     d, better, n, runs = 1.0, 1.6, 200, 150
     grid = ndtri((np.arange(20_000) + 0.5) / 20_000)
@@ -307,7 +326,7 @@ def test_intervals_of_paired_differences_cover(metric: str) -> None:
         shared, own = rng.normal(size=(2, n)), rng.normal(size=(2, 2, n))
         sides = [np.sqrt(0.7) * shared + np.sqrt(0.3) * one for one in own]
         old, new = (
-            Mean.of(metric, [part(side[0], side[1] + far, units)])
+            Mean(metric, [part(side[0], side[1] + far, units)])
             for side, far in zip(sides, (d, better), strict=True)
         )
         row = difference(metric, "near", (new, old), 0.95)
@@ -330,12 +349,12 @@ def test_every_number_of_a_detector_is_compared_with_the_headlines(maker: Any) -
     rows = score_detectors(evidence, "msp", ("msp", "knn"), ("near", "overall")).rows
     assert {(row.metric, row.point) for row in rows} == {
         (f"{entry.id}-minus-headline", point)
-        for entry in numbers.OF_DETECTOR for point in ("near", "overall")
+        for entry in metrics.OF_DETECTOR for point in ("near", "overall")
     }  # fmt: skip
     for row in rows:
         alone = [
             {one.metric: one.value for one in
-             score_detector(maker.evidence(cells[name], test=test), ("near",)).rows}
+             rows_at(maker.evidence(cells[name], test=test), ("near",))}
             for name in ("knn", "msp")
         ]  # fmt: skip
         metric = row.metric.removesuffix("-minus-headline")
@@ -352,7 +371,7 @@ def test_the_area_under_the_curve_is_the_mean_of_the_sets(maker: Any) -> None:
             for name, shift in (("near/a", 0.5), ("near/b", 1.5), ("far/c", 4.0))}  # fmt: skip
     evidence = maker.detection(known, sets, paired=False)
     scores = Scores(evidence.own, evidence.needs["test"].samples)
-    rows = {row.point: row.value for row in score_detector(evidence, ("near", "far")).rows
+    rows = {row.point: row.value for row in rows_at(evidence, ("near", "far"))
             if row.metric == AUROC}  # fmt: skip
     table = roc_table(scores)
     for kind in ("near", "far"):

@@ -15,19 +15,20 @@ import pytest
 import crucibench as cb
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
+from crucibench.contracts.detector import Detector, Material, Score
 from crucibench.contracts.suite import SuiteRequest
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status
 from crucibench.store.run import Run
+from crucibench.testing import check_detector
 from crucibench_suites.ood import detectors
-from crucibench_suites.ood.config import OODConfig
-from crucibench_suites.ood.detector import Detector, Material, Score
-from crucibench_suites.ood.detectors import OWN
-from crucibench_suites.ood.detectors.odin import ODIN, SIZES
-from crucibench_suites.ood.generated import Steps
-from crucibench_suites.ood.numbers import OF_DETECTOR
-from crucibench_suites.ood.sources import kept_apart
-from crucibench_suites.ood.suite import OODSuite
+from crucibench_suites.ood.asking import AskedByDetector
+from crucibench_suites.ood.detectors.odin import ODIN
+from crucibench_suites.ood.metrics import OF_DETECTOR
+from crucibench_suites.ood.sets import kept_apart
+from crucibench_suites.ood.suite import OODConfig, OODSuite
+
+OWN = detectors.detectors().names()
 
 DEMO = Path(__file__).parents[3] / "adapters" / "crucibench_adapters" / "demo"
 CNN = f"torch:{DEMO / 'models.py'}:cnn?weights={DEMO / 'cnn.safetensors'}"
@@ -99,8 +100,9 @@ def test_the_report_shows_the_table_and_the_histogram(digits: Run) -> None:
     table = digits.table(found["ood/detectors"].cell, "detectors")
     assert table is not None and len(table) == len(OWN)
     area = values(digits)
-    np.testing.assert_allclose(table["near"], [area[name, "near"] for name in OWN])
-    assert table["detector"][0] == "MSP (headline)"
+    titles = [f"{detectors.detector(name).title}{' (headline)' * (name == 'msp')}" for name in OWN]
+    shown = table.set_index("detector")["near"]
+    np.testing.assert_allclose(shown[titles], [area[name, "near"] for name in OWN])
     histogram = digits.table(found["ood/headline"].cell, "histogram")
     assert histogram is not None
     shares = histogram.groupby("inputs")["share"].sum()
@@ -306,13 +308,15 @@ def test_odin_takes_the_steps_that_something_chooses_from(chosen: bool, maker: A
     names = ["out-of-range", "stretched"] if chosen else ["out-of-range"]
     config = OODConfig(detectors=["msp", "odin"], generators=names)
     found = OODSuite().scenarios(replace(asked, config=config))
-    steps = {one.name: one for one in found if isinstance(one, Steps)}
-    assert set(steps) == {"steps/test", "steps/far/out-of-range"} | (
-        {"steps/validation/stretched"} if chosen else set()
+    steps = {one.name: one for one in found if isinstance(one, AskedByDetector)}
+    assert set(steps) == {"asked/odin/test", "asked/odin/far/out-of-range"} | (
+        {"asked/odin/validation/stretched"} if chosen else set()
     )
-    assert {one.sizes for one in steps.values()} == {SIZES if chosen else (ODIN.default,)}
+    assert {tuple(sorted(one.values)) for one in steps.values()} == {
+        ODIN.values if chosen else (ODIN.default,)
+    }
     samples = maker.samples([f"{row:032x}" for row in range(200)])
-    selected = steps["steps/test"].select("main", lambda: SimpleNamespace(samples=samples))
+    selected = steps["asked/odin/test"].select("main", lambda: SimpleNamespace(samples=samples))
     if chosen:
         assert selected is None  # those kept apart choose the size
     else:
@@ -342,22 +346,16 @@ class Broken(FeatureNorm):  # type: ignore[valid-type,misc]
         return lambda answers, values: np.full((len(answers), len(values)), np.nan)
 
 
+def test_the_documented_detector_passes_the_kit() -> None:
+    check_detector(FeatureNorm())
+
+
 def test_a_detector_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [
-        SimpleNamespace(
-            name=kind.name, value=f"my_package.{kind.name}", load=lambda kind=kind: kind
-        )
-        for kind in (FeatureNorm, Broken)
-    ]
-    monkeypatch.setattr(
-        detectors, "entry_points",
-        lambda group, name=None: [one for one in points if name in {None, one.name}],
-    )  # fmt: skip
-    detectors.detector.cache_clear()
-    assert detectors.names() == (*OWN, "broken", "norm")
+    registry, real = detectors.detectors(), detectors.detectors().get
+    mine = {kind.name: kind for kind in (FeatureNorm, Broken)}
+    monkeypatch.setattr(registry, "get", lambda name: mine[name]() if name in mine else real(name))
     picked = {"detectors": ["msp", "norm", "broken"], "generators": ["uniform-noise"]}
     run = evaluated(tmp_path, CNN, "sklearn:digits?split=0.3", **picked)
-    detectors.detector.cache_clear()
     found = cells(run)
     assert found["ood/norm"].status is Status.OK
     # One that fails takes no other down.

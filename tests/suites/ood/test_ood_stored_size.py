@@ -11,7 +11,7 @@ from PIL import Image
 import crucibench as cb
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.task import Modality
-from crucibench_suites.ood.inputs import measured
+from crucibench_suites.ood.asking import measured
 
 SIDE = 8
 

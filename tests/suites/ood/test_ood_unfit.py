@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import crucibench as cb
+from crucibench.contracts.detector import Head, UnfitError
 from crucibench.contracts.verdict import Status
-from crucibench_suites.ood.detector import Head, UnfitError
-from crucibench_suites.ood.detectors import OWN, detector
+from crucibench_suites.ood.detectors import detector, detectors
 
 RNG = np.random.default_rng(4)
 HEAD = Head(weight=RNG.normal(size=(3, 6)), bias=RNG.normal(size=3))
@@ -39,7 +39,7 @@ def test_who_can_be_fitted(case: str, bench: Any) -> None:
     material = bench.material(features, targets, HEAD)
     asked = bench.answers(RNG.normal(size=(8, 6)), HEAD)
     unfit = set()
-    for name in set(OWN) - {"odin"}:
+    for name in set(detectors().names()) - {"odin"}:
         entry = detector(name)
         try:
             scores = entry.fit(material)(asked, (entry.default,))

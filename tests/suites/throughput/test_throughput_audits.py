@@ -17,7 +17,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import TimedContext
 from crucibench.contracts.verdict import Severity
 from crucibench.util.draws import Draws
-from crucibench_suites.throughput.audits.caching import cached_answers
+from crucibench_suites.throughput.audits import cached_answers
 from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import SystemClock
 from crucibench_suites.throughput.loops import Timed, closed_loop

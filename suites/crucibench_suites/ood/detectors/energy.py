@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench.contracts.detector import (
+    Answers,
+    Detector,
+    DetectorExample,
+    Floats,
+    Material,
+    Score,
+)
 
 
 class Energy(Detector):
     """Free energy at temperature 1."""
 
-    name: ClassVar[str] = "energy"
-    title: ClassVar[str] = "Energy"
-    definition: ClassVar[str] = "Minus the logarithm of the sum of exponentials of the logits."
-    source: ClassVar[str] = "Liu et al., Energy-based OOD Detection, NeurIPS 2020"
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.LOGITS})
+    name = "energy"
+    title = "Energy"
+    definition = "Minus the logarithm of the sum of exponentials of the logits."
+    source = "Liu et al., Energy-based OOD Detection, NeurIPS 2020"
+    requires = frozenset({Capability.SCORES, Capability.LOGITS})
 
     def fit(self, material: Material) -> Score:
         """Needs nothing."""
@@ -27,6 +34,10 @@ class Energy(Detector):
             return free_energy(answers.logits)[:, None]
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """Minus scipy's log-sum-exp of the logits."""
+        return np.asarray(-logsumexp(example.head.logits(example.asked), axis=1))
 
 
 def free_energy(logits: Floats) -> Floats:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
-from scipy.special import entr
+import numpy as np
+from scipy.special import entr, log_softmax
 
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench.contracts.detector import (
+    Answers,
+    Detector,
+    DetectorExample,
+    Floats,
+    Material,
+    Score,
+)
 
 
 class Entropy(Detector):
     """Shannon entropy of the softmax probabilities."""
 
-    name: ClassVar[str] = "entropy"
-    title: ClassVar[str] = "Entropy"
-    definition: ClassVar[str] = "The entropy of the softmax probabilities, in nats."
-    source: ClassVar[str] = "Chan, Rottmann and Gottschalk, ICCV 2021"
+    name = "entropy"
+    title = "Entropy"
+    definition = "The entropy of the softmax probabilities, in nats."
+    source = "Chan, Rottmann and Gottschalk, ICCV 2021"
 
     def fit(self, material: Material) -> Score:
         """Needs nothing."""
@@ -26,3 +33,8 @@ class Entropy(Detector):
             return spread
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """Minus the mean log probability of a class drawn by its probability."""
+        log_p = log_softmax(example.head.logits(example.asked), axis=1)
+        return np.array([-np.average(row, weights=np.exp(row)) for row in log_p])

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
+from scipy.special import softmax
 
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench.contracts.detector import (
+    Answers,
+    Detector,
+    DetectorExample,
+    Floats,
+    Material,
+    Score,
+)
 
 MOST_CLASSES = 100
 """Only so many of the highest probabilities are summed."""
@@ -16,15 +23,13 @@ MOST_CLASSES = 100
 class GEN(Detector):
     """Generalised entropy."""
 
-    name: ClassVar[str] = "gen"
-    title: ClassVar[str] = "GEN"
-    definition: ClassVar[str] = (
-        "The sum of p^gamma (1 - p)^gamma over the 100 highest softmax probabilities p."
-    )
-    source: ClassVar[str] = "Liu, Lochman and Zach, CVPR 2023"
-    setting: ClassVar[str] = "gamma"
-    values: ClassVar[tuple[float, ...]] = (0.01, 0.1, 0.5, 1.0)
-    default: ClassVar[float] = 0.1
+    name = "gen"
+    title = "GEN"
+    definition = "The sum of p^gamma (1 - p)^gamma over the 100 highest softmax probabilities p."
+    source = "Liu, Lochman and Zach, CVPR 2023"
+    setting = "gamma"
+    values = (0.01, 0.1, 0.5, 1.0)
+    default = 0.1
 
     def fit(self, material: Material) -> Score:
         """Needs nothing."""
@@ -37,6 +42,11 @@ class GEN(Detector):
             return np.stack([(spread**gamma).sum(axis=1) for gamma in values], axis=1)
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """The sum over classes of a power of p (1 - p), p by scipy."""
+        p = softmax(example.head.logits(example.asked), axis=1)
+        return np.asarray(((p * (1 - p)) ** self.default).sum(axis=1))
 
 
 def _p_times_rest(logits: Floats) -> Floats:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import (
+from crucibench.contracts.detector import (
     Answers,
     Detector,
+    DetectorExample,
     Floats,
     Material,
     Score,
     Train,
     UnfitError,
-    Uses,
 )
 
 _HELD_BYTES = 1 << 28
@@ -32,18 +31,18 @@ _NORM = 1e-12
 class KNN(Detector):
     """Distance to the k-th nearest neighbour, features normalised to length 1."""
 
-    name: ClassVar[str] = "knn"
-    title: ClassVar[str] = "KNN"
-    definition: ClassVar[str] = (
+    name = "knn"
+    title = "KNN"
+    definition = (
         "The Euclidean distance to the k-th nearest sample of the train role, features divided by "
         "their length; k is at most the number of train samples."
     )
-    source: ClassVar[str] = "Sun et al., ICML 2022"
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FEATURES})
-    uses: ClassVar[frozenset[Uses]] = frozenset({"train"})
-    setting: ClassVar[str] = "k"
-    values: ClassVar[tuple[float, ...]] = (1, 5, 10, 20, 50, 100)
-    default: ClassVar[float] = 50
+    source = "Sun et al., ICML 2022"
+    requires = frozenset({Capability.SCORES, Capability.FEATURES})
+    uses = frozenset({"train"})
+    setting = "k"
+    values = (1, 5, 10, 20, 50, 100)
+    default = 50
 
     def fit(self, material: Material) -> Score:
         """Keeps the train role at hand."""
@@ -57,6 +56,14 @@ class KNN(Detector):
             return np.sqrt(np.maximum(squares, 0.0))
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """The k-th of all distances, sorted."""
+        unit = example.train / np.linalg.norm(example.train, axis=1, keepdims=True)
+        return np.array(
+            [np.sort(np.linalg.norm(unit - x / np.linalg.norm(x), axis=1))[int(self.default) - 1]
+             for x in example.asked]
+        )  # fmt: skip
 
 
 class _Bank:

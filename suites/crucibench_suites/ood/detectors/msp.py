@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 
-from crucibench_suites.ood.detector import Answers, Detector, Floats, Material, Score
+from crucibench.contracts.detector import (
+    Answers,
+    Detector,
+    DetectorExample,
+    Floats,
+    Material,
+    Score,
+)
 
 
 class MSP(Detector):
     """Maximum softmax probability, the baseline."""
 
-    name: ClassVar[str] = "msp"
-    title: ClassVar[str] = "MSP"
-    definition: ClassVar[str] = "Minus the highest softmax probability."
-    source: ClassVar[str] = "Hendrycks and Gimpel, ICLR 2017"
+    name = "msp"
+    title = "MSP"
+    definition = "Minus the highest softmax probability."
+    source = "Hendrycks and Gimpel, ICLR 2017"
 
     def fit(self, material: Material) -> Score:
         """Needs nothing."""
@@ -25,3 +31,8 @@ class MSP(Detector):
             return np.asarray(-answers.probabilities.max(axis=1, keepdims=True))
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """1 / sum of exp(logit - highest logit), a sample at a time."""
+        logits = example.head.logits(example.asked)
+        return np.array([-1.0 / np.exp(row - row.max()).sum() for row in logits])

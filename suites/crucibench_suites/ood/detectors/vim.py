@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 from crucibench.contracts.capability import Capability
-from crucibench_suites.ood.detector import (
+from crucibench.contracts.detector import (
     Answers,
     Detector,
+    DetectorExample,
     Floats,
     Material,
     Score,
     UnfitError,
-    Uses,
 )
 from crucibench_suites.ood.detectors.energy import free_energy
 
@@ -26,21 +26,21 @@ _ROUNDING = 1e-9
 class ViM(Detector):
     """The residual outside the principal subspace, as one more logit."""
 
-    name: ClassVar[str] = "vim"
-    title: ClassVar[str] = "ViM"
-    definition: ClassVar[str] = (
+    name = "vim"
+    title = "ViM"
+    definition = (
         "alpha |r| minus log sum exp of the logits: r is the part of the features, less the origin "
         "-pinv(W) b, outside their principal subspace on the train role, whose dimension is the "
         "given share of all; alpha is the mean of the highest logit over the mean of |r| there."
     )
-    source: ClassVar[str] = "Wang et al., CVPR 2022"
-    requires: ClassVar[frozenset[Capability]] = frozenset(
+    source = "Wang et al., CVPR 2022"
+    requires = frozenset(
         {Capability.SCORES, Capability.LOGITS, Capability.FEATURES, Capability.HEAD}
     )
-    uses: ClassVar[frozenset[Uses]] = frozenset({"train", "moments", "head"})
-    setting: ClassVar[str] = "share"
-    values: ClassVar[tuple[float, ...]] = (0.125, 0.25, 0.5, 0.75)
-    default: ClassVar[float] = 0.5
+    uses = frozenset({"train", "moments", "head"})
+    setting = "share"
+    values = (0.125, 0.25, 0.5, 0.75)
+    default = 0.5
 
     def fit(self, material: Material) -> Score:
         """Finds the subspaces and the scale of the virtual logit of each."""
@@ -79,3 +79,14 @@ class ViM(Detector):
             return np.asarray(virtual + free_energy(answers.logits)[:, None])
 
         return score
+
+    def known_answer(self, example: DetectorExample) -> Floats:
+        """By singular vectors of the shifted features, in place of the eigenvectors of sums."""
+        head, z = example.head, example.train
+        origin = np.linalg.lstsq(head.weight, -head.bias, rcond=None)[0]
+        _, _, directions = np.linalg.svd(z - origin)
+        rest = directions[round(self.default * len(origin)) :]
+        alpha = head.logits(z).max(axis=1).mean()
+        alpha /= np.linalg.norm((z - origin) @ rest.T, axis=1).mean()
+        length = np.linalg.norm((example.asked - origin) @ rest.T, axis=1)
+        return np.asarray(alpha * length - logsumexp(head.logits(example.asked), axis=1))

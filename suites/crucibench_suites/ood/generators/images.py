@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench_suites.ood.generator import Generator, Kind, Making
+from crucibench_suites.ood.generators import Generator, Making
 
 _PATCHES = 2
 _CHECKS = (2, 8)
@@ -17,9 +18,9 @@ _CHECKS = (2, 8)
 class UniformNoise(Generator):
     """Noise without structure."""
 
-    name: ClassVar[str] = "uniform-noise"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = "Each pixel and channel uniform in [0, 1]."
+    name = "uniform-noise"
+    kind = "far"
+    definition = "Each pixel and channel uniform in [0, 1]."
 
     def make(self, making: Making) -> Any:
         import torch
@@ -31,9 +32,9 @@ class UniformNoise(Generator):
 class Constant(Generator):
     """One colour."""
 
-    name: ClassVar[str] = "constant"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = "All pixels of one colour, each channel uniform in [0, 1]."
+    name = "constant"
+    kind = "far"
+    definition = "All pixels of one colour, each channel uniform in [0, 1]."
 
     def make(self, making: Making) -> Any:
         import torch
@@ -46,9 +47,9 @@ class Constant(Generator):
 class PixelPermutation(Generator):
     """The same pixels in another order."""
 
-    name: ClassVar[str] = "pixel-permutation"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = "The image's own pixels in random order, channels together."
+    name = "pixel-permutation"
+    kind = "far"
+    definition = "The image's own pixels in random order, channels together."
 
     def make(self, making: Making) -> Any:
         images = making.batch.inputs
@@ -60,9 +61,9 @@ class PixelPermutation(Generator):
 class PhaseScrambling(Generator):
     """The same spectrum with other phases: looks like texture, has the image's own statistics."""
 
-    name: ClassVar[str] = "phase-scrambling"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
+    name = "phase-scrambling"
+    kind = "far"
+    definition = (
         "The phases of white noise, the same in all channels, are added to the image's Fourier "
         "phases, amplitudes kept; then cut off at 0 and 1."
     )
@@ -84,9 +85,9 @@ class PhaseScrambling(Generator):
 class Textures(Generator):
     """Procedural textures."""
 
-    name: ClassVar[str] = "textures"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
+    name = "textures"
+    kind = "far"
+    definition = (
         "One in three each: a checkerboard of 2 to 8 fields a side, a grating of 1 to a quarter of "
         "the pixels waves, or rings; random angle, phase and colours."
     )
@@ -108,9 +109,9 @@ class Textures(Generator):
 class PatchShuffle(Generator):
     """The same patches in other places."""
 
-    name: ClassVar[str] = "patch-shuffle"
-    kind: ClassVar[Kind] = "near"
-    definition: ClassVar[str] = (
+    name = "patch-shuffle"
+    kind = "near"
+    definition = (
         "The image's four quarters in another order, none of the orders being the image itself."
     )
 
@@ -137,12 +138,10 @@ class PatchShuffle(Generator):
 class ClassMixture(Generator):
     """Between two classes."""
 
-    name: ClassVar[str] = "class-mixture"
-    kind: ClassVar[Kind] = "near"
-    partners: ClassVar[bool] = True
-    definition: ClassVar[str] = (
-        "The mean of the image and one of another class, drawn from the test role."
-    )
+    name = "class-mixture"
+    kind = "near"
+    partners = True
+    definition = "The mean of the image and one of another class, drawn from the test role."
 
     def make(self, making: Making) -> Any:
         if making.partners is None:
@@ -153,9 +152,9 @@ class ClassMixture(Generator):
 class Inverted(Generator):
     """The negative."""
 
-    name: ClassVar[str] = "inverted"
-    kind: ClassVar[Kind] = "validation"
-    definition: ClassVar[str] = "1 minus the image."
+    name = "inverted"
+    kind = "validation"
+    definition = "1 minus the image."
 
     def make(self, making: Making) -> Any:
         return 1.0 - making.batch.inputs
@@ -164,11 +163,9 @@ class Inverted(Generator):
 class Speckled(Generator):
     """Strong multiplicative noise."""
 
-    name: ClassVar[str] = "speckled"
-    kind: ClassVar[Kind] = "validation"
-    definition: ClassVar[str] = (
-        "Each pixel x becomes x + x n, n standard normal, cut off to [0, 1]."
-    )
+    name = "speckled"
+    kind = "validation"
+    definition = "Each pixel x becomes x + x n, n standard normal, cut off to [0, 1]."
 
     def make(self, making: Making) -> Any:
         import torch
@@ -181,12 +178,10 @@ class Speckled(Generator):
 class Strips(Generator):
     """Another arrangement of familiar parts, unlike those that are scored."""
 
-    name: ClassVar[str] = "strips"
-    kind: ClassVar[Kind] = "validation"
-    partners: ClassVar[bool] = True
-    definition: ClassVar[str] = (
-        "The image's left half beside the right half of one of another class."
-    )
+    name = "strips"
+    kind = "validation"
+    partners = True
+    definition = "The image's left half beside the right half of one of another class."
 
     def make(self, making: Making) -> Any:
         if making.partners is None:
@@ -243,3 +238,13 @@ def _texture(
     else:
         way = np.hypot(x - u[1], y - u[2])
     return np.asarray(0.5 + 0.5 * np.sin(2 * math.pi * (waves * way + u[3])))
+
+
+def statistics(images: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    flat = images.double().flatten(start_dim=1)
+    found = {"brightness": flat.mean(dim=1), "contrast": flat.std(dim=1, correction=0)}
+    across = images.double().diff(dim=3).abs().flatten(start_dim=1)
+    if across.shape[1]:
+        found["roughness"] = across.mean(dim=1)
+    return {name: values.numpy() for name, values in found.items()}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from crucibench_suites.ood.generator import Generator, Kind, Making
+from crucibench_suites.ood.generators import Generator, Making
 
 
 class ColumnMixture(Generator):
     """Every value is familiar, their combination is not."""
 
-    name: ClassVar[str] = "column-mixture"
-    kind: ClassVar[Kind] = "near"
-    partners: ClassVar[bool] = True
-    definition: ClassVar[str] = (
+    name = "column-mixture"
+    kind = "near"
+    partners = True
+    definition = (
         "Each column's value is, at even odds, the row's own or that of a row of another class."
     )
 
@@ -33,11 +34,9 @@ class ColumnMixture(Generator):
 class ColumnPermutation(Generator):
     """Numbers in each other's columns."""
 
-    name: ClassVar[str] = "column-permutation"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
-        "The row's values in columns of floating-point numbers, in random order."
-    )
+    name = "column-permutation"
+    kind = "far"
+    definition = "The row's values in columns of floating-point numbers, in random order."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
@@ -51,11 +50,9 @@ class ColumnPermutation(Generator):
 class OutOfRange(Generator):
     """Values that no row has."""
 
-    name: ClassVar[str] = "out-of-range"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
-        "Each floating-point number v is moved by 10 to 20 times (1 + |v|), up or down."
-    )
+    name = "out-of-range"
+    kind = "far"
+    definition = "Each floating-point number v is moved by 10 to 20 times (1 + |v|), up or down."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
@@ -69,9 +66,9 @@ class OutOfRange(Generator):
 class Stretched(Generator):
     """Values too large by a factor."""
 
-    name: ClassVar[str] = "stretched"
-    kind: ClassVar[Kind] = "validation"
-    definition: ClassVar[str] = "Each floating-point number times 2 to 6."
+    name = "stretched"
+    kind = "validation"
+    definition = "Each floating-point number times 2 to 6."
 
     def make(self, making: Making) -> Any:
         frame = making.batch.inputs.copy()
@@ -92,3 +89,17 @@ def _put(frame: Any, names: list[str], matrix: Any) -> Any:
     for place, name in enumerate(names):
         frame[name] = matrix[:, place].astype(frame[name].dtype)
     return frame
+
+
+def statistics(frame: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    missing = frame.isna().to_numpy().mean(axis=1)
+    numbers = frame.select_dtypes("number")
+    if not len(numbers.columns):
+        return {"missing values": missing}
+    matrix = np.nan_to_num(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+    return {
+        "missing values": missing,
+        "mean of numbers": matrix.mean(axis=1),
+        "largest number": np.abs(matrix).max(axis=1),
+    }

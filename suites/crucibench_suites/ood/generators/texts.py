@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count, islice
+from string import Formatter
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from crucibench_suites.ood.generator import Generator, Kind, Making
-from crucibench_suites.ood.generators.other_domains import MOST_DRAWS, SHORTEST, text_of
+from crucibench_suites.ood.generators import Generator, Making
 
 _LETTERS = string.ascii_lowercase
 
@@ -20,9 +22,9 @@ Change = Callable[[str, Making, int, str], str]
 class ShuffledWords(Generator):
     """The same words in random order."""
 
-    name: ClassVar[str] = "shuffled-words"
-    kind: ClassVar[Kind] = "near"
-    definition: ClassVar[str] = "The text's own words, split at blanks, in random order."
+    name = "shuffled-words"
+    kind = "near"
+    definition = "The text's own words, split at blanks, in random order."
 
     def make(self, making: Making) -> Any:
         return _changed(making, _shuffled)
@@ -31,9 +33,9 @@ class ShuffledWords(Generator):
 class RandomLetters(Generator):
     """Words that are none."""
 
-    name: ClassVar[str] = "random-letters"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
+    name = "random-letters"
+    kind = "far"
+    definition = (
         "Every character but blanks becomes a random letter from a to z; lengths of words stay."
     )
 
@@ -44,9 +46,9 @@ class RandomLetters(Generator):
 class RepeatedWord(Generator):
     """One word over and over."""
 
-    name: ClassVar[str] = "repeated-word"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = "One random word of the text, as often as the text has words."
+    name = "repeated-word"
+    kind = "far"
+    definition = "One random word of the text, as often as the text has words."
 
     def make(self, making: Making) -> Any:
         return _changed(making, _repeated)
@@ -55,9 +57,9 @@ class RepeatedWord(Generator):
 class OtherDomain(Generator):
     """Sound sentences on something else."""
 
-    name: ClassVar[str] = "other-domain"
-    kind: ClassVar[Kind] = "far"
-    definition: ClassVar[str] = (
+    name = "other-domain"
+    kind = "far"
+    definition = (
         "As many words as the text has of sentences on weather, cooking, traffic or leases, made "
         "from templates."
     )
@@ -69,9 +71,9 @@ class OtherDomain(Generator):
 class ReversedText(Generator):
     """Characters in reverse order."""
 
-    name: ClassVar[str] = "reversed-text"
-    kind: ClassVar[Kind] = "validation"
-    definition: ClassVar[str] = "The text's characters in reverse order."
+    name = "reversed-text"
+    kind = "validation"
+    definition = "The text's characters in reverse order."
 
     def make(self, making: Making) -> Any:
         return _changed(making, lambda text, making, row, step: text[::-1])
@@ -80,10 +82,10 @@ class ReversedText(Generator):
 class SplicedTexts(Generator):
     """Half of one text and half of another."""
 
-    name: ClassVar[str] = "spliced-texts"
-    kind: ClassVar[Kind] = "validation"
-    partners: ClassVar[bool] = True
-    definition: ClassVar[str] = (
+    name = "spliced-texts"
+    kind = "validation"
+    partners = True
+    definition = (
         "Every other word of the text and of one of another class, drawn from the test role."
     )
 
@@ -142,8 +144,8 @@ def _random_letters(text: str, making: Making, row: int, step: str) -> str:
 
 def _of_other_domain(text: str, making: Making, row: int, step: str) -> str:
     words = max(1, len(text.split()))
-    drawn = _words(making, row, step, 1 + MOST_DRAWS * (1 + words // SHORTEST))
-    return text_of(words, iter(drawn.tolist()))
+    drawn = _words(making, row, step, 1 + _MOST_DRAWS * (1 + words // _SHORTEST))
+    return _text_of(words, iter(drawn.tolist()))
 
 
 def _repeated(text: str, making: Making, row: int, step: str) -> str:
@@ -152,3 +154,94 @@ def _repeated(text: str, making: Making, row: int, step: str) -> str:
         return text
     chosen = words[int(_words(making, row, step, 1)[0]) % len(words)]
     return " ".join([chosen] * len(words))
+
+
+_WEATHER = (
+    "Expect {sky} over the {region} by {time}, with winds from the {wind}.",
+    "A front from the {wind} brings {sky} to the {region} until {time}.",
+    "Temperatures in the {region} fall to {number} degrees by {time}.",
+    "The {region} stays under {sky} while pressure rises from the {wind}.",
+)
+_COOKING = (
+    "Stir the {food} into the {vessel} and simmer for {number} minutes.",
+    "Chop the {food}, add the {other} and cover the {vessel}.",
+    "Preheat the oven, then layer {food} and {other} in the {vessel}.",
+    "Season the {food} to taste and leave the {vessel} to rest for {number} minutes.",
+)
+_TRAFFIC = (
+    "Turn at the {place}, follow the {road} for {number} miles and keep to the right.",
+    "The {road} is closed between the {place} and the {mark} until {time}.",
+    "Trains to the {place} leave from platform {number} every hour until {time}.",
+    "From the {mark} take the {road}; the {place} is on the left.",
+)
+_LEASE = (
+    "The tenant shall return the {item} to the {party} within {number} days.",
+    "Neither {party} may assign this lease without the written consent of the {other_party}.",
+    "Any notice about the {item} is to be served on the {party} by {time}.",
+    "The {party} bears the cost of the {item} for a term of {number} months.",
+)
+DOMAINS = (_WEATHER, _COOKING, _TRAFFIC, _LEASE)
+
+_SLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "sky": ("light rain", "low cloud", "scattered showers", "thick fog", "clear skies"),
+        "region": ("coast", "valley", "northern plain", "islands", "highlands"),
+        "time": ("noon", "midnight", "Tuesday", "early evening", "the end of the month"),
+        "wind": ("north", "south", "east", "west"),
+        "number": ("four", "seven", "twelve", "twenty", "thirty"),
+        "food": ("onions", "lentils", "carrots", "flour", "chickpeas", "spinach"),
+        "other": ("butter", "garlic", "stock", "lemon juice", "parsley"),
+        "vessel": ("pan", "pot", "dish", "bowl"),
+        "place": ("station", "harbour", "town hall", "airport", "old mill"),
+        "road": ("ring road", "river lane", "motorway", "coastal road"),
+        "mark": ("second bridge", "fire station", "roundabout", "quarry"),
+        "item": ("deposit", "boiler", "inventory", "garden fence", "spare keys"),
+        "party": ("landlord", "tenant", "agent"),
+        "other_party": ("guarantor", "owner", "managing agent"),
+    }
+)
+
+_PARTS = tuple(
+    tuple(tuple(Formatter().parse(template)) for template in templates) for templates in DOMAINS
+)
+_MOST_DRAWS = 1 + max(sum(bool(part[1]) for part in parts) for domain in _PARTS for parts in domain)
+"""Most draws that a sentence takes."""
+_SHORTEST = min(len(template.split()) for templates in DOMAINS for template in templates)
+"""Fewest words of a sentence."""
+
+
+def _text_of(words: int, drawn: Iterator[int]) -> str:
+    """Returns the first so many words of sentences of one domain.
+
+    Args:
+        words: how many, at least 1.
+        drawn: draws: one for the domain, and at most `_MOST_DRAWS` for each sentence, which has
+            `_SHORTEST` words at least.
+    """
+    domain = _PARTS[next(drawn) % len(_PARTS)]
+    return " ".join(islice(_sentences(domain, drawn), words))
+
+
+def _sentences(
+    domain: tuple[tuple[tuple[str, str | None, str | None, str | None], ...], ...],
+    drawn: Iterator[int],
+) -> Iterator[str]:
+    for _ in count():
+        sentence = ""
+        for literal, slot, _, _ in domain[next(drawn) % len(domain)]:
+            sentence += literal
+            if slot:
+                choices = _SLOTS[slot]
+                sentence += choices[next(drawn) % len(choices)]
+        yield from sentence.split()
+
+
+def statistics(texts: Any) -> Mapping[str, Any]:
+    """Returns what inputs look like without any model: numbers by name, each of shape (N,)."""
+    joined = [text if isinstance(text, str) else " ".join(text) for text in texts]
+    words = [text.split() for text in joined]
+    return {
+        "characters": [len(text) for text in joined],
+        "words": [len(entry) for entry in words],
+        "distinct words": [len(set(entry)) / max(1, len(entry)) for entry in words],
+    }

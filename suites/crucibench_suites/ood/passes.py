@@ -1,18 +1,21 @@
-"""Passes as detectors read them: in blocks, with targets where they are needed."""
+"""Passes as detectors read them, in blocks, and the sums of features that detectors share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence
-from crucibench.contracts.records import Records
+from crucibench.contracts.detector import Answers, Detector, Ints, Moments, Train, UnfitError
+from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.records import Columns, Records
+from crucibench.contracts.scenario import Derived, Need
 from crucibench.util.draws import order_key
-from crucibench_suites.ood.detector import Answers, Detector, Ints, Train, UnfitError
 
 
 def columns_of(detector: Detector) -> tuple[str, ...]:
@@ -54,6 +57,12 @@ def picked(
         pd.Index(np.concatenate(names), dtype=object)
     )
     return _joined(parts), cell.samples.targets[places].astype(np.int64)
+
+
+def in_rows(cell: CellEvidence, ids: NDArray[np.object_], name: str) -> NDArray[Any]:
+    """Returns a column of a cell's records at some ids, in their order."""
+    places = pd.Index(cell.records.ids, dtype=object).get_indexer(pd.Index(ids, dtype=object))
+    return np.asarray(cell.records.array(name)[places])
 
 
 class TrainPass(Train):
@@ -112,3 +121,44 @@ def _joined(parts: Sequence[Answers]) -> Answers:
     return Answers(
         raw=np.concatenate([part.raw for part in parts]), kind=parts[0].kind, features=features
     )
+
+
+_ALL, _RIGHT, _SCATTER = "class", "class, predicted rightly", "scatter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMoments(Derived):
+    """Class means and scatter of the features of the train role, in one pass."""
+
+    suite: str = "ood"
+    name: str = "moments"
+    role: str = "train"
+    needs: tuple[Need, ...] = (
+        Need(alias="train", cell="pass/train", outputs=frozenset({"scores", "features"})),
+    )
+
+    version: ClassVar[int] = 1
+    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.FEATURES})
+
+    def derive(self, evidence: Evidence) -> Columns:
+        """Returns a row for each class, and one for each row of the scatter matrix."""
+        train = TrainPass(evidence.needs["train"], ("scores", "features"))
+        found = Moments.of(train.blocks(), len(evidence.task.classes))
+        classes, size = found.means.shape
+        return {
+            "id": [f"{kind} {row}" for kind, rows in
+                   ((_ALL, classes), (_RIGHT, classes), (_SCATTER, size)) for row in range(rows)],
+            "point": [_ALL] * classes + [_RIGHT] * classes + [_SCATTER] * size,
+            "count": np.concatenate([found.count, found.right_count, np.full(size, found.n)]),
+            "vector": np.concatenate([found.means, found.right_means, found.scatter]),
+        }  # fmt: skip
+
+
+def read_moments(cell: CellEvidence) -> Moments:
+    """Returns the sums that the scenario recorded."""
+    parts = {kind: cell.records.at(kind) for kind in (_ALL, _RIGHT, _SCATTER)}
+    return Moments(
+        count=parts[_ALL].array("count"), means=parts[_ALL].array("vector"),
+        right_count=parts[_RIGHT].array("count"), right_means=parts[_RIGHT].array("vector"),
+        scatter=parts[_SCATTER].array("vector"),
+    )  # fmt: skip

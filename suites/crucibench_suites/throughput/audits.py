@@ -1,0 +1,351 @@
+"""Audits of timed cells: pure functions of the evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.records import Records
+from crucibench.contracts.verdict import Finding, Severity
+from crucibench.stats import student_t
+from crucibench_suites.throughput.bench import chosen
+from crucibench_suites.throughput.conditions import (
+    busy_device,
+    busy_machine,
+    coarse_clock,
+    drift,
+    drifting,
+    noisy_rounds,
+    throttled,
+    warm_up_cut_off,
+)
+from crucibench_suites.throughput.readings import Floats, Readings
+from crucibench_suites.throughput.scoring import variation
+from crucibench_suites.throughput.searching import Bracket, trials_of
+from crucibench_suites.throughput.tape import FRESH, REPEATED
+
+
+def audit_stream(evidence: Evidence) -> Findings:
+    """Returns what speaks against the times of one query after the other."""
+    readings = Readings(evidence.own.records)
+    return [
+        *wrong_answers(evidence, readings),
+        *cached_answers(readings),
+        *unfinished_work(readings),
+        *_conditions(evidence, readings, [""]),
+    ]
+
+
+def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
+    """Returns what speaks against throughput by batch size."""
+    readings = Readings(evidence.own.records)
+    points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
+    return [
+        *wrong_answers(evidence, readings),
+        *busy_device(readings),
+        *_conditions(evidence, readings, points),
+    ]
+
+
+def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
+    """Returns what speaks against latency under load."""
+    readings = Readings(evidence.own.records)
+    points = [f"load={load:g}" for load in loads]
+    return [
+        *wrong_answers(evidence, readings),
+        *overloaded(readings, loads),
+        *throttled(readings, points),
+        *warm_up_cut_off(readings, [""]),
+        *coarse_clock(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]
+
+
+def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
+    """Returns what speaks against the highest rate that was found."""
+    readings = Readings(evidence.own.records)
+    return [
+        *wrong_answers(evidence, readings),
+        *open_search(readings, bound, share),
+        *throttled(readings, [""]),
+        *warm_up_cut_off(readings, [""]),
+        *busy_machine(evidence, readings, [""]),
+    ]
+
+
+def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
+    """Returns what speaks against times with and without loading and preprocessing."""
+    readings = Readings(evidence.own.records)
+    timed = [point for point in points if len(readings.queries(point))]
+    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
+
+
+def audit_cold_start(evidence: Evidence) -> Findings:
+    """Returns what speaks against the times of a cold start."""
+    readings = Readings(evidence.own.records)
+    if len(readings.fact("live")):
+        return []
+    return [*wrong_answers(evidence, readings), *unsteady_starts(readings)]
+
+
+def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
+    """Returns what speaks against the two regimes.
+
+    Args:
+        evidence: the cell.
+        points: that of the burst, and that of sustained load.
+    """
+    readings = Readings(evidence.own.records)
+    burst, late = (readings.queries(point).medians for point in points)
+    return [
+        *wrong_answers(evidence, readings),
+        *slower_when_sustained(late / burst, evidence.options.level),
+        *drifting(readings.fact("window"), "windows"),
+        *busy_device(readings),
+        *throttled(readings, points),
+        *warm_up_cut_off(readings, [""]),
+        *coarse_clock(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]
+
+
+def _conditions(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
+    return [
+        *warm_up_cut_off(readings, points),
+        *coarse_clock(readings, points),
+        *noisy_rounds(readings, points),
+        *drift(readings, points),
+        *throttled(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]
+
+
+WRONG = 0.01
+"""The share of wrong answers from which the times are invalid."""
+
+OTHER_NUMBERS = 0.01
+"""The share of scores beyond the tolerance from which the numerics are other ones."""
+
+
+def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
+    """Compares the answers of timed queries with those of the accuracy pass."""
+    clean = evidence.needs["clean"]
+    ids, predictions, scores = readings.answers()
+    known = pd.Index(clean.records.ids).get_indexer(pd.Index(ids))
+    if not len(ids) or (known < 0).all():
+        return [
+            Finding(
+                code="answers-not-checked",
+                severity=Severity.SUSPECT,
+                message="no answer of a timed query could be read: nobody knows whether they were "
+                "right",
+            )
+        ]
+    ids, predictions, scores = ids[known >= 0], predictions[known >= 0], scores[known >= 0]
+    said, best = _of_pass(clean.records)
+    said, best = said[known[known >= 0]], best[known[known >= 0]]
+    classes = evidence.task.one_class
+    comparable = ~np.isnan(scores) & ~np.isnan(best)
+    off = np.zeros(len(ids), dtype=np.bool_)
+    size = np.abs(scores[comparable] - best[comparable])
+    # A score that is not finite is off, whatever it is compared with.
+    off[comparable] = ~(
+        size <= evidence.own.model.noise * np.maximum(1.0, np.abs(best[comparable]))
+    )
+    # Two classes of equal scores may change places; a wrong label has another score, or no score.
+    wrong = (predictions != said) & (off | ~comparable) if classes else off
+    count, n = int(wrong.sum()), len(ids)
+    found: Findings = []
+    if count:
+        share = count / n
+        found.append(
+            Finding(
+                code="wrong-answers-while-timed",
+                severity=Severity.INVALID if share > WRONG else Severity.SUSPECT,
+                message=f"{count:,} of {n:,} answers of timed queries are not what the model "
+                "answered in the accuracy pass: what was timed is not what was scored",
+                evidence={"wrong": count, "checked": n},
+            )
+        )
+    differ = int(off.sum())
+    if classes and differ > OTHER_NUMBERS * n and count <= WRONG * n:
+        found.append(
+            Finding(
+                code="other-numerics-while-timed",
+                severity=Severity.SUSPECT,
+                message=f"{differ:,} of {n:,} scores of timed queries differ from the accuracy "
+                f"pass's by up to {float(size.max()):.2g}, more than "
+                f"{evidence.own.model.variant or 'float32'} does: another precision was timed than "
+                "was scored",
+                evidence={"differing": differ, "checked": n, "largest": float(size.max())},
+            )
+        )
+    return found
+
+
+def _of_pass(records: Records) -> tuple[Floats, Floats]:
+    """Returns the pass's predictions and their scores, NaN where it has none."""
+    said = records.array("prediction")
+    if said.dtype.kind == "f":
+        return said.astype(np.float64), said.astype(np.float64)
+    if "scores" in records:
+        return chosen(records.array("scores"))
+    return said.astype(np.float64), np.full(len(said), np.nan)
+
+
+FASTER = 0.10
+"""TEST04's: a repeated input that is answered faster by more is answered from a cache."""
+
+_LEVEL = 0.999
+"""The finding makes times invalid: an honest model on a noisy machine must hardly ever get it."""
+
+
+def cached_answers(readings: Readings) -> Findings:
+    """Compares new inputs with the same ones asked about again, by round."""
+    new, again = readings.queries("", FRESH).medians, readings.queries("", REPEATED).medians
+    if len(new) != len(again) or len(new) < 2:
+        return []
+    ratios = np.log(np.maximum(new, 1e-12) / np.maximum(again, 1e-12))
+    interval = student_t(ratios, _LEVEL)
+    if interval.lower <= math.log(1 + FASTER):
+        return []
+    ratio = math.exp(float(ratios.mean()))
+    low, high = math.exp(interval.lower), math.exp(interval.upper)
+    return [
+        Finding(
+            code="answers-from-a-cache",
+            severity=Severity.INVALID,
+            message=f"an input that the model has not seen takes {ratio:.3g} times as long as when "
+            f"it is asked about again [{low:.3g}, {high:.3g}]: answers come from a cache, and the "
+            "timed queries repeat",
+            evidence={"ratio": ratio, "lower": low, "upper": high, "rounds": len(new)},
+        )
+    ]
+
+
+BEHIND = 0.95
+
+
+def overloaded(readings: Readings, loads: Sequence[float]) -> Findings:
+    """Tells loads at which the model was busy nearly all the time, so that the queue just grew.
+
+    Then latency says how long was measured, not how the model is.
+    """
+    found: Findings = []
+    for load in loads:
+        point = f"load={load:g}"
+        queries = readings.queries(point)
+        # Whoever is asked at the scheduled instant waits for nobody.
+        busy = float((queries.seconds - queries.waited).sum())
+        offered = busy / len(queries) * float(readings.fact("rate", point).mean())
+        if offered > BEHIND:
+            found.append(
+                Finding(
+                    code="overloaded",
+                    severity=Severity.SUSPECT,
+                    message=f"{point}: queries arrived at {100 * offered:.3g} % of the rate at "
+                    "which the model answered them here: the queue grew, and latency depends on "
+                    "how long was measured",
+                    evidence={"point": point, "offered": offered, "median_wait": float(
+                        np.median(queries.waited))},
+                )
+            )  # fmt: skip
+    return found
+
+
+WIDE = 0.10
+"""What a search may leave open between the rates that pass and fail."""
+
+
+def open_search(readings: Readings, bound: float, share: float) -> Findings:
+    """Tells a search that ended early, and trials that contradict one another."""
+    trials = trials_of(readings, bound, share)
+    bracket = Bracket.of(trials)
+    found: Findings = []
+    if bracket.passed > 0 and bracket.failed - bracket.passed > WIDE * bracket.failed:
+        found.append(
+            Finding(
+                code="search-left-open",
+                severity=Severity.SUSPECT,
+                message=f"after {len(trials)} trials a rate of {bracket.passed:.4g} queries/s "
+                f"passed and one of {bracket.failed:.4g} did not: more rounds would tell",
+                evidence={"passed": bracket.passed, "failed": bracket.failed},
+            )
+        )
+    above = [one.rate for one in trials if one.passed and one.rate >= bracket.failed]
+    if above:
+        found.append(
+            Finding(
+                code="search-contradicts-itself",
+                severity=Severity.SUSPECT,
+                message=f"{max(above):.4g} queries/s passed and {bracket.failed:.4g} did not when "
+                "other queries arrived: model or machine changed, or it was by chance",
+                evidence={"passed": max(above), "failed": bracket.failed},
+            )
+        )
+    return found
+
+
+UNSTEADY = 0.20
+"""The coefficient of variation of cold starts beyond which their mean says little."""
+
+SLOWER = 0.05
+"""By so much latency may grow when load is sustained."""
+
+
+def unsteady_starts(readings: Readings) -> Findings:
+    """Whether one start takes much longer than another."""
+    starts = sum(readings.fact(name) for name in ("process", "load", "prepare", "first"))
+    if not isinstance(starts, int) and len(starts) > 1 and (spread := variation(starts)) > UNSTEADY:
+        return [
+            Finding(
+                code="unsteady-starts",
+                severity=Severity.SUSPECT,
+                message=f"cold starts vary by {100 * spread:.3g} % between {len(starts)} processes "
+                "(coefficient of variation): the machine was busy, or files had to be fetched",
+                evidence={"coefficient_of_variation": spread, "processes": len(starts)},
+            )
+        ]
+    return []
+
+
+def slower_when_sustained(ratios: Floats, level: float) -> Findings:
+    """Whether the model slows down while it is asked without a pause: throttling, or a leak."""
+    interval = student_t([math.log(ratio) for ratio in ratios], level)
+    if interval.lower <= math.log(1 + SLOWER):
+        return []
+    ratio = math.exp((interval.lower + interval.upper) / 2)
+    return [
+        Finding(
+            code="slower-when-sustained",
+            severity=Severity.SUSPECT,
+            message=f"asked without a pause the model takes {ratio:.3g} times as long as after a "
+            f"rest [{math.exp(interval.lower):.3g}, {math.exp(interval.upper):.3g}]: short "
+            "measurements flatter it (throttling, or a leak)",
+            evidence={"ratio": ratio, "stretches": len(ratios)},
+        )
+    ]
+
+
+IDLE = 0.2
+"""Cores that an idle process may use: threads that look for work a while before they sleep."""
+
+
+def unfinished_work(readings: Readings) -> Findings:
+    """Looks at what the process still did 0.3 s after the last answer."""
+    idle = readings.fact("idle-cpu")
+    if not len(idle) or float(idle.max()) <= IDLE:
+        return []
+    return [
+        Finding(
+            code="unfinished-work",
+            severity=Severity.SUSPECT,
+            message=f"0.3 s after its last answer the process still used {float(idle.max()):.2g} "
+            "cores: queries may have been timed before their work was done",
+            evidence={"cores": float(idle.max())},
+        )
+    ]
