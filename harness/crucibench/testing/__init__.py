@@ -7,5 +7,6 @@ promise; the project's own tests run them over everything that is registered.
 from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
+from crucibench.testing.attack import check_attack
 
-__all__ = ["check_adapter"]
+__all__ = ["check_adapter", "check_attack"]

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.batch import Batch
 from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.attacks.model import by_sample, length
-from crucibench_suites.adversarial.threat import Norm
 
 _ROUNDING = 1e-4
 """By how much, relatively, an L2 example may leave the ball before it is pulled back."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.attack import Ball, attacks
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
@@ -24,12 +25,13 @@ from crucibench_suites.adversarial.attacks.model import (
     Found,
     Oracle,
     Points,
+    attack_ball,
     by_sample,
     device_of,
     frozen,
 )
 from crucibench_suites.adversarial.confirm import confirm, pull_back
-from crucibench_suites.adversarial.protocol import ATTACKS, Precision
+from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 Ints = NDArray[np.int64]
@@ -159,13 +161,13 @@ class Search:
             close = ledger.distances[rows, COLUMN[self._threat.norm]] <= reach
             self.descend(other, ledger, rows[close], restarts=restarts)
 
-    def again(self, attacks: Sequence[str], ledger: Ledger) -> None:
+    def again(self, series: Sequence[str], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
         rows = np.arange(len(self._batch))
         while len(rows):
             before = ledger.level.copy()
-            for attack in attacks:
-                if not ATTACKS[attack].nearest:  # which said what it knows of every radius
+            for attack in series:
+                if not attacks().get(attack).nearest:  # which said what it knows of every radius
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
@@ -182,7 +184,7 @@ class Search:
     ) -> NDArray[np.bool_]:
         """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
         # FAB-T lives on exact differences of logits.
-        known = ATTACKS[attack]
+        known = attacks().get(attack)
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
@@ -198,7 +200,7 @@ class Search:
         if restarts is not None:
             threat = threat.model_copy(update={"restarts": restarts})
         with frozen(self._module):
-            found = known.run(oracle, points, threat, start)
+            found = attack_ball(known, Ball(oracle, points, threat, start))
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
         ledger.queries[rows] += found.queries
@@ -240,7 +242,7 @@ class Search:
         seen = confirm(self._adapter, clean, self._targets[rows], examples)
         distance = seen.distances[:, COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
-        holds = seen.holds & (ATTACKS[attack].nearest | (distance <= self._grid[at]))
+        holds = seen.holds & (attacks().get(attack).nearest | (distance <= self._grid[at]))
         ledger.confirmations[rows] += 1
         known = ledger.distances[rows, COLUMN[points.norm]]
         better = holds & ~(known <= distance)

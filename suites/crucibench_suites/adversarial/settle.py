@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.batch import Batch
 from crucibench_suites.adversarial.attacks.model import length
 from crucibench_suites.adversarial.confirm import confirm, pull_back
 from crucibench_suites.adversarial.search import Ledger
-from crucibench_suites.adversarial.threat import COLUMN, Norm
+from crucibench_suites.adversarial.threat import COLUMN
 
 _ROUNDING = 1e-5
 

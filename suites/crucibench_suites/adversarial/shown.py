@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.examples import Showing
 from crucibench.contracts.scenario import MapContext, Work
+from crucibench.metrics.answered import answer_columns, ask
 from crucibench_suites.adversarial.saved import levels_of
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
-from crucibench_suites.shift.answers import answer_columns, ask
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.search import Ledger

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.supplied_file import Supplied

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import torch
 
-from crucibench_suites.adversarial.threat import Norm
+from crucibench.contracts.attack import Norm
 
 _TINY = 1e-8
 

@@ -12,7 +12,7 @@ from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
 from crucibench_suites.adversarial.audits.series import audit_series
 from crucibench_suites.adversarial.blackbox.curve import read_spent
 from crucibench_suites.adversarial.outcomes import Series, read_outcomes
-from crucibench_suites.adversarial.threat import Access
+from crucibench_suites.adversarial.threat import Sees
 
 LABEL_ONLY = "label-only"
 
@@ -27,7 +27,7 @@ _BY_CHANCE = 0.01
 _SHARE = 0.02
 
 
-def audit_budgeted(series: Series, access: Access, evidence: Evidence) -> Findings:
+def audit_budgeted(series: Series, access: Sees, evidence: Evidence) -> Findings:
     """Returns findings from records and probe records."""
     found = audit_self_tests(evidence)
     if not len(evidence.own.records):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from crucibench.contracts.attack import Norm
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.model import by_sample, unit
-from crucibench_suites.adversarial.threat import Norm
 
 
 def noise(

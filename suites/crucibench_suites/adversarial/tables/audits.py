@@ -8,10 +8,10 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import finding
 from crucibench_suites.adversarial.blackbox.audits import audit_budgeted
 from crucibench_suites.adversarial.outcomes import Series
-from crucibench_suites.adversarial.threat import Access
+from crucibench_suites.adversarial.threat import Sees
 
 
-def audit_table(series: Series, access: Access, evidence: Evidence) -> Findings:
+def audit_table(series: Series, access: Sees, evidence: Evidence) -> Findings:
     """Returns findings from records and probe records."""
     found = audit_budgeted(series, access, evidence)
     if not len(evidence.own.records):

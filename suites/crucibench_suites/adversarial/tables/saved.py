@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Floats
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.answers import labels_of
-from crucibench_suites.adversarial.blackbox.books import Floats
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
@@ -24,7 +24,7 @@ from crucibench_suites.adversarial.saved import (
 from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.tables.checking import breaches
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.tables.space import Space
+from crucibench_suites.adversarial.tables.space import RowSpace
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 TOLD = (*DISTANCES, "changed")
@@ -32,7 +32,7 @@ TOLD = (*DISTANCES, "changed")
 
 
 def rows_kept(
-    threat: ThreatModel, work: Work, ledger: Ledger, space: Space, points: Floats, *, attack: str
+    threat: ThreatModel, work: Work, ledger: Ledger, space: RowSpace, points: Floats, *, attack: str
 ) -> Columns:
     """Returns the nearest example of each row that the attack broke within the largest radius.
 

@@ -13,7 +13,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext
 from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, Shown, misclassified
-from crucibench_suites.adversarial.text.searching import Search, words_allowed
+from crucibench_suites.adversarial.text.searching import Course, words_allowed
 from crucibench_suites.adversarial.text.words import Parsed, parts_of
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -22,7 +22,7 @@ TOLD = ("changed",)
 
 
 def texts_kept(
-    threat: ThreatModel, ids: Sequence[str], searches: Sequence[Search],
+    threat: ThreatModel, ids: Sequence[str], courses: Sequence[Course],
     level: NDArray[np.int64], attack: str,
 ) -> Columns:  # fmt: skip
     """Returns the example with the fewest changed words of each sample that the attack broke.
@@ -36,8 +36,8 @@ def texts_kept(
         "id": [ids[row] for row in rows],
         "point": [point_of(threat.eps[at]) for at in level[rows]],
         "attack": [attack] * len(rows),
-        "text": [json.dumps(parts_of(searches[row].example)) for row in rows],
-        "replaced": [json.dumps(searches[row].replaced) for row in rows],
+        "text": [json.dumps(parts_of(courses[row].example)) for row in rows],
+        "replaced": [json.dumps(courses[row].replaced) for row in rows],
     }
 
 
