@@ -161,7 +161,7 @@ class OneAttack(Attacked):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
+        from crucibench_suites.adversarial.audits.series import audit_self_tests
 
         return audit_self_tests(evidence)
 

@@ -135,9 +135,9 @@ class NamedAttack(OneAttack):
             frozen,
         )
         from crucibench_suites.adversarial.of_foolbox import seeded
+        from crucibench_suites.adversarial.saved import show_images
         from crucibench_suites.adversarial.search import Ledger
         from crucibench_suites.adversarial.settle import settle, snapped
-        from crucibench_suites.adversarial.shown import show_images
 
         threat, targets = self.threat, work.samples.targets.astype(np.int64)
         attack = attack_of(self.named, threat.norm)

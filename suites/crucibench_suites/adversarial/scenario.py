@@ -98,8 +98,8 @@ class AutoAttack(Attacked):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
+        from crucibench_suites.adversarial.saved import show_images
         from crucibench_suites.adversarial.search import Ledger, Search
-        from crucibench_suites.adversarial.shown import show_images
 
         targets = work.samples.targets.astype(np.int64)
         search = Search(

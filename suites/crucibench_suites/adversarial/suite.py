@@ -14,20 +14,24 @@ from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
 from crucibench_suites.adversarial.config import AdversarialConfig, is_of_foolbox
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
-from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
+from crucibench_suites.adversarial.metrics import (
+    COSTS,
+    DISTANCES,
+    METRICS,
+    QUERY_METRICS,
+    TABLE_METRICS,
+)
 from crucibench_suites.adversarial.named import NamedAttack
 from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
 from crucibench_suites.adversarial.tables.attacks import PLANNED
-from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.tables.scenario import (
     DEFAULT_EPS,
     columns_scenario,

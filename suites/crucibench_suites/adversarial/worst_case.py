@@ -16,7 +16,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
+from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.scenario import AutoAttack

@@ -19,7 +19,7 @@ from crucibench_suites.adversarial.audits.probed import beyond
 from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, choose
-from crucibench_suites.adversarial.probing.inner import computes_gradients
+from crucibench_suites.adversarial.probing.collecting import computes_gradients
 from crucibench_suites.adversarial.scenario import Quick, Rand
 from crucibench_suites.adversarial.threat import ThreatModel
 

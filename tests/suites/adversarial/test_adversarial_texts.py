@@ -29,9 +29,8 @@ from crucibench_suites.adversarial.text.scenario import (
     ListedWords,
 )
 from crucibench_suites.adversarial.text.searching import Course, run_together, words_allowed
-from crucibench_suites.adversarial.text.stop_words import ENGLISH
 from crucibench_suites.adversarial.text.texts import MADE, drawn, edited, listed
-from crucibench_suites.adversarial.text.words import parsed, parts_of
+from crucibench_suites.adversarial.text.words import ENGLISH, parsed, parts_of
 from crucibench_suites.adversarial.threat import ThreatModel
 
 sys.path.append(str(Path(__file__).parent))

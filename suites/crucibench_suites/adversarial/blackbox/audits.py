@@ -8,8 +8,7 @@ from scipy.stats import binomtest
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import finding
-from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
-from crucibench_suites.adversarial.audits.series import audit_series
+from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
 from crucibench_suites.adversarial.blackbox.curve import read_spent
 from crucibench_suites.adversarial.outcomes import Series, read_outcomes
 from crucibench_suites.adversarial.threat import Sees

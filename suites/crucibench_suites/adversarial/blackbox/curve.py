@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
 from crucibench.stats import wilson
-from crucibench_suites.adversarial.blackbox.metrics import (
+from crucibench_suites.adversarial.metrics import (
     MEDIAN_QUERIES,
     SUCCESS_AT_BUDGET,
     SUCCESS_AT_TENTH,

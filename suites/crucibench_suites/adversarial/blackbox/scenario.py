@@ -16,8 +16,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench_suites.adversarial.attacked import OneAttack, self_tested
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class ScoreBased(BlackBox):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.images import attack_by_scores
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.saved import show_images
 
         attack = attacks().get(self.method)
         ledger, queries_to = attack_by_scores(attack, self.threat, work, context)
@@ -140,7 +139,7 @@ class LabelBased(BlackBox):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.blackbox.images import attack_by_labels
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.saved import show_images
 
         attack = attacks().get(self.method)
         ledger, questions = attack_by_labels(attack, self.threat, work, context)

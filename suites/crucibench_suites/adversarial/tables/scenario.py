@@ -14,11 +14,11 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
+from crucibench_suites.adversarial.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.tables.columns import ColumnNumbers, carried_facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 _SPREAD_SAMPLES = 20_000
@@ -70,7 +70,7 @@ class AttackedTable(Budgeted):
         )
         examples = None
         if ADVERSARIALS in self.keeps:
-            from crucibench_suites.adversarial.tables.saved import rows_kept
+            from crucibench_suites.adversarial.tables.attacking import rows_kept
 
             examples = rows_kept(
                 self.threat, work, ledger, found.space, found.points, attack=self.attack
@@ -84,7 +84,7 @@ class AttackedTable(Budgeted):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved rows: do they show what the records say?"""
-        from crucibench_suites.adversarial.tables.saved import TOLD, rows_judged
+        from crucibench_suites.adversarial.tables.attacking import TOLD, rows_judged
 
         judge = rows_judged(self.threat, self.constraints, context)
         return disagreements(self.threat, own, context, judge, TOLD)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Scored
+from crucibench_suites.adversarial.metrics import MEDIAN_CHANGED
 from crucibench_suites.adversarial.scoring import median_row
-from crucibench_suites.adversarial.tables.metrics import MEDIAN_CHANGED
 
 
 def with_changes(evidence: Evidence, scored: Scored) -> Scored:

@@ -6,8 +6,7 @@ import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import beyond, finding
-from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
-from crucibench_suites.adversarial.audits.series import audit_series
+from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
 from crucibench_suites.adversarial.blackbox.audits import against_labels, nearing
 from crucibench_suites.adversarial.outcomes import Series, read_outcomes
 

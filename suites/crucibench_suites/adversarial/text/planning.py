@@ -139,7 +139,7 @@ def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:
 def _checked(file: NamedFile) -> NamedFile:
     """Looks into the file, where it is at hand as it was."""
     from crucibench.util.hashing import file_digest
-    from crucibench_suites.adversarial.text.substitutions import read_substitutions
+    from crucibench_suites.adversarial.text.edits import read_substitutions
 
     # A run that is only read needs no file: its records say what became of the texts.
     if file.path.is_file() and file_digest(file.path) == file.digest:

@@ -17,8 +17,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -133,7 +132,7 @@ class TextAttack(OneAttack):
     @property
     def stop_words(self) -> frozenset[str]:
         """The words that are left alone, as `plain_word` writes them."""
-        from crucibench_suites.adversarial.text.stop_words import ENGLISH, plain_word
+        from crucibench_suites.adversarial.text.words import ENGLISH, plain_word
 
         chosen = self.left.stop_words
         if isinstance(chosen, str):
@@ -147,7 +146,7 @@ class TextAttack(OneAttack):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        from crucibench_suites.adversarial.shown import show
+        from crucibench_suites.adversarial.saved import show
         from crucibench_suites.adversarial.text.texts import attacked
 
         columns, courses = attacked(
@@ -231,7 +230,7 @@ class ListedWords(TextAttack):
 
     def told(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the list."""
-        from crucibench_suites.adversarial.text.substitutions import read_substitutions
+        from crucibench_suites.adversarial.text.edits import read_substitutions
 
         return (read_substitutions(self.file.path, self.file.digest),)
 

@@ -16,11 +16,9 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.text.edits import KINDS, character_edits
+from crucibench_suites.adversarial.text.edits import KINDS, character_edits, fitting
 from crucibench_suites.adversarial.text.searching import Candidates, Course, Drawn, run_together
-from crucibench_suites.adversarial.text.stop_words import plain_word
-from crucibench_suites.adversarial.text.substitutions import fitting
-from crucibench_suites.adversarial.text.words import Parsed, parts_of
+from crucibench_suites.adversarial.text.words import Parsed, parts_of, plain_word
 from crucibench_suites.adversarial.threat import ThreatModel
 
 Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
