@@ -35,8 +35,8 @@ from crucibench_suites.adversarial.saved import (
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.outcomes import Series
-    from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.confirm import Ledger
+    from crucibench_suites.adversarial.scoring import Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Attacked(Mapped):
     @property
     def series(self) -> Series:
         """What scoring needs to know of it."""
-        from crucibench_suites.adversarial.outcomes import Series
+        from crucibench_suites.adversarial.scoring import Series
 
         return Series(self.threat, self.attacks, self.stream)
 

@@ -134,10 +134,9 @@ class NamedAttack(OneAttack):
             device_of,
             frozen,
         )
+        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
         from crucibench_suites.adversarial.of_foolbox import seeded
         from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import Ledger
-        from crucibench_suites.adversarial.settle import settle, snapped
 
         threat, targets = self.threat, work.samples.targets.astype(np.int64)
         attack = attack_of(self.named, threat.norm)

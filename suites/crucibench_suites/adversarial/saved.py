@@ -19,7 +19,7 @@ from crucibench.metrics.answered import answer_columns, ask
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.confirm import Ledger
 
 ADVERSARIALS = "adversarials"
 """The artefact's name."""

@@ -98,8 +98,9 @@ class AutoAttack(Attacked):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
+        from crucibench_suites.adversarial.confirm import Ledger
         from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import Ledger, Search
+        from crucibench_suites.adversarial.search import Search
 
         targets = work.samples.targets.astype(np.int64)
         search = Search(

@@ -10,7 +10,7 @@ it succeeds. A robust sample thus costs one full series of attacks, as at a sing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from crucibench_suites.adversarial.attacks.model import (
     device_of,
     frozen,
 )
-from crucibench_suites.adversarial.confirm import confirm, pull_back
+from crucibench_suites.adversarial.confirm import Ledger, confirm, pull_back
 from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
@@ -43,49 +43,6 @@ _MANY = 1024
 _PIXELS = 2**18
 """So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
 runs towards several targets, and steps of Square."""
-
-
-@dataclass
-class Ledger:
-    """What is known of the samples of a batch.
-
-    Attributes:
-        level: how many radii of the grid each sample withstands as far as is known: the index of
-            the smallest that breaks it, or the grid's length, shape (n,).
-        distances: of the nearest example in the threat's norm, in Linf, L2, L1; NaN without one.
-        prediction: the class that the nearest example is taken for; -1 without one.
-        forwards: passes that attacks made, shape (n,); `confirmations` come on top.
-        backwards: gradients.
-        queries: those of the forwards that saw scores alone (Square).
-        confirmations: examples that the plain model was asked about.
-        unconfirmed: those of them that it did not get wrong.
-        nearest: the nearest example itself, shape (n, C, H, W); the clean input without one,
-            and of tables none.
-    """
-
-    level: Ints
-    distances: NDArray[np.float64]
-    prediction: NDArray[np.int32]
-    forwards: Ints
-    backwards: Ints
-    queries: Ints
-    confirmations: Ints
-    unconfirmed: Ints
-    nearest: torch.Tensor = field(repr=False)
-
-    @classmethod
-    def of(cls, batch: Batch, level: Ints) -> Ledger:
-        """Returns an empty account of samples that are known to withstand `level` radii."""
-        n = len(batch)
-
-        def zeros() -> Ints:
-            return np.zeros(n, dtype=np.int64)
-
-        return cls(
-            level.astype(np.int64), np.full((n, 3), np.nan), np.full(n, -1, dtype=np.int32),
-            zeros(), zeros(), zeros(), zeros(), zeros(),
-            batch.inputs.clone() if isinstance(batch.inputs, torch.Tensor) else torch.zeros(n, 0),
-        )  # fmt: skip
 
 
 class Search:

@@ -97,9 +97,8 @@ class Transfer(OneAttack):
         """Returns one record a sample: the smallest eps that a surrogate's example breaks."""
         import torch
 
+        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
         from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import Ledger
-        from crucibench_suites.adversarial.settle import settle, snapped
 
         grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
         x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)

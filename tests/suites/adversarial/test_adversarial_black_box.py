@@ -38,7 +38,7 @@ from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.audits import label_only_beats
 from crucibench_suites.adversarial.blackbox.questions import Questions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
-from crucibench_suites.adversarial.outcomes import Series
+from crucibench_suites.adversarial.scoring import Series
 from crucibench_suites.adversarial.threat import ThreatModel
 
 _SPEC = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")

@@ -19,8 +19,8 @@ from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, chec
 from crucibench_suites.adversarial.attacks.fab import fab_targeted, onto_hyperplane
 from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, frozen, length
 from crucibench_suites.adversarial.attacks.square import square
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.scenario import Standard
+from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")

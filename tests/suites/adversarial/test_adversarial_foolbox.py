@@ -28,8 +28,8 @@ from crucibench_suites.adversarial.foolbox_names import (
 )
 from crucibench_suites.adversarial.named import NamedAttack
 from crucibench_suites.adversarial.of_foolbox import FoolboxAttack, seeded
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.self_test import SelfTestResult
 
 with warnings.catch_warnings():

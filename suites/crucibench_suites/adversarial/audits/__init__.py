@@ -13,7 +13,7 @@ from crucibench_suites.adversarial.audits.probed import (
     is_random,
 )
 from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
-from crucibench_suites.adversarial.outcomes import Series, read_outcomes
+from crucibench_suites.adversarial.scoring import Series, read_outcomes
 
 
 def audit_attacks(series: Series, evidence: Evidence) -> Findings:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.audits.probed import beyond, finding
-from crucibench_suites.adversarial.outcomes import Outcomes, Series
 from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.scoring import Outcomes, Series
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""

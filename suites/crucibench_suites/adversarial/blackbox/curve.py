@@ -16,8 +16,7 @@ from crucibench_suites.adversarial.metrics import (
     SUCCESS_AT_BUDGET,
     SUCCESS_AT_TENTH,
 )
-from crucibench_suites.adversarial.outcomes import Series
-from crucibench_suites.adversarial.scoring import median_row
+from crucibench_suites.adversarial.scoring import Series, median_row
 from crucibench_suites.adversarial.threat import point_of
 
 _POINTS = (1, 2, 5)

@@ -15,8 +15,7 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import Scores, leads, width
 from crucibench_suites.adversarial.attacks.model import Oracle, Points, attack_ball
 from crucibench_suites.adversarial.blackbox.questions import Answer, Questions
-from crucibench_suites.adversarial.search import Ledger
-from crucibench_suites.adversarial.settle import settle, snapped
+from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
 from crucibench_suites.adversarial.threat import ThreatModel, check_norm
 
 

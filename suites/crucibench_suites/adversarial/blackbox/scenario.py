@@ -20,7 +20,7 @@ from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.confirm import Ledger
 
 LABEL_ONLY = "label-only"
 CROSS_CHECK = "hopskipjump"

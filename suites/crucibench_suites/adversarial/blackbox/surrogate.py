@@ -129,9 +129,8 @@ class SurrogateTransfer(OneAttack):
         """
         import torch
 
+        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
         from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import Ledger
-        from crucibench_suites.adversarial.settle import settle, snapped
 
         batch, targets = work.batch, work.samples.targets.astype(np.int64)
         grid = np.asarray(self.threat.eps, dtype=np.float64)

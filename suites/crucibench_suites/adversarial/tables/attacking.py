@@ -16,6 +16,7 @@ from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.confirm import Ledger
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
@@ -25,7 +26,6 @@ from crucibench_suites.adversarial.saved import (
     misclassified,
     show,
 )
-from crucibench_suites.adversarial.search import Ledger
 from crucibench_suites.adversarial.tables.columns import facts_of
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.gradient import Slopes

@@ -91,13 +91,13 @@ class AttackedTable(Budgeted):
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.tables.scoring import with_changes
+        from crucibench_suites.adversarial.scoring import with_changes
 
         return with_changes(evidence, super().score(evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.tables.audits import audit_table
+        from crucibench_suites.adversarial.blackbox.audits import audit_table
 
         return audit_table(self.series, self.threat.access, evidence)
 

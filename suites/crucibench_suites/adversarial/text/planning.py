@@ -12,8 +12,8 @@ from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY
+from crucibench_suites.adversarial.config import TextConfig
 from crucibench_suites.adversarial.saved import ADVERSARIALS
-from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
     Left,

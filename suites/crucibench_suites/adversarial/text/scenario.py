@@ -159,7 +159,7 @@ class TextAttack(OneAttack):
             found=lambda rows: [courses[row].example for row in rows],
         )  # fmt: skip
         if ADVERSARIALS in self.keeps:
-            from crucibench_suites.adversarial.text.saved import texts_kept
+            from crucibench_suites.adversarial.text.texts import texts_kept
 
             level = np.asarray(columns["level"])
             kept = texts_kept(self.threat, work.batch.ids, courses, level, self.attack)
@@ -175,7 +175,7 @@ class TextAttack(OneAttack):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved texts: do they show what the records say?"""
-        from crucibench_suites.adversarial.text.saved import TOLD, texts_judged
+        from crucibench_suites.adversarial.text.texts import TOLD, texts_judged
 
         judge = texts_judged(self.threat, self.cut(), context)
         return disagreements(self.threat, own, context, judge, TOLD)
@@ -202,7 +202,7 @@ class TextAttack(OneAttack):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.text.audits import audit_texts
+        from crucibench_suites.adversarial.blackbox.audits import audit_texts
 
         return audit_texts(self.series, evidence)
 
