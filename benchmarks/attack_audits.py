@@ -25,11 +25,12 @@ sys.path.append(str(Path(__file__).parent.parent / "tests" / "suites" / "adversa
 import conftest
 from small_models import Cast, digits, train
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.verdict import Verdict, verdict_of
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.scenario import Quick
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.scoring import read_outcomes
+from crucibench_suites.adversarial.threat import ThreatModel
 
 GRID: dict[Norm, tuple[float, ...]] = {"linf": (0.05, 0.1, 0.2), "l2": (0.25, 0.5, 1.0)}
 ARCHITECTURES = ("linear", "mlp", "deep-mlp", "cnn", "wide-cnn")

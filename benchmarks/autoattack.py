@@ -34,9 +34,10 @@ from _report import publish, rows_so_far, table
 from _resnet import trained
 from torch import nn
 
+from crucibench.contracts.attack import Norm
 from crucibench_suites.adversarial.protocol import QUICK, STANDARD, Precision, Protocol
 from crucibench_suites.adversarial.scenario import Quick, Standard
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.threat import ThreatModel
 
 CASES = (
     "mlp:linf:0.05:150,mlp:linf:0.1:150,mlp:l2:0.25:100,mlp:l2:0.5:100,"

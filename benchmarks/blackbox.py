@@ -30,6 +30,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import Samples
@@ -39,7 +40,6 @@ from crucibench.stats import wilson
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack, scenarios
 from crucibench_suites.adversarial.scoring import median_row
-from crucibench_suites.adversarial.threat import Norm
 
 Floats = np.ndarray
 Labels = Callable[[Floats], Floats]

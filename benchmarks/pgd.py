@@ -23,11 +23,11 @@ from _passes import Asked, Recorded, bare, seconds
 from _report import publish, table
 from torch import nn
 
+from crucibench.contracts.attack import Norm
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks.apgd import apgd
 from crucibench_suites.adversarial.attacks.model import Oracle, Points, frozen
-from crucibench_suites.adversarial.threat import Norm
 
 STEPS = 40
 STEP = 2.5 / STEPS

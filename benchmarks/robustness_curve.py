@@ -19,10 +19,11 @@ from _passes import Recorded, bare, seconds
 from _report import publish, table
 from torch import nn
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.protocol import STANDARD
 from crucibench_suites.adversarial.scenario import Standard
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.threat import ThreatModel
 
 GRID: dict[Norm, tuple[float, ...]] = {
     "linf": (0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3),

@@ -42,7 +42,7 @@ from crucibench.stats import wilson
 from crucibench.util.draws import Draws
 from crucibench_adapters.demo import text_models
 from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left
-from crucibench_suites.adversarial.text.stop_words import ENGLISH
+from crucibench_suites.adversarial.text.words import ENGLISH
 from crucibench_suites.adversarial.threat import ThreatModel
 
 Measured = tuple[int, float, float]

@@ -23,7 +23,7 @@ from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacks.model import Points
 from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.tables.space import Space
+from crucibench_suites.adversarial.tables.space import RowSpace
 from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left
 from crucibench_suites.adversarial.threat import ThreatModel
 from crucibench_suites.bias.fairlearn_names import FAIRLEARN
@@ -48,7 +48,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
         x=IMAGES, y=torch.zeros(1), eps=torch.ones(1), ids=("a",), norm="words"
     ),
     "norm of pixels": lambda: Pixels(IMAGES, "words"),
-    "norm of rows": lambda: Space(pd.DataFrame({"a": [1.0]}), Constraints(), {}, "words"),
+    "norm of rows": lambda: RowSpace(pd.DataFrame({"a": [1.0]}), Constraints(), {}, "words"),
     "access to texts": lambda: words("white-box"),
     "stop words": lambda: replace(words("score"), left=Left(stop_words="german")).stop_words,
     "kind of a gap": lambda: gap_of(NUMBERS, ANY),

@@ -7,6 +7,7 @@ promise; the project's own tests run them over everything that is registered.
 from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
+from crucibench.testing.attack import check_attack
 from crucibench.testing.corruption import check_corruption
 from crucibench.testing.detector import check_detector
 from crucibench.testing.metric import check_metric
@@ -15,6 +16,7 @@ from crucibench.testing.task_kind import check_task_kind
 
 __all__ = [
     "check_adapter",
+    "check_attack",
     "check_corruption",
     "check_detector",
     "check_metric",

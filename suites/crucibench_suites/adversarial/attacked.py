@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import (
@@ -34,9 +35,8 @@ from crucibench_suites.adversarial.saved import (
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.outcomes import Series
-    from crucibench_suites.adversarial.search import Ledger
-    from crucibench_suites.adversarial.self_test import SelfTestResult
+    from crucibench_suites.adversarial.confirm import Ledger
+    from crucibench_suites.adversarial.scoring import Series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Attacked(Mapped):
     @property
     def series(self) -> Series:
         """What scoring needs to know of it."""
-        from crucibench_suites.adversarial.outcomes import Series
+        from crucibench_suites.adversarial.scoring import Series
 
         return Series(self.threat, self.attacks, self.stream)
 
@@ -161,9 +161,15 @@ class OneAttack(Attacked):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
+        from crucibench_suites.adversarial.audits.series import audit_self_tests
 
         return audit_self_tests(evidence)
+
+
+def self_tested(names: Sequence[str], norm: Norm) -> list[SelfTestResult]:
+    """Returns how registered attacks do where the answer is known."""
+    found = map(attacks().get, names)
+    return [known_answers().get(attack.space).self_test(attack, norm) for attack in found]
 
 
 def right_as_they_are(seen: StageView) -> NDArray[np.bool_]:

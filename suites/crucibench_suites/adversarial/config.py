@@ -2,20 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, Strict, StrictStr, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from crucibench.contracts.attack import Attack, attacks
+from crucibench.contracts.suite import SuiteConfig
+from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number
-from crucibench_suites.adversarial.blackbox.scenario import BLACK_BOX, BlackBoxAttack
-from crucibench_suites.adversarial.foolbox_names import FoolboxName
-from crucibench_suites.adversarial.listed import listed
+from crucibench.util.suggest import unknown
+from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
+from crucibench_suites.adversarial.foolbox_names import PREFIX, FoolboxName
 from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.threat import ImageNorm, ThreatModel
+
+
+def listed(value: object) -> object:
+    """Returns one entry as a list, and ``0.1,8/255`` of a command line as two."""
+    if isinstance(value, str) and "," in value:
+        return [part.strip() for part in value.split(",")]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+TextAttackName = Literal["characters", "substitutions"]
+
+SUFFIXES = (".json", ".csv")
+
+
+class TextConfig(SuiteConfig):
+    """Settings of attacks on texts."""
+
+    texts: Annotated[
+        tuple[TextAttackName, ...],
+        BeforeValidator(listed),
+        Field(min_length=1, strict=False),
+    ] = ("characters", "substitutions")
+    """Attacks on texts: edits of ``characters``, and ``substitutions`` of words for words."""
+
+    words: Annotated[
+        tuple[Annotated[Number, Field(ge=0, le=1)], ...],
+        BeforeValidator(listed),
+        Field(min_length=1, max_length=64, strict=False),
+    ] = (0.1, 0.2, 0.3)
+    """The shares of a text's words that may be changed."""
+
+    label_only: bool = False
+    """Whether models with scores are also attacked by what they name alone; models without scores
+    are so in any case."""
+
+    stop_words: (
+        Literal["english", "none"]
+        | Annotated[tuple[StrictStr, ...], BeforeValidator(listed), Strict(False)]
+    ) = "english"
+    """Words that attacks leave alone: those of ``english``, ``none``, or a list of your own."""
+
+    protect: Annotated[tuple[StrictStr, ...], BeforeValidator(listed), Strict(False)] = ()
+    """Text columns that attacks leave alone."""
+
+    substitutions: StrictStr | None = None
+    """A file of words and what may replace them (``.json``: an object from words to lists of words;
+    ``.csv``: a word a line, and others after it); left out, the model's own embeddings tell, where
+    it has some."""
+
+    @field_validator("texts", "words")
+    @classmethod
+    def _once(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected each once, got {list(value)}")
+        return value
+
+    @field_validator("substitutions")
+    @classmethod
+    def _form(cls, value: str | None) -> str | None:
+        if value is not None and PurePath(value).suffix not in SUFFIXES:
+            raise ValueError(f"expected a .json or .csv file, got {value!r}")
+        return value
+
+    def files(self) -> Mapping[str, str]:
+        """Returns the list of substitutions, if there is one."""
+        return {} if self.substitutions is None else {"substitutions": self.substitutions}
 
 
 class AdversarialConfig(TextConfig):
@@ -52,8 +121,8 @@ class AdversarialConfig(TextConfig):
     """Of all draws; left out, the run's."""
 
     attacks: Annotated[tuple[StrictStr, ...], BeforeValidator(listed), Strict(False)] = ()
-    """Attacks of foolbox to run beside the protocol: ``foolbox:LInfFMNAttack``, with options of its
-    constructor as ``foolbox:LinfPGD?steps=100``."""
+    """Attacks to run beside the protocol: those that packages register, by name, and foolbox's as
+    ``foolbox:LInfFMNAttack``, with options of its constructor as ``foolbox:LinfPGD?steps=100``."""
 
     force: bool = False
     """Whether an attack that fails its self-test is run all the same: its numbers are suspect."""
@@ -83,9 +152,23 @@ class AdversarialConfig(TextConfig):
         supplied = {} if self.supplied is None else {"supplied": self.supplied}
         return {**supplied, **super().files()}
 
+    def registered(self, space: str) -> list[Attack]:
+        """Returns the registered attacks on a space that are named.
+
+        Raises:
+            InputError: if one is on another.
+        """
+        found = [attacks().get(name) for name in self.attacks if not is_of_foolbox(name)]
+        for one in found:
+            if one.space != space:
+                raise InputError(
+                    f"adversarial.attacks: {one.name!r} attacks {one.space}s, the data are {space}s"
+                )
+        return found
+
     def check_installed(self) -> None:
         """Makes each attack of foolbox once: wrong options, and missing packages, show now."""
-        for text in self.attacks:
+        for text in filter(is_of_foolbox, self.attacks):
             from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
 
             named = FoolboxName.parse(text)
@@ -123,11 +206,7 @@ class AdversarialConfig(TextConfig):
     ) -> tuple[BlackBoxAttack, ...] | None:
         norms = info.data.get("norm", ())
         for method in value or ():
-            if norms and not set(norms) & set(BLACK_BOX[method].norms):
-                raise ValueError(
-                    f"{method!r} is an attack in {' and '.join(BLACK_BOX[method].norms)}, not in "
-                    f"{' or '.join(norms)}"
-                )
+            _check_norms(method, attacks().get(method).norms, norms)
         return value
 
     @field_validator("attacks")
@@ -135,13 +214,36 @@ class AdversarialConfig(TextConfig):
     def _known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         norms = info.data.get("norm", ())
         for text in value:
-            attack = FoolboxName.parse(text)
-            if norms and not set(norms) & set(attack.norms):
-                raise ValueError(
-                    f"{text!r} is an attack in {' and '.join(attack.norms)}, not in "
-                    f"{' or '.join(norms)}"
-                )
-        names = [FoolboxName.parse(text).name for text in value]
+            if text.startswith(PREFIX):
+                _check_norms(text, FoolboxName.parse(text).norms, norms)
+            elif text not in attacks().names():
+                raise ValueError(_unknown(text))
+            elif (attack := attacks().get(text)).space != "text":
+                _check_norms(text, attack.norms, norms)
+        names = [text.partition("?")[0] for text in value]
         if len(set(names)) != len(names):
             raise ValueError(f"expected each attack once, got {list(value)}")
         return value
+
+
+def is_of_foolbox(name: str) -> bool:
+    """Whether an attack is named as one of foolbox."""
+    return name.startswith(PREFIX)
+
+
+def _check_norms(name: str, known: Sequence[str], norms: Sequence[str]) -> None:
+    """Raises ValueError if an attack meets none of the norms asked for."""
+    if norms and not set(norms) & set(known):
+        raise ValueError(
+            f"{name!r} is an attack in {' and '.join(known)}, not in {' or '.join(norms)}"
+        )
+
+
+def _unknown(name: str) -> str:
+    """Returns what is wrong with the name of no attack, with the nearest that there is."""
+    try:
+        FoolboxName.parse(name)
+    except ValueError as error:
+        if "did you mean" in str(error):
+            return str(error)
+    return unknown("attack", name, attacks().names())

@@ -13,8 +13,8 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from crucibench.contracts.attack import Access, Norm
 from crucibench.util.suggest import nearest
-from crucibench_suites.adversarial.threat import Access, Norm
 
 PREFIX = "foolbox:"
 

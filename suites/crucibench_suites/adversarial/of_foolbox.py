@@ -8,32 +8,36 @@ checks of this suite.
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from crucibench.contracts.attack import (
+    FEW_QUERIES,
+    TOLERANCE,
+    Attack,
+    Ball,
+    GradientAttack,
+    Norm,
+)
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.foolbox_names import NEEDS_DISTANCE, NEEDS_NUMBA, FoolboxName
-from crucibench_suites.adversarial.protocol import FEW_QUERIES, TOLERANCE
-from crucibench_suites.adversarial.self_test import SelfTestResult, installed, self_test
-from crucibench_suites.adversarial.threat import Norm
 
 
-class FoolboxAttack:
-    """One attack of foolbox with its options.
+class FoolboxAttack(Attack):
+    """One attack of foolbox with its options, for one norm.
 
     Attributes:
         named: which.
         norm: of the ball.
     """
+
+    requires = GradientAttack.requires
 
     def __init__(self, named: FoolboxName, norm: Norm) -> None:
         """Makes it.
@@ -42,6 +46,9 @@ class FoolboxAttack:
             InputError: if an option is not the constructor's, or a package is missing.
         """
         self.named, self.norm = named, norm
+        self.name, self.access, self.norms = str(named), named.access, (norm,)  # type: ignore[misc]
+        self.nearest = not named.fixed  # type: ignore[misc]
+        self.tolerance = TOLERANCE if named.access == "white-box" else FEW_QUERIES  # type: ignore[misc]
         self._foolbox = _imported()
         made = getattr(self._foolbox.attacks, named.name, None)
         if made is None:
@@ -66,69 +73,30 @@ class FoolboxAttack:
         except (TypeError, ValueError) as error:
             raise InputError(f"{named}: foolbox refuses its options: {error}") from error
 
-    def __call__(
-        self, model: nn.Module, x: torch.Tensor, y: torch.Tensor, radius: float
-    ) -> torch.Tensor:
-        """Returns what it comes to within `radius`, or wherever if that is infinite.
+    def __eq__(self, other: object) -> bool:
+        mine = (self.named, self.norm)
+        return isinstance(other, FoolboxAttack) and (other.named, other.norm) == mine
+
+    def __hash__(self) -> int:
+        return hash((self.named, self.norm))
+
+    def run(self, given: Ball) -> torch.Tensor:
+        """Returns what it comes to within ``given.radius``, or wherever it looks for the nearest.
 
         Args:
-            model: logits of images, in evaluation mode.
-            x: float32 in [0, 1], shape (m, C, H, W).
-            y: true classes, shape (m,).
-            radius: of the ball; attacks that look for the nearest example leave it alone.
+            given: a model in evaluation mode; attacks that look for the nearest leave the radius
+                alone.
         """
-        asked = self._foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device)
-        criterion = self._foolbox.criteria.Misclassification(y)
-        if self.named.fixed:
-            found: torch.Tensor = self._attack(asked, x, criterion, epsilons=radius)[1]
+        points = given.points
+        asked = self._foolbox.PyTorchModel(
+            given.oracle.module, bounds=(0, 1), device=points.x.device
+        )
+        criterion = self._foolbox.criteria.Misclassification(points.y)
+        if self.nearest:
+            found: torch.Tensor = self._attack(asked, points.x, criterion, epsilons=None)[0]
         else:
-            found = self._attack(asked, x, criterion, epsilons=None)[0]
+            found = self._attack(asked, points.x, criterion, epsilons=given.radius)[1]
         return found.detach()
-
-
-@cache
-def tested(named: FoolboxName, norm: Norm) -> SelfTestResult:
-    """Returns how an attack does where the answer is known, tested once a process."""
-    return self_test(
-        FoolboxAttack(named, norm),
-        norm,
-        name=str(named),
-        kind="within" if named.fixed else "nearest",
-        tolerance=TOLERANCE if named.access == "white-box" else FEW_QUERIES,
-        versions=installed("foolbox", "eagerpy"),
-    )
-
-
-class Counting(nn.Module):
-    """A model that counts what it is asked.
-
-    Attributes:
-        forwards: samples that passed through.
-        backwards: samples that a gradient came back for.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._model = model
-        self.forwards = self.backwards = 0
-        self.train(model.training)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns the model's logits."""
-        logits: torch.Tensor = self._model(x)
-        self.forwards += len(x)
-        if logits.requires_grad:
-            logits.register_hook(self._count)  # type: ignore[no-untyped-call]
-        return logits
-
-    def _count(self, gradient: torch.Tensor) -> None:
-        self.backwards += len(gradient)
-
-    def take(self, samples: int) -> tuple[int, int]:
-        """Returns forwards and backwards a sample since the last call, rounded up."""
-        taken = math.ceil(self.forwards / samples), math.ceil(self.backwards / samples)
-        self.forwards = self.backwards = 0
-        return taken
 
 
 @contextmanager

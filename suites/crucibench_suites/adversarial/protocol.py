@@ -1,17 +1,14 @@
-"""The attacks on images that ask for logits, and the series of them that run."""
+"""The attacks of AutoAttack and their series, declared without importing torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from crucibench_suites.adversarial.threat import Access, Norm, ThreatModel
+from crucibench.contracts.attack import Attack, Ball, GradientAttack, ScoreAttack
 
 if TYPE_CHECKING:
-    import torch
-
-    from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points
+    from crucibench_suites.adversarial.attacks.model import Found
 
 Precision = Literal["auto", "fp32", "bf16"]
 """In what attacks compute; every example is confirmed in float32."""
@@ -20,108 +17,102 @@ Precision = Literal["auto", "fp32", "bf16"]
 SELF_TEST = "self-test"
 """The probe whose records say what attacks do where the answer is known."""
 
-TOLERANCE = 1.5
-"""The largest ratio to the optimum that passes a self-test."""
-
-FEW_QUERIES = 5.0
-"""The same for attacks that see no gradients: they stay further behind, with few queries most."""
-
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 
-@dataclass(frozen=True, kw_only=True)
-class Native:
-    """An attack on images: what a cell runs, and what its self-test runs.
+class ApgdCE(GradientAttack):
+    """APGD on cross-entropy."""
 
-    Attributes:
-        run: from a model, points, a budget and where to start (at random if None) to what it found.
-        access: what it sees of the model.
-        norms: of the balls that it knows.
-        nearest: whether it looks for the nearest example, whatever the radius.
-        tolerance: the largest ratio to the optimum that passes its self-test.
-    """
+    name = "apgd-ce"
 
-    run: Callable[[Oracle, Points, ThreatModel, torch.Tensor | None], Found]
-    access: Access = "white-box"
-    norms: tuple[Norm, ...] = ("linf", "l2")
-    nearest: bool = False
-    tolerance: float = TOLERANCE
+    def run(self, given: Ball) -> Found:
+        """Returns what the ascent found."""
+        from crucibench_suites.adversarial.attacks import losses
+        from crucibench_suites.adversarial.attacks.apgd import apgd
 
-    @property
-    def late(self) -> bool:
-        """Whether the others are asked again at smaller radii than it broke a sample at."""
-        return self.nearest or self.access != "white-box"
+        # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
+        budget = given.budget
+        return apgd(
+            given.oracle, given.points, losses.log_odds if budget.eot == 1 else losses.ce,
+            steps=budget.steps, restarts=budget.restarts, eot=budget.eot, name=self.name,
+            start=given.start,
+        )  # fmt: skip
 
 
-def _apgd_ce(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks import losses
-    from crucibench_suites.adversarial.attacks.apgd import apgd
+class ApgdDLR(GradientAttack):
+    """APGD on the difference of logits ratio."""
 
-    # The mean gradient of several passes needs cross-entropy as it is, not only its direction.
-    return apgd(
-        oracle, points, losses.log_odds if threat.eot == 1 else losses.ce, steps=threat.steps,
-        restarts=threat.restarts, eot=threat.eot, name="apgd-ce", start=start,
-    )  # fmt: skip
+    name = "apgd-dlr"
 
+    def run(self, given: Ball) -> Found:
+        """Returns what the ascent found."""
+        from crucibench_suites.adversarial.attacks import losses
+        from crucibench_suites.adversarial.attacks.apgd import apgd
 
-def _apgd_dlr(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks import losses
-    from crucibench_suites.adversarial.attacks.apgd import apgd
-
-    return apgd(
-        oracle, points, losses.dlr, steps=threat.steps, restarts=threat.restarts, eot=threat.eot,
-        name="apgd-dlr", start=start,
-    )  # fmt: skip
+        budget = given.budget
+        return apgd(
+            given.oracle, given.points, losses.dlr, steps=budget.steps, restarts=budget.restarts,
+            eot=budget.eot, name=self.name, start=given.start,
+        )  # fmt: skip
 
 
-def _apgd_t(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks.apgd import apgd_targeted
+class ApgdTargeted(GradientAttack):
+    """APGD on the targeted difference of logits ratio, towards several classes."""
 
-    return apgd_targeted(
-        oracle, points, steps=threat.steps, targets=threat.targets, restarts=threat.restarts,
-        eot=threat.eot,
-    )  # fmt: skip
+    name = "apgd-t"
 
+    def run(self, given: Ball) -> Found:
+        """Returns what the ascents found."""
+        from crucibench_suites.adversarial.attacks.apgd import apgd_targeted
 
-def _fab_t(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks.fab import fab_targeted
-
-    return fab_targeted(oracle, points, steps=threat.steps, targets=threat.targets)
+        budget = given.budget
+        return apgd_targeted(
+            given.oracle, given.points, steps=budget.steps, targets=budget.targets,
+            restarts=budget.restarts, eot=budget.eot,
+        )  # fmt: skip
 
 
-def _square(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks.square import square
+class FabTargeted(GradientAttack):
+    """FAB-T, which looks for the nearest example."""
 
-    return square(oracle, points, queries=threat.queries)
+    name = "fab-t"
+    nearest = True
 
+    def run(self, given: Ball) -> Found:
+        """Returns the nearest examples found, inside the ball or not."""
+        from crucibench_suites.adversarial.attacks.fab import fab_targeted
 
-def _momentum(
-    oracle: Oracle, points: Points, threat: ThreatModel, start: torch.Tensor | None
-) -> Found:
-    from crucibench_suites.adversarial.attacks.momentum import momentum
-
-    return momentum(oracle, points, steps=threat.steps)
+        budget = given.budget
+        return fab_targeted(given.oracle, given.points, steps=budget.steps, targets=budget.targets)
 
 
-ATTACKS: Mapping[str, Native] = {
-    "apgd-ce": Native(run=_apgd_ce),
-    "apgd-dlr": Native(run=_apgd_dlr),
-    "apgd-t": Native(run=_apgd_t),
-    "fab-t": Native(run=_fab_t, nearest=True),
-    "square": Native(run=_square, access="score", tolerance=FEW_QUERIES),
-    "momentum": Native(run=_momentum),
-}
-"""All of them. What has no entry is no attack: nothing else tells them apart by name."""
+class Square(ScoreAttack):
+    """Square, a random search on the margin."""
+
+    name = "square"
+
+    def run(self, given: Ball) -> Found:
+        """Returns what the search found."""
+        from crucibench_suites.adversarial.attacks.square import square
+
+        return square(given.oracle, given.points, queries=given.budget.queries)
+
+
+class Momentum(GradientAttack):
+    """Momentum iterative FGSM, whose examples transfer."""
+
+    name = "momentum"
+
+    def run(self, given: Ball) -> Found:
+        """Returns where the last step leads."""
+        from crucibench_suites.adversarial.attacks.momentum import momentum
+
+        return momentum(given.oracle, given.points, steps=given.budget.steps)
+
+
+def comes_late(attack: Attack) -> bool:
+    """Whether the others are asked again at smaller radii than it broke a sample at."""
+    return attack.nearest or attack.access != "white-box"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Saved examples: what broke each sample, kept beside the records and held against them."""
+"""Examples that are kept: all saved ones with their checks, and a few for a reader to look at."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence
+from crucibench.contracts.examples import Showing
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.search import Ledger
+    from crucibench_suites.adversarial.confirm import Ledger
 
 ADVERSARIALS = "adversarials"
 """The artefact's name."""
@@ -210,3 +211,46 @@ def levels_of(threat: ThreatModel, distances: NDArray[np.float64]) -> NDArray[np
         np.asarray(threat.eps), np.nan_to_num(own, nan=np.inf), side="left"
     )
     return level
+
+
+def show(
+    threat: ThreatModel, attack: str, work: Work, context: MapContext, *,
+    level: NDArray[np.integer[Any]], found: Callable[[Sequence[int]], Any], changes: bool = False,
+) -> None:  # fmt: skip
+    """Keeps a few examples, with what the model says of them when it is asked once more.
+
+    Args:
+        threat: the grid of radii.
+        attack: its name.
+        work: the batch, n samples.
+        context: the model.
+        level: the place in the grid of the smallest radius that breaks each sample, shape (n,);
+            the grid's length where none does.
+        found: from rows of the batch to the examples of these, as `Batch.inputs`.
+        changes: whether pictures of the change are kept, too.
+    """
+    showing = Showing(work, context)
+    rows = showing.first(np.flatnonzero(level < len(threat.eps)))
+    if not rows:
+        return
+    inputs = found(rows)
+    adapter, kind = context.adapter, context.adapter.task.definition
+    want = frozenset({kind.best_answer(adapter.capabilities)})
+    answer = adapter.predict(work.batch.take(rows).with_inputs(inputs), want)
+    answers = kind.outcome_columns(answer, work.samples.targets[rows], adapter.score_kind)
+    showing.add(
+        [point_of(threat.eps[level[row]]) for row in rows], inputs, answers, rows=rows,
+        rank=[1 + int(level[row]) for row in rows], by=attack, changes=changes,
+    )  # fmt: skip
+    showing.keep()
+
+
+def show_images(
+    threat: ThreatModel, attack: str, work: Work, context: MapContext, ledger: Ledger
+) -> None:
+    """Keeps a few of the images that an attack found."""
+    level = levels_of(threat, ledger.distances)
+    show(
+        threat, attack, work, context, level=level,
+        found=lambda rows: ledger.nearest[list(rows)], changes=True,
+    )  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
@@ -17,21 +18,18 @@ from crucibench.contracts.scenario import (
     StageView,
     Work,
 )
-from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are
+from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
-    ATTACKS,
     QUICK,
     RAND,
     STANDARD,
     Precision,
     Protocol,
+    comes_late,
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
-
-if TYPE_CHECKING:
-    from crucibench_suites.adversarial.self_test import SelfTestResult
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -81,7 +79,9 @@ class AutoAttack(Attacked):
         level = np.full(len(right), len(self.threat.eps), dtype=np.int64)
         late = np.zeros(len(right), dtype=np.bool_)
         where = {identity: row for row, identity in enumerate(seen.samples.ids)}
-        late_ones = {attack for attack in self.protocol.attacks if ATTACKS[attack].late}
+        late_ones = {
+            attack for attack in self.protocol.attacks if comes_late(attacks().get(attack))
+        }
         for before, records in seen.earlier.items():
             rows = np.array([where[identity] for identity in records.ids], dtype=np.int64)
             found = records.array("level").astype(np.int64)
@@ -98,8 +98,9 @@ class AutoAttack(Attacked):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
-        from crucibench_suites.adversarial.search import Ledger, Search
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.confirm import Ledger
+        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.search import Search
 
         targets = work.samples.targets.astype(np.int64)
         search = Search(
@@ -118,7 +119,7 @@ class AutoAttack(Attacked):
             search.again(self.protocol.attacks, ledger)
         elif stage == self.protocol.attacks[0]:
             search.bisect(stage, ledger)
-        elif ATTACKS[stage].nearest:
+        elif attacks().get(stage).nearest:
             search.nearest(stage, ledger)
         else:
             search.descend(stage, ledger)
@@ -127,9 +128,7 @@ class AutoAttack(Attacked):
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests all of the series."""
-        from crucibench_suites.adversarial.native import native_results
-
-        return native_results(self.protocol.attacks, self.threat.norm)
+        return self_tested(self.protocol.attacks, self.threat.norm)
 
     @property
     def attacks(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Rows, tables, comparables and the outcome view of an attack."""
+"""What became of each sample, and the rows, tables and outcomes made of it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,9 +15,16 @@ from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.stats import intervals_for, weighted_mean, wilson
-from crucibench_suites.adversarial.metrics import AFTER, AREA, CLEAN, COSTS, DISTANCES, LARGEST
-from crucibench_suites.adversarial.outcomes import Outcomes, Series, read_outcomes
-from crucibench_suites.adversarial.threat import point_of
+from crucibench_suites.adversarial.metrics import (
+    AFTER,
+    AREA,
+    CLEAN,
+    COSTS,
+    DISTANCES,
+    LARGEST,
+    MEDIAN_CHANGED,
+)
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Floats = NDArray[np.float64]
 
@@ -184,3 +192,97 @@ def median_row(metric: str, values: Floats, level: float, *, point: str = "") ->
         metric=metric, value=value, lower=float(ordered[skip - 1]), upper=float(ordered[n - skip]),
         level=level, method="order statistics (binomial); samples", n=n, point=point,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was run: the threat model, the stages in order, and the name of the random stream."""
+
+    threat: ThreatModel
+    stages: tuple[str, ...]
+    stream: str
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of n samples, in the order of the evidence's sample table.
+
+    Attributes:
+        right: whether each is right as it is.
+        clean: its class as the model says, without an attack.
+        level: the index of the smallest eps that breaks it, the grid's length if none does; 0 for
+            samples that are wrong as they are.
+        after: the same after each stage, by stage.
+        prediction: the class that its nearest example is taken for, -1 without one.
+        distance: of that example in the threat's norm; 0 for samples that are wrong as they are,
+            infinite where none was found.
+        asked: by stage, the samples that it asked about, bool.
+        spent: forwards, backwards and queries of each sample, by name.
+        examples: examples that the plain model saw, and those that it got right after all.
+    """
+
+    right: NDArray[np.bool_]
+    clean: NDArray[np.int64]
+    level: NDArray[np.int64]
+    after: dict[str, NDArray[np.int64]]
+    prediction: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    asked: dict[str, NDArray[np.bool_]]
+    spent: dict[str, NDArray[np.int64]]
+    examples: tuple[int, int]
+
+    def robust(self, at: int, stage: str | None = None) -> NDArray[np.bool_]:
+        """Whether each sample withstands the radius at index `at` (up to a stage)."""
+        level = self.level if stage is None else self.after[stage]
+        return np.asarray(self.right & (level > at))
+
+
+def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
+    """Reads the records of all stages."""
+    samples = evidence.own.samples
+    clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
+    right = np.asarray(clean == samples.targets, dtype=np.bool_)
+    n, top = len(samples), len(series.threat.eps)
+    level = np.where(right, top, 0).astype(np.int64)
+    prediction = np.full(n, -1, dtype=np.int64)
+    distance = np.where(right, np.inf, 0.0)
+    spent = {name: np.zeros(n, dtype=np.int64) for name in ("forwards", "backwards", "queries")}
+    after: dict[str, NDArray[np.int64]] = {}
+    asked: dict[str, NDArray[np.bool_]] = {}
+    seen = failed = 0
+    records = evidence.own.records
+    if len(records):
+        frame = records.frame()
+        frame["row"] = pd.Index(samples.ids).get_indexer(pd.Index(frame["id"]))
+    for stage in series.stages:
+        entered = np.zeros(n, dtype=np.bool_)
+        part = frame[frame["attack"] == stage] if len(records) else None
+        if part is not None and len(part):
+            rows = part["row"].to_numpy()
+            entered[rows] = True
+            level[rows] = np.minimum(level[rows], part["level"].to_numpy())
+            own = part[f"distance_{series.threat.norm}"].to_numpy()
+            nearer = np.asarray(own < distance[rows])
+            distance[rows[nearer]] = own[nearer]
+            prediction[rows[nearer]] = part["prediction"].to_numpy()[nearer]
+            for name, total in spent.items():
+                total[rows] += part[name].to_numpy()
+            seen += int(part["confirmations"].sum())
+            failed += int(part["unconfirmed"].sum())
+        after[stage], asked[stage] = level.copy(), entered
+    return Outcomes(
+        right, clean.astype(np.int64), level, after, prediction, distance, asked, spent,
+        (seen, failed),
+    )  # fmt: skip
+
+
+def with_changes(evidence: Evidence, scored: Scored) -> Scored:
+    """Returns what is reported, and the changed columns beside."""
+    if not len(evidence.own.records):
+        return scored
+    changed = evidence.own.records.array("changed").astype(np.float64)
+    changed = changed[changed >= 0]
+    if not len(changed):
+        return scored
+    row = median_row(MEDIAN_CHANGED.id, changed, evidence.options.level)
+    return Scored([*scored.rows, row], scored.tables)

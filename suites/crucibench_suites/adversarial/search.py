@@ -10,13 +10,14 @@ it succeeds. A robust sample thus costs one full series of attacks, as at a sing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.attack import Ball, attacks
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
@@ -24,12 +25,13 @@ from crucibench_suites.adversarial.attacks.model import (
     Found,
     Oracle,
     Points,
+    attack_ball,
     by_sample,
     device_of,
     frozen,
 )
-from crucibench_suites.adversarial.confirm import confirm, pull_back
-from crucibench_suites.adversarial.protocol import ATTACKS, Precision
+from crucibench_suites.adversarial.confirm import Ledger, confirm, pull_back
+from crucibench_suites.adversarial.protocol import Precision
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 Ints = NDArray[np.int64]
@@ -41,49 +43,6 @@ _MANY = 1024
 _PIXELS = 2**18
 """So many inputs, or so many pixels, are asked about at once where the batch is smaller than that:
 runs towards several targets, and steps of Square."""
-
-
-@dataclass
-class Ledger:
-    """What is known of the samples of a batch.
-
-    Attributes:
-        level: how many radii of the grid each sample withstands as far as is known: the index of
-            the smallest that breaks it, or the grid's length, shape (n,).
-        distances: of the nearest example in the threat's norm, in Linf, L2, L1; NaN without one.
-        prediction: the class that the nearest example is taken for; -1 without one.
-        forwards: passes that attacks made, shape (n,); `confirmations` come on top.
-        backwards: gradients.
-        queries: those of the forwards that saw scores alone (Square).
-        confirmations: examples that the plain model was asked about.
-        unconfirmed: those of them that it did not get wrong.
-        nearest: the nearest example itself, shape (n, C, H, W); the clean input without one,
-            and of tables none.
-    """
-
-    level: Ints
-    distances: NDArray[np.float64]
-    prediction: NDArray[np.int32]
-    forwards: Ints
-    backwards: Ints
-    queries: Ints
-    confirmations: Ints
-    unconfirmed: Ints
-    nearest: torch.Tensor = field(repr=False)
-
-    @classmethod
-    def of(cls, batch: Batch, level: Ints) -> Ledger:
-        """Returns an empty account of samples that are known to withstand `level` radii."""
-        n = len(batch)
-
-        def zeros() -> Ints:
-            return np.zeros(n, dtype=np.int64)
-
-        return cls(
-            level.astype(np.int64), np.full((n, 3), np.nan), np.full(n, -1, dtype=np.int32),
-            zeros(), zeros(), zeros(), zeros(), zeros(),
-            batch.inputs.clone() if isinstance(batch.inputs, torch.Tensor) else torch.zeros(n, 0),
-        )  # fmt: skip
 
 
 class Search:
@@ -159,13 +118,13 @@ class Search:
             close = ledger.distances[rows, COLUMN[self._threat.norm]] <= reach
             self.descend(other, ledger, rows[close], restarts=restarts)
 
-    def again(self, attacks: Sequence[str], ledger: Ledger) -> None:
+    def again(self, series: Sequence[str], ledger: Ledger) -> None:
         """Asks all attacks of a series below what a later one broke, until none succeeds."""
         rows = np.arange(len(self._batch))
         while len(rows):
             before = ledger.level.copy()
-            for attack in attacks:
-                if not ATTACKS[attack].nearest:  # which said what it knows of every radius
+            for attack in series:
+                if not attacks().get(attack).nearest:  # which said what it knows of every radius
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
@@ -182,7 +141,7 @@ class Search:
     ) -> NDArray[np.bool_]:
         """Attacks the samples at `rows` within the radii at `at`; returns whether it broke each."""
         # FAB-T lives on exact differences of logits.
-        known = ATTACKS[attack]
+        known = attacks().get(attack)
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
@@ -198,7 +157,7 @@ class Search:
         if restarts is not None:
             threat = threat.model_copy(update={"restarts": restarts})
         with frozen(self._module):
-            found = known.run(oracle, points, threat, start)
+            found = attack_ball(known, Ball(oracle, points, threat, start))
         ledger.forwards[rows] += found.forwards
         ledger.backwards[rows] += found.backwards
         ledger.queries[rows] += found.queries
@@ -240,7 +199,7 @@ class Search:
         seen = confirm(self._adapter, clean, self._targets[rows], examples)
         distance = seen.distances[:, COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
-        holds = seen.holds & (ATTACKS[attack].nearest | (distance <= self._grid[at]))
+        holds = seen.holds & (attacks().get(attack).nearest | (distance <= self._grid[at]))
         ledger.confirmations[rows] += 1
         known = ledger.distances[rows, COLUMN[points.norm]]
         better = holds & ~(known <= distance)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -20,9 +21,29 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from crucibench_suites.adversarial.attacks.model import length
-from crucibench_suites.adversarial.protocol import TOLERANCE
-from crucibench_suites.adversarial.threat import Norm
+from crucibench.contracts.attack import (
+    TOLERANCE,
+    Attack,
+    Ball,
+    Floats,
+    Ints,
+    KnownAnswers,
+    Norm,
+    Search,
+    SelfTestResult,
+)
+from crucibench.util.draws import Draws
+from crucibench_suites.adversarial.attacks.model import (
+    Oracle,
+    Points,
+    attack_ball,
+    frozen,
+    length,
+)
+from crucibench_suites.adversarial.blackbox.images import Pixels
+from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
+from crucibench_suites.adversarial.threat import ThreatModel
 
 AttackCall = Callable[[nn.Module, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """An attack: from a model (logits of images), images (n, 1, 8, 8) in [0, 1], labels (n,) and a
@@ -42,42 +63,6 @@ _BLOCK = 2
 _FAR = -30.0
 _SLACK = 1e-3
 """By how much, relatively, an example may leave the ball, or be nearer than the optimum."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelfTestResult:
-    """What an attack did where the answer is known.
-
-    Attributes:
-        attack: its name.
-        norm: of the ball.
-        kind: ``within`` a radius, or ``nearest``.
-        passed: whether its results may count.
-        ratio: how far it stays behind the optimum, 1 at best. ``nearest``: the median distance of
-            its examples divided by the optimum. ``within``: the smallest radius tried, divided by
-            the optimum, at which it breaks 95 % of the samples. Infinity where it never does.
-        tolerance: the largest ratio that passes.
-        found: share of samples with a valid example: finite, in ball and box, misclassified.
-        optimum: the distance of every sample in closed form.
-        samples: their number.
-        versions: of what was tested.
-        reason: one sentence with the numbers.
-        distances: of the examples found, in the order of the samples; infinity without one. Of
-            ``within``, at the radius of `ratio`.
-    """
-
-    attack: str
-    norm: Norm
-    kind: Kind
-    passed: bool
-    ratio: float
-    tolerance: float
-    found: float
-    optimum: float
-    samples: int
-    versions: dict[str, str]
-    reason: str
-    distances: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def self_test(
@@ -250,3 +235,70 @@ def _said(kind: Kind, ratio: float, found: float, tolerance: float) -> str:
             "radius that is enough for all"
         )
     return f"{said}; up to {tolerance:.3g} is expected"
+
+
+_STEPS, _BALL_QUERIES = 20, 150
+_SEARCH_QUERIES = 500
+"""Enough for a test; runs may spend more, or less."""
+
+
+class ImageAnswers(KnownAnswers):
+    """Attacks on images, on linear models whose boundary is known."""
+
+    name = "image"
+
+    def self_test(self, attack: Attack, norm: Norm) -> SelfTestResult:
+        """Returns how an attack does, tested once a process."""
+        return _tested(attack, type(attack).run, norm)
+
+
+@cache
+def _tested(attack: Attack, body: object, norm: Norm) -> SelfTestResult:
+    # foolbox asks about logits, whatever its attacks make of them.
+    of_foolbox = isinstance(attack, FoolboxAttack)
+    by_labels = attack.access == "decision" and not of_foolbox
+    call = _by_labels(attack, norm) if by_labels else _in_balls(attack, norm)
+    versions = installed("foolbox", "eagerpy") if of_foolbox else None
+    return self_test(
+        call, norm, name=attack.name, kind="nearest" if attack.nearest else "within",
+        tolerance=attack.tolerance, versions=versions,
+    )  # fmt: skip
+
+
+def _in_balls(attack: Attack, norm: Norm) -> AttackCall:
+    budget = ThreatModel(norm=norm, eps=(0.0,), steps=_STEPS, targets=1, queries=_BALL_QUERIES)
+
+    def call(model: nn.Module, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+        # What looks for the nearest leaves as soon as an example lies within the radius.
+        eps = torch.full((len(x),), 0.0 if attack.nearest else radius)
+        ids = tuple(f"self-test-{row}" for row in range(len(x)))
+        points = Points(x=x, y=y, eps=eps, ids=ids, norm=norm)
+        with frozen(model):
+            oracle = Oracle(model, Draws(0, "self-test"))
+            return attack_ball(attack, Ball(oracle, points, budget, radius=radius)).adversarial
+
+    return call
+
+
+def _by_labels(attack: Attack, norm: Norm) -> AttackCall:
+    def call(model: nn.Module, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
+        space = Pixels(x, norm)
+
+        def lead(rows: Ints, images: torch.Tensor) -> Floats:
+            with torch.no_grad():
+                wrong = model(images).argmax(1) != y[torch.from_numpy(rows)]
+            return np.where(wrong.numpy(), 1.0, -1.0)
+
+        none = np.zeros(0)
+        questions = Questions(space, space.answered(lead, 4096), none, _SEARCH_QUERIES)
+        ids = [f"self-test-{row}" for row in range(len(x))]
+        attack.run(
+            Search(
+                questions=questions, ids=ids, draws=Draws(0, "self-test"), radii=none,
+                targets=y.numpy(),
+            )
+        )  # fmt: skip
+        images: torch.Tensor = space.images(questions.best)
+        return images
+
+    return call

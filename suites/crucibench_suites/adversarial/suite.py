@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.metric import MetricInfo
@@ -14,20 +14,24 @@ from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.blackbox.scenario import BLACK_BOX, BlackBoxAttack
+from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack
 from crucibench_suites.adversarial.blackbox.scenario import scenarios as black_box
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer, TransferSource
-from crucibench_suites.adversarial.config import AdversarialConfig
+from crucibench_suites.adversarial.config import AdversarialConfig, is_of_foolbox
 from crucibench_suites.adversarial.foolbox_names import FoolboxName
-from crucibench_suites.adversarial.metrics import COSTS, DISTANCES, METRICS
-from crucibench_suites.adversarial.named import Foolbox
+from crucibench_suites.adversarial.metrics import (
+    COSTS,
+    DISTANCES,
+    METRICS,
+    QUERY_METRICS,
+    TABLE_METRICS,
+)
+from crucibench_suites.adversarial.named import NamedAttack
 from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.scenario import SCENARIOS, AutoAttack
 from crucibench_suites.adversarial.supplied import SuppliedExamples, checked
-from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
-from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
+from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.tables.scenario import (
     DEFAULT_EPS,
     columns_scenario,
@@ -59,7 +63,7 @@ _NAMES = tuple(
     f"{name}-{norm}"
     for name in (
         *(protocol.name for protocol in PROTOCOLS.values()),
-        *(*BLACK_BOX, "surrogate", *sorted(TABLE_ATTACKS), "worst-case"),
+        *(*get_args(BlackBoxAttack), "surrogate", *sorted(PLANNED), "worst-case"),
     )
     for norm in ("linf", "l2")
 )
@@ -147,7 +151,7 @@ class AdversarialSuite(Suite):
         if task.modality is Modality.TEXT:
             return text_scenarios(
                 self.name, request, config, queries=queries, limit=limit, seed=config.seed,
-                keep=config.save_adversarials,
+                keep=config.save_adversarials, named=config.registered("text"),
             )  # fmt: skip
         if table:
             return _of_tables(self.name, request, config)
@@ -160,6 +164,8 @@ def _of_images(
     """Returns the scenarios of images: the protocol and what is asked for beside it, by norm."""
     _check_surrogate(request, config)
     key = config.protocol or _PRESETS[request.preset]
+    registered = config.registered("image")
+    unseen = [one.name for one in registered if one.access != "white-box"]
     found: list[Scenario] = []
     for norm in config.norm:
         eps = config.eps or _default_eps(request, norm)
@@ -168,16 +174,23 @@ def _of_images(
             SCENARIOS[key].of(suite, threat, limit, config.precision)
         ]
         cells += [
-            Foolbox.of(suite, named, (norm, eps, config.seed), force=config.force, limit=limit)
-            for named in map(FoolboxName.parse, config.attacks)
+            NamedAttack.of_foolbox(
+                suite, named, (norm, eps, config.seed), force=config.force, limit=limit
+            )
+            for named in map(FoolboxName.parse, filter(is_of_foolbox, config.attacks))
             if norm in named.norms
+        ]
+        cells += [
+            NamedAttack.of_plugin(suite, one.name, threat, force=config.force, limit=limit)
+            for one in registered
+            if one.access == "white-box" and norm in one.norms
         ]
         if "supplied" in request.files:
             file = checked(request.files["supplied"], request.data.counts["test"])
             cells.append(SuppliedExamples.of(suite, file, norm, eps, limit=limit))
         cells += black_box(
             suite,
-            _methods(request, config),
+            dict.fromkeys((*_methods(request, config), *unseen)),
             (norm, eps, config.seed),
             queries=queries,
             limit=limit,
@@ -215,6 +228,7 @@ def _of_tables(suite: str, request: SuiteRequest, config: AdversarialConfig) -> 
             queries=config.queries or _QUERIES[request.preset],
             limit=config.limit if config.limit is not None else _LIMITS[request.preset],
             spread=spread,
+            named=[one.name for one in config.registered("table")],
         )  # fmt: skip
         if config.save_adversarials:
             cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from crucibench.contracts.attack import Norm
 from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
 
 ImageNorm = Literal["linf", "l2"]
 
-Norm = Literal["linf", "l2", "words"]
-
 COLUMN = {"linf": 0, "l2": 1}
 """Of the distances in a norm, where those in Linf, L2 and L1 stand side by side."""
 
-Access = Literal["white-box", "score", "decision", "transfer"]
+Sees = Literal["white-box", "score", "decision", "transfer"]
+"""What an attacker sees: as attacks do, or another model alone."""
 
 _LARGEST = {
     ("pixels", "linf"): ("pixels lie in [0, 1]", 1.0),
@@ -53,7 +53,7 @@ class ThreatModel(BaseModel):
     eps: Annotated[tuple[Number, ...], Field(min_length=1, max_length=64, strict=False)]
     unit: Literal["pixels", "spreads", "words"] = "pixels"
     targeted: bool = False
-    access: Access = "white-box"
+    access: Sees = "white-box"
     steps: Annotated[int, Field(ge=1)] = 100
     restarts: Annotated[int, Field(ge=1)] = 1
     targets: Annotated[int, Field(ge=1)] = 9

@@ -14,7 +14,7 @@ from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as_they_are
-from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
+from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
@@ -97,9 +97,8 @@ class Transfer(OneAttack):
         """Returns one record a sample: the smallest eps that a surrogate's example breaks."""
         import torch
 
-        from crucibench_suites.adversarial.search import Ledger
-        from crucibench_suites.adversarial.settle import settle, snapped
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
+        from crucibench_suites.adversarial.saved import show_images
 
         grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
         x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)

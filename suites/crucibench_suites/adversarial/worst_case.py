@@ -16,14 +16,14 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.audits.transferred import audit_transfer, withstood
+from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.scenario import AutoAttack
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.outcomes import Series
+    from crucibench_suites.adversarial.scoring import Series
 
 _CLEAN = "clean"
 
@@ -76,7 +76,7 @@ class WorstCase(Derived):
     @property
     def series(self) -> Series:
         """What scoring needs to know of it: every attack of every cell is a step."""
-        from crucibench_suites.adversarial.outcomes import Series
+        from crucibench_suites.adversarial.scoring import Series
 
         steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
         return Series(self.threat, steps, self.stream)

@@ -18,6 +18,7 @@ from torch import nn
 
 import crucibench as cb
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.evidence import Evidence
@@ -33,12 +34,12 @@ from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
+from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.audits import label_only_beats
-from crucibench_suites.adversarial.blackbox.books import Books
+from crucibench_suites.adversarial.blackbox.questions import Questions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
-from crucibench_suites.adversarial.native import native_results
-from crucibench_suites.adversarial.outcomes import Series
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.scoring import Series
+from crucibench_suites.adversarial.threat import ThreatModel
 
 _SPEC = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")
 assert _SPEC is not None and _SPEC.loader is not None
@@ -89,7 +90,7 @@ def test_each_attack_solves_what_is_known(method: str, norm: Norm) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_surrogates_attack_solves_what_is_known(norm: Norm) -> None:
-    (result,) = native_results(["momentum"], norm)
+    (result,) = self_tested(["momentum"], norm)
     assert result.ratio <= 1.2
 
 
@@ -166,13 +167,13 @@ asked = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(asked, st.integers(1, 15))
-def test_the_books_are_right(calls: Any, budget: int) -> None:
+def test_questions_are_counted_and_the_nearest_example_is_kept(calls: Any, budget: int) -> None:
     radii = np.array([0.55, 0.8])
-    books = Books(_Line(4), lambda rows, points: points[:, 0] - 0.5, radii, budget)
+    questions = Questions(_Line(4), lambda rows, points: points[:, 0] - 0.5, radii, budget)
     paid: dict[int, list[float]] = {row: [] for row in range(4)}
     for call in calls:
         rows = np.array([row for row, _ in call])
-        lead = books.lead(rows, np.array([[place] for _, place in call]))
+        lead = questions.lead(rows, np.array([[place] for _, place in call]))
         for (row, place), said in zip(call, lead, strict=True):
             if len(paid[row]) < budget:
                 paid[row].append(min(max(place, 0.0), 1.0))
@@ -180,13 +181,13 @@ def test_the_books_are_right(calls: Any, budget: int) -> None:
             else:
                 assert said == -np.inf
     for row, places in paid.items():
-        assert books.queries[row] == len(places)
+        assert questions.queries[row] == len(places)
         wrong = [place for place in places if place > 0.5]
-        assert books.distance[row] == min(wrong, default=np.inf)
+        assert questions.distance[row] == min(wrong, default=np.inf)
         for at, radius in enumerate(radii):
             numbers = [k + 1 for k, place in enumerate(places) if 0.5 < place <= radius]
             expected = min(numbers, default=None)
-            found = books.queries_to[row, at]
+            found = questions.queries_to[row, at]
             assert (np.isnan(found) and expected is None) or found == expected
 
 

@@ -16,12 +16,11 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks import square as square_module
 from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, checkpoints
-from crucibench_suites.adversarial.attacks.fab import fab_targeted
+from crucibench_suites.adversarial.attacks.fab import fab_targeted, onto_hyperplane
 from crucibench_suites.adversarial.attacks.model import Found, Oracle, Points, frozen, length
-from crucibench_suites.adversarial.attacks.projection import onto_hyperplane
 from crucibench_suites.adversarial.attacks.square import square
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.scenario import Standard
+from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")

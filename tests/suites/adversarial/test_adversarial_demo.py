@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from crucibench_adapters.demo import models
-from crucibench_suites.adversarial.outcomes import Outcomes, read_outcomes
 from crucibench_suites.adversarial.scenario import Quick
+from crucibench_suites.adversarial.scoring import Outcomes, read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel
 
 N = 30

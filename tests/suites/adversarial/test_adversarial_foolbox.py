@@ -26,10 +26,10 @@ from crucibench_suites.adversarial.foolbox_names import (
     NEEDS_NUMBA,
     FoolboxName,
 )
-from crucibench_suites.adversarial.named import Foolbox
+from crucibench_suites.adversarial.named import NamedAttack
 from crucibench_suites.adversarial.of_foolbox import FoolboxAttack, seeded
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.self_test import SelfTestResult
 
 with warnings.catch_warnings():
@@ -58,13 +58,15 @@ PASSED = SelfTestResult(
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the self-tests, which have a test of their own."""
-    monkeypatch.setattr("crucibench_suites.adversarial.of_foolbox.tested", lambda *_: PASSED)
+    monkeypatch.setattr("crucibench_suites.adversarial.self_test._tested", lambda *_: PASSED)
 
 
-def _scenario(text: str, norm: Any, **settings: Any) -> Foolbox:
+def _scenario(text: str, norm: Any, **settings: Any) -> NamedAttack:
     settings = {"force": False, "limit": None, **settings}
     grid = settings.pop("grid", GRIDS[norm])
-    return Foolbox.of("adversarial", FoolboxName.parse(text), (norm, grid, None), **settings)
+    return NamedAttack.of_foolbox(
+        "adversarial", FoolboxName.parse(text), (norm, grid, None), **settings
+    )
 
 
 def test_the_table_is_what_the_installed_foolbox_has() -> None:
@@ -140,11 +142,13 @@ def test_radii_are_asked_from_the_smallest_and_the_broken_leave(
 class _Outside:
     """An attack that answers with what is out of the box, out of the ball, or no number."""
 
+    access, nearest = "white-box", False
+
     def __init__(self, named: FoolboxName, norm: Any) -> None:
         pass
 
-    def __call__(self, model: Any, x: Any, y: Any, radius: float) -> Any:
-        wrong = x.clone()
+    def run(self, given: Any) -> Any:
+        wrong = given.points.x.clone()
         wrong[0::3] = torch.nan
         wrong[1::3] = -1.0
         wrong[2::3] = (wrong[2::3] + 0.5).clamp(0, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,83 +15,90 @@ from sklearn.tree import DecisionTreeClassifier
 
 import crucibench as cb
 import crucibench_suites.adversarial as package
+from crucibench.contracts.attack import GradientAttack, ScoreAttack, attacks, known_answers
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.run import Run
+from crucibench.testing import check_attack
+from crucibench.util.errors import InputError
 from crucibench_suites.adversarial import of_foolbox
+from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.attacks.model import Found
-from crucibench_suites.adversarial.blackbox import self_tests as of_labels
-from crucibench_suites.adversarial.blackbox.attacks import ON_LABELS
-from crucibench_suites.adversarial.blackbox.scenario import BLACK_BOX, BlackBoxAttack, scenarios
+from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack, scenarios
 from crucibench_suites.adversarial.foolbox_names import FIXED, MINIMAL, FoolboxName
-from crucibench_suites.adversarial.native import native_results
-from crucibench_suites.adversarial.protocol import ATTACKS, PROTOCOLS
-from crucibench_suites.adversarial.tables import self_tests as of_tables
-from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
-from crucibench_suites.adversarial.tables.scenario import _KINDS
+from crucibench_suites.adversarial.protocol import PROTOCOLS
+from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.text import self_tests as of_texts
-from crucibench_suites.adversarial.text.texts import MADE, SEARCHES, Made
+from crucibench_suites.adversarial.text.scenario import SEARCHES
+from crucibench_suites.adversarial.text.texts import MADE
 
 NORMS: tuple[Any, ...] = ("linf", "l2")
 
 
-def still(oracle: Any, points: Any, threat: Any, start: Any) -> Found:
+def still(attack: Any, given: Any) -> Found:
     """Returns the samples as they are, and calls them examples."""
-    found = Found(points)
+    found = Found(given.points)
     found.broken[:] = True
     return found
 
 
-def silent(*told: Any) -> None:
+def nothing(attack: Any, given: Any) -> Any:
     """Asks nothing, and finds nothing."""
-    return
+    return Found(given.points) if hasattr(given, "points") else iter(())
+
+
+IMAGES = [one for one in map(attacks().get, attacks().names()) if one.space == "image"]
+BALLS = [one for one in IMAGES if one.access != "decision"]
+
+
+@pytest.mark.parametrize("name", attacks().names())
+def test_every_registered_attack_finds_what_is_known(name: str) -> None:
+    check_attack(attacks().get(name))
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("body", [still, lambda oracle, points, threat, start: Found(points)])
+@pytest.mark.parametrize("attack", BALLS, ids=lambda one: one.name)
+@pytest.mark.parametrize("body", [still, nothing])
 def test_an_attack_on_images_that_does_nothing_fails(
-    monkeypatch: pytest.MonkeyPatch, name: str, norm: Any, body: Any
+    monkeypatch: pytest.MonkeyPatch, attack: Any, norm: Any, body: Any
 ) -> None:
-    (before,) = native_results([name], norm)
-    monkeypatch.setitem(ATTACKS, name, replace(ATTACKS[name], run=body))
-    (result,) = native_results([name], norm)
+    (before,) = self_tested([attack.name], norm)
+    monkeypatch.setattr(type(attack), "run", body)
+    (result,) = self_tested([attack.name], norm)
     assert before.passed and not result.passed
     assert result.found == 0
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", ON_LABELS)
-def test_an_attack_on_labels_that_does_nothing_fails(name: str, norm: Any) -> None:
-    result = of_labels.tested(name, replace(ON_LABELS[name], run=silent), norm)
-    assert not result.passed and result.found == 0
+def test_the_kit_fails_an_attack_without_a_known_answer() -> None:
+    class Elsewhere(ScoreAttack):
+        name = "elsewhere"
+        space = "graph"  # type: ignore[assignment]
+
+        def run(self, given: Any) -> None: ...
+
+    with pytest.raises(AssertionError, match="no answer is known"):
+        check_attack(Elsewhere())
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", TABLE_ATTACKS)
-def test_an_attack_on_tables_that_does_nothing_fails(name: str, norm: Any) -> None:
-    result = of_tables.tested(name, replace(TABLE_ATTACKS[name], run=silent), norm)
-    assert not result.passed and result.found == 0
+def test_the_kit_fails_an_attack_that_is_too_weak() -> None:
+    class Noise(GradientAttack):
+        name = "noise"
 
+        def run(self, given: Any) -> Any:
+            points = given.points
+            return (points.x + points.eps.view(-1, 1, 1, 1)).clamp(0, 1)
 
-def _idle(search: type[Any]) -> type[Any]:
-    """Returns a search that asks about nothing but the sample itself."""
-
-    def replaced(self: Any, choices: Any, clean: float) -> Any:
-        yield from ()
-
-    return type(f"Idle{search.__name__}", (search,), {"_replaced": replaced})
+    with pytest.raises(AssertionError, match="noise: on linear models"):
+        check_attack(Noise())
 
 
 def _none(*told: Any) -> Callable[..., Any]:
     return lambda samples, ids: [lambda number: [] for _ in samples]
 
 
-@pytest.mark.parametrize("access", SEARCHES)
+@pytest.mark.parametrize("name", ["text-greedy", "text-by-labels"])
 @pytest.mark.parametrize("made", MADE)
-def test_an_attack_on_texts_that_does_nothing_fails(made: str, access: str) -> None:
-    idle = of_texts.tested(made, MADE[made], _idle(SEARCHES[access]))
-    assert not idle.passed and idle.found == 0
-    none = of_texts.tested(made, MADE[made]._replace(make=_none), SEARCHES[access])
+def test_an_attack_on_texts_without_candidates_fails(made: str, name: str) -> None:
+    none = of_texts.tested(made, MADE[made]._replace(make=_none), attacks().get(name))
     assert not none.passed and none.found == 0
 
 
@@ -104,12 +110,21 @@ def test_an_attack_of_foolbox_that_does_nothing_fails(
     monkeypatch: pytest.MonkeyPatch, name: str, norm: Any
 ) -> None:
     def made(self: Any, named: FoolboxName, norm: Any) -> None:
-        self.named, self.norm = named, norm
+        self.named, self.norm, self.name = named, norm, str(named)
+        self.access, self.nearest = named.access, not named.fixed
 
     monkeypatch.setattr(of_foolbox.FoolboxAttack, "__init__", made)
-    monkeypatch.setattr(of_foolbox.FoolboxAttack, "__call__", lambda self, model, x, y, radius: x)
-    result = of_foolbox.tested.__wrapped__(FoolboxName(name), norm)
+    monkeypatch.setattr(of_foolbox.FoolboxAttack, "run", lambda self, given: given.points.x)
+    attack = of_foolbox.FoolboxAttack(FoolboxName(name), norm)
+    result = known_answers().get("image").self_test(attack, norm)
     assert not result.passed and result.found == 0
+
+
+def idle(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
+    """Takes their bodies from all registered attacks on a space."""
+    for one in map(attacks().get, attacks().names()):
+        if one.space == space:
+            monkeypatch.setattr(type(one), "run", nothing)
 
 
 def _verdicts(run: Run) -> set[tuple[str, Any]]:
@@ -171,11 +186,7 @@ def nets(tmp_path: Path) -> Path:
 def test_no_cell_on_images_is_valid(
     monkeypatch: pytest.MonkeyPatch, nets: Path, tmp_path: Path
 ) -> None:
-    for name, attack in ATTACKS.items():
-        body = lambda oracle, points, threat, start: Found(points)  # noqa: E731
-        monkeypatch.setitem(ATTACKS, name, replace(attack, run=body))
-    for name, one in ON_LABELS.items():
-        monkeypatch.setitem(ON_LABELS, name, replace(one, run=silent))
+    idle(monkeypatch, "image")
     run = run_of(
         tmp_path, dict.fromkeys("ab", f"torch:{nets}:centroids"), "sklearn:digits",
         norm="l2", eps=0.5, blackbox=["square", "hopskipjump", "boundary"], surrogate="b",
@@ -191,8 +202,7 @@ def test_no_cell_on_images_is_valid(
 
 
 def test_no_cell_on_tables_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, attack in TABLE_ATTACKS.items():
-        monkeypatch.setitem(TABLE_ATTACKS, name, replace(attack, run=silent))
+    idle(monkeypatch, "table")
     rows = pd.DataFrame(np.random.default_rng(0).uniform(size=(40, 2)), columns=["a", "b"])
     target = np.where(rows["a"] > 0.5, "yes", "no")
     rows.assign(y=target).to_csv(tmp_path / "rows.csv", index=False)
@@ -209,8 +219,7 @@ def test_no_cell_on_tables_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_no_cell_on_texts_is_valid(
     monkeypatch: pytest.MonkeyPatch, nets: Path, tmp_path: Path
 ) -> None:
-    for access, search in SEARCHES.items():
-        monkeypatch.setitem(SEARCHES, access, _idle(search))
+    idle(monkeypatch, "text")
     rows = ["text,label", "a splendid film,good", "what a dreadful day,bad"]
     (tmp_path / "rows.csv").write_text("\n".join(rows), encoding="utf-8")
     run = run_of(
@@ -227,8 +236,7 @@ def test_no_cell_on_texts_is_valid(
 def test_an_idle_attack_of_foolbox_is_not_run(
     monkeypatch: pytest.MonkeyPatch, nets: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(of_foolbox.FoolboxAttack, "__call__", lambda self, model, x, y, radius: x)
-    monkeypatch.setattr(of_foolbox, "tested", of_foolbox.tested.__wrapped__)
+    monkeypatch.setattr(of_foolbox.FoolboxAttack, "run", lambda self, given: given.points.x)
     for force, expected in ((False, Status.FAILED), (True, Verdict.INVALID)):
         run = run_of(
             tmp_path, {"a": f"torch:{nets}:centroids"}, "sklearn:digits", eps=0.1,
@@ -239,27 +247,22 @@ def test_an_idle_attack_of_foolbox_is_not_run(
 
 def test_a_name_without_an_entry_is_refused() -> None:
     for refused in (
-        lambda: native_results(["apgd-cx"], "linf"),
-        lambda: scenarios("s", ("boundery",), ("l2", (0.1,), None), queries=5, limit=None),  # type: ignore[arg-type]
-        lambda: TABLE_ATTACKS["table-greedi"],
-        lambda: of_tables.tested("x", replace(TABLE_ATTACKS["exact-tree"], known="bush"), "linf"),  # type: ignore[arg-type]
-        lambda: SEARCHES["white-box"],
-        lambda: MADE["edit"],
+        lambda: self_tested(["apgd-cx"], "linf"),
+        lambda: scenarios("s", ("boundery",), ("l2", (0.1,), None), queries=5, limit=None),
     ):
-        with pytest.raises(KeyError):
+        with pytest.raises(InputError, match="did you mean"):
             refused()
 
 
 def test_what_is_declared_elsewhere_has_an_entry() -> None:
-    assert set(BLACK_BOX) == set(get_args(BlackBoxAttack))
-    assert set(_KINDS) == set(TABLE_ATTACKS)
-    assert {name for one in PROTOCOLS.values() for name in one.attacks} <= set(ATTACKS)
-    assert all(isinstance(one, Made) for one in MADE.values())
+    known = set(attacks().names())
+    assert {*get_args(BlackBoxAttack), *PLANNED, *SEARCHES} <= known
+    assert {name for one in PROTOCOLS.values() for name in one.attacks} <= known
 
 
 def test_nothing_tells_attacks_apart_by_name_but_the_tables() -> None:
     """No comparison with the name of an attack, alone or among others, and no case of a match."""
-    names = {*ATTACKS, *ON_LABELS, *TABLE_ATTACKS, *MADE}
+    names = {*attacks().names(), *MADE}
 
     def literals(node: ast.AST) -> set[Any]:
         return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}

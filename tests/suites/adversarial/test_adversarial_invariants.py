@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from crucibench_suites.adversarial.outcomes import read_outcomes
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
+from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 N = 16

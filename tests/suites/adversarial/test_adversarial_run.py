@@ -23,7 +23,7 @@ from crucibench.engine.listener import Listener
 from crucibench.integrity.verify import verify
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.supplied_file import read_supplied
+from crucibench_suites.adversarial.supplied import read_supplied
 
 MODEL = """
 import torch

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from crucibench_suites.adversarial import self_test as subject
-from crucibench_suites.adversarial.native import native_results
+from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.self_test import case, self_test
 
 with warnings.catch_warnings():
@@ -44,7 +44,7 @@ def test_every_sample_lies_at_the_distance_of_the_closed_form(classes: int, norm
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_our_own_attacks_pass(norm: Any) -> None:
-    for result in native_results(("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"), norm):
+    for result in self_tested(("apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"), norm):
         assert result.passed, result.reason
         assert result.ratio < (4.5 if result.attack == "square" else 1.15)
         assert result.versions["torch"] == torch.__version__

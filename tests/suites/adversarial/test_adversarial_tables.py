@@ -16,21 +16,22 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import crucibench as cb
+from crucibench.contracts.attack import Norm, Search
 from crucibench.contracts.verdict import Status
 from crucibench.integrity.verify import verify
 from crucibench.store.run import Run
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_adapters._sklearn_tree import read_tree
-from crucibench_suites.adversarial.blackbox.books import Books
-from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
-from crucibench_suites.adversarial.tables.checking import breaches
-from crucibench_suites.adversarial.tables.constraints import Constraints
+from crucibench_suites.adversarial.attacked import self_tested
+from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.tables.attacks import PLANNED
+from crucibench_suites.adversarial.tables.columns import Facts
+from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
 from crucibench_suites.adversarial.tables.greedy import greedy
-from crucibench_suites.adversarial.tables.self_tests import tested as self_tested
-from crucibench_suites.adversarial.tables.space import Facts, Space
-from crucibench_suites.adversarial.threat import Norm, ThreatModel
+from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.threat import ThreatModel
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 
@@ -79,7 +80,7 @@ RULES = Constraints(
 )
 
 
-def scattered(space: Space, seed: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def scattered(space: RowSpace, seed: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     rows = np.arange(len(space))
     points = space.clean + rng.normal(size=space.clean.shape) * reach
@@ -92,7 +93,7 @@ def scattered(space: Space, seed: int, reach: float) -> tuple[np.ndarray, np.nda
 def test_ten_thousand_rows_keep_every_constraint(norm: Norm, columns: int | None) -> None:
     frame = people(10_000)
     rules = RULES.model_copy(update={"columns": columns})
-    space = Space(frame, rules, facts_of(frame), norm)
+    space = RowSpace(frame, rules, facts_of(frame), norm)
     for seed, reach in ((0, 0.3), (1, 30.0)):
         rows, points = scattered(space, seed, reach)
         allowed = space.allowed(rows, points)
@@ -146,7 +147,7 @@ def test_no_row_breaks_what_is_declared(data: Any) -> None:
         columns=data.draw(st.none() | st.integers(1, 3)),
     )
     facts = {name: Facts(-60.0, 60.0, float(scale), False) for name in "abc"}
-    space = Space(frame, rules, facts, data.draw(st.sampled_from(NORMS)))
+    space = RowSpace(frame, rules, facts, data.draw(st.sampled_from(NORMS)))
     rows, points = scattered(
         space, int(rng.integers(1 << 30)), data.draw(st.sampled_from([0.1, 9.0]))
     )
@@ -172,7 +173,7 @@ def test_the_second_opinion_sees_a_breach(column: str, value: Any) -> None:
     assert found[0] >= 1 and found[1:].sum() == 0
 
 
-def grown(norm: Norm, *, gaps: bool, seed: int) -> tuple[pd.DataFrame, Any, np.ndarray, Space]:
+def grown(norm: Norm, *, gaps: bool, seed: int) -> tuple[pd.DataFrame, Any, np.ndarray, RowSpace]:
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {"x": rng.normal(0, 3, 150), "k": rng.integers(0, 8, 150), "z": rng.uniform(0, 1, 150)}
@@ -182,10 +183,10 @@ def grown(norm: Norm, *, gaps: bool, seed: int) -> tuple[pd.DataFrame, Any, np.n
         frame.loc[rng.random(150) < 0.2, "z"] = np.nan
     model = DecisionTreeClassifier(max_depth=5, random_state=seed).fit(frame, y)
     rules = Constraints(bounds={"k": (0, 7), "z": (0.0, 0.9)})
-    return frame, model, model.predict(frame), Space(frame, rules, facts_of(frame), norm)
+    return frame, model, model.predict(frame), RowSpace(frame, rules, facts_of(frame), norm)
 
 
-def brute(predict: Any, trees: list[Any], space: Space, labels: np.ndarray) -> np.ndarray:
+def brute(predict: Any, trees: list[Any], space: RowSpace, labels: np.ndarray) -> np.ndarray:
     """Returns the least distances by trying every cell that thresholds make, column by column."""
     least = []
     facts = dict(zip(space.numbers, space.spread, strict=True))
@@ -225,7 +226,7 @@ def test_a_trees_distances_are_those_of_all_its_cells(norm: Norm, gaps: bool) ->
     tree = read_tree(model, list(frame.columns), lambda shares: shares)
     points, found = nearest_leaves(tree, space, labels)
     some = np.arange(0, 150, 5)
-    small = Space(frame.iloc[some].reset_index(drop=True), Constraints(
+    small = RowSpace(frame.iloc[some].reset_index(drop=True), Constraints(
         bounds={"k": (0, 7), "z": (0.0, 0.9)}), facts_of(frame), norm)  # fmt: skip
     expected = brute(model.predict, [model.tree_], small, labels[some])
     np.testing.assert_allclose(found[some], expected, rtol=1e-6, atol=1e-7)
@@ -246,7 +247,7 @@ def test_the_search_comes_near_what_brute_force_finds_in_a_forest(norm: Norm) ->
     part = frame.iloc[::6].reset_index(drop=True)
     labels = model.predict(part)
     rules = Constraints(bounds={"k": (0, 7)})
-    space = Space(part, rules, facts_of(frame), norm)
+    space = RowSpace(part, rules, facts_of(frame), norm)
 
     def answer(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
         shares = model.predict_proba(space.rows(rows, points))
@@ -255,18 +256,22 @@ def test_the_search_comes_near_what_brute_force_finds_in_a_forest(norm: Norm) ->
 
     expected = brute(model.predict, [one.tree_ for one in model.estimators_], space, labels)
     radii = np.linspace(0.02, 3.0, 60)
-    books = Books(space, answer, radii, 1000)
-    greedy(books, space, [f"id{row}" for row in range(len(part))], Draws(0, "s"), radii)
-    seen = np.isfinite(books.distance)
+    questions = Questions(space, answer, radii, 1000)
+    ids = [f"id{row}" for row in range(len(part))]
+    given = Search(
+        questions=questions, ids=ids, draws=Draws(0, "s"), radii=radii, targets=np.zeros(len(part))
+    )  # fmt: skip
+    greedy(given)
+    seen = np.isfinite(questions.distance)
     assert seen.mean() >= np.isfinite(expected).mean() - 0.1
-    assert (books.distance[seen] >= expected[seen] * (1 - 1e-6) - 1e-7).all()
-    assert np.median(books.distance[seen] / np.maximum(expected[seen], 1e-6)) < 1.25
+    assert (questions.distance[seen] >= expected[seen] * (1 - 1e-6) - 1e-7).all()
+    assert np.median(questions.distance[seen] / np.maximum(expected[seen], 1e-6)) < 1.25
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("attack", TABLE_ATTACKS)
+@pytest.mark.parametrize("attack", PLANNED)
 def test_each_attack_on_tables_solves_what_is_known(attack: str, norm: Norm) -> None:
-    result = self_tested(attack, TABLE_ATTACKS[attack], norm)
+    (result,) = self_tested([attack], norm)
     assert result.passed, result.reason
 
 
@@ -350,7 +355,7 @@ def test_a_run_attacks_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             records(run, "tree", scenario), records(again, "tree", scenario)
         )
     # Planted: a search that takes no moves back where too many columns changed.
-    monkeypatch.setattr(Space, "_fewer", lambda self, rows, raw, codes, most: (raw, codes))
+    monkeypatch.setattr(RowSpace, "_fewer", lambda self, rows, raw, codes, most: (raw, codes))
     broken = run_of(folder, "broken", RUN_RULES, eps=(1.0,), queries=40, only="net")
     (file,) = [
         f for f in broken.cells.values()

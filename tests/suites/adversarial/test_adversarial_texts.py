@@ -25,14 +25,12 @@ from crucibench_suites.adversarial.text.edits import KINDS, TRIES, character_edi
 from crucibench_suites.adversarial.text.greedy import Greedy
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
-    CharacterEditsByLabels,
     Left,
     ListedWords,
 )
-from crucibench_suites.adversarial.text.searching import Search, run_together, words_allowed
-from crucibench_suites.adversarial.text.stop_words import ENGLISH
+from crucibench_suites.adversarial.text.searching import Course, run_together, words_allowed
 from crucibench_suites.adversarial.text.texts import MADE, drawn, edited, listed
-from crucibench_suites.adversarial.text.words import parsed, parts_of
+from crucibench_suites.adversarial.text.words import ENGLISH, parsed, parts_of
 from crucibench_suites.adversarial.threat import ThreatModel
 
 sys.path.append(str(Path(__file__).parent))
@@ -114,7 +112,9 @@ def test_substitutions_reach_the_known_optimum_and_points_are_monotone() -> None
 
 def by_labels(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500) -> Any:
     seen = threat(eps, queries).model_copy(update={"access": "decision"})
-    return CharacterEditsByLabels.of("adversarial", seen, None, Left(stop_words="none"), {})
+    return CharacterEdits.of(
+        "adversarial", seen, None, Left(stop_words="none"), {}, search="text-by-labels"
+    )
 
 
 def test_labels_alone_find_removals_that_are_nearly_the_fewest() -> None:
@@ -170,6 +170,9 @@ def test_labels_that_beat_scores_are_told() -> None:
     assert "labels-beat-scores" in told[1]
 
 
+GREEDY, BY_LABELS = Greedy(), ByLabels()
+
+
 def hashed(text: Any) -> float:
     """A lead of wrong classes that any change of any text moves: no model, but an answer."""
     return zlib.crc32(repr(text).encode("utf-8", "surrogatepass")) / 2**32 - 0.97
@@ -177,16 +180,16 @@ def hashed(text: Any) -> float:
 
 def searched(
     samples: Sequence[Any], ids: Sequence[str], eps: tuple[float, ...], queries: int,
-    stop_words: frozenset[str], protected: frozenset[int], kind: type[Search] = Greedy,
-) -> list[Search]:  # fmt: skip
+    stop_words: frozenset[str], protected: frozenset[int], attack: Any = GREEDY,
+) -> list[Course]:  # fmt: skip
     cut = [parsed(sample, stop_words, protected) for sample in samples]
     draws = Draws(0, "adversarial/character-edits")
     searches = [
-        kind(one, eps, queries, drawn(draws, name)) for one, name in zip(cut, ids, strict=True)
+        Course(one, eps, queries, drawn(draws, name)) for one, name in zip(cut, ids, strict=True)
     ]
     found = edited(draws)(cut, ids)
     run_together(
-        [search.questions(one) for search, one in zip(searches, found, strict=True)],
+        [search.questions(one, attack) for search, one in zip(searches, found, strict=True)],
         lambda _, asked: [hashed(text) for text in asked],
     )
     return searches
@@ -196,16 +199,16 @@ def searched(
 @given(
     samples=st.lists(texts, min_size=1, max_size=3), queries=st.integers(1, 60),
     eps=st.sampled_from([(0.0, 0.2), (0.1, 0.5), (0.34, 1.0)]), protect=st.booleans(),
-    kind=st.sampled_from([Greedy, ByLabels]),
+    attack=st.sampled_from([GREEDY, BY_LABELS]),
 )  # fmt: skip
 def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
-    samples: list[Any], queries: int, eps: tuple[float, ...], protect: bool, kind: type[Search]
+    samples: list[Any], queries: int, eps: tuple[float, ...], protect: bool, attack: Any
 ) -> None:
     stop_words, protected = frozenset({"a", "word", "b"}), frozenset({1} if protect else ())
     ids = [f"id{place}" for place in range(len(samples))]
-    together = searched(samples, ids, eps, queries, stop_words, protected, kind)
+    together = searched(samples, ids, eps, queries, stop_words, protected, attack)
     for sample, name, search in zip(samples, ids, together, strict=True):
-        (alone,) = searched([sample], [name], eps, queries, stop_words, protected, kind)
+        (alone,) = searched([sample], [name], eps, queries, stop_words, protected, attack)
         assert (alone.replaced, alone.queries) == (search.replaced, search.queries)
         np.testing.assert_array_equal(alone.queries_to, search.queries_to)
         assert search.queries <= queries
@@ -215,7 +218,7 @@ def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
             continue
         words = search.parsed.words
         within = len(search.replaced) <= int(eps[-1] * len(words) + 1e-9)
-        assert within or kind is ByLabels  # whose examples begin far away
+        assert within or attack is BY_LABELS  # whose examples begin far away
         assert np.isnan(search.queries_to[-1]) != within
         assert not within or np.nanmax(search.queries_to) <= search.queries
         assert hashed(search.example) > 0
@@ -317,20 +320,20 @@ def test_a_budget_that_is_too_small_for_all_words_still_leaves_questions_for_edi
 
 @pytest.mark.parametrize("made", MADE)
 def test_the_attacks_pass_their_self_tests_at_the_optimum(made: str) -> None:
-    result = self_tests.tested(made, MADE[made], Greedy)
+    result = self_tests.tested(made, MADE[made], GREEDY)
     assert result.passed and result.ratio == 1.0 and result.found == 1.0
 
 
 @pytest.mark.parametrize("made", MADE)
 def test_on_labels_the_attacks_pass_their_self_tests(made: str) -> None:
-    result = self_tests.tested(made, MADE[made], ByLabels)
+    result = self_tests.tested(made, MADE[made], BY_LABELS)
     assert result.passed and result.ratio < 1.3 and result.found == 1.0
 
 
 def test_a_search_in_the_wrong_order_fails_the_self_test() -> None:
     # Only the later half of the alphabet is left alone: the heaviest words.
     light = {word: ("unheard",) for word in self_tests.weights() if word < "n"}
-    result = self_tests.self_test("blind", listed(light))
+    result = self_tests.self_test("blind", listed(light), GREEDY)
     assert not result.passed and "blind" in result.reason
     evidence = drive(edits(), Bag({"anchor": 1.0}, -0.5), ["anchor basket"])
     failed = to_table(

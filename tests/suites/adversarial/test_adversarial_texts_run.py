@@ -14,7 +14,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
-from crucibench_suites.adversarial.text.substitutions import fitting, read_substitutions
+from crucibench_suites.adversarial.text.edits import fitting, read_substitutions
 
 MODEL = """
 import numpy as np

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Attack, Ball, Norm
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.threat import Norm, check_norm
+from crucibench_suites.adversarial.threat import check_norm
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 """From logits (m, K), labels (m,) and targets (m,) to what an attack drives up, (m,)."""
@@ -173,6 +175,59 @@ class Oracle:
         """Returns numbers uniform in [-1, 1) of the shape of ``points.x``."""
         drawn = self.draws.uniform(points.ids, step, points.x.shape[1:])
         return torch.from_numpy(drawn).to(points.x.device).mul_(2).sub_(1)
+
+
+class Counting(torch.nn.Module):
+    """A model that counts what it is asked.
+
+    Attributes:
+        forwards: samples that passed through.
+        backwards: samples that a gradient came back for.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self._model = model
+        self.forwards = self.backwards = 0
+        self.training = model.training  # and leave the modes of its parts as they are
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the model's logits."""
+        logits: torch.Tensor = self._model(x)
+        self.forwards += len(x)
+        if logits.requires_grad:
+            logits.register_hook(self._count)  # type: ignore[no-untyped-call]
+        return logits
+
+    def _count(self, gradient: torch.Tensor) -> None:
+        self.backwards += len(gradient)
+
+    def take(self, samples: int) -> tuple[int, int]:
+        """Returns forwards and backwards a sample since the last call, rounded up."""
+        taken = math.ceil(self.forwards / samples), math.ceil(self.backwards / samples)
+        self.forwards = self.backwards = 0
+        return taken
+
+
+def attack_ball(attack: Attack, given: Ball) -> Found:
+    """Runs an attack within balls, and returns what it found and what it cost.
+
+    An attack that returns images alone is taken to have found each of them: none counts before the
+    plain model has seen it. Its passes are counted by the model, and shared among the points.
+    """
+    oracle: Oracle = given.oracle
+    counting = Counting(oracle.module)
+    made = attack.run(replace(given, oracle=replace(oracle, module=counting)))
+    if isinstance(made, Found):
+        return made
+    found = Found(given.points)
+    everyone = torch.arange(len(given.points), device=given.points.x.device)
+    found.put(everyone, made.detach().to(given.points.x))
+    forwards, backwards = counting.take(len(given.points))
+    found.cost(everyone, forwards=forwards, backwards=backwards)
+    if attack.access != "white-box":
+        found.queries += forwards
+    return found
 
 
 def runners_up(oracle: Oracle, points: Points, found: Found) -> torch.Tensor:

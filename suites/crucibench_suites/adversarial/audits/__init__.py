@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from crucibench.contracts.evidence import Evidence, Findings
-from crucibench_suites.adversarial.audits.answers import audit_answers, is_random
-from crucibench_suites.adversarial.audits.gradients import audit_differences, audit_gradients
-from crucibench_suites.adversarial.audits.probed import Probed
-from crucibench_suites.adversarial.audits.self_tests import audit_self_tests
-from crucibench_suites.adversarial.audits.series import audit_series
-from crucibench_suites.adversarial.audits.stronger import audit_steps, audit_stronger
-from crucibench_suites.adversarial.outcomes import Series, read_outcomes
+from crucibench_suites.adversarial.audits.probed import (
+    Probed,
+    audit_answers,
+    audit_differences,
+    audit_gradients,
+    audit_steps,
+    audit_stronger,
+    is_random,
+)
+from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
+from crucibench_suites.adversarial.scoring import Series, read_outcomes
 
 
 def audit_attacks(series: Series, evidence: Evidence) -> Findings:

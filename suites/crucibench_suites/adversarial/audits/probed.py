@@ -1,4 +1,4 @@
-"""The probe records of a cell, and what counts as more than a few of them."""
+"""Audits of probe records: answers, gradients, and what something simpler or larger broke."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import NEAR_DRAWS, NOISE_DRAWS, UNBOUNDED_STEPS
+from crucibench_suites.adversarial.threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,327 @@ def finding(
     """Returns a finding that makes a cell suspect, or invalid."""
     severity = Severity.INVALID if invalid else Severity.SUSPECT
     return Finding(code=code, severity=severity, message=message, evidence=evidence)
+
+
+_NOISE = {"": 1e-4, "bf16": 5e-2, "fp16": 1e-2}
+"""How far answers may lie apart, relative to the largest logit, for float reasons alone."""
+
+_GRADIENT_NOISE = 5e-2
+
+SATURATED = 100.0
+"""A lead over the next class from which the gradient of cross-entropy is 0 in float32."""
+
+_ALIKE, _DISTINCT = 0.5, 0.05
+"""Shares of perturbed images that are answered alike, and of images as they are."""
+
+
+def is_random(probed: Probed, variant: str) -> bool:
+    """Whether the same images, asked twice, get other answers or other gradients."""
+    noise = _NOISE.get(variant, _NOISE[""])
+    answers = int((probed["answer_apart"] > noise).sum())
+    gradients = int((probed["gradient_apart"] > _GRADIENT_NOISE).sum())
+    return beyond(max(answers, gradients), len(probed), 0.0)
+
+
+def audit_answers(probed: Probed, *, random: bool, eot: int) -> Findings:
+    """Looks at what the model says."""
+    found: Findings = []
+    n = len(probed)
+    if random:
+        apart = {name: float(np.nanmax(probed[f"{name}_apart"])) for name in ("answer", "gradient")}
+        message = (
+            f"the same images, asked twice, get answers up to {apart['answer']:.2g} apart, and "
+            f"gradients up to {apart['gradient']:.2g} (relative): "
+        )
+        if eot > 1:
+            message += f"the attacks average {eot} gradients in each step"
+        else:
+            message += "attacks that take one gradient a step are misled; the protocol rand isn't"
+        severity = Severity.INFO if eot > 1 else Severity.SUSPECT
+        found.append(
+            Finding(code="random-under-attack", severity=severity, message=message, evidence=apart)
+        )
+    lead = float(np.median(probed["lead"]))
+    if lead > SATURATED:
+        found.append(
+            finding(
+                "saturated-logits",
+                f"the first class leads by {lead:.4g} logits (median of {n} samples): beyond "
+                f"{SATURATED:g} float32 has no gradient of cross-entropy, so that robustness to "
+                "attacks that rely on it would mean nothing",
+                {"median_lead": lead, "samples": n},
+            )
+        )
+    simplex = float(probed["simplex"].mean())
+    if simplex > 0.99 and len(np.unique(probed["first_logit_0"])) > 1:
+        found.append(
+            finding(
+                "probabilities-as-logits",
+                "what should be logits are probabilities: losses of attacks apply a softmax to a "
+                "softmax, and their gradients vanish where the model is sure",
+                {"share_on_simplex": simplex, "samples": n},
+                invalid=True,
+            )
+        )
+    found += _alike(probed)
+    if bool(probed["inner_gradients"].any()):
+        found.append(
+            finding(
+                "gradients-in-forward",
+                "the model computes gradients while it answers: it optimises at test time, and an "
+                "attack that does not go through this is too weak",
+                {"samples": n},
+            )
+        )
+    return found
+
+
+def _alike(probed: Probed) -> Findings:
+    if _repeated(probed, "first") > _DISTINCT or len(probed) < 3:
+        return []
+    shares = {name: _repeated(probed, name) for name in ("noise", "step", "odd")}
+    name, share = max(shares.items(), key=lambda item: item[1])
+    if share < _ALIKE:
+        return []
+    what = {"noise": "with noise", "step": "after one step of an attack", "odd": "of mere noise"}
+    return [
+        finding(
+            "same-answer-to-odd-inputs",
+            f"{100 * share:.0f} % of {len(probed)} images {what[name]} get the same logits as "
+            "another one, and as they are they don't: the model gives up on what looks odd, and an "
+            "attack sees no gradient there",
+            {"samples": len(probed), **shares},
+        )
+    ]
+
+
+def _repeated(probed: Probed, name: str) -> float:
+    """Returns the share of answers that are the same as another image's."""
+    pairs = np.stack([probed[f"{name}_logit_{column}"] for column in (0, 1)], axis=1)
+    _, inverse, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    return float((counts[inverse.ravel()] > 1).mean())
+
+
+_MISSING, _MOSTLY = 0.05, 0.5
+"""Shares of samples without a usable gradient that are suspect, and invalid."""
+
+_DIAMETERS = 10.0
+"""A loss that would need so many diameters of the box to change its sign has no slope."""
+
+_CLEAR = 8.0
+"""A change counts that is so many times what the logits resolve."""
+
+_FEWEST = 3
+_LEAST, _MOST = 0.5, 2.0
+"""Ratios of the change that is seen to that which the gradient says, at the finest scale."""
+
+_LEAST_LATER = 0.3
+"""The same, at one and at four grey levels: there honest losses bend."""
+
+_UNEXPLAINED = 0.9
+
+
+def audit_gradients(probed: Probed) -> Findings:
+    """Looks for gradients that are zero, not finite, or too small to lead anywhere."""
+    size, beside = probed["gradient"], probed["gradient_beside"]
+    n = len(probed)
+    found: Findings = []
+    infinite = int((~np.isfinite(size) | ~np.isfinite(beside)).sum())
+    if infinite:
+        found.append(
+            finding(
+                "gradients-not-finite",
+                f"gradients of {infinite} of {n} samples are not finite: attacks take them as 0",
+                {"samples": n, "not_finite": infinite},
+                invalid=infinite > _MOSTLY * n,
+            )
+        )
+    zero = int(((size == 0) | (beside == 0)).sum())
+    if beyond(zero, n, _MISSING):
+        found.append(
+            finding(
+                "zero-gradients",
+                f"gradients of {zero} of {n} samples are exactly 0, as they are or with noise: "
+                "gradient attacks can't move them",
+                {"samples": n, "zero": zero},
+                invalid=zero > _MOSTLY * n,
+            )
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.abs(probed["loss"]) / size
+    far = int(((distance > _DIAMETERS * np.sqrt(probed["pixels"])) & (size > 0)).sum())
+    if beyond(far, n, _MISSING):
+        found.append(
+            finding(
+                "vanishing-gradients",
+                f"of {far} of {n} samples the gradient is so small that the class would change "
+                f"beyond {_DIAMETERS:g} diameters of the box, if the loss went on as it begins",
+                {"samples": n, "vanishing": far, "median_norm": float(np.nanmedian(size))},
+                invalid=far > _MOSTLY * n,
+            )
+        )
+    return found
+
+
+def audit_differences(probed: Probed) -> Findings:
+    """Holds changes of the loss against what its gradient says."""
+    coarse = bool(probed["coarse"].mean() > 0.5)
+    scale = "wide" if coarse else "fine"
+    clear = _clear(probed, scale)
+    n = int(clear.sum())
+    if n < _FEWEST:
+        return []
+    still = int(probed[f"{scale}_still"][clear].sum())
+    if beyond(still, n, _MOSTLY):
+        return [
+            finding(
+                "quantised-input",
+                f"for {still} of {n} samples a small step along the gradient changes nothing at "
+                "all: the input is rounded before the model sees it, and the gradient is not that "
+                "of the answer",
+                {"samples": n, "unchanged": still},
+            )
+        ]
+    ratio = _ratio(probed, scale, clear)
+    if not _LEAST <= ratio <= _MOST:
+        return [
+            finding(
+                "gradient-disagrees-with-differences",
+                f"along its gradient the loss changes by {ratio:.3g} times what the gradient says "
+                f"(median of {n} samples): it is the gradient of something else",
+                {"samples": n, "ratio": ratio},
+            )
+        ]
+    found: Findings = []
+    later = {
+        name: _ratio(probed, name, _clear(probed, name)) for name in ("grey", "wide") if not coarse
+    }
+    low = {name: value for name, value in later.items() if value < _LEAST_LATER}
+    if low:
+        name, value = min(low.items(), key=lambda item: item[1])
+        found.append(
+            finding(
+                "shattered-gradients",
+                "the gradient holds for the smallest steps only: over "
+                f"{'one grey level' if name == 'grey' else 'four grey levels'} the loss changes by "
+                f"{value:.3g} times what it says (median of {n} samples)",
+                {"samples": n, "ratio": ratio, **later},
+            )
+        )
+    return found or _random_directions(probed)
+
+
+def _random_directions(probed: Probed) -> Findings:
+    expected, seen = probed["random_expected"], probed["random_seen"]
+    if np.sqrt((seen**2).mean()) < _CLEAR * np.median(probed["resolution"]):
+        return []
+    unexplained = float(((seen - expected) ** 2).sum() / (seen**2).sum())
+    if len(probed) < _FEWEST or not unexplained > _UNEXPLAINED:
+        return []
+    return [
+        finding(
+            "gradient-misses-directions",
+            f"in random directions the gradient explains {100 * max(0.0, 1 - unexplained):.0f} % "
+            f"of how the loss of {len(probed)} samples changes: part of it is hidden",
+            {"samples": len(probed), "unexplained": unexplained},
+        )
+    ]
+
+
+def _clear(probed: Probed, scale: str) -> NDArray[np.bool_]:
+    expected = np.nan_to_num(probed[f"{scale}_expected"])
+    return np.asarray(expected >= _CLEAR * probed["resolution"])
+
+
+def _ratio(probed: Probed, scale: str, clear: NDArray[np.bool_]) -> float:
+    if not clear.any():
+        return 1.0
+    return float(np.median(probed[f"{scale}_seen"][clear] / probed[f"{scale}_expected"][clear]))
+
+
+_FEW = 0.05
+_MISSED = 0.1
+_MOSTLY = 0.5
+_NOISE_AS_WELL, _ENOUGH = 0.5, 10
+"""The share of random points that break what the attacks broke, and of how many samples."""
+
+
+def audit_stronger(probed: Probed) -> Findings:
+    """Looks at noise, a single step, an unbounded attack and planted examples."""
+    deep = probed.deep
+    n = int(deep.sum())
+    found: Findings = []
+    noise = int((probed["noise_breaks"][deep] > 0).sum())
+    if beyond(noise, n, 0.0):
+        found.append(
+            finding(
+                "noise-beats-attack",
+                f"random noise ({NOISE_DRAWS} draws) broke {noise} of {n} samples within a radius "
+                "at which no attack did: the attacks are misled",
+                {"samples": n, "broken": noise, "draws": NOISE_DRAWS},
+            )
+        )
+    step = int(probed["step_breaks"][deep].sum())
+    if beyond(step, n, 0.0):
+        found.append(
+            finding(
+                "one-step-beats-many",
+                f"a single step of the gradient broke {step} of {n} samples within a radius at "
+                "which no attack did with many",
+                {"samples": n, "broken": step},
+            )
+        )
+    whole = int((probed["unbounded_breaks"][deep] == 0).sum())
+    if beyond(whole, n, _FEW):
+        found.append(
+            finding(
+                "unbounded-attack-fails",
+                f"{whole} of {n} samples are still right after {UNBOUNDED_STEPS} steps of an "
+                "attack that may change the image as it likes, where none should be: its gradients "
+                "lead nowhere",
+                {"samples": n, "right": whole, "steps": UNBOUNDED_STEPS},
+                invalid=whole > _MOSTLY * n,
+            )
+        )
+    planted = deep & (probed["planted"] == 1)
+    missed = int((probed["planted_found"][planted] == 0).sum())
+    if beyond(missed, int(planted.sum()), _MISSED):
+        found.append(
+            finding(
+                "planted-example-missed",
+                f"{missed} of {int(planted.sum())} examples that were planted within the radius "
+                "are not found by following the gradient",
+                {"samples": int(planted.sum()), "missed": missed},
+                invalid=missed > _MOSTLY * int(planted.sum()),
+            )
+        )
+    falls = probed["noise_breaks_too"]
+    fallen = falls >= 0
+    share = float(falls[fallen].mean() / NEAR_DRAWS) if fallen.any() else 0.0
+    if int(fallen.sum()) >= _ENOUGH and share >= _NOISE_AS_WELL:
+        found.append(
+            finding(
+                "noise-does-as-well",
+                f"{100 * share:.0f} % of random points break what the attacks broke "
+                f"({int(fallen.sum())} samples, {NEAR_DRAWS} draws each): the model falls to noise "
+                "of this size, whatever its gradients say",
+                {"samples": int(fallen.sum()), "share": share},
+            )
+        )
+    return found
+
+
+def audit_steps(probed: Probed, threat: ThreatModel) -> Findings:
+    """Looks at what twice the steps gain."""
+    deep = probed.deep
+    n, gained = int(deep.sum()), int((probed["longer_breaks"][deep] == 1).sum())
+    if not beyond(gained, n, _FEW):
+        return []
+    return [
+        finding(
+            "more-steps-gain",
+            f"with {2 * threat.steps} steps instead of {threat.steps} APGD-CE broke {gained} of "
+            f"{n} samples more: the attacks had not come to their end",
+            {"samples": n, "gained": gained, "steps": threat.steps},
+        )
+    ]

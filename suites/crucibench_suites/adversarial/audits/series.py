@@ -1,10 +1,17 @@
-"""What the attacks' own records say against the series."""
+"""What the attacks' own records, self-tests and other models' examples say against a number."""
 
 from __future__ import annotations
 
-from crucibench.contracts.evidence import Findings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.audits.probed import beyond, finding
-from crucibench_suites.adversarial.outcomes import Outcomes, Series
+from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.scoring import Outcomes, Series
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""
@@ -39,3 +46,66 @@ def audit_series(series: Series, outcomes: Outcomes) -> Findings:
             )
         )
     return found
+
+
+def audit_self_tests(evidence: Evidence) -> Findings:
+    """Returns a finding for each attack that failed its self-test."""
+    probe = evidence.own.probes.get(SELF_TEST)
+    if probe is None:
+        return []
+    return [
+        finding(
+            "attack-fails-self-test",
+            f"an attack fails where the answer is known: {row['reason']}",
+            {
+                "attack": row["id"],
+                "ratio": float(row["ratio"]),
+                "tolerance": float(row["tolerance"]),
+                "found": float(row["found"]),
+            },
+            invalid=True,
+        )
+        for row in probe.table.to_pylist()
+        if not row["passed"]
+    ]
+
+
+def withstood(own: Records, ids: NDArray[np.object_], top: int) -> NDArray[np.int64]:
+    """Returns how many radii each sample withstands when gradients alone attack, shape (n,).
+
+    Args:
+        own: the records of a series of attacks.
+        ids: of the samples, shape (n,).
+        top: what samples have that are not in the records: the grid's length.
+    """
+    if not len(own):
+        return np.full(len(ids), top, dtype=np.int64)
+    frame = own.table.select(["id", "attack", "level"]).to_pandas()
+    # Stages after Square begin from what it broke, so that they show no more than it does.
+    attacks = list(dict.fromkeys(frame["attack"]))
+    late = attacks[attacks.index("square") :] if "square" in attacks else []
+    levels = frame[~frame["attack"].isin(late)].groupby("id")["level"].min()
+    found: NDArray[np.int64] = levels.reindex(ids).fillna(top).to_numpy(dtype=np.int64)
+    return found
+
+
+def audit_transfer(gained: NDArray[np.bool_], surrogates: Sequence[str]) -> Findings:
+    """Says whether others' examples broke what gradients did not.
+
+    Args:
+        gained: whether an example broke a sample at a radius that it withstood when gradients
+            attacked it, shape (m,), of the samples that were asked about.
+        surrogates: whose examples those are.
+    """
+    count = int(gained.sum())
+    if count < max(min(2, len(gained)), BLACK_BOX_SHARE * len(gained), 1):
+        return []
+    return [
+        finding(
+            "transfer-beats-white-box",
+            f"examples found for {', '.join(surrogates)} broke {count} of {len(gained)} samples "
+            "within radii that attacks with this model's own gradients did not break them at: "
+            "gradients may be masked, and the true robust accuracy lower",
+            {"samples": len(gained), "broken": count, "surrogates": list(surrogates)},
+        )
+    ]

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crucibench.contracts.attack import LabelAttack, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.books import Books
-from crucibench_suites.adversarial.blackbox.starting import start, towards
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.blackbox.questions import Questions, start, towards
 
 _BLOCK = 64
 """Steps whose draws are made at once."""
@@ -29,18 +28,29 @@ _SMALLEST = 1e-4
 lie so near the boundary that another batch's rounding puts it on the other side."""
 
 
-def boundary(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> None:
+class Boundary(LabelAttack):
+    """The Boundary attack on images."""
+
+    name = "boundary"
+    norms = ("l2",)
+
+    def run(self, given: Search) -> None:
+        """Walks until every budget is spent."""
+        boundary(given.questions, given.ids, given.draws)
+
+
+def boundary(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
     """Walks until every sample's budget is spent, or its smallest radius reached."""
-    x = start(books, ids, draws, "boundary")
-    ground = books.ground
+    x = start(questions, ids, draws, "boundary")
+    space = questions.space
     n, d = x.shape
-    rows = np.flatnonzero(np.isfinite(books.distance) & books.left)
-    x[rows] = towards(books, rows, x[rows], norm, 1e-2)
+    rows = np.flatnonzero(np.isfinite(questions.distance) & questions.left)
+    x[rows] = towards(questions, rows, x[rows], space.norm, 1e-2)
     around, inwards = np.full(n, _AROUND), np.full(n, _INWARDS)
-    free = ground.high > ground.low
+    free = space.high > space.low
     step, block = 0, max(1, min(_BLOCK, _NUMBERS // max(1, d)))
     while True:
-        rows = rows[books.left[rows] & (inwards[rows] > _SMALLEST)]
+        rows = rows[questions.left[rows] & (inwards[rows] > _SMALLEST)]
         if not len(rows):
             return
         if step % block == 0:
@@ -48,7 +58,7 @@ def boundary(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> None
             numbers = draws.normal(names, f"boundary/{step // block}/{block}", (block, d))
         u = numbers[np.searchsorted(drawn_for, rows), step % block].astype(np.float64)
         step += 1
-        clean, low, high = ground.clean[rows], ground.low[rows], ground.high[rows]
+        clean, low, high = space.clean[rows], space.low[rows], space.high[rows]
         moved = x[rows] - clean
         size = np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
         u = np.where(free[rows], u, 0.0)
@@ -57,14 +67,14 @@ def boundary(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> None
         turned = moved + u
         turned *= size / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
         sphere = np.clip(clean + turned, low, high)
-        there = books.lead(rows, sphere) > 0
+        there = questions.lead(rows, sphere) > 0
         around[rows] *= np.where(there, _GROW, _SHRINK)
         around[rows] = np.clip(around[rows], _SMALLEST, 1.0)
-        at = np.flatnonzero(there & books.left[rows])
+        at = np.flatnonzero(there & questions.left[rows])
         if not len(at):
             continue
         nearer = clean[at] + (sphere[at] - clean[at]) * (1 - inwards[rows[at], None])
-        wrong = books.lead(rows[at], nearer) > 0
+        wrong = questions.lead(rows[at], nearer) > 0
         x[rows[at]] = np.where(wrong[:, None], nearer, sphere[at])
         inwards[rows[at]] *= np.where(wrong, _GROW_INWARDS, _SHRINK_INWARDS)
         inwards[rows[at]] = np.minimum(inwards[rows[at]], 0.5)

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
 from crucibench.stats import wilson
-from crucibench_suites.adversarial.blackbox.metrics import (
+from crucibench_suites.adversarial.metrics import (
     MEDIAN_QUERIES,
     SUCCESS_AT_BUDGET,
     SUCCESS_AT_TENTH,
 )
-from crucibench_suites.adversarial.outcomes import Series
-from crucibench_suites.adversarial.scoring import median_row
+from crucibench_suites.adversarial.scoring import Series, median_row
 from crucibench_suites.adversarial.threat import point_of
 
 _POINTS = (1, 2, 5)

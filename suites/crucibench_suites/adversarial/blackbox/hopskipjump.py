@@ -15,10 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crucibench.contracts.attack import Floats, Ints, LabelAttack, Norm, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.blackbox.starting import start, towards
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.blackbox.questions import Questions, start, towards
 
 _DIRECTIONS = 100
 _FEWEST = 20
@@ -28,51 +27,68 @@ _NUMBERS = 1 << 16
 """Random numbers of a sample that are held at once."""
 
 
-def hopskipjump(books: Books, ids: Sequence[str], draws: Draws, norm: Norm) -> None:
+class HopSkipJump(LabelAttack):
+    """HopSkipJump on images."""
+
+    name = "hopskipjump"
+
+    def run(self, given: Search) -> None:
+        """Searches until every budget is spent."""
+        hopskipjump(given.questions, given.ids, given.draws)
+
+
+class TableHopSkipJump(HopSkipJump):
+    """HopSkipJump on rows of tables."""
+
+    name = "table-hopskipjump"
+    space = "table"
+
+
+def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
     """Searches until every sample's budget is spent, or its smallest radius reached.
 
     Args:
-        books: asks, and holds what is found.
+        questions: asks, and keeps what is found.
         ids: of the samples, which key all draws.
         draws: likewise.
-        norm: whose distance is to be small.
     """
-    x = start(books, ids, draws, "hopskipjump")
-    d = int((books.ground.high > books.ground.low).any(axis=0).sum())
+    norm = questions.space.norm
+    x = start(questions, ids, draws, "hopskipjump")
+    d = int((questions.space.high > questions.space.low).any(axis=0).sum())
     if not d:
         return
-    rows = np.flatnonzero(np.isfinite(books.distance) & books.left)
+    rows = np.flatnonzero(np.isfinite(questions.distance) & questions.left)
     theta = min(1e-3, 1 / (d * math.sqrt(d)) if norm == "l2" else 1 / d**2)
-    x[rows] = towards(books, rows, x[rows], norm, theta)
+    x[rows] = towards(questions, rows, x[rows], norm, theta)
     step = 0
     while True:
         step += 1
-        rows = rows[books.left[rows]]
+        rows = rows[questions.left[rows]]
         if not len(rows):
             return
-        asked = books.queries[rows].copy()
-        size = _length(x[rows] - books.ground.clean[rows], norm)
+        asked = questions.queries[rows].copy()
+        size = _length(x[rows] - questions.space.clean[rows], norm)
         reach = np.maximum(size, 1e-12) * (math.sqrt(d) if norm == "l2" else d) * theta
         if step == 1:
             reach = np.full(len(rows), 0.1)
         count = min(int(min(_DIRECTIONS, max(2 * d, _FEWEST)) * math.sqrt(step)), _MOST)
         slope = _slope(
-            books, rows, x[rows], reach, count, norm=norm, ids=[ids[int(row)] for row in rows],
+            questions, rows, x[rows], reach, count, norm=norm, ids=[ids[int(row)] for row in rows],
             draws=draws, name=f"hopskipjump/{step}",
         )  # fmt: skip
-        x[rows] = _jump(books, rows, x[rows], slope, size / math.sqrt(step))
-        x[rows] = towards(books, rows, x[rows], norm, theta)
-        if bool((books.queries[rows] == asked).all()):
+        x[rows] = _jump(questions, rows, x[rows], slope, size / math.sqrt(step))
+        x[rows] = towards(questions, rows, x[rows], norm, theta)
+        if bool((questions.queries[rows] == asked).all()):
             return
 
 
 def _slope(
-    books: Books, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
+    questions: Questions, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
     ids: Sequence[str], draws: Draws, name: str,
 ) -> Floats:  # fmt: skip
     """Returns the direction in which the boundary is crossed, of norm 1, shape (m, d)."""
     m, d = x.shape
-    low, high = books.ground.low[rows], books.ground.high[rows]
+    low, high = questions.space.low[rows], questions.space.high[rows]
     part = max(1, min(count, _NUMBERS // max(1, d)))  # of the sample alone: others change no draw
     total, signed = np.zeros_like(x), np.zeros_like(x)
     sides = np.zeros(m)
@@ -86,7 +102,7 @@ def _slope(
         u /= np.maximum(np.linalg.norm(u, axis=2, keepdims=True), 1e-12)
         there = np.clip(x[:, None] + reach[:, None, None] * u, low[:, None], high[:, None])
         u = (there - x[:, None]) / reach[:, None, None]
-        lead = books.lead(np.repeat(rows, some), there.reshape(m * some, d)).reshape(m, some)
+        lead = questions.lead(np.repeat(rows, some), there.reshape(m * some, d)).reshape(m, some)
         side = np.where(lead > 0, 1.0, -1.0)
         total += u.sum(axis=1)
         signed += (side[:, :, None] * u).sum(axis=1)
@@ -98,17 +114,17 @@ def _slope(
     return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12))
 
 
-def _jump(books: Books, rows: Ints, x: Floats, slope: Floats, size: Floats) -> Floats:
+def _jump(questions: Questions, rows: Ints, x: Floats, slope: Floats, size: Floats) -> Floats:
     """Goes along the slope as far as the model stays wrong, halving the step until it is."""
-    low, high = books.ground.low[rows], books.ground.high[rows]
+    low, high = questions.space.low[rows], questions.space.high[rows]
     found, size = x.copy(), size.copy()
     open_ = np.ones(len(rows), dtype=np.bool_)
     for _ in range(_HALVINGS):
-        at = np.flatnonzero(open_ & books.left[rows])
+        at = np.flatnonzero(open_ & questions.left[rows])
         if not len(at):
             break
         there = np.clip(x[at] + size[at, None] * slope[at], low[at], high[at])
-        wrong = books.lead(rows[at], there) > 0
+        wrong = questions.lead(rows[at], there) > 0
         found[at[wrong]] = there[wrong]
         open_[at[wrong]] = False
         size[at[~wrong]] /= 2

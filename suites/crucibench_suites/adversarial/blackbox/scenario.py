@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Norm, SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
-from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.blackbox.attacks import ON_LABELS, OnLabels
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.protocol import ATTACKS, Native
-from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
+from crucibench_suites.adversarial.attacked import OneAttack, self_tested
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.search import Ledger
-    from crucibench_suites.adversarial.self_test import SelfTestResult
+    from crucibench_suites.adversarial.confirm import Ledger
 
 LABEL_ONLY = "label-only"
 CROSS_CHECK = "hopskipjump"
 """On labels: what an attack on scores should be no weaker than."""
 
 BlackBoxAttack = Literal["square", "hopskipjump", "boundary"]
-
-BLACK_BOX: Mapping[str, Native | OnLabels] = {
-    **{name: one for name, one in ATTACKS.items() if one.access == "score"},
-    **ON_LABELS,
-}
-"""The entries of all of them."""
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -80,11 +71,11 @@ class Budgeted(OneAttack):
 class BlackBox(Budgeted):
     """An attack on images without gradients."""
 
-    method: BlackBoxAttack
+    method: str
 
     @classmethod
     def of(
-        cls, suite: str, method: BlackBoxAttack, threat: ThreatModel, limit: int | None,
+        cls, suite: str, method: str, threat: ThreatModel, limit: int | None,
         needs: tuple[Need, ...] = (),
     ) -> BlackBox:  # fmt: skip
         """Returns the scenario of one attack; `needs` are beside the clean pass."""
@@ -116,16 +107,15 @@ class ScoreBased(BlackBox):
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack, on logits."""
-        from crucibench_suites.adversarial.native import native_results
-
-        return native_results([self.method], self.threat.norm)
+        return self_tested([self.method], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        from crucibench_suites.adversarial.blackbox.squares import squares
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.blackbox.images import attack_by_scores
+        from crucibench_suites.adversarial.saved import show_images
 
-        ledger, queries_to = squares(ATTACKS[self.method], self.threat, work, context)
+        attack = attacks().get(self.method)
+        ledger, queries_to = attack_by_scores(attack, self.threat, work, context)
         show_images(self.threat, self.attack, work, context, ledger)
         extra = self.query_columns(ledger, queries_to, np.full(len(work.batch), np.nan))
         return {**self.columns(work, ledger, self.attack), **extra}
@@ -144,24 +134,23 @@ class LabelBased(BlackBox):
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
-        from crucibench_suites.adversarial.blackbox.self_tests import tested
-
-        return [tested(self.method, ON_LABELS[self.method], self.threat.norm)]
+        return self_tested([self.method], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        from crucibench_suites.adversarial.blackbox.nearest import nearest
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.blackbox.images import attack_by_labels
+        from crucibench_suites.adversarial.saved import show_images
 
-        ledger, books = nearest(ON_LABELS[self.method], self.threat, work, context)
+        attack = attacks().get(self.method)
+        ledger, questions = attack_by_labels(attack, self.threat, work, context)
         show_images(self.threat, self.attack, work, context, ledger)
-        extra = self.query_columns(ledger, books.queries_to, books.first)
+        extra = self.query_columns(ledger, questions.queries_to, questions.first)
         return {**self.columns(work, ledger, self.attack), **extra}
 
 
 def scenarios(
     suite: str,
-    methods: tuple[BlackBoxAttack, ...],
+    methods: Iterable[str],
     threat: tuple[Norm, tuple[float, ...], int | None],
     *,
     queries: int,
@@ -171,23 +160,24 @@ def scenarios(
 
     Args:
         suite: the suite's name.
-        methods: which; of each other name a KeyError.
+        methods: which.
         threat: norm, radii and seed.
         queries: the budget of each sample.
         limit: at most so many samples.
     """
     norm, eps, seed = threat
-    chosen = [method for method in methods if norm in BLACK_BOX[method].norms]
+    methods = list(methods)
+    chosen = [one for one in map(attacks().get, methods) if norm in one.norms]
     model = ThreatModel(norm=norm, eps=eps, seed=seed, access="decision", queries=queries)
     found: list[BlackBox] = [
-        LabelBased.of(suite, method, model, limit) for method in chosen if method in ON_LABELS
+        LabelBased.of(suite, one.name, model, limit) for one in chosen if one.access == "decision"
     ]
     model = model.model_copy(update={"access": "score"})
     others = f"{suite}/{CROSS_CHECK}-{norm}"
-    needs = (Need(alias=LABEL_ONLY, cell=others, optional=True),) if CROSS_CHECK in chosen else ()
+    needs = (Need(alias=LABEL_ONLY, cell=others, optional=True),) if CROSS_CHECK in methods else ()
     found += [
-        ScoreBased.of(suite, method, model, limit, needs)
-        for method in chosen
-        if method not in ON_LABELS
+        ScoreBased.of(suite, one.name, model, limit, needs)
+        for one in chosen
+        if one.access == "score"
     ]
     return found

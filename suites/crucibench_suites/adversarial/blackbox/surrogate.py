@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from crucibench.contracts.attack import Ball, Norm, SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.protocol import ATTACKS
-from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
-
-if TYPE_CHECKING:
-    from crucibench_suites.adversarial.self_test import SelfTestResult
+from crucibench_suites.adversarial.attacked import OneAttack, self_tested
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 ATTACK, STEPS = "momentum", 20
 
@@ -55,7 +52,13 @@ class TransferSource(Mapped):
         """Returns one record a sample; ``change`` is float32, of radii x pixels numbers."""
         import torch
 
-        from crucibench_suites.adversarial.attacks.model import Oracle, Points, device_of, frozen
+        from crucibench_suites.adversarial.attacks.model import (
+            Oracle,
+            Points,
+            attack_ball,
+            device_of,
+            frozen,
+        )
 
         module, batch = context.adapter.module(), work.batch
         x = batch.inputs.to(device_of(module))
@@ -66,7 +69,7 @@ class TransferSource(Mapped):
             eps = torch.full((len(x),), radius, device=x.device)
             points = Points(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
             with frozen(module):
-                found = ATTACKS[ATTACK].run(oracle, points, self.threat, None)
+                found = attack_ball(attacks().get(ATTACK), Ball(oracle, points, self.threat))
             changes.append((found.adversarial - x).flatten(1).cpu())
         empty = torch.zeros(len(x), 0)
         return {"id": list(batch.ids), "change": torch.cat([empty, *changes], 1).numpy()}
@@ -116,9 +119,7 @@ class SurrogateTransfer(OneAttack):
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the surrogate's attack."""
-        from crucibench_suites.adversarial.native import native_results
-
-        return native_results([ATTACK], self.threat.norm)
+        return self_tested([ATTACK], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.
@@ -128,9 +129,8 @@ class SurrogateTransfer(OneAttack):
         """
         import torch
 
-        from crucibench_suites.adversarial.search import Ledger
-        from crucibench_suites.adversarial.settle import settle, snapped
-        from crucibench_suites.adversarial.shown import show_images
+        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
+        from crucibench_suites.adversarial.saved import show_images
 
         batch, targets = work.batch, work.samples.targets.astype(np.int64)
         grid = np.asarray(self.threat.eps, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Who is probed: at most 100 samples, for at most a quarter of what the attacks cost."""
+"""Who is probed, what that costs, and the name of the stage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Selection
-from crucibench_suites.adversarial.probing.costs import deep_cost, plain_cost
 from crucibench_suites.adversarial.threat import ThreatModel
 
 MOST_SAMPLES = 100
@@ -59,3 +58,31 @@ def spread(of: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
         at = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)
         chosen[rows[at]] = True
     return chosen
+
+
+NOISE_DRAWS = 16
+"""Random points of the ball that a sample withstands."""
+
+NEAR_DRAWS = 4
+"""Random points of the ball that a sample falls in."""
+
+SCALES = (5e-4, 4e-3, 1.6e-2)
+"""Steps of finite differences, each pixel's: below half a grey level of 8 bits, one, and four."""
+
+PLANTED_STEPS = 10
+UNBOUNDED_STEPS = 20
+
+
+def plain_cost() -> int:
+    """Returns the passes of each probed sample."""
+    gradients = 3  # as it is, again, and beside
+    forwards = len(SCALES) + 3 + NEAR_DRAWS  # finite differences, a step, an odd image, noise
+    return 2 * gradients + forwards
+
+
+def deep_cost(threat: ThreatModel) -> int:
+    """Returns the passes that come on top for a sample that withstands some radius."""
+    planted = 2 * PLANTED_STEPS + 1
+    longer = threat.eot * 2 * (2 * threat.steps + 1)
+    unbounded = 2 * (UNBOUNDED_STEPS + 1)
+    return NOISE_DRAWS + planted + longer + unbounded

@@ -1,16 +1,39 @@
-"""The probe stage's records: one of each probed sample."""
+"""Asks the model, after the attacks, what the audits need to know: the probe stage's records."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.attacks.model import Oracle, Points, device_of, frozen
-from crucibench_suites.adversarial.probing.asking import Asker
-from crucibench_suites.adversarial.probing.deep import probe_deeply
-from crucibench_suites.adversarial.probing.plain import Arrays, probe_plainly
+from crucibench_suites.adversarial.attacks import losses
+from crucibench_suites.adversarial.attacks.apgd import apgd
+from crucibench_suites.adversarial.attacks.losses import log_odds
+from crucibench_suites.adversarial.attacks.model import (
+    Found,
+    Oracle,
+    Points,
+    Region,
+    by_sample,
+    device_of,
+    frozen,
+    unit,
+)
+from crucibench_suites.adversarial.probing.choosing import (
+    NEAR_DRAWS,
+    NOISE_DRAWS,
+    PLANTED_STEPS,
+    SCALES,
+    UNBOUNDED_STEPS,
+)
 from crucibench_suites.adversarial.threat import ThreatModel
 
 _INSIDE = 1 - 1e-6
@@ -54,3 +77,381 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
         "forwards": asker.forwards,
         "backwards": asker.backwards,
     }
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A loss and its gradient.
+
+    Attributes:
+        logits: shape (m, K).
+        loss: float64, shape (m,).
+        gradient: shape (m, C, H, W), not finite where the model's is not; 0 without a graph.
+    """
+
+    logits: torch.Tensor
+    loss: torch.Tensor
+    gradient: torch.Tensor
+
+
+class Asker:
+    """Asks a module about samples of a batch, by their rows in it."""
+
+    def __init__(self, module: torch.nn.Module, samples: int) -> None:
+        self.module = module
+        self.forwards: NDArray[np.int64] = np.zeros(samples, dtype=np.int64)
+        self.backwards: NDArray[np.int64] = np.zeros(samples, dtype=np.int64)
+
+    def logits(self, x: torch.Tensor, rows: NDArray[np.int64]) -> torch.Tensor:
+        """Returns logits (m, K), without a graph."""
+        self.forwards[rows] += 1
+        with torch.no_grad():
+            answer: torch.Tensor = self.module(x)
+        return answer
+
+    def slope(
+        self,
+        x: torch.Tensor,
+        rows: NDArray[np.int64],
+        loss: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Slope:
+        """Returns the loss of logits at `x`, and its gradient."""
+        self.forwards[rows] += 1
+        self.backwards[rows] += 1
+        asked = x.detach().requires_grad_()
+        with torch.enable_grad():
+            logits: torch.Tensor = self.module(asked)
+            losses = loss(logits.double())
+            gradient = torch.zeros_like(x)
+            if losses.requires_grad:
+                # None where the answer does not hang on the input, which torch's types leave out.
+                found: torch.Tensor | None
+                (found,) = torch.autograd.grad(losses.sum(), asked, allow_unused=True)
+                if found is not None:
+                    gradient = found
+        return Slope(logits.detach(), losses.detach(), gradient)
+
+
+def noise(
+    draws: Draws, ids: Sequence[str], x: torch.Tensor, *, eps: torch.Tensor, norm: Norm, step: str
+) -> torch.Tensor:
+    """Returns a random corner of each Linf ball, or a random point on each L2 sphere."""
+    shape = x.shape[1:]
+    if norm == "linf":
+        drawn = torch.from_numpy(draws.uniform(ids, step, shape)).to(x.device)
+        direction = torch.where(drawn < 0.5, -1.0, 1.0)
+    else:
+        direction = unit(torch.from_numpy(draws.normal(ids, step, shape)).to(x.device), "l2")
+    return (x + direction * by_sample(eps)).clamp(0, 1)
+
+
+def along(x: torch.Tensor, gradient: torch.Tensor, size: torch.Tensor, norm: Norm) -> torch.Tensor:
+    """Returns the point to which a step of length `size` (m,) in the norm goes."""
+    finite = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+    direction = finite.sign() if norm == "linf" else unit(finite, "l2")
+    return (x + direction * by_sample(size)).clamp(0, 1)
+
+
+def computes_gradients(module: torch.nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """Returns logits (m, K) without a graph, and whether a gradient was computed on the way.
+
+    What a backward pass reads was saved in the forward pass, and torch tells when it is unpacked;
+    so any way to a gradient is seen, but for a forward pass without anything saved. Transforms
+    (`torch.func.grad`) refuse to run while they are watched, which tells as much.
+    """
+    unpacked = 0
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def unpack(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal unpacked
+        unpacked += 1
+        return tensor
+
+    with torch.no_grad():
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+                logits: torch.Tensor = module(x)
+        except RuntimeError as error:
+            if "saved tensor hooks" not in str(error):
+                raise
+            return module(x), True
+    return logits, unpacked > 0
+
+
+Arrays = dict[str, NDArray[np.generic]]
+
+_FLOAT32, _BFLOAT16 = 2.0**-20, 2.0**-7
+"""What logits resolve, relative to the largest: a few last digits, with what sums have lost."""
+
+
+class Near(NamedTuple):
+    """What later probes go on from.
+
+    Attributes:
+        logits: of the samples as they are, (n, K).
+        gradient: of their loss, (n, C, H, W).
+    """
+
+    logits: torch.Tensor
+    gradient: torch.Tensor
+
+
+def probe_plainly(
+    asker: Asker, draws: Draws, points: Points, falls: NDArray[np.bool_]
+) -> tuple[Arrays, Near]:
+    """Asks about all samples of a batch.
+
+    Args:
+        asker: the model.
+        draws: keyed by sample.
+        points: at radii that they withstand, or else at the smallest of the grid.
+        falls: whether `points.eps` is a radius that each falls at.
+    """
+    x, y, eps = points.x, points.y, points.eps
+    rows = np.arange(len(points))
+
+    def loss(logits: torch.Tensor) -> torch.Tensor:
+        return log_odds(logits, y)
+
+    first, again = asker.slope(x, rows, loss), asker.slope(x, rows, loss)
+    beside = asker.slope(
+        noise(draws, points.ids, x, eps=eps, norm=points.norm, step="probe/noise/0"), rows, loss
+    )
+    stepped = along(x, first.gradient, eps, points.norm)
+    asker.forwards[rows] += 1
+    after, inner = computes_gradients(asker.module, stepped)
+    odd = asker.logits(
+        noise(draws, points.ids, x, eps=torch.ones_like(eps), norm="linf", step="probe/odd"), rows
+    )
+    columns: Arrays = {
+        "classes": np.full(len(points), first.logits.shape[1], dtype=np.int64),
+        "inner_gradients": np.full(len(points), inner),
+        "step_breaks": _wrong(after, y),
+        **_answers(first, again, y),
+        **_gradients(first, again, beside),
+        **_first_logits(first=first.logits, noise=beside.logits, step=after, odd=odd),
+        **_differences(asker, draws, points, first),
+        **_falling(asker, draws, points, falls),
+    }
+    return columns, Near(first.logits, first.gradient)
+
+
+def _answers(first: Slope, again: Slope, y: torch.Tensor) -> Arrays:
+    logits = first.logits.double()
+    best = logits.topk(2, dim=1).values
+    scale = logits.abs().amax(1).clamp(min=1e-30)
+    coarse = (first.logits.to(torch.bfloat16).to(first.logits) == first.logits).all(1)
+    half = (first.logits.to(torch.float16).to(first.logits) == first.logits).all(1)
+    resolution = scale * torch.where(coarse | half, _BFLOAT16, _FLOAT32)
+    simplex = (logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)
+    return {
+        "lead": _numbers(best[:, 0] - best[:, 1]),
+        "resolution": _numbers(resolution),
+        "coarse": (coarse | half).cpu().numpy(),
+        "simplex": simplex.cpu().numpy(),
+        "answer_apart": _numbers((logits - again.logits.double()).abs().amax(1) / scale),
+    }
+
+
+def _gradients(first: Slope, again: Slope, beside: Slope) -> Arrays:
+    size = first.gradient.double().flatten(1).norm(dim=1)
+    apart = (first.gradient.double() - again.gradient.double()).flatten(1).norm(dim=1)
+    pixels = first.gradient[0].numel()
+    return {
+        "pixels": np.full(len(size), pixels, dtype=np.int64),
+        "loss": _numbers(first.loss),
+        "gradient": _numbers(size),
+        "gradient_beside": _numbers(beside.gradient.double().flatten(1).norm(dim=1)),
+        "gradient_apart": _numbers(apart / size.clamp(min=1e-30)),
+    }
+
+
+def _first_logits(**answers: torch.Tensor) -> Arrays:
+    """The first two logits, which tell whether different inputs get the same answer."""
+    return {
+        f"{name}_logit_{column}": _numbers(logits[:, column].double())
+        for name, logits in answers.items()
+        for column in (0, 1)
+    }
+
+
+def _differences(asker: Asker, draws: Draws, points: Points, first: Slope) -> Arrays:
+    """Changes of the loss, as its gradient says and as they are, along it and at random."""
+    x, y = points.x, points.y
+    rows = np.arange(len(points))
+    gradient = first.gradient.double()
+    found: Arrays = {}
+
+    def change(name: str, there: torch.Tensor) -> None:
+        logits = asker.logits(there, rows)
+        expected = (gradient * (there.double() - x.double())).flatten(1).sum(1)
+        found[f"{name}_expected"] = _numbers(expected)
+        found[f"{name}_seen"] = _numbers(log_odds(logits.double(), y) - first.loss)
+        found[f"{name}_still"] = (logits == first.logits).all(1).cpu().numpy()
+
+    for name, size in zip(("fine", "grey", "wide"), SCALES, strict=True):
+        change(name, along(x, gradient.float(), torch.full_like(points.eps, size), "linf"))
+    coarse = torch.full_like(points.eps, SCALES[-1])
+    change("random", noise(draws, points.ids, x, eps=coarse, norm="linf", step="probe/direction"))
+    return found
+
+
+def _falling(asker: Asker, draws: Draws, points: Points, falls: NDArray[np.bool_]) -> Arrays:
+    """How many random points break samples at a radius that the attacks broke them at."""
+    rows = np.flatnonzero(falls)
+    broken = np.full(len(points), -1, dtype=np.int64)
+    if len(rows):
+        mine = points.take(torch.from_numpy(rows).to(points.x.device))
+        broken[rows] = 0
+        for draw in range(NEAR_DRAWS):
+            there = noise(
+                draws, mine.ids, mine.x, eps=mine.eps, norm=mine.norm, step=f"probe/noise/{draw}"
+            )
+            broken[rows] += _wrong(asker.logits(there, rows), mine.y)
+    return {"noise_breaks_too": broken}
+
+
+def _wrong(logits: torch.Tensor, y: torch.Tensor) -> NDArray[np.bool_]:
+    wrong: NDArray[np.bool_] = (logits.argmax(1) != y).cpu().numpy()
+    return wrong
+
+
+def _numbers(tensor: torch.Tensor) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = tensor.cpu().double().numpy()
+    return numbers
+
+
+Columns = dict[str, NDArray[np.int64]]
+
+_NOT_ASKED = -1
+_PLANTED_SHARE = 0.95
+"""Of the way to the planted point, in logits, that must be covered."""
+
+
+def probe_deeply(
+    asker: Asker,
+    oracle: Oracle,
+    points: Points,
+    *,
+    rows: NDArray[np.int64],
+    logits: torch.Tensor,
+    threat: ThreatModel,
+) -> Columns:
+    """Asks about some samples of a batch, at radii that no attack broke them at.
+
+    Args:
+        asker: the model.
+        oracle: the same, as attacks ask it.
+        points: all samples of the batch.
+        rows: of those that are asked about.
+        logits: of all samples as they are, (n, K).
+        threat: of the attacks.
+
+    Returns:
+        Columns of n rows: 1 or 0, or a count; -1 for those that were not asked about.
+    """
+    names = ("noise_breaks", "planted", "planted_found", "longer_breaks", "unbounded_breaks")
+    columns = {name: np.full(len(points), _NOT_ASKED, dtype=np.int64) for name in names}
+    if not len(rows):
+        return columns
+    where = torch.from_numpy(rows).to(points.x.device)
+    mine, clean = points.take(where), logits[where]
+    broken = np.zeros(len(rows), dtype=np.int64)
+    far, target = torch.zeros_like(mine.eps).double(), torch.zeros_like(clean).double()
+    for draw in range(NOISE_DRAWS):
+        there = noise(
+            oracle.draws, mine.ids, mine.x, eps=mine.eps, norm=mine.norm,
+            step=f"probe/noise/{draw}",
+        )  # fmt: skip
+        said = asker.logits(there, rows)
+        broken += (said.argmax(1) != mine.y).cpu().numpy()
+        moved = said.double() - clean.double()
+        size = moved.norm(dim=1)
+        farther = size > far
+        far = torch.where(farther, size, far)
+        target = torch.where(farther[:, None], moved, target)
+    columns["noise_breaks"][rows] = broken
+    plantable = (far > 0) & torch.isfinite(far)
+    columns["planted"][rows] = plantable.cpu().numpy()
+    columns["planted_found"][rows] = _find(asker, oracle, mine, rows=rows, clean=clean, to=target)
+    longer = apgd(
+        oracle,
+        mine,
+        losses.log_odds if threat.eot == 1 else losses.ce,
+        steps=2 * threat.steps,
+        eot=threat.eot,
+        name="probe/longer",
+    )
+    columns["longer_breaks"][rows] = _account(asker, longer, rows)
+    radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
+    everywhere = Points(
+        x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
+    )
+    unbounded = apgd(
+        oracle, everywhere, losses.log_odds, steps=UNBOUNDED_STEPS, name="probe/unbounded",
+        start=mine.x,
+    )  # fmt: skip
+    columns["unbounded_breaks"][rows] = _account(asker, unbounded, rows)
+    return columns
+
+
+def _account(asker: Asker, found: Found, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    asker.forwards[rows] += found.forwards
+    asker.backwards[rows] += found.backwards
+    broken: NDArray[np.bool_] = found.broken.cpu().numpy()
+    return broken
+
+
+def _find(
+    asker: Asker,
+    oracle: Oracle,
+    points: Points,
+    *,
+    rows: NDArray[np.int64],
+    clean: torch.Tensor,
+    to: torch.Tensor,
+) -> NDArray[np.int64]:
+    """Looks, by gradients, for what is planted: returns 1 where it is found, else 0.
+
+    A random point of the ball moves the logits by `to`, (m, K). A class of its own is planted
+    there: whatever moves them as far in this direction, less 5 %, is of that class. So an example
+    exists within the radius, and random points hardly hit it, but gradients that mean something
+    lead there (the idea of Zimmermann et al. 2022, "Increasing confidence in adversarial
+    robustness evaluations").
+    """
+    found = np.zeros(len(points), dtype=np.int64)
+    left = torch.arange(len(points), device=points.x.device)
+    direction = to / to.norm(dim=1, keepdim=True).clamp(min=1e-30)
+    needed = _PLANTED_SHARE * to.norm(dim=1)
+    region = Region(points)
+    x = noise(
+        oracle.draws, points.ids, points.x, eps=points.eps / 2, norm=points.norm,
+        step="probe/planted",
+    )  # fmt: skip
+    x = region.inside(x)
+    for step in range(PLANTED_STEPS + 1):
+        towards, start = direction[left], clean[left].double()
+
+        def covered(
+            logits: torch.Tensor, towards: torch.Tensor = towards, start: torch.Tensor = start
+        ) -> torch.Tensor:
+            return ((logits - start) * towards).sum(1)
+
+        where = left.cpu().numpy()
+        if step == PLANTED_STEPS:
+            reached = covered(asker.logits(x, rows[where]).double())
+        else:
+            slope = asker.slope(x, rows[where], covered)
+            reached = slope.loss
+        there = reached >= needed[left]
+        found[where[there.cpu().numpy()]] = 1
+        stay = ~there
+        if step == PLANTED_STEPS or not bool(stay.any()):
+            break
+        left = left[stay]
+        region.keep(stay)
+        size = 2 * points.eps[left] * (1 - step / PLANTED_STEPS)
+        x = region.inside(along(x[stay], slope.gradient[stay], size, points.norm))
+    return found

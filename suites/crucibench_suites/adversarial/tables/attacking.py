@@ -1,26 +1,36 @@
-"""One attack on a batch of rows, and what the plain model says of what it found."""
+"""One attack on a batch of rows, what the plain model says of it, and the rows that are saved."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Attack, Floats, Ints, Search
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.columns import is_number, uncarried
+from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.search import Ledger
-from crucibench_suites.adversarial.shown import show
-from crucibench_suites.adversarial.tables.attacks import OnRows, Rows
-from crucibench_suites.adversarial.tables.checking import breaches
-from crucibench_suites.adversarial.tables.constraints import Constraints
+from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.confirm import Ledger
+from crucibench_suites.adversarial.saved import (
+    ADVERSARIALS,
+    DISTANCES,
+    ROUNDING,
+    Judge,
+    Shown,
+    misclassified,
+    show,
+)
+from crucibench_suites.adversarial.tables.columns import facts_of
+from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import Facts, Space
-from crucibench_suites.adversarial.threat import ThreatModel
+from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 _MANY = 4096
 
@@ -41,19 +51,19 @@ class RowsFound(NamedTuple):
     first: Floats
     changed: NDArray[np.int64]
     breaches: NDArray[np.int64]
-    space: Space
+    space: RowSpace
     points: Floats
 
 
 def attack_rows(
-    attack: OnRows, threat: ThreatModel, constraints: Constraints, work: Work,
+    attack: Attack, threat: ThreatModel, constraints: Constraints, work: Work,
     context: MapContext, *, name: str,
 ) -> tuple[Ledger, RowsFound]:  # fmt: skip
     """Attacks the rows of a batch."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     grid = np.asarray(threat.eps, dtype=np.float64)
     radii = grid[grid > 0]
-    space = Space(batch.inputs, constraints, facts_of(work), threat.norm)
+    space = RowSpace(batch.inputs, constraints, facts_of(work), threat.norm)
 
     def answer(rows: Ints, points: Floats) -> Floats:
         found = []
@@ -65,61 +75,47 @@ def attack_rows(
             found.append(leads(context.adapter, asked, targets[part], labels=labels))
         return np.concatenate(found)
 
-    books = Books(space, answer, radii, threat.queries)
+    questions = Questions(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     slopes = Slopes(context.adapter, space, targets)
     attack.run(
-        Rows(
-            books=books, space=space, ids=batch.ids, draws=draws, radii=radii, slopes=slopes,
-            model=context.adapter, targets=targets, columns=constraints.columns,
+        Search(
+            questions=questions, ids=batch.ids, draws=draws, radii=radii, targets=targets,
+            model=context.adapter, slopes=slopes, columns=constraints.columns,
         )
     )  # fmt: skip
     ledger.backwards += slopes.backwards
-    ledger.forwards += slopes.forwards + books.queries
-    ledger.queries += books.queries
+    ledger.forwards += slopes.forwards + questions.queries
+    ledger.queries += questions.queries
     broken = _confirmed(
-        books, space, constraints, work=work, context=context, ledger=ledger, grid=grid
+        questions, space, constraints, work=work, context=context, ledger=ledger, grid=grid
     )
     show(
         threat, name, work, context,
         level=np.where(ledger.prediction >= 0, ledger.level, len(grid)),
-        found=lambda rows: space.rows(np.asarray(rows), books.best[list(rows)]),
+        found=lambda rows: space.rows(np.asarray(rows), questions.best[list(rows)]),
     )  # fmt: skip
     changed = np.where(
         ledger.prediction >= 0,
-        (space.moves(np.arange(len(space)), books.best) > 0).sum(axis=1),
+        (space.moves(np.arange(len(space)), questions.best) > 0).sum(axis=1),
         -1,
     )
-    return ledger, RowsFound(books.queries_to, books.first, changed, broken, space, books.best)
-
-
-def facts_of(work: Work) -> dict[str, Facts]:
-    """Returns what is known of the columns of numbers, by name."""
-    told = uncarried(work.carry) if len(work.batch) else None
-    found: dict[str, Facts] = {}
-    if told is None:
-        return found
-    inputs = work.batch.inputs
-    for at, name in enumerate(sorted(inputs.columns)):
-        if is_number(inputs[name]) and np.isfinite(told.low[at]):
-            found[name] = Facts(
-                float(told.low[at]), float(told.high[at]), float(told.spread[at]),
-                bool(told.whole[at]),
-            )  # fmt: skip
-    return found
+    return ledger, RowsFound(
+        questions.queries_to, questions.first, changed, broken, space, questions.best
+    )
 
 
 def _confirmed(
-    books: Books, space: Space, constraints: Constraints, *, work: Work, context: MapContext,
-    ledger: Ledger, grid: Floats,
+    questions: Questions, space: RowSpace, constraints: Constraints, *, work: Work,
+    context: MapContext, ledger: Ledger, grid: Floats,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Asks the plain model about the nearest rows found; returns what constraints they break."""
     broken = np.zeros(len(space), dtype=np.int64)
-    rows = np.flatnonzero(np.isfinite(books.distance))
+    rows = np.flatnonzero(np.isfinite(questions.distance))
     if not len(rows):
         return broken
-    frame = space.rows(rows, books.best[rows])
+    frame = space.rows(rows, questions.best[rows])
     ids = tuple(work.batch.ids[int(row)] for row in rows)
     said = labels_of(context.adapter, Batch(ids, frame))
     clean = space.frame.iloc[rows].reset_index(drop=True)
@@ -127,11 +123,96 @@ def _confirmed(
     holds = (said != work.samples.targets[rows]) & (broken[rows] == 0)
     ledger.confirmations[rows] += 1
     ledger.unconfirmed[rows] += said == work.samples.targets[rows]
-    moves = space.moves(rows, books.best[rows])[holds]
+    moves = space.moves(rows, questions.best[rows])[holds]
     held = rows[holds]
     ledger.distances[held] = np.stack(
         [moves.max(axis=1), np.linalg.norm(moves, axis=1), moves.sum(axis=1)], axis=1
     )
     ledger.prediction[held] = said[holds]
-    ledger.level[held] = np.searchsorted(grid, books.distance[held], side="left")
+    ledger.level[held] = np.searchsorted(grid, questions.distance[held], side="left")
     return broken
+
+
+TOLD = (*DISTANCES, "changed")
+"""What is looked at in the records."""
+
+
+def rows_kept(
+    threat: ThreatModel, work: Work, ledger: Ledger, space: RowSpace, points: Floats, *, attack: str
+) -> Columns:
+    """Returns the nearest example of each row that the attack broke within the largest radius.
+
+    Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``,
+    ``changed``, a JSON object of the columns that differ and their values, and ``spreads``, one of
+    the units of distance of those of them that are numbers; m may be 0.
+    """
+    rows = np.flatnonzero(ledger.level < len(threat.eps))
+    rows = rows[ledger.prediction[rows] >= 0]
+    found: dict[str, list[str]] = {
+        "id": [work.batch.ids[row] for row in rows],
+        "point": [point_of(threat.eps[at]) for at in ledger.level[rows]],
+        "attack": [attack] * len(rows),
+        "changed": [],
+        "spreads": [],
+    }
+    spread = dict(zip(space.numbers, map(float, space.spread), strict=True))
+    names = [*space.numbers, *space.names]
+    frame, moved = space.rows(rows, points[rows]), space.moves(rows, points[rows]) > 0
+    for at in range(len(rows)):
+        changed = [name for name, one in zip(names, moved[at], strict=True) if one]
+        values = {name: _plain(frame[name].iloc[at]) for name in changed}
+        found["changed"].append(json.dumps(values, sort_keys=True))
+        units = {name: spread[name] for name in changed if name in spread}
+        found["spreads"].append(json.dumps(units, sort_keys=True))
+    return found
+
+
+def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapContext) -> Judge:
+    """Returns what judges saved rows: their constraints, distances and classes."""
+
+    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        kept = shown.own.artifacts[ADVERSARIALS]
+        values = [json.loads(kept.array("changed")[at]) for at in shown.at]
+        units = [json.loads(kept.array("spreads")[at]) for at in shown.at]
+        clean = shown.clean.inputs.reset_index(drop=True)
+        frame = _with(clean, values)
+        moves = [
+            [
+                abs(float(value) - float(clean[name].iloc[at])) / units[at][name]
+                if name in units[at] else 1.0
+                for name, value in one.items()
+            ]
+            for at, one in enumerate(values)
+        ]  # fmt: skip
+        distances = np.array(
+            [[max(one, default=0.0), np.linalg.norm(one), sum(one)] for one in moves]
+        )
+        stored = shown.told[DISTANCES].to_numpy(dtype=np.float64)
+        near = np.isclose(distances, stored, rtol=ROUNDING, atol=0).all(axis=1)
+        near &= np.array([len(one) for one in values]) == shown.told["changed"].to_numpy()
+        asked = shown.clean.with_inputs(frame)
+        said = labels_of(context.adapter, asked)
+        wrong = np.select(
+            [breaches(clean, frame, constraints) > 0, ~near],
+            ["break what is declared", "are not at the distances in the records"],
+            misclassified(shown, asked, said, context),
+        )
+        distance = distances[:, COLUMN[threat.norm]]
+        return wrong.astype(object), np.searchsorted(threat.eps, distance, side="left")
+
+    return judge
+
+
+def _with(clean: pd.DataFrame, values: list[dict[str, Any]]) -> pd.DataFrame:
+    """Returns rows with other values in some of their columns, in the columns' own types."""
+    found = {name: clean[name].array.copy() for name in clean.columns}
+    for at, one in enumerate(values):
+        for name, value in one.items():
+            found[name][at] = value
+    made = {name: pd.Series(column, dtype=clean[name].dtype) for name, column in found.items()}
+    return pd.DataFrame(made, columns=clean.columns)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as JSON takes it, whole."""
+    return value.item() if isinstance(value, np.generic) else value

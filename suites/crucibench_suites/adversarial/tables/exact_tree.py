@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Floats, Ints
 from crucibench.contracts.tree import Tree
-from crucibench_suites.adversarial.blackbox.books import Floats, Ints
-from crucibench_suites.adversarial.tables.space import Space
+from crucibench_suites.adversarial.tables.space import RowSpace
 
 _NUMBERS = 1 << 22
 """Of leaves, columns and rows that are held at once."""
@@ -57,7 +57,7 @@ def leaves_of(tree: Tree) -> Leaves:
 
 
 def nearest_leaves(
-    tree: Tree, space: Space, targets: NDArray[np.int64], most: int | None = None
+    tree: Tree, space: RowSpace, targets: NDArray[np.int64], most: int | None = None
 ) -> tuple[Floats, Floats]:
     """Returns the nearest points of another class and their distances.
 
@@ -99,7 +99,7 @@ def nearest_leaves(
     return points, distances
 
 
-def _into(tree: Tree, leaves: Leaves, space: Space, rows: Ints) -> tuple[Floats, Floats]:
+def _into(tree: Tree, leaves: Leaves, space: RowSpace, rows: Ints) -> tuple[Floats, Floats]:
     """Returns the nearest value of each column in each leaf, and the move in units of spread."""
     shape = (len(rows), *leaves.low.shape)
     there, moves = np.zeros(shape), np.zeros(shape)

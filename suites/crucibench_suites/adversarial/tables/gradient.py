@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Floats, Ints, Search
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.losses import log_odds
 from crucibench_suites.adversarial.attacks.model import frozen
-from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.tables.space import Space
+from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.tables.space import RowSpace
 
 _STEPS = 20
 _RESTARTS = 3
@@ -50,7 +51,9 @@ class Slopes:
         backwards: gradients of each row.
     """
 
-    def __init__(self, adapter: Differentiable, space: Space, targets: NDArray[np.int64]) -> None:
+    def __init__(
+        self, adapter: Differentiable, space: RowSpace, targets: NDArray[np.int64]
+    ) -> None:
         self._adapter, self._space, self._targets = adapter, space, targets
         self.forwards = np.zeros(len(space), dtype=np.int64)
         self.backwards = np.zeros(len(space), dtype=np.int64)
@@ -96,33 +99,34 @@ class Slopes:
         return self._adapter.encode(Batch(("asked",) * len(rows), frame))
 
 
-def gradient(
-    books: Books, space: Space, slopes: Slopes, *, ids: Sequence[str], draws: Draws, radii: Floats
-) -> None:
+def gradient(given: Search) -> None:
     """Asks at each radius, from the largest; a row goes on below while examples are found."""
+    questions, slopes, radii = given.questions, given.slopes, given.radii
+    ids, draws = given.ids, given.draws
+    space: RowSpace = questions.space
     at = np.full(len(space), len(radii) - 1)
     rows = np.arange(len(space))
     while True:
-        at = np.minimum(at, np.searchsorted(radii, books.distance, side="left") - 1)
-        rows = rows[books.left[rows] & (at[rows] >= 0)]
+        at = np.minimum(at, np.searchsorted(radii, questions.distance, side="left") - 1)
+        rows = rows[questions.left[rows] & (at[rows] >= 0)]
         if not len(rows) or not space.numbers:
             return
-        before = books.distance[rows]
+        before = questions.distance[rows]
         for restart in range(_RESTARTS):
-            left = rows[books.left[rows] & (books.distance[rows] >= before)]
+            left = rows[questions.left[rows] & (questions.distance[rows] >= before)]
             if len(left):
                 radius = radii[at[left]]
                 name = f"gradient/{restart}/"
                 _descend(
-                    books, space, slopes, left, radius=radius,
+                    questions, space, slopes, left, radius=radius,
                     ids=[ids[int(row)] for row in left], draws=draws, name=name,
                 )  # fmt: skip
-        rows = rows[books.distance[rows] < before]
+        rows = rows[questions.distance[rows] < before]
 
 
 def _descend(
-    books: Books, space: Space, slopes: Slopes, rows: Ints, *, radius: Floats, ids: Sequence[str],
-    draws: Draws, name: str,
+    questions: Questions, space: RowSpace, slopes: Slopes, rows: Ints, *, radius: Floats,
+    ids: Sequence[str], draws: Draws, name: str,
 ) -> None:  # fmt: skip
     clean, d = space.clean[rows], space.clean.shape[1]
     x = clean.copy()
@@ -131,7 +135,7 @@ def _descend(
         x = _inside(space, rows, clean + drawn * space.scale * radius[:, None], radius)
     open_ = np.ones(len(rows), dtype=np.bool_)
     for step in range(_STEPS):
-        at = np.flatnonzero(open_ & books.left[rows])
+        at = np.flatnonzero(open_ & questions.left[rows])
         if not len(at):
             return
         size = 2 * _SIZE * radius[at] * (1 - step / _STEPS)
@@ -146,11 +150,11 @@ def _descend(
         fit = space.distance(rows[at], asked) <= radius[at]
         lead = np.full(len(at), -np.inf)
         if fit.any():
-            lead[fit] = books.lead(rows[at][fit], asked[fit])
+            lead[fit] = questions.lead(rows[at][fit], asked[fit])
         open_[at[lead > 0]] = False
 
 
-def _inside(space: Space, rows: Ints, x: Floats, radius: Floats) -> Floats:
+def _inside(space: RowSpace, rows: Ints, x: Floats, radius: Floats) -> Floats:
     """Returns the nearest points within ball and range."""
     clean, scale, radius = space.clean[rows], space.scale, radius * _INWARDS
     moved = (x - clean) / scale

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Floats, Ints, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.blackbox.starting import towards
-from crucibench_suites.adversarial.tables.space import Space
+from crucibench_suites.adversarial.blackbox.questions import Questions, towards
+from crucibench_suites.adversarial.tables.space import RowSpace
 
 _STARTS = 10
 """Searches in a row that may fail within a radius before a sample is let go."""
@@ -29,41 +29,35 @@ _TOLERANCE = 0.02
 _OVER = 1e-12
 
 
-def greedy(books: Books, space: Space, ids: Sequence[str], draws: Draws, radii: Floats) -> None:
-    """Searches until each row's budget is spent, its smallest radius reached, or starts are used.
-
-    Args:
-        books: asks, and holds what is found.
-        space: the rows that are allowed.
-        ids: of the samples, which key all draws.
-        draws: likewise.
-        radii: ascending, above 0.
-    """
+def greedy(given: Search) -> None:
+    """Searches until each row's budget, its radii or its starts are used up."""
+    questions, ids, draws, radii = given.questions, given.ids, given.draws, given.radii
+    space: RowSpace = questions.space
     n = len(space)
     failed, at = np.zeros(n, dtype=np.int64), np.full(n, len(radii) - 1)
     start = 0
     while True:
-        at = np.minimum(at, np.searchsorted(radii, books.distance, side="left") - 1)
-        rows = np.flatnonzero(books.left & (at >= 0) & (failed < _STARTS))
+        at = np.minimum(at, np.searchsorted(radii, questions.distance, side="left") - 1)
+        rows = np.flatnonzero(questions.left & (at >= 0) & (failed < _STARTS))
         if not len(rows) or not space.clean.shape[1]:
             return
-        before = books.distance[rows]
+        before = questions.distance[rows]
         radius = radii[at[rows]]
-        search = _Search(books, space, rows, radius, draws, f"greedy/{start}", ids)
+        search = _Sweep(questions, space, rows, radius, draws, f"greedy/{start}", ids)
         x, wrong = search.climb(search.begin(random=failed[rows] > 0))
         if wrong.any():
-            _draw_back(books, space, rows[wrong], x[wrong])
-        gained = books.distance[rows] < before
+            _draw_back(questions, space, rows[wrong], x[wrong])
+        gained = questions.distance[rows] < before
         failed[rows] = np.where(gained, 0, failed[rows] + 1)
         start += 1
 
 
 @dataclass
-class _Search:
+class _Sweep:
     """One search within a radius for each of m rows.
 
     Attributes:
-        books: asks.
+        questions: asks.
         space: the rows that are allowed.
         rows: which they are, shape (m,).
         radius: of each, shape (m,).
@@ -72,8 +66,8 @@ class _Search:
         ids: of all samples.
     """
 
-    books: Books
-    space: Space
+    questions: Questions
+    space: RowSpace
     rows: Ints
     radius: Floats
     draws: Draws
@@ -96,20 +90,20 @@ class _Search:
 
     def climb(self, x: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Returns where the search ends, and whether the model is wrong there."""
-        books, space, rows = self.books, self.space, self.rows
+        questions, space, rows = self.questions, self.space, self.rows
         x = space.allowed(rows, x)
         near = space.distance(rows, x) <= self.radius
         x = np.where(near[:, None], x, space.clean[rows])
-        lead = books.lead(rows, x)
+        lead = questions.lead(rows, x)
         open_ = np.ones(len(rows), dtype=np.bool_)
         for sweep in range(2 * x.shape[1] + 1):
-            at = np.flatnonzero(open_ & (lead <= 0) & books.left[rows])
+            at = np.flatnonzero(open_ & (lead <= 0) & questions.left[rows])
             if not len(at):
                 break
             ids = [self.ids[int(row)] for row in rows[at]]
             numbers = self.draws.uniform(ids, f"{self.name}/{sweep}", (2, x.shape[1]))
             tried = _Tried.of(
-                books, space, rows[at], x=x[at], radius=self.radius[at], numbers=numbers
+                questions, space, rows[at], x=x[at], radius=self.radius[at], numbers=numbers
             )
             chosen, top = tried.best(lead[at])
             better = top > lead[at]
@@ -118,7 +112,7 @@ class _Search:
         return x, lead > 0
 
 
-def _range(space: Space, rows: Ints, x: Floats, radius: Floats) -> tuple[Floats, Floats]:
+def _range(space: RowSpace, rows: Ints, x: Floats, radius: Floats) -> tuple[Floats, Floats]:
     """Returns how far each column may go while the others stay, in coordinates."""
     clean, scale, radius = space.clean[rows], space.scale, radius * _INWARDS
     if space.norm == "l2":
@@ -137,7 +131,7 @@ class _Tried:
     """Rows that differ from m others in one column each, and what the model said of them.
 
     Attributes:
-        books: asks.
+        questions: asks.
         space: the rows that are allowed.
         rows: which they are, shape (m,).
         x: where they stand, shape (m, d).
@@ -146,8 +140,8 @@ class _Tried:
         found: the leads, shape (m, tries); -infinity for what was not asked.
     """
 
-    books: Books
-    space: Space
+    questions: Questions
+    space: RowSpace
     rows: Ints
     x: Floats
     radius: Floats
@@ -156,7 +150,7 @@ class _Tried:
 
     @classmethod
     def of(
-        cls, books: Books, space: Space, rows: Ints, *, x: Floats, radius: Floats,
+        cls, questions: Questions, space: RowSpace, rows: Ints, *, x: Floats, radius: Floats,
         numbers: NDArray[np.float32],
     ) -> _Tried:  # fmt: skip
         """Asks about them; `numbers` are uniform, (m, 2, d)."""
@@ -168,9 +162,9 @@ class _Tried:
         fit &= (points != np.repeat(x, count, axis=0)).any(axis=1)
         found = np.full(m * count, -np.inf)
         if fit.any():
-            found[fit] = books.lead(many[fit], points[fit])
+            found[fit] = questions.lead(many[fit], points[fit])
         return cls(
-            books, space, rows, x, radius, points.reshape(m, count, d), found.reshape(m, count)
+            questions, space, rows, x, radius, points.reshape(m, count, d), found.reshape(m, count)
         )
 
     def best(self, lead: Floats) -> tuple[Floats, Floats]:
@@ -184,7 +178,7 @@ class _Tried:
         fit &= np.isfinite(helps).any(axis=1) & (top <= 0) & (both != chosen).any(axis=1)
         rows = np.flatnonzero(fit)
         if len(rows):
-            said = self.books.lead(self.rows[rows], both[rows])
+            said = self.questions.lead(self.rows[rows], both[rows])
             better = said > top[rows]
             chosen[rows[better]], top[rows[better]] = both[rows[better]], said[better]
         return chosen, top
@@ -216,7 +210,7 @@ class _Tried:
 
 
 def _neighbours(
-    space: Space, rows: Ints, x: Floats, radius: Floats, numbers: NDArray[np.float32]
+    space: RowSpace, rows: Ints, x: Floats, radius: Floats, numbers: NDArray[np.float32]
 ) -> Floats:
     """Returns rows that differ in one column each, shape (m, tries, d)."""
     low, high = _range(space, rows, x, radius)
@@ -242,20 +236,20 @@ def _neighbours(
     return np.stack(made, axis=1)
 
 
-def _draw_back(books: Books, space: Space, rows: Ints, x: Floats) -> None:
+def _draw_back(questions: Questions, space: RowSpace, rows: Ints, x: Floats) -> None:
     """Goes back towards the rows, first as a whole, then column by column."""
-    towards(books, rows, x, space.norm, _TOLERANCE)  # the books hold the nearest
-    x = books.best[rows].copy()
+    towards(questions, rows, x, space.norm, _TOLERANCE)  # the questions hold the nearest
+    x = questions.best[rows].copy()
     for column in range(x.shape[1]):
         moved = x[:, column] != space.clean[rows, column]
-        at = np.flatnonzero(moved & books.left[rows])
+        at = np.flatnonzero(moved & questions.left[rows])
         if not len(at):
             continue
         other = x[at].copy()
         other[:, column] = space.clean[rows[at], column]
         other = space.allowed(rows[at], other)
-        wrong = books.lead(rows[at], other) > 0
+        wrong = questions.lead(rows[at], other) > 0
         x[at[wrong]] = other[wrong]
-    # Of equal distance the books keep the first; fewer columns are the better example.
-    fewer = space.distance(rows, x) <= books.distance[rows] * (1 + _OVER)
-    books.best[rows[fewer]] = x[fewer]
+    # Of equal distance the questions keep the first; fewer columns are the better example.
+    fewer = space.distance(rows, x) <= questions.distance[rows] * (1 + _OVER)
+    questions.best[rows[fewer]] = x[fewer]

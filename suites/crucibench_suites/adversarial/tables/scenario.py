@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from crucibench.contracts.attack import Norm, SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.columns import carried
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
-from crucibench.passes.inputs import RecordedInputs, read_facts
+from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
+from crucibench_suites.adversarial.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
-from crucibench_suites.adversarial.tables.attacks import TABLE_ATTACKS
+from crucibench_suites.adversarial.tables.attacks import PLANNED
+from crucibench_suites.adversarial.tables.columns import ColumnNumbers, carried_facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.tables.metrics import TABLE_METRICS
-from crucibench_suites.adversarial.threat import Norm, ThreatModel, point_of
-
-if TYPE_CHECKING:
-    from crucibench_suites.adversarial.self_test import SelfTestResult
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 _SPREAD_SAMPLES = 20_000
 _SPREAD = "spread"
@@ -42,6 +40,11 @@ class AttackedTable(Budgeted):
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*Budgeted.metrics, *TABLE_METRICS)
 
     @property
+    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
+        """What its attack needs of a model."""
+        return attacks().get(self.attack_on_tables).requires
+
+    @property
     def most_questions(self) -> int:
         """The budget, and an example to confirm."""
         return self.threat.queries + 1
@@ -49,16 +52,13 @@ class AttackedTable(Budgeted):
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and says what the columns hold."""
         seen = view()
-        facts = read_facts(seen.needs[_SPREAD].records)
         keep = super().select(stage, view).keep
-        return Selection(keep, carried(facts, len(seen.samples)))
+        records = seen.needs[_SPREAD].records
+        return Selection(keep, carried_facts(records, len(seen.samples)))
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
-        from crucibench_suites.adversarial.tables.self_tests import tested
-
-        name = self.attack_on_tables
-        return [tested(name, TABLE_ATTACKS[name], self.threat.norm)]
+        return self_tested([self.attack_on_tables], self.threat.norm)
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -66,11 +66,11 @@ class AttackedTable(Budgeted):
 
         name = self.attack_on_tables
         ledger, found = attack_rows(
-            TABLE_ATTACKS[name], self.threat, self.constraints, work, context, name=name
+            attacks().get(name), self.threat, self.constraints, work, context, name=name
         )
         examples = None
         if ADVERSARIALS in self.keeps:
-            from crucibench_suites.adversarial.tables.saved import rows_kept
+            from crucibench_suites.adversarial.tables.attacking import rows_kept
 
             examples = rows_kept(
                 self.threat, work, ledger, found.space, found.points, attack=self.attack
@@ -84,71 +84,33 @@ class AttackedTable(Budgeted):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved rows: do they show what the records say?"""
-        from crucibench_suites.adversarial.tables.saved import TOLD, rows_judged
+        from crucibench_suites.adversarial.tables.attacking import TOLD, rows_judged
 
         judge = rows_judged(self.threat, self.constraints, context)
         return disagreements(self.threat, own, context, judge, TOLD)
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.tables.scoring import with_changes
+        from crucibench_suites.adversarial.scoring import with_changes
 
         return with_changes(evidence, super().score(evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.tables.audits import audit_table
+        from crucibench_suites.adversarial.blackbox.audits import audit_table
 
         return audit_table(self.series, self.threat.access, evidence)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradientTable(AttackedTable):
-    """`AttackedTable` by gradients."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredTable(AttackedTable):
-    """`AttackedTable` by scores."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledTable(AttackedTable):
-    """`AttackedTable` by labels."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeTable(AttackedTable):
-    """`AttackedTable` in closed form."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.TREE, Capability.ANY_INPUT})
-
-
-_KINDS: dict[str, type[AttackedTable]] = {
-    "exact-tree": TreeTable,
-    "table-gradient": GradientTable,
-    "table-greedy": ScoredTable,
-    "table-hopskipjump": LabelledTable,
-}
-
-
-def columns_scenario(suite: str, role: str) -> RecordedInputs:
+def columns_scenario(suite: str, role: str) -> ColumnNumbers:
     """Returns the scenario that records what the columns hold."""
-    return RecordedInputs.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
+    return ColumnNumbers.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
 
 
 def table_attacks(
     suite: str, held: frozenset[Capability], constraints: Constraints,
     threat: tuple[Norm, tuple[float, ...], int | None], *, queries: int, limit: int | None,
-    spread: RecordedInputs,
+    spread: ColumnNumbers, named: Sequence[str] = (),
 ) -> list[AttackedTable]:  # fmt: skip
     """Returns the attacks that a model can be asked.
 
@@ -160,12 +122,15 @@ def table_attacks(
         queries: the budget of each sample.
         limit: at most so many samples.
         spread: what tells the columns' spread and range.
+        named: registered attacks to run beside the usual ones.
     """
     norm, eps, seed = threat
     found: list[AttackedTable] = []
-    for name, attack in TABLE_ATTACKS.items():
-        kind = _KINDS[name]
-        if attack.access != "decision" and not kind.requires <= held:
+    for name in dict.fromkeys((*PLANNED, *named)):
+        attack = attacks().get(name)
+        if norm not in attack.norms:
+            continue
+        if attack.access != "decision" and not attack.requires <= held:
             continue
         if constraints.relations and not attack.relations:
             continue  # columns no longer move each by itself
@@ -175,7 +140,7 @@ def table_attacks(
         told = model.as_parameters()
         keys = ("norm", "eps", "unit", "access", "targeted", "queries", "seed")
         found.append(
-            kind(
+            AttackedTable(
                 suite=suite,
                 name=f"{name}-{norm}",
                 attack_on_tables=name,
@@ -190,7 +155,7 @@ def table_attacks(
                 points=("", *(point_of(radius) for radius in model.eps)),
                 limit=limit,
                 needs=(
-                    *kind.needs,
+                    *AttackedTable.needs,
                     Need(alias=_SPREAD, cell=spread.address),
                     *(_labelled(suite, norm) if attack.access == "score" else ()),
                 ),

@@ -11,33 +11,50 @@ import pandas as pd
 import torch
 from torch import nn
 
+from crucibench.contracts.attack import (
+    Attack,
+    Floats,
+    Ints,
+    KnownAnswers,
+    Norm,
+    Search,
+    SelfTestResult,
+)
 from crucibench.contracts.tree import Tree
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.books import Books, Floats, Ints
-from crucibench_suites.adversarial.self_test import SelfTestResult, installed, self_test
-from crucibench_suites.adversarial.tables.attacks import OnRows, Rows
+from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.self_test import installed, self_test
+from crucibench_suites.adversarial.tables.columns import Facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import Facts, Space
-from crucibench_suites.adversarial.threat import Norm
+from crucibench_suites.adversarial.tables.space import RowSpace
 
 _EXACT, _FAR = 1e-4, 0.01
 """A tree compares float32: near a threshold its spacing is a share of the distance."""
 
 
+class TableAnswers(KnownAnswers):
+    """Attacks on rows of tables, on models whose boundary is known."""
+
+    name = "table"
+
+    def self_test(self, attack: Attack, norm: Norm) -> SelfTestResult:
+        """Returns how an attack does, tested once a process."""
+        return _tested(attack, type(attack).run, norm)
+
+
 @cache
-def tested(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
-    """Returns how an attack does where the answer is known, tested once a process."""
-    return {"linear": _on_linear_models, "tree": _on_a_tree}[attack.known](name, attack, norm)
+def _tested(attack: Attack, body: object, norm: Norm) -> SelfTestResult:
+    return {"linear": _on_linear_models, "tree": _on_a_tree}[attack.known](attack, norm)
 
 
-def _on_linear_models(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
+def _on_linear_models(attack: Attack, norm: Norm) -> SelfTestResult:
     def call(model: nn.Module, x: torch.Tensor, y: torch.Tensor, radius: float) -> torch.Tensor:
         shape = tuple(x.shape[1:])
         flat = x.flatten(1).numpy()
         frame = pd.DataFrame({f"c{at:02}": flat[:, at] for at in range(flat.shape[1])})
         facts = {name: Facts(0.0, 1.0, 1.0, False) for name in frame.columns}
-        space = Space(frame, Constraints(), facts, norm)
+        space = RowSpace(frame, Constraints(), facts, norm)
 
         def answer(rows: Ints, points: Floats) -> Floats:
             images = torch.from_numpy(points.astype(np.float32)).view(-1, *shape)
@@ -49,24 +66,26 @@ def _on_linear_models(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
             return np.asarray(np.sign(lead) if attack.access == "decision" else lead)
 
         radii = np.array([radius]) if np.isfinite(radius) else np.zeros(0)
-        books = Books(space, answer, radii, attack.queries)
+        questions = Questions(space, answer, radii, attack.queries)
         stacked = nn.Sequential(nn.Unflatten(1, shape), model)
         adapter = SimpleNamespace(
             module=lambda: stacked,
             encode=lambda batch: torch.tensor(batch.inputs.to_numpy(dtype=np.float32)),
         )
-        attack.run(_rows(books, space, adapter, y.numpy(), radii))
-        return torch.from_numpy(books.best.astype(np.float32)).view(x.shape)
+        attack.run(_given(questions, space, adapter, y.numpy(), radii))
+        return torch.from_numpy(questions.best.astype(np.float32)).view(x.shape)
 
     return self_test(
-        call, norm, name=name, kind="nearest" if attack.nearest else "within",
+        call, norm, name=attack.name, kind="nearest" if attack.nearest else "within",
         tolerance=attack.tolerance,
     )  # fmt: skip
 
 
-def _rows(books: Books, space: Space, model: Any, targets: Ints, radii: Floats) -> Rows:
-    return Rows(
-        books=books, space=space, ids=[f"self-test-{row}" for row in range(len(space))],
+def _given(
+    questions: Questions, space: RowSpace, model: Any, targets: Ints, radii: Floats
+) -> Search:
+    return Search(
+        questions=questions, ids=[f"self-test-{row}" for row in range(len(space))],
         draws=Draws(0, "self-test"), radii=radii, slopes=Slopes(model, space, targets),
         model=model, targets=targets,
     )  # fmt: skip
@@ -84,7 +103,7 @@ _TREE = Tree(
 """Of three leaves: class 1 where a > 0.5 and b > 0.25."""
 
 
-def _on_a_tree(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
+def _on_a_tree(attack: Attack, norm: Norm) -> SelfTestResult:
     """Holds the nearest examples against the closed form, in both classes."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.uniform(0, 1, (64, 2)), columns=["a", "b"])
@@ -94,24 +113,24 @@ def _on_a_tree(name: str, attack: OnRows, norm: Norm) -> SelfTestResult:
     short = np.stack([np.maximum(-a, 0), np.maximum(-b, 0)])
     into = short.max(axis=0) if norm == "linf" else np.linalg.norm(short, axis=0)
     expected = np.where(inside, np.minimum(a, b), into)
-    space = Space(frame, Constraints(), facts, norm)
+    space = RowSpace(frame, Constraints(), facts, norm)
     targets = inside.to_numpy().astype(np.int64)
 
     def answer(rows: Ints, points: Floats) -> Floats:
         there = space.rows(rows, points).to_numpy(dtype=np.float32)
         return np.where(((there[:, 0] > 0.5) & (there[:, 1] > 0.25)) != targets[rows], 1.0, -1.0)
 
-    books = Books(space, answer, np.zeros(0), attack.queries)
+    questions = Questions(space, answer, np.zeros(0), attack.queries)
     adapter = SimpleNamespace(tree=lambda: _TREE)
-    attack.run(_rows(books, space, adapter, targets, np.zeros(0)))
-    found = books.distance
+    attack.run(_given(questions, space, adapter, targets, np.zeros(0)))
+    found = questions.distance
     far = expected > _FAR
     ratio = float(np.max((found / expected)[far]))
     impossible = bool((found < expected * (1 - _EXACT)).any())
     return SelfTestResult(
-        attack=name, norm=norm, kind="nearest", ratio=ratio, tolerance=attack.tolerance,
+        attack=attack.name, norm=norm, kind="nearest", ratio=ratio, tolerance=attack.tolerance,
         passed=ratio <= attack.tolerance and not impossible, found=float(np.isfinite(found).mean()),
         optimum=1.0, samples=len(frame), versions=installed(), distances=found,
-        reason=f"{name}: on a tree of three leaves in {norm} its distances are up to "
+        reason=f"{attack.name}: on a tree of three leaves in {norm} its distances are up to "
         f"{ratio:.6g} times those in closed form",
     )  # fmt: skip

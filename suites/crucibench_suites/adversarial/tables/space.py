@@ -8,32 +8,22 @@ of category is a distance of 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench_suites.adversarial.blackbox.books import Floats, Ints
+from crucibench.contracts.attack import Floats, Ints, Norm
+from crucibench_suites.adversarial.tables.columns import Facts
 from crucibench_suites.adversarial.tables.constraints import Constraints, Value
-from crucibench_suites.adversarial.threat import Norm, check_norm
+from crucibench_suites.adversarial.threat import check_norm
 
 _WHOLE = 1e-4
 """By how much a step may fall short of a whole number by rounding alone."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a column of numbers: least, greatest, spread, and whether all are whole."""
-
-    low: float
-    high: float
-    spread: float
-    whole: bool
-
-
-class Space:
+class RowSpace:
     """The rows that constraints allow around some clean ones.
 
     Attributes:

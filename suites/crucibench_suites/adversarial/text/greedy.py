@@ -12,52 +12,63 @@ from typing import Any
 
 import numpy as np
 
-from crucibench_suites.adversarial.text.searching import Questions, Search
+from crucibench.contracts.attack import TOLERANCE, ScoreAttack
+from crucibench_suites.adversarial.text.searching import Asking, Course
 
 _RANKING = 0.5
 """The share of the budget that ranking words may spend."""
 
 
-class Greedy(Search):
-    """A `Search` that follows scores."""
+class Greedy(ScoreAttack):
+    """Words in the order of their importance, by scores."""
 
-    def _replaced(self, choices: dict[int, list[str]], clean: float) -> Questions:
+    name = "text-greedy"
+    space = "text"
+    norms = ("words",)
+    nearest = True
+    tolerance = TOLERANCE
+
+    def run(self, given: Course) -> Asking:
+        """Replaces words until the model is wrong, and as few as it finds."""
+        choices = given.options
         current: dict[int, str] = {}
-        lead = clean
-        for number in (yield from self._ranked(list(choices), clean)):
+        clean = lead = given.clean
+        for number in (yield from _ranked(given, list(choices), clean)):
             made = [{**current, number: text} for text in choices[number]]
-            leads = yield from self._ask([self.parsed.changed(words) for words in made])
+            leads = yield from given.ask([given.parsed.changed(words) for words in made])
             if not leads:
                 return
-            self._moved(leads, clean)
+            given.watch(leads, clean)
             best = int(np.argmax(leads))
             if leads[best] > lead:
                 current, lead = made[best], leads[best]
             if lead > 0:
-                self._note(current)
-                yield from self._taken_back(current)
-            if lead > 0 or len(current) == self.allowed[-1]:
+                given.note(current)
+                yield from _taken_back(given, current)
+            if lead > 0 or len(current) == given.allowed[-1]:
                 return
 
-    def _ranked(
-        self, numbers: list[int], lead: float
-    ) -> Generator[list[Any], list[float], list[int]]:
-        if len(numbers) == 1:
-            return numbers
-        most = int(_RANKING * (self.budget - self.queries))
-        if len(numbers) > most:
-            order = self.draw("rank", len(self.parsed.words))
-            numbers = sorted(numbers, key=lambda number: (int(order[number]), number))
-        leads = yield from self._ask([self.parsed.without(number) for number in numbers[:most]])
-        self._moved(leads, lead)
-        ranked = sorted(zip(leads, numbers, strict=False), key=lambda pair: (-pair[0], pair[1]))
-        return [number for _, number in ranked] + numbers[len(leads) :]
 
-    def _taken_back(self, current: dict[int, str]) -> Questions:
-        # The last one was needed: without it the model was right.
-        for number in list(current)[:-1]:
-            less = {other: text for other, text in current.items() if other != number}
-            leads = yield from self._ask([self.parsed.changed(less)])
-            if leads and leads[0] > 0:
-                current = less
-                self._note(current)
+def _ranked(
+    given: Course, numbers: list[int], lead: float
+) -> Generator[list[Any], list[float], list[int]]:
+    if len(numbers) == 1:
+        return numbers
+    most = int(_RANKING * (given.budget - given.queries))
+    if len(numbers) > most:
+        order = given.draw("rank", len(given.parsed.words))
+        numbers = sorted(numbers, key=lambda number: (int(order[number]), number))
+    leads = yield from given.ask([given.parsed.without(number) for number in numbers[:most]])
+    given.watch(leads, lead)
+    ranked = sorted(zip(leads, numbers, strict=False), key=lambda pair: (-pair[0], pair[1]))
+    return [number for _, number in ranked] + numbers[len(leads) :]
+
+
+def _taken_back(given: Course, current: dict[int, str]) -> Asking:
+    # The last one was needed: without it the model was right.
+    for number in list(current)[:-1]:
+        less = {other: text for other, text in current.items() if other != number}
+        leads = yield from given.ask([given.parsed.changed(less)])
+        if leads and leads[0] > 0:
+            current = less
+            given.note(current)

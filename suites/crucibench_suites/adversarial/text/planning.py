@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from crucibench.contracts.attack import Attack, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.scenario import Need, Scenario
 from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY
+from crucibench_suites.adversarial.config import TextConfig
 from crucibench_suites.adversarial.saved import ADVERSARIALS
-from crucibench_suites.adversarial.text.config import TextConfig
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
-    CharacterEditsByLabels,
     Left,
     ListedWords,
-    ListedWordsByLabels,
     NearWords,
-    NearWordsByLabels,
     TextAttack,
 )
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -43,7 +41,7 @@ not be."""
 
 def text_scenarios(
     suite: str, request: SuiteRequest, config: TextConfig, *, queries: int,
-    limit: int | None, seed: int | None, keep: bool = False,
+    limit: int | None, seed: int | None, keep: bool = False, named: Sequence[Attack] = (),
 ) -> Sequence[Scenario]:  # fmt: skip
     """Returns one scenario an attack, and their worst case where there are two.
 
@@ -55,6 +53,7 @@ def text_scenarios(
         limit: at most so many samples.
         seed: of draws; None for the run's.
         keep: whether the texts that broke the model are saved.
+        named: registered attacks to run beside the usual ones.
 
     Raises:
         InputError: if a protected column is unknown, or all are.
@@ -62,16 +61,18 @@ def text_scenarios(
     scores = Capability.SCORES in request.model.capabilities
     cells: list[TextAttack] = []
     # Those on labels first: a search on scores is held against them.
-    for labels in (True, False) if scores and config.label_only else (not scores,):
+    own = ["text-by-labels"] if config.label_only or not scores else []
+    own += ["text-greedy"] if scores else []
+    for search in dict.fromkeys((*own, *(one.name for one in named))):
         threat = ThreatModel(
             norm="words",
             unit="words",
             eps=config.words,
-            access="decision" if labels else "score",
+            access=attacks().get(search).access,
             queries=queries,
             seed=seed,
         )
-        cells += _attacks(suite, request, config, threat, limit=limit, others=cells)
+        cells += _attacks(suite, request, config, threat, search=search, limit=limit, others=cells)
     if keep:
         cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
     # What the model can't be asked is skipped, with its reason, and joined with nothing.
@@ -81,13 +82,14 @@ def text_scenarios(
 
 def _attacks(
     suite: str, request: SuiteRequest, config: TextConfig, threat: ThreatModel, *,
-    limit: int | None, others: Sequence[TextAttack],
+    search: str, limit: int | None, others: Sequence[TextAttack],
 ) -> list[TextAttack]:  # fmt: skip
     """Returns the attacks of one threat model; those of `others` of the same name are needed."""
     left = Left(stop_words=config.stop_words, columns=_protected(request, config))
-    labels = threat.access == "decision"
 
     def needs(kind: str) -> tuple[Need, ...]:
+        if threat.access == "decision":
+            return ()
         same = [one.address for one in others if one.name == f"{kind}-labels"]
         return tuple(Need(alias=LABEL_ONLY, cell=cell, optional=True) for cell in same)
 
@@ -96,22 +98,28 @@ def _attacks(
         from crucibench_suites.adversarial.text.edits import KINDS, TRIES
 
         told = {"edits": list(KINDS), "tries": TRIES}
-        edits = CharacterEditsByLabels if labels else CharacterEdits
-        found.append(edits.of(suite, threat, limit, left, told, needs=needs(edits.kind)))
+        found.append(
+            CharacterEdits.of(
+                suite, threat, limit, left, told, search=search, needs=needs(CharacterEdits.kind)
+            )
+        )
     if "substitutions" in config.texts:
         file = request.files.get("substitutions")
         if file is not None:
-            listed = ListedWordsByLabels if labels else ListedWords
             told = {"substitutions": file.digest}
             found.append(
-                listed.of(
-                    suite, threat, limit, left, told, needs=needs(listed.kind), file=_checked(file)
+                ListedWords.of(
+                    suite, threat, limit, left, told, search=search,
+                    needs=needs(ListedWords.kind), file=_checked(file),
+                )
+            )  # fmt: skip
+        else:
+            told = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
+            found.append(
+                NearWords.of(
+                    suite, threat, limit, left, told, search=search, needs=needs(NearWords.kind)
                 )
             )
-        else:
-            near = NearWordsByLabels if labels else NearWords
-            told = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
-            found.append(near.of(suite, threat, limit, left, told, needs=needs(near.kind)))
     return found
 
 
@@ -131,7 +139,7 @@ def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:
 def _checked(file: NamedFile) -> NamedFile:
     """Looks into the file, where it is at hand as it was."""
     from crucibench.util.hashing import file_digest
-    from crucibench_suites.adversarial.text.substitutions import read_substitutions
+    from crucibench_suites.adversarial.text.edits import read_substitutions
 
     # A run that is only read needs no file: its records say what became of the texts.
     if file.path.is_file() and file_digest(file.path) == file.digest:

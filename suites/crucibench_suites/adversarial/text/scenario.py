@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
@@ -16,18 +17,20 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.blackbox.metrics import QUERY_METRICS
-from crucibench_suites.adversarial.metrics import METRICS
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
     from crucibench.util.draws import Draws
-    from crucibench_suites.adversarial.self_test import SelfTestResult
     from crucibench_suites.adversarial.text.texts import Maker
     from crucibench_suites.adversarial.text.words import Parsed
 
 # What computes is imported where it is needed: listing suites must stay cheap.
+
+
+SEARCHES = {"text-greedy": "", "text-by-labels": "-labels"}
+"""The searches that a run has without being asked, and how each names its cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +51,15 @@ class TextAttack(OneAttack):
     """Words of a text replaced greedily, within shares of the words and a query budget."""
 
     left: Left
+    search: str = "text-greedy"
+    """The registered attack that searches."""
 
     kind: ClassVar[str]
     """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
     made: ClassVar[str]
     """What kind of candidates there are."""
+    embeds: ClassVar[bool] = False
+    """Whether candidates are made of the model's embeddings."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
     draws: ClassVar = "sample"
@@ -61,7 +68,8 @@ class TextAttack(OneAttack):
     @classmethod
     def of(
         cls, suite: str, threat: ThreatModel, limit: int | None, left: Left,
-        candidates: Mapping[str, Any], *, needs: tuple[Need, ...] = (), **fields: Any,
+        candidates: Mapping[str, Any], *, search: str = "text-greedy",
+        needs: tuple[Need, ...] = (), **fields: Any,
     ) -> Self:  # fmt: skip
         """Returns the scenario.
 
@@ -71,10 +79,13 @@ class TextAttack(OneAttack):
             limit: at most so many samples.
             left: what is left alone.
             candidates: what tells which candidates there are, as parameters.
+            search: the attack that searches.
             needs: beside the clean pass.
             fields: of the subclass.
         """
-        name = cls.kind + {"score": "", "decision": "-labels"}[threat.access]
+        if attacks().get(search).access != threat.access:
+            raise ValueError(f"threat: expected the access of {search}, got {threat.access!r}")
+        name = cls.kind + SEARCHES.get(search, f"-{search}")
         told = ("norm", "eps", "access", "targeted", "queries", "seed")
         parameters = threat.as_parameters()
         chosen = left.stop_words
@@ -83,6 +94,7 @@ class TextAttack(OneAttack):
             name=name,
             threat=threat,
             left=left,
+            search=search,
             parameters={
                 "attack": name,
                 "threat": {key: parameters[key] for key in told},
@@ -95,6 +107,17 @@ class TextAttack(OneAttack):
             needs=(*cls.needs, *needs),
             **fields,
         )
+
+    @property
+    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
+        """What the search and its candidates need of a model."""
+        own = attacks().get(self.search)
+        found = set(own.requires)
+        if own.access == "decision":
+            found.add(Capability.LABELS)
+        if self.embeds:
+            found.add(Capability.EMBEDDINGS)
+        return frozenset(found)
 
     @abstractmethod
     def told(self, context: MapContext) -> tuple[Any, ...]:
@@ -109,7 +132,7 @@ class TextAttack(OneAttack):
     @property
     def stop_words(self) -> frozenset[str]:
         """The words that are left alone, as `plain_word` writes them."""
-        from crucibench_suites.adversarial.text.stop_words import ENGLISH, plain_word
+        from crucibench_suites.adversarial.text.words import ENGLISH, plain_word
 
         chosen = self.left.stop_words
         if isinstance(chosen, str):
@@ -123,22 +146,23 @@ class TextAttack(OneAttack):
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        from crucibench_suites.adversarial.shown import show
+        from crucibench_suites.adversarial.saved import show
         from crucibench_suites.adversarial.text.texts import attacked
 
-        columns, searches = attacked(
-            self.threat, work, context.adapter, self.drawn(context), make=self.maker(context),
+        columns, courses = attacked(
+            self.threat, work, context.adapter, self.drawn(context),
+            attack=attacks().get(self.search), make=self.maker(context),
             cut=self.cut(), at_once=context.batch_size,
         )  # fmt: skip
         show(
             self.threat, self.attack, work, context, level=np.asarray(columns["level"]),
-            found=lambda rows: [searches[row].example for row in rows],
+            found=lambda rows: [courses[row].example for row in rows],
         )  # fmt: skip
         if ADVERSARIALS in self.keeps:
-            from crucibench_suites.adversarial.text.saved import texts_kept
+            from crucibench_suites.adversarial.text.texts import texts_kept
 
             level = np.asarray(columns["level"])
-            kept = texts_kept(self.threat, work.batch.ids, searches, level, self.attack)
+            kept = texts_kept(self.threat, work.batch.ids, courses, level, self.attack)
             work.keep(ADVERSARIALS, kept)
         return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
 
@@ -151,7 +175,7 @@ class TextAttack(OneAttack):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved texts: do they show what the records say?"""
-        from crucibench_suites.adversarial.text.saved import TOLD, texts_judged
+        from crucibench_suites.adversarial.text.texts import TOLD, texts_judged
 
         judge = texts_judged(self.threat, self.cut(), context)
         return disagreements(self.threat, own, context, judge, TOLD)
@@ -166,9 +190,9 @@ class TextAttack(OneAttack):
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
         from crucibench_suites.adversarial.text.self_tests import tested
-        from crucibench_suites.adversarial.text.texts import MADE, SEARCHES
+        from crucibench_suites.adversarial.text.texts import MADE
 
-        return [tested(self.name, MADE[self.made], SEARCHES[self.threat.access])]
+        return [tested(self.name, MADE[self.made], attacks().get(self.search))]
 
     def score(self, evidence: Evidence) -> Scored:
         """Computes all metric rows and tables."""
@@ -178,7 +202,7 @@ class TextAttack(OneAttack):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.text.audits import audit_texts
+        from crucibench_suites.adversarial.blackbox.audits import audit_texts
 
         return audit_texts(self.series, evidence)
 
@@ -206,7 +230,7 @@ class ListedWords(TextAttack):
 
     def told(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the list."""
-        from crucibench_suites.adversarial.text.substitutions import read_substitutions
+        from crucibench_suites.adversarial.text.edits import read_substitutions
 
         return (read_substitutions(self.file.path, self.file.digest),)
 
@@ -217,35 +241,9 @@ class NearWords(TextAttack):
 
     kind: ClassVar[str] = "word-substitutions"
     made: ClassVar[str] = "near"
-    requires: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.SCORES, Capability.EMBEDDINGS, Capability.ANY_INPUT}
-    )
+    embeds: ClassVar[bool] = True
 
     def told(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the model, and what of its neighbourhoods counts."""
         neighbours, similarity = self.parameters["neighbours"], self.parameters["similarity"]
         return context.adapter, neighbours, similarity, self.stop_words
-
-
-_LABELS = frozenset({Capability.LABELS, Capability.ANY_INPUT})
-
-
-@dataclass(frozen=True, kw_only=True)
-class CharacterEditsByLabels(CharacterEdits):
-    """`CharacterEdits` on labels alone."""
-
-    requires: ClassVar[frozenset[Capability]] = _LABELS
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedWordsByLabels(ListedWords):
-    """`ListedWords` on labels alone."""
-
-    requires: ClassVar[frozenset[Capability]] = _LABELS
-
-
-@dataclass(frozen=True, kw_only=True)
-class NearWordsByLabels(NearWords):
-    """`NearWords` on labels alone."""
-
-    requires: ClassVar[frozenset[Capability]] = _LABELS | {Capability.EMBEDDINGS}

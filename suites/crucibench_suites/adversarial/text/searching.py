@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Attack
 from crucibench_suites.adversarial.text.words import Parsed
 
 Candidates = Callable[[int], list[str]]
 """From a word's number to what it could become."""
 
-Questions = Generator[list[Any], list[float], None]
+Asking = Generator[list[Any], list[float], None]
 """Yields texts, and is sent how far wrong classes lead for each: above 0 where it is wrong."""
 
 Drawn = Callable[[str, int], NDArray[np.uint32]]
@@ -30,8 +30,8 @@ def words_allowed(share: float, words: int) -> int:
 
 
 @dataclass
-class Search(ABC):
-    """The attack on one sample, as a course of questions (`questions`), and what came out.
+class Course:
+    """The attack on one text: the questions that are asked in its course, and what came out.
 
     Attributes:
         parsed: the sample.
@@ -43,7 +43,8 @@ class Search(ABC):
         first: how many of the first example were.
         queries: questions asked.
         queries_to: by share, the questions until there was an example within it; NaN without.
-        choices: how many words there was a candidate for.
+        options: the words that may be changed, by number, and what each could become.
+        clean: how far wrong classes lead for the sample as it is.
         moved: by how much at most any question moved the lead.
     """
 
@@ -55,11 +56,9 @@ class Search(ABC):
     first: float = math.nan
     queries: int = 0
     queries_to: NDArray[np.float64] = field(init=False)
-    choices: int = 0
+    options: dict[int, list[str]] = field(default_factory=dict)
+    clean: float = math.nan
     moved: float = 0.0
-
-    labels: ClassVar[bool] = False
-    """Whether it is told right or wrong, and no scores."""
 
     def __post_init__(self) -> None:
         self.queries_to = np.full(len(self.shares), np.nan)
@@ -79,33 +78,36 @@ class Search(ABC):
         """How many words of the example are changed; 0 without one."""
         return len(self.replaced or ())
 
-    def questions(self, candidates: Candidates) -> Questions:
+    def questions(self, candidates: Candidates, attack: Attack) -> Asking:
         """Searches: the texts to ask about, one round after the other."""
         if not self.allowed[-1]:
             return
-        choices = {number: found for number in self.parsed.open if (found := candidates(number))}
-        self.choices = len(choices)
-        clean = (yield from self._ask([self.parsed.sample])) if choices else []
-        if clean and clean[0] > 0:
-            self._note({})
-        elif clean:
-            yield from self._replaced(choices, clean[0])
+        self.options = {
+            number: found for number in self.parsed.open if (found := candidates(number))
+        }
+        if not self.options:
+            return
+        leads = yield from self.ask([self.parsed.sample])
+        if leads and leads[0] > 0:
+            self.note({})
+        elif leads:
+            self.clean = leads[0]
+            yield from attack.run(self)
 
-    @abstractmethod
-    def _replaced(self, choices: dict[int, list[str]], clean: float) -> Questions:
-        """Searches on from the sample as it is, for which wrong classes lead by `clean`."""
-
-    def _ask(self, texts: list[Any]) -> Generator[list[Any], list[float], list[float]]:
+    def ask(self, texts: list[Any]) -> Generator[list[Any], list[float], list[float]]:
+        """Asks about texts: returns how far wrong classes lead for those that are paid for."""
         asked = texts[: self.budget - self.queries]
         if not asked:
             return []
         self.queries += len(asked)
         return (yield asked)
 
-    def _moved(self, leads: Sequence[float], lead: float) -> None:
+    def watch(self, leads: Sequence[float], lead: float) -> None:
+        """Keeps by how much at most answers moved the lead."""
         self.moved = max([self.moved, *(abs(one - lead) for one in leads)])
 
-    def _note(self, words: dict[int, str]) -> None:
+    def note(self, words: dict[int, str]) -> None:
+        """Keeps words that make the model wrong, in the place of what was found before."""
         self.replaced = words
         if math.isnan(self.first):
             self.first = self.changed
@@ -115,7 +117,7 @@ class Search(ABC):
 
 
 def run_together(
-    courses: Sequence[Questions],
+    courses: Sequence[Asking],
     ask: Callable[[list[int], list[Any]], list[float]],
 ) -> None:
     """Runs courses of questions side by side, so that the model is asked in large batches.

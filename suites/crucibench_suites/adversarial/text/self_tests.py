@@ -13,12 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from crucibench.contracts.attack import (
+    TOLERANCE,
+    Attack,
+    KnownAnswers,
+    Norm,
+    SelfTestResult,
+)
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.protocol import TOLERANCE
-from crucibench_suites.adversarial.self_test import MOST, SelfTestResult, installed
-from crucibench_suites.adversarial.text.greedy import Greedy
-from crucibench_suites.adversarial.text.searching import Search, run_together
-from crucibench_suites.adversarial.text.texts import Made, Maker, drawn
+from crucibench_suites.adversarial.self_test import MOST, installed
+from crucibench_suites.adversarial.text.searching import Course, run_together
+from crucibench_suites.adversarial.text.texts import MADE, Made, Maker, drawn
 from crucibench_suites.adversarial.text.words import parsed
 
 _SAMPLES, _WORDS, _QUERIES = 16, 20, 500
@@ -51,19 +56,34 @@ def optimum(words: Sequence[float], bias: float) -> int:
     return count
 
 
-@cache
-def tested(name: str, made: Made, search_of: type[Search]) -> SelfTestResult:
+class TextAnswers(KnownAnswers):
+    """Attacks on texts, with every kind of candidates there is."""
+
+    name = "text"
+
+    def self_test(self, attack: Attack, norm: Norm) -> SelfTestResult:
+        """Returns how an attack does with the candidates that suit it least."""
+        results = [tested(attack.name, made, attack) for made in MADE.values()]
+        return max(results, key=lambda one: (not one.passed, one.ratio))
+
+
+def tested(name: str, made: Made, attack: Attack) -> SelfTestResult:
     """Returns how an attack does where the answer is known, tested once a process."""
-    return self_test(name, made.make(*made.known(list(weights()), _OTHER)), search_of)
+    return _tested(name, made, attack, type(attack).run)
 
 
-def self_test(name: str, make: Maker, search_of: type[Search] = Greedy) -> SelfTestResult:
+@cache
+def _tested(name: str, made: Made, attack: Attack, body: object) -> SelfTestResult:
+    return self_test(name, made.make(*made.known(list(weights()), _OTHER)), attack)
+
+
+def self_test(name: str, make: Maker, attack: Attack) -> SelfTestResult:
     """Attacks texts of a linear bag of words.
 
     Args:
         name: of the attack.
         make: what words could become.
-        search_of: how it searches; on labels alone it is told 1 and -1.
+        attack: how it courses; on labels alone it is given 1 and -1.
     """
     known = weights()
     samples = [parsed(text(sample), frozenset(), frozenset()) for sample in range(_SAMPLES)]
@@ -75,9 +95,8 @@ def self_test(name: str, make: Maker, search_of: type[Search] = Greedy) -> SelfT
         for one, bias in zip(samples, biases, strict=True)
     ]
     draws = Draws(0, "self-test")
-    searches = [
-        search_of(one, (0.0, 1.0), _QUERIES, drawn(draws, str(row)))
-        for row, one in enumerate(samples)
+    courses = [
+        Course(one, (0.0, 1.0), _QUERIES, drawn(draws, str(row))) for row, one in enumerate(samples)
     ]
 
     def ask(rows: list[int], texts: list[Any]) -> list[float]:
@@ -85,17 +104,20 @@ def self_test(name: str, make: Maker, search_of: type[Search] = Greedy) -> SelfT
             biases[row] - sum(known.get(word, 0.0) for word in asked.split())
             for row, asked in zip(rows, texts, strict=True)
         ]
-        return [1.0 if lead > 0 else -1.0 for lead in leads] if search_of.labels else leads
+        return (
+            [1.0 if lead > 0 else -1.0 for lead in leads] if attack.access == "decision" else leads
+        )
 
     candidates = make(samples, [str(row) for row in range(_SAMPLES)])
     run_together(
-        [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
+        [course.questions(one, attack) for course, one in zip(courses, candidates, strict=True)],
+        ask,
     )
     wrong = [
-        search.replaced is not None and ask([row], [search.example])[0] > 0
-        for row, search in enumerate(searches)
+        course.replaced is not None and ask([row], [course.example])[0] > 0
+        for row, course in enumerate(courses)
     ]
-    changed = [float(s.changed) if ok else np.inf for s, ok in zip(searches, wrong, strict=True)]
+    changed = [float(s.changed) if ok else np.inf for s, ok in zip(courses, wrong, strict=True)]
     ratios = np.array(changed) / np.array(best)
     found, ratio = float(np.mean(wrong)), float(np.median(ratios))
     impossible = int((ratios < 1).sum())

@@ -1,34 +1,37 @@
-"""Attacks the texts of a batch, and puts down what came of it."""
+"""Attacks the texts of a batch, and keeps and checks what came of it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.attack import Attack
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import Work
+from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.text.by_labels import ByLabels
-from crucibench_suites.adversarial.text.edits import KINDS, character_edits
-from crucibench_suites.adversarial.text.greedy import Greedy
-from crucibench_suites.adversarial.text.searching import Candidates, Drawn, Search, run_together
-from crucibench_suites.adversarial.text.stop_words import plain_word
-from crucibench_suites.adversarial.text.substitutions import fitting
-from crucibench_suites.adversarial.text.words import Parsed, parts_of
-from crucibench_suites.adversarial.threat import ThreatModel
+from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, Shown, misclassified
+from crucibench_suites.adversarial.text.edits import KINDS, character_edits, fitting
+from crucibench_suites.adversarial.text.searching import (
+    Candidates,
+    Course,
+    Drawn,
+    run_together,
+    words_allowed,
+)
+from crucibench_suites.adversarial.text.words import Parsed, parts_of, plain_word
+from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
-
-SEARCHES: Mapping[str, type[Search]] = {"score": Greedy, "decision": ByLabels}
-"""How attacks search, by what they see of the model: what a cell and its self-test run."""
 
 _AT_ONCE = 64
 
@@ -122,8 +125,8 @@ MADE: Mapping[str, Made] = {
 
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
-    cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
-) -> tuple[Columns, list[Search]]:  # fmt: skip
+    attack: Attack, cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
+) -> tuple[Columns, list[Course]]:  # fmt: skip
     """Attacks every sample of a batch.
 
     Args:
@@ -131,18 +134,18 @@ def attacked(
         work: the samples, right as they are.
         adapter: a model with scores, or with labels where the attacker sees no more.
         draws: of the scenario's stream.
+        attack: how it courses.
         cut: cuts a sample into words.
         make: what words could become.
         at_once: how many texts the model is asked about at once.
 
     Returns:
-        What a record holds of each sample, and the searches.
+        What a record holds of each sample, and the courses.
     """
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     samples = [cut(sample) for sample in batch.inputs]
-    kind = SEARCHES[threat.access]
-    searches = [
-        kind(one, threat.eps, threat.queries, drawn(draws, identity))
+    courses = [
+        Course(one, threat.eps, threat.queries, drawn(draws, identity))
         for one, identity in zip(samples, batch.ids, strict=True)
     ]
     width = at_once or _AT_ONCE
@@ -156,15 +159,16 @@ def attacked(
             part = order[start : start + width]
             asked = batch.take([rows[at] for at in part]).with_inputs([texts[at] for at in part])
             mine = targets[[rows[at] for at in part]]
-            found[part] = leads(adapter, asked, mine, labels=kind.labels)
+            found[part] = leads(adapter, asked, mine, labels=attack.access == "decision")
         return [float(one) for one in found]
 
     candidates = make(samples, batch.ids)
     run_together(
-        [search.questions(one) for search, one in zip(searches, candidates, strict=True)], ask
+        [course.questions(one, attack) for course, one in zip(courses, candidates, strict=True)],
+        ask,
     )
-    said = _confirmed(adapter, batch, targets, searches)
-    return _columns(threat, searches, said), searches
+    said = _confirmed(adapter, batch, targets, courses)
+    return _columns(threat, courses, said), courses
 
 
 def drawn(draws: Draws, identity: str) -> Drawn:
@@ -173,68 +177,132 @@ def drawn(draws: Draws, identity: str) -> Drawn:
 
 
 def _confirmed(
-    adapter: Adapter, batch: Batch, targets: np.ndarray, searches: Sequence[Search]
+    adapter: Adapter, batch: Batch, targets: np.ndarray, courses: Sequence[Course]
 ) -> np.ndarray:
     """Returns the class of each example that the plain model gets wrong once more, else -1."""
     said = np.full(len(batch), -1, dtype=np.int32)
-    rows = [row for row, search in enumerate(searches) if search.replaced is not None]
+    rows = [row for row, course in enumerate(courses) if course.replaced is not None]
     if rows:
-        examples = batch.take(rows).with_inputs([searches[row].example for row in rows])
+        examples = batch.take(rows).with_inputs([courses[row].example for row in rows])
         labels = labels_of(adapter, examples)
         said[rows] = np.where(labels != targets[rows], labels, -1)
     return said
 
 
-def _columns(threat: ThreatModel, searches: Sequence[Search], said: np.ndarray) -> Columns:
+def _columns(threat: ThreatModel, courses: Sequence[Course], said: np.ndarray) -> Columns:
     holds = said >= 0
-    found = np.array([search.replaced is not None for search in searches], dtype=np.bool_)
-    words = np.array([len(search.parsed.words) for search in searches], dtype=np.int64)
-    changed = np.array([search.changed for search in searches], dtype=np.int64)
+    found = np.array([course.replaced is not None for course in courses], dtype=np.bool_)
+    words = np.array([len(course.parsed.words) for course in courses], dtype=np.int64)
+    changed = np.array([course.changed for course in courses], dtype=np.int64)
     level = np.array(
         [
-            sum(allowed < search.changed for allowed in search.allowed)
+            sum(allowed < course.changed for allowed in course.allowed)
             if keep else len(threat.eps)
-            for search, keep in zip(searches, holds, strict=True)
+            for course, keep in zip(courses, holds, strict=True)
         ],
         dtype=np.int32,
     )  # fmt: skip
     share = np.where(holds, changed / np.maximum(words, 1), np.nan)
-    queries = np.array([search.queries for search in searches], dtype=np.int64)
-    queries_to = np.array([search.queries_to for search in searches])
-    first = np.array([search.first for search in searches]) / np.maximum(words, 1)
+    queries = np.array([course.queries for course in courses], dtype=np.int64)
+    queries_to = np.array([course.queries_to for course in courses])
+    first = np.array([course.first for course in courses]) / np.maximum(words, 1)
     return {
         "level": level,
         "smallest_eps": np.array([*threat.eps, np.nan])[level],
         "distance_words": share,
         "prediction": said,
         "forwards": queries + found,
-        "backwards": np.zeros(len(searches), dtype=np.int64),
+        "backwards": np.zeros(len(courses), dtype=np.int64),
         "queries": queries,
         "confirmations": found.astype(np.int64),
         "unconfirmed": (found & ~holds).astype(np.int64),
         "queries_to": np.where(holds[:, None], queries_to, np.nan),
         "first_distance": np.where(holds, first, np.nan),
         "words": words,
-        "choices": np.array([search.choices for search in searches], dtype=np.int64),
+        "choices": np.array([len(course.options) for course in courses], dtype=np.int64),
         "changed": np.where(holds, changed, 0),
-        "moved": np.array([search.moved for search in searches]),
-        "unchanged": holds & np.array([same(search) for search in searches], dtype=np.bool_),
-        "spoilt": holds & np.array([spoilt(search) for search in searches], dtype=np.bool_),
+        "moved": np.array([course.moved for course in courses]),
+        "unchanged": holds & np.array([same(course) for course in courses], dtype=np.bool_),
+        "spoilt": holds & np.array([spoilt(course) for course in courses], dtype=np.bool_),
     }
 
 
-def same(search: Search) -> bool:
+def same(course: Course) -> bool:
     """Whether the example is the sample itself."""
-    return bool(search.example == search.parsed.sample)
+    return bool(course.example == course.parsed.sample)
 
 
-def spoilt(search: Search) -> bool:
+def spoilt(course: Course) -> bool:
     """Whether a column of the example has less than half, or over twice, the letters and digits."""
-    if search.replaced is None:
+    if course.replaced is None:
         return False
-    for old, new in zip(parts_of(search.parsed.sample), parts_of(search.example), strict=True):
+    for old, new in zip(parts_of(course.parsed.sample), parts_of(course.example), strict=True):
         if isinstance(old, str):
             before, after = (sum(map(str.isalnum, text)) for text in (old, new))
             if 2 * after < before or after > 2 * before:
                 return True
     return False
+
+
+TOLD = ("changed",)
+"""What is looked at in the records."""
+
+
+def texts_kept(
+    threat: ThreatModel, ids: Sequence[str], courses: Sequence[Course],
+    level: NDArray[np.int64], attack: str,
+) -> Columns:  # fmt: skip
+    """Returns the example with the fewest changed words of each sample that the attack broke.
+
+    Columns of m rows: ``id``, the smallest share that it breaks as ``point``, ``attack``, ``text``,
+    a JSON list of the sample's columns, and ``replaced``, a JSON object from the number of each
+    changed word to what took its place; m may be 0. JSON, since no other form holds any text.
+    """
+    rows = [int(row) for row in np.flatnonzero(level < len(threat.eps))]
+    return {
+        "id": [ids[row] for row in rows],
+        "point": [point_of(threat.eps[at]) for at in level[rows]],
+        "attack": [attack] * len(rows),
+        "text": [json.dumps(parts_of(courses[row].example)) for row in rows],
+        "replaced": [json.dumps(courses[row].replaced) for row in rows],
+    }
+
+
+def texts_judged(threat: ThreatModel, cut: Callable[[Any], Parsed], context: MapContext) -> Judge:
+    """Returns what judges saved texts: the words that differ, their number, and the classes."""
+
+    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        kept = shown.own.artifacts[ADVERSARIALS]
+        samples = [cut(sample) for sample in shown.clean.inputs]
+        replaced = [
+            {int(number): text for number, text in json.loads(kept.array("replaced")[at]).items()}
+            for at in shown.at
+        ]
+        open_ = [set(words) <= set(one.open) for one, words in zip(samples, replaced, strict=True)]
+        made = [
+            one.changed(words) if fit else one.sample
+            for one, words, fit in zip(samples, replaced, open_, strict=True)
+        ]
+        texts = [json.loads(kept.array("text")[at]) for at in shown.at]
+        own = [list(parts_of(one)) == text for one, text in zip(made, texts, strict=True)]
+        changed = np.array([len(words) for words in replaced], dtype=np.int64)
+        level = np.array(
+            [
+                sum(words_allowed(share, len(one.words)) < count for share in threat.eps)
+                for one, count in zip(samples, changed, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        asked = shown.clean.with_inputs(made)
+        said = labels_of(context.adapter, asked)
+        wrong = np.select(
+            [~np.array(open_), ~np.array(own), changed != shown.told["changed"].to_numpy()],
+            [
+                "change words that are to be left alone", "are not their samples with other words",
+                "have another number of changed words than in the records",
+            ],
+            misclassified(shown, asked, said, context),
+        )  # fmt: skip
+        return wrong.astype(object), level
+
+    return judge

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from crucibench.util.graphemes import graphemes
 from crucibench.util.letters import is_letter
-from crucibench_suites.adversarial.text.stop_words import plain_word
 
 _WITHIN = frozenset("'\u2019-\u2010")
 """Signs that are part of a word where letters stand on both sides."""
@@ -129,3 +128,44 @@ def _spans(characters: Sequence[str]) -> list[tuple[int, int]]:
     if start is not None:
         spans.append((start, last + 1))
     return spans
+
+
+_PRONOUNS = """
+i me my mine myself we us our ours ourselves you your yours yourself yourselves he him
+his himself she her hers herself it its itself they them their theirs themselves who
+whom whose which what this that these those
+"""
+
+_VERBS = """
+am is are was were be been being have has had having do does did doing can could may
+might must shall should will would ought
+"""
+
+_DENIAL = """
+no not nor never none nothing neither cannot can't couldn't don't doesn't didn't isn't
+aren't wasn't weren't hasn't haven't hadn't won't wouldn't shouldn't mustn't shan't
+needn't ain't
+"""
+
+_CONTRACTED = """
+i'm i've i'll i'd you're you've you'll you'd he's he'll he'd she's she'll she'd it's
+it'll we're we've we'll we'd they're they've they'll they'd that's there's here's what's
+who's let's
+"""
+
+_JOINING = """
+a an the and but or if because as until while of at by for with about against between
+into through during before after above below to from up down in out on off over under
+again further then once here there when where why how all any both each few more most
+other some such only own same so than too very just also now
+"""
+
+ENGLISH = frozenset(
+    word for words in (_PRONOUNS, _VERBS, _DENIAL, _CONTRACTED, _JOINING) for word in words.split()
+)
+"""Pronouns, articles, conjunctions, auxiliary verbs and negations, in lower case."""
+
+
+def plain_word(word: str) -> str:
+    """Returns a word as lists hold it: in lower case, with straight apostrophes."""
+    return word.casefold().replace("\u2019", "'")

@@ -1,46 +1,28 @@
-"""What an attack without gradients asks, counted: budgets, nearest examples, queries to each."""
+"""Questions about points near samples, counted against a budget; and how searches begin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from crucibench.contracts.attack import Floats, Ints, Norm, Space
+from crucibench.util.draws import Draws
+
+_TRIES = 100
+_SEARCHES = 40
 
 Answer = Callable[[Ints, Floats], Floats]
 """From rows (k,) and points (k, d), as they are allowed, to how far the best wrong class leads over
 the true one, (k,): above 0 where the model is wrong. Of labels alone 1 and -1."""
 
 
-class Ground(Protocol):
-    """Where points may lie.
+class Questions:
+    """Asks within a budget about each of n samples, and keeps the nearest example of each.
 
     Attributes:
-        clean: the samples, shape (n, d).
-        low: the least coordinates, shape (n, d); what may not move lies between itself and itself.
-        high: the greatest.
-    """
-
-    clean: Floats
-    low: Floats
-    high: Floats
-
-    def allowed(self, rows: Ints, points: Floats) -> Floats:
-        """Returns the points (k, d) as the model may be asked about them."""
-
-    def distance(self, rows: Ints, points: Floats) -> Floats:
-        """Returns how far allowed points are from their samples, (k,)."""
-
-
-class Books:
-    """Asks, and keeps account of n samples.
-
-    Attributes:
-        ground: where points may lie.
+        space: where points may lie.
         queries: questions asked about each sample, shape (n,).
         best: the nearest point that the model gets wrong, shape (n, d); the sample without one.
         distance: of it, shape (n,); infinity without one.
@@ -49,19 +31,19 @@ class Books:
             where none did.
     """
 
-    def __init__(self, ground: Ground, answer: Answer, radii: Floats, budget: int) -> None:
-        """Opens them.
+    def __init__(self, space: Space, answer: Answer, radii: Floats, budget: int) -> None:
+        """Makes it.
 
         Args:
-            ground: where points may lie.
+            space: where points may lie.
             answer: the model.
             radii: ascending, above 0; a sample is left alone once it is broken within the first.
             budget: questions about each sample at most.
         """
-        n = len(ground.clean)
-        self.ground, self._answer, self._radii, self._budget = ground, answer, radii, budget
+        n = len(space.clean)
+        self.space, self._answer, self._radii, self._budget = space, answer, radii, budget
         self.queries = np.zeros(n, dtype=np.int64)
-        self.best = ground.clean.copy()
+        self.best = space.clean.copy()
         self.distance = np.full(n, np.inf)
         self.first = np.full(n, np.nan)
         self.queries_to = np.full((n, len(radii)), np.nan)
@@ -86,7 +68,7 @@ class Books:
         if not paid.any():
             return found
         rows, number = rows[paid], number[paid]
-        allowed = self.ground.allowed(rows, points[paid])
+        allowed = self.space.allowed(rows, points[paid])
         found[paid] = self._answer(rows, allowed)
         np.maximum.at(self.queries, rows, number)
         wrong = found[paid] > 0
@@ -95,7 +77,7 @@ class Books:
         return found
 
     def _note(self, rows: Ints, points: Floats, number: Ints) -> None:
-        distance = self.ground.distance(rows, points)
+        distance = self.space.distance(rows, points)
         new, where = np.unique(rows, return_index=True)
         unknown = np.isnan(self.first[new])
         self.first[new[unknown]] = distance[where[unknown]]
@@ -123,3 +105,50 @@ def _place_among_equals(rows: Ints) -> Ints:
     found = np.empty(len(rows), dtype=np.int64)
     found[order] = place
     return found
+
+
+def start(questions: Questions, ids: Sequence[str], draws: Draws, name: str) -> Floats:
+    """Draws points anywhere in the box until the model gets one wrong; returns them, (n, d).
+
+    A sample without one keeps itself. At most 100 are drawn for each.
+    """
+    space = questions.space
+    found = space.clean.copy()
+    for draw in range(_TRIES):
+        rows = np.flatnonzero(~np.isfinite(questions.distance) & questions.left)
+        if not len(rows):
+            break
+        shape = (space.clean.shape[1],)
+        share = draws.uniform([ids[int(row)] for row in rows], f"{name}/start/{draw}", shape)
+        low, high = space.low[rows], space.high[rows]
+        points = low + (high - low) * share.astype(np.float64)
+        wrong = questions.lead(rows, points) > 0
+        found[rows[wrong]] = points[wrong]
+    return found
+
+
+def towards(questions: Questions, rows: Ints, x: Floats, norm: Norm, tolerance: float) -> Floats:
+    """Returns wrong points near the boundary, on the way from `x` (m, d) to the samples.
+
+    In L2 the way is straight; in Linf all coordinates come within one distance at once.
+    """
+    clean = questions.space.clean[rows]
+    moved = x - clean
+    far = np.abs(moved).max(axis=1) if norm == "linf" else np.ones(len(rows))
+    low, high = np.zeros(len(rows)), np.maximum(far, 1e-12)
+    enough = high * tolerance
+
+    def there(at: Ints, share: Floats) -> Floats:
+        if norm == "linf":
+            return np.clip(moved[at], -share[:, None], share[:, None]) + clean[at]
+        return moved[at] * share[:, None] + clean[at]
+
+    for _ in range(_SEARCHES):
+        at = np.flatnonzero((high - low > enough) & questions.left[rows])
+        if not len(at):
+            break
+        middle = (low[at] + high[at]) / 2
+        wrong = questions.lead(rows[at], there(at, middle)) > 0
+        high[at[wrong]] = middle[wrong]
+        low[at[~wrong]] = middle[~wrong]
+    return there(np.arange(len(rows)), high)
