@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from glob import escape
 
 from crucibench.comparing.cell_pairs import CellPair, How, RefusedError, Side
 from crucibench.comparing.resampled import Settings
 from crucibench.comparing.results import Comparison, MetricDifference, Refusal
+from crucibench.contracts.rows import parse_address
 from crucibench.stats import holm
 from crucibench.store.cells import CellFile
 from crucibench.store.pack import opened_together
@@ -62,6 +64,35 @@ def compare_runs(
     for name, partner in pairs.items():
         _Models(first, second, partner, name, how).compare(found)
     return replace(found, differences=_adjusted(found.differences))
+
+
+def compare_models(
+    side: Side, data: str, pair: tuple[str, str], places: Collection[str], *, level: float
+) -> list[MetricDifference]:
+    """Compares two models of one run on one data set, in some numbers, uncorrected.
+
+    Args:
+        side: the run.
+        data: the data set.
+        pair: two models; differences are the second less the first.
+        places: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]`` of the numbers wanted; other cells are not
+            read.
+        level: of the intervals.
+    """
+    addresses = [parse_address(f"{pair[1]}:{place}") for place in places]
+    cells = {f"{address.suite}/{address.scenario}" for address in addresses}
+    how = How(settings=Settings(level=level), metrics=tuple(escape(str(one)) for one in addresses))
+    was, now = side.cells(pair[0]), side.cells(pair[1])
+    found: list[MetricDifference] = []
+    for key in ((data, cell) for cell in sorted(cells)):
+        if key not in was or key not in now:
+            continue
+        two = CellPair(first=side, second=side, was=was[key], now=now[key], how=how, notes=[])
+        try:
+            found.extend(two.differences())
+        except RefusedError:
+            continue  # what may not be compared bears no claim
+    return found
 
 
 def model_pairs(

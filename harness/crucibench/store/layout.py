@@ -57,6 +57,10 @@ class Layout:
         return self.root / "metrics.parquet"
 
     @property
+    def claims(self) -> Path:
+        return self.root / "claims.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 
