@@ -81,8 +81,11 @@ class StoredRow:
 class Side:
     """A run, planned again from its spec."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, keep: bool = False) -> None:
+        """Plans a run again; with `keep` a cell's numbers are made once, however often read."""
         self.run = run
+        self._keep = keep
+        self._kept: dict[str, tuple[Samples, dict[Key, Number]]] = {}
         resolved = offline(run.spec)
         self.scorer = Scorer(run, scoring_options(resolved))
         self._plan = {cell.key: cell for cell in make_plan(resolved, run.models, run.cards)}
@@ -131,6 +134,8 @@ class Side:
         Raises:
             RefusedError: if a pack or bundle lacks what they are made of, as group columns.
         """
+        if cell.id in self._kept:
+            return self._kept[cell.id]
         evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
         try:
             found = [
@@ -141,7 +146,10 @@ class Side:
             if not self.run.packed:
                 raise
             raise RefusedError(f"left out of the file of run {self.run.id}: {error}") from error
-        return evidence.own.samples, {(one.metric, one.point, one.group): one for one in found}
+        made = evidence.own.samples, {(one.metric, one.point, one.group): one for one in found}
+        if self._keep:
+            self._kept[cell.id] = made
+        return made
 
     def rows(self, file: CellFile) -> dict[Key, StoredRow]:
         """Returns a cell's metric rows as stored."""

@@ -114,6 +114,8 @@ def claims_of(run: Run) -> Claims:
     Args:
         run: a run or a pack; a pack's claims are not stored.
     """
+    if not run.finished:
+        return Claims(note="models are not compared, since the run is not finished")
     path = run.layout.claims
     if not run.packed and path.is_file():
         stored = _read(json.loads(path.read_text(encoding="utf-8")), run)
@@ -136,22 +138,26 @@ def make_claims(run: Run) -> Claims:
     found: list[tuple[str, str, str, MetricDifference]] = []
     untested: list[Untested] = []
     try:
-        side = Side(run)
+        side = Side(run, keep=True)
         for data in dict.fromkeys(data for _, data in run.models):
             names = [name for name, of in run.models if of == data]
             for first, second in combinations(names, 2):
-                shared = [
-                    place for place in places
-                    if (data, first, place) in rows and (data, second, place) in rows
-                ]  # fmt: skip
-                if not shared:
-                    continue
+                shared = []
+                for place in places:
+                    reasons = [rows.get((data, name, place)) for name in (first, second)]
+                    if any(reasons):
+                        reason = next(filter(None, reasons))
+                        untested.append(
+                            Untested(data=data, place=place, models=(first, second), reason=reason)
+                        )
+                    elif None not in reasons:
+                        shared.append(place)
                 for difference in compare_models(side, data, (first, second), shared, level=LEVEL):
                     if difference.direction not in {"higher", "lower"}:
                         continue
                     place = str(difference.address).partition(":")[2]
-                    reason = _why_untested(difference, rows, (data, place), (first, second))
-                    if reason:
+                    if difference.p is None or difference.delta is None:
+                        reason = difference.reason or "no test fits it"
                         untested.append(
                             Untested(data=data, place=place, models=(first, second), reason=reason)
                         )
@@ -160,6 +166,9 @@ def make_claims(run: Run) -> Claims:
     except CrucibenchError as error:
         # Comparing reads records as the installed suites understand them.
         return Claims(note=f"models are not compared: {error}")
+    except Exception as error:
+        # A report must come out whatever is wrong with a suite's numbers, and say so.
+        return Claims(note=f"models are not compared: {type(error).__name__}: {error}")
     adjusted = holm(np.array([difference.p for *_, difference in found], dtype=np.float64))
     claims = [
         claim
@@ -198,21 +207,6 @@ def _usable(run: Run) -> dict[tuple[str, str, str], str]:
             reason = f"the number of {row['model']} is marked {row['mark']}"
         found[str(row["data"]), str(row["model"]), place] = reason
     return found
-
-
-def _why_untested(
-    difference: MetricDifference,
-    rows: Mapping[tuple[str, str, str], str],
-    where: tuple[str, str],
-    models: tuple[str, str],
-) -> str:
-    data, place = where
-    reasons = [rows[data, model, place] for model in models if rows.get((data, model, place))]
-    if reasons:
-        return reasons[0]
-    if difference.p is None or difference.delta is None:
-        return difference.reason or "no test fits it"
-    return ""
 
 
 def _claim(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from crucibench.comparing.claims import claims_of
 from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report import plots
@@ -96,6 +97,7 @@ class _Report:
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
         self.metrics = declared_metrics(run.suites)
+        self.claims = claims_of(run)
         self.sections = declared_sections(run.suites)
         cells = run.cells.values()
         found = {cell.model for cell in cells} | {model for model, _ in run.models}
@@ -171,6 +173,7 @@ class _Report:
             href=self._href,
             anchors=self.anchors,
             suites=self._suites(board.data),
+            claims=self.claims,
         )
 
     def _about(self, data: str) -> str:

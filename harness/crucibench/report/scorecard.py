@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from crucibench.comparing.claims import Claims
 from crucibench.contracts.rows import MetricRow
 from crucibench.report import marks, plots
 from crucibench.report.csv_text import embedded
@@ -63,6 +64,7 @@ def scorecard_view(
     href: Callable[[Metric], str],
     anchors: Anchors,
     suites: Sequence[SuiteView],
+    claims: Claims,
 ) -> ScorecardView:
     """Makes the scorecard of a board.
 
@@ -73,6 +75,7 @@ def scorecard_view(
         href: the anchor of a metric's definition.
         anchors: the page's ids.
         suites: the results that follow.
+        claims: what the run's models are shown to be better at.
     """
     scales = {}
     for column in board.columns:
@@ -118,7 +121,7 @@ def scorecard_view(
         axes=board.axes,
         columns=columns,
         lines=lines,
-        standouts=standouts(board),
+        standouts=standouts(board, claims),
         pareto=_pareto_view(board, head, anchors),
         caption=f"{writing(board)} {sorting(board)}",
         notes=_notes(found),

@@ -1,14 +1,14 @@
-"""What stands out on a board, in words that the intervals bear."""
+"""What stands out on a board: the claims of a run in words."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crucibench.contracts.verdict import Verdict
-from crucibench.report.format import listed
-from crucibench.report.leaderboard import Board, Column, shown_metric
+from crucibench.comparing.claims import Claim, Claims
+from crucibench.contracts.rows import MetricRow
+from crucibench.report.format import listed, show_number
+from crucibench.report.leaderboard import Board, Column
 from crucibench.util.text import shorten
 
 _NAME = 40
@@ -33,26 +33,26 @@ class _Order(NamedTuple):
         column: which.
         best: the model with the best value.
         shown: model to value, in words.
-        near: models whose interval overlaps with the best one's.
-        behind: models whose interval lies apart from it: how far, in widths of both intervals.
-        left_out: models without a valid number and interval.
+        near: models that no claim says to be behind the best.
+        behind: model to the claim that the best is better.
+        left_out: models whose number bears no claim.
     """
 
     column: Column
     best: str
     shown: dict[str, str]
     near: list[str]
-    behind: dict[str, float]
+    behind: dict[str, Claim]
     left_out: list[str]
 
-    @property
-    def settled(self) -> bool:
-        return not self.near
 
-
-def standouts(board: Board) -> Standouts:
-    """Returns sentences on a board: an order is claimed only where intervals lie apart."""
-    orders = [order for column in board.columns if (order := _order(board, column)) is not None]
+def standouts(board: Board, claims: Claims) -> Standouts:
+    """Returns sentences on a board of one run: an order is stated only where it is claimed."""
+    if claims.note:
+        return Standouts([high_first(f"{claims.note}.")], [])
+    orders = [
+        order for column in board.columns if (order := _order(board, column, claims)) is not None
+    ]
     leading: dict[str, _Order] = {}
     for order in orders:
         leading.setdefault(order.column.axis, order)
@@ -63,23 +63,23 @@ def standouts(board: Board) -> Standouts:
     open_ = [order.column.title for order in orders if not order.behind]
     if open_:
         rest.append(
-            f"No model stands out in {'; '.join(open_)}: every interval there overlaps with that "
-            "of the best value."
+            f"No model is shown to be behind the best in {'; '.join(open_)}: paired tests of all "
+            "models, corrected for their number, leave the order there open."
         )
     left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
         rest.append(
-            f"{listed(left_out)} {verb} left out of these sentences where a number is not valid or "
-            "has no interval."
+            f"{listed(left_out)} {verb} left out of these sentences where a number is not valid, "
+            "is marked, or can't be compared sample by sample."
         )
     return Standouts(first, rest) if first else Standouts(rest, [])
 
 
 def _trade_offs(heads: Sequence[_Order], orders: Sequence[_Order]) -> list[str]:
-    """Says where a model that is best on some axes lies clearly behind.
+    """Says where a model that is best on some axes is shown to be worse.
 
-    Of each axis one column: the first, or else that in which it lies furthest behind.
+    Of each axis one column: the first, or else that with the smallest p-value.
     """
     sentences = []
     for best in dict.fromkeys(order.best for order in heads):
@@ -91,16 +91,15 @@ def _trade_offs(heads: Sequence[_Order], orders: Sequence[_Order]) -> list[str]:
                 if order.column.axis == head.column.axis and best in order.behind
             ]  # fmt: skip
             if worse:
-                furthest = max(worse, key=lambda order: order.behind[best])
-                lags.append(head if head in worse else furthest)
+                surest = min(worse, key=lambda order: order.behind[best].p_adjusted)
+                lags.append(head if head in worse else surest)
         if lags:
-            said = [
-                f"behind {order.best} in {low_first(order.column.title)} "
+            parts = [
+                f"worse than {order.best} in {low_first(order.column.title)} "
                 f"({order.shown[best]} against {order.shown[order.best]})"
                 for order in lags
             ]
-            sentences.append(f"{best} has the best {_joined(leads)}, but lies clearly "
-                             f"{_joined(said)}.")  # fmt: skip
+            sentences.append(f"{best} has the best {_joined(leads)}, but is {_joined(parts)}.")
     return sentences
 
 
@@ -123,46 +122,47 @@ def low_first(title: str) -> str:
     return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
-def _order(board: Board, column: Column) -> _Order | None:
+def _order(board: Board, column: Column, claims: Claims) -> _Order | None:
     direction = column.metric.direction
     if direction not in {"higher", "lower"}:
         return None
     sign = 1.0 if direction == "higher" else -1.0
-    usable, left_out = [], []
+    tested = {
+        name
+        for data, place, *pair in claims.tested
+        if (data, place) == (board.data, column.place)
+        for name in pair
+    }
+    usable: list[tuple[float, str, str, MetricRow]] = []
+    left_out = []
     for line in board.lines:
         number = line.entries[column.place].number
         if number is None or number.value is None:
             continue
         name = shorten(line.label, _NAME)
-        if number.verdict is not Verdict.VALID or number.interval is None:
+        if line.model not in tested:
             left_out.append(name)
             continue
-        worst, best = sorted(sign * end for end in number.interval)
-        usable.append((sign * number.value, worst, best, name, number))
+        usable.append((sign * number.value, name, line.model, number))
     if len(usable) < 2:
         return None
     usable.sort(key=lambda entry: -entry[0])
-    top, floor, ceiling, name, _ = usable[0]
-    return _Order(
-        column=column,
-        best=name,
-        shown={
-            name: _shown(column, shown_metric(column, number).show(number).value)
-            for *_, name, number in usable
-        },
-        near=[entry[3] for entry in usable[1:] if entry[2] >= floor],
-        behind={
-            rival: (top - value) / (ceiling - floor + best - worst)
-            if ceiling - floor + best - worst > 0
-            else math.inf
-            for value, worst, best, rival, _ in usable[1:]
-            if best < floor
-        },
-        left_out=left_out,
-    )
+    _, best, leader, _ = usable[0]
+    behind: dict[str, Claim] = {}
+    near = []
+    for _, name, model, _ in usable[1:]:
+        claim = claims.better(board.data, column.place, leader, model)
+        if claim is None:
+            near.append(name)
+        else:
+            behind[name] = claim
+    shown = {
+        name: _with_unit(column, column.metric.show(number).value) for _, name, _, number in usable
+    }
+    return _Order(column, best, shown, near, behind, left_out)
 
 
-def _shown(column: Column, value: str) -> str:
+def _with_unit(column: Column, value: str) -> str:
     unit = column.metric.shown_unit
     return f"{value} {unit}" if unit else value
 
@@ -171,12 +171,15 @@ def _sentence(order: _Order) -> str:
     word = "highest" if order.column.metric.direction == "higher" else "lowest"
     text = f"{high_first(order.column.title)}: {order.best} has the {word} value "
     text += f"({order.shown[order.best]})"
-    if order.settled:
-        return f"{text}, and its interval lies clear of all others."
-    overlap = (
-        "the interval of {} overlaps" if len(order.near) == 1 else "the intervals of {} overlap"
-    )
-    return (
-        f"{text}; {overlap.format(listed(order.near))} with its own, so that their order is open. "
-        f"Clearly behind: {listed(list(order.behind))}."
-    )
+    if order.near:
+        text += f"; whether {listed(order.near)} {'is' if len(order.near) == 1 else 'are'} behind "
+        text += "is open"
+    differences = [f"{name} by {_by(order.column, claim)}" for name, claim in order.behind.items()]
+    return f"{text}. It is better than {listed(differences, most=4)}."
+
+
+def _by(column: Column, claim: Claim) -> str:
+    """Returns how much better, with the paired interval, in the unit of the metric."""
+    found = show_number(claim.by, claim.lower, claim.upper, percent=column.metric.percent)
+    unit = " points" if column.metric.percent else f" {column.metric.unit}".rstrip()
+    return f"{found.value}{unit} {found.interval}"

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from crucibench.comparing.claims import Claim, Claims
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.metric import MetricInfo
@@ -476,3 +477,29 @@ def two_models(builder: Callable[[str], Builder]) -> Iterator[Callable[..., Run]
         return made.finish()
 
     yield make
+
+
+@pytest.fixture
+def claims_about() -> Callable[..., Claims]:
+    """Makes claims about a column: the first of each pair is better by so much, +- 0.01."""
+
+    def make(
+        data: str, place: str, pairs: Mapping[tuple[str, str], float], tested: Sequence[str]
+    ) -> Claims:
+        return Claims(
+            claims=tuple(
+                Claim(
+                    data=data, place=place, better=better, worse=worse, values=(1.0, 1.0 - by),
+                    by=by, lower=by - 0.01, upper=by + 0.01, p=0.001, p_adjusted=0.01, n=200,
+                    method="newcombe-paired; mcnemar-exact",
+                )
+                for (better, worse), by in pairs.items()
+            ),
+            tested=tuple(
+                (data, place, first, second)
+                for at, first in enumerate(tested)
+                for second in tested[at + 1 :]
+            ),
+        )  # fmt: skip
+
+    return make

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from crucibench.comparing.claims import Claims
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report import leaderboard_text
 from crucibench.report.findings import findings_of, verdict_summary
@@ -18,6 +19,7 @@ from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
 MakeBuilder = Callable[[str], Any]
+MakeClaims = Callable[..., Claims]
 MakeRun = Callable[..., Run]
 
 TOP1 = "accuracy/clean/top-1"
@@ -238,37 +240,35 @@ def test_summary_counts_every_outcome(showcase_run: Run, two_models: MakeRun) ->
     )
 
 
-def test_an_order_is_claimed_only_where_intervals_lie_apart(two_models: MakeRun) -> None:
-    def said(hits: Mapping[str, int | None], **facts: Any) -> list[str]:
-        (board,) = leaderboard([two_models(f"r{len(seen)}", hits, **facts)]).boards
-        seen.append(board)
-        found = standouts(board)
+def test_an_order_is_stated_only_where_it_is_claimed(
+    two_models: MakeRun, claims_about: MakeClaims
+) -> None:
+    (board,) = leaderboard([two_models("r", {"a": 190, "b": 185, "c": 100})]).boards
+    (column,) = board.columns
+
+    def sentences(pairs: Mapping[tuple[str, str], float], tested: str = "abc") -> list[str]:
+        found = standouts(board, claims_about(board.data, column.place, pairs, tested))
         return [*found.first, *found.rest]
 
-    seen = []
-    assert said({"a": 190, "b": 100}) == [
-        "Accuracy: a has the highest value (95.0 %), and its interval lies clear of all others."
+    assert sentences({("a", "b"): 0.025, ("a", "c"): 0.45}) == [
+        "Accuracy: a has the highest value (95.0 %). It is better than b by 2.5 points [1.5, 3.5] "
+        "and c by 45.0 points [44.0, 46.0]."
     ]
-    assert said({"a": 190, "b": 185}) == [
-        "No model stands out in Accuracy: every interval there overlaps with that of the best "
-        "value."
+    assert sentences({("a", "c"): 0.45}) == [
+        "Accuracy: a has the highest value (95.0 %); whether b is behind is open. It is better "
+        "than c by 45.0 points [44.0, 46.0]."
     ]
-    assert said({"a": 190, "b": 185, "c": 100}) == [
-        "Accuracy: a has the highest value (95.0 %); the interval of b overlaps with its own, so "
-        "that their order is open. Clearly behind: c."
+    assert sentences({}) == [
+        "No model is shown to be behind the best in Accuracy: paired tests of all models, "
+        "corrected for their number, leave the order there open."
     ]
-    assert said({"a": 190, "b": 100, "c": 200}, verdicts={"c": "invalid"}) == [
-        "Accuracy: a has the highest value (95.0 %), and its interval lies clear of all others.",
-        "c is left out of these sentences where a number is not valid or has no interval.",
-    ]
-    assert said({"a": 190}) == []
-
-
-def test_the_best_of_one_axis_may_lie_behind_on_another(showcase_run: Run) -> None:
-    assert standouts(leaderboard([showcase_run]).boards[0]).first[0] == (
-        "cnn has the best accuracy (85.0 %), but lies clearly behind cnn-robust in accuracy under "
-        "noise (55.0 % against 85.0 %)."
+    assert sentences({("a", "b"): 0.025}, "ab")[-1] == (
+        "c is left out of these sentences where a number is not valid, is marked, or can't be "
+        "compared sample by sample."
     )
+    assert sentences({}, "") == []
+    note = Claims(note="models are not compared: a suite is not installed")
+    assert standouts(board, note).first == ["Models are not compared: a suite is not installed."]
 
 
 def test_a_run_without_a_headline_number(builder: MakeBuilder) -> None:

@@ -8,10 +8,9 @@ field that differs.
 from __future__ import annotations
 
 from crucibench.report.leaderboard.build import leaderboard
-from crucibench.report.leaderboard.model import Board, Column, Leaderboard, Line, shown_metric
+from crucibench.report.leaderboard.model import Board, Column, Leaderboard, Line
 from crucibench.report.leaderboard.ranks import axis_columns, pareto_front
 
 __all__ = [
     "Board", "Column", "Leaderboard", "Line", "axis_columns", "leaderboard", "pareto_front",
-    "shown_metric",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import direction_mark, direction_words
-from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
+from crucibench.report.numbers import Metric, ShownNumber, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +296,3 @@ class Leaderboard:
 
     boards: tuple[Board, ...]
     runs: tuple[str, ...] = ()
-
-
-def shown_metric(column: Column, number: MetricRow) -> Metric:
-    """Returns the metric by which a number of a column is written."""
-    return metric_of({(column.metric.suite, column.metric.id): column.metric}, number)

@@ -1,0 +1,93 @@
+"""Claims rest on paired, corrected tests of valid, unmarked numbers; they are stored, made once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import crucibench as cb
+from crucibench.comparing import claims as claims_module
+from crucibench.comparing.claims import LEVEL, Claims, claims_of, make_claims
+from crucibench.stats import mcnemar_exact
+
+TOP_1 = "accuracy/clean/top-1"
+N = 400
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> cb.Run:
+    """Four models of one data set: two that are alike, one a little worse, one much worse."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, size=N)
+    inputs = np.stack([np.arange(N, dtype=np.float64), rng.normal(size=N)], axis=1)
+    order = rng.permutation(N)
+
+    def model(errors: int) -> object:
+        wrong = np.zeros(N, dtype=bool)
+        wrong[order[:errors]] = True
+        answers = np.where(wrong, 1 - targets, targets)
+
+        def predict(frame: object) -> np.ndarray:
+            rows = np.asarray(frame)[:, 0].astype(int)
+            positive = np.where(answers[rows] == 1, 0.9, 0.1)
+            return np.stack([1 - positive, positive], axis=1)
+
+        return predict
+
+    models = {"good": model(20), "twin": model(20), "close": model(23), "poor": model(120)}
+    return cb.run(
+        models=models, data=(inputs, targets), suites=["accuracy"],
+        out=tmp_path_factory.mktemp("claims"),
+    )  # fmt: skip
+
+
+def test_a_claim_is_a_paired_corrected_test(run: cb.Run) -> None:
+    found = make_claims(run)
+    claim = found.better("data", TOP_1, "good", "poor")
+    assert claim is not None
+    assert claim.by == pytest.approx(100 / N)
+    assert claim.values == (pytest.approx(380 / N), pytest.approx(280 / N))
+    assert claim.lower < claim.by < claim.upper and claim.lower > 0
+    assert claim.p == pytest.approx(mcnemar_exact(100, 0))
+    tests = len(found.tested)
+    assert claim.p < claim.p_adjusted <= tests * claim.p
+    assert found.better("data", TOP_1, "poor", "good") is None
+
+
+def test_what_is_not_shown_is_not_claimed(run: cb.Run) -> None:
+    found = make_claims(run)
+    for other in ("twin", "close"):
+        pair = next(
+            entry for entry in found.tested if entry[1] == TOP_1 and {*entry[2:]} == {"good", other}
+        )
+        assert pair
+        assert found.better("data", TOP_1, "good", other) is None
+        assert found.better("data", TOP_1, other, "good") is None
+    assert all(claim.p_adjusted < 1 - LEVEL for claim in found.claims)
+
+
+def test_a_marked_number_bears_no_claim(run: cb.Run) -> None:
+    place = "accuracy/clean/ece-15-equal-width-top-label"
+    found = make_claims(run)
+    assert all(claim.place != place for claim in found.claims)
+    reasons = {entry.reason for entry in found.untested if entry.place == place}
+    assert reasons and all("marked biased" in reason for reason in reasons)
+
+
+def test_claims_are_stored_and_made_once(run: cb.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = claims_of(run)
+    stored = json.loads(Path(run.layout.claims).read_text())
+    assert len(stored["claims"]) == len(first.claims) > 0
+
+    def refuse(_: cb.Run) -> Claims:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(claims_module, "make_claims", refuse)
+    assert claims_of(run) == first
+    stored["of"] = "another state of the run"
+    Path(run.layout.claims).write_text(json.dumps(stored))
+    with pytest.raises(AssertionError, match="made again"):
+        claims_of(run)
