@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from crucibench.contracts.metric import MetricInfo
+from pydantic import Field, field_validator
+
+from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.util.errors import InputError
 from crucibench_suites.accuracy.scenario import METRICS, Clean
 
 _HEADLINE = (
@@ -28,8 +31,17 @@ class AccuracyConfig(SuiteConfig):
     """Whether to run the model over the train role, where the data has one, for the train minus
     test gap and for samples that are in both; false saves that pass."""
 
-    metrics: tuple[str, ...] = ()
+    metrics: list[str] = Field(default_factory=list)
     """Registered metrics to report beside those of the task's kind."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _registered(cls, names: list[str]) -> list[str]:
+        try:
+            metrics_named(names)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return names
 
 
 class AccuracySuite(Suite):

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.metrics.catalogue import metric_info
 from crucibench.tasks.classification.view import Bools, Floats
 from crucibench.util.ids import contents
 
@@ -65,7 +65,7 @@ def duplicates(evidence: Evidence) -> Findings:
 def _scores(cell: CellEvidence, task: Task) -> tuple[str, Floats]:
     """Returns the headline number's name and what it is the mean of."""
     kind = task.definition
-    return metric_info(kind.headline).name.lower(), kind.quality(kind.view(cell, task))
+    return metrics_named([kind.headline])[0].info.name.lower(), kind.quality(kind.view(cell, task))
 
 
 def _repeats(names: NDArray[np.object_], ids: NDArray[np.object_]) -> Bools:

@@ -9,7 +9,6 @@ from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.scoring import rows_of
 
@@ -34,7 +33,7 @@ def too_few_samples(evidence: Evidence, scenario: Scenario) -> Findings:
             return []  # too regular to be resampled (all right, say): the row says so
         message = f"{units} {what} are too few for an interval at all"
         return [_finding(Severity.SUSPECT, message, {"units": units})]
-    name = metric_info(row.metric).name.lower()
+    name = metrics_named([row.metric])[0].info.name.lower()
     scale, wide, too_wide = (
         (abs(row.value), *_ERROR_WIDTHS) if evidence.task.one_number else (1.0, *_ACCURACY_WIDTHS)
     )
