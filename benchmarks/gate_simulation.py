@@ -94,7 +94,7 @@ class Answers:
 
 def _ece(answers: Answers) -> RowMetric:
     confidence = np.maximum(answers.probability, 1 - answers.probability)
-    return RowMetric(calibration_error_statistic(confidence, answers.right), biased=True)
+    return RowMetric(calibration_error_statistic(confidence, answers.right), bias="up")
 
 
 class _Gap:

@@ -45,4 +45,5 @@ def test_pages_are_named_as_their_scripts() -> None:
     scripts = {path.stem.replace("_", "-") for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
     pages = {path.stem for path in (REFERENCE / "benchmarks").glob("*.md")}
     assert pages - scripts == {"ood-detectors-memory"}
-    assert scripts <= pages
+    # Mutation scores are stated once the whole selection has been run before and after a change.
+    assert scripts - pages <= {"mutation"}

@@ -237,13 +237,15 @@ class Adapter(ABC):
         """
         answer = self._predict(batch, want)
         self.passes.forwards += len(batch)
-        known = {field.name: field for field in (*self.task.definition.fields, FEATURES)}
-        for name in sorted(want - set(answer.names)):
-            raise OutputError(f"the model was asked for {name} and returned none")
-        for name in answer.names:
-            if name not in known:
-                raise OutputError(f"{name}: no field of an answer to {self.task.kind}")
-            known[name].require(answer[name], len(batch), self.task)
+        fields = (*self.task.definition.fields, FEATURES)
+        for name in sorted(set(answer.names) - {one.name for one in fields}):
+            raise OutputError(f"{name}: no field of an answer to {self.task.kind}")
+        for one in fields:
+            array = answer.get(one.name)
+            if array is not None:
+                one.require(array, len(batch), self.task)
+            elif one.name in want:
+                raise OutputError(f"the model was asked for {one.name} and returned none")
         return answer
 
     @property

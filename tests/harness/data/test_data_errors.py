@@ -89,7 +89,7 @@ BAD = {
     ),
     "csv:good.csv?target=y&classes=p,r": "classes: target 'y' holds 'q', not among p, r",
     "csv:good.csv?target=y&task=classify": (
-        "unknown task of csv: 'classify'; did you mean 'classification'? "
+        "unknown task 'classify'; did you mean 'classification'? "
         "(known: classification, regression)"
     ),
     "csv:good.csv?target=y&task=regression": (

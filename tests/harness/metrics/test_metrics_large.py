@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
+from crucibench.contracts import statistic
 from crucibench.contracts.statistic import Statistic
 from crucibench.metrics import (
     calibration,
@@ -16,7 +17,6 @@ from crucibench.metrics import (
     ranking,
     regression,
     selective,
-    statistic,
     table,
     temperature,
 )

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from crucibench.contracts import statistic
 from crucibench.contracts.statistic import Statistic, Value, value_of
-from crucibench.metrics import statistic
 from crucibench.metrics.statistic import mean_statistic
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.records import to_table
+from crucibench.contracts.task import Modality, Task
 from crucibench.passes.scenario import Pass
 from crucibench.store.cell_cache import CacheKey, CellCache
 from crucibench.store.tables import write_table
@@ -42,6 +43,7 @@ def keep(cache: CellCache, cell: Path, key: CacheKey, costs: int = 0) -> bool:
 class _Adapter:
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        self.task = Task(kind="classification", modality=Modality.TABLE, classes=("a", "b", "c"))
 
     def predict(self, batch: Any, want: frozenset[str]) -> Answer:
         draws = np.random.default_rng(len(batch.ids))

@@ -87,6 +87,11 @@ def scores_of(outputs: Answer) -> Any:
     return outputs.scores
 
 
+def changed(answer: Answer, **fields: np.ndarray) -> Answer:
+    """Returns an answer with some fields replaced."""
+    return Answer(**{**{name: answer[name] for name in answer.names}, **fields})
+
+
 class NoSpec(Good):
     input_spec = None  # type: ignore[assignment]
 
@@ -115,20 +120,30 @@ class Raises(Good):
 class FiveColumns(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
-        return Answer(**{**outputs.__dict__, "scores": np.zeros((len(batch), 5))})
+        return Answer(
+            **{
+                **{name: outputs[name] for name in outputs.names},
+                "scores": np.zeros((len(batch), 5)),
+            }
+        )
 
 
 class NotFinite(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
-        return Answer(**{**outputs.__dict__, "scores": scores_of(outputs) / 0 * 0})
+        return Answer(
+            **{
+                **{name: outputs[name] for name in outputs.names},
+                "scores": scores_of(outputs) / 0 * 0,
+            }
+        )
 
 
 class FloatLabels(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         assert outputs.labels is not None
-        return Answer(scores=outputs.scores, labels=outputs.labels.astype(float))
+        return changed(outputs, labels=outputs.labels.astype(float))
 
 
 class ChangesInputs(Good):
@@ -141,7 +156,12 @@ class Noisy(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         noise = np.random.default_rng().normal(size=scores_of(outputs).shape)
-        return Answer(**{**outputs.__dict__, "scores": scores_of(outputs) + noise})
+        return Answer(
+            **{
+                **{name: outputs[name] for name in outputs.names},
+                "scores": scores_of(outputs) + noise,
+            }
+        )
 
 
 class FirstRowIsSpecial(Good):
