@@ -27,9 +27,9 @@ from crucibench.metrics.gap_clusters import (
 from crucibench.metrics.gaps import contrast, of_rates
 from crucibench.metrics.group_counts import RATES
 from crucibench.stats import holm
-from crucibench_suites.bias.found import Found, Measured, find_gap
+from crucibench_suites.bias.gaps import GroupGap, find_gap
 from crucibench_suites.bias.groupings import Grouping
-from crucibench_suites.bias.tally import Tally
+from crucibench_suites.bias.measures import Measured, Tally
 
 Ints = NDArray[np.int64]
 
@@ -61,7 +61,7 @@ def tallied(counts: Ints) -> dict[str, Measured]:
     return found
 
 
-def gap(which: Gap, counts: Ints, seed: int) -> Found:
+def gap(which: Gap, counts: Ints, seed: int) -> GroupGap:
     """Returns a gap between groups of `counts`, shape (G, 4)."""
     sizes = counts.sum(axis=1)
     grouping = Grouping(

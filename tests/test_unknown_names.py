@@ -26,9 +26,9 @@ from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.space import RowSpace
 from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left
 from crucibench_suites.adversarial.threat import ThreatModel
-from crucibench_suites.bias.fairlearn_names import FAIRLEARN
-from crucibench_suites.bias.named_scoring import _of_classes, _undefined
-from crucibench_suites.bias.reworded import _nothing
+from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN
+from crucibench_suites.bias.fairlearn_numbers import _of_classes, _undefined
+from crucibench_suites.bias.reworded import _not_asked
 from crucibench_suites.shift.corruptions._filters import border_index
 from crucibench_suites.shift.corruptions._warp import _sampled
 from crucibench_suites.shift.population_scoring import population_weights
@@ -62,7 +62,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "what fairlearn needs": lambda: _undefined(
         FAIRLEARN["selection_rate"]._replace(needs=(ANY,)), NUMBERS, NUMBERS, np.zeros(3, int)
     ),
-    "outputs of reworded texts": lambda: _nothing(ANY, 1, 2),
+    "outputs of reworded texts": lambda: _not_asked(ANY, 1, 2),
     "shape of a population": lambda: population_weights(NUMBERS, ANY, 0.5, "low"),
     "side of a population": lambda: population_weights(NUMBERS, "tail", 0.5, ANY),
     "border of a filter": lambda: border_index(4, np.arange(-1, 5), ANY),

@@ -216,6 +216,7 @@ class Share:
         of_share: from shares to the numbers themselves, increasing, where they are a function of
             the share, as F1 is of J = TP / (TP + FP + FN); the bounds of the share are mapped.
         share_name: what the method of such an interval calls the share, e.g. ``jaccard``.
+        closed_by_cluster: as `RowMetric.closed`, for samples in clusters; None to resample there.
     """
 
     hits: NDArray[np.bool_]
@@ -223,6 +224,7 @@ class Share:
     same_samples: bool = True
     of_share: Callable[[Floats], Floats] | None = None
     share_name: str = ""
+    closed_by_cluster: Callable[[float], Interval | str] | None = None
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,8 @@ class RowMetric:
         bias: what resampling does to it.
         cost: about how many times a plain mean's time it takes.
         extreme: the same as an extreme of means of groups, where it is one.
-        closed: returns the interval of a level in closed form, where samples are independent.
+        closed: returns the interval of a level in closed form, where samples are independent, or
+            why there is none.
         closed_by_cluster: whether `closed` holds for samples in clusters, too.
     """
 
@@ -307,7 +310,7 @@ class RowMetric:
     bias: Bias = "none"
     cost: int = 1
     extreme: Extreme | None = None
-    closed: Callable[[float], Interval] | None = None
+    closed: Callable[[float], Interval | str] | None = None
     closed_by_cluster: bool = False
 
     def __post_init__(self) -> None:

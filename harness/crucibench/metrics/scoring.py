@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -159,11 +160,13 @@ class _Sheet:
                 estimand="model/ids", point=number.point, group=number.group,
             )  # fmt: skip
             return slot
-        by_cluster = isinstance(form, RowMetric) and form.closed_by_cluster
-        closed = self._closed(form) if self._clusters is None or by_cluster else None
+        closed = self._closed(form)
         if closed is not None:
-            self._slots[slot] = self._with_interval(
-                number, value, closed(self._options.level), form
+            interval = closed(self._options.level)
+            self._slots[slot] = (
+                self._without_interval(number, value, form, interval)
+                if isinstance(interval, str)
+                else self._with_interval(number, value, interval, form)
             )
         elif isinstance(form, TableMetric) and self._clusters is None:
             self._tabled.append(_Waiting(slot, number, value, form))
@@ -209,15 +212,18 @@ class _Sheet:
             reason=undefined or "not defined for these samples",
         )  # fmt: skip
 
-    def _closed(self, form: Form) -> Callable[[float], Interval] | None:
+    def _closed(self, form: Form) -> Callable[[float], Interval | str] | None:
+        independent = self._clusters is None
         if isinstance(form, Share):
-            return lambda level: _share_interval(form, level)
+            alone = partial(_share_interval, form)
+            return alone if independent else form.closed_by_cluster
         if isinstance(form, Ranking):
-            return lambda level: delong_interval(form.scores, form.positives, level)
+            alone = partial(delong_interval, form.scores, form.positives)
+            return alone if independent else None
         if isinstance(form, TableMetric):
             return None
         if isinstance(form, RowMetric):
-            return form.closed
+            return form.closed if independent or form.closed_by_cluster else None
         assert_never(form)
 
     def _resample(self, one: _Waiting) -> None:
@@ -287,11 +293,18 @@ class _Sheet:
             interval = _unbiased(value.value or 0.0, _bias(one.form), result.interval)
             self._slots[one.slot] = self._with_interval(number, value, interval, one.form)
             return
-        self._slots[one.slot] = Row(
+        reason = result.reason or "resampling gave no interval"
+        self._slots[one.slot] = self._without_interval(
+            number, value, one.form, reason, result.method
+        )
+
+    def _without_interval(
+        self, number: Number, value: Value, form: Form, reason: str, method: str = ""
+    ) -> Row:
+        return Row(
             metric=number.metric, value=self._bounded(number, value), n=value.n,
-            method=_method(result.method, number.note, value.note),
-            reason=result.reason or "resampling gave no interval",
-            estimand="model/population", mark=_mark(one.form),
+            method=_method(method, number.note, value.note), reason=reason,
+            estimand="model/population", mark=_mark(form),
             point=number.point, group=number.group,
         )  # fmt: skip
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.outcomes import needs_of, parameters_of
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need, Scenario
+from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue import CATALOGUE
 from crucibench.metrics.catalogue_across import ACROSS_METRICS
 from crucibench.metrics.catalogue_groups import GAPS
 from crucibench_suites.bias.config import CLEAN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS: tuple[MetricInfo, ...] = (
     *(
@@ -61,23 +65,37 @@ class Across(Derived):
             needs=(Need(alias=CLEAN, cell="pass/test"), *needs_of(source)),
         )
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.bias.across_scoring import score_across
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns rates by group, gaps and worst groups at each point."""
+        from crucibench_suites.bias.across_scoring import measure_across, numbers_across
 
-        return score_across(evidence, self.source, self.parameters, self.stream)
+        if not len(evidence.own.samples):
+            return ()
+        views, gaps = measure_across(evidence, self.source, self.parameters, self.stream)
+        return numbers_across(evidence.task, views, gaps)
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns each gap's change, and the accuracy difference by strength."""
+        from crucibench_suites.bias.across_scoring import measure_across, tables_across
+
+        views, gaps = measure_across(evidence, self.source, self.parameters, self.stream)
+        return tables_across(evidence, views, gaps)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what became of gaps and groups since the samples as they are."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.bias.across_scoring import measure_across, other_numbers_across
+
+        if not len(evidence.own.samples):
+            return Scored([])
+        views, _ = measure_across(evidence, self.source, self.parameters, self.stream)
+        return Scored(rows_of(other_numbers_across(evidence, views), self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says which group pays for what is done to the samples."""
-        from crucibench_suites.bias.audits.across import audit_across
+        from crucibench_suites.bias.across_scoring import audit_across
 
         return audit_across(evidence, self.source, self.parameters)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns rates by group and gaps at each point as statistics of the samples."""
-        from crucibench_suites.bias.across_views import comparables_across
-
-        return comparables_across(evidence, self.source, self.parameters)
 
 
 def readable(source: Scenario) -> bool:

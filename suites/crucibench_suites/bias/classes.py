@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.evidence import ScoringOptions
-from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.stats import holm
 from crucibench.tasks.classification.view import ClassView
-from crucibench_suites.bias.decisions import of_class
-from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
+from crucibench_suites.bias.gaps import GroupGap, find_gap, why_uncompared
 from crucibench_suites.bias.groupings import Grouping
-from crucibench_suites.bias.rows import bounds_of, gap_row, widest_row
-from crucibench_suites.bias.views import View, by_codes
+from crucibench_suites.bias.measures import Measured, View, of_class
+from crucibench_suites.bias.numbers import bounds_of, gap_number, widest_number
 
 MOST_CLASSES = 50
 """With more classes no class is looked at alone."""
@@ -37,7 +36,8 @@ def class_tables(
         if grouping.too_many or len(grouping.columns) > 1 or len(answers.classes) > MOST_CLASSES:
             continue
         for index, label in enumerate(answers.classes):
-            for rate, one in _of_class(answers, index, view).items():
+            for rate, measure in of_class(answers, index).items():
+                one = view.measure(measure)
                 where = {"columns": grouping.title, "class": label, "rate": rate}
                 rates += [{**where, **line} for line in _by_group(one, grouping, options.level)]
                 found = find_gap(
@@ -47,13 +47,12 @@ def class_tables(
                 )  # fmt: skip
                 if found.value is None:
                     continue
-                interval = found.interval
                 gaps.append(
                     {
                         **where,
                         "gap": found.value,
-                        "gap_lower": np.nan if interval is None else interval.lower,
-                        "gap_upper": np.nan if interval is None else interval.upper,
+                        "gap_lower": found.lower,
+                        "gap_upper": found.upper,
                         "highest": found.highest,
                         "lowest": found.lowest,
                         "p_chance": found.p_chance,
@@ -84,43 +83,33 @@ def _by_group(one: Measured, grouping: Grouping, level: float) -> Iterator[dict[
         }
 
 
-def _of_class(answers: ClassView, index: int, view: View) -> dict[str, Measured]:
-    grouping = view.grouping
-    return {
-        rate: by_codes(measure, grouping.codes, len(grouping), view.clusters)
-        for rate, measure in of_class(answers, index).items()
-    }
-
-
-def worst_class(
+def worst_class_numbers(
     answers: ClassView, views: Sequence[View], options: ScoringOptions, stream: str
-) -> list[Row]:
-    """The worst class's gaps, one against the rest, of each grouping."""
-    rows = []
+) -> list[Number]:
+    """Returns the worst class's gaps, one against the rest: of all columns, and each grouping."""
+    found = []
     for rate, metric in (
         ("selection-rate", "demographic-parity-difference-ovr-worst"),
         ("tpr", "equal-opportunity-difference-ovr-worst"),
     ):
-        single = []
-        for view in views:
-            gap = Gap(metric, tuple(str(i) for i in range(len(answers.classes))), "difference")
-            one = _over_classes(gap, rate, answers, view, options=options, stream=stream)
-            rows.append(gap_row(one))
-            if len(view.grouping.columns) == 1:
-                single.append(one)
-        rows.insert(len(rows) - len(views), widest_row(gap, single, level=options.level))
-    return rows
+        gap = Gap(metric, tuple(str(i) for i in range(len(answers.classes))), "difference")
+        gaps = [_over_classes(gap, rate, answers, view, (options, stream)) for view in views]
+        single = [pair for pair in gaps if len(pair[0].grouping.columns) == 1]
+        found += [widest_number(gap, single), *(gap_number(*pair) for pair in gaps)]
+    return found
 
 
 def _over_classes(
-    gap: Gap, rate: str, answers: ClassView, view: View, *, options: ScoringOptions, stream: str
-) -> Found:
-    grouping, k = view.grouping, len(answers.classes)
+    gap: Gap, rate: str, answers: ClassView, view: View, draws: tuple[ScoringOptions, str]
+) -> tuple[GroupGap, View]:
+    """Returns the widest gap of all classes, and the grouping with each class as a metric."""
+    grouping, k, (options, stream) = view.grouping, len(answers.classes), draws
     if grouping.too_many or k > MOST_CLASSES:
         why = f"{k} classes, more than the {MOST_CLASSES} of which the worst is looked for"
         reason = why_uncompared(grouping) if grouping.too_many else why
-        return Found(gap=gap, grouping=grouping, reason=reason)
-    measured = {str(index): _of_class(answers, index, view)[rate] for index in range(k)}
+        return GroupGap(gap=gap, grouping=grouping, reason=reason), view
+    measures = {str(index): of_class(answers, index)[rate] for index in range(k)}
+    measured = {name: view.measure(measure) for name, measure in measures.items()}
     # A class that too few groups have is left out, so that one rare class does not hide the rest.
     there = tuple(name for name, one in measured.items() if len(one.defined(grouping.compared)) > 1)
     found = find_gap(
@@ -128,4 +117,4 @@ def _over_classes(
         options=options, stream=f"{stream}/{grouping.title}/{gap.id}",
     )  # fmt: skip
     # Shares of one group in several classes are not independent, as the test would take them.
-    return replace(found, tested=False)
+    return replace(found, tested=False), replace(view, measures=measures, measured=measured)

@@ -11,7 +11,7 @@ from pydantic import Field, Strict, StrictStr, field_validator
 
 from crucibench.contracts.suite import SuiteConfig
 from crucibench.util.suggest import unknown
-from crucibench_suites.bias.fairlearn_names import FAIRLEARN, PREFIX
+from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN, PREFIX
 
 Names = Annotated[tuple[StrictStr, ...], Strict(False)]
 Edges = Annotated[tuple[Annotated[float, Strict(False)], ...], Strict(False)]

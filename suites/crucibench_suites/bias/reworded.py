@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Work
+from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue import CATALOGUE
 from crucibench_suites.bias.identity_terms import Category, categories, plain
 
@@ -68,7 +68,7 @@ class Reworded(Mapped):
                     changed[place, row] = True
                     texts.append(other)
         want = self.parameters["outputs"]
-        found = _nothing(want, changed.size, len(context.adapter.task.classes))
+        found = _not_asked(want, changed.size, len(context.adapter.task.classes))
         asked = np.flatnonzero(changed)
         if len(asked):
             batch = work.batch.take((asked % len(work.batch)).tolist()).with_inputs(texts)
@@ -85,23 +85,24 @@ class Reworded(Mapped):
             columns |= {"prediction": best, "scores": found}
         return columns
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes how often, and how far, answers change with the words."""
-        from crucibench_suites.bias.swapping import score_changed
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns how often predicted labels change."""
+        from crucibench_suites.bias.swapping import flip_numbers
 
-        return score_changed(evidence, self.points, "reworded", self.stream)
+        return flip_numbers(evidence, self.points, "reworded")
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes how far answers change."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.bias.swapping import change_numbers
+
+        return Scored(rows_of(change_numbers(evidence, self.points, "reworded"), self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says which categories too few texts name."""
         from crucibench_suites.bias.swapping import audit_reworded
 
         return audit_reworded(evidence, self.points)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns flip rates as shares of samples."""
-        from crucibench_suites.bias.swapping import flips_of
-
-        return flips_of(evidence, self.points, "reworded")
 
 
 def _reworded(one: Category, text: Any, shift: int) -> tuple[Any, int]:
@@ -111,7 +112,7 @@ def _reworded(one: Category, text: Any, shift: int) -> tuple[Any, int]:
     return tuple(part for part, _ in parts), sum(count for _, count in parts)
 
 
-def _nothing(want: str, rows: int, classes: int) -> NDArray[Any]:
+def _not_asked(want: str, rows: int, classes: int) -> NDArray[Any]:
     """Returns what stands where nobody was asked."""
     found: Mapping[str, NDArray[Any]] = {
         "labels": np.full(rows, _NOT_ASKED, dtype=np.int32),

@@ -1,16 +1,22 @@
-"""The scenario ``groups``: what a plain pass over the test role says of each group."""
+"""The scenarios ``groups`` and ``fairlearn``: what a pass over the test role says of groups."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
+from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue import CATALOGUE
 from crucibench.metrics.catalogue_groups import GROUP_METRICS
+from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN_METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS: tuple[MetricInfo, ...] = (
     *(
@@ -41,11 +47,30 @@ class Groups(Derived):
         needs = (Need(alias="test", cell="pass/test"),)
         return cls(suite=suite, name="groups", parameters=parameters, needs=needs)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.bias.scoring import score_groups
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns the worst group, differences between groups, and metrics by group."""
+        from crucibench_suites.bias.scoring import compared_numbers, views_and_gaps
 
-        return score_groups(evidence, self.parameters, self.stream)
+        if not len(evidence.needs["test"].samples):
+            return ()
+        views, gaps = views_and_gaps(evidence, self.parameters, self.stream)
+        return compared_numbers(evidence.task, views, gaps)
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns the tables of groups, gaps and classes."""
+        from crucibench_suites.bias.scoring import group_tables
+
+        return group_tables(evidence, self.parameters, self.stream)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes ratios, inequality, contrasts, and what is of groups that are not compared."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.bias.scoring import other_numbers
+
+        if not len(evidence.needs["test"].samples):
+            return Scored([])
+        found = other_numbers(evidence, self.parameters, self.stream)
+        return Scored(rows_of(found, self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
@@ -53,8 +78,30 @@ class Groups(Derived):
 
         return audit_groups(evidence, self.parameters, self.stream)
 
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns rates by group and gaps as statistics of the test samples."""
-        from crucibench_suites.bias.comparing import comparables_of
 
-        return comparables_of(evidence, self.parameters)
+@dataclass(frozen=True, kw_only=True)
+class FairlearnMetrics(Derived):
+    """Asks fairlearn for its own numbers of each group column, and puts intervals to them."""
+
+    version: ClassVar[int] = 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = FAIRLEARN_METRICS
+
+    @classmethod
+    def of(
+        cls, suite: str, names: Sequence[str], parameters: Mapping[str, Any]
+    ) -> FairlearnMetrics:
+        """Returns the scenario for some names of `FAIRLEARN`."""
+        return cls(
+            suite=suite,
+            name="fairlearn",
+            parameters={**parameters, "depth": 1, "metrics": list(names)},
+            needs=(Need(alias="test", cell="pass/test"),),
+        )
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes all metric rows."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.bias.fairlearn_numbers import fairlearn_numbers
+
+        found = fairlearn_numbers(evidence, self.parameters, self.stream)
+        return Scored(rows_of(found, self, evidence))

@@ -1,4 +1,4 @@
-"""Puts the scenario's rows and tables together."""
+"""The numbers and tables of the scenario ``groups``."""
 
 from __future__ import annotations
 
@@ -9,54 +9,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
-from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import value_of
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import (
+    Form,
+    Number,
+    Ranking,
+    RowMetric,
+    TableMetric,
+    TableStatistic,
+    Units,
+)
 from crucibench.contracts.task import Task
 from crucibench.metrics.calibration import calibration_error_id, calibration_error_statistic
+from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_groups import GAPS, Gap
-from crucibench.metrics.group_counts import count_cells, generalized_entropy, theil_index
+from crucibench.metrics.group_counts import generalized_entropy, theil_index
 from crucibench.metrics.probabilistic import log_loss_statistic
 from crucibench.metrics.scoring import cluster_codes
-from crucibench.stats import WeightedStatistic, count_table_many, intervals_for
-from crucibench.tasks.classification.view import ClassView, view_of_pass
-from crucibench_suites.bias.classes import class_tables, worst_class
-from crucibench_suites.bias.decisions import (
+from crucibench.stats import holm
+from crucibench.tasks.classification.view import ClassView
+from crucibench_suites.bias.classes import class_tables, worst_class_numbers
+from crucibench_suites.bias.gaps import GroupGap, find_gap, why_uncompared
+from crucibench_suites.bias.groupings import Grouping, groupings
+from crucibench_suites.bias.measures import (
     Floats,
     Measure,
-    Number,
+    SampleNumber,
+    View,
     binary_measures,
-    errors,
+    error_measures,
     right,
 )
-from crucibench_suites.bias.found import Found, Measured, find_gap, why_uncompared
-from crucibench_suites.bias.groupings import Grouping, groupings
-from crucibench_suites.bias.row_making import Number as RowNumber
-from crucibench_suites.bias.row_making import undefined, with_result
-from crucibench_suites.bias.rows import (
-    contrast_row,
-    gap_row,
-    group_rows,
-    renamed,
-    widest_row,
-    worst_row,
+from crucibench_suites.bias.numbers import (
+    contrast_numbers,
+    gap_number,
+    group_numbers,
+    shown_groups,
+    widest_number,
+    worst_number,
 )
-from crucibench_suites.bias.sheet import Sheet
-from crucibench_suites.bias.tables import gap_table, group_table
-from crucibench_suites.bias.views import View, by_codes
 
-CONTRASTED = ("top-1", "selection-rate", "tpr", "fpr", "ppv", "mae", "mean-error")
-"""Metrics whose groups are held against the rest or a reference."""
+MOST_ROWS = 2000
+"""Of the table of groups."""
 
-_SAID_TWICE = ("fnr", "tnr", "npv")
+_COMPLEMENTS = ("fnr", "tnr", "npv")
+"""One less another rate, which has a row already."""
 
 _COST = 40
 """Of a replicate: groups of more than 2,500 samples have parts left out of them instead."""
 
-REGRESSION_GAPS = tuple(
+_INEQUALITY = {"generalized-entropy-2": generalized_entropy, "theil-index": theil_index}
+
+NUMBER_GAPS = tuple(
     Gap(f"{metric}-difference", (metric,), "difference")
     for metric in ("mae", "mean-error", "mean-prediction")
 )
+"""The gaps where targets are numbers."""
 
 
 def read_groupings(evidence: Evidence, parameters: Mapping[str, Any]) -> tuple[Grouping, ...]:
@@ -65,219 +73,253 @@ def read_groupings(evidence: Evidence, parameters: Mapping[str, Any]) -> tuple[G
     return groupings(groups, parameters, evidence.options.min_group_size)
 
 
-def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
-    """Returns every grouping, measured."""
-    cell = evidence.needs["test"]
-    clusters = cluster_codes(cell.samples.clusters)
-    measures: Sequence[Measure | Number]
-    if evidence.task.kind == "regression":
-        measures = errors(cell)
-    else:
-        answers = view_of_pass(cell, evidence.task)
-        measures = binary_measures(answers) or (right(answers),)
-    return [
-        View.of(grouping, () if grouping.too_many else measures, clusters)
-        for grouping in read_groupings(evidence, parameters)
-    ]
+def measures_of(task: Task, view: Any) -> Sequence[Measure | SampleNumber]:
+    """Returns what is measured of answers, as the task's kind reads them."""
+    if task.one_number:
+        return error_measures(view.predictions, view.targets)
+    return binary_measures(view) or (right(view),)
 
 
 def wanted_gaps(task: Task) -> Sequence[Gap]:
     """Returns the gaps that are made for a task."""
-    if task.kind == "regression":
-        return REGRESSION_GAPS
+    if task.one_number:
+        return NUMBER_GAPS
     return [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
 
 
 def gaps_of(
-    evidence: Evidence, views: Sequence[View], stream: str, gaps: Sequence[Gap] | None = None
-) -> list[Found]:
-    """Returns every gap of every grouping, or some of them."""
-    found = []
-    for view in views:
-        for gap in wanted_gaps(evidence.task) if gaps is None else gaps:
-            found.append(
-                Found(gap=gap, grouping=view.grouping, reason=why_uncompared(view.grouping))
-                if view.grouping.too_many
-                else find_gap(
-                    gap, view.grouping, view.measured, spans=view.spans, options=evidence.options,
-                    stream=f"{stream}/{view.grouping.title}/{gap.id}",
-                )
-            )  # fmt: skip
-    return found
+    evidence: Evidence, views: Sequence[View], stream: str, gaps: Sequence[Gap]
+) -> list[GroupGap]:
+    """Returns every gap of every grouping."""
+    return [
+        GroupGap(gap=gap, grouping=view.grouping, reason=why_uncompared(view.grouping))
+        if view.grouping.too_many
+        else find_gap(
+            gap, view.grouping, view.measured, spans=view.spans, options=evidence.options,
+            stream=f"{stream}/{view.grouping.title}/{gap.id}",
+        )
+        for view in views
+        for gap in gaps
+    ]  # fmt: skip
 
 
 def views_and_gaps(
     evidence: Evidence, parameters: Mapping[str, Any], stream: str
-) -> tuple[list[View], list[Found]]:
-    """Returns every grouping and its gaps, measured once for scores and audits."""
+) -> tuple[list[View], list[GroupGap]]:
+    """Returns every grouping and its gaps, measured once for numbers, tables and audits."""
 
-    def measure() -> tuple[list[View], list[Found]]:
-        views = read_views(evidence, parameters)
-        return views, gaps_of(evidence, views, stream)
+    def measure() -> tuple[list[View], list[GroupGap]]:
+        cell, task = evidence.needs["test"], evidence.task
+        measures = measures_of(task, task.definition.view(cell, task))
+        clusters = cluster_codes(cell.samples.clusters)
+        views = [
+            View.of(grouping, () if grouping.too_many else measures, clusters)
+            for grouping in read_groupings(evidence, parameters)
+        ]
+        return views, gaps_of(evidence, views, stream, wanted_gaps(task))
 
     return evidence.once(("views and gaps", stream, repr(parameters)), measure)
 
 
-def shown_metrics(view: View) -> list[str]:
+def compared_numbers(
+    task: Task, views: Sequence[View], gaps: Sequence[GroupGap], *, complements: bool = True
+) -> list[Number]:
+    """Returns what two models are compared by: worst group, differences, metrics by group.
+
+    A smallest ratio may rest on a rate of 0, which stays 0 however samples are drawn again.
+
+    Args:
+        task: of the data.
+        views: the groupings.
+        gaps: of them, as `gaps_of` orders them.
+        complements: whether to leave out of intersections rates that complement others.
+    """
+    metric = "mae" if task.one_number else "top-1"
+    found = [worst_number(metric, views, lower_is_worse=task.one_class)]
+    found += gap_numbers(views, gaps, "difference")
+    for view in views:
+        if not why_uncompared(view.grouping):
+            metrics = _shown_metrics(view) if complements else list(view.measures)
+            found += group_numbers(view, metrics, view.grouping.compared.tolist())
+    return found
+
+
+def gap_numbers(views: Sequence[View], gaps: Sequence[GroupGap], kind: str) -> list[Number]:
+    """Returns the gaps of a kind: the widest of the single columns, then those of each grouping."""
+    of = {view.grouping.columns: view for view in views}
+    chosen = [(one, of[one.grouping.columns]) for one in gaps if one.gap.kind == kind]
+    found = []
+    for gap in {one.gap.id: one.gap for one, _ in chosen}.values():
+        if gap.combine == "worst":
+            single = [
+                (one, view) for one, view in chosen
+                if one.gap.id == gap.id and len(view.grouping.columns) == 1
+            ]  # fmt: skip
+            found.append(widest_number(gap, single))
+    return [*found, *(gap_number(one, view) for one, view in chosen)]
+
+
+def uncompared_group_numbers(views: Sequence[View]) -> list[Number]:
+    """Returns the metrics of the groups that `compared_numbers` leaves out."""
+    found: list[Number] = []
+    for view in views:
+        compared = [] if why_uncompared(view.grouping) else view.grouping.compared.tolist()
+        places = [place for place in shown_groups(view) if place not in compared]
+        found += group_numbers(view, _shown_metrics(view), places)
+    return found
+
+
+def _shown_metrics(view: View) -> list[str]:
     """Returns the metrics that have a row for each group: of intersections, those that differ.
 
     A false negative rate says what the true positive rate does; of many groups, once is enough.
     """
     single = len(view.grouping.columns) == 1
-    return [metric for metric in view.measures if single or metric not in _SAID_TWICE]
+    return [metric for metric in view.measures if single or metric not in _COMPLEMENTS]
 
 
-def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> Scored:
-    """Scores what a pass over the test role says of groups."""
-    cell = evidence.needs["test"]
-    if not len(cell.samples):
-        return Scored([])
-    options = evidence.options
-    views, found = views_and_gaps(evidence, parameters, stream)
-    rows = worst_rows(evidence, views)
-    rows += widest_rows(views, found, options.level)
-    tables: dict[str, pd.DataFrame] = {}
-    if evidence.task.kind == "classification":
-        answers = view_of_pass(cell, evidence.task)
-        if evidence.task.binary:
-            rows += _inequality(answers, options, stream)
+def other_numbers(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> list[Number]:
+    """Returns the numbers that two models are not compared by."""
+    views, gaps = views_and_gaps(evidence, parameters, stream)
+    found = gap_numbers(views, gaps, "ratio")
+    task = evidence.task
+    if task.one_class:
+        answers = task.definition.view(evidence.needs["test"], task)
+        if task.binary:
+            found += _inequality(evidence, answers)
         else:
-            rows += worst_class(answers, views, options, stream)
-            tables = class_tables(answers, views, options, stream)
-    rows += [gap_row(one) for one in found]
+            found += worst_class_numbers(answers, views, evidence.options, stream)
+    found += uncompared_group_numbers(views)
+    if task.one_class:
+        for view in views:
+            found += _score_numbers(evidence, answers, view.grouping)
     for view in views:
-        shown = [view.measured[metric] for metric in shown_metrics(view)]
-        rows += group_rows(view.grouping, shown, options.level)
-        rows += _score_rows(evidence, view, stream)
-    for view in views:
-        rows += _contrasts(view, options.level)
-    return Scored(rows, {"groups": group_table(views), "gaps": gap_table(found), **tables})
+        found += contrast_numbers(view)
+    return found
 
 
-def worst_rows(evidence: Evidence, views: Sequence[View]) -> list[Row]:
-    """Returns the worst group's accuracy, or error, of all groups of all groupings."""
-    regression = evidence.task.kind == "regression"
-    metric = "mae" if regression else "top-1"
-    chosen = [
-        (view.grouping, view.measured[metric]) for view in views if not view.grouping.too_many
-    ]
-    made = worst_row(
-        f"worst-group-{metric}", chosen, lower_is_worse=not regression, level=evidence.options.level
-    )
-    return [made]
-
-
-def widest_rows(views: Sequence[View], found: Sequence[Found], level: float) -> list[Row]:
-    """Returns the widest gap of the single columns, for each gap that was found."""
-    rows = []
-    for gap in {one.gap.id: one.gap for one in found}.values():
-        single = [one for one in found if one.gap.id == gap.id and len(one.grouping.columns) == 1]
-        if gap.combine == "worst":
-            rows.append(widest_row(gap, single, level=level))
-    return rows
-
-
-def _inequality(answers: ClassView, options: ScoringOptions, stream: str) -> list[Row]:
+def _inequality(evidence: Evidence, answers: ClassView) -> list[Number]:
     """Inequality of the benefits of all samples, whatever their group."""
-    truth, said = answers.targets == answers.positive, answers.predictions == answers.positive
-    counts = count_cells(np.zeros(len(truth), dtype=np.int64), truth, said, 1)[0]
-    statistics = {"generalized-entropy-2": generalized_entropy, "theil-index": theil_index}
-    stream, level = f"{stream}/inequality", options.level
-    rows = []
-    if answers.clusters is None:
-        results = count_table_many(
-            counts, statistics, level=level, replicates=options.replicates, seed=options.seed,
-            stream=stream,
-        )  # fmt: skip
-    else:
-        cells = np.eye(len(counts))[2 * truth + said]
-        results = intervals_for(
-            {name: _of_weights(one, cells) for name, one in statistics.items()}, len(truth),
-            level=level, replicates=options.replicates, seed=options.seed, stream=stream,
-            clusters=answers.clusters, bounds=dict.fromkeys(statistics, (0.0, np.inf)),
-        )  # fmt: skip
-    for metric, result in results.items():
-        found = value_of(
-            float(statistics[metric](counts)), len(truth),
-            reason="no sample has a benefit: all are false negatives",
-        )  # fmt: skip
-        number = RowNumber(metric=metric, value=found)
-        rows.append(undefined(number) if found.value is None else with_result(number, result))
-    return rows
+    targets = answers.positives.astype(np.int64)
+    predictions = (answers.predictions == answers.positive).astype(np.int64)
+    units = Units(evidence.needs["test"].samples, "inequality")
+
+    def form(of_counts: Callable[[Floats], Floats]) -> Form:
+        of_tables = TableStatistic(
+            compute=lambda tables: of_counts(tables.reshape(-1, 4)),
+            undefined=lambda _: "no sample has a benefit: all are false negatives",
+        )
+        return TableMetric(predictions, targets, 2, of_tables)
+
+    return [
+        Number(metric=metric, make=partial(form, of_counts), units=units)
+        for metric, of_counts in _INEQUALITY.items()
+    ]
 
 
-def _of_weights(statistic: Callable[[Floats], Floats], cells: Floats) -> WeightedStatistic:
-    """Returns a statistic of counts (B, 4) as one of weights (B, n); cells (n, 4) of 0 and 1."""
-    return lambda weights: statistic(weights @ cells)
-
-
-def _score_rows(evidence: Evidence, view: View, stream: str) -> list[Row]:
+def _score_numbers(evidence: Evidence, answers: ClassView, grouping: Grouping) -> list[Number]:
     """What scores rank and promise in each group of a single column that is compared."""
-    cell, grouping = evidence.needs["test"], view.grouping
-    if evidence.task.kind == "regression" or len(grouping.columns) > 1 or grouping.too_many:
+    probabilities, ranking, confidence = answers.probabilities, answers.ranking, answers.confidence
+    if len(grouping.columns) > 1 or grouping.too_many:
         return []
-    answers = view_of_pass(cell, evidence.task)
-    if answers.probabilities is None or answers.ranking is None or answers.confidence is None:
+    if probabilities is None or ranking is None or confidence is None:
         return []
-    binary = answers.positive is not None
+    positive = answers.positive
     error = calibration_error_id(
-        "positive-class" if binary else "top-label", binning="equal-mass", norm="l2", debias=True
-    )
-    rows: list[Row] = []
+        "top-label" if positive is None else "positive-class", binning="equal-mass", norm="l2",
+        debias=True,
+    )  # fmt: skip
+    promised = confidence if positive is None else probabilities[:, positive]
+    came_true = answers.correct if positive is None else answers.positives
+    found = []
     for place in grouping.compared:
         inside = np.flatnonzero(grouping.codes == place)
-        sheet = Sheet(
-            len(inside),
-            options=evidence.options,
-            stream=f"{stream}/{grouping.names[place]}",
-            clusters=None if view.clusters is None else view.clusters[inside],
+        name = grouping.names[place]
+        units = Units(evidence.needs["test"].samples.take(inside), name)
+        forms: dict[str, Form] = {}
+        if positive is not None:
+            forms["auroc"] = Ranking(ranking[inside, positive], answers.positives[inside])
+        losses = log_loss_statistic(probabilities[inside], answers.targets[inside])
+        forms["log-loss"] = RowMetric(losses, cost=_COST)
+        errors = calibration_error_statistic(
+            promised[inside], came_true[inside], binning="equal-mass", norm="l2", debias=True
         )
-        if binary:
-            sheet.ranking("auroc", answers.ranking[inside, answers.positive],
-                          answers.positives[inside])  # fmt: skip
-        sheet.resampled(
-            "log-loss", partial(log_loss_statistic, answers.probabilities[inside],
-                                answers.targets[inside]), cost=_COST,
-        )  # fmt: skip
-        confidence = answers.probabilities[:, answers.positive] if binary else answers.confidence
-        came_true = answers.positives if binary else answers.correct
-        sheet.resampled(
-            error,
-            partial(calibration_error_statistic, confidence[inside], came_true[inside],
-                    binning="equal-mass", norm="l2", debias=True),
-            bias="corrected", cost=_COST,
-        )  # fmt: skip
-        rows += renamed(sheet.rows(), grouping.names[place])
-    return rows
+        forms[error] = RowMetric(errors, bias="corrected", cost=_COST)
+        found += [
+            Number(metric=metric, group=name, make=partial(_given, form), units=units)
+            for metric, form in forms.items()
+        ]
+    return found
 
 
-def _contrasts(view: View, level: float) -> list[Row]:
-    """Each compared group against the reference, or against all other samples."""
-    grouping = view.grouping
-    if grouping.too_many or len(grouping.compared) < 2:
-        return []
-    reference = None
-    if grouping.reference:
-        if grouping.reference not in grouping.names:
-            return []
-        reference = grouping.names.index(grouping.reference)
+def _given(form: Form) -> Form:
+    return form
+
+
+def group_tables(
+    evidence: Evidence, parameters: Mapping[str, Any], stream: str
+) -> dict[str, pd.DataFrame]:
+    """Returns the tables: groups, gaps, and of more than two classes each against the rest."""
+    views, gaps = views_and_gaps(evidence, parameters, stream)
+    tables = {"groups": _sizes_table(views), "gaps": _gaps_table(gaps)}
+    task = evidence.task
+    if task.one_class and not task.binary:
+        answers = task.definition.view(evidence.needs["test"], task)
+        tables |= class_tables(answers, views, evidence.options, stream)
+    return tables
+
+
+def _sizes_table(views: Sequence[View]) -> pd.DataFrame:
+    """Returns how many samples each group has, and whether it is compared."""
     rows = []
-    for place in grouping.compared:
-        if place == reference:
+    for view in views:
+        grouping = view.grouping
+        order = np.argsort(-grouping.sizes, kind="stable") if grouping.too_many else None
+        places = range(len(grouping)) if order is None else order[:10]
+        for place in places:
+            why_not = grouping.why_not[place] or ("too many groups" if grouping.too_many else "")
+            rows.append(
+                {
+                    "columns": grouping.title,
+                    "group": grouping.shown(int(place)),
+                    "samples": int(grouping.sizes[place]),
+                    "percent": 100 * float(grouping.sizes[place] / len(grouping.codes)),
+                    "compared": f"no: {why_not}" if why_not else "yes",
+                }
+            )
+    return pd.DataFrame(rows[:MOST_ROWS])
+
+
+def adjusted(gaps: Sequence[GroupGap]) -> dict[tuple[str, str], float]:
+    """Returns Holm's p-values of all gaps that were tested, by columns and gap; one family."""
+    tested = [one for one in gaps if not np.isnan(one.p_chance)]
+    p_values = holm(np.array([one.p_chance for one in tested], dtype=np.float64))
+    return {
+        (one.grouping.title, one.gap.id): float(p) for one, p in zip(tested, p_values, strict=True)
+    }
+
+
+def _gaps_table(gaps: Sequence[GroupGap]) -> pd.DataFrame:
+    """Returns the differences that were tested, with chance, noise and what could be shown."""
+    p_holm = adjusted(gaps)
+    rows = []
+    for one in gaps:
+        if one.value is None or not one.tested:
             continue
-        for metric in CONTRASTED:
-            if metric not in view.measured:
-                continue
-            one, own, other = view.measured[metric], int(place), reference or 0
-            if reference is None:
-                one, own, other = _and_rest(view, metric, own), 0, 1
-            which = "rest" if reference is None else "reference"
-            name = f"{metric}-minus-{which}"
-            rows.append(contrast_row(name, grouping.names[place], one, own, other, level=level))
-    return rows
-
-
-def _and_rest(view: View, metric: str, place: int) -> Measured:
-    """Returns a group, and all other samples whose group is known."""
-    codes = np.where(view.grouping.known(), (view.grouping.codes != place).astype(np.int64), -1)
-    return by_codes(view.measures[metric], codes, 2, view.clusters)
+        rows.append(
+            {
+                "columns": one.grouping.title,
+                "gap": metric_info(one.gap.id).name,
+                "value": one.value,
+                "value_lower": one.lower,
+                "value_upper": one.upper,
+                "less_noise": round(one.less_noise, 4),
+                "p_chance": round(one.p_chance, 4),
+                "p_holm": round(p_holm.get((one.grouping.title, one.gap.id), np.nan), 4),
+                "highest": one.highest,
+                "lowest": one.lowest,
+                "detectable": round(one.detectable, 3),
+                "null": one.chance.method,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -16,12 +16,10 @@ from crucibench.util.suggest import unknown
 from crucibench_suites.bias.across import METRICS as OF_ACROSS
 from crucibench_suites.bias.across import Across, readable
 from crucibench_suites.bias.config import MOST_CROSSED, BiasConfig
-from crucibench_suites.bias.fairlearn_names import PREFIX
+from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN_METRICS, PREFIX
 from crucibench_suites.bias.identity_terms import Category, bundled
-from crucibench_suites.bias.named import METRICS as NAMED
-from crucibench_suites.bias.named import Named
 from crucibench_suites.bias.reworded import Reworded
-from crucibench_suites.bias.scenario import METRICS, Groups
+from crucibench_suites.bias.scenario import METRICS, FairlearnMetrics, Groups
 from crucibench_suites.bias.swapped import Swapped
 
 _OVERALL = (
@@ -136,7 +134,7 @@ class BiasSuite(Suite):
             title="fairlearn's own",
             kind="metrics",
             scenario="fairlearn",
-            metrics=tuple(metric.id for metric in NAMED),
+            metrics=tuple(metric.id for metric in FAIRLEARN_METRICS),
             note="Metrics that the settings name, computed by fairlearn.",
         ),
         Section(
@@ -181,7 +179,7 @@ class BiasSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = BiasConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
-        {info.id: info for info in (*METRICS, *OF_ACROSS, *NAMED)}.values()
+        {info.id: info for info in (*METRICS, *OF_ACROSS, *FAIRLEARN_METRICS)}.values()
     )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
@@ -196,7 +194,9 @@ class BiasSuite(Suite):
         _check(config, data.groups, data.name)
         if config.metrics:
             require("fairlearn")
-        if data.task.kind == "classification" and len(data.task.classes) < 2:
+        if not (data.task.one_class or data.task.one_number):
+            return f"bias compares classes or numbers, a {data.task.kind} task asks for neither"
+        if data.task.one_class and len(data.task.classes) < 2:
             return f"bias needs at least two classes, the data has {len(data.task.classes)}"
         scenarios: list[Scenario] = []
         if data.groups:
@@ -204,7 +204,9 @@ class BiasSuite(Suite):
             scenarios.append(Groups.of(self.name, _parameters(config, data.groups)))
             if config.metrics:
                 names = [name.removeprefix(PREFIX) for name in config.metrics]
-                scenarios.append(Named.of(self.name, names, _parameters(config, data.groups)))
+                scenarios.append(
+                    FairlearnMetrics.of(self.name, names, _parameters(config, data.groups))
+                )
             # Columns that are cut at edges have no other value to be swapped for.
             shown = [name for name in columns if name in data.features and name not in config.edges]
             if shown and data.task.modality is Modality.TABLE and config.swap:
@@ -247,7 +249,7 @@ def _terms(config: BiasConfig) -> tuple[Category, ...]:
 
 def _asked(request: SuiteRequest) -> str:
     """Returns what the model is asked for where a group is swapped."""
-    if request.data.task.kind == "regression":
+    if request.data.task.one_number:
         return "values"
     return "scores" if Capability.SCORES in request.model.capabilities else "labels"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
+from crucibench.contracts.statistic import Number
 from crucibench.metrics.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -104,23 +104,24 @@ class Swapped(Mapped):
             parts.append(columns)
         return {key: _joined([part[key] for part in parts]) for key in parts[0]}
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes how often, and how far, answers change with the group alone."""
-        from crucibench_suites.bias.swapping import score_changed
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns how often predicted labels change."""
+        from crucibench_suites.bias.swapping import flip_numbers
 
-        return score_changed(evidence, self.points, "swapped", self.stream)
+        return flip_numbers(evidence, self.points, "swapped")
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes how far answers change."""
+        from crucibench.metrics.scoring import rows_of
+        from crucibench_suites.bias.swapping import change_numbers
+
+        return Scored(rows_of(change_numbers(evidence, self.points, "swapped"), self, evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Flags columns of which nothing could be swapped."""
         from crucibench_suites.bias.swapping import audit_swapped
 
         return audit_swapped(evidence, self.points)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns flip rates as shares of samples."""
-        from crucibench_suites.bias.swapping import flips_of
-
-        return flips_of(evidence, self.points, "swapped")
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -1,28 +1,21 @@
-"""How answers change where only a group does, in a column or in words: rows and audits."""
+"""How answers change where only a group does, in a column or in words: numbers and audits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, Findings, Scored
-from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Share, Value
+from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.statistic import Form, Number, RowMetric, Share, Units
 from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.forms import mean_form
 from crucibench.metrics.scoring import cluster_codes
-from crucibench.metrics.statistic import mean_statistic
-from crucibench.tasks.classification.view import view_of_pass
-from crucibench.tasks.regression.kind import read_values
-from crucibench_suites.bias.decisions import Bools, Floats, Ints, Measure
-from crucibench_suites.bias.found import Measured
 from crucibench_suites.bias.groupings import Grouping, groupings
-from crucibench_suites.bias.row_making import Number, undefined
-from crucibench_suites.bias.rows import group_rows
-from crucibench_suites.bias.sheet import Sheet
-from crucibench_suites.bias.tally import tally
+from crucibench_suites.bias.measures import Bools, Floats, Measure, View
+from crucibench_suites.bias.numbers import group_numbers, shown_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +49,16 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
     flipped = np.zeros(len(samples), dtype=np.bool_)
     change = np.zeros(len(samples))
     if not len(rows):
-        return Changed(point=point, there=there, flipped=flipped, change=change)
+        none = None if evidence.task.one_number else flipped
+        return Changed(point=point, there=there, flipped=none, change=change)
     part = samples.take(rows)
     before = replace(evidence.needs["clean"], samples=part)
     after = replace(evidence.own, records=records.aligned(part.ids), samples=part)
-    if evidence.task.kind == "regression":
-        values = [read_values(cell.records, part.ids) for cell in (before, after)]
-        change[rows] = np.abs(values[1] - values[0])
+    kind = evidence.task.definition
+    one, other = (kind.view(cell, evidence.task) for cell in (before, after))
+    if evidence.task.one_number:
+        change[rows] = np.abs(other.predictions - one.predictions)
         return Changed(point=point, there=there, flipped=None, change=change)
-    one, other = (view_of_pass(cell, evidence.task) for cell in (before, after))
     flipped[rows] = one.predictions != other.predictions
     if one.probabilities is None or other.probabilities is None:
         return Changed(point=point, there=there, flipped=flipped, change=None)
@@ -73,75 +67,69 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
     return Changed(point=point, there=there, flipped=flipped, change=change)
 
 
-def score_changed(evidence: Evidence, points: Sequence[str], prefix: str, stream: str) -> Scored:
-    """Scores every point.
-
-    Args:
-        evidence: of the scenario.
-        points: its points.
-        prefix: of the metrics' ids, ``swapped`` or ``reworded``.
-        stream: names the draws.
-    """
-    if not len(evidence.own.samples):
-        return Scored([])
-    clusters = cluster_codes(evidence.own.samples.clusters)
-    rows: list[Row] = []
-    for point in points:
+def flip_numbers(evidence: Evidence, points: Sequence[str], prefix: str) -> list[Number]:
+    """Returns each point's flip rate; `prefix` of the id is ``swapped`` or ``reworded``."""
+    found = []
+    for point in points if len(evidence.own.samples) else ():
         changed = read_changed(evidence, point)
-        found = _overall(evidence, changed, clusters, (prefix, f"{stream}/{point}"))
-        if prefix == "swapped":
-            found += _by_group(evidence, changed, clusters)
-        rows += [replace(row, point=point) for row in found]
-    return Scored(rows)
+        if changed.flipped is not None and changed.there.any():
+            share = Share(changed.flipped[changed.there])
+            found.append(
+                Number(
+                    metric=f"{prefix}-flip-rate", point=point, make=partial(_given, share),
+                    units=_units(evidence, changed),
+                )
+            )  # fmt: skip
+    return found
 
 
-def _overall(
-    evidence: Evidence, changed: Changed, clusters: Ints | None, names: tuple[str, str]
-) -> list[Row]:
-    prefix, stream = names
+def change_numbers(evidence: Evidence, points: Sequence[str], prefix: str) -> list[Number]:
+    """Returns how far answers move at each point, and of columns the flip rate by group."""
+    found: list[Number] = []
+    for point in points if len(evidence.own.samples) else ():
+        changed = read_changed(evidence, point)
+        here = _changes(evidence, changed, prefix)
+        if prefix == "swapped" and changed.flipped is not None and changed.there.any():
+            measure = Measure(
+                "swapped-flip-rate", changed.flipped, changed.there, "no sample was changed"
+            )
+            grouping = _grouping(evidence, changed.what)
+            view = View.of(grouping, [measure], cluster_codes(evidence.own.samples.clusters))
+            here += group_numbers(view, view.measures, shown_groups(view))
+        found += [replace(one, point=point) for one in here]
+    return found
+
+
+def _changes(evidence: Evidence, changed: Changed, prefix: str) -> list[Number]:
     rows = np.flatnonzero(changed.there)
-    if evidence.task.kind == "regression":
-        mean = f"{prefix}-value-change"
-    else:
-        mean = f"{prefix}-score-change"
+    mean = f"{prefix}-value-change" if changed.flipped is None else f"{prefix}-score-change"
     if not len(rows):
         metric = mean if changed.flipped is None else f"{prefix}-flip-rate"
-        reason = f"no sample's {changed.what} could be changed"
-        return [undefined(Number(metric=metric, value=Value(value=None, n=0, reason=reason)))]
-    sheet = Sheet(
-        len(rows),
-        options=evidence.options,
-        stream=stream,
-        clusters=None if clusters is None else clusters[rows],
-    )
-    if changed.flipped is not None:
-        sheet.share(f"{prefix}-flip-rate", changed.flipped[rows], None, missing="no samples")
+        return [
+            Number(metric=metric, undefined=f"no sample's {changed.what} could be changed", n=0)
+        ]
     if changed.change is None:
-        return sheet.rows()
+        return []
     change = changed.change[rows]
-    sheet.resampled(mean, lambda: mean_statistic(change))
-    found = sheet.rows()
+    units = _units(evidence, changed)
+    found = [Number(metric=mean, make=partial(mean_form, change), units=units)]
     if changed.flipped is not None:
+        largest = RowMetric(lambda weights: np.where(weights > 0, change, 0.0).max(axis=1))
         found.append(
-            Row(
-                metric=f"{prefix}-largest-score-change", value=float(change.max()), n=len(rows),
-                reason="the largest of some samples says nothing of others",
+            Number(
+                metric=f"{prefix}-largest-score-change", make=lambda: largest, units=units,
+                exact="the largest of some samples says nothing of others",
             )
         )  # fmt: skip
     return found
 
 
-def _by_group(evidence: Evidence, changed: Changed, clusters: Ints | None) -> list[Row]:
-    if changed.flipped is None or not changed.there.any():
-        return []
-    grouping = _grouping(evidence, changed.what)
-    measure = Measure("swapped-flip-rate", changed.flipped, changed.there, "no sample was changed")
-    measured = Measured(
-        id=measure.id,
-        by_group=tally(measure, grouping.codes, len(grouping), clusters),
-        undefined=measure.undefined,
-    )
-    return group_rows(grouping, [measured], evidence.options.level)
+def _units(evidence: Evidence, changed: Changed) -> Units:
+    return Units(evidence.own.samples.take(np.flatnonzero(changed.there)), changed.point)
+
+
+def _given(form: Form) -> Form:
+    return form
 
 
 def _grouping(evidence: Evidence, column: str) -> Grouping:
@@ -192,17 +180,6 @@ def audit_reworded(evidence: Evidence, points: Sequence[str]) -> Findings:
             evidence={"texts": few, "n": len(evidence.own.samples)},
         )
     ]
-
-
-def flips_of(evidence: Evidence, points: Sequence[str], prefix: str) -> list[Comparable]:
-    """Returns each point's flip rate."""
-    found = []
-    for point in points if len(evidence.own.samples) else ():
-        changed = read_changed(evidence, point)
-        if changed.flipped is not None and changed.there.any():
-            share = Share(changed.flipped, changed.there)
-            found.append(Comparable(metric=f"{prefix}-flip-rate", point=point, form=share))
-    return found
 
 
 def _no_samples() -> Finding:

@@ -14,8 +14,10 @@ from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, ModelInfo, ScoringOptions
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding
+from crucibench.metrics.scoring import score as score_all
 from crucibench_suites.bias.scenario import Groups
 
 Build = Callable[..., Evidence]
@@ -94,7 +96,7 @@ def score() -> Callable[..., dict[tuple[str, str], Row]]:
 
     def run(evidence: Evidence, **settings: Any) -> dict[tuple[str, str], Row]:
         scenario = scenario_of(evidence, **settings)
-        rows = scenario.score(evidence).rows
+        rows = score_all(scenario, evidence).rows
         found = {(row.metric, row.group): row for row in rows}
         assert len(found) == len(rows)
         assert {row.metric for row in rows} <= {info.id for info in scenario.metrics}
@@ -106,7 +108,9 @@ def score() -> Callable[..., dict[tuple[str, str], Row]]:
 @pytest.fixture(scope="session")
 def tables() -> Callable[..., dict[str, pd.DataFrame]]:
     """Scores evidence and returns its tables."""
-    return lambda evidence, **settings: scenario_of(evidence, **settings).score(evidence).tables
+    return lambda evidence, **settings: (
+        score_all(scenario_of(evidence, **settings), evidence).tables
+    )
 
 
 @pytest.fixture(scope="session")
@@ -121,8 +125,14 @@ def audit() -> Callable[..., dict[str, Finding]]:
 
 
 @pytest.fixture(scope="session")
-def comparables() -> Callable[..., Any]:
-    return lambda evidence, **settings: scenario_of(evidence, **settings).comparables(evidence)
+def numbers() -> Callable[..., Any]:
+    """Returns what two models are compared by."""
+
+    def run(evidence: Evidence, **settings: Any) -> list[Number]:
+        found = scenario_of(evidence, **settings).numbers(evidence)
+        return [one for one in found if one.make is not None]
+
+    return run
 
 
 def decisions(**cells: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray, list[str]]:

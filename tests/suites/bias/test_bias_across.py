@@ -17,6 +17,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Row, parse_address
 from crucibench.contracts.scenario import Derived, Need, Scenario
 from crucibench.metrics.forms import evaluate
+from crucibench.metrics.scoring import score
 from crucibench_suites.bias.across import Across, readable
 
 
@@ -74,7 +75,7 @@ def across(evidence: Evidence, source: Scenario = SOURCE) -> Across:
 
 def scored(evidence: Evidence) -> dict[tuple[str, str, str], Row]:
     scenario = across(evidence)
-    rows = scenario.score(evidence).rows
+    rows = score(scenario, evidence).rows
     found = {(row.metric, row.point, row.group): row for row in rows}
     assert len(found) == len(rows)
     assert {row.metric for row in rows} <= {info.id for info in scenario.metrics}
@@ -132,7 +133,7 @@ def test_a_cost_that_all_groups_share_is_not_flagged(build: Any) -> None:
     assert across(evidence).audit(evidence) == []
     rise = scored(evidence)["top-1-difference-rise", "eps=0.2", "g"]
     assert rise.lower is not None and rise.upper is not None and rise.lower < 0 < rise.upper
-    table = across(evidence).score(evidence).tables["across"]
+    table = score(across(evidence), evidence).tables["across"]
     assert (table["p_holm"] > 0.05).all()
 
 
@@ -161,9 +162,9 @@ def test_rows_are_those_of_the_answers_by_hand(planted: Evidence) -> None:
     assert rise.value == pytest.approx(odds.value - clean.value)  # type: ignore[operator]
 
 
-def test_comparables_are_the_rows(planted: Evidence) -> None:
+def test_numbers_are_the_rows(planted: Evidence) -> None:
     rows = scored(planted)
-    found = across(planted).comparables(planted)
+    found = across(planted).numbers(planted)
     assert {one.point for one in found} == {"clean", "eps=0.1", "eps=0.2"}
     n = len(planted.own.samples)
     for one in found:
@@ -217,7 +218,7 @@ def test_an_outcome_view_that_lacks_a_sample_is_an_error(planted: Evidence) -> N
     short = replace(source, records=Records(source.records.table.slice(1)))
     broken = replace(planted, needs={**planted.needs, "source": short})
     with pytest.raises(ValueError, match=r"'eps=0.1': expected one outcome of each of 1200"):
-        across(planted).score(broken)
+        score(across(planted), broken)
 
 
 def test_what_is_read() -> None:

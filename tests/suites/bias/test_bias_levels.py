@@ -17,9 +17,9 @@ from crucibench.metrics.gap_chance import detectable_gap, p_chance_of_rates
 from crucibench.metrics.gaps import contrast, of_rates
 from crucibench.metrics.group_counts import RATES
 from crucibench.stats import holm
-from crucibench_suites.bias.found import Found, Measured, find_gap
+from crucibench_suites.bias.gaps import GroupGap, find_gap
 from crucibench_suites.bias.groupings import Grouping
-from crucibench_suites.bias.tally import Tally
+from crucibench_suites.bias.measures import Measured, Tally
 
 TEN = tuple(
     [Gap(f"{rate}-difference", (rate,), "difference") for rate in RATES]
@@ -27,7 +27,7 @@ TEN = tuple(
 )
 
 
-def gap(which: Gap, counts: Any, seed: int) -> Found:
+def gap(which: Gap, counts: Any, seed: int) -> GroupGap:
     """Returns a gap between groups of decisions, shape (G, 4) in the order of `CELLS`."""
     measured = {}
     for rate in RATES.values():

@@ -17,16 +17,16 @@ from crucibench.contracts.suite import SuiteRequest
 from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
 from crucibench_suites.bias import BiasConfig, BiasSuite
-from crucibench_suites.bias.fairlearn_names import FAIRLEARN
-from crucibench_suites.bias.named import Named
+from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN
+from crucibench_suites.bias.scenario import FairlearnMetrics
 
 A, B = (60, 20, 10, 30), (50, 10, 20, 20)
 
 
 def scored(evidence: Any, *names: str) -> dict[tuple[str, str], Row]:
     parameters = {"columns": list(evidence.data.groups), "edges": {}, "reference": {}}
-    rows = Named.of("bias", names, parameters).score(evidence).rows
-    assert {row.metric for row in rows} <= {info.id for info in Named.metrics}
+    rows = FairlearnMetrics.of("bias", names, parameters).score(evidence).rows
+    assert {row.metric for row in rows} <= {info.id for info in FairlearnMetrics.metrics}
     return {(row.metric.removeprefix("fairlearn:"), row.group): row for row in rows}
 
 

@@ -346,11 +346,11 @@ def test_the_gap_table_states_chance(build: Any, tables: Any, drawn: Any) -> Non
     assert width == pytest.approx(expected, abs=1e-3) and 0.12 < width < 0.14
 
 
-def test_comparables_are_the_rows(build: Any, score: Any, comparables: Any, drawn: Any) -> None:
+def test_numbers_are_the_rows(build: Any, score: Any, numbers: Any, drawn: Any) -> None:
     truth, said, groups = drawn(a=A, b=B, tiny=(3, 3, 3, 3))
     other = ["x", "y"] * (len(groups) // 2)
     evidence = build(truth, {"g": groups, "h": other}, predictions=said)
-    rows, found = score(evidence), comparables(evidence)
+    rows, found = score(evidence), numbers(evidence)
     names = {(one.metric, one.group) for one in found}
     assert {("tpr", "g=a"), ("equalized-odds-difference", "g")} <= names
     assert {("worst-group-top-1", ""), ("demographic-parity-difference", "")} <= names
@@ -362,13 +362,13 @@ def test_comparables_are_the_rows(build: Any, score: Any, comparables: Any, draw
 
 
 @pytest.mark.parametrize("regression", [False, True])
-def test_influences_are_derivatives(build: Any, comparables: Any, regression: bool) -> None:
+def test_influences_are_derivatives(build: Any, numbers: Any, regression: bool) -> None:
     rng = np.random.default_rng(12)
     n = 200
     truth, said = rng.normal(0, 1, (2, n)) if regression else rng.integers(0, 2, (2, n))
     columns = {"g": rng.choice(list("abc"), n), "h": rng.choice(list("xy"), n)}
     step, tried = 1e-6, 0
-    for one in comparables(build(truth, columns, predictions=said, least=10)):
+    for one in numbers(build(truth, columns, predictions=said, least=10)):
         if not isinstance(one.form, RowMetric) or one.form.influence is None:
             continue
         weights = np.ones((n, n)) + step * np.eye(n)
@@ -378,22 +378,22 @@ def test_influences_are_derivatives(build: Any, comparables: Any, regression: bo
     assert tried > 6
 
 
-def test_comparables_of_regression_are_the_rows(build: Any, score: Any, comparables: Any) -> None:
+def test_numbers_of_regression_are_the_rows(build: Any, score: Any, numbers: Any) -> None:
     rng = np.random.default_rng(10)
     evidence = build(
         rng.normal(0, 1, 200), {"g": ["a", "b"] * 100}, predictions=rng.normal(0, 1, 200)
     )
-    rows, found = score(evidence), comparables(evidence)
+    rows, found = score(evidence), numbers(evidence)
     assert {one.metric for one in found} >= {"mae", "mae-difference", "worst-group-mae"}
     for one in found:
         expected = rows[one.metric, one.group].value
         assert evaluate(one.form, 200) == pytest.approx(expected, abs=1e-12)
 
 
-def test_no_samples(build: Any, score: Any, comparables: Any) -> None:
+def test_no_samples(build: Any, score: Any, numbers: Any) -> None:
     evidence = build(np.zeros(0, dtype=int), {"g": []}, predictions=np.zeros(0, dtype=int),
                      classes=["n", "y"])  # fmt: skip
-    assert score(evidence) == {} and comparables(evidence) == []
+    assert score(evidence) == {} and numbers(evidence) == []
 
 
 def test_benefits_of_all_samples(build: Any, score: Any, drawn: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from crucibench.comparing.cell import FormPair, measure_cell
 
 
-def test_two_models_gaps_are_compared_as_surely_as_said(build: Any, comparables: Any) -> None:
+def test_two_models_gaps_are_compared_as_surely_as_said(build: Any, numbers: Any) -> None:
     """Where groups are alike, resampling the largest gap would cover 0 too seldom."""
     rng = np.random.default_rng(7)
     n, repetitions = 300, 120
@@ -20,7 +20,7 @@ def test_two_models_gaps_are_compared_as_surely_as_said(build: Any, comparables:
         sides = []
         for _ in range(2):
             said = np.where(rng.random(n) < 0.8, truth, 1 - truth)
-            found = comparables(build(truth, {"g": groups}, predictions=said))
+            found = numbers(build(truth, {"g": groups}, predictions=said))
             sides.append({one.metric: one.form for one in found if one.group == ""})
         pairs = {(name, "", ""): FormPair(sides[0][name], sides[1][name]) for name in missed}
         ids = np.array([str(i) for i in range(n)], dtype=object)
@@ -34,14 +34,14 @@ def test_two_models_gaps_are_compared_as_surely_as_said(build: Any, comparables:
 
 
 def test_the_same_answers_and_clusters_across_groups_are_resampled(
-    build: Any, comparables: Any
+    build: Any, numbers: Any
 ) -> None:
     rng = np.random.default_rng(8)
     truth, said, other = rng.integers(0, 2, (3, 200))
     groups, ids = ["a", "b"] * 100, np.array([str(i) for i in range(200)], dtype=object)
 
     def form(answers: Any) -> Any:
-        found = comparables(build(truth, {"g": groups}, predictions=answers))
+        found = numbers(build(truth, {"g": groups}, predictions=answers))
         return next(
             one.form for one in found if (one.metric, one.group) == ("top-1-difference", "")
         )

@@ -26,44 +26,14 @@ from crucibench.metrics.gap_clusters import (
 )
 from crucibench.metrics.gaps import gap_interval, gap_of
 from crucibench.stats import Interval
-from crucibench_suites.bias.decisions import Floats, Ints
 from crucibench_suites.bias.groupings import MOST_GROUPS, Grouping
-from crucibench_suites.bias.tally import Means, Tally
+from crucibench_suites.bias.measures import Floats, Ints, Means, Measured, Tally
 
-_UNTOLD = Chance(math.nan, "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One metric over the groups of a grouping.
-
-    Attributes:
-        id: the metric.
-        by_group: the numbers.
-        undefined: why a group has none.
-    """
-
-    id: str
-    by_group: Tally | Means
-    undefined: str = "no samples"
-
-    def defined(self, places: Ints) -> Ints:
-        """Returns those of `places` that have a value."""
-        return places[np.isfinite(self.by_group.values[places])]
-
-    def n(self, places: Ints) -> int:
-        """Returns the samples behind some groups' values."""
-        counts = self.by_group.trials if isinstance(self.by_group, Tally) else self.by_group.n
-        return int(counts[places].sum())
-
-    def precise(self, places: Ints) -> bool:
-        """Whether the values of `places` have intervals."""
-        spread = self.by_group.size if isinstance(self.by_group, Tally) else self.by_group.errors
-        return bool(np.isfinite(spread[places]).all())
+_UNTESTED = Chance(math.nan, "")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class GroupGap:
     """A gap between groups.
 
     Attributes:
@@ -77,7 +47,7 @@ class Found:
         highest: the group with the highest value of the rate with the widest gap; "" without one.
         lowest: that with the lowest.
         detectable: the difference between these two that their sizes would show in 4 of 5 cases,
-            at 5 % over all pairs of the grouping; nan where it can't be told.
+            at 5 % over all pairs of the grouping; nan where it is unknown.
         parts: what it was made of: a metric and the groups that were compared.
         tested: whether it is tested against chance.
         spans: whether a cluster lies in several groups.
@@ -102,6 +72,16 @@ class Found:
     stream: str = ""
 
     @property
+    def lower(self) -> float:
+        """The lower bound of its interval; nan without one."""
+        return math.nan if self.interval is None else self.interval.lower
+
+    @property
+    def upper(self) -> float:
+        """The upper bound likewise."""
+        return math.nan if self.interval is None else self.interval.upper
+
+    @property
     def p_chance(self) -> float:
         """How likely so wide a gap is by chance alone; nan where that was not tested."""
         return self.chance.p
@@ -110,7 +90,7 @@ class Found:
     def chance(self) -> Chance:
         """The same, and how it was found: what was shuffled."""
         if not self.tested or not all(part.precise(places) for part, places in self.parts):
-            return _UNTOLD
+            return _UNTESTED
         stream = f"{self.stream}/chance"
         totals, k = _by_cluster(self.parts)
         rates = all(isinstance(part.by_group, Tally) for part, _ in self.parts)
@@ -170,7 +150,7 @@ def find_gap(
     spans: bool,
     options: ScoringOptions,
     stream: str,
-) -> Found:
+) -> GroupGap:
     """Measures a gap.
 
     Args:
@@ -184,20 +164,22 @@ def find_gap(
     parts = tuple((measured[rate], measured[rate].defined(grouping.compared)) for rate in gap.rates)
     reason = why_uncompared(grouping) or _why_undefined(parts)
     if reason:
-        return Found(gap=gap, grouping=grouping, reason=reason)
+        return GroupGap(gap=gap, grouping=grouping, reason=reason)
     gaps = [float(gap_of(part.by_group.values[places], gap.kind)) for part, places in parts]
     if np.isnan(gaps).any():
-        return Found(gap=gap, grouping=grouping, reason="a ratio of rates that are all 0")
+        return GroupGap(gap=gap, grouping=grouping, reason="a ratio of rates that are all 0")
     which = int(np.argmax(gaps) if gap.kind == "difference" else np.argmin(gaps))
     value = float(np.mean(gaps)) if gap.combine == "mean" else gaps[which]
     widest, places = parts[which]
     values = widest.by_group.values[places]
     high, low = int(places[values.argmax()]), int(places[values.argmin()])
     left_out = len(grouping) - min(len(among) for _, among in parts)
-    interval, why = interval_of(parts, gap, options.level)
+    interval = interval_of(parts, gap, options.level)
     tested = gap.kind == "difference" and gap.combine == "worst"
-    return Found(
-        gap=gap, grouping=grouping, value=value, n=_samples(parts), interval=interval, reason=why,
+    return GroupGap(
+        gap=gap, grouping=grouping, value=value, n=_samples(parts),
+        interval=None if isinstance(interval, str) else interval,
+        reason=interval if isinstance(interval, str) else "",
         note=f"without {left_out} of {len(grouping)} groups" if left_out else "",
         tested=tested, spans=spans, seed=options.seed, stream=stream,
         highest=grouping.shown(high), lowest=grouping.shown(low),
@@ -206,14 +188,12 @@ def find_gap(
     )  # fmt: skip
 
 
-def interval_of(
-    parts: Sequence[tuple[Measured, Ints]], gap: Gap, level: float
-) -> tuple[Interval | None, str]:
+def interval_of(parts: Sequence[tuple[Measured, Ints]], gap: Gap, level: float) -> Interval | str:
     """Returns the interval of a gap, or why there is none."""
     if not all(part.precise(places) for part, places in parts):
-        return None, "a group shows too little spread for an interval"
+        return "a group shows too little spread for an interval"
     estimates = [part.by_group.estimates(places) for part, places in parts]
-    return gap_interval(estimates, gap.kind, level, gap.combine), ""
+    return gap_interval(estimates, gap.kind, level, gap.combine)
 
 
 def _samples(parts: Sequence[tuple[Measured, Ints]]) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-PREFIX = "fairlearn:"
+from crucibench.contracts.metric import MetricInfo
 
+PREFIX = "fairlearn:"
 
 Needs = Literal["positive", "negative", "selected"]
 
 
-class Asked(NamedTuple):
+class FairlearnMetric(NamedTuple):
     """A metric of fairlearn.
 
     Attributes:
@@ -43,9 +44,9 @@ _BETTER = {"difference": "lower", "ratio": "target=1"}
 _MEASURED = {"true_positive_rate": "higher", "true_negative_rate": "higher",
              "false_negative_rate": "lower", "false_positive_rate": "lower"}  # fmt: skip
 
-FAIRLEARN: Mapping[str, Asked] = {
+FAIRLEARN: Mapping[str, FairlearnMetric] = {
     **{
-        f"{name}_{how}": Asked(True, "decisions", needs, direction)
+        f"{name}_{how}": FairlearnMetric(True, "decisions", needs, direction)
         for name, needs in {
             "demographic_parity": (),
             "equal_opportunity": _P,
@@ -55,25 +56,37 @@ FAIRLEARN: Mapping[str, Asked] = {
         for how, direction in _BETTER.items()
     },
     **{
-        name: Asked(False, "decisions", needs, _MEASURED.get(name, "none"))
+        name: FairlearnMetric(False, "decisions", needs, _MEASURED.get(name, "none"))
         for name, needs in _RATES.items()
     },
-    "mean_prediction": Asked(False, "values", (), "none"),
+    "mean_prediction": FairlearnMetric(False, "values", (), "none"),
     **{
-        f"{name}_{how}": Asked(True, "labels", (), _BETTER[how])
+        f"{name}_{how}": FairlearnMetric(True, "labels", (), _BETTER[how])
         for name in ("accuracy_score", "zero_one_loss")
         for how in _BETTER
     },
-    "accuracy_score_group_min": Asked(True, "labels", (), "higher"),
-    "zero_one_loss_group_max": Asked(True, "labels"),
-    "balanced_accuracy_score_group_min": Asked(True, "decisions", (*_P, *_N), "higher"),
-    "precision_score_group_min": Asked(True, "decisions", _S, "higher"),
-    "recall_score_group_min": Asked(True, "decisions", _P, "higher"),
-    "f1_score_group_min": Asked(True, "decisions", _P, "higher"),
-    "roc_auc_score_group_min": Asked(True, "scores", (*_P, *_N), "higher"),
-    "log_loss_group_max": Asked(True, "scores", (*_P, *_N)),
-    "mean_absolute_error_group_max": Asked(True, "values"),
-    "mean_squared_error_group_max": Asked(True, "values"),
-    "r2_score_group_min": Asked(True, "values", (), "higher"),
+    "accuracy_score_group_min": FairlearnMetric(True, "labels", (), "higher"),
+    "zero_one_loss_group_max": FairlearnMetric(True, "labels"),
+    "balanced_accuracy_score_group_min": FairlearnMetric(True, "decisions", (*_P, *_N), "higher"),
+    "precision_score_group_min": FairlearnMetric(True, "decisions", _S, "higher"),
+    "recall_score_group_min": FairlearnMetric(True, "decisions", _P, "higher"),
+    "f1_score_group_min": FairlearnMetric(True, "decisions", _P, "higher"),
+    "roc_auc_score_group_min": FairlearnMetric(True, "scores", (*_P, *_N), "higher"),
+    "log_loss_group_max": FairlearnMetric(True, "scores", (*_P, *_N)),
+    "mean_absolute_error_group_max": FairlearnMetric(True, "values"),
+    "mean_squared_error_group_max": FairlearnMetric(True, "values"),
+    "r2_score_group_min": FairlearnMetric(True, "values", (), "higher"),
 }
 """Every metric by its name in ``fairlearn.metrics``."""
+
+FAIRLEARN_METRICS: tuple[MetricInfo, ...] = tuple(
+    MetricInfo(
+        id=PREFIX + name,
+        name=f"{name} (fairlearn)",
+        direction=asked.direction,
+        definition=f"fairlearn.metrics.{name} of the groups of a column that are compared"
+        + ("." if asked.by_groups else ", each by itself."),
+        source=f"fairlearn.metrics.{name}",
+    )
+    for name, asked in FAIRLEARN.items()
+)
