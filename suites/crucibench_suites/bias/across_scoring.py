@@ -118,7 +118,7 @@ Pair = tuple[View, View]
 
 
 def _worst(evidence: Evidence, point: str, pairs: Sequence[Pair]) -> Rise:
-    regression = evidence.task.kind == "regression"
+    regression = evidence.task.one_number
     metric = "mae" if regression else "top-1"
     name = f"worst-group-{metric}-{'rise' if regression else 'drop'}"
     used = [(pair, pair[0].grouping.compared) for pair in pairs if not pair[0].grouping.too_many]

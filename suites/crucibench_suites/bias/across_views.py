@@ -42,7 +42,7 @@ Views = dict[str, list[View]]
 
 def gaps_across(task: Task) -> Sequence[Gap]:
     """Returns the gaps that are made at each point."""
-    if task.kind == "regression":
+    if task.one_number:
         return REGRESSION_GAPS
     return [gap for gap in wanted_gaps(task) if gap.id in RISES]
 
@@ -56,7 +56,7 @@ def read_across(evidence: Evidence, source: Scenario, parameters: Mapping[str, A
     samples, clean = evidence.own.samples, evidence.needs[CLEAN]
     measured: dict[str, Sequence[Measure | Number]] = {}
     view = read_outcomes(source, evidence)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         measured[CLEAN] = errors_of(read_values(clean.records, samples.ids), samples.targets)
         for point, rows in _rows(view, samples.ids).items():
             values = view.prediction[rows].astype(np.float64)

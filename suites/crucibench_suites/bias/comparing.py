@@ -50,7 +50,7 @@ def _worst(evidence: Evidence, views: Sequence[View]) -> list[Comparable]:
     """The worst group of all groupings."""
     if not views:
         return []
-    regression = evidence.task.kind == "regression"
+    regression = evidence.task.one_number
     metric = "mae" if regression else "top-1"
     parts = [_by_compared(view, metric) for view in views]
 

@@ -60,7 +60,7 @@ def score_named(evidence: Evidence, parameters: Mapping[str, Any], stream: str) 
 def _answers(evidence: Evidence, asked: Asked) -> Said | str:
     """Returns what a metric is computed of, or why it can't be."""
     cell, task = evidence.needs["test"], evidence.task
-    if task.kind == "regression":
+    if task.one_number:
         if asked.of != "values":
             return f"it is of {asked.of}, the data asks for numbers"
         targets = cell.samples.targets.astype(np.float64)

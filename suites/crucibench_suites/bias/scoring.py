@@ -70,7 +70,7 @@ def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
     cell = evidence.needs["test"]
     clusters = cluster_codes(cell.samples.clusters)
     measures: Sequence[Measure | Number]
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         measures = errors(cell)
     else:
         answers = view_of_pass(cell, evidence.task)
@@ -83,7 +83,7 @@ def read_views(evidence: Evidence, parameters: Mapping[str, Any]) -> list[View]:
 
 def wanted_gaps(task: Task) -> Sequence[Gap]:
     """Returns the gaps that are made for a task."""
-    if task.kind == "regression":
+    if task.one_number:
         return REGRESSION_GAPS
     return [gap for gap in GAPS.values() if task.binary or set(gap.rates) <= {"top-1"}]
 
@@ -137,7 +137,7 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
     rows = worst_rows(evidence, views)
     rows += widest_rows(views, found, options.level)
     tables: dict[str, pd.DataFrame] = {}
-    if evidence.task.kind == "classification":
+    if evidence.task.one_class:
         answers = view_of_pass(cell, evidence.task)
         if evidence.task.binary:
             rows += _inequality(answers, options, stream)
@@ -156,7 +156,7 @@ def score_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str)
 
 def worst_rows(evidence: Evidence, views: Sequence[View]) -> list[Row]:
     """Returns the worst group's accuracy, or error, of all groups of all groupings."""
-    regression = evidence.task.kind == "regression"
+    regression = evidence.task.one_number
     metric = "mae" if regression else "top-1"
     chosen = [
         (view.grouping, view.measured[metric]) for view in views if not view.grouping.too_many
@@ -214,7 +214,7 @@ def _of_weights(statistic: Callable[[Floats], Floats], cells: Floats) -> Weighte
 def _score_rows(evidence: Evidence, view: View, stream: str) -> list[Row]:
     """What scores rank and promise in each group of a single column that is compared."""
     cell, grouping = evidence.needs["test"], view.grouping
-    if evidence.task.kind == "regression" or len(grouping.columns) > 1 or grouping.too_many:
+    if evidence.task.one_number or len(grouping.columns) > 1 or grouping.too_many:
         return []
     answers = view_of_pass(cell, evidence.task)
     if answers.probabilities is None or answers.ranking is None or answers.confidence is None:

@@ -196,7 +196,9 @@ class BiasSuite(Suite):
         _check(config, data.groups, data.name)
         if config.metrics:
             require("fairlearn")
-        if data.task.kind == "classification" and len(data.task.classes) < 2:
+        if not (data.task.one_class or data.task.one_number):
+            return f"bias compares classes or numbers, and {data.task.kind} answers with neither"
+        if data.task.one_class and len(data.task.classes) < 2:
             return f"bias needs at least two classes, the data has {len(data.task.classes)}"
         scenarios: list[Scenario] = []
         if data.groups:
@@ -247,7 +249,7 @@ def _terms(config: BiasConfig) -> tuple[Category, ...]:
 
 def _asked(request: SuiteRequest) -> str:
     """Returns what the model is asked for where a group is swapped."""
-    if request.data.task.kind == "regression":
+    if request.data.task.one_number:
         return "values"
     return "scores" if Capability.SCORES in request.model.capabilities else "labels"
 

@@ -60,7 +60,7 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
     part = samples.take(rows)
     before = replace(evidence.needs["clean"], samples=part)
     after = replace(evidence.own, records=records.aligned(part.ids), samples=part)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         values = [read_values(cell.records, part.ids) for cell in (before, after)]
         change[rows] = np.abs(values[1] - values[0])
         return Changed(point=point, there=there, flipped=None, change=change)
@@ -100,10 +100,7 @@ def _overall(
 ) -> list[Row]:
     prefix, stream = names
     rows = np.flatnonzero(changed.there)
-    if evidence.task.kind == "regression":
-        mean = f"{prefix}-value-change"
-    else:
-        mean = f"{prefix}-score-change"
+    mean = f"{prefix}-value-change" if evidence.task.one_number else f"{prefix}-score-change"
     if not len(rows):
         metric = mean if changed.flipped is None else f"{prefix}-flip-rate"
         reason = f"no sample's {changed.what} could be changed"

@@ -61,7 +61,7 @@ def ask_corrupted(
 
 
 def _answered(adapter: Adapter, batch: Batch, targets: Any) -> dict[str, Any]:
-    if adapter.task.kind == "regression":
+    if adapter.task.one_number:
         values = adapter.predict(batch, frozenset({"values"})).values
         return {"prediction": np.asarray(values, dtype=np.float64)}
     return answer_columns(ask(adapter, batch), adapter.score_kind, targets)

@@ -214,7 +214,7 @@ def _model_tests(
         return [column[rows] for column, rows in zip(values, kept, strict=True)]
 
     options: Mapping[str, Any] = {"seed": seed, "permutations": PERMUTATIONS}
-    if task.kind == "regression":
+    if task.one_number:
         said = both([one.array("prediction").astype(np.float64) for one in records])
         test = kolmogorov_smirnov(*said, stream=f"{stream}/predictions", **options)
         index = population_stability(*said)

@@ -59,7 +59,7 @@ class Outcomes:
 
 def outcomes_of(cell: CellEvidence, task: Task) -> Outcomes:
     """Reads a pass."""
-    if task.kind == "classification":
+    if task.one_class:
         right = clean_answers(cell, cell.samples.ids, task).correct.astype(np.float64)
         return Outcomes(
             right, metrics.TOP_1, metrics.WORST_GROUP, metrics.GROUP_AVERAGE, metrics.GROUP_TENTH
@@ -87,7 +87,7 @@ def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -
     groups = cell.samples.groups
     own = list(groups.columns)
     wished = [[name] for name in own]
-    if task.kind == "classification":
+    if task.one_class:
         names = np.array(task.classes, dtype=object)
         known = class_column(own)
         groups = groups.assign(**{known: names[cell.samples.targets.astype(np.int64)]})

@@ -130,7 +130,7 @@ def summary_numbers(evidence: Evidence) -> list[Number]:
     names = _present(evidence)
     if not names or not len(evidence.own.samples):
         return []
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         found = _Errors(evidence, names)
         worst = found.names[int(found.means.mean(axis=1).argmax())]
         highest = extreme_of(found.means, highest=True)
@@ -149,7 +149,7 @@ def summary_numbers(evidence: Evidence) -> list[Number]:
 
 def summary_table(evidence: Evidence, scenario: Derived) -> dict[str, pd.DataFrame]:
     """Returns a line a corruption."""
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         found = _Errors(evidence, _present(evidence))
         return {"by-perturbation": _by_perturbation(evidence, found, scenario)}
     joined = join(evidence)

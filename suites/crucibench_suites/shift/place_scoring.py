@@ -43,7 +43,7 @@ def place_numbers(evidence: Evidence) -> list[Number]:
     if not len(home.samples) or not len(here.samples):
         return []
     labelled = here.samples.labelled
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         if not labelled:
             return [without(metric, NO_LABELS) for metric in (metrics.MAE, metrics.RMSE)]
         errors = np.abs(_values(here) - here.samples.targets)
@@ -74,7 +74,7 @@ def home_numbers(evidence: Evidence) -> list[Number]:
     if not len(home.samples) or not len(here.samples):
         return []
     labelled, units = here.samples.labelled, both_sets(home.samples, here.samples)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         if not labelled:
             return [
                 without(metric, NO_LABELS, units=units)
@@ -123,7 +123,7 @@ def view_of_place(evidence: Evidence) -> OutcomeView | None:
         return None
     n = len(here.samples)
     point = np.full(n, "", dtype=object)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         said = _values(here)
         return OutcomeView(here.samples.ids, point, said, said, np.full(n, np.nan))
     answers = _answers(here, evidence)

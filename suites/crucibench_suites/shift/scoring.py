@@ -73,7 +73,7 @@ def probability_numbers(
 
 def corrupted_numbers(evidence: Evidence) -> list[Number]:
     """Returns `image_numbers` with worst cases, or of regression the errors."""
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         return _error_numbers(read_values(evidence))
     found, clean = shifted_answers(evidence.own, evidence.task), _clean(evidence)
     return [
@@ -114,7 +114,7 @@ def perturbed_shares(evidence: Evidence, scenario: Scenario) -> Scored:
 def curve(evidence: Evidence, scenario: Scenario, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """Returns a line a severity, 0 being the clean samples."""
     clean = Units(evidence.own.samples, "clean")
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         errors = read_values(evidence).clean_errors
         first = rows_of([number(metrics.MAE, mean_of(errors), units=clean)], scenario, evidence)
         lines = [(0, first[0])]
@@ -225,7 +225,7 @@ def _error_numbers(values: Values) -> list[Number]:
 
 def outcomes_of_corrupted(evidence: Evidence) -> OutcomeView:
     """Returns an outcome per point and sample, whatever the task."""
-    if evidence.task.kind != "regression":
+    if not evidence.task.one_number:
         return _outcomes_of_classes(evidence)
     records = evidence.own.records
     said = records.array("prediction").astype(np.float64)

@@ -77,7 +77,7 @@ def unknown_reference(single: Sequence[View]) -> Findings:
 
 def group_is_target(evidence: Evidence, single: Sequence[View]) -> Findings:
     """Flags a column that tells the target: its groups then have nothing to be compared by."""
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         return []
     targets = evidence.needs["test"].samples.targets
     findings = []
