@@ -229,7 +229,7 @@ def _model_tests(
         index = population_stability(*(codes.astype(str) for codes in said))
         yield Tested("model", "predicted classes", test, index.index, index.noise)
         if all(one.probabilistic for one in answers):
-            sure = both([one.confidence for one in answers])
+            sure = both([one.known_confidence for one in answers])
             test = kolmogorov_smirnov(*sure, stream=f"{stream}/confidence", **options)
             index = population_stability(*sure)
             yield Tested(

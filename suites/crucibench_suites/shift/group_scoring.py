@@ -20,8 +20,9 @@ from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
 from crucibench.stats import SumStatistic
+from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import class_column
 from crucibench_suites.shift.numbers import mean_of, number

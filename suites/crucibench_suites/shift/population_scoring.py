@@ -15,8 +15,9 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import SumStatistic, difference, weighted_ratio
+from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import DIRECTIONS, population_point
 from crucibench_suites.shift.numbers import number, without
