@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ from crucibench.metrics.label_free import (
     average_thresholded_confidence_statistic,
     difference_of_confidences_statistic,
 )
-from crucibench_suites.shift.answers import read_answers, score_columns
+from crucibench.tasks.classification.view import outcome_columns, view_of_outcomes
 
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
 SHAPES = "synthetic:shapes?spurious=colour&strength=0.95&test_strength=0.95&n=2000&train=1"
@@ -88,8 +90,13 @@ def cases(run: cb.Run, model: str) -> list[tuple[float, dict[str, float]]]:
     half = np.arange(len(ids)) % 2 == 0  # ids are hashes: every other one is a random half
     samples = run.samples(next(iter(run.cards)), "test")
     targets = pd.Series(samples.targets, index=samples.ids).loc[ids].to_numpy()
-    clean = score_columns(np.stack(frame.loc[ids, "scores"].to_list()), "logits", targets)
-    home = read_answers(clean, targets, task, Decision())
+    # What a view is read with: samples and decision rule.
+    asked: Any = SimpleNamespace(
+        samples=SimpleNamespace(ids=np.array(ids, dtype=object), targets=targets),
+        model=SimpleNamespace(decision=Decision()),
+    )
+    clean = outcome_columns(np.stack(frame.loc[ids, "scores"].to_list()), "logits", targets)
+    home = view_of_outcomes(clean, asked, task)
     found = []
     for cell in cells.values():
         if "corruption" not in cell.parameters:
@@ -98,9 +105,11 @@ def cases(run: cb.Run, model: str) -> list[tuple[float, dict[str, float]]]:
         for _, part in records.groupby("point"):
             rows = part.set_index("id").loc[ids]
             columns = {name: rows[name].to_numpy() for name in ("prediction", "score", "loss")}
-            here = read_answers(columns, targets, task, Decision())
+            here = view_of_outcomes(columns, asked, task)
             estimates = {
-                name: build(home.confidence[half], home.correct[half], here.confidence[~half])
+                name: build(
+                    home.known_confidence[half], home.correct[half], here.known_confidence[~half]
+                )
                 .value().value
                 for name, build in METHODS.items()
             }  # fmt: skip

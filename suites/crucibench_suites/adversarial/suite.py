@@ -140,7 +140,7 @@ class AdversarialSuite(Suite):
         task, config = request.data.task, request.config
         assert isinstance(config, AdversarialConfig)
         table = task.modality is Modality.TABLE
-        if task.kind != "classification":
+        if not task.one_class:
             return "it attacks classifiers"
         if table and config.constraints is None:
             return "tables are attacked within declared constraints: suites.adversarial.constraints"

@@ -195,7 +195,7 @@ class BiasSuite(Suite):
         if config.metrics:
             require("fairlearn")
         if not (data.task.one_class or data.task.one_number):
-            return f"bias compares classes or numbers, a {data.task.kind} task asks for neither"
+            return f"bias compares classes or numbers, and {data.task.kind} answers with neither"
         if data.task.one_class and len(data.task.classes) < 2:
             return f"bias needs at least two classes, the data has {len(data.task.classes)}"
         scenarios: list[Scenario] = []

@@ -16,7 +16,6 @@ from crucibench.contracts.corruption import Changed, Corruption, CorruptionConte
 from crucibench.contracts.examples import Showing
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench_suites.shift.answers import answer_columns, ask
 
 _PIECE = 1 << 22
 """Values of images that are corrupted at a time on a CPU: some 28 images of 224 pixels."""
@@ -61,10 +60,9 @@ def ask_corrupted(
 
 
 def _answered(adapter: Adapter, batch: Batch, targets: Any) -> dict[str, Any]:
-    if adapter.task.kind == "regression":
-        values = adapter.predict(batch, frozenset({"values"})).values
-        return {"prediction": np.asarray(values, dtype=np.float64)}
-    return answer_columns(ask(adapter, batch), adapter.score_kind, targets)
+    kind = adapter.task.definition
+    answer = adapter.predict(batch, frozenset({kind.best_answer(adapter.capabilities)}))
+    return dict(kind.outcome_columns(answer, targets, adapter.score_kind))
 
 
 def _loader(context: MapContext) -> Callable[[Sequence[int]], Any] | None:

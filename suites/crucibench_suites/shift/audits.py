@@ -77,7 +77,7 @@ def audit_corrupted(evidence: Evidence, corruption: Corruption) -> Findings:
         *_beyond_level(records, corruption),
         *_spoilt(records),
     ]
-    if evidence.task.kind == "classification":
+    if evidence.task.one_class:
         findings += _better_when_shifted(evidence)
     return findings
 

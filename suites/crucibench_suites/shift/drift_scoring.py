@@ -214,7 +214,7 @@ def _model_tests(
         return [column[rows] for column, rows in zip(values, kept, strict=True)]
 
     options: Mapping[str, Any] = {"seed": seed, "permutations": PERMUTATIONS}
-    if task.kind == "regression":
+    if task.one_number:
         said = both([one.array("prediction").astype(np.float64) for one in records])
         test = kolmogorov_smirnov(*said, stream=f"{stream}/predictions", **options)
         index = population_stability(*said)
@@ -229,7 +229,7 @@ def _model_tests(
         index = population_stability(*(codes.astype(str) for codes in said))
         yield Tested("model", "predicted classes", test, index.index, index.noise)
         if all(one.probabilistic for one in answers):
-            sure = both([one.confidence for one in answers])
+            sure = both([one.known_confidence for one in answers])
             test = kolmogorov_smirnov(*sure, stream=f"{stream}/confidence", **options)
             index = population_stability(*sure)
             yield Tested(

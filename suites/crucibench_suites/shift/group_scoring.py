@@ -20,8 +20,9 @@ from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
 from crucibench.stats import SumStatistic
+from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import class_column
 from crucibench_suites.shift.numbers import mean_of, number
@@ -59,7 +60,7 @@ class Outcomes:
 
 def outcomes_of(cell: CellEvidence, task: Task) -> Outcomes:
     """Reads a pass."""
-    if task.kind == "classification":
+    if task.one_class:
         right = clean_answers(cell, cell.samples.ids, task).correct.astype(np.float64)
         return Outcomes(
             right, metrics.TOP_1, metrics.WORST_GROUP, metrics.GROUP_AVERAGE, metrics.GROUP_TENTH
@@ -87,7 +88,7 @@ def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -
     groups = cell.samples.groups
     own = list(groups.columns)
     wished = [[name] for name in own]
-    if task.kind == "classification":
+    if task.one_class:
         names = np.array(task.classes, dtype=object)
         known = class_column(own)
         groups = groups.assign(**{known: names[cell.samples.targets.astype(np.int64)]})

@@ -19,15 +19,9 @@ from crucibench.contracts.statistic import Number, RowMetric, Share, Units
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.scoring import rows_of
 from crucibench.stats import SumStatistic
+from crucibench.tasks.classification.view import NO_PROBABILITIES, Bools, ClassView, Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import (
-    NO_PROBABILITIES,
-    Answers,
-    Bools,
-    Floats,
-    clean_answers,
-    shifted_answers,
-)
+from crucibench_suites.shift.answers import clean_answers, shifted_answers
 from crucibench_suites.shift.corruptions.images import COMMON, IMAGES
 from crucibench_suites.shift.corruptions.tables import TABLES
 from crucibench_suites.shift.corruptions.texts import TEXTS
@@ -65,8 +59,8 @@ class Joined:
         no_clean: why `clean` is None.
     """
 
-    clean: Answers | None
-    shifted: dict[str, dict[str, Answers]]
+    clean: ClassView | None
+    shifted: dict[str, dict[str, ClassView]]
     no_clean: str = ""
 
     @property
@@ -78,7 +72,7 @@ class Joined:
         """Returns whether each sample is right at each severity, (severities, n)."""
         return np.stack([answers.correct for answers in self.shifted[name].values()])
 
-    def everything(self) -> Iterator[Answers]:
+    def everything(self) -> Iterator[ClassView]:
         """Yields the answers of every corruption and severity."""
         for points in self.shifted.values():
             yield from points.values()
@@ -130,7 +124,7 @@ def summary_numbers(evidence: Evidence) -> list[Number]:
     names = _present(evidence)
     if not names or not len(evidence.own.samples):
         return []
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         found = _Errors(evidence, names)
         worst = found.names[int(found.means.mean(axis=1).argmax())]
         highest = extreme_of(found.means, highest=True)
@@ -149,7 +143,7 @@ def summary_numbers(evidence: Evidence) -> list[Number]:
 
 def summary_table(evidence: Evidence, scenario: Derived) -> dict[str, pd.DataFrame]:
     """Returns a line a corruption."""
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         found = _Errors(evidence, _present(evidence))
         return {"by-perturbation": _by_perturbation(evidence, found, scenario)}
     joined = join(evidence)
@@ -223,14 +217,14 @@ def corruption_errors(
     return numbers
 
 
-def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, Answers]:
+def _aligned(cell: CellEvidence, evidence: Evidence) -> dict[str, ClassView]:
     """Reads a corruption's cell, whose samples are those of the summary."""
     if not np.array_equal(cell.samples.ids, evidence.own.samples.ids):
         raise ValueError(f"{cell.cell}: expected the samples of the summary, got others")
     return shifted_answers(cell, evidence.task)
 
 
-def _flips(joined: Joined, clean: Answers) -> Floats:
+def _flips(joined: Joined, clean: ClassView) -> Floats:
     """Returns the share of variants under which each sample's class changes, (n,)."""
     by_corruption = [
         np.mean([clean.predictions != one.predictions for one in points.values()], axis=0)
@@ -247,7 +241,7 @@ def _mean_ece(joined: Joined) -> RowMetric | None:
     answers = list(joined.everything())
     if not all(one.probabilistic for one in answers):
         return None
-    parts = [calibration_error_statistic(one.confidence, one.correct) for one in answers]
+    parts = [calibration_error_statistic(one.known_confidence, one.correct) for one in answers]
     return RowMetric(
         lambda weights: np.asarray(np.mean([part(weights) for part in parts], axis=0)), bias="up"
     )
@@ -299,7 +293,7 @@ def by_corruption(evidence: Evidence, joined: Joined, scenario: Derived) -> pd.D
     for (name, points), row in zip(joined.shifted.items(), rows, strict=True):
         answers = list(points.values())
         errors = [
-            calibration_error_statistic(one.confidence, one.correct).value().value
+            calibration_error_statistic(one.known_confidence, one.correct).value().value
             if one.probabilistic
             else None
             for one in answers
@@ -362,7 +356,7 @@ def _families(scenario: Derived) -> dict[str, str]:
     return {**own, **given} if isinstance(given, Mapping) else own
 
 
-def _unchanged(joined: Joined, clean: Answers) -> Bools:
+def _unchanged(joined: Joined, clean: ClassView) -> Bools:
     said = clean.predictions
     return np.asarray(np.all([said == one.predictions for one in joined.everything()], axis=0))
 

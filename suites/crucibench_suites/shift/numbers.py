@@ -17,7 +17,7 @@ from crucibench.stats import (
     weighted_mean,
     weighted_ratio,
 )
-from crucibench_suites.shift.answers import Answers, Bools, Floats
+from crucibench.tasks.classification.view import Bools, ClassView, Floats
 
 
 def number(
@@ -53,9 +53,9 @@ def lost(first: Bools, second: Bools) -> RowMetric:
     )
 
 
-def calibration(answers: Answers) -> RowMetric:
+def calibration(answers: ClassView) -> RowMetric:
     """Returns the expected calibration error, which noise adds to."""
-    error = calibration_error_statistic(answers.confidence, answers.correct)
+    error = calibration_error_statistic(answers.known_confidence, answers.correct)
     return RowMetric(error, error.influence, bias="up")
 
 
@@ -107,7 +107,7 @@ def mean_here_minus_home(home: Floats, here: Floats) -> SumStatistic:
     return gap
 
 
-def accuracy_lost_from(home: Answers, here: Answers) -> RowMetric:
+def accuracy_lost_from(home: ClassView, here: ClassView) -> RowMetric:
     """Returns what accuracy has lost from home, samples being others there."""
     counts = [(int(one.correct.sum()), len(one)) for one in (home, here)]
     wrong = [(~one.correct).astype(np.float64) for one in (home, here)]

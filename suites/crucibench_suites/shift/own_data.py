@@ -249,7 +249,7 @@ def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
         InputError: if one names a column that the data set has no groups of.
     """
     known = list(card.groups)
-    if card.task.kind == "classification":
+    if card.task.one_class:
         known.append(class_column(known))
     for name in (name for columns in cross for name in columns):
         if name not in known:

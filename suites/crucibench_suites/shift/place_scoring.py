@@ -15,8 +15,9 @@ from crucibench.metrics.label_free import (
     difference_of_confidences_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
+from crucibench.tasks.classification.view import NO_PROBABILITIES, ClassView, Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import NO_PROBABILITIES, Answers, Floats, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.names import HERE, HOME
 from crucibench_suites.shift.numbers import (
     accuracy_lost_from,
@@ -43,7 +44,7 @@ def place_numbers(evidence: Evidence) -> list[Number]:
     if not len(home.samples) or not len(here.samples):
         return []
     labelled = here.samples.labelled
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         if not labelled:
             return [without(metric, NO_LABELS) for metric in (metrics.MAE, metrics.RMSE)]
         errors = np.abs(_values(here) - here.samples.targets)
@@ -53,9 +54,9 @@ def place_numbers(evidence: Evidence) -> list[Number]:
         ]  # fmt: skip
     answers = _answers(here, evidence)
     right = number(metrics.TOP_1, Share(answers.correct))
-    confidence = number(metrics.CONFIDENCE, mean_of(answers.confidence))
-    if not answers.probabilistic:
-        confidence = without(metrics.CONFIDENCE, NO_PROBABILITIES)
+    confidence = without(metrics.CONFIDENCE, NO_PROBABILITIES)
+    if answers.probabilistic:
+        confidence = number(metrics.CONFIDENCE, mean_of(answers.known_confidence))
     if not labelled or not answers.probabilistic:
         reason = NO_PROBABILITIES if labelled else NO_LABELS
         return [
@@ -63,7 +64,7 @@ def place_numbers(evidence: Evidence) -> list[Number]:
             without(metrics.LOG_LOSS, reason), without(metrics.ECE, reason), confidence,
         ]  # fmt: skip
     return [
-        right, number(metrics.LOG_LOSS, mean_of(answers.loss)),
+        right, number(metrics.LOG_LOSS, mean_of(answers.known_loss)),
         number(metrics.ECE, calibration(answers)), confidence,
     ]  # fmt: skip
 
@@ -74,7 +75,7 @@ def home_numbers(evidence: Evidence) -> list[Number]:
     if not len(home.samples) or not len(here.samples):
         return []
     labelled, units = here.samples.labelled, both_sets(home.samples, here.samples)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         if not labelled:
             return [
                 without(metric, NO_LABELS, units=units)
@@ -94,7 +95,7 @@ def home_numbers(evidence: Evidence) -> list[Number]:
     ]
     for metric, build in _ESTIMATES:
         if before.probabilistic and after.probabilistic:
-            estimate = build(before.confidence, before.correct, after.confidence)
+            estimate = build(before.known_confidence, before.correct, after.known_confidence)
             numbers.append(number(metric, RowMetric(estimate), units=units))
         else:
             numbers.append(without(metric, NO_PROBABILITIES, units=units))
@@ -123,7 +124,7 @@ def view_of_place(evidence: Evidence) -> OutcomeView | None:
         return None
     n = len(here.samples)
     point = np.full(n, "", dtype=object)
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         said = _values(here)
         return OutcomeView(here.samples.ids, point, said, said, np.full(n, np.nan))
     answers = _answers(here, evidence)
@@ -133,7 +134,7 @@ def view_of_place(evidence: Evidence) -> OutcomeView | None:
     )  # fmt: skip
 
 
-def _answers(cell: CellEvidence, evidence: Evidence) -> Answers:
+def _answers(cell: CellEvidence, evidence: Evidence) -> ClassView:
     return clean_answers(cell, cell.samples.ids, evidence.task)
 
 

@@ -15,8 +15,9 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import SumStatistic, difference, weighted_ratio
+from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Floats, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import DIRECTIONS, population_point
 from crucibench_suites.shift.numbers import number, without
@@ -127,7 +128,7 @@ def audit_population(evidence: Evidence, parameters: Mapping[str, Any]) -> Findi
 def _measured(evidence: Evidence) -> tuple[Any, Any, Floats, float]:
     """Returns the metrics, what is averaged, and the sign of the change that is worse."""
     samples, clean = evidence.own.samples, evidence.needs["clean"]
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         said = clean.records.aligned(samples.ids).array("prediction").astype(np.float64)
         return metrics.WEIGHTED_MAE, metrics.WEIGHTED_RISE, np.abs(said - samples.targets), 1.0
     right = clean_answers(clean, samples.ids, evidence.task).correct.astype(np.float64)

@@ -13,8 +13,9 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.scenario import Derived
 from crucibench.contracts.statistic import Number, Units
+from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import Answers, clean_answers
+from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.joining import (
     Joined,
     by_catalogue,
@@ -93,7 +94,7 @@ def published_table(evidence: Evidence, scenario: Derived) -> dict[str, pd.DataF
     return {} if joined is None else {"by-corruption": by_corruption(evidence, joined, scenario)}
 
 
-def original_answers(home: CellEvidence, here: Samples, evidence: Evidence) -> Answers | None:
+def original_answers(home: CellEvidence, here: Samples, evidence: Evidence) -> ClassView | None:
     """Returns what was answered at home to the sample that each one here is named after.
 
     None unless every one has a namesake there of its class.
@@ -118,7 +119,7 @@ def join_published(evidence: Evidence, prefix: str = OWN) -> Joined | None:
     clean = evidence.needs.get("clean" if prefix == OWN else prefix + "clean")
     if clean is None or not cells or not len(base):
         return None
-    shifted: dict[str, dict[str, Answers]] = {}
+    shifted: dict[str, dict[str, ClassView]] = {}
     for name in sorted(cells, key=_order_of):
         corruption, _, severity = name.rpartition("/")
         cell = cells[name]

@@ -13,15 +13,9 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.statistic import Number, Share, Units
 from crucibench.metrics.scoring import rows_of
+from crucibench.tasks.classification.view import NO_PROBABILITIES, Bools, ClassView, Floats
 from crucibench_suites.shift import metrics
-from crucibench_suites.shift.answers import (
-    NO_PROBABILITIES,
-    Answers,
-    Bools,
-    Floats,
-    clean_answers,
-    shifted_answers,
-)
+from crucibench_suites.shift.answers import clean_answers, shifted_answers
 from crucibench_suites.shift.names import severity_of
 from crucibench_suites.shift.numbers import calibration, lost, mean_of, number, without
 
@@ -38,7 +32,7 @@ def image_numbers(evidence: Evidence) -> list[Number]:
 
 
 def answer_numbers(
-    clean: Answers | None, shifted: Answers, point: str, no_clean: str = ""
+    clean: ClassView | None, shifted: ClassView, point: str, no_clean: str = ""
 ) -> list[Number]:
     """Returns the numbers of one point; `no_clean` says why there are no clean answers."""
     numbers = [number(metrics.TOP_1, Share(shifted.correct), point)]
@@ -56,7 +50,7 @@ def answer_numbers(
 
 
 def probability_numbers(
-    answers: Answers, point: str = "", reason: str = NO_PROBABILITIES
+    answers: ClassView, point: str = "", reason: str = NO_PROBABILITIES
 ) -> list[Number]:
     """Returns the numbers that need a probability for every sample; else why there are none."""
     if not answers.probabilistic:
@@ -65,15 +59,15 @@ def probability_numbers(
             for metric in (metrics.LOG_LOSS, metrics.ECE, metrics.CONFIDENCE)
         ]
     return [
-        number(metrics.LOG_LOSS, mean_of(answers.loss), point),
+        number(metrics.LOG_LOSS, mean_of(answers.known_loss), point),
         number(metrics.ECE, calibration(answers), point),
-        number(metrics.CONFIDENCE, mean_of(answers.confidence), point),
+        number(metrics.CONFIDENCE, mean_of(answers.known_confidence), point),
     ]
 
 
 def corrupted_numbers(evidence: Evidence) -> list[Number]:
     """Returns `image_numbers` with worst cases, or of regression the errors."""
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         return _error_numbers(read_values(evidence))
     found, clean = shifted_answers(evidence.own, evidence.task), _clean(evidence)
     return [
@@ -114,7 +108,7 @@ def perturbed_shares(evidence: Evidence, scenario: Scenario) -> Scored:
 def curve(evidence: Evidence, scenario: Scenario, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """Returns a line a severity, 0 being the clean samples."""
     clean = Units(evidence.own.samples, "clean")
-    if evidence.task.kind == "regression":
+    if evidence.task.one_number:
         errors = read_values(evidence).clean_errors
         first = rows_of([number(metrics.MAE, mean_of(errors), units=clean)], scenario, evidence)
         lines = [(0, first[0])]
@@ -156,12 +150,12 @@ def _line(severity: int, rows: Mapping[str, Row], distance: float) -> dict[str, 
     }
 
 
-def right_everywhere(found: Mapping[str, Answers]) -> Bools:
+def right_everywhere(found: Mapping[str, ClassView]) -> Bools:
     """Returns whether each sample is right at every point."""
     return np.asarray(np.all([answers.correct for answers in found.values()], axis=0))
 
 
-def unchanged(clean: Answers, found: Mapping[str, Answers]) -> Bools:
+def unchanged(clean: ClassView, found: Mapping[str, ClassView]) -> Bools:
     """Returns whether each sample's class is the clean one at every point."""
     same = [clean.predictions == answers.predictions for answers in found.values()]
     return np.asarray(np.all(same, axis=0))
@@ -225,7 +219,7 @@ def _error_numbers(values: Values) -> list[Number]:
 
 def outcomes_of_corrupted(evidence: Evidence) -> OutcomeView:
     """Returns an outcome per point and sample, whatever the task."""
-    if evidence.task.kind != "regression":
+    if not evidence.task.one_number:
         return _outcomes_of_classes(evidence)
     records = evidence.own.records
     said = records.array("prediction").astype(np.float64)
@@ -257,5 +251,5 @@ def _outcomes_of_classes(evidence: Evidence) -> OutcomeView:
     )
 
 
-def _clean(evidence: Evidence) -> Answers:
+def _clean(evidence: Evidence) -> ClassView:
     return clean_answers(evidence.needs["clean"], evidence.own.samples.ids, evidence.task)

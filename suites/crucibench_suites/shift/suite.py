@@ -188,6 +188,9 @@ class ShiftSuite(Suite):
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the scenarios, or why none applies."""
+        task = request.data.task
+        if not (task.one_class or task.one_number):
+            return f"shift compares classes or numbers, and {task.kind} answers with neither"
         found: list[Scenario] = []
         reasons = []
         for part in (_perturbed(request), data_scenarios(request)):
@@ -207,6 +210,6 @@ def _perturbed(request: SuiteRequest) -> Sequence[Scenario] | str:
         return text_scenarios(request) or "no perturbation of texts was asked for"
     if task.modality is Modality.TABLE:
         return table_scenarios(request) or "the data has no columns for the perturbations asked for"
-    if task.kind != "classification":
+    if not task.one_class:
         return "it counts right answers, which regression has none of"
     return image_scenarios(request)

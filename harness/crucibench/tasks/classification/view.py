@@ -44,7 +44,7 @@ class ClassView:
         targets: class indices, shape (n,); -1 where there is no label.
         predictions: class indices under the decision rule, shape (n,).
         classes: class names.
-        clusters: (n,) codes of samples that were drawn together, or None.
+        clusters: (n,) codes of samples that were drawn together, or None; None of perturbed ones.
         scores: raw scores, shape (n, K), or None.
         probabilities: float64, shape (n, K), rows summing to 1, or None.
         logits: raw logits in float64, or None.
@@ -129,6 +129,33 @@ class ClassView:
         score = self.kept_score
         return np.where(self.predictions == self.positive, score, 1.0 - score)
 
+    @property
+    def probabilistic(self) -> bool:
+        """Whether there is a probability for every sample."""
+        return self.confidence is not None
+
+    @property
+    def known_confidence(self) -> Floats:
+        """`confidence`, where `probabilistic`.
+
+        Raises:
+            ValueError: if some sample has no probability.
+        """
+        if self.confidence is None:
+            raise ValueError(self.why_none)
+        return self.confidence
+
+    @property
+    def known_loss(self) -> Floats:
+        """`loss`, where `probabilistic`.
+
+        Raises:
+            ValueError: if some sample has no probability.
+        """
+        if self.loss is None:
+            raise ValueError(self.why_none)
+        return self.loss
+
     @cached_property
     def assurance(self) -> Floats | None:
         """Orders samples as `confidence` does, also where that is rounded to 1, shape (n,)."""
@@ -204,7 +231,6 @@ def view_of_outcomes(
         targets=cell.samples.targets.astype(np.int64),
         predictions=predictions,
         classes=task.classes,
-        clusters=cluster_codes(cell.samples.clusters),
         kept_score=score,
         kept_loss=columns["loss"].astype(np.float64),
         why_none=NO_PROBABILITIES,
