@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 VISION := .venv-vision
 
-.PHONY: demo test vision coverage check smoke docs format demo-models reference clean
+.PHONY: demo test test-all vision coverage check smoke docs format demo-models reference clean
 
 demo: $(STAMP)  ## evaluate the bundled models and write a report
 	$(BIN)/crucibench demo
@@ -19,6 +19,9 @@ PYTEST := python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 test: $(DEV)  ## the test suite, a process for each core
 	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST)
+
+test-all: $(DEV)  ## the same and the second tier: long simulations, soaks, browser sweeps
+	OMP_NUM_THREADS=1 $(BIN)/$(PYTEST) -m ""
 
 # Torchvision's wheels fit a torch of one kind alone, and must not get in the way of transformers
 # where they don't: so they stand in an environment of their own, on top of $(VENV).
