@@ -12,7 +12,7 @@ lowest is low by chance. Three things say how far it can be believed: an interva
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.statistic import Interval
+from crucibench.contracts.statistic import GroupMeans, Interval
 from crucibench.metrics._inputs import FloatArray, float_vector
 from crucibench.stats.intervals import wilson
 from crucibench.stats.resampling import generator
@@ -145,6 +145,23 @@ def crossed(groups: pd.DataFrame, columns: Sequence[str] | None = None) -> NDArr
         whole = whole + ", " + part
     labels[known] = whole[known]
     return labels
+
+
+def means_by_group(part: GroupMeans) -> Callable[[FloatArray], FloatArray]:
+    """Returns the function from weights, shape (B, n), to each group's mean, (B, groups)."""
+    rows = np.flatnonzero(part.among & (part.codes >= 0))
+    codes, numbers, k = part.codes[rows], part.numbers[rows], part.groups
+
+    def compute(weights: FloatArray) -> FloatArray:
+        means = np.empty((len(weights), k))
+        for place, row in enumerate(weights):
+            counts = row[rows]
+            total = np.bincount(codes, weights=counts, minlength=k)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means[place] = np.bincount(codes, weights=counts * numbers, minlength=k) / total
+        return means
+
+    return compute
 
 
 def group_figures(

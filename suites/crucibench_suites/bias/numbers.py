@@ -18,6 +18,7 @@ from crucibench.contracts.statistic import (
 )
 from crucibench.metrics.catalogue_groups import Gap
 from crucibench.metrics.gaps import contrast, gap_of
+from crucibench.metrics.groups import means_by_group
 from crucibench.stats import Interval
 from crucibench_suites.bias.gaps import GroupGap, interval_of
 from crucibench_suites.bias.measures import (
@@ -139,7 +140,7 @@ def _contrast(name: str, group: str, view: View, metric: str, codes: Ints) -> Nu
             interval = interval._replace(method="newcombe-unpaired")
         return interval
 
-    means = _means_by_group(measure, codes, 2)
+    means = means_by_group(_measured_means(measure, codes, 2))
 
     def compute(weights: Floats) -> Floats:
         found = means(weights)
@@ -298,7 +299,8 @@ def worst_of_weights(metric: str, views: Sequence[View], *, lower_is_worse: bool
 
 def mean_of_weights(view: View, metric: str, place: int) -> OfRows:
     """Returns one group's mean as a function of weights."""
-    means = _means_by_group(view.measures[metric], np.where(view.grouping.codes == place, 0, -1), 1)
+    codes = np.where(view.grouping.codes == place, 0, -1)
+    means = means_by_group(_measured_means(view.measures[metric], codes, 1))
     return lambda weights: means(weights)[:, 0]
 
 
@@ -320,17 +322,21 @@ def mean_influence(view: View, metric: str, place: int) -> Floats:
 
 def _group_means(view: View, metric: str) -> GroupMeans:
     """Returns the means of the groups that are compared and have one."""
-    grouping, one = view.grouping, view.measures[metric]
-    places = view.measured[metric].defined(grouping.compared)
-    codes = _places(view, places)
+    places = view.measured[metric].defined(view.grouping.compared)
+    return _measured_means(view.measures[metric], _places(view, places), len(places))
+
+
+def _measured_means(one: Measure | SampleNumber, codes: Ints, k: int) -> GroupMeans:
+    """Returns the means of k groups, codes (n,) from 0, -1 for samples of none."""
     numbers, among = sample_values(one, np.ones(len(codes), dtype=np.bool_))
-    return GroupMeans(codes, numbers, among, len(places), isinstance(one, Measure))
+    return GroupMeans(codes, numbers, among, k, isinstance(one, Measure))
 
 
 def _compared_means(view: View, metric: str) -> Callable[[Floats], Floats]:
     """Returns the function from weights (B, n) to each compared group's mean (B, G)."""
     compared = view.grouping.compared
-    return _means_by_group(view.measures[metric], _places(view, compared), len(compared))
+    codes = _places(view, compared)
+    return means_by_group(_measured_means(view.measures[metric], codes, len(compared)))
 
 
 def _places(view: View, places: Ints) -> Ints:
@@ -338,21 +344,3 @@ def _places(view: View, places: Ints) -> Ints:
     place = np.full(len(view.grouping), -1)
     place[places] = np.arange(len(places))
     return np.asarray(place[view.grouping.codes])
-
-
-def _means_by_group(one: Measure | SampleNumber, codes: Ints, k: int) -> Callable[[Floats], Floats]:
-    """Returns the function from weights (B, n) to each group's mean (B, k)."""
-    values, inside = sample_values(one, np.asarray(codes >= 0))
-    rows = np.flatnonzero(inside)
-    own, numbers = codes[rows], values[rows]
-
-    def compute(weights: Floats) -> Floats:
-        means = np.empty((len(weights), k))
-        for place, row in enumerate(weights):
-            part = row[rows]
-            total = np.bincount(own, weights=part, minlength=k)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                means[place] = np.bincount(own, weights=part * numbers, minlength=k) / total
-        return means
-
-    return compute

@@ -1,36 +1,47 @@
-"""Rows, tables and comparables of subpopulations."""
+"""Numbers and tables of subpopulations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.metric import MetricInfo
-from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Number, RowMetric, Share
+from crucibench.contracts.statistic import (
+    Extreme,
+    Form,
+    GroupMeans,
+    Interval,
+    Number,
+    RowMetric,
+    Share,
+)
 from crucibench.contracts.task import Task
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.metrics.groups import Figure, GroupFigures, GroupMean, crossed, group_figures
-from crucibench.stats import SumStatistic
-from crucibench.tasks.classification.view import Floats
+from crucibench.metrics.groups import (
+    GroupFigures,
+    GroupMean,
+    crossed,
+    group_figures,
+    means_by_group,
+)
+from crucibench.stats import weighted_ratio
+from crucibench.tasks.classification.view import Bools, Floats
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
 from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import class_column
-from crucibench_suites.shift.numbers import mean_of, number
+from crucibench_suites.shift.numbers import mean_of
 
 _TOGETHER = ", "
 _SIDES: Mapping[str, Literal["higher", "lower"]] = {"higher": "higher", "lower": "lower"}
-
-
 _SHOWN = 3
 
 
@@ -51,6 +62,11 @@ class Outcomes:
     worst: MetricInfo
     average: MetricInfo
     tenth: MetricInfo
+
+    @property
+    def proportion(self) -> bool:
+        """Whether they are right or wrong, so that means are shares."""
+        return self.mean is metrics.TOP_1
 
     @property
     def direction(self) -> Literal["higher", "lower"]:
@@ -123,59 +139,42 @@ def _figures(
     }  # fmt: skip
 
 
-def group_numbers(evidence: Evidence) -> list[Number]:
-    """Returns the mean over all samples of the pass."""
+def group_numbers(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> list[Number]:
+    """Returns the mean over all samples, figures over groups, and each group's mean."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return []
     outcomes = outcomes_of(cell, evidence.task)
-    hits = outcomes.mean is metrics.TOP_1
-    form = Share(outcomes.values == 1.0) if hits else mean_of(outcomes.values)
-    return [number(outcomes.mean, form)]
-
-
-def score_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Scored:
-    """Scores a pass by groups."""
-    cell = evidence.needs["pass"]
-    if not len(cell.samples):
-        return Scored([])
-    outcomes = outcomes_of(cell, evidence.task)
-    found = figures_by_partition(evidence, cross, stream)
-    rows = [_worst_of_all(found, outcomes, len(cell.samples), evidence.options.level)]
+    figures = figures_by_partition(evidence, cross, stream)
+    splits = [
+        _Split.of(name, labels, figures[name], outcomes)
+        for name, labels in partitions(cell, evidence.task, cross)
+    ]
+    everything = np.ones(len(outcomes.values), dtype=np.bool_)
+    numbers = [
+        Number(metric=outcomes.mean.id, make=partial(_mean_form, outcomes, everything)),
+        _worst_of_all(splits, outcomes),
+    ]
     shown: set[str] = set()
-    for name, figures in found.items():
-        rows += _figure_rows(name, figures, outcomes)
-        # Two crossings may share a group, by columns of one value; it is one row.
-        rows += [
-            _group_row(group, outcomes.mean)
-            for group in figures.groups
+    for split in splits:
+        numbers += _over_groups(split, outcomes)
+        # Two crossings may share a group, by columns of one value; it is one number.
+        numbers += [
+            _of_group(split, group, outcomes)
+            for group in split.figures.groups
             if group.name not in shown and group.name != NO_GROUP
         ]
-        shown |= {group.name for group in figures.groups}
-    tables = {"worst-groups": _worst_table(found), "groups": _group_table(found)}
-    return Scored(rows, {name: table for name, table in tables.items() if len(table)})
-
-
-def comparables_of_groups(evidence: Evidence, cross: Sequence[Sequence[str]]) -> list[Comparable]:
-    """Returns the worst group of each way to split."""
-    cell = evidence.needs["pass"]
-    if not len(cell.samples):
-        return []
-    outcomes = outcomes_of(cell, evidence.task)
-    numbers = []
-    for name, labels in partitions(cell, evidence.task, cross):
-        codes, names = pd.factorize(labels, sort=True)
-        sizes = np.bincount(codes, minlength=len(names))
-        counting = [
-            code for code, group in enumerate(names)
-            if sizes[code] >= evidence.options.min_group_size and group != NO_GROUP
-        ]  # fmt: skip
-        if len(counting) < 2:
-            continue
-        masks = np.stack([codes == code for code in counting])
-        worst = _worst_mean(outcomes.values, masks, outcomes.direction)
-        numbers.append(Comparable(metric=outcomes.worst.id, group=name, form=RowMetric(worst)))
+        shown |= {group.name for group in split.figures.groups}
     return numbers
+
+
+def group_tables(
+    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
+) -> dict[str, pd.DataFrame]:
+    """Returns a line a way to split, and a line a group."""
+    found = figures_by_partition(evidence, cross, stream)
+    tables = {"worst-groups": _worst_table(found), "groups": _group_table(found)}
+    return {name: table for name, table in tables.items() if len(table)}
 
 
 def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Findings:
@@ -232,95 +231,147 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
     return findings
 
 
-def _worst_mean(
-    values: Floats, masks: NDArray[np.bool_], direction: Literal["higher", "lower"]
-) -> SumStatistic:
-    """Returns the worst of several groups' means, masks (groups, n), as a statistic."""
-    k = len(masks)
-    columns = np.concatenate([masks * values, masks]).astype(np.float64)
-    pick = np.nanmin if direction == "higher" else np.nanmax
+@dataclass(frozen=True)
+class _Split:
+    """One way to split the samples, and what was found.
 
-    def of_sums(sums: Floats) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means = sums[:, :k] / sums[:, k:]
-        # A resample that leaves a group out says nothing of it.
-        lost = np.isnan(means).all(axis=1)
-        means[lost] = 0.0
-        return np.where(lost, np.nan, pick(means, axis=1))
+    Attributes:
+        name: of the partition.
+        labels: each sample's group, shape (n,).
+        figures: of all groups.
+        means: of the groups that count.
+    """
 
-    return SumStatistic(columns, of_sums)
+    name: str
+    labels: NDArray[np.object_]
+    figures: GroupFigures
+    means: GroupMeans
+
+    @classmethod
+    def of(
+        cls, name: str, labels: NDArray[np.object_], figures: GroupFigures, outcomes: Outcomes
+    ) -> _Split:
+        counting = pd.Index([group.name for group in figures.groups if group.counts])
+        return cls(
+            name, labels, figures,
+            GroupMeans(
+                codes=counting.get_indexer(pd.Index(labels)).astype(np.int64),
+                numbers=outcomes.values, among=np.ones(len(labels), dtype=np.bool_),
+                groups=len(counting), proportion=outcomes.proportion,
+            ),
+        )  # fmt: skip
 
 
-def _worst_of_all(found: dict[str, GroupFigures], outcomes: Outcomes, n: int, level: float) -> Row:
+def _worst_of_all(splits: Sequence[_Split], outcomes: Outcomes) -> Number:
     """Returns the worst group of all columns and crossings.
 
     Its interval: those of all ways to split hold at once at a level that Bonferroni's correction
     widens, so the lowest of the true worst means lies between the lowest of their ends.
     """
-    worst = {name: figures.worst for name, figures in found.items() if figures.worst is not None}
-    if not worst:
-        reason = "; ".join(sorted({figures.reason for figures in found.values()}))
-        reason = reason or "the data names no group columns"
-        return Row(metric=outcomes.worst.id, value=None, n=n, reason=reason)
+    metric = outcomes.worst.id
+    made = [(one, one.figures.worst) for one in splits if one.figures.worst is not None]
+    if not made:
+        reason = "; ".join(sorted({one.figures.reason for one in splits}))
+        return Number(metric=metric, undefined=reason or "the data names no group columns")
     pick = min if outcomes.direction == "higher" else max
-    name = pick(worst, key=lambda way: worst[way].value)
-    intervals = [one.among for one in worst.values()]
-    which = f"it is {worst[name].name}"
-    ends = [one for one in intervals if one is not None]
-    if len(ends) < len(intervals):
-        return Row(
-            metric=outcomes.worst.id, value=worst[name].value, n=worst[name].n, method=which,
-            reason="some group shows no spread",
+    worst = pick((found for _, found in made), key=lambda found: found.value)
+
+    def closed(level: float) -> Interval | str:
+        ends = [found.among for _, found in made if found.among is not None]
+        if len(ends) < len(made):
+            return "some group shows no spread"
+        return Interval(
+            pick(one.lower for one in ends), pick(one.upper for one in ends), level,
+            f"{ends[0].method}-bonferroni",
         )  # fmt: skip
-    return Row(
-        metric=outcomes.worst.id, value=worst[name].value, n=worst[name].n,
-        lower=pick(one.lower for one in ends), upper=pick(one.upper for one in ends), level=level,
-        method=f"{ends[0].method}-bonferroni; {which}",
+
+    return Number(
+        metric=metric, make=partial(_worst_form, [one.means for one, _ in made], outcomes, closed),
+        n=worst.n, note=f"it is {worst.name}",
     )  # fmt: skip
 
 
-def _figure_rows(name: str, figures: GroupFigures, outcomes: Outcomes) -> list[Row]:
-    worst = figures.worst
-    if worst is None or figures.average is None or figures.percentile_10 is None:
+def _over_groups(split: _Split, outcomes: Outcomes) -> list[Number]:
+    """Returns the worst group, the average and the percentile of one way to split."""
+    figures, means = split.figures, split.means
+    worst, average, tenth = figures.worst, figures.average, figures.percentile_10
+    if worst is None or average is None or tenth is None:
         n = sum(group.n for group in figures.groups)
         return [
-            Row(metric=metric.id, value=None, n=n, group=name, reason=figures.reason)
+            Number(metric=metric.id, group=split.name, undefined=figures.reason, n=n)
             for metric in (outcomes.worst, outcomes.average, outcomes.tenth)
         ]
-    of_worst = Figure(value=worst.value, interval=worst.interval, n=worst.n)
+    by_group, share = means_by_group(means), 10.0 if outcomes.direction == "higher" else 90.0
+
+    def percentile(weights: Floats) -> Floats:
+        return np.asarray(np.percentile(by_group(weights), share, axis=1))
+
     return [
-        _figure_row(name, outcomes.worst, of_worst, f"it is {worst.name}"),
-        _figure_row(name, outcomes.average, figures.average),
-        _figure_row(name, outcomes.tenth, figures.percentile_10),
-    ]
+        Number(
+            metric=outcomes.worst.id, group=split.name, n=worst.n, note=f"it is {worst.name}",
+            make=partial(_worst_form, [means], outcomes, partial(_known, worst.interval)),
+        ),
+        Number(
+            metric=outcomes.average.id, group=split.name, n=average.n,
+            make=lambda: RowMetric(
+                lambda weights: np.asarray(by_group(weights).mean(axis=1)),
+                closed=partial(_known, average.interval), closed_by_cluster=True,
+            ),
+        ),
+        Number(
+            metric=outcomes.tenth.id, group=split.name, n=tenth.n,
+            make=lambda: RowMetric(
+                percentile, closed=partial(_known, tenth.interval), closed_by_cluster=True
+            ),
+        ),
+    ]  # fmt: skip
 
 
-def _figure_row(name: str, metric: MetricInfo, figure: Figure, note: str = "") -> Row:
-    interval = figure.interval
-    if interval is None:
-        return Row(
-            metric=metric.id, value=figure.value, n=figure.n, group=name, method=note,
-            reason="some group shows no spread, or clusters lie in several",
-        )  # fmt: skip
-    return Row(
-        metric=metric.id, value=figure.value, n=figure.n, group=name,
-        lower=max(interval.lower, metric.lower), upper=min(interval.upper, metric.upper),
-        level=interval.level, method=interval.method + (f"; {note}" if note else ""),
+def _of_group(split: _Split, group: GroupMean, outcomes: Outcomes) -> Number:
+    closed = partial(_known, group.interval, reason=group.reason)
+    return Number(
+        metric=outcomes.mean.id, group=group.name, n=group.n,
+        make=lambda: _mean_form(outcomes, split.labels == group.name, closed),
+        note="" if group.counts else f"in no figure over groups: {group.why_not}",
     )  # fmt: skip
 
 
-def _group_row(group: GroupMean, metric: MetricInfo) -> Row:
-    marked = "" if group.counts else f"in no figure over groups: {group.why_not}"
-    interval = group.interval
-    if interval is None:
-        return Row(
-            metric=metric.id, value=group.value, n=group.n, group=group.name, method=marked,
-            reason=group.reason,
-        )  # fmt: skip
-    return Row(
-        metric=metric.id, value=group.value, n=group.n, group=group.name,
-        lower=max(interval.lower, metric.lower), upper=min(interval.upper, metric.upper),
-        level=interval.level, method=interval.method + (f"; {marked}" if marked else ""),
+def _known(
+    interval: Interval | None, level: float,
+    reason: str = "some group shows no spread, or clusters lie in several",
+) -> Interval | str:  # fmt: skip
+    """Returns an interval that was made with the figures, at their level."""
+    return reason if interval is None else interval
+
+
+def _mean_form(
+    outcomes: Outcomes, among: Bools, closed: Callable[[float], Interval | str] | None = None
+) -> Form:
+    """Returns the mean outcome of some samples, shape (n,), bool."""
+    if outcomes.proportion:
+        return Share(outcomes.values == 1.0, among, closed_by_cluster=closed)
+    if closed is None:
+        return mean_of(outcomes.values)
+    return RowMetric(
+        weighted_ratio(outcomes.values * among, among), closed=closed, closed_by_cluster=True
+    )
+
+
+def _worst_form(
+    parts: Sequence[GroupMeans], outcomes: Outcomes, closed: Callable[[float], Interval | str]
+) -> RowMetric:
+    """Returns the worst mean of the groups of some partitions."""
+    means = [means_by_group(part) for part in parts]
+    # A resample that leaves a group out does not count it.
+    pick = np.nanmin if outcomes.direction == "higher" else np.nanmax
+
+    def of_rows(weights: Floats) -> Floats:
+        every = np.concatenate([of(weights) for of in means], axis=1)
+        return np.asarray(pick(every, axis=1))
+
+    return RowMetric(
+        of_rows, bias="up", cost=2 * len(parts), closed=closed, closed_by_cluster=True,
+        extreme=Extreme(tuple(parts), "lowest" if outcomes.direction == "higher" else "highest"),
     )  # fmt: skip
 
 

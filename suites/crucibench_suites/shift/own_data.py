@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need, Scenario
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import SuiteRequest
@@ -30,6 +30,9 @@ from crucibench_suites.shift.names import (
     class_column,
     population_point,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -138,28 +141,22 @@ class Subpopulations(Derived):
         )
 
     def numbers(self, evidence: Evidence) -> list[Number]:
-        """Returns the mean over all samples."""
+        """Returns the mean over all samples, figures over groups, and each group's mean."""
         from crucibench_suites.shift.group_scoring import group_numbers
 
-        return group_numbers(evidence)
+        return group_numbers(evidence, self.parameters["cross"], self.stream)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.shift.group_scoring import score_groups
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns the worst groups, and all groups."""
+        from crucibench_suites.shift.group_scoring import group_tables
 
-        return score_groups(evidence, self.parameters["cross"], self.stream)
+        return group_tables(evidence, self.parameters["cross"], self.stream)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         from crucibench_suites.shift.group_scoring import audit_groups
 
         return audit_groups(evidence, self.parameters["cross"], self.stream)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns the numbers that can be computed again for any weighting of the samples."""
-        from crucibench_suites.shift.group_scoring import comparables_of_groups
-
-        return comparables_of_groups(evidence, self.parameters["cross"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ import pytest
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
 from crucibench.metrics.scoring import score
@@ -170,25 +169,6 @@ def test_regression_is_by_absolute_error(told: Any) -> None:
     assert by(scored.rows, "mae")["site=a"].value == 1.0
     assert by(scored.rows, "group-percentile-90-mae")["site"].value == pytest.approx(2.8)
     assert [entry.name for entry in partitions(cell, task, [])] == ["site"]
-
-
-def test_comparables_are_the_rows(told: Any) -> None:
-    rng = np.random.default_rng(2)
-    site = np.array(list("abc"), dtype=object)[rng.integers(0, 3, 300)]
-    evidence = told(rng.random(300) < 0.7, {"site": site}, rng.integers(0, 2, 300))
-    rows = {(row.metric, row.group): row.value for row in scored_by(evidence, []).rows}
-    found = [
-        *SPLIT.numbers(evidence),
-        *SPLIT.comparables(evidence),
-    ]
-    assert {entry.group for entry in found} == {"", "site", "class, site"}
-    for entry in found:
-        if isinstance(entry.form, Share):
-            value = entry.form.hits.mean()
-        else:
-            assert isinstance(entry.form, RowMetric)
-            value = entry.form.of_rows(np.ones((1, 300)))[0]
-        assert value == pytest.approx(rows[entry.metric, entry.group])
 
 
 def test_clusters(told: Any) -> None:
