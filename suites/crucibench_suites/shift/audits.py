@@ -142,7 +142,7 @@ def _did_nothing(records: Records) -> Findings:
     """Flags severities at which most images stayed as they were.
 
     Where the highest severity does something, the lower ones may be too fine for small images,
-    which is only said.
+    which is then only noted.
     """
     shares = {
         point: float((records.at(point).array("distance") < _FLOOR).mean())
@@ -181,7 +181,7 @@ def _larger_than_stated(records: Records, corruption: Corruption, parameter_set:
 def _not_monotone(records: Records, corruption: Corruption) -> Findings:
     """Flags a severity that lies closer to the clean images than the one before it.
 
-    Some published levels are not in order of distance; for those it is only said.
+    Some published levels are not in order of distance; for those it is only noted.
     """
     points = sorted(records.points, key=severity_of)
     falls = []
@@ -209,7 +209,7 @@ def _not_monotone(records: Records, corruption: Corruption) -> Findings:
 def _left_alone(records: Records, corruption: Corruption) -> Findings:
     """Flags a highest severity at which most samples stayed as they were.
 
-    At lower ones it is only said, and only where none changed: a small share of the values of a
+    At lower ones it is only noted, and only where none changed: a small share of the values of a
     table need not reach half of its rows.
     """
     shares = {

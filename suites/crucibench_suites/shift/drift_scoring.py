@@ -97,7 +97,7 @@ def score_drift(evidence: Evidence, stream: str) -> Scored:
 
 
 def audit_drift(evidence: Evidence) -> Findings:
-    """Tells of sides with so few samples that no drift found says little."""
+    """Reports sides with so few samples that no drift found says little."""
     sizes = {side: len(evidence.needs[f"{side}/inputs"].samples) for side in SIDES}
     if not min(sizes.values()):
         return no_samples()
@@ -215,18 +215,18 @@ def _model_tests(
 
     options: Mapping[str, Any] = {"seed": seed, "permutations": PERMUTATIONS}
     if task.one_number:
-        said = both([one.array("prediction").astype(np.float64) for one in records])
-        test = kolmogorov_smirnov(*said, stream=f"{stream}/predictions", **options)
-        index = population_stability(*said)
+        predicted = both([one.array("prediction").astype(np.float64) for one in records])
+        test = kolmogorov_smirnov(*predicted, stream=f"{stream}/predictions", **options)
+        index = population_stability(*predicted)
         yield Tested(
-            "model", "predictions", test, index.index, index.noise, float(said[0].mean()),
-            float(said[1].mean()),
+            "model", "predictions", test, index.index, index.noise, float(predicted[0].mean()),
+            float(predicted[1].mean()),
         )  # fmt: skip
     else:
         answers = [clean_answers(cell, cell.samples.ids, task) for cell in cells]
-        said = both([one.predictions for one in answers])
-        test = chi_square(*said, stream=f"{stream}/predictions", **options)
-        index = population_stability(*(codes.astype(str) for codes in said))
+        predicted = both([one.predictions for one in answers])
+        test = chi_square(*predicted, stream=f"{stream}/predictions", **options)
+        index = population_stability(*(codes.astype(str) for codes in predicted))
         yield Tested("model", "predicted classes", test, index.index, index.noise)
         if all(one.probabilistic for one in answers):
             sure = both([one.known_confidence for one in answers])

@@ -178,7 +178,7 @@ def group_tables(
 
 
 def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Findings:
-    """Tells of worst groups that may be worst by chance, and of groups that are too small."""
+    """Reports worst groups that may be worst by chance, and groups that are too small."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return no_samples()
@@ -193,7 +193,7 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
     }
     findings: Findings = []
     if by_chance:
-        told = "; ".join(
+        listed = "; ".join(
             f"by {name}, {worst.name!r} at {worst.value:.3g} (n {worst.n}), p {worst.p_chance:.2g}"
             for name, worst in list(by_chance.items())[:_SHOWN]
         )
@@ -201,7 +201,7 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
         findings.append(
             Finding(
                 code="worst-group-by-chance", severity=Severity.INFO,
-                message=f"a group so far below the others comes about by chance: {told}{more}",
+                message=f"a group so far below the others comes about by chance: {listed}{more}",
                 evidence={
                     name: {
                         "group": worst.name, "value": worst.value, "n": worst.n,
@@ -219,12 +219,12 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
         if not name.startswith(with_class) and any(not group.counts for group in found.groups)
     }
     if small:
-        told = ", ".join(f"{count} by {name}" for name, count in small.items())
+        listed = ", ".join(f"{count} by {name}" for name, count in small.items())
         findings.append(
             Finding(
                 code="groups-too-small", severity=Severity.INFO,
                 message=f"groups of fewer than {evidence.options.min_group_size} samples, or of "
-                f"unknown ones, are shown and in no figure over groups: {told}",
+                f"unknown ones, are shown and in no figure over groups: {listed}",
                 evidence=small,
             )
         )  # fmt: skip

@@ -357,8 +357,8 @@ def _families(scenario: Derived) -> dict[str, str]:
 
 
 def _unchanged(joined: Joined, clean: ClassView) -> Bools:
-    said = clean.predictions
-    return np.asarray(np.all([said == one.predictions for one in joined.everything()], axis=0))
+    predicted = clean.predictions
+    return np.asarray(np.all([predicted == one.predictions for one in joined.everything()], axis=0))
 
 
 def _by_perturbation(evidence: Evidence, found: _Errors, scenario: Derived) -> pd.DataFrame:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnData(Derived):
-    """Reads a plain pass over a further data set against that over the home test set.
+    """Compares a plain pass over another data set with that over the home test set.
 
     With labels: how good the model is there, and what it has lost. Without: estimates.
     """
@@ -240,7 +240,7 @@ def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:
 
 
 def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
-    """Holds crossings against the group columns of a data set.
+    """Checks that crossings name group columns of a data set.
 
     Raises:
         InputError: if one names a column that the data set has no groups of.
@@ -250,5 +250,5 @@ def check_crossings(cross: Sequence[Sequence[str]], card: DataCard) -> None:
         known.append(class_column(known))
     for name in (name for columns in cross for name in columns):
         if name not in known:
-            told = unknown(f"group column of {card.name}", name, known)
-            raise InputError(f"shift.cross: {told}")
+            problem = unknown(f"group column of {card.name}", name, known)
+            raise InputError(f"shift.cross: {problem}")

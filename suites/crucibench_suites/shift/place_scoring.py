@@ -125,8 +125,8 @@ def view_of_place(evidence: Evidence) -> OutcomeView | None:
     n = len(here.samples)
     point = np.full(n, "", dtype=object)
     if evidence.task.one_number:
-        said = _values(here)
-        return OutcomeView(here.samples.ids, point, said, said, np.full(n, np.nan))
+        predicted = _values(here)
+        return OutcomeView(here.samples.ids, point, predicted, predicted, np.full(n, np.nan))
     answers = _answers(here, evidence)
     return OutcomeView(
         here.samples.ids, point, answers.predictions, answers.score,

@@ -129,8 +129,8 @@ def _measured(evidence: Evidence) -> tuple[Any, Any, Floats, float]:
     """Returns the metrics, what is averaged, and the sign of the change that is worse."""
     samples, clean = evidence.own.samples, evidence.needs["clean"]
     if evidence.task.one_number:
-        said = clean.records.aligned(samples.ids).array("prediction").astype(np.float64)
-        return metrics.WEIGHTED_MAE, metrics.WEIGHTED_RISE, np.abs(said - samples.targets), 1.0
+        predicted = clean.records.aligned(samples.ids).array("prediction").astype(np.float64)
+        return metrics.WEIGHTED_MAE, metrics.WEIGHTED_RISE, np.abs(predicted - samples.targets), 1.0
     right = clean_answers(clean, samples.ids, evidence.task).correct.astype(np.float64)
     return metrics.WEIGHTED_TOP_1, metrics.WEIGHTED_DROP, right, -1.0
 

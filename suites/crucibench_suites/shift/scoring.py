@@ -222,9 +222,9 @@ def outcomes_of_corrupted(evidence: Evidence) -> OutcomeView:
     if not evidence.task.one_number:
         return _outcomes_of_classes(evidence)
     records = evidence.own.records
-    said = records.array("prediction").astype(np.float64)
+    predicted = records.array("prediction").astype(np.float64)
     return OutcomeView(
-        records.ids, records.array("point"), said, said, np.full(len(records), np.nan)
+        records.ids, records.array("point"), predicted, predicted, np.full(len(records), np.nan)
     )
 
 

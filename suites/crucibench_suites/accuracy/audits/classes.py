@@ -12,7 +12,7 @@ _SHOWN = 5
 
 
 def missing_classes(answers: ClassView) -> Findings:
-    """Tells of classes without a sample: averages over classes leave them out or are undefined."""
+    """Reports classes without a sample: averages over classes leave them out or are undefined."""
     support = np.bincount(answers.targets, minlength=len(answers.classes))
     missing = [name for name, count in zip(answers.classes, support, strict=True) if not count]
     if not missing:

@@ -44,9 +44,9 @@ def constant_classes(answers: ClassView) -> Findings:
     useless.
     """
     n, classes = len(answers), answers.classes
-    said = np.bincount(answers.predictions, minlength=len(classes))
-    modal = int(said.argmax())
-    others = int(n - said[modal])
+    predicted = np.bincount(answers.predictions, minlength=len(classes))
+    modal = int(predicted.argmax())
+    others = int(n - predicted[modal])
     if n < _FEWEST or bool((answers.targets == answers.targets[0]).all()):
         return []
     needed = float((answers.targets != modal).mean())
@@ -56,7 +56,7 @@ def constant_classes(answers: ClassView) -> Findings:
     evidence = {
         "class": classes[modal],
         "n": n,
-        "predicted_share": float(said[modal] / n),
+        "predicted_share": float(predicted[modal] / n),
         "target_share": 1.0 - needed,
         "auroc": area,
     }

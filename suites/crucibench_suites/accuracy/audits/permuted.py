@@ -122,10 +122,10 @@ def _finding(classes: tuple[str, ...], table: Ints, kept: list[_Cycle]) -> Findi
     accuracy = float(np.trace(table) / total)
     renamed = accuracy + (judgement.renamed - judgement.as_given) / total
     names = {
-        classes[said]: classes[meant]
-        for said, meant in sorted(zip(output.tolist(), truth.tolist(), strict=True))
+        classes[label]: classes[meant]
+        for label, meant in sorted(zip(output.tolist(), truth.tolist(), strict=True))
     }
-    shown = ", ".join(f"{said!r} means {meant!r}" for said, meant in list(names.items())[:_SHOWN])
+    shown = ", ".join(f"{label!r} means {meant!r}" for label, meant in list(names.items())[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     plain = (
         judgement.renamed >= _PLAIN_RATIO * judgement.as_given

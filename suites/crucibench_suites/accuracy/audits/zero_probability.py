@@ -11,9 +11,9 @@ from crucibench.tasks.classification.view import ClassView
 
 
 def zero_probabilities(answers: ClassView) -> Findings:
-    """Tells of samples whose target is given a probability of 0: log loss is infinite there.
+    """Reports samples whose target is given a probability of 0: log loss is infinite there.
 
-    Trees and nearest neighbours do this honestly, so that it is told, not held against the model.
+    Trees and nearest neighbours do this honestly, so the finding is for information and lowers no verdict.
     """
     if answers.probabilities is None:
         return []

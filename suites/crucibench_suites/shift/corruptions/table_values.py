@@ -323,18 +323,18 @@ def spoilt_rows(
         if not is_number(old):
             continue
         low, high, _, whole, flag = known.of(name)
-        said, was = (
+        changed, was = (
             column.to_numpy(dtype=np.float64, na_value=np.nan) for column in (new, old)
         )  # fmt: skip
         finite = np.isfinite(was)
         if whole:
-            spoilt |= finite & (was == np.floor(was)) & (said != np.floor(said))
+            spoilt |= finite & (was == np.floor(was)) & (changed != np.floor(changed))
         if promise.in_range and np.isfinite(low):
-            outside = (said < np.fmin(low, was)) | (said > np.fmax(high, was))
+            outside = (changed < np.fmin(low, was)) | (changed > np.fmax(high, was))
             spoilt |= finite & outside
         if flag:
-            spoilt |= finite & np.isin(was, (0, 1)) & ~np.isin(said, (0, 1))
-        spoilt |= finite & ~np.isfinite(said)
+            spoilt |= finite & np.isin(was, (0, 1)) & ~np.isin(changed, (0, 1))
+        spoilt |= finite & ~np.isfinite(changed)
     return spoilt
 
 

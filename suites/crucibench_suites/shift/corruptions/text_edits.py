@@ -190,11 +190,11 @@ def by_edits(proposal: Proposal) -> Function:
             for sample, plan in zip(texts, plans, strict=True):
                 given = share_out([text for text in plan if text is not None], level)
                 made = iter(given)
-                said = tuple(
+                edited = tuple(
                     part if text is None else applied(text, next(made))
                     for part, text in zip(_parts(sample), plan, strict=True)
                 )
-                changed.append(said if isinstance(sample, tuple) else said[0])
+                changed.append(edited if isinstance(sample, tuple) else edited[0])
                 counts.append(sum(given))
             yield Changed(changed, _columns(texts, changed, plans, counts))
 

@@ -122,8 +122,8 @@ def contraction(characters: Sequence[str], choices: Words) -> Candidates:
         start, stop = places.get(match.start()), places.get(match.end())
         if start is None or stop is None or not _english(characters):
             continue
-        said = match.group().lower()
-        other = _CONTRACTED.get(said) or _EXPANDED[said]
+        word = match.group().lower()
+        other = _CONTRACTED.get(word) or _EXPANDED[word]
         edits.append(Edit(start, stop, _cased(other, match.group())))
     return Candidates(edits, len(edits))
 
@@ -175,10 +175,10 @@ def _english(characters: Sequence[str]) -> bool:
     return bool(letters) and 2 * latin >= len(letters)
 
 
-def _cased(text: str, like: str) -> str:
-    if len(like) > 2 and like.isupper():
+def _cased(text: str, model: str) -> str:
+    if len(model) > 2 and model.isupper():
         return text.upper()
-    capital = like[0].isupper() or text.startswith("i'")
+    capital = model[0].isupper() or text.startswith("i'")
     return text[0].upper() + text[1:] if capital else text
 
 
