@@ -13,7 +13,7 @@ from crucibench.tasks.classification.view import ClassView
 def zero_probabilities(answers: ClassView) -> Findings:
     """Reports samples whose target is given a probability of 0: log loss is infinite there.
 
-    Trees and nearest neighbours do this honestly, so the finding is for information and lowers no verdict.
+    Trees and nearest neighbours do this honestly, so the finding lowers no verdict.
     """
     if answers.probabilities is None:
         return []
