@@ -328,11 +328,13 @@ class Units:
         samples: ids that tell each from all others, and clusters.
         stream: names the draws, beyond the scenario's own stream.
         strata: codes within which is drawn, shape (n,), or None.
+        estimand: what intervals speak of; see `crucibench.contracts.rows.Row`.
     """
 
     samples: Samples
     stream: str
     strata: NDArray[np.int64] | None = None
+    estimand: str = "model/population"
 
 
 @dataclass(frozen=True, kw_only=True)

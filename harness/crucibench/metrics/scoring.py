@@ -139,6 +139,7 @@ class _Sheet:
         self._n = len(units.samples)
         self._clusters = cluster_codes(units.samples.clusters)
         self._strata = units.strata
+        self._estimand = units.estimand
         self._stream = stream
         self._options = options
         self._infos = infos
@@ -304,7 +305,7 @@ class _Sheet:
         return Row(
             metric=number.metric, value=self._bounded(number, value), n=value.n,
             method=_method(method, number.note, value.note), reason=reason,
-            estimand="model/population", mark=_mark(form),
+            estimand=self._estimand, mark=_mark(form),
             point=number.point, group=number.group,
         )  # fmt: skip
 
@@ -320,7 +321,7 @@ class _Sheet:
             metric=number.metric, value=at, n=value.n, lower=min(lower, at), upper=max(upper, at),
             level=interval.level,
             method=_method(interval.method, extended, number.note, value.note),
-            estimand="model/population", mark=_mark(form),
+            estimand=self._estimand, mark=_mark(form),
             point=number.point, group=number.group,
         )  # fmt: skip
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.statistic import Number
 from crucibench_suites.throughput.metrics import COLD
 from crucibench_suites.throughput.scenarios import Timing
 
@@ -65,9 +67,30 @@ class ColdStart(Timing):
                 tape.answers("", query.ids, *read_outputs(found.answer))
             yield tape.columns()
 
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns each part of a start, and their sum, as numbers of processes."""
+        from crucibench_suites.throughput.numbers import ratio_of_rounds
+        from crucibench_suites.throughput.readings import Readings
+
+        readings = Readings(evidence.own.records)
+        if len(readings.fact("live")):
+            return []
+        parts = {metric: 1e3 * readings.fact(fact) for metric, fact in _PARTS.items()}
+        whole = np.asarray(sum(parts[metric] for metric in list(_PARTS)[:4]))
+        return [
+            ratio_of_rounds(metric, values, np.ones(len(values)), n=len(values), rounds="processes")
+            for metric, values in {"cold-start": whole, **parts}.items()
+        ]
+
     def score(self, evidence: Evidence) -> Scored:
-        """Computes each part of a start, and their sum."""
-        return Scored(_rows(evidence))
+        """Computes the peak of memory."""
+        from crucibench_suites.throughput.readings import Readings
+
+        readings = Readings(evidence.own.records)
+        if len(readings.fact("live")):
+            reason = "the run has live objects, which no other process can open"
+            return Scored([Row(metric=info.id, value=None, n=0, reason=reason) for info in COLD])
+        return Scored([_memory(readings.fact("memory") / _MIB)])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether the new process answered as the accuracy pass did, and steadily so."""
@@ -76,33 +99,12 @@ class ColdStart(Timing):
         return audit_cold_start(evidence)
 
 
-def _rows(evidence: Evidence) -> list[Row]:
-    from crucibench_suites.throughput.readings import Readings
-    from crucibench_suites.throughput.scoring import over_rounds
-
-    readings, level = Readings(evidence.own.records), evidence.options.level
-    if len(readings.fact("live")):
-        reason = "the run has live objects, which no other process can open"
-        return [Row(metric=info.id, value=None, n=0, reason=reason) for info in COLD]
-    parts = {metric: 1e3 * readings.fact(fact) for metric, fact in _PARTS.items()}
-    whole = sum(parts[metric] for metric in list(_PARTS)[:4])
-    rows = []
-    for metric, values in {"cold-start": np.asarray(whole), **parts}.items():
-        rows.append(
-            over_rounds(
-                metric, float(values.mean()), values, n=len(values), level=level, point="",
-                method="student-t over processes",
-            )
-        )  # fmt: skip
-    memory = readings.fact("memory") / _MIB
-    if len(memory):
-        rows.append(
-            Row(
-                metric="process-memory", value=float(memory.max()), n=len(memory),
-                method="peak resident memory", reason="it is a peak",
-            )
-        )  # fmt: skip
-    else:
+def _memory(peaks: NDArray[np.float64]) -> Row:
+    """Returns the highest of the processes' peaks, in MiB, shape (processes,)."""
+    if not len(peaks):
         reason = "this system does not tell how much memory a process uses"
-        rows.append(Row(metric="process-memory", value=None, n=0, reason=reason))
-    return rows
+        return Row(metric="process-memory", value=None, n=0, reason=reason)
+    return Row(
+        metric="process-memory", value=float(peaks.max()), n=len(peaks),
+        method="peak resident memory", reason="it is a peak",
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
 from crucibench_suites.throughput.energy import LEAST_SECONDS
+from crucibench_suites.throughput.numbers import NO_COPY, why_uncounted
 from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.work import UNCOUNTED
 
@@ -12,26 +13,18 @@ _MIB = 2.0**20
 _NAMED = 8
 
 
-def at_knee(
-    evidence: Evidence, readings: Readings, fastest: Row, knee: int, sizes: int
-) -> list[Row]:
-    """Returns the numbers of the batch that was chosen.
+def cost_rows(evidence: Evidence, readings: Readings, knee: int, sizes: int) -> list[Row]:
+    """Returns the counts of the batch that was chosen, which have no interval.
 
     Args:
         evidence: the cell.
         readings: its records.
-        fastest: the throughput there.
         knee: the batch size.
         sizes: how many were timed.
     """
     counted = readings.fact("parameters")
     parameters = counted[0] if len(counted) else evidence.own.model.diagnostics.get("parameters")
     rows = [
-        Row(
-            metric="throughput", value=fastest.value, lower=fastest.lower, upper=fastest.upper,
-            level=fastest.level, method=fastest.method, reason=fastest.reason, n=fastest.n,
-            point="knee",
-        ),
         Row(
             metric="batch-size", value=float(knee), n=sizes, point="knee",
             reason="it is the choice of a rule",
@@ -51,21 +44,12 @@ def at_knee(
             else "the model's address names no file of weights", "it is a count",
         ),
         _energy(readings, knee),
-        _plain(
-            "copy-bandwidth", _giga(readings.fact("peak-bandwidth")),
-            "a copy is measured for models of torch alone", "it is a maximum",
-        ),
-        *_bandwidth(evidence, readings, fastest, knee),
+        _plain("copy-bandwidth", _giga(readings.fact("peak-bandwidth")), NO_COPY,
+               "it is a maximum"),
     ]  # fmt: skip
-    flops, peak = readings.fact("flops"), readings.fact("peak-flops")
-    if not len(flops) or flops[0] <= 0 or fastest.value is None:
-        reason = (
-            "torch can't look into the model" if not len(flops)
-            else "torch's counter knows none of the model's operators"
-        )  # fmt: skip
-        for metric in ("flops-per-sample", "flop-rate", "flop-utilisation"):
-            rows.append(_plain(metric, None, reason, ""))
-        return rows
+    flops = readings.fact("flops")
+    if not len(flops) or flops[0] <= 0:
+        return [*rows, _plain("flops-per-sample", None, why_uncounted(readings), "")]
     uncounted = sorted(readings.facts_under(UNCOUNTED))
     names = ", ".join(uncounted[:_NAMED]) + (", ..." if len(uncounted) > _NAMED else "")
     rows.append(
@@ -74,27 +58,7 @@ def at_knee(
             method=f"torch counter; not counted: {names or 'nothing'}", reason="it is a count",
         )
     )  # fmt: skip
-    rows.append(_scaled("flop-rate", fastest, float(flops[0]) / 1e9))
-    if len(peak):
-        rows.append(_scaled("flop-utilisation", fastest, 100 * float(flops[0] / peak[0])))
-    else:
-        rows.append(_plain("flop-utilisation", None, "no ceiling was measured", ""))
     return rows
-
-
-def _bandwidth(evidence: Evidence, readings: Readings, fastest: Row, knee: int) -> list[Row]:
-    weights = evidence.own.model.diagnostics.get("weight_bytes")
-    peak = readings.fact("peak-bandwidth")
-    if not isinstance(weights, int):
-        missing = "the model does not say how large its weights are"
-        read = _plain("weights-bandwidth", None, missing, "")
-    else:
-        missing = "a copy is measured for models of torch alone"
-        read = _scaled("weights-bandwidth", fastest, weights / knee / 1e9)
-    if not isinstance(weights, int) or not len(peak):
-        return [read, _plain("bandwidth-utilisation", None, missing, "")]
-    of_peak = _scaled("bandwidth-utilisation", fastest, 100 * weights / knee / float(peak[0]))
-    return [read, of_peak]
 
 
 def _plain(metric: str, value: float | None, missing: str, why: str) -> Row:
@@ -102,16 +66,6 @@ def _plain(metric: str, value: float | None, missing: str, why: str) -> Row:
     return Row(
         metric=metric, value=float(value) if value is not None else None, n=int(known),
         reason=why if known else missing, point="knee",
-    )  # fmt: skip
-
-
-def _scaled(metric: str, row: Row, factor: float) -> Row:
-    value, lower, upper = (
-        None if number is None else number * factor for number in (row.value, row.lower, row.upper)
-    )
-    return Row(
-        metric=metric, value=value, lower=lower, upper=upper, level=row.level, method=row.method,
-        n=row.n, reason=row.reason, point="knee",
     )  # fmt: skip
 
 

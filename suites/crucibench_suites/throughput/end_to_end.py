@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.statistic import Number
 from crucibench.stats import student_t
 from crucibench.util.errors import InputError
 from crucibench_suites.throughput.metrics import END_TO_END
@@ -77,27 +77,33 @@ class EndToEnd(Timing):
                 bench.answers(point, queries, timed)
             yield bench.tape.columns()
 
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns latency and throughput from each place on as numbers of rounds."""
+        from crucibench_suites.throughput.numbers import end_to_end_numbers
+
+        return end_to_end_numbers(
+            evidence, {point_of(start, size): size for size in SIZES for start in STARTS}
+        )
+
     def score(self, evidence: Evidence) -> Scored:
-        """Computes latency and throughput from each place on, and says what is inside."""
+        """Computes how much slower each place is than prepared samples."""
         from crucibench_suites.throughput.readings import Readings
 
         readings = Readings(evidence.own.records)
-        rows = [row for size in SIZES for row in _rows(readings, size, evidence.options.level)]
-        return Scored(rows, {"inside": _inside(evidence, readings, rows)})
+        rows = [row for size in SIZES for row in _ratios(readings, size, evidence.options.level)]
+        return Scored(rows)
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns what lies inside the time of each place."""
+        from crucibench_suites.throughput.readings import Readings
+
+        return {"inside": _inside(evidence, Readings(evidence.own.records), rows)}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the times can be trusted."""
         from crucibench_suites.throughput.audits import audit_end_to_end
 
         return audit_end_to_end(evidence, self.points)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns latency and throughput as statistics of rounds."""
-        from crucibench_suites.throughput.forms import end_to_end_forms
-
-        return end_to_end_forms(
-            evidence, {point_of(start, size): size for size in SIZES for start in STARTS}
-        )
 
 
 def _ways(context: TimedContext, queries: Sequence[Batch], size: int) -> dict[str, _Way]:
@@ -127,37 +133,26 @@ def _encoded(adapter: Adapter, queries: Sequence[Batch]) -> list[Any] | None:
     return found
 
 
-def _rows(readings: Readings, size: int, level: float) -> list[Row]:
-    from crucibench_suites.throughput.scoring import (
-        device_row,
-        latency_rows,
-        mean_row,
-        throughput_row,
-    )
-
+def _ratios(readings: Readings, size: int, level: float) -> list[Row]:
     rows: list[Row] = []
     prepared = readings.queries(point_of(SAMPLE, size)).medians
     for start in STARTS:
         point = point_of(start, size)
         queries = readings.queries(point)
-        if not len(queries):
-            reason = "torch can't look into the model: its preprocessing is a part of it"
-            rows += [
-                Row(metric=info.id, value=None, n=0, reason=reason, point=point)
-                for info in END_TO_END
-            ]
+        if len(queries):
+            rows.append(_ratio(queries.medians / prepared, level, point, start))
             continue
-        rows += latency_rows(queries, level, point)
-        rows += [mean_row(queries, level, point), throughput_row(queries, size, level, point)]
-        rows.append(device_row(queries, level, point))
-        rows.append(_ratio(queries.medians / prepared, level, point, start))
+        reason = "torch can't look into the model: its preprocessing is a part of it"
+        rows += [
+            Row(metric=info.id, value=None, n=0, reason=reason, point=point) for info in END_TO_END
+        ]
     return rows
 
 
 def _ratio(ratios: Any, level: float, point: str, start: str) -> Row:
     if start == SAMPLE or len(ratios) < 2:
         value = float(np.exp(np.log(ratios).mean()))
-        reason = "it is what the others are held against" if start == SAMPLE else "one round"
+        reason = "it is what the others are compared with" if start == SAMPLE else "one round"
         return Row(metric="prepared-ratio", value=value, n=len(ratios), reason=reason, point=point)
     interval = student_t(np.log(ratios), level)
     return Row(
@@ -168,7 +163,7 @@ def _ratio(ratios: Any, level: float, point: str, start: str) -> Row:
 
 
 def _inside(evidence: Evidence, readings: Readings, rows: Sequence[Row]) -> pd.DataFrame:
-    """Says of each point what lies within its time."""
+    """Returns what lies within the time of each point."""
     found = {(row.metric, row.point): row.value for row in rows}
     if evidence.own.model.remote:
         copy = dict.fromkeys(STARTS, "over the network")
@@ -176,19 +171,19 @@ def _inside(evidence: Evidence, readings: Readings, rows: Sequence[Row]) -> pd.D
         copy = {SOURCE: "inside", SAMPLE: "inside", ENCODED: "outside"}
     else:
         copy = dict.fromkeys(STARTS, "there is none")
-    told = []
+    lines = []
     for size in SIZES:
         for start in STARTS:
             point = point_of(start, size)
-            told.append(
+            lines.append(
                 {
                     "from": start,
                     "batch": size,
                     "reading_and_decoding": "inside" if start == SOURCE else "outside",
                     "preprocessing": "outside" if start == ENCODED else "inside",
                     "copy_to_the_device": copy[start],
-                    "latency_p50_ms": found["latency-p50", point],
-                    "throughput": found["throughput", point],
+                    "latency_p50_ms": found.get(("latency-p50", point)),
+                    "throughput": found.get(("throughput", point)),
                 }
             )
-    return pd.DataFrame(told)
+    return pd.DataFrame(lines)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Need, Timed, TimedContext
+from crucibench.contracts.statistic import Number
 from crucibench_suites.throughput.metrics import OFFLINE, PERCENTILES, SEARCH, SERVER, STREAM
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crucibench_suites.throughput.clock import Clock
 
 KNEE = "knee"
@@ -78,23 +81,29 @@ class Stream(Timing):
 
         return stream_rounds(self.samples, Budget(self.seconds, self.turns), context, clock)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes latency and throughput."""
-        from crucibench_suites.throughput.scoring import score_stream
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns latency and throughput as numbers of rounds."""
+        from crucibench_suites.throughput.numbers import stream_numbers
 
-        return score_stream(evidence, self.samples)
+        return stream_numbers(evidence, self.samples)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what has no interval."""
+        from crucibench_suites.throughput.scoring import stream_rows
+
+        return Scored(stream_rows(evidence))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns the data behind the plots."""
+        from crucibench_suites.throughput.scoring import stream_tables
+
+        return stream_tables(evidence)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the times can be trusted."""
         from crucibench_suites.throughput.audits import audit_stream
 
         return audit_stream(evidence)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns latency and throughput as statistics of rounds."""
-        from crucibench_suites.throughput.forms import stream_forms
-
-        return stream_forms(evidence, self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,23 +123,29 @@ class Offline(Timing):
 
         return offline_rounds(self.sizes, Budget(self.seconds, self.turns), context, clock)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes throughput by batch size, and what one sample costs."""
-        from crucibench_suites.throughput.scoring import score_offline
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns throughput by batch size as numbers of rounds."""
+        from crucibench_suites.throughput.numbers import offline_numbers
 
-        return score_offline(evidence, self.sizes)
+        return offline_numbers(evidence, self.sizes)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what has no interval."""
+        from crucibench_suites.throughput.scoring import offline_rows
+
+        return Scored(offline_rows(evidence, self.sizes))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns the data behind the plots."""
+        from crucibench_suites.throughput.scoring import offline_tables
+
+        return offline_tables(evidence, rows)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the times can be trusted."""
         from crucibench_suites.throughput.audits import audit_offline
 
         return audit_offline(evidence, self.sizes)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns throughput as a statistic of rounds."""
-        from crucibench_suites.throughput.forms import offline_forms
-
-        return offline_forms(evidence, self.sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,23 +165,29 @@ class Server(Timing):
 
         return server_rounds(self.loads, Budget(self.seconds, self.turns), context, clock)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes latency from the scheduled instant, by load."""
-        from crucibench_suites.throughput.scoring import score_server
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns latency by load as numbers of rounds."""
+        from crucibench_suites.throughput.numbers import server_numbers
 
-        return score_server(evidence, self.loads)
+        return server_numbers(evidence, self.loads)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what has no interval."""
+        from crucibench_suites.throughput.scoring import server_rows
+
+        return Scored(server_rows(evidence, self.loads))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns the data behind the plots."""
+        from crucibench_suites.throughput.scoring import server_tables
+
+        return server_tables(evidence, self.loads)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the times can be trusted."""
         from crucibench_suites.throughput.audits import audit_server
 
         return audit_server(evidence, self.loads)
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        """Returns latency as a statistic of rounds."""
-        from crucibench_suites.throughput.forms import server_forms
-
-        return server_forms(evidence, self.loads)
 
 
 @dataclass(frozen=True, kw_only=True)

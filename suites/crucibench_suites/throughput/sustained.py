@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +16,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import TimedContext
+from crucibench.contracts.statistic import Number
 from crucibench.stats import student_t
 from crucibench_suites.throughput.metrics import SUSTAINED
 from crucibench_suites.throughput.scenarios import Timing
@@ -78,24 +79,36 @@ class Sustained(Timing):
                     bench.answers(point, queries, timed)
             yield bench.tape.columns()
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes latency and throughput of both regimes, and their ratio."""
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns latency and throughput of both regimes as numbers of rounds."""
+        from crucibench_suites.throughput.numbers import latencies
         from crucibench_suites.throughput.readings import Readings
-        from crucibench_suites.throughput.scoring import latency_rows
 
-        readings, level = Readings(evidence.own.records), evidence.options.level
-        rows = [_ratio(readings, level)]
+        readings = Readings(evidence.own.records)
+        numbers: list[Number] = []
         for point in self.points:
-            rows += latency_rows(readings.queries(point), level, point, names=("p50",))
-            rows.append(_throughput(readings, point, self.samples, level))
-        windows = readings.fact("window").reshape(-1, WINDOWS)
+            numbers += latencies(readings.queries(point), point, names=("p50",))
+            numbers.append(_throughput(readings, point, self.samples))
+        return numbers
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes the ratio of both regimes."""
+        from crucibench_suites.throughput.readings import Readings
+
+        return Scored([_ratio(Readings(evidence.own.records), evidence.options.level)])
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns the median latency along a stretch."""
+        from crucibench_suites.throughput.readings import Readings
+
+        windows = Readings(evidence.own.records).fact("window").reshape(-1, WINDOWS)
         table = pd.DataFrame(
             {
                 "seconds": (np.arange(WINDOWS) + 0.5) * self.seconds / WINDOWS,
                 "latency_p50_ms": 1e3 * np.median(windows, axis=0),
             }
         )
-        return Scored(rows, {"stretch": table})
+        return {"stretch": table}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether the model keeps up, and how far the times can be trusted."""
@@ -114,15 +127,14 @@ def _ratio(readings: Readings, level: float) -> Row:
     )  # fmt: skip
 
 
-def _throughput(readings: Readings, point: str, samples: int, level: float) -> Row:
-    from crucibench_suites.throughput.scoring import over_rounds
+def _throughput(readings: Readings, point: str, samples: int) -> Number:
+    from crucibench_suites.throughput.numbers import ratio_of_rounds
 
     stretches = len(readings.queries(point).counts)
     answered, spans = (
         readings.fact(name, point).reshape(stretches, -1).sum(axis=1)
         for name in ("answered", "span")
     )
-    return over_rounds(
-        "throughput", samples * float(answered.sum() / spans.sum()), samples * answered / spans,
-        n=int(answered.sum()), level=level, point=point,
+    return ratio_of_rounds(
+        "throughput", samples * answered, spans, point, n=int(answered.sum())
     )  # fmt: skip

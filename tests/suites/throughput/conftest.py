@@ -21,6 +21,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import FreshStart, TimedContext
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding
+from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.throughput.scenarios import Timing
 
@@ -154,7 +155,7 @@ class Timings:
 
     @property
     def rows(self) -> dict[tuple[str, str], Row]:
-        rows = self.scenario.score(self.evidence).rows
+        rows = score(self.scenario, self.evidence).rows
         found = {(row.metric, row.point): row for row in rows}
         assert len(found) == len(rows)
         assert {row.metric for row in rows} <= {info.id for info in self.scenario.metrics}

@@ -15,6 +15,7 @@ from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.integrity.verify import verify
+from crucibench.metrics.scoring import score
 from crucibench_suites.throughput.end_to_end import EndToEnd
 
 from .conftest import READING, Measure, Scripted
@@ -66,7 +67,7 @@ def test_the_table_says_what_is_inside(measure: Measure) -> None:
     for adapter in (Encoding, OnCuda):
         scenario = EndToEnd(seconds=0.05, turns=2)
         found = measure(scenario, adapter=adapter)
-        table = scenario.score(found.evidence).tables["inside"]
+        table = score(scenario, found.evidence).tables["inside"]
         told[adapter] = table[table.batch == 1].set_index("from")
     inside = told[OnCuda]
     assert inside.reading_and_decoding.to_dict() == {
@@ -97,15 +98,6 @@ def test_answers_to_what_was_read_anew_are_checked(measure: Measure) -> None:
             return Answer(scores=np.tile([[1.0, -1.0]], (len(inputs), 1)))
 
     assert "wrong-answers-while-timed" in measure(END_TO_END, adapter=Hasty).findings
-
-
-def test_comparables_give_the_rows_values_again(measure: Measure) -> None:
-    found = measure(END_TO_END, adapter=Encoding)
-    forms = END_TO_END.comparables(found.evidence)
-    assert {one.point for one in forms} == set(END_TO_END.points)
-    for one in forms:
-        value = one.form.of_rows(np.ones((1, END_TO_END.turns)))[0]
-        assert value == pytest.approx(found.rows[one.metric, one.point].value, rel=1e-12)
 
 
 class Small(torch.nn.Module):

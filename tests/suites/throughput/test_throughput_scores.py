@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.contracts.rows import Row
+from crucibench.metrics.scoring import score
 from crucibench.stats import quantile
-from crucibench_suites.throughput.forms import pooled_quantile
+from crucibench_suites.throughput.numbers import pooled_quantile
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
 
 from .conftest import Measure, ScriptedClock
@@ -180,7 +181,7 @@ def test_the_size_on_disk_is_that_of_the_files_or_says_why_not(measure: Measure)
     def size(**facts: object) -> Row:
         own = found.evidence.own
         evidence = replace(found.evidence, own=replace(own, model=replace(own.model, **facts)))
-        rows = found.scenario.score(evidence).rows
+        rows = score(found.scenario, evidence).rows
         return next(row for row in rows if row.metric == "size-on-disk")
 
     assert size(diagnostics={"file_bytes": 3 * 2**20}).value == 3
@@ -194,19 +195,6 @@ def test_models_get_the_same_waits_scaled(measure: Measure) -> None:
     slow = measure(server(0.5, seconds=20.0), 1e-2, clock=ScriptedClock(reading_ns=0))
     fast, late = (found.rows["latency-mean", "load=0.5"].value for found in (quick, slow))
     assert late == pytest.approx(10 * fast, rel=1e-4)
-
-
-def test_comparables_give_the_rows_values_again(measure: Measure) -> None:
-    rng = np.random.default_rng(5)
-    times = rng.exponential(1e-3, 100_000)
-    for scenario in (STREAM, offline(1, 8), server(0.5, seconds=2.0)):
-        found = measure(scenario, lambda call, batch: times[call])
-        forms = scenario.comparables(found.evidence)
-        assert forms
-        for one in forms:
-            row = found.rows[one.metric, one.point]
-            value = one.form.of_rows(np.ones((1, scenario.turns)))[0]
-            assert value == pytest.approx(row.value, rel=1e-12)
 
 
 @settings(max_examples=40)

@@ -7,6 +7,7 @@ import math
 import pytest
 from scipy.optimize import brentq
 
+from crucibench.metrics.scoring import score
 from crucibench_suites.throughput.scenarios import Search
 from crucibench_suites.throughput.searching import Bracket, Trial
 
@@ -40,7 +41,7 @@ def test_the_formula_is_that_of_the_mean_waiting_time() -> None:
 def test_the_rate_that_is_found_is_that_of_queueing_theory(measure: Measure, bound: float) -> None:
     found = measure(search(bound * SERVICE), SERVICE, clock=ScriptedClock(reading_ns=0))
     row = found.rows["highest-rate", ""]
-    trials = found.scenario.score(found.evidence).tables["trials"]
+    trials = score(found.scenario, found.evidence).tables["trials"]
     last = trials[trials.rate == row.value].iloc[0]
     # Early stopping asks for a little more than the percentile, the fewer the queries.
     share = 1 - last.allowed / last.queries
@@ -80,7 +81,7 @@ def test_a_rate_that_is_not_kept_again_is_told(measure: Measure) -> None:
 
     steady = measure(search(6 * SERVICE, seconds=4.0, turns=12), counting)
     assert "search-contradicts-itself" not in steady.findings
-    trials = steady.scenario.score(steady.evidence).tables["trials"]
+    trials = score(steady.scenario, steady.evidence).tables["trials"]
     assert (trials.rate == trials.rate.iloc[-1]).sum() == 2  # it was confirmed
     last = len(asked) - int(trials.queries.iloc[-1])
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from crucibench.metrics.scoring import score
 from crucibench_suites.throughput.sustained import Sustained
 
 from .conftest import Measure, ScriptedClock
@@ -37,7 +38,7 @@ def test_a_steady_model_keeps_up(measure: Measure) -> None:
         assert found.rows["latency-p50", point].value == pytest.approx(1, rel=1e-3)
         assert found.rows["throughput", point].value == pytest.approx(8000, rel=1e-3)
     assert found.findings == {}
-    table = found.scenario.score(found.evidence).tables["stretch"]
+    table = score(found.scenario, found.evidence).tables["stretch"]
     assert table.seconds.iloc[[0, -1]].tolist() == pytest.approx([0.05, 1.95])
 
 
@@ -57,7 +58,7 @@ def test_a_model_that_is_throttled_when_hot_is_told(measure: Measure) -> None:
     assert ratio.lower <= ratio.value <= ratio.upper
     assert found.rows["latency-p50", "sustained"].value == pytest.approx(1.5, rel=0.01)
     assert found.rows["throughput", "burst"].value > found.rows["throughput", "sustained"].value
-    table = found.scenario.score(found.evidence).tables["stretch"]
+    table = score(found.scenario, found.evidence).tables["stretch"]
     assert table.latency_p50_ms.iloc[0] < 1.3 < 1.49 < table.latency_p50_ms.iloc[-1]
 
 
