@@ -22,11 +22,10 @@ import pandas as pd
 from _report import publish, table
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import Evidence, ModelInfo
 from crucibench.contracts.records import to_table
-from crucibench.contracts.statistic import RowMetric
+from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.plan.cell_files import planned_file
@@ -110,16 +109,17 @@ def write_both(folder: Path, count: int) -> None:
         write_run(folder / name, np.stack([1 - positive, positive], axis=1), samples)
 
 
-def with_gap(comparables: Callable[..., Any]) -> Callable[..., Any]:
+def with_gap(numbers: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the recall gap of two groups to what the accuracy suite compares."""
 
-    def both(self: Any, evidence: Evidence) -> list[Comparable]:
-        found = list(comparables(self, evidence))
+    def both(self: Any, evidence: Evidence) -> list[Number]:
+        found = list(numbers(self, evidence))
         samples = evidence.own.samples
         hits = evidence.needs["test"].records.array("prediction") == 1
         first = (samples.groups["group"] == "a").to_numpy()
         positive = samples.targets == 1
-        found.append(Comparable(metric=GAP, form=_gap(hits, positive & first, positive & ~first)))
+        form = _gap(hits, positive & first, positive & ~first)
+        found.append(Number(metric=GAP, make=lambda: form))
         return found
 
     return both
@@ -146,7 +146,7 @@ def child(folder: Path) -> None:
     from crucibench.comparing.runs import compare_runs
     from crucibench_suites.accuracy.scenario import Clean
 
-    Clean.comparables = with_gap(Clean.comparables)  # type: ignore[method-assign]
+    Clean.numbers = with_gap(Clean.numbers)  # type: ignore[method-assign]
     reading, reading_cpu = 0.0, 0.0
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -120,7 +120,7 @@ class Side:
                 raise RefusedError(f"run {self.run.id} has no cell {other}, which it is made of")
         return cell
 
-    def comparables(
+    def numbers(
         self, cell: PlannedCell, options: ScoringOptions
     ) -> tuple[Samples, dict[Key, Number]]:
         """Returns the samples of a cell, and every number of it as a statistic of samples.
@@ -138,10 +138,7 @@ class Side:
             return self._kept[cell.id]
         evidence = replace(self.scorer.evidence(cell, self.run.cells), options=options)
         try:
-            found = [
-                *(one for one in cell.scenario.numbers(evidence) if one.make is not None),
-                *(one.as_number() for one in cell.scenario.comparables(evidence)),
-            ]
+            found = [one for one in cell.scenario.numbers(evidence) if one.make is not None]
         except LookupError as error:
             if not self.run.packed:
                 raise
@@ -300,7 +297,7 @@ class CellPair:
         return measure_cell(pairs, ids, None, self.how.settings)
 
     def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Number]]:
-        samples, forms = side.comparables(cell, self.first.scorer.options)
+        samples, forms = side.numbers(cell, self.first.scorer.options)
         return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 
     def _paired(self, first: Samples, second: Samples) -> Pairing:

@@ -37,7 +37,7 @@ class LineUp:
         Raises:
             RefusedError: if they can't be compared sample by sample; the message says why.
         """
-        read = [self._comparable(run, cell, key) for run, cell in cells]
+        read = [self._number(run, cell, key) for run, cell in cells]
         first = read[0][0]
         forms: list[Form] = []
         for samples, form in read:
@@ -62,7 +62,7 @@ class LineUp:
             return str(error) if error.field == "scenario.version" else ""
         return ""
 
-    def _comparable(self, run: Run, cell: str, key: Key) -> tuple[Samples, Form]:
+    def _number(self, run: Run, cell: str, key: Key) -> tuple[Samples, Form]:
         own, found = self._cell(run, cell)
         if key not in found:
             raise RefusedError(NO_FORM)
@@ -76,7 +76,7 @@ class LineUp:
             if isinstance(planned.scenario, Timed):
                 raise RefusedError("timings: their rounds pair within one run alone")
             options = next(iter(self._sides.values())).scorer.options
-            self._read[place] = side.comparables(planned, options)
+            self._read[place] = side.numbers(planned, options)
         return self._read[place]
 
     def _side(self, run: Run) -> Side:

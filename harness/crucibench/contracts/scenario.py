@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Adapter, Answer
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
@@ -138,10 +137,6 @@ class Scenario(ABC):
     def gives_outcomes(self) -> bool:
         """Whether it has an outcome view."""
         return type(self).outcomes is not Scenario.outcomes
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns statistics of samples that two models are compared by, beside `numbers`."""
-        return []
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ def what_is_read(run: Run) -> Kept:
         evidence = scorer.evidence(cell, run.cells)
         watched = _watched(evidence, read)
         cell.scenario.numbers(watched)
-        cell.scenario.comparables(watched)
         cell.scenario.outcomes(watched)
         for part in (evidence.own, *evidence.needs.values()):
             own = run.cells[part.cell]
@@ -81,7 +80,7 @@ def _is_compared(scenario: Scenario) -> bool:
     # Rounds pair within one run alone, and a pack is for comparing with others.
     return not isinstance(scenario, Timed) and any(
         getattr(type(scenario), name) is not getattr(Scenario, name)
-        for name in ("numbers", "comparables", "outcomes")
+        for name in ("numbers", "outcomes")
     )
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import (
     CellEvidence,
     Evidence,
@@ -22,7 +21,9 @@ from crucibench.contracts.evidence import (
 )
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.saved import (
@@ -35,6 +36,8 @@ from crucibench_suites.adversarial.saved import (
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crucibench_suites.adversarial.confirm import Ledger
     from crucibench_suites.adversarial.scoring import Series
 
@@ -118,23 +121,29 @@ class Attacked(Mapped):
 
         return Series(self.threat, self.attacks, self.stream)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import score_attacks
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the shares of samples that withstand, and the area under them."""
+        from crucibench_suites.adversarial.scoring import attack_numbers
 
-        return score_attacks(self.series, evidence)
+        return attack_numbers(self.series, evidence)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is not compared: the median distance of examples, and costs."""
+        from crucibench_suites.adversarial.scoring import attack_rows
+
+        return Scored(attack_rows(self.series, evidence))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns robust accuracy by eps, and what each attack did."""
+        from crucibench_suites.adversarial.scoring import attack_tables
+
+        return attack_tables(self.series, evidence, rows)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per sample and eps."""
         from crucibench_suites.adversarial.scoring import outcome_view
 
         return outcome_view(self.series, evidence)
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns shares of robust samples, and the area under them, as statistics of samples."""
-        from crucibench_suites.adversarial.scoring import comparables_of
-
-        return comparables_of(self.series, evidence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,19 @@
-"""What became of each sample, and the rows, tables and outcomes made of it."""
+"""What became of each sample, and the numbers, rows, tables and outcomes made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
+from crucibench.contracts.evidence import Evidence, OutcomeView
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import RowMetric, Share
-from crucibench.stats import intervals_for, weighted_mean, wilson
+from crucibench.contracts.statistic import Number, RowMetric, Share
+from crucibench.stats import weighted_mean
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -23,85 +22,90 @@ from crucibench_suites.adversarial.metrics import (
     DISTANCES,
     LARGEST,
     MEDIAN_CHANGED,
+    ROBUST,
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Floats = NDArray[np.float64]
 
 
-def score_attacks(series: Series, evidence: Evidence) -> Scored:
-    """Computes all metric rows and tables."""
-    n = len(evidence.own.samples)
-    if not n:
-        return Scored([])
-    outcomes = read_outcomes(series, evidence)
-    level = evidence.options.level
-    share = partial(_share, n=n, level=level)
-    grid = series.threat.eps
-    rows = [share(CLEAN.id, outcomes.right)]
-    curve, steps = [_curve_point(0.0, share(CLEAN.id, outcomes.right))], []
+def attack_numbers(series: Series, evidence: Evidence) -> list[Number]:
+    """Returns the shares of samples that withstand, by eps and stage, and the area under them."""
+    if not len(evidence.own.samples):
+        return []
+    outcomes, grid = read_outcomes(series, evidence), series.threat.eps
+    numbers = [_share(CLEAN.id, outcomes.right)]
     for at, eps in enumerate(grid):
         point = point_of(eps)
-        robust = share("robust-accuracy", outcomes.robust(at), point=point)
-        rows.append(robust)
+        numbers.append(_share(ROBUST.id, outcomes.robust(at), point))
+        numbers += [
+            _share(AFTER[stage].id, outcomes.robust(at, stage), point)
+            for stage in series.stages
+            if stage in AFTER
+        ]
+    numbers.append(_share(LARGEST.id, outcomes.robust(len(grid) - 1)))
+    if grid[-1] == 0:
+        reason = "the grid has no eps above 0"
+        return [*numbers, Number(metric=AREA.id, undefined=reason)]
+    area = RowMetric(weighted_mean(areas(grid, outcomes)))
+    return [*numbers, Number(metric=AREA.id, make=lambda: area)]
+
+
+def attack_rows(series: Series, evidence: Evidence) -> list[Row]:
+    """Returns the median distance of examples, which is not compared, and what asking cost."""
+    n = len(evidence.own.samples)
+    if not n:
+        return []
+    outcomes = read_outcomes(series, evidence)
+    distance = DISTANCES[series.threat.norm].id
+    return [
+        median_row(distance, outcomes.distance, evidence.options.level),
+        *(
+            Row(
+                metric=info.id, value=float(outcomes.spent[kind].mean()), n=n,
+                reason="a cost, counted exactly",
+            )
+            for kind, info in COSTS.items()
+        ),
+    ]  # fmt: skip
+
+
+def attack_tables(
+    series: Series, evidence: Evidence, rows: Sequence[Row]
+) -> dict[str, pd.DataFrame]:
+    """Returns robust accuracy by eps, of the rows of `attack_numbers`, and what each stage did."""
+    outcomes = read_outcomes(series, evidence)
+    found = {(row.metric, row.point): row for row in rows}
+    curve, steps = [_curve_point(0.0, found[CLEAN.id, ""])], []
+    for at, eps in enumerate(series.threat.eps):
+        point = point_of(eps)
         if eps > 0:
-            curve.append(_curve_point(eps, robust))
+            curve.append(_curve_point(eps, found[ROBUST.id, point]))
         before = outcomes.right
         for stage in series.stages:
             left = outcomes.robust(at, stage)
             steps.append(_step(point, stage, outcomes, before, left))
             before = left
-            if stage in AFTER:
-                rows.append(share(AFTER[stage].id, left, point=point))
-    rows.append(share(LARGEST.id, outcomes.robust(len(grid) - 1)))
-    rows.append(_area(series, outcomes, evidence))
-    rows.append(_median(series, outcomes, level))
-    rows += [
-        Row(
-            metric=info.id,
-            value=float(outcomes.spent[kind].mean()),
-            n=n,
-            reason="a cost, counted exactly",
-        )
-        for kind, info in COSTS.items()
-    ]
-    return Scored(rows, {"curve": pd.DataFrame(curve), "attacks": pd.DataFrame(steps)})
+    return {"curve": pd.DataFrame(curve), "attacks": pd.DataFrame(steps)}
 
 
 def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
-    """Returns one outcome per sample and eps: what the model says in the worst case found."""
+    """Returns one outcome per sample and eps: the prediction in the worst case found."""
     outcomes = read_outcomes(series, evidence)
     ids = evidence.own.samples.ids
     grid = series.threat.eps
     robust = [outcomes.robust(at) for at in range(len(grid))]
-    said = [
+    predicted = [
         np.where(holds | ~outcomes.right, outcomes.clean, outcomes.prediction) for holds in robust
     ]
     rows = len(ids) * len(grid)
     return OutcomeView(
         ids=np.tile(ids, len(grid)),
         point=np.repeat(np.array([point_of(eps) for eps in grid], dtype=object), len(ids)),
-        prediction=np.concatenate(said),
+        prediction=np.concatenate(predicted),
         score=np.full(rows, np.nan),
         correct=np.concatenate(robust).astype(np.float64),
     )
-
-
-def comparables_of(series: Series, evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers that can be computed again for any weighting of samples."""
-    if not len(evidence.own.samples):
-        return []
-    outcomes = read_outcomes(series, evidence)
-    found = [Comparable(metric=CLEAN.id, form=Share(outcomes.right))]
-    for at, eps in enumerate(series.threat.eps):
-        form = Share(outcomes.robust(at))
-        found.append(Comparable(metric="robust-accuracy", point=point_of(eps), form=form))
-    largest = Share(outcomes.robust(len(series.threat.eps) - 1))
-    found.append(Comparable(metric=LARGEST.id, form=largest))
-    if series.threat.eps[-1] > 0:
-        area = weighted_mean(areas(series.threat.eps, outcomes))
-        found.append(Comparable(metric=AREA.id, form=RowMetric(area)))
-    return found
 
 
 def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
@@ -119,12 +123,8 @@ def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
     return shares
 
 
-def _share(metric: str, hits: NDArray[np.bool_], *, n: int, level: float, point: str = "") -> Row:
-    found = wilson(int(hits.sum()), n, level)
-    return Row(
-        metric=metric, value=float(hits.mean()), lower=found.lower, upper=found.upper,
-        level=found.level, method=found.method, n=n, point=point,
-    )  # fmt: skip
+def _share(metric: str, hits: NDArray[np.bool_], point: str = "") -> Number:
+    return Number(metric=metric, point=point, make=lambda: Share(hits))
 
 
 def _curve_point(eps: float, row: Row) -> dict[str, object]:
@@ -141,30 +141,6 @@ def _step(
         "broken": int((before & ~left).sum()),
         "robust_accuracy_after": float(left.mean()),
     }
-
-
-def _area(series: Series, outcomes: Outcomes, evidence: Evidence) -> Row:
-    n = len(outcomes.right)
-    grid, options = series.threat.eps, evidence.options
-    if grid[-1] == 0:
-        return Row(metric=AREA.id, value=None, n=n, reason="the grid has no eps above 0")
-    values = areas(grid, outcomes)
-    found = intervals_for(
-        {AREA.id: weighted_mean(values)}, n, level=options.level, replicates=options.replicates,
-        seed=options.seed, stream=series.stream, bounds={AREA.id: (0.0, 1.0)},
-    )[AREA.id]  # fmt: skip
-    value, interval = float(values.mean()), found.interval
-    if interval is None:
-        reason = found.reason or "resampling gave no interval"
-        return Row(metric=AREA.id, value=value, n=n, method=found.method, reason=reason)
-    return Row(
-        metric=AREA.id, value=value, lower=min(interval.lower, value),
-        upper=max(interval.upper, value), level=interval.level, method=interval.method, n=n,
-    )  # fmt: skip
-
-
-def _median(series: Series, outcomes: Outcomes, level: float) -> Row:
-    return median_row(DISTANCES[series.threat.norm].id, outcomes.distance, level)
 
 
 def median_row(metric: str, values: Floats, level: float, *, point: str = "") -> Row:
@@ -209,7 +185,7 @@ class Outcomes:
 
     Attributes:
         right: whether each is right as it is.
-        clean: its class as the model says, without an attack.
+        clean: its predicted class without an attack.
         level: the index of the smallest eps that breaks it, the grid's length if none does; 0 for
             samples that are wrong as they are.
         after: the same after each stage, by stage.
@@ -238,7 +214,11 @@ class Outcomes:
 
 
 def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
-    """Reads the records of all stages."""
+    """Reads the records of all stages, once."""
+    return evidence.once(("outcomes", series), lambda: _read_outcomes(series, evidence))
+
+
+def _read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
@@ -276,13 +256,12 @@ def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
     )  # fmt: skip
 
 
-def with_changes(evidence: Evidence, scored: Scored) -> Scored:
-    """Returns what is reported, and the changed columns beside."""
+def changed_columns(evidence: Evidence) -> list[Row]:
+    """Returns the median number of columns that examples change, where there are examples."""
     if not len(evidence.own.records):
-        return scored
+        return []
     changed = evidence.own.records.array("changed").astype(np.float64)
     changed = changed[changed >= 0]
     if not len(changed):
-        return scored
-    row = median_row(MEDIAN_CHANGED.id, changed, evidence.options.level)
-    return Scored([*scored.rows, row], scored.tables)
+        return []
+    return [median_row(MEDIAN_CHANGED.id, changed, evidence.options.level)]

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
@@ -23,6 +24,8 @@ from crucibench_suites.adversarial.scenario import AutoAttack
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crucibench_suites.adversarial.scoring import Series
 
 _CLEAN = "clean"
@@ -81,23 +84,29 @@ class WorstCase(Derived):
         steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
         return Series(self.threat, steps, self.stream)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import score_attacks
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns the shares of samples that withstand, and the area under them."""
+        from crucibench_suites.adversarial.scoring import attack_numbers
 
-        return score_attacks(self.series, self._joined(evidence))
+        return attack_numbers(self.series, self._joined(evidence))
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is not compared: the median distance of examples, and costs."""
+        from crucibench_suites.adversarial.scoring import attack_rows
+
+        return Scored(attack_rows(self.series, self._joined(evidence)))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns robust accuracy by eps, and what each attack did."""
+        from crucibench_suites.adversarial.scoring import attack_tables
+
+        return attack_tables(self.series, self._joined(evidence), rows)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per sample and eps."""
         from crucibench_suites.adversarial.scoring import outcome_view
 
         return outcome_view(self.series, self._joined(evidence))
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns shares of robust samples, and the area under them, as statistics of samples."""
-        from crucibench_suites.adversarial.scoring import comparables_of
-
-        return comparables_of(self.series, self._joined(evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether a surrogate's examples broke what the model's own gradients did not."""

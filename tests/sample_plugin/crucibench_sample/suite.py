@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
+from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
@@ -29,10 +30,10 @@ from crucibench.contracts.scenario import (
     TimedContext,
     Work,
 )
-from crucibench.contracts.statistic import RowMetric, Share
+from crucibench.contracts.statistic import Number, RowMetric, Share, Units
 from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
-from crucibench.stats import weighted_mean, wilson
-from crucibench.util.numbers import Number
+from crucibench.stats import weighted_mean
+from crucibench.util.numbers import Number as Fraction
 
 ACCURACY = MetricInfo(
     id="accuracy", name="accuracy", direction="higher", definition="The share that is right."
@@ -55,7 +56,7 @@ MEAN_TIME = MetricInfo(
 class SampleConfig(SuiteConfig):
     """Settings of the sample suite."""
 
-    sigmas: list[Number] = Field(default_factory=lambda: [0.1, 0.3])
+    sigmas: list[Fraction] = Field(default_factory=lambda: [0.1, 0.3])
     reference: str | None = None
     elsewhere: dict[str, str] = Field(default_factory=dict)
     """Further data with labels, perhaps: name to address."""
@@ -105,14 +106,8 @@ class Noise(Mapped):
             "id": ids, "point": points, "prediction": np.concatenate(predictions), "drawn": drawn,
         }  # fmt: skip
 
-    def score(self, evidence: Evidence) -> Scored:
-        return Scored([_share("accuracy", *entry) for entry in self._right(evidence)])
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        return [
-            Comparable(metric="accuracy", point=point, form=Share(right))
-            for right, point in self._right(evidence)
-        ]
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        return [_share("accuracy", *entry) for entry in self._right(evidence)]
 
     def _right(self, evidence: Evidence) -> Iterator[tuple[np.ndarray, str]]:
         for point in self.points:
@@ -157,11 +152,8 @@ class Search(Mapped):
             "broken": prediction != work.carry["clean"],
         }
 
-    def score(self, evidence: Evidence) -> Scored:
-        return Scored([_share("broken", self._flags(evidence))])
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        return [Comparable(metric="broken", form=Share(self._flags(evidence)))]
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        return [_share("broken", self._flags(evidence))]
 
     def _flags(self, evidence: Evidence) -> np.ndarray:
         broken = evidence.own.records
@@ -187,7 +179,10 @@ class Agreement(Derived):
         }
 
     def score(self, evidence: Evidence) -> Scored:
-        return Scored([_share("agreement", evidence.own.records.array("agree"))])
+        flags = evidence.own.records.array("agree")
+        why = "how far two models agree is not compared with how far others do"
+        row = Row(metric="agreement", value=float(flags.mean()), n=len(flags), reason=why)
+        return Scored([row])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,16 +193,16 @@ class Elsewhere(Derived):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (ACCURACY, SHARE_OF_FIRST)
 
-    def score(self, evidence: Evidence) -> Scored:
+    def numbers(self, evidence: Evidence) -> list[Number]:
         found = []
         for alias in self.points:
             cell = evidence.needs[alias]
-            samples = cell.samples
-            said = cell.records.aligned(samples.ids).array("prediction")
-            found.append(_share("share-of-first", said == 0, alias))
-            if samples.labelled:
-                found.append(_share("accuracy", said == samples.targets, alias))
-        return Scored(found)
+            units = Units(cell.samples, alias)
+            predicted = cell.records.aligned(cell.samples.ids).array("prediction")
+            found.append(_share("share-of-first", predicted == 0, alias, units))
+            if cell.samples.labelled:
+                found.append(_share("accuracy", predicted == cell.samples.targets, alias, units))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +216,12 @@ class Again(Mapped):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         outputs = context.adapter.predict(work.batch, frozenset({"scores"}))
         assert outputs.scores is not None
-        said = outputs.scores.argmax(axis=1).astype(np.int32)
-        return {"id": list(work.batch.ids), "prediction": said}
+        predicted = outputs.scores.argmax(axis=1).astype(np.int32)
+        return {"id": list(work.batch.ids), "prediction": predicted}
 
-    def score(self, evidence: Evidence) -> Scored:
-        return Scored([_share("share-of-first", evidence.own.records.array("prediction") == 0)])
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        said = evidence.own.records.aligned(evidence.own.samples.ids).array("prediction")
-        return [Comparable(metric="share-of-first", form=Share(said == 0))]
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        predicted = evidence.own.records.aligned(evidence.own.samples.ids).array("prediction")
+        return [_share("share-of-first", predicted == 0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,20 +245,14 @@ class Rounds(Timed):
                 "seconds": np.array([ended - begun]),
             }
 
-    def score(self, evidence: Evidence) -> Scored:
+    def numbers(self, evidence: Evidence) -> list[Number]:
         seconds = evidence.own.records.array("seconds")
-        return Scored(
-            [
-                Row(
-                    metric="mean-time", value=float(seconds.mean()), n=len(seconds),
-                    reason="six rounds give no interval",
-                )
-            ]
-        )  # fmt: skip
-
-    def comparables(self, evidence: Evidence) -> list[Comparable]:
-        seconds = evidence.own.records.array("seconds")
-        return [Comparable(metric="mean-time", form=RowMetric(weighted_mean(seconds)))]
+        n = len(seconds)
+        ids = np.array([f"round {number}" for number in range(n)], dtype=object)
+        rounds = Samples(ids, np.zeros(n), pd.DataFrame(index=range(n)))
+        form = RowMetric(weighted_mean(seconds), closed=lambda level: "six rounds give no interval")
+        units = Units(rounds, "rounds", estimand="model/rounds")
+        return [Number(metric="mean-time", make=lambda: form, units=units)]
 
 
 class SampleSuite(Suite):
@@ -310,9 +296,5 @@ class SampleSuite(Suite):
         return found
 
 
-def _share(metric: str, flags: np.ndarray, point: str = "") -> Row:
-    interval = wilson(int(flags.sum()), len(flags))
-    return Row(
-        metric=metric, value=float(flags.mean()), lower=interval.lower, upper=interval.upper,
-        level=interval.level, method=interval.method, n=len(flags), point=point,
-    )  # fmt: skip
+def _share(metric: str, hits: np.ndarray, point: str = "", units: Units | None = None) -> Number:
+    return Number(metric=metric, point=point, make=lambda: Share(hits), units=units)

@@ -1,4 +1,4 @@
-"""Rows, comparables and outcomes of shifted samples against figures worked out by hand."""
+"""Numbers and outcomes of shifted samples against figures worked out by hand."""
 
 from __future__ import annotations
 

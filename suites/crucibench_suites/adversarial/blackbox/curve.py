@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.evidence import Evidence, Scored
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Number, Share
 from crucibench.stats import wilson
 from crucibench_suites.adversarial.metrics import (
     MEDIAN_QUERIES,
@@ -55,36 +57,60 @@ def read_spent(series: Series, evidence: Evidence) -> Spent:
     )
 
 
-def with_queries(series: Series, budget: int, evidence: Evidence, scored: Scored) -> Scored:
-    """Returns what is reported of all attacks, and of queries beside."""
+def success_numbers(series: Series, budget: int, evidence: Evidence) -> list[Number]:
+    """Returns the shares of the samples asked about that have an example within some questions."""
     spent = read_spent(series, evidence)
-    n, level = len(spent.queries), evidence.options.level
-    if not n:
-        return scored
-    rows, curve = [], []
+    if not len(spent.queries):
+        return []
+    ids = evidence.own.samples.ids
+    rows = pd.Index(ids).get_indexer(pd.Index(evidence.own.records.ids))
+    asked = np.zeros(len(ids), dtype=np.bool_)
+    asked[rows] = True
+    numbers = []
     for at, eps in enumerate(series.threat.eps):
         if eps == 0:
             continue
-        point, needed = point_of(eps), spent.queries_to[:, at]
-        rows.append(median_row(MEDIAN_QUERIES.id, needed, level, point=point))
+        needed = np.full(len(ids), np.inf)
+        needed[rows] = spent.queries_to[:, at]
         for info, most in ((SUCCESS_AT_BUDGET, budget), (SUCCESS_AT_TENTH, budget / 10)):
-            rows.append(_share(info.id, needed <= most, level, point))
-        for queries in query_points(budget):
-            found = wilson(int((needed <= queries).sum()), n, level)
+            # Which samples are asked about depends on the model: those that it gets right.
+            make = partial(Share, needed <= most, asked, same_samples=False)
+            numbers.append(Number(metric=info.id, point=point_of(eps), make=make))
+    return numbers
+
+
+def query_rows(series: Series, evidence: Evidence) -> list[Row]:
+    """Returns the median of the questions needed, by eps."""
+    spent, level = read_spent(series, evidence), evidence.options.level
+    return [
+        median_row(MEDIAN_QUERIES.id, spent.queries_to[:, at], level, point=point_of(eps))
+        for at, eps in enumerate(series.threat.eps)
+        if eps > 0 and len(spent.queries)
+    ]
+
+
+def query_tables(series: Series, budget: int, evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """Returns success by the number of questions, for each eps and for the largest."""
+    spent, level = read_spent(series, evidence), evidence.options.level
+    n = len(spent.queries)
+    if not n:
+        return {}
+    curve = []
+    for at, eps in enumerate(series.threat.eps):
+        for queries in query_points(budget) if eps > 0 else ():
+            hits = spent.queries_to[:, at] <= queries
+            found = wilson(int(hits.sum()), n, level)
             curve.append(
                 {
-                    "point": point, "queries": queries, "n": n,
-                    "success": float((needed <= queries).mean()),
-                    "lower": found.lower, "upper": found.upper,
+                    "point": point_of(eps), "queries": queries, "n": n,
+                    "success": float(hits.mean()), "lower": found.lower, "upper": found.upper,
                 }
             )  # fmt: skip
-    frame = pd.DataFrame(curve)
-    tables = {"queries": frame}
-    if len(frame):
-        tables["success"] = frame[frame["point"] == point_of(series.threat.eps[-1])].reset_index(
-            drop=True
-        )
-    return Scored([*scored.rows, *rows], {**scored.tables, **tables})
+    tables = {"queries": pd.DataFrame(curve)}
+    if curve:
+        largest = tables["queries"]["point"] == point_of(series.threat.eps[-1])
+        tables["success"] = tables["queries"][largest].reset_index(drop=True)
+    return tables
 
 
 def query_points(budget: int) -> list[int]:
@@ -94,12 +120,3 @@ def query_points(budget: int) -> list[int]:
         found += [step * power for step in _POINTS if step * power < budget]
         power *= 10
     return [*found, budget]
-
-
-def _share(metric: str, hits: NDArray[np.bool_], level: float, point: str) -> Row:
-    n = len(hits)
-    found = wilson(int(hits.sum()), n, level)
-    return Row(
-        metric=metric, value=float(hits.mean()), lower=found.lower, upper=found.upper,
-        level=found.level, method=found.method, n=n, point=point,
-    )  # fmt: skip

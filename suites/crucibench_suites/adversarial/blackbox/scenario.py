@@ -14,12 +14,16 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Need, Work
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.attacked import OneAttack, self_tested
 from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crucibench_suites.adversarial.confirm import Ledger
 
 LABEL_ONLY = "label-only"
@@ -54,11 +58,25 @@ class Budgeted(OneAttack):
         broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
         return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.blackbox.curve import with_queries
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns those of all attacks, and success within the budget."""
+        from crucibench_suites.adversarial.blackbox.curve import success_numbers
 
-        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
+        budget = self.threat.queries
+        return [*super().numbers(evidence), *success_numbers(self.series, budget, evidence)]
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is not compared, the questions needed among it."""
+        from crucibench_suites.adversarial.blackbox.curve import query_rows
+
+        return Scored([*super().score(evidence).rows, *query_rows(self.series, evidence)])
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns those of all attacks, and success by the number of questions."""
+        from crucibench_suites.adversarial.blackbox.curve import query_tables
+
+        found = query_tables(self.series, self.threat.queries, evidence)
+        return {**super().tables(evidence, rows), **found}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""

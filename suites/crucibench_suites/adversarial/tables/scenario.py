@@ -90,10 +90,10 @@ class AttackedTable(Budgeted):
         return disagreements(self.threat, own, context, judge, TOLD)
 
     def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import with_changes
+        """Computes what is not compared, the columns changed among it."""
+        from crucibench_suites.adversarial.scoring import changed_columns
 
-        return with_changes(evidence, super().score(evidence))
+        return Scored([*super().score(evidence).rows, *changed_columns(evidence)])
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""

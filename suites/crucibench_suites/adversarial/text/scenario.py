@@ -14,7 +14,9 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Need, Work
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import NamedFile
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
@@ -22,6 +24,8 @@ from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from crucibench.util.draws import Draws
     from crucibench_suites.adversarial.text.texts import Maker
     from crucibench_suites.adversarial.text.words import Parsed
@@ -194,11 +198,25 @@ class TextAttack(OneAttack):
 
         return [tested(self.name, MADE[self.made], attacks().get(self.search))]
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.blackbox.curve import with_queries
+    def numbers(self, evidence: Evidence) -> list[Number]:
+        """Returns those of all attacks, and success within the budget."""
+        from crucibench_suites.adversarial.blackbox.curve import success_numbers
 
-        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
+        budget = self.threat.queries
+        return [*super().numbers(evidence), *success_numbers(self.series, budget, evidence)]
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what is not compared, the questions needed among it."""
+        from crucibench_suites.adversarial.blackbox.curve import query_rows
+
+        return Scored([*super().score(evidence).rows, *query_rows(self.series, evidence)])
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
+        """Returns those of all attacks, and success by the number of questions."""
+        from crucibench_suites.adversarial.blackbox.curve import query_tables
+
+        found = query_tables(self.series, self.threat.queries, evidence)
+        return {**super().tables(evidence, rows), **found}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
