@@ -23,9 +23,6 @@ Floats: TypeAlias = NDArray[np.float64]
 OfRows: TypeAlias = Callable[[NDArray[Any]], Floats]
 """Weights of n samples, shape (B, n), to B values."""
 
-OfTables: TypeAlias = Callable[[NDArray[Any]], Floats]
-"""Confusion tables, shape (B, K, K) with a row a true class, to B values."""
-
 Influence: TypeAlias = Callable[[], "Floats | None"]
 """The derivative of a value by each of n weights, shape (n,); None where there is none."""
 

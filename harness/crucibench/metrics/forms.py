@@ -13,16 +13,14 @@ from scipy.sparse import csr_array
 from crucibench.contracts.statistic import (
     Extreme,
     Form,
-    Interval,
     Ranking,
     RowMetric,
     Share,
     TableMetric,
 )
-from crucibench.metrics._inputs import BoolArray
 from crucibench.metrics.ranking import auroc_statistic
 from crucibench.metrics.statistic import mean_statistic
-from crucibench.stats import SumStatistic, WeightedStatistic, newcombe_paired, weighted_ratio
+from crucibench.stats import SumStatistic, WeightedStatistic, weighted_ratio
 
 Floats = NDArray[np.float64]
 
@@ -178,30 +176,3 @@ def table_of(form: TableMetric) -> Floats:
 def mean_form(values: ArrayLike) -> RowMetric:
     """Returns the form of a mean over samples, shape (n,)."""
     return RowMetric(mean_statistic(values))
-
-
-def lost_share(first: BoolArray, second: BoolArray) -> RowMetric:
-    """Returns the form of one proportion less another of the same samples.
-
-    Its interval is Newcombe's (1998, Statistics in Medicine 17:2635, method 10).
-
-    Args:
-        first: hits, shape (n,), bool.
-        second: hits of which the share is subtracted, shape (n,), bool.
-    """
-
-    def closed(level: float) -> Interval:
-        both = int((first & second).sum())
-        only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-        neither = len(first) - both - only_first - only_second
-        return newcombe_paired(both, only_first, only_second, neither, level)
-
-    lost = mean_statistic(first.astype(np.float64) - second)
-    return RowMetric(lost, closed=closed)
-
-
-def lowest_mean(columns: ArrayLike) -> SumStatistic:
-    """Returns the lowest of several means over samples, columns (k, n), as a statistic."""
-    values = np.asarray(columns, dtype=np.float64)
-    stacked = np.concatenate([np.ones((1, values.shape[1])), values])
-    return SumStatistic(stacked, lambda sums: (sums[:, 1:] / sums[:, :1]).min(axis=1))

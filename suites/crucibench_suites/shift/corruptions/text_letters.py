@@ -99,7 +99,7 @@ def ocr_confusion(characters: Sequence[str], choices: Words) -> Candidates:
 def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
     """A letter becomes one of another script that looks the same.
 
-    In a text without Cyrillic and Greek letters `to_latin` takes it back.
+    In a text without Cyrillic and Greek letters `CYRILLIC` takes it back.
     """
     either = {**LOOK_ALIKES, **CYRILLIC}
     edits = [
@@ -124,11 +124,6 @@ def casing(characters: Sequence[str], choices: Words) -> Candidates:
         and len(character.swapcase()) == len(character)
     ]
     return Candidates(edits, _letters(characters))
-
-
-def to_latin(text: str) -> str:
-    """Returns a text with Cyrillic look-alikes of Latin letters taken back: undoes `homoglyph`."""
-    return "".join(CYRILLIC.get(character, character) for character in text)
 
 
 def _neighbours() -> dict[str, str]:

@@ -143,15 +143,6 @@ def trailing_distractor(characters: Sequence[str], choices: Words) -> Candidates
     return Candidates(edits, len(edits), stacked=True)
 
 
-def without(text: str, noise: Sequence[str]) -> str:
-    """Returns a text without some pieces and the space beside each: undoes what only adds.
-
-    True of texts that did not hold the pieces to begin with.
-    """
-    pieces = "|".join(map(re.escape, noise))
-    return re.sub(rf"^(?:(?:{pieces}) )+|(?: (?:{pieces}))", "", text)
-
-
 def _after_words(characters: Sequence[str], pieces: Sequence[str]) -> Candidates:
     spans = word_spans(characters)
     return Candidates([Edit(stop, stop, f" {pieces[stop]}") for _, stop in spans], len(spans))
