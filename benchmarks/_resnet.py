@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy, relu
 
 from crucibench.contracts.uri import parse_uri
-from crucibench.data.sources.synthetic.shapes import Settings, factors
+from crucibench.data.sources.synthetic.shapes import ShapeSettings, factors
 from crucibench.data.sources.synthetic.shapes import images as drawn_images
 
 
 def shapes(role: str, samples: int) -> tuple[torch.Tensor, np.ndarray]:
     """Returns images (n, 3, 32, 32) in [0, 1] and their classes."""
-    settings = Settings.of(parse_uri(f"synthetic:shapes?n={samples}"))
+    settings = ShapeSettings.of(parse_uri(f"synthetic:shapes?n={samples}"))
     drawn = factors(settings, role, samples)
     pixels = np.concatenate(list(drawn_images(settings, drawn)))
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255

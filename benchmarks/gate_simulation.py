@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
 from crucibench.comparing.cell import FormPair, measure_cell
-from crucibench.comparing.resampled import Settings
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.rows import Address
 from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share
@@ -31,7 +31,7 @@ from crucibench.gating.evaluate import Opponent, evaluate
 from crucibench.gating.latency import MIN_ROUNDS, ROUNDS, Rounds, judge_latency
 from crucibench.gating.policy import Policy, parse_policy
 from crucibench.gating.result import Outcome, Sides
-from crucibench.gating.sides import Number, Side
+from crucibench.gating.sides import GatedNumber, GateSide
 from crucibench.metrics.calibration import calibration_error_statistic
 
 MARGINS = {"accuracy": 0.02, "auroc": 0.01, "ece": 0.02, "gap": 0.04}
@@ -133,7 +133,7 @@ def differences(
         for name in wanted
     }
     ids = np.arange(len(baseline.positive)).astype(str).astype(object)
-    measured = measure_cell(pairs, ids, None, Settings(replicates=replicates, seed=seed))
+    measured = measure_cell(pairs, ids, None, ResamplingSettings(replicates=replicates, seed=seed))
     return [
         MetricDifference(
             address=_address(key[0]), data="d", direction=DIRECTIONS[key[0]],
@@ -173,13 +173,13 @@ def judged(policy: Policy, found: list[MetricDifference]) -> dict[str, Outcome]:
     return {**dict(zip(names, outcomes, strict=True)), "gate": verdict.outcome}
 
 
-def _side(found: list[MetricDifference], whose: str) -> Side:
+def _side(found: list[MetricDifference], whose: str) -> GateSide:
     numbers = [
-        Number(address=one.address, data=one.data, value=getattr(one, whose), n=one.n,
+        GatedNumber(address=one.address, data=one.data, value=getattr(one, whose), n=one.n,
                direction=one.direction, percent=True)
         for one in found
     ]  # fmt: skip
-    return Side(
+    return GateSide(
         name=whose, numbers={one.key: one for one in numbers}, models=frozenset({("d", "m")})
     )
 

@@ -20,7 +20,7 @@ from crucibench.metrics.gap_chance import corrected_gap
 from crucibench.metrics.gap_change import _contrasts
 from crucibench.metrics.gaps import gap_interval, gap_of
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.attacks.model import Points
+from crucibench_suites.adversarial.attacks.model import LossPoints
 from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.space import RowSpace
@@ -44,7 +44,7 @@ def words(access: str) -> Any:
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
-    "norm of points": lambda: Points(
+    "norm of points": lambda: LossPoints(
         x=IMAGES, y=torch.zeros(1), eps=torch.ones(1), ids=("a",), norm="words"
     ),
     "norm of pixels": lambda: Pixels(IMAGES, "words"),

@@ -16,7 +16,7 @@ _FORM = "oip:http://HOST:PORT/v2/models/NAME[/versions/V] or oip:https://..."
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """Where a model is asked.
 
     Attributes:
@@ -36,7 +36,7 @@ class Address:
         return f"{self.server}/v2/models/{self.model}{version}"
 
 
-def parse_address(rest: str) -> Address:
+def parse_address(rest: str) -> ServerAddress:
     """Reads what follows ``oip:``.
 
     Raises:
@@ -60,4 +60,4 @@ def parse_address(rest: str) -> Address:
     if parts.scheme not in {"http", "https"} or not host or found is None:
         raise InputError(f"oip: expected {_FORM}, got {shown}")
     server = f"{parts.scheme}://{parts.netloc}{found['prefix']}"
-    return Address(server, found["model"], found["version"] or "")
+    return ServerAddress(server, found["model"], found["version"] or "")

@@ -23,7 +23,7 @@ from crucibench.contracts.adapter import Remote
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.optional import need
 from crucibench_adapters._oip_headers import Headers
-from crucibench_adapters._oip_limits import Budget, Clock
+from crucibench_adapters._oip_limits import RequestBudget, WaitingClock
 
 _ATTEMPTS = 5
 _FIRST_WAIT = 0.5
@@ -62,7 +62,7 @@ class _StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a server answered.
 
     Attributes:
@@ -79,7 +79,9 @@ class Answer:
 class Client:
     """Asks one server; may be used by several threads."""
 
-    def __init__(self, server: str, remote: Remote, budget: Budget, clock: Clock) -> None:
+    def __init__(
+        self, server: str, remote: Remote, budget: RequestBudget, clock: WaitingClock
+    ) -> None:
         """Opens no connection yet.
 
         Raises:
@@ -117,7 +119,7 @@ class Client:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str) -> Reply:
         """Asks for what a server says of itself. A server that is not there is not asked again.
 
         Raises:
@@ -127,7 +129,7 @@ class Client:
 
     def post(
         self, url: str, content: bytes, headers: Mapping[str, str], stop: threading.Event
-    ) -> Answer:
+    ) -> Reply:
         """Asks for an inference.
 
         Raises:
@@ -185,7 +187,7 @@ class Client:
         stop: threading.Event,
         *,
         patient: bool,
-    ) -> Answer:
+    ) -> Reply:
         for attempt in range(_ATTEMPTS):
             if stop.is_set():
                 raise _StoppedError
@@ -213,7 +215,7 @@ class Client:
             ) from None
         return again.seconds
 
-    def _once(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+    def _once(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> Reply:
         # Read each time: a token may be renewed while the run goes on.
         given = {**headers, **self.headers.read()}
         httpx = self._httpx
@@ -238,7 +240,7 @@ class Client:
             raise RemoteError(
                 f"{self.server}: the request failed: {type(error).__name__}"
             ) from None
-        answer = Answer(response.status_code, response.headers, body)
+        answer = Reply(response.status_code, response.headers, body)
         self._check(answer)
         return answer
 
@@ -294,7 +296,7 @@ class Client:
             )
         return RemoteError(f"{self.server}: it answers with something that is not HTTP")
 
-    def _check(self, answer: Answer) -> None:
+    def _check(self, answer: Reply) -> None:
         status = answer.status
         if status < 300:
             return
@@ -315,7 +317,7 @@ class Client:
             raise _AgainError(error, self._retry_after(answer))
         raise error
 
-    def _redirected(self, answer: Answer) -> str:
+    def _redirected(self, answer: Reply) -> str:
         try:
             to = urlsplit(answer.headers.get("location", ""))
             where = f"{to.scheme}://{to.hostname}" if to.hostname else ""
@@ -329,7 +331,7 @@ class Client:
             "sent there too; name the right address in the URI"
         )
 
-    def _message(self, answer: Answer) -> str:
+    def _message(self, answer: Reply) -> str:
         text = answer.content[:100_000].decode(errors="replace")
         try:
             found = json.loads(text)
@@ -339,7 +341,7 @@ class Client:
             found = next((found[key] for key in ("error", "detail", "message") if key in found), "")
         return self.headers.shown(found if isinstance(found, str) else json.dumps(found))
 
-    def _retry_after(self, answer: Answer) -> float | None:
+    def _retry_after(self, answer: Reply) -> float | None:
         text = answer.headers.get("retry-after", "").strip()
         if text.isascii() and text.isdigit():
             return float(text[:9])

@@ -20,7 +20,7 @@ from crucibench_adapters._oip_tensors import FLOATS, Filled, Tensor, name_shown
 LAYOUTS = ("nchw", "nhwc", "nhw", "flat")
 
 
-class Inputs(ABC):
+class RequestInputs(ABC):
     """How a model is fed.
 
     Attributes:
@@ -38,7 +38,7 @@ class Inputs(ABC):
         """Returns the tensors of a batch's inputs, whole."""
 
 
-def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> Inputs:
+def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> RequestInputs:
     """Returns how a model that declares these inputs is fed with the data set's samples.
 
     Args:
@@ -57,7 +57,7 @@ def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) 
         ):  # fmt: skip
             if given is not None:
                 raise InputError(f"{name}: it is for images, and the data holds {modality}s")
-    found: Inputs
+    found: RequestInputs
     if modality is Modality.IMAGE:
         found = _images(declared, opening, layout)
     elif modality is Modality.TABLE:
@@ -77,7 +77,7 @@ def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) 
     return found
 
 
-class _Images(Inputs):
+class _Images(RequestInputs):
     def __init__(
         self, tensor: Tensor, spec: InputSpec, layout: str, normalisation: Normalisation | None
     ) -> None:
@@ -122,7 +122,7 @@ class _Images(Inputs):
         return np.ascontiguousarray(arranged)
 
 
-def _images(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> Inputs:
+def _images(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> RequestInputs:
     tensor = _only(declared, "images")
     if tensor.datatype not in FLOATS | {"UINT8"}:
         raise InputError(
@@ -170,7 +170,7 @@ def _layout(tensor: Tensor) -> str:
     return "nhwc" if sides and sides[2] in {1, 3} and sides[0] not in {1, 3} else "nchw"
 
 
-class _Matrix(Inputs):
+class _Matrix(RequestInputs):
     """All columns of a table as one tensor, in the data's order."""
 
     def __init__(self, tensor: Tensor, opening: Opening) -> None:
@@ -192,7 +192,7 @@ class _Matrix(Inputs):
         return [(self.tensor, np.stack(columns, axis=1))]
 
 
-class _Columns(Inputs):
+class _Columns(RequestInputs):
     """A tensor a column, by name."""
 
     def __init__(self, tensors: Sequence[Tensor], opening: Opening) -> None:
@@ -216,14 +216,14 @@ class _Columns(Inputs):
         ]
 
 
-def _table(declared: Sequence[Tensor], opening: Opening) -> Inputs:
+def _table(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
     columns = list(opening.data.features)
     if len(declared) == 1 and declared[0].name not in columns:
         return _Matrix(declared[0], opening)
     return _Columns(declared, opening)
 
 
-class _Texts(Inputs):
+class _Texts(RequestInputs):
     """A BYTES tensor a text column."""
 
     def __init__(self, tensors: Sequence[Tensor], spec: InputSpec) -> None:
@@ -240,7 +240,7 @@ class _Texts(Inputs):
         return found
 
 
-def _texts(declared: Sequence[Tensor], opening: Opening) -> Inputs:
+def _texts(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
     spec = stored_form(opening.data)
     for tensor in declared:
         if tensor.datatype != "BYTES" or tensor.shape[1:] not in {(), (1,), (-1,)}:

@@ -19,7 +19,7 @@ class LimitError(InputError):
     """
 
 
-class Clock:
+class WaitingClock:
     """Time, and waiting; tests bring their own."""
 
     def now(self) -> float:
@@ -40,7 +40,7 @@ class Clock:
         return random.random()  # no draw of an evaluation: results don't depend on it
 
 
-class Budget:
+class RequestBudget:
     """Counts requests and spaces them, over all threads.
 
     A bucket that holds one token: no two requests lie closer than 1 / `per_second` seconds.
@@ -53,7 +53,7 @@ class Budget:
         self._next = float("-inf")
         self.sent = 0
 
-    def take(self, clock: Clock, stop: threading.Event, *, counted: bool) -> None:
+    def take(self, clock: WaitingClock, stop: threading.Event, *, counted: bool) -> None:
         """Waits until a request may be sent.
 
         Args:
@@ -78,11 +78,11 @@ class Budget:
         clock.wait(at - now, stop)
 
 
-_budgets: OrderedDict[tuple[str, int], tuple[Remote, Budget]] = OrderedDict()
+_budgets: OrderedDict[tuple[str, int], tuple[Remote, RequestBudget]] = OrderedDict()
 _budgets_lock = threading.Lock()
 
 
-def budget_of(name: str, remote: Remote) -> Budget:
+def budget_of(name: str, remote: Remote) -> RequestBudget:
     """Returns the budget of a model in this process: one, however often the model is opened.
 
     An opening does not say of which run it is. Its headers do: all openings of one run share the
@@ -91,7 +91,7 @@ def budget_of(name: str, remote: Remote) -> Budget:
     key = (name, id(remote.headers))
     with _budgets_lock:
         if key not in _budgets:
-            _budgets[key] = remote, Budget(remote.requests_per_second, remote.max_requests)
+            _budgets[key] = remote, RequestBudget(remote.requests_per_second, remote.max_requests)
         _budgets.move_to_end(key)
         while len(_budgets) > _REMEMBERED:
             _budgets.popitem(last=False)

@@ -9,8 +9,8 @@ from typing import Any
 
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
-from crucibench_adapters._oip_address import Address
-from crucibench_adapters._oip_client import Answer, Client, RemoteError
+from crucibench_adapters._oip_address import ServerAddress
+from crucibench_adapters._oip_client import Client, RemoteError, Reply
 from crucibench_adapters._oip_tensors import DATATYPES, Tensor, name_shown
 
 _BINARY = "binary_tensor_data"
@@ -42,7 +42,7 @@ class Metadata:
     labels: tuple[str, ...]
 
 
-def read_metadata(client: Client, address: Address) -> Metadata:
+def read_metadata(client: Client, address: ServerAddress) -> Metadata:
     """Asks a server what it is and what the model takes and answers.
 
     Raises:
@@ -72,7 +72,7 @@ def read_metadata(client: Client, address: Address) -> Metadata:
     )  # fmt: skip
 
 
-def _server(client: Client, address: Address) -> Mapping[str, Any]:
+def _server(client: Client, address: ServerAddress) -> Mapping[str, Any]:
     try:
         return _document(client, client.get(f"{address.server}/v2"), "the server's metadata")
     except RemoteError as error:
@@ -82,7 +82,7 @@ def _server(client: Client, address: Address) -> Mapping[str, Any]:
         raise
 
 
-def _model(client: Client, address: Address) -> Mapping[str, Any]:
+def _model(client: Client, address: ServerAddress) -> Mapping[str, Any]:
     try:
         answer = client.get(address.url)
     except RemoteError as error:
@@ -92,7 +92,7 @@ def _model(client: Client, address: Address) -> Mapping[str, Any]:
     return _document(client, answer, f"the metadata of model {address.model!r}")
 
 
-def _missing(client: Client, address: Address, error: RemoteError) -> str:
+def _missing(client: Client, address: ServerAddress, error: RemoteError) -> str:
     """Returns the sentence for a model that the server does not know, or whose name it rejects."""
     names = client.index()
     if error.status != 404 and (not names or address.model in names):
@@ -107,7 +107,7 @@ def _missing(client: Client, address: Address, error: RemoteError) -> str:
     return f"{told}{hint} (it has: {', '.join(names[:_SHOWN])}{more})"
 
 
-def _check_ready(client: Client, address: Address) -> None:
+def _check_ready(client: Client, address: ServerAddress) -> None:
     not_ready = f"{address.server}: model {address.model!r} is there and not ready"
     try:
         answer = client.get(f"{address.url}/ready")
@@ -125,7 +125,7 @@ def _check_ready(client: Client, address: Address) -> None:
         raise InputError(not_ready)
 
 
-def _most(client: Client, address: Address) -> int | None:
+def _most(client: Client, address: ServerAddress) -> int | None:
     """Returns the ``max_batch_size`` of a configuration as Triton gives it."""
     try:
         found = json.loads(client.get(f"{address.url}/config").content)
@@ -135,7 +135,7 @@ def _most(client: Client, address: Address) -> int | None:
     return most if type(most) is int and most > 0 else None
 
 
-def _document(client: Client, answer: Answer, what: str) -> Mapping[str, Any]:
+def _document(client: Client, answer: Reply, what: str) -> Mapping[str, Any]:
     text = client.headers.scrub(answer.content.decode(errors="replace"))
     try:
         found = json.loads(text)

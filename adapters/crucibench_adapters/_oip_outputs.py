@@ -70,7 +70,7 @@ def capabilities_of(kind: str) -> frozenset[Capability]:
     return frozenset(found)
 
 
-class Reader:
+class OutputReader:
     """Reads the answers of one model."""
 
     def __init__(

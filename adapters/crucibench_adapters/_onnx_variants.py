@@ -34,7 +34,7 @@ _INT8_NOTE = (
 
 
 @dataclass(frozen=True)
-class Form:
+class OnnxForm:
     """A form of a model.
 
     Attributes:
@@ -54,7 +54,7 @@ class Form:
 
 def in_form(
     name: str, file: Path, folder: Path, shapes: Mapping[str, Sequence[int]] | None, device: str
-) -> Form:
+) -> OnnxForm:
     """Returns another form of the model in `file`.
 
     Args:
@@ -79,10 +79,10 @@ def in_form(
             raise UnavailableError(
                 f"variant {name!r} is one for the processor, and the model answers on {device}"
             )
-        return Form(name, threads=int(threads[1]))
+        return OnnxForm(name, threads=int(threads[1]))
     path = folder / f"{file.stem}.{name}.onnx"
     try:
-        makers: Mapping[str, Callable[[Path, Path], Form]] = {
+        makers: Mapping[str, Callable[[Path, Path], OnnxForm]] = {
             "int8": partial(_int8, shapes=shapes),
             "fp16": _half,
         }
@@ -93,7 +93,7 @@ def in_form(
         raise InputError(f"onnxruntime can't make variant {name!r}: {one_line(error)}") from None
 
 
-def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Form:
+def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) -> OnnxForm:
     onnx = need("onnx", "onnx")
     quantization = need("onnxruntime.quantization", "onnx")
     with _silent():
@@ -111,16 +111,16 @@ def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) ->
     left = _multiply_adds(onnx, after, shapes)
     if whole and left is not None:
         told["quantised-multiply-adds"] = 1 - left / whole
-    return Form("int8", path, told=told, notes=(_INT8_NOTE,))
+    return OnnxForm("int8", path, told=told, notes=(_INT8_NOTE,))
 
 
-def _half(file: Path, path: Path) -> Form:
+def _half(file: Path, path: Path) -> OnnxForm:
     onnx = need("onnx", "onnx")
     float16 = need("onnxruntime.transformers.float16", "onnx")
     with _silent():
         made = float16.convert_float_to_float16(onnx.load(file), keep_io_types=True)
     onnx.save(made, path)
-    return Form("fp16", path)
+    return OnnxForm("fp16", path)
 
 
 def _stored(model: Any, types: Sequence[int]) -> int:

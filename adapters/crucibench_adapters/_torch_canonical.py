@@ -104,7 +104,7 @@ class Canonical(nn.Module):
         return torch.float32
 
 
-class Head:
+class LinearHead:
     """The last linear layer of a model, if there is one whose output is the model's answer."""
 
     def __init__(self, canonical: Canonical, layer: nn.Linear) -> None:
@@ -112,7 +112,7 @@ class Head:
         self._layer = layer
 
     @classmethod
-    def find(cls, canonical: Canonical, inputs: torch.Tensor) -> Head | None:
+    def find(cls, canonical: Canonical, inputs: torch.Tensor) -> LinearHead | None:
         """Looks for it by asking the model once; None if no linear layer gives the logits."""
         if canonical.kind != "logits" or canonical.task.one_number:
             return None

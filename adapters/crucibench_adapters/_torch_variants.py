@@ -31,7 +31,7 @@ Setting = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
-class Form:
+class TorchForm:
     """A form of a module.
 
     Attributes:
@@ -58,7 +58,7 @@ def check_name(name: str) -> None:
         raise InputError(unknown("variant", name, sorted(_KNOWN)))
 
 
-def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Module, Form]:
+def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Module, TorchForm]:
     """Returns another form of `module`, which stays as it is; the module itself if it is that form.
 
     Args:
@@ -75,7 +75,7 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
     if kind in _DTYPES:
         floating = {entry.dtype for entry in module.parameters() if entry.is_floating_point()}
         same = floating <= {_DTYPES[kind]}
-        return (module if same else _copy(module).to(_DTYPES[kind])), Form(name)
+        return (module if same else _copy(module).to(_DTYPES[kind])), TorchForm(name)
     if kind in {"int8", "prune", "channels-last"}:
         told: dict[str, float] = {}
         numerics: dict[str, str] = {}
@@ -86,19 +86,19 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
             other, told = pruned(other, int(count) / 100)
         else:
             other, numerics["memory"] = _channels_last(other), "channels_last"
-        return other, Form(name, told=told, numerics=numerics)
+        return other, TorchForm(name, told=told, numerics=numerics)
     if kind == "compile":
         # One set of kernels for all batch sizes but 1: which ran first must not decide.
         how = {"compiled": "inductor, dynamic shapes"}
-        return _copy(module), Form(name, numerics=how, finish=lambda made: _compile(made, ask))
+        return _copy(module), TorchForm(name, numerics=how, finish=lambda made: _compile(made, ask))
     _only(name, device, "cpu" if kind == "threads" else "cuda")
     if kind == "cuda-graph":
-        return _copy(module), Form(name, numerics={"graphs": "on"}, finish=_graphs)
+        return _copy(module), TorchForm(name, numerics={"graphs": "on"}, finish=_graphs)
     settings: Mapping[str, Setting] = {
         "tf32": _tensor_float,
         "threads": partial(_threads, int(count)),
     }
-    return module, Form(name, setting=settings[kind])
+    return module, TorchForm(name, setting=settings[kind])
 
 
 def _copy(module: nn.Module) -> nn.Module:

@@ -32,7 +32,7 @@ from crucibench_adapters._onnx_outputs import KINDS, Output, choose_output, read
 from crucibench_adapters._onnx_session import OnnxSession
 
 if TYPE_CHECKING:
-    from crucibench_adapters._onnx_variants import Form
+    from crucibench_adapters._onnx_variants import OnnxForm
 
 _OPTIONS = ("output", "scores", "input", "layout", "providers")
 
@@ -64,7 +64,7 @@ class OnnxAdapter(Adapter):
         return cls(_session(file, opening), read_onnx(file), opening)
 
     def __init__(
-        self, session: OnnxSession, file: OnnxFile, opening: Opening, form: Form | None = None
+        self, session: OnnxSession, file: OnnxFile, opening: Opening, form: OnnxForm | None = None
     ) -> None:
         self.task = opening.data.task
         self._opening = opening

@@ -20,12 +20,18 @@ from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_adapters._oip_address import Address, parse_address
+from crucibench_adapters._oip_address import ServerAddress, parse_address
 from crucibench_adapters._oip_client import Client, RemoteError
 from crucibench_adapters._oip_inputs import LAYOUTS, inputs_of
-from crucibench_adapters._oip_limits import Clock, budget_of
+from crucibench_adapters._oip_limits import WaitingClock, budget_of
 from crucibench_adapters._oip_metadata import Metadata, read_metadata
-from crucibench_adapters._oip_outputs import KINDS, Reader, capabilities_of, kind_of, output_of
+from crucibench_adapters._oip_outputs import (
+    KINDS,
+    OutputReader,
+    capabilities_of,
+    kind_of,
+    output_of,
+)
 from crucibench_adapters._oip_tensors import DATATYPES, HEADER, Tensor, decode, encode
 
 _OPTIONS = ("output", "outputs", "input", "layout", "datatype", "binary", "batch")
@@ -44,7 +50,7 @@ class OpenInferenceAdapter(Adapter):
     """
 
     remote: ClassVar[bool] = True
-    clock: ClassVar[Clock] = Clock()
+    clock: ClassVar[WaitingClock] = WaitingClock()
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
@@ -66,7 +72,7 @@ class OpenInferenceAdapter(Adapter):
             raise
 
     def __init__(
-        self, client: Client, address: Address, metadata: Metadata, opening: Opening
+        self, client: Client, address: ServerAddress, metadata: Metadata, opening: Opening
     ) -> None:
         query = opening.uri.query
         self.task = opening.data.task
@@ -82,7 +88,7 @@ class OpenInferenceAdapter(Adapter):
         output = output_of(metadata.outputs, query.get("outputs"))
         kind = kind_of(query.get("output"), output, self.task)
         self._output = None if output is None else output.name
-        self._reader = Reader(kind, output, opening, metadata.labels, self._what)
+        self._reader = OutputReader(kind, output, opening, metadata.labels, self._what)
         self.capabilities = capabilities_of(kind)
         self.score_kind = self._reader.score_kind
         self._rows = self._inputs.fixed or min(

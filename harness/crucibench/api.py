@@ -21,7 +21,7 @@ from crucibench.util.folders import cache_folder
 
 if TYPE_CHECKING:
     from crucibench.comparing.results import Comparison
-    from crucibench.gating.result import Verdict
+    from crucibench.gating.result import GateVerdict
 
 DataOptions = Mapping[str, Any]
 
@@ -199,7 +199,7 @@ def gate(
     baseline: Run | str | os.PathLike[str],
     candidate: Run | str | os.PathLike[str],
     policy: Mapping[str, Any] | str | os.PathLike[str],
-) -> Verdict:
+) -> GateVerdict:
     """Holds a candidate against a baseline under a policy: a file, or its content.
 
     Returns:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from crucibench.gating.result import Verdict
+    from crucibench.gating.result import GateVerdict
     from crucibench.store.run import Run
 
 
@@ -50,7 +50,7 @@ class Gate:
         baseline: str | Path | None = None,
         suites: Sequence[str] | None = None,
         **options: Any,
-    ) -> Verdict:
+    ) -> GateVerdict:
         """Evaluates a model and asserts that the gate passes.
 
         Args:
@@ -80,7 +80,7 @@ class Gate:
         *,
         policy: str | Path | Mapping[str, Any] | None = None,
         baseline: Run | str | Path | None = None,
-    ) -> Verdict:
+    ) -> GateVerdict:
         """Asserts that a run that was made already passes the gate."""
         __tracebackhide__ = True
         from crucibench.gating.outputs import write_outputs

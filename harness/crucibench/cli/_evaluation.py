@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from crucibench.cli._errors import BAD, INTERRUPTED, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
-from crucibench.cli._output import Notes, draw, emit, write
+from crucibench.cli._output import NotePrinter, draw, emit, write
 
 if TYPE_CHECKING:
     from crucibench.cli._progress import ProgressListener
@@ -44,7 +44,7 @@ def _execute(
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
         done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
         if listener.for_people:
-            Notes(quiet)(done)
+            NotePrinter(quiet)(done)
         else:
             listener.note(done)
     try:
@@ -87,7 +87,7 @@ def _report_part(layout: Layout, quiet: bool) -> int:
         print_error(
             f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario} failed: {cell.reason}"
         )
-    Notes(quiet)(
+    NotePrinter(quiet)(
         f"part {account.part} of {account.of} is done; when all are: crucibench merge "
         f"{layout.root.parent / account.run}.part-*-of-{account.of}"
     )
@@ -107,7 +107,7 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     _print_failures(run)
     _print_parity(run, quiet)
     if run.layout.report.is_file():
-        Notes(quiet)(f"report: {run.layout.report}")
+        NotePrinter(quiet)(f"report: {run.layout.report}")
     return exit_code(run)
 
 
@@ -152,6 +152,6 @@ def _print_parity(run: Run, quiet: bool) -> None:
 
     for pair in pairs_of(run):
         if pair.agree:
-            Notes(quiet)(pair.sentence())
+            NotePrinter(quiet)(pair.sentence())
         else:
             print_error(pair.sentence())

@@ -49,7 +49,7 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", title, *(f"  {line}" for line in lines)])
 
 
-class Parsed(click.ParamType[Any]):
+class ParsedOptions(click.ParamType[Any]):
     """An option's value, made of its text by a function that raises ValueError for a bad one."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -110,10 +110,10 @@ def _part(text: str) -> tuple[int, int]:
     return int(number), int(of)
 
 
-NAMES = Parsed("NAME,...", _names)
-AUTO_OR_NUMBER = Parsed("auto|N", _auto_or_number)
-SETTING = Parsed("SUITE.KEY=VALUE", _setting)
-SIZE = Parsed("SIZE", _size)
+NAMES = ParsedOptions("NAME,...", _names)
+AUTO_OR_NUMBER = ParsedOptions("auto|N", _auto_or_number)
+SETTING = ParsedOptions("SUITE.KEY=VALUE", _setting)
+SIZE = ParsedOptions("SIZE", _size)
 """Bytes: ``8GiB``, ``500MB``."""
 
 _LISTS = {
@@ -162,10 +162,10 @@ _EXECUTION_OPTIONS = [
     click.option("--retries", metavar="N", type=click.IntRange(min=0), default=0,
                  show_default=True,
                  help="How often a cell is tried again after its model raised or died."),
-    click.option("--fail-on-error", type=Parsed("N|SHARE", _failures),
+    click.option("--fail-on-error", type=ParsedOptions("N|SHARE", _failures),
                  help="Stop when more cells than this have failed: a number (0: at the first), "
                  "or a share of all.  [default: never]"),
-    click.option("--shard", type=Parsed("I/N", _part),
+    click.option("--shard", type=ParsedOptions("I/N", _part),
                  help="Do this part of the run alone, into a folder of its own; "
                  "crucibench merge makes a run of all."),
     click.option("--no-cache", is_flag=True,

@@ -41,7 +41,7 @@ class Table(NamedTuple):
     right: Collection[str] = ()
 
 
-class Notes:
+class NotePrinter:
     """Sentences on stderr, unless they are not wanted."""
 
     def __init__(self, quiet: bool) -> None:
@@ -53,7 +53,7 @@ class Notes:
             warn(text)
 
 
-def notes_listener(note: Notes) -> Listener:
+def notes_listener(note: NotePrinter) -> Listener:
     """Returns a listener of the engine that prints its notes and nothing else."""
     from crucibench.engine.listener import Listener
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._errors import BUG
-from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, Parsed, examples
-from crucibench.cli._output import Notes, Table, emit, warn
+from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, examples
+from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def list_entries(*, form: Format, quiet: bool) -> int:
 
     folder, limit = _folder(), cache_limit()
     entries = _entries(folder)
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     document = {
         "folder": str(folder), "limit": limit, "size": _size(entries),
         "entries": [_row(entry) for entry in entries],
@@ -93,7 +93,7 @@ def list_entries(*, form: Format, quiet: bool) -> int:
 @click.option("--max-size", type=SIZE,
               help="Keep at most so much of all kinds, e.g. 500MB or 2GiB: what was not used for "
               "the longest time goes.")  # fmt: skip
-@click.option("--older-than", type=Parsed("AGE", _age),
+@click.option("--older-than", type=ParsedOptions("AGE", _age),
               help="Remove what was not used for so long, e.g. 12h or 30d.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
 @FORMAT
@@ -122,7 +122,7 @@ def prune(
     }  # fmt: skip
     if gone or form != "table":
         emit(form, document, [_table(gone, form)])
-    Notes(quiet)(_summary(gone, leftovers, "would remove" if dry_run else "removed"))
+    NotePrinter(quiet)(_summary(gone, leftovers, "would remove" if dry_run else "removed"))
     return 0 if dry_run else _left(asked)
 
 
@@ -133,7 +133,7 @@ def clear(*, yes: bool, quiet: bool) -> int:
     """Remove all that is kept between runs; asks before. Runs and their results stay."""
     from crucibench.store.cache_entries import remove
 
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     if not yes and not _can_ask():
         raise InputError("clear: nobody can be asked here; expected --yes")
     folder = _folder()

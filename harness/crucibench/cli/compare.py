@@ -12,7 +12,7 @@ import click
 
 from crucibench.cli._errors import BAD
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_finished_run
-from crucibench.cli._output import Notes, Table, emit, warn
+from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import InputError
 
@@ -233,7 +233,7 @@ def command(
         done[name] = compare_runs(
             baseline, candidate, level=level, intersect=intersect, models=pairs, metrics=metrics
         )
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     for name, comparison in done.items():
         prefix = f"{name}: " if len(done) > 1 else ""
         for refusal in comparison.refused:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from crucibench.cli._options import FORMAT, OUT, PROGRESS, QUIET, Format, Progress, examples
-from crucibench.cli._output import Notes
+from crucibench.cli._output import NotePrinter
 from crucibench.util.errors import InputError
 
 
@@ -33,7 +33,7 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     document, left_out = installed(read_yaml(spec))
     if left_out:
         names = " and ".join(left_out)
-        Notes(quiet)(
+        NotePrinter(quiet)(
             f"{names} of the demo is left out: transformers is not installed: "
             'pip install "crucibench[text]"'
         )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
-from crucibench.cli._output import Notes, Table, emit
+from crucibench.cli._output import NotePrinter, Table, emit
 from crucibench.util.errors import InputError
 
 _EXTRAS = {
@@ -31,7 +31,7 @@ _REQUIRED = (
 )  # fmt: skip
 
 
-class Check(NamedTuple):
+class Diagnosis(NamedTuple):
     """One thing that was looked at.
 
     Attributes:
@@ -62,34 +62,36 @@ def command(*, out: Path, form: Format, quiet: bool) -> int:
         [Table(columns=("what", "state", "detail"), rows=[list(check) for check in checks])],
     )
     problems = [check.what for check in checks if check.state == "problem"]
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     note(f"problems: {', '.join(problems)}" if problems else "nothing is in the way of a run")
     return 1 if problems else 0
 
 
-def _python() -> Iterator[Check]:
+def _python() -> Iterator[Diagnosis]:
     import platform
     import sys
 
     fine = sys.version_info >= (3, 11)
     detail = f"{platform.python_version()}, {sys.executable}"
-    yield Check("python", "ok" if fine else "problem", detail + ("" if fine else "; needs 3.11"))
+    yield Diagnosis(
+        "python", "ok" if fine else "problem", detail + ("" if fine else "; needs 3.11")
+    )
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Iterator[Diagnosis]:
     from importlib.metadata import version
     from importlib.util import find_spec
 
-    yield Check("crucibench", "ok", version("crucibench"))
+    yield Diagnosis("crucibench", "ok", version("crucibench"))
     missing = [name for name in _REQUIRED if find_spec(name) is None]
     if missing:
         names = ", ".join(missing)
-        yield Check("packages", "problem", f'not installed: {names}: pip install "crucibench"')
+        yield Diagnosis("packages", "problem", f'not installed: {names}: pip install "crucibench"')
     else:
-        yield Check("packages", "ok", "all that crucibench requires are installed")
+        yield Diagnosis("packages", "ok", "all that crucibench requires are installed")
 
 
-def _device() -> Iterator[Check]:
+def _device() -> Iterator[Diagnosis]:
     from crucibench.util.devices import resolve_device
 
     try:
@@ -97,21 +99,23 @@ def _device() -> Iterator[Check]:
 
         device = resolve_device("auto")
     except Exception as error:  # a broken torch raises whatever it likes
-        yield Check("torch", "problem", f"it can't be imported: {type(error).__name__}: {error}")
+        yield Diagnosis(
+            "torch", "problem", f"it can't be imported: {type(error).__name__}: {error}"
+        )
         return
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
-    yield Check("torch", "ok", f"{torch.__version__}, device {name}")
+    yield Diagnosis("torch", "ok", f"{torch.__version__}, device {name}")
     cores = os.cpu_count() or 1
-    yield Check("threads", "ok", f"{min(4, cores)} by default, {cores} cores")
+    yield Diagnosis("threads", "ok", f"{min(4, cores)} by default, {cores} cores")
 
 
-def _folders(out: Path) -> Iterator[Check]:
+def _folders(out: Path) -> Iterator[Diagnosis]:
     from crucibench.util.folders import cache_folder
 
     for what, folder in (("results folder", out), ("cache folder", cache_folder())):
         problem = _write_problem(folder)
         detail = str(folder.resolve())
-        yield Check(what, "problem" if problem else "ok", problem or detail)
+        yield Diagnosis(what, "problem" if problem else "ok", problem or detail)
 
 
 def _write_problem(folder: Path) -> str:
@@ -129,7 +133,7 @@ def _write_problem(folder: Path) -> str:
     return ""
 
 
-def _plugins() -> Iterator[Check]:
+def _plugins() -> Iterator[Diagnosis]:
     """Yields a check of each kind, and a problem for each entry that can't be loaded."""
     from crucibench.registry import KINDS
 
@@ -142,18 +146,18 @@ def _plugins() -> Iterator[Check]:
                     known.get(name)
             except InputError as error:
                 names.remove(name)
-                yield Check(f"{word}: {name}", "problem", str(error))
+                yield Diagnosis(f"{word}: {name}", "problem", str(error))
         state = "problem" if kind.required and not names else "ok"
-        yield Check(word, state, ", ".join(names) or "none is registered")
+        yield Diagnosis(word, state, ", ".join(names) or "none is registered")
 
 
-def _extras() -> Iterator[Check]:
+def _extras() -> Iterator[Diagnosis]:
     from importlib.util import find_spec
 
     for extra, modules in _EXTRAS.items():
         missing = [name for name in modules if find_spec(name) is None]
         if missing:
             detail = f'for {", ".join(missing)}: pip install "crucibench[{extra}]"'
-            yield Check(f"extra {extra}", "absent", detail)
+            yield Diagnosis(f"extra {extra}", "absent", detail)
         else:
-            yield Check(f"extra {extra}", "ok", ", ".join(modules))
+            yield Diagnosis(f"extra {extra}", "ok", ", ".join(modules))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
-from crucibench.cli._output import Notes, Table, emit, notes_listener, warn, write
+from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, warn, write
 from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
     from crucibench.gating.policy import Policy
-    from crucibench.gating.result import Verdict
+    from crucibench.gating.result import GateVerdict
     from crucibench.store.run import Run
 
 _EPILOG = "\n\n".join(
@@ -97,7 +97,7 @@ def command(
     for line in tell_github(verdict):
         click.echo(line, err=True)
     _print(verdict, form)
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     for sentence in notes(verdict):
         warn(sentence)
     note(f"{headline(verdict)}; written to {folder}")
@@ -116,7 +116,7 @@ def _judged(
     file: Path,
     out: Path,
     timing: _Timing | None,
-) -> tuple[Verdict, Path]:
+) -> tuple[GateVerdict, Path]:
     """Returns the verdict, and where it is written by default."""
     from crucibench.gating.evaluate import failed
     from crucibench.gating.result import Sides
@@ -139,7 +139,7 @@ def _judged(
     return verdict, beside
 
 
-def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) -> Verdict:
+def _with_latency(verdict: GateVerdict, before: Run, after: Run, timing: _Timing) -> GateVerdict:
     # Here alone: models need torch, and judging records does not.
     import contextlib
     import sys
@@ -152,10 +152,12 @@ def _with_latency(verdict: Verdict, before: Run, after: Run, timing: _Timing) ->
         scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch
     )
     with contextlib.redirect_stdout(sys.stderr):
-        return with_latency(verdict, before, after, options, notes_listener(Notes(timing.quiet)))
+        return with_latency(
+            verdict, before, after, options, notes_listener(NotePrinter(timing.quiet))
+        )
 
 
-def _print(verdict: Verdict, form: Format) -> None:
+def _print(verdict: GateVerdict, form: Format) -> None:
     from crucibench.gating.outputs import summary, verdict_json
     from crucibench.gating.result import Check
     from crucibench.gating.text import COLUMNS, findings, rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crucibench.cli._options import QUIET, examples
-from crucibench.cli._output import Notes, write, write_output_file
+from crucibench.cli._output import NotePrinter, write, write_output_file
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def command(
     text = spec_text(models, data, output)
     _check(text, output)
     write_output_file(output, text)
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     for sentence in _summary(models, data):
         note(sentence)
     flag = " --allow-pickle" if models[0].pickled else ""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
-from crucibench.cli._output import Notes, Table, emit, records
+from crucibench.cli._output import NotePrinter, Table, emit, records
 from crucibench.util.errors import CrucibenchError, InputError
 
 _COLUMNS = ("kind", "name", "package", "version", "description", "error")
@@ -49,7 +49,7 @@ def command(*, what: str | None, out: Path, form: Format, quiet: bool) -> int:
         shown = {"all": [row for found in rows.values() for row in found]}
     tables = [_table(kind, found, short=form == "table") for kind, found in shown.items()]
     emit(form, rows[what] if what else rows, tables)
-    _print_notes(rows, out, Notes(quiet), whole=form == "table")
+    _print_notes(rows, out, NotePrinter(quiet), whole=form == "table")
     return 0
 
 
@@ -135,7 +135,7 @@ def _started(events: Path) -> str:
 
 
 def _print_notes(
-    rows: dict[str, list[dict[str, Any]]], out: Path, note: Notes, *, whole: bool
+    rows: dict[str, list[dict[str, Any]]], out: Path, note: NotePrinter, *, whole: bool
 ) -> None:
     if not rows.get(_RUNS, True):
         note(f"there is no run in {str(out)!r} yet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from crucibench.cli._options import OUT, QUIET, RUN, examples, find_finished_run
-from crucibench.cli._output import Notes, write
+from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
 
 
@@ -41,6 +41,6 @@ def command(
     if path.suffix != SUFFIX:
         raise InputError(f"--output {str(path)!r}: expected a name that ends in {SUFFIX}")
     pack_run(run, path, with_groups=with_groups)
-    Notes(quiet)(f"{path.stat().st_size / 1e6:.2f} MB")
+    NotePrinter(quiet)(f"{path.stat().st_size / 1e6:.2f} MB")
     write(f"{path}\n")
     return 0

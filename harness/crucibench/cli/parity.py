@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._options import ALLOW_PICKLE, FORMAT, QUIET, Format, column_options, examples
-from crucibench.cli._output import Notes, Table, emit
+from crucibench.cli._output import NotePrinter, Table, emit
 
 if TYPE_CHECKING:
     from crucibench.comparing.parity import Parity
@@ -72,13 +72,13 @@ def command(
 
     parity = parity_of(
         (first, second), {"uri": data, **columns}, base=Path.cwd(), limit=limit,
-        tolerance=tolerance, device=device, allow_pickle=allow_pickle, tell=Notes(quiet),
+        tolerance=tolerance, device=device, allow_pickle=allow_pickle, tell=NotePrinter(quiet),
     )  # fmt: skip
     facts = document(parity)
     rows = [[name, value] for name, value in facts.items() if value not in ("", None, {})]
     emit(form, facts, [Table(columns=("fact", "value"), rows=rows, headless=True)])
     if not parity.agree:
-        Notes(quiet)(f"they differ{f': {parity.suspicion}' if parity.suspicion else ''}")
+        NotePrinter(quiet)(f"they differ{f': {parity.suspicion}' if parity.suspicion else ''}")
     return 0 if parity.agree else DIFFER
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crucibench.cli._options import OUT, QUIET, examples, find_sound_runs, require
-from crucibench.cli._output import Notes, write
+from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def command(
     known = _pairs(hub_data)
     rows = None if notes_file is None else read_notes(notes_file)
     runs = find_sound_runs(references, out)
-    note = Notes(quiet)
+    note = NotePrinter(quiet)
     if site is not None:
         from crucibench.report.site import write_site
 
@@ -136,7 +136,7 @@ def _write_cards(
     models: Sequence[str],
     hub_data: Mapping[str, str],
     source_url: str,
-    note: Notes,
+    note: NotePrinter,
 ) -> None:
     from crucibench.report.hub_card import card_files, card_folders, measured
     from crucibench.util.atomic import write_text
@@ -167,13 +167,15 @@ def _write_shared(runs: Sequence[Run], folder: Path, organisation: str, relation
             write(f"{folder / name}\n")
 
 
-def _write_bundle(run: Run, path: Path, with_inputs: bool, with_groups: bool, note: Notes) -> None:
+def _write_bundle(
+    run: Run, path: Path, with_inputs: bool, with_groups: bool, note: NotePrinter
+) -> None:
     from crucibench.report.bundle import make_bundle
     from crucibench.report.format import counted
-    from crucibench.store.redaction import Kept
+    from crucibench.store.redaction import Disclosure
     from crucibench.util.hashing import file_digest
 
-    withheld = make_bundle(run, path, Kept(inputs=with_inputs, groups=with_groups))
+    withheld = make_bundle(run, path, Disclosure(inputs=with_inputs, groups=with_groups))
     if withheld:
         note(f"left out of {counted(len(withheld), 'file')}: bundle/bundle.json lists what")
     note(f"{path.stat().st_size / 1e6:.2f} MB, sha256 {file_digest(path)}")

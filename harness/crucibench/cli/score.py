@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_finished_run
-from crucibench.cli._output import Notes
+from crucibench.cli._output import NotePrinter
 from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     from crucibench.engine.score.rescore import rescore
     from crucibench.report.views import write_views
 
-    run, note = find_finished_run(reference, out), Notes(quiet)
+    run, note = find_finished_run(reference, out), NotePrinter(quiet)
     before = _numbers(run)
     run = rescore(run)
     write_views(run)

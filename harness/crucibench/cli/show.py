@@ -11,7 +11,7 @@ import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_any_run, require
 from crucibench.cli._output import (
-    Notes,
+    NotePrinter,
     Table,
     draw,
     emit,
@@ -440,7 +440,7 @@ def _opened(text: str, quiet: bool) -> DataCard:
     uri = parse_uri(address)
     name = name or default_name(address)
     source = registry.sources().get(uri.scheme)
-    Notes(quiet)(f"reading {name}")
+    NotePrinter(quiet)(f"reading {name}")
     opening = DataOpening(name=name, uri=uri, base=Path.cwd(), scratch=cache_folder())
     return open_data(source(), opening).card
 

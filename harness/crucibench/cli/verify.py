@@ -20,7 +20,7 @@ from crucibench.cli._options import (
     find_finished_run,
     require,
 )
-from crucibench.cli._output import Notes, Table, emit, notes_listener
+from crucibench.cli._output import NotePrinter, Table, emit, notes_listener
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -62,7 +62,7 @@ def command(
     from crucibench.integrity.verify import verify
 
     require("--with-model", with_model, {"--batches": batches})
-    run, note = find_finished_run(reference, out), Notes(quiet)
+    run, note = find_finished_run(reference, out), NotePrinter(quiet)
     differences = verify(run)
     if with_model and differences:
         note("the models are not asked: the run differs as it is")
@@ -82,7 +82,7 @@ def command(
     return 0
 
 
-def _note_bundle(run: Run, note: Notes) -> None:
+def _note_bundle(run: Run, note: NotePrinter) -> None:
     """Says what a bundle can't show, for want of what was left out of it."""
     from crucibench.report.format import counted
     from crucibench.store.bundle import BundleRun
@@ -96,7 +96,7 @@ def _note_bundle(run: Run, note: Notes) -> None:
         note(f"as when it was bundled: {sentence}")
 
 
-def _ask_again(run: Run, batches: int, note: Notes) -> list[str]:
+def _ask_again(run: Run, batches: int, note: NotePrinter) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
     from crucibench.report.format import counted

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crucibench.comparing.differences import Flips
 from crucibench.comparing.extremes import extreme_difference
 from crucibench.comparing.joint import Joint, joint_differences, ratio
-from crucibench.comparing.resampled import Resampled, Settings, resampled_differences
+from crucibench.comparing.resampled import Resampled, ResamplingSettings, resampled_differences
 from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.forms import as_rows, counted, evaluate, of_cells, through
 from crucibench.stats import (
@@ -53,7 +53,7 @@ class FormPair(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredDifference:
     """What the samples say of one number's difference; fields as of `MetricDifference`."""
 
     baseline: float | None
@@ -80,8 +80,8 @@ def measure_cell(
     pairs: Mapping[Key, FormPair],
     ids: NDArray[np.object_],
     clusters: NDArray[np.int64] | None = None,
-    settings: Settings | None = None,
-) -> dict[Key, Measured]:
+    settings: ResamplingSettings | None = None,
+) -> dict[Key, MeasuredDifference]:
     """Measures every difference of a cell.
 
     Shares over the same samples: exact McNemar and Newcombe's interval. Shares with denominators of
@@ -99,20 +99,23 @@ def measure_cell(
     Returns:
         One entry for each pair.
     """
-    return _Cell(ids, clusters, settings or Settings()).measure(pairs)
+    return _Cell(ids, clusters, settings or ResamplingSettings()).measure(pairs)
 
 
 class _Cell:
     def __init__(
-        self, ids: NDArray[np.object_], clusters: NDArray[np.int64] | None, settings: Settings
+        self,
+        ids: NDArray[np.object_],
+        clusters: NDArray[np.int64] | None,
+        settings: ResamplingSettings,
     ) -> None:
         self.ids = ids
         self.n = len(ids)
         self.clusters = clusters
         self.how = settings
 
-    def measure(self, pairs: Mapping[Key, FormPair]) -> dict[Key, Measured]:
-        found: dict[Key, Measured] = {}
+    def measure(self, pairs: Mapping[Key, FormPair]) -> dict[Key, MeasuredDifference]:
+        found: dict[Key, MeasuredDifference] = {}
         rows: dict[Key, FormPair] = {}
         tables: dict[tuple[int, int, int], dict[Key, FormPair]] = {}
         values: dict[Key, Values] = {}
@@ -152,7 +155,7 @@ class _Cell:
             return False
         return bool(first.positives.any() and not first.positives.all())
 
-    def _areas(self, pair: FormPair) -> Measured:
+    def _areas(self, pair: FormPair) -> MeasuredDifference:
         first, second = pair.baseline, pair.candidate
         if not (isinstance(first, Ranking) and isinstance(second, Ranking)):
             raise TypeError("expected two rankings")
@@ -163,14 +166,14 @@ class _Cell:
         first, second = (evaluate(form, self.n) for form in (pair.baseline, pair.candidate))
         return (first if math.isfinite(first) else None, second if math.isfinite(second) else None)
 
-    def _undefined(self, baseline: float | None, candidate: float | None) -> Measured:
+    def _undefined(self, baseline: float | None, candidate: float | None) -> MeasuredDifference:
         sides = [
             side
             for side, value in (("baseline", baseline), ("candidate", candidate))
             if value is None
         ]
         reason = f"it is undefined for the {' and the '.join(sides)} on these samples"
-        return Measured(baseline=baseline, candidate=candidate, n=self.n, reason=reason)
+        return MeasuredDifference(baseline=baseline, candidate=candidate, n=self.n, reason=reason)
 
     def _same_share(
         self,
@@ -178,7 +181,7 @@ class _Cell:
         baseline: Share,
         candidate: Share,
         values: Values,
-    ) -> Measured:
+    ) -> MeasuredDifference:
         """Two proportions of the same samples."""
         (was, among), (now, _) = counted(baseline), counted(candidate)
         n = int(among.sum())
@@ -188,7 +191,7 @@ class _Cell:
         discordance = discordant / n if discordant else wilson(0, n, self.how.level).upper
         interval = newcombe_paired(both, only_now, only_was, n - both - discordant, self.how.level)
         variance = (discordant - (only_now - only_was) ** 2 / n) / n**2
-        return Measured(
+        return MeasuredDifference(
             baseline=values[0], candidate=values[1], n=n, interval=interval,
             standard_error=math.sqrt(max(variance, 0.0)), p=mcnemar_exact(only_was, only_now),
             method=f"{interval.method}; mcnemar-exact",
@@ -202,7 +205,7 @@ class _Cell:
         baseline: Share,
         candidate: Share,
         values: Values,
-    ) -> Measured:
+    ) -> MeasuredDifference:
         """Two proportions of different samples, such as precisions: a table of 16 cells."""
         states = []
         for share in (baseline, candidate):
@@ -257,12 +260,14 @@ class _Cell:
             return None
         return extreme_difference(second, first, self.clusters, self.how.level)
 
-    def _measured(self, pair: FormPair, values: Values, found: PairedDifference) -> Measured:
+    def _measured(
+        self, pair: FormPair, values: Values, found: PairedDifference
+    ) -> MeasuredDifference:
         error = found.standard_error if math.isfinite(found.standard_error) else None
         detectable = None
         if error:
             detectable = detectable_mean(self.n, error * math.sqrt(self.n))
-        return Measured(
+        return MeasuredDifference(
             baseline=values[0], candidate=values[1], n=self.n, interval=found.interval,
             standard_error=error, p=found.p_value if math.isfinite(found.p_value) else None,
             method=found.method, detectable=detectable, flips=self._flips(pair),

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.comparing.cell import FormPair, Key, Measured, measure_cell
+from crucibench.comparing.cell import FormPair, Key, MeasuredDifference, measure_cell
 from crucibench.comparing.comparability import first_difference
 from crucibench.comparing.pairing import Pairing, pair
-from crucibench.comparing.resampled import Settings
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.results import MetricDifference
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import ScoringOptions
@@ -54,7 +54,7 @@ class RefusedError(Exception):
 class How:
     """What is asked of a comparison; attributes as of `compare_runs`."""
 
-    settings: Settings
+    settings: ResamplingSettings
     intersect: bool = False
     metrics: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ class StoredRow:
     key: str
 
 
-class Side:
+class ComparedSide:
     """A run, planned again from its spec."""
 
     def __init__(self, run: Run, *, keep: bool = False) -> None:
@@ -181,8 +181,8 @@ class CellPair:
         notes: takes what a reader must know.
     """
 
-    first: Side
-    second: Side
+    first: ComparedSide
+    second: ComparedSide
     was: CellFile
     now: CellFile
     how: How
@@ -233,7 +233,7 @@ class CellPair:
                 flips=one.flips, identical=one.identical, reason=_reason(one, rows),
             )  # fmt: skip
 
-    def _measured(self, old: PlannedCell, new: PlannedCell) -> dict[Key, Measured]:
+    def _measured(self, old: PlannedCell, new: PlannedCell) -> dict[Key, MeasuredDifference]:
         """Measures what both sides give in a form that can be compared sample by sample."""
         samples, forms_old = self._forms(self.first, old)
         others, forms_new = self._forms(self.second, new)
@@ -246,7 +246,7 @@ class CellPair:
         for key in common:
             of = id(forms_old[key].samples), id(forms_new[key].samples)
             together.setdefault(of, []).append(key)
-        found: dict[Key, Measured] = {}
+        found: dict[Key, MeasuredDifference] = {}
         lower = {metric.id for metric in new.scenario.metrics if metric.direction == "lower"}
         for keys in together.values():
             own, other = forms_old[keys[0]].samples, forms_new[keys[0]].samples
@@ -260,7 +260,7 @@ class CellPair:
         others: Samples,
         forms: Mapping[Key, tuple[Form, Form]],
         lower: Set[str],
-    ) -> dict[Key, Measured]:
+    ) -> dict[Key, MeasuredDifference]:
         """Measures the numbers of the same samples."""
         paired = self._paired(samples, others)
         align_old = Aligner(len(samples), _unless_whole(paired.rows_a, len(samples)))
@@ -275,7 +275,7 @@ class CellPair:
             clusters = np.asarray(codes, dtype=np.int64)
         return measure_cell(pairs, samples.ids[paired.rows_a], clusters, self.how.settings)
 
-    def _rounds(self, forms: Mapping[Key, tuple[Form, Form]]) -> dict[Key, Measured]:
+    def _rounds(self, forms: Mapping[Key, tuple[Form, Form]]) -> dict[Key, MeasuredDifference]:
         """Measures timings of one cohort: its rounds were interleaved, so that they pair."""
         old, new = (
             np.unique(side.run.cell_records(file.cell).array("round"))
@@ -296,7 +296,7 @@ class CellPair:
         ids = np.array([f"round {number}" for number in common], dtype=object)
         return measure_cell(pairs, ids, None, self.how.settings)
 
-    def _forms(self, side: Side, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Number]]:
+    def _forms(self, side: ComparedSide, cell: PlannedCell) -> tuple[Samples, Mapping[Key, Number]]:
         samples, forms = side.numbers(cell, self.first.scorer.options)
         return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 
@@ -343,22 +343,22 @@ def _unless_whole(rows: NDArray[np.int64], n: int) -> NDArray[np.int64] | None:
     return None if len(rows) == n and np.array_equal(rows, np.arange(n)) else rows
 
 
-def _of_rows(old: StoredRow | None, new: StoredRow | None) -> Measured:
+def _of_rows(old: StoredRow | None, new: StoredRow | None) -> MeasuredDifference:
     """Returns what the stored rows say of a number that has no form to be compared by."""
     if old is not None and new is not None and old.key != new.key:
         reason = (
             "the rows of it are of different versions of the metric, and its scenario gives no "
             "form to compute it again by"
         )
-        return Measured(baseline=None, candidate=None, n=0, reason=reason)
-    return Measured(
+        return MeasuredDifference(baseline=None, candidate=None, n=0, reason=reason)
+    return MeasuredDifference(
         baseline=old.value if old else None,
         candidate=new.value if new else None,
         n=min((row.n for row in (old, new) if row), default=0),
     )
 
 
-def _reason(one: Measured, rows: tuple[StoredRow | None, StoredRow | None]) -> str:
+def _reason(one: MeasuredDifference, rows: tuple[StoredRow | None, StoredRow | None]) -> str:
     """Says why something is missing: in the rows' own words where they have some."""
     if one.delta is not None:
         return one.reason or ("" if one.interval is not None else NO_FORM)

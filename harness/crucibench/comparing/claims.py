@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from crucibench.comparing.cell_pairs import Side
+from crucibench.comparing.cell_pairs import ComparedSide
 from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models
 from crucibench.contracts.verdict import Verdict
@@ -138,7 +138,7 @@ def make_claims(run: Run) -> Claims:
     found: list[tuple[str, str, str, MetricDifference]] = []
     untested: list[Untested] = []
     try:
-        side = Side(run, keep=True)
+        side = ComparedSide(run, keep=True)
         for data in dict.fromkeys(data for _, data in run.models):
             names = [name for name, of in run.models if of == data]
             for first, second in combinations(names, 2):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crucibench.comparing.cell import Key
-from crucibench.comparing.cell_pairs import NO_FORM, RefusedError, Side
+from crucibench.comparing.cell_pairs import NO_FORM, ComparedSide, RefusedError
 from crucibench.comparing.pairing import pair
 from crucibench.comparing.standing import LinedUp
 from crucibench.contracts.data import Samples
@@ -24,7 +24,7 @@ class LineUp:
     """Reads what models are compared by; each cell once."""
 
     def __init__(self) -> None:
-        self._sides: dict[str, Side] = {}
+        self._sides: dict[str, ComparedSide] = {}
         self._read: dict[tuple[str, str], _Read] = {}
 
     def column(self, cells: Sequence[tuple[Run, str]], key: Key) -> LinedUp:
@@ -79,11 +79,11 @@ class LineUp:
             self._read[place] = side.numbers(planned, options)
         return self._read[place]
 
-    def _side(self, run: Run) -> Side:
+    def _side(self, run: Run) -> ComparedSide:
         name = str(run.root)
         if name not in self._sides:
             try:
-                self._sides[name] = Side(run)
+                self._sides[name] = ComparedSide(run)
             except InputError as error:
                 raise RefusedError(f"run {run.id} can't be planned again here: {error}") from error
         return self._sides[name]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from crucibench.contracts.statistic import Extreme, GroupMeans, RowMetric
-from crucibench.metrics.gap_change import Paired, Side, change_of_largest
+from crucibench.metrics.gap_change import GapSide, Paired, change_of_largest
 from crucibench.stats import PairedDifference
 
 Codes = NDArray[np.int64]
@@ -59,7 +59,7 @@ def _spans(codes: Codes, clusters: Codes) -> bool:
     return bool(pairs.shape[1] > len(np.unique(clusters[known])))
 
 
-def _side(part: GroupMeans) -> Side | None:
+def _side(part: GroupMeans) -> GapSide | None:
     rows = np.flatnonzero(part.among & (part.codes >= 0))
     codes, numbers = part.codes[rows], part.numbers[rows]
     trials = np.bincount(codes, minlength=part.groups)
@@ -68,4 +68,4 @@ def _side(part: GroupMeans) -> Side | None:
     means = np.bincount(codes, weights=numbers, minlength=part.groups) / trials
     influence = np.zeros(len(part.codes))
     influence[rows] = (numbers - means[codes]) / trials[codes]
-    return Side(values=means, influence=influence, trials=trials if part.proportion else None)
+    return GapSide(values=means, influence=influence, trials=trials if part.proportion else None)

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.comparing.resampled import Settings, finished
+from crucibench.comparing.resampled import ResamplingSettings, finished
 from crucibench.stats import PairedDifference, WeightedStatistic
 from crucibench.stats.replicates import summarise
 from crucibench.stats.resampling import MAX_CELLS, block_rows, generator
@@ -71,7 +71,7 @@ class Joint(NamedTuple):
 def joint_differences(
     joint: Joint,
     statistics: Mapping[str, tuple[OfStates, OfStates]],
-    settings: Settings,
+    settings: ResamplingSettings,
     kinds: Codes | None = None,
 ) -> dict[str, PairedDifference]:
     """Returns candidate minus baseline by the bootstrap of the joint table, exact at any n.

@@ -25,7 +25,7 @@ from crucibench.stats import (
 )
 from crucibench.stats.bootstrap import MIN_UNITS
 from crucibench.stats.paired import difference_from
-from crucibench.stats.replicates import Summary, summarise
+from crucibench.stats.replicates import ReplicateSummary, summarise
 
 BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped."""
@@ -39,7 +39,7 @@ _FEW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ResamplingSettings:
     """How differences are measured.
 
     Attributes:
@@ -79,7 +79,7 @@ def resampled_differences(
     asked: Mapping[str, Resampled],
     n: int,
     clusters: NDArray[np.int64] | None,
-    settings: Settings,
+    settings: ResamplingSettings,
 ) -> dict[str, PairedDifference]:
     """Returns candidate minus baseline of several numbers; draws serve them all.
 
@@ -137,13 +137,16 @@ def sharpened(found: PairedDifference, replicates: int) -> PairedDifference:
     return replace(found, p_value=normal, method=f"{found.method}; normal p")
 
 
-def finished(summary: Summary, replicates: int) -> PairedDifference:
+def finished(summary: ReplicateSummary, replicates: int) -> PairedDifference:
     """Returns the difference that percentile replicates say, with its p-value."""
     return sharpened(difference_from(summary), replicates)
 
 
 def _bootstrap(
-    pairs: Mapping[str, StatisticPair], n: int, clusters: NDArray[np.int64] | None, how: Settings
+    pairs: Mapping[str, StatisticPair],
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    how: ResamplingSettings,
 ) -> dict[str, PairedDifference]:
     results = paired_bootstrap_many(
         pairs,
@@ -162,7 +165,7 @@ def _basic(
     asked: Mapping[str, Resampled],
     n: int,
     clusters: NDArray[np.int64] | None,
-    how: Settings,
+    how: ResamplingSettings,
 ) -> dict[str, PairedDifference]:
     drawn = replicates_of(
         {name: difference(one.candidate, one.baseline) for name, one in asked.items()},
@@ -190,7 +193,7 @@ def _basic(
 
 
 def _at_large(
-    one: Resampled, n: int, clusters: NDArray[np.int64] | None, how: Settings
+    one: Resampled, n: int, clusters: NDArray[np.int64] | None, how: ResamplingSettings
 ) -> PairedDifference:
     if one.influences is not None:
         candidate, baseline = (influence() for influence in one.influences)
@@ -206,7 +209,7 @@ def _jackknife(
     groups: int,
     n: int,
     clusters: NDArray[np.int64] | None,
-    how: Settings,
+    how: ResamplingSettings,
 ) -> dict[str, PairedDifference]:
     return paired_jackknife_many(
         pairs, n, level=how.level, groups=groups, seed=how.seed, stream=how.stream,

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from glob import escape
 
-from crucibench.comparing.cell_pairs import CellPair, How, RefusedError, Side
-from crucibench.comparing.resampled import Settings
+from crucibench.comparing.cell_pairs import CellPair, ComparedSide, How, RefusedError
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.results import Comparison, MetricDifference, Refusal
 from crucibench.contracts.rows import parse_address
 from crucibench.stats import holm
@@ -57,9 +57,9 @@ def compare_runs(
             require_unchanged(run.layout)
     baseline, candidate = opened_together(baseline, candidate)
     pairs = model_pairs(baseline, candidate, models)
-    first = Side(baseline)
-    second = first if candidate is baseline else Side(candidate)
-    how = How(settings=Settings(level=level), intersect=intersect, metrics=tuple(metrics))
+    first = ComparedSide(baseline)
+    second = first if candidate is baseline else ComparedSide(candidate)
+    how = How(settings=ResamplingSettings(level=level), intersect=intersect, metrics=tuple(metrics))
     found = Comparison()
     for name, partner in pairs.items():
         _Models(first, second, partner, name, how).compare(found)
@@ -67,7 +67,7 @@ def compare_runs(
 
 
 def compare_models(
-    side: Side, data: str, pair: tuple[str, str], places: Collection[str], *, level: float
+    side: ComparedSide, data: str, pair: tuple[str, str], places: Collection[str], *, level: float
 ) -> list[MetricDifference]:
     """Compares two models of one run on one data set, in some numbers, uncorrected.
 
@@ -81,7 +81,10 @@ def compare_models(
     """
     addresses = [parse_address(f"{pair[1]}:{place}") for place in places]
     cells = {f"{address.suite}/{address.scenario}" for address in addresses}
-    how = How(settings=Settings(level=level), metrics=tuple(escape(str(one)) for one in addresses))
+    how = How(
+        settings=ResamplingSettings(level=level),
+        metrics=tuple(escape(str(one)) for one in addresses),
+    )
     was, now = side.cells(pair[0]), side.cells(pair[1])
     found: list[MetricDifference] = []
     for key in ((data, cell) for cell in sorted(cells)):
@@ -131,7 +134,9 @@ def model_pairs(
 class _Models:
     """One model of the candidate and its partner."""
 
-    def __init__(self, first: Side, second: Side, old: str, new: str, how: How) -> None:
+    def __init__(
+        self, first: ComparedSide, second: ComparedSide, old: str, new: str, how: How
+    ) -> None:
         self.first = first
         self.second = second
         self.old = old

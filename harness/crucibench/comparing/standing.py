@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from crucibench.comparing.resampled import BOOTSTRAP_UP_TO, Settings
+from crucibench.comparing.resampled import BOOTSTRAP_UP_TO, ResamplingSettings
 from crucibench.contracts.statistic import Form, Share
 from crucibench.metrics.forms import as_rows, counted, evaluate
 from crucibench.stats import SumStatistic, WeightedStatistic, mcnemar_exact, replicates_of
@@ -48,7 +48,7 @@ def too_many(lined: Sequence[LinedUp]) -> str:
     return ""
 
 
-def joint_replicates(lined: Sequence[LinedUp], settings: Settings) -> list[Floats]:
+def joint_replicates(lined: Sequence[LinedUp], settings: ResamplingSettings) -> list[Floats]:
     """Resamples all columns under the same draws, so that their dependence is kept.
 
     What is drawn are the samples of all columns together (or their clusters); a column that is

@@ -27,7 +27,7 @@ class BadSampleError(InputError):
         self.kind = kind
 
 
-class Tally:
+class BadSampleTally:
     """Counts bad samples and keeps the sentences of the first few: O(1) memory."""
 
     def __init__(self) -> None:

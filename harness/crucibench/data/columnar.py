@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crucibench.data.bad_samples import Tally, refuse
+from crucibench.data.bad_samples import BadSampleTally, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import ColumnKind
@@ -44,7 +44,7 @@ class Conversion:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(
-        self, role: str, schema: Any, batches: Iterable[Any], bad: Tally | None = None
+        self, role: str, schema: Any, batches: Iterable[Any], bad: BadSampleTally | None = None
     ) -> int:
         """Writes record batches of `schema`, one at a time; returns the number of rows.
 

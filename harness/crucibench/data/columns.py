@@ -10,9 +10,9 @@ from crucibench.contracts.source import RawData
 from crucibench.contracts.task import Modality
 from crucibench.data.modalities import modalities, reader_of
 from crucibench.data.options import (
-    Candidates,
     ColumnKind,
     DataOptions,
+    InputCandidates,
     Sampler,
     listed,
     require_unique,
@@ -112,11 +112,11 @@ def choose_columns(
         raise InputError(
             f"no column is left as a feature (columns: {listed(names)}; target: {target})"
         )
-    modality, inputs = _claimed(Candidates(inputs, kinds, options, sample))
+    modality, inputs = _claimed(InputCandidates(inputs, kinds, options, sample))
     return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
 
 
-def _claimed(found: Candidates) -> tuple[Modality, tuple[str, ...]]:
+def _claimed(found: InputCandidates) -> tuple[Modality, tuple[str, ...]]:
     """Returns the modality, and the inputs narrowed to what it can use."""
     readers = sorted(map(reader_of, modalities().names()), key=lambda reader: reader.rank)
     if found.options.like is not None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from crucibench.contracts.source import DataOpening, LeftOut, RawData
 from crucibench.contracts.task import Modality
-from crucibench.data.bad_samples import Tally
+from crucibench.data.bad_samples import BadSampleTally
 from crucibench.data.class_names import ClassNames
 from crucibench.data.columnar import Conversion, convert, in_pieces
 from crucibench.data.columns import Columns
@@ -115,7 +115,7 @@ def scan_classes(rest: str, roots: Sequence[Path], *, links: bool) -> ImageTree:
     roles: dict[str, list[ImageFile]] = {}
     left_out: dict[str, LeftOut] = {}
     for role, name in chosen.items():
-        tally = Tally()
+        tally = BadSampleTally()
         roles[role] = []
         tops = [root / name for root in roots if (root / name).is_dir()]
         for top in tops:
@@ -139,7 +139,7 @@ def scan_flat(rest: str, roots: Sequence[Path], *, links: bool) -> ImageTree:
     Raises:
         InputError: if there is none, or a link leads out.
     """
-    tally = Tally()
+    tally = BadSampleTally()
     finder = _Finder(roots, links)
     images = [
         ImageFile(path, shown, "")
@@ -201,7 +201,7 @@ class _Finder:
         """Returns the folder that names are relative to: `top`, or what all roots lie in."""
         return top if len(self._roots) == 1 else Path(os.path.commonpath(self._roots))
 
-    def images(self, folder: Path, above: Path, bad: Tally) -> Iterator[tuple[Path, str]]:
+    def images(self, folder: Path, above: Path, bad: BadSampleTally) -> Iterator[tuple[Path, str]]:
         """Yields the images below `folder` and their names relative to `above`."""
         if folder.is_symlink():
             self._mind(folder)

@@ -128,7 +128,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class InputCandidates:
     """The columns among which the inputs are.
 
     Attributes:

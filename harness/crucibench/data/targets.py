@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.source import LeftOut, Like, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
-from crucibench.data.bad_samples import WAY_OUT, Tally
+from crucibench.data.bad_samples import WAY_OUT, BadSampleTally
 from crucibench.tasks.classification.targets import like_classes
 from crucibench.tasks.columns import guess_kind, shown_rows
 from crucibench.util.errors import InputError
@@ -132,7 +132,7 @@ def _absent(
     ]
     if bad.any() and (refuse or bad.all()):
         raise InputError("; ".join(sentences) + (WAY_OUT if refuse and not bad.all() else ""))
-    tally = Tally()
+    tally = BadSampleTally()
     for what, each in found.items():
         for row in np.flatnonzero(each).tolist():
             tally.add(f"target {what}", f"row {row:,}: the target {name!r} is {what}")

@@ -21,7 +21,7 @@ from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker.environment import package_version
 from crucibench.store.manifest import differences
-from crucibench.store.pack import Kept, write_pack
+from crucibench.store.pack import PackContents, write_pack
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -50,7 +50,7 @@ def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
     return path
 
 
-def what_is_read(run: Run) -> Kept:
+def what_is_read(run: Run) -> PackContents:
     """Asks every scenario for what it is compared by, and watches what it reads."""
     resolved = offline(run.spec)
     scorer = Scorer(run, scoring_options(resolved))
@@ -73,7 +73,7 @@ def what_is_read(run: Run) -> Kept:
                     limits[own.data, own.role, own.limit] = rows
         # A cell's own sample table is read even where its records are other cells'.
         read.setdefault(cell.id, set())
-    return Kept({cell: frozenset(columns) for cell, columns in read.items()}, limits)
+    return PackContents({cell: frozenset(columns) for cell, columns in read.items()}, limits)
 
 
 def _is_compared(scenario: Scenario) -> bool:

@@ -38,14 +38,14 @@ from crucibench.gating.result import (
     Against,
     Check,
     Effect,
+    GateVerdict,
     Outcome,
     Sides,
     Test,
-    Verdict,
     WaiverNote,
     WaiverState,
 )
-from crucibench.gating.sides import Broken, Key, Number, Side
+from crucibench.gating.sides import Broken, GatedNumber, GateSide, Key
 from crucibench.gating.text import explain_difference, explain_floor, listed
 from crucibench.stats import holm
 from crucibench.util.suggest import nearest
@@ -65,7 +65,7 @@ class Opponent:
     """
 
     against: Literal["baseline", "anchor"]
-    side: Side
+    side: GateSide
     comparison: Comparison
     unchanged: Callable[[Key], bool] = lambda key: False
 
@@ -84,7 +84,7 @@ class Opponent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class CheckDraft:
     """A check that is still to be decided, or was settled before any statistics.
 
     Attributes:
@@ -109,14 +109,16 @@ class Draft:
     data: str = ""
     address: str
     model: str = ""
-    number: Number | None = None
+    number: GatedNumber | None = None
     difference: MetricDifference | None = None
     size: Size | None = None
     settled: tuple[Outcome, str] | None = None
     unchanged: Callable[[], bool] = lambda: False
 
 
-def drafts_of(policy: Policy, candidate: Side, opponents: Sequence[Opponent]) -> list[Draft]:
+def drafts_of(
+    policy: Policy, candidate: GateSide, opponents: Sequence[Opponent]
+) -> list[CheckDraft]:
     """Returns a draft for each number under each rule, in the policy's order."""
     return [
         draft
@@ -125,13 +127,15 @@ def drafts_of(policy: Policy, candidate: Side, opponents: Sequence[Opponent]) ->
     ]
 
 
-def _of_rule(tier: Tier, rule: Rule, candidate: Side, opponents: Sequence[Opponent]) -> list[Draft]:
+def _of_rule(
+    tier: Tier, rule: Rule, candidate: GateSide, opponents: Sequence[Opponent]
+) -> list[CheckDraft]:
     baseline = opponents[0].side
     keys = dict.fromkeys(
         key for side in (candidate, baseline) for key in side.numbers if _fits(rule, key)
     )
     keys |= dict.fromkeys(_crashed(rule, candidate, baseline))
-    drafts: list[Draft] = []
+    drafts: list[CheckDraft] = []
     aimless = 0
     for key in keys:
         number = candidate.numbers.get(key) or baseline.numbers.get(key)
@@ -151,7 +155,7 @@ def _of_rule(tier: Tier, rule: Rule, candidate: Side, opponents: Sequence[Oppone
 _UNDEFINED = "undefined in both runs: "
 
 
-def _is_hollow(draft: Draft) -> bool:
+def _is_hollow(draft: CheckDraft) -> bool:
     return draft.settled is not None and draft.settled[1].startswith(_UNDEFINED)
 
 
@@ -160,8 +164,8 @@ def _fits(rule: Rule, key: Key) -> bool:
 
 
 def _of_number(
-    tier: Tier, rule: Rule, key: Key, candidate: Side, opponents: Sequence[Opponent]
-) -> Iterator[Draft]:
+    tier: Tier, rule: Rule, key: Key, candidate: GateSide, opponents: Sequence[Opponent]
+) -> Iterator[CheckDraft]:
     data, number = key[0], candidate.numbers.get(key)
     known = number or opponents[0].side.numbers.get(key)
     address = parse_address(key[1]) if known is None else known.address
@@ -170,7 +174,7 @@ def _of_number(
         yield _presence(tier, rule, key, message)
         return
     if rule.floor is not None:
-        yield Draft(
+        yield CheckDraft(
             tier=tier, rule=rule, test="floor", against="policy", data=data, address=key[1],
             model=address.model, number=number, settled=_untrusted(tier, rule, [number])
             or _no_value(number),
@@ -181,12 +185,14 @@ def _of_number(
         yield _paired(tier, rule, key, number, opponent)
 
 
-def _paired(tier: Tier, rule: Rule, key: Key, number: Number, opponent: Opponent) -> Draft:
+def _paired(
+    tier: Tier, rule: Rule, key: Key, number: GatedNumber, opponent: Opponent
+) -> CheckDraft:
     settled, difference = _before_statistics(tier, rule, key, number, opponent), None
     if settled is None:
         difference = opponent.differences.get(key)
         assert difference is not None
-    return Draft(
+    return CheckDraft(
         tier=tier, rule=rule, test="no-worse" if rule.no_worse else "margin",
         against=opponent.against, data=key[0], address=key[1], model=number.address.model,
         number=number, difference=difference, size=rule.detect if rule.no_worse else rule.margin,
@@ -195,7 +201,7 @@ def _paired(tier: Tier, rule: Rule, key: Key, number: Number, opponent: Opponent
 
 
 def _before_statistics(
-    tier: Tier, rule: Rule, key: Key, number: Number, opponent: Opponent
+    tier: Tier, rule: Rule, key: Key, number: GatedNumber, opponent: Opponent
 ) -> tuple[Outcome, str] | None:
     """Returns what needs no statistics: a number that is missing, undefined or not trusted."""
     other = opponent.side.numbers.get(key) or _recomputed(key, opponent)
@@ -207,18 +213,18 @@ def _before_statistics(
     return _undefined(number, other, opponent.against) or _uncompared(key, number, opponent)
 
 
-def _recomputed(key: Key, opponent: Opponent) -> Number | None:
+def _recomputed(key: Key, opponent: Opponent) -> GatedNumber | None:
     """Returns a number that the opponent's rows lack but its records give: a newer metric."""
     found = opponent.differences.get(key)
     if found is None or found.baseline is None:
         return None
-    return Number(
+    return GatedNumber(
         address=found.address, data=found.data, value=found.baseline, n=found.n,
         direction=found.direction, verdict=found.verdicts[0],
     )  # fmt: skip
 
 
-def _undefined(number: Number, other: Number, against: str) -> tuple[Outcome, str] | None:
+def _undefined(number: GatedNumber, other: GatedNumber, against: str) -> tuple[Outcome, str] | None:
     if number.value is None and other.value is None:
         return Outcome.SKIPPED, f"{_UNDEFINED}{number.reason}"
     if other.value is None:
@@ -226,7 +232,7 @@ def _undefined(number: Number, other: Number, against: str) -> tuple[Outcome, st
     return _no_value(number)
 
 
-def _uncompared(key: Key, number: Number, opponent: Opponent) -> tuple[Outcome, str] | None:
+def _uncompared(key: Key, number: GatedNumber, opponent: Opponent) -> tuple[Outcome, str] | None:
     difference = opponent.differences.get(key)
     if difference is None:
         why = opponent.refusal(key[0], number.address)
@@ -248,7 +254,7 @@ def _without_opponent(key: Key, address: Address, opponent: Opponent) -> tuple[O
 
 
 def _untrusted(
-    tier: Tier, rule: Rule, numbers: Sequence[Number], against: str = ""
+    tier: Tier, rule: Rule, numbers: Sequence[GatedNumber], against: str = ""
 ) -> tuple[Outcome, str] | None:
     required = required_verdict(tier, rule)
     whose = ("the candidate's", f"the {against}'s")
@@ -260,15 +266,15 @@ def _untrusted(
     return None
 
 
-def _no_value(number: Number) -> tuple[Outcome, str] | None:
+def _no_value(number: GatedNumber) -> tuple[Outcome, str] | None:
     if number.value is not None:
         return None
     return Outcome.INVALID, f"the candidate's number is undefined: {number.reason}"
 
 
-def _presence(tier: Tier, rule: Rule, key: Key, message: str) -> Draft:
+def _presence(tier: Tier, rule: Rule, key: Key, message: str) -> CheckDraft:
     model = "" if key[1] == rule.address and is_pattern(rule.address) else _model(key[1])
-    return Draft(
+    return CheckDraft(
         tier=tier, rule=rule, test="presence", against="policy", data=key[0], address=key[1],
         model=model, settled=(Outcome.INVALID, message),
     )  # fmt: skip
@@ -285,7 +291,7 @@ def _nothing(rule: Rule, aimless: int, known: Sequence[Key]) -> str:
     return "no number fits the rule" + (f"; did you mean {guess}?" if guess else "")
 
 
-def _crashed(rule: Rule, candidate: Side, baseline: Side) -> Iterator[Key]:
+def _crashed(rule: Rule, candidate: GateSide, baseline: GateSide) -> Iterator[Key]:
     """Yields the numbers that the candidate's failed cells should have given."""
     for cell in candidate.broken:
         if cell.failed:
@@ -295,7 +301,7 @@ def _crashed(rule: Rule, candidate: Side, baseline: Side) -> Iterator[Key]:
                     yield key
 
 
-def _suffixes(cell: Broken, candidate: Side, baseline: Side) -> list[str]:
+def _suffixes(cell: Broken, candidate: GateSide, baseline: GateSide) -> list[str]:
     """Returns ``[POINT]/METRIC@GROUP`` as other models have it, else as the suite declares."""
     seen = {
         str(number.address).partition(f":{cell.suite}/{cell.scenario}")[2]
@@ -325,13 +331,13 @@ _UNTESTED = _Adjusted(math.nan, 0)
 
 def evaluate(
     policy: Policy,
-    candidate: Side,
+    candidate: GateSide,
     opponents: Sequence[Opponent],
     *,
     today: date,
     sides: Sides,
     version: str = "",
-) -> Verdict:
+) -> GateVerdict:
     """Judges a candidate.
 
     Args:
@@ -359,13 +365,13 @@ def evaluate(
     if errors:
         blocking.add(Outcome.INVALID)
     ordered = [outcome for outcome in WORST_FIRST if outcome in blocking]
-    return Verdict(
+    return GateVerdict(
         crucibench_version=version, sides=sides, outcome=ordered[0] if ordered else Outcome.PASS,
         blocking=ordered, checks=checks, waivers=waivers, errors=errors,
     )  # fmt: skip
 
 
-def _holm(drafts: Sequence[Draft]) -> dict[int, _Adjusted]:
+def _holm(drafts: Sequence[CheckDraft]) -> dict[int, _Adjusted]:
     """Adjusts over the rules of one tier and one model, those against the anchor included."""
     families: dict[tuple[Tier, str], list[int]] = defaultdict(list)
     for position, draft in enumerate(drafts):
@@ -380,12 +386,12 @@ def _holm(drafts: Sequence[Draft]) -> dict[int, _Adjusted]:
     return adjusted
 
 
-def _p(draft: Draft) -> float:
+def _p(draft: CheckDraft) -> float:
     assert draft.difference is not None
     return p_value(draft.difference)
 
 
-def _check(draft: Draft, adjusted: _Adjusted) -> Check:
+def _check(draft: CheckDraft, adjusted: _Adjusted) -> Check:
     if draft.settled is not None:
         outcome, message = draft.settled
         return _base(draft, outcome, message)
@@ -394,7 +400,7 @@ def _check(draft: Draft, adjusted: _Adjusted) -> Check:
     return _floor(draft)
 
 
-def _against(draft: Draft, difference: MetricDifference, adjusted: _Adjusted) -> Check:
+def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjusted) -> Check:
     number, size = draft.number, draft.size
     assert number is not None and size is not None and difference.baseline is not None
     bound = size.of(difference.baseline)
@@ -427,14 +433,14 @@ def _against(draft: Draft, difference: MetricDifference, adjusted: _Adjusted) ->
     )  # fmt: skip
 
 
-def _is_unchanged(draft: Draft, difference: MetricDifference) -> bool:
+def _is_unchanged(draft: CheckDraft, difference: MetricDifference) -> bool:
     if difference.delta != 0:
         return False
     # Of real numbers that are alike on every sample, no luck of the draw is left to be had.
     return (difference.identical and difference.interval is None) or draft.unchanged()
 
 
-def _floor(draft: Draft) -> Check:
+def _floor(draft: CheckDraft) -> Check:
     number, floor = draft.number, draft.rule.floor
     assert number is not None and number.value is not None and floor is not None
     outcome = decide_floor(number.lower, number.upper, number.direction, floor)
@@ -446,7 +452,7 @@ def _floor(draft: Draft) -> Check:
     )  # fmt: skip
 
 
-def _base(draft: Draft, outcome: Outcome, message: str, **numbers: object) -> Check:
+def _base(draft: CheckDraft, outcome: Outcome, message: str, **numbers: object) -> Check:
     known = draft.number
     return Check.model_validate(
         {
@@ -459,7 +465,7 @@ def _base(draft: Draft, outcome: Outcome, message: str, **numbers: object) -> Ch
     )  # fmt: skip
 
 
-def _effect(check: Check, draft: Draft, policy: Policy, today: date) -> Check:
+def _effect(check: Check, draft: CheckDraft, policy: Policy, today: date) -> Check:
     effect = _raw_effect(check.outcome, draft.tier, draft.rule)
     if effect != "block" or check.outcome is Outcome.INVALID:
         return check.model_copy(update={"effect": effect})
@@ -481,7 +487,7 @@ def _raw_effect(outcome: Outcome, tier: Tier, rule: Rule) -> Effect:
 
 
 def _waiver_note(
-    waiver: Waiver, drafts: Sequence[Draft], checks: Sequence[Check], today: date
+    waiver: Waiver, drafts: Sequence[CheckDraft], checks: Sequence[Check], today: date
 ) -> WaiverNote:
     covered = [
         check
@@ -495,9 +501,9 @@ def _waiver_note(
     )
 
 
-def failed(sides: Sides, error: str, version: str = "") -> Verdict:
+def failed(sides: Sides, error: str, version: str = "") -> GateVerdict:
     """Returns the verdict where nothing could be judged: a run is broken or not comparable."""
-    return Verdict(
+    return GateVerdict(
         crucibench_version=version, sides=sides, outcome=Outcome.INVALID,
         blocking=[Outcome.INVALID], checks=[], errors=[error],
     )  # fmt: skip

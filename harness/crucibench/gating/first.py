@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from crucibench.comparing.results import MetricDifference
 from crucibench.gating.decide import detectable
-from crucibench.gating.sides import Key, Number, Side
+from crucibench.gating.sides import GatedNumber, GateSide, Key
 from crucibench.gating.text import between, change, count, number
 from crucibench.stats import detectable_mean, required_n_mean
 from crucibench.util.text import visible
@@ -60,7 +60,9 @@ class _Entry:
     text: str
 
 
-def first_policy(baseline: Side, differences: Mapping[Key, MetricDifference] | None = None) -> str:
+def first_policy(
+    baseline: GateSide, differences: Mapping[Key, MetricDifference] | None = None
+) -> str:
     """Returns a policy over the headline numbers of a run.
 
     Args:
@@ -90,11 +92,11 @@ def first_policy(baseline: Side, differences: Mapping[Key, MetricDifference] | N
     return "".join(parts) + _FOOT
 
 
-def _place(one: Number) -> str:
+def _place(one: GatedNumber) -> str:
     return str(one.address).partition(":")[2]
 
 
-def _usable(one: Number) -> bool:
+def _usable(one: GatedNumber) -> bool:
     return (
         one.value is not None
         and one.lower is not None
@@ -107,7 +109,7 @@ def _usable(one: Number) -> bool:
 
 def _entry(
     place: str,
-    numbers: Sequence[Number],
+    numbers: Sequence[GatedNumber],
     measured: Mapping[Key, MetricDifference],
     *,
     first: bool,
@@ -132,7 +134,7 @@ def _entry(
     return _Entry("advisory" if worst.timed else tier, "\n".join(lines) + "\n")
 
 
-def _smallest(one: Number, difference: MetricDifference | None) -> float:
+def _smallest(one: GatedNumber, difference: MetricDifference | None) -> float:
     found = None if difference is None else detectable(difference)
     if found is not None:
         return found
@@ -141,7 +143,7 @@ def _smallest(one: Number, difference: MetricDifference | None) -> float:
     return detectable_mean(1, error * math.sqrt(2 * (1 - _CORRELATION)))
 
 
-def _wish(one: Number, smallest: Mapping[Key, float]) -> str:
+def _wish(one: GatedNumber, smallest: Mapping[Key, float]) -> str:
     """Says what one point would need, where the samples don't show it."""
     if not one.percent or smallest[one.key] <= 0.01:
         return ""
@@ -149,17 +151,17 @@ def _wish(one: Number, smallest: Mapping[Key, float]) -> str:
     return f"; a margin of 1 point needs about {count(required_n_mean(0.01, spread))}"
 
 
-def _least(one: Number) -> float:
+def _least(one: GatedNumber) -> float:
     return _LEAST if one.percent else _LEAST * abs(one.value or 0.0)
 
 
-def _worst_end(numbers: Sequence[Number]) -> float:
+def _worst_end(numbers: Sequence[GatedNumber]) -> float:
     if numbers[0].direction == "lower":
         return max(one.upper for one in numbers if one.upper is not None)
     return min(one.lower for one in numbers if one.lower is not None)
 
 
-def _value(one: Number) -> str:
+def _value(one: GatedNumber) -> str:
     assert one.value is not None and one.lower is not None and one.upper is not None
     half = (one.upper - one.lower) / 2
     value = number(one.value, half=half, percent=one.percent)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
-from crucibench.gating.result import Check, Outcome, Verdict
+from crucibench.gating.result import Check, GateVerdict, Outcome
 from crucibench.gating.text import (
     COLUMNS,
     between,
@@ -34,7 +34,7 @@ _BADGE_COLOURS = {
 }  # fmt: skip
 
 
-def workflow_commands(verdict: Verdict) -> list[str]:
+def workflow_commands(verdict: GateVerdict) -> list[str]:
     """Returns workflow commands, at most `PER_TYPE` of each type; the last says what is left."""
     data = many_data(verdict.checks)
     found: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
@@ -54,7 +54,7 @@ def _within_limit(kind: str, commands: list[str]) -> list[str]:
     return [*commands[: PER_TYPE - 1], more]
 
 
-def badge(verdict: Verdict) -> str:
+def badge(verdict: GateVerdict) -> str:
     """Returns what shields.io shows of an endpoint."""
     return json.dumps(
         {
@@ -84,7 +84,7 @@ def _escaped_title(text: str) -> str:
     return _escaped(shorten(text, 200)).replace(":", "%3A").replace(",", "%2C")
 
 
-def junit(verdict: Verdict) -> str:
+def junit(verdict: GateVerdict) -> str:
     """Renders a verdict. What can't be judged is an error, what stops the gate else a failure."""
     data = many_data(verdict.checks)
     cases = [_case(check, where(check, data=data)) for check in verdict.checks]
@@ -170,7 +170,7 @@ _MARKS = {
 }  # fmt: skip
 
 
-def summary(verdict: Verdict, limit: int = SUMMARY_LIMIT) -> str:
+def summary(verdict: GateVerdict, limit: int = SUMMARY_LIMIT) -> str:
     """Returns the whole verdict, cut to `limit` bytes at the end of a line."""
     checks = ordered(verdict)
     for shown in _fewer(len(checks)):
@@ -181,7 +181,7 @@ def summary(verdict: Verdict, limit: int = SUMMARY_LIMIT) -> str:
     return _head(verdict)
 
 
-def comment(verdict: Verdict, limit: int = COMMENT_LIMIT) -> str:
+def comment(verdict: GateVerdict, limit: int = COMMENT_LIMIT) -> str:
     """Returns the comment on a pull request: the marker and a summary, within the limit."""
     return f"{MARKER}\n{summary(verdict, limit - len(MARKER.encode()) - 1)}"
 
@@ -193,7 +193,7 @@ def _fewer(count: int) -> list[int]:
     return shares
 
 
-def _head(verdict: Verdict) -> str:
+def _head(verdict: GateVerdict) -> str:
     sides = verdict.sides
     anchor = f", anchor {markdown_text(sides.anchor)}" if sides.anchor else ""
     return (
@@ -203,7 +203,7 @@ def _head(verdict: Verdict) -> str:
     )
 
 
-def _markdown(verdict: Verdict, checks: Sequence[Check], left_out: int) -> str:
+def _markdown(verdict: GateVerdict, checks: Sequence[Check], left_out: int) -> str:
     parts = [_head(verdict)]
     said = [check for check in checks if check.effect != "none"]
     data = many_data(verdict.checks)
@@ -249,7 +249,7 @@ _SPAN = 3.0
 _MOST_DRAWN = 200
 
 
-def deltas_svg(verdict: Verdict) -> str:
+def deltas_svg(verdict: GateVerdict) -> str:
     """Draws the checks that have a difference, those that stop the gate first."""
     data = many_data(verdict.checks)
     drawn = [check for check in ordered(verdict) if check.gain is not None and check.bound][
@@ -320,12 +320,12 @@ FILES = (
 )  # fmt: skip
 
 
-def verdict_json(verdict: Verdict) -> str:
+def verdict_json(verdict: GateVerdict) -> str:
     """Returns the content of ``verdict.json``; ``crucibench schema verdict`` describes it."""
     return verdict.model_dump_json(indent=2) + "\n"
 
 
-def write_outputs(verdict: Verdict, folder: Path) -> None:
+def write_outputs(verdict: GateVerdict, folder: Path) -> None:
     """Writes `FILES` into a folder, the verdict first."""
     contents = {
         "verdict.json": verdict_json(verdict),
@@ -339,7 +339,7 @@ def write_outputs(verdict: Verdict, folder: Path) -> None:
         write_text(folder / name, contents[name])
 
 
-def tell_github(verdict: Verdict, environment: Mapping[str, str] | None = None) -> list[str]:
+def tell_github(verdict: GateVerdict, environment: Mapping[str, str] | None = None) -> list[str]:
     """Appends the job summary where GitHub asks for one, and returns the annotations to print.
 
     Args:

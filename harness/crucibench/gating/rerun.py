@@ -24,7 +24,7 @@ from crucibench.gating.latency import (
     judge_latency,
     schedule,
 )
-from crucibench.gating.result import Check, Outcome, Verdict
+from crucibench.gating.result import Check, GateVerdict, Outcome
 from crucibench.gating.runs import data_pairs, name_pairs
 from crucibench.gating.sides import side_of
 from crucibench.store.run import Run
@@ -61,8 +61,8 @@ class _Pair(NamedTuple):
 
 
 def with_latency(
-    verdict: Verdict, baseline: Run, candidate: Run, options: RerunOptions, listener: Listener
-) -> Verdict:
+    verdict: GateVerdict, baseline: Run, candidate: Run, options: RerunOptions, listener: Listener
+) -> GateVerdict:
     """Returns a verdict with an advisory check of speed for each pair of models and data set.
 
     A verdict without checks stays as it is: its runs can't be held against each other.
@@ -105,7 +105,7 @@ def with_latency(
     return _noted(verdict.model_copy(update={"checks": [*verdict.checks, *checks]}), said)
 
 
-def _noted(verdict: Verdict, note: str) -> Verdict:
+def _noted(verdict: GateVerdict, note: str) -> GateVerdict:
     return verdict.model_copy(update={"notes": [*verdict.notes, note]})
 
 

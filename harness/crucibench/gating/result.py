@@ -115,7 +115,7 @@ class Sides(_Part):
     policy: str = ""
 
 
-class Verdict(_Part):
+class GateVerdict(_Part):
     """All that a gate says: the content of ``verdict.json``."""
 
     schema_version: Literal[1] = 1
@@ -148,4 +148,7 @@ class Verdict(_Part):
 
 def verdict_schema() -> dict[str, object]:
     """Returns the JSON Schema of ``verdict.json``."""
-    return {**Verdict.model_json_schema(mode="serialization"), "title": "Crucibench gate verdict"}
+    return {
+        **GateVerdict.model_json_schema(mode="serialization"),
+        "title": "Crucibench gate verdict",
+    }

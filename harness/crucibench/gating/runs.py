@@ -15,8 +15,8 @@ from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.gating.decide import LEVEL
 from crucibench.gating.evaluate import Opponent, evaluate, failed
 from crucibench.gating.policy import Policy, literal_brackets
-from crucibench.gating.result import Sides, Verdict
-from crucibench.gating.sides import Key, Number, Side, side_of
+from crucibench.gating.result import GateVerdict, Sides
+from crucibench.gating.sides import GatedNumber, GateSide, Key, side_of
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import differences
 from crucibench.store.pack import opened_together
@@ -39,7 +39,7 @@ class Unchanged:
         self._data = data
         self._known: dict[tuple[str, ...], bool] = {}
 
-    def __call__(self, number: Number) -> bool:
+    def __call__(self, number: GatedNumber) -> bool:
         """Whether the cell of a number, and all that it was computed from, is as it was."""
         address = number.address
         place = (number.data, address.model, address.suite, address.scenario)
@@ -137,7 +137,7 @@ def gate_runs(
     anchor: Run | None = None,
     policy_name: str = "",
     today: date | None = None,
-) -> Verdict:
+) -> GateVerdict:
     """Holds a candidate against a baseline.
 
     Args:
@@ -182,7 +182,7 @@ def _require_sound(run: Run) -> None:
 
 class _Judged(NamedTuple):
     run: Run
-    side: Side
+    side: GateSide
     policy: Policy
     notes: list[str]
 
@@ -216,7 +216,7 @@ def name_pairs(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
     return {name: name for name in sorted(old & new)}
 
 
-def data_pairs(run: Run, candidate: Run, other: Side, side: Side) -> dict[str, str]:
+def data_pairs(run: Run, candidate: Run, other: GateSide, side: GateSide) -> dict[str, str]:
     """Returns which data sets belong together, as `compare_runs` has it: also those of one content.
 
     A live data set is called ``data``, whatever the baseline calls it.

@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Number:
+class GatedNumber:
     """One metric row, and how people read it."""
 
     address: Address
@@ -58,7 +58,7 @@ class Broken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class GateSide:
     """A run, as a gate sees it.
 
     Attributes:
@@ -71,13 +71,13 @@ class Side:
     """
 
     name: str
-    numbers: Mapping[Key, Number]
+    numbers: Mapping[Key, GatedNumber]
     models: frozenset[tuple[str, str]]
     broken: tuple[Broken, ...] = ()
     metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
 
-    def renamed(self, models: Mapping[str, str], data: Mapping[str, str]) -> Side:
+    def renamed(self, models: Mapping[str, str], data: Mapping[str, str]) -> GateSide:
         """Returns the side with models and data sets under other names, old to new."""
         numbers = [
             replace(
@@ -117,7 +117,7 @@ class Side:
         return "has no such number"
 
 
-def side_of(run: Run) -> Side:
+def side_of(run: Run) -> GateSide:
     """Reads a run's metric rows and cells."""
     shown = {
         (suite, metric["id"]): metric
@@ -126,7 +126,7 @@ def side_of(run: Run) -> Side:
     }
     numbers = [_number(row, shown, run.cells) for row in _rows(run.metrics())]
     cells = run.cells.values()
-    return Side(
+    return GateSide(
         name=run.id,
         numbers={number.key: number for number in numbers},
         models=frozenset((cell.data, cell.model) for cell in cells),
@@ -151,12 +151,12 @@ def _number(
     row: Mapping[str, Any],
     shown: Mapping[tuple[str, str], Mapping[str, Any]],
     cells: Mapping[str, CellFile],
-) -> Number:
+) -> GatedNumber:
     info = shown.get((row["suite"], row["metric"]), {})
     cell = cells.get(row["cell"])
     bad = [] if cell is None else [f for f in cell.findings if f.severity is not Severity.INFO]
     text = {name: row[name] or "" for name in ("unit", "method", "verdict", "reason", "direction")}
-    return Number(
+    return GatedNumber(
         address=Address(
             row["model"], row["suite"], row["scenario"], row["point"] or "", row["metric"],
             row["group"] or "",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from crucibench.comparing.results import MetricDifference
 from crucibench.gating.decide import detectable, n_needed, n_needed_for_floor
 from crucibench.gating.policy import Size
-from crucibench.gating.result import Check, Outcome, Test, Verdict
-from crucibench.gating.sides import Number
+from crucibench.gating.result import Check, GateVerdict, Outcome, Test
+from crucibench.gating.sides import GatedNumber
 
 MINUS = "\u2212"
 
@@ -93,7 +93,7 @@ _COUNTED = {
 _ORDER = {"block": 0, "warn": 1, "note": 2, "none": 3}
 
 
-def headline(verdict: Verdict) -> str:
+def headline(verdict: GateVerdict) -> str:
     """Says in one sentence what the gate says."""
     blocking = [check for check in verdict.checks if check.effect == "block"]
     if verdict.outcome is Outcome.PASS:
@@ -111,7 +111,7 @@ def headline(verdict: Verdict) -> str:
     return f"gate stops: {listed(parts)}"
 
 
-def notes(verdict: Verdict) -> list[str]:
+def notes(verdict: GateVerdict) -> list[str]:
     """Returns the sentences that go with the table: errors, and every waiver, every time."""
     said = [*verdict.errors, *verdict.notes]
     for waiver in verdict.waivers:
@@ -124,7 +124,7 @@ def notes(verdict: Verdict) -> list[str]:
     return said
 
 
-def ordered(verdict: Verdict) -> list[Check]:
+def ordered(verdict: GateVerdict) -> list[Check]:
     """Returns the checks, those that stop the gate first."""
     return sorted(verdict.checks, key=lambda check: _ORDER[check.effect])
 
@@ -168,13 +168,13 @@ def row(check: Check, *, data: bool) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def rows(verdict: Verdict) -> list[tuple[str, ...]]:
+def rows(verdict: GateVerdict) -> list[tuple[str, ...]]:
     """Returns a line for each check, those that stop the gate first."""
     data = many_data(verdict.checks)
     return [row(check, data=data) for check in ordered(verdict)]
 
 
-def findings(verdict: Verdict) -> list[tuple[str, str, str]]:
+def findings(verdict: GateVerdict) -> list[tuple[str, str, str]]:
     """Returns outcome, address and sentence of each check that does something to the gate."""
     data = many_data(verdict.checks)
     return [
@@ -184,7 +184,7 @@ def findings(verdict: Verdict) -> list[tuple[str, str, str]]:
     ]
 
 
-def plain_text(verdict: Verdict) -> str:
+def plain_text(verdict: GateVerdict) -> str:
     """Returns the verdict as plain text: a line and a sentence for each check, then the notes."""
     data = many_data(verdict.checks)
     lines = [headline(verdict)]
@@ -246,7 +246,7 @@ def _inconclusive(
     return f"not enough to tell: {shown}{needs}"
 
 
-def explain_floor(outcome: Outcome, found: Number, floor: float) -> str:
+def explain_floor(outcome: Outcome, found: GatedNumber, floor: float) -> str:
     """Explains a check against a floor."""
     assert found.value is not None
     limit = exact(floor, percent=found.percent)

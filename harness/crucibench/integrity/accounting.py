@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.data import Samples
 from crucibench.contracts.verdict import Status, verdict_of
-from crucibench.integrity.planned import Planned
-from crucibench.integrity.reader import Reader
+from crucibench.integrity.planned import PlannedRun
+from crucibench.integrity.reader import EvidenceReader
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.store.cells import CellFile, Digest, StageFile
 from crucibench.store.run import Run
@@ -27,7 +27,7 @@ _INSPECTION = "inspection"
 _NOTHING = np.empty(0, dtype=object)
 
 
-def missing_cells(run: Run, planned: Planned) -> Iterator[str]:
+def missing_cells(run: Run, planned: PlannedRun) -> Iterator[str]:
     """Yields a sentence for each cell that should be there and is not."""
     there = {
         (file.model, file.data, f"{file.suite}/{file.scenario}") for file in run.cells.values()
@@ -76,7 +76,7 @@ def _installed() -> str:
         return "absent"
 
 
-def accounting(reader: Reader, file: CellFile) -> Iterator[str]:
+def accounting(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
     """Yields a sentence for each thing that is wrong with the records of one cell.
 
     In a Mapped cell of one stage that asked about all samples, every sample must have one record at
@@ -102,11 +102,11 @@ def accounting(reader: Reader, file: CellFile) -> Iterator[str]:
         yield str(error)
 
 
-def _present(reader: Reader, file: CellFile) -> list[Path]:
+def _present(reader: EvidenceReader, file: CellFile) -> list[Path]:
     return sorted(reader.run.layout.cell(file.cell).glob("records-*.parquet"))
 
 
-def _files(reader: Reader, file: CellFile) -> Iterator[str]:
+def _files(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
     if file.status is not Status.OK:
         return  # it may have stopped anywhere
     due = {path.name for stage in reader.shards(file) for path in stage}
@@ -129,7 +129,7 @@ def _asked(file: CellFile, planned: Samples) -> Iterator[str]:
 
 
 def _stage(
-    reader: Reader, file: CellFile, number: int, stage: StageFile, planned: pd.Index[str]
+    reader: EvidenceReader, file: CellFile, number: int, stage: StageFile, planned: pd.Index[str]
 ) -> Iterator[str]:
     paths = [path for path in reader.shards(file)[number] if path.is_file()]
     parts = [(_column(table, "id"), _column(table, "point")) for table in reader.tables(paths)]

@@ -28,7 +28,7 @@ Key = tuple[str, str, str]
 
 
 @dataclass
-class Planned:
+class PlannedRun:
     """What a spec comes to with the suites that are installed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Planned:
         return replace(scenario, limit=min(limits, default=None))
 
 
-def planned(run: Run) -> Planned:
+def planned(run: Run) -> PlannedRun:
     """Asks the installed suites what they make of a run's spec.
 
     Raises:
@@ -72,7 +72,7 @@ def planned(run: Run) -> Planned:
     """
     document = {key: value for key, value in run.spec.items() if key != "resolved"}
     spec = parse_spec(document, "spec.yaml")
-    found = Planned(spec)
+    found = PlannedRun(spec)
     asked: list[tuple[Suite, SuiteRequest]] = []
     for track in tracks_of(spec):
         names = list(_variants(spec, track))
@@ -115,7 +115,7 @@ def _suite(name: str, settings: dict[str, Any]) -> tuple[Suite, SuiteConfig]:
 
 
 def _requests(
-    found: Planned,
+    found: PlannedRun,
     run: Run,
     loaded: tuple[Suite, SuiteConfig],
     track: Track,
@@ -132,7 +132,7 @@ def _requests(
 
 
 def _add(
-    found: Planned,
+    found: PlannedRun,
     suite: Suite,
     request: SuiteRequest,
     ask: Callable[[], Sequence[Scenario] | str],

@@ -25,7 +25,7 @@ _KEPT = 4
 _NO_RECORDS = pa.table({"id": pa.array([], pa.string())})
 
 
-class Reader:
+class EvidenceReader:
     """Reads evidence; what several cells need is kept, the last few."""
 
     def __init__(self, run: Run, seed: int) -> None:

@@ -16,8 +16,8 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Mapped, Scenario, Timed
 from crucibench.contracts.verdict import Finding, Severity, Status, verdict_of
-from crucibench.integrity.planned import Planned
-from crucibench.integrity.reader import Reader
+from crucibench.integrity.planned import PlannedRun
+from crucibench.integrity.reader import EvidenceReader
 from crucibench.metrics.scoring import score
 from crucibench.passes.marks import marks
 from crucibench.store.cells import CellFile, FindingFile
@@ -47,7 +47,7 @@ class CannotScoreError(Exception):
 class Rescoring:
     """Scores the cells of a run again and says where that differs from what is stored."""
 
-    def __init__(self, reader: Reader, planned: Planned, broken: Set[str]) -> None:
+    def __init__(self, reader: EvidenceReader, planned: PlannedRun, broken: Set[str]) -> None:
         """Takes what to read and to score by.
 
         Args:

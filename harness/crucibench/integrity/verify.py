@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crucibench.integrity.accounting import accounting, cell_differences, missing_cells
-from crucibench.integrity.planned import Planned, planned
-from crucibench.integrity.reader import Reader
+from crucibench.integrity.planned import PlannedRun, planned
+from crucibench.integrity.reader import EvidenceReader
 from crucibench.integrity.rescoring import Rescoring
 from crucibench.store.bundle import BundleRun
 from crucibench.store.manifest import changed_views, differences
@@ -53,7 +53,7 @@ def scored_again(run: Run) -> list[str]:
         plan = _plan(run)
     except CrucibenchError as error:
         return [*found, str(error)]
-    reader = Reader(run, plan.spec.defaults.seed)
+    reader = EvidenceReader(run, plan.spec.defaults.seed)
     found += missing_cells(run, plan)
     broken = set()
     for name, file in run.cells.items():
@@ -65,7 +65,7 @@ def scored_again(run: Run) -> list[str]:
     return found + list(Rescoring(reader, plan, broken).differences())
 
 
-def _plan(run: Run) -> Planned:
+def _plan(run: Run) -> PlannedRun:
     """Reads all that stands beside the records, so that what can't be read is known at once."""
     try:
         for _ in (run.cells, run.models, run.cards, run.suites, run.environment):

@@ -38,7 +38,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class GapSide:
     """A mean of each of G groups under one set of answers.
 
     Attributes:
@@ -64,8 +64,8 @@ class Paired:
     """
 
     codes: IntArray
-    new: Side
-    old: Side
+    new: GapSide
+    old: GapSide
 
 
 class Change(NamedTuple):
@@ -160,7 +160,7 @@ def _covariance(parts: Sequence[Paired], clusters: IntArray | None) -> FloatArra
 
 def _units(part: Paired, side: str, clusters: IntArray | None) -> tuple[IntArray, FloatArray, int]:
     """Returns what is independent: its group, its influence, and how many groups there are."""
-    own: Side = getattr(part, side)
+    own: GapSide = getattr(part, side)
     if clusters is None:
         return part.codes, own.influence, len(own.values)
     k = int(clusters.max()) + 1 if len(clusters) else 0

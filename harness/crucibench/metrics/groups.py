@@ -61,7 +61,7 @@ class GroupMean:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class GroupFigure:
     """A figure over the groups that count.
 
     Attributes:
@@ -118,8 +118,8 @@ class GroupFigures:
 
     groups: tuple[GroupMean, ...]
     worst: WorstGroup | None = None
-    average: Figure | None = None
-    percentile_10: Figure | None = None
+    average: GroupFigure | None = None
+    percentile_10: GroupFigure | None = None
     reason: str = ""
 
 
@@ -304,7 +304,7 @@ def _over(
     level: float,
     wide: float,
     rngs: Sequence[np.random.Generator],
-) -> tuple[WorstGroup, Figure, Figure]:
+) -> tuple[WorstGroup, GroupFigure, GroupFigure]:
     """Returns the worst group, the average and the percentile; `rngs` draw what is simulated."""
     from scipy.special import ndtri
 
@@ -331,8 +331,10 @@ def _over(
             among=_of_worst(groups, direction, wide, complete),
             sureness=sureness, p_chance=p_chance,
         ),
-        Figure(value=average, n=n, interval=_interval(around, level, "normal", drawn and half > 0)),
-        Figure(
+        GroupFigure(
+            value=average, n=n, interval=_interval(around, level, "normal", drawn and half > 0)
+        ),
+        GroupFigure(
             value=tenth[0], n=n,
             interval=_interval((tenth[1], tenth[2]), level, "simultaneous-bounds", complete),
         ),

@@ -12,7 +12,7 @@ from crucibench.report.format import iso
 from crucibench.report.not_measured import not_measured
 from crucibench.store.archive import Unpacked
 from crucibench.store.bundle import BUNDLE_FORMAT, bundle_files, manifest_of, write_bundle
-from crucibench.store.redaction import Kept
+from crucibench.store.redaction import Disclosure
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crucibench.store.events import Dates
 
 
-def make_bundle(run: Run, path: Path, kept: Kept) -> dict[str, list[str]]:
+def make_bundle(run: Run, path: Path, kept: Disclosure) -> dict[str, list[str]]:
     """Writes the bundle of a run.
 
     The run is verified first; the bundle's own verification is done once, so that whoever checks it
@@ -71,7 +71,7 @@ def _known_differences(run: Run, files: Mapping[str, bytes], version: str) -> li
         return without_folder(scored_again(Run(place.root)), place.root)
 
 
-def _account(run: Run, withheld: Mapping[str, Sequence[str]], kept: Kept) -> dict[str, Any]:
+def _account(run: Run, withheld: Mapping[str, Sequence[str]], kept: Disclosure) -> dict[str, Any]:
     dates: Dates = run.dates
     return {
         "format_version": BUNDLE_FORMAT,

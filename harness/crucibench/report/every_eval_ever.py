@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import iso
 from crucibench.report.leaderboard.lines import words
-from crucibench.report.numbers import Metric, declared_metrics, metric_of, numbers_of
+from crucibench.report.numbers import ShownMetric, declared_metrics, metric_of, numbers_of
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
 from crucibench.util.hashing import data_digest
@@ -77,7 +77,7 @@ def _document(
     card: DataCard,
     info: ModelInfo,
     numbers: Sequence[MetricRow],
-    metrics: Mapping[tuple[str, str], Metric],
+    metrics: Mapping[tuple[str, str], ShownMetric],
 ) -> dict[str, Any]:
     made = str(int(run.dates.finished or 0))
     identity = f"{slug(_developer(info))}/{slug(info.name)}"
@@ -112,7 +112,7 @@ def _document(
     return document
 
 
-def _result(card: DataCard, number: MetricRow, metric: Metric) -> dict[str, Any]:
+def _result(card: DataCard, number: MetricRow, metric: ShownMetric) -> dict[str, Any]:
     config: dict[str, Any] = {
         "evaluation_description": metric.definition or metric.name,
         "metric_id": f"crucibench.{number.place}",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from crucibench.report.gaps import Gap
+from crucibench.report.gaps import MissingResults
 
 _PARTICULAR = re.compile(r"'[^']*'|\d+(?:[.,]\d+)*")
 """What reasons of one kind differ in: names in quotation marks, and numbers."""
@@ -22,7 +22,7 @@ class Reason:
     """
 
     text: str
-    gaps: tuple[Gap, ...]
+    gaps: tuple[MissingResults, ...]
 
     @property
     def count(self) -> int:
@@ -54,9 +54,9 @@ class Reasons:
         return sum(reason.count for reason in self.reasons)
 
 
-def by_reason(gaps: Iterable[Gap]) -> list[Reasons]:
+def by_reason(gaps: Iterable[MissingResults]) -> list[Reasons]:
     """Groups what is missing by data set, suite and kind of reason."""
-    found: dict[tuple[str, str], dict[str, list[Gap]]] = {}
+    found: dict[tuple[str, str], dict[str, list[MissingResults]]] = {}
     for gap in gaps:
         suite = gap.what.partition("/")[0]
         kinds = found.setdefault((gap.data, suite), {})
@@ -67,7 +67,7 @@ def by_reason(gaps: Iterable[Gap]) -> list[Reasons]:
     ]
 
 
-def _reasons(kinds: dict[str, list[Gap]]) -> Iterable[Reason]:
+def _reasons(kinds: dict[str, list[MissingResults]]) -> Iterable[Reason]:
     for kind, gaps in kinds.items():
         one = Reason(text=gaps[0].reason, gaps=tuple(gaps))
         yield one if one.alike else Reason(text=kind, gaps=tuple(gaps))

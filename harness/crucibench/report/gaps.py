@@ -10,7 +10,7 @@ from crucibench.contracts.rows import MetricRow as Number
 from crucibench.contracts.verdict import Status
 from crucibench.report.findings import address_of
 from crucibench.report.format import counted, listed, show_count
-from crucibench.report.numbers import Metric, metric_of
+from crucibench.report.numbers import ShownMetric, metric_of
 from crucibench.report.provenance import environment_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap:
+class MissingResults:
     """Things of one kind that are missing for one reason."""
 
     data: str
@@ -63,16 +63,16 @@ class Gaps:
     sentences: list[str] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
-    skipped: list[Gap] = field(default_factory=list)
-    inapplicable: list[Gap] = field(default_factory=list)
-    undefined: list[Gap] = field(default_factory=list)
-    unbounded: list[Gap] = field(default_factory=list)
+    skipped: list[MissingResults] = field(default_factory=list)
+    inapplicable: list[MissingResults] = field(default_factory=list)
+    undefined: list[MissingResults] = field(default_factory=list)
+    unbounded: list[MissingResults] = field(default_factory=list)
 
 
 def gaps_of(
     run: Run,
     numbers: Sequence[Number],
-    metrics: Mapping[tuple[str, str], Metric],
+    metrics: Mapping[tuple[str, str], ShownMetric],
     models: Sequence[str],
     data: Sequence[str],
 ) -> Gaps:
@@ -193,9 +193,9 @@ def _words(cells: Sequence[CellFile]) -> str:
 
 def _null(
     numbers: Sequence[Number],
-    metrics: Mapping[tuple[str, str], Metric],
+    metrics: Mapping[tuple[str, str], ShownMetric],
     missing: Callable[[Number], bool],
-) -> list[Gap]:
+) -> list[MissingResults]:
     return _grouped(
         (
             number.data,
@@ -208,12 +208,12 @@ def _null(
     )
 
 
-def _grouped(entries: Iterable[tuple[str, str, str, str]]) -> list[Gap]:
+def _grouped(entries: Iterable[tuple[str, str, str, str]]) -> list[MissingResults]:
     models: dict[tuple[str, str, str], list[str]] = {}
     for data, what, model, reason in entries:
         models.setdefault((data, what, reason), []).append(model)
     return [
-        Gap(
+        MissingResults(
             data=data,
             what=what,
             models=tuple(dict.fromkeys(names)),

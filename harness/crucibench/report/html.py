@@ -32,7 +32,7 @@ from crucibench.report.gap_reasons import by_reason
 from crucibench.report.gaps import gaps_of
 from crucibench.report.leaderboard import Board, leaderboard
 from crucibench.report.numbers import (
-    Metric,
+    ShownMetric,
     declared_metrics,
     metric_of,
     names_in_order,
@@ -80,7 +80,7 @@ def render_section(section: FilledSection) -> str:
 class _Definition:
     """One entry of the glossary."""
 
-    metric: Metric
+    metric: ShownMetric
     anchor: str
     axis: str
     words: str
@@ -227,7 +227,7 @@ class _Report:
                 )
         return views
 
-    def _href(self, metric: Metric) -> str:
+    def _href(self, metric: ShownMetric) -> str:
         return self.anchors("metric", metric.suite, metric.id)
 
     def _provenance(self) -> dict[str, Any]:
@@ -259,7 +259,7 @@ class _Report:
 
     def _definitions(self) -> list[_Definition]:
         methods: dict[tuple[str, str], dict[str, None]] = {}
-        used: dict[tuple[str, str], Metric] = {}
+        used: dict[tuple[str, str], ShownMetric] = {}
         for number in self.numbers:
             key = (number.address.suite, number.address.metric)
             used.setdefault(key, metric_of(self.metrics, number))
@@ -281,7 +281,7 @@ class _Report:
         ]
 
 
-def _bounds(metric: Metric) -> str:
+def _bounds(metric: ShownMetric) -> str:
     low, high = (
         "no bound" if end is None else show_plain(float(f"{end:.4g}"))
         for end in (metric.lower, metric.upper)

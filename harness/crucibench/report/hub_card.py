@@ -53,7 +53,7 @@ _LICENCES = frozenset(
 )  # fmt: skip
 
 
-class Measured(NamedTuple):
+class MeasuredRun(NamedTuple):
     """What one run says of the model on one data set."""
 
     run: Run
@@ -62,19 +62,19 @@ class Measured(NamedTuple):
     numbers: Sequence[MetricRow]
 
 
-def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[Measured]]:
+def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[MeasuredRun]]:
     """Returns what runs say of models: of all, or of those that are named; groups left out.
 
     Raises:
         InputError: if no run has a model of a name.
     """
-    found: dict[str, list[Measured]] = {}
+    found: dict[str, list[MeasuredRun]] = {}
     _, gathered = gather(runs)
     for run, numbers in zip(runs, gathered, strict=True):
         for (model, data), info in run.models.items():
             if data in run.cards:
                 own = [n for n in numbers if (n.model, n.data) == (model, data)]
-                found.setdefault(model, []).append(Measured(run, run.cards[data], info, own))
+                found.setdefault(model, []).append(MeasuredRun(run, run.cards[data], info, own))
     for name in models:
         if name not in found:
             raise InputError(f"--model: {unknown('model', name, found)}")
@@ -83,7 +83,7 @@ def measured(runs: Sequence[Run], models: Sequence[str]) -> dict[str, list[Measu
 
 def card_files(
     model: str,
-    parts: Sequence[Measured],
+    parts: Sequence[MeasuredRun],
     *,
     hub_data: Mapping[str, str] | None = None,
     source_url: str = "",
@@ -138,7 +138,7 @@ def _commit(card: DataCard) -> str:
     return card.revision if _COMMIT.fullmatch(card.revision) else ""
 
 
-def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, MetricRow]]:
+def _shown(parts: Sequence[MeasuredRun]) -> Iterable[tuple[MeasuredRun, MetricRow]]:
     for part in parts:
         for number in part.numbers:
             if number.value is not None and math.isfinite(number.value):
@@ -146,7 +146,7 @@ def _shown(parts: Sequence[Measured]) -> Iterable[tuple[Measured, MetricRow]]:
 
 
 def _entries(
-    part: Measured, repo: str, columns: Mapping[str, Column], source_url: str
+    part: MeasuredRun, repo: str, columns: Mapping[str, Column], source_url: str
 ) -> list[dict[str, Any]]:
     entries = []
     for _, number in _shown([part]):
@@ -185,7 +185,7 @@ def _task(card: DataCard) -> str:
 
 def _metadata(
     model: str,
-    parts: Sequence[Measured],
+    parts: Sequence[MeasuredRun],
     columns: Mapping[str, Column],
     hub_data: Mapping[str, str],
     source_url: str,
@@ -238,7 +238,7 @@ def _metadata(
 
 def _readme(
     model: str,
-    parts: Sequence[Measured],
+    parts: Sequence[MeasuredRun],
     columns: Mapping[str, Column],
     hub_data: Mapping[str, str],
     source_url: str,
@@ -290,11 +290,11 @@ def _readme(
     return f"---\n{dump_yaml(metadata)}---\n\n" + "\n".join(lines) + "\n"
 
 
-def _runs(parts: Sequence[Measured]) -> list[Run]:
+def _runs(parts: Sequence[MeasuredRun]) -> list[Run]:
     return list({part.run.digest: part.run for part in parts}.values())
 
 
-def _results(parts: Sequence[Measured], columns: Mapping[str, Column]) -> list[str]:
+def _results(parts: Sequence[MeasuredRun], columns: Mapping[str, Column]) -> list[str]:
     lines = [
         "| data | metric | value | n | verdict | run |",
         "| --- | --- | ---: | ---: | --- | --- |",

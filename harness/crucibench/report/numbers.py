@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
+class ShownMetric:
     """What a run says of a metric, as its suite declared it.
 
     Attributes:
@@ -111,7 +111,7 @@ class ShownNumber:
 
 
 def shown(
-    metric: Metric, number: MetricRow, href: str = "", scale: marks.Scale | None = None
+    metric: ShownMetric, number: MetricRow, href: str = "", scale: marks.Scale | None = None
 ) -> ShownNumber:
     """Returns what stands for a metric row.
 
@@ -141,11 +141,11 @@ def shown(
     )
 
 
-def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]:
+def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], ShownMetric]:
     """Returns the metrics that suites declare, and the pass, by suite and id."""
     own = {PASS: {"metrics": [asdict(metric) for metric in Pass.metrics]}}
     return {
-        (suite, entry["id"]): Metric(
+        (suite, entry["id"]): ShownMetric(
             suite=suite,
             id=entry["id"],
             name=entry.get("name") or entry["id"],
@@ -162,10 +162,10 @@ def declared_metrics(suites: Mapping[str, Any]) -> dict[tuple[str, str], Metric]
     }
 
 
-def metric_of(metrics: Mapping[tuple[str, str], Metric], number: MetricRow) -> Metric:
+def metric_of(metrics: Mapping[tuple[str, str], ShownMetric], number: MetricRow) -> ShownMetric:
     """Returns the metric of a number; one without a definition where the run holds none."""
     suite, metric = number.address.suite, number.address.metric
-    return metrics.get((suite, metric)) or Metric(
+    return metrics.get((suite, metric)) or ShownMetric(
         suite=suite, id=metric, name=metric, direction=number.direction, unit=number.unit
     )
 

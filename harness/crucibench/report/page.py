@@ -12,7 +12,7 @@ from markupsafe import Markup
 from crucibench.contracts.section import Block
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.format import direction_mark, direction_words
-from crucibench.report.numbers import Metric, ShownNumber
+from crucibench.report.numbers import ShownMetric, ShownNumber
 
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 
@@ -68,7 +68,7 @@ class MetricView:
     scale: str = ""
 
     @classmethod
-    def of(cls, metric: Metric, href: str, context: str = "", scale: str = "") -> MetricView:
+    def of(cls, metric: ShownMetric, href: str, context: str = "", scale: str = "") -> MetricView:
         """Makes the view of a metric."""
         return cls(
             name=metric.name,

@@ -14,7 +14,7 @@ from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, Column, Line, axis_columns, pareto_front
 from crucibench.report.leaderboard.shown import sorting, writing
-from crucibench.report.numbers import Metric, ShownNumber, shown
+from crucibench.report.numbers import ShownMetric, ShownNumber, shown
 from crucibench.report.page import (
     Anchors,
     Download,
@@ -61,7 +61,7 @@ def scorecard_view(
     *,
     about: str,
     head: Callable[[str], ModelHead],
-    href: Callable[[Metric], str],
+    href: Callable[[ShownMetric], str],
     anchors: Anchors,
     suites: Sequence[SuiteView],
     claims: Claims,

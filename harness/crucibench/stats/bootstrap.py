@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crucibench.stats import _checks
-from crucibench.stats.replicates import BCA_UNITS, IntervalKind, Summary, summarise, wants_bca
+from crucibench.stats.replicates import (
+    BCA_UNITS,
+    IntervalKind,
+    ReplicateSummary,
+    summarise,
+    wants_bca,
+)
 from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
 from crucibench.stats.weighted import WeightedStatistic, evaluate
@@ -143,7 +149,7 @@ def summaries_of(
     replicates: int,
     kind: IntervalKind,
     max_cells: int,
-) -> dict[str, Summary]:
+) -> dict[str, ReplicateSummary]:
     """Return what `bootstrap_many` returns, with the replicates and the correction."""
     level = _checks.level(level)
     accelerated = wants_bca(kind, resampler.units)
@@ -235,11 +241,11 @@ def _stratum_influences(deletions: NDArray[np.float64]) -> NDArray[np.float64]:
     return centred * ((m - 1) / m)
 
 
-def _too_few(summary: Summary, resampler: Resampler) -> Summary:
+def _too_few(summary: ReplicateSummary, resampler: Resampler) -> ReplicateSummary:
     what = "clusters" if resampler.clustered else "samples"
     reason = (
         f"{resampler.units} {what}, fewer than the {MIN_UNITS} below which a bootstrap interval "
         "is far too short"
     )
     result = replace(summary.result, interval=None, standard_error=math.nan, reason=reason)
-    return Summary(result, summary.finite, None)
+    return ReplicateSummary(result, summary.finite, None)

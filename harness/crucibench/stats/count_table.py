@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crucibench.stats import _checks
 from crucibench.stats.bootstrap import REPLICATES
-from crucibench.stats.replicates import IntervalKind, Summary, summarise, wants_bca
+from crucibench.stats.replicates import IntervalKind, ReplicateSummary, summarise, wants_bca
 from crucibench.stats.resampling import MAX_CELLS, block_rows, generator
 from crucibench.stats.results import BootstrapResult
 from crucibench.stats.weighted import evaluate
@@ -114,7 +114,7 @@ def table_summaries(
     strata: ArrayLike | None,
     kind: IntervalKind,
     max_cells: int,
-) -> dict[str, Summary]:
+) -> dict[str, ReplicateSummary]:
     """Return what `count_table_many` returns, with the replicates and the correction."""
     level = _checks.level(level)
     replicates = _checks.count("replicates", replicates, minimum=2)

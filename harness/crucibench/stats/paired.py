@@ -10,7 +10,7 @@ from scipy.special import stdtr
 
 from crucibench.stats.bootstrap import REPLICATES, summaries_of
 from crucibench.stats.jackknife import GROUPS, block_jackknife_many
-from crucibench.stats.replicates import IntervalKind, Summary, inversion_p_value
+from crucibench.stats.replicates import IntervalKind, ReplicateSummary, inversion_p_value
 from crucibench.stats.resampling import MAX_CELLS, Resampler
 from crucibench.stats.results import BootstrapResult, PairedDifference
 from crucibench.stats.weighted import WeightedStatistic, difference
@@ -141,7 +141,7 @@ def paired_jackknife_many(
     return {name: _from_jackknife(result) for name, result in results.items()}
 
 
-def difference_from(summary: Summary) -> PairedDifference:
+def difference_from(summary: ReplicateSummary) -> PairedDifference:
     """Return the difference that its replicates say, with the p-value that inverts its interval."""
     if summary.result.interval is None:
         return _without_interval(summary.result)

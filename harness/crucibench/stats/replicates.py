@@ -37,7 +37,7 @@ class Correction(NamedTuple):
     acceleration: float
 
 
-class Summary(NamedTuple):
+class ReplicateSummary(NamedTuple):
     """Replicates of one statistic, ready for an interval and a p-value.
 
     Attributes:
@@ -105,7 +105,7 @@ def summarise(
     multiplicities: NDArray[np.float64] | None = None,
     template: str,
     notes: tuple[str, ...] = (),
-) -> Summary:
+) -> ReplicateSummary:
     """Turn replicates into a result.
 
     Args:
@@ -138,7 +138,7 @@ def summarise(
     reason = _why_none(finite, undefined, replicates.size, estimate)
     if reason is not None:
         result = BootstrapResult(estimate, None, math.nan, finite.size, undefined, method, reason)
-        return Summary(result, finite, None)
+        return ReplicateSummary(result, finite, None)
     error = float(np.std(finite, ddof=1))
     if without_spread(finite):
         reason = (
@@ -146,11 +146,11 @@ def summarise(
             "which is no proof of precision"
         )
         result = BootstrapResult(estimate, None, 0.0, finite.size, undefined, method, reason, True)
-        return Summary(result, finite, None)
+        return ReplicateSummary(result, finite, None)
     lower, upper = (float(end) for end in np.quantile(finite, ends))
     interval = Interval(lower, upper, level, method)
     result = BootstrapResult(estimate, interval, error, finite.size, undefined, method)
-    return Summary(result, finite, correction)
+    return ReplicateSummary(result, finite, correction)
 
 
 def inversion_p_value(

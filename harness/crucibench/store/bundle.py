@@ -22,7 +22,7 @@ from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.store.manifest import is_result
 from crucibench.store.redaction import (
-    Kept,
+    Disclosure,
     Redacted,
     is_published,
     published_words,
@@ -71,7 +71,7 @@ class BundleRun(PackedRun):
         return str(self.run_manifest["digest"])
 
 
-def bundle_files(run: Run, kept: Kept) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+def bundle_files(run: Run, kept: Disclosure) -> tuple[dict[str, bytes], dict[str, list[str]]]:
     """Returns the files of a run less what is not published, and what each one lacks.
 
     Args:
@@ -159,7 +159,7 @@ def _published(layout: Layout) -> list[Path]:
 
 
 def _redacted(
-    run: Run, path: Path, kept: Kept, names: set[str], words: set[str]
+    run: Run, path: Path, kept: Disclosure, names: set[str], words: set[str]
 ) -> Redacted | None:
     """Returns a file less what is not published; None for one that is not published at all."""
     content = path.read_bytes()

@@ -80,7 +80,7 @@ class CacheKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class CacheHit:
     """What a hit gives.
 
     Attributes:
@@ -152,7 +152,7 @@ class CellCache:
 
     def fetch(
         self, key: CacheKey, into: Path, agrees: Callable[[Mapping[str, Any]], bool] | None = None
-    ) -> Kept | None:
+    ) -> CacheHit | None:
         """Copies a kept cell's files into `into`, checking each; None where there is none.
 
         A pass that was asked for more serves a request for fewer, without the columns that were
@@ -179,7 +179,7 @@ class CellCache:
                 return None
             with contextlib.suppress(OSError):
                 os.utime(folder / _ENTRY)
-            return Kept(
+            return CacheHit(
                 stages=list(entry.stages), probes=list(entry.probes), files=files,
                 costs=dict(entry.costs),
             )  # fmt: skip

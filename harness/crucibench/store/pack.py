@@ -44,7 +44,7 @@ KIND = "pack"
 
 
 @dataclass(frozen=True)
-class Kept:
+class PackContents:
     """What comparing reads of a run.
 
     Attributes:
@@ -57,7 +57,9 @@ class Kept:
     limits: Mapping[tuple[str, str, int], Any]
 
 
-def write_pack(run: Run, path: Path, kept: Kept, version: str, *, with_groups: bool) -> None:
+def write_pack(
+    run: Run, path: Path, kept: PackContents, version: str, *, with_groups: bool
+) -> None:
     """Writes the pack of a finished run.
 
     Args:
@@ -111,7 +113,7 @@ def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
 class _Packer:
     """Makes the files of a pack."""
 
-    def __init__(self, run: Run, kept: Kept, *, with_groups: bool) -> None:
+    def __init__(self, run: Run, kept: PackContents, *, with_groups: bool) -> None:
         self.run = run
         self.kept = kept
         self.with_groups = with_groups

@@ -30,7 +30,7 @@ _STRUCTURE = frozenset({"id", "point"})
 
 
 @dataclass(frozen=True)
-class Kept:
+class Disclosure:
     """What is published although it says something of samples.
 
     Attributes:
@@ -54,7 +54,7 @@ class Redacted(NamedTuple):
     withheld: tuple[str, ...]
 
 
-def redacted_table(content: bytes, kept: Kept, names: Collection[str]) -> Redacted:
+def redacted_table(content: bytes, kept: Disclosure, names: Collection[str]) -> Redacted:
     """Leaves out of records or probes what holds inputs or free text.
 
     Args:
@@ -70,7 +70,7 @@ def redacted_table(content: bytes, kept: Kept, names: Collection[str]) -> Redact
 
 
 def is_published(
-    content: bytes, kept: Kept, names: Collection[str], words: Collection[str]
+    content: bytes, kept: Disclosure, names: Collection[str], words: Collection[str]
 ) -> bool:
     """Says whether a table that scoring made is published; one that lacks a column serves nobody.
 
@@ -100,7 +100,7 @@ def published_words(metrics: pa.Table, suites: Any) -> set[str]:
     return words
 
 
-def redacted_samples(content: bytes, kept: Kept) -> Redacted:
+def redacted_samples(content: bytes, kept: Disclosure) -> Redacted:
     """Leaves group columns and names out of a sample table; clusters become numbers."""
     table = pq.read_table(io.BytesIO(content))
     withheld: list[str] = []
@@ -117,7 +117,7 @@ def redacted_samples(content: bytes, kept: Kept) -> Redacted:
     return Redacted(parquet(table) if withheld else content, tuple(withheld))
 
 
-def redacted_cell(content: bytes, file: CellFile, kept: Kept) -> Redacted:
+def redacted_cell(content: bytes, file: CellFile, kept: Disclosure) -> Redacted:
     """Leaves out of a cell file what may quote a sample: tracebacks, words in evidence."""
     if kept.inputs:
         return Redacted(content, ())
@@ -161,7 +161,7 @@ def cluster_codes(clusters: NDArray[np.object_]) -> NDArray[np.object_]:
     return np.array([f"{code:0{digits}d}" for code in codes], dtype=object)
 
 
-def _stays(name: str, column: Any, kept: Kept, names: Collection[str]) -> bool:
+def _stays(name: str, column: Any, kept: Disclosure, names: Collection[str]) -> bool:
     if name.startswith(_GROUP):
         return kept.groups
     if name in _STRUCTURE or kept.inputs:

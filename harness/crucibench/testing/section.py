@@ -15,7 +15,7 @@ from crucibench.contracts.section import Block, Section, SectionCell, SectionKin
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.html import render_section
-from crucibench.report.numbers import Metric
+from crucibench.report.numbers import ShownMetric
 from crucibench.report.page import Anchors
 from crucibench.report.sections import PageEvidence, filled
 
@@ -100,7 +100,7 @@ def _table() -> pd.DataFrame:
 
 
 def _evidence(table: pd.DataFrame | None, status: Status) -> PageEvidence:
-    metric = Metric(
+    metric = ShownMetric(
         suite="made-up", id="example", name=f"Example {_MARKUP}", direction="higher",
         lower=0.0, upper=1.0, definition="Made up.",
     )  # fmt: skip

@@ -128,8 +128,8 @@ class NamedAttack(OneAttack):
 
         from crucibench.util.draws import Draws
         from crucibench_suites.adversarial.attacks.model import (
-            Oracle,
-            Points,
+            GradientOracle,
+            LossPoints,
             attack_ball,
             device_of,
             frozen,
@@ -152,14 +152,14 @@ class NamedAttack(OneAttack):
                 break
             where = torch.from_numpy(rows)
             ids = tuple(work.batch.ids[row] for row in rows)
-            points = Points(
+            points = LossPoints(
                 x=work.batch.inputs[where].to(device),
                 y=torch.from_numpy(targets[rows]).to(device),
                 eps=torch.full((len(rows),), radius, device=device),
                 ids=ids,
                 norm=threat.norm,
             )
-            given = Ball(Oracle(module, draws), points, threat, radius=radius)
+            given = Ball(GradientOracle(module, draws), points, threat, radius=radius)
             step = f"radius {float('inf') if attack.nearest else radius!r}"
             with frozen(module), seeded(draws, ids, step):
                 found = attack_ball(attack, given)

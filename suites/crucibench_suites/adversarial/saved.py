@@ -109,7 +109,7 @@ def _checked(
         at = frame["row"].to_numpy()[part]
         clean = context.load([int(row) for row in at])
         targets = own.samples.targets[at].astype(np.int64)
-        wrong, level = judge(Shown(part, frame.iloc[part], clean, targets, own))
+        wrong, level = judge(ShownExamples(part, frame.iloc[part], clean, targets, own))
         points = np.array([*map(point_of, threat.eps), ""], dtype=object)[level]
         filed = points != frame["point"].to_numpy()[part]
         wrong = np.where((wrong == "") & filed, "are filed under another radius than theirs", wrong)
@@ -117,7 +117,7 @@ def _checked(
     return frame
 
 
-class Shown(NamedTuple):
+class ShownExamples(NamedTuple):
     """Some of the saved examples of a cell.
 
     Attributes:
@@ -135,14 +135,14 @@ class Shown(NamedTuple):
     own: CellEvidence
 
 
-Judge = Callable[[Shown], tuple[NDArray[np.object_], NDArray[np.int64]]]
+Judge = Callable[[ShownExamples], tuple[NDArray[np.object_], NDArray[np.int64]]]
 """Returns what is wrong with each, "" where nothing is, and its level by distance, both (m,)."""
 
 
 def pixels(threat: ThreatModel, context: MapContext) -> Judge:
     """Returns what judges images."""
 
-    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         import torch
 
         from crucibench_suites.adversarial.confirm import confirm
@@ -164,7 +164,7 @@ def pixels(threat: ThreatModel, context: MapContext) -> Judge:
 
 
 def misclassified(
-    shown: Shown, asked: Batch, seen: NDArray[np.integer[Any]], context: MapContext
+    shown: ShownExamples, asked: Batch, seen: NDArray[np.integer[Any]], context: MapContext
 ) -> NDArray[np.object_]:
     """Returns what is wrong with the classes of examples, "" where nothing is, (m,).
 

@@ -100,10 +100,10 @@ class AutoAttack(Attacked):
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         from crucibench_suites.adversarial.confirm import Ledger
         from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import Search
+        from crucibench_suites.adversarial.search import GradientSearch
 
         targets = work.samples.targets.astype(np.int64)
-        search = Search(
+        search = GradientSearch(
             context.adapter, work.batch, targets, self.threat, context.draws,
             precision=self.precision,
         )  # fmt: skip

@@ -108,7 +108,7 @@ def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
     )
 
 
-def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
+def areas(grid: tuple[float, ...], outcomes: AttackOutcomes) -> Floats:
     """Returns each sample's share of the area under robust accuracy, shape (n,).
 
     A sample's own curve is 1 up to the last eps that it withstands, and falls to 0 linearly until
@@ -132,7 +132,11 @@ def _curve_point(eps: float, row: Row) -> dict[str, object]:
 
 
 def _step(
-    point: str, stage: str, outcomes: Outcomes, before: NDArray[np.bool_], left: NDArray[np.bool_]
+    point: str,
+    stage: str,
+    outcomes: AttackOutcomes,
+    before: NDArray[np.bool_],
+    left: NDArray[np.bool_],
 ) -> dict[str, object]:
     return {
         "point": point,
@@ -180,7 +184,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class AttackOutcomes:
     """What became of n samples, in the order of the evidence's sample table.
 
     Attributes:
@@ -213,12 +217,12 @@ class Outcomes:
         return np.asarray(self.right & (level > at))
 
 
-def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
+def read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     """Reads the records of all stages, once."""
     return evidence.once(("outcomes", series), lambda: _read_outcomes(series, evidence))
 
 
-def _read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
+def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
@@ -250,7 +254,7 @@ def _read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
             seen += int(part["confirmations"].sum())
             failed += int(part["unconfirmed"].sum())
         after[stage], asked[stage] = level.copy(), entered
-    return Outcomes(
+    return AttackOutcomes(
         right, clean.astype(np.int64), level, after, prediction, distance, asked, spent,
         (seen, failed),
     )  # fmt: skip

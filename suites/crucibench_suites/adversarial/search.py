@@ -23,8 +23,8 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    Oracle,
-    Points,
+    GradientOracle,
+    LossPoints,
     attack_ball,
     by_sample,
     device_of,
@@ -45,7 +45,7 @@ _PIXELS = 2**18
 runs towards several targets, and steps of Square."""
 
 
-class Search:
+class GradientSearch:
     """Attacks one batch of samples that the model gets right."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Search:
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
-        self._module, self._exact = module, Oracle(module, seeded, width)
+        self._module, self._exact = module, GradientOracle(module, seeded, width)
         self._oracle = replace(self._exact, lowered=lowers(precision))
         self._y = torch.from_numpy(targets).to(device)
         self._grid = np.asarray(threat.eps, dtype=np.float64)
@@ -145,7 +145,7 @@ class Search:
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
-        points = Points(
+        points = LossPoints(
             x=self._x[where],
             y=self._y[where],
             eps=eps,
@@ -172,7 +172,7 @@ class Search:
             ledger.unconfirmed[rows] += refused
         return np.asarray(ledger.level[rows] < before)
 
-    def _warm(self, attack: str, points: Points, rows: Ints, ledger: Ledger) -> torch.Tensor:
+    def _warm(self, attack: str, points: LossPoints, rows: Ints, ledger: Ledger) -> torch.Tensor:
         """Starts from examples of larger radii, drawn into the smaller ball, where there is one."""
         start = random_start(self._oracle, points, f"{attack}/0")
         known = np.flatnonzero(ledger.prediction[rows] >= 0)
@@ -184,7 +184,7 @@ class Search:
         return start
 
     def _take(
-        self, attack: str, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
+        self, attack: str, points: LossPoints, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
     ) -> NDArray[np.bool_]:
         """Puts down the examples that the plain model gets wrong; returns which it does not."""
         broken = found.broken.cpu().numpy()

@@ -34,14 +34,14 @@ from crucibench.contracts.attack import (
 )
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.model import (
-    Oracle,
-    Points,
+    GradientOracle,
+    LossPoints,
     attack_ball,
     frozen,
     length,
 )
 from crucibench_suites.adversarial.blackbox.images import Pixels
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.of_foolbox import FoolboxAttack
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -272,9 +272,9 @@ def _in_balls(attack: Attack, norm: Norm) -> AttackCall:
         # What looks for the nearest leaves as soon as an example lies within the radius.
         eps = torch.full((len(x),), 0.0 if attack.nearest else radius)
         ids = tuple(f"self-test-{row}" for row in range(len(x)))
-        points = Points(x=x, y=y, eps=eps, ids=ids, norm=norm)
+        points = LossPoints(x=x, y=y, eps=eps, ids=ids, norm=norm)
         with frozen(model):
-            oracle = Oracle(model, Draws(0, "self-test"))
+            oracle = GradientOracle(model, Draws(0, "self-test"))
             return attack_ball(attack, Ball(oracle, points, budget, radius=radius)).adversarial
 
     return call
@@ -290,7 +290,7 @@ def _by_labels(attack: Attack, norm: Norm) -> AttackCall:
             return np.where(wrong.numpy(), 1.0, -1.0)
 
         none = np.zeros(0)
-        questions = Questions(space, space.answered(lead, 4096), none, _SEARCH_QUERIES)
+        questions = BudgetedQuestions(space, space.answered(lead, 4096), none, _SEARCH_QUERIES)
         ids = [f"self-test-{row}" for row in range(len(x))]
         attack.run(
             Search(

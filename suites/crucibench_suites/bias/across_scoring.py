@@ -19,7 +19,14 @@ from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_across import RISES
 from crucibench.metrics.catalogue_groups import Gap
-from crucibench.metrics.gap_change import Change, Largest, Paired, Side, change_of_largest, turned
+from crucibench.metrics.gap_change import (
+    Change,
+    GapSide,
+    Largest,
+    Paired,
+    change_of_largest,
+    turned,
+)
 from crucibench.metrics.scoring import cluster_codes
 from crucibench.stats import holm, mcnemar_exact, newcombe_paired
 from crucibench.tasks.classification.view import ClassView
@@ -343,13 +350,13 @@ def _paired(metric: str, pair: Pair, places: Ints) -> Paired:
     return Paired(codes=codes, new=new, old=old)
 
 
-def _side(metric: str, view: View, places: Ints) -> Side:
+def _side(metric: str, view: View, places: Ints) -> GapSide:
     by_group = view.measured[metric].by_group
     influence = np.zeros(len(view.grouping.codes))
     for place in places:
         influence += mean_influence(view, metric, int(place))
     trials = by_group.trials[places] if isinstance(by_group, Tally) else None
-    return Side(values=by_group.values[places], influence=influence, trials=trials)
+    return GapSide(values=by_group.values[places], influence=influence, trials=trials)
 
 
 def _table(rises: Sequence[Rise], at: Mapping[str, Sequence[GroupGap]]) -> pd.DataFrame:

@@ -27,7 +27,7 @@ REPLICATES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class GroupedAnswers:
     """Targets and predictions as fairlearn gets them, shape (n,) each."""
 
     targets: Floats
@@ -55,20 +55,20 @@ def fairlearn_numbers(
     return found
 
 
-def _answers(evidence: Evidence, metric: FairlearnMetric) -> Answers | str:
+def _answers(evidence: Evidence, metric: FairlearnMetric) -> GroupedAnswers | str:
     """Returns what a metric is computed of, or why it can't be."""
     task = evidence.task
     view = task.definition.view(evidence.needs["test"], task)
     if task.one_number:
         if metric.of != "values":
             return f"it is of {metric.of}, the data asks for numbers"
-        return Answers(targets=view.targets, predictions=view.predictions)
+        return GroupedAnswers(targets=view.targets, predictions=view.predictions)
     if metric.of == "values":
         return "it is of numbers, the data asks for classes"
     return _of_classes(view, metric)
 
 
-def _of_classes(answers: ClassView, metric: FairlearnMetric) -> Answers | str:
+def _of_classes(answers: ClassView, metric: FairlearnMetric) -> GroupedAnswers | str:
     targets: NDArray[Any]
     predictions: NDArray[Any]
     if metric.of == "labels":
@@ -85,7 +85,9 @@ def _of_classes(answers: ClassView, metric: FairlearnMetric) -> Answers | str:
     else:
         targets = answers.positives
         predictions = answers.probabilities[:, answers.positive]
-    return Answers(targets=targets.astype(np.float64), predictions=predictions.astype(np.float64))
+    return GroupedAnswers(
+        targets=targets.astype(np.float64), predictions=predictions.astype(np.float64)
+    )
 
 
 class _Column(NamedTuple):
@@ -97,7 +99,7 @@ class _Column(NamedTuple):
 
 
 def _of_column(
-    column: _Column, name: str, answers: Answers | str, function: Callable[..., Any]
+    column: _Column, name: str, answers: GroupedAnswers | str, function: Callable[..., Any]
 ) -> list[Number]:
     """Returns one number for all groups of a column, or one a group, as the metric is."""
     metric, grouping = FAIRLEARN[name], column.grouping
@@ -114,7 +116,7 @@ def _of_column(
 
 
 def _number(
-    column: _Column, name: str, answers: Answers, function: Callable[..., Any], places: Ints
+    column: _Column, name: str, answers: GroupedAnswers, function: Callable[..., Any], places: Ints
 ) -> Number:
     """Returns a number of the samples of some groups."""
     (evidence, grouping, stream), metric = column, FAIRLEARN[name]

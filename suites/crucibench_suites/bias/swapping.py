@@ -19,7 +19,7 @@ from crucibench_suites.bias.numbers import group_numbers, shown_groups
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changed:
+class ChangedText:
     """What became of the samples at one point.
 
     Attributes:
@@ -40,7 +40,7 @@ class Changed:
         return self.point.partition("=")[2]
 
 
-def read_changed(evidence: Evidence, point: str) -> Changed:
+def read_changed(evidence: Evidence, point: str) -> ChangedText:
     """Reads one point's records beside the clean pass."""
     samples = evidence.own.samples
     records = evidence.own.records.at(point).aligned(samples.ids)
@@ -50,7 +50,7 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
     change = np.zeros(len(samples))
     if not len(rows):
         none = None if evidence.task.one_number else flipped
-        return Changed(point=point, there=there, flipped=none, change=change)
+        return ChangedText(point=point, there=there, flipped=none, change=change)
     part = samples.take(rows)
     before = replace(evidence.needs["clean"], samples=part)
     after = replace(evidence.own, records=records.aligned(part.ids), samples=part)
@@ -58,13 +58,13 @@ def read_changed(evidence: Evidence, point: str) -> Changed:
     one, other = (kind.view(cell, evidence.task) for cell in (before, after))
     if evidence.task.one_number:
         change[rows] = np.abs(other.predictions - one.predictions)
-        return Changed(point=point, there=there, flipped=None, change=change)
+        return ChangedText(point=point, there=there, flipped=None, change=change)
     flipped[rows] = one.predictions != other.predictions
     if one.probabilities is None or other.probabilities is None:
-        return Changed(point=point, there=there, flipped=flipped, change=None)
+        return ChangedText(point=point, there=there, flipped=flipped, change=None)
     # For more than two classes: how much probability moved to other classes.
     change[rows] = np.abs(one.probabilities - other.probabilities).sum(axis=1) / 2
-    return Changed(point=point, there=there, flipped=flipped, change=change)
+    return ChangedText(point=point, there=there, flipped=flipped, change=change)
 
 
 def flip_numbers(evidence: Evidence, points: Sequence[str], prefix: str) -> list[Number]:
@@ -100,7 +100,7 @@ def change_numbers(evidence: Evidence, points: Sequence[str], prefix: str) -> li
     return found
 
 
-def _changes(evidence: Evidence, changed: Changed, prefix: str) -> list[Number]:
+def _changes(evidence: Evidence, changed: ChangedText, prefix: str) -> list[Number]:
     rows = np.flatnonzero(changed.there)
     mean = f"{prefix}-value-change" if changed.flipped is None else f"{prefix}-score-change"
     if not len(rows):
@@ -124,7 +124,7 @@ def _changes(evidence: Evidence, changed: Changed, prefix: str) -> list[Number]:
     return found
 
 
-def _units(evidence: Evidence, changed: Changed) -> Units:
+def _units(evidence: Evidence, changed: ChangedText) -> Units:
     return Units(evidence.own.samples.take(np.flatnonzero(changed.there)), changed.point)
 
 

@@ -166,7 +166,7 @@ def read_head(cell: CellEvidence) -> Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs(Mapped):
+class MeasuredInputs(Mapped):
     """Measures the inputs of a role; it asks the model nothing."""
 
     suite: str = "ood"

@@ -14,7 +14,7 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.ids import contents
 from crucibench_suites.ood import metrics
-from crucibench_suites.ood.scores import Mean, Scores
+from crucibench_suites.ood.scores import DetectorScores, Mean
 from crucibench_suites.ood.sets import OODSet
 
 _CHANCE = 0.5
@@ -33,7 +33,7 @@ _FEWEST = 20
 
 def audit_detector(evidence: Evidence, entry: Detector) -> Findings:
     """Says whether the detector fails its self-test, ranks the wrong way round, or ties scores."""
-    scores = Scores(evidence.own, evidence.needs["test"].samples)
+    scores = DetectorScores(evidence.own, evidence.needs["test"].samples)
     if scores.unfit:
         message = f"{entry.title} has no numbers: {scores.unfit}"
         return [
@@ -63,7 +63,7 @@ def _wrong_answer(entry: Detector) -> Findings:
     ]  # fmt: skip
 
 
-def _worse_than_chance(scores: Scores, entry: Detector, level: float) -> Findings:
+def _worse_than_chance(scores: DetectorScores, entry: Detector, level: float) -> Findings:
     worse: dict[str, float] = {}
     for address in scores.sets:
         mean = scores.mean(metrics.AUROC.id, [address])
@@ -105,7 +105,7 @@ def _surely_below(mean: Mean, level: float) -> bool:
     return found is not None and found.upper < _CHANCE
 
 
-def _ties(scores: Scores, entry: Detector) -> Findings:
+def _ties(scores: DetectorScores, entry: Detector) -> Findings:
     every = np.concatenate([scores.known, *scores.sets.values()])
     if len(every) < _FEWEST:
         return []
@@ -140,7 +140,7 @@ _AS_WELL = 0.01
 
 def audit_easy(evidence: Evidence, detector: str) -> Findings:
     """Names the sets that a statistic of the input tells as well as the detector of that name."""
-    scores = Scores(evidence.needs["detector"], evidence.needs["test"].samples)
+    scores = DetectorScores(evidence.needs["detector"], evidence.needs["test"].samples)
     best = easiest(evidence.needs["sets"].records)
     easy = {}
     for address in scores.sets:

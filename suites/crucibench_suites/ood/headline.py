@@ -22,7 +22,7 @@ from crucibench_suites.ood import metrics
 from crucibench_suites.ood.audits import audit_easy
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.passes import in_rows
-from crucibench_suites.ood.scores import Mean, Scores, numbers_of
+from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of
 from crucibench_suites.ood.sets import OODSet, mark_perturbing, meanings, means_of
 
 BINS = 50
@@ -122,7 +122,7 @@ class Detectors(Derived):
 def score_headline(evidence: Evidence, points: Sequence[str]) -> Scored:
     """Returns the rows of the headline detector at points, its histogram and its curves."""
     samples = evidence.needs["test"].samples
-    scores = Scores(evidence.needs["detector"], samples)
+    scores = DetectorScores(evidence.needs["detector"], samples)
     right = in_rows(evidence.needs["test"], scores.known_ids, "prediction")
     right = right == samples.targets[scores.known_rows]
     rows: list[Row] = []
@@ -156,7 +156,9 @@ def score_detectors(
     """
     samples = evidence.needs["test"].samples
     found = {
-        name: Scores(evidence.needs[name], samples) for name in detectors if name in evidence.needs
+        name: DetectorScores(evidence.needs[name], samples)
+        for name in detectors
+        if name in evidence.needs
     }
     declared = found[headline]
     rows = [
@@ -175,13 +177,13 @@ def score_detectors(
     return Scored(rows, tables)
 
 
-def _mixture(scores: Scores, point: str, right: NDArray[np.bool_]) -> Mixture:
+def _mixture(scores: DetectorScores, point: str, right: NDArray[np.bool_]) -> Mixture:
     sets = [(scores.sets[address], scores.units(address)) for address in scores.members(point)]
     return Mixture(scores.known, right, scores.known_units, sets)
 
 
 def _mixed_row(
-    scores: Scores, point: str, right: NDArray[np.bool_], options: ScoringOptions
+    scores: DetectorScores, point: str, right: NDArray[np.bool_], options: ScoringOptions
 ) -> Row:
     area = scores.mean(metrics.AUROC.id, scores.members(point))
     if area is None:
@@ -203,7 +205,7 @@ def _mixed_row(
     )  # fmt: skip
 
 
-def _undefined(metric: str, point: str, scores: Scores, group: str = "") -> Row:
+def _undefined(metric: str, point: str, scores: DetectorScores, group: str = "") -> Row:
     return Row(
         metric=metric, point=point, group=group, value=None, n=len(scores.known),
         reason=scores.undefined,
@@ -211,7 +213,7 @@ def _undefined(metric: str, point: str, scores: Scores, group: str = "") -> Row:
 
 
 def _differences(
-    name: str, scores: Scores, headline: Scores, point: str, level: float
+    name: str, scores: DetectorScores, headline: DetectorScores, point: str, level: float
 ) -> list[Row]:
     rows = []
     for metric, apart in metrics.APART.items():
@@ -238,7 +240,7 @@ def difference(metric: str, point: str, pair: tuple[Mean, Mean], level: float) -
 
 
 def _table(
-    found: Mapping[str, Scores],
+    found: Mapping[str, DetectorScores],
     headline: str,
     points: Sequence[str],
     level: float,
@@ -265,7 +267,7 @@ def _table(
     return pd.DataFrame(lines)
 
 
-def _histogram(scores: Scores) -> pd.DataFrame:
+def _histogram(scores: DetectorScores) -> pd.DataFrame:
     """Returns the headline detector's scores by kind of input, as shares of each kind in bins."""
     kinds = {"in-distribution": scores.known} | {
         kind: np.concatenate([scores.sets[address] for address in scores.members(kind)])
@@ -292,7 +294,7 @@ def _histogram(scores: Scores) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def roc_table(scores: Scores) -> pd.DataFrame:
+def roc_table(scores: DetectorScores) -> pd.DataFrame:
     """Returns points of the ROC of near and far sets, with the false positive rate rising.
 
     At each threshold the true positive rate is the mean over sets, so that the area under a whole
@@ -319,7 +321,7 @@ def roc_table(scores: Scores) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def _coverage(scores: Scores, right: NDArray[np.bool_]) -> pd.DataFrame:
+def _coverage(scores: DetectorScores, right: NDArray[np.bool_]) -> pd.DataFrame:
     frames = []
     for kind in ("near", "far"):
         if scores.members(kind) and len(scores.known):

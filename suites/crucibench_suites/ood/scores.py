@@ -194,7 +194,7 @@ class Mean:
         return np.unique(units if self.clusters is None else self.clusters[units])
 
 
-class Scores:
+class DetectorScores:
     """All scores of one detector.
 
     Attributes:
@@ -309,7 +309,7 @@ def numbers_of(
         infos: the metrics wanted, of those in `STATISTICS`.
     """
     samples = evidence.needs["test"].samples
-    scores = Scores(cell, samples)
+    scores = DetectorScores(cell, samples)
     # Where all units are test samples, numbers go by the rows of these; else by a table of units.
     own = len(scores.unit_samples) > len(scores.known)
     units = Units(scores.unit_samples, "units") if own else None

@@ -22,8 +22,8 @@ from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import (
     AskedByDetector,
     Generated,
-    Inputs,
     LinearHead,
+    MeasuredInputs,
     parameters_of,
 )
 from crucibench_suites.ood.detection import Detection
@@ -235,7 +235,7 @@ def _plan(
     features = Capability.FEATURES in capabilities and any(
         Capability.FEATURES in entry.requires for entry in entries.values()
     )
-    found: list[Scenario] = [Inputs(name="inputs/test")]
+    found: list[Scenario] = [MeasuredInputs(name="inputs/test")]
     for one in sets:
         if one.generated:
             parameters = parameters_of(one, share, features=features)
@@ -245,7 +245,7 @@ def _plan(
                 )
             )
         else:
-            found.append(Inputs(name=f"inputs/{one.address}", role=one.role))
+            found.append(MeasuredInputs(name=f"inputs/{one.address}", role=one.role))
     uses = {part for entry in entries.values() for part in entry.uses}
     # Where the model can't give what these need, the detectors say so themselves.
     if "head" in uses and LinearHead.requires <= capabilities:

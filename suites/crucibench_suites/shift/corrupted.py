@@ -231,7 +231,7 @@ class CorruptedTable(Corrupted):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary(Derived):
+class CorruptionSummary(Derived):
     """Joins the cells of the corruptions of a run, sample by sample."""
 
     version: ClassVar[int] = 1
@@ -239,7 +239,9 @@ class Summary(Derived):
     perturbs: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, suite: str, cells: Sequence[Corrupted], reference: str | None = None) -> Summary:
+    def of(
+        cls, suite: str, cells: Sequence[Corrupted], reference: str | None = None
+    ) -> CorruptionSummary:
         """Returns the scenario that joins `cells`.
 
         Args:
@@ -291,8 +293,8 @@ class Summary(Derived):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSummary(Summary):
-    """`Summary` of images, with the mean corruption error over the common corruptions."""
+class ImageSummary(CorruptionSummary):
+    """`CorruptionSummary` of images, with the mean corruption error over the common corruptions."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
 

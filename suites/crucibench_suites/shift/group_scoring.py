@@ -46,7 +46,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class PassOutcomes:
     """What a pass is judged by: a number a sample, and which metric its mean is.
 
     Attributes:
@@ -74,15 +74,15 @@ class Outcomes:
         return _SIDES[self.mean.direction]
 
 
-def outcomes_of(cell: CellEvidence, task: Task) -> Outcomes:
+def outcomes_of(cell: CellEvidence, task: Task) -> PassOutcomes:
     """Reads a pass."""
     if task.one_class:
         right = clean_answers(cell, cell.samples.ids, task).correct.astype(np.float64)
-        return Outcomes(
+        return PassOutcomes(
             right, metrics.TOP_1, metrics.WORST_GROUP, metrics.GROUP_AVERAGE, metrics.GROUP_TENTH
         )
     predictions = cell.records.aligned(cell.samples.ids).array("prediction").astype(np.float64)
-    return Outcomes(
+    return PassOutcomes(
         np.abs(predictions - cell.samples.targets), metrics.MAE, metrics.WORST_GROUP_MAE,
         metrics.GROUP_AVERAGE_MAE, metrics.GROUP_TENTH_MAE,
     )  # fmt: skip
@@ -249,7 +249,7 @@ class _Split:
 
     @classmethod
     def of(
-        cls, name: str, labels: NDArray[np.object_], figures: GroupFigures, outcomes: Outcomes
+        cls, name: str, labels: NDArray[np.object_], figures: GroupFigures, outcomes: PassOutcomes
     ) -> _Split:
         counting = pd.Index([group.name for group in figures.groups if group.counts])
         return cls(
@@ -262,7 +262,7 @@ class _Split:
         )  # fmt: skip
 
 
-def _worst_of_all(splits: Sequence[_Split], outcomes: Outcomes) -> Number:
+def _worst_of_all(splits: Sequence[_Split], outcomes: PassOutcomes) -> Number:
     """Returns the worst group of all columns and crossings.
 
     Its interval: those of all ways to split hold at once at a level that Bonferroni's correction
@@ -291,7 +291,7 @@ def _worst_of_all(splits: Sequence[_Split], outcomes: Outcomes) -> Number:
     )  # fmt: skip
 
 
-def _over_groups(split: _Split, outcomes: Outcomes) -> list[Number]:
+def _over_groups(split: _Split, outcomes: PassOutcomes) -> list[Number]:
     """Returns the worst group, the average and the percentile of one way to split."""
     figures, means = split.figures, split.means
     worst, average, tenth = figures.worst, figures.average, figures.percentile_10
@@ -327,7 +327,7 @@ def _over_groups(split: _Split, outcomes: Outcomes) -> list[Number]:
     ]  # fmt: skip
 
 
-def _of_group(split: _Split, group: GroupMean, outcomes: Outcomes) -> Number:
+def _of_group(split: _Split, group: GroupMean, outcomes: PassOutcomes) -> Number:
     closed = partial(_known, group.interval, reason=group.reason)
     return Number(
         metric=outcomes.mean.id, group=group.name, n=group.n,
@@ -345,7 +345,7 @@ def _known(
 
 
 def _mean_form(
-    outcomes: Outcomes, among: Bools, closed: Callable[[float], Interval | str] | None = None
+    outcomes: PassOutcomes, among: Bools, closed: Callable[[float], Interval | str] | None = None
 ) -> Form:
     """Returns the mean outcome of some samples, shape (n,), bool."""
     if outcomes.proportion:
@@ -358,7 +358,7 @@ def _mean_form(
 
 
 def _worst_form(
-    parts: Sequence[GroupMeans], outcomes: Outcomes, closed: Callable[[float], Interval | str]
+    parts: Sequence[GroupMeans], outcomes: PassOutcomes, closed: Callable[[float], Interval | str]
 ) -> RowMetric:
     """Returns the worst mean of the groups of some partitions."""
     means = [means_by_group(part) for part in parts]

@@ -18,8 +18,8 @@ from crucibench_suites.shift.corrupted import (
     CorruptedGrid,
     CorruptedImage,
     CorruptedTable,
+    CorruptionSummary,
     ImageSummary,
-    Summary,
 )
 from crucibench_suites.shift.corruptions.images import COMMON, parameter_set
 from crucibench_suites.shift.corruptions.tables import TABLES
@@ -83,7 +83,7 @@ def text_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
         Corrupted.of("shift", one, severities=_among(severities, one), limit=limit)
         for one in _chosen("texts", _asked(config.texts, TEXTS, request.preset), _held())
     ]
-    return [*cells, Summary.of("shift", cells)] if cells else []
+    return [*cells, CorruptionSummary.of("shift", cells)] if cells else []
 
 
 def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
@@ -117,7 +117,7 @@ def table_scenarios(request: SuiteRequest) -> Sequence[Scenario]:
         found.append(RecordedInputs.of("shift", "test"))
     # Not every model can meet gaps: means over the others are of the same for all.
     joined = [cell for cell in cells if not cell.corruption.requires] or cells
-    summary = [Summary.of("shift", joined)] if joined else []
+    summary = [CorruptionSummary.of("shift", joined)] if joined else []
     return [*found, *cells, *summary, *populations]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Part(NamedTuple):
+class PublishedPart(NamedTuple):
     """One set of published files.
 
     Attributes:
@@ -57,7 +57,7 @@ class PublishedLevel(Derived):
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_PUBLISHED
 
     @classmethod
-    def of(cls, suite: str, part: Part, *, train: bool) -> PublishedLevel:
+    def of(cls, suite: str, part: PublishedPart, *, train: bool) -> PublishedLevel:
         """Returns the scenario of `part`; `train`: whether there is such a role."""
         needs = [Need(alias=HOME, cell="pass/test"), Need(alias=HERE, cell=f"pass/{part.role}")]
         if train:
@@ -106,7 +106,9 @@ class PublishedSummary(Derived):
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_SUMMARY
 
     @classmethod
-    def of(cls, suite: str, parts: Sequence[Part], reference: str | None) -> PublishedSummary:
+    def of(
+        cls, suite: str, parts: Sequence[PublishedPart], reference: str | None
+    ) -> PublishedSummary:
         """Returns the scenario that joins `parts`; `reference`: a model, `ALEXNET`, or None."""
         needs = _needs(parts, OWN, None)
         if reference not in {None, ALEXNET}:
@@ -158,7 +160,7 @@ def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Seq
     return scenarios
 
 
-def _parts(request: SuiteRequest) -> list[Part]:
+def _parts(request: SuiteRequest) -> list[PublishedPart]:
     """Returns the data's sets of published files, corruptions in the published order."""
     found = []
     for role, fingerprint in request.data.further.items():
@@ -166,7 +168,7 @@ def _parts(request: SuiteRequest) -> list[Part]:
             continue
         corruption, _, severity = role.removeprefix(PUBLISHED + "/").rpartition("/")
         if corruption and severity.isdecimal():
-            found.append(Part(corruption, int(severity), fingerprint))
+            found.append(PublishedPart(corruption, int(severity), fingerprint))
     order = {name: place for place, name in enumerate(COMMON)}
     return sorted(
         found,
@@ -174,7 +176,7 @@ def _parts(request: SuiteRequest) -> list[Part]:
     )
 
 
-def _needs(parts: Sequence[Part], prefix: str, model: str | None) -> list[Need]:
+def _needs(parts: Sequence[PublishedPart], prefix: str, model: str | None) -> list[Need]:
     passes = {"clean": "test"} | {part.name: part.role for part in parts}
     start = "" if model is None else prefix
     return [

@@ -21,7 +21,7 @@ from crucibench_suites.throughput import tape as phases
 from crucibench_suites.throughput.clock import Clock, grain
 from crucibench_suites.throughput.energy import PowerMeter
 from crucibench_suites.throughput.fresh import freshened
-from crucibench_suites.throughput.loops import Ask, Timed, closed_loop, open_loop
+from crucibench_suites.throughput.loops import Ask, TimedQueries, closed_loop, open_loop
 from crucibench_suites.throughput.tape import Tape
 from crucibench_suites.throughput.warm_up import warm_up
 
@@ -80,14 +80,16 @@ class Bench:
         most: int,
         turn: int = 0,
         ask: Ask | None = None,
-    ) -> Timed:
+    ) -> TimedQueries:
         """Asks the model one query after the other, see `closed_loop`; or `ask` instead of it."""
         return closed_loop(
             ask or self.adapter.timed, queries, self.clock, seconds=seconds, most=most, turn=turn,
             device=self._device,
         )  # fmt: skip
 
-    def opened(self, queries: Sequence[Any], arrivals: NDArray[np.int64], turn: int) -> Timed:
+    def opened(
+        self, queries: Sequence[Any], arrivals: NDArray[np.int64], turn: int
+    ) -> TimedQueries:
         """Asks the model at scheduled instants, see `open_loop`."""
         return open_loop(
             self.adapter.timed, queries, arrivals, self.clock, turn=turn, device=self._device
@@ -120,7 +122,7 @@ class Bench:
         """Brings back what the other models' turns drove out of caches; notes nothing."""
         self.closed(queries, seconds=_SETTLING * seconds, most=_SETTLING_MOST, ask=ask)
 
-    def block(self, point: str, run: Callable[[], Timed]) -> Timed:
+    def block(self, point: str, run: Callable[[], TimedQueries]) -> TimedQueries:
         """Times a block of queries and notes what the machine did meanwhile."""
         clock = self.clock
         reset_peak()
@@ -176,7 +178,7 @@ class Bench:
             self.tape.timed("", phase, timed)
             most = len(timed.ended)
 
-    def answers(self, point: str, queries: Sequence[Batch], timed: Timed) -> None:
+    def answers(self, point: str, queries: Sequence[Batch], timed: TimedQueries) -> None:
         """Notes what was answered while the clock ran (MLPerf's TEST01)."""
         for query, answer in zip(queries, timed.answers, strict=True):
             outputs = None if answer is None else self.adapter.read_timed(answer)
@@ -194,7 +196,7 @@ class Bench:
         self.tape.facts("", {"idle-cpu": (clock.cpu() - cpu) / ((clock.now() - begun) * 1e-9)})
 
 
-def typical(timed: Timed) -> float:
+def typical(timed: TimedQueries) -> float:
     """Returns the median latency of a block, in s."""
     return float(statistics.median(timed.seconds.tolist()))
 

@@ -24,7 +24,7 @@ Device = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedQueries:
     """Queries that were timed.
 
     Attributes:
@@ -63,7 +63,7 @@ def closed_loop(
     most: int,
     turn: int = 0,
     device: Device | None = None,
-) -> Timed:
+) -> TimedQueries:
     """Asks one query after the other, in turn through a pool, until the time is over.
 
     At least one query is asked. Python's collector of garbage rests meanwhile: its pauses are the
@@ -105,7 +105,7 @@ def closed_loop(
                     left = 0
                     break
     begun = np.array(started, dtype=np.int64)
-    return Timed(begun, begun, np.array(ended, dtype=np.int64), answers, _seconds(taken))
+    return TimedQueries(begun, begun, np.array(ended, dtype=np.int64), answers, _seconds(taken))
 
 
 def open_loop(
@@ -116,7 +116,7 @@ def open_loop(
     *,
     turn: int = 0,
     device: Device | None = None,
-) -> Timed:
+) -> TimedQueries:
     """Asks queries at scheduled instants, or as soon after them as the model is free.
 
     A query's latency counts from the instant it was scheduled for, so that the wait behind a slow
@@ -149,7 +149,7 @@ def open_loop(
             if kept[slot]:
                 answers[slot] = answer
             answer = None
-    return Timed(
+    return TimedQueries(
         arrivals + begin, np.array(started, dtype=np.int64), np.array(ended, dtype=np.int64),
         answers, _seconds(taken),
     )  # fmt: skip

@@ -26,7 +26,7 @@ _CACHE_SHARE = 0.25
 """Of a round's time, for asking twice."""
 
 
-class Budget(NamedTuple):
+class TimeBudget(NamedTuple):
     """The time that each point of a scenario gets.
 
     Attributes:
@@ -44,7 +44,7 @@ class Budget(NamedTuple):
 
 
 def stream_rounds(
-    samples: int, budget: Budget, context: TimedContext, clock: Clock
+    samples: int, budget: TimeBudget, context: TimedContext, clock: Clock
 ) -> Iterator[Columns]:
     """Yields rounds of one query of so many samples after the other."""
     bench = Bench(context, clock)
@@ -65,7 +65,7 @@ def stream_rounds(
 
 
 def offline_rounds(
-    sizes: Sequence[int], budget: Budget, context: TimedContext, clock: Clock
+    sizes: Sequence[int], budget: TimeBudget, context: TimedContext, clock: Clock
 ) -> Iterator[Columns]:
     """Yields rounds of batches of each size in turn.
 
@@ -103,7 +103,7 @@ def offline_rounds(
 
 
 def server_rounds(
-    loads: Sequence[float], budget: Budget, context: TimedContext, clock: Clock
+    loads: Sequence[float], budget: TimeBudget, context: TimedContext, clock: Clock
 ) -> Iterator[Columns]:
     """Yields rounds of Poisson arrivals at each load in turn.
 

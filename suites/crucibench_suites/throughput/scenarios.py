@@ -77,9 +77,9 @@ class Stream(Timing):
     metrics: ClassVar[tuple[MetricInfo, ...]] = STREAM
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
-        from crucibench_suites.throughput.measuring import Budget, stream_rounds
+        from crucibench_suites.throughput.measuring import TimeBudget, stream_rounds
 
-        return stream_rounds(self.samples, Budget(self.seconds, self.turns), context, clock)
+        return stream_rounds(self.samples, TimeBudget(self.seconds, self.turns), context, clock)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns latency and throughput as numbers of rounds."""
@@ -119,9 +119,9 @@ class Offline(Timing):
     metrics: ClassVar[tuple[MetricInfo, ...]] = OFFLINE
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
-        from crucibench_suites.throughput.measuring import Budget, offline_rounds
+        from crucibench_suites.throughput.measuring import TimeBudget, offline_rounds
 
-        return offline_rounds(self.sizes, Budget(self.seconds, self.turns), context, clock)
+        return offline_rounds(self.sizes, TimeBudget(self.seconds, self.turns), context, clock)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns throughput by batch size as numbers of rounds."""
@@ -161,9 +161,9 @@ class Server(Timing):
     metrics: ClassVar[tuple[MetricInfo, ...]] = SERVER
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
-        from crucibench_suites.throughput.measuring import Budget, server_rounds
+        from crucibench_suites.throughput.measuring import TimeBudget, server_rounds
 
-        return server_rounds(self.loads, Budget(self.seconds, self.turns), context, clock)
+        return server_rounds(self.loads, TimeBudget(self.seconds, self.turns), context, clock)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns latency by load as numbers of rounds."""
@@ -191,7 +191,7 @@ class Server(Timing):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search(Timing):
+class RateSearch(Timing):
     """Single samples that arrive at random: how many a second the model bears.
 
     Attributes:
@@ -210,10 +210,10 @@ class Search(Timing):
         return PERCENTILES[self.percentile]
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
-        from crucibench_suites.throughput.measuring import Budget
+        from crucibench_suites.throughput.measuring import TimeBudget
         from crucibench_suites.throughput.searching import search_rounds
 
-        budget = Budget(self.seconds, self.turns)
+        budget = TimeBudget(self.seconds, self.turns)
         return search_rounds(self.bound, self.share, budget, context, clock)
 
     def score(self, evidence: Evidence) -> Scored:

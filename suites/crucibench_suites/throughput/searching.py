@@ -16,7 +16,7 @@ from crucibench.stats import allowed_over, minimum_queries
 from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import Clock
 from crucibench_suites.throughput.loops import poisson_arrivals
-from crucibench_suites.throughput.measuring import MOST_QUERIES, Budget
+from crucibench_suites.throughput.measuring import MOST_QUERIES, TimeBudget
 from crucibench_suites.throughput.readings import Floats, Readings
 
 NARROW = 0.02
@@ -78,7 +78,7 @@ class Bracket(NamedTuple):
 
 
 def search_rounds(
-    bound: float, share: float, budget: Budget, context: TimedContext, clock: Clock
+    bound: float, share: float, budget: TimeBudget, context: TimedContext, clock: Clock
 ) -> Iterator[Columns]:
     """Yields trials: one a round, each at a rate that depends on those before.
 

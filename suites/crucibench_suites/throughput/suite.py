@@ -19,7 +19,7 @@ from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
     KNEE,
     Offline,
-    Search,
+    RateSearch,
     Server,
     Stream,
     batch_point,
@@ -281,7 +281,7 @@ class ThroughputSuite(Suite):
         if config.latency_bound is not None:
             bound = float(config.latency_bound)
             found.append(
-                Search(
+                RateSearch(
                     name="highest-rate", seconds=seconds, turns=turns, bound=bound * 1e-3,
                     percentile=config.bound_percentile,
                     parameters={

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.records import Columns
 from crucibench_suites.throughput.clock import Clock
-from crucibench_suites.throughput.loops import Timed
+from crucibench_suites.throughput.loops import TimedQueries
 
 WARM_UP = "warm-up"
 QUERY = "query"
@@ -35,7 +35,7 @@ class Tape:
         self._queries = 0
         self._clear()
 
-    def timed(self, point: str, phase: str, timed: Timed) -> None:
+    def timed(self, point: str, phase: str, timed: TimedQueries) -> None:
         """Notes queries."""
         waited = np.asarray((timed.started - timed.issued) * 1e-9, dtype=np.float64)
         device = {"device": timed.device} if len(timed.device) else {}

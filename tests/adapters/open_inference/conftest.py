@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from crucibench.contracts.adapter import Adapter, Opening, Remote
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.uri import parse_uri
-from crucibench_adapters._oip_limits import Clock
+from crucibench_adapters._oip_limits import WaitingClock
 from crucibench_adapters.open_inference import OpenInferenceAdapter
 
 
@@ -75,7 +75,7 @@ class Server:
         self._process.stdout.close()
 
 
-class StillClock(Clock):
+class StillClock(WaitingClock):
     """A clock that only waiting moves, and that nobody waits for."""
 
     def __init__(self) -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from crucibench.contracts.adapter import Remote
 from crucibench_adapters._oip_headers import Headers
-from crucibench_adapters._oip_limits import Budget, Clock, LimitError, budget_of
+from crucibench_adapters._oip_limits import LimitError, RequestBudget, WaitingClock, budget_of
 
 STOP = threading.Event()
 
 
-class _Recording(Clock):
+class _Recording(WaitingClock):
     """Time stands still; when each request may go shows in how long it would wait."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class _Recording(Clock):
 
 
 def test_requests_are_spaced_over_all_threads() -> None:
-    clock, budget = _Recording(), Budget(per_second=4, most=None)
+    clock, budget = _Recording(), RequestBudget(per_second=4, most=None)
     with ThreadPoolExecutor(5) as pool:
         for _ in range(20):
             pool.submit(budget.take, clock, STOP, counted=True)
@@ -39,7 +39,7 @@ def test_requests_are_spaced_over_all_threads() -> None:
 
 
 def test_what_was_not_used_is_not_saved_up() -> None:
-    clock, budget = _Recording(), Budget(per_second=4, most=None)
+    clock, budget = _Recording(), RequestBudget(per_second=4, most=None)
     budget.take(clock, STOP, counted=True)
     clock.time += 10
     for _ in range(3):
@@ -48,7 +48,7 @@ def test_what_was_not_used_is_not_saved_up() -> None:
 
 
 def test_no_more_than_allowed() -> None:
-    clock, budget = _Recording(), Budget(per_second=None, most=3)
+    clock, budget = _Recording(), RequestBudget(per_second=None, most=3)
     budget.take(clock, STOP, counted=False)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(budget.take, clock, STOP, counted=True) for _ in range(8)]
@@ -74,7 +74,7 @@ def test_a_model_that_is_opened_again_keeps_its_budget() -> None:
 def test_a_wait_can_be_ended() -> None:
     stop = threading.Event()
     stop.set()
-    Clock().wait(1e6, stop)
+    WaitingClock().wait(1e6, stop)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucibench.util.errors import InputError
-from crucibench_adapters._oip_address import Address
-from crucibench_adapters._oip_client import Answer, Client
+from crucibench_adapters._oip_address import ServerAddress
+from crucibench_adapters._oip_client import Client, Reply
 from crucibench_adapters._oip_headers import Headers
 from crucibench_adapters._oip_metadata import read_metadata
 
-ADDRESS = Address("http://h", "m")
+ADDRESS = ServerAddress("http://h", "m")
 KEYS = ["name", "datatype", "shape", "inputs", "outputs", "extensions", "parameters", "labels"]
 
 
@@ -27,9 +27,9 @@ class _Saying:
     def __init__(self, documents: dict[str, Any]) -> None:
         self._documents = documents
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str) -> Reply:
         document = self._documents.get(url.rpartition("/")[2], {})
-        return Answer(200, {}, json.dumps(document).encode())
+        return Reply(200, {}, json.dumps(document).encode())
 
     def index(self) -> list[str]:
         return []

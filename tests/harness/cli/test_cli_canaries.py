@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from crucibench.engine.packing import pack_run
 from crucibench.report.bundle import make_bundle
 from crucibench.store.archive import write_archive
-from crucibench.store.redaction import Kept
+from crucibench.store.redaction import Disclosure
 from crucibench.store.run import Run
 
 Call = Callable[..., Result]
@@ -61,7 +61,7 @@ VERBS = (
 def archives(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("archives")
     run = Run(finished)
-    make_bundle(run, place / "good.zip", Kept())
+    make_bundle(run, place / "good.zip", Disclosure())
     return {"pack": pack_run(run, place / "good.cbz"), "bundle": place / "good.zip"}
 
 

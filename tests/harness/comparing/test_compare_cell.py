@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from crucibench.comparing.cell import FormPair, Measured, measure_cell
-from crucibench.comparing.resampled import Settings
+from crucibench.comparing.cell import FormPair, MeasuredDifference, measure_cell
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.calibration import calibration_error_statistic
 from crucibench.metrics.classification import balanced_accuracy, f1_macro, mcc
@@ -27,8 +27,10 @@ def ids(n: int) -> np.ndarray:
     return np.array([f"s{k}" for k in range(n)], dtype=object)
 
 
-def one(baseline: Form, candidate: Form, n: int, clusters: Any = None, **how: Any) -> Measured:
-    settings = Settings(**how)
+def one(
+    baseline: Form, candidate: Form, n: int, clusters: Any = None, **how: Any
+) -> MeasuredDifference:
+    settings = ResamplingSettings(**how)
     lower = how.pop("lower", False)
     pairs = {KEY: FormPair(baseline, candidate, lower)}
     return measure_cell(pairs, ids(n), clusters, settings)[KEY]

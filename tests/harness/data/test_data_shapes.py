@@ -16,7 +16,7 @@ from crucibench.data.sources.synthetic.shapes import (
     CLASSES,
     FACTORS,
     Factors,
-    Settings,
+    ShapeSettings,
     factors,
     images,
 )
@@ -26,7 +26,7 @@ DIGEST = "a1bf8f37281afd96"
 
 
 def made(address: str, role: str) -> tuple[np.ndarray, Factors]:
-    settings = Settings.of(parse_uri(address))
+    settings = ShapeSettings.of(parse_uri(address))
     drawn = factors(settings, role, settings.counts[role])
     return np.concatenate(list(images(settings, drawn))), drawn
 
@@ -56,7 +56,7 @@ def independent(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_factors_are_independent_of_the_class_and_of_each_other() -> None:
-    settings = Settings.of(parse_uri("synthetic:shapes?spurious=background&n=6000"))
+    settings = ShapeSettings.of(parse_uri("synthetic:shapes?spurious=background&n=6000"))
     drawn = factors(settings, "test", 6000)
     columns = [drawn.classes, *drawn.values.values()]
     pairs = [(a, b) for at, a in enumerate(columns) for b in columns[at + 1 :]]
@@ -72,7 +72,7 @@ def test_a_factor_is_the_class_s_own_as_often_as_the_dial_says(
     factor: str, strength: float
 ) -> None:
     address = f"synthetic:shapes?spurious={factor}&strength={strength}&train=3000"
-    drawn = factors(Settings.of(parse_uri(address)), "train", 3000)
+    drawn = factors(ShapeSettings.of(parse_uri(address)), "train", 3000)
     values = len(FACTORS[factor])
     own = drawn.values[factor] == drawn.classes % values
     expected = strength + (1 - strength) / values

@@ -12,8 +12,8 @@ from crucibench.comparing.results import Comparison, MetricDifference, Refusal
 from crucibench.contracts.rows import parse_address
 from crucibench.gating.evaluate import Opponent, evaluate
 from crucibench.gating.policy import parse_policy
-from crucibench.gating.result import Sides, Verdict
-from crucibench.gating.sides import Broken, Number, Side
+from crucibench.gating.result import GateVerdict, Sides
+from crucibench.gating.sides import Broken, GatedNumber, GateSide
 from crucibench.stats import Interval
 
 TODAY = date(2026, 6, 15)
@@ -50,7 +50,7 @@ def difference() -> Callable[..., MetricDifference]:
 
 
 @pytest.fixture
-def judge() -> Callable[..., Verdict]:
+def judge() -> Callable[..., GateVerdict]:
     """Applies a policy to differences; sides are made of them and can be overridden."""
 
     def run(
@@ -69,7 +69,7 @@ def judge() -> Callable[..., Verdict]:
         unchanged: bool = False,
         today: date = TODAY,
         metrics: Mapping[str, tuple[str, ...]] | None = None,
-    ) -> Verdict:
+    ) -> GateVerdict:
         """`lost` are gone from the candidate, `missing` from the baseline."""
 
         def side(
@@ -78,7 +78,7 @@ def judge() -> Callable[..., Verdict]:
             changes: Mapping[str, Mapping[str, Any]],
             without: tuple[str, ...],
             models: tuple[str, ...],
-        ) -> Side:
+        ) -> GateSide:
             numbers = []
             for one in found:
                 value = getattr(one, whose)
@@ -87,9 +87,9 @@ def judge() -> Callable[..., Verdict]:
                     "direction": one.direction, "percent": True,
                 } | dict(changes.get(str(one.address), {}))  # fmt: skip
                 if str(one.address) not in without:
-                    numbers.append(Number(address=one.address, data=one.data, **facts))
+                    numbers.append(GatedNumber(address=one.address, data=one.data, **facts))
             named = {(one.data, one.address.model) for one in numbers}
-            return Side(
+            return GateSide(
                 name=whose, numbers={one.key: one for one in numbers},
                 models=frozenset(named | {("d", model) for model in models}),
                 broken=broken if whose == "candidate" else (), metrics=metrics or {},

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from crucibench.comparing.results import MetricDifference, Refusal
-from crucibench.gating.result import Check, Outcome, Verdict
+from crucibench.gating.result import Check, GateVerdict, Outcome
 from crucibench.gating.sides import Broken
 
 Make = Callable[..., MetricDifference]
-Judge = Callable[..., Verdict]
+Judge = Callable[..., GateVerdict]
 
 TOP, AUC = "m:s/c/top-1", "m:s/c/auroc"
 MARGIN = {"required": [{"address": "*:s/c/top-1", "margin": 0.02}]}
 ALL = {"required": [{"address": "*", "margin": 0.02}]}
 
 
-def only(verdict: Verdict) -> Check:
+def only(verdict: GateVerdict) -> Check:
     (check,) = verdict.checks
     return check
 
@@ -222,7 +222,7 @@ def test_what_is_not_comparable_is_invalid(difference: Make, judge: Judge) -> No
 def test_waivers(difference: Make, judge: Judge) -> None:
     bad = [difference(TOP, gain=-0.1, p=1e-9), difference(AUC, gain=-0.1, p=1e-9)]
 
-    def waived(rule: str, until: date, **more: Any) -> Verdict:
+    def waived(rule: str, until: date, **more: Any) -> GateVerdict:
         waiver = {"rule": rule, "until": until, "reason": "smaller model"}
         return judge({**ALL, "waivers": [waiver]}, bad, **more)
 

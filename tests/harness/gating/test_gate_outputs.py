@@ -23,7 +23,7 @@ from crucibench.gating.outputs import (
     workflow_commands,
     write_outputs,
 )
-from crucibench.gating.result import Verdict, verdict_schema
+from crucibench.gating.result import GateVerdict, verdict_schema
 from crucibench.gating.text import (
     between,
     change,
@@ -38,13 +38,13 @@ from crucibench.gating.text import (
 from crucibench.util.text import markdown_text, visible
 
 Make = Callable[..., MetricDifference]
-Judge = Callable[..., Verdict]
+Judge = Callable[..., GateVerdict]
 
 HOSTILE = 'x"><script>alert(1)</script>|`[a](http://e.vil)`\u202e::error::%0A@all ]]>&<!--\x1b[31m'
 
 
 @pytest.fixture
-def mixed(difference: Make, judge: Judge) -> Verdict:
+def mixed(difference: Make, judge: Judge) -> GateVerdict:
     return judge(
         {
             "required": [{"address": "m:s/c/*", "margin": 0.02, "floor": 0.1}],
@@ -70,7 +70,7 @@ def mixed(difference: Make, judge: Judge) -> Verdict:
 
 
 @pytest.fixture
-def hostile(difference: Make, judge: Judge) -> Verdict:
+def hostile(difference: Make, judge: Judge) -> GateVerdict:
     name = HOSTILE.replace(":", "").replace("/", "").replace("[", "").replace("]", "")
     return judge(
         {"required": [{"address": "*", "margin": 0.02, "name": HOSTILE}],
@@ -79,7 +79,7 @@ def hostile(difference: Make, judge: Judge) -> Verdict:
     )  # fmt: skip
 
 
-def test_the_verdict_file_reads_back_and_follows_its_schema(mixed: Verdict) -> None:
+def test_the_verdict_file_reads_back_and_follows_its_schema(mixed: GateVerdict) -> None:
     document = json.loads(verdict_json(mixed))
     assert (document["outcome"], document["exit_code"]) == ("invalid", 4)
     assert document["blocking"] == ["invalid", "regression", "inconclusive"]
@@ -92,10 +92,10 @@ def test_the_verdict_file_reads_back_and_follows_its_schema(mixed: Verdict) -> N
     assert all(set(check) == set(checks) for check in document["checks"])
     for name in ("exit_code", "counts"):
         document.pop(name)
-    assert Verdict.model_validate(document) == mixed
+    assert GateVerdict.model_validate(document) == mixed
 
 
-def test_junit_has_a_case_for_each_check(mixed: Verdict) -> None:
+def test_junit_has_a_case_for_each_check(mixed: GateVerdict) -> None:
     root = ET.fromstring(junit(mixed))
     suite = root.find("testsuite")
     assert suite is not None
@@ -113,7 +113,7 @@ def test_junit_has_a_case_for_each_check(mixed: Verdict) -> None:
     assert ("gate.required", "m:s/c/bad (floor) [m:s/c/*]") in names
 
 
-def test_markdown_says_what_stops_the_gate(mixed: Verdict) -> None:
+def test_markdown_says_what_stops_the_gate(mixed: GateVerdict) -> None:
     text = summary(mixed)
     assert text.startswith("## ⚠️ gate stops: 1 invalid check, 1 regression, 1 inconclusive check")
     assert "❌ **regression** m:s/c/bad: worse by 10.0 points" in text
@@ -138,7 +138,7 @@ def test_markdown_keeps_to_the_limits(difference: Make, judge: Judge) -> None:
         assert len(cut.encode()) <= max(limit, 300)
 
 
-def test_annotations_keep_to_the_limits(mixed: Verdict, difference: Make, judge: Judge) -> None:
+def test_annotations_keep_to_the_limits(mixed: GateVerdict, difference: Make, judge: Judge) -> None:
     lines = workflow_commands(mixed)
     kinds = [line.partition(" ")[0] for line in lines]
     assert kinds == ["::error"] * 4 + ["::warning"] * 2 + ["::notice"]
@@ -149,7 +149,7 @@ def test_annotations_keep_to_the_limits(mixed: Verdict, difference: Make, judge:
     assert lines[-1].endswith("::31 more: see the job summary")
 
 
-def test_badges(mixed: Verdict, difference: Make, judge: Judge) -> None:
+def test_badges(mixed: GateVerdict, difference: Make, judge: Judge) -> None:
     assert json.loads(badge(mixed)) == {
         "schemaVersion": 1, "label": "crucibench gate", "message": "invalid",
         "color": "lightgrey",
@@ -158,7 +158,7 @@ def test_badges(mixed: Verdict, difference: Make, judge: Judge) -> None:
     assert json.loads(badge(good))["color"] == "brightgreen"
 
 
-def test_the_plot_shows_every_difference(mixed: Verdict) -> None:
+def test_the_plot_shows_every_difference(mixed: GateVerdict) -> None:
     root = ET.fromstring(deltas_svg(mixed))
     space = "{http://www.w3.org/2000/svg}"
     assert len(root.findall(f"{space}circle")) == sum(c.gain is not None for c in mixed.checks) == 6
@@ -166,7 +166,7 @@ def test_the_plot_shows_every_difference(mixed: Verdict) -> None:
     assert "m:s/c/bad" in words and "\u221210.0 points [\u221211.0, \u22129.0]" in words
 
 
-def test_the_table(mixed: Verdict, difference: Make, judge: Judge) -> None:
+def test_the_table(mixed: GateVerdict, difference: Make, judge: Judge) -> None:
     first = rows(mixed)[0]
     assert first[:3] == ("regression", "required", "m:s/c/bad")
     assert first[3:] == (
@@ -182,7 +182,7 @@ def test_the_table(mixed: Verdict, difference: Make, judge: Judge) -> None:
     assert headline(many) == "gate passes: 2 checks passed"
 
 
-def test_names_of_others_do_no_harm(hostile: Verdict) -> None:
+def test_names_of_others_do_no_harm(hostile: GateVerdict) -> None:
     assert hostile.checks[0].waived
     root = ET.fromstring(junit(hostile))
     assert root.find(".//script") is None
@@ -202,7 +202,7 @@ def test_names_of_others_do_no_harm(hostile: Verdict) -> None:
     json.loads(verdict_json(hostile))
 
 
-def test_files_and_what_github_is_told(mixed: Verdict, tmp_path: Path) -> None:
+def test_files_and_what_github_is_told(mixed: GateVerdict, tmp_path: Path) -> None:
     write_outputs(mixed, tmp_path / "gate")
     assert {path.name for path in (tmp_path / "gate").iterdir()} == set(FILES)
     target = tmp_path / "summary"

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from crucibench.metrics.gap_change import Change, Paired, Side, change_of_largest
+from crucibench.metrics.gap_change import Change, GapSide, Paired, change_of_largest
 
 
-def side(hits: Any, codes: Any, k: int) -> Side:
+def side(hits: Any, codes: Any, k: int) -> GapSide:
     n = np.bincount(codes, minlength=k)
     means = np.bincount(codes, weights=hits, minlength=k) / n
-    return Side(values=means, influence=(hits - means[codes]) / n[codes], trials=n)
+    return GapSide(values=means, influence=(hits - means[codes]) / n[codes], trials=n)
 
 
 def change(new: Any, old: Any, codes: Any, largest: Any = "difference", **more: Any) -> Change:
@@ -144,7 +144,7 @@ def test_the_lowest_group_s_mean() -> None:
 
 def test_nothing_to_tell_apart_has_no_interval() -> None:
     codes = np.arange(20) % 2
-    flat = Side(values=np.zeros(2), influence=np.zeros(20))
+    flat = GapSide(values=np.zeros(2), influence=np.zeros(20))
     found = change_of_largest([Paired(codes=codes, new=flat, old=flat)], "difference", level=0.95)
     assert found.interval is None and np.isnan(found.p) and found.reason
     with pytest.raises(ValueError, match="parts: expected at least one"):

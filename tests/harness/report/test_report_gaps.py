@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from crucibench.report.gap_reasons import by_reason
-from crucibench.report.gaps import Gap
+from crucibench.report.gaps import MissingResults
 
 
-def _gap(what: str, reason: str, *models: str, count: int = 1, data: str = "digits") -> Gap:
-    return Gap(data=data, what=what, models=models, reason=reason, count=count)
+def _gap(
+    what: str, reason: str, *models: str, count: int = 1, data: str = "digits"
+) -> MissingResults:
+    return MissingResults(data=data, what=what, models=models, reason=reason, count=count)
 
 
 def test_reasons_of_one_kind_are_one_entry() -> None:

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import crucibench as cb
-from crucibench.comparing.resampled import Settings
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.statistic import Ranking, Share
 from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
@@ -304,7 +304,7 @@ def test_columns_over_common_samples_share_their_draws() -> None:
         ids=whole.ids[10:50][::-1].copy(), clusters=None,
         forms=tuple(Share(h[10:50][::-1].copy()) for h in hits),
     )  # fmt: skip
-    settings = Settings(replicates=200, stream="test")
+    settings = ResamplingSettings(replicates=200, stream="test")
     first, second = joint_replicates([whole, part], settings)
     # The same numbers as of the part's share of the whole's own draws.
     among = np.zeros(80, dtype=bool)
@@ -321,7 +321,7 @@ def test_clusters_are_drawn_whole_and_take_the_place_of_mcnemar() -> None:
     names = np.repeat([f"c{i}" for i in range(40)], 10).astype(object)
     loose = pair_p_values(_lined([Share(base), Share(other)], "s"), None)[0, 1]
     column = _lined([Share(base), Share(other)], "s", names)
-    (replicates,) = joint_replicates([column], Settings(replicates=500, stream="test"))
+    (replicates,) = joint_replicates([column], ResamplingSettings(replicates=500, stream="test"))
     clustered = pair_p_values(column, replicates)[0, 1]
     # Ten copies of each answer are no ten pieces of evidence.
     assert clustered > loose
@@ -339,7 +339,7 @@ def test_areas_are_told_apart_as_delong_does() -> None:
     column = LinedUp(
         ids=ids, clusters=None, forms=(Ranking(strong, positives), Ranking(weak, positives))
     )
-    (replicates,) = joint_replicates([column], Settings(replicates=2000, stream="test"))
+    (replicates,) = joint_replicates([column], ResamplingSettings(replicates=2000, stream="test"))
     p = pair_p_values(column, replicates)[0, 1]
     found = delong_paired(strong, weak, positives)
     z = abs(found.estimate) / found.standard_error

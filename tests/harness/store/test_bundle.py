@@ -27,7 +27,7 @@ from crucibench.report.leaderboard_text import csv
 from crucibench.store.archive import write_archive
 from crucibench.store.bundle import BundleRun, bundle_files, manifest_of
 from crucibench.store.find import find_run, load
-from crucibench.store.redaction import Kept, parquet, redacted_table
+from crucibench.store.redaction import Disclosure, parquet, redacted_table
 from crucibench.store.run import Run
 from crucibench.store.tables import write_frame
 from crucibench.util.errors import InputError, UnreadableError
@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundles") / "evidence.zip"
-    make_bundle(run, path, Kept())
+    make_bundle(run, path, Disclosure())
     return path
 
 
@@ -117,7 +117,7 @@ def test_a_bundle_reads_and_compares_as_its_run_does(
     assert [one.cell for one in both.refused] == ["b:bias/groups"]
     for make in (make_bundle, lambda *args: pack_run(*args[:2])):
         with pytest.raises(InputError, match="again: copy it"):
-            make(found, tmp_path / "again.zip", Kept())
+            make(found, tmp_path / "again.zip", Disclosure())
 
 
 def test_nothing_of_the_samples_is_in_clear_unless_asked_for(
@@ -154,7 +154,7 @@ def test_nothing_of_the_samples_is_in_clear_unless_asked_for(
         "group:sex", "key", "cluster (names)",
     ]  # fmt: skip
     kept = tmp_path / "kept.zip"
-    make_bundle(run, kept, Kept(inputs=True, groups=True))
+    make_bundle(run, kept, Disclosure(inputs=True, groups=True))
     assert "samples/people/test.parquet:group:sex" in columns(kept)
     assert "customer-7" in text(kept)
     assert verify(load(kept)) == []
@@ -214,7 +214,7 @@ def test_every_flipped_byte_is_found(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_equal_runs_make_equal_bytes(run: Run, bundle: Path, tmp_path: Path) -> None:
-    make_bundle(run, tmp_path / "again.zip", Kept())
+    make_bundle(run, tmp_path / "again.zip", Disclosure())
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 
 
@@ -243,7 +243,7 @@ def test_an_unsound_run_is_not_bundled(run: Run, tmp_path: Path) -> None:
     path = next(copy.glob("cells/*/cell.json"))
     path.write_text(path.read_text().replace('"n": 160', '"n": 161'))
     with pytest.raises(UnreadableError, match="is not sound, so no bundle is made"):
-        make_bundle(Run(copy), tmp_path / "x.zip", Kept())
+        make_bundle(Run(copy), tmp_path / "x.zip", Disclosure())
     assert not (tmp_path / "x.zip").exists()
 
 
@@ -261,12 +261,12 @@ def test_tables_stay_whose_words_are_published_anyway(run: Run, tmp_path: Path) 
     }
     for name, frame in planted.items():
         write_frame(copy.layout.table(cell, name), frame)
-    files, withheld = bundle_files(copy, Kept())
+    files, withheld = bundle_files(copy, Disclosure())
     there = {name for name in ("gaps", *planted) if f"tables/{cell}/{name}.parquet" in files}
     assert there == {"gaps", "named"}
     assert withheld[f"tables/{cell}/quoting.parquet"] == ["all of it"]
     assert not any(secret.encode() in content for content in files.values())
-    with_groups, _ = bundle_files(copy, Kept(groups=True))
+    with_groups, _ = bundle_files(copy, Disclosure(groups=True))
     assert f"tables/{cell}/of-groups.parquet" in with_groups
     assert f"tables/{cell}/quoting.parquet" not in with_groups
 
@@ -286,7 +286,7 @@ def test_tables_stay_whose_words_are_published_anyway(run: Run, tmp_path: Path) 
 )
 def test_text_is_told_from_labels(column: Any, stays: bool) -> None:
     table = pa.table({"id": ["x y z" * 9, "b"], "c": column, "input:age": [1.0, 2.0]})
-    found = redacted_table(parquet(table), Kept(), {"New York"})
+    found = redacted_table(parquet(table), Disclosure(), {"New York"})
     assert pq.read_schema(io.BytesIO(found.content)).names == ["id"] + ["c"] * stays
     assert set(found.withheld) == {"input:age"} | ({"c"} if not stays else set())
-    assert redacted_table(parquet(table), Kept(inputs=True), set()).withheld == ()
+    assert redacted_table(parquet(table), Disclosure(inputs=True), set()).withheld == ()

@@ -18,7 +18,7 @@ from crucibench.stats import linearised_error
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.detection import Detection
 from crucibench_suites.ood.headline import Mixture, difference, roc_table, score_detectors
-from crucibench_suites.ood.scores import STATISTICS, Mean, ScoredSet, Scores, numbers_of
+from crucibench_suites.ood.scores import STATISTICS, DetectorScores, Mean, ScoredSet, numbers_of
 
 AUROC, FPR_OOD, FPR_ID = metrics.AUROC.id, metrics.FPR_OOD.id, metrics.FPR_ID.id
 APS = metrics.AUPR_OUT.id, metrics.AUPR_IN.id
@@ -240,7 +240,7 @@ def test_a_set_of_its_own_brings_its_own_units(maker: Any) -> None:
     rng = np.random.default_rng(2)
     sets = {"far/a": rng.normal(1, 1, 30), "far/b": rng.normal(1, 1, 30)}
     evidence = maker.detection(rng.normal(size=40), sets, paired=False)
-    scores = Scores(evidence.own, evidence.needs["test"].samples)
+    scores = DetectorScores(evidence.own, evidence.needs["test"].samples)
     assert not set(scores.units("far/a")) & set(scores.units("far/b"))
     assert min(scores.units("far/a")) == 40
     rows = {row.point: row for row in rows_at(evidence, ("far/a", "far"))
@@ -370,7 +370,7 @@ def test_the_area_under_the_curve_is_the_mean_of_the_sets(maker: Any) -> None:
     sets = {name: np.round(rng.normal(shift, 1, 60), 1)
             for name, shift in (("near/a", 0.5), ("near/b", 1.5), ("far/c", 4.0))}  # fmt: skip
     evidence = maker.detection(known, sets, paired=False)
-    scores = Scores(evidence.own, evidence.needs["test"].samples)
+    scores = DetectorScores(evidence.own, evidence.needs["test"].samples)
     rows = {row.point: row.value for row in rows_at(evidence, ("near", "far"))
             if row.metric == AUROC}  # fmt: skip
     table = roc_table(scores)

@@ -15,7 +15,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.scoring import score
-from crucibench_suites.shift.corrupted import Corrupted, CorruptedTable, Summary
+from crucibench_suites.shift.corrupted import Corrupted, CorruptedTable, CorruptionSummary
 from crucibench_suites.shift.corruptions.tables import feature_noise
 from crucibench_suites.shift.corruptions.texts import TEXTS, keyboard_typo
 from crucibench_suites.shift.own_data import Population
@@ -136,7 +136,7 @@ def test_the_summary_joins_perturbations(bench: Any) -> None:
         Corrupted.of("shift", one, severities=(1, 5), limit=None)
         for one in list(TEXTS.values())[:2]
     ]
-    summary = Summary.of("shift", cells)
+    summary = CorruptionSummary.of("shift", cells)
     parts = [
         evidence_of(bench, {1: range(10), 5: range(20)}),
         evidence_of(bench, {1: (), 5: range(100, 160)}),
@@ -195,7 +195,7 @@ def test_regression_has_errors(bench: Any) -> None:
     curve = score(scenario, evidence).tables["error-curve"]
     assert curve["mae"].tolist() == pytest.approx([1, 2, 9 / 4])
     assert np.isnan(scenario.outcomes(evidence).correct).all()
-    summary = Summary.of("shift", [scenario])
+    summary = CorruptionSummary.of("shift", [scenario])
     joined = replace(evidence, needs={**evidence.needs, "own/feature_noise": evidence.own})
     means = values(joined, summary)
     assert means["corrupted-mae", ""] == pytest.approx(17 / 8)

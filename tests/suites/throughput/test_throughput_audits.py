@@ -20,7 +20,7 @@ from crucibench.util.draws import Draws
 from crucibench_suites.throughput.audits import cached_answers
 from crucibench_suites.throughput.bench import Bench
 from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.loops import Timed, closed_loop
+from crucibench_suites.throughput.loops import TimedQueries, closed_loop
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream, Timing
 from crucibench_suites.throughput.tape import FRESH, REPEATED
 
@@ -225,7 +225,7 @@ def test_a_neighbour_process_is_noticed_by_the_real_clocks() -> None:
     """What others used is at least what the neighbour did, however busy the machine is."""
     bench = on_the_bench(Scripted(ScriptedClock(), lambda *_: 0.0))
 
-    def beside_it() -> Timed:
+    def beside_it() -> TimedQueries:
         subprocess.run([sys.executable, "-S", "-c", _SPIN], check=True)
         return closed_loop(lambda query: query, [0], SystemClock(), seconds=0, most=1)
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import brentq
 
 from crucibench.metrics.scoring import score
-from crucibench_suites.throughput.scenarios import Search
+from crucibench_suites.throughput.scenarios import RateSearch
 from crucibench_suites.throughput.searching import Bracket, Trial
 
 from .conftest import Measure, ScriptedClock
@@ -16,8 +16,12 @@ from .conftest import Measure, ScriptedClock
 SERVICE = 1e-3
 
 
-def search(bound: float, *, seconds: float = 40.0, turns: int = 20, tail: str = "p99") -> Search:
-    return Search(name="highest-rate", seconds=seconds, turns=turns, bound=bound, percentile=tail)
+def search(
+    bound: float, *, seconds: float = 40.0, turns: int = 20, tail: str = "p99"
+) -> RateSearch:
+    return RateSearch(
+        name="highest-rate", seconds=seconds, turns=turns, bound=bound, percentile=tail
+    )
 
 
 def waits_no_longer(wait: float, rho: float) -> float:

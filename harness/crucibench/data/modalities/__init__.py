@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.source import Like, RawData
-from crucibench.data.bad_samples import Tally
+from crucibench.data.bad_samples import BadSampleTally
 from crucibench.data.frames import frame_hints
-from crucibench.data.options import Candidates
+from crucibench.data.options import InputCandidates
 from crucibench.util.registry import Registry
 
 _ARROW_NAMES = {
@@ -48,7 +48,7 @@ class RolePass:
 
     bad: NDArray[np.bool_]
     done: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: BadSampleTally = field(default_factory=BadSampleTally)
     facts: Counter[Hashable] = field(default_factory=Counter)
 
     def leave_out(self, row: int, kind: str, sentence: str) -> None:
@@ -83,7 +83,7 @@ class ModalityReader(ABC):
 
     @classmethod
     @abstractmethod
-    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
+    def claim(cls, found: InputCandidates) -> tuple[str, ...] | None:
         """Returns the columns that hold samples of this modality; None if there are none.
 
         Raises:

@@ -16,7 +16,7 @@ from crucibench.data.bad_samples import BadSampleError
 from crucibench.data.columnar import rows_at_once
 from crucibench.data.images import ImageFacts, StoredImage
 from crucibench.data.modalities import ModalityReader, RolePass
-from crucibench.data.options import Candidates, listed
+from crucibench.data.options import InputCandidates, listed
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ImageReader(ModalityReader):
     rank: ClassVar[int] = 1
 
     @classmethod
-    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
+    def claim(cls, found: InputCandidates) -> tuple[str, ...] | None:
         """Returns the only column of images; the columns beside it are no inputs."""
         inputs = found.inputs
         own = tuple(name for name in inputs if found.kinds[name] == "image")

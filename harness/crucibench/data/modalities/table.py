@@ -16,7 +16,7 @@ from crucibench.data import ids
 from crucibench.data.columnar import rows_at_once, type_family
 from crucibench.data.frames import frame_hints, to_frame
 from crucibench.data.modalities import ModalityReader, RolePass
-from crucibench.data.options import Candidates
+from crucibench.data.options import InputCandidates
 from crucibench.util.errors import InputError
 
 _FAMILY_NAMES = {
@@ -32,7 +32,7 @@ class TableReader(ModalityReader):
     column_option: ClassVar[str] = "features"
 
     @classmethod
-    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
+    def claim(cls, found: InputCandidates) -> tuple[str, ...] | None:
         """Returns all columns, unless one holds images or they are named as texts."""
         held = {found.kinds[name] for name in found.inputs}
         return None if found.options.input or "image" in held else found.inputs

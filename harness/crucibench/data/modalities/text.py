@@ -14,7 +14,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.source import Like, RawData
 from crucibench.data import ids
 from crucibench.data.modalities import ModalityReader, RolePass
-from crucibench.data.options import Candidates
+from crucibench.data.options import InputCandidates
 from crucibench.data.texts import reads_like_text, text_values
 from crucibench.util.errors import InputError
 
@@ -28,7 +28,7 @@ class TextReader(ModalityReader):
     verbatim: ClassVar[bool] = True
 
     @classmethod
-    def claim(cls, found: Candidates) -> tuple[str, ...] | None:
+    def claim(cls, found: InputCandidates) -> tuple[str, ...] | None:
         """Returns the columns that `input` names, or the only one, if it reads like texts.
 
         Group columns beside it don't count.

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
 from crucibench.contracts.uri import URI
-from crucibench.data.bad_samples import Tally, from_plain, plain
+from crucibench.data.bad_samples import BadSampleTally, from_plain, plain
 from crucibench.data.columnar import Conversion, convert, type_family
 from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.files import named_files, named_sources
@@ -95,7 +95,7 @@ class CsvSource(DataSource):
                 for name in table.unnamed
                 if name not in columns.used
             ]
-            bad = Tally()
+            bad = BadSampleTally()
             schema, batches = table.typed(columns, kinds, bad, opening.progress)
             conversion.write("test", schema, batches, bad)
             conversion.facts["left_out"] = plain(bad.left_out())
@@ -192,7 +192,7 @@ class CsvFiles:
         self,
         columns: Columns,
         kinds: dict[str, str],
-        bad: Tally,
+        bad: BadSampleTally,
         progress: Callable[[int, int], None],
     ) -> tuple[Any, Iterator[Any]]:
         """Returns the schema of the columns that are needed, and their record batches.
@@ -239,7 +239,7 @@ class CsvFiles:
         return first
 
     def _header(self, path: Path) -> list[str]:
-        with self._open(path, {}, Tally()) as reader:
+        with self._open(path, {}, BadSampleTally()) as reader:
             try:
                 names = list(reader.schema.names)
             except UnicodeDecodeError:
@@ -249,9 +249,9 @@ class CsvFiles:
         require_unique(names)
         return names
 
-    def _batches(self, bad: Tally | None = None) -> Iterator[Any]:
+    def _batches(self, bad: BadSampleTally | None = None) -> Iterator[Any]:
         """Yields record batches of strings; `bad` counts the rows that are passed over."""
-        tally = Tally() if bad is None else bad
+        tally = BadSampleTally() if bad is None else bad
         names = self._names()
         for path in self.files:
             with self._open(path, dict.fromkeys([*names, ""], pa.string()), tally) as reader:
@@ -264,7 +264,7 @@ class CsvFiles:
                         raise self._unreadable(path, error) from None
                     yield self._decodable(batch.rename_columns(names), path, tally)
 
-    def _decodable(self, batch: Any, path: Path, bad: Tally) -> Any:
+    def _decodable(self, batch: Any, path: Path, bad: BadSampleTally) -> Any:
         """Returns the rows whose bytes are texts: the reader has not looked."""
         good = np.ones(batch.num_rows, dtype=np.bool_)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -282,7 +282,7 @@ class CsvFiles:
                         )
         return batch if good.all() else batch.filter(pa.array(good))
 
-    def _open(self, path: Path, types: dict[str, Any], bad: Tally) -> Any:
+    def _open(self, path: Path, types: dict[str, Any], bad: BadSampleTally) -> Any:
         import pyarrow.csv as library
 
         def ragged(row: Any) -> str:

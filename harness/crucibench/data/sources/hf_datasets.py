@@ -15,7 +15,7 @@ import pyarrow as pa
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
 from crucibench.contracts.uri import URI
-from crucibench.data.bad_samples import BadSampleError, Tally, from_plain, plain
+from crucibench.data.bad_samples import BadSampleError, BadSampleTally, from_plain, plain
 from crucibench.data.columnar import Conversion, column_kinds, convert, storable
 from crucibench.data.columns import Columns, choose_columns
 from crucibench.data.hub import (
@@ -165,7 +165,7 @@ class _Reading:
             notes.append(f"streamed: at most the first {self._asked.limit:,} samples of {whole}")
         left_out = {}
         for role, split in chosen.items():
-            bad = Tally()
+            bad = BadSampleTally()
             self._conversion.write(
                 role, kept, self._batches(splits[split], columns, kept, bad), bad
             )
@@ -202,7 +202,9 @@ class _Reading:
             if close is not None:
                 close()
 
-    def _batches(self, data: Any, columns: Columns, schema: Any, bad: Tally) -> Iterator[Any]:
+    def _batches(
+        self, data: Any, columns: Columns, schema: Any, bad: BadSampleTally
+    ) -> Iterator[Any]:
         library = import_datasets()
         noted = library.Features.from_arrow_schema(schema)
         images = [name for name, kind in noted.items() if isinstance(kind, library.Image)]
@@ -223,7 +225,7 @@ class _Reading:
             self._done += table.num_rows
             self._progress(self._done, 0)
 
-    def _with_bytes(self, rows: Any, name: str, kind: Any, bad: Tally) -> Any:
+    def _with_bytes(self, rows: Any, name: str, kind: Any, bad: BadSampleTally) -> Any:
         values: list[Any] = []
         good: list[bool] = []
         for image in rows.column(name).to_pylist():

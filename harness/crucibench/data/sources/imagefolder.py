@@ -12,7 +12,7 @@ from typing import ClassVar
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, Labels, LeftOut, RawData
 from crucibench.contracts.uri import URI, existing_file
-from crucibench.data.bad_samples import Tally, together
+from crucibench.data.bad_samples import BadSampleTally, together
 from crucibench.data.class_names import (
     SYNSET,
     ClassNames,
@@ -194,9 +194,9 @@ def _label_rows(file: Path) -> list[list[str]]:
 
 def _by_image(
     images: Sequence[ImageFile], rows: list[list[str]], name: str
-) -> tuple[dict[str, str], tuple[str, ...], Tally]:
+) -> tuple[dict[str, str], tuple[str, ...], BadSampleTally]:
     """Returns each image's label by its name, what a reader must know, and what has no label."""
-    tally = Tally()
+    tally = BadSampleTally()
     if all(len(row) == 1 for row in rows):
         if len(rows) != len(images):
             raise InputError(

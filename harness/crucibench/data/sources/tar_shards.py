@@ -25,7 +25,7 @@ from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.task import Modality
 from crucibench.contracts.uri import URI
-from crucibench.data.bad_samples import Tally, from_plain, plain, refuse
+from crucibench.data.bad_samples import BadSampleTally, from_plain, plain, refuse
 from crucibench.data.class_names import class_file, read_class_file
 from crucibench.data.columnar import Conversion, convert, in_pieces, storable
 from crucibench.data.columns import Columns
@@ -88,7 +88,7 @@ class TarSource(DataSource):
         shards = _Shards(files, options)
 
         def fill(conversion: Conversion) -> None:
-            bad = Tally()
+            bad = BadSampleTally()
             schema, batches = shards.convert(bad, opening)
             conversion.write("test", schema, batches, bad)
             conversion.facts["left_out"] = plain(bad.left_out())
@@ -116,7 +116,7 @@ class _Shards:
     files: Sequence[Path]
     options: DataOptions
 
-    def convert(self, bad: Tally, opening: DataOpening) -> tuple[Any, Iterator[Any]]:
+    def convert(self, bad: BadSampleTally, opening: DataOpening) -> tuple[Any, Iterator[Any]]:
         """Returns the schema of the samples, and record batches of it."""
         target = self.options.target or "cls"
         others = dict.fromkeys(
@@ -151,7 +151,7 @@ class _Shards:
 
         return schema, batches()
 
-    def _usable(self, bad: Tally, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def _usable(self, bad: BadSampleTally, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
         for path in self.files:
             for key, parts in _samples(path):
                 sample = self._sample(key, parts, wanted, bad, path)
@@ -159,7 +159,12 @@ class _Shards:
                     yield sample
 
     def _sample(
-        self, key: str, parts: dict[str, bytes], wanted: Sequence[str], bad: Tally, path: Path
+        self,
+        key: str,
+        parts: dict[str, bytes],
+        wanted: Sequence[str],
+        bad: BadSampleTally,
+        path: Path,
     ) -> dict[str, Any] | None:
         what = f"{path.name}: sample {key!r}"
         try:

@@ -14,8 +14,8 @@ from crucibench.report.format import listed
 from crucibench.report.leaderboard.columns import Gathered, gather, sort_column
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.lines import (
-    Draft,
-    Part,
+    LineDraft,
+    LinePart,
     about,
     differing,
     drafts_of,
@@ -181,7 +181,9 @@ def distinct(runs: Iterable[Run]) -> dict[str, Run]:
     return found
 
 
-def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place, str]) -> Board:
+def _board(
+    data: str, parts: Sequence[LinePart], asked: _Asked, left: Mapping[_Place, str]
+) -> Board:
     wanted, chosen, conditions, notes = asked
     drafts = drafts_of(data, parts)
     labels = labels_of(drafts)
@@ -242,7 +244,7 @@ def _board(data: str, parts: Sequence[Part], asked: _Asked, left: Mapping[_Place
 
 
 def _cell(
-    column: Column, draft: Draft, data: str, joined: str, left: Mapping[_Place, str]
+    column: Column, draft: LineDraft, data: str, joined: str, left: Mapping[_Place, str]
 ) -> BoardCell:
     number = draft.numbers.get(column.place)
     if number is None:
@@ -259,7 +261,7 @@ def _cell(
     return BoardCell(number=number, shown=shown(column.metric, number), findings=findings)
 
 
-def _why_missing(column: Column, draft: Draft, data: str, left: Mapping[_Place, str]) -> str:
+def _why_missing(column: Column, draft: LineDraft, data: str, left: Mapping[_Place, str]) -> str:
     address = parse_address(f"any:{column.place}")
     for run in draft.runs:
         for cell in run.cells.values():

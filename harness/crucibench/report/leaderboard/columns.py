@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from crucibench.contracts.rows import Address, MetricRow, parse_address
 from crucibench.report.leaderboard.model import Column
-from crucibench.report.numbers import Metric, declared_metrics, number_of, numbers_of
+from crucibench.report.numbers import ShownMetric, declared_metrics, number_of, numbers_of
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 
@@ -35,7 +35,7 @@ def gather(runs: Sequence[Run], asked: Sequence[str] | None = None) -> Gathered:
     """
     axes: dict[str, str] = {}
     headline: dict[str, None] = {}
-    metrics: dict[tuple[str, str], Metric] = {}
+    metrics: dict[tuple[str, str], ShownMetric] = {}
     for run in _of_other_suites(runs):
         for suite, info in run.suites.items():
             axes.setdefault(suite, info.get("axis") or suite)
@@ -51,7 +51,7 @@ def gather(runs: Sequence[Run], asked: Sequence[str] | None = None) -> Gathered:
         (
             address,
             metrics.get((address.suite, address.metric))
-            or Metric(suite=address.suite, id=address.metric, name=address.metric),
+            or ShownMetric(suite=address.suite, id=address.metric, name=address.metric),
             axes.get(address.suite, address.suite),
         )
         for address in wanted
@@ -101,7 +101,7 @@ def _require(runs: Sequence[Run], missing: Sequence[Address]) -> None:
         raise InputError(unknown("column", address.place, places))
 
 
-def _context(address: Address, columns: Sequence[tuple[Address, Metric, str]]) -> str:
+def _context(address: Address, columns: Sequence[tuple[Address, ShownMetric, str]]) -> str:
     twins = [
         other
         for other, _, _ in columns

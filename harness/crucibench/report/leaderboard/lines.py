@@ -24,7 +24,7 @@ FIELDS = ("authors", "paper", "licence", "trained_on")
 
 
 @dataclass
-class Draft:
+class LineDraft:
     """A line while numbers gather in it."""
 
     model: str
@@ -39,7 +39,7 @@ class Draft:
         )
 
 
-class Part(NamedTuple):
+class LinePart(NamedTuple):
     """What one run has of one data set.
 
     Attributes:
@@ -53,13 +53,15 @@ class Part(NamedTuple):
     numbers: dict[str, dict[str, MetricRow]]
 
 
-def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]) -> dict[str, list[Part]]:
+def parts_of(
+    runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]
+) -> dict[str, list[LinePart]]:
     """Returns what runs have of each data set, given the numbers of each run."""
-    parts: dict[str, list[Part]] = {}
+    parts: dict[str, list[LinePart]] = {}
     for run, own in zip(runs, numbers, strict=True):
-        by_data: dict[str, Part] = {}
+        by_data: dict[str, LinePart] = {}
         for model, data in pairs_of(run):
-            by_data.setdefault(data, Part(run, set(), {})).models.add(model)
+            by_data.setdefault(data, LinePart(run, set(), {})).models.add(model)
         for number in own:
             if number.data in by_data:
                 by_data[number.data].numbers.setdefault(number.model, {})[number.place] = number
@@ -68,10 +70,10 @@ def parts_of(runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]) -> dic
     return parts
 
 
-def drafts_of(data: str, parts: Sequence[Part]) -> list[Draft]:
+def drafts_of(data: str, parts: Sequence[LinePart]) -> list[LineDraft]:
     """Gathers the numbers of a data set by model, joining runs that measured the same model."""
-    drafts: list[Draft] = []
-    of_model: dict[str, list[Draft]] = {}
+    drafts: list[LineDraft] = []
+    of_model: dict[str, list[LineDraft]] = {}
     for run, models, numbers in parts:
         # Reading the spec takes a fifth of the time of a run: one name needs no order.
         ordered = names_in_order(run.spec, "models", models) if len(models) > 1 else models
@@ -85,7 +87,7 @@ def drafts_of(data: str, parts: Sequence[Part]) -> list[Draft]:
                     draft.runs.append(run)
                     break
             else:
-                drafts.append(Draft(model, identity, dict(own), [run]))
+                drafts.append(LineDraft(model, identity, dict(own), [run]))
                 namesakes.append(drafts[-1])
     return drafts
 
@@ -107,7 +109,7 @@ def _same(a: MetricRow, b: MetricRow) -> bool:
     return (a.value, a.lower, a.upper, a.n, a.key) == (b.value, b.lower, b.upper, b.n, b.key)
 
 
-def labels_of(drafts: Sequence[Draft]) -> list[str]:
+def labels_of(drafts: Sequence[LineDraft]) -> list[str]:
     """Returns what drafts are called: model names, with the run where names repeat."""
     counts = Counter(draft.model for draft in drafts)
     return [
@@ -116,14 +118,14 @@ def labels_of(drafts: Sequence[Draft]) -> list[str]:
     ]
 
 
-def joined_key(column: Column, drafts: Sequence[Draft]) -> str:
+def joined_key(column: Column, drafts: Sequence[LineDraft]) -> str:
     """Returns the comparison key that most numbers of a column have; of equals the first."""
     keys = [draft.numbers[column.place].key for draft in drafts if column.place in draft.numbers]
     return Counter(keys).most_common(1)[0][0]
 
 
 def differing(
-    draft: Draft, drafts: Sequence[Draft], column: Column, joined: str
+    draft: LineDraft, drafts: Sequence[LineDraft], column: Column, joined: str
 ) -> tuple[str, ...]:
     """Returns in what a draft's number differs from those that are joined in its column."""
     fields = _comparison(draft, column)
@@ -135,7 +137,7 @@ def differing(
     raise AssertionError("a joined key belongs to a number")
 
 
-def _comparison(draft: Draft, column: Column) -> dict[str, object]:
+def _comparison(draft: LineDraft, column: Column) -> dict[str, object]:
     number = draft.numbers[column.place]
     for run in draft.runs:
         if run.id == number.run and number.cell in run.cells:
@@ -143,7 +145,7 @@ def _comparison(draft: Draft, column: Column) -> dict[str, object]:
     return {}
 
 
-def about(draft: Draft, data: str, notes: Sequence[RowNote]) -> About:
+def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
     """Returns what the runs' model cards and the notes say of a line.
 
     A card's keys ``withdrawn`` and ``superseded`` (with ``superseded_by``) hold the reason; a note
@@ -181,7 +183,7 @@ def _entries(value: Any) -> list[str]:
     return [str(entry) for entry in values]
 
 
-def _cards(draft: Draft, data: str) -> list[DataCard]:
+def _cards(draft: LineDraft, data: str) -> list[DataCard]:
     return [run.cards[data] for run in draft.runs if data in run.cards]
 
 

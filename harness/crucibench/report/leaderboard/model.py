@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import direction_mark, direction_words
-from crucibench.report.numbers import Metric, ShownNumber, shown
+from crucibench.report.numbers import ShownMetric, ShownNumber, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Column:
 
     place: str
     axis: str
-    metric: Metric
+    metric: ShownMetric
     context: str = ""
 
     @property

@@ -161,7 +161,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
     """
     # Reading records takes the engine, which a board without ranks does not load.
     from crucibench.comparing.cell_pairs import RefusedError
-    from crucibench.comparing.resampled import Settings
+    from crucibench.comparing.resampled import ResamplingSettings
     from crucibench.comparing.standing import joint_replicates, too_many
 
     board = replace(board, lines=_counting(board))
@@ -179,7 +179,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
         return Ranks(unranked=unranked)
     lined = [one.lined for one in ranked]
     why = too_many(lined)
-    settings = Settings(replicates=_REPLICATES, stream="ranks")
+    settings = ResamplingSettings(replicates=_REPLICATES, stream="ranks")
     drawn = [None] * len(ranked) if why else joint_replicates(lined, settings)
     spans = {
         one.column.place: _spans(one, replicates)

@@ -23,7 +23,7 @@ from crucibench.contracts.verdict import Status, Verdict
 from crucibench.metrics.probabilistic import softmax
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.report import plots
-from crucibench.report.numbers import Metric
+from crucibench.report.numbers import ShownMetric
 from crucibench.report.page import Anchors, ModelHead
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class PageEvidence(SectionEvidence):
         task: of the data set; None where the run has no card of it.
     """
 
-    metrics: Mapping[tuple[str, str], Metric]
+    metrics: Mapping[tuple[str, str], ShownMetric]
     anchors: Anchors
     task: Task | None
 
@@ -69,7 +69,7 @@ class PageEvidence(SectionEvidence):
             extra=extra,
         )
 
-    def href(self, metric: Metric) -> str:
+    def href(self, metric: ShownMetric) -> str:
         """Returns the anchor of a metric's definition."""
         return self.anchors("metric", metric.suite, metric.id)
 
@@ -90,7 +90,7 @@ class PageSection(SectionKind):
 
 def evidence_of(
     run: Run, data: str, suite: str, *, models: Sequence[str], rows: Sequence[MetricRow],
-    metrics: Mapping[tuple[str, str], Metric], anchors: Anchors, gallery: bool,
+    metrics: Mapping[tuple[str, str], ShownMetric], anchors: Anchors, gallery: bool,
 ) -> PageEvidence:  # fmt: skip
     """Returns what a run holds of a suite on a data set.
 

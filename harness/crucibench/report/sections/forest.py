@@ -9,7 +9,7 @@ from crucibench.contracts.section import Block, Section
 from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.numbers import Metric, ShownNumber, metric_of, shown
+from crucibench.report.numbers import ShownMetric, ShownNumber, metric_of, shown
 from crucibench.report.page import (
     Download,
     ForestTable,
@@ -70,7 +70,7 @@ def _forest(section: Section, evidence: PageEvidence, numbers: Sequence[MetricRo
     )
 
 
-def _null(metric: Metric) -> float:
+def _null(metric: ShownMetric) -> float:
     """Where groups are alike: the metric's target, or no difference."""
     kind, _, target = metric.direction.partition("=")
     return float(target) if kind == "target" else 0.0

@@ -28,7 +28,7 @@ from crucibench.report.sections.stored import (
 from crucibench.util.text import shorten
 
 
-class Line(PageSection):
+class LinePlot(PageSection):
     """Draws a figure a scenario, side by side where there are several."""
 
     name = "line"

@@ -17,7 +17,7 @@ import numpy as np
 
 from crucibench.contracts.attack import Floats, Ints, LabelAttack, Norm, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.questions import Questions, start, towards
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, start, towards
 
 _DIRECTIONS = 100
 _FEWEST = 20
@@ -44,7 +44,7 @@ class TableHopSkipJump(HopSkipJump):
     space = "table"
 
 
-def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
+def hopskipjump(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> None:
     """Searches until every sample's budget is spent, or its smallest radius reached.
 
     Args:
@@ -83,7 +83,7 @@ def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
 
 
 def _slope(
-    questions: Questions, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
+    questions: BudgetedQuestions, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
     ids: Sequence[str], draws: Draws, name: str,
 ) -> Floats:  # fmt: skip
     """Returns the direction in which the boundary is crossed, of norm 1, shape (m, d)."""
@@ -114,7 +114,9 @@ def _slope(
     return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12))
 
 
-def _jump(questions: Questions, rows: Ints, x: Floats, slope: Floats, size: Floats) -> Floats:
+def _jump(
+    questions: BudgetedQuestions, rows: Ints, x: Floats, slope: Floats, size: Floats
+) -> Floats:
     """Goes along the slope as far as the model stays wrong, halving the step until it is."""
     low, high = questions.space.low[rows], questions.space.high[rows]
     found, size = x.copy(), size.copy()

@@ -12,9 +12,9 @@ from crucibench.contracts.attack import Attack, Ball, Floats, Ints, Norm, Search
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.answers import Scores, leads, width
-from crucibench_suites.adversarial.attacks.model import Oracle, Points, attack_ball
-from crucibench_suites.adversarial.blackbox.questions import Answer, Questions
+from crucibench_suites.adversarial.answers import ScoreModule, leads, width
+from crucibench_suites.adversarial.attacks.model import GradientOracle, LossPoints, attack_ball
+from crucibench_suites.adversarial.blackbox.questions import Answer, BudgetedQuestions
 from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
 from crucibench_suites.adversarial.threat import ThreatModel, check_norm
 
@@ -83,14 +83,14 @@ def attack_by_scores(
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     # Steps that are tried at once and taken back are questions that a served model would answer.
     many = 1 if context.adapter.remote else width(batch.inputs[0].numel() if len(batch) else 1)
-    oracle = Oracle(Scores(context.adapter), draws, many)
+    oracle = GradientOracle(ScoreModule(context.adapter), draws, many)
     budget = threat.model_copy(update={"queries": max(threat.queries - 1, 0)})
     rows = np.arange(len(batch))
     for at in reversed(range(len(radii))):
         if not len(rows):
             break
         where = torch.from_numpy(rows)
-        points = Points(
+        points = LossPoints(
             x=batch.inputs[where],
             y=torch.from_numpy(targets[rows]),
             eps=torch.full((len(rows),), _below(radii[at])),
@@ -126,7 +126,7 @@ def _below(radius: float) -> float:
 
 def attack_by_labels(
     attack: Attack, threat: ThreatModel, work: Work, context: MapContext
-) -> tuple[Ledger, Questions]:
+) -> tuple[Ledger, BudgetedQuestions]:
     """Attacks one batch; returns what is confirmed, and what was asked."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     grid = np.asarray(threat.eps, dtype=np.float64)
@@ -138,7 +138,7 @@ def attack_by_labels(
         return leads(context.adapter, asked, targets[rows], labels=True)
 
     answer = space.answered(lead, width(space.clean.shape[1]))
-    questions = Questions(space, answer, grid[grid > 0], threat.queries)
+    questions = BudgetedQuestions(space, answer, grid[grid > 0], threat.queries)
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     attack.run(
         Search(

@@ -53,8 +53,8 @@ class TransferSource(Mapped):
         import torch
 
         from crucibench_suites.adversarial.attacks.model import (
-            Oracle,
-            Points,
+            GradientOracle,
+            LossPoints,
             attack_ball,
             device_of,
             frozen,
@@ -63,11 +63,11 @@ class TransferSource(Mapped):
         module, batch = context.adapter.module(), work.batch
         x = batch.inputs.to(device_of(module))
         y = torch.from_numpy(work.samples.targets.astype(np.int64)).to(x.device)
-        oracle = Oracle(module, context.draws)
+        oracle = GradientOracle(module, context.draws)
         changes = []
         for radius in (eps for eps in self.threat.eps if eps > 0):
             eps = torch.full((len(x),), radius, device=x.device)
-            points = Points(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
+            points = LossPoints(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
             with frozen(module):
                 found = attack_ball(attacks().get(ATTACK), Ball(oracle, points, self.threat))
             changes.append((found.adversarial - x).flatten(1).cpu())

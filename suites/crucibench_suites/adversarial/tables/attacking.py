@@ -15,14 +15,14 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.confirm import Ledger
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
     ROUNDING,
     Judge,
-    Shown,
+    ShownExamples,
     misclassified,
     show,
 )
@@ -75,7 +75,7 @@ def attack_rows(
             found.append(leads(context.adapter, asked, targets[part], labels=labels))
         return np.concatenate(found)
 
-    questions = Questions(space, answer, radii, threat.queries)
+    questions = BudgetedQuestions(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
     draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     slopes = Slopes(context.adapter, space, targets)
@@ -107,7 +107,7 @@ def attack_rows(
 
 
 def _confirmed(
-    questions: Questions, space: RowSpace, constraints: Constraints, *, work: Work,
+    questions: BudgetedQuestions, space: RowSpace, constraints: Constraints, *, work: Work,
     context: MapContext, ledger: Ledger, grid: Floats,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Asks the plain model about the nearest rows found; returns what constraints they break."""
@@ -170,7 +170,7 @@ def rows_kept(
 def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapContext) -> Judge:
     """Returns what judges saved rows: their constraints, distances and classes."""
 
-    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
         values = [json.loads(kept.array("changed")[at]) for at in shown.at]
         units = [json.loads(kept.array("spreads")[at]) for at in shown.at]

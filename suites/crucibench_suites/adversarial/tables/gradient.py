@@ -18,7 +18,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.losses import log_odds
 from crucibench_suites.adversarial.attacks.model import frozen
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.tables.space import RowSpace
 
 _STEPS = 20
@@ -125,7 +125,7 @@ def gradient(given: Search) -> None:
 
 
 def _descend(
-    questions: Questions, space: RowSpace, slopes: Slopes, rows: Ints, *, radius: Floats,
+    questions: BudgetedQuestions, space: RowSpace, slopes: Slopes, rows: Ints, *, radius: Floats,
     ids: Sequence[str], draws: Draws, name: str,
 ) -> None:  # fmt: skip
     clean, d = space.clean[rows], space.clean.shape[1]

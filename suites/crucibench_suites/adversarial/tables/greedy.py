@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Floats, Ints, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.questions import Questions, towards
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, towards
 from crucibench_suites.adversarial.tables.space import RowSpace
 
 _STARTS = 10
@@ -66,7 +66,7 @@ class _Sweep:
         ids: of all samples.
     """
 
-    questions: Questions
+    questions: BudgetedQuestions
     space: RowSpace
     rows: Ints
     radius: Floats
@@ -140,7 +140,7 @@ class _Tried:
         found: the leads, shape (m, tries); -infinity for what was not asked.
     """
 
-    questions: Questions
+    questions: BudgetedQuestions
     space: RowSpace
     rows: Ints
     x: Floats
@@ -150,7 +150,8 @@ class _Tried:
 
     @classmethod
     def of(
-        cls, questions: Questions, space: RowSpace, rows: Ints, *, x: Floats, radius: Floats,
+        cls, questions: BudgetedQuestions, space: RowSpace, rows: Ints, *, x: Floats,
+        radius: Floats,
         numbers: NDArray[np.float32],
     ) -> _Tried:  # fmt: skip
         """Asks about them; `numbers` are uniform, (m, 2, d)."""
@@ -236,7 +237,7 @@ def _neighbours(
     return np.stack(made, axis=1)
 
 
-def _draw_back(questions: Questions, space: RowSpace, rows: Ints, x: Floats) -> None:
+def _draw_back(questions: BudgetedQuestions, space: RowSpace, rows: Ints, x: Floats) -> None:
     """Goes back towards the rows, first as a whole, then column by column."""
     towards(questions, rows, x, space.norm, _TOLERANCE)  # the questions hold the nearest
     x = questions.best[rows].copy()

@@ -22,7 +22,7 @@ from crucibench.contracts.attack import (
 )
 from crucibench.contracts.tree import Tree
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.self_test import installed, self_test
 from crucibench_suites.adversarial.tables.columns import Facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
@@ -66,7 +66,7 @@ def _on_linear_models(attack: Attack, norm: Norm) -> SelfTestResult:
             return np.asarray(np.sign(lead) if attack.access == "decision" else lead)
 
         radii = np.array([radius]) if np.isfinite(radius) else np.zeros(0)
-        questions = Questions(space, answer, radii, attack.queries)
+        questions = BudgetedQuestions(space, answer, radii, attack.queries)
         stacked = nn.Sequential(nn.Unflatten(1, shape), model)
         adapter = SimpleNamespace(
             module=lambda: stacked,
@@ -82,7 +82,7 @@ def _on_linear_models(attack: Attack, norm: Norm) -> SelfTestResult:
 
 
 def _given(
-    questions: Questions, space: RowSpace, model: Any, targets: Ints, radii: Floats
+    questions: BudgetedQuestions, space: RowSpace, model: Any, targets: Ints, radii: Floats
 ) -> Search:
     return Search(
         questions=questions, ids=[f"self-test-{row}" for row in range(len(space))],
@@ -120,7 +120,7 @@ def _on_a_tree(attack: Attack, norm: Norm) -> SelfTestResult:
         there = space.rows(rows, points).to_numpy(dtype=np.float32)
         return np.where(((there[:, 0] > 0.5) & (there[:, 1] > 0.25)) != targets[rows], 1.0, -1.0)
 
-    questions = Questions(space, answer, np.zeros(0), attack.queries)
+    questions = BudgetedQuestions(space, answer, np.zeros(0), attack.queries)
     adapter = SimpleNamespace(tree=lambda: _TREE)
     attack.run(_given(questions, space, adapter, targets, np.zeros(0)))
     found = questions.distance

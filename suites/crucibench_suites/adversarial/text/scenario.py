@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from crucibench.util.draws import Draws
     from crucibench_suites.adversarial.text.texts import Maker
-    from crucibench_suites.adversarial.text.words import Parsed
+    from crucibench_suites.adversarial.text.words import ParsedText
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -170,7 +170,7 @@ class TextAttack(OneAttack):
             work.keep(ADVERSARIALS, kept)
         return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
 
-    def cut(self) -> Callable[[Any], Parsed]:
+    def cut(self) -> Callable[[Any], ParsedText]:
         """Returns what cuts a sample into words."""
         from crucibench_suites.adversarial.text.words import parsed
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Attack
-from crucibench_suites.adversarial.text.words import Parsed
+from crucibench_suites.adversarial.text.words import ParsedText
 
 Candidates = Callable[[int], list[str]]
 """From a word's number to what it could become."""
@@ -48,7 +48,7 @@ class Course:
         moved: by how much at most any question moved the lead.
     """
 
-    parsed: Parsed
+    parsed: ParsedText
     shares: Sequence[float]
     budget: int
     draw: Drawn

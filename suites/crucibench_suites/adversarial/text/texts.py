@@ -18,7 +18,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, Shown, misclassified
+from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, ShownExamples, misclassified
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits, fitting
 from crucibench_suites.adversarial.text.searching import (
     Candidates,
@@ -27,10 +27,10 @@ from crucibench_suites.adversarial.text.searching import (
     run_together,
     words_allowed,
 )
-from crucibench_suites.adversarial.text.words import Parsed, parts_of, plain_word
+from crucibench_suites.adversarial.text.words import ParsedText, parts_of, plain_word
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
-Maker = Callable[[Sequence[Parsed], Sequence[str]], list[Candidates]]
+Maker = Callable[[Sequence[ParsedText], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
 
 _AT_ONCE = 64
@@ -39,8 +39,8 @@ _AT_ONCE = 64
 def edited(draws: Draws) -> Maker:
     """Returns edits of characters as candidates, drawn by sample, column and place."""
 
-    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
-        def of(one: Parsed, identity: str) -> Candidates:
+    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: ParsedText, identity: str) -> Candidates:
             def candidates(number: int) -> list[str]:
                 word, place = one.word(number), one.words[number]
                 step = f"edits/{place.column}/{place.start}"
@@ -57,8 +57,8 @@ def edited(draws: Draws) -> Maker:
 def listed(words: Mapping[str, Sequence[str]]) -> Maker:
     """Returns the words of a list as candidates."""
 
-    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
-        def of(one: Parsed) -> Candidates:
+    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: ParsedText) -> Candidates:
             def candidates(number: int) -> list[str]:
                 word = "".join(one.word(number))
                 return fitting(word, words.get(plain_word(word), ()))
@@ -80,7 +80,7 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
         stop_words: none of which takes a word's place.
     """
 
-    def make(samples: Sequence[Parsed], ids: Sequence[str]) -> list[Candidates]:
+    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
         words = sorted(
             {plain_word("".join(one.word(number))) for one in samples for number in one.open}
         )
@@ -125,7 +125,7 @@ MADE: Mapping[str, Made] = {
 
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
-    attack: Attack, cut: Callable[[Any], Parsed], make: Maker, at_once: int | None,
+    attack: Attack, cut: Callable[[Any], ParsedText], make: Maker, at_once: int | None,
 ) -> tuple[Columns, list[Course]]:  # fmt: skip
     """Attacks every sample of a batch.
 
@@ -268,10 +268,12 @@ def texts_kept(
     }
 
 
-def texts_judged(threat: ThreatModel, cut: Callable[[Any], Parsed], context: MapContext) -> Judge:
+def texts_judged(
+    threat: ThreatModel, cut: Callable[[Any], ParsedText], context: MapContext
+) -> Judge:
     """Returns what judges saved texts: the words that differ, their number, and the classes."""
 
-    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
         samples = [cut(sample) for sample in shown.clean.inputs]
         replaced = [

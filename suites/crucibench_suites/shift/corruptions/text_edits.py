@@ -25,7 +25,7 @@ class Edit(NamedTuple):
     text: str
 
 
-class Candidates(NamedTuple):
+class EditCandidates(NamedTuple):
     """What a perturbation could do to a text.
 
     Attributes:
@@ -42,18 +42,18 @@ class Candidates(NamedTuple):
     stacked: bool = False
 
 
-Proposal = Callable[[Sequence[str], Words], Candidates]
+Proposal = Callable[[Sequence[str], Words], EditCandidates]
 """From characters (grapheme clusters) and a 32-bit word for each, and one more, to candidates."""
 
 
-class Planned(NamedTuple):
+class PlannedEdits(NamedTuple):
     """A text with its edits in the order in which severities take them up.
 
     Attributes:
         characters: grapheme clusters.
         edits: no two overlap.
         ranks: increasing: what orders edits across the columns of a sample.
-        units: see `Candidates`.
+        units: see `EditCandidates`.
     """
 
     characters: list[str]
@@ -63,7 +63,7 @@ class Planned(NamedTuple):
 
 
 def planned(text: str, function: Proposal, order: Callable[[int], Words],
-            choices: Callable[[int], Words]) -> Planned:  # fmt: skip
+            choices: Callable[[int], Words]) -> PlannedEdits:  # fmt: skip
     """Chooses edits of a text.
 
     Args:
@@ -76,13 +76,13 @@ def planned(text: str, function: Proposal, order: Callable[[int], Words],
     places = len(characters) + 1
     found = function(characters, choices(places))
     if not found.edits:
-        return Planned(characters, [], [], found.units)
+        return PlannedEdits(characters, [], [], found.units)
     if found.stacked:
-        return Planned(characters, found.edits, list(range(len(found.edits))), found.units)
+        return PlannedEdits(characters, found.edits, list(range(len(found.edits))), found.units)
     first = order(places)
     ranked = sorted(found.edits, key=lambda edit: (int(first[edit.start]), edit.start))
     kept = _apart(characters, ranked) if found.by_letter else ranked
-    return Planned(characters, kept, [int(first[edit.start]) for edit in kept], found.units)
+    return PlannedEdits(characters, kept, [int(first[edit.start]) for edit in kept], found.units)
 
 
 def allowed(level: float, units: int) -> int:
@@ -91,7 +91,7 @@ def allowed(level: float, units: int) -> int:
     return math.ceil(level * units - 1e-9)
 
 
-def share_out(texts: Sequence[Planned], level: float) -> list[int]:
+def share_out(texts: Sequence[PlannedEdits], level: float) -> list[int]:
     """Returns how many edits each column of a sample gets: the first of all of them, by rank."""
     ranked = sorted(
         (rank, column) for column, text in enumerate(texts) for rank in text.ranks
@@ -102,7 +102,7 @@ def share_out(texts: Sequence[Planned], level: float) -> list[int]:
     return counts
 
 
-def applied(text: Planned, count: int) -> str:
+def applied(text: PlannedEdits, count: int) -> str:
     """Returns a text with the first `count` of its edits made."""
     pieces = [*text.characters, ""]
     before: dict[int, str] = {}
@@ -214,7 +214,7 @@ def _parts(sample: Any) -> tuple[Any, ...]:
 
 
 def _columns(
-    inputs: Sequence[Any], changed: Sequence[Any], plans: Sequence[Sequence[Planned | None]],
+    inputs: Sequence[Any], changed: Sequence[Any], plans: Sequence[Sequence[PlannedEdits | None]],
     counts: Sequence[int],
 ) -> dict[str, Any]:  # fmt: skip
     units = [sum(text.units for text in plan if text is not None) for plan in plans]

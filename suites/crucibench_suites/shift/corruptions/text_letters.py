@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
 from crucibench_suites.shift.corruptions.text_edits import (
-    Candidates,
     Edit,
+    EditCandidates,
     Words,
     by_edits,
     word_spans,
@@ -29,7 +29,7 @@ _JOINED: Mapping[str, str] = {"rn": "m", "vv": "w", "cl": "d", "ri": "n", "li": 
 
 
 @by_edits
-def keyboard_typo(characters: Sequence[str], choices: Words) -> Candidates:
+def keyboard_typo(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A Latin letter becomes one beside it on a QWERTY keyboard."""
     edits = []
     for place, character in enumerate(characters):
@@ -43,7 +43,7 @@ def keyboard_typo(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 @by_edits
-def letter_swap(characters: Sequence[str], choices: Words) -> Candidates:
+def letter_swap(characters: Sequence[str], choices: Words) -> EditCandidates:
     """Two unlike neighbours within a word change places."""
     edits = [
         Edit(place, place + 2, characters[place + 1] + characters[place])
@@ -58,7 +58,7 @@ def letter_swap(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 @by_edits
-def letter_deletion(characters: Sequence[str], choices: Words) -> Candidates:
+def letter_deletion(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A letter of a word of three letters or more is left out."""
     edits = []
     for start, stop in word_spans(characters):
@@ -69,7 +69,7 @@ def letter_deletion(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 @by_edits
-def letter_insertion(characters: Sequence[str], choices: Words) -> Candidates:
+def letter_insertion(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A letter of the same word comes in once more, after another."""
     edits = []
     for start, stop in word_spans(characters):
@@ -82,7 +82,7 @@ def letter_insertion(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 @by_edits
-def ocr_confusion(characters: Sequence[str], choices: Words) -> Candidates:
+def ocr_confusion(characters: Sequence[str], choices: Words) -> EditCandidates:
     """Letters become what a scanner may take them for; digits are left alone."""
     edits = []
     for place, character in enumerate(characters):
@@ -96,7 +96,7 @@ def ocr_confusion(characters: Sequence[str], choices: Words) -> Candidates:
 
 
 @by_edits
-def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
+def homoglyph(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A letter becomes one of another script that looks the same.
 
     In a text without Cyrillic and Greek letters `CYRILLIC` takes it back.
@@ -107,11 +107,11 @@ def homoglyph(characters: Sequence[str], choices: Words) -> Candidates:
         for place, character in enumerate(characters)
         if character in either
     ]
-    return Candidates(edits, _letters(characters))
+    return EditCandidates(edits, _letters(characters))
 
 
 @by_edits
-def casing(characters: Sequence[str], choices: Words) -> Candidates:
+def casing(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A letter changes from small to capital or back.
 
     Only where that can be taken back: swapping the case again gives the letter that was there.
@@ -123,7 +123,7 @@ def casing(characters: Sequence[str], choices: Words) -> Candidates:
         and character.swapcase().swapcase() == character
         and len(character.swapcase()) == len(character)
     ]
-    return Candidates(edits, _letters(characters))
+    return EditCandidates(edits, _letters(characters))
 
 
 def _neighbours() -> dict[str, str]:
@@ -149,5 +149,5 @@ def _letters(characters: Sequence[str]) -> int:
     return sum(not character.isspace() for character in characters)
 
 
-def _by_letter(characters: Sequence[str], edits: list[Edit]) -> Candidates:
-    return Candidates(edits, _letters(characters), by_letter=True)
+def _by_letter(characters: Sequence[str], edits: list[Edit]) -> EditCandidates:
+    return EditCandidates(edits, _letters(characters), by_letter=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 
 from crucibench_suites.shift.corruptions.text_edits import (
-    Candidates,
     Edit,
+    EditCandidates,
     Words,
     by_edits,
     word_spans,
@@ -74,7 +74,7 @@ _FORMS = re.compile(
 
 
 @by_edits
-def punctuation(characters: Sequence[str], choices: Words) -> Candidates:
+def punctuation(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A word loses the comma, stop, colon or semicolon at its end, or gets one."""
     edits = []
     spans = word_spans(characters)
@@ -85,34 +85,34 @@ def punctuation(characters: Sequence[str], choices: Words) -> Candidates:
         elif last[0].isalnum():
             mark = _MARKS[int(choices[stop]) % len(_MARKS)]
             edits.append(Edit(stop - 1, stop, last + mark))
-    return Candidates(edits, len(spans))
+    return EditCandidates(edits, len(spans))
 
 
 @by_edits
-def white_space(characters: Sequence[str], choices: Words) -> Candidates:
+def white_space(characters: Sequence[str], choices: Words) -> EditCandidates:
     """The space between two words is doubled, is another kind of space, or is missing."""
     edits = []
     spans = word_spans(characters)
     for (_, stop), (start, _) in pairwise(spans):
         kinds = [kind for kind in _SPACES if kind != "".join(characters[stop:start])]
         edits.append(Edit(stop, start, kinds[int(choices[stop]) % len(kinds)]))
-    return Candidates(edits, len(spans))
+    return EditCandidates(edits, len(spans))
 
 
 @by_edits
-def emoji_noise(characters: Sequence[str], choices: Words) -> Candidates:
+def emoji_noise(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A picture without a mood follows a word."""
     return _after_words(characters, [EMOJI[int(word) % len(EMOJI)] for word in choices])
 
 
 @by_edits
-def url_noise(characters: Sequence[str], choices: Words) -> Candidates:
+def url_noise(characters: Sequence[str], choices: Words) -> EditCandidates:
     """A short address follows a word; its host is reserved for examples (RFC 2606)."""
     return _after_words(characters, [f"https://example.com/{_base36(int(w))}" for w in choices])
 
 
 @by_edits
-def contraction(characters: Sequence[str], choices: Words) -> Candidates:
+def contraction(characters: Sequence[str], choices: Words) -> EditCandidates:
     """What English contracts is contracted, and what is contracted is written out."""
     starts = [0, *accumulate(map(len, characters))]
     places = {offset: place for place, offset in enumerate(starts)}
@@ -125,27 +125,27 @@ def contraction(characters: Sequence[str], choices: Words) -> Candidates:
         word = match.group().lower()
         other = _CONTRACTED.get(word) or _EXPANDED[word]
         edits.append(Edit(start, stop, _cased(other, match.group())))
-    return Candidates(edits, len(edits))
+    return EditCandidates(edits, len(edits))
 
 
 @by_edits
-def leading_distractor(characters: Sequence[str], choices: Words) -> Candidates:
+def leading_distractor(characters: Sequence[str], choices: Words) -> EditCandidates:
     """Sentences that say nothing stand before the text."""
     edits = [Edit(0, 0, f"{sentence} ") for sentence in _sentences(characters, choices)]
-    return Candidates(edits, len(edits), stacked=True)
+    return EditCandidates(edits, len(edits), stacked=True)
 
 
 @by_edits
-def trailing_distractor(characters: Sequence[str], choices: Words) -> Candidates:
+def trailing_distractor(characters: Sequence[str], choices: Words) -> EditCandidates:
     """Sentences that say nothing follow the text."""
     end = len(characters)
     edits = [Edit(end, end, f" {sentence}") for sentence in _sentences(characters, choices)]
-    return Candidates(edits, len(edits), stacked=True)
+    return EditCandidates(edits, len(edits), stacked=True)
 
 
-def _after_words(characters: Sequence[str], pieces: Sequence[str]) -> Candidates:
+def _after_words(characters: Sequence[str], pieces: Sequence[str]) -> EditCandidates:
     spans = word_spans(characters)
-    return Candidates([Edit(stop, stop, f" {pieces[stop]}") for _, stop in spans], len(spans))
+    return EditCandidates([Edit(stop, stop, f" {pieces[stop]}") for _, stop in spans], len(spans))
 
 
 def _sentences(characters: Sequence[str], choices: Words) -> list[str]:

@@ -44,7 +44,7 @@ from crucibench.data.columnar import Conversion, convert, storable
 from crucibench.data.columns import Columns
 from crucibench.data.options import DataOptions
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import SampleGenerator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -66,7 +66,7 @@ _DOUBT = {1: 6, 2: 3}
 """Of 100 labels, how many say the opposite, by the distance of the sum from 0; 1 beyond."""
 
 
-class Reviews(Generator):
+class Reviews(SampleGenerator):
     """Short reviews, positive or negative."""
 
     version: ClassVar[int] = 1

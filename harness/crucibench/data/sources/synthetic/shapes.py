@@ -31,7 +31,7 @@ from crucibench.contracts.uri import URI
 from crucibench.data.arrays import TARGET, array_form, array_raw, write_arrays
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import DataOptions
-from crucibench.data.sources.synthetic.source import Generator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import SampleGenerator, strengths, whole_number
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
@@ -71,18 +71,18 @@ _STAR_LINE = 379
 """How far these lie from the centre, in 1/1024 of a radius: the tips lie 1.2 radii away."""
 
 
-class Shapes(Generator):
+class Shapes(SampleGenerator):
     """Images of one shape each."""
 
     version: ClassVar[int] = 1
 
     def check(self, uri: URI) -> None:
         """Raises InputError if an option is unknown, or its value is."""
-        self._options(uri, Settings.of(uri))
+        self._options(uri, ShapeSettings.of(uri))
 
     def read(self, opening: DataOpening) -> RawData:
         """Draws the images, or takes them from the cache."""
-        settings = Settings.of(opening.uri)
+        settings = ShapeSettings.of(opening.uri)
         options = self._options(opening.uri, settings)
         form = array_form((0, settings.size, settings.size, 3), np.dtype(np.uint8), "shapes")
 
@@ -109,8 +109,8 @@ class Shapes(Generator):
             facts={"synthetic:shapes": str(self.version)},
         )
 
-    def _options(self, uri: URI, settings: Settings) -> DataOptions:
-        options = DataOptions.parse(uri, *Settings.KEYS, "groups", "licence", "citation")
+    def _options(self, uri: URI, settings: ShapeSettings) -> DataOptions:
+        options = DataOptions.parse(uri, *ShapeSettings.KEYS, "groups", "licence", "citation")
         known = (*FACTORS, *((SHORTCUT,) if settings.spurious else ()))
         for name in options.groups:
             if name not in known:
@@ -119,7 +119,7 @@ class Shapes(Generator):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ShapeSettings:
     """What an address says of the images; shares are in millionths, so that all is integer."""
 
     test: int
@@ -135,7 +135,7 @@ class Settings:
     )  # fmt: skip
 
     @classmethod
-    def of(cls, uri: URI) -> Settings:
+    def of(cls, uri: URI) -> ShapeSettings:
         """Reads an address."""
         spurious = uri.query.get("spurious", "")
         if spurious and spurious not in FACTORS:
@@ -196,7 +196,7 @@ class Factors:
         return found
 
 
-def factors(settings: Settings, role: str, count: int) -> Factors:
+def factors(settings: ShapeSettings, role: str, count: int) -> Factors:
     """Draws class and factors of a role's images; a larger count begins with a smaller one's."""
     draws = Draws(settings.seed, "synthetic/shapes")
     names = [f"{role}/{number}" for number in range(count)]
@@ -213,7 +213,7 @@ def factors(settings: Settings, role: str, count: int) -> Factors:
     return Factors(names, classes, values, settings.spurious)
 
 
-def images(settings: Settings, drawn: Factors) -> Iterator[NDArray[np.uint8]]:
+def images(settings: ShapeSettings, drawn: Factors) -> Iterator[NDArray[np.uint8]]:
     """Yields the images in order, in pieces of shape (n, size, size, 3)."""
     draws = Draws(settings.seed, "synthetic/shapes")
     step = max(1, _PIECE // settings.size**2)

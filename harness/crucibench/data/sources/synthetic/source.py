@@ -19,7 +19,7 @@ _GENERATORS = {"reviews": "Reviews", "shapes": "Shapes"}
 """The class of each generator, in the module of its name."""
 
 
-class Generator(ABC):
+class SampleGenerator(ABC):
     """Makes the samples of ``synthetic:NAME``, the same ones on every machine.
 
     Draw integers (`crucibench.util.draws`), and let no float decide what a sample holds.
@@ -61,11 +61,11 @@ class SyntheticSource(DataSource):
         return _generator(opening.uri).read(opening)
 
 
-def _generator(uri: URI) -> Generator:
+def _generator(uri: URI) -> SampleGenerator:
     if uri.rest not in _GENERATORS:
         raise InputError(unknown("synthetic data set", uri.rest, _GENERATORS))
     module = importlib.import_module(f"{__package__}.{uri.rest}")
-    made: Generator = getattr(module, _GENERATORS[uri.rest])()
+    made: SampleGenerator = getattr(module, _GENERATORS[uri.rest])()
     return made
 
 
