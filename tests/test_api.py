@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import crucibench as cb
+from crucibench.api import default_name
 
 POLICY = {"schema_version": 1, "required": [{"address": "*:accuracy/clean/top-1", "margin": 0.05}]}
 
@@ -68,3 +69,22 @@ def test_mistakes_are_sentences(
 ) -> None:
     with pytest.raises(cb.InputError, match=sentence):
         cb.run(**arguments, out=tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("csv:people.csv", "people"),
+        ("sklearn:models.py:logistic", "logistic"),
+        ("parquet:claims/*.parquet?target=y", "claims"),
+        ("tar:shards/wds-{000..004}.tar", "shards"),
+        ("tar:claims/**/part-?.tar", "claims"),
+        ("parquet:*.parquet", "here"),
+    ],
+)
+def test_an_address_is_named_by_its_file_or_folder(
+    uri: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert default_name(uri) == name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from crucibench.gating.result import GateVerdict
 
 DataOptions = Mapping[str, Any]
+_PATTERN = re.compile(r"[*?\[{]")
 
 
 def run(
@@ -267,9 +270,15 @@ def _data_entry(data: Any, options: DataOptions, live: dict[str, Any]) -> dict[s
 
 
 def default_name(uri: str) -> str:
-    """Returns a short name for an address: the factory, or the file without its suffix."""
+    """Returns a short name for an address: the factory, or the file without its suffix.
+
+    Files that a pattern names go by their folder, those of the current folder by its own name.
+    """
     rest = uri.partition("?")[0].partition(":")[2]
-    last = rest.rpartition(":")[2] or rest
-    name = Path(last).name
+    path = Path(rest.rpartition(":")[2] or rest)
+    name = path.name
+    if _PATTERN.search(str(path)):
+        fixed = itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts)
+        name = Path(*fixed).resolve().name
     stem = name.partition(".")[0] if "." in name else name
     return stem or "model"

@@ -43,7 +43,8 @@ class Changed(NamedTuple):
         columns: what records say of the change, each shape (n,). ``distance`` from the clean
             sample is among them, and grows with the severity; of texts and tables ``touched``:
             whether the sample differs at all; ``edits`` of ``units`` are changed; ``spoilt``:
-            whether it is no longer a sample of its kind.
+            whether it is no longer a sample of its kind; perhaps ``chance``: with what probability
+            the level intends to touch it, by default 1 where there are units.
     """
 
     inputs: Any

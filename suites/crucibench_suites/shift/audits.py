@@ -207,27 +207,36 @@ def _not_monotone(records: Records, corruption: Corruption) -> Findings:
 
 
 def _left_alone(records: Records, corruption: Corruption) -> Findings:
-    """Flags a highest severity at which most samples stayed as they were.
+    """Flags a highest severity that touched less than half of the samples that it should have.
 
-    At lower ones it is only noted, and only where none changed: a small share of the values of a
-    table need not reach half of its rows.
+    At lower ones it is only noted, and only where none changed. What should have been touched is
+    what the level intends: with a fifth of the values of three columns half of the rows stay as
+    they are by design, and a text without a word can't lose one. It counts where fewer than half
+    come about by chance with a probability below 0.001 (Chernoff's bound for independent samples).
     """
-    shares = {
-        point: float(1 - records.at(point).array("touched").mean()) for point in records.points
-    }
-    highest = max(shares, key=severity_of)
-    bad = {point: share for point, share in shares.items() if share == 1}
-    if shares[highest] > _UNCHANGED:
-        bad[highest] = shares[highest]
-    if not bad:
+    points = sorted(records.points, key=severity_of)
+    found = {}
+    for point in points:
+        at = records.at(point)
+        if "chance" in at:
+            meant = float(at.array("chance").sum(dtype=np.float64))
+        else:
+            meant = float((at.array("units") > 0).sum())
+        touched = int(at.array("touched").astype(np.bool_).sum())
+        short = 1 - touched / meant if meant else 0.0
+        most = 0.5 if point == points[-1] else 1.0
+        if short >= most and np.exp(-(short**2) * meant / 2) < _ALPHA:
+            found[point] = {"touched": touched / len(at), "intended": meant / len(at)}
+    if not found:
         return []
-    worst = highest if highest in bad else max(bad, key=severity_of)
-    severity = Severity.SUSPECT if highest in bad else Severity.INFO
+    worst = list(found)[-1]
+    severity = Severity.SUSPECT if worst == points[-1] else Severity.INFO
     message = (
-        f"{100 * bad[worst]:.3g} % of the samples are as before at {worst}: its numbers are nearly "
-        f"those of clean samples (it can be done to: {corruption.scope})"
+        f"{100 * found[worst]['touched']:.3g} % of the samples are changed at {worst}, where its "
+        f"level intends {100 * found[worst]['intended']:.3g} %: its numbers are too near to those "
+        f"of clean samples (it can be done to: {corruption.scope})"
     )
-    return [_finding("perturbation-did-nothing", severity, message, {"unchanged": bad})]
+    return [_finding("perturbation-did-nothing", severity, message, found)]
 
 
 def _beyond_level(records: Records, corruption: Corruption) -> Findings:

@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 
 from crucibench.contracts.columns import INPUT, KnownColumns, facts_of
 from crucibench.contracts.corruption import Changed, CorruptionContext
+from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.passes.inputs import input_columns, others
 from crucibench.util.draws import Draws
+from crucibench_suites.shift import audits
+from crucibench_suites.shift.corruptions import table_values
 from crucibench_suites.shift.corruptions.table_values import (
     Promise,
     blank,
@@ -340,3 +344,52 @@ def test_what_lies_outside_the_range_seen_stays_on_its_side() -> None:
     assert found.tolist() == [-5.0, 1.0, 96.0]
     whole = noisy(pd.Series([1, 2]), np.array([0.9, -1.9]), 0.0, 9.0, whole=True)
     assert whole.tolist() == [1, 1]
+
+
+def wide(columns: int, n: int = 300) -> pd.DataFrame:
+    """Returns a frame of so many columns: numbers with many and with few values, names, gaps."""
+    rng = np.random.default_rng(columns)
+    kinds = [
+        lambda: rng.normal(0, 1, n),
+        lambda: rng.integers(0, 4, n),
+        lambda: rng.choice(["Ulm", "Bonn", "Kiel"], n).astype(object),
+        lambda: np.where(rng.random(n) < 0.4, np.nan, rng.lognormal(0, 1, n)),
+    ]
+    return pd.DataFrame({f"c{place:02}": kinds[place % 4]() for place in range(columns)})
+
+
+def left_alone(name: str, columns: int, made: dict[int, Changed]) -> list[Finding]:
+    parts = [
+        {**one.columns, "id": np.arange(len(one.inputs)).astype(str).astype(object),
+         "point": np.full(len(one.inputs), f"severity={severity}", dtype=object)}
+        for severity, one in made.items()
+    ]  # fmt: skip
+    whole = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return audits._left_alone(Records(to_table(whole)), TABLES[name])
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 5, 10, 20])
+@pytest.mark.parametrize("name", TABLES)
+def test_no_perturbation_is_said_to_do_nothing_however_narrow_the_table(
+    name: str, columns: int
+) -> None:
+    found = made(name, table_of(wide(columns)))
+    assert left_alone(name, columns, found) == []
+
+
+@pytest.mark.parametrize("columns", [1, 3, 20])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_perturbation_without_its_body_is_found(
+    name: str, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("noisy", "multiplied", "unseen", "blank"):
+        monkeypatch.setattr(table_values, part, lambda column, *_, **__: column.copy())
+    frame = wide(columns)
+    table = table_of(frame)
+    table = table._replace(load=None)  # from which other categories are loaded
+    found = made(name, table)
+    if not any(one.columns["chance"].any() for one in found.values()):
+        assert name in {"category_swap", "unseen_category"} and columns == 1  # there is no category
+        return
+    (finding,) = left_alone(name, columns, found)
+    assert finding.severity is Severity.SUSPECT

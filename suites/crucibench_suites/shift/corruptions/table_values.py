@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from crucibench.contracts.columns import KnownColumns, is_name, is_number
 from crucibench.contracts.corruption import Changed, CorruptionContext, Level
@@ -29,11 +30,19 @@ _EXACT = 2**53
 
 
 class _Column(NamedTuple):
-    """A column at one level: its values, where they are others, and by how much."""
+    """A column at one level.
+
+    Attributes:
+        values: after it.
+        touched: where they are others.
+        distance: by how much.
+        chance: the probability that a value is touched, shape (n,): what the level intends.
+    """
 
     values: pd.Series[Any]
     touched: Bools
     distance: NDArray[np.float64]
+    chance: NDArray[np.floating[Any]]
 
 
 class Promise(NamedTuple):
@@ -68,7 +77,10 @@ def feature_noise(
             made = noisy(column, level * spread * normal, low, high, whole=whole)
         moved = _numbers(made) - _numbers(column)
         apart = np.where(np.isfinite(moved), np.abs(moved) / spread, 0.0)
-        return _Column(made, apart > 0, apart)
+        chance = _chance_of_noise(
+            _numbers(column), level * spread, low, high, whole=_steps(column, whole)
+        )
+        return _Column(made, apart > 0, apart, chance)
 
     names = [name for name in _quantities(frame, known) if known.of(name)[2] > 0]
     return _by_column(
@@ -107,7 +119,7 @@ def category_swap(
             values = context.load([int(row) for row in needed])[name]
             made[hit] = values.iloc[place].to_numpy()
             made = made.astype(column.dtype)
-        return _share(made, hit)
+        return _share(column, made, hit, level * (column.notna().to_numpy() & (rows >= 0)))
 
     names = [name for name in frame.columns if name in known.others]
     return _by_column(frame, levels, context, names=names, change=change)
@@ -119,8 +131,9 @@ def unseen_category(
     """Gives rows a category that stands nowhere else; a level is the share of values."""
 
     def change(name: str, level: float) -> _Column:
-        hit = _hit(frame[name], name, level, context)
-        return _share(unseen(frame[name], hit), hit)
+        column = frame[name]
+        hit = _hit(column, name, level, context)
+        return _share(column, unseen(column, hit), hit, level * column.notna().to_numpy())
 
     names = [name for name in frame.columns if is_name(frame[name])]
     return _by_column(
@@ -134,8 +147,9 @@ def missing_values(
     """Takes values away; a level is the share of them."""
 
     def change(name: str, level: float) -> _Column:
-        hit = _hit(frame[name], name, level, context)
-        return _share(blank(frame[name], hit), hit)
+        column = frame[name]
+        hit = _hit(column, name, level, context)
+        return _share(column, blank(column, hit), hit, level * column.notna().to_numpy())
 
     return _by_column(
         frame, levels, context, names=list(frame.columns), change=change, promise=Promise(gaps=True)
@@ -153,7 +167,8 @@ def dropped_columns(
         gone = name in order[: allowed(level, len(names))]
         column = frame[name]
         touched = column.notna().to_numpy() & gone
-        return _share(blank(column, np.full(len(column), gone)), touched)
+        made = blank(column, np.full(len(column), gone))
+        return _share(column, made, touched, touched.astype(np.float64))
 
     return _by_column(
         frame, levels, context, names=names, change=change, promise=Promise(gaps=True)
@@ -169,14 +184,16 @@ def _by_column(
     for (level,) in levels:
         made = frame.copy()
         touched = np.zeros((len(frame), len(names)), dtype=np.bool_)
-        distance = np.zeros(touched.shape)
+        distance, untouched = np.zeros(touched.shape), np.ones(len(frame))
         for place, name in enumerate(names):
-            made[name], touched[:, place], distance[:, place] = change(name, level)
+            made[name], touched[:, place], distance[:, place], chance = change(name, level)
+            untouched *= 1 - chance
         yield Changed(made, {
             "distance": distance.sum(axis=1).astype(np.float32) / np.float32(max(1, len(names))),
             "touched": np.asarray(touched.any(axis=1)),
             "edits": touched.sum(axis=1).astype(np.int32),
             "units": np.full(len(frame), len(names), dtype=np.int32),
+            "chance": (1 - untouched).astype(np.float32),
             "spoilt": spoilt_rows(frame, made, _known(context), promise),
         })  # fmt: skip
 
@@ -187,8 +204,9 @@ def _times(
     def change(name: str, level: float) -> _Column:
         column = frame[name]
         hit = _hit(column, name, level, context)
-        made = multiplied(column, hit, factor)
-        return _share(made, hit & (_numbers(made) != _numbers(column)))
+        numbers = _numbers(column)
+        can = column.notna().to_numpy() & (numbers != 0) & _can_hold(column, numbers, factor)
+        return _share(column, multiplied(column, hit, factor), hit, level * can)
 
     names = _quantities(frame, _known(context))
     return _by_column(frame, levels, context, names=names, change=change)
@@ -220,8 +238,30 @@ def _order(names: Sequence[str], draws: Draws) -> list[str]:
     return [name for _, name in sorted(zip(words.tolist(), names, strict=True))]
 
 
-def _share(values: pd.Series[Any], touched: Bools) -> _Column:
-    return _Column(values, touched, touched.astype(np.float64))
+def _share(
+    before: pd.Series[Any], made: pd.Series[Any], hit: Bools, chance: NDArray[np.floating[Any]]
+) -> _Column:
+    """Returns a column of which some values were hit, of these touched what really differs."""
+    touched = hit.copy()
+    touched[hit] = _differs(before[hit], made[hit])
+    return _Column(made, touched, touched.astype(np.float64), chance)
+
+
+def _chance_of_noise(
+    numbers: NDArray[np.float64], spread: float, low: float, high: float, *, whole: bool
+) -> NDArray[np.float64]:
+    """Returns the probability that `noisy` moves each number, shape (n,).
+
+    A number at an end of the range moves one way alone, and whole ones by 1 or not at all.
+    """
+    one_way = float(ndtr(-1.0 / spread)) if whole else 0.5
+    up, down = numbers < np.fmax(high, numbers), numbers > np.fmin(low, numbers)
+    return np.where(np.isfinite(numbers), one_way * up + one_way * down, 0.0)
+
+
+def _steps(column: pd.Series[Any], whole: bool) -> bool:
+    """Whether noise moves a column by whole numbers alone."""
+    return whole or pd.api.types.is_integer_dtype(column.dtype)
 
 
 def noisy(
@@ -234,7 +274,7 @@ def noisy(
     """
     numbers = _numbers(column)
     integer = pd.api.types.is_integer_dtype(column.dtype)
-    moves = np.trunc(shifts) if whole or integer else shifts
+    moves = np.trunc(shifts) if _steps(column, whole) else shifts
     moved = np.clip(numbers + moves, np.fmin(low, numbers), np.fmax(high, numbers))
     where = np.isfinite(numbers) & (moves != 0)
     return _like(column, moved, where & (np.abs(moved) <= _EXACT) if integer else where)
@@ -245,13 +285,18 @@ def multiplied(column: pd.Series[Any], hit: NDArray[np.bool_], factor: int) -> p
     numbers = _numbers(column)
     with np.errstate(over="ignore"):
         made = numbers * factor
+    return _like(column, made, hit & _can_hold(column, numbers, factor))
+
+
+def _can_hold(column: pd.Series[Any], numbers: NDArray[np.float64], factor: int) -> Bools:
+    """Returns which of a column's numbers its type can hold `factor` times, shape (n,)."""
     kind = column.dtype
+    with np.errstate(over="ignore"):
+        made = numbers * factor
     if pd.api.types.is_integer_dtype(kind):
         bounds = np.iinfo(getattr(kind, "numpy_dtype", kind))
-        fits = (made >= max(bounds.min, -_EXACT)) & (made <= min(bounds.max, _EXACT))
-    else:
-        fits = np.abs(made) <= float(np.finfo(getattr(kind, "numpy_dtype", kind)).max)
-    return _like(column, made, hit & fits)
+        return (made >= max(bounds.min, -_EXACT)) & (made <= min(bounds.max, _EXACT))
+    return np.abs(made) <= float(np.finfo(getattr(kind, "numpy_dtype", kind)).max)
 
 
 def blank(column: pd.Series[Any], hit: NDArray[np.bool_]) -> pd.Series[Any]:
