@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,26 +162,25 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_identity as t
 card = pickle.loads(Path(sys.argv[2]).read_bytes())
-for name in t.FACTORIES:
-    for _ in range(2):
-        adapter = t.opened(Path(sys.argv[3]), name, card)
-        print(name, adapter.fingerprint(), adapter.unidentified())
+print(*list(t.identities(Path(sys.argv[3]), card))[::2], sep="\\n")
 """
-    import pickle
-
     (tmp_path / "card").write_bytes(pickle.dumps(digits_card))
-    told = set()
-    for folder, seed in ((one, "1"), (two, "2")):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "card"),
-             str(folder)],
-            check=True, capture_output=True, text=True,
-            env={"PYTHONHASHSEED": seed, "PATH": "", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        told.add(done.stdout)
-    (lines,) = [text.splitlines() for text in told]
-    assert lines[::2] == lines[1::2]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "card"), str(two)],
+        check=True, capture_output=True, text=True,
+        env={"PYTHONHASHSEED": "2", "PATH": "", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    lines = list(identities(one, digits_card))
+    assert lines[::2] == lines[1::2] == done.stdout.splitlines()
     assert len(set(lines)) == len(FACTORIES)
+
+
+def identities(folder: Path, card: DataCard) -> Iterator[str]:
+    """Yields the fingerprint of each factory's model, of two openings."""
+    for name in FACTORIES:
+        for _ in range(2):
+            adapter = opened(folder, name, card)
+            yield f"{name} {adapter.fingerprint()} {adapter.unidentified()}"
 
 
 def test_a_table_that_a_model_read_counts(family: Path, digits_card: DataCard) -> None:
@@ -422,14 +422,32 @@ def asked(drawn: Drawn) -> tuple[str, np.ndarray[Any, Any]]:
         return str(found), adapter._module(images).numpy()
 
 
+ONE = Drawn(layers=("tanh",), parts=(1.5,), table=(("a", 0.5),))
+OTHER = Drawn(
+    layers=("softsign",), padding="circular", scale=0.5, table=(("a", 1.5),), closure=0.5,
+    forward="negative", attribute=0.5, hook=1.0, pre_hook=1.0, buffer=1.0, parts=(0.5,),
+    default=0.5, mode=True, extra={"a": 0.5},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_one_ingredient_that_changes_answers_changes_the_identity(name: str) -> None:
+    (one, answers), (two, others) = (
+        asked(drawn) for drawn in (ONE, replace(ONE, **{name: getattr(OTHER, name)}))
+    )
+    assert one != two
+    # Whether parts of it train shows in no answer here.
+    assert (np.abs(answers - others).max() > 0) == (name != "mode")
+
+
+@pytest.mark.thorough
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(first=DRAWN, second=DRAWN, names=st.sets(st.sampled_from(FIELDS), max_size=3))
 def test_modules_with_other_answers_never_share_an_identity(
     first: Drawn, second: Drawn, names: set[str]
 ) -> None:
     # Most of two drawings differs; what is easily missed is one ingredient alone.
-    changed = {name: getattr(second, name) for name in names}
-    second = Drawn(**{**{name: getattr(first, name) for name in FIELDS}, **changed})
+    second = replace(first, **{name: getattr(second, name) for name in names})
     (one, answers), (two, others) = asked(first), asked(second)
     if np.abs(answers - others).max() > 0:
         assert one != two

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
+from crucibench.cli._app import application
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.uri import parse_uri
@@ -220,18 +223,17 @@ except Exception as error:
     assert done.stdout == expected, done.stderr
 
 
-def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Path(__file__).parents[3] / "docs" / "adapters" / "hf.md"
     text = page.read_text(encoding="utf-8")
     (example,) = re.findall(r"`make.py`\n\n```python\n(.*?)```", text, re.DOTALL)
     (tmp_path / "make.py").write_text(example, encoding="utf-8")
     (commands,) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    for line in commands.splitlines():
-        program, *words = line.split()
-        module = ["-m", "crucibench"] if program == "crucibench" else []
-        done = subprocess.run(
-            [sys.executable, *module, *words],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, (line, done.stderr)
+    made, run = commands.splitlines()
+    assert made == "python make.py"
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("make.py", run_name="__main__")
+    program, *words = run.split()
+    done = CliRunner().invoke(application, words)
+    assert program == "crucibench" and done.exit_code == 0, done.output
     assert "Accuracy" in done.stdout

@@ -31,7 +31,7 @@ def spec(tmp_path: Path, server: Any) -> Callable[..., Path]:
     def write(query: str = "", defaults: dict[str, Any] | None = None, **model: Any) -> Path:
         path = tmp_path / "spec.yaml"
         document = {
-            "defaults": {"limit": 200, "batch_size": 32} | (defaults or {}),
+            "defaults": {"limit": 200, "batch_size": 32, "replicates": 200} | (defaults or {}),
             "models": [{"name": "cnn", "uri": server.uri(query)} | model],
             "data": [{"name": "digits", "uri": "sklearn:digits"}],
         }
@@ -97,7 +97,8 @@ def test_a_run_with_a_secret_in_a_header(
     served = cb.load(next((tmp_path / "results").iterdir()))
     here = cb.run(
         models={"cnn": digits_model}, data="sklearn:digits", suites=["accuracy"],
-        defaults={"limit": 200, "batch_size": 32}, out=tmp_path / "local", workers=0, cache=False,
+        defaults={"limit": 200, "batch_size": 32, "replicates": 200}, out=tmp_path / "local",
+        workers=0, cache=False,
     )  # fmt: skip
     numbers = [
         found.metrics().set_index(["scenario", "metric", "point", "group"])["value"]

@@ -1,6 +1,6 @@
 """Adjusted p-values against statsmodels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -13,6 +13,14 @@ from statsmodels.stats.multitest import multipletests
 from crucibench.stats import benjamini_hochberg, holm
 
 METHODS = [(holm, "holm"), (benjamini_hochberg, "fdr_bh")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_collection() -> Iterator[None]:
+    """Statsmodels' Holm collects garbage at each call, which takes long beside all else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gc.collect", lambda: 0)
+        yield
 
 
 @pytest.mark.parametrize(("adjust", "name"), METHODS)

@@ -72,7 +72,7 @@ def test_robust_is_at_most_clean_and_falls_with_eps(
     assert (outcomes.prediction[broken] != y[broken]).all()
 
 
-@_FEW
+@settings(_FEW, max_examples=2)
 @_CASES
 def test_batches_and_order_change_nothing(
     drive: Any, plain: Any, seed: int, classes: int, norm: Any, scale: float
@@ -238,7 +238,7 @@ class _OtherInHalf(nn.Module):
         return -logits
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.thorough)])
 def test_what_only_bfloat16_breaks_is_attacked_in_float32(
     drive: Any, plain: Any, norm: Any
 ) -> None:

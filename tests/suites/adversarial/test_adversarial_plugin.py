@@ -49,7 +49,7 @@ def test_an_attack_of_a_package_is_checked_planned_and_run(tmp_path: Path) -> No
             models={"net": f"torch:{tmp_path}/net.py:net"}, data="sklearn:digits",
             suites=["adversarial"], out=tmp_path / "out", workers=0, cache=False,
             settings={"adversarial.attacks": "sign-steps", "adversarial.eps": [0.1, 0.3]},
-            defaults={"limit": 60, "replicates": 100},
+            defaults={"limit": 30, "replicates": 100},
         )  # fmt: skip
     cells = {file.scenario: file for file in run.cells.values() if file.suite == "adversarial"}
     assert cells["sign-steps-linf"].status == Status.OK

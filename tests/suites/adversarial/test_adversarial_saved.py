@@ -278,6 +278,7 @@ def test_the_cache_serves_what_was_kept_with_examples(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills as POSIX does")
+@pytest.mark.thorough
 def test_killed_within_an_attack_it_comes_to_the_same_bytes(run: Run, folder: Path) -> None:
     """Two workers are killed with the engine, and one process finishes what they began."""
     command = [

@@ -45,7 +45,7 @@ def evaluated(out: Path, model: Any, data: Any, **settings: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return evaluated(tmp_path_factory.mktemp("ood"), CNN, "sklearn:digits?split=0.3", limit=None)
+    return evaluated(tmp_path_factory.mktemp("ood"), CNN, "sklearn:digits?split=0.3", limit=400)
 
 
 def cells(run: Run) -> dict[str, Any]:

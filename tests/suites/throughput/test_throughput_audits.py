@@ -336,7 +336,10 @@ def test_a_thread_that_works_on_is_noticed_by_the_real_clocks() -> None:
     assert working > 5 * max(resting, 0.01)
 
 
-def test_honest_models_on_noisy_machines_are_not_called_dishonest(measure: Measure) -> None:
+@pytest.mark.parametrize("rounds", [3, pytest.param(10, marks=pytest.mark.thorough)])
+def test_honest_models_on_noisy_machines_are_not_called_dishonest(
+    measure: Measure, rounds: int
+) -> None:
     """Jitter, heavy tails, stalls, slow stretches: what it says is about the machine, not them."""
     rng = np.random.default_rng(0)
     calls = 60_000
@@ -349,11 +352,10 @@ def test_honest_models_on_noisy_machines_are_not_called_dishonest(measure: Measu
     about_the_machine = {
         "noisy-rounds", "drift", "warm-up-cut-off", "busy-machine", "clock-too-coarse",
     }  # fmt: skip
-    for rounds in (3, 10):
-        scenario = Stream(name="single-stream", seconds=0.4, turns=rounds)
-        for name, times in noises.items():
-            found = measure(scenario, lambda call, batch, times=times: 1e-3 * times[call % calls])
-            assert set(found.findings) <= about_the_machine, (name, rounds)
+    scenario = Stream(name="single-stream", seconds=0.4, turns=rounds)
+    for name, times in noises.items():
+        found = measure(scenario, lambda call, batch, times=times: 1e-3 * times[call % calls])
+        assert set(found.findings) <= about_the_machine, (name, rounds)
 
 
 def test_false_alarms_of_the_audit_for_caches_are_rare() -> None:

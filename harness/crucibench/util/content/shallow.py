@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -107,7 +107,8 @@ def is_library(name: Any) -> bool:
 def is_library_module(module: ModuleType) -> bool:
     """Whether a module lies where libraries do."""
     file = vars(module).get("__file__")
-    if not isinstance(file, str) or not Path(file).is_absolute():  # made up, as torch.ops is
+    # Made up, as torch.ops is; asked too often to make a Path each time.
+    if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117
         origin = getattr(vars(module).get("__spec__"), "origin", None)
         head = sys.modules.get(module.__name__.partition(".")[0])
         if origin in {"built-in", "frozen"} or module.__name__ in sys.builtin_module_names:
