@@ -31,7 +31,7 @@ SAMPLE = Path(__file__).parent / "sample_plugin" / "crucibench_sample"
 
 @pytest.mark.parametrize(
     "name",
-    ["adapter", "attack", "corruption", "detector", "metric", "ordinal", "section"],
+    ["adapter", "attack", "audit", "corruption", "detector", "metric", "ordinal", "section"],
 )
 def test_each_kind_of_thing_is_one_short_file(name: str) -> None:
     text = (SAMPLE / f"{name}.py").read_text()
@@ -50,19 +50,21 @@ def test_the_kit_passes_what_the_plug_in_registers(sample_plugin: Path, tmp_path
 import numpy as np
 import pyarrow.parquet as pq
 from crucibench.contracts.adapter import Answer
+from crucibench.contracts.audit import audits
 from crucibench.contracts.corruption import corruptions
 from crucibench_suites.ood.detectors import detectors
 from crucibench.contracts.metric import metrics
 from crucibench.contracts.task import task_kinds
 from crucibench.report.sections import section_kinds
 from crucibench.testing import (
-    check_corruption, check_detector, check_metric, check_section, check_task_kind,
+    check_audit, check_corruption, check_detector, check_metric, check_section, check_task_kind,
 )
 check_metric(metrics().get("g-mean"))
 check_metric(metrics().get("class-distance"))
 check_detector(detectors().get("norm"))
 check_section(section_kinds().get("sparkline"))
 check_corruption(corruptions().get("posterise"))
+check_audit(audits().get("repeated-scores"))
 scores = np.array([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2]])
 check_task_kind(
     task_kinds().get("ordinal"), Answer(scores=scores), ["low", "high", "mid"],
@@ -122,6 +124,14 @@ def far(frame):
     for metric in ("class-distance", "g-mean", "top-1"):
         row = rows["near", metric]
         assert float(row["lower"]) < float(row["value"]) < float(row["upper"])
+    findings = [
+        (cell["model"], one["message"])
+        for cell in map(json.loads, (p.read_text() for p in root.glob("cells/*/cell.json")))
+        for one in cell["findings"] if one["code"] == "repeated-scores"
+    ]  # fmt: skip
+    # All that lie beyond the last class get its scores; only `far` has that many.
+    assert [model for model, _ in findings] == ["far"]
+    assert findings[0][1].startswith("200 samples get ")
     compared = crucibench(
         sample_plugin, tmp_path, "compare", "latest", "--models", "near,far", "--format", "json"
     )

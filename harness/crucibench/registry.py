@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from crucibench.contracts.adapter import Adapter
+from crucibench.contracts.audit import audits
 from crucibench.contracts.source import DataSource
 from crucibench.contracts.suite import Suite
 from crucibench.util.errors import InputError
@@ -73,7 +74,7 @@ KINDS = {
     "attacks": Kind("crucibench.attacks", "attack", "Attacks"),
     "detectors": Kind("crucibench.detectors", "detector", "Detectors of unfamiliar inputs"),
     "corruptions": Kind("crucibench.corruptions", "corruption", "Corruptions"),
-    "audits": Kind("crucibench.audits", "audit", "Audits"),
+    "audits": Kind("crucibench.audits", "audit", "Audits", audits),
     "sections": Kind("crucibench.sections", "report section", "Report sections"),
 }
 """Every kind by the word that users type; ``list`` and ``doctor`` show them in this order."""

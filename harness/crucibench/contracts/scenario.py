@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer
+from crucibench.contracts.audit import audits, plugged_in
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import Samples
@@ -71,6 +72,7 @@ class Scenario(ABC):
             `Work.keep`): no part of what the records mean.
         shows: whether it can keep examples (`crucibench.contracts.examples`): then `keeps` has
             them, unless the run was asked for none.
+        audits: names of the registered audits that `audit` runs, in order.
     """
 
     suite: str
@@ -91,6 +93,7 @@ class Scenario(ABC):
     on_hardware: ClassVar[bool] = False
     intensive: ClassVar[bool] = False
     shows: ClassVar[bool] = False
+    audits: ClassVar[tuple[str, ...]] = ()
 
     @property
     def address(self) -> str:
@@ -126,8 +129,16 @@ class Scenario(ABC):
         return Scored([])
 
     def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted: a pure function of the evidence."""
-        return []
+        """Says how far the numbers can be trusted: a pure function of the evidence.
+
+        Here, what its `audits` find. A scenario with nothing to look at says so in their place.
+        """
+        return [found for name in self.audits for found in audits().get(name).find(evidence, self)]
+
+    @final
+    def findings(self, evidence: Evidence) -> Findings:
+        """Returns what `audit` finds, and audits of other packages that name this scenario."""
+        return [*self.audit(evidence), *plugged_in(evidence, self)]
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns the uniform view of the records, or None where there are no outcomes."""

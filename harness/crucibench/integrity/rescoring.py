@@ -189,7 +189,7 @@ class Rescoring:
             # Until it is known: what is stored, so that a circle of needs comes to an end.
             self._findings[file.cell] = _stored_findings(file)
             try:
-                found = [*scenario.audit(evidence), *marks(file.facts)]
+                found = [*scenario.findings(evidence), *marks(file.facts)]
             except Exception as error:
                 raise CannotScoreError(f"its audit raised: {one_line(error)}") from error
             for other in file.needs.values():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Records
+from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
 
 _GAIN = 0.10
@@ -14,17 +16,8 @@ _GROSS_GAIN = 0.20
 _ALPHA = 1e-3
 
 
-def audit_pass(evidence: Evidence) -> Findings:
-    """Returns what is wrong with the way the model answers."""
+def train_mode(evidence: Evidence, scenario: Scenario) -> Findings:
     own = evidence.own
-    findings = [*_train_mode(own), *_repeats(own)]
-    if evidence.task.one_class:
-        findings += _scores(own)
-        findings += _normalisation(own)
-    return [*findings, *_range(own)]
-
-
-def _train_mode(own: CellEvidence) -> Findings:
     names = list(own.model.diagnostics.get("training_modules", []))
     if not names:
         return []
@@ -39,7 +32,8 @@ def _train_mode(own: CellEvidence) -> Findings:
     ]
 
 
-def _repeats(own: CellEvidence) -> Findings:
+def repeats(evidence: Evidence, scenario: Scenario) -> Findings:
+    own = evidence.own
     probe = own.probes.get("repeat")
     if probe is None or not len(probe):
         return []
@@ -99,7 +93,10 @@ def _beyond(probe: Records, noise: float) -> NDArray[np.bool_]:
     return beyond
 
 
-def _scores(own: CellEvidence) -> Findings:
+def scores_as_declared(evidence: Evidence, scenario: Scenario) -> Findings:
+    own = evidence.own
+    if not evidence.task.one_class:
+        return []
     if "scores" not in own.records or not len(own.records):
         return []
     scores = own.records.array("scores").astype(np.float64)
@@ -174,8 +171,12 @@ def _squashed(own: CellEvidence, scores: NDArray[np.float64]) -> Findings:
     ]
 
 
-def _normalisation(own: CellEvidence) -> Findings:
+def normalisation(evidence: Evidence, scenario: Scenario) -> Findings:
     from crucibench.stats import mcnemar_exact  # SciPy: not for a run that is finished already
+
+    own = evidence.own
+    if not evidence.task.one_class:
+        return []
 
     probe = own.probes.get("normalisation")
     if probe is None or not len(probe):
@@ -210,7 +211,8 @@ def _normalisation(own: CellEvidence) -> Findings:
     ]
 
 
-def _range(own: CellEvidence) -> Findings:
+def input_range(evidence: Evidence, scenario: Scenario) -> Findings:
+    own = evidence.own
     probe = own.probes.get("range")
     if probe is None or not len(probe):
         return []
@@ -229,3 +231,41 @@ def _range(own: CellEvidence) -> Findings:
             evidence={"lowest": low, "highest": high},
         )
     ]
+
+
+_KNOWN = "crucibench.passes.known_answers:"
+
+TRAIN_MODE = Audit(
+    name="train-mode",
+    description="Are parts of the model in train mode while it answers?",
+    function=train_mode,
+    known_answer=_KNOWN + "TRAIN_MODE",
+)
+
+REPEATS = Audit(
+    name="repeated-answers",
+    description="Does the same sample get the same answer, asked again and in other batches?",
+    function=repeats,
+    known_answer=_KNOWN + "REPEATS",
+)
+
+SCORES = Audit(
+    name="scores-as-declared",
+    description="Are scores the logits or the probabilities that the model declares?",
+    function=scores_as_declared,
+    known_answer=_KNOWN + "SCORES",
+)
+
+NORMALISATION = Audit(
+    name="normalisation",
+    description="Is the model surely better under another normalisation than the declared one?",
+    function=normalisation,
+    known_answer=_KNOWN + "NORMALISATION",
+)
+
+RANGE = Audit(
+    name="input-range",
+    description="Do pixels lie in the canonical range, and use it?",
+    function=input_range,
+    known_answer=_KNOWN + "RANGE",
+)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from crucibench.contracts.evidence import Evidence, Findings, ModelInfo, Scored
+from crucibench.contracts.evidence import Evidence, ModelInfo, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.contracts.task import Task
-from crucibench.passes.audits import audit_pass
 from crucibench.passes.probes import probe_pass
 from crucibench.passes.repeats import FLIP_RATE, SCORE_NOISE, noise_rows
 
@@ -30,6 +29,9 @@ class Pass(Mapped):
     suite: str = SUITE
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (FLIP_RATE, SCORE_NOISE)
+    audits: ClassVar[tuple[str, ...]] = (
+        "train-mode", "repeated-answers", "scores-as-declared", "normalisation", "input-range",
+    )  # fmt: skip
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
@@ -51,10 +53,6 @@ class Pass(Mapped):
     def score(self, evidence: Evidence) -> Scored:
         """Says how noisy a model is that has no fingerprint."""
         return Scored(noise_rows(evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says whether the model answers like a function of its input."""
-        return audit_pass(evidence)
 
 
 def best_answer(task: Task, model: ModelInfo) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from crucibench.testing.adapter import check_adapter
 from crucibench.testing.attack import check_attack
+from crucibench.testing.audit import check_audit
 from crucibench.testing.corruption import check_corruption
 from crucibench.testing.detector import check_detector
 from crucibench.testing.metric import check_metric
@@ -17,6 +18,7 @@ from crucibench.testing.task_kind import check_task_kind
 __all__ = [
     "check_adapter",
     "check_attack",
+    "check_audit",
     "check_corruption",
     "check_detector",
     "check_metric",

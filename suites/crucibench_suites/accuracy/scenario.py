@@ -12,6 +12,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.task import TaskKind, task_kinds
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.catalogue import CATALOGUE, metric_info
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Clean(Derived):
     metrics: tuple[MetricInfo, ...] = METRICS  # type: ignore[misc]
 
     version: ClassVar[int] = 1
+    audits: ClassVar[tuple[str, ...]] = (
+        "constant-prediction", "permuted-labels", "threshold-not-applied", "zero-probability",
+        "classes-without-samples", "duplicates", "too-few-samples",
+    )  # fmt: skip
 
     @classmethod
     def of(
@@ -110,9 +115,10 @@ class Clean(Derived):
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.accuracy.audits import audit_clean
-
-        return audit_clean(evidence, self)
+        if not len(evidence.needs["test"].samples):
+            message = "there are no test samples"
+            return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
+        return super().audit(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns one outcome per test sample, under the model's decision rule."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence, Findings
@@ -351,3 +352,13 @@ def four_fifths(gaps: Sequence[GroupGap]) -> Findings:
             )
         )
     return findings
+
+
+GROUPS = Audit(
+    name="groups",
+    description="Can groups be compared, and is a gap between them what it seems?",
+    function=lambda evidence, scenario: audit_groups(
+        evidence, scenario.parameters, scenario.stream
+    ),
+    known_answer="crucibench_suites.bias.known_answers:GROUPS",
+)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
@@ -40,6 +40,7 @@ class Groups(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    audits: ClassVar[tuple[str, ...]] = ("groups",)
 
     @classmethod
     def of(cls, suite: str, parameters: dict[str, Any]) -> Groups:
@@ -71,12 +72,6 @@ class Groups(Derived):
             return Scored([])
         found = other_numbers(evidence, self.parameters, self.stream)
         return Scored(rows_of(found, self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.bias.audits import audit_groups
-
-        return audit_groups(evidence, self.parameters, self.stream)
 
 
 @dataclass(frozen=True, kw_only=True)

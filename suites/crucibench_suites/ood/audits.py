@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.detector import Detector
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.ids import contents
 from crucibench_suites.ood import metrics
+from crucibench_suites.ood.detectors import detectors
 from crucibench_suites.ood.scores import DetectorScores, Mean
 from crucibench_suites.ood.sets import OODSet
 
@@ -258,3 +261,36 @@ def easiest(records: Records) -> dict[str, tuple[float, str]]:
     ):
         best[point] = max(best.get(point, (0.0, "")), (float(area), str(name)))
     return best
+
+
+_KNOWN = "crucibench_suites.ood.known_answers:"
+
+
+def _easy(evidence: Evidence, scenario: Any) -> Findings:
+    return audit_easy(evidence, scenario.detector)
+
+
+def _overlapping(evidence: Evidence, scenario: Any) -> Findings:
+    return audit_sets(evidence, scenario.sets)
+
+
+SCORES = Audit(
+    name="detector-scores",
+    description="Does a detector pass its self-test, rank the right way round, and rank at all?",
+    function=lambda evidence, scenario: audit_detector(evidence, detectors().get(scenario.name)),
+    known_answer=_KNOWN + "SCORES",
+)
+
+EASY = Audit(
+    name="easy-sets",
+    description="Does a statistic of the input, without the model, tell a set as well?",
+    function=_easy,
+    known_answer=_KNOWN + "EASY",
+)
+
+OVERLAPPING = Audit(
+    name="overlapping-sets",
+    description="Are samples familiar and unfamiliar at once, or scored and fitted on?",
+    function=_overlapping,
+    known_answer=_KNOWN + "OVERLAPPING",
+)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.detector import Answers, Detector, Floats, Material, Score, UnfitError
-from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Derived, Need
@@ -19,7 +19,6 @@ from crucibench.contracts.statistic import Number
 from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import read_head
-from crucibench_suites.ood.audits import audit_detector
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.passes import TrainPass, answers_of, columns_of, picked, read_moments
 from crucibench_suites.ood.scores import numbers_of
@@ -52,6 +51,7 @@ class Detection(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.OF_DETECTOR
+    audits: ClassVar[tuple[str, ...]] = ("detector-scores",)
 
     @classmethod
     def of(cls, name: str, sets: tuple[OODSet, ...], share: float) -> Detection:
@@ -98,10 +98,6 @@ class Detection(Derived):
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
         """Returns every number at each point."""
         return numbers_of(evidence, evidence.own, self.points, self.metrics)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        return audit_detector(evidence, detector(self.name))
 
 
 def detected(entry: Detector, sets: Sequence[OODSet], share: float, evidence: Evidence) -> Columns:

@@ -12,14 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.detector import Floats, Ints
-from crucibench.contracts.evidence import Evidence, Findings, Scored, ScoringOptions
+from crucibench.contracts.evidence import Evidence, Scored, ScoringOptions
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.stats import bootstrap_many, linearised_error, normal
 from crucibench_suites.ood import metrics
-from crucibench_suites.ood.audits import audit_easy
 from crucibench_suites.ood.detectors import detector
 from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.scores import DetectorScores, Mean, numbers_of
@@ -48,6 +47,7 @@ class Headline(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.OF_HEADLINE
+    audits: ClassVar[tuple[str, ...]] = ("easy-sets",)
 
     def __post_init__(self) -> None:
         mark_perturbing(self, self.sets)
@@ -73,10 +73,6 @@ class Headline(Derived):
     def score(self, evidence: Evidence) -> Scored:
         """Computes the accuracy where half of the inputs are OOD, the histogram and the curves."""
         return score_headline(evidence, self.points)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says which sets are as easy for a statistic of the input."""
-        return audit_easy(evidence, self.detector)
 
 
 @dataclass(frozen=True, kw_only=True)

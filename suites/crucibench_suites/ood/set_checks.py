@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.detector import Floats
-from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -19,7 +19,7 @@ from crucibench.contracts.statistic import Number, Share
 from crucibench.stats import auc
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.asking import PREFIX
-from crucibench_suites.ood.audits import audit_sets, easiest
+from crucibench_suites.ood.audits import easiest
 from crucibench_suites.ood.passes import in_rows
 from crucibench_suites.ood.sets import KNOWN, OODSet, kept_apart, meanings, scored
 
@@ -40,6 +40,7 @@ class Sets(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.OF_SETS
+    audits: ClassVar[tuple[str, ...]] = ("overlapping-sets",)
 
     @classmethod
     def of(cls, sets: tuple[OODSet, ...], share: float, *, train: bool) -> Sets:
@@ -76,10 +77,6 @@ class Sets(Derived):
         test = evidence.needs["test"].samples
         known = int((~kept_apart(test, self.share)).sum())
         return {"sets": _table(evidence, self.sets, known)}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says which samples are in more than one role."""
-        return audit_sets(evidence, self.sets)
 
 
 def trivial_columns(evidence: Evidence, sets: Sequence[OODSet], share: float) -> dict[str, object]:

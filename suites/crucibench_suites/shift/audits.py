@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.corruption import Corruption
+from crucibench.contracts.audit import Audit
+from crucibench.contracts.corruption import Corruption, corruptions
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.task import Modality
@@ -332,3 +333,45 @@ def _finding(
     code: str, severity: Severity, message: str, evidence: Mapping[str, object]
 ) -> Finding:
     return Finding(code=code, severity=severity, message=message, evidence=evidence)
+
+
+_KNOWN = "crucibench_suites.shift.known_answers:"
+
+IMAGES = Audit(
+    name="corrupted-images",
+    description="Does a corruption do something, no more than it states, and more if severer?",
+    function=lambda evidence, scenario: audit_image(
+        evidence, corruptions().get(scenario.name), scenario.parameters["parameter_set"]
+    ),
+    known_answer=_KNOWN + "IMAGES",
+)
+
+SAMPLES = Audit(
+    name="corrupted-samples",
+    description="Does a corruption of texts or tables do something, within its level?",
+    function=lambda evidence, scenario: audit_corrupted(evidence, corruptions().get(scenario.name)),
+    known_answer=_KNOWN + "SAMPLES",
+)
+
+FINITE = Audit(
+    name="finite-images",
+    description="Are there shifted images, and are all of their pixels numbers?",
+    function=lambda evidence, scenario: audit_records(evidence),
+    known_answer=_KNOWN + "FINITE",
+)
+
+MISSING = Audit(
+    name="corruptions-missing",
+    description="Does a mean over corruptions leave some out?",
+    function=lambda evidence, scenario: audit_summary(
+        evidence, list(scenario.parameters["corruptions"])
+    ),
+    known_answer=_KNOWN + "MISSING",
+)
+
+DUPLICATES = Audit(
+    name="shifted-duplicates",
+    description="Are shifted samples exact duplicates of those at home, or of train?",
+    function=lambda evidence, scenario: audit_place(evidence),
+    known_answer=_KNOWN + "DUPLICATES",
+)

@@ -11,7 +11,7 @@ import numpy as np
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import KnownColumns, carried, uncarried
 from crucibench.contracts.corruption import Corruption, corruptions
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -53,6 +53,7 @@ class Corrupted(Mapped):
     draws: ClassVar[Any] = "sample"
     perturbs: ClassVar[bool] = True
     shows: ClassVar[bool] = True
+    audits: ClassVar[tuple[str, ...]] = ("corrupted-samples",)
 
     @classmethod
     def of(
@@ -136,12 +137,6 @@ class Corrupted(Mapped):
 
         return perturbed_shares(evidence, self) if len(evidence.own.samples) else Scored([])
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_corrupted
-
-        return audit_corrupted(evidence, self.corruption)
-
     def outcomes(self, evidence: Evidence) -> OutcomeView:
         """Returns an outcome per sample and severity, under the model's decision rule."""
         from crucibench_suites.shift.scoring import outcomes_of_corrupted
@@ -154,6 +149,7 @@ class CorruptedImage(Corrupted):
     """`Corrupted` of images: distances are of pixels."""
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_IMAGE_CORRUPTION
+    audits: ClassVar[tuple[str, ...]] = ("corrupted-images",)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns the numbers at every severity, and their mean."""
@@ -165,12 +161,6 @@ class CorruptedImage(Corrupted):
         """Computes nothing beside the numbers."""
         return Scored([])
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_image
-
-        return audit_image(evidence, self.corruption, self.parameters["parameter_set"])
-
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptedGrid(Corrupted):
@@ -180,6 +170,7 @@ class CorruptedGrid(Corrupted):
     draws: ClassVar[Any] = "none"
     intensive: ClassVar[bool] = True
     shows: ClassVar[bool] = False
+    audits: ClassVar[tuple[str, ...]] = ("finite-images",)
 
     def numbers(self, evidence: Evidence) -> list[Number]:
         """Returns the worst case of each sample, and each point."""
@@ -194,12 +185,6 @@ class CorruptedGrid(Corrupted):
     def score(self, evidence: Evidence) -> Scored:
         """Computes nothing beside the numbers."""
         return Scored([])
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_records
-
-        return audit_records(evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +222,7 @@ class CorruptionSummary(Derived):
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_SUMMARY
     perturbs: ClassVar[bool] = True
+    audits: ClassVar[tuple[str, ...]] = ("corruptions-missing",)
 
     @classmethod
     def of(
@@ -284,12 +270,6 @@ class CorruptionSummary(Derived):
         from crucibench_suites.shift.joining import summary_table
 
         return summary_table(evidence, self)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_summary
-
-        return audit_summary(evidence, list(self.parameters["corruptions"]))
 
 
 @dataclass(frozen=True, kw_only=True)

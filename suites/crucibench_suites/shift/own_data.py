@@ -46,6 +46,7 @@ class OwnData(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_OWN_DATA
+    audits: ClassVar[tuple[str, ...]] = ("shifted-duplicates",)
 
     @classmethod
     def of(cls, suite: str, place: str, role: str, *, train: bool) -> OwnData:
@@ -67,12 +68,6 @@ class OwnData(Derived):
         from crucibench_suites.shift.place_scoring import home_numbers
 
         return Scored(rows_of(home_numbers(evidence), self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_place
-
-        return audit_place(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns an outcome a shifted sample; None where there are no labels."""

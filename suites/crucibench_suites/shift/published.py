@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need, Scenario
@@ -55,6 +55,7 @@ class PublishedLevel(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_PUBLISHED
+    audits: ClassVar[tuple[str, ...]] = ("shifted-duplicates",)
 
     @classmethod
     def of(cls, suite: str, part: PublishedPart, *, train: bool) -> PublishedLevel:
@@ -84,12 +85,6 @@ class PublishedLevel(Derived):
         from crucibench_suites.shift.published_scoring import lost_from_home
 
         return Scored(rows_of(lost_from_home(evidence), self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.audits import audit_place
-
-        return audit_place(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView | None:
         """Returns an outcome an image."""

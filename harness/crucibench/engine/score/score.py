@@ -52,7 +52,7 @@ class Scorer:
         own = files[cell.id]
         evidence = self.evidence(cell, files)
         scored = score(cell.scenario, evidence)
-        findings = [*cell.scenario.audit(evidence), *marks(own.facts)]
+        findings = [*cell.scenario.findings(evidence), *marks(own.facts)]
         inherited = [
             replace(finding.as_finding(), cell=finding.cell or other)
             for _, other in sorted(cell.needs.items())  # the order in which they are stored

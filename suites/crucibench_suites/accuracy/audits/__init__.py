@@ -1,10 +1,11 @@
-"""Audits of the clean scenario: one file each, a pure function of the evidence."""
+"""The audits of the clean scenario: what each looks for; its function is in a file of its own."""
 
 from __future__ import annotations
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.scenario import Scenario
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.accuracy.audits.classes import missing_classes
 from crucibench_suites.accuracy.audits.constant import constant_classes, constant_values
 from crucibench_suites.accuracy.audits.decision import threshold_not_applied
@@ -14,23 +15,91 @@ from crucibench_suites.accuracy.audits.precision import too_few_samples
 from crucibench_suites.accuracy.audits.zero_probability import zero_probabilities
 from crucibench_suites.accuracy.halves import Halves
 
+_KNOWN = "crucibench_suites.accuracy.audits.known_answers:"
 
-def audit_clean(evidence: Evidence, scenario: Scenario) -> Findings:
-    """Returns what speaks against the clean scenario's numbers."""
-    cell = evidence.needs["test"]
-    if not len(cell.samples):
-        message = "there are no test samples"
-        return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
-    view = evidence.task.definition.view(cell, evidence.task)
-    findings: Findings = []
+
+def _classes(evidence: Evidence) -> ClassView | None:
+    """Returns the view of the test pass, None where answers are no classes."""
+    if not evidence.task.one_class:
+        return None
+    view: ClassView = evidence.task.definition.view(evidence.needs["test"], evidence.task)
+    return view
+
+
+def _constant(evidence: Evidence, scenario: Scenario) -> Findings:
     if evidence.task.one_number:
-        findings = constant_values(view.predictions, view.targets)
-    elif evidence.task.one_class:
-        findings = [
-            *constant_classes(view),
-            *permuted_labels(view, Halves(evidence.options.seed, f"{scenario.stream}/permuted")),
-            *threshold_not_applied(view),
-            *zero_probabilities(view),
-            *missing_classes(view),
-        ]
-    return [*findings, *duplicates(evidence), *too_few_samples(evidence, scenario)]
+        view = evidence.task.definition.view(evidence.needs["test"], evidence.task)
+        return constant_values(view.predictions, view.targets)
+    classes = _classes(evidence)
+    return [] if classes is None else constant_classes(classes)
+
+
+def _permuted(evidence: Evidence, scenario: Scenario) -> Findings:
+    view = _classes(evidence)
+    halves = Halves(evidence.options.seed, f"{scenario.stream}/permuted")
+    return [] if view is None else permuted_labels(view, halves)
+
+
+def _threshold(evidence: Evidence, scenario: Scenario) -> Findings:
+    view = _classes(evidence)
+    return [] if view is None else threshold_not_applied(view)
+
+
+def _zero(evidence: Evidence, scenario: Scenario) -> Findings:
+    view = _classes(evidence)
+    return [] if view is None else zero_probabilities(view)
+
+
+def _missing(evidence: Evidence, scenario: Scenario) -> Findings:
+    view = _classes(evidence)
+    return [] if view is None else missing_classes(view)
+
+
+CONSTANT = Audit(
+    name="constant-prediction",
+    description="Do all samples, nearly, get the same answer though their targets differ?",
+    function=_constant,
+    known_answer=_KNOWN + "CONSTANT",
+)
+
+PERMUTED = Audit(
+    name="permuted-labels",
+    description="Would another order of the classes explain the predictions much better?",
+    function=_permuted,
+    known_answer=_KNOWN + "PERMUTED",
+)
+
+THRESHOLD = Audit(
+    name="threshold-not-applied",
+    description="Was the decision threshold that the user set applied?",
+    function=_threshold,
+    known_answer=_KNOWN + "THRESHOLD",
+)
+
+ZERO = Audit(
+    name="zero-probability",
+    description="How much of the log loss comes from probabilities that are exactly 0?",
+    function=_zero,
+    known_answer=_KNOWN + "ZERO",
+)
+
+CLASSES = Audit(
+    name="classes-without-samples",
+    description="Does every class have test samples?",
+    function=_missing,
+    known_answer=_KNOWN + "CLASSES",
+)
+
+DUPLICATES = Audit(
+    name="duplicates",
+    description="Do test samples repeat one another, or samples of the train role?",
+    function=lambda evidence, scenario: duplicates(evidence),
+    known_answer=_KNOWN + "DUPLICATES",
+)
+
+PRECISION = Audit(
+    name="too-few-samples",
+    description="Are there enough samples for a narrow interval of the headline number?",
+    function=too_few_samples,
+    known_answer=_KNOWN + "PRECISION",
+)

@@ -1,0 +1,105 @@
+"""Planted defects that the audits of a pass must find, and cases without any."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
+from crucibench.contracts.records import Columns
+from crucibench.passes.scenario import Pass
+
+_N = 200
+_TARGETS = np.arange(_N) % 2
+_CLASSES = 2
+
+
+def _case(
+    scores: Any = None,
+    *,
+    score_kind: str = "logits",
+    probes: dict[str, Columns] | None = None,
+    diagnostics: dict[str, Any] | None = None,
+) -> AuditCase:
+    """Returns a pass over 200 samples; by default logits of a model that is always right."""
+    if scores is None:
+        scores = 6.0 * np.eye(_CLASSES)[_TARGETS] + np.linspace(0, 1, _N)[:, None]
+    columns = {"prediction": scores.argmax(axis=1).astype(np.int32), "scores": scores}
+    own = example_cell(
+        columns, _TARGETS, probes=probes, score_kind=score_kind, diagnostics=diagnostics
+    )
+    return AuditCase(example_evidence(own), Pass(name="test"))
+
+
+def _softmax(logits: Any) -> Any:
+    powers = np.exp(logits)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _repeated(**apart: float) -> AuditCase:
+    """Returns a case by how far answers lie apart, asked again and in batches of 1 and 7."""
+    points = {"again": "again", "one": "batch=1", "seven": "batch=7"}
+    n = 8
+    far = np.repeat([apart.get(name, 0.0) for name in points], n)
+    probe = {
+        "id": [f"{row:032x}" for row in range(n)] * len(points),
+        "point": np.repeat(list(points.values()), n).astype(object),
+        "apart": far,
+        "scale": np.ones(len(far)),
+        "flip": far > 0,
+    }
+    return _case(probes={"repeat": probe})
+
+
+def _normalised(right_as_declared: int) -> AuditCase:
+    """Returns a case in which another normalisation is always right, the declared one so often."""
+    ids = [f"{row:032x}" for row in range(_N)]
+    declared = np.where(np.arange(_N) < right_as_declared, _TARGETS, 1 - _TARGETS)
+    probe = {
+        "id": ids * 2,
+        "point": np.repeat(["declared", "none"], _N).astype(object),
+        "prediction": np.concatenate([declared, _TARGETS]),
+    }
+    return _case(probes={"normalisation": probe})
+
+
+def _pixels(highest: float) -> AuditCase:
+    probe = {"id": ["0"], "lowest": np.zeros(1), "highest": np.array([highest])}
+    return _case(probes={"range": probe})
+
+
+def _probabilities(scores: Any) -> AuditCase:
+    return _case(scores, score_kind="probabilities")
+
+
+_SURE = _softmax(np.linspace(4, 9, _N)[:, None] * np.eye(_CLASSES)[_TARGETS])
+
+TRAIN_MODE = KnownFindings(
+    planted={"train-mode": lambda: _case(diagnostics={"training_modules": ["layer1.bn"]})},
+    clean=lambda: _case(diagnostics={"training_modules": []}),
+)
+
+REPEATS = KnownFindings(
+    planted={
+        "non-deterministic-output": lambda: _repeated(again=0.5),
+        "batch-composition": lambda: _repeated(one=0.5),
+    },
+    clean=_repeated,
+)
+
+SCORES = KnownFindings(
+    planted={
+        "probabilities-declared-as-logits": lambda: _case(_SURE),
+        "not-probabilities": lambda: _probabilities(np.log(_SURE)),
+        "double-softmax": lambda: _probabilities(_softmax(_SURE)),
+    },
+    clean=lambda: _probabilities(_SURE),
+)
+
+NORMALISATION = KnownFindings(
+    planted={"other-normalisation-does-better": lambda: _normalised(100)},
+    clean=lambda: _normalised(195),
+)
+
+RANGE = KnownFindings(planted={"input-range": lambda: _pixels(255.0)}, clean=lambda: _pixels(1.0))
