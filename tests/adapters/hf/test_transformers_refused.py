@@ -220,6 +220,7 @@ except Exception as error:
     assert done.stdout == expected, done.stderr
 
 
+@pytest.mark.thorough
 def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "adapters" / "hf.md"
     text = page.read_text(encoding="utf-8")
