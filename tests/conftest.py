@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from crucibench import registry
 from crucibench.contracts.corruption import corruptions
+from crucibench.engine.worker.replaced import LibraryWatch
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,6 +24,8 @@ settings.register_profile(
     "suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+_REPLACED = LibraryWatch.replaced
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,6 +55,10 @@ def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CRUCIBENCH_WORKERS", "0")
         # pytest-xdist gives its workers the terminal's width, and tables would be folded to it.
         patch.delenv("COLUMNS", raising=False)
+        # No test pulls the plug, and each sync costs milliseconds.
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        # Ten thousand names after every shard of a run in this process; see `library_watch`.
+        patch.setattr(LibraryWatch, "replaced", lambda self: ())
         yield
 
 
@@ -59,6 +67,12 @@ def _frozen_heap() -> None:
     """Leaves what is loaded by now out of garbage collection: a pass over torch takes 0.3 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def library_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets runs in this process look for functions that models have replaced, as they do."""
+    monkeypatch.setattr(LibraryWatch, "replaced", _REPLACED)
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,13 @@ _COMMANDS = re.compile(r"```console\n(.*?)```", re.DOTALL)
 @pytest.mark.parametrize(
     ("page", "told"),
     [
-        ("onnx", ["preprocessing.layout", "NCHW", "diagnostics.producer", "matched by name"]),
-        ("torch", ["Accuracy"]),
-        ("sklearn", ["Accuracy", "matched by name"]),
+        pytest.param(
+            "onnx",
+            ["preprocessing.layout", "NCHW", "diagnostics.producer", "matched by name"],
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param("torch", ["Accuracy"], marks=pytest.mark.thorough),
+        pytest.param("sklearn", ["Accuracy", "matched by name"], marks=pytest.mark.thorough),
         ("python", ["Accuracy", "rule"]),
         ("predictions", ["Accuracy", "logged"]),
     ],

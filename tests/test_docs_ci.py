@@ -82,6 +82,7 @@ def test_by_hand(repository: Path) -> None:
     assert said in " ".join(worse.stdout.split())
 
 
+@pytest.mark.thorough
 def test_a_small_test_set_is_inconclusive_with_the_n_it_needs(repository: Path) -> None:
     _model(repository, None)
     policy = "required: [{address: '*:accuracy/clean/top-1', margin: 0.01}]"
@@ -119,6 +120,7 @@ def test_the_policy_of_the_page_judges_the_run_of_the_page(repository: Path) -> 
     assert "smaller model, agreed in review" in done.stderr
 
 
+@pytest.mark.thorough
 def test_pytest(repository: Path) -> None:
     command = (
         "python -m pytest -p crucibench.pytest_plugin -p no:cacheprovider test_model.py "
@@ -165,9 +167,11 @@ def _run_step(folder: Path, name: str, inputs: dict[str, str], **settings: str) 
 @pytest.mark.parametrize(
     ("evidence", "fail_on", "outcome", "code"),
     [
-        (None, "regression inconclusive invalid", "pass", 0),
+        pytest.param(
+            None, "regression inconclusive invalid", "pass", 0, marks=pytest.mark.thorough
+        ),
         (WORSE, "regression,invalid", "regression", 1),
-        (WORSE, "never", "regression", 0),
+        pytest.param(WORSE, "never", "regression", 0, marks=pytest.mark.thorough),
     ],
 )
 def test_the_steps_of_the_action(

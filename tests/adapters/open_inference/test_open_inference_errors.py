@@ -63,11 +63,6 @@ def test_a_password_in_the_address_is_not_even_shown(tmp_path: Path) -> None:
         assert "hunter" not in str(caught.value)
 
 
-def test_addresses_that_are_fine(tmp_path: Path) -> None:
-    for rest in ("http://h/v2/models/a", "https://[::1]:8443/some/where/v2/models/a/versions/3/"):
-        OpenInferenceAdapter.sources(parse_uri(f"oip:{rest}"), tmp_path)
-
-
 def test_without_httpx_there_is_the_install_line(
     open_served: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_bars(folder: Path) -> None:
     assert _COLOUR.search(shown)
 
 
+@pytest.mark.thorough
 def test_no_color(folder: Path) -> None:
     _, shown = _in_terminal(folder, "--limit", "60", NO_COLOR="1")
     assert "Plan of run" in shown

@@ -43,8 +43,21 @@ def rows(run: Run) -> Any:
     return frame[frame.scenario != "rounds"].reset_index(drop=True)
 
 
-def test_a_run_holds_what_the_design_says(run_spec: Any) -> None:
-    run = run_spec()
+@pytest.fixture(scope="module")
+def made() -> list[Run]:
+    return []
+
+
+@pytest.fixture
+def finished(run_spec: Any, made: list[Run]) -> Run:
+    """Returns a run of the usual spec, made once; tests only read it."""
+    if not made:
+        made.append(run_spec())
+    return made[0]
+
+
+def test_a_run_holds_what_the_design_says(finished: Run) -> None:
+    run = finished
     assert {file.status for file in run.cells.values()} == {Status.OK}
     assert run.exit_code == 0
     assert tuple(run.metrics().columns) == COLUMNS
@@ -61,7 +74,10 @@ def test_a_run_holds_what_the_design_says(run_spec: Any) -> None:
 def test_a_mapped_scenario_draws_by_sample_whatever_the_batches(run_spec: Any) -> None:
     frames = {}
     for size in (1, 7, 256):
-        run = run_spec(defaults={"batch_size": size}, out=f"out{size}", models={"a": "nearest:0"})
+        run = run_spec(
+            defaults={"batch_size": size}, out=f"out{size}", models={"a": "nearest:0"},
+            data="stripes:100",
+        )  # fmt: skip
         frames[size] = run.records(cell(run, "a", "sample/noise").cell)
         frames[size] = frames[size].sort_values(["point", "id"]).reset_index(drop=True)
     for size in (1, 7):
@@ -72,8 +88,8 @@ def test_a_mapped_scenario_draws_by_sample_whatever_the_batches(run_spec: Any) -
     assert (shared["sigma=0.1"] == shared["sigma=0.3"]).all(), "severities share draws"
 
 
-def test_models_share_draws(run_spec: Any) -> None:
-    run = run_spec()
+def test_models_share_draws(finished: Run) -> None:
+    run = finished
     first, second = (run.records(cell(run, m, "sample/noise").cell) for m in ("a", "b"))
     assert (first.drawn == second.drawn).all() and (first.id == second.id).all()
 
@@ -99,8 +115,8 @@ def test_stages_meet_only_what_the_stages_before_left(run_spec: Any) -> None:
     assert file.stages[0].samples > file.stages[-1].samples > 0
 
 
-def test_a_derived_scenario_reads_the_cells_of_two_models(run_spec: Any) -> None:
-    run = run_spec()
+def test_a_derived_scenario_reads_the_cells_of_two_models(finished: Run) -> None:
+    run = finished
     file = cell(run, "a", "sample/agreement")
     assert file.needs == {
         "own": cell(run, "a", "pass/test").cell, "reference": cell(run, "b", "pass/test").cell,
@@ -110,16 +126,16 @@ def test_a_derived_scenario_reads_the_cells_of_two_models(run_spec: Any) -> None
     assert found.value.item() == pytest.approx((a == b).mean())
 
 
-def test_timed_scenarios_take_turns(run_spec: Any) -> None:
-    run = run_spec()
+def test_timed_scenarios_take_turns(finished: Run) -> None:
+    run = finished
     a, b = (run.records(cell(run, m, "sample/rounds").cell) for m in ("a", "b"))
     assert a["round"].tolist() == b["round"].tolist() == list(range(6))
     order = np.argsort(np.concatenate([a.begun, b.begun]))
     assert order.tolist() == [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11], "rounds are A B A B"
 
 
-def test_the_same_run_twice_is_the_same_bytes(run_spec: Any) -> None:
-    first, second = run_spec(out="one"), run_spec(out="two")
+def test_the_same_run_twice_is_the_same_bytes(run_spec: Any, finished: Run) -> None:
+    first, second = finished, run_spec(out="two")
     assert first.id == second.id
     assert results(first) == results(second)
     assert rows(first).equals(rows(second))
@@ -151,25 +167,29 @@ class _Stop(Listener):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("after", [0, 3, 11, 40, 60])
+def _thorough(*values: int) -> list[Any]:
+    return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
+
+
+@pytest.mark.parametrize("after", [*_thorough(0, 3), 11, 40, *_thorough(60)])
 def test_an_interrupted_run_resumes_to_the_same_bytes(run_spec: Any, after: int) -> None:
-    defaults = {"batch_size": 8}
-    whole = run_spec(out="whole", defaults=defaults)
+    setting = {"data": "stripes:160", "defaults": {"batch_size": 8}}
+    whole = run_spec(out="whole", **setting)
     with pytest.raises(KeyboardInterrupt):
-        run_spec(out="cut", defaults=defaults, listener=_Stop(after))
-    resumed = run_spec(out="cut", defaults=defaults)
+        run_spec(out="cut", listener=_Stop(after), **setting)
+    resumed = run_spec(out="cut", **setting)
     assert results(resumed) == results(whole)
     assert rows(resumed).equals(rows(whole))
     assert verify(resumed) == []
 
 
 def test_resuming_asks_no_shard_twice(run_spec: Any, tmp_path: Path) -> None:
-    defaults = {"batch_size": 8}
+    setting = {"data": "stripes:160", "defaults": {"batch_size": 8}}
     with pytest.raises(KeyboardInterrupt):
-        run_spec(defaults=defaults, listener=_Stop(30))
+        run_spec(listener=_Stop(30), **setting)
     shards = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("records-*.parquet")}
     assert shards
-    run_spec(defaults=defaults)
+    run_spec(**setting)
     for path, changed in shards.items():
         assert path.stat().st_mtime_ns == changed, f"{path.name} was collected again"
 

@@ -143,10 +143,33 @@ def _kill_from_outside(file: Path) -> None:
 # -- the crowd -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_healthy_models_give_the_same_bytes_as_alone(crowd: Crowd) -> None:
+    same_as_alone(crowd, 60)
+
+
+def test_in_a_small_crowd_too(plugin: None, folder: Path) -> None:
+    bad = {
+        "raises": "RuntimeError: this is my own bug",
+        "nan": "scores: 8 of 8 rows in a batch are not finite",
+        "exits": "the worker process ended with exit code 3",
+        "faults": "killed by SIGSEGV: a fault in native code",
+    }
+    run = carry_out(folder, spec(folder, {"accuracy": [*HEALTHY, *bad]}), "few", workers=2)
+    alone = carry_out(folder, spec(folder, {"accuracy": HEALTHY}), "healthy", workers=1)
+    crowd = Crowd(run, alone, folder)
+    same_as_alone(crowd, 10)
+    assert run.exit_code == 4
+    for model, reason in bad.items():
+        assert crowd.cell(model).status is Status.FAILED
+        assert reason in crowd.cell(model).reason
+        assert crowd.cell(model, "clean").status is Status.FAILED
+
+
+def same_as_alone(crowd: Crowd, files: int) -> None:
     together, alone = digests(crowd.run.layout), digests(crowd.alone.layout)
     compared = [name for name in alone if name.startswith("cells/") and "rounds" not in name]
-    assert len(compared) > 60
+    assert len(compared) > files
     for name in compared:
         assert together[name] == alone[name], name
     rows = [
@@ -157,6 +180,7 @@ def test_healthy_models_give_the_same_bytes_as_alone(crowd: Crowd) -> None:
     assert crowd.alone.exit_code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "reason", "detail", "printed"),
     [
@@ -184,6 +208,7 @@ def test_a_bad_model_fails_with_a_sentence(
     assert needing.reason == f"it needs pass/test, which failed: {file.reason}"
 
 
+@pytest.mark.thorough
 def test_a_fault_leaves_its_traceback_and_no_list_of_libraries(crowd: Crowd) -> None:
     for text in (crowd.log("faults"), crowd.cell("faults").detail):
         assert "about to read what is not mine" in text
@@ -191,6 +216,7 @@ def test_a_fault_leaves_its_traceback_and_no_list_of_libraries(crowd: Crowd) -> 
         assert "Extension modules" not in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("model", ODD)
 def test_an_odd_model_is_as_right_as_any(crowd: Crowd, model: str) -> None:
     file = crowd.cell(model)
@@ -205,6 +231,7 @@ def test_an_odd_model_is_as_right_as_any(crowd: Crowd, model: str) -> None:
         assert own.read_bytes() == theirs.read_bytes(), name
 
 
+@pytest.mark.thorough
 def test_a_torrent_of_text_is_kept_from_both_ends(crowd: Crowd) -> None:
     path = crowd.run.layout.log(crowd.cell("shouts").cell)
     assert 500_000 < path.stat().st_size <= 1 << 20
@@ -212,6 +239,7 @@ def test_a_torrent_of_text_is_kept_from_both_ends(crowd: Crowd) -> None:
     assert crowd.log("shouts").rstrip().endswith("that was a child")
 
 
+@pytest.mark.thorough
 def test_what_is_printed_at_closed_doors_is_nowhere_else(crowd: Crowd) -> None:
     assert "behind a closed door" in crowd.log("closes")
     assert "garbage" in crowd.log("writes")
@@ -219,11 +247,13 @@ def test_what_is_printed_at_closed_doors_is_nowhere_else(crowd: Crowd) -> None:
     assert not any(b"garbage" in path.read_bytes() for path in tables)
 
 
+@pytest.mark.thorough
 def test_a_worker_worn_by_a_leak_is_exchanged(crowd: Crowd) -> None:
     worn = [event["reason"] for event in crowd.events("worker") if event["state"] == "worn"]
     assert worn and all("memory" in reason or "allocate" in reason for reason in worn)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["exits.pid", "forks.pid"])
 def test_no_child_of_a_model_is_left(crowd: Crowd, name: str) -> None:
     status = Path("/proc") / (crowd.folder / name).read_text() / "status"
@@ -231,6 +261,7 @@ def test_no_child_of_a_model_is_left(crowd: Crowd, name: str) -> None:
         assert "State:\tZ" in status.read_text()
 
 
+@pytest.mark.thorough
 def test_a_cohort_is_timed_again_without_those_who_stop_it(crowd: Crowd) -> None:
     rounds = {model: crowd.cell(model, "rounds") for model in TIMED}
     assert rounds["good"].status is rounds["fair"].status is Status.OK
@@ -248,6 +279,7 @@ def test_a_cohort_is_timed_again_without_those_who_stop_it(crowd: Crowd) -> None
         assert crowd.cell(model, "search").status is Status.OK
 
 
+@pytest.mark.thorough
 def test_the_exit_code_tells(crowd: Crowd) -> None:
     assert crowd.run.exit_code == 4
     failed = {file.model for file in crowd.run.cells.values() if file.status is Status.FAILED}
@@ -257,6 +289,7 @@ def test_the_exit_code_tells(crowd: Crowd) -> None:
 # -- inspection ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_who_fails_inspection_fails_alone(folder: Path) -> None:
     resolved = spec(folder, {"accuracy": ["early_fault", "fair", "early_hang"]}, timeout=8.0)
     run = carry_out(folder, resolved, "early", workers=2, keep_going=True)

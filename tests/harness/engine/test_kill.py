@@ -28,6 +28,7 @@ pytestmark = [
     ),
 ]
 
+thorough = pytest.mark.thorough
 Contents = Callable[[Path], dict[str, Any]]
 KILLED = -9
 
@@ -80,7 +81,9 @@ def test_the_steps_are_those_of_a_whole_run(whole: Whole) -> None:
     } <= files  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(number, marks=thorough) for number in range(1, 8))]
+)
 def test_killed_by_the_clock(
     mortal: Any, whole: Whole, same: Any, tmp_path: Path, number: int
 ) -> None:
@@ -89,7 +92,9 @@ def test_killed_by_the_clock(
     same(mortal.attempt(tmp_path))
 
 
-@pytest.mark.parametrize("number", range(17))
+@pytest.mark.parametrize(
+    "number", [0, 1, *(pytest.param(number, marks=thorough) for number in range(2, 17))]
+)
 def test_killed_at_a_step(
     mortal: Any, whole: Whole, same: Any, tmp_path: Path, number: int
 ) -> None:
@@ -117,7 +122,7 @@ def killed_until_through(
     return done, kills
 
 
-@pytest.mark.parametrize("by", ["step", "seconds"])
+@pytest.mark.parametrize("by", ["step", pytest.param("seconds", marks=thorough)])
 def test_killed_again_and_again_until_it_gets_through(
     mortal: Any, whole: Whole, same: Any, tmp_path: Path, with_plugin: Path, by: str
 ) -> None:
@@ -131,7 +136,9 @@ def test_killed_again_and_again_until_it_gets_through(
     assert verify(Run(Path(done["run"]))) == []
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize(
+    "number", [1, *(pytest.param(number, marks=thorough) for number in (0, 2, 3))]
+)
 def test_killed_while_the_cache_keeps_and_gives(
     mortal: Any, same: Any, kept: dict[str, Any], tmp_path: Path, number: int
 ) -> None:
@@ -262,7 +269,7 @@ def engine(mortal: Any, sample_plugin: Path, tmp_path: Path) -> Engine:
     return Engine(mortal, sample_plugin, tmp_path)
 
 
-@pytest.mark.parametrize("shards", [0, 20])
+@pytest.mark.parametrize("shards", [pytest.param(0, marks=thorough), 20])
 def test_a_killed_engine_leaves_no_worker_behind(
     mortal: Any, engine: Engine, same: Any, shards: int
 ) -> None:
@@ -278,7 +285,7 @@ def test_a_killed_engine_leaves_no_worker_behind(
     same(mortal.attempt(engine.folder))
 
 
-@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("retries", [pytest.param(0, marks=thorough), 1])
 def test_a_killed_worker_fails_its_own_cell_or_is_replaced(
     engine: Engine, with_plugin: Path, retries: int
 ) -> None:

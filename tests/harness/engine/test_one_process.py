@@ -124,7 +124,7 @@ def test_data_whose_code_ends_the_process_is_one_sentence(folder: Path) -> None:
 
 
 @pytest.fixture
-def restored() -> Iterator[None]:
+def restored(library_watch: None) -> Iterator[None]:
     kept = torch.cdist, torch.nn.Linear.forward
     yield
     torch.cdist, torch.nn.Linear.forward = kept
@@ -143,7 +143,7 @@ def test_in_one_process_a_replaced_function_is_named_and_nothing_is_kept(
     assert not list((folder / "scratch" / "cells").rglob("*.parquet"))
 
 
-def test_in_one_process_honest_models_are_valid(folder: Path) -> None:
+def test_in_one_process_honest_models_are_valid(folder: Path, library_watch: None) -> None:
     run = evaluate(folder, "victim other", workers=0)
     codes = {finding.code for file in run.cells.values() for finding in file.findings}
     assert "replaced-function" not in codes

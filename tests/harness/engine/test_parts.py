@@ -30,12 +30,20 @@ def rows(run: Run) -> Any:
     return frame[frame.scenario != "rounds"].reset_index(drop=True)
 
 
+@pytest.fixture(scope="module")
+def made() -> list[Path]:
+    return []
+
+
 @pytest.fixture
-def parts(run_spec: Any, tmp_path: Path) -> list[Path]:
-    return [
-        run_spec(out=f"machine-{number}", defaults=DEFAULTS, part=RunPart(number, 3)).root
-        for number in (1, 2, 3)
-    ]
+def parts(run_spec: Any, made: list[Path]) -> list[Path]:
+    """Returns the folders of three parts, made once; tests only read them."""
+    if not made:
+        made += [
+            run_spec(out=f"machine-{number}", defaults=DEFAULTS, part=RunPart(number, 3)).root
+            for number in (1, 2, 3)
+        ]
+    return made
 
 
 def test_merged_parts_are_the_whole_run(run_spec: Any, parts: list[Path], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.slow,
     pytest.mark.sockets,
     pytest.mark.skipif(

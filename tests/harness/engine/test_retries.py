@@ -20,6 +20,7 @@ from crucibench.store.run import Run
 from crucibench.util.errors import StoppedError
 
 DEFAULTS = {"batch_size": 8, "replicates": 100}
+SETTING: dict[str, Any] = {"data": "stripes:120", "defaults": DEFAULTS}
 STUMBLES = """
 import os
 from pathlib import Path
@@ -69,10 +70,10 @@ def raising(honest: Any, times: int) -> Any:
 def test_a_model_that_stumbles_once_is_tried_again(
     run_spec: Any, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run_spec(out="whole", defaults=DEFAULTS)
+    whole = run_spec(out="whole", **SETTING)
     honest = model._predict
     monkeypatch.setattr(model, "_predict", raising(honest, 1))
-    run = run_spec(out="retried", defaults=DEFAULTS, retries=1)
+    run = run_spec(out="retried", **SETTING, retries=1)
     assert run.exit_code == 0
     assert results(run) == results(whole)
     (told,) = events(run, "retried")
@@ -89,7 +90,7 @@ def test_a_model_that_stumbles_more_often_fails(
     run_spec: Any, model: Any, monkeypatch: pytest.MonkeyPatch, retries: int, stumbles: int
 ) -> None:
     monkeypatch.setattr(model, "_predict", raising(model._predict, stumbles))
-    run = run_spec(out="failed", defaults=DEFAULTS, retries=retries)
+    run = run_spec(out="failed", **SETTING, retries=retries)
     assert len(events(run, "retried")) == retries
     (failed,) = [file for file in run.cells.values() if file.reason == "RuntimeError: not today"]
     assert failed.status is Status.FAILED and failed.model == "b"
@@ -132,7 +133,7 @@ def test_a_run_stops_when_more_cells_fail_than_may(
 ) -> None:
     # Of ten cells, a share of 0.15 is one.
     with pytest.raises(StoppedError) as caught:
-        run_spec(defaults=DEFAULTS, failures=failures)
+        run_spec(**SETTING, failures=failures)
     assert str(caught.value).startswith(f"{failed} cells failed, more than the {failed - 1} that ")
     assert str(caught.value).endswith("the same command goes on from here")
     (root,) = (tmp_path / "out").iterdir()
@@ -146,7 +147,7 @@ def test_a_run_stops_when_more_cells_fail_than_may(
 def test_a_run_goes_on_while_as_many_fail_as_may(
     run_spec: Any, failing: Any, failures: float | None
 ) -> None:
-    run = run_spec(defaults=DEFAULTS, failures=failures)
+    run = run_spec(**SETTING, failures=failures)
     assert run.finished and run.exit_code == 4
     assert {file.model for file in run.cells.values() if file.status is Status.OK} >= {"a"}
 
@@ -155,16 +156,16 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(
     run_spec: Any, model: Any, failing: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(StoppedError):
-        run_spec(defaults=DEFAULTS, failures=0)
+        run_spec(**SETTING, failures=0)
     shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("records-*")}
     kept = {path: at for path, at in shards.items() if "rounds" not in path.parent.name}
     assert kept
     failing.undo()
-    run = run_spec(defaults=DEFAULTS, failures=0)
+    run = run_spec(**SETTING, failures=0)
     assert run.exit_code == 0
     assert all(path.stat().st_mtime_ns == at for path, at in kept.items())
     shutil.rmtree(tmp_path / "scratch")
-    assert results(run) == results(run_spec(defaults=DEFAULTS, out="whole"))
+    assert results(run) == results(run_spec(**SETTING, out="whole"))
 
 
 def test_a_model_that_fails_inspection_once_leaves_no_trace(
@@ -179,9 +180,9 @@ def test_a_model_that_fails_inspection_once_leaves_no_trace(
 
     with monkeypatch.context() as patched:
         patched.setattr(model, "open", classmethod(refuse))
-        first = run_spec(defaults=DEFAULTS, keep_going=True)
+        first = run_spec(**SETTING, keep_going=True)
     assert first.exit_code == 4
-    again = run_spec(defaults=DEFAULTS, keep_going=True)
+    again = run_spec(**SETTING, keep_going=True)
     assert again.root == first.root
     assert again.exit_code == 0
-    assert results(again) == results(run_spec(defaults=DEFAULTS, out="whole"))
+    assert results(again) == results(run_spec(**SETTING, out="whole"))

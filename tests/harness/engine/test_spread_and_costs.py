@@ -40,8 +40,9 @@ def net():
 # -- one worker, two, four -----------------------------------------------------------------------
 
 
-def test_one_two_and_four_workers_leave_the_same_bytes(
-    run_spec: Any, contents: Callable[[Path], dict[str, Any]], tmp_path: Path
+@pytest.mark.parametrize("many_workers", [2, pytest.param(4, marks=pytest.mark.thorough)])
+def test_one_and_many_workers_leave_the_same_bytes(
+    run_spec: Any, contents: Callable[[Path], dict[str, Any]], tmp_path: Path, many_workers: int
 ) -> None:
     (tmp_path / "net.py").write_text(NET)
     runs: dict[int, Run] = {
@@ -54,7 +55,7 @@ def test_one_two_and_four_workers_leave_the_same_bytes(
             },
             defaults={"batch_size": 4, "threads": 1, "replicates": 100}, workers=workers,
         )
-        for workers in (1, 2, 4)
+        for workers in (1, many_workers)
     }  # fmt: skip
     one = contents(runs[1].root)
     shards = [name for name in one if "/records-" in name]
@@ -62,14 +63,13 @@ def test_one_two_and_four_workers_leave_the_same_bytes(
     assert {name.partition("records-")[2][:2] for name in shards} == {"00", "01", "02"}
     assert any("agreement" in name for name in shards) and one["metrics.parquet"]
     assert sum("artifacts/examples-" in name for name in one) > 3, "of more than one shard"
-    for workers in (2, 4):
-        many = contents(runs[workers].root)
-        assert many.keys() == one.keys()
-        for name, content in one.items():
-            assert many[name] == content, f"{workers} workers: {name}"
-        events = map(json.loads, runs[workers].layout.events.read_text().splitlines())
-        used = {event["worker"] for event in events if event.get("kind") in {"shard", "probe"}}
-        assert len(used) == workers, "all of them took part"
+    many = contents(runs[many_workers].root)
+    assert many.keys() == one.keys()
+    for name, content in one.items():
+        assert many[name] == content, name
+    events = map(json.loads, runs[many_workers].layout.events.read_text().splitlines())
+    used = {event["worker"] for event in events if event.get("kind") in {"shard", "probe"}}
+    assert len(used) == many_workers, "all of them took part"
 
 
 # -- costs ---------------------------------------------------------------------------------------
