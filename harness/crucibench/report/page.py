@@ -45,7 +45,7 @@ class ModelHead:
         colour: its place in the page's colours, or None.
         dash: of its line.
         verdict: of the cell behind it.
-        extra: what tells two lines of one model apart.
+        extra: what distinguishes two lines of one model.
     """
 
     name: str

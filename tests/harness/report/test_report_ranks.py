@@ -245,7 +245,7 @@ def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -
     (board,) = leaderboard([run], ranked=True).boards
     assert board.ranks is not None
     assert not board.ranks.spans
-    assert board.ranks.unranked[TOP1] == "4 models, more than the 3 that are told apart"
+    assert board.ranks.unranked[TOP1] == "4 models, more than the 3 that can be compared"
     (alone,) = leaderboard([run], ranked=True, columns=[LOSS], data=[board.data]).boards
     assert alone.ranks is not None
     assert set(alone.ranks.unranked) == {LOSS}
