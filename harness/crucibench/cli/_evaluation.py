@@ -119,9 +119,9 @@ def print_board(board: Leaderboard, form: BoardFormat) -> None:
     if form == "table":
         draw(lambda target: print_leaderboard(target, board))
     elif form == "html":
-        from crucibench.report.leaderboard_html import html
+        from crucibench.report.site.render import leaderboard_page
 
-        write(html(board))
+        write(leaderboard_page(board))
     elif form == "latex":
         from crucibench.report.leaderboard_latex import latex
 

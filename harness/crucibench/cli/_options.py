@@ -117,7 +117,7 @@ SIZE = ParsedOptions("SIZE", _size)
 """Bytes: ``8GiB``, ``500MB``."""
 
 _LISTS = {
-    "groups": "Columns that tell groups apart.",
+    "groups": "Columns that define groups.",
     "features": "Columns that the model is asked about.  [default: the rest]",
     "input": "Text columns.",
     "classes": "Class names in the order of the model's scores.",
@@ -141,7 +141,7 @@ _COLUMN_OPTIONS = [
                  help="What the target asks, where its type doesn't say: classification, "
                  "regression, or another kind of `crucibench list tasks`."),
     click.option("--on-bad-sample", type=click.Choice(["error", "skip"]),
-                 help="Whether damaged images, rows without a target and the like stop the run "
+                 help="Whether damaged images, rows without a target and similar stop the run "
                  "or are left out and counted.  [default: error]"),
 ]  # fmt: skip
 

@@ -516,10 +516,10 @@ class JsonProgress(ProgressListener):
         def again() -> None:
             raise error
 
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
+        captured = io.StringIO()
+        with contextlib.redirect_stderr(captured):
             code = exit_code(again)
-        self._write("error", message=said.getvalue().strip().removeprefix("error: "))
+        self._write("error", message=captured.getvalue().strip().removeprefix("error: "))
         return code
 
     # -- writing --------------------------------------------------------------------------------
@@ -552,8 +552,8 @@ class JsonProgress(ProgressListener):
 class _OutputEvents(io.TextIOBase):
     """A stream that passes on whole lines."""
 
-    def __init__(self, tell: Callable[[str], None], stream: TextIO) -> None:
-        self._tell = tell
+    def __init__(self, pass_on: Callable[[str], None], stream: TextIO) -> None:
+        self._pass_on = pass_on
         self._stream = stream
         self._begun = ""
 
@@ -565,7 +565,7 @@ class _OutputEvents(io.TextIOBase):
         *lines, self._begun = re.split(r"[\r\n]", self._begun + text)
         for line in lines:
             if line.strip():
-                self._tell(line)
+                self._pass_on(line)
         return len(text)
 
     def fileno(self) -> int:

@@ -155,13 +155,10 @@ def _draw(run: Run, times: Timeline, target: Console) -> None:
 
 
 def _heading(run: Run, times: Timeline) -> list[str]:
-    import datetime
+    from crucibench.report.format import counted, show_minute
 
-    from crucibench.report.format import counted
-
-    begun = datetime.datetime.fromtimestamp(times.begun, datetime.UTC)
     heading = (
-        f"Timeline of run {run.id}, begun {begun:%Y-%m-%d %H:%M} UTC: {duration(times.running)}"
+        f"Timeline of run {run.id}, begun {show_minute(times.begun)} UTC: {duration(times.running)}"
     )
     if len(times.attempts) > 1:
         return [f"{heading} in {len(times.attempts)} attempts"]

@@ -182,18 +182,16 @@ def _left(asked: Sequence[Entry]) -> int:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    import datetime
+    from crucibench.report.format import show_minute
 
-    used = datetime.datetime.fromtimestamp(entry.last_used, datetime.UTC)
     return {
         "kind": entry.kind, "model": entry.model or None, "data": entry.data or None,
         "scenario": entry.scenario or None, "outputs": list(entry.outputs), "size": entry.size,
-        "last_used": used.strftime("%Y-%m-%d %H:%M"), "key": entry.key,
+        "last_used": show_minute(entry.last_used), "key": entry.key,
     }  # fmt: skip
 
 
 def _table(entries: Sequence[Entry], form: Format) -> Table:
-
     rows = []
     for entry in entries:
         row = _row(entry)
@@ -205,7 +203,6 @@ def _table(entries: Sequence[Entry], form: Format) -> Table:
 
 
 def _totals(entries: Sequence[Entry], form: Format) -> Table:
-
     kinds = sorted({entry.kind for entry in entries})
     parts = [(kind, [entry for entry in entries if entry.kind == kind]) for kind in kinds]
     rows = [

@@ -172,9 +172,9 @@ def _print(verdict: GateVerdict, form: Format) -> None:
                                                      for check in verdict.checks])])  # fmt: skip
     else:
         tables = [Table(columns=COLUMNS, rows=rows(verdict))] if verdict.checks else []
-        said = findings(verdict)
-        if said:
-            tables.append(Table(columns=("", "number", "finding"), rows=said, headless=True))
+        found = findings(verdict)
+        if found:
+            tables.append(Table(columns=("", "number", "finding"), rows=found, headless=True))
         emit(form, None, tables)
 
 

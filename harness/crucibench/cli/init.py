@@ -80,7 +80,7 @@ def command(
     """Look at your model and data and write a spec that runs.
 
     Files are read, never run. Without --model or --data, the one that fits in this folder is taken.
-    What was guessed is said, and marked in the spec.
+    What was guessed is printed, and marked in the spec.
     """
     from crucibench.cli._guess import guess_data, guess_models, shared_id
 

@@ -105,9 +105,10 @@ def _runs(out: Path) -> list[dict[str, Any]]:
 
 def _run(run: Any) -> dict[str, Any]:
     from crucibench.report.findings import verdict_counts
+    from crucibench.report.format import show_minute
 
     row: dict[str, Any] = dict.fromkeys(_RUN_COLUMNS)
-    row |= {"run": run.id, "started": _started(run.layout.events), "finished": run.finished}
+    row |= {"run": run.id, "started": show_minute(run.dates.started), "finished": run.finished}
     row["error"] = ""
     try:
         cells = list(run.cells.values())
@@ -120,18 +121,6 @@ def _run(run: Any) -> dict[str, Any]:
     except (CrucibenchError, KeyError, TypeError) as error:
         row["error"] = str(error)
     return row
-
-
-def _started(events: Path) -> str:
-    import datetime
-    import json
-
-    try:
-        with events.open(encoding="utf-8") as stream:
-            begun = json.loads(stream.readline())["time"]
-        return datetime.datetime.fromtimestamp(begun, datetime.UTC).strftime("%Y-%m-%d %H:%M")
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _print_notes(

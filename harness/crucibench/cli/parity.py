@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._options import ALLOW_PICKLE, FORMAT, QUIET, Format, column_options, examples
-from crucibench.cli._output import NotePrinter, Table, emit
+from crucibench.cli._output import NotePrinter, emit, facts
 
 if TYPE_CHECKING:
     from crucibench.comparing.parity import Parity
@@ -74,9 +74,9 @@ def command(
         (first, second), {"uri": data, **columns}, base=Path.cwd(), limit=limit,
         tolerance=tolerance, device=device, allow_pickle=allow_pickle, tell=NotePrinter(quiet),
     )  # fmt: skip
-    facts = document(parity)
-    rows = [[name, value] for name, value in facts.items() if value not in ("", None, {})]
-    emit(form, facts, [Table(columns=("fact", "value"), rows=rows, headless=True)])
+    found = document(parity)
+    known = {name: value for name, value in found.items() if value not in ("", None, {})}
+    emit(form, found, [facts(known)])
     if not parity.agree:
         NotePrinter(quiet)(f"they differ{f': {parity.suspicion}' if parity.suspicion else ''}")
     return 0 if parity.agree else DIFFER

@@ -26,7 +26,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     """Compute the numbers of a run again from its records.
 
     Needs neither the models nor the data: use it after an update that changes how numbers are made.
-    Numbers, verdicts and views are written anew; what was changed is said.
+    Numbers, verdicts and views are written again; what changed is printed.
     """
     from crucibench.cli._evaluation import show_result
     from crucibench.engine.score.rescore import rescore
@@ -41,7 +41,6 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
 
 
 def _numbers(run: Run) -> pd.DataFrame | None:
-
     try:
         return run.metrics()
     except UnreadableError:
@@ -52,7 +51,7 @@ def _summary(before: pd.DataFrame | None, after: pd.DataFrame) -> str:
     from crucibench.report.format import counted
 
     if before is None:
-        return f"{counted(len(after), 'number')}, computed anew: what was stored could not be read"
+        return f"{counted(len(after), 'number')}, computed again: what was stored could not be read"
     old, new = (
         set(frame.itertuples(index=False, name=None)) for frame in map(_plain, (before, after))
     )

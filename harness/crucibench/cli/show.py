@@ -169,7 +169,7 @@ def cost_record(cost: Cost) -> dict[str, Any]:
 
 
 def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
-    """Returns a cost as facts; what is not known is said to be so."""
+    """Returns a cost as facts; unknown ones have a dash and a reason."""
     from crucibench.report.costs import no_device_seconds
 
     words = dict(zip(_HEADS.values(), _words(cost_record(cost)), strict=True))

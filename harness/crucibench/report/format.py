@@ -123,6 +123,11 @@ def iso(seconds: float | None) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def show_minute(seconds: float | None) -> str:
+    """Writes a time for people, in UTC: ``2026-11-23 09:32``; "" for none."""
+    return iso(seconds)[:16].replace("T", " ")
+
+
 def _alone(value: float, percent: bool) -> str:
     return _fixed(value, _places_alone(value, percent))
 

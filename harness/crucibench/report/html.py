@@ -28,8 +28,7 @@ from crucibench.report.format import (
     show_level,
     show_plain,
 )
-from crucibench.report.gap_reasons import by_reason
-from crucibench.report.gaps import gaps_of
+from crucibench.report.gaps import by_reason, gaps_of
 from crucibench.report.leaderboard import Board, leaderboard
 from crucibench.report.numbers import (
     ShownMetric,

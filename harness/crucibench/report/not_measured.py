@@ -28,13 +28,12 @@ def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[s
     """
     if numbers is None:
         numbers = numbers_of(run)
-    cells = list(run.cells.values())
     models = names_in_order(run.spec, "models", {name for name, _ in run.models})
     data = names_in_order(run.spec, "data", set(run.cards))
     gaps = gaps_of(run, numbers, declared_metrics(run.suites), models, data)
     sentences = [
         f"{cell.model} on {cell.data}, {address_of(cell)} failed: {WITHHELD}."
-        for cell in cells
+        for cell in run.cells.values()
         if cell.status is Status.FAILED
     ]
     sentences += gaps.sentences
@@ -45,7 +44,4 @@ def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[s
         sentences += [
             f"{gap.what} on {gap.data} ({listed(gap.models)}), {why}: {gap.reason}" for gap in kind
         ]
-    absent = sorted(set(run.environment.get("installed_suites", ())) - {c.suite for c in cells})
-    if absent:
-        sentences.append(f"Suites that were not run at all: {', '.join(absent)}.")
     return sentences

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,17 +110,32 @@ class ShownNumber:
         return f"{value.rstrip()}{'†' if self.apart else ''} {self.mark}".rstrip()
 
 
+def scale_of_numbers(
+    numbers: Iterable[MetricRow | None], include: Iterable[float] = ()
+) -> marks.Scale | None:
+    """Returns the axis that holds all values and intervals, or None where it has no length."""
+    ends = (
+        end
+        for number in numbers
+        if number is not None
+        for end in (number.value, number.lower, number.upper)
+    )
+    return marks.scale_of(ends, include)
+
+
 def shown(
-    metric: ShownMetric, number: MetricRow, href: str = "", scale: marks.Scale | None = None
+    metric: ShownMetric, number: MetricRow | None, href: str = "", scale: marks.Scale | None = None
 ) -> ShownNumber:
     """Returns what stands for a metric row.
 
     Args:
         metric: by which it is written.
-        number: the row.
+        number: the row; None where nothing was measured.
         href: where more is said of it.
         scale: of the whiskers beside it; None for no whisker.
     """
+    if number is None:
+        return ShownNumber(reason="not measured")
     if number.value is None:
         return ShownNumber(
             verdict=number.verdict, reason=number.reason, address=str(number.address), href=href

@@ -45,7 +45,7 @@ class ModelHead:
         colour: its place in the page's colours, or None.
         dash: of its line.
         verdict: of the cell behind it.
-        extra: what tells two lines of one model apart.
+        extra: what distinguishes two lines of one model.
     """
 
     name: str
@@ -99,14 +99,32 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricTable(Block):
+class CaptionedBlock(Block):
+    """A block below a caption.
+
+    Attributes:
+        caption: what it shows.
+        folded: whether a reader must open it to see it.
+    """
+
+    caption: str
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBlock(CaptionedBlock):
+    """A captioned block of one model, whose head stands in its caption."""
+
+    head: ModelHead
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricTable(CaptionedBlock):
     """Metrics as rows, models as columns."""
 
     kind: ClassVar[str] = "metric_table"
-    caption: str
     heads: Sequence[ModelHead]
     rows: Sequence[tuple[MetricView, Sequence[ShownNumber]]]
-    folded: bool = False
 
     @property
     def one_metric(self) -> bool:
@@ -115,29 +133,23 @@ class MetricTable(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupTable(Block):
+class GroupTable(ModelBlock):
     """Groups as rows, metrics as columns, of one model."""
 
     kind: ClassVar[str] = "group_table"
-    caption: str
-    head: ModelHead
     metrics: Sequence[MetricView]
     rows: Sequence[tuple[str, Sequence[ShownNumber]]]
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlainTable(Block):
+class PlainTable(ModelBlock):
     """A table as it was stored."""
 
     kind: ClassVar[str] = "plain_table"
-    caption: str
-    head: ModelHead
     columns: Sequence[Text]
     rows: Sequence[Sequence[Text]]
     total: int
     data: Download
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,16 +162,13 @@ class HeatCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix(Block):
+class Matrix(ModelBlock):
     """A matrix with a row a true class."""
 
     kind: ClassVar[str] = "matrix"
-    caption: str
-    head: ModelHead
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[HeatCell], str]]
     data: Download
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +205,7 @@ class BarTable(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeatGrid(Block):
+class HeatGrid(ModelBlock):
     """A value by row and column, of one model; shaded on a scale that all models share.
 
     Attributes:
@@ -206,19 +215,16 @@ class HeatGrid(Block):
     """
 
     kind: ClassVar[str] = "heat_grid"
-    caption: str
-    head: ModelHead
     label: str
     across: str
     ends: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[HeatCell]]]
     data: Download
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForestTable(Block):
+class ForestTable(CaptionedBlock):
     """A metric's numbers on one scale with a line at its null value: groups as rows.
 
     Attributes:
@@ -227,14 +233,12 @@ class ForestTable(Block):
     """
 
     kind: ClassVar[str] = "forest_table"
-    caption: str
     metric: MetricView
     null: str
     zero: str
     heads: Sequence[ModelHead]
     rows: Sequence[tuple[str, Sequence[ShownNumber]]]
     data: Download
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,14 +310,11 @@ class ShownSample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gallery(Block):
+class Gallery(ModelBlock):
     """A few samples of one model."""
 
     kind: ClassVar[str] = "gallery"
-    caption: str
-    head: ModelHead
     samples: Sequence[ShownSample]
-    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

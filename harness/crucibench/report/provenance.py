@@ -69,9 +69,9 @@ def model_facts(info: ModelInfo) -> dict[str, str]:
     else:
         facts |= flat(info.fingerprint, "fingerprint")
     facts |= flat(info.numerics, "numerics")
-    told = dict(info.diagnostics)
-    facts |= flat({"preprocessing": told.pop("preprocessing", None) or {}}, "")
-    facts |= flat(told, "diagnostics")
+    diagnostics = dict(info.diagnostics)
+    facts |= flat({"preprocessing": diagnostics.pop("preprocessing", None) or {}}, "")
+    facts |= flat(diagnostics, "diagnostics")
     facts |= flat(info.card, "card")
     return facts
 

@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from crucibench.comparing.claims import Claims
 from crucibench.contracts.rows import MetricRow
-from crucibench.report import marks, plots
+from crucibench.report import plots
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, Column, Line, axis_columns, pareto_front
 from crucibench.report.leaderboard.shown import sorting, writing
-from crucibench.report.numbers import ShownMetric, ShownNumber, shown
+from crucibench.report.numbers import ShownMetric, ShownNumber, scale_of_numbers, shown
 from crucibench.report.page import (
     Anchors,
     Download,
@@ -80,12 +80,7 @@ def scorecard_view(
     scales = {}
     for column in board.columns:
         numbers = [line.entries[column.place].number for line in board.lines]
-        scales[column.place] = marks.scale_of(
-            end
-            for number in numbers
-            if number is not None
-            for end in (number.value, number.lower, number.upper)
-        )
+        scales[column.place] = scale_of_numbers(numbers)
     columns = []
     for column in board.columns:
         scale = scales[column.place]

@@ -66,6 +66,6 @@ def test_numbers_that_can_not_be_read_are_scored_anew(call: Call, run: Path) -> 
     assert "metrics.parquet is not what was scored; crucibench score" in refused.stderr
     assert call("verify").exit_code == 1
     scored = call("score")
-    assert "computed anew: what was stored could not be read" in scored.stderr
+    assert "computed again: what was stored could not be read" in scored.stderr
     assert metrics.read_bytes() == whole
     assert call("verify").exit_code == 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from crucibench.report.gap_reasons import by_reason
-from crucibench.report.gaps import MissingResults
+from crucibench.report.gaps import MissingResults, by_reason
 
 
 def _gap(

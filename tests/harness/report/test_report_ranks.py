@@ -24,9 +24,10 @@ import crucibench as cb
 from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.statistic import Ranking, Share
-from crucibench.report import leaderboard_html, leaderboard_latex, leaderboard_text
+from crucibench.report import leaderboard_latex, leaderboard_text
 from crucibench.report.leaderboard import leaderboard, lines
 from crucibench.report.leaderboard import ranks as ranks_module
+from crucibench.report.site.render import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
@@ -224,7 +225,7 @@ def test_rows_of_an_older_scenario_are_left_out_with_a_note(run: Run, tmp_path: 
     )
     texts = [
         leaderboard_text.markdown(boards), leaderboard_latex.latex(boards),
-        leaderboard_text.json_text(boards), leaderboard_html.html(boards),
+        leaderboard_text.json_text(boards), leaderboard_page(boards),
     ]  # fmt: skip
     console = Console(width=300, record=True)
     print_leaderboard(console, boards)
@@ -245,7 +246,7 @@ def test_what_is_not_ranked_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -
     (board,) = leaderboard([run], ranked=True).boards
     assert board.ranks is not None
     assert not board.ranks.spans
-    assert board.ranks.unranked[TOP1] == "4 models, more than the 3 that are told apart"
+    assert board.ranks.unranked[TOP1] == "4 models, more than the 3 that can be compared"
     (alone,) = leaderboard([run], ranked=True, columns=[LOSS], data=[board.data]).boards
     assert alone.ranks is not None
     assert set(alone.ranks.unranked) == {LOSS}

@@ -20,8 +20,8 @@ from rich.console import Console
 from crucibench.contracts.metric import MetricInfo
 from crucibench.report import leaderboard_text
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard_html import html
 from crucibench.report.leaderboard_latex import PREAMBLE, latex, latex_text
+from crucibench.report.site.render import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.spec.notes import Notes, read_notes
 from crucibench.store.run import Run
@@ -67,7 +67,7 @@ def _shown(run: Run, **options: Any) -> dict[str, str]:
     return {
         "table": console.export_text(), "md": leaderboard_text.markdown(board),
         "csv": leaderboard_text.csv(board), "json": leaderboard_text.json_text(board),
-        "html": html(board), "latex": latex(board),
+        "html": leaderboard_page(board), "latex": latex(board),
     }  # fmt: skip
 
 
@@ -209,7 +209,7 @@ class _Tags(HTMLParser):
 
 
 def test_hostile_names_stay_text_in_html(hostile_run: Run) -> None:
-    page = html(leaderboard([hostile_run]))
+    page = leaderboard_page(leaderboard([hostile_run]))
     tags = _Tags(page).found
     assert [tag for tag, _ in tags].count("script") == 1, "its own alone"
     assert not [tag for tag, _ in tags if tag in {"img", "b", "iframe"}]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from crucibench.report.leaderboard import leaderboard
-from crucibench.report.leaderboard_html import html
 from crucibench.report.site import write_site
 from crucibench.report.site.links import data_page, model_page, run_page
+from crucibench.report.site.render import leaderboard_page
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]
@@ -109,7 +109,7 @@ def test_tables_sort_by_mouse_and_keyboard(
 ) -> None:
     page = browser.new_context().new_page()
     own = sites["showcase"].parent / "leaderboard.html"
-    own.write_text(html(leaderboard([showcase_run])), encoding="utf-8")
+    own.write_text(leaderboard_page(leaderboard([showcase_run])), encoding="utf-8")
     for address in ((sites["showcase"] / "index.html").as_uri(), own.as_uri()):
         page.goto(address)
         rows = "[...document.querySelector('table.sorts').querySelectorAll('tbody th')]"

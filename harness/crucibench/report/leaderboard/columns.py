@@ -102,17 +102,17 @@ def _require(runs: Sequence[Run], missing: Sequence[Address]) -> None:
 
 
 def _context(address: Address, columns: Sequence[tuple[Address, ShownMetric, str]]) -> str:
-    twins = [
+    others = [
         other
         for other, _, _ in columns
         if (other.suite, other.metric) == (address.suite, address.metric) and other != address
     ]
-    if not twins:
+    if not others:
         return ""
     parts = [
         getattr(address, name)
         for name in ("scenario", "point", "group")
-        if any(getattr(twin, name) != getattr(address, name) for twin in twins)
+        if any(getattr(other, name) != getattr(address, name) for other in others)
     ]
     return " ".join(part for part in parts if part)
 

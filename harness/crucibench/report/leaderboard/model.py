@@ -250,7 +250,7 @@ class Board:
         lines: sorted.
         apart: what could not be joined.
         sorted_by: the column's place, "" if there are no columns.
-        ranks: which models are told apart; None where nobody asked.
+        ranks: which models are distinguished; None where nobody asked.
         spreads: between the training seeds of a group.
         left_out: sentences on columns whose records the installed scenarios can't read.
     """

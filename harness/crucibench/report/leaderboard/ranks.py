@@ -1,4 +1,4 @@
-"""Ranks of the models of a board: as intervals, since samples settle few of them."""
+"""Ranks of the models of a board: as intervals, since samples decide few of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEVEL = 0.95
 _REPLICATES = 1000
 
 MOST = 50
-"""Most models of a column that are told apart pair by pair."""
+"""Most models of a column that are compared pair by pair."""
 
 SIGNS = {"higher": 1, "lower": -1}
 """By direction, what makes a larger value a better one."""
@@ -54,7 +54,7 @@ def rankable_of(board: Board) -> Rankable:
     """Returns the columns of a board.
 
     Only valid numbers have a rank: what an audit found suspect or invalid is shown, marked, and
-    told apart from nothing. Rows that no longer count have none either.
+    compared with nothing. Rows that no longer count have none either.
     """
     columns, refused = [], {}
     for column in board.columns:
@@ -64,7 +64,9 @@ def rankable_of(board: Board) -> Rankable:
         elif len(lines) < 2:
             refused[column.place] = "fewer than two models have a valid number"
         elif len(lines) > MOST:
-            refused[column.place] = f"{len(lines)} models, more than the {MOST} that are told apart"
+            refused[column.place] = (
+                f"{len(lines)} models, more than the {MOST} that can be compared"
+            )
         else:
             columns.append((column, lines))
     return Rankable(tuple(columns), refused)
@@ -150,7 +152,7 @@ class _Ranked(NamedTuple):
 def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up: LineUp) -> Ranks:
     """Ranks the models of a board in each column, and over all of them.
 
-    A pair of models is told apart by a paired test over the same samples, corrected for all pairs
+    A pair of models is compared by a paired test over the same samples, corrected for all pairs
     of the column (`stats.rank_sets`).
 
     Args:

@@ -24,7 +24,7 @@ class ShownLine(NamedTuple):
 
     Attributes:
         rank: in the column by which the board is sorted; "" where that has no ranks.
-        label: its name, as it is told from other lines.
+        label: its name, which no other line has.
         name: the same with the marks of rows.
         href: the page of the model; "" for none.
         about: what is known of the model.
@@ -237,9 +237,9 @@ def _notes_on_ranks(board: Board) -> list[str]:
         return notes
     if ranks.spans:
         notes.append(
-            "Ranks are intervals that hold together at 95 %: models are told apart by paired tests "
-            "on the same samples, corrected for all pairs (Holm); those of the same first rank "
-            "form a group."
+            "Ranks are intervals that hold together at 95 %: models are distinguished by paired "
+            "tests on the same samples, corrected for all pairs (Holm); those of the same first "
+            "rank form a group."
         )
     if ranks.standings:
         how = (

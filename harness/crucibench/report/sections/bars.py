@@ -15,9 +15,7 @@ from crucibench.report.format import show_number, show_plain
 from crucibench.report.page import BarTable, Download
 from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
-    Stored,
     file_name,
-    lacking,
     stored_tables,
     text_of,
     words,
@@ -31,12 +29,7 @@ class Bars(PageSection):
 
     def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
         x, y = section.x or "x", section.y or "y"
-        parts: list[Stored] = []
-        for stored in stored_tables(section, evidence):
-            missing = {x, y} - set(stored.frame.columns)
-            if missing:
-                return [lacking(section, missing)]
-            parts.append(stored)
+        parts = stored_tables(section, evidence, x, y)
         if not parts:
             return []
         ends = [

@@ -18,6 +18,7 @@ from crucibench.contracts.section import (
     SectionCell,
     SectionEvidence,
     SectionKind,
+    TextBlock,
 )
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.metrics.probabilistic import softmax
@@ -74,6 +75,10 @@ class PageEvidence(SectionEvidence):
         return self.anchors("metric", metric.suite, metric.id)
 
 
+class MissingColumnsError(Exception):
+    """A stored table lacks columns that a section draws."""
+
+
 class PageSection(SectionKind):
     """A kind that draws with the page's own blocks, which have templates."""
 
@@ -81,7 +86,10 @@ class PageSection(SectionKind):
         """Draws a section of the report's page."""
         if not isinstance(evidence, PageEvidence):
             raise TypeError(f"{self.name}: expected a PageEvidence, got {type(evidence).__name__}")
-        return self.draw(section, evidence)
+        try:
+            return self.draw(section, evidence)
+        except MissingColumnsError as error:
+            return [TextBlock(text=str(error))]
 
     @abstractmethod
     def draw(self, section: Section, evidence: PageEvidence) -> Sequence[Block]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block, Section
-from crucibench.report import marks
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import show_plain
-from crucibench.report.numbers import ShownMetric, ShownNumber, metric_of, shown
+from crucibench.report.numbers import ShownMetric, metric_of, scale_of_numbers, shown
 from crucibench.report.page import (
     Download,
     ForestTable,
@@ -37,25 +36,14 @@ class Forest(PageSection):
 def _forest(section: Section, evidence: PageEvidence, numbers: Sequence[MetricRow]) -> ForestTable:
     metric = metric_of(evidence.metrics, numbers[0])
     null = _null(metric)
-    scale = marks.scale_of(
-        (end for number in numbers for end in (number.value, number.lower, number.upper)),
-        include=[null],
-    )
+    scale = scale_of_numbers(numbers, include=[null])
     models = [name for name in evidence.models if any(n.model == name for n in numbers)]
     groups: dict[str, dict[str, MetricRow]] = {}
     for number in numbers:
         groups.setdefault(_group(number, numbers), {})[number.model] = number
     href = evidence.href(metric)
     rows = [
-        (
-            group,
-            [
-                shown(metric, own[model], href, scale)
-                if model in own
-                else ShownNumber(reason="not measured")
-                for model in models
-            ],
-        )
+        (group, [shown(metric, own.get(model), href, scale) for model in models])
         for group, own in groups.items()
     ]
     return ForestTable(

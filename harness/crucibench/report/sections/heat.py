@@ -13,7 +13,6 @@ from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     file_name,
-    lacking,
     split_by_text,
     stored_tables,
     words,
@@ -30,10 +29,7 @@ class Heat(PageSection):
     def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
         x, y = section.x or "x", section.y or "y"
         by_model: dict[str, list[Stored]] = {}
-        for stored in stored_tables(section, evidence):
-            missing = {x, y} - set(stored.frame.columns)
-            if missing:
-                return [lacking(section, missing)]
+        for stored in stored_tables(section, evidence, x, y):
             by_model.setdefault(stored.cell.model, []).extend(split_by_text(stored, evidence))
         parts = [part for found in by_model.values() for part in found]
         # A grid of one row says less than the numbers beside it.

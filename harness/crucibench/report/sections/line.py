@@ -20,7 +20,6 @@ from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     file_name,
-    lacking,
     split_by_text,
     stored_tables,
     words,
@@ -50,10 +49,7 @@ def _figures(section: Section, evidence: PageEvidence, *, apart: bool) -> list[B
     x, y = section.x or "x", section.y or "y"
     by_scenario: dict[tuple[str, str], list[Stored]] = {}
     empty = False
-    for stored in stored_tables(section, evidence):
-        missing = {x, y} - set(stored.frame.columns)
-        if missing:
-            return [lacking(section, missing)]
+    for stored in stored_tables(section, evidence, x, y):
         place = stored.cell.scenario, stored.cell.model if apart else ""
         for part in split_by_text(stored, evidence):
             if part.frame[[x, y]].notna().all(axis=1).any():

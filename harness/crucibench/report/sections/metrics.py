@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block, Section
 from crucibench.contracts.verdict import Verdict
-from crucibench.report import marks
-from crucibench.report.numbers import ShownNumber, metric_of, shown
+from crucibench.report.numbers import metric_of, scale_of_numbers, shown
 from crucibench.report.page import (
     GroupTable,
     MetricTable,
@@ -48,7 +47,7 @@ def _metric_table(
     several = {name: len({getattr(n.address, name) for n in numbers}) > 1 for name in _GROUPINGS}
     models = [name for name in evidence.models if any(n.model == name for n in numbers)]
     by_place: dict[str, dict[str, MetricRow]] = {}
-    for number in _by_wish(numbers, section.metrics):
+    for number in _in_order(numbers, section.metrics):
         by_place.setdefault(number.place, {})[number.model] = number
     rows = []
     for found in by_place.values():
@@ -58,15 +57,8 @@ def _metric_table(
             getattr(first.address, name) for name in _GROUPINGS if several[name]
         ).strip()
         href = evidence.href(metric)
-        scale = marks.scale_of(
-            end for n in found.values() for end in (n.value, n.lower, n.upper) if len(found) > 1
-        )
-        cells = [
-            shown(metric, found[model], href, scale)
-            if model in found
-            else ShownNumber(reason="not measured")
-            for model in models
-        ]
+        scale = scale_of_numbers(found.values()) if len(found) > 1 else None
+        cells = [shown(metric, found.get(model), href, scale) for model in models]
         rows.append((MetricView.of(metric, href, context), cells))
     heads = [evidence.head(model, _verdict_of(evidence, numbers, model)) for model in models]
     return MetricTable(caption=section.title, heads=heads, rows=rows, folded=len(rows) > OPEN_ROWS)
@@ -85,20 +77,14 @@ def _group_tables(
     for (model, scenario, point), own_numbers in sorted(
         tables.items(), key=lambda item: (order.get(item[0][0], 0), item[0][1:])
     ):
-        found = _by_wish(own_numbers, section.metrics)
+        found = _in_order(own_numbers, section.metrics)
         places = dict.fromkeys(number.address.metric for number in found)
         by_metric = {
             name: metric_of(evidence.metrics, next(n for n in found if n.address.metric == name))
             for name in places
         }
         scales = {
-            name: marks.scale_of(
-                end
-                for n in found
-                if n.address.metric == name
-                for end in (n.value, n.lower, n.upper)
-            )
-            for name in places
+            name: scale_of_numbers(n for n in found if n.address.metric == name) for name in places
         }
         groups: dict[str, dict[str, MetricRow]] = {}
         for number in found:
@@ -107,9 +93,7 @@ def _group_tables(
             (
                 group,
                 [
-                    shown(metric, own[name], evidence.href(metric), scales[name])
-                    if name in own
-                    else ShownNumber(reason="not measured")
+                    shown(metric, own.get(name), evidence.href(metric), scales[name])
                     for name, metric in by_metric.items()
                 ],
             )
@@ -128,7 +112,7 @@ def _group_tables(
     return blocks
 
 
-def _by_wish(numbers: Sequence[MetricRow], wanted: Sequence[str]) -> list[MetricRow]:
+def _in_order(numbers: Sequence[MetricRow], wanted: Sequence[str]) -> list[MetricRow]:
     order = {name: place for place, name in enumerate(wanted)}
     return sorted(numbers, key=lambda number: order.get(number.address.metric, len(order)))
 

@@ -15,7 +15,6 @@ from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.report.sections.stored import (
     Stored,
     download,
-    lacking,
     split_by_text,
     stored_tables,
     words,
@@ -32,10 +31,7 @@ class Reliability(PageSection):
     def draw(self, section: Section, evidence: PageEvidence) -> list[Block]:
         x, y = section.x or "confidence", section.y or "accuracy"
         figures = []
-        for whole in stored_tables(section, evidence):
-            missing = {x, y, "count"} - set(whole.frame.columns)
-            if missing:
-                return [lacking(section, missing)]
+        for whole in stored_tables(section, evidence, x, y, "count"):
             for stored in split_by_text(whole, evidence):
                 figure = _reliability_figure(section, stored, x, y)
                 if figure is not None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.section import Section, SectionCell, TextBlock
+from crucibench.contracts.section import Section, SectionCell
 from crucibench.report.csv_text import embedded
 from crucibench.report.format import listed, show_plain
 from crucibench.report.page import Download, ModelHead, Text
-from crucibench.report.sections.evidence import PageEvidence
+from crucibench.report.sections.evidence import MissingColumnsError, PageEvidence
 from crucibench.store.layout import slug
 
 MOST_ROWS = 60
@@ -31,7 +31,7 @@ class Stored:
         frame: its table.
         head: the model's.
         key: no other part of the page has it.
-        extra: what tells it from others of its model: the scenario, values of text columns.
+        extra: what distinguishes it from others of its model: the scenario, values of text columns.
         within: the same, without the scenario.
     """
 
@@ -43,11 +43,20 @@ class Stored:
     within: str = ""
 
 
-def stored_tables(section: Section, evidence: PageEvidence) -> list[Stored]:
-    """Returns the section's table of each cell that ended well and has one."""
+def stored_tables(section: Section, evidence: PageEvidence, *needed: str) -> list[Stored]:
+    """Returns the section's table of each cell that ended well and has one.
+
+    Raises:
+        MissingColumnsError: if a table lacks one of the `needed` columns.
+    """
     several = len({cell.scenario for cell in evidence.cells(section.scenario)}) > 1
     found = []
     for cell, frame in evidence.tables(section):
+        missing = set(needed) - set(frame.columns)
+        if missing:
+            raise MissingColumnsError(
+                f"The table {section.table!r} has no column {listed(sorted(missing))}."
+            )
         extra = cell.scenario if several else ""
         key = evidence.anchors("plot", cell.id, section.table, section.title)
         head = evidence.head(cell.model, cell.verdict, extra)
@@ -79,11 +88,6 @@ def split_by_text(stored: Stored, evidence: PageEvidence) -> list[Stored]:
             )
         )
     return parts
-
-
-def lacking(section: Section, missing: set[str]) -> TextBlock:
-    """Says which columns a table lacks."""
-    return TextBlock(text=f"The table {section.table!r} has no column {listed(sorted(missing))}.")
 
 
 def download(section: Section, stored: Stored) -> Download:

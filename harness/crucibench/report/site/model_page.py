@@ -12,7 +12,7 @@ from crucibench.contracts.rows import MetricRow
 from crucibench.report.format import DASH, direction_words, iso, show_plain
 from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.lines import FIELDS, words
-from crucibench.report.numbers import ShownNumber, shown
+from crucibench.report.numbers import shown
 from crucibench.report.site.links import data_page, model_page, number_link, run_page
 from crucibench.report.site.render import render
 from crucibench.util.hashing import data_digest
@@ -129,10 +129,9 @@ def _row(one: _Measured, columns: Sequence[Column]) -> dict[str, Any]:
         "started": iso(one.run.dates.started),
         "fingerprint": DASH if prints is None else data_digest(dict(prints))[:12],
         "cells": [
-            ShownNumber(reason="not measured")
-            if (number := one.numbers.get(column.place)) is None
-            else shown(column.metric, number, number_link(number, one.run))
+            shown(column.metric, number, number_link(number, one.run) if number else "")
             for column in columns
+            for number in [one.numbers.get(column.place)]
         ],
     }
 
