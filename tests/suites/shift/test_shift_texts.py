@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from itertools import pairwise
 from typing import Any
@@ -163,7 +164,8 @@ def test_what_is_only_added_is_taken_off_again(text: str) -> None:
         ("trailing_distractor", words.SENTENCES),
     ):
         if not any(piece in text for piece in pieces):
-            assert words.without(only(name, text), pieces) == text
+            added = "|".join(map(re.escape, pieces))
+            assert re.sub(rf"^(?:(?:{added}) )+|(?: (?:{added}))", "", only(name, text)) == text
 
 
 @settings(max_examples=50, deadline=None)
