@@ -95,20 +95,46 @@ def _report_part(layout: Layout, quiet: bool) -> int:
     return BAD if failed else 0
 
 
+_CLAIMS = 3
+"""Sentences on claims below a table; the report has all."""
+
+
 def show_result(run: Run, form: Format, quiet: bool) -> int:
     """Prints a run's leaderboard and, on stderr, what to know of it; returns its exit code."""
     from crucibench.comparing.run_parity import exit_code
     from crucibench.report.leaderboard import leaderboard
     from crucibench.report.terminal import print_findings
 
-    print_board(leaderboard([run]), form)
+    found = leaderboard([run])
+    print_board(found, form)
     if not quiet:
+        if form == "table":
+            _print_claims(run, found)
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _print_failures(run)
     _print_parity(run, quiet)
     if run.layout.report.is_file():
         NotePrinter(quiet)(f"report: {run.layout.report}")
     return exit_code(run)
+
+
+def _print_claims(run: Run, found: Leaderboard) -> None:
+    """Prints what the models are shown to be better at, as it was claimed when the run ended."""
+    from crucibench.comparing.claims import claims_of
+    from crucibench.report.standouts import standouts
+
+    # Claims are made with the report; here they are only shown, since making them takes seconds.
+    if run.packed or not run.layout.claims.is_file():
+        return
+    claims = claims_of(run)
+    sentences = [
+        sentence
+        for board in found.boards
+        for sentence in (() if claims.note else standouts(board, claims).first[:_CLAIMS])
+    ]
+    if sentences:
+        text = "\n".join(sentences)
+        draw(lambda target: target.print(text, markup=False, highlight=False))
 
 
 def print_board(board: Leaderboard, form: BoardFormat) -> None:

@@ -361,3 +361,24 @@ def test_a_changed_run_is_not_shown_as_if_it_were_sound(
     assert result.stdout == ""
     assert f"run {run.name} is not as its manifest says: cells/" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+STUMP = """
+def stump():
+    from sklearn.datasets import load_wine
+    from sklearn.tree import DecisionTreeClassifier
+
+    data = load_wine(as_frame=True)
+    return DecisionTreeClassifier(max_depth=1).fit(data.data[::2], data.target[::2])
+"""
+
+
+def test_a_table_ends_with_what_was_claimed(call: Call, folder: Path) -> None:
+    (folder / "stump.py").write_text(STUMP, encoding="utf-8")
+    command = (
+        "run", "--suite", "accuracy", "--data", "sklearn:wine",
+        "--model", "sklearn:models.py:logistic", "--model", "sklearn:stump.py:stump",
+    )  # fmt: skip
+    assert "It is better than stump by 29.2 points" in call(*command).stdout
+    assert "better than" not in call(*command, "-q").stdout
+    assert "better than" not in call(*command, "--format", "csv").stdout
