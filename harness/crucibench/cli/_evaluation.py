@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from crucibench.cli._errors import BAD, INTERRUPTED, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
-from crucibench.cli._output import NotePrinter, draw, emit, write
+from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
 
 if TYPE_CHECKING:
     from crucibench.cli._progress import ProgressListener
@@ -84,9 +84,7 @@ def _report_part(layout: Layout, quiet: bool) -> int:
     account = read_part(layout)
     failed = [cell.file for cell in account.cells.values() if cell.file.status is Status.FAILED]
     for cell in failed:
-        print_error(
-            f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario} failed: {cell.reason}"
-        )
+        print_error(f"{describe_cell(cell)} failed: {cell.reason}")
     NotePrinter(quiet)(
         f"part {account.part} of {account.of} is done; when all are: crucibench merge "
         f"{layout.root.parent / account.run}.part-*-of-{account.of}"
@@ -165,7 +163,7 @@ def _print_failures(run: Run) -> None:
     from crucibench.contracts.verdict import Status, Verdict
 
     for cell in run.cells.values():
-        where = f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario}"
+        where = describe_cell(cell)
         if cell.status is Status.FAILED:
             hint = f"crucibench show {run.root} --cell {cell.cell}" if cell.detail else None
             print_error(f"{where} failed: {cell.reason}", hint)

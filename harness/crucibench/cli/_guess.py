@@ -480,7 +480,7 @@ def _used(
 
 
 def holds_models(path: Path) -> bool:
-    """Whether a file holds a model, as far as can be told without running it."""
+    """Whether a file holds a model, as far as can be seen without running it."""
     if path.suffix == ".skops":
         return True
     if path.suffix != ".py" or not path.is_file():

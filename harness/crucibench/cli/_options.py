@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 
@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "csv", "md"]
 BoardFormat = Literal["table", "json", "csv", "md", "html", "latex"]
 Progress = Literal["auto", "bars", "lines", "json", "none"]
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
-FORMAT = click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv", "md"]), default="table",
-    show_default=True, help="How to write the data on stdout.",
-)  # fmt: skip
+NAMED_FILE = click.Path(path_type=Path, dir_okay=False)
+"""The type of an option that names a file."""
+
+
+def _format_option(forms: Sequence[str]) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--format", "form", type=click.Choice(forms), default="table", show_default=True,
+        help="How to write the data on stdout.",
+    )  # fmt: skip
+
+
+FORMAT = _format_option(get_args(Format))
+BOARD_FORMAT = _format_option(get_args(BoardFormat))
 QUIET = click.option(
     "-q", "--quiet", is_flag=True, help="Print the data and errors alone, no progress and no notes."
 )
 PROGRESS = click.option(
-    "--progress", type=click.Choice(["auto", "bars", "lines", "json", "none"]), default="auto",
+    "--progress", type=click.Choice(get_args(Progress)), default="auto",
     show_default=True,
     help="How to show progress on stderr; auto: bars in a terminal, else lines; "
     "json: an object a line, for programs.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crucibench.engine.listener import Listener
+    from crucibench.store.cells import CellFile
 
 
 _UNFOLDED = 10_000
@@ -62,6 +63,11 @@ def notes_listener(note: NotePrinter) -> Listener:
             note(message)
 
     return NotesListener()
+
+
+def describe_cell(cell: CellFile) -> str:
+    """Returns ``MODEL on DATA, SUITE/SCENARIO``."""
+    return f"{cell.model} on {cell.data}, {cell.suite}/{cell.scenario}"
 
 
 def warn(text: str) -> None:
@@ -227,13 +233,13 @@ def _markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def facts(entries: Mapping[str, Any], title: str = "") -> Table:
+def fact_table(entries: Mapping[str, Any], title: str = "") -> Table:
     """Returns names and values, a line each."""
     rows = [[name, value] for name, value in entries.items()]
     return Table(title=title, columns=("fact", "value"), rows=rows, headless=True)
 
 
-def records(title: str, entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+def record_table(title: str, entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     """Returns records, a line each; a record may hold more than is shown."""
     return Table(
         title=title, columns=columns, rows=[[entry[name] for name in columns] for entry in entries]

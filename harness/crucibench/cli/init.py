@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import QUIET, examples
+from crucibench.cli._options import NAMED_FILE, QUIET, examples
 from crucibench.cli._output import NotePrinter, write, write_output_file
 from crucibench.util.errors import InputError
 
@@ -61,7 +61,7 @@ _SUITES = """
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NAMED_FILE,
     default="crucibench.yaml",
     show_default=True,
     help="Where to write the spec.",

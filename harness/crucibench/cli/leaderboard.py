@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, BoardFormat, examples, find_sound_runs
+from crucibench.cli._options import (
+    BOARD_FORMAT,
+    NAMED_FILE,
+    OUT,
+    QUIET,
+    BoardFormat,
+    examples,
+    find_sound_runs,
+)
 from crucibench.cli._output import draw
 
 _EPILOG = examples(
@@ -49,19 +57,12 @@ _EPILOG = examples(
 @click.option(
     "--notes",
     "notes_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NAMED_FILE,
     metavar="FILE",
     help="Rows that were withdrawn or superseded, with the reason: they stay, unranked.",
 )
 @OUT
-@click.option(
-    "--format",
-    "form",
-    default="table",
-    show_default=True,
-    type=click.Choice(["table", "json", "csv", "md", "html", "latex"]),
-    help="How the leaderboard on stdout is written.",
-)
+@BOARD_FORMAT
 @QUIET
 def command(
     *,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples
-from crucibench.cli._output import NotePrinter, Table, emit, records
+from crucibench.cli._output import NotePrinter, Table, emit, record_table
 from crucibench.util.errors import CrucibenchError, InputError
 
 _COLUMNS = ("kind", "name", "package", "version", "description", "error")
@@ -64,7 +64,7 @@ def _table(kind: str, rows: list[dict[str, Any]], *, short: bool) -> Table:
         # A long error would tear the table apart; it is printed below, in full.
         columns = tuple(name for name in columns if name != "error")
         rows = [{**row, "description": "can't be loaded"} if row["error"] else row for row in rows]
-    return records(title, rows, columns)
+    return record_table(title, rows, columns)
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:

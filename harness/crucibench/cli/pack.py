@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, RUN, examples, find_finished_run
+from crucibench.cli._options import NAMED_FILE, OUT, QUIET, RUN, examples, find_finished_run
 from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
 
@@ -18,7 +18,7 @@ from crucibench.util.errors import InputError
 )
 @RUN
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "-o", "--output", type=NAMED_FILE, metavar="FILE",
     help="The file to write.  [default: RUN_ID.cbz]",
 )  # fmt: skip
 @click.option("--with-groups", is_flag=True, help="Keep the group columns of the samples.")

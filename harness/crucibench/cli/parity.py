@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._options import ALLOW_PICKLE, FORMAT, QUIET, Format, column_options, examples
-from crucibench.cli._output import NotePrinter, emit, facts
+from crucibench.cli._output import NotePrinter, emit, fact_table
 
 if TYPE_CHECKING:
     from crucibench.comparing.parity import Parity
@@ -76,7 +76,7 @@ def command(
     )  # fmt: skip
     found = document(parity)
     known = {name: value for name, value in found.items() if value not in ("", None, {})}
-    emit(form, found, [facts(known)])
+    emit(form, found, [fact_table(known)])
     if not parity.agree:
         NotePrinter(quiet)(f"they differ{f': {parity.suspicion}' if parity.suspicion else ''}")
     return 0 if parity.agree else DIFFER

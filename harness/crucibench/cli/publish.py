@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, examples, find_sound_runs, require
+from crucibench.cli._options import NAMED_FILE, OUT, QUIET, examples, find_sound_runs, require
 from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
 
@@ -35,11 +35,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="Results in the shared schema of Every Eval Ever.",
 )  # fmt: skip
 @click.option(
-    "--bundle", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.zip",
+    "--bundle", type=NAMED_FILE, metavar="FILE.zip",
     help="All that is needed to check one RUN, in a file to sign.",
 )  # fmt: skip
 @click.option(
-    "--notes", "notes_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--notes", "notes_file", type=NAMED_FILE, metavar="FILE",
     help="With --site: rows that were withdrawn or superseded, with the reason.",
 )  # fmt: skip
 @click.option("--ranks/--no-ranks", default=True, show_default=True, help="With --site.")

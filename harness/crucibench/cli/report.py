@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import OUT, QUIET, RUN, examples, find_sound_runs
+from crucibench.cli._options import NAMED_FILE, OUT, QUIET, RUN, examples, find_sound_runs
 from crucibench.cli._output import write, write_output_file
 from crucibench.util.errors import InputError
 
 
 @click.command(epilog=examples("crucibench report latest", "crucibench report 3f2a -o report.html"))
 @RUN
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("-o", "--output", type=NAMED_FILE, metavar="FILE",
               help="Also copy the report here.")  # fmt: skip
 @click.option("--gallery/--no-gallery", default=True,
               help="Show the samples that the run kept, or leave them out, as of a report that "

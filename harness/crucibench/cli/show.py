@@ -15,10 +15,10 @@ from crucibench.cli._output import (
     Table,
     draw,
     emit,
-    facts,
+    fact_table,
     flat,
     print_table,
-    records,
+    record_table,
     visible,
     warn,
     write,
@@ -62,8 +62,8 @@ def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     }
     findings = [[str(f.severity), f.code, f.message, f.cell] for f in cell.findings]
     tables = [
-        facts(shown),
-        facts(cost_facts(run, cost), "Cost"),
+        fact_table(shown),
+        fact_table(cost_facts(run, cost), "Cost"),
         Table(title="Findings", columns=("severity", "code", "finding", "from"), rows=findings),
     ]
     for title, fields in (
@@ -71,7 +71,7 @@ def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
         ("Identity", cell.identity.fields if cell.identity else {}),
         ("Numerics", cell.numerics.fields if cell.numerics else {}),
     ):
-        tables.append(facts(flat(fields), title))
+        tables.append(fact_table(flat(fields), title))
     if cell.detail:
         tables.append(Table(title="What it raised", columns=("",), rows=[[cell.detail]],
                             headless=True))  # fmt: skip
@@ -348,7 +348,7 @@ def command(
         document, tables = _data(run, data)
     elif env or spec:
         document = dict(run.environment if env else run.spec)
-        tables = [facts(flat(document))]
+        tables = [fact_table(flat(document))]
     else:
         document, tables = _run(run, cells_first=form == "csv")
     emit(form, document, tables)
@@ -387,15 +387,17 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     pairs = pairs_of(run)
     if pairs:
         document["parity"] = [pair.as_dict() for pair in pairs]
-    parity = [records("Parity", document["parity"], _PARITY_COLUMNS)] if pairs else []
+    parity = [record_table("Parity", document["parity"], _PARITY_COLUMNS)] if pairs else []
     rows = [[row[name] for name in _CELL_COLUMNS] for row in cells]
     tables = [
-        facts(
+        fact_table(
             {**show_run(run), "finished": "yes" if run.finished else "no: the same command resumes",
              **({"folder": folder} if folder else {})}
         ),
-        records("Models", models, ("name", "data", "uri", "capabilities")),
-        records("Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")),
+        record_table("Models", models, ("name", "data", "uri", "capabilities")),
+        record_table(
+            "Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")
+        ),
         *parity,
         Table(title="Cells", columns=_CELL_COLUMNS, rows=rows),
     ]  # fmt: skip
@@ -411,20 +413,20 @@ def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
         for (model, data), info in run.models.items()
         if model == name
     ]
-    return document, [facts(entry, f"{name} on {data}") for data, entry in found.items()]
+    return document, [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
     from crucibench.report.show import show_data
 
     shown = show_data(run, name)  # says which there are if there is none of that name
-    return run.cards[name].as_dict(), [facts(shown, name)]
+    return run.cards[name].as_dict(), [fact_table(shown, name)]
 
 
 def _card_table(card: DataCard) -> Table:
     from crucibench.report.provenance import card_facts
 
-    return facts(card_facts(card), card.name)
+    return fact_table(card_facts(card), card.name)
 
 
 def _opened(text: str, quiet: bool) -> DataCard:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.integrity.verify import scored_again, verify, without_folder
 from crucibench.report.format import iso
-from crucibench.report.not_measured import not_measured
+from crucibench.report.gaps import not_measured
 from crucibench.store.archive import Unpacked
 from crucibench.store.bundle import BUNDLE_FORMAT, bundle_files, manifest_of, write_bundle
 from crucibench.store.redaction import Disclosure

@@ -17,10 +17,10 @@ from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, iso, show_count
+from crucibench.report.gaps import not_measured
 from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import words
-from crucibench.report.not_measured import not_measured
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.spec.yaml_file import dump_yaml

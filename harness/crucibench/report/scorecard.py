@@ -182,8 +182,11 @@ def _figure(
         pair = [_number(line, column) for column in (one, other)]
         if line.label not in front or None in pair:
             continue
-        x, y = (_Shown(column, number) for column, number in zip((one, other), pair, strict=True)
-                if number is not None)  # fmt: skip
+        x, y = (
+            _AxisValue(column, number)
+            for column, number in zip((one, other), pair, strict=True)
+            if number is not None
+        )
         dots.append(
             plots.Dot(
                 colour=head(line.model).colour or 0, x=x.value, y=y.value, x_ends=x.ends,
@@ -219,7 +222,7 @@ def _number(line: Line, column: Column) -> MetricRow | None:
     return number if number is not None and number.value is not None else None
 
 
-class _Shown:
+class _AxisValue:
     """A number in the unit in which it is shown."""
 
     def __init__(self, column: Column, number: MetricRow) -> None:

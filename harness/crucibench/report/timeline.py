@@ -60,7 +60,7 @@ class Attempt:
 
     @property
     def use(self) -> float | None:
-        """The share of the workers' time that went into tasks; None where it can't be told."""
+        """The share of the workers' time that went into tasks; None where it is not known."""
         whole = (self.end - self.start) * (self.workers or 0)
         return min(1.0, self.busy / whole) if whole > 0 else None
 

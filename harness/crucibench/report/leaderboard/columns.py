@@ -46,7 +46,7 @@ def gather(runs: Sequence[Run], asked: Sequence[str] | None = None) -> Gathered:
     measured = {number.address[1:] for own in numbers for number in own}
     if asked is not None:
         _require(runs, [address for address in wanted if address[1:] not in measured])
-    # What nobody measured needs no column, and no words to tell others from it.
+    # A metric that was not measured needs no column, and no context to distinguish it.
     found = [
         (
             address,

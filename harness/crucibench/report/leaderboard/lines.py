@@ -98,7 +98,7 @@ def pairs_of(run: Run) -> set[tuple[str, str]]:
 
 
 def _identity(run: Run, model: str, data: str) -> str:
-    # Without a fingerprint nobody can tell whether the model of another run is the same.
+    # Without a fingerprint it is unknown whether the model of another run is the same.
     info = run.models.get((model, data))
     if info is None or info.fingerprint is None:
         return f"run {run.root}"
@@ -170,7 +170,7 @@ def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
 
 
 def words(value: Any) -> str:
-    """Returns a field of a card as one text; what is no text or number stays unsaid."""
+    """Returns a field of a card as one text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {words(entry)}" for key, entry in value.items())
     return ", ".join(_entries(value))

@@ -19,8 +19,8 @@ class Column:
         place: ``SUITE/SCENARIO[POINT]/METRIC[@GROUP]``: its address, of any model.
         axis: the suite's axis: columns of one axis stand under one head.
         metric: what is measured.
-        context: scenario, point and group where the metric's name alone would not tell columns
-            apart, else "".
+        context: scenario, point and group where the metric's name alone does not identify the
+            column, else "".
     """
 
     place: str
@@ -106,7 +106,7 @@ class Line:
     """One model of a board.
 
     Attributes:
-        label: its name, with the run's id where names alone would not tell lines apart.
+        label: its name, with the run's id where names alone do not identify lines.
         model: its name.
         runs: the ids of the runs that its numbers come from.
         entries: by the place of the column; one for each.
@@ -250,7 +250,7 @@ class Board:
         lines: sorted.
         apart: what could not be joined.
         sorted_by: the column's place, "" if there are no columns.
-        ranks: which models are distinguished; None where nobody asked.
+        ranks: which models are distinguished; None where they were not asked for.
         spreads: between the training seeds of a group.
         left_out: sentences on columns whose records the installed scenarios can't read.
     """

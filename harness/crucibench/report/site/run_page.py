@@ -10,8 +10,8 @@ from crucibench.contracts.verdict import Severity, Status
 from crucibench.report.csv_text import csv_text
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
 from crucibench.report.format import iso, listed
+from crucibench.report.gaps import WITHHELD, not_measured
 from crucibench.report.leaderboard import Column
-from crucibench.report.not_measured import WITHHELD, not_measured
 from crucibench.report.numbers import number_of, shown
 from crucibench.report.provenance import flat
 from crucibench.report.site.links import data_page, model_page, number_anchor, run_page, sealed
