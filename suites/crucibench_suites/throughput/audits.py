@@ -146,8 +146,8 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
             )
         ]
     ids, predictions, scores = ids[known >= 0], predictions[known >= 0], scores[known >= 0]
-    said, best = _of_pass(clean.records)
-    said, best = said[known[known >= 0]], best[known[known >= 0]]
+    predicted, best = _of_pass(clean.records)
+    predicted, best = predicted[known[known >= 0]], best[known[known >= 0]]
     classes = evidence.task.one_class
     comparable = ~np.isnan(scores) & ~np.isnan(best)
     off = np.zeros(len(ids), dtype=np.bool_)
@@ -157,7 +157,7 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
         size <= evidence.own.model.noise * np.maximum(1.0, np.abs(best[comparable]))
     )
     # Two classes of equal scores may change places; a wrong label has another score, or no score.
-    wrong = (predictions != said) & (off | ~comparable) if classes else off
+    wrong = (predictions != predicted) & (off | ~comparable) if classes else off
     count, n = int(wrong.sum()), len(ids)
     found: Findings = []
     if count:
@@ -189,12 +189,12 @@ def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
 
 def _of_pass(records: Records) -> tuple[Floats, Floats]:
     """Returns the pass's predictions and their scores, NaN where it has none."""
-    said = records.array("prediction")
-    if said.dtype.kind == "f":
-        return said.astype(np.float64), said.astype(np.float64)
+    predicted = records.array("prediction")
+    if predicted.dtype.kind == "f":
+        return predicted.astype(np.float64), predicted.astype(np.float64)
     if "scores" in records:
         return chosen(records.array("scores"))
-    return said.astype(np.float64), np.full(len(said), np.nan)
+    return predicted.astype(np.float64), np.full(len(predicted), np.nan)
 
 
 FASTER = 0.10

@@ -25,7 +25,7 @@ class Clock(Protocol):
         """Seconds of processor time that this process has used."""
 
     def machine(self) -> float | None:
-        """Seconds of processor time that all processes have used; None where it can't be told."""
+        """Seconds of processor time that all processes have used; None where it is not known."""
 
 
 class SystemClock:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crucibench_suites.throughput.clock import Clock
 
 LATER = 10
-"""Calls after the first: by their median the first is told from those to come."""
+"""Calls after the first: their median says how much longer the first takes."""
 
 _PARTS = {
     "process-start": "process", "model-load": "load", "model-prepare": "prepare",

@@ -51,7 +51,7 @@ def coarse_clock(readings: Readings, points: Sequence[str]) -> Findings:
     return [
         _suspect(
             "clock-too-coarse",
-            f"the clock tells {step:.2g} s apart, and the median query takes {shortest:.2g} s: "
+            f"the clock resolves {step:.2g} s, and the median query takes {shortest:.2g} s: "
             "times are off by more than 1 %",
             step=step, latency=shortest,
         )
@@ -121,7 +121,7 @@ def drifting(medians: Floats, what: str, point: str = "") -> Findings:
 def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
     """Whether other processes used the machine's processors meanwhile.
 
-    Not told of a model that is asked over a network: its server may be one of them.
+    Not reported for a model that is asked over a network: its server may be one of them.
     """
     cores = float(readings.fact("cores")[0])
     others = sum(float(readings.fact("others", point).sum()) for point in points)

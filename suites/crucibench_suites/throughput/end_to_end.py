@@ -119,7 +119,7 @@ def _ways(context: TimedContext, queries: Sequence[Batch], size: int) -> dict[st
 
 
 def _encoded(adapter: Adapter, queries: Sequence[Batch]) -> list[Any] | None:
-    """Returns what the model is fed, on its device; None where that can't be told apart."""
+    """Returns what the model is fed, on its device; None where that is not known."""
     if Capability.GRADIENTS not in adapter.capabilities:
         return None
     import torch

@@ -171,8 +171,9 @@ def _seconds(taken: list[float | None]) -> NDArray[np.float64]:
 
 
 def _kept(size: int, turn: int) -> list[bool]:
-    """Returns whose answers are kept: one in sixteen, since a kept one can't lend its memory to the
-    next, which slows a quick model down.
+    """Returns for each query whether its answer is kept: one in sixteen.
+
+    A kept answer holds memory that the next one could have used, which slows a quick model down.
     """
     every = min(KEPT, size)
     return [(slot + turn) % every == 0 for slot in range(size)]

@@ -57,10 +57,10 @@ class Price(Derived):
             ]  # fmt: skip
         else:
             rows += _answers(evidence, own, plain)
-        told = evidence.needs["own-times"].model.diagnostics
+        diagnostics = evidence.needs["own-times"].model.diagnostics
         for info in SHARES:
-            if info.id in told:
-                value = 100 * float(told[info.id])
+            if info.id in diagnostics:
+                value = 100 * float(diagnostics[info.id])
                 rows.append(Row(metric=info.id, value=value, n=1, reason="it is a count"))
         return Scored(rows)
 
