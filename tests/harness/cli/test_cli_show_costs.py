@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,11 +92,6 @@ def made(folder: Path) -> Layout:
 def _json(result: Result) -> Any:
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
-
-
-def _csv(result: Result) -> list[dict[str, str]]:
-    assert result.exit_code == 0, result.stderr
-    return list(csv.DictReader(io.StringIO(result.stdout)))
 
 
 # A timeline of twenty seconds takes 39 columns, and one for the pause: tasks ran from 0 to 8 and
