@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,24 @@ def _frozen_heap() -> None:
     """Leaves what is loaded by now out of garbage collection: a pass over torch takes 0.3 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Returns a function that compares an output with the file of a name in tests/golden.
+
+    With CRUCIBENCH_GOLDEN=write in the environment the file is written instead: look at the
+    difference before committing it.
+    """
+
+    def compare(name: str, output: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if os.environ.get("CRUCIBENCH_GOLDEN") == "write":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(output, encoding="utf-8", newline="\n")
+        assert output == path.read_text(encoding="utf-8"), f"{name}: not as in tests/golden"
+
+    return compare
 
 
 @pytest.fixture

@@ -61,12 +61,6 @@ def test_help_of_all() -> None:
     assert "crucibench demo" in result.stdout
 
 
-def test_version() -> None:
-    result = CliRunner().invoke(application, ["--version"])
-    assert result.exit_code == 0
-    assert result.stdout.startswith("crucibench ")
-
-
 def test_help_imports_nothing_heavy() -> None:
     verbs = [[], *([verb] for verb in VERBS), *map(list, SUBVERBS)]
     code = (

@@ -135,6 +135,7 @@ def test_once_stops_after_the_shards_under_way(command: Command) -> None:
         resumes(command, after)
 
 
+@pytest.mark.parametrize("command", [0, pytest.param(1, marks=pytest.mark.thorough)], indirect=True)
 def test_twice_stops_now(command: Command) -> None:
     before = command.collect_some()
     command.interrupt()
@@ -147,6 +148,7 @@ def test_twice_stops_now(command: Command) -> None:
         resumes(command, before)
 
 
+@pytest.mark.parametrize("command", [0, pytest.param(1, marks=pytest.mark.thorough)], indirect=True)
 def test_nothing_is_kept_of_an_interrupted_inspection(command: Command) -> None:
     command.hold.touch()
     command.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ from crucibench.store.tables import read_table, write_table
 from crucibench.util.errors import InputError
 
 DEFAULTS = {"batch_size": 16, "limit": 200}
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Run]:
+    return []
+
+
+@pytest.fixture
+def run(run_spec: Any, made: list[Run], tmp_path: Path) -> Run:
+    """Returns a copy of a run that is made once."""
+    if not made:
+        made.append(run_spec(defaults=DEFAULTS, out="shared"))
+    return Run(shutil.copytree(made[0].root, tmp_path / "out" / made[0].id))
 
 
 def again(run: Run, tmp_path: Path, batches: int = 1) -> RecheckReport:
@@ -40,8 +54,7 @@ def shift(
     return again(run, tmp_path)
 
 
-def test_the_same_models_give_the_same_records(run_spec: Any, tmp_path: Path) -> None:
-    run = run_spec(defaults=DEFAULTS)
+def test_the_same_models_give_the_same_records(run: Run, tmp_path: Path) -> None:
     mapped = [f for f in run.cells.values() if f.kind == "mapped" and f.status is Status.OK]
     for batches in (1, 1000):
         asked = again(run, tmp_path, batches)
@@ -51,8 +64,7 @@ def test_the_same_models_give_the_same_records(run_spec: Any, tmp_path: Path) ->
     assert asked.rows == every, "all batches are all records"
 
 
-def test_an_edited_record_is_found(run_spec: Any, tmp_path: Path) -> None:
-    run = run_spec(defaults=DEFAULTS)
+def test_an_edited_record_is_found(run: Run, tmp_path: Path) -> None:
     name = next(c for c, f in run.cells.items() if f.model == "a" and f.scenario == "noise")
     for path in run.layout.cell(name).glob("records-*.parquet"):
         table = read_table(path)
@@ -66,9 +78,8 @@ def test_an_edited_record_is_found(run_spec: Any, tmp_path: Path) -> None:
 
 
 def test_another_answer_is_found_and_noise_is_not(
-    run_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_spec(defaults=DEFAULTS)
     with monkeypatch.context() as patch:
         asked = shift(run, tmp_path, patch, 1e-7)
         assert asked.differences == []
@@ -82,8 +93,7 @@ def test_another_answer_is_found_and_noise_is_not(
         )
 
 
-def test_a_stage_that_would_ask_about_others_is_found(run_spec: Any, tmp_path: Path) -> None:
-    run = run_spec(defaults=DEFAULTS)
+def test_a_stage_that_would_ask_about_others_is_found(run: Run, tmp_path: Path) -> None:
     name = next(c for c, f in run.cells.items() if f.model == "b" and f.scenario == "search")
     for path in run.layout.cell(name).glob("records-00-*.parquet"):
         table = read_table(path)
@@ -114,9 +124,8 @@ def test_a_random_model_can_not_be_checked(
 
 
 def test_another_model_or_other_data_are_said_once(
-    run_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_spec(defaults=DEFAULTS)
     from crucibench_sample.adapter import NearestMean
 
     with monkeypatch.context() as patch:
@@ -137,9 +146,8 @@ def test_another_model_or_other_data_are_said_once(
 
 
 def test_what_is_not_there_as_it_was_is_refused(
-    run_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_spec(defaults=DEFAULTS)
     from crucibench_sample.source import Stripes  # type: ignore[import-not-found]
 
     from crucibench.contracts.adapter import Sources

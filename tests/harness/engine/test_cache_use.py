@@ -199,8 +199,20 @@ def _flip(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
-@pytest.mark.parametrize("pattern", ["records-*", "probes-*", "entry.json"])
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("records-*", _cut),
+        ("records-*", _flip),
+        ("probes-*", Path.unlink),
+        ("entry.json", _cut),
+        pytest.param("records-*", Path.unlink, marks=pytest.mark.thorough),
+        pytest.param("probes-*", _cut, marks=pytest.mark.thorough),
+        pytest.param("probes-*", _flip, marks=pytest.mark.thorough),
+        pytest.param("entry.json", _flip, marks=pytest.mark.thorough),
+        pytest.param("entry.json", Path.unlink, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_damaged_entry_is_computed_again(
     run: Runner, tmp_path: Path, damage: Callable[[Path], None], pattern: str
 ) -> None:

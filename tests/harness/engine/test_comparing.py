@@ -56,6 +56,28 @@ def evaluate(
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Returns the baseline of most tests, which only read it."""
+    return evaluate(tmp_path_factory.mktemp("base"), "base", frame())
+
+
+SUITES = ("accuracy", "sample")
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Run]:
+    return []
+
+
+@pytest.fixture
+def finished(run_spec: Any, made: list[Run]) -> Run:
+    """Returns a run of the sample models, made once; tests only read it."""
+    if not made:
+        made.append(run_spec(suites=SUITES, out="finished"))
+    return made[0]
+
+
 def refusal(found: Comparison, cell: str) -> tuple[str, str]:
     (one,) = [entry for entry in found.refused if entry.cell.endswith(cell)]
     return one.field, one.reason
@@ -65,8 +87,8 @@ def numbers(found: Comparison) -> dict[str, Any]:
     return {str(one.address): one for one in found.differences}
 
 
-def test_a_run_equals_itself_and_swapped_runs_flip_signs(tmp_path: Path) -> None:
-    first = evaluate(tmp_path, "one", frame())
+def test_a_run_equals_itself_and_swapped_runs_flip_signs(base: Run, tmp_path: Path) -> None:
+    first = base
     same = evaluate(tmp_path, "two", frame())
     found = compare_runs(first, same)
     assert found.differences and not found.refused
@@ -92,8 +114,8 @@ def test_a_run_equals_itself_and_swapped_runs_flip_signs(tmp_path: Path) -> None
     assert top.baseline == pytest.approx(stored, abs=1e-12)
 
 
-def test_p_values_are_corrected_over_the_comparison(tmp_path: Path) -> None:
-    first, second = evaluate(tmp_path, "a", frame()), evaluate(tmp_path, "b", frame(), shift=0.6)
+def test_p_values_are_corrected_over_the_comparison(base: Run, tmp_path: Path) -> None:
+    first, second = base, evaluate(tmp_path, "b", frame(), shift=0.6)
     found = compare_runs(first, second)
     alone = compare_runs(first, second, metrics=["*/top-1"])
     (one,) = alone.differences
@@ -119,7 +141,7 @@ def test_p_values_are_corrected_over_the_comparison(tmp_path: Path) -> None:
     ],
 )
 def test_other_data_are_refused_and_the_field_is_named(
-    change: str, field: str, tmp_path: Path
+    change: str, field: str, base: Run, tmp_path: Path
 ) -> None:
     data = frame()
     if change == "other data":
@@ -132,15 +154,14 @@ def test_other_data_are_refused_and_the_field_is_named(
         data = data.rename(columns={"sex": "ssex"})
     else:
         data.loc[7, "sex"] = "x"
-    found = compare_runs(evaluate(tmp_path, "a", frame()), evaluate(tmp_path, "b", data))
+    found = compare_runs(base, evaluate(tmp_path, "b", data))
     named, reason = refusal(found, "accuracy/clean")
     assert named == field and f"{field} is " in reason and " and " in reason
     assert not found.differences and found.incomparable == found.refused
 
 
-def test_the_common_samples_can_be_compared(tmp_path: Path) -> None:
-    data = frame()
-    first = evaluate(tmp_path, "a", data)
+def test_the_common_samples_can_be_compared(base: Run, tmp_path: Path) -> None:
+    data, first = frame(), base
     second = evaluate(tmp_path, "b", data.iloc[::-1].iloc[:120], shift=1.0)
     found = compare_runs(first, second, intersect=True)
     top = numbers(found)["m:accuracy/clean/top-1"]
@@ -168,11 +189,9 @@ def test_the_common_samples_can_be_compared(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_other_parameters_and_seeds_are_refused(
-    change: dict[str, Any], cell: str, field: str, run_spec: Any
+    change: dict[str, Any], cell: str, field: str, finished: Run, run_spec: Any
 ) -> None:
-    suites = ("accuracy", "sample")
-    runs = run_spec(out="one", suites=suites), run_spec(out="two", suites=suites, **change)
-    found = compare_runs(*runs)
+    found = compare_runs(finished, run_spec(out="two", suites=SUITES, **change))
     refused = [one for one in found.refused if one.cell == f"a:{cell}"]
     assert refused[0].field == field and f"{field} is " in refused[0].reason
     if field != "data.counts":
@@ -180,14 +199,14 @@ def test_other_parameters_and_seeds_are_refused(
         assert numbers(found)["a:accuracy/clean/top-1"].delta == 0.0
 
 
-def test_timings_of_different_runs_are_refused(run_spec: Any) -> None:
-    first, second = run_spec(out="one"), run_spec(out="two")
-    field, reason = refusal(compare_runs(first, second), "a:sample/rounds")
+def test_timings_of_different_runs_are_refused(finished: Run, run_spec: Any) -> None:
+    found = compare_runs(finished, run_spec(out="two"))
+    field, reason = refusal(found, "a:sample/rounds")
     assert field == "" and reason == TIMED_APART
 
 
-def test_points_pair_and_models_of_one_run_are_compared(run_spec: Any) -> None:
-    run = run_spec(suites=("accuracy", "sample"))
+def test_points_pair_and_models_of_one_run_are_compared(finished: Run) -> None:
+    run = finished
     found = compare_runs(run, run, models={"b": "a"})
     rows = run.metrics().set_index(["model", "metric", "point"]).value
     for point in ("sigma=0.1", "sigma=0.3"):

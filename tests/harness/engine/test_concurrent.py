@@ -46,7 +46,9 @@ def whole(mortal: Any, contents: Any, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @forking
-@pytest.mark.parametrize("times", range(4))
+@pytest.mark.parametrize(
+    "times", [0, *(pytest.param(times, marks=pytest.mark.thorough) for times in range(1, 4))]
+)
 def test_one_of_two_that_start_at_once_does_the_run(
     mortal: Any, contents: Any, whole: dict[str, Any], tmp_path: Path, times: int
 ) -> None:

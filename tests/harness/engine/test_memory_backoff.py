@@ -30,6 +30,8 @@ from crucibench.store.manifest import digests
 from crucibench.store.run import Run
 from crucibench.util.memory import is_out_of_memory
 
+pytestmark = pytest.mark.slow
+
 MODELS = {"a": "nearest:0", "b": "nearest:1.5"}
 DEFAULTS = {"batch_size": 32, "replicates": 100}
 NO_MEMORY = [

@@ -213,6 +213,7 @@ def test_the_process_that_is_forked_has_one_thread(executor: LocalExecutor) -> N
 
 
 @forked
+@pytest.mark.thorough
 def test_without_it_workers_start_the_long_way(executor: LocalExecutor) -> None:
     facts = ask_for_facts(executor)
     assert executor._zygote is not None
@@ -269,6 +270,7 @@ def test_workers_end_with_an_engine_that_is_killed(folder: Path) -> None:
     assert not Path(f"/proc/{worker}").exists() or state(worker) == "Z"
 
 
+@pytest.mark.thorough
 def test_a_process_that_never_begins_its_next_task_is_ended(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

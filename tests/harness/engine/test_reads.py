@@ -110,7 +110,7 @@ def test_a_file_that_only_the_factory_reads_makes_another_run(folder: Path, work
     assert content(first) == before
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_file_that_a_data_factory_reads_makes_another_run(folder: Path, workers: int) -> None:
     first = evaluate(folder, workers)
     points = json.loads((folder / "points.json").read_text())

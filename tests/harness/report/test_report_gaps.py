@@ -36,7 +36,3 @@ def test_reasons_of_one_kind_are_one_entry() -> None:
     assert not reason.alike and reason.models == ("a", "b", "c")
     kept = [gap for group in found for one in group.reasons for gap in one.gaps]
     assert sorted(map(repr, kept)) == sorted(map(repr, gaps)), "each stands in one place"
-
-
-def test_nothing_missing_is_nothing() -> None:
-    assert by_reason([]) == []

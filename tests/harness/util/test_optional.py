@@ -8,12 +8,6 @@ from crucibench.util.errors import InputError
 from crucibench.util.optional import need
 
 
-def test_what_is_there_is_returned() -> None:
-    import json
-
-    assert need("json") is json
-
-
 def test_what_is_absent_is_one_sentence_with_the_install_line() -> None:
     with pytest.raises(InputError) as caught:
         need("no_such_package", "vision")
