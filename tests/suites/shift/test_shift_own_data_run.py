@@ -19,6 +19,8 @@ import crucibench_adapters
 from crucibench.contracts.verdict import Status
 from crucibench_suites.shift import drift_scoring
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
 
 
