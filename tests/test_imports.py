@@ -29,19 +29,55 @@ def test_reading_a_run_pulls_in_no_framework() -> None:
     assert not found & {"torch", "datasets", "matplotlib", "sklearn", "foolbox", "fairlearn"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "crucibench.engine.score.rescore", "crucibench.integrity.verify", "crucibench.comparing",
-        "crucibench_suites.accuracy", "crucibench_adapters.torch_module",
-        "crucibench_adapters.sklearn_estimator", "crucibench_adapters.python_function",
-        "crucibench_adapters.logged_predictions", "crucibench.registry", "crucibench.report",
-        "crucibench.api",
-    ],
-)  # fmt: skip
-def test_modules_are_cheap_until_they_are_used(module: str) -> None:
-    found = loaded_after(f"import {module}")
-    assert not found & {"torch", "datasets", "matplotlib", "sklearn", "skops", "foolbox"}
+FRAMEWORKS = {
+    "torch", "datasets", "matplotlib", "sklearn", "skops", "joblib", "foolbox", "fairlearn",
+    "onnx", "onnxruntime", "httpx", "huggingface_hub", "PIL", "statsmodels",
+}  # fmt: skip
+LIGHT = FRAMEWORKS | {"scipy", "pandas"}
+# In this order in one process: what one loads, those after it have.
+CHEAP = {
+    "crucibench.metrics.catalogue": LIGHT,
+    "crucibench.stats": LIGHT - {"scipy"} | {"scipy.stats"},
+    "crucibench_suites.accuracy": FRAMEWORKS | {"scipy.stats"},
+    "crucibench_suites.bias": FRAMEWORKS | {"scipy.stats"},
+    "crucibench_suites.shift": FRAMEWORKS | {"scipy.stats"},
+    "crucibench_adapters.torch_module": FRAMEWORKS,
+    "crucibench_adapters.sklearn_estimator": FRAMEWORKS,
+    "crucibench_adapters.python_function": FRAMEWORKS,
+    "crucibench_adapters.logged_predictions": FRAMEWORKS,
+    "crucibench_adapters.onnx_model": FRAMEWORKS,
+    "crucibench_adapters.open_inference": FRAMEWORKS,
+    **{
+        f"crucibench.data.{name}": FRAMEWORKS
+        for name in (
+            "evalset", "subset", "sources.cifar_npy", "sources.csv", "sources.hf_datasets",
+            "sources.imagefolder", "sources.imagenet_c", "sources.npz", "sources.parquet",
+            "sources.python_factory", "sources.sklearn_bundled", "sources.synthetic.source",
+            "sources.tar_shards",
+        )
+    },
+    "crucibench.registry": FRAMEWORKS,
+    "crucibench.comparing": FRAMEWORKS,
+    "crucibench.integrity.verify": FRAMEWORKS,
+    "crucibench.engine.score.rescore": FRAMEWORKS,
+    "crucibench.report": FRAMEWORKS,
+    "crucibench.api": FRAMEWORKS,
+}  # fmt: skip
+
+
+def test_modules_are_cheap_until_they_are_used() -> None:
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *CHEAP], capture_output=True, text=True, check=True
+    )
+    found = [set(line.split()) for line in done.stdout.splitlines()]
+    heavy = {name: loaded & CHEAP[name] for name, loaded in zip(CHEAP, found, strict=True)}
+    assert not any(heavy.values()), heavy
 
 
 def test_the_public_names_are_these() -> None:

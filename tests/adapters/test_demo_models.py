@@ -20,8 +20,6 @@ from crucibench.registry import adapters, sources
 from crucibench.spec.check import parse_spec
 from crucibench.testing import check_adapter
 
-pytestmark = pytest.mark.slow
-
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
 SPEC = yaml.safe_load((DEMO / "demo.yaml").read_text())
 MODELS = {model["name"]: model for model in SPEC["models"]}

@@ -16,8 +16,6 @@ from crucibench.contracts.capability import Capability
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError
 
-pytestmark = pytest.mark.slow
-
 TEXTS = ["a good film", "a very very bad book !", "", "not", "the film was not good " * 40]
 SCORES = frozenset({"scores", "labels"})
 

@@ -17,6 +17,8 @@ from crucibench_suites.adversarial.scenario import Quick, Standard
 from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
+pytestmark = pytest.mark.slow
+
 N = 16
 _FEW = settings(max_examples=4, deadline=None)
 

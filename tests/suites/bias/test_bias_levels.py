@@ -79,8 +79,9 @@ def test_the_permutation_test_s_size_is_enumerated(rate: float) -> None:
     assert wrong <= 0.053
 
 
-def test_a_family_of_ten_gaps_between_five_groups_holds_its_level() -> None:
-    rng, runs, wrong = np.random.default_rng(9), 30, 0
+@pytest.mark.parametrize("runs", [20, pytest.param(200, marks=pytest.mark.thorough)])
+def test_a_family_of_ten_gaps_between_five_groups_holds_its_level(runs: int) -> None:
+    rng, wrong = np.random.default_rng(9), 0
     for run in range(runs):
         counts = np.array([rng.multinomial(80, [0.6, 0.15, 0.08, 0.17]) for _ in range(5)])
         p_values = np.array([gap(one, counts, run).p_chance for one in TEN])

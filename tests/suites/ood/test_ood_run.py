@@ -28,6 +28,8 @@ from crucibench_suites.ood.metrics import OF_DETECTOR
 from crucibench_suites.ood.sets import kept_apart
 from crucibench_suites.ood.suite import OODConfig, OODSuite
 
+pytestmark = pytest.mark.slow
+
 OWN = detectors.detectors().names()
 
 DEMO = Path(__file__).parents[3] / "adapters" / "crucibench_adapters" / "demo"

@@ -53,6 +53,7 @@ def test_two_workers_write_the_same_bytes(inline: Run, tmp_path: Path) -> None:
     assert digests(spread(tmp_path / "out", workers=2).layout) == digests(inline.layout)
 
 
+@pytest.mark.thorough
 def test_merged_parts_are_the_whole_run(inline: Run, tmp_path: Path) -> None:
     parts = [spread(tmp_path / str(at), workers=0, part=RunPart(at, 2)).root for at in (1, 2)]
     merged = merge(parts[::-1], tmp_path / "whole")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,18 @@ from sklearn.pipeline import make_pipeline
 import crucibench as cb
 import crucibench_adapters
 from crucibench.contracts.verdict import Status
+from crucibench_suites.shift import drift_scoring
+
+pytestmark = pytest.mark.slow
 
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _fewer_permutations() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift_scoring, "PERMUTATIONS", 999)
+        yield
 
 
 def run(out: Path, models: dict[str, Any], home: str, **settings: Any) -> cb.Run:
@@ -200,7 +211,7 @@ def test_the_shortcut_is_found_where_the_average_hides_it(tmp_path: Path) -> Non
             name: f"torch:{DEMO}/models.py:shapes_cnn?weights={DEMO}/shapes-{name}.safetensors"
             for name in ("shortcut", "untied")
         },
-        "synthetic:shapes?spurious=colour&strength=0.95&test_strength=0.95&n=2500&train=1",
+        "synthetic:shapes?spurious=colour&strength=0.95&test_strength=0.95&n=1500&train=1",
         corruptions=[],
     )
 

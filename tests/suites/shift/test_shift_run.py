@@ -14,6 +14,8 @@ from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.verdict import Status
 from crucibench_suites.shift import asking
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(crucibench_adapters.__file__).parent / "demo"
 MODELS = {
     name: f"torch:{DEMO}/models.py:{name.partition('-')[0]}?weights={DEMO}/{name}.safetensors"

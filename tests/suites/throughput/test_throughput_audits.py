@@ -26,6 +26,8 @@ from crucibench_suites.throughput.tape import FRESH, REPEATED
 
 from .conftest import Latency, Measure, Scripted, ScriptedClock, load, read
 
+pytestmark = pytest.mark.slow
+
 STREAM = Stream(name="single-stream", seconds=0.4, turns=10)
 OFFLINE = Offline(
     name="offline", seconds=0.4, turns=10, sizes=(1, 8), points=("batch=1", "batch=8", "knee")

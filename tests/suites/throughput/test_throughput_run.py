@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 import crucibench as cb
 from crucibench.integrity.verify import verify
-from crucibench_suites.throughput import ThroughputConfig, ThroughputSuite
+from crucibench_suites.throughput import ThroughputConfig
 
 
 def test_models_take_turns_are_scored_verified_and_compared(tmp_path: Path) -> None:
@@ -71,9 +71,3 @@ def test_models_take_turns_are_scored_verified_and_compared(tmp_path: Path) -> N
 def test_settings_are_checked(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         ThroughputConfig.model_validate(settings)
-
-
-def test_headline_and_sections_name_declared_metrics() -> None:
-    ids = {info.id for info in ThroughputSuite.metrics}
-    assert {address.rpartition("/")[2] for address in ThroughputSuite.headline} <= ids
-    assert all(set(section.metrics) <= ids for section in ThroughputSuite.sections)
