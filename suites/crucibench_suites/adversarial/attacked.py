@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import (
     CellEvidence,
     Evidence,
@@ -22,7 +22,17 @@ from crucibench.contracts.evidence import (
 )
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
+from crucibench.contracts.rows import Row
+from crucibench.contracts.scenario import (
+    MapContext,
+    Mapped,
+    Need,
+    Scenario,
+    Selection,
+    StageView,
+    Work,
+)
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.saved import (
@@ -40,14 +50,58 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked(Mapped):
-    """Attacks under a threat model, whatever they are."""
+class UnderAttack(Scenario):
+    """Accuracy under a threat model, from records of attacks.
+
+    Attributes:
+        threat: norm and eps.
+    """
 
     threat: ThreatModel
-    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     perturbs: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def series(self) -> Series:
+        """The attacks, under the threat model."""
+
+    def attacked(self, evidence: Evidence) -> Evidence:
+        """Returns evidence whose own records are those of all attacks."""
+        return evidence
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy as it is and under attack, and distances."""
+        from crucibench_suites.adversarial.scoring import attack_numbers
+
+        return attack_numbers(self.series, self.attacked(evidence))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns robust accuracy by eps, and what each attack broke."""
+        from crucibench_suites.adversarial.scoring import attack_tables
+
+        return attack_tables(self.series, self.attacked(evidence), rows)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what the attacks cost."""
+        from crucibench_suites.adversarial.scoring import score_costs
+
+        return score_costs(self.series, self.attacked(evidence))
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView:
+        """Returns one outcome per sample and eps."""
+        from crucibench_suites.adversarial.scoring import outcome_view
+
+        return outcome_view(self.series, self.attacked(evidence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked(UnderAttack, Mapped):
+    """Attacks under a threat model, whatever they are."""
+
+    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
+
     shows: ClassVar[bool] = True
 
     @property
@@ -113,28 +167,10 @@ class Attacked(Mapped):
 
     @property
     def series(self) -> Series:
-        """What scoring needs to know of it."""
+        """The attacks, under the threat model."""
         from crucibench_suites.adversarial.scoring import Series
 
-        return Series(self.threat, self.attacks, self.stream)
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import score_attacks
-
-        return score_attacks(self.series, evidence)
-
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome per sample and eps."""
-        from crucibench_suites.adversarial.scoring import outcome_view
-
-        return outcome_view(self.series, evidence)
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns shares of robust samples, and the area under them, as statistics of samples."""
-        from crucibench_suites.adversarial.scoring import comparables_of
-
-        return comparables_of(self.series, evidence)
+        return Series(self.threat, self.attacks)
 
 
 @dataclass(frozen=True, kw_only=True)

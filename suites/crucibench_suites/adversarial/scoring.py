@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from crucibench.contracts.comparable import Comparable
 from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import RowMetric, Share
-from crucibench.stats import intervals_for, weighted_mean, wilson
+from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Share
+from crucibench.stats import weighted_mean
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -23,49 +23,79 @@ from crucibench_suites.adversarial.metrics import (
     DISTANCES,
     LARGEST,
     MEDIAN_CHANGED,
+    ROBUST,
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Floats = NDArray[np.float64]
 
+_TIE = 1e-12
+"""Relative: a sum of weights that is half of all but for rounding is half of all."""
 
-def score_attacks(series: Series, evidence: Evidence) -> Scored:
-    """Computes all metric rows and tables."""
-    n = len(evidence.own.samples)
-    if not n:
-        return Scored([])
+
+def attack_numbers(series: Series, evidence: Evidence) -> list[Number]:
+    """Returns accuracy as it is and under attack, by eps and attack, and distances."""
+    if not len(evidence.own.samples):
+        return []
     outcomes = read_outcomes(series, evidence)
-    level = evidence.options.level
-    share = partial(_share, n=n, level=level)
     grid = series.threat.eps
-    rows = [share(CLEAN.id, outcomes.right)]
-    curve, steps = [_curve_point(0.0, share(CLEAN.id, outcomes.right))], []
+    numbers = [_share(CLEAN.id, outcomes.right)]
     for at, eps in enumerate(grid):
         point = point_of(eps)
-        robust = share("robust-accuracy", outcomes.robust(at), point=point)
-        rows.append(robust)
+        numbers.append(_share(ROBUST.id, outcomes.robust(at), point))
+        numbers += [
+            _share(AFTER[stage].id, outcomes.robust(at, stage), point)
+            for stage in series.stages
+            if stage in AFTER
+        ]
+    numbers.append(_share(LARGEST.id, outcomes.robust(len(grid) - 1)))
+    numbers.append(
+        Number(metric=AREA.id, make=lambda: RowMetric(weighted_mean(areas(grid, outcomes))))
+        if grid[-1] > 0
+        else Number(metric=AREA.id, undefined="the grid has no eps above 0")
+    )
+    everyone = np.ones(len(outcomes.right), dtype=np.bool_)
+    metric = DISTANCES[series.threat.norm].id
+    return [*numbers, median_number(metric, outcomes.distance, everyone)]
+
+
+def attack_tables(
+    series: Series, evidence: Evidence, rows: Sequence[Row]
+) -> Mapping[str, pd.DataFrame]:
+    """Returns robust accuracy by eps as `curve`, and what each attack broke as `attacks`."""
+    outcomes = read_outcomes(series, evidence)
+    held = {(row.metric, row.point): row for row in rows}
+    curve = [_curve_point(0.0, held[CLEAN.id, ""])]
+    steps = []
+    for at, eps in enumerate(series.threat.eps):
+        point = point_of(eps)
         if eps > 0:
-            curve.append(_curve_point(eps, robust))
+            curve.append(_curve_point(eps, held[ROBUST.id, point]))
         before = outcomes.right
         for stage in series.stages:
             left = outcomes.robust(at, stage)
             steps.append(_step(point, stage, outcomes, before, left))
             before = left
-            if stage in AFTER:
-                rows.append(share(AFTER[stage].id, left, point=point))
-    rows.append(share(LARGEST.id, outcomes.robust(len(grid) - 1)))
-    rows.append(_area(series, outcomes, evidence))
-    rows.append(_median(series, outcomes, level))
-    rows += [
-        Row(
-            metric=info.id,
-            value=float(outcomes.spent[kind].mean()),
-            n=n,
-            reason="a cost, counted exactly",
-        )
-        for kind, info in COSTS.items()
-    ]
-    return Scored(rows, {"curve": pd.DataFrame(curve), "attacks": pd.DataFrame(steps)})
+    return {"curve": pd.DataFrame(curve), "attacks": pd.DataFrame(steps)}
+
+
+def score_costs(series: Series, evidence: Evidence) -> Scored:
+    """Computes what the attacks cost: sums over the samples, which no sampling moves."""
+    n = len(evidence.own.samples)
+    if not n:
+        return Scored([])
+    spent = read_outcomes(series, evidence).spent
+    return Scored(
+        [
+            Row(
+                metric=info.id,
+                value=float(spent[kind].mean()),
+                n=n,
+                reason="a cost, counted exactly",
+            )
+            for kind, info in COSTS.items()
+        ]
+    )
 
 
 def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
@@ -87,23 +117,6 @@ def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
     )
 
 
-def comparables_of(series: Series, evidence: Evidence) -> list[Comparable]:
-    """Returns the numbers that can be computed again for any weighting of samples."""
-    if not len(evidence.own.samples):
-        return []
-    outcomes = read_outcomes(series, evidence)
-    found = [Comparable(metric=CLEAN.id, form=Share(outcomes.right))]
-    for at, eps in enumerate(series.threat.eps):
-        form = Share(outcomes.robust(at))
-        found.append(Comparable(metric="robust-accuracy", point=point_of(eps), form=form))
-    largest = Share(outcomes.robust(len(series.threat.eps) - 1))
-    found.append(Comparable(metric=LARGEST.id, form=largest))
-    if series.threat.eps[-1] > 0:
-        area = weighted_mean(areas(series.threat.eps, outcomes))
-        found.append(Comparable(metric=AREA.id, form=RowMetric(area)))
-    return found
-
-
 def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
     """Returns each sample's share of the area under robust accuracy, shape (n,).
 
@@ -119,12 +132,8 @@ def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
     return shares
 
 
-def _share(metric: str, hits: NDArray[np.bool_], *, n: int, level: float, point: str = "") -> Row:
-    found = wilson(int(hits.sum()), n, level)
-    return Row(
-        metric=metric, value=float(hits.mean()), lower=found.lower, upper=found.upper,
-        level=found.level, method=found.method, n=n, point=point,
-    )  # fmt: skip
+def _share(metric: str, hits: NDArray[np.bool_], point: str = "") -> Number:
+    return Number(metric=metric, point=point, make=partial(Share, hits))
 
 
 def _curve_point(eps: float, row: Row) -> dict[str, object]:
@@ -143,64 +152,84 @@ def _step(
     }
 
 
-def _area(series: Series, outcomes: Outcomes, evidence: Evidence) -> Row:
-    n = len(outcomes.right)
-    grid, options = series.threat.eps, evidence.options
-    if grid[-1] == 0:
-        return Row(metric=AREA.id, value=None, n=n, reason="the grid has no eps above 0")
-    values = areas(grid, outcomes)
-    found = intervals_for(
-        {AREA.id: weighted_mean(values)}, n, level=options.level, replicates=options.replicates,
-        seed=options.seed, stream=series.stream, bounds={AREA.id: (0.0, 1.0)},
-    )[AREA.id]  # fmt: skip
-    value, interval = float(values.mean()), found.interval
-    if interval is None:
-        reason = found.reason or "resampling gave no interval"
-        return Row(metric=AREA.id, value=value, n=n, method=found.method, reason=reason)
-    return Row(
-        metric=AREA.id, value=value, lower=min(interval.lower, value),
-        upper=max(interval.upper, value), level=interval.level, method=interval.method, n=n,
-    )  # fmt: skip
+def median_number(
+    metric: str, values: Floats, among: NDArray[np.bool_], *, point: str = ""
+) -> Number:
+    """Returns a median over some of the samples.
 
-
-def _median(series: Series, outcomes: Outcomes, level: float) -> Row:
-    return median_row(DISTANCES[series.threat.norm].id, outcomes.distance, level)
-
-
-def median_row(metric: str, values: Floats, level: float, *, point: str = "") -> Row:
-    """Returns a median with the interval of order statistics, which needs no distribution.
+    Its interval is that of order statistics, which needs no distribution.
 
     Args:
         metric: its id.
-        values: of n samples, infinite where no example was found.
-        level: of the interval.
+        values: of all samples, shape (n,), infinite where no example was found.
+        among: which of them it is the median of, shape (n,), bool.
         point: where it is read.
     """
-    ordered = np.sort(values)
-    n = len(ordered)
-    value = float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
-    if not np.isfinite(value):
-        missing = int(np.isinf(ordered).sum())
-        reason = f"no example was found for {missing} of {n} samples"
-        return Row(metric=metric, value=None, n=n, reason=reason, point=point)
+    chosen = values[among]
+    count = len(chosen)
+    missing = int(np.isinf(chosen).sum())
+
+    def make() -> RowMetric:
+        return RowMetric(
+            weighted_median(values, among), closed=partial(order_statistics_interval, chosen)
+        )
+
+    return Number(
+        metric=metric, point=point, make=make, n=count,
+        undefined=f"no example was found for {missing} of {count} samples",
+    )  # fmt: skip
+
+
+def weighted_median(values: Floats, among: NDArray[np.bool_]) -> OfRows:
+    """Returns a median as a function of weights; nan where it is infinite or has no samples.
+
+    Args:
+        values: shape (n,).
+        among: which of them it is the median of, shape (n,), bool.
+    """
+    rows = np.flatnonzero(among)
+    rows = rows[np.argsort(values[rows], kind="stable")]
+    ordered = values[rows]
+
+    def of_rows(weights: NDArray[np.float64]) -> Floats:
+        if not len(rows):
+            return np.full(len(weights), np.nan)
+        sums = np.cumsum(weights[:, rows], axis=1)
+        half = sums[:, -1:] / 2
+        last = len(rows) - 1
+        # Where a sum is half of all, the median lies halfway to the next value.
+        lower = np.minimum((sums < half * (1 - _TIE)).sum(axis=1), last)
+        upper = np.minimum((sums <= half * (1 + _TIE)).sum(axis=1), last)
+        medians = (ordered[lower] + ordered[upper]) / 2
+        return np.where((half[:, 0] > 0) & np.isfinite(medians), medians, np.nan)
+
+    return of_rows
+
+
+def order_statistics_interval(values: Floats, level: float) -> Interval | str:
+    """Returns the interval of a median between two order statistics, or why there is none.
+
+    Args:
+        values: of independent samples, shape (n,), infinite where no example was found.
+        level: of the interval.
+    """
+    ordered, n = np.sort(values), len(values)
     skip = int(binom.ppf((1 - level) / 2, n, 0.5))
     # X_(r) to X_(n + 1 - r) covers the median with probability 1 - 2 P(B < r), B ~ Bin(n, 1/2).
     if skip < 1 or not np.isfinite(ordered[n - skip]):
-        reason = "too few samples with an example for an interval of order statistics"
-        return Row(metric=metric, value=value, n=n, reason=reason, point=point)
-    return Row(
-        metric=metric, value=value, lower=float(ordered[skip - 1]), upper=float(ordered[n - skip]),
-        level=level, method="order statistics (binomial); samples", n=n, point=point,
+        return "too few samples with an example for an interval of order statistics"
+    return Interval(
+        float(ordered[skip - 1]), float(ordered[n - skip]), level,
+        "order statistics (binomial); samples",
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Series:
-    """What was run: the threat model, the stages in order, and the name of the random stream."""
+    """What was run: the threat model, and the attacks in order."""
 
     threat: ThreatModel
     stages: tuple[str, ...]
-    stream: str
 
 
 @dataclass(frozen=True)
@@ -276,13 +305,12 @@ def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
     )  # fmt: skip
 
 
-def with_changes(evidence: Evidence, scored: Scored) -> Scored:
-    """Returns what is reported, and the changed columns beside."""
-    if not len(evidence.own.records):
-        return scored
-    changed = evidence.own.records.array("changed").astype(np.float64)
-    changed = changed[changed >= 0]
-    if not len(changed):
-        return scored
-    row = median_row(MEDIAN_CHANGED.id, changed, evidence.options.level)
-    return Scored([*scored.rows, row], scored.tables)
+def changed_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the median of the columns that examples of rows change, if there are examples."""
+    samples, records = evidence.own.samples, evidence.own.records
+    changed = np.full(len(samples), -1.0)
+    if len(records):
+        rows = pd.Index(samples.ids).get_indexer(pd.Index(records.ids))
+        changed[rows] = records.array("changed")
+    found = changed >= 0
+    return [median_number(MEDIAN_CHANGED.id, changed, found)] if found.any() else []

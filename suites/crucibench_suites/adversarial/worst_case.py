@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.comparable import Comparable
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
-from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.attacked import OneAttack, UnderAttack
 from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
-from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.scenario import AutoAttack
-from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.scoring import Series
@@ -29,23 +25,18 @@ _CLEAN = "clean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorstCase(Derived):
+class WorstCase(UnderAttack, Derived):
     """Joins the cells of several attacks, sample by sample: a mean of minima.
 
     Attributes:
-        threat: norm and eps, which the cells share.
         attacks: cells, by name, with the attacks of each.
         gradients: those of the cells whose attacks follow the model's own gradients.
         surrogates: those that ask about another model's examples, with that model's name.
     """
 
-    threat: ThreatModel
     attacks: tuple[tuple[str, tuple[str, ...]], ...]
     gradients: tuple[str, ...] = ()
     surrogates: tuple[tuple[str, str], ...] = ()
-
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
-    perturbs: ClassVar[bool] = True
 
     @classmethod
     def of(cls, suite: str, cells: Sequence[AutoAttack | OneAttack]) -> WorstCase:
@@ -75,29 +66,11 @@ class WorstCase(Derived):
 
     @property
     def series(self) -> Series:
-        """What scoring needs to know of it: every attack of every cell is a step."""
+        """Every attack of every cell."""
         from crucibench_suites.adversarial.scoring import Series
 
         steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
-        return Series(self.threat, steps, self.stream)
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import score_attacks
-
-        return score_attacks(self.series, self._joined(evidence))
-
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome per sample and eps."""
-        from crucibench_suites.adversarial.scoring import outcome_view
-
-        return outcome_view(self.series, self._joined(evidence))
-
-    def comparables(self, evidence: Evidence) -> Sequence[Comparable]:
-        """Returns shares of robust samples, and the area under them, as statistics of samples."""
-        from crucibench_suites.adversarial.scoring import comparables_of
-
-        return comparables_of(self.series, self._joined(evidence))
+        return Series(self.threat, steps)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether a surrogate's examples broke what the model's own gradients did not."""
@@ -112,7 +85,7 @@ class WorstCase(Derived):
             found += audit_transfer(gained, [surrogate])
         return found
 
-    def _joined(self, evidence: Evidence) -> Evidence:
+    def attacked(self, evidence: Evidence) -> Evidence:
         """Returns evidence in which the records of all attacks are the cell's own."""
         tables = []
         for name, _ in self.attacks:

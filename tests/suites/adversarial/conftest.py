@@ -20,6 +20,7 @@ from crucibench.contracts.evidence import CellEvidence, Evidence, ModelInfo, Sco
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, StageView, Work
 from crucibench.contracts.task import Modality, Task
+from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of
 from crucibench_suites.adversarial.scenario import AutoAttack
@@ -164,4 +165,4 @@ def plain() -> type[Plain]:
 
 def rows_of(scenario: AutoAttack, evidence: Evidence) -> Mapping[tuple[str, str], Any]:
     """Returns the metric rows by metric and point."""
-    return {(row.metric, row.point): row for row in scenario.score(evidence).rows}
+    return {(row.metric, row.point): row for row in score(scenario, evidence).rows}

@@ -32,6 +32,7 @@ from crucibench.engine.plan.requests import planned_requests
 from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify
+from crucibench.metrics.scoring import score
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
@@ -124,7 +125,7 @@ def test_no_example_is_nearer_than_any_can_be(
     if method != "square":  # of one search: what is within a radius is within a larger one
         filled = np.where(np.isnan(queries_to), 1e9, queries_to)
         assert (np.diff(filled[:, eps > 0], axis=1) <= 0).all()
-    rows_by = {(row.metric, row.point): row for row in scenario.score(evidence).rows}
+    rows_by = {(row.metric, row.point): row for row in score(scenario, evidence).rows}
     point = scenario.points[-1]
     n = len(records)
     assert rows_by["success-within-budget", point].value == broken[:, -1].sum() / n
@@ -264,7 +265,7 @@ def test_a_search_whose_first_question_is_all_is_told(drive: Any) -> None:
 
 
 def test_the_paired_test_wants_more_than_chance() -> None:
-    series = Series(ThreatModel(norm="linf", eps=(0.1,)), ("square",), "s")
+    series = Series(ThreatModel(norm="linf", eps=(0.1,)), ("square",))
     right = np.ones(100, dtype=np.bool_)
     mine, theirs = np.ones(100, dtype=np.int64), np.ones(100, dtype=np.int64)
     theirs[:10] = 0

@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import linprog
 from scipy.stats import norm as gaussian
 
+from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks import square as square_module
@@ -208,7 +209,7 @@ def test_gaussian_classes_have_phi_of_the_margin(drive: Any, plain: Any, norm: A
     threat = ThreatModel(norm=norm, eps=(eps,), steps=20, queries=0)
     scenario = Standard.of("adversarial", threat)
     images = torch.tensor(x.clip(0, 1), dtype=torch.float32).view(n, 1, 4, 4)
-    rows = scenario.score(drive(scenario, plain(model, 2), images, y, batch_size=n)).rows
+    rows = score(scenario, drive(scenario, plain(model, 2), images, y, batch_size=n)).rows
     found = next(row for row in rows if row.metric == "robust-accuracy")
     dual = np.abs(w).sum() if norm == "linf" else 1.0
     expected = gaussian.cdf((w @ mean - eps * dual) / sigma)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Work
+from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.config import AdversarialConfig
@@ -121,7 +122,7 @@ def test_linear_models_give_the_closed_form(
     assert (records.array("forwards") > 0).all()
     assert (records.array("backwards") > 0).all()
     assert (records.array("queries") == 0).all()
-    rows = scenario.score(evidence).rows
+    rows = score(scenario, evidence).rows
     assert {row.metric for row in rows} <= {info.id for info in scenario.metrics}
 
 

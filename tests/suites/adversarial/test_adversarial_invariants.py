@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from crucibench.metrics.scoring import score
 from crucibench_suites.adversarial.probing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
-from crucibench_suites.adversarial.scoring import read_outcomes
+from crucibench_suites.adversarial.scoring import read_outcomes, weighted_median
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 N = 16
@@ -59,7 +60,7 @@ def test_robust_is_at_most_clean_and_falls_with_eps(
     np.testing.assert_array_equal(outcomes.robust(0), outcomes.right)  # eps = 0 is the identity
     for at in range(1, len(grid)):
         assert not (outcomes.robust(at) & ~outcomes.robust(at - 1)).any()
-    for row in scenario.score(evidence).rows:
+    for row in score(scenario, evidence).rows:
         assert row.point in scenario.points
     # The ensemble is the worst case of each sample: no better than after any of its stages.
     for stage in scenario.series.stages:
@@ -289,11 +290,11 @@ def test_examples_that_the_plain_model_does_not_confirm_are_told(drive: Any, pla
     np.testing.assert_array_equal(outcomes.robust(0), outcomes.right)
 
 
-def test_outcomes_and_comparables_say_what_the_rows_say(drive: Any, plain: Any) -> None:
+def test_outcomes_say_what_the_rows_say(drive: Any, plain: Any) -> None:
     model, x, y = _network(3, 4)
     scenario = Quick.of("adversarial", _threat("l2", (0.1, 0.4)))
     evidence = drive(scenario, plain(model, 4), x, y)
-    rows = {(row.metric, row.point): row for row in scenario.score(evidence).rows}
+    rows = {(row.metric, row.point): row for row in score(scenario, evidence).rows}
     view = scenario.outcomes(evidence)
     targets = dict(zip(evidence.own.samples.ids, evidence.own.samples.targets, strict=True))
     truth = np.array([targets[identity] for identity in view.ids])
@@ -301,14 +302,21 @@ def test_outcomes_and_comparables_say_what_the_rows_say(drive: Any, plain: Any) 
     for eps in scenario.threat.eps:
         at = view.point == point_of(eps)
         assert rows["robust-accuracy", point_of(eps)].value == view.correct[at].mean()
-    for entry in scenario.comparables(evidence):
-        value = rows[entry.metric, entry.point].value
-        if entry.metric == "robust-accuracy-area":
-            assert entry.form.of_rows(np.ones((1, N)))[0] == pytest.approx(value)
-        else:
-            assert entry.form.hits.mean() == value
     curve = [rows["clean-accuracy", ""].value] + [
         rows["robust-accuracy", point_of(eps)].value for eps in scenario.threat.eps
     ]
     area = np.trapezoid(curve, [0.0, *scenario.threat.eps]) / scenario.threat.eps[-1]
     assert rows["robust-accuracy-area", ""].value == pytest.approx(area)
+
+
+def test_a_weighted_median_is_that_of_repeated_samples() -> None:
+    rng = np.random.default_rng(0)
+    values = np.round(rng.exponential(size=15), 1)
+    values[:3] = np.inf
+    among = rng.random(15) < 0.8
+    weights = rng.integers(0, 4, (50, 15)).astype(np.float64)
+    found = weighted_median(values, among)(weights)
+    for row, own in zip(found, weights, strict=True):
+        expected = np.median(np.repeat(values[among], own[among].astype(int)))
+        assert row == expected or (np.isnan(row) and np.isinf(expected))
+    assert np.isnan(weighted_median(values, among)(np.zeros((1, 15)))).all()

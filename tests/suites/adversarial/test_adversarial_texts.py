@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Severity
+from crucibench.metrics.scoring import score
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.text import self_tests
 from crucibench_suites.adversarial.text.by_labels import ByLabels
@@ -103,7 +104,7 @@ def test_substitutions_reach_the_known_optimum_and_points_are_monotone() -> None
     # 6 - 3 - 4 < 0.5 with one word; 3 - 2 - 1 needs both; 1 - 1 needs one.
     assert evidence.own.records.array("changed").tolist() == [1, 2, 1]
     assert evidence.own.records.array("level").tolist() == [0, 1, 0]
-    rows = {(row.metric, row.point): row.value for row in attack.score(evidence).rows}
+    rows = {(row.metric, row.point): row.value for row in score(attack, evidence).rows}
     robust = [rows["robust-accuracy", f"eps={eps}"] for eps in (0.2, 0.4, 0.6)]
     assert robust == [pytest.approx(1 / 3), 0.0, 0.0]
     assert rows["median-minimal-distance-words", ""] == pytest.approx(0.2)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from crucibench.contracts.evidence import Evidence, Scored
-from crucibench.contracts.rows import Row
+from crucibench.contracts.evidence import Evidence
+from crucibench.contracts.statistic import Number, Share
 from crucibench.stats import wilson
 from crucibench_suites.adversarial.metrics import (
     MEDIAN_QUERIES,
     SUCCESS_AT_BUDGET,
     SUCCESS_AT_TENTH,
 )
-from crucibench_suites.adversarial.scoring import Series, median_row
+from crucibench_suites.adversarial.scoring import Series, median_number
 from crucibench_suites.adversarial.threat import point_of
 
 _POINTS = (1, 2, 5)
@@ -26,6 +28,7 @@ class Spent(NamedTuple):
     """What became of the m samples that an attack asked about.
 
     Attributes:
+        rows: their places in the evidence's sample table, shape (m,).
         queries_to: questions until there was an example within each radius, infinity where there
             was none, shape (m, radii).
         queries: questions in all, shape (m,).
@@ -33,6 +36,7 @@ class Spent(NamedTuple):
         distance: of the nearest, NaN without one.
     """
 
+    rows: NDArray[np.int64]
     queries_to: NDArray[np.float64]
     queries: NDArray[np.int64]
     first: NDArray[np.float64]
@@ -45,9 +49,11 @@ def read_spent(series: Series, evidence: Evidence) -> Spent:
     radii = len(series.threat.eps)
     if not len(records):
         none = np.zeros(0)
-        return Spent(np.zeros((0, radii)), none.astype(np.int64), none, none)
+        empty = none.astype(np.int64)
+        return Spent(empty, np.zeros((0, radii)), empty, none, none)
     raw = records.array("queries_to").astype(np.float64)
     return Spent(
+        pd.Index(evidence.own.samples.ids).get_indexer(pd.Index(records.ids)),
         np.where(np.isnan(raw), np.inf, raw),
         records.array("queries").astype(np.int64),
         records.array("first_distance").astype(np.float64),
@@ -55,36 +61,49 @@ def read_spent(series: Series, evidence: Evidence) -> Spent:
     )
 
 
-def with_queries(series: Series, budget: int, evidence: Evidence, scored: Scored) -> Scored:
-    """Returns what is reported of all attacks, and of queries beside."""
-    spent = read_spent(series, evidence)
-    n, level = len(spent.queries), evidence.options.level
-    if not n:
-        return scored
-    rows, curve = [], []
+def query_numbers(series: Series, budget: int, evidence: Evidence) -> list[Number]:
+    """Returns the median of queries, and success within the budget and a tenth of it, by eps."""
+    spent, n = read_spent(series, evidence), len(evidence.own.samples)
+    if not len(spent.rows):
+        return []
+    asked = np.zeros(n, dtype=np.bool_)
+    asked[spent.rows] = True
+    found: list[Number] = []
     for at, eps in enumerate(series.threat.eps):
         if eps == 0:
             continue
-        point, needed = point_of(eps), spent.queries_to[:, at]
-        rows.append(median_row(MEDIAN_QUERIES.id, needed, level, point=point))
+        point, needed = point_of(eps), np.full(n, np.inf)
+        needed[spent.rows] = spent.queries_to[:, at]
+        found.append(median_number(MEDIAN_QUERIES.id, needed, asked, point=point))
         for info, most in ((SUCCESS_AT_BUDGET, budget), (SUCCESS_AT_TENTH, budget / 10)):
-            rows.append(_share(info.id, needed <= most, level, point))
-        for queries in query_points(budget):
-            found = wilson(int((needed <= queries).sum()), n, level)
+            # Which samples are right as they are, and so asked about, depends on the model.
+            make = partial(Share, needed <= most, asked, same_samples=False)
+            found.append(Number(metric=info.id, point=point, make=make))
+    return found
+
+
+def query_tables(series: Series, budget: int, evidence: Evidence) -> Mapping[str, pd.DataFrame]:
+    """Returns success by queries: at each eps as `queries`, at the largest as `success`."""
+    spent, level = read_spent(series, evidence), evidence.options.level
+    n = len(spent.rows)
+    if not n:
+        return {}
+    curve = []
+    for at, eps in enumerate(series.threat.eps):
+        for queries in query_points(budget) if eps > 0 else ():
+            hits = int((spent.queries_to[:, at] <= queries).sum())
+            found = wilson(hits, n, level)
             curve.append(
                 {
-                    "point": point, "queries": queries, "n": n,
-                    "success": float((needed <= queries).mean()),
+                    "point": point_of(eps), "queries": queries, "n": n, "success": hits / n,
                     "lower": found.lower, "upper": found.upper,
                 }
             )  # fmt: skip
     frame = pd.DataFrame(curve)
-    tables = {"queries": frame}
-    if len(frame):
-        tables["success"] = frame[frame["point"] == point_of(series.threat.eps[-1])].reset_index(
-            drop=True
-        )
-    return Scored([*scored.rows, *rows], {**scored.tables, **tables})
+    if not len(frame):
+        return {"queries": frame}
+    largest = frame["point"] == point_of(series.threat.eps[-1])
+    return {"queries": frame, "success": frame[largest].reset_index(drop=True)}
 
 
 def query_points(budget: int) -> list[int]:
@@ -94,12 +113,3 @@ def query_points(budget: int) -> list[int]:
         found += [step * power for step in _POINTS if step * power < budget]
         power *= 10
     return [*found, budget]
-
-
-def _share(metric: str, hits: NDArray[np.bool_], level: float, point: str) -> Row:
-    n = len(hits)
-    found = wilson(int(hits.sum()), n, level)
-    return Row(
-        metric=metric, value=float(hits.mean()), lower=found.lower, upper=found.upper,
-        level=found.level, method=found.method, n=n, point=point,
-    )  # fmt: skip

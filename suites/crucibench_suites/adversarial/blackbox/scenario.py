@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
+from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Need, Work
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.attacked import OneAttack, self_tested
 from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
@@ -54,11 +57,19 @@ class Budgeted(OneAttack):
         broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
         return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.blackbox.curve import with_queries
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy under attack and distances; queries and success by eps."""
+        from crucibench_suites.adversarial.blackbox.curve import query_numbers
 
-        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
+        queries = query_numbers(self.series, self.threat.queries, evidence)
+        return [*super().numbers(evidence), *queries]
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns curves by eps and by queries, and what each attack broke."""
+        from crucibench_suites.adversarial.blackbox.curve import query_tables
+
+        queries = query_tables(self.series, self.threat.queries, evidence)
+        return {**super().tables(evidence, rows), **queries}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
+from crucibench.contracts.statistic import Number
 from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
 from crucibench_suites.adversarial.metrics import TABLE_METRICS
@@ -89,11 +90,11 @@ class AttackedTable(Budgeted):
         judge = rows_judged(self.threat, self.constraints, context)
         return disagreements(self.threat, own, context, judge, TOLD)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.scoring import with_changes
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns what every attack with a budget has, and the columns that examples change."""
+        from crucibench_suites.adversarial.scoring import changed_numbers
 
-        return with_changes(evidence, super().score(evidence))
+        return [*super().numbers(evidence), *changed_numbers(evidence)]
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""

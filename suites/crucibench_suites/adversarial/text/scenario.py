@@ -11,13 +11,11 @@ import numpy as np
 
 from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
-from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
+from crucibench_suites.adversarial.blackbox.scenario import Budgeted
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
@@ -47,7 +45,7 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextAttack(OneAttack):
+class TextAttack(Budgeted):
     """Words of a text replaced greedily, within shares of the words and a query budget."""
 
     left: Left
@@ -60,10 +58,6 @@ class TextAttack(OneAttack):
     """What kind of candidates there are."""
     embeds: ClassVar[bool] = False
     """Whether candidates are made of the model's embeddings."""
-
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
-    draws: ClassVar = "sample"
-    intensive: ClassVar[bool] = True
 
     @classmethod
     def of(
@@ -193,12 +187,6 @@ class TextAttack(OneAttack):
         from crucibench_suites.adversarial.text.texts import MADE
 
         return [tested(self.name, MADE[self.made], attacks().get(self.search))]
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes all metric rows and tables."""
-        from crucibench_suites.adversarial.blackbox.curve import with_queries
-
-        return with_queries(self.series, self.threat.queries, evidence, super().score(evidence))
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
