@@ -33,14 +33,15 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench.contracts.statistic import Number
-from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
+from crucibench_suites.adversarial.protocol import LABEL_ONLY, SELF_TEST
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
     disagreements,
     examples_of,
     pixels,
+    show_images,
 )
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -160,6 +161,21 @@ class Attacked(UnderAttack, Mapped):
             "unconfirmed": ledger.unconfirmed,
         }
 
+    def image_columns(
+        self, work: Work, context: MapContext, ledger: Ledger, attack: str = ""
+    ) -> Columns:
+        """Returns `columns` of images, a few of which are kept as examples.
+
+        Args:
+            work: the batch.
+            context: the model.
+            ledger: what was found.
+            attack: its name; empty where there is one alone.
+        """
+        name = attack or self.attacks[0]
+        show_images(self.threat, name, work, context, ledger)
+        return self.columns(work, ledger, name)
+
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved examples: do they show what the records say?"""
         judge = pixels(self.threat, context)
@@ -200,6 +216,75 @@ class OneAttack(Attacked):
         from crucibench_suites.adversarial.audits.series import audit_self_tests
 
         return audit_self_tests(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryAttack(OneAttack):
+    """A registered attack that asks about each sample within a query budget.
+
+    Attributes:
+        method: the attack, by the name that it is registered under.
+    """
+
+    method: str
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    draws: ClassVar = "sample"
+    intensive: ClassVar[bool] = True
+
+    @property
+    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
+        """What the attack needs of a model."""
+        return attacks().get(self.method).requires
+
+    @property
+    def most_questions(self) -> int:
+        """The budget, and an example to confirm."""
+        return self.threat.queries + 1
+
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack."""
+        return self_tested([self.method], self.threat.norm)
+
+    def query_columns(
+        self, ledger: Ledger, queries_to: NDArray[np.float64], first: NDArray[np.float64]
+    ) -> Columns:
+        """Returns what such an attack records beside what all do.
+
+        Args:
+            ledger: what has been confirmed.
+            queries_to: shape (n, radii of the grid above 0).
+            first: the distance of the first example of each sample, (n,).
+        """
+        zeros = len(self.threat.eps) - queries_to.shape[1]
+        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
+        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
+        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy under attack and distances; queries and success by eps."""
+        from crucibench_suites.adversarial.scoring import query_numbers
+
+        queries = query_numbers(self.series, self.threat.queries, evidence)
+        return [*super().numbers(evidence), *queries]
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns curves by eps and by queries, and what each attack broke."""
+        from crucibench_suites.adversarial.scoring import query_tables
+
+        queries = query_tables(self.series, self.threat.queries, evidence)
+        return {**super().tables(evidence, rows), **queries}
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.audits.queries import audit_queries
+
+        return audit_queries(self.series, evidence)
+
+
+def labels_beside(cell: str) -> Need:
+    """Returns the need of an attack on labels: one on scores should be no weaker."""
+    return Need(alias=LABEL_ONLY, cell=cell, optional=True)
 
 
 def self_tested(names: Sequence[str], norm: Norm) -> list[SelfTestResult]:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from crucibench.contracts.attack import Attack, Ball, Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings
@@ -17,7 +15,7 @@ from crucibench.contracts.verdict import Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.foolbox_names import PREFIX, FoolboxName
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -99,7 +97,7 @@ class NamedAttack(OneAttack):
             force=force,
             threat=threat,
             parameters={"attack": named, "threat": told, **parameters, "force": force},
-            points=("", *(point_of(radius) for radius in threat.eps)),
+            points=threat.points,
             limit=limit,
         )
 
@@ -126,7 +124,6 @@ class NamedAttack(OneAttack):
         """
         import torch
 
-        from crucibench.util.draws import Draws
         from crucibench_suites.adversarial.attacks.model import (
             Oracle,
             Points,
@@ -134,27 +131,24 @@ class NamedAttack(OneAttack):
             device_of,
             frozen,
         )
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
+        from crucibench_suites.adversarial.confirm import AttackedBatch
         from crucibench_suites.adversarial.of_foolbox import seeded
-        from crucibench_suites.adversarial.saved import show_images
 
-        threat, targets = self.threat, work.samples.targets.astype(np.int64)
-        attack = attack_of(self.named, threat.norm)
+        threat, attack = self.threat, attack_of(self.named, self.threat.norm)
         module = context.adapter.module()
         device = device_of(module)
-        draws = context.draws if threat.seed is None else Draws(threat.seed, self.stream)
-        grid = np.asarray(threat.eps, dtype=np.float64)
-        ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
+        draws = threat.draws(context.draws)
+        attacked = AttackedBatch(threat, work, context)
+        ledger = attacked.ledger
         above = [eps for eps in threat.eps if eps > 0]
         for radius in above[:1] if attack.nearest else above:
-            rows = np.flatnonzero(ledger.level == len(grid))
+            rows = attacked.unbroken
             if not len(rows):
                 break
-            where = torch.from_numpy(rows)
             ids = tuple(work.batch.ids[row] for row in rows)
             points = Points(
-                x=work.batch.inputs[where].to(device),
-                y=torch.from_numpy(targets[rows]).to(device),
+                x=work.batch.inputs[torch.from_numpy(rows)].to(device),
+                y=torch.from_numpy(attacked.targets[rows]).to(device),
                 eps=torch.full((len(rows),), radius, device=device),
                 ids=ids,
                 norm=threat.norm,
@@ -163,18 +157,12 @@ class NamedAttack(OneAttack):
             step = f"radius {float('inf') if attack.nearest else radius!r}"
             with frozen(module), seeded(draws, ids, step):
                 found = attack_ball(attack, given)
-            ledger.forwards[rows] += found.forwards
-            ledger.backwards[rows] += found.backwards
-            ledger.queries[rows] += found.queries
+            ledger.spend(rows, found)
             examples = found.adversarial
             if not attack.nearest:
-                examples, _ = snapped(work.batch.inputs[where], examples, grid, threat.norm)
-            settle(
-                context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
-                norm=threat.norm, ledger=ledger,
-            )  # fmt: skip
-        show_images(threat, self.attack, work, context, ledger)
-        return self.columns(work, ledger, self.attack)
+                examples, _ = attacked.snapped(rows, examples)
+            attacked.confirm(rows, examples)
+        return self.image_columns(work, context, ledger)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Marks the numbers of an attack that failed its self-test and was forced.

@@ -17,6 +17,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 SELF_TEST = "self-test"
 """The probe whose records say what attacks do where the answer is known."""
 
+LABEL_ONLY = "label-only"
+"""The alias of an attack on labels that one on scores is held against."""
+
 # What computes is imported where it is needed: listing suites must stay cheap.
 
 

@@ -29,7 +29,7 @@ from crucibench_suites.adversarial.protocol import (
     Protocol,
     comes_late,
 )
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -68,7 +68,7 @@ class AutoAttack(Attacked):
                 "precision": precision,
                 "threat": dict(threat.as_parameters()),
             },
-            points=("", *(point_of(eps) for eps in threat.eps)),
+            points=threat.points,
             limit=limit,
         )
 
@@ -99,7 +99,6 @@ class AutoAttack(Attacked):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         from crucibench_suites.adversarial.confirm import Ledger
-        from crucibench_suites.adversarial.saved import show_images
         from crucibench_suites.adversarial.search import Search
 
         targets = work.samples.targets.astype(np.int64)
@@ -123,8 +122,7 @@ class AutoAttack(Attacked):
             search.nearest(stage, ledger)
         else:
             search.descend(stage, ledger)
-        show_images(self.threat, stage, work, context, ledger)
-        return self.columns(work, ledger, stage)
+        return self.image_columns(work, context, ledger, stage)
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests all of the series."""

@@ -61,14 +61,13 @@ class Search:
         self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
         module = adapter.module()
         device = device_of(module)
-        seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
-        self._module, self._exact = module, Oracle(module, seeded, width)
+        self._module, self._exact = module, Oracle(module, threat.draws(draws), width)
         self._oracle = replace(self._exact, lowered=lowers(precision))
         self._y = torch.from_numpy(targets).to(device)
-        self._grid = np.asarray(threat.eps, dtype=np.float64)
+        self._grid = threat.grid
         self._radii = _rounded_down(self._grid)
         # At radius 0 a sample is what it was: nothing is asked.
         self._floor = int((self._grid == 0).sum())
@@ -158,9 +157,7 @@ class Search:
             threat = threat.model_copy(update={"restarts": restarts})
         with frozen(self._module):
             found = attack_ball(known, Ball(oracle, points, threat, start))
-        ledger.forwards[rows] += found.forwards
-        ledger.backwards[rows] += found.backwards
-        ledger.queries[rows] += found.queries
+        ledger.spend(rows, found)
         before = ledger.level[rows]
         refused = self._take(attack, points, found, rows, at, ledger=ledger)
         if oracle.lowered and refused.any():
@@ -200,16 +197,7 @@ class Search:
         distance = seen.distances[:, COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
         holds = seen.holds & (attacks().get(attack).nearest | (distance <= self._grid[at]))
-        ledger.confirmations[rows] += 1
-        known = ledger.distances[rows, COLUMN[points.norm]]
-        better = holds & ~(known <= distance)
-        chosen = rows[better]
-        ledger.distances[chosen] = seen.distances[better]
-        ledger.prediction[chosen] = seen.prediction[better]
-        ledger.nearest[torch.from_numpy(chosen)] = examples[torch.from_numpy(better)]
-        # The first radius that is no smaller than the distance.
-        level = np.searchsorted(self._grid, distance, side="left")
-        ledger.level[rows[holds]] = np.minimum(ledger.level[rows[holds]], level[holds])
+        ledger.note(rows, seen, holds, grid=self._grid, norm=points.norm)
         refused[broken] = ~holds
         return refused
 

@@ -21,7 +21,7 @@ from crucibench.contracts.suite import NamedFile
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class SuppliedExamples(OneAttack):
             file=file,
             threat=threat,
             parameters={"supplied": file.digest, "threat": told, "budget": "not known"},
-            points=("", *(point_of(radius) for radius in threat.eps)),
+            points=threat.points,
             limit=limit,
         )
 
@@ -61,8 +61,6 @@ class SuppliedExamples(OneAttack):
         return "supplied"
 
     def _read(self) -> Supplied:
-        from crucibench_suites.adversarial.supplied import read_supplied
-
         return read_supplied(self.file.path, self.file.digest)
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
@@ -74,24 +72,18 @@ class SuppliedExamples(OneAttack):
         """Returns one record a sample: the smallest eps that its input breaks."""
         import torch
 
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
-        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.confirm import AttackedBatch
 
-        grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
-        targets = work.samples.targets.astype(np.int64)
         examples = torch.from_numpy(self._read().of(work.batch))
-        ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
-        near, moved = snapped(work.batch.inputs, examples, grid, norm)
+        attacked = AttackedBatch(self.threat, work, context)
+        every = np.arange(len(work.batch))
+        near, moved = attacked.snapped(every, examples)
         # As they are, and once more, moved by less than rounding, where that decides.
-        for rows, asked in ((np.arange(len(targets)), examples), (np.flatnonzero(moved), near)):
+        for rows, asked in ((every, examples), (np.flatnonzero(moved), near)):
             if len(rows):
-                settle(
-                    context.adapter, work.batch, targets, rows=rows,
-                    examples=asked[torch.from_numpy(rows)], grid=grid, norm=norm, ledger=ledger,
-                )  # fmt: skip
+                attacked.confirm(rows, asked[torch.from_numpy(rows)])
         boxed = ((examples >= 0) & (examples <= 1)).flatten(1).all(1).numpy()
-        show_images(self.threat, self.attack, work, context, ledger)
-        return {**self.columns(work, ledger, self.attack), "in_box": boxed}
+        return {**self.image_columns(work, context, attacked.ledger), "in_box": boxed}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Tells how many inputs count, and why the others don't."""
@@ -127,7 +119,6 @@ def checked(file: NamedFile, samples: int) -> NamedFile:
         InputError: if it can't be what was supplied for `samples` samples.
     """
     from crucibench.util.hashing import file_digest
-    from crucibench_suites.adversarial.supplied import check_count, read_supplied
 
     # A run that is only read needs no file: its records say what became of the inputs.
     if file.path.is_file() and file_digest(file.path) == file.digest:

@@ -36,7 +36,7 @@ from crucibench.metrics.scoring import score
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
-from crucibench_suites.adversarial.blackbox.audits import label_only_beats
+from crucibench_suites.adversarial.audits.queries import label_only_beats
 from crucibench_suites.adversarial.blackbox.questions import Questions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
 from crucibench_suites.adversarial.scoring import Series

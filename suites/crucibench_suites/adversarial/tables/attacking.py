@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Attack, Floats, Ints, Search
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.columns import uncarried
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.questions import Questions
 from crucibench_suites.adversarial.confirm import Ledger
@@ -26,19 +26,19 @@ from crucibench_suites.adversarial.saved import (
     misclassified,
     show,
 )
-from crucibench_suites.adversarial.tables.columns import facts_of
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import RowSpace, facts_of_numbers
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 _MANY = 4096
 
 
 class RowsFound(NamedTuple):
-    """What is recorded of n rows beside the ledger.
+    """What became of n rows.
 
     Attributes:
+        ledger: what is confirmed.
         queries_to: shape (n, radii above 0).
         first: the distance of the first example, NaN without one.
         changed: columns that the nearest example changes, -1 without one.
@@ -47,6 +47,7 @@ class RowsFound(NamedTuple):
         points: the nearest examples in it, shape (n, d).
     """
 
+    ledger: Ledger
     queries_to: Floats
     first: Floats
     changed: NDArray[np.int64]
@@ -54,16 +55,46 @@ class RowsFound(NamedTuple):
     space: RowSpace
     points: Floats
 
+    def kept(self, threat: ThreatModel, work: Work, attack: str) -> Columns:
+        """Returns the nearest example of each row that the attack broke within the largest radius.
+
+        Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``,
+        ``changed``, a JSON object of the columns that differ and their values, and ``spreads``, one
+        of the units of distance of those of them that are numbers; m may be 0.
+        """
+        rows = np.flatnonzero(self.ledger.level < len(threat.eps))
+        rows = rows[self.ledger.prediction[rows] >= 0]
+        found: dict[str, list[str]] = {
+            "id": [work.batch.ids[row] for row in rows],
+            "point": [point_of(threat.eps[at]) for at in self.ledger.level[rows]],
+            "attack": [attack] * len(rows),
+            "changed": [],
+            "spreads": [],
+        }
+        spread = dict(zip(self.space.numbers, map(float, self.space.spread), strict=True))
+        names = [*self.space.numbers, *self.space.names]
+        frame, moved = (
+            self.space.rows(rows, self.points[rows]),
+            self.space.moves(rows, self.points[rows]) > 0,
+        )
+        for at in range(len(rows)):
+            changed = [name for name, one in zip(names, moved[at], strict=True) if one]
+            values = {name: _plain(frame[name].iloc[at]) for name in changed}
+            found["changed"].append(json.dumps(values, sort_keys=True))
+            units = {name: spread[name] for name in changed if name in spread}
+            found["spreads"].append(json.dumps(units, sort_keys=True))
+        return found
+
 
 def attack_rows(
-    attack: Attack, threat: ThreatModel, constraints: Constraints, work: Work,
-    context: MapContext, *, name: str,
-) -> tuple[Ledger, RowsFound]:  # fmt: skip
+    attack: Attack, threat: ThreatModel, constraints: Constraints, work: Work, context: MapContext
+) -> RowsFound:
     """Attacks the rows of a batch."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
-    grid = np.asarray(threat.eps, dtype=np.float64)
+    grid = threat.grid
     radii = grid[grid > 0]
-    space = RowSpace(batch.inputs, constraints, facts_of(work), threat.norm)
+    facts = facts_of_numbers(batch.inputs, uncarried(work.carry)) if len(batch) else {}
+    space = RowSpace(batch.inputs, constraints, facts, threat.norm)
 
     def answer(rows: Ints, points: Floats) -> Floats:
         found = []
@@ -77,12 +108,11 @@ def attack_rows(
 
     questions = Questions(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
-    draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     slopes = Slopes(context.adapter, space, targets)
     attack.run(
         Search(
-            questions=questions, ids=batch.ids, draws=draws, radii=radii, targets=targets,
-            model=context.adapter, slopes=slopes, columns=constraints.columns,
+            questions=questions, ids=batch.ids, draws=threat.draws(context.draws), radii=radii,
+            targets=targets, model=context.adapter, slopes=slopes, columns=constraints.columns,
         )
     )  # fmt: skip
     ledger.backwards += slopes.backwards
@@ -92,7 +122,7 @@ def attack_rows(
         questions, space, constraints, work=work, context=context, ledger=ledger, grid=grid
     )
     show(
-        threat, name, work, context,
+        threat, attack.name, work, context,
         level=np.where(ledger.prediction >= 0, ledger.level, len(grid)),
         found=lambda rows: space.rows(np.asarray(rows), questions.best[list(rows)]),
     )  # fmt: skip
@@ -101,8 +131,8 @@ def attack_rows(
         (space.moves(np.arange(len(space)), questions.best) > 0).sum(axis=1),
         -1,
     )
-    return ledger, RowsFound(
-        questions.queries_to, questions.first, changed, broken, space, questions.best
+    return RowsFound(
+        ledger, questions.queries_to, questions.first, changed, broken, space, questions.best
     )
 
 
@@ -135,36 +165,6 @@ def _confirmed(
 
 TOLD = (*DISTANCES, "changed")
 """What is looked at in the records."""
-
-
-def rows_kept(
-    threat: ThreatModel, work: Work, ledger: Ledger, space: RowSpace, points: Floats, *, attack: str
-) -> Columns:
-    """Returns the nearest example of each row that the attack broke within the largest radius.
-
-    Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``,
-    ``changed``, a JSON object of the columns that differ and their values, and ``spreads``, one of
-    the units of distance of those of them that are numbers; m may be 0.
-    """
-    rows = np.flatnonzero(ledger.level < len(threat.eps))
-    rows = rows[ledger.prediction[rows] >= 0]
-    found: dict[str, list[str]] = {
-        "id": [work.batch.ids[row] for row in rows],
-        "point": [point_of(threat.eps[at]) for at in ledger.level[rows]],
-        "attack": [attack] * len(rows),
-        "changed": [],
-        "spreads": [],
-    }
-    spread = dict(zip(space.numbers, map(float, space.spread), strict=True))
-    names = [*space.numbers, *space.names]
-    frame, moved = space.rows(rows, points[rows]), space.moves(rows, points[rows]) > 0
-    for at in range(len(rows)):
-        changed = [name for name, one in zip(names, moved[at], strict=True) if one]
-        values = {name: _plain(frame[name].iloc[at]) for name in changed}
-        found["changed"].append(json.dumps(values, sort_keys=True))
-        units = {name: spread[name] for name in changed if name in spread}
-        found["spreads"].append(json.dumps(units, sort_keys=True))
-    return found
 
 
 def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapContext) -> Judge:

@@ -24,10 +24,9 @@ from crucibench.contracts.tree import Tree
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.questions import Questions
 from crucibench_suites.adversarial.self_test import installed, self_test
-from crucibench_suites.adversarial.tables.columns import Facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import Facts, RowSpace
 
 _EXACT, _FAR = 1e-4, 0.01
 """A tree compares float32: near a threshold its spacing is a share of the distance."""

@@ -11,7 +11,7 @@ from crucibench.contracts.scenario import Need, Scenario
 from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY
+from crucibench_suites.adversarial.attacked import labels_beside
 from crucibench_suites.adversarial.config import TextConfig
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.text.scenario import (
@@ -91,7 +91,7 @@ def _attacks(
         if threat.access == "decision":
             return ()
         same = [one.address for one in others if one.name == f"{kind}-labels"]
-        return tuple(Need(alias=LABEL_ONLY, cell=cell, optional=True) for cell in same)
+        return tuple(labels_beside(cell) for cell in same)
 
     found: list[TextAttack] = []
     if "characters" in config.texts:

@@ -15,12 +15,11 @@ from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
-from crucibench_suites.adversarial.blackbox.scenario import Budgeted
+from crucibench_suites.adversarial.attacked import QueryAttack
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from crucibench.util.draws import Draws
     from crucibench_suites.adversarial.text.texts import Maker
     from crucibench_suites.adversarial.text.words import Parsed
 
@@ -45,12 +44,11 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextAttack(Budgeted):
+class TextAttack(QueryAttack):
     """Words of a text replaced greedily, within shares of the words and a query budget."""
 
     left: Left
-    search: str = "text-greedy"
-    """The registered attack that searches."""
+    method: str = "text-greedy"
 
     kind: ClassVar[str]
     """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
@@ -80,23 +78,21 @@ class TextAttack(Budgeted):
         if attacks().get(search).access != threat.access:
             raise ValueError(f"threat: expected the access of {search}, got {threat.access!r}")
         name = cls.kind + SEARCHES.get(search, f"-{search}")
-        told = ("norm", "eps", "access", "targeted", "queries", "seed")
-        parameters = threat.as_parameters()
         chosen = left.stop_words
         return cls(
             suite=suite,
             name=name,
             threat=threat,
             left=left,
-            search=search,
+            method=search,
             parameters={
                 "attack": name,
-                "threat": {key: parameters[key] for key in told},
+                "threat": threat.query_parameters(),
                 "stop_words": chosen if isinstance(chosen, str) else sorted(chosen),
                 "protected_columns": list(left.columns),
                 **candidates,
             },
-            points=("", *(point_of(share) for share in threat.eps)),
+            points=threat.points,
             limit=limit,
             needs=(*cls.needs, *needs),
             **fields,
@@ -105,9 +101,8 @@ class TextAttack(Budgeted):
     @property
     def requires(self) -> frozenset[Capability]:  # type: ignore[override]
         """What the search and its candidates need of a model."""
-        own = attacks().get(self.search)
-        found = set(own.requires)
-        if own.access == "decision":
+        found = set(super().requires)
+        if self.threat.access == "decision":
             found.add(Capability.LABELS)
         if self.embeds:
             found.add(Capability.EMBEDDINGS)
@@ -133,19 +128,14 @@ class TextAttack(Budgeted):
             return {"english": ENGLISH, "none": frozenset[str]()}[chosen]
         return frozenset(map(plain_word, chosen))
 
-    @property
-    def most_questions(self) -> int:
-        """The budget, and an example to confirm."""
-        return self.threat.queries + 1
-
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.saved import show
         from crucibench_suites.adversarial.text.texts import attacked
 
         columns, courses = attacked(
-            self.threat, work, context.adapter, self.drawn(context),
-            attack=attacks().get(self.search), make=self.maker(context),
+            self.threat, work, context.adapter, self.threat.draws(context.draws),
+            attack=attacks().get(self.method), make=self.maker(context),
             cut=self.cut(), at_once=context.batch_size,
         )  # fmt: skip
         show(
@@ -174,23 +164,16 @@ class TextAttack(Budgeted):
         judge = texts_judged(self.threat, self.cut(), context)
         return disagreements(self.threat, own, context, judge, TOLD)
 
-    def drawn(self, context: MapContext) -> Draws:
-        """Returns draws of the threat model's own seed, if it has one."""
-        from crucibench.util.draws import Draws
-
-        seed = self.threat.seed
-        return context.draws if seed is None else Draws(seed, self.stream)
-
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
         from crucibench_suites.adversarial.text.self_tests import tested
         from crucibench_suites.adversarial.text.texts import MADE
 
-        return [tested(self.name, MADE[self.made], attacks().get(self.search))]
+        return [tested(self.name, MADE[self.made], attacks().get(self.method))]
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.blackbox.audits import audit_texts
+        from crucibench_suites.adversarial.audits.queries import audit_texts
 
         return audit_texts(self.series, evidence)
 
@@ -204,7 +187,7 @@ class CharacterEdits(TextAttack):
 
     def told(self, context: MapContext) -> tuple[Any, ...]:
         """Returns draws, by sample."""
-        return (self.drawn(context),)
+        return (self.threat.draws(context.draws),)
 
 
 @dataclass(frozen=True, kw_only=True)
