@@ -58,7 +58,7 @@ def width(inputs: int) -> int:
     return max(1, min(_MANY, _NUMBERS // max(1, inputs)))
 
 
-class Scores(nn.Module):
+class ScoreModule(nn.Module):
     """Scores of images as a module's output: float64, without gradients.
 
     Of equal scores the first counts a trifle more, as it does for the model's class.

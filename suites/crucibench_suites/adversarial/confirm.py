@@ -78,7 +78,7 @@ class Ledger:
 
         Args:
             rows: which samples they are of, shape (m,), each at most once.
-            seen: what the model said.
+            seen: what the model answered.
             holds: which of them count, shape (m,).
             grid: the radii, ascending.
             norm: of their distances.
@@ -121,15 +121,15 @@ def confirm(
     finite = torch.isfinite(found).flatten(1).all(1)
     boxed = ((found >= 0) & (found <= 1)).flatten(1).all(1)
     fit = (finite & boxed).numpy()
-    said = np.full(len(clean), -1, dtype=np.int32)
+    predicted = np.full(len(clean), -1, dtype=np.int32)
     rows = np.flatnonzero(fit)
     if len(rows):
         asked = clean.take([int(row) for row in rows]).with_inputs(found[torch.from_numpy(rows)])
-        said[rows] = labels_of(adapter, asked)
+        predicted[rows] = labels_of(adapter, asked)
     distances = torch.stack(
         [moved.abs().amax(1), moved.norm(dim=1), moved.abs().sum(1)], dim=1
     ).numpy()
-    return Confirmed(fit & (said != targets), said, distances, found)
+    return Confirmed(fit & (predicted != targets), predicted, distances, found)
 
 
 def pull_back(

@@ -67,12 +67,12 @@ class NamedAttack(OneAttack):
         """
         norm, eps, seed = threat
         model = ThreatModel(norm=norm, eps=eps, seed=seed, access=named.access)
-        # Its budget is what foolbox's constructor says, so ours would tell something untrue.
-        told = {key: model.as_parameters()[key] for key in ("norm", "eps", "access", "targeted")}
+        # Its budget is what foolbox's constructor says, so ours would be untrue.
+        chosen = {key: model.as_parameters()[key] for key in ("norm", "eps", "access", "targeted")}
         parameters = {"budget": "as foolbox sets it, but for the options"}
         return cls._of(
             suite, f"foolbox-{named.name}-{norm}", str(named), model, force=force, limit=limit,
-            told={**told, "seed": seed}, **parameters,
+            threat_parameters={**chosen, "seed": seed}, **parameters,
         )  # fmt: skip
 
     @classmethod
@@ -82,13 +82,13 @@ class NamedAttack(OneAttack):
         """Returns the scenario of one registered attack by gradients."""
         return cls._of(
             suite, f"{name}-{threat.norm}", name, threat, force=force, limit=limit,
-            told=dict(threat.as_parameters()),
+            threat_parameters=dict(threat.as_parameters()),
         )  # fmt: skip
 
     @classmethod
     def _of(
         cls, suite: str, name: str, named: str, threat: ThreatModel, *, force: bool,
-        limit: int | None, told: dict[str, Any], **parameters: Any,
+        limit: int | None, threat_parameters: dict[str, Any], **parameters: Any,
     ) -> NamedAttack:  # fmt: skip
         return cls(
             suite=suite,
@@ -96,7 +96,7 @@ class NamedAttack(OneAttack):
             named=named,
             force=force,
             threat=threat,
-            parameters={"attack": named, "threat": told, **parameters, "force": force},
+            parameters={"attack": named, "threat": threat_parameters, **parameters, "force": force},
             points=threat.points,
             limit=limit,
         )
@@ -119,14 +119,14 @@ class NamedAttack(OneAttack):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.
 
-        An attack that is told a radius is asked at each of the grid, from the smallest, about the
+        An attack that is given a radius is asked at each of the grid, from the smallest, about the
         samples that it has not broken yet; one that minimises distance is asked once.
         """
         import torch
 
         from crucibench_suites.adversarial.attacks.model import (
-            Oracle,
-            Points,
+            ImagePoints,
+            ModuleOracle,
             attack_ball,
             device_of,
             frozen,
@@ -146,14 +146,14 @@ class NamedAttack(OneAttack):
             if not len(rows):
                 break
             ids = tuple(work.batch.ids[row] for row in rows)
-            points = Points(
+            points = ImagePoints(
                 x=work.batch.inputs[torch.from_numpy(rows)].to(device),
                 y=torch.from_numpy(attacked.targets[rows]).to(device),
                 eps=torch.full((len(rows),), radius, device=device),
                 ids=ids,
                 norm=threat.norm,
             )
-            given = Ball(Oracle(module, draws), points, threat, radius=radius)
+            given = Ball(ModuleOracle(module, draws), points, threat, radius=radius)
             step = f"radius {float('inf') if attack.nearest else radius!r}"
             with frozen(module), seeded(draws, ids, step):
                 found = attack_ball(attack, given)

@@ -10,7 +10,7 @@ from crucibench.contracts.attack import Attack, Ball, GradientAttack, ScoreAttac
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.attacks.model import Found
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["fp32", "bf16"]
 """In what attacks compute; every example is confirmed in float32."""
 
 

@@ -19,7 +19,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
-from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
     QUICK,
@@ -38,7 +38,7 @@ from crucibench_suites.adversarial.threat import ThreatModel
 class AutoAttack(Attacked):
     """A protocol under a threat model; subclasses name the protocol."""
 
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     version: ClassVar[int] = 2
     protocol: ClassVar[Protocol]
@@ -54,7 +54,7 @@ class AutoAttack(Attacked):
         suite: str,
         threat: ThreatModel,
         limit: int | None = None,
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
     ) -> AutoAttack:
         """Returns the scenario of one threat model."""
         return cls(
@@ -99,10 +99,10 @@ class AutoAttack(Attacked):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         from crucibench_suites.adversarial.confirm import Ledger
-        from crucibench_suites.adversarial.search import Search
+        from crucibench_suites.adversarial.search import RadiusSearch
 
         targets = work.samples.targets.astype(np.int64)
-        search = Search(
+        search = RadiusSearch(
             context.adapter, work.batch, targets, self.threat, context.draws,
             precision=self.precision,
         )  # fmt: skip

@@ -108,20 +108,20 @@ def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
     ids = evidence.own.samples.ids
     grid = series.threat.eps
     robust = [outcomes.robust(at) for at in range(len(grid))]
-    said = [
+    predicted = [
         np.where(holds | ~outcomes.right, outcomes.clean, outcomes.prediction) for holds in robust
     ]
     rows = len(ids) * len(grid)
     return OutcomeView(
         ids=np.tile(ids, len(grid)),
         point=np.repeat(np.array([point_of(eps) for eps in grid], dtype=object), len(ids)),
-        prediction=np.concatenate(said),
+        prediction=np.concatenate(predicted),
         score=np.full(rows, np.nan),
         correct=np.concatenate(robust).astype(np.float64),
     )
 
 
-def areas(grid: tuple[float, ...], outcomes: Outcomes) -> Floats:
+def areas(grid: tuple[float, ...], outcomes: AttackOutcomes) -> Floats:
     """Returns each sample's share of the area under robust accuracy, shape (n,).
 
     A sample's own curve is 1 up to the last eps that it withstands, and falls to 0 linearly until
@@ -145,7 +145,11 @@ def _curve_point(eps: float, row: Row) -> dict[str, object]:
 
 
 def _step(
-    point: str, stage: str, outcomes: Outcomes, before: NDArray[np.bool_], left: NDArray[np.bool_]
+    point: str,
+    stage: str,
+    outcomes: AttackOutcomes,
+    before: NDArray[np.bool_],
+    left: NDArray[np.bool_],
 ) -> dict[str, object]:
     return {
         "point": point,
@@ -237,7 +241,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class AttackOutcomes:
     """What became of n samples, in the order of the evidence's sample table.
 
     Attributes:
@@ -270,7 +274,7 @@ class Outcomes:
         return np.asarray(self.right & (level > at))
 
 
-def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
+def read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     """Reads the records of all stages."""
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
@@ -303,7 +307,7 @@ def read_outcomes(series: Series, evidence: Evidence) -> Outcomes:
             seen += int(part["confirmations"].sum())
             failed += int(part["unconfirmed"].sum())
         after[stage], asked[stage] = level.copy(), entered
-    return Outcomes(
+    return AttackOutcomes(
         right, clean.astype(np.int64), level, after, prediction, distance, asked, spent,
         (seen, failed),
     )  # fmt: skip

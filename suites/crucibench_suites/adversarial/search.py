@@ -23,8 +23,8 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    Oracle,
-    Points,
+    ImagePoints,
+    ModuleOracle,
     attack_ball,
     by_sample,
     device_of,
@@ -45,8 +45,13 @@ _PIXELS = 2**18
 runs towards several targets, and steps of Square."""
 
 
-class Search:
-    """Attacks one batch of samples that the model gets right."""
+class RadiusSearch:
+    """Attacks one batch of samples that the model gets right, over the whole grid of radii.
+
+    What breaks a sample within a radius breaks it within every larger one, so that one number says
+    all that is known of it: its level, the place in the grid of the smallest radius that breaks it.
+    An attack is asked only at radii below the level, and each success lowers it.
+    """
 
     def __init__(
         self,
@@ -56,7 +61,7 @@ class Search:
         threat: ThreatModel,
         draws: Draws,
         *,
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
         module = adapter.module()
@@ -64,8 +69,8 @@ class Search:
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
-        self._module, self._exact = module, Oracle(module, threat.draws(draws), width)
-        self._oracle = replace(self._exact, lowered=lowers(precision))
+        self._module, self._exact = module, ModuleOracle(module, threat.draws(draws), width)
+        self._oracle = replace(self._exact, lowered=precision == "bf16")
         self._y = torch.from_numpy(targets).to(device)
         self._grid = threat.grid
         self._radii = _rounded_down(self._grid)
@@ -123,7 +128,7 @@ class Search:
         while len(rows):
             before = ledger.level.copy()
             for attack in series:
-                if not attacks().get(attack).nearest:  # which said what it knows of every radius
+                if not attacks().get(attack).nearest:  # which answered for every radius
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
@@ -144,7 +149,7 @@ class Search:
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
-        points = Points(
+        points = ImagePoints(
             x=self._x[where],
             y=self._y[where],
             eps=eps,
@@ -169,7 +174,7 @@ class Search:
             ledger.unconfirmed[rows] += refused
         return np.asarray(ledger.level[rows] < before)
 
-    def _warm(self, attack: str, points: Points, rows: Ints, ledger: Ledger) -> torch.Tensor:
+    def _warm(self, attack: str, points: ImagePoints, rows: Ints, ledger: Ledger) -> torch.Tensor:
         """Starts from examples of larger radii, drawn into the smaller ball, where there is one."""
         start = random_start(self._oracle, points, f"{attack}/0")
         known = np.flatnonzero(ledger.prediction[rows] >= 0)
@@ -181,9 +186,16 @@ class Search:
         return start
 
     def _take(
-        self, attack: str, points: Points, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
+        self,
+        attack: str,
+        points: ImagePoints,
+        found: Found,
+        rows: Ints,
+        at: Ints,
+        *,
+        ledger: Ledger,
     ) -> NDArray[np.bool_]:
-        """Puts down the examples that the plain model gets wrong; returns which it does not."""
+        """Notes the examples that the plain model gets wrong; returns which it does not."""
         broken = found.broken.cpu().numpy()
         refused = np.zeros(len(rows), dtype=np.bool_)
         if not broken.any():
@@ -200,16 +212,6 @@ class Search:
         ledger.note(rows, seen, holds, grid=self._grid, norm=points.norm)
         refused[broken] = ~holds
         return refused
-
-
-def lowers(precision: Precision) -> bool:
-    """Whether attacks compute in bfloat16.
-
-    ``auto`` does not: on a CPU without units for it, passes of the bundled CNN and MLP were
-    measured to take longer in it, and on a GPU nothing was measured. What only bfloat16 misses is
-    not found again, so that it has to earn its place.
-    """
-    return precision == "bf16"
 
 
 def _rounded_down(grid: NDArray[np.float64]) -> NDArray[np.float32]:

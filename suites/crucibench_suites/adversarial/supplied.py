@@ -42,13 +42,17 @@ class SuppliedExamples(OneAttack):
     ) -> SuppliedExamples:
         """Returns the scenario of one norm."""
         threat = ThreatModel(norm=norm, eps=eps)
-        told = {"norm": norm, "eps": list(threat.eps), "targeted": False}
+        threat_parameters = {"norm": norm, "eps": list(threat.eps), "targeted": False}
         return cls(
             suite=suite,
             name=f"supplied-{norm}",
             file=file,
             threat=threat,
-            parameters={"supplied": file.digest, "threat": told, "budget": "not known"},
+            parameters={
+                "supplied": file.digest,
+                "threat": threat_parameters,
+                "budget": "not known",
+            },
             points=threat.points,
             limit=limit,
         )
@@ -215,20 +219,20 @@ def read_supplied(path: Path, digest: str) -> Supplied:
         )
     if ids is None:
         return Supplied(path.name, inputs, None)
-    told = tuple(str(identity) for identity in ids)
-    if len(told) != len(inputs) or len(set(told)) != len(told):
+    names = tuple(str(identity) for identity in ids)
+    if len(names) != len(inputs) or len(set(names)) != len(names):
         raise InputError(
             f"{path.name}: expected one id for each of {len(inputs)} inputs, each once, got "
-            f"{len(told)} ids, {len(set(told))} of them different"
+            f"{len(names)} ids, {len(set(names))} of them different"
         )
-    return Supplied(path.name, inputs, told, {one: row for row, one in enumerate(told)})
+    return Supplied(path.name, inputs, names, {one: row for row, one in enumerate(names)})
 
 
 def check_count(supplied: Supplied, count: int) -> None:
     """Refuses inputs in data order that are not as many as the samples.
 
     Raises:
-        InputError: told in a sentence.
+        InputError: if they are not as many.
     """
     if supplied.ids is None and len(supplied.inputs) != count:
         raise InputError(
@@ -247,8 +251,8 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
 
     with safe_open(path, framework="numpy") as found:
         arrays: dict[str, NDArray[Any]] = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - it is no mapping
-        told = (found.metadata() or {}).get("ids")
-    return arrays if told is None else {**arrays, "ids": np.array(json.loads(told))}
+        stored = (found.metadata() or {}).get("ids")
+    return arrays if stored is None else {**arrays, "ids": np.array(json.loads(stored))}
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

@@ -120,6 +120,14 @@ def check_norm(norm: str) -> None:
         raise ValueError(unknown("norm", norm, COLUMN))
 
 
+def sizes(moves: Floats, norm: Norm) -> Floats:
+    """Returns the norm of each of m moves, shape (m, d) or (m, leaves, d), along the last axis."""
+    if not moves.shape[-1]:
+        return np.zeros(moves.shape[:-1])
+    size = np.abs(moves).max(axis=-1) if norm == "linf" else np.linalg.norm(moves, axis=-1)
+    return np.asarray(size)
+
+
 def point_of(eps: float) -> str:
     """Returns the name of a radius: ``eps=0.1``, ``eps=8/255``."""
     short = f"{eps:.4g}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
@@ -155,11 +156,11 @@ def _nearest(need: CellEvidence, ids: NDArray[np.object_], norm: str) -> NDArray
 
 
 def _drawn(
-    x: torch.Tensor, examples: torch.Tensor, radii: torch.Tensor, *, norm: str
+    x: torch.Tensor, examples: torch.Tensor, radii: torch.Tensor, *, norm: Norm
 ) -> torch.Tensor:
     """Returns examples in the same directions, at the distance of a radius, in the box."""
+    from crucibench_suites.adversarial.attacks.model import by_sample, length
+
     moved = examples.double() - x.double()
-    flat = moved.flatten(1)
-    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
-    share = (radii / size.clamp(min=1e-12)).reshape(-1, *([1] * (x.dim() - 1)))
-    return (x.double() + moved * share).clamp(0, 1).float()
+    share = radii / length(moved, norm).clamp(min=1e-12)
+    return (x.double() + moved * by_sample(share)).clamp(0, 1).float()

@@ -37,7 +37,7 @@ from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.audits.queries import label_only_beats
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
 from crucibench_suites.adversarial.scoring import Series
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -170,7 +170,7 @@ asked = st.lists(
 @given(asked, st.integers(1, 15))
 def test_questions_are_counted_and_the_nearest_example_is_kept(calls: Any, budget: int) -> None:
     radii = np.array([0.55, 0.8])
-    questions = Questions(_Line(4), lambda rows, points: points[:, 0] - 0.5, radii, budget)
+    questions = BudgetedQuestions(_Line(4), lambda rows, points: points[:, 0] - 0.5, radii, budget)
     paid: dict[int, list[float]] = {row: [] for row in range(4)}
     for call in calls:
         rows = np.array([row for row, _ in call])

@@ -12,7 +12,7 @@ from torch import nn
 
 from crucibench_adapters.demo import models
 from crucibench_suites.adversarial.scenario import Quick
-from crucibench_suites.adversarial.scoring import Outcomes, read_outcomes
+from crucibench_suites.adversarial.scoring import AttackOutcomes, read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel
 
 N = 30
@@ -34,7 +34,7 @@ class Normalised(nn.Module):
         return logits
 
 
-def _attacked(drive: Any, plain: Any, weights: str) -> Outcomes:
+def _attacked(drive: Any, plain: Any, weights: str) -> AttackOutcomes:
     images, y = load_digits(return_X_y=True)
     x = torch.tensor(images[-N:] / 16, dtype=torch.float32).reshape(N, 1, 8, 8)
     scenario = Quick.of("adversarial", THREAT)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crucibench.metrics.scoring import score
-from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
 from crucibench_suites.adversarial.scoring import read_outcomes, weighted_median
 from crucibench_suites.adversarial.threat import ThreatModel, point_of

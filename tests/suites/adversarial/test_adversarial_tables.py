@@ -24,7 +24,7 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
 from crucibench_adapters._sklearn_tree import read_tree
 from crucibench_suites.adversarial.attacked import self_tested
-from crucibench_suites.adversarial.blackbox.questions import Questions
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
@@ -255,7 +255,7 @@ def test_the_search_comes_near_what_brute_force_finds_in_a_forest(norm: Norm) ->
 
     expected = brute(model.predict, [one.tree_ for one in model.estimators_], space, labels)
     radii = np.linspace(0.02, 3.0, 60)
-    questions = Questions(space, answer, radii, 1000)
+    questions = BudgetedQuestions(space, answer, radii, 1000)
     ids = [f"id{row}" for row in range(len(part))]
     given = Search(
         questions=questions, ids=ids, draws=Draws(0, "s"), radii=radii, targets=np.zeros(len(part))

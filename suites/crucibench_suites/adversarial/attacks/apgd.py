@@ -17,9 +17,9 @@ import torch
 from crucibench_suites.adversarial.attacks.losses import dlr
 from crucibench_suites.adversarial.attacks.model import (
     Found,
+    ImagePoints,
     Loss,
-    Oracle,
-    Points,
+    ModuleOracle,
     Region,
     by_sample,
     pairs,
@@ -32,8 +32,8 @@ RHO = 0.75
 
 
 def apgd(
-    oracle: Oracle,
-    points: Points,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     loss: Loss,
     *,
     steps: int,
@@ -67,8 +67,8 @@ def apgd(
 
 
 def apgd_targeted(
-    oracle: Oracle,
-    points: Points,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     steps: int,
     targets: int,
@@ -93,7 +93,11 @@ def apgd_targeted(
 
 
 def _starts(
-    oracle: Oracle, points: Points, rows: torch.Tensor, names: list[str], numbers: torch.Tensor
+    oracle: ModuleOracle,
+    points: ImagePoints,
+    rows: torch.Tensor,
+    names: list[str],
+    numbers: torch.Tensor,
 ) -> torch.Tensor:
     """Returns where runs begin, each at random by the draws that ``names[number]`` keys."""
     begin = torch.empty_like(points.x[rows])
@@ -103,7 +107,7 @@ def _starts(
     return begin
 
 
-def random_start(oracle: Oracle, points: Points, step: str) -> torch.Tensor:
+def random_start(oracle: ModuleOracle, points: ImagePoints, step: str) -> torch.Tensor:
     """Returns points on the edge of the ball, clipped to the box."""
     drawn = oracle.uniform if points.norm == "linf" else oracle.normal
     edge = unit(drawn(points, step), points.norm) * by_sample(points.eps)
@@ -133,8 +137,8 @@ class _Ascent:
 
     def __init__(
         self,
-        oracle: Oracle,
-        points: Points,
+        oracle: ModuleOracle,
+        points: ImagePoints,
         loss: Loss,
         start: torch.Tensor,
         *,

@@ -24,8 +24,8 @@ import torch
 from crucibench_suites.adversarial.attacks.losses import margin
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    Oracle,
-    Points,
+    ImagePoints,
+    ModuleOracle,
     Region,
     by_sample,
     length,
@@ -46,7 +46,12 @@ _LARGEST_TABLE = 2**14
 
 
 def square(
-    oracle: Oracle, points: Points, *, queries: int, restarts: int = 1, name: str = "square"
+    oracle: ModuleOracle,
+    points: ImagePoints,
+    *,
+    queries: int,
+    restarts: int = 1,
+    name: str = "square",
 ) -> Found:
     """Searches with `queries` steps after the first question, in each restart."""
     found = Found(points)
@@ -85,7 +90,7 @@ class _Block(NamedTuple):
 class _Search:
     """One search; its tensors hold the points that are left."""
 
-    def __init__(self, oracle: Oracle, points: Points, name: str) -> None:
+    def __init__(self, oracle: ModuleOracle, points: ImagePoints, name: str) -> None:
         self._oracle, self._name, self._norm = oracle, name, points.norm
         self._region = Region(points)
         self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)

@@ -11,7 +11,7 @@ from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.protocol import SELF_TEST
-from crucibench_suites.adversarial.scoring import Outcomes, Series
+from crucibench_suites.adversarial.scoring import AttackOutcomes, Series
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""
@@ -19,7 +19,7 @@ BLACK_BOX_SHARE = 0.002
 UNCONFIRMED_SHARE = 0.05
 
 
-def audit_series(series: Series, outcomes: Outcomes) -> Findings:
+def audit_series(series: Series, outcomes: AttackOutcomes) -> Findings:
     """Looks at what Square gained, and at examples that did not hold."""
     found: Findings = []
     if "square" in outcomes.after:

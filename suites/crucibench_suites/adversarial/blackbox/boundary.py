@@ -13,7 +13,7 @@ import numpy as np
 
 from crucibench.contracts.attack import LabelAttack, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.questions import Questions, start, towards
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, start, towards
 
 _BLOCK = 64
 """Steps whose draws are made at once."""
@@ -39,7 +39,7 @@ class Boundary(LabelAttack):
         boundary(given.questions, given.ids, given.draws)
 
 
-def boundary(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
+def boundary(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> None:
     """Walks until every sample's budget is spent, or its smallest radius reached."""
     x = start(questions, ids, draws, "boundary")
     space = questions.space

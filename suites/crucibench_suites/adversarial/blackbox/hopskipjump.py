@@ -17,7 +17,8 @@ import numpy as np
 
 from crucibench.contracts.attack import Floats, Ints, LabelAttack, Norm, Search
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.blackbox.questions import Questions, start, towards
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, start, towards
+from crucibench_suites.adversarial.threat import sizes
 
 _DIRECTIONS = 100
 _FEWEST = 20
@@ -44,7 +45,7 @@ class TableHopSkipJump(HopSkipJump):
     space = "table"
 
 
-def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
+def hopskipjump(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) -> None:
     """Searches until every sample's budget is spent, or its smallest radius reached.
 
     Args:
@@ -67,7 +68,7 @@ def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
         if not len(rows):
             return
         asked = questions.queries[rows].copy()
-        size = _length(x[rows] - questions.space.clean[rows], norm)
+        size = sizes(x[rows] - questions.space.clean[rows], norm)
         reach = np.maximum(size, 1e-12) * (math.sqrt(d) if norm == "l2" else d) * theta
         if step == 1:
             reach = np.full(len(rows), 0.1)
@@ -83,7 +84,7 @@ def hopskipjump(questions: Questions, ids: Sequence[str], draws: Draws) -> None:
 
 
 def _slope(
-    questions: Questions, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
+    questions: BudgetedQuestions, rows: Ints, x: Floats, reach: Floats, count: int, *, norm: Norm,
     ids: Sequence[str], draws: Draws, name: str,
 ) -> Floats:  # fmt: skip
     """Returns the direction in which the boundary is crossed, of norm 1, shape (m, d)."""
@@ -114,7 +115,9 @@ def _slope(
     return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12))
 
 
-def _jump(questions: Questions, rows: Ints, x: Floats, slope: Floats, size: Floats) -> Floats:
+def _jump(
+    questions: BudgetedQuestions, rows: Ints, x: Floats, slope: Floats, size: Floats
+) -> Floats:
     """Goes along the slope as far as the model stays wrong, halving the step until it is."""
     low, high = questions.space.low[rows], questions.space.high[rows]
     found, size = x.copy(), size.copy()
@@ -129,9 +132,3 @@ def _jump(questions: Questions, rows: Ints, x: Floats, slope: Floats, size: Floa
         open_[at[wrong]] = False
         size[at[~wrong]] /= 2
     return found
-
-
-def _length(moved: Floats, norm: Norm) -> Floats:
-    if norm == "linf":
-        return np.asarray(np.abs(moved).max(axis=1))
-    return np.asarray(np.linalg.norm(moved, axis=1))

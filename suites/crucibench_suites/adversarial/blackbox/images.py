@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import Attack, Ball, Floats, Ints, Norm, Search
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench_suites.adversarial.answers import Scores, leads, width
-from crucibench_suites.adversarial.attacks.model import Oracle, Points, attack_ball
-from crucibench_suites.adversarial.blackbox.questions import Answer, Questions
+from crucibench_suites.adversarial.answers import ScoreModule, leads, width
+from crucibench_suites.adversarial.attacks.model import ImagePoints, ModuleOracle, attack_ball
+from crucibench_suites.adversarial.blackbox.questions import Answer, BudgetedQuestions
 from crucibench_suites.adversarial.confirm import AttackedBatch, Ledger
-from crucibench_suites.adversarial.threat import ThreatModel, check_norm
+from crucibench_suites.adversarial.threat import ThreatModel, check_norm, sizes
 
 
 class Pixels:
@@ -42,10 +42,7 @@ class Pixels:
 
     def distance(self, rows: Ints, points: Floats) -> Floats:
         """Returns the norm of the change, (k,)."""
-        moved = points - self.clean[rows]
-        if self.norm == "linf":
-            return np.asarray(np.abs(moved).max(axis=1))
-        return np.asarray(np.linalg.norm(moved, axis=1))
+        return sizes(points - self.clean[rows], self.norm)
 
     def images(self, points: Floats) -> torch.Tensor:
         """Returns points as float32 images, (k, C, H, W)."""
@@ -98,14 +95,14 @@ def _attack_by_scores(
     queries_to = np.full((len(batch), len(radii)), np.nan)
     # Steps that are tried at once and taken back are questions that a served model would answer.
     many = 1 if context.adapter.remote else width(batch.inputs[0].numel() if len(batch) else 1)
-    oracle = Oracle(Scores(context.adapter), threat.draws(context.draws), many)
+    oracle = ModuleOracle(ScoreModule(context.adapter), threat.draws(context.draws), many)
     # The first question is about the start; the search counts those after it.
     budget = threat.model_copy(update={"queries": max(threat.queries - 1, 0)})
     rows = np.arange(len(batch))
     for at in reversed(range(len(radii))):
         if not len(rows):
             break
-        points = Points(
+        points = ImagePoints(
             x=batch.inputs[torch.from_numpy(rows)],
             y=torch.from_numpy(attacked.targets[rows]),
             eps=torch.full((len(rows),), _below(radii[at])),
@@ -142,7 +139,7 @@ def _attack_by_labels(
         return leads(context.adapter, asked, attacked.targets[rows], labels=True)
 
     answer = space.answered(lead, width(space.clean.shape[1]))
-    questions = Questions(space, answer, grid[grid > 0], threat.queries)
+    questions = BudgetedQuestions(space, answer, grid[grid > 0], threat.queries)
     attack.run(
         Search(
             questions=questions, ids=batch.ids, draws=threat.draws(context.draws),

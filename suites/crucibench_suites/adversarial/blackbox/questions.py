@@ -18,7 +18,7 @@ Answer = Callable[[Ints, Floats], Floats]
 the true one, (k,): above 0 where the model is wrong. Of labels alone 1 and -1."""
 
 
-class Questions:
+class BudgetedQuestions:
     """Asks within a budget about each of n samples, and keeps the nearest example of each.
 
     Attributes:
@@ -107,7 +107,7 @@ def _place_among_equals(rows: Ints) -> Ints:
     return found
 
 
-def start(questions: Questions, ids: Sequence[str], draws: Draws, name: str) -> Floats:
+def start(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws, name: str) -> Floats:
     """Draws points anywhere in the box until the model gets one wrong; returns them, (n, d).
 
     A sample without one keeps itself. At most 100 are drawn for each.
@@ -127,7 +127,9 @@ def start(questions: Questions, ids: Sequence[str], draws: Draws, name: str) -> 
     return found
 
 
-def towards(questions: Questions, rows: Ints, x: Floats, norm: Norm, tolerance: float) -> Floats:
+def towards(
+    questions: BudgetedQuestions, rows: Ints, x: Floats, norm: Norm, tolerance: float
+) -> Floats:
     """Returns wrong points near the boundary, on the way from `x` (m, d) to the samples.
 
     In L2 the way is straight; in Linf all coordinates come within one distance at once.

@@ -42,10 +42,10 @@ class TransferSource(Mapped):
     ) -> TransferSource:
         """Returns the scenario of one norm."""
         threat = ThreatModel(norm=norm, eps=eps, steps=STEPS)
-        told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
+        parameters = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
         return cls(
             suite=suite, name=f"surrogate-source-{norm}", threat=threat, limit=limit,
-            parameters={"attack": ATTACK, "threat": told},
+            parameters={"attack": ATTACK, "threat": parameters},
         )  # fmt: skip
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
@@ -53,8 +53,8 @@ class TransferSource(Mapped):
         import torch
 
         from crucibench_suites.adversarial.attacks.model import (
-            Oracle,
-            Points,
+            ImagePoints,
+            ModuleOracle,
             attack_ball,
             device_of,
             frozen,
@@ -63,11 +63,11 @@ class TransferSource(Mapped):
         module, batch = context.adapter.module(), work.batch
         x = batch.inputs.to(device_of(module))
         y = torch.from_numpy(work.samples.targets.astype(np.int64)).to(x.device)
-        oracle = Oracle(module, context.draws)
+        oracle = ModuleOracle(module, context.draws)
         changes = []
         for radius in (eps for eps in self.threat.eps if eps > 0):
             eps = torch.full((len(x),), radius, device=x.device)
-            points = Points(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
+            points = ImagePoints(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
             with frozen(module):
                 found = attack_ball(attacks().get(ATTACK), Ball(oracle, points, self.threat))
             changes.append((found.adversarial - x).flatten(1).cpu())
@@ -90,7 +90,7 @@ class SurrogateTransfer(OneAttack):
         threat = ThreatModel(
             norm=norm, eps=eps, seed=seed, access="transfer", steps=STEPS, queries=len(eps)
         )
-        told = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
+        parameters = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
         return cls(
             suite=source.suite,
             name=f"surrogate-{norm}",
@@ -98,7 +98,7 @@ class SurrogateTransfer(OneAttack):
             surrogate=surrogate,
             parameters={
                 "attack": ATTACK, "surrogate": surrogate, "steps": STEPS,
-                "threat": {**told, "queries": len(eps)},
+                "threat": {**parameters, "queries": len(eps)},
             },
             points=threat.points,
             limit=source.limit,

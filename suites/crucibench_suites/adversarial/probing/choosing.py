@@ -11,6 +11,9 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Selection
 from crucibench_suites.adversarial.threat import ThreatModel
 
+PROBE = "probe"
+"""The stage's name, and what its records have as ``attack``."""
+
 MOST_SAMPLES = 100
 SHARE = 0.25
 """Of the forwards and backwards that the attacks needed."""

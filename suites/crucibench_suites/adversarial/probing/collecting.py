@@ -19,8 +19,8 @@ from crucibench_suites.adversarial.attacks.apgd import apgd
 from crucibench_suites.adversarial.attacks.losses import log_odds
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    Oracle,
-    Points,
+    ImagePoints,
+    ModuleOracle,
     Region,
     by_sample,
     device_of,
@@ -56,7 +56,7 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
     # The largest radius that a sample withstands, else the smallest there is.
     at = np.maximum(level - 1, min(int((grid == 0).sum()), len(grid) - 1))
     device = device_of(module)
-    points = Points(
+    points = ImagePoints(
         x=work.batch.inputs.to(device),
         y=torch.from_numpy(work.samples.targets.astype(np.int64)).to(device),
         eps=torch.from_numpy((_INSIDE * grid[at]).astype(np.float32)).to(device),
@@ -68,12 +68,11 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
         columns, near = probe_plainly(asker, draws, points, level <= at)
         deep = np.flatnonzero(work.carry["deep"])
         found = probe_deeply(
-            asker, Oracle(module, draws), points, rows=deep, logits=near.logits, threat=threat
+            asker, ModuleOracle(module, draws), points, rows=deep, logits=near.logits, threat=threat
         )
     return {
         **columns,
         **found,
-        "radius": grid[at],
         "forwards": asker.forwards,
         "backwards": asker.backwards,
     }
@@ -199,7 +198,7 @@ class Near(NamedTuple):
 
 
 def probe_plainly(
-    asker: Asker, draws: Draws, points: Points, falls: NDArray[np.bool_]
+    asker: Asker, draws: Draws, points: ImagePoints, falls: NDArray[np.bool_]
 ) -> tuple[Arrays, Near]:
     """Asks about all samples of a batch.
 
@@ -226,7 +225,6 @@ def probe_plainly(
         noise(draws, points.ids, x, eps=torch.ones_like(eps), norm="linf", step="probe/odd"), rows
     )
     columns: Arrays = {
-        "classes": np.full(len(points), first.logits.shape[1], dtype=np.int64),
         "inner_gradients": np.full(len(points), inner),
         "step_breaks": _wrong(after, y),
         **_answers(first, again, y),
@@ -277,7 +275,7 @@ def _first_logits(**answers: torch.Tensor) -> Arrays:
     }
 
 
-def _differences(asker: Asker, draws: Draws, points: Points, first: Slope) -> Arrays:
+def _differences(asker: Asker, draws: Draws, points: ImagePoints, first: Slope) -> Arrays:
     """Changes of the loss, as its gradient says and as they are, along it and at random."""
     x, y = points.x, points.y
     rows = np.arange(len(points))
@@ -298,7 +296,7 @@ def _differences(asker: Asker, draws: Draws, points: Points, first: Slope) -> Ar
     return found
 
 
-def _falling(asker: Asker, draws: Draws, points: Points, falls: NDArray[np.bool_]) -> Arrays:
+def _falling(asker: Asker, draws: Draws, points: ImagePoints, falls: NDArray[np.bool_]) -> Arrays:
     """How many random points break samples at a radius that the attacks broke them at."""
     rows = np.flatnonzero(falls)
     broken = np.full(len(points), -1, dtype=np.int64)
@@ -332,8 +330,8 @@ _PLANTED_SHARE = 0.95
 
 def probe_deeply(
     asker: Asker,
-    oracle: Oracle,
-    points: Points,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     rows: NDArray[np.int64],
     logits: torch.Tensor,
@@ -386,7 +384,7 @@ def probe_deeply(
     )
     columns["longer_breaks"][rows] = _account(asker, longer, rows)
     radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
-    everywhere = Points(
+    everywhere = ImagePoints(
         x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
     )
     unbounded = apgd(
@@ -406,8 +404,8 @@ def _account(asker: Asker, found: Found, rows: NDArray[np.int64]) -> NDArray[np.
 
 def _find(
     asker: Asker,
-    oracle: Oracle,
-    points: Points,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     rows: NDArray[np.int64],
     clean: torch.Tensor,

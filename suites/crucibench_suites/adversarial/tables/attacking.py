@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Attack, Floats, Ints, Search
@@ -15,14 +16,14 @@ from crucibench.contracts.columns import uncarried
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.blackbox.questions import Questions
-from crucibench_suites.adversarial.confirm import Ledger
+from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
+from crucibench_suites.adversarial.confirm import Confirmed, Ledger
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
     ROUNDING,
     Judge,
-    Shown,
+    SavedExamples,
     misclassified,
     show,
 )
@@ -106,7 +107,7 @@ def attack_rows(
             found.append(leads(context.adapter, asked, targets[part], labels=labels))
         return np.concatenate(found)
 
-    questions = Questions(space, answer, radii, threat.queries)
+    questions = BudgetedQuestions(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
     slopes = Slopes(context.adapter, space, targets)
     attack.run(
@@ -137,7 +138,7 @@ def attack_rows(
 
 
 def _confirmed(
-    questions: Questions, space: RowSpace, constraints: Constraints, *, work: Work,
+    questions: BudgetedQuestions, space: RowSpace, constraints: Constraints, *, work: Work,
     context: MapContext, ledger: Ledger, grid: Floats,
 ) -> NDArray[np.int64]:  # fmt: skip
     """Asks the plain model about the nearest rows found; returns what constraints they break."""
@@ -147,30 +148,27 @@ def _confirmed(
         return broken
     frame = space.rows(rows, questions.best[rows])
     ids = tuple(work.batch.ids[int(row)] for row in rows)
-    said = labels_of(context.adapter, Batch(ids, frame))
+    predicted = labels_of(context.adapter, Batch(ids, frame))
     clean = space.frame.iloc[rows].reset_index(drop=True)
     broken[rows] = breaches(clean, frame, constraints)
-    holds = (said != work.samples.targets[rows]) & (broken[rows] == 0)
-    ledger.confirmations[rows] += 1
-    ledger.unconfirmed[rows] += said == work.samples.targets[rows]
-    moves = space.moves(rows, questions.best[rows])[holds]
-    held = rows[holds]
-    ledger.distances[held] = np.stack(
-        [moves.max(axis=1), np.linalg.norm(moves, axis=1), moves.sum(axis=1)], axis=1
-    )
-    ledger.prediction[held] = said[holds]
-    ledger.level[held] = np.searchsorted(grid, questions.distance[held], side="left")
+    holds = (predicted != work.samples.targets[rows]) & (broken[rows] == 0)
+    ledger.unconfirmed[rows] += predicted == work.samples.targets[rows]
+    moves = space.moves(rows, questions.best[rows])
+    distances = np.stack([moves.max(axis=1), np.linalg.norm(moves, axis=1), moves.sum(axis=1)], 1)
+    # Rows themselves are kept elsewhere (`RowsFound.kept`).
+    seen = Confirmed(holds, predicted.astype(np.int32), distances, torch.zeros(len(rows), 0))
+    ledger.note(rows, seen, holds, grid=grid, norm=space.norm)
     return broken
 
 
-TOLD = (*DISTANCES, "changed")
+CHECKED = (*DISTANCES, "changed")
 """What is looked at in the records."""
 
 
 def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapContext) -> Judge:
     """Returns what judges saved rows: their constraints, distances and classes."""
 
-    def judge(shown: Shown) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: SavedExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
         values = [json.loads(kept.array("changed")[at]) for at in shown.at]
         units = [json.loads(kept.array("spreads")[at]) for at in shown.at]
@@ -187,15 +185,15 @@ def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapConte
         distances = np.array(
             [[max(one, default=0.0), np.linalg.norm(one), sum(one)] for one in moves]
         )
-        stored = shown.told[DISTANCES].to_numpy(dtype=np.float64)
+        stored = shown.records[DISTANCES].to_numpy(dtype=np.float64)
         near = np.isclose(distances, stored, rtol=ROUNDING, atol=0).all(axis=1)
-        near &= np.array([len(one) for one in values]) == shown.told["changed"].to_numpy()
+        near &= np.array([len(one) for one in values]) == shown.records["changed"].to_numpy()
         asked = shown.clean.with_inputs(frame)
-        said = labels_of(context.adapter, asked)
+        predicted = labels_of(context.adapter, asked)
         wrong = np.select(
             [breaches(clean, frame, constraints) > 0, ~near],
             ["break what is declared", "are not at the distances in the records"],
-            misclassified(shown, asked, said, context),
+            misclassified(shown, asked, predicted, context),
         )
         distance = distances[:, COLUMN[threat.norm]]
         return wrong.astype(object), np.searchsorted(threat.eps, distance, side="left")

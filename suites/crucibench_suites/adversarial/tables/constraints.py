@@ -118,7 +118,7 @@ class Constraints(BaseModel):
         """Holds it against the columns of a table, by name and type.
 
         Raises:
-            InputError: told in a sentence.
+            InputError: if a column is unknown, or holds another kind of values.
         """
         named: dict[str, Sequence[str]] = {
             "mutable": self.mutable or (),

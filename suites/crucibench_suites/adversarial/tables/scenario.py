@@ -68,10 +68,10 @@ class AttackedTable(QueryAttack):
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved rows: do they show what the records say?"""
-        from crucibench_suites.adversarial.tables.attacking import TOLD, rows_judged
+        from crucibench_suites.adversarial.tables.attacking import CHECKED, rows_judged
 
         judge = rows_judged(self.threat, self.constraints, context)
-        return disagreements(self.threat, own, context, judge, TOLD)
+        return disagreements(self.threat, own, context, judge, CHECKED)
 
     def numbers(self, evidence: Evidence) -> Sequence[Number]:
         """Returns what every attack with a budget has, and the columns that examples change."""

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import Floats, Ints, Norm
 from crucibench.contracts.columns import ColumnFacts, is_number
 from crucibench_suites.adversarial.tables.constraints import Constraints, Value
-from crucibench_suites.adversarial.threat import check_norm
+from crucibench_suites.adversarial.threat import check_norm, sizes
+
+INWARDS = 1 - 1e-6
+"""Of a radius: rounding must not carry a value out of the ball."""
 
 _WHOLE = 1e-4
 """By how much a step may fall short of a whole number by rounding alone."""
@@ -176,12 +179,7 @@ class RowSpace:
 
     def distance(self, rows: Ints, points: Floats) -> Floats:
         """Returns the norm of the moves, (k,)."""
-        moves = self.moves(rows, points)
-        if not moves.shape[1]:
-            return np.zeros(len(rows))
-        if self.norm == "linf":
-            return np.asarray(moves.max(axis=1))
-        return np.asarray(np.linalg.norm(moves, axis=1))
+        return sizes(self.moves(rows, points), self.norm)
 
     def rows(self, rows: Ints, points: Floats) -> pd.DataFrame:
         """Returns allowed points as rows of the table, in the columns' own types."""

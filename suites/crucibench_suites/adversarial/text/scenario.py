@@ -20,8 +20,8 @@ from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from crucibench_suites.adversarial.text.texts import Maker
-    from crucibench_suites.adversarial.text.words import Parsed
+    from crucibench_suites.adversarial.text.texts import MakeCandidates
+    from crucibench_suites.adversarial.text.words import SplitSample
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -31,7 +31,7 @@ SEARCHES = {"text-greedy": "", "text-by-labels": "-labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class LeftAlone:
     """What an attack leaves alone.
 
     Attributes:
@@ -47,7 +47,7 @@ class Left:
 class TextAttack(QueryAttack):
     """Words of a text replaced greedily, within shares of the words and a query budget."""
 
-    left: Left
+    left: LeftAlone
     method: str = "text-greedy"
 
     kind: ClassVar[str]
@@ -59,8 +59,8 @@ class TextAttack(QueryAttack):
 
     @classmethod
     def of(
-        cls, suite: str, threat: ThreatModel, limit: int | None, left: Left,
-        candidates: Mapping[str, Any], *, search: str = "text-greedy",
+        cls, suite: str, threat: ThreatModel, limit: int | None, left: LeftAlone,
+        candidates: Mapping[str, Any], *, method: str = "text-greedy",
         needs: tuple[Need, ...] = (), **fields: Any,
     ) -> Self:  # fmt: skip
         """Returns the scenario.
@@ -71,20 +71,20 @@ class TextAttack(QueryAttack):
             limit: at most so many samples.
             left: what is left alone.
             candidates: what tells which candidates there are, as parameters.
-            search: the attack that searches.
+            method: the attack, by the name that it is registered under.
             needs: beside the clean pass.
             fields: of the subclass.
         """
-        if attacks().get(search).access != threat.access:
-            raise ValueError(f"threat: expected the access of {search}, got {threat.access!r}")
-        name = cls.kind + SEARCHES.get(search, f"-{search}")
+        if attacks().get(method).access != threat.access:
+            raise ValueError(f"threat: expected the access of {method}, got {threat.access!r}")
+        name = cls.kind + SEARCHES.get(method, f"-{method}")
         chosen = left.stop_words
         return cls(
             suite=suite,
             name=name,
             threat=threat,
             left=left,
-            method=search,
+            method=method,
             parameters={
                 "attack": name,
                 "threat": threat.query_parameters(),
@@ -109,14 +109,14 @@ class TextAttack(QueryAttack):
         return frozenset(found)
 
     @abstractmethod
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns what candidates are made of."""
 
-    def maker(self, context: MapContext) -> Maker:
+    def maker(self, context: MapContext) -> MakeCandidates:
         """Returns what makes candidates."""
-        from crucibench_suites.adversarial.text.texts import MADE
+        from crucibench_suites.adversarial.text.texts import CANDIDATES
 
-        return MADE[self.made].make(*self.told(context))
+        return CANDIDATES[self.made].make(*self.made_of(context))
 
     @property
     def stop_words(self) -> frozenset[str]:
@@ -133,43 +133,43 @@ class TextAttack(QueryAttack):
         from crucibench_suites.adversarial.saved import show
         from crucibench_suites.adversarial.text.texts import attacked
 
-        columns, courses = attacked(
+        columns, searches = attacked(
             self.threat, work, context.adapter, self.threat.draws(context.draws),
             attack=attacks().get(self.method), make=self.maker(context),
             cut=self.cut(), at_once=context.batch_size,
         )  # fmt: skip
         show(
             self.threat, self.attack, work, context, level=np.asarray(columns["level"]),
-            found=lambda rows: [courses[row].example for row in rows],
+            found=lambda rows: [searches[row].example for row in rows],
         )  # fmt: skip
         if ADVERSARIALS in self.keeps:
             from crucibench_suites.adversarial.text.texts import texts_kept
 
             level = np.asarray(columns["level"])
-            kept = texts_kept(self.threat, work.batch.ids, courses, level, self.attack)
+            kept = texts_kept(self.threat, work.batch.ids, searches, level, self.attack)
             work.keep(ADVERSARIALS, kept)
         return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
 
-    def cut(self) -> Callable[[Any], Parsed]:
+    def cut(self) -> Callable[[Any], SplitSample]:
         """Returns what cuts a sample into words."""
-        from crucibench_suites.adversarial.text.words import parsed
+        from crucibench_suites.adversarial.text.words import split_sample
 
         stop_words, protected = self.stop_words, frozenset(self.left.columns)
-        return lambda sample: parsed(sample, stop_words, protected)
+        return lambda sample: split_sample(sample, stop_words, protected)
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved texts: do they show what the records say?"""
-        from crucibench_suites.adversarial.text.texts import TOLD, texts_judged
+        from crucibench_suites.adversarial.text.texts import CHECKED, texts_judged
 
         judge = texts_judged(self.threat, self.cut(), context)
-        return disagreements(self.threat, own, context, judge, TOLD)
+        return disagreements(self.threat, own, context, judge, CHECKED)
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
         from crucibench_suites.adversarial.text.self_tests import tested
-        from crucibench_suites.adversarial.text.texts import MADE
+        from crucibench_suites.adversarial.text.texts import CANDIDATES
 
-        return [tested(self.name, MADE[self.made], attacks().get(self.method))]
+        return [tested(self.name, CANDIDATES[self.made], attacks().get(self.method))]
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
@@ -185,7 +185,7 @@ class CharacterEdits(TextAttack):
     kind: ClassVar[str] = "character-edits"
     made: ClassVar[str] = "edits"
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns draws, by sample."""
         return (self.threat.draws(context.draws),)
 
@@ -199,7 +199,7 @@ class ListedWords(TextAttack):
     kind: ClassVar[str] = "word-substitutions"
     made: ClassVar[str] = "listed"
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the list."""
         from crucibench_suites.adversarial.text.edits import read_substitutions
 
@@ -214,7 +214,7 @@ class NearWords(TextAttack):
     made: ClassVar[str] = "near"
     embeds: ClassVar[bool] = True
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the model, and what of its neighbourhoods counts."""
         neighbours, similarity = self.parameters["neighbours"], self.parameters["similarity"]
         return context.adapter, neighbours, similarity, self.stop_words
