@@ -1,4 +1,4 @@
-"""No example counts before the plain model has seen it again."""
+"""Examples confirmed by the plain model: none counts before it was asked about them again."""
 
 from __future__ import annotations
 

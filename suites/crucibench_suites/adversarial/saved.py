@@ -56,11 +56,11 @@ def disagreements(
 ) -> Sequence[str]:
     """Asks the plain model about every saved example, and holds what it says against the records.
 
-    The examples have to be those that the records tell of, by their distances; within what the
-    threat model allows; and taken for the class in the records, which is a wrong one. And what the
-    records say is broken has to be broken, at that radius, by one of them. Where only float noise
-    decides between the two classes, the records are believed: in other batches, other kernels may
-    compute.
+    Each example must lie at the distances in the records and within what the threat model allows,
+    and the model must take it for the class in the records, which is a wrong one. Each sample that
+    the records call broken must be broken, at that radius, by one of the examples. Where only float
+    noise decides between two classes, the records are believed: in batches of another size other
+    kernels may compute.
 
     Args:
         threat: what the attack was allowed.

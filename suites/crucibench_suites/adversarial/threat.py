@@ -115,7 +115,7 @@ class ThreatModel(BaseModel):
 
 
 def check_norm(norm: str) -> None:
-    """Raises ValueError unless points can be moved in the norm: what is not Linf is then L2."""
+    """Raises ValueError unless the norm is Linf or L2, in which points can be moved."""
     if norm not in COLUMN:
         raise ValueError(unknown("norm", norm, COLUMN))
 

@@ -80,7 +80,7 @@ class Found:
         return ~self.broken[rows]
 
     def cost(self, rows: torch.Tensor, *, forwards: int = 0, backwards: int = 0) -> None:
-        """Adds passes to the account of the points at `rows`, which may name a point repeatedly."""
+        """Adds passes to the cost of the points at `rows`, which may name a point repeatedly."""
         times = np.bincount(rows.cpu().numpy(), minlength=len(self.forwards))
         self.forwards += times * forwards
         self.backwards += times * backwards

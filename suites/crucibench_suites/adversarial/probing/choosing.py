@@ -1,4 +1,4 @@
-"""Who is probed, what that costs, and the name of the stage."""
+"""Which samples are probed, what that costs, and the name of the stage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def choose(
     level: NDArray[np.int64],
     earlier: Iterable[Records],
 ) -> Selection:
-    """Returns who is probed.
+    """Returns which samples are probed.
 
     Args:
         threat: of the attacks.
