@@ -27,7 +27,7 @@ from small_models import Cast, digits, train
 
 from crucibench.contracts.attack import Norm
 from crucibench.contracts.verdict import Verdict, verdict_of
-from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.scenario import Quick
 from crucibench_suites.adversarial.scoring import read_outcomes
 from crucibench_suites.adversarial.threat import ThreatModel

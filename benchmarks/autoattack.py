@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=FASTER)
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--seed", type=int, default=0, help="of both")
     parser.add_argument("--page", default="autoattack", help="of results/reference/benchmarks")
     parser.add_argument("--go-on", action="store_true")

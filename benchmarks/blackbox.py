@@ -39,7 +39,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.stats import wilson
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.scenario import BlackBoxAttack, scenarios
-from crucibench_suites.adversarial.scoring import median_row
+from crucibench_suites.adversarial.scoring import order_statistics_interval, weighted_median
 
 Floats = np.ndarray
 Labels = Callable[[Floats], Floats]
@@ -195,9 +195,11 @@ def line(near: Floats, eps: float, reference: Floats | None) -> list[str]:
         with np.errstate(invalid="ignore"):
             numbers.append((near / reference)[both])
     for values in numbers:
-        row = median_row("median", values, LEVEL)
-        ends = "" if row.lower is None else f" [{row.lower:.3f}, {row.upper:.3f}]"
-        found.append("none" if row.value is None else f"{row.value:.3f}{ends}")
+        everyone = np.ones(len(values), dtype=np.bool_)
+        median = float(weighted_median(values, everyone)(np.ones((1, len(values))))[0])
+        interval = order_statistics_interval(values, LEVEL)
+        ends = "" if isinstance(interval, str) else f" [{interval.lower:.3f}, {interval.upper:.3f}]"
+        found.append("none" if np.isnan(median) else f"{median:.3f}{ends}")
     return found if reference is not None else [*found, "1"]
 
 

@@ -27,7 +27,7 @@ from crucibench.contracts.attack import Norm
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks.apgd import apgd
-from crucibench_suites.adversarial.attacks.model import GradientOracle, LossPoints, frozen
+from crucibench_suites.adversarial.attacks.model import ImagePoints, ModuleOracle, frozen
 
 STEPS = 40
 STEP = 2.5 / STEPS
@@ -37,19 +37,19 @@ CASES = (
     "cnn-adversarial:linf:0.2:200:1,cnn-adversarial:l2:0.75:200:1,shapes-untied:linf:0.025:32:1"
 )
 
-Attack = Callable[[nn.Module, LossPoints, int], torch.Tensor]
+Attack = Callable[[nn.Module, ImagePoints, int], torch.Tensor]
 """From a model, points and restarts to examples, (m, C, H, W)."""
 
 
-def ours(model: nn.Module, points: LossPoints, restarts: int) -> torch.Tensor:
+def ours(model: nn.Module, points: ImagePoints, restarts: int) -> torch.Tensor:
     """Returns what APGD-CE finds."""
     width = max(256, len(points) * restarts)
     with frozen(model):
-        oracle = GradientOracle(model, Draws(0, "pgd"), width)
+        oracle = ModuleOracle(model, Draws(0, "pgd"), width)
         return apgd(oracle, points, losses.log_odds, steps=STEPS, restarts=restarts).adversarial
 
 
-def of_foolbox(model: nn.Module, points: LossPoints, restarts: int) -> torch.Tensor:
+def of_foolbox(model: nn.Module, points: ImagePoints, restarts: int) -> torch.Tensor:
     """Returns what foolbox's PGD finds."""
     make = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[points.norm]
     attack = make(steps=STEPS, rel_stepsize=STEP)
@@ -60,7 +60,7 @@ def of_foolbox(model: nn.Module, points: LossPoints, restarts: int) -> torch.Ten
     return clipped
 
 
-def of_art(model: nn.Module, points: LossPoints, restarts: int) -> torch.Tensor:
+def of_art(model: nn.Module, points: ImagePoints, restarts: int) -> torch.Tensor:
     """Returns what the PGD of the Adversarial Robustness Toolbox finds."""
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
@@ -81,7 +81,7 @@ def of_art(model: nn.Module, points: LossPoints, restarts: int) -> torch.Tensor:
 
 
 def measured(
-    attack: Attack, model: nn.Module, points: LossPoints, restarts: int
+    attack: Attack, model: nn.Module, points: ImagePoints, restarts: int
 ) -> tuple[float, float, Asked]:
     """Returns the share broken, the least of the processor's seconds of two, and the passes.
 
@@ -102,7 +102,9 @@ def measured(
     return float(held.float().mean()), min(times), recorded.asked
 
 
-def points_of(name: str, norm: Norm, eps: float, samples: int) -> tuple[nn.Module, LossPoints, int]:
+def points_of(
+    name: str, norm: Norm, eps: float, samples: int
+) -> tuple[nn.Module, ImagePoints, int]:
     """Returns a model, those of the images that it gets right, and how many images there were."""
     torch.manual_seed(0)
     model = Bundled(name).eval().requires_grad_(False)
@@ -111,7 +113,7 @@ def points_of(name: str, norm: Norm, eps: float, samples: int) -> tuple[nn.Modul
     right = (model(x).argmax(1) == y).nonzero()[:, 0]
     radii = torch.full((len(right),), eps)
     ids = tuple(str(row) for row in right.tolist())
-    return model, LossPoints(x=x[right], y=y[right], eps=radii, ids=ids, norm=norm), len(x)
+    return model, ImagePoints(x=x[right], y=y[right], eps=radii, ids=ids, norm=norm), len(x)
 
 
 def compare(case: str) -> tuple[list[object], list[object]]:

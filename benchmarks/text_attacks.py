@@ -41,7 +41,7 @@ from crucibench.data.sources.synthetic.reviews import CLASSES, reviews
 from crucibench.stats import wilson
 from crucibench.util.draws import Draws
 from crucibench_adapters.demo import text_models
-from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left
+from crucibench_suites.adversarial.text.scenario import CharacterEdits, LeftAlone
 from crucibench_suites.adversarial.text.words import ENGLISH
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -90,7 +90,7 @@ class Wrapped(ModelWrapper):  # type: ignore[misc]
 def ours(network: Network, texts: list[str], y: np.ndarray, share: float, most: int) -> Measured:
     """Attacks with our edits of characters."""
     threat = ThreatModel(norm="words", unit="words", eps=(share,), access="score", queries=most)
-    attack = CharacterEdits.of("adversarial", threat, None, Left(), {})
+    attack = CharacterEdits.of("adversarial", threat, None, LeftAlone(), {})
     ids = np.array([f"id{row}" for row in range(len(texts))], dtype=object)
     samples = Samples(ids, y, pd.DataFrame(index=range(len(texts))))
     context = MapContext(network, Draws(0, attack.stream), batch_size=64)

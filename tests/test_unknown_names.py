@@ -20,11 +20,11 @@ from crucibench.metrics.gap_chance import corrected_gap
 from crucibench.metrics.gap_change import _contrasts
 from crucibench.metrics.gaps import gap_interval, gap_of
 from crucibench.util.errors import InputError
-from crucibench_suites.adversarial.attacks.model import LossPoints
+from crucibench_suites.adversarial.attacks.model import ImagePoints
 from crucibench_suites.adversarial.blackbox.images import Pixels
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.space import RowSpace
-from crucibench_suites.adversarial.text.scenario import CharacterEdits, Left
+from crucibench_suites.adversarial.text.scenario import CharacterEdits, LeftAlone
 from crucibench_suites.adversarial.threat import ThreatModel
 from crucibench_suites.bias.fairlearn_metrics import FAIRLEARN
 from crucibench_suites.bias.fairlearn_numbers import _of_classes, _undefined
@@ -40,17 +40,17 @@ IMAGES = torch.zeros(1, 1, 2, 2)
 
 def words(access: str) -> Any:
     threat = ThreatModel(norm="words", unit="words", eps=(0.1,), access=access)
-    return CharacterEdits.of("adversarial", threat, None, Left(), {})
+    return CharacterEdits.of("adversarial", threat, None, LeftAlone(), {})
 
 
 REFUSED: dict[str, Callable[[], Any]] = {
-    "norm of points": lambda: LossPoints(
+    "norm of points": lambda: ImagePoints(
         x=IMAGES, y=torch.zeros(1), eps=torch.ones(1), ids=("a",), norm="words"
     ),
     "norm of pixels": lambda: Pixels(IMAGES, "words"),
     "norm of rows": lambda: RowSpace(pd.DataFrame({"a": [1.0]}), Constraints(), {}, "words"),
     "access to texts": lambda: words("white-box"),
-    "stop words": lambda: replace(words("score"), left=Left(stop_words="german")).stop_words,
+    "stop words": lambda: replace(words("score"), left=LeftAlone(stop_words="german")).stop_words,
     "kind of a gap": lambda: gap_of(NUMBERS, ANY),
     "kind of an interval": lambda: gap_interval([NUMBERS], ANY, 0.9),
     "combination of gaps": lambda: corrected_gap([], ANY, seed=0, stream="s"),

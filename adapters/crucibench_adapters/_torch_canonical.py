@@ -104,7 +104,7 @@ class Canonical(nn.Module):
         return torch.float32
 
 
-class LinearHead:
+class AnswerHead:
     """The last linear layer of a model, if there is one whose output is the model's answer."""
 
     def __init__(self, canonical: Canonical, layer: nn.Linear) -> None:
@@ -112,7 +112,7 @@ class LinearHead:
         self._layer = layer
 
     @classmethod
-    def find(cls, canonical: Canonical, inputs: torch.Tensor) -> LinearHead | None:
+    def find(cls, canonical: Canonical, inputs: torch.Tensor) -> AnswerHead | None:
         """Looks for it by asking the model once; None if no linear layer gives the logits."""
         if canonical.kind != "logits" or canonical.task.one_number:
             return None

@@ -59,7 +59,7 @@ from crucibench_adapters._torch_probe import (
 if TYPE_CHECKING:
     import torch
 
-    from crucibench_adapters._torch_canonical import Canonical, LinearHead
+    from crucibench_adapters._torch_canonical import AnswerHead, Canonical
     from crucibench_adapters._torch_variants import TorchForm
 
 
@@ -127,7 +127,7 @@ class TorchAdapter(Adapter):
         self._canonical.eval()
         self._canonical.setting = None if form is None else form.setting
         self._classes = ClassMap.by_position(0)
-        self._head: LinearHead | None = None
+        self._head: AnswerHead | None = None
         self._single = False
         self._fingerprint: Mapping[str, str] | None = None
         self._unidentified = ""
@@ -375,10 +375,10 @@ class TorchAdapter(Adapter):
         self._canonical.classes = self._classes
 
     def _seen(self, inputs: torch.Tensor, batch: Batch) -> frozenset[Capability]:
-        from crucibench_adapters._torch_canonical import LinearHead
+        from crucibench_adapters._torch_canonical import AnswerHead
 
         seen = set(self.capabilities)
-        self._head = LinearHead.find(self._canonical, inputs)
+        self._head = AnswerHead.find(self._canonical, inputs)
         if self._head is not None:
             seen |= {Capability.FEATURES, Capability.HEAD}
         if not differentiable(self._canonical, inputs):

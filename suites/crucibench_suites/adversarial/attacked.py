@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm, SelfTestResult, attacks, known_answers
@@ -22,35 +23,86 @@ from crucibench.contracts.evidence import (
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
-from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
+from crucibench.contracts.scenario import (
+    MapContext,
+    Mapped,
+    Need,
+    Scenario,
+    Selection,
+    StageView,
+    Work,
+)
 from crucibench.contracts.statistic import Number
-from crucibench_suites.adversarial.metrics import METRICS
-from crucibench_suites.adversarial.protocol import SELF_TEST
+from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
+from crucibench_suites.adversarial.protocol import LABEL_ONLY, SELF_TEST
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
     disagreements,
     examples_of,
     pixels,
+    show_images,
 )
 from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from crucibench_suites.adversarial.confirm import Ledger
     from crucibench_suites.adversarial.scoring import Series
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attacked(Mapped):
-    """Attacks under a threat model, whatever they are."""
+class UnderAttack(Scenario):
+    """Accuracy under a threat model, from records of attacks.
+
+    Attributes:
+        threat: norm and eps.
+    """
 
     threat: ThreatModel
-    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     perturbs: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def series(self) -> Series:
+        """The attacks, under the threat model."""
+
+    def attacked(self, evidence: Evidence) -> Evidence:
+        """Returns evidence whose own records are those of all attacks."""
+        return evidence
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy as it is and under attack, and distances."""
+        from crucibench_suites.adversarial.scoring import attack_numbers
+
+        return attack_numbers(self.series, self.attacked(evidence))
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns robust accuracy by eps, and what each attack broke."""
+        from crucibench_suites.adversarial.scoring import attack_tables
+
+        return attack_tables(self.series, self.attacked(evidence), rows)
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes what the attacks cost."""
+        from crucibench_suites.adversarial.scoring import score_costs
+
+        return score_costs(self.series, self.attacked(evidence))
+
+    def outcomes(self, evidence: Evidence) -> OutcomeView:
+        """Returns one outcome per sample and eps."""
+        from crucibench_suites.adversarial.scoring import outcome_view
+
+        return outcome_view(self.series, self.attacked(evidence))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked(UnderAttack, Mapped):
+    """Attacks under a threat model, whatever they are."""
+
+    needs: tuple[Need, ...] = (Need(alias="clean", cell="pass/test"),)
+
     shows: ClassVar[bool] = True
 
     @property
@@ -109,6 +161,21 @@ class Attacked(Mapped):
             "unconfirmed": ledger.unconfirmed,
         }
 
+    def image_columns(
+        self, work: Work, context: MapContext, ledger: Ledger, attack: str = ""
+    ) -> Columns:
+        """Returns `columns` of images, a few of which are kept as examples.
+
+        Args:
+            work: the batch.
+            context: the model.
+            ledger: what was found.
+            attack: its name; empty where there is one alone.
+        """
+        name = attack or self.attacks[0]
+        show_images(self.threat, name, work, context, ledger)
+        return self.columns(work, ledger, name)
+
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved examples: do they show what the records say?"""
         judge = pixels(self.threat, context)
@@ -116,34 +183,10 @@ class Attacked(Mapped):
 
     @property
     def series(self) -> Series:
-        """What scoring needs to know of it."""
+        """The attacks, under the threat model."""
         from crucibench_suites.adversarial.scoring import Series
 
-        return Series(self.threat, self.attacks, self.stream)
-
-    def numbers(self, evidence: Evidence) -> list[Number]:
-        """Returns the shares of samples that withstand, and the area under them."""
-        from crucibench_suites.adversarial.scoring import attack_numbers
-
-        return attack_numbers(self.series, evidence)
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes what is not compared: the median distance of examples, and costs."""
-        from crucibench_suites.adversarial.scoring import attack_rows
-
-        return Scored(attack_rows(self.series, evidence))
-
-    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-        """Returns robust accuracy by eps, and what each attack did."""
-        from crucibench_suites.adversarial.scoring import attack_tables
-
-        return attack_tables(self.series, evidence, rows)
-
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome per sample and eps."""
-        from crucibench_suites.adversarial.scoring import outcome_view
-
-        return outcome_view(self.series, evidence)
+        return Series(self.threat, self.attacks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +216,75 @@ class OneAttack(Attacked):
         from crucibench_suites.adversarial.audits.series import audit_self_tests
 
         return audit_self_tests(evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryAttack(OneAttack):
+    """A registered attack that asks about each sample within a query budget.
+
+    Attributes:
+        method: the attack, by the name that it is registered under.
+    """
+
+    method: str
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    draws: ClassVar = "sample"
+    intensive: ClassVar[bool] = True
+
+    @property
+    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
+        """What the attack needs of a model."""
+        return attacks().get(self.method).requires
+
+    @property
+    def most_questions(self) -> int:
+        """The budget, and an example to confirm."""
+        return self.threat.queries + 1
+
+    def self_tests(self) -> Sequence[SelfTestResult]:
+        """Tests the attack."""
+        return self_tested([self.method], self.threat.norm)
+
+    def query_columns(
+        self, ledger: Ledger, queries_to: NDArray[np.float64], first: NDArray[np.float64]
+    ) -> Columns:
+        """Returns what such an attack records beside what all do.
+
+        Args:
+            ledger: what has been confirmed.
+            queries_to: shape (n, radii of the grid above 0).
+            first: the distance of the first example of each sample, (n,).
+        """
+        zeros = len(self.threat.eps) - queries_to.shape[1]
+        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
+        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
+        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
+
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns accuracy under attack and distances; queries and success by eps."""
+        from crucibench_suites.adversarial.scoring import query_numbers
+
+        queries = query_numbers(self.series, self.threat.queries, evidence)
+        return [*super().numbers(evidence), *queries]
+
+    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> Mapping[str, pd.DataFrame]:
+        """Returns curves by eps and by queries, and what each attack broke."""
+        from crucibench_suites.adversarial.scoring import query_tables
+
+        queries = query_tables(self.series, self.threat.queries, evidence)
+        return {**super().tables(evidence, rows), **queries}
+
+    def audit(self, evidence: Evidence) -> Findings:
+        """Says how far the numbers can be trusted."""
+        from crucibench_suites.adversarial.audits.queries import audit_queries
+
+        return audit_queries(self.series, evidence)
+
+
+def labels_beside(cell: str) -> Need:
+    """Returns the need of an attack on labels: one on scores should be no weaker."""
+    return Need(alias=LABEL_ONLY, cell=cell, optional=True)
 
 
 def self_tested(names: Sequence[str], norm: Norm) -> list[SelfTestResult]:

@@ -110,9 +110,8 @@ class AdversarialConfig(TextConfig):
     protocol: Literal["quick", "standard", "rand"] | None = None
     """Which series of attacks; left out, the preset's: ``quick`` or ``standard``."""
 
-    precision: Precision = "auto"
-    """In what attacks compute: ``fp32``, ``bf16``, or ``auto``, which is ``bf16`` on GPUs that have
-    it. Examples are confirmed in float32."""
+    precision: Precision = "fp32"
+    """In what attacks compute: ``fp32`` or ``bf16``. Examples are confirmed in float32."""
 
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many samples; left out, the preset's 200, 1,000 or all."""
@@ -195,8 +194,8 @@ class AdversarialConfig(TextConfig):
             table = info.data.get("constraints") is not None
             ThreatModel(norm=norm[0], eps=value, unit="spreads" if table else "pixels")
         except ValidationError as error:
-            told = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
-            raise ValueError(told) from None
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ").removeprefix("eps: ")
+            raise ValueError(reason) from None
         return value
 
     @field_validator("blackbox")

@@ -1,4 +1,4 @@
-"""No example counts before the plain model has seen it again."""
+"""Examples confirmed by the plain model: none counts before it was asked about them again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter
-from crucibench.contracts.attack import Ints, Norm
+from crucibench.contracts.attack import Floats, Ints, Norm
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.scenario import MapContext, Work
 from crucibench_suites.adversarial.answers import labels_of
-from crucibench_suites.adversarial.attacks.model import by_sample, length
-from crucibench_suites.adversarial.threat import COLUMN
+from crucibench_suites.adversarial.attacks.model import Found, by_sample, length
+from crucibench_suites.adversarial.threat import COLUMN, ThreatModel
 
 _ROUNDING = 1e-4
 """By how much, relatively, an L2 example may leave the ball before it is pulled back."""
+
+_FLOAT_ROUNDING = 1e-5
+"""The same for examples of which only float32 is known."""
 
 
 @dataclass
@@ -61,6 +65,35 @@ class Ledger:
             batch.inputs.clone() if isinstance(batch.inputs, torch.Tensor) else torch.zeros(n, 0),
         )  # fmt: skip
 
+    def spend(self, rows: Ints, found: Found) -> None:
+        """Adds what an attack on some rows took."""
+        self.forwards[rows] += found.forwards
+        self.backwards[rows] += found.backwards
+        self.queries[rows] += found.queries
+
+    def note(
+        self, rows: Ints, seen: Confirmed, holds: NDArray[np.bool_], *, grid: Floats, norm: Norm
+    ) -> None:
+        """Enters examples that the plain model was asked about.
+
+        Args:
+            rows: which samples they are of, shape (m,), each at most once.
+            seen: what the model answered.
+            holds: which of them count, shape (m,).
+            grid: the radii, ascending.
+            norm: of their distances.
+        """
+        self.confirmations[rows] += 1
+        distance = seen.distances[:, COLUMN[norm]]
+        better = holds & ~(self.distances[rows, COLUMN[norm]] <= distance)
+        chosen = rows[better]
+        self.distances[chosen] = seen.distances[better]
+        self.prediction[chosen] = seen.prediction[better]
+        self.nearest[torch.from_numpy(chosen)] = seen.examples[torch.from_numpy(better)]
+        # The first radius that is no smaller than the distance.
+        level = np.searchsorted(grid, distance, side="left")
+        self.level[rows[holds]] = np.minimum(self.level[rows[holds]], level[holds])
+
 
 @dataclass(frozen=True)
 class Confirmed:
@@ -70,11 +103,13 @@ class Confirmed:
         holds: whether each is finite, within the box, and misclassified, shape (m,).
         prediction: the class it is taken for, shape (m,).
         distances: from the original in Linf, L2 and L1, exact, shape (m, 3).
+        examples: what was asked about, float32 on the CPU, shape (m, C, H, W).
     """
 
     holds: NDArray[np.bool_]
     prediction: NDArray[np.int32]
     distances: NDArray[np.float64]
+    examples: torch.Tensor
 
 
 def confirm(
@@ -86,15 +121,15 @@ def confirm(
     finite = torch.isfinite(found).flatten(1).all(1)
     boxed = ((found >= 0) & (found <= 1)).flatten(1).all(1)
     fit = (finite & boxed).numpy()
-    said = np.full(len(clean), -1, dtype=np.int32)
+    predicted = np.full(len(clean), -1, dtype=np.int32)
     rows = np.flatnonzero(fit)
     if len(rows):
         asked = clean.take([int(row) for row in rows]).with_inputs(found[torch.from_numpy(rows)])
-        said[rows] = labels_of(adapter, asked)
+        predicted[rows] = labels_of(adapter, asked)
     distances = torch.stack(
         [moved.abs().amax(1), moved.norm(dim=1), moved.abs().sum(1)], dim=1
     ).numpy()
-    return Confirmed(fit & (said != targets), said, distances)
+    return Confirmed(fit & (predicted != targets), predicted, distances, found)
 
 
 def pull_back(
@@ -111,62 +146,52 @@ def pull_back(
     return torch.where(by_sample(over), shrunk.to(examples.dtype), examples)
 
 
-_FLOAT_ROUNDING = 1e-5
+class AttackedBatch:
+    """Images under attack, each with the nearest example that the plain model confirmed.
 
-
-def settle(
-    adapter: Adapter,
-    batch: Batch,
-    targets: NDArray[np.int64],
-    *,
-    rows: NDArray[np.int64],
-    examples: torch.Tensor,
-    grid: NDArray[np.float64],
-    norm: Norm,
-    ledger: Ledger,
-) -> None:
-    """Asks the plain model about examples, whose distances say what they break.
-
-    Args:
+    Attributes:
         adapter: the model.
         batch: the clean samples, n of them.
         targets: their true classes, shape (n,).
-        rows: which samples the examples are of, shape (m,), each at most once.
-        examples: shape (m, C, H, W).
         grid: the radii, ascending.
-        norm: of the distances.
-        ledger: of all n samples.
+        norm: of distances.
+        ledger: what is known of the samples.
     """
-    clean = batch.take([int(row) for row in rows])
-    found = examples.detach().to("cpu", torch.float32)
-    seen = confirm(adapter, clean, targets[rows], found)
-    distance = seen.distances[:, COLUMN[norm]]
-    ledger.confirmations[rows] += 1
-    ledger.unconfirmed[rows] += ~seen.holds
-    better = seen.holds & ~(ledger.distances[rows, COLUMN[norm]] <= distance)
-    chosen = rows[better]
-    ledger.distances[chosen] = seen.distances[better]
-    ledger.prediction[chosen] = seen.prediction[better]
-    ledger.nearest[torch.from_numpy(chosen)] = found[torch.from_numpy(better)]
-    # The first radius that is no smaller than the distance.
-    level = np.searchsorted(grid, distance, side="left")
-    held = rows[seen.holds]
-    ledger.level[held] = np.minimum(ledger.level[held], level[seen.holds])
 
+    def __init__(self, threat: ThreatModel, work: Work, context: MapContext) -> None:
+        self.adapter, self.batch = context.adapter, work.batch
+        self.targets = work.samples.targets.astype(np.int64)
+        self.grid, self.norm = threat.grid, threat.norm
+        self.ledger = Ledger.of(work.batch, np.full(len(work.batch), len(self.grid)))
 
-def snapped(
-    x: torch.Tensor, examples: torch.Tensor, grid: NDArray[np.float64], norm: Norm
-) -> tuple[torch.Tensor, NDArray[np.bool_]]:
-    """Returns examples, those that left a ball of the grid by rounding moved back, and which.
+    @property
+    def unbroken(self) -> Ints:
+        """The rows that no radius is known to break."""
+        return np.flatnonzero(self.ledger.level == len(self.grid))
 
-    Args:
-        x: the clean samples, shape (m, C, H, W).
-        examples: of the same shape.
-        grid: the radii, ascending.
-        norm: of the balls.
-    """
-    found, radii = examples.detach().to("cpu", torch.float32), torch.from_numpy(grid)
-    size = length(found.double() - x.double(), norm)
-    at = torch.bucketize(size * (1 - _FLOAT_ROUNDING), radii).clamp(max=len(grid) - 1)
-    moved = (size > radii[at]) & (size <= radii[at] * (1 + _FLOAT_ROUNDING))
-    return pull_back(x, found, torch.where(moved, radii[at], torch.inf), norm), moved.numpy()
+    def confirm(self, rows: Ints, examples: torch.Tensor) -> None:
+        """Asks the plain model about examples, whose distances say what they break.
+
+        Args:
+            rows: which samples the examples are of, shape (m,), each at most once.
+            examples: shape (m, C, H, W).
+        """
+        clean = self.batch.take([int(row) for row in rows])
+        seen = confirm(self.adapter, clean, self.targets[rows], examples)
+        self.ledger.unconfirmed[rows] += ~seen.holds
+        self.ledger.note(rows, seen, seen.holds, grid=self.grid, norm=self.norm)
+
+    def snapped(self, rows: Ints, examples: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.bool_]]:
+        """Returns examples, those that left a ball of the grid by rounding moved back, and which.
+
+        Args:
+            rows: which samples the examples are of, shape (m,).
+            examples: shape (m, C, H, W).
+        """
+        x = self.batch.inputs.cpu()[torch.from_numpy(rows)]
+        found, radii = examples.detach().to("cpu", torch.float32), torch.from_numpy(self.grid)
+        size = length(found.double() - x.double(), self.norm)
+        at = torch.bucketize(size * (1 - _FLOAT_ROUNDING), radii).clamp(max=len(radii) - 1)
+        moved = (size > radii[at]) & (size <= radii[at] * (1 + _FLOAT_ROUNDING))
+        eps = torch.where(moved, radii[at], torch.inf)
+        return pull_back(x, found, eps, self.norm), moved.numpy()

@@ -1,10 +1,10 @@
-"""foolbox's attacks by name: norm, kind and access, told without importing foolbox.
+"""foolbox's attacks by name: norm, kind and access, known without importing foolbox.
 
 A test holds the table against the installed foolbox. What is left out can't meet a threat model of
 this suite: attacks in L0 and L1, `GenAttack` (targeted alone), `VirtualAdversarialAttack` (no
 default of its steps), `SpatialAttack` (no norm), `DatasetAttack` and `PointwiseAttack` (they need
 other samples or examples), `BinarizationRefinementAttack` (it refines others' examples),
-`GaussianBlurAttack` (it must be told the axis of channels).
+`GaussianBlurAttack` (it needs the axis of channels).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FIXED: Mapping[Norm, frozenset[str]] = {
         {*(f"L2{name}" for name in _GRADIENT_STEPS), *_NOISE_L2, "FGM", "L2ContrastReductionAttack"}
     ),
 }
-"""Attacks that are told a radius, and are run for each."""
+"""Attacks that are given a radius, and are run for each."""
 
 MINIMAL: Mapping[Norm, frozenset[str]] = {
     "linf": frozenset({"LInfFMNAttack", "LinfDeepFoolAttack", _BRENDEL_BETHGE[0], *_ANY_NORM}),
@@ -88,7 +88,7 @@ class FoolboxName:
         """Reads what a user wrote.
 
         Raises:
-            ValueError: told in a sentence.
+            ValueError: if there is no such attack, or an option can't be read.
         """
         name, _, query = text.removeprefix(PREFIX).partition("?")
         if not text.startswith(PREFIX) or name not in _NAMES:
@@ -116,7 +116,7 @@ class FoolboxName:
 
     @property
     def fixed(self) -> bool:
-        """Whether it must be told a radius."""
+        """Whether it must be given a radius."""
         return any(self.name in names for names in FIXED.values())
 
     @property

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from crucibench.contracts.attack import Attack, Ball, Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, Findings
@@ -17,7 +15,7 @@ from crucibench.contracts.verdict import Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.foolbox_names import PREFIX, FoolboxName
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -69,12 +67,12 @@ class NamedAttack(OneAttack):
         """
         norm, eps, seed = threat
         model = ThreatModel(norm=norm, eps=eps, seed=seed, access=named.access)
-        # Its budget is what foolbox's constructor says, so ours would tell something untrue.
-        told = {key: model.as_parameters()[key] for key in ("norm", "eps", "access", "targeted")}
+        # Its budget is what foolbox's constructor says, so ours would be untrue.
+        chosen = {key: model.as_parameters()[key] for key in ("norm", "eps", "access", "targeted")}
         parameters = {"budget": "as foolbox sets it, but for the options"}
         return cls._of(
             suite, f"foolbox-{named.name}-{norm}", str(named), model, force=force, limit=limit,
-            told={**told, "seed": seed}, **parameters,
+            threat_parameters={**chosen, "seed": seed}, **parameters,
         )  # fmt: skip
 
     @classmethod
@@ -84,13 +82,13 @@ class NamedAttack(OneAttack):
         """Returns the scenario of one registered attack by gradients."""
         return cls._of(
             suite, f"{name}-{threat.norm}", name, threat, force=force, limit=limit,
-            told=dict(threat.as_parameters()),
+            threat_parameters=dict(threat.as_parameters()),
         )  # fmt: skip
 
     @classmethod
     def _of(
         cls, suite: str, name: str, named: str, threat: ThreatModel, *, force: bool,
-        limit: int | None, told: dict[str, Any], **parameters: Any,
+        limit: int | None, threat_parameters: dict[str, Any], **parameters: Any,
     ) -> NamedAttack:  # fmt: skip
         return cls(
             suite=suite,
@@ -98,8 +96,8 @@ class NamedAttack(OneAttack):
             named=named,
             force=force,
             threat=threat,
-            parameters={"attack": named, "threat": told, **parameters, "force": force},
-            points=("", *(point_of(radius) for radius in threat.eps)),
+            parameters={"attack": named, "threat": threat_parameters, **parameters, "force": force},
+            points=threat.points,
             limit=limit,
         )
 
@@ -121,60 +119,50 @@ class NamedAttack(OneAttack):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample.
 
-        An attack that is told a radius is asked at each of the grid, from the smallest, about the
+        An attack that is given a radius is asked at each of the grid, from the smallest, about the
         samples that it has not broken yet; one that minimises distance is asked once.
         """
         import torch
 
-        from crucibench.util.draws import Draws
         from crucibench_suites.adversarial.attacks.model import (
-            GradientOracle,
-            LossPoints,
+            ImagePoints,
+            ModuleOracle,
             attack_ball,
             device_of,
             frozen,
         )
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
+        from crucibench_suites.adversarial.confirm import AttackedBatch
         from crucibench_suites.adversarial.of_foolbox import seeded
-        from crucibench_suites.adversarial.saved import show_images
 
-        threat, targets = self.threat, work.samples.targets.astype(np.int64)
-        attack = attack_of(self.named, threat.norm)
+        threat, attack = self.threat, attack_of(self.named, self.threat.norm)
         module = context.adapter.module()
         device = device_of(module)
-        draws = context.draws if threat.seed is None else Draws(threat.seed, self.stream)
-        grid = np.asarray(threat.eps, dtype=np.float64)
-        ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
+        draws = threat.draws(context.draws)
+        attacked = AttackedBatch(threat, work, context)
+        ledger = attacked.ledger
         above = [eps for eps in threat.eps if eps > 0]
         for radius in above[:1] if attack.nearest else above:
-            rows = np.flatnonzero(ledger.level == len(grid))
+            rows = attacked.unbroken
             if not len(rows):
                 break
-            where = torch.from_numpy(rows)
             ids = tuple(work.batch.ids[row] for row in rows)
-            points = LossPoints(
-                x=work.batch.inputs[where].to(device),
-                y=torch.from_numpy(targets[rows]).to(device),
+            points = ImagePoints(
+                x=work.batch.inputs[torch.from_numpy(rows)].to(device),
+                y=torch.from_numpy(attacked.targets[rows]).to(device),
                 eps=torch.full((len(rows),), radius, device=device),
                 ids=ids,
                 norm=threat.norm,
             )
-            given = Ball(GradientOracle(module, draws), points, threat, radius=radius)
+            given = Ball(ModuleOracle(module, draws), points, threat, radius=radius)
             step = f"radius {float('inf') if attack.nearest else radius!r}"
             with frozen(module), seeded(draws, ids, step):
                 found = attack_ball(attack, given)
-            ledger.forwards[rows] += found.forwards
-            ledger.backwards[rows] += found.backwards
-            ledger.queries[rows] += found.queries
+            ledger.spend(rows, found)
             examples = found.adversarial
             if not attack.nearest:
-                examples, _ = snapped(work.batch.inputs[where], examples, grid, threat.norm)
-            settle(
-                context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
-                norm=threat.norm, ledger=ledger,
-            )  # fmt: skip
-        show_images(threat, self.attack, work, context, ledger)
-        return self.columns(work, ledger, self.attack)
+                examples, _ = attacked.snapped(rows, examples)
+            attacked.confirm(rows, examples)
+        return self.image_columns(work, context, ledger)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Marks the numbers of an attack that failed its self-test and was forced.

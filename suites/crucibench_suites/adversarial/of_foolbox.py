@@ -115,7 +115,7 @@ def seeded(draws: Draws, ids: tuple[str, ...], step: str) -> Iterator[None]:
 
 def _imported() -> Any:
     with warnings.catch_warnings():
-        # Of SciPy and of requests, at what foolbox imports: nothing a user of ours could mend.
+        # Of SciPy and of requests, at what foolbox imports: nothing that a user could fix.
         warnings.simplefilter("ignore")
         import foolbox
     return foolbox

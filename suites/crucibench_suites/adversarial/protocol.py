@@ -10,12 +10,15 @@ from crucibench.contracts.attack import Attack, Ball, GradientAttack, ScoreAttac
 if TYPE_CHECKING:
     from crucibench_suites.adversarial.attacks.model import Found
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["fp32", "bf16"]
 """In what attacks compute; every example is confirmed in float32."""
 
 
 SELF_TEST = "self-test"
 """The probe whose records say what attacks do where the answer is known."""
+
+LABEL_ONLY = "label-only"
+"""The alias of an attack on labels that one on scores is held against."""
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 

@@ -48,22 +48,26 @@ def examples_of(threat: ThreatModel, work: Work, ledger: Ledger, attack: str) ->
 
 
 def disagreements(
-    threat: ThreatModel, own: CellEvidence, context: MapContext, judge: Judge, told: Sequence[str]
+    threat: ThreatModel,
+    own: CellEvidence,
+    context: MapContext,
+    judge: Judge,
+    columns: Sequence[str],
 ) -> Sequence[str]:
     """Asks the plain model about every saved example, and holds what it says against the records.
 
-    The examples have to be those that the records tell of, by their distances; within what the
-    threat model allows; and taken for the class in the records, which is a wrong one. And what the
-    records say is broken has to be broken, at that radius, by one of them. Where only float noise
-    decides between the two classes, the records are believed: in other batches, other kernels may
-    compute.
+    Each example must lie at the distances in the records and within what the threat model allows,
+    and the model must take it for the class in the records, which is a wrong one. Each sample that
+    the records call broken must be broken, at that radius, by one of the examples. Where only float
+    noise decides between two classes, the records are believed: in batches of another size other
+    kernels may compute.
 
     Args:
         threat: what the attack was allowed.
         own: the cell, with its examples.
         context: the model.
         judge: says what is wrong with some of them.
-        told: the columns of the records that it looks at.
+        columns: those of the records that it looks at.
 
     Returns:
         One sentence for each kind of difference.
@@ -73,7 +77,7 @@ def disagreements(
     shown = pd.Series(len(threat.eps), index=levels.index)
     found: list[str] = []
     if ADVERSARIALS in own.artifacts:
-        checked = _checked(threat, own, context, judge, told)
+        checked = _checked(threat, own, context, judge, columns)
         for wrong, part in checked[checked["wrong"] != ""].groupby("wrong", sort=False):
             found.append(
                 f"{len(part)} of {len(checked)} saved examples {wrong} (the first: of sample "
@@ -91,11 +95,15 @@ def disagreements(
 
 
 def _checked(
-    threat: ThreatModel, own: CellEvidence, context: MapContext, judge: Judge, told: Sequence[str]
+    threat: ThreatModel,
+    own: CellEvidence,
+    context: MapContext,
+    judge: Judge,
+    columns: Sequence[str],
 ) -> pd.DataFrame:
     """Returns a row for each example: id, attack, level, and what is wrong with it or ""."""
     assert context.load is not None
-    records = own.records.table.select([*_KEYS, "prediction", *told]).to_pandas()
+    records = own.records.table.select([*_KEYS, "prediction", *columns]).to_pandas()
     kept = own.artifacts[ADVERSARIALS].table.select([*_KEYS, "point"]).to_pandas()
     frame: pd.DataFrame = kept.merge(records, how="left", on=_KEYS, validate="one_to_one")
     frame["row"] = pd.Index(own.samples.ids).get_indexer(pd.Index(frame["id"]))
@@ -109,7 +117,7 @@ def _checked(
         at = frame["row"].to_numpy()[part]
         clean = context.load([int(row) for row in at])
         targets = own.samples.targets[at].astype(np.int64)
-        wrong, level = judge(ShownExamples(part, frame.iloc[part], clean, targets, own))
+        wrong, level = judge(SavedExamples(part, frame.iloc[part], clean, targets, own))
         points = np.array([*map(point_of, threat.eps), ""], dtype=object)[level]
         filed = points != frame["point"].to_numpy()[part]
         wrong = np.where((wrong == "") & filed, "are filed under another radius than theirs", wrong)
@@ -117,32 +125,32 @@ def _checked(
     return frame
 
 
-class ShownExamples(NamedTuple):
+class SavedExamples(NamedTuple):
     """Some of the saved examples of a cell.
 
     Attributes:
         at: their places in the artefact, (m,).
-        told: what the records say of each: ``prediction``, and the columns asked for.
+        records: what the records say of each: ``prediction``, and the columns asked for.
         clean: the samples that they are of.
         targets: the true classes, (m,).
         own: the cell.
     """
 
     at: NDArray[np.int64]
-    told: pd.DataFrame
+    records: pd.DataFrame
     clean: Batch
     targets: NDArray[np.int64]
     own: CellEvidence
 
 
-Judge = Callable[[ShownExamples], tuple[NDArray[np.object_], NDArray[np.int64]]]
+Judge = Callable[[SavedExamples], tuple[NDArray[np.object_], NDArray[np.int64]]]
 """Returns what is wrong with each, "" where nothing is, and its level by distance, both (m,)."""
 
 
 def pixels(threat: ThreatModel, context: MapContext) -> Judge:
     """Returns what judges images."""
 
-    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: SavedExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         import torch
 
         from crucibench_suites.adversarial.confirm import confirm
@@ -151,7 +159,7 @@ def pixels(threat: ThreatModel, context: MapContext) -> Judge:
         inputs = torch.from_numpy(np.array(flat, dtype=np.float32))
         inputs = inputs.reshape(shown.clean.inputs.shape)
         seen = confirm(context.adapter, shown.clean, shown.targets, inputs)
-        stored = shown.told[DISTANCES].to_numpy(dtype=np.float64)
+        stored = shown.records[DISTANCES].to_numpy(dtype=np.float64)
         near = np.isclose(seen.distances, stored, rtol=ROUNDING, atol=0).all(axis=1)
         wrong = np.select(
             [seen.prediction < 0, ~near],
@@ -164,7 +172,7 @@ def pixels(threat: ThreatModel, context: MapContext) -> Judge:
 
 
 def misclassified(
-    shown: ShownExamples, asked: Batch, seen: NDArray[np.integer[Any]], context: MapContext
+    shown: SavedExamples, asked: Batch, seen: NDArray[np.integer[Any]], context: MapContext
 ) -> NDArray[np.object_]:
     """Returns what is wrong with the classes of examples, "" where nothing is, (m,).
 
@@ -174,15 +182,15 @@ def misclassified(
         seen: what the model takes them for, -1 for what it was not asked about.
         context: the model.
     """
-    said = shown.told["prediction"].to_numpy()
-    other = (seen >= 0) & (seen != said)
+    predicted = shown.records["prediction"].to_numpy()
+    other = (seen >= 0) & (seen != predicted)
     at = np.flatnonzero(other)
     # Of labels alone nobody can tell by how little one class lost to another.
     if len(at) and Capability.SCORES in context.adapter.capabilities:
         noise = shown.own.model.noise
-        other[at] = _clearly(asked.take([int(row) for row in at]), said[at], noise, context)
+        other[at] = _clearly(asked.take([int(row) for row in at]), predicted[at], noise, context)
     wrong = np.select(
-        [said == shown.targets, other & (seen == shown.targets), other],
+        [predicted == shown.targets, other & (seen == shown.targets), other],
         [
             "are of the right class by the records", "are classified rightly",
             "are taken for another class than in the records",
@@ -193,13 +201,13 @@ def misclassified(
 
 
 def _clearly(
-    asked: Batch, said: NDArray[np.int64], noise: float, context: MapContext
+    asked: Batch, predicted: NDArray[np.int64], noise: float, context: MapContext
 ) -> NDArray[np.bool_]:
-    """Whether another class than `said` leads by more than float noise, shape (m,)."""
+    """Whether another class than `predicted` leads by more than float noise, shape (m,)."""
     scores = context.adapter.predict(asked, frozenset({"scores"})).scores
     assert scores is not None
     numbers = np.asarray(scores, dtype=np.float64)
-    lead = numbers.max(axis=1) - numbers[np.arange(len(said)), said]
+    lead = numbers.max(axis=1) - numbers[np.arange(len(predicted)), predicted]
     clearly: NDArray[np.bool_] = lead > noise * np.maximum(1.0, np.abs(numbers).max(axis=1))
     return clearly
 

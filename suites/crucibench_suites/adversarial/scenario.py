@@ -19,7 +19,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench_suites.adversarial.attacked import Attacked, right_as_they_are, self_tested
-from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.protocol import (
     AGAIN,
     QUICK,
@@ -29,7 +29,7 @@ from crucibench_suites.adversarial.protocol import (
     Protocol,
     comes_late,
 )
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -38,7 +38,7 @@ from crucibench_suites.adversarial.threat import ThreatModel, point_of
 class AutoAttack(Attacked):
     """A protocol under a threat model; subclasses name the protocol."""
 
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
 
     version: ClassVar[int] = 2
     protocol: ClassVar[Protocol]
@@ -54,7 +54,7 @@ class AutoAttack(Attacked):
         suite: str,
         threat: ThreatModel,
         limit: int | None = None,
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
     ) -> AutoAttack:
         """Returns the scenario of one threat model."""
         return cls(
@@ -68,7 +68,7 @@ class AutoAttack(Attacked):
                 "precision": precision,
                 "threat": dict(threat.as_parameters()),
             },
-            points=("", *(point_of(eps) for eps in threat.eps)),
+            points=threat.points,
             limit=limit,
         )
 
@@ -99,11 +99,10 @@ class AutoAttack(Attacked):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample: the smallest eps that breaks it, and how it was found."""
         from crucibench_suites.adversarial.confirm import Ledger
-        from crucibench_suites.adversarial.saved import show_images
-        from crucibench_suites.adversarial.search import GradientSearch
+        from crucibench_suites.adversarial.search import RadiusSearch
 
         targets = work.samples.targets.astype(np.int64)
-        search = GradientSearch(
+        search = RadiusSearch(
             context.adapter, work.batch, targets, self.threat, context.draws,
             precision=self.precision,
         )  # fmt: skip
@@ -123,8 +122,7 @@ class AutoAttack(Attacked):
             search.nearest(stage, ledger)
         else:
             search.descend(stage, ledger)
-        show_images(self.threat, stage, work, context, ledger)
-        return self.columns(work, ledger, stage)
+        return self.image_columns(work, context, ledger, stage)
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests all of the series."""

@@ -1,19 +1,21 @@
-"""What became of each sample, and the numbers, rows, tables and outcomes made of it."""
+"""What became of each sample, and the rows, tables and outcomes made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from crucibench.contracts.evidence import Evidence, OutcomeView
+from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
-from crucibench.contracts.statistic import Number, RowMetric, Share
-from crucibench.stats import weighted_mean
+from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Share
+from crucibench.stats import weighted_mean, wilson
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -22,18 +24,25 @@ from crucibench_suites.adversarial.metrics import (
     DISTANCES,
     LARGEST,
     MEDIAN_CHANGED,
+    MEDIAN_QUERIES,
     ROBUST,
+    SUCCESS_AT_BUDGET,
+    SUCCESS_AT_TENTH,
 )
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
 Floats = NDArray[np.float64]
 
+_TIE = 1e-12
+"""Relative: a sum of weights that is half of all but for rounding is half of all."""
+
 
 def attack_numbers(series: Series, evidence: Evidence) -> list[Number]:
-    """Returns the shares of samples that withstand, by eps and stage, and the area under them."""
+    """Returns accuracy as it is and under attack, by eps and attack, and distances."""
     if not len(evidence.own.samples):
         return []
-    outcomes, grid = read_outcomes(series, evidence), series.threat.eps
+    outcomes = read_outcomes(series, evidence)
+    grid = series.threat.eps
     numbers = [_share(CLEAN.id, outcomes.right)]
     for at, eps in enumerate(grid):
         point = point_of(eps)
@@ -44,43 +53,28 @@ def attack_numbers(series: Series, evidence: Evidence) -> list[Number]:
             if stage in AFTER
         ]
     numbers.append(_share(LARGEST.id, outcomes.robust(len(grid) - 1)))
-    if grid[-1] == 0:
-        reason = "the grid has no eps above 0"
-        return [*numbers, Number(metric=AREA.id, undefined=reason)]
-    area = RowMetric(weighted_mean(areas(grid, outcomes)))
-    return [*numbers, Number(metric=AREA.id, make=lambda: area)]
-
-
-def attack_rows(series: Series, evidence: Evidence) -> list[Row]:
-    """Returns the median distance of examples, which is not compared, and what asking cost."""
-    n = len(evidence.own.samples)
-    if not n:
-        return []
-    outcomes = read_outcomes(series, evidence)
-    distance = DISTANCES[series.threat.norm].id
-    return [
-        median_row(distance, outcomes.distance, evidence.options.level),
-        *(
-            Row(
-                metric=info.id, value=float(outcomes.spent[kind].mean()), n=n,
-                reason="a cost, counted exactly",
-            )
-            for kind, info in COSTS.items()
-        ),
-    ]  # fmt: skip
+    numbers.append(
+        Number(metric=AREA.id, make=lambda: RowMetric(weighted_mean(areas(grid, outcomes))))
+        if grid[-1] > 0
+        else Number(metric=AREA.id, undefined="the grid has no eps above 0")
+    )
+    everyone = np.ones(len(outcomes.right), dtype=np.bool_)
+    metric = DISTANCES[series.threat.norm].id
+    return [*numbers, median_number(metric, outcomes.distance, everyone)]
 
 
 def attack_tables(
     series: Series, evidence: Evidence, rows: Sequence[Row]
-) -> dict[str, pd.DataFrame]:
-    """Returns robust accuracy by eps, of the rows of `attack_numbers`, and what each stage did."""
+) -> Mapping[str, pd.DataFrame]:
+    """Returns robust accuracy by eps as `curve`, and what each attack broke as `attacks`."""
     outcomes = read_outcomes(series, evidence)
-    found = {(row.metric, row.point): row for row in rows}
-    curve, steps = [_curve_point(0.0, found[CLEAN.id, ""])], []
+    held = {(row.metric, row.point): row for row in rows}
+    curve = [_curve_point(0.0, held[CLEAN.id, ""])]
+    steps = []
     for at, eps in enumerate(series.threat.eps):
         point = point_of(eps)
         if eps > 0:
-            curve.append(_curve_point(eps, found[ROBUST.id, point]))
+            curve.append(_curve_point(eps, held[ROBUST.id, point]))
         before = outcomes.right
         for stage in series.stages:
             left = outcomes.robust(at, stage)
@@ -89,8 +83,27 @@ def attack_tables(
     return {"curve": pd.DataFrame(curve), "attacks": pd.DataFrame(steps)}
 
 
+def score_costs(series: Series, evidence: Evidence) -> Scored:
+    """Computes what the attacks cost: sums over the samples, which no sampling moves."""
+    n = len(evidence.own.samples)
+    if not n:
+        return Scored([])
+    spent = read_outcomes(series, evidence).spent
+    return Scored(
+        [
+            Row(
+                metric=info.id,
+                value=float(spent[kind].mean()),
+                n=n,
+                reason="a cost, counted exactly",
+            )
+            for kind, info in COSTS.items()
+        ]
+    )
+
+
 def outcome_view(series: Series, evidence: Evidence) -> OutcomeView:
-    """Returns one outcome per sample and eps: the prediction in the worst case found."""
+    """Returns one outcome per sample and eps: what the model says in the worst case found."""
     outcomes = read_outcomes(series, evidence)
     ids = evidence.own.samples.ids
     grid = series.threat.eps
@@ -124,7 +137,7 @@ def areas(grid: tuple[float, ...], outcomes: AttackOutcomes) -> Floats:
 
 
 def _share(metric: str, hits: NDArray[np.bool_], point: str = "") -> Number:
-    return Number(metric=metric, point=point, make=lambda: Share(hits))
+    return Number(metric=metric, point=point, make=partial(Share, hits))
 
 
 def _curve_point(eps: float, row: Row) -> dict[str, object]:
@@ -147,40 +160,84 @@ def _step(
     }
 
 
-def median_row(metric: str, values: Floats, level: float, *, point: str = "") -> Row:
-    """Returns a median with the interval of order statistics, which needs no distribution.
+def median_number(
+    metric: str, values: Floats, among: NDArray[np.bool_], *, point: str = ""
+) -> Number:
+    """Returns a median over some of the samples.
+
+    Its interval is that of order statistics, which needs no distribution.
 
     Args:
         metric: its id.
-        values: of n samples, infinite where no example was found.
-        level: of the interval.
+        values: of all samples, shape (n,), infinite where no example was found.
+        among: which of them it is the median of, shape (n,), bool.
         point: where it is read.
     """
-    ordered = np.sort(values)
-    n = len(ordered)
-    value = float((ordered[(n - 1) // 2] + ordered[n // 2]) / 2)
-    if not np.isfinite(value):
-        missing = int(np.isinf(ordered).sum())
-        reason = f"no example was found for {missing} of {n} samples"
-        return Row(metric=metric, value=None, n=n, reason=reason, point=point)
+    chosen = values[among]
+    count = len(chosen)
+    missing = int(np.isinf(chosen).sum())
+
+    def make() -> RowMetric:
+        return RowMetric(
+            weighted_median(values, among), closed=partial(order_statistics_interval, chosen)
+        )
+
+    return Number(
+        metric=metric, point=point, make=make, n=count,
+        undefined=f"no example was found for {missing} of {count} samples",
+    )  # fmt: skip
+
+
+def weighted_median(values: Floats, among: NDArray[np.bool_]) -> OfRows:
+    """Returns a median as a function of weights; nan where it is infinite or has no samples.
+
+    Args:
+        values: shape (n,).
+        among: which of them it is the median of, shape (n,), bool.
+    """
+    rows = np.flatnonzero(among)
+    rows = rows[np.argsort(values[rows], kind="stable")]
+    ordered = values[rows]
+
+    def of_rows(weights: NDArray[np.float64]) -> Floats:
+        if not len(rows):
+            return np.full(len(weights), np.nan)
+        sums = np.cumsum(weights[:, rows], axis=1)
+        half = sums[:, -1:] / 2
+        last = len(rows) - 1
+        # Where a sum is half of all, the median lies halfway to the next value.
+        lower = np.minimum((sums < half * (1 - _TIE)).sum(axis=1), last)
+        upper = np.minimum((sums <= half * (1 + _TIE)).sum(axis=1), last)
+        medians = (ordered[lower] + ordered[upper]) / 2
+        return np.where((half[:, 0] > 0) & np.isfinite(medians), medians, np.nan)
+
+    return of_rows
+
+
+def order_statistics_interval(values: Floats, level: float) -> Interval | str:
+    """Returns the interval of a median between two order statistics, or why there is none.
+
+    Args:
+        values: of independent samples, shape (n,), infinite where no example was found.
+        level: of the interval.
+    """
+    ordered, n = np.sort(values), len(values)
     skip = int(binom.ppf((1 - level) / 2, n, 0.5))
     # X_(r) to X_(n + 1 - r) covers the median with probability 1 - 2 P(B < r), B ~ Bin(n, 1/2).
     if skip < 1 or not np.isfinite(ordered[n - skip]):
-        reason = "too few samples with an example for an interval of order statistics"
-        return Row(metric=metric, value=value, n=n, reason=reason, point=point)
-    return Row(
-        metric=metric, value=value, lower=float(ordered[skip - 1]), upper=float(ordered[n - skip]),
-        level=level, method="order statistics (binomial); samples", n=n, point=point,
+        return "too few samples with an example for an interval of order statistics"
+    return Interval(
+        float(ordered[skip - 1]), float(ordered[n - skip]), level,
+        "order statistics (binomial); samples",
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Series:
-    """What was run: the threat model, the stages in order, and the name of the random stream."""
+    """What was run: the threat model, and the attacks in order."""
 
     threat: ThreatModel
     stages: tuple[str, ...]
-    stream: str
 
 
 @dataclass(frozen=True)
@@ -189,7 +246,7 @@ class AttackOutcomes:
 
     Attributes:
         right: whether each is right as it is.
-        clean: its predicted class without an attack.
+        clean: its class as the model says, without an attack.
         level: the index of the smallest eps that breaks it, the grid's length if none does; 0 for
             samples that are wrong as they are.
         after: the same after each stage, by stage.
@@ -218,11 +275,7 @@ class AttackOutcomes:
 
 
 def read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
-    """Reads the records of all stages, once."""
-    return evidence.once(("outcomes", series), lambda: _read_outcomes(series, evidence))
-
-
-def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
+    """Reads the records of all stages."""
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
@@ -260,12 +313,106 @@ def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     )  # fmt: skip
 
 
-def changed_columns(evidence: Evidence) -> list[Row]:
-    """Returns the median number of columns that examples change, where there are examples."""
-    if not len(evidence.own.records):
+def changed_numbers(evidence: Evidence) -> list[Number]:
+    """Returns the median of the columns that examples of rows change, if there are examples."""
+    samples, records = evidence.own.samples, evidence.own.records
+    changed = np.full(len(samples), -1.0)
+    if len(records):
+        rows = pd.Index(samples.ids).get_indexer(pd.Index(records.ids))
+        changed[rows] = records.array("changed")
+    found = changed >= 0
+    return [median_number(MEDIAN_CHANGED.id, changed, found)] if found.any() else []
+
+
+_POINTS = (1, 2, 5)
+
+
+class Spent(NamedTuple):
+    """What became of the m samples that an attack asked about.
+
+    Attributes:
+        rows: their places in the evidence's sample table, shape (m,).
+        queries_to: questions until there was an example within each radius, infinity where there
+            was none, shape (m, radii).
+        queries: questions in all, shape (m,).
+        first: the distance of each one's first example, NaN where that is not told.
+        distance: of the nearest, NaN without one.
+    """
+
+    rows: NDArray[np.int64]
+    queries_to: NDArray[np.float64]
+    queries: NDArray[np.int64]
+    first: NDArray[np.float64]
+    distance: NDArray[np.float64]
+
+
+def read_spent(series: Series, evidence: Evidence) -> Spent:
+    """Reads the records of an attack with a budget."""
+    records = evidence.own.records
+    radii = len(series.threat.eps)
+    if not len(records):
+        none = np.zeros(0)
+        empty = none.astype(np.int64)
+        return Spent(empty, np.zeros((0, radii)), empty, none, none)
+    raw = records.array("queries_to").astype(np.float64)
+    return Spent(
+        pd.Index(evidence.own.samples.ids).get_indexer(pd.Index(records.ids)),
+        np.where(np.isnan(raw), np.inf, raw),
+        records.array("queries").astype(np.int64),
+        records.array("first_distance").astype(np.float64),
+        records.array(f"distance_{series.threat.norm}").astype(np.float64),
+    )
+
+
+def query_numbers(series: Series, budget: int, evidence: Evidence) -> list[Number]:
+    """Returns the median of queries, and success within the budget and a tenth of it, by eps."""
+    spent, n = read_spent(series, evidence), len(evidence.own.samples)
+    if not len(spent.rows):
         return []
-    changed = evidence.own.records.array("changed").astype(np.float64)
-    changed = changed[changed >= 0]
-    if not len(changed):
-        return []
-    return [median_row(MEDIAN_CHANGED.id, changed, evidence.options.level)]
+    asked = np.zeros(n, dtype=np.bool_)
+    asked[spent.rows] = True
+    found: list[Number] = []
+    for at, eps in enumerate(series.threat.eps):
+        if eps == 0:
+            continue
+        point, needed = point_of(eps), np.full(n, np.inf)
+        needed[spent.rows] = spent.queries_to[:, at]
+        found.append(median_number(MEDIAN_QUERIES.id, needed, asked, point=point))
+        for info, most in ((SUCCESS_AT_BUDGET, budget), (SUCCESS_AT_TENTH, budget / 10)):
+            # Which samples are right as they are, and so asked about, depends on the model.
+            make = partial(Share, needed <= most, asked, same_samples=False)
+            found.append(Number(metric=info.id, point=point, make=make))
+    return found
+
+
+def query_tables(series: Series, budget: int, evidence: Evidence) -> Mapping[str, pd.DataFrame]:
+    """Returns success by queries: at each eps as `queries`, at the largest as `success`."""
+    spent, level = read_spent(series, evidence), evidence.options.level
+    n = len(spent.rows)
+    if not n:
+        return {}
+    curve = []
+    for at, eps in enumerate(series.threat.eps):
+        for queries in query_points(budget) if eps > 0 else ():
+            hits = int((spent.queries_to[:, at] <= queries).sum())
+            found = wilson(hits, n, level)
+            curve.append(
+                {
+                    "point": point_of(eps), "queries": queries, "n": n, "success": hits / n,
+                    "lower": found.lower, "upper": found.upper,
+                }
+            )  # fmt: skip
+    frame = pd.DataFrame(curve)
+    if not len(frame):
+        return {"queries": frame}
+    largest = frame["point"] == point_of(series.threat.eps[-1])
+    return {"queries": frame, "success": frame[largest].reset_index(drop=True)}
+
+
+def query_points(budget: int) -> list[int]:
+    """Returns 1, 2, 5, 10, ... and the budget."""
+    found, power = [], 1
+    while power <= budget:
+        found += [step * power for step in _POINTS if step * power < budget]
+        power *= 10
+    return [*found, budget]

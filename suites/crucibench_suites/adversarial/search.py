@@ -23,8 +23,8 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.apgd import random_start
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     attack_ball,
     by_sample,
     device_of,
@@ -45,8 +45,13 @@ _PIXELS = 2**18
 runs towards several targets, and steps of Square."""
 
 
-class GradientSearch:
-    """Attacks one batch of samples that the model gets right."""
+class RadiusSearch:
+    """Attacks one batch of samples that the model gets right, over the whole grid of radii.
+
+    What breaks a sample within a radius breaks it within every larger one, so that one number says
+    all that is known of it: its level, the place in the grid of the smallest radius that breaks it.
+    An attack is asked only at radii below the level, and each success lowers it.
+    """
 
     def __init__(
         self,
@@ -56,19 +61,18 @@ class GradientSearch:
         threat: ThreatModel,
         draws: Draws,
         *,
-        precision: Precision = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         self._adapter, self._batch, self._targets, self._threat = adapter, batch, targets, threat
         module = adapter.module()
         device = device_of(module)
-        seeded = draws if threat.seed is None else Draws(threat.seed, draws.stream)
         self._x = batch.inputs.to(device)
         pixels = self._x[0].numel() if len(batch) else 1
         width = max(len(batch), min(_MANY, _PIXELS // pixels))
-        self._module, self._exact = module, GradientOracle(module, seeded, width)
-        self._oracle = replace(self._exact, lowered=lowers(precision))
+        self._module, self._exact = module, ModuleOracle(module, threat.draws(draws), width)
+        self._oracle = replace(self._exact, lowered=precision == "bf16")
         self._y = torch.from_numpy(targets).to(device)
-        self._grid = np.asarray(threat.eps, dtype=np.float64)
+        self._grid = threat.grid
         self._radii = _rounded_down(self._grid)
         # At radius 0 a sample is what it was: nothing is asked.
         self._floor = int((self._grid == 0).sum())
@@ -124,7 +128,7 @@ class GradientSearch:
         while len(rows):
             before = ledger.level.copy()
             for attack in series:
-                if not attacks().get(attack).nearest:  # which said what it knows of every radius
+                if not attacks().get(attack).nearest:  # which answered for every radius
                     self.descend(attack, ledger, rows)
             rows = rows[ledger.level[rows] < before[rows]]
 
@@ -145,7 +149,7 @@ class GradientSearch:
         oracle = self._exact if exact or known.nearest else self._oracle
         where = torch.from_numpy(rows).to(self._x.device)
         eps = torch.from_numpy(self._radii[at]).to(self._x.device)
-        points = LossPoints(
+        points = ImagePoints(
             x=self._x[where],
             y=self._y[where],
             eps=eps,
@@ -158,9 +162,7 @@ class GradientSearch:
             threat = threat.model_copy(update={"restarts": restarts})
         with frozen(self._module):
             found = attack_ball(known, Ball(oracle, points, threat, start))
-        ledger.forwards[rows] += found.forwards
-        ledger.backwards[rows] += found.backwards
-        ledger.queries[rows] += found.queries
+        ledger.spend(rows, found)
         before = ledger.level[rows]
         refused = self._take(attack, points, found, rows, at, ledger=ledger)
         if oracle.lowered and refused.any():
@@ -172,7 +174,7 @@ class GradientSearch:
             ledger.unconfirmed[rows] += refused
         return np.asarray(ledger.level[rows] < before)
 
-    def _warm(self, attack: str, points: LossPoints, rows: Ints, ledger: Ledger) -> torch.Tensor:
+    def _warm(self, attack: str, points: ImagePoints, rows: Ints, ledger: Ledger) -> torch.Tensor:
         """Starts from examples of larger radii, drawn into the smaller ball, where there is one."""
         start = random_start(self._oracle, points, f"{attack}/0")
         known = np.flatnonzero(ledger.prediction[rows] >= 0)
@@ -184,9 +186,16 @@ class GradientSearch:
         return start
 
     def _take(
-        self, attack: str, points: LossPoints, found: Found, rows: Ints, at: Ints, *, ledger: Ledger
+        self,
+        attack: str,
+        points: ImagePoints,
+        found: Found,
+        rows: Ints,
+        at: Ints,
+        *,
+        ledger: Ledger,
     ) -> NDArray[np.bool_]:
-        """Puts down the examples that the plain model gets wrong; returns which it does not."""
+        """Notes the examples that the plain model gets wrong; returns which it does not."""
         broken = found.broken.cpu().numpy()
         refused = np.zeros(len(rows), dtype=np.bool_)
         if not broken.any():
@@ -200,28 +209,9 @@ class GradientSearch:
         distance = seen.distances[:, COLUMN[points.norm]]
         # An attack within a radius that ends outside it has not shown anything about it.
         holds = seen.holds & (attacks().get(attack).nearest | (distance <= self._grid[at]))
-        ledger.confirmations[rows] += 1
-        known = ledger.distances[rows, COLUMN[points.norm]]
-        better = holds & ~(known <= distance)
-        chosen = rows[better]
-        ledger.distances[chosen] = seen.distances[better]
-        ledger.prediction[chosen] = seen.prediction[better]
-        ledger.nearest[torch.from_numpy(chosen)] = examples[torch.from_numpy(better)]
-        # The first radius that is no smaller than the distance.
-        level = np.searchsorted(self._grid, distance, side="left")
-        ledger.level[rows[holds]] = np.minimum(ledger.level[rows[holds]], level[holds])
+        ledger.note(rows, seen, holds, grid=self._grid, norm=points.norm)
         refused[broken] = ~holds
         return refused
-
-
-def lowers(precision: Precision) -> bool:
-    """Whether attacks compute in bfloat16.
-
-    ``auto`` does not: on a CPU without units for it, passes of the bundled CNN and MLP were
-    measured to take longer in it, and on a GPU nothing was measured. What only bfloat16 misses is
-    not found again, so that it has to earn its place.
-    """
-    return precision == "bf16"
 
 
 def _rounded_down(grid: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from crucibench.contracts.suite import NamedFile
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,18 @@ class SuppliedExamples(OneAttack):
     ) -> SuppliedExamples:
         """Returns the scenario of one norm."""
         threat = ThreatModel(norm=norm, eps=eps)
-        told = {"norm": norm, "eps": list(threat.eps), "targeted": False}
+        threat_parameters = {"norm": norm, "eps": list(threat.eps), "targeted": False}
         return cls(
             suite=suite,
             name=f"supplied-{norm}",
             file=file,
             threat=threat,
-            parameters={"supplied": file.digest, "threat": told, "budget": "not known"},
-            points=("", *(point_of(radius) for radius in threat.eps)),
+            parameters={
+                "supplied": file.digest,
+                "threat": threat_parameters,
+                "budget": "not known",
+            },
+            points=threat.points,
             limit=limit,
         )
 
@@ -61,8 +65,6 @@ class SuppliedExamples(OneAttack):
         return "supplied"
 
     def _read(self) -> Supplied:
-        from crucibench_suites.adversarial.supplied import read_supplied
-
         return read_supplied(self.file.path, self.file.digest)
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
@@ -74,24 +76,18 @@ class SuppliedExamples(OneAttack):
         """Returns one record a sample: the smallest eps that its input breaks."""
         import torch
 
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
-        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.confirm import AttackedBatch
 
-        grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
-        targets = work.samples.targets.astype(np.int64)
         examples = torch.from_numpy(self._read().of(work.batch))
-        ledger = Ledger.of(work.batch, np.full(len(work.batch), len(grid), dtype=np.int64))
-        near, moved = snapped(work.batch.inputs, examples, grid, norm)
+        attacked = AttackedBatch(self.threat, work, context)
+        every = np.arange(len(work.batch))
+        near, moved = attacked.snapped(every, examples)
         # As they are, and once more, moved by less than rounding, where that decides.
-        for rows, asked in ((np.arange(len(targets)), examples), (np.flatnonzero(moved), near)):
+        for rows, asked in ((every, examples), (np.flatnonzero(moved), near)):
             if len(rows):
-                settle(
-                    context.adapter, work.batch, targets, rows=rows,
-                    examples=asked[torch.from_numpy(rows)], grid=grid, norm=norm, ledger=ledger,
-                )  # fmt: skip
+                attacked.confirm(rows, asked[torch.from_numpy(rows)])
         boxed = ((examples >= 0) & (examples <= 1)).flatten(1).all(1).numpy()
-        show_images(self.threat, self.attack, work, context, ledger)
-        return {**self.columns(work, ledger, self.attack), "in_box": boxed}
+        return {**self.image_columns(work, context, attacked.ledger), "in_box": boxed}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Tells how many inputs count, and why the others don't."""
@@ -127,7 +123,6 @@ def checked(file: NamedFile, samples: int) -> NamedFile:
         InputError: if it can't be what was supplied for `samples` samples.
     """
     from crucibench.util.hashing import file_digest
-    from crucibench_suites.adversarial.supplied import check_count, read_supplied
 
     # A run that is only read needs no file: its records say what became of the inputs.
     if file.path.is_file() and file_digest(file.path) == file.digest:
@@ -224,20 +219,20 @@ def read_supplied(path: Path, digest: str) -> Supplied:
         )
     if ids is None:
         return Supplied(path.name, inputs, None)
-    told = tuple(str(identity) for identity in ids)
-    if len(told) != len(inputs) or len(set(told)) != len(told):
+    names = tuple(str(identity) for identity in ids)
+    if len(names) != len(inputs) or len(set(names)) != len(names):
         raise InputError(
             f"{path.name}: expected one id for each of {len(inputs)} inputs, each once, got "
-            f"{len(told)} ids, {len(set(told))} of them different"
+            f"{len(names)} ids, {len(set(names))} of them different"
         )
-    return Supplied(path.name, inputs, told, {one: row for row, one in enumerate(told)})
+    return Supplied(path.name, inputs, names, {one: row for row, one in enumerate(names)})
 
 
 def check_count(supplied: Supplied, count: int) -> None:
     """Refuses inputs in data order that are not as many as the samples.
 
     Raises:
-        InputError: told in a sentence.
+        InputError: if they are not as many.
     """
     if supplied.ids is None and len(supplied.inputs) != count:
         raise InputError(
@@ -256,8 +251,8 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
 
     with safe_open(path, framework="numpy") as found:
         arrays: dict[str, NDArray[Any]] = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - it is no mapping
-        told = (found.metadata() or {}).get("ids")
-    return arrays if told is None else {**arrays, "ids": np.array(json.loads(told))}
+        stored = (found.metadata() or {}).get("ids")
+    return arrays if stored is None else {**arrays, "ids": np.array(json.loads(stored))}
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

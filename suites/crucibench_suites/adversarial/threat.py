@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from crucibench.contracts.attack import Norm
+from crucibench.contracts.attack import Floats, Norm
+from crucibench.util.draws import Draws
 from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
 
@@ -23,6 +25,10 @@ _LARGEST = {
     ("pixels", "linf"): ("pixels lie in [0, 1]", 1.0),
     ("words", "words"): ("it is a share of words", 1.0),
 }
+
+
+_OF_GRADIENTS = frozenset({"steps", "restarts", "targets", "eot", "close_restarts"})
+"""Budgets that say nothing of an attack without gradients."""
 
 
 class ThreatModel(BaseModel):
@@ -88,11 +94,38 @@ class ThreatModel(BaseModel):
         # Absent where it is as it always was, so that earlier results stay comparable.
         return {key: value for key, value in told.items() if (key, value) != ("unit", "pixels")}
 
+    def query_parameters(self) -> Mapping[str, Any]:
+        """Returns the same of an attack without gradients, whose budget is its queries."""
+        told = self.as_parameters()
+        return {key: value for key, value in told.items() if key not in _OF_GRADIENTS}
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """The points of a scenario: all radii together, then each."""
+        return ("", *map(point_of, self.eps))
+
+    @property
+    def grid(self) -> Floats:
+        """The radii as an array."""
+        return np.asarray(self.eps, dtype=np.float64)
+
+    def draws(self, own: Draws) -> Draws:
+        """Returns draws of the threat model's own seed if it has one, of the same stream."""
+        return own if self.seed is None else Draws(self.seed, own.stream)
+
 
 def check_norm(norm: str) -> None:
-    """Raises ValueError unless points can be moved in the norm: what is not Linf is then L2."""
+    """Raises ValueError unless the norm is Linf or L2, in which points can be moved."""
     if norm not in COLUMN:
         raise ValueError(unknown("norm", norm, COLUMN))
+
+
+def sizes(moves: Floats, norm: Norm) -> Floats:
+    """Returns the norm of each of m moves, shape (m, d) or (m, leaves, d), along the last axis."""
+    if not moves.shape[-1]:
+        return np.zeros(moves.shape[:-1])
+    size = np.abs(moves).max(axis=-1) if norm == "linf" else np.linalg.norm(moves, axis=-1)
+    return np.asarray(size)
 
 
 def point_of(eps: float) -> str:

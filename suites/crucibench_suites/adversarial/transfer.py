@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from crucibench.contracts.attack import Norm
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
@@ -17,7 +18,7 @@ from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as
 from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
 from crucibench_suites.adversarial.saved import ADVERSARIALS
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,7 @@ class Transfer(OneAttack):
                 "surrogates": list(surrogates),
                 "threat": {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False},
             },
-            points=("", *(point_of(radius) for radius in eps)),
+            points=threat.points,
             limit=min(MOST_SAMPLES, attack.limit or MOST_SAMPLES),
             needs=(
                 Need(alias="clean", cell="pass/test"),
@@ -97,14 +98,12 @@ class Transfer(OneAttack):
         """Returns one record a sample: the smallest eps that a surrogate's example breaks."""
         import torch
 
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
-        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.confirm import AttackedBatch
 
-        grid, norm = np.asarray(self.threat.eps, dtype=np.float64), self.threat.norm
-        x, targets = work.batch.inputs, work.samples.targets.astype(np.int64)
+        attacked = AttackedBatch(self.threat, work, context)
+        ledger, grid, x = attacked.ledger, attacked.grid, work.batch.inputs
         unbroken = work.carry["white_box_level"].astype(np.int64)
-        ledger = Ledger.of(work.batch, np.full(len(targets), len(grid), dtype=np.int64))
-        whose = np.full(len(targets), "", dtype=object)
+        whose = np.full(len(x), "", dtype=object)
         smallest = int((grid == 0).sum())
         radii = torch.from_numpy(grid[np.clip(unbroken - 1, smallest, len(grid) - 1)])
         for at, name in enumerate(self.surrogates):
@@ -115,16 +114,12 @@ class Transfer(OneAttack):
             where = torch.from_numpy(rows)
             found = torch.from_numpy(flat[rows].astype(np.float32)).reshape(x[where].shape)
             before = ledger.level.copy()
-            for candidate in (found, _drawn(x[where], found, radii[where], norm=norm)):
-                examples, _ = snapped(x[where], candidate, grid, norm)
-                settle(
-                    context.adapter, work.batch, targets, rows=rows, examples=examples, grid=grid,
-                    norm=norm, ledger=ledger,
-                )  # fmt: skip
+            drawn = _drawn(x[where], found, radii[where], norm=self.threat.norm)
+            for candidate in (found, drawn):
+                attacked.confirm(rows, attacked.snapped(rows, candidate)[0])
             whose[ledger.level < before] = name
-        show_images(self.threat, self.attack, work, context, ledger)
         return {
-            **self.columns(work, ledger, self.attack),
+            **self.image_columns(work, context, ledger),
             "surrogate": [str(name) for name in whose],
             "white_box_level": unbroken.astype(np.int32),
         }
@@ -161,11 +156,11 @@ def _nearest(need: CellEvidence, ids: NDArray[np.object_], norm: str) -> NDArray
 
 
 def _drawn(
-    x: torch.Tensor, examples: torch.Tensor, radii: torch.Tensor, *, norm: str
+    x: torch.Tensor, examples: torch.Tensor, radii: torch.Tensor, *, norm: Norm
 ) -> torch.Tensor:
     """Returns examples in the same directions, at the distance of a radius, in the box."""
+    from crucibench_suites.adversarial.attacks.model import by_sample, length
+
     moved = examples.double() - x.double()
-    flat = moved.flatten(1)
-    size = flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
-    share = (radii / size.clamp(min=1e-12)).reshape(-1, *([1] * (x.dim() - 1)))
-    return (x.double() + moved * share).clamp(0, 1).float()
+    share = radii / length(moved, norm).clamp(min=1e-12)
+    return (x.double() + moved * by_sample(share)).clamp(0, 1).float()

@@ -4,51 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
-from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
-from crucibench.contracts.statistic import Number
-from crucibench_suites.adversarial.attacked import OneAttack
+from crucibench_suites.adversarial.attacked import OneAttack, UnderAttack
 from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
-from crucibench_suites.adversarial.metrics import METRICS
 from crucibench_suites.adversarial.scenario import AutoAttack
-from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from crucibench_suites.adversarial.scoring import Series
 
 _CLEAN = "clean"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorstCase(Derived):
+class WorstCase(UnderAttack, Derived):
     """Joins the cells of several attacks, sample by sample: a mean of minima.
 
     Attributes:
-        threat: norm and eps, which the cells share.
         attacks: cells, by name, with the attacks of each.
         gradients: those of the cells whose attacks follow the model's own gradients.
         surrogates: those that ask about another model's examples, with that model's name.
     """
 
-    threat: ThreatModel
     attacks: tuple[tuple[str, tuple[str, ...]], ...]
     gradients: tuple[str, ...] = ()
     surrogates: tuple[tuple[str, str], ...] = ()
-
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
-    perturbs: ClassVar[bool] = True
 
     @classmethod
     def of(cls, suite: str, cells: Sequence[AutoAttack | OneAttack]) -> WorstCase:
@@ -78,35 +66,11 @@ class WorstCase(Derived):
 
     @property
     def series(self) -> Series:
-        """What scoring needs to know of it: every attack of every cell is a step."""
+        """Every attack of every cell."""
         from crucibench_suites.adversarial.scoring import Series
 
         steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
-        return Series(self.threat, steps, self.stream)
-
-    def numbers(self, evidence: Evidence) -> list[Number]:
-        """Returns the shares of samples that withstand, and the area under them."""
-        from crucibench_suites.adversarial.scoring import attack_numbers
-
-        return attack_numbers(self.series, self._joined(evidence))
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes what is not compared: the median distance of examples, and costs."""
-        from crucibench_suites.adversarial.scoring import attack_rows
-
-        return Scored(attack_rows(self.series, self._joined(evidence)))
-
-    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-        """Returns robust accuracy by eps, and what each attack did."""
-        from crucibench_suites.adversarial.scoring import attack_tables
-
-        return attack_tables(self.series, self._joined(evidence), rows)
-
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome per sample and eps."""
-        from crucibench_suites.adversarial.scoring import outcome_view
-
-        return outcome_view(self.series, self._joined(evidence))
+        return Series(self.threat, steps)
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says whether a surrogate's examples broke what the model's own gradients did not."""
@@ -121,7 +85,7 @@ class WorstCase(Derived):
             found += audit_transfer(gained, [surrogate])
         return found
 
-    def _joined(self, evidence: Evidence) -> Evidence:
+    def attacked(self, evidence: Evidence) -> Evidence:
         """Returns evidence in which the records of all attacks are the cell's own."""
         tables = []
         for name, _ in self.attacks:

@@ -2,13 +2,8 @@
 
 import numpy as np
 
-from crucibench.contracts.audit import (
-    Audit,
-    AuditCase,
-    KnownFindings,
-    example_cell,
-    example_evidence,
-)  # fmt: skip
+from crucibench.contracts.audit import Audit, AuditCase, KnownFindings, example_cell
+from crucibench.contracts.audit import example_evidence as evidence_of
 from crucibench.contracts.scenario import Derived
 from crucibench.contracts.verdict import Finding, Severity
 
@@ -26,7 +21,7 @@ def find(evidence, scenario):
 
 def case(scores):
     test = example_cell({"scores": scores}, np.arange(len(scores)) % 2)
-    return AuditCase(example_evidence(test, {"test": test}), Derived(suite="s", name="n"))
+    return AuditCase(evidence_of(test, {"test": test}), Derived(suite="s", name="n"))
 
 
 repeated_scores = Audit(

@@ -16,8 +16,7 @@ from torch import nn
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Severity, Verdict, verdict_of
 from crucibench_suites.adversarial.audits.probed import beyond
-from crucibench_suites.adversarial.probing import PROBE
-from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, choose
+from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, PROBE, SHARE, choose
 from crucibench_suites.adversarial.probing.collecting import computes_gradients
 from crucibench_suites.adversarial.scenario import Quick, Rand
 from crucibench_suites.adversarial.scoring import read_outcomes

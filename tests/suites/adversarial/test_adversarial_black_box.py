@@ -36,7 +36,7 @@ from crucibench.metrics.scoring import score
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
-from crucibench_suites.adversarial.blackbox.audits import label_only_beats
+from crucibench_suites.adversarial.audits.queries import label_only_beats
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
 from crucibench_suites.adversarial.scoring import Series
@@ -265,7 +265,7 @@ def test_a_search_whose_first_question_is_all_is_told(drive: Any) -> None:
 
 
 def test_the_paired_test_wants_more_than_chance() -> None:
-    series = Series(ThreatModel(norm="linf", eps=(0.1,)), ("square",), "s")
+    series = Series(ThreatModel(norm="linf", eps=(0.1,)), ("square",))
     right = np.ones(100, dtype=np.bool_)
     mine, theirs = np.ones(100, dtype=np.int64), np.ones(100, dtype=np.int64)
     theirs[:10] = 0

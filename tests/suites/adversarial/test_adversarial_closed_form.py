@@ -20,8 +20,8 @@ from crucibench_suites.adversarial.attacks.apgd import apgd, apgd_targeted, chec
 from crucibench_suites.adversarial.attacks.fab import fab_targeted, onto_hyperplane
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     frozen,
     length,
 )
@@ -41,7 +41,7 @@ NORMS = ("linf", "l2")
 def _points(model: Any, x: Any, y: Any, eps: Any, norm: Any) -> Any:
     right = model(x).argmax(1).numpy() == y
     rows = np.flatnonzero(right)
-    return LossPoints(
+    return ImagePoints(
         x=x[torch.from_numpy(rows)],
         y=torch.from_numpy(y[rows]),
         eps=torch.full((len(rows),), eps),
@@ -92,7 +92,7 @@ def test_fab_finds_the_nearest_example(linear: Any, norm: Any, classes: int, box
     model, x, y = linear(classes, boxed=boxed, n=12)
     points = _points(model, x, y, 0.0, norm)
     with frozen(model):
-        found = fab_targeted(GradientOracle(model, Draws(0, "t")), points, steps=30, targets=9)
+        found = fab_targeted(ModuleOracle(model, Draws(0, "t")), points, steps=30, targets=9)
     truth = _truth(model, points, boxed=True)
     distance = length((found.adversarial - points.x).double(), norm).numpy()
     assert found.broken.all()
@@ -108,7 +108,7 @@ def test_apgd_needs_a_margin_loss(linear: Any, norm: Any) -> None:
     model, x, y = linear(10, boxed=False, n=60)
     eps = {"linf": 0.015, "l2": 0.05}[norm]
     points = _points(model, x, y, eps, norm)
-    oracle = GradientOracle(model, Draws(0, "t"))
+    oracle = ModuleOracle(model, Draws(0, "t"))
     truth = _truth(model, points, boxed=False)
     clear = np.abs(truth - eps) > 2e-3 * eps
     ce = apgd(oracle, points, losses.log_odds, steps=40)
@@ -124,7 +124,7 @@ def test_square_breaks_much_and_never_what_cannot_break(linear: Any, norm: Any) 
     eps = {"linf": 0.05, "l2": 0.2}[norm]
     points = _points(model, x, y, eps, norm)
     truth = _truth(model, points, boxed=False)
-    found = square(GradientOracle(model, Draws(0, "t")), points, queries=400)
+    found = square(ModuleOracle(model, Draws(0, "t")), points, queries=400)
     broken = found.broken.numpy()
     assert not broken[truth > eps].any()
     easy = truth < eps * {"linf": 0.8, "l2": 0.5}[norm]
@@ -147,9 +147,9 @@ def test_square_finds_the_same_one_step_at_a_time(
     exact_model = torch.nn.Sequential(_Double(), model)  # sums of any batch are the same
     points = _points(torch.nn.Sequential(_Double(), model), x, y, {"linf": 0.06, "l2": 0.2}[norm],
                      norm)  # fmt: skip
-    wide = square(GradientOracle(exact_model, Draws(0, "t"), 512), points, queries=150)
+    wide = square(ModuleOracle(exact_model, Draws(0, "t"), 512), points, queries=150)
     monkeypatch.setattr(square_module, "_LARGEST_TABLE", 0)
-    narrow = square(GradientOracle(exact_model, Draws(0, "t"), 1), points, queries=150)
+    narrow = square(ModuleOracle(exact_model, Draws(0, "t"), 1), points, queries=150)
     assert 0 < wide.broken.sum() < len(points)
     torch.testing.assert_close(wide.adversarial, narrow.adversarial, rtol=0, atol=0)
     left = narrow.open.numpy()
@@ -171,12 +171,12 @@ def test_runs_towards_several_targets_at_once_are_those_one_by_one(linear: Any, 
     width = 4  # fewer than targets
     points = _points(model, x, y, {"linf": 0.03, "l2": 0.1}[norm], norm)
     apart = [
-        apgd_targeted(GradientOracle(model, Draws(0, "t"), width), points, steps=12, targets=9),
-        fab_targeted(GradientOracle(model, Draws(0, "t"), width), points, steps=12, targets=9),
+        apgd_targeted(ModuleOracle(model, Draws(0, "t"), width), points, steps=12, targets=9),
+        fab_targeted(ModuleOracle(model, Draws(0, "t"), width), points, steps=12, targets=9),
     ]
     together = [
-        apgd_targeted(GradientOracle(model, Draws(0, "t")), points, steps=12, targets=9),
-        fab_targeted(GradientOracle(model, Draws(0, "t")), points, steps=12, targets=9),
+        apgd_targeted(ModuleOracle(model, Draws(0, "t")), points, steps=12, targets=9),
+        fab_targeted(ModuleOracle(model, Draws(0, "t")), points, steps=12, targets=9),
     ]
     for one, other in zip(apart, together, strict=True):
         assert one.broken.sum() > 0

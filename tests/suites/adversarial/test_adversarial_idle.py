@@ -29,7 +29,7 @@ from crucibench_suites.adversarial.protocol import PROTOCOLS
 from crucibench_suites.adversarial.tables.attacks import PLANNED
 from crucibench_suites.adversarial.text import self_tests as of_texts
 from crucibench_suites.adversarial.text.scenario import SEARCHES
-from crucibench_suites.adversarial.text.texts import MADE
+from crucibench_suites.adversarial.text.texts import CANDIDATES
 
 NORMS: tuple[Any, ...] = ("linf", "l2")
 
@@ -96,9 +96,9 @@ def _none(*told: Any) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("name", ["text-greedy", "text-by-labels"])
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("made", CANDIDATES)
 def test_an_attack_on_texts_without_candidates_fails(made: str, name: str) -> None:
-    none = of_texts.tested(made, MADE[made]._replace(make=_none), attacks().get(name))
+    none = of_texts.tested(made, CANDIDATES[made]._replace(make=_none), attacks().get(name))
     assert not none.passed and none.found == 0
 
 
@@ -262,7 +262,7 @@ def test_what_is_declared_elsewhere_has_an_entry() -> None:
 
 def test_nothing_tells_attacks_apart_by_name_but_the_tables() -> None:
     """No comparison with the name of an attack, alone or among others, and no case of a match."""
-    names = {*attacks().names(), *MADE}
+    names = {*attacks().names(), *CANDIDATES}
 
     def literals(node: ast.AST) -> set[Any]:
         return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)}

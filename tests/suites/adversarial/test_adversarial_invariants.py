@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crucibench.metrics.scoring import score
-from crucibench_suites.adversarial.probing import PROBE
+from crucibench_suites.adversarial.probing.choosing import PROBE
 from crucibench_suites.adversarial.scenario import Quick, Standard
-from crucibench_suites.adversarial.scoring import read_outcomes
+from crucibench_suites.adversarial.scoring import read_outcomes, weighted_median
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
-
-pytestmark = pytest.mark.slow
 
 N = 16
 _FEW = settings(max_examples=4, deadline=None)
@@ -74,7 +72,7 @@ def test_robust_is_at_most_clean_and_falls_with_eps(
     assert (outcomes.prediction[broken] != y[broken]).all()
 
 
-@settings(_FEW, max_examples=2)
+@_FEW
 @_CASES
 def test_batches_and_order_change_nothing(
     drive: Any, plain: Any, seed: int, classes: int, norm: Any, scale: float
@@ -292,7 +290,7 @@ def test_examples_that_the_plain_model_does_not_confirm_are_told(drive: Any, pla
     np.testing.assert_array_equal(outcomes.robust(0), outcomes.right)
 
 
-def test_outcomes_agree_with_the_rows(drive: Any, plain: Any) -> None:
+def test_outcomes_say_what_the_rows_say(drive: Any, plain: Any) -> None:
     model, x, y = _network(3, 4)
     scenario = Quick.of("adversarial", _threat("l2", (0.1, 0.4)))
     evidence = drive(scenario, plain(model, 4), x, y)
@@ -309,3 +307,16 @@ def test_outcomes_agree_with_the_rows(drive: Any, plain: Any) -> None:
     ]
     area = np.trapezoid(curve, [0.0, *scenario.threat.eps]) / scenario.threat.eps[-1]
     assert rows["robust-accuracy-area", ""].value == pytest.approx(area)
+
+
+def test_a_weighted_median_is_that_of_repeated_samples() -> None:
+    rng = np.random.default_rng(0)
+    values = np.round(rng.exponential(size=15), 1)
+    values[:3] = np.inf
+    among = rng.random(15) < 0.8
+    weights = rng.integers(0, 4, (50, 15)).astype(np.float64)
+    found = weighted_median(values, among)(weights)
+    for row, own in zip(found, weights, strict=True):
+        expected = np.median(np.repeat(values[among], own[among].astype(int)))
+        assert row == expected or (np.isnan(row) and np.isinf(expected))
+    assert np.isnan(weighted_median(values, among)(np.zeros((1, 15)))).all()

@@ -26,11 +26,10 @@ from crucibench_adapters._sklearn_tree import read_tree
 from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.tables.attacks import PLANNED
-from crucibench_suites.adversarial.tables.columns import Facts
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.exact_tree import nearest_leaves
 from crucibench_suites.adversarial.tables.greedy import greedy
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import Facts, RowSpace
 from crucibench_suites.adversarial.threat import ThreatModel
 
 NORMS: tuple[Norm, ...] = ("linf", "l2")

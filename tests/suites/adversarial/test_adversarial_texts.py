@@ -26,12 +26,12 @@ from crucibench_suites.adversarial.text.edits import KINDS, TRIES, character_edi
 from crucibench_suites.adversarial.text.greedy import Greedy
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
-    Left,
+    LeftAlone,
     ListedWords,
 )
-from crucibench_suites.adversarial.text.searching import Course, run_together, words_allowed
-from crucibench_suites.adversarial.text.texts import MADE, drawn, edited, listed
-from crucibench_suites.adversarial.text.words import ENGLISH, parsed, parts_of
+from crucibench_suites.adversarial.text.searching import TextSearch, run_together, words_allowed
+from crucibench_suites.adversarial.text.texts import CANDIDATES, drawn, edited, listed
+from crucibench_suites.adversarial.text.words import ENGLISH, parts_of, split_sample
 from crucibench_suites.adversarial.threat import ThreatModel
 
 sys.path.append(str(Path(__file__).parent))
@@ -53,7 +53,7 @@ def threat(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500) -> Thre
 
 def edits(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500, **left: Any) -> Any:
     return CharacterEdits.of(
-        "adversarial", threat(eps, queries), None, Left(**{"stop_words": "none", **left}), {}
+        "adversarial", threat(eps, queries), None, LeftAlone(**{"stop_words": "none", **left}), {}
     )
 
 
@@ -98,7 +98,7 @@ def test_substitutions_reach_the_known_optimum_and_points_are_monotone() -> None
         def maker(self, context: Any) -> Any:
             return listed(given_list)
 
-    attack = Given.of("adversarial", threat((0.2, 0.4, 0.6)), None, Left(), {}, file=None)
+    attack = Given.of("adversarial", threat((0.2, 0.4, 0.6)), None, LeftAlone(), {}, file=None)
     texts = ["Good fine nice plain words", "fine nice plain more words", "nice plain x y z"]
     evidence = drive(attack, model, texts)
     # 6 - 3 - 4 < 0.5 with one word; 3 - 2 - 1 needs both; 1 - 1 needs one.
@@ -114,7 +114,7 @@ def test_substitutions_reach_the_known_optimum_and_points_are_monotone() -> None
 def by_labels(eps: tuple[float, ...] = (0.1, 0.3, 1.0), queries: int = 500) -> Any:
     seen = threat(eps, queries).model_copy(update={"access": "decision"})
     return CharacterEdits.of(
-        "adversarial", seen, None, Left(stop_words="none"), {}, search="text-by-labels"
+        "adversarial", seen, None, LeftAlone(stop_words="none"), {}, method="text-by-labels"
     )
 
 
@@ -182,11 +182,12 @@ def hashed(text: Any) -> float:
 def searched(
     samples: Sequence[Any], ids: Sequence[str], eps: tuple[float, ...], queries: int,
     stop_words: frozenset[str], protected: frozenset[int], attack: Any = GREEDY,
-) -> list[Course]:  # fmt: skip
-    cut = [parsed(sample, stop_words, protected) for sample in samples]
+) -> list[TextSearch]:  # fmt: skip
+    cut = [split_sample(sample, stop_words, protected) for sample in samples]
     draws = Draws(0, "adversarial/character-edits")
     searches = [
-        Course(one, eps, queries, drawn(draws, name)) for one, name in zip(cut, ids, strict=True)
+        TextSearch(one, eps, queries, drawn(draws, name))
+        for one, name in zip(cut, ids, strict=True)
     ]
     found = edited(draws)(cut, ids)
     run_together(
@@ -213,11 +214,13 @@ def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
         assert (alone.replaced, alone.queries) == (search.replaced, search.queries)
         np.testing.assert_array_equal(alone.queries_to, search.queries_to)
         assert search.queries <= queries
-        assert "".join("".join(part) for part in search.parsed.columns) == "".join(parts_of(sample))
+        assert "".join("".join(part) for part in search.sample_words.columns) == "".join(
+            parts_of(sample)
+        )
         if search.replaced is None:
             assert np.isnan(search.queries_to).all()
             continue
-        words = search.parsed.words
+        words = search.sample_words.words
         within = len(search.replaced) <= int(eps[-1] * len(words) + 1e-9)
         assert within or attack is BY_LABELS  # whose examples begin far away
         assert np.isnan(search.queries_to[-1]) != within
@@ -225,7 +228,7 @@ def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
         assert hashed(search.example) > 0
         # Put together from the characters again: only open words differ, and no protected column.
         parts = []
-        for column, characters in enumerate(search.parsed.columns):
+        for column, characters in enumerate(search.sample_words.columns):
             pieces = list(characters)
             for number, text in search.replaced.items():
                 place = words[number]
@@ -244,7 +247,7 @@ def test_any_text_within_both_budgets_and_what_is_left_alone_stays(
 @settings(max_examples=150, deadline=None)
 @given(word=st.text(st.characters(exclude_categories=("Z", "Cc")), min_size=1, max_size=12))
 def test_edits_of_a_word_are_few_and_other_words(word: str) -> None:
-    cut = parsed(word, frozenset(), frozenset())
+    cut = split_sample(word, frozenset(), frozenset())
     for number in cut.open:
         own = cut.word(number)
         drawn = Draws(0, "x").words(["id"], "edits", len(KINDS) * len(own))
@@ -273,17 +276,17 @@ def test_edits_are_of_the_four_kinds() -> None:
     ],
 )
 def test_words_are_letters_and_digits_with_signs_between_them(text: str, words: list[str]) -> None:
-    cut = parsed(text, frozenset(), frozenset())
+    cut = split_sample(text, frozenset(), frozenset())
     assert ["".join(cut.word(number)) for number in cut.open] == words
 
 
 def test_stop_words_are_known_in_any_case_and_with_any_apostrophe() -> None:
-    cut = parsed("The film DON\u2019T bore", ENGLISH, frozenset())
+    cut = split_sample("The film DON\u2019T bore", ENGLISH, frozenset())
     assert ["".join(cut.word(number)) for number in cut.open] == ["film", "bore"]
 
 
 def test_leaving_a_word_out_takes_a_space_along() -> None:
-    cut = parsed(("one two", "three, four"), frozenset(), frozenset({0}))
+    cut = split_sample(("one two", "three, four"), frozenset(), frozenset({0}))
     assert [cut.without(number) for number in cut.open] == [
         ("one two", ", four"),
         ("one two", "three,"),
@@ -319,15 +322,15 @@ def test_a_budget_that_is_too_small_for_all_words_still_leaves_questions_for_edi
     assert own.array("changed")[0] == 1 and own.array("queries")[0] <= 20
 
 
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("made", CANDIDATES)
 def test_the_attacks_pass_their_self_tests_at_the_optimum(made: str) -> None:
-    result = self_tests.tested(made, MADE[made], GREEDY)
+    result = self_tests.tested(made, CANDIDATES[made], GREEDY)
     assert result.passed and result.ratio == 1.0 and result.found == 1.0
 
 
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("made", CANDIDATES)
 def test_on_labels_the_attacks_pass_their_self_tests(made: str) -> None:
-    result = self_tests.tested(made, MADE[made], BY_LABELS)
+    result = self_tests.tested(made, CANDIDATES[made], BY_LABELS)
     assert result.passed and result.ratio < 1.3 and result.found == 1.0
 
 
@@ -406,7 +409,7 @@ class Lengthy(Marks):
 
 @pytest.mark.parametrize("kind", [Marks, Lengthy])
 def test_examples_that_nobody_could_label_are_found(kind: type[Marks]) -> None:
-    attack = kind.of("adversarial", threat(), None, Left(), {}, file=None)
+    attack = kind.of("adversarial", threat(), None, LeftAlone(), {}, file=None)
     evidence = drive(attack, Bag(HEAVY, -2.5), PLAIN)
     assert evidence.own.records.array("changed").tolist() == [6] * len(PLAIN)
     assert codes(evidence, attack) == {"unreadable-examples"}

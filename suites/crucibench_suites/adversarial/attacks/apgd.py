@@ -17,9 +17,9 @@ import torch
 from crucibench_suites.adversarial.attacks.losses import dlr
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
+    ImagePoints,
     Loss,
-    LossPoints,
+    ModuleOracle,
     Region,
     by_sample,
     pairs,
@@ -32,8 +32,8 @@ RHO = 0.75
 
 
 def apgd(
-    oracle: GradientOracle,
-    points: LossPoints,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     loss: Loss,
     *,
     steps: int,
@@ -67,8 +67,8 @@ def apgd(
 
 
 def apgd_targeted(
-    oracle: GradientOracle,
-    points: LossPoints,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     steps: int,
     targets: int,
@@ -93,8 +93,8 @@ def apgd_targeted(
 
 
 def _starts(
-    oracle: GradientOracle,
-    points: LossPoints,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     rows: torch.Tensor,
     names: list[str],
     numbers: torch.Tensor,
@@ -107,7 +107,7 @@ def _starts(
     return begin
 
 
-def random_start(oracle: GradientOracle, points: LossPoints, step: str) -> torch.Tensor:
+def random_start(oracle: ModuleOracle, points: ImagePoints, step: str) -> torch.Tensor:
     """Returns points on the edge of the ball, clipped to the box."""
     drawn = oracle.uniform if points.norm == "linf" else oracle.normal
     edge = unit(drawn(points, step), points.norm) * by_sample(points.eps)
@@ -137,8 +137,8 @@ class _Ascent:
 
     def __init__(
         self,
-        oracle: GradientOracle,
-        points: LossPoints,
+        oracle: ModuleOracle,
+        points: ImagePoints,
         loss: Loss,
         start: torch.Tensor,
         *,

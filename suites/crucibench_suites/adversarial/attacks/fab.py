@@ -15,8 +15,8 @@ from crucibench.contracts.attack import Norm
 from crucibench_suites.adversarial.attacks.losses import margin
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     by_sample,
     length,
     pairs,
@@ -28,7 +28,7 @@ ETA = 1.05
 BETA = 0.9
 
 
-def fab_targeted(oracle: GradientOracle, points: LossPoints, *, steps: int, targets: int) -> Found:
+def fab_targeted(oracle: ModuleOracle, points: ImagePoints, *, steps: int, targets: int) -> Found:
     """Looks for the nearest example towards each of the `targets` likeliest other classes.
 
     What it returns as an example may be further away than ``points.eps``.
@@ -48,8 +48,8 @@ def fab_targeted(oracle: GradientOracle, points: LossPoints, *, steps: int, targ
 
 
 def _run(
-    oracle: GradientOracle,
-    points: LossPoints,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     rows: torch.Tensor,
     aim: torch.Tensor,
     *,
@@ -95,11 +95,7 @@ def _run(
 
 
 def _linearise(
-    oracle: GradientOracle,
-    x: torch.Tensor,
-    origin: torch.Tensor,
-    y: torch.Tensor,
-    aim: torch.Tensor,
+    oracle: ModuleOracle, x: torch.Tensor, origin: torch.Tensor, y: torch.Tensor, aim: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns normals (m, d) of target - true logit, and how much is to be gained from each end."""
     _, lead, gradient = oracle.gradient(x, lambda logits: margin(logits, y, aim))

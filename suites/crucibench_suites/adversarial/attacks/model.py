@@ -21,7 +21,7 @@ Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossPoints:
+class ImagePoints:
     """Samples that the model gets right, and how far each may be moved.
 
     Attributes:
@@ -44,10 +44,10 @@ class LossPoints:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: torch.Tensor) -> LossPoints:
+    def take(self, rows: torch.Tensor) -> ImagePoints:
         """Returns the points at `rows`, a tensor of positions."""
         ids = tuple(self.ids[row] for row in rows.tolist())
-        return LossPoints(
+        return ImagePoints(
             x=self.x[rows], y=self.y[rows], eps=self.eps[rows], ids=ids, norm=self.norm
         )
 
@@ -63,7 +63,7 @@ class Found:
         queries: those of the forwards that a score-based attack made use of.
     """
 
-    def __init__(self, points: LossPoints) -> None:
+    def __init__(self, points: ImagePoints) -> None:
         self.adversarial = points.x.clone()
         self.broken = torch.zeros(len(points), dtype=torch.bool, device=points.x.device)
         self.forwards: NDArray[np.int64] = np.zeros(len(points), dtype=np.int64)
@@ -80,13 +80,13 @@ class Found:
         return ~self.broken[rows]
 
     def cost(self, rows: torch.Tensor, *, forwards: int = 0, backwards: int = 0) -> None:
-        """Adds passes to the account of the points at `rows`, which may name a point repeatedly."""
+        """Adds passes to the cost of the points at `rows`, which may name a point repeatedly."""
         times = np.bincount(rows.cpu().numpy(), minlength=len(self.forwards))
         self.forwards += times * forwards
         self.backwards += times * backwards
 
     def put(self, rows: torch.Tensor, examples: torch.Tensor) -> None:
-        """Puts down examples of the points at `rows`: of several of a point, the first."""
+        """Keeps examples of the points at `rows`: of several of a point, the first."""
         order = torch.arange(len(rows), device=rows.device)
         first = torch.full_like(self.broken, len(rows), dtype=torch.long)
         first.scatter_reduce_(0, rows, order, "amin")
@@ -125,7 +125,7 @@ def frozen(module: torch.nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class GradientOracle:
+class ModuleOracle:
     """A model under attack, with the random numbers that go with it.
 
     Attributes:
@@ -168,12 +168,12 @@ class GradientOracle:
             (gradient,) = torch.autograd.grad(losses.sum(), asked)
         return logits.detach(), losses.detach(), torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
 
-    def normal(self, points: LossPoints, step: str) -> torch.Tensor:
+    def normal(self, points: ImagePoints, step: str) -> torch.Tensor:
         """Returns standard normal numbers of the shape of ``points.x``."""
         drawn = self.draws.normal(points.ids, step, points.x.shape[1:])
         return torch.from_numpy(drawn).to(points.x.device)
 
-    def uniform(self, points: LossPoints, step: str) -> torch.Tensor:
+    def uniform(self, points: ImagePoints, step: str) -> torch.Tensor:
         """Returns numbers uniform in [-1, 1) of the shape of ``points.x``."""
         drawn = self.draws.uniform(points.ids, step, points.x.shape[1:])
         return torch.from_numpy(drawn).to(points.x.device).mul_(2).sub_(1)
@@ -217,7 +217,7 @@ def attack_ball(attack: Attack, given: Ball) -> Found:
     An attack that returns images alone is taken to have found each of them: none counts before the
     plain model has seen it. Its passes are counted by the model, and shared among the points.
     """
-    oracle: GradientOracle = given.oracle
+    oracle: ModuleOracle = given.oracle
     counting = Counting(oracle.module)
     made = attack.run(replace(given, oracle=replace(oracle, module=counting)))
     if isinstance(made, Found):
@@ -232,7 +232,7 @@ def attack_ball(attack: Attack, given: Ball) -> Found:
     return found
 
 
-def runners_up(oracle: GradientOracle, points: LossPoints, found: Found) -> torch.Tensor:
+def runners_up(oracle: ModuleOracle, points: ImagePoints, found: Found) -> torch.Tensor:
     """Returns all other classes of each point, the likeliest first, shape (m, K - 1)."""
     ranked = oracle.logits(points.x).argsort(dim=1, descending=True)
     found.cost(torch.arange(len(points)), forwards=1)
@@ -293,7 +293,7 @@ def linf_bounds(x: torch.Tensor, eps: torch.Tensor) -> tuple[torch.Tensor, torch
 class Region:
     """Ball and box around the points: where an attack may go."""
 
-    def __init__(self, points: LossPoints) -> None:
+    def __init__(self, points: ImagePoints) -> None:
         self.x, self.norm = points.x, points.norm
         if self.norm == "linf":
             self.low, self.high = linf_bounds(points.x, points.eps)

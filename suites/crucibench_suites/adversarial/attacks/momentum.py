@@ -11,8 +11,8 @@ import torch
 from crucibench_suites.adversarial.attacks import losses
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     Region,
     by_sample,
     unit,
@@ -21,7 +21,7 @@ from crucibench_suites.adversarial.attacks.model import (
 _DECAY = 1.0
 
 
-def momentum(oracle: GradientOracle, points: LossPoints, *, steps: int) -> Found:
+def momentum(oracle: ModuleOracle, points: ImagePoints, *, steps: int) -> Found:
     """Finds where the last step leads, within the ball and [0, 1]: an example for other models."""
     region = Region(points)
     x, total = points.x.clone(), torch.zeros_like(points.x)

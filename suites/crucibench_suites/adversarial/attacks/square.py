@@ -24,8 +24,8 @@ import torch
 from crucibench_suites.adversarial.attacks.losses import margin
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     Region,
     by_sample,
     length,
@@ -46,8 +46,8 @@ _LARGEST_TABLE = 2**14
 
 
 def square(
-    oracle: GradientOracle,
-    points: LossPoints,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     queries: int,
     restarts: int = 1,
@@ -90,7 +90,7 @@ class _Block(NamedTuple):
 class _Search:
     """One search; its tensors hold the points that are left."""
 
-    def __init__(self, oracle: GradientOracle, points: LossPoints, name: str) -> None:
+    def __init__(self, oracle: ModuleOracle, points: ImagePoints, name: str) -> None:
         self._oracle, self._name, self._norm = oracle, name, points.norm
         self._region = Region(points)
         self._x, self._y, self._eps = points.x, points.y, by_sample(points.eps)

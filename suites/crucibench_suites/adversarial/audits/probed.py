@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench_suites.adversarial.probing import PROBE
-from crucibench_suites.adversarial.probing.choosing import NEAR_DRAWS, NOISE_DRAWS, UNBOUNDED_STEPS
+from crucibench_suites.adversarial.probing.choosing import (
+    NEAR_DRAWS,
+    NOISE_DRAWS,
+    PROBE,
+    UNBOUNDED_STEPS,
+)
 from crucibench_suites.adversarial.threat import ThreatModel
 
 

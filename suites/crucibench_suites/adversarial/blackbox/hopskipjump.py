@@ -18,6 +18,7 @@ import numpy as np
 from crucibench.contracts.attack import Floats, Ints, LabelAttack, Norm, Search
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, start, towards
+from crucibench_suites.adversarial.threat import sizes
 
 _DIRECTIONS = 100
 _FEWEST = 20
@@ -67,7 +68,7 @@ def hopskipjump(questions: BudgetedQuestions, ids: Sequence[str], draws: Draws) 
         if not len(rows):
             return
         asked = questions.queries[rows].copy()
-        size = _length(x[rows] - questions.space.clean[rows], norm)
+        size = sizes(x[rows] - questions.space.clean[rows], norm)
         reach = np.maximum(size, 1e-12) * (math.sqrt(d) if norm == "l2" else d) * theta
         if step == 1:
             reach = np.full(len(rows), 0.1)
@@ -131,9 +132,3 @@ def _jump(
         open_[at[wrong]] = False
         size[at[~wrong]] /= 2
     return found
-
-
-def _length(moved: Floats, norm: Norm) -> Floats:
-    if norm == "linf":
-        return np.asarray(np.abs(moved).max(axis=1))
-    return np.asarray(np.linalg.norm(moved, axis=1))

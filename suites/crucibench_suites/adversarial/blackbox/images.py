@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import Attack, Ball, Floats, Ints, Norm, Search
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import ScoreModule, leads, width
-from crucibench_suites.adversarial.attacks.model import GradientOracle, LossPoints, attack_ball
+from crucibench_suites.adversarial.attacks.model import ImagePoints, ModuleOracle, attack_ball
 from crucibench_suites.adversarial.blackbox.questions import Answer, BudgetedQuestions
-from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
-from crucibench_suites.adversarial.threat import ThreatModel, check_norm
+from crucibench_suites.adversarial.confirm import AttackedBatch, Ledger
+from crucibench_suites.adversarial.threat import ThreatModel, check_norm, sizes
 
 
 class Pixels:
@@ -42,10 +42,7 @@ class Pixels:
 
     def distance(self, rows: Ints, points: Floats) -> Floats:
         """Returns the norm of the change, (k,)."""
-        moved = points - self.clean[rows]
-        if self.norm == "linf":
-            return np.asarray(np.abs(moved).max(axis=1))
-        return np.asarray(np.linalg.norm(moved, axis=1))
+        return sizes(points - self.clean[rows], self.norm)
 
     def images(self, points: Floats) -> torch.Tensor:
         """Returns points as float32 images, (k, C, H, W)."""
@@ -66,56 +63,62 @@ class Pixels:
         return answer
 
 
-def attack_by_scores(
-    attack: Attack, threat: ThreatModel, work: Work, context: MapContext
-) -> tuple[Ledger, NDArray[np.float64]]:
-    """Attacks one batch, from the largest radius down to where it fails.
+class ImagesFound(NamedTuple):
+    """What became of n images under an attack with a query budget.
 
-    Returns:
-        The ledger, and how many questions the search at each radius above 0 needed, NaN where it
-        found nothing or was not made, shape (n, radii).
+    Attributes:
+        ledger: what is confirmed.
+        queries_to: questions until there was an example within each radius above 0, NaN without
+            one, shape (n, radii).
+        first: the distance of the first example, NaN where that is not known, shape (n,).
     """
-    batch, targets = work.batch, work.samples.targets.astype(np.int64)
-    grid = np.asarray(threat.eps, dtype=np.float64)
-    ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
+
+    ledger: Ledger
+    queries_to: Floats
+    first: Floats
+
+
+def attack_images(
+    attack: Attack, threat: ThreatModel, work: Work, context: MapContext
+) -> ImagesFound:
+    """Attacks one batch by scores or by labels, as the attack does."""
+    by = _attack_by_scores if attack.access == "score" else _attack_by_labels
+    return by(attack, threat, AttackedBatch(threat, work, context), context)
+
+
+def _attack_by_scores(
+    attack: Attack, threat: ThreatModel, attacked: AttackedBatch, context: MapContext
+) -> ImagesFound:
+    """Attacks one batch, from the largest radius down to where the attack fails."""
+    batch, ledger, grid = attacked.batch, attacked.ledger, attacked.grid
     radii = grid[grid > 0]
     queries_to = np.full((len(batch), len(radii)), np.nan)
-    draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     # Steps that are tried at once and taken back are questions that a served model would answer.
     many = 1 if context.adapter.remote else width(batch.inputs[0].numel() if len(batch) else 1)
-    oracle = GradientOracle(ScoreModule(context.adapter), draws, many)
+    oracle = ModuleOracle(ScoreModule(context.adapter), threat.draws(context.draws), many)
+    # The first question is about the start; the search counts those after it.
     budget = threat.model_copy(update={"queries": max(threat.queries - 1, 0)})
     rows = np.arange(len(batch))
     for at in reversed(range(len(radii))):
         if not len(rows):
             break
-        where = torch.from_numpy(rows)
-        points = LossPoints(
-            x=batch.inputs[where],
-            y=torch.from_numpy(targets[rows]),
+        points = ImagePoints(
+            x=batch.inputs[torch.from_numpy(rows)],
+            y=torch.from_numpy(attacked.targets[rows]),
             eps=torch.full((len(rows),), _below(radii[at])),
             ids=tuple(batch.ids[int(row)] for row in rows),
             norm=threat.norm,
         )
-        # The first question is about the start; the search counts those after it.
-        given = Ball(oracle, points, budget, radius=float(radii[at]))
-        found = attack_ball(attack, given)
-        ledger.forwards[rows] += found.forwards
-        ledger.queries[rows] += found.queries
+        found = attack_ball(attack, Ball(oracle, points, budget, radius=float(radii[at])))
+        ledger.spend(rows, found)
         broken = found.broken.numpy()
         queries_to[rows[broken], at] = found.queries[broken]
-        mine = torch.from_numpy(np.flatnonzero(broken))
         rows = rows[broken]
         if len(rows):
-            examples, _ = snapped(
-                batch.inputs[where][mine], found.adversarial[mine], grid, threat.norm
-            )
-            settle(
-                context.adapter, batch, targets, rows=rows, examples=examples, grid=grid,
-                norm=threat.norm, ledger=ledger,
-            )  # fmt: skip
+            examples, _ = attacked.snapped(rows, found.adversarial[torch.from_numpy(broken)])
+            attacked.confirm(rows, examples)
         rows = rows[ledger.level[rows] <= at + len(grid) - len(radii)]
-    return ledger, queries_to
+    return ImagesFound(ledger, queries_to, np.full(len(batch), np.nan))
 
 
 def _below(radius: float) -> float:
@@ -124,33 +127,28 @@ def _below(radius: float) -> float:
     return float(near if float(near) <= radius else np.nextafter(near, np.float32(0)))
 
 
-def attack_by_labels(
-    attack: Attack, threat: ThreatModel, work: Work, context: MapContext
-) -> tuple[Ledger, BudgetedQuestions]:
-    """Attacks one batch; returns what is confirmed, and what was asked."""
-    batch, targets = work.batch, work.samples.targets.astype(np.int64)
-    grid = np.asarray(threat.eps, dtype=np.float64)
-    ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
+def _attack_by_labels(
+    attack: Attack, threat: ThreatModel, attacked: AttackedBatch, context: MapContext
+) -> ImagesFound:
+    """Attacks one batch, looking for the nearest example of each sample."""
+    batch, ledger, grid = attacked.batch, attacked.ledger, attacked.grid
     space = Pixels(batch.inputs, threat.norm)
 
     def lead(rows: Ints, images: torch.Tensor) -> Floats:
         asked = Batch(tuple(batch.ids[int(row)] for row in rows), images)
-        return leads(context.adapter, asked, targets[rows], labels=True)
+        return leads(context.adapter, asked, attacked.targets[rows], labels=True)
 
     answer = space.answered(lead, width(space.clean.shape[1]))
     questions = BudgetedQuestions(space, answer, grid[grid > 0], threat.queries)
-    draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     attack.run(
         Search(
-            questions=questions, ids=batch.ids, draws=draws, radii=grid[grid > 0], targets=targets
+            questions=questions, ids=batch.ids, draws=threat.draws(context.draws),
+            radii=grid[grid > 0], targets=attacked.targets,
         )
     )  # fmt: skip
     ledger.forwards += questions.queries
     ledger.queries += questions.queries
     rows = np.flatnonzero(np.isfinite(questions.distance))
     if len(rows):
-        settle(
-            context.adapter, batch, targets, rows=rows, examples=space.images(questions.best[rows]),
-            grid=grid, norm=threat.norm, ledger=ledger,
-        )  # fmt: skip
-    return ledger, questions
+        attacked.confirm(rows, space.images(questions.best[rows]))
+    return ImagesFound(ledger, questions.queries_to, questions.first)

@@ -1,32 +1,17 @@
-"""Attacks without gradients, as scenarios: on scores or on labels, each with a query budget."""
+"""Attacks on images without gradients, as scenarios: on scores or on labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from crucibench.contracts.attack import Norm, SelfTestResult, attacks
-from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.attack import Attack, Norm, attacks
 from crucibench.contracts.records import Columns
-from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Need, Work
-from crucibench.contracts.statistic import Number
-from crucibench_suites.adversarial.attacked import OneAttack, self_tested
-from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.attacked import QueryAttack, labels_beside
+from crucibench_suites.adversarial.threat import ThreatModel
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from crucibench_suites.adversarial.confirm import Ledger
-
-LABEL_ONLY = "label-only"
 CROSS_CHECK = "hopskipjump"
 """On labels: what an attack on scores should be no weaker than."""
 
@@ -36,60 +21,12 @@ BlackBoxAttack = Literal["square", "hopskipjump", "boundary"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budgeted(OneAttack):
-    """An attack with a query budget under a threat model."""
+class BlackBox(QueryAttack):
+    """An attack on images without gradients.
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
-    draws: ClassVar = "sample"
-    intensive: ClassVar[bool] = True
-
-    def query_columns(
-        self, ledger: Ledger, queries_to: NDArray[np.float64], first: NDArray[np.float64]
-    ) -> Columns:
-        """Returns what such an attack records beside what all do.
-
-        Args:
-            ledger: what has been confirmed.
-            queries_to: shape (n, radii of the grid above 0).
-            first: the distance of the first example of each sample, (n,).
-        """
-        zeros = len(self.threat.eps) - queries_to.shape[1]
-        wide = np.concatenate([np.full((len(first), zeros), np.nan), queries_to], axis=1)
-        broken = ledger.level[:, None] <= np.arange(len(self.threat.eps))
-        return {"queries_to": np.where(broken, wide, np.nan), "first_distance": first}
-
-    def numbers(self, evidence: Evidence) -> list[Number]:
-        """Returns those of all attacks, and success within the budget."""
-        from crucibench_suites.adversarial.blackbox.curve import success_numbers
-
-        budget = self.threat.queries
-        return [*super().numbers(evidence), *success_numbers(self.series, budget, evidence)]
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes what is not compared, the questions needed among it."""
-        from crucibench_suites.adversarial.blackbox.curve import query_rows
-
-        return Scored([*super().score(evidence).rows, *query_rows(self.series, evidence)])
-
-    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-        """Returns those of all attacks, and success by the number of questions."""
-        from crucibench_suites.adversarial.blackbox.curve import query_tables
-
-        found = query_tables(self.series, self.threat.queries, evidence)
-        return {**super().tables(evidence, rows), **found}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.blackbox.audits import audit_budgeted
-
-        return audit_budgeted(self.series, self.threat.access, evidence)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlackBox(Budgeted):
-    """An attack on images without gradients."""
-
-    method: str
+    One on scores searches at each radius that nothing larger has withstood; one on labels looks for
+    the nearest example, which answers for every radius.
+    """
 
     @classmethod
     def of(
@@ -97,73 +34,33 @@ class BlackBox(Budgeted):
         needs: tuple[Need, ...] = (),
     ) -> BlackBox:  # fmt: skip
         """Returns the scenario of one attack; `needs` are beside the clean pass."""
-        # What budgets of gradient attacks would say of it is untrue.
-        told = ("norm", "eps", "access", "targeted", "queries", "seed")
-        parameters = threat.as_parameters()
         return cls(
             suite=suite,
             name=f"{method}-{threat.norm}",
             method=method,
             threat=threat,
-            parameters={"attack": method, "threat": {key: parameters[key] for key in told}},
-            points=("", *(point_of(radius) for radius in threat.eps)),
+            parameters={"attack": method, "threat": threat.query_parameters()},
+            points=threat.points,
             limit=limit,
             needs=(*cls.needs, *needs),
         )
 
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreBased(BlackBox):
-    """Square on a model's scores, at each radius that nothing larger has withstood."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
-
     @property
     def most_questions(self) -> int:
-        """One search a radius, each with an example to confirm."""
-        return len(self.threat.eps) * (self.threat.queries + 2)
-
-    def self_tests(self) -> Sequence[SelfTestResult]:
-        """Tests the attack, on logits."""
-        return self_tested([self.method], self.threat.norm)
+        """The budget and an example to confirm: on scores at each radius, and its start."""
+        if self.threat.access == "score":
+            return len(self.threat.eps) * (self.threat.queries + 2)
+        return super().most_questions
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
-        from crucibench_suites.adversarial.blackbox.images import attack_by_scores
-        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.blackbox.images import attack_images
 
-        attack = attacks().get(self.method)
-        ledger, queries_to = attack_by_scores(attack, self.threat, work, context)
-        show_images(self.threat, self.attack, work, context, ledger)
-        extra = self.query_columns(ledger, queries_to, np.full(len(work.batch), np.nan))
-        return {**self.columns(work, ledger, self.attack), **extra}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelBased(BlackBox):
-    """HopSkipJump or Boundary, which look for the nearest example and answer for every radius."""
-
-    requires: ClassVar[frozenset[Capability]] = frozenset({Capability.ANY_INPUT})
-
-    @property
-    def most_questions(self) -> int:
-        """The budget, and an example to confirm."""
-        return self.threat.queries + 1
-
-    def self_tests(self) -> Sequence[SelfTestResult]:
-        """Tests the attack."""
-        return self_tested([self.method], self.threat.norm)
-
-    def run(self, stage: str, work: Work, context: MapContext) -> Columns:
-        """Returns one record a sample."""
-        from crucibench_suites.adversarial.blackbox.images import attack_by_labels
-        from crucibench_suites.adversarial.saved import show_images
-
-        attack = attacks().get(self.method)
-        ledger, questions = attack_by_labels(attack, self.threat, work, context)
-        show_images(self.threat, self.attack, work, context, ledger)
-        extra = self.query_columns(ledger, questions.queries_to, questions.first)
-        return {**self.columns(work, ledger, self.attack), **extra}
+        found = attack_images(attacks().get(self.method), self.threat, work, context)
+        return {
+            **self.image_columns(work, context, found.ledger),
+            **self.query_columns(found.ledger, found.queries_to, found.first),
+        }
 
 
 def scenarios(
@@ -185,17 +82,14 @@ def scenarios(
     """
     norm, eps, seed = threat
     methods = list(methods)
+    beside = (labels_beside(f"{suite}/{CROSS_CHECK}-{norm}"),) if CROSS_CHECK in methods else ()
+
+    def scenario(one: Attack) -> BlackBox:
+        model = ThreatModel(norm=norm, eps=eps, seed=seed, access=one.access, queries=queries)
+        needs = beside if one.access == "score" else ()
+        return BlackBox.of(suite, one.name, model, limit, needs)
+
     chosen = [one for one in map(attacks().get, methods) if norm in one.norms]
-    model = ThreatModel(norm=norm, eps=eps, seed=seed, access="decision", queries=queries)
-    found: list[BlackBox] = [
-        LabelBased.of(suite, one.name, model, limit) for one in chosen if one.access == "decision"
+    return [
+        scenario(one) for access in ("decision", "score") for one in chosen if one.access == access
     ]
-    model = model.model_copy(update={"access": "score"})
-    others = f"{suite}/{CROSS_CHECK}-{norm}"
-    needs = (Need(alias=LABEL_ONLY, cell=others, optional=True),) if CROSS_CHECK in methods else ()
-    found += [
-        ScoreBased.of(suite, one.name, model, limit, needs)
-        for one in chosen
-        if one.access == "score"
-    ]
-    return found

@@ -14,7 +14,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack, self_tested
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 ATTACK, STEPS = "momentum", 20
 
@@ -42,10 +42,10 @@ class TransferSource(Mapped):
     ) -> TransferSource:
         """Returns the scenario of one norm."""
         threat = ThreatModel(norm=norm, eps=eps, steps=STEPS)
-        told = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
+        parameters = {"norm": norm, "eps": list(threat.eps), "steps": STEPS}
         return cls(
             suite=suite, name=f"surrogate-source-{norm}", threat=threat, limit=limit,
-            parameters={"attack": ATTACK, "threat": told},
+            parameters={"attack": ATTACK, "threat": parameters},
         )  # fmt: skip
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
@@ -53,8 +53,8 @@ class TransferSource(Mapped):
         import torch
 
         from crucibench_suites.adversarial.attacks.model import (
-            GradientOracle,
-            LossPoints,
+            ImagePoints,
+            ModuleOracle,
             attack_ball,
             device_of,
             frozen,
@@ -63,11 +63,11 @@ class TransferSource(Mapped):
         module, batch = context.adapter.module(), work.batch
         x = batch.inputs.to(device_of(module))
         y = torch.from_numpy(work.samples.targets.astype(np.int64)).to(x.device)
-        oracle = GradientOracle(module, context.draws)
+        oracle = ModuleOracle(module, context.draws)
         changes = []
         for radius in (eps for eps in self.threat.eps if eps > 0):
             eps = torch.full((len(x),), radius, device=x.device)
-            points = LossPoints(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
+            points = ImagePoints(x=x, y=y, eps=eps, ids=batch.ids, norm=self.threat.norm)
             with frozen(module):
                 found = attack_ball(attacks().get(ATTACK), Ball(oracle, points, self.threat))
             changes.append((found.adversarial - x).flatten(1).cpu())
@@ -90,7 +90,7 @@ class SurrogateTransfer(OneAttack):
         threat = ThreatModel(
             norm=norm, eps=eps, seed=seed, access="transfer", steps=STEPS, queries=len(eps)
         )
-        told = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
+        parameters = {"norm": norm, "eps": list(eps), "access": "transfer", "targeted": False}
         return cls(
             suite=source.suite,
             name=f"surrogate-{norm}",
@@ -98,9 +98,9 @@ class SurrogateTransfer(OneAttack):
             surrogate=surrogate,
             parameters={
                 "attack": ATTACK, "surrogate": surrogate, "steps": STEPS,
-                "threat": {**told, "queries": len(eps)},
+                "threat": {**parameters, "queries": len(eps)},
             },
-            points=("", *(point_of(radius) for radius in eps)),
+            points=threat.points,
             limit=source.limit,
             needs=(*cls.needs, Need(alias=_SOURCE, cell=source.address, model=surrogate)),
         )  # fmt: skip
@@ -129,34 +129,26 @@ class SurrogateTransfer(OneAttack):
         """
         import torch
 
-        from crucibench_suites.adversarial.confirm import Ledger, settle, snapped
-        from crucibench_suites.adversarial.saved import show_images
+        from crucibench_suites.adversarial.confirm import AttackedBatch
 
-        batch, targets = work.batch, work.samples.targets.astype(np.int64)
-        grid = np.asarray(self.threat.eps, dtype=np.float64)
-        ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
-        inputs = batch.inputs.cpu()
-        pixels, radii = inputs[0].numel(), int((grid > 0).sum())
+        attacked = AttackedBatch(self.threat, work, context)
+        ledger, inputs = attacked.ledger, work.batch.inputs.cpu()
+        pixels, radii = inputs[0].numel(), int((attacked.grid > 0).sum())
         if work.carry["change"].shape[1] != pixels * radii:
             raise InputError(
                 f"adversarial.surrogate: expected a model whose images have {pixels} numbers, as "
                 f"this one's, those of {self.surrogate!r} have "
                 f"{work.carry['change'].shape[1] // max(radii, 1)}"
             )
-        changes = work.carry["change"].reshape(len(batch), radii, *inputs.shape[1:])
+        changes = work.carry["change"].reshape(len(inputs), radii, *inputs.shape[1:])
         for at in range(radii):
-            rows = np.flatnonzero(ledger.level == len(grid))
+            rows = attacked.unbroken
             if not len(rows):
                 break
-            clean = inputs[torch.from_numpy(rows)]
-            examples = (clean + torch.from_numpy(changes[rows, at].astype(np.float32))).clamp(0, 1)
-            examples, _ = snapped(clean, examples, grid, self.threat.norm)
+            change = torch.from_numpy(changes[rows, at].astype(np.float32))
+            examples = (inputs[torch.from_numpy(rows)] + change).clamp(0, 1)
             ledger.queries[rows] += 1
-            settle(
-                context.adapter, batch, targets, rows=rows, examples=examples, grid=grid,
-                norm=self.threat.norm, ledger=ledger,
-            )  # fmt: skip
+            attacked.confirm(rows, attacked.snapped(rows, examples)[0])
         # An example that the model answers rightly is no failure of a confirmation.
         ledger.unconfirmed[:] = 0
-        show_images(self.threat, self.attack, work, context, ledger)
-        return self.columns(work, ledger, self.attack)
+        return self.image_columns(work, context, ledger)

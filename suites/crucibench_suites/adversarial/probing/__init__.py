@@ -3,6 +3,3 @@
 It is the last stage of a cell, because only then is known what the attacks could not break, and
 what they cost: probes ask about at most 100 samples, and cost at most a quarter of the attacks.
 """
-
-PROBE = "probe"
-"""The stage's name, and what its records have as ``attack``."""

@@ -1,4 +1,4 @@
-"""Who is probed, what that costs, and the name of the stage."""
+"""Which samples are probed, what that costs, and the name of the stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Selection
 from crucibench_suites.adversarial.threat import ThreatModel
+
+PROBE = "probe"
+"""The stage's name, and what its records have as ``attack``."""
 
 MOST_SAMPLES = 100
 SHARE = 0.25
@@ -25,7 +28,7 @@ def choose(
     level: NDArray[np.int64],
     earlier: Iterable[Records],
 ) -> Selection:
-    """Returns who is probed.
+    """Returns which samples are probed.
 
     Args:
         threat: of the attacks.

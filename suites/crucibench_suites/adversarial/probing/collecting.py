@@ -19,8 +19,8 @@ from crucibench_suites.adversarial.attacks.apgd import apgd
 from crucibench_suites.adversarial.attacks.losses import log_odds
 from crucibench_suites.adversarial.attacks.model import (
     Found,
-    GradientOracle,
-    LossPoints,
+    ImagePoints,
+    ModuleOracle,
     Region,
     by_sample,
     device_of,
@@ -56,20 +56,20 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
     # The largest radius that a sample withstands, else the smallest there is.
     at = np.maximum(level - 1, min(int((grid == 0).sum()), len(grid) - 1))
     device = device_of(module)
-    points = LossPoints(
+    points = ImagePoints(
         x=work.batch.inputs.to(device),
         y=torch.from_numpy(work.samples.targets.astype(np.int64)).to(device),
         eps=torch.from_numpy((_INSIDE * grid[at]).astype(np.float32)).to(device),
         ids=work.batch.ids,
         norm=threat.norm,
     )
-    asker = Asker(module, len(points))
+    counted = CountedModule(module, len(points))
     with frozen(module):
-        columns, near = probe_plainly(asker, draws, points, level <= at)
+        columns, near = probe_plainly(counted, draws, points, level <= at)
         deep = np.flatnonzero(work.carry["deep"])
         found = probe_deeply(
-            asker,
-            GradientOracle(module, draws),
+            counted,
+            ModuleOracle(module, draws),
             points,
             rows=deep,
             logits=near.logits,
@@ -78,9 +78,8 @@ def probe_batch(threat: ThreatModel, work: Work, context: MapContext) -> Arrays:
     return {
         **columns,
         **found,
-        "radius": grid[at],
-        "forwards": asker.forwards,
-        "backwards": asker.backwards,
+        "forwards": counted.forwards,
+        "backwards": counted.backwards,
     }
 
 
@@ -99,8 +98,8 @@ class Slope:
     gradient: torch.Tensor
 
 
-class Asker:
-    """Asks a module about samples of a batch, by their rows in it."""
+class CountedModule:
+    """A module that is asked about samples of a batch, and counts passes by their rows."""
 
     def __init__(self, module: torch.nn.Module, samples: int) -> None:
         self.module = module
@@ -204,12 +203,12 @@ class Near(NamedTuple):
 
 
 def probe_plainly(
-    asker: Asker, draws: Draws, points: LossPoints, falls: NDArray[np.bool_]
+    counted: CountedModule, draws: Draws, points: ImagePoints, falls: NDArray[np.bool_]
 ) -> tuple[Arrays, Near]:
     """Asks about all samples of a batch.
 
     Args:
-        asker: the model.
+        counted: the model.
         draws: keyed by sample.
         points: at radii that they withstand, or else at the smallest of the grid.
         falls: whether `points.eps` is a radius that each falls at.
@@ -220,25 +219,24 @@ def probe_plainly(
     def loss(logits: torch.Tensor) -> torch.Tensor:
         return log_odds(logits, y)
 
-    first, again = asker.slope(x, rows, loss), asker.slope(x, rows, loss)
-    beside = asker.slope(
+    first, again = counted.slope(x, rows, loss), counted.slope(x, rows, loss)
+    beside = counted.slope(
         noise(draws, points.ids, x, eps=eps, norm=points.norm, step="probe/noise/0"), rows, loss
     )
     stepped = along(x, first.gradient, eps, points.norm)
-    asker.forwards[rows] += 1
-    after, inner = computes_gradients(asker.module, stepped)
-    odd = asker.logits(
+    counted.forwards[rows] += 1
+    after, inner = computes_gradients(counted.module, stepped)
+    odd = counted.logits(
         noise(draws, points.ids, x, eps=torch.ones_like(eps), norm="linf", step="probe/odd"), rows
     )
     columns: Arrays = {
-        "classes": np.full(len(points), first.logits.shape[1], dtype=np.int64),
         "inner_gradients": np.full(len(points), inner),
         "step_breaks": _wrong(after, y),
         **_answers(first, again, y),
         **_gradients(first, again, beside),
         **_first_logits(first=first.logits, noise=beside.logits, step=after, odd=odd),
-        **_differences(asker, draws, points, first),
-        **_falling(asker, draws, points, falls),
+        **_differences(counted, draws, points, first),
+        **_falling(counted, draws, points, falls),
     }
     return columns, Near(first.logits, first.gradient)
 
@@ -282,7 +280,7 @@ def _first_logits(**answers: torch.Tensor) -> Arrays:
     }
 
 
-def _differences(asker: Asker, draws: Draws, points: LossPoints, first: Slope) -> Arrays:
+def _differences(counted: CountedModule, draws: Draws, points: ImagePoints, first: Slope) -> Arrays:
     """Changes of the loss, as its gradient says and as they are, along it and at random."""
     x, y = points.x, points.y
     rows = np.arange(len(points))
@@ -290,7 +288,7 @@ def _differences(asker: Asker, draws: Draws, points: LossPoints, first: Slope) -
     found: Arrays = {}
 
     def change(name: str, there: torch.Tensor) -> None:
-        logits = asker.logits(there, rows)
+        logits = counted.logits(there, rows)
         expected = (gradient * (there.double() - x.double())).flatten(1).sum(1)
         found[f"{name}_expected"] = _numbers(expected)
         found[f"{name}_seen"] = _numbers(log_odds(logits.double(), y) - first.loss)
@@ -303,7 +301,9 @@ def _differences(asker: Asker, draws: Draws, points: LossPoints, first: Slope) -
     return found
 
 
-def _falling(asker: Asker, draws: Draws, points: LossPoints, falls: NDArray[np.bool_]) -> Arrays:
+def _falling(
+    counted: CountedModule, draws: Draws, points: ImagePoints, falls: NDArray[np.bool_]
+) -> Arrays:
     """How many random points break samples at a radius that the attacks broke them at."""
     rows = np.flatnonzero(falls)
     broken = np.full(len(points), -1, dtype=np.int64)
@@ -314,7 +314,7 @@ def _falling(asker: Asker, draws: Draws, points: LossPoints, falls: NDArray[np.b
             there = noise(
                 draws, mine.ids, mine.x, eps=mine.eps, norm=mine.norm, step=f"probe/noise/{draw}"
             )
-            broken[rows] += _wrong(asker.logits(there, rows), mine.y)
+            broken[rows] += _wrong(counted.logits(there, rows), mine.y)
     return {"noise_breaks_too": broken}
 
 
@@ -336,9 +336,9 @@ _PLANTED_SHARE = 0.95
 
 
 def probe_deeply(
-    asker: Asker,
-    oracle: GradientOracle,
-    points: LossPoints,
+    counted: CountedModule,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     rows: NDArray[np.int64],
     logits: torch.Tensor,
@@ -347,7 +347,7 @@ def probe_deeply(
     """Asks about some samples of a batch, at radii that no attack broke them at.
 
     Args:
-        asker: the model.
+        counted: the model.
         oracle: the same, as attacks ask it.
         points: all samples of the batch.
         rows: of those that are asked about.
@@ -370,7 +370,7 @@ def probe_deeply(
             oracle.draws, mine.ids, mine.x, eps=mine.eps, norm=mine.norm,
             step=f"probe/noise/{draw}",
         )  # fmt: skip
-        said = asker.logits(there, rows)
+        said = counted.logits(there, rows)
         broken += (said.argmax(1) != mine.y).cpu().numpy()
         moved = said.double() - clean.double()
         size = moved.norm(dim=1)
@@ -380,7 +380,7 @@ def probe_deeply(
     columns["noise_breaks"][rows] = broken
     plantable = (far > 0) & torch.isfinite(far)
     columns["planted"][rows] = plantable.cpu().numpy()
-    columns["planted_found"][rows] = _find(asker, oracle, mine, rows=rows, clean=clean, to=target)
+    columns["planted_found"][rows] = _find(counted, oracle, mine, rows=rows, clean=clean, to=target)
     longer = apgd(
         oracle,
         mine,
@@ -389,30 +389,30 @@ def probe_deeply(
         eot=threat.eot,
         name="probe/longer",
     )
-    columns["longer_breaks"][rows] = _account(asker, longer, rows)
+    columns["longer_breaks"][rows] = _account(counted, longer, rows)
     radius = 1.0 if mine.norm == "linf" else math.sqrt(mine.x[0].numel())
-    everywhere = LossPoints(
+    everywhere = ImagePoints(
         x=mine.x, y=mine.y, eps=torch.full_like(mine.eps, radius), ids=mine.ids, norm=mine.norm
     )
     unbounded = apgd(
         oracle, everywhere, losses.log_odds, steps=UNBOUNDED_STEPS, name="probe/unbounded",
         start=mine.x,
     )  # fmt: skip
-    columns["unbounded_breaks"][rows] = _account(asker, unbounded, rows)
+    columns["unbounded_breaks"][rows] = _account(counted, unbounded, rows)
     return columns
 
 
-def _account(asker: Asker, found: Found, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    asker.forwards[rows] += found.forwards
-    asker.backwards[rows] += found.backwards
+def _account(counted: CountedModule, found: Found, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    counted.forwards[rows] += found.forwards
+    counted.backwards[rows] += found.backwards
     broken: NDArray[np.bool_] = found.broken.cpu().numpy()
     return broken
 
 
 def _find(
-    asker: Asker,
-    oracle: GradientOracle,
-    points: LossPoints,
+    counted: CountedModule,
+    oracle: ModuleOracle,
+    points: ImagePoints,
     *,
     rows: NDArray[np.int64],
     clean: torch.Tensor,
@@ -446,9 +446,9 @@ def _find(
 
         where = left.cpu().numpy()
         if step == PLANTED_STEPS:
-            reached = covered(asker.logits(x, rows[where]).double())
+            reached = covered(counted.logits(x, rows[where]).double())
         else:
-            slope = asker.slope(x, rows[where], covered)
+            slope = counted.slope(x, rows[where], covered)
             reached = slope.loss
         there = reached >= needed[left]
         found[where[there.cpu().numpy()]] = 1

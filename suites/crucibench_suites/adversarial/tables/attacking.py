@@ -7,38 +7,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Attack, Floats, Ints, Search
 from crucibench.contracts.batch import Batch
+from crucibench.contracts.columns import uncarried
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
-from crucibench_suites.adversarial.confirm import Ledger
+from crucibench_suites.adversarial.confirm import Confirmed, Ledger
 from crucibench_suites.adversarial.saved import (
     ADVERSARIALS,
     DISTANCES,
     ROUNDING,
     Judge,
-    ShownExamples,
+    SavedExamples,
     misclassified,
     show,
 )
-from crucibench_suites.adversarial.tables.columns import facts_of
 from crucibench_suites.adversarial.tables.constraints import Constraints, breaches
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import RowSpace, facts_of_numbers
 from crucibench_suites.adversarial.threat import COLUMN, ThreatModel, point_of
 
 _MANY = 4096
 
 
 class RowsFound(NamedTuple):
-    """What is recorded of n rows beside the ledger.
+    """What became of n rows.
 
     Attributes:
+        ledger: what is confirmed.
         queries_to: shape (n, radii above 0).
         first: the distance of the first example, NaN without one.
         changed: columns that the nearest example changes, -1 without one.
@@ -47,6 +48,7 @@ class RowsFound(NamedTuple):
         points: the nearest examples in it, shape (n, d).
     """
 
+    ledger: Ledger
     queries_to: Floats
     first: Floats
     changed: NDArray[np.int64]
@@ -54,16 +56,46 @@ class RowsFound(NamedTuple):
     space: RowSpace
     points: Floats
 
+    def kept(self, threat: ThreatModel, work: Work, attack: str) -> Columns:
+        """Returns the nearest example of each row that the attack broke within the largest radius.
+
+        Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``,
+        ``changed``, a JSON object of the columns that differ and their values, and ``spreads``, one
+        of the units of distance of those of them that are numbers; m may be 0.
+        """
+        rows = np.flatnonzero(self.ledger.level < len(threat.eps))
+        rows = rows[self.ledger.prediction[rows] >= 0]
+        found: dict[str, list[str]] = {
+            "id": [work.batch.ids[row] for row in rows],
+            "point": [point_of(threat.eps[at]) for at in self.ledger.level[rows]],
+            "attack": [attack] * len(rows),
+            "changed": [],
+            "spreads": [],
+        }
+        spread = dict(zip(self.space.numbers, map(float, self.space.spread), strict=True))
+        names = [*self.space.numbers, *self.space.names]
+        frame, moved = (
+            self.space.rows(rows, self.points[rows]),
+            self.space.moves(rows, self.points[rows]) > 0,
+        )
+        for at in range(len(rows)):
+            changed = [name for name, one in zip(names, moved[at], strict=True) if one]
+            values = {name: _plain(frame[name].iloc[at]) for name in changed}
+            found["changed"].append(json.dumps(values, sort_keys=True))
+            units = {name: spread[name] for name in changed if name in spread}
+            found["spreads"].append(json.dumps(units, sort_keys=True))
+        return found
+
 
 def attack_rows(
-    attack: Attack, threat: ThreatModel, constraints: Constraints, work: Work,
-    context: MapContext, *, name: str,
-) -> tuple[Ledger, RowsFound]:  # fmt: skip
+    attack: Attack, threat: ThreatModel, constraints: Constraints, work: Work, context: MapContext
+) -> RowsFound:
     """Attacks the rows of a batch."""
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
-    grid = np.asarray(threat.eps, dtype=np.float64)
+    grid = threat.grid
     radii = grid[grid > 0]
-    space = RowSpace(batch.inputs, constraints, facts_of(work), threat.norm)
+    facts = facts_of_numbers(batch.inputs, uncarried(work.carry)) if len(batch) else {}
+    space = RowSpace(batch.inputs, constraints, facts, threat.norm)
 
     def answer(rows: Ints, points: Floats) -> Floats:
         found = []
@@ -77,12 +109,11 @@ def attack_rows(
 
     questions = BudgetedQuestions(space, answer, radii, threat.queries)
     ledger = Ledger.of(batch, np.full(len(batch), len(grid), dtype=np.int64))
-    draws = context.draws if threat.seed is None else Draws(threat.seed, context.draws.stream)
     slopes = Slopes(context.adapter, space, targets)
     attack.run(
         Search(
-            questions=questions, ids=batch.ids, draws=draws, radii=radii, targets=targets,
-            model=context.adapter, slopes=slopes, columns=constraints.columns,
+            questions=questions, ids=batch.ids, draws=threat.draws(context.draws), radii=radii,
+            targets=targets, model=context.adapter, slopes=slopes, columns=constraints.columns,
         )
     )  # fmt: skip
     ledger.backwards += slopes.backwards
@@ -92,7 +123,7 @@ def attack_rows(
         questions, space, constraints, work=work, context=context, ledger=ledger, grid=grid
     )
     show(
-        threat, name, work, context,
+        threat, attack.name, work, context,
         level=np.where(ledger.prediction >= 0, ledger.level, len(grid)),
         found=lambda rows: space.rows(np.asarray(rows), questions.best[list(rows)]),
     )  # fmt: skip
@@ -101,8 +132,8 @@ def attack_rows(
         (space.moves(np.arange(len(space)), questions.best) > 0).sum(axis=1),
         -1,
     )
-    return ledger, RowsFound(
-        questions.queries_to, questions.first, changed, broken, space, questions.best
+    return RowsFound(
+        ledger, questions.queries_to, questions.first, changed, broken, space, questions.best
     )
 
 
@@ -117,60 +148,27 @@ def _confirmed(
         return broken
     frame = space.rows(rows, questions.best[rows])
     ids = tuple(work.batch.ids[int(row)] for row in rows)
-    said = labels_of(context.adapter, Batch(ids, frame))
+    predicted = labels_of(context.adapter, Batch(ids, frame))
     clean = space.frame.iloc[rows].reset_index(drop=True)
     broken[rows] = breaches(clean, frame, constraints)
-    holds = (said != work.samples.targets[rows]) & (broken[rows] == 0)
-    ledger.confirmations[rows] += 1
-    ledger.unconfirmed[rows] += said == work.samples.targets[rows]
-    moves = space.moves(rows, questions.best[rows])[holds]
-    held = rows[holds]
-    ledger.distances[held] = np.stack(
-        [moves.max(axis=1), np.linalg.norm(moves, axis=1), moves.sum(axis=1)], axis=1
-    )
-    ledger.prediction[held] = said[holds]
-    ledger.level[held] = np.searchsorted(grid, questions.distance[held], side="left")
+    holds = (predicted != work.samples.targets[rows]) & (broken[rows] == 0)
+    ledger.unconfirmed[rows] += predicted == work.samples.targets[rows]
+    moves = space.moves(rows, questions.best[rows])
+    distances = np.stack([moves.max(axis=1), np.linalg.norm(moves, axis=1), moves.sum(axis=1)], 1)
+    # Rows themselves are kept elsewhere (`RowsFound.kept`).
+    seen = Confirmed(holds, predicted.astype(np.int32), distances, torch.zeros(len(rows), 0))
+    ledger.note(rows, seen, holds, grid=grid, norm=space.norm)
     return broken
 
 
-TOLD = (*DISTANCES, "changed")
+CHECKED = (*DISTANCES, "changed")
 """What is looked at in the records."""
-
-
-def rows_kept(
-    threat: ThreatModel, work: Work, ledger: Ledger, space: RowSpace, points: Floats, *, attack: str
-) -> Columns:
-    """Returns the nearest example of each row that the attack broke within the largest radius.
-
-    Columns of m rows: ``id``, the smallest radius that it breaks as ``point``, ``attack``,
-    ``changed``, a JSON object of the columns that differ and their values, and ``spreads``, one of
-    the units of distance of those of them that are numbers; m may be 0.
-    """
-    rows = np.flatnonzero(ledger.level < len(threat.eps))
-    rows = rows[ledger.prediction[rows] >= 0]
-    found: dict[str, list[str]] = {
-        "id": [work.batch.ids[row] for row in rows],
-        "point": [point_of(threat.eps[at]) for at in ledger.level[rows]],
-        "attack": [attack] * len(rows),
-        "changed": [],
-        "spreads": [],
-    }
-    spread = dict(zip(space.numbers, map(float, space.spread), strict=True))
-    names = [*space.numbers, *space.names]
-    frame, moved = space.rows(rows, points[rows]), space.moves(rows, points[rows]) > 0
-    for at in range(len(rows)):
-        changed = [name for name, one in zip(names, moved[at], strict=True) if one]
-        values = {name: _plain(frame[name].iloc[at]) for name in changed}
-        found["changed"].append(json.dumps(values, sort_keys=True))
-        units = {name: spread[name] for name in changed if name in spread}
-        found["spreads"].append(json.dumps(units, sort_keys=True))
-    return found
 
 
 def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapContext) -> Judge:
     """Returns what judges saved rows: their constraints, distances and classes."""
 
-    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: SavedExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
         values = [json.loads(kept.array("changed")[at]) for at in shown.at]
         units = [json.loads(kept.array("spreads")[at]) for at in shown.at]
@@ -187,15 +185,15 @@ def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapConte
         distances = np.array(
             [[max(one, default=0.0), np.linalg.norm(one), sum(one)] for one in moves]
         )
-        stored = shown.told[DISTANCES].to_numpy(dtype=np.float64)
+        stored = shown.records[DISTANCES].to_numpy(dtype=np.float64)
         near = np.isclose(distances, stored, rtol=ROUNDING, atol=0).all(axis=1)
-        near &= np.array([len(one) for one in values]) == shown.told["changed"].to_numpy()
+        near &= np.array([len(one) for one in values]) == shown.records["changed"].to_numpy()
         asked = shown.clean.with_inputs(frame)
-        said = labels_of(context.adapter, asked)
+        predicted = labels_of(context.adapter, asked)
         wrong = np.select(
             [breaches(clean, frame, constraints) > 0, ~near],
             ["break what is declared", "are not at the distances in the records"],
-            misclassified(shown, asked, said, context),
+            misclassified(shown, asked, predicted, context),
         )
         distance = distances[:, COLUMN[threat.norm]]
         return wrong.astype(object), np.searchsorted(threat.eps, distance, side="left")

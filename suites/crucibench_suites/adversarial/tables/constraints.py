@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from crucibench.contracts.columns import is_number
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number
 from crucibench.util.suggest import unknown
@@ -117,7 +118,7 @@ class Constraints(BaseModel):
         """Holds it against the columns of a table, by name and type.
 
         Raises:
-            InputError: told in a sentence.
+            InputError: if a column is unknown, or holds another kind of values.
         """
         named: dict[str, Sequence[str]] = {
             "mutable": self.mutable or (),
@@ -160,9 +161,7 @@ def breaches(
             found += 1
         if constraints.mutable is not None and name not in constraints.mutable:
             found += moved
-        if not pd.api.types.is_numeric_dtype(clean[name].dtype) or pd.api.types.is_bool_dtype(
-            clean[name].dtype
-        ):
+        if not is_number(clean[name]):
             options = list(constraints.categories.get(name, ()))
             found += moved & ~changed[name].astype(object).isin(options).to_numpy(dtype=np.bool_)
     for name, (low, high) in constraints.bounds.items():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import Floats, Ints
 from crucibench.contracts.tree import Tree
 from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.threat import sizes
 
 _NUMBERS = 1 << 22
 """Of leaves, columns and rows that are held at once."""
@@ -82,8 +83,7 @@ def nearest_leaves(
         if most is not None:
             reach &= (moves > 0).sum(axis=2) <= most
         finite = np.where(np.isfinite(moves), moves, 0.0)
-        size = finite.max(axis=2) if space.norm == "linf" else np.linalg.norm(finite, axis=2)
-        size = np.where(reach, size, np.inf)
+        size = np.where(reach, sizes(finite, space.norm), np.inf)
         # Of leaves as far away as each other, the one that fewer columns move for.
         order = np.lexsort(((moves > 0).sum(axis=2), size))
         best = order[:, 0]

@@ -19,7 +19,7 @@ from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.attacks.losses import log_odds
 from crucibench_suites.adversarial.attacks.model import frozen
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import INWARDS, RowSpace
 
 _STEPS = 20
 _RESTARTS = 3
@@ -28,9 +28,6 @@ _SIZE = 0.25
 
 _DIFFERENCE = 1e-2
 """Of the spread; whole numbers move by 1."""
-
-_INWARDS = 1 - 1e-6
-"""Of a radius: rounding must not carry a value out of the ball."""
 
 
 class Differentiable(Protocol):
@@ -156,7 +153,7 @@ def _descend(
 
 def _inside(space: RowSpace, rows: Ints, x: Floats, radius: Floats) -> Floats:
     """Returns the nearest points within ball and range."""
-    clean, scale, radius = space.clean[rows], space.scale, radius * _INWARDS
+    clean, scale, radius = space.clean[rows], space.scale, radius * INWARDS
     moved = (x - clean) / scale
     if space.norm == "linf":
         moved = np.clip(moved, -radius[:, None], radius[:, None])

@@ -18,13 +18,10 @@ from numpy.typing import NDArray
 from crucibench.contracts.attack import Floats, Ints, Search
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions, towards
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import INWARDS, RowSpace
 
 _STARTS = 10
 """Searches in a row that may fail within a radius before a sample is let go."""
-
-_INWARDS = 1 - 1e-6
-"""Of a radius: rounding must not carry a value out of the ball."""
 _TOLERANCE = 0.02
 _OVER = 1e-12
 
@@ -114,7 +111,7 @@ class _Sweep:
 
 def _range(space: RowSpace, rows: Ints, x: Floats, radius: Floats) -> tuple[Floats, Floats]:
     """Returns how far each column may go while the others stay, in coordinates."""
-    clean, scale, radius = space.clean[rows], space.scale, radius * _INWARDS
+    clean, scale, radius = space.clean[rows], space.scale, radius * INWARDS
     if space.norm == "l2":
         moves = space.moves(rows, x)
         rest = (moves**2).sum(axis=1, keepdims=True) - moves**2
@@ -128,7 +125,7 @@ def _range(space: RowSpace, rows: Ints, x: Floats, radius: Floats) -> tuple[Floa
 
 @dataclass
 class _Tried:
-    """Rows that differ from m others in one column each, and what the model said of them.
+    """Rows that differ from m others in one column each, and what the model answered.
 
     Attributes:
         questions: asks.
@@ -151,8 +148,7 @@ class _Tried:
     @classmethod
     def of(
         cls, questions: BudgetedQuestions, space: RowSpace, rows: Ints, *, x: Floats,
-        radius: Floats,
-        numbers: NDArray[np.float32],
+        radius: Floats, numbers: NDArray[np.float32],
     ) -> _Tried:  # fmt: skip
         """Asks about them; `numbers` are uniform, (m, 2, d)."""
         points = _neighbours(space, rows, x, radius, numbers)
@@ -179,9 +175,9 @@ class _Tried:
         fit &= np.isfinite(helps).any(axis=1) & (top <= 0) & (both != chosen).any(axis=1)
         rows = np.flatnonzero(fit)
         if len(rows):
-            said = self.questions.lead(self.rows[rows], both[rows])
-            better = said > top[rows]
-            chosen[rows[better]], top[rows[better]] = both[rows[better]], said[better]
+            leads = self.questions.lead(self.rows[rows], both[rows])
+            better = leads > top[rows]
+            chosen[rows[better]], top[rows[better]] = both[rows[better]], leads[better]
         return chosen, top
 
     def _together(self, helps: Floats) -> Floats:
@@ -205,7 +201,7 @@ class _Tried:
         moved = x + self.radius[:, None] * slope / steep * scale - clean
         room = np.sqrt(np.maximum(self.radius**2 - (both[:, width:] != 0).sum(axis=1), 0.0))
         size = np.linalg.norm(moved[:, :width] / scale[:width], axis=1)
-        share = np.minimum(1.0, room * _INWARDS / np.maximum(size, 1e-30))[:, None]
+        share = np.minimum(1.0, room * INWARDS / np.maximum(size, 1e-30))[:, None]
         both[:, :width] = (clean + moved * share)[:, :width]
         return both
 

@@ -6,20 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crucibench.contracts.attack import Norm, SelfTestResult, attacks
+from crucibench.contracts.attack import Norm, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
+from crucibench.contracts.columns import carried
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
-from crucibench_suites.adversarial.attacked import self_tested
-from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY, Budgeted
+from crucibench.contracts.statistic import Number
+from crucibench.passes.inputs import RecordedInputs, read_facts
+from crucibench_suites.adversarial.attacked import QueryAttack, labels_beside
 from crucibench_suites.adversarial.metrics import TABLE_METRICS
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
 from crucibench_suites.adversarial.tables.attacks import PLANNED
-from crucibench_suites.adversarial.tables.columns import ColumnNumbers, carried_facts
 from crucibench_suites.adversarial.tables.constraints import Constraints
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 _SPREAD_SAMPLES = 20_000
 _SPREAD = "spread"
@@ -31,86 +32,69 @@ DEFAULT_EPS: dict[Norm, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackedTable(Budgeted):
-    """One attack on the rows of a table, within constraints; distances are in units of spread."""
+class AttackedTable(QueryAttack):
+    """One attack on the rows of a table, within constraints; distances are in units of spread.
 
-    attack_on_tables: str
+    Attributes:
+        constraints: what may be changed.
+    """
+
     constraints: Constraints
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*Budgeted.metrics, *TABLE_METRICS)
-
-    @property
-    def requires(self) -> frozenset[Capability]:  # type: ignore[override]
-        """What its attack needs of a model."""
-        return attacks().get(self.attack_on_tables).requires
-
-    @property
-    def most_questions(self) -> int:
-        """The budget, and an example to confirm."""
-        return self.threat.queries + 1
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (*QueryAttack.metrics, *TABLE_METRICS)
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and says what the columns hold."""
         seen = view()
         keep = super().select(stage, view).keep
-        records = seen.needs[_SPREAD].records
-        return Selection(keep, carried_facts(records, len(seen.samples)))
-
-    def self_tests(self) -> Sequence[SelfTestResult]:
-        """Tests the attack."""
-        return self_tested([self.attack_on_tables], self.threat.norm)
+        facts = read_facts(seen.needs[_SPREAD].records)
+        return Selection(keep, carried(facts, len(seen.samples)))
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.tables.attacking import attack_rows
 
-        name = self.attack_on_tables
-        ledger, found = attack_rows(
-            attacks().get(name), self.threat, self.constraints, work, context, name=name
+        attack = attacks().get(self.method)
+        found = attack_rows(attack, self.threat, self.constraints, work, context)
+        examples = (
+            found.kept(self.threat, work, self.attack) if ADVERSARIALS in self.keeps else None
         )
-        examples = None
-        if ADVERSARIALS in self.keeps:
-            from crucibench_suites.adversarial.tables.attacking import rows_kept
-
-            examples = rows_kept(
-                self.threat, work, ledger, found.space, found.points, attack=self.attack
-            )
         return {
-            **self.columns(work, ledger, self.attack, examples),
-            **self.query_columns(ledger, found.queries_to, found.first),
+            **self.columns(work, found.ledger, self.attack, examples),
+            **self.query_columns(found.ledger, found.queries_to, found.first),
             "changed": found.changed,
             "breaches": found.breaches,
         }
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved rows: do they show what the records say?"""
-        from crucibench_suites.adversarial.tables.attacking import TOLD, rows_judged
+        from crucibench_suites.adversarial.tables.attacking import CHECKED, rows_judged
 
         judge = rows_judged(self.threat, self.constraints, context)
-        return disagreements(self.threat, own, context, judge, TOLD)
+        return disagreements(self.threat, own, context, judge, CHECKED)
 
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes what is not compared, the columns changed among it."""
-        from crucibench_suites.adversarial.scoring import changed_columns
+    def numbers(self, evidence: Evidence) -> Sequence[Number]:
+        """Returns what every attack with a budget has, and the columns that examples change."""
+        from crucibench_suites.adversarial.scoring import changed_numbers
 
-        return Scored([*super().score(evidence).rows, *changed_columns(evidence)])
+        return [*super().numbers(evidence), *changed_numbers(evidence)]
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.blackbox.audits import audit_table
+        from crucibench_suites.adversarial.audits.queries import audit_table
 
-        return audit_table(self.series, self.threat.access, evidence)
+        return audit_table(self.series, evidence)
 
 
-def columns_scenario(suite: str, role: str) -> ColumnNumbers:
+def columns_scenario(suite: str, role: str) -> RecordedInputs:
     """Returns the scenario that records what the columns hold."""
-    return ColumnNumbers.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
+    return RecordedInputs.of(suite, role, _SPREAD_SAMPLES if role == "train" else None)
 
 
 def table_attacks(
     suite: str, held: frozenset[Capability], constraints: Constraints,
     threat: tuple[Norm, tuple[float, ...], int | None], *, queries: int, limit: int | None,
-    spread: ColumnNumbers, named: Sequence[str] = (),
+    spread: RecordedInputs, named: Sequence[str] = (),
 ) -> list[AttackedTable]:  # fmt: skip
     """Returns the attacks that a model can be asked.
 
@@ -125,6 +109,7 @@ def table_attacks(
         named: registered attacks to run beside the usual ones.
     """
     norm, eps, seed = threat
+    beside = labels_beside(f"{suite}/table-hopskipjump-{norm}")
     found: list[AttackedTable] = []
     for name in dict.fromkeys((*PLANNED, *named)):
         attack = attacks().get(name)
@@ -137,33 +122,27 @@ def table_attacks(
         model = ThreatModel(
             norm=norm, eps=eps, seed=seed, access=attack.access, queries=queries, unit="spreads"
         )
-        told = model.as_parameters()
-        keys = ("norm", "eps", "unit", "access", "targeted", "queries", "seed")
         found.append(
             AttackedTable(
                 suite=suite,
                 name=f"{name}-{norm}",
-                attack_on_tables=name,
+                method=name,
                 constraints=constraints,
                 threat=model,
                 parameters={
                     "attack": name,
-                    "threat": {key: told[key] for key in keys},
+                    "threat": model.query_parameters(),
                     "constraints": constraints.model_dump(mode="json"),
                     "spread": f"of the role {spread.role}",
                 },
-                points=("", *(point_of(radius) for radius in model.eps)),
+                points=model.points,
                 limit=limit,
                 needs=(
                     *AttackedTable.needs,
                     Need(alias=_SPREAD, cell=spread.address),
-                    *(_labelled(suite, norm) if attack.access == "score" else ()),
+                    # What a search on scores should be no weaker than.
+                    *([beside] if attack.access == "score" else ()),
                 ),
             )
         )
     return found
-
-
-def _labelled(suite: str, norm: Norm) -> tuple[Need, ...]:
-    """What a search on scores should be no weaker than."""
-    return (Need(alias=LABEL_ONLY, cell=f"{suite}/table-hopskipjump-{norm}", optional=True),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,6 @@ from crucibench.contracts.attack import (
     Attack,
     Floats,
     Ints,
-    KnownAnswers,
     Norm,
     Search,
     SelfTestResult,
@@ -23,29 +21,24 @@ from crucibench.contracts.attack import (
 from crucibench.contracts.tree import Tree
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
-from crucibench_suites.adversarial.self_test import installed, self_test
-from crucibench_suites.adversarial.tables.columns import Facts
+from crucibench_suites.adversarial.self_test import TestedOnce, judged, self_test
 from crucibench_suites.adversarial.tables.constraints import Constraints
 from crucibench_suites.adversarial.tables.gradient import Slopes
-from crucibench_suites.adversarial.tables.space import RowSpace
+from crucibench_suites.adversarial.tables.space import Facts, RowSpace
+from crucibench_suites.adversarial.threat import sizes
 
 _EXACT, _FAR = 1e-4, 0.01
 """A tree compares float32: near a threshold its spacing is a share of the distance."""
 
 
-class TableAnswers(KnownAnswers):
+class TableAnswers(TestedOnce):
     """Attacks on rows of tables, on models whose boundary is known."""
 
     name = "table"
 
-    def self_test(self, attack: Attack, norm: Norm) -> SelfTestResult:
-        """Returns how an attack does, tested once a process."""
-        return _tested(attack, type(attack).run, norm)
-
-
-@cache
-def _tested(attack: Attack, body: object, norm: Norm) -> SelfTestResult:
-    return {"linear": _on_linear_models, "tree": _on_a_tree}[attack.known](attack, norm)
+    def test(self, attack: Attack, norm: Norm) -> SelfTestResult:
+        """Runs an attack on the models that it is for."""
+        return {"linear": _on_linear_models, "tree": _on_a_tree}[attack.known](attack, norm)
 
 
 def _on_linear_models(attack: Attack, norm: Norm) -> SelfTestResult:
@@ -110,8 +103,7 @@ def _on_a_tree(attack: Attack, norm: Norm) -> SelfTestResult:
     facts = {"a": Facts(0.0, 1.0, 0.5, False), "b": Facts(0.0, 1.0, 0.25, False)}
     a, b = ((frame[name] - edge) / facts[name].spread for name, edge in (("a", 0.5), ("b", 0.25)))
     inside = (a > 0) & (b > 0)
-    short = np.stack([np.maximum(-a, 0), np.maximum(-b, 0)])
-    into = short.max(axis=0) if norm == "linf" else np.linalg.norm(short, axis=0)
+    into = sizes(np.stack([np.maximum(-a, 0), np.maximum(-b, 0)], axis=1), norm)
     expected = np.where(inside, np.minimum(a, b), into)
     space = RowSpace(frame, Constraints(), facts, norm)
     targets = inside.to_numpy().astype(np.int64)
@@ -126,11 +118,9 @@ def _on_a_tree(attack: Attack, norm: Norm) -> SelfTestResult:
     found = questions.distance
     far = expected > _FAR
     ratio = float(np.max((found / expected)[far]))
-    impossible = bool((found < expected * (1 - _EXACT)).any())
-    return SelfTestResult(
-        attack=attack.name, norm=norm, kind="nearest", ratio=ratio, tolerance=attack.tolerance,
-        passed=ratio <= attack.tolerance and not impossible, found=float(np.isfinite(found).mean()),
-        optimum=1.0, samples=len(frame), versions=installed(), distances=found,
-        reason=f"{attack.name}: on a tree of three leaves in {norm} its distances are up to "
-        f"{ratio:.6g} times those in closed form",
+    return judged(
+        attack.name, norm, "nearest", ratio=ratio, tolerance=attack.tolerance, distances=found,
+        optimum=1.0, nearer=int((found < expected * (1 - _EXACT)).sum()),
+        reason=f"on a tree of three leaves in {norm} its distances are up to {ratio:.6g} times "
+        "those in closed form",
     )  # fmt: skip

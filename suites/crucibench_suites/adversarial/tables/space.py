@@ -8,19 +8,46 @@ of category is a distance of 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Floats, Ints, Norm
-from crucibench_suites.adversarial.tables.columns import Facts
+from crucibench.contracts.columns import ColumnFacts, is_number
 from crucibench_suites.adversarial.tables.constraints import Constraints, Value
-from crucibench_suites.adversarial.threat import check_norm
+from crucibench_suites.adversarial.threat import check_norm, sizes
+
+INWARDS = 1 - 1e-6
+"""Of a radius: rounding must not carry a value out of the ball."""
 
 _WHOLE = 1e-4
 """By how much a step may fall short of a whole number by rounding alone."""
+
+
+class Facts(NamedTuple):
+    """What is known of a column of numbers: least, greatest, spread, and whether all are whole."""
+
+    low: float
+    high: float
+    spread: float
+    whole: bool
+
+
+def facts_of_numbers(frame: pd.DataFrame, facts: ColumnFacts) -> dict[str, Facts]:
+    """Returns what is known of the columns of numbers, by name.
+
+    Args:
+        frame: rows of the table.
+        facts: of all its columns, in the order of their names.
+    """
+    rows = zip(facts.low, facts.high, facts.spread, facts.whole, strict=True)
+    return {
+        name: Facts(float(low), float(high), float(spread), bool(whole))
+        for name, (low, high, spread, whole) in zip(sorted(frame.columns), rows, strict=True)
+        if is_number(frame[name]) and np.isfinite(low)
+    }
 
 
 class RowSpace:
@@ -152,12 +179,7 @@ class RowSpace:
 
     def distance(self, rows: Ints, points: Floats) -> Floats:
         """Returns the norm of the moves, (k,)."""
-        moves = self.moves(rows, points)
-        if not moves.shape[1]:
-            return np.zeros(len(rows))
-        if self.norm == "linf":
-            return np.asarray(moves.max(axis=1))
-        return np.asarray(np.linalg.norm(moves, axis=1))
+        return sizes(self.moves(rows, points), self.norm)
 
     def rows(self, rows: Ints, points: Floats) -> pd.DataFrame:
         """Returns allowed points as rows of the table, in the columns' own types."""

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.attack import TOLERANCE, LabelAttack
-from crucibench_suites.adversarial.text.searching import Asking, Course
+from crucibench.contracts.attack import LabelAttack
+from crucibench_suites.adversarial.text.searching import Asking, OnTexts, TextSearch
 
 _FAILED = 100
 """Beginnings in a row after which no words that were replaced have made the model wrong."""
@@ -23,19 +23,15 @@ _FAILED = 100
 Asked = Generator[list[Any], list[float], bool]
 
 
-class ByLabels(LabelAttack):
+class ByLabels(OnTexts, LabelAttack):
     """Random beginnings, cut back, by labels alone."""
 
     name = "text-by-labels"
-    space = "text"
-    norms = ("words",)
-    nearest = True
-    tolerance = TOLERANCE
 
-    def run(self, given: Course) -> Asking:
+    def run(self, given: TextSearch) -> Asking:
         """Replaces words until the model is wrong, and as few as it finds."""
         choices = given.options
-        words = len(given.parsed.words)
+        words = len(given.sample_words.words)
         needed, tested = np.zeros(words), np.zeros(words)
         failed, start = 0, 0
         while failed < _FAILED and given.queries < given.budget and not _done(given):
@@ -52,16 +48,16 @@ class ByLabels(LabelAttack):
             needed[kept] += 1
 
 
-def _done(given: Course) -> bool:
+def _done(given: TextSearch) -> bool:
     """Whether the smallest share is reached, or a single word is changed."""
     return given.replaced is not None and given.changed <= max(1, given.allowed[0])
 
 
 def _order(
-    given: Course, choices: dict[int, list[str]], share: np.ndarray, start: int, failed: int
+    given: TextSearch, choices: dict[int, list[str]], share: np.ndarray, start: int, failed: int
 ) -> tuple[list[int], dict[int, str]]:
     """Returns words in an order, and what takes the place of each."""
-    drawn = given.draw(f"labels/{start}", 2 * len(given.parsed.words) + 1)
+    drawn = given.draw(f"labels/{start}", 2 * len(given.sample_words.words) + 1)
     place, option = drawn[:-1].reshape(2, -1)
     new = {at: found[int(option[at]) % len(found)] for at, found in choices.items()}
     order = sorted(new, key=lambda at: (int(place[at]), at))
@@ -73,10 +69,10 @@ def _order(
     return order, new
 
 
-def _wrong(given: Course, new: dict[int, str], numbers: list[int]) -> Asked:
+def _wrong(given: TextSearch, new: dict[int, str], numbers: list[int]) -> Asked:
     """Asks about the sample with some words replaced."""
     words = {number: new[number] for number in numbers}
-    leads = yield from given.ask([given.parsed.changed(words)])
+    leads = yield from given.ask([given.sample_words.changed(words)])
     if not leads or leads[0] <= 0:
         return False
     given.watch(leads, -1.0)
@@ -86,7 +82,7 @@ def _wrong(given: Course, new: dict[int, str], numbers: list[int]) -> Asked:
 
 
 def _first_wrong(
-    given: Course, new: dict[int, str], order: list[int]
+    given: TextSearch, new: dict[int, str], order: list[int]
 ) -> Generator[list[Any], list[float], list[int]]:
     """Returns a beginning of an order that makes the model wrong, and without its last not."""
     low, high = 0, len(order)
@@ -100,7 +96,7 @@ def _first_wrong(
 
 
 def _put_back(
-    given: Course, new: dict[int, str], order: list[int], share: np.ndarray
+    given: TextSearch, new: dict[int, str], order: list[int], share: np.ndarray
 ) -> Generator[list[Any], list[float], list[int]]:
     """Returns what is left of an order when words are put back that are not needed."""
     kept = order

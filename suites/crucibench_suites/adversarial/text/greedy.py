@@ -12,30 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.attack import TOLERANCE, ScoreAttack
-from crucibench_suites.adversarial.text.searching import Asking, Course
+from crucibench.contracts.attack import ScoreAttack
+from crucibench_suites.adversarial.text.searching import Asking, OnTexts, TextSearch
 
 _RANKING = 0.5
 """The share of the budget that ranking words may spend."""
 
 
-class Greedy(ScoreAttack):
+class Greedy(OnTexts, ScoreAttack):
     """Words in the order of their importance, by scores."""
 
     name = "text-greedy"
-    space = "text"
-    norms = ("words",)
-    nearest = True
-    tolerance = TOLERANCE
 
-    def run(self, given: Course) -> Asking:
+    def run(self, given: TextSearch) -> Asking:
         """Replaces words until the model is wrong, and as few as it finds."""
         choices = given.options
         current: dict[int, str] = {}
         clean = lead = given.clean
         for number in (yield from _ranked(given, list(choices), clean)):
             made = [{**current, number: text} for text in choices[number]]
-            leads = yield from given.ask([given.parsed.changed(words) for words in made])
+            leads = yield from given.ask([given.sample_words.changed(words) for words in made])
             if not leads:
                 return
             given.watch(leads, clean)
@@ -50,25 +46,25 @@ class Greedy(ScoreAttack):
 
 
 def _ranked(
-    given: Course, numbers: list[int], lead: float
+    given: TextSearch, numbers: list[int], lead: float
 ) -> Generator[list[Any], list[float], list[int]]:
     if len(numbers) == 1:
         return numbers
     most = int(_RANKING * (given.budget - given.queries))
     if len(numbers) > most:
-        order = given.draw("rank", len(given.parsed.words))
+        order = given.draw("rank", len(given.sample_words.words))
         numbers = sorted(numbers, key=lambda number: (int(order[number]), number))
-    leads = yield from given.ask([given.parsed.without(number) for number in numbers[:most]])
+    leads = yield from given.ask([given.sample_words.without(number) for number in numbers[:most]])
     given.watch(leads, lead)
     ranked = sorted(zip(leads, numbers, strict=False), key=lambda pair: (-pair[0], pair[1]))
     return [number for _, number in ranked] + numbers[len(leads) :]
 
 
-def _taken_back(given: Course, current: dict[int, str]) -> Asking:
+def _taken_back(given: TextSearch, current: dict[int, str]) -> Asking:
     # The last one was needed: without it the model was right.
     for number in list(current)[:-1]:
         less = {other: text for other, text in current.items() if other != number}
-        leads = yield from given.ask([given.parsed.changed(less)])
+        leads = yield from given.ask([given.sample_words.changed(less)])
         if leads and leads[0] > 0:
             current = less
             given.note(current)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from crucibench.contracts.attack import Attack, attacks
 from crucibench.contracts.capability import Capability
@@ -11,12 +12,12 @@ from crucibench.contracts.scenario import Need, Scenario
 from crucibench.contracts.suite import NamedFile, SuiteRequest
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_suites.adversarial.blackbox.scenario import LABEL_ONLY
+from crucibench_suites.adversarial.attacked import labels_beside
 from crucibench_suites.adversarial.config import TextConfig
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.text.scenario import (
     CharacterEdits,
-    Left,
+    LeftAlone,
     ListedWords,
     NearWords,
     TextAttack,
@@ -63,16 +64,16 @@ def text_scenarios(
     # Those on labels first: a search on scores is held against them.
     own = ["text-by-labels"] if config.label_only or not scores else []
     own += ["text-greedy"] if scores else []
-    for search in dict.fromkeys((*own, *(one.name for one in named))):
+    for method in dict.fromkeys((*own, *(one.name for one in named))):
         threat = ThreatModel(
             norm="words",
             unit="words",
             eps=config.words,
-            access=attacks().get(search).access,
+            access=attacks().get(method).access,
             queries=queries,
             seed=seed,
         )
-        cells += _attacks(suite, request, config, threat, search=search, limit=limit, others=cells)
+        cells += _attacks(suite, request, config, threat, method=method, limit=limit, others=cells)
     if keep:
         cells = [replace(cell, keeps=frozenset({ADVERSARIALS})) for cell in cells]
     # What the model can't be asked is skipped, with its reason, and joined with nothing.
@@ -82,45 +83,36 @@ def text_scenarios(
 
 def _attacks(
     suite: str, request: SuiteRequest, config: TextConfig, threat: ThreatModel, *,
-    search: str, limit: int | None, others: Sequence[TextAttack],
+    method: str, limit: int | None, others: Sequence[TextAttack],
 ) -> list[TextAttack]:  # fmt: skip
     """Returns the attacks of one threat model; those of `others` of the same name are needed."""
-    left = Left(stop_words=config.stop_words, columns=_protected(request, config))
+    left = LeftAlone(stop_words=config.stop_words, columns=_protected(request, config))
 
     def needs(kind: str) -> tuple[Need, ...]:
         if threat.access == "decision":
             return ()
         same = [one.address for one in others if one.name == f"{kind}-labels"]
-        return tuple(Need(alias=LABEL_ONLY, cell=cell, optional=True) for cell in same)
+        return tuple(labels_beside(cell) for cell in same)
 
-    found: list[TextAttack] = []
+    chosen: list[tuple[type[TextAttack], dict[str, Any], dict[str, Any]]] = []
     if "characters" in config.texts:
         from crucibench_suites.adversarial.text.edits import KINDS, TRIES
 
-        told = {"edits": list(KINDS), "tries": TRIES}
-        found.append(
-            CharacterEdits.of(
-                suite, threat, limit, left, told, search=search, needs=needs(CharacterEdits.kind)
-            )
-        )
+        chosen.append((CharacterEdits, {"edits": list(KINDS), "tries": TRIES}, {}))
     if "substitutions" in config.texts:
         file = request.files.get("substitutions")
         if file is not None:
-            told = {"substitutions": file.digest}
-            found.append(
-                ListedWords.of(
-                    suite, threat, limit, left, told, search=search,
-                    needs=needs(ListedWords.kind), file=_checked(file),
-                )
-            )  # fmt: skip
+            of_list = {"substitutions": file.digest}
+            chosen.append((ListedWords, of_list, {"file": _checked(file)}))
         else:
-            told = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
-            found.append(
-                NearWords.of(
-                    suite, threat, limit, left, told, search=search, needs=needs(NearWords.kind)
-                )
-            )
-    return found
+            near = {"neighbours": NEIGHBOURS, "similarity": SIMILARITY}
+            chosen.append((NearWords, near, {}))
+    return [
+        kind.of(
+            suite, threat, limit, left, candidates, method=method, needs=needs(kind.kind), **fields
+        )
+        for kind, candidates, fields in chosen
+    ]
 
 
 def _protected(request: SuiteRequest, config: TextConfig) -> tuple[int, ...]:

@@ -11,24 +11,17 @@ import numpy as np
 
 from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
-from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.records import Columns
-from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import MapContext, Need, Work
-from crucibench.contracts.statistic import Number
 from crucibench.contracts.suite import NamedFile
-from crucibench_suites.adversarial.attacked import OneAttack
-from crucibench_suites.adversarial.metrics import METRICS, QUERY_METRICS
+from crucibench_suites.adversarial.attacked import QueryAttack
 from crucibench_suites.adversarial.saved import ADVERSARIALS, disagreements
-from crucibench_suites.adversarial.threat import ThreatModel, point_of
+from crucibench_suites.adversarial.threat import ThreatModel
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from crucibench.util.draws import Draws
-    from crucibench_suites.adversarial.text.texts import Maker
-    from crucibench_suites.adversarial.text.words import ParsedText
+    from crucibench_suites.adversarial.text.texts import MakeCandidates
+    from crucibench_suites.adversarial.text.words import SplitSample
 
 # What computes is imported where it is needed: listing suites must stay cheap.
 
@@ -38,7 +31,7 @@ SEARCHES = {"text-greedy": "", "text-by-labels": "-labels"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class LeftAlone:
     """What an attack leaves alone.
 
     Attributes:
@@ -51,12 +44,11 @@ class Left:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextAttack(OneAttack):
+class TextAttack(QueryAttack):
     """Words of a text replaced greedily, within shares of the words and a query budget."""
 
-    left: Left
-    search: str = "text-greedy"
-    """The registered attack that searches."""
+    left: LeftAlone
+    method: str = "text-greedy"
 
     kind: ClassVar[str]
     """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
@@ -65,14 +57,10 @@ class TextAttack(OneAttack):
     embeds: ClassVar[bool] = False
     """Whether candidates are made of the model's embeddings."""
 
-    metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
-    draws: ClassVar = "sample"
-    intensive: ClassVar[bool] = True
-
     @classmethod
     def of(
-        cls, suite: str, threat: ThreatModel, limit: int | None, left: Left,
-        candidates: Mapping[str, Any], *, search: str = "text-greedy",
+        cls, suite: str, threat: ThreatModel, limit: int | None, left: LeftAlone,
+        candidates: Mapping[str, Any], *, method: str = "text-greedy",
         needs: tuple[Need, ...] = (), **fields: Any,
     ) -> Self:  # fmt: skip
         """Returns the scenario.
@@ -83,30 +71,28 @@ class TextAttack(OneAttack):
             limit: at most so many samples.
             left: what is left alone.
             candidates: what tells which candidates there are, as parameters.
-            search: the attack that searches.
+            method: the attack, by the name that it is registered under.
             needs: beside the clean pass.
             fields: of the subclass.
         """
-        if attacks().get(search).access != threat.access:
-            raise ValueError(f"threat: expected the access of {search}, got {threat.access!r}")
-        name = cls.kind + SEARCHES.get(search, f"-{search}")
-        told = ("norm", "eps", "access", "targeted", "queries", "seed")
-        parameters = threat.as_parameters()
+        if attacks().get(method).access != threat.access:
+            raise ValueError(f"threat: expected the access of {method}, got {threat.access!r}")
+        name = cls.kind + SEARCHES.get(method, f"-{method}")
         chosen = left.stop_words
         return cls(
             suite=suite,
             name=name,
             threat=threat,
             left=left,
-            search=search,
+            method=method,
             parameters={
                 "attack": name,
-                "threat": {key: parameters[key] for key in told},
+                "threat": threat.query_parameters(),
                 "stop_words": chosen if isinstance(chosen, str) else sorted(chosen),
                 "protected_columns": list(left.columns),
                 **candidates,
             },
-            points=("", *(point_of(share) for share in threat.eps)),
+            points=threat.points,
             limit=limit,
             needs=(*cls.needs, *needs),
             **fields,
@@ -115,23 +101,22 @@ class TextAttack(OneAttack):
     @property
     def requires(self) -> frozenset[Capability]:  # type: ignore[override]
         """What the search and its candidates need of a model."""
-        own = attacks().get(self.search)
-        found = set(own.requires)
-        if own.access == "decision":
+        found = set(super().requires)
+        if self.threat.access == "decision":
             found.add(Capability.LABELS)
         if self.embeds:
             found.add(Capability.EMBEDDINGS)
         return frozenset(found)
 
     @abstractmethod
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns what candidates are made of."""
 
-    def maker(self, context: MapContext) -> Maker:
+    def maker(self, context: MapContext) -> MakeCandidates:
         """Returns what makes candidates."""
-        from crucibench_suites.adversarial.text.texts import MADE
+        from crucibench_suites.adversarial.text.texts import CANDIDATES
 
-        return MADE[self.made].make(*self.told(context))
+        return CANDIDATES[self.made].make(*self.made_of(context))
 
     @property
     def stop_words(self) -> frozenset[str]:
@@ -143,84 +128,52 @@ class TextAttack(OneAttack):
             return {"english": ENGLISH, "none": frozenset[str]()}[chosen]
         return frozenset(map(plain_word, chosen))
 
-    @property
-    def most_questions(self) -> int:
-        """The budget, and an example to confirm."""
-        return self.threat.queries + 1
-
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         from crucibench_suites.adversarial.saved import show
         from crucibench_suites.adversarial.text.texts import attacked
 
-        columns, courses = attacked(
-            self.threat, work, context.adapter, self.drawn(context),
-            attack=attacks().get(self.search), make=self.maker(context),
+        columns, searches = attacked(
+            self.threat, work, context.adapter, self.threat.draws(context.draws),
+            attack=attacks().get(self.method), make=self.maker(context),
             cut=self.cut(), at_once=context.batch_size,
         )  # fmt: skip
         show(
             self.threat, self.attack, work, context, level=np.asarray(columns["level"]),
-            found=lambda rows: [courses[row].example for row in rows],
+            found=lambda rows: [searches[row].example for row in rows],
         )  # fmt: skip
         if ADVERSARIALS in self.keeps:
             from crucibench_suites.adversarial.text.texts import texts_kept
 
             level = np.asarray(columns["level"])
-            kept = texts_kept(self.threat, work.batch.ids, courses, level, self.attack)
+            kept = texts_kept(self.threat, work.batch.ids, searches, level, self.attack)
             work.keep(ADVERSARIALS, kept)
         return {"id": list(work.batch.ids), "attack": [self.attack] * len(work.batch), **columns}
 
-    def cut(self) -> Callable[[Any], ParsedText]:
+    def cut(self) -> Callable[[Any], SplitSample]:
         """Returns what cuts a sample into words."""
-        from crucibench_suites.adversarial.text.words import parsed
+        from crucibench_suites.adversarial.text.words import split_sample
 
         stop_words, protected = self.stop_words, frozenset(self.left.columns)
-        return lambda sample: parsed(sample, stop_words, protected)
+        return lambda sample: split_sample(sample, stop_words, protected)
 
     def recheck(self, own: CellEvidence, context: MapContext) -> Sequence[str]:
         """Asks the plain model about saved texts: do they show what the records say?"""
-        from crucibench_suites.adversarial.text.texts import TOLD, texts_judged
+        from crucibench_suites.adversarial.text.texts import CHECKED, texts_judged
 
         judge = texts_judged(self.threat, self.cut(), context)
-        return disagreements(self.threat, own, context, judge, TOLD)
-
-    def drawn(self, context: MapContext) -> Draws:
-        """Returns draws of the threat model's own seed, if it has one."""
-        from crucibench.util.draws import Draws
-
-        seed = self.threat.seed
-        return context.draws if seed is None else Draws(seed, self.stream)
+        return disagreements(self.threat, own, context, judge, CHECKED)
 
     def self_tests(self) -> Sequence[SelfTestResult]:
         """Tests the attack."""
         from crucibench_suites.adversarial.text.self_tests import tested
-        from crucibench_suites.adversarial.text.texts import MADE
+        from crucibench_suites.adversarial.text.texts import CANDIDATES
 
-        return [tested(self.name, MADE[self.made], attacks().get(self.search))]
-
-    def numbers(self, evidence: Evidence) -> list[Number]:
-        """Returns those of all attacks, and success within the budget."""
-        from crucibench_suites.adversarial.blackbox.curve import success_numbers
-
-        budget = self.threat.queries
-        return [*super().numbers(evidence), *success_numbers(self.series, budget, evidence)]
-
-    def score(self, evidence: Evidence) -> Scored:
-        """Computes what is not compared, the questions needed among it."""
-        from crucibench_suites.adversarial.blackbox.curve import query_rows
-
-        return Scored([*super().score(evidence).rows, *query_rows(self.series, evidence)])
-
-    def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
-        """Returns those of all attacks, and success by the number of questions."""
-        from crucibench_suites.adversarial.blackbox.curve import query_tables
-
-        found = query_tables(self.series, self.threat.queries, evidence)
-        return {**super().tables(evidence, rows), **found}
+        return [tested(self.name, CANDIDATES[self.made], attacks().get(self.method))]
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.blackbox.audits import audit_texts
+        from crucibench_suites.adversarial.audits.queries import audit_texts
 
         return audit_texts(self.series, evidence)
 
@@ -232,9 +185,9 @@ class CharacterEdits(TextAttack):
     kind: ClassVar[str] = "character-edits"
     made: ClassVar[str] = "edits"
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns draws, by sample."""
-        return (self.drawn(context),)
+        return (self.threat.draws(context.draws),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +199,7 @@ class ListedWords(TextAttack):
     kind: ClassVar[str] = "word-substitutions"
     made: ClassVar[str] = "listed"
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the list."""
         from crucibench_suites.adversarial.text.edits import read_substitutions
 
@@ -261,7 +214,7 @@ class NearWords(TextAttack):
     made: ClassVar[str] = "near"
     embeds: ClassVar[bool] = True
 
-    def told(self, context: MapContext) -> tuple[Any, ...]:
+    def made_of(self, context: MapContext) -> tuple[Any, ...]:
         """Returns the model, and what of its neighbourhoods counts."""
         neighbours, similarity = self.parameters["neighbours"], self.parameters["similarity"]
         return context.adapter, neighbours, similarity, self.stop_words

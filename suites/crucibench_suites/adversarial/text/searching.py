@@ -1,17 +1,17 @@
-"""The course of an attack on one text: what is asked, within its budget, and what came of it."""
+"""The search of an attack on one text: what is asked, within its budget, and what came of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.attack import Attack
-from crucibench_suites.adversarial.text.words import ParsedText
+from crucibench.contracts.attack import TOLERANCE, Attack, Norm, SpaceName
+from crucibench_suites.adversarial.text.words import SplitSample
 
 Candidates = Callable[[int], list[str]]
 """From a word's number to what it could become."""
@@ -23,6 +23,15 @@ Drawn = Callable[[str, int], NDArray[np.uint32]]
 """From the name of a step to so many draws, of the sample's own."""
 
 
+class OnTexts:
+    """What attacks on texts have in common: each looks for the fewest words to change."""
+
+    space: ClassVar[SpaceName] = "text"
+    norms: ClassVar[tuple[Norm, ...]] = ("words",)
+    nearest: ClassVar[bool] = True
+    tolerance: ClassVar[float] = TOLERANCE
+
+
 def words_allowed(share: float, words: int) -> int:
     """Returns how many of so many words may be changed: the share of them, rounded down."""
     # A product such as 0.3 * 10 may come out a little below the whole number that it is.
@@ -30,11 +39,11 @@ def words_allowed(share: float, words: int) -> int:
 
 
 @dataclass
-class Course:
-    """The attack on one text: the questions that are asked in its course, and what came out.
+class TextSearch:
+    """The attack on one text: the questions that are asked in its search, and what came out.
 
     Attributes:
-        parsed: the sample.
+        sample_words: the sample, split into words.
         shares: of the words that may be changed, ascending.
         budget: questions at most.
         draw: draws for a step, keyed by the sample.
@@ -48,7 +57,7 @@ class Course:
         moved: by how much at most any question moved the lead.
     """
 
-    parsed: ParsedText
+    sample_words: SplitSample
     shares: Sequence[float]
     budget: int
     draw: Drawn
@@ -66,12 +75,12 @@ class Course:
     @property
     def allowed(self) -> list[int]:
         """How many words may be changed, by share."""
-        return [words_allowed(share, len(self.parsed.words)) for share in self.shares]
+        return [words_allowed(share, len(self.sample_words.words)) for share in self.shares]
 
     @property
     def example(self) -> Any:
         """The sample with the fewest changed words that the model got wrong; None without."""
-        return None if self.replaced is None else self.parsed.changed(self.replaced)
+        return None if self.replaced is None else self.sample_words.changed(self.replaced)
 
     @property
     def changed(self) -> int:
@@ -83,11 +92,11 @@ class Course:
         if not self.allowed[-1]:
             return
         self.options = {
-            number: found for number in self.parsed.open if (found := candidates(number))
+            number: found for number in self.sample_words.open if (found := candidates(number))
         }
         if not self.options:
             return
-        leads = yield from self.ask([self.parsed.sample])
+        leads = yield from self.ask([self.sample_words.sample])
         if leads and leads[0] > 0:
             self.note({})
         elif leads:
@@ -117,18 +126,18 @@ class Course:
 
 
 def run_together(
-    courses: Sequence[Asking],
+    searches: Sequence[Asking],
     ask: Callable[[list[int], list[Any]], list[float]],
 ) -> None:
-    """Runs courses of questions side by side, so that the model is asked in large batches.
+    """Runs searches of questions side by side, so that the model is asked in large batches.
 
     Args:
-        courses: of samples.
-        ask: from the number of the course of each text, and the texts, to leads.
+        searches: of samples.
+        ask: from the number of the search of each text, and the texts, to leads.
     """
     waiting: dict[int, list[Any]] = {}
-    for number, course in enumerate(courses):
-        texts = next(course, None)
+    for number, search in enumerate(searches):
+        texts = next(search, None)
         if texts is not None:
             waiting[number] = texts
     while waiting:
@@ -137,7 +146,7 @@ def run_together(
         going: dict[int, list[Any]] = {}
         for number, texts in waiting.items():
             try:
-                going[number] = courses[number].send([next(leads) for _ in texts])
+                going[number] = searches[number].send([next(leads) for _ in texts])
             except StopIteration:
                 continue
         waiting = going

@@ -21,10 +21,15 @@ from crucibench.contracts.attack import (
     SelfTestResult,
 )
 from crucibench.util.draws import Draws
-from crucibench_suites.adversarial.self_test import MOST, installed
-from crucibench_suites.adversarial.text.searching import Course, run_together
-from crucibench_suites.adversarial.text.texts import MADE, Made, Maker, drawn
-from crucibench_suites.adversarial.text.words import parsed
+from crucibench_suites.adversarial.self_test import judged
+from crucibench_suites.adversarial.text.searching import TextSearch, run_together
+from crucibench_suites.adversarial.text.texts import (
+    CANDIDATES,
+    CandidateKind,
+    MakeCandidates,
+    drawn,
+)
+from crucibench_suites.adversarial.text.words import split_sample
 
 _SAMPLES, _WORDS, _QUERIES = 16, 20, 500
 _KNOWN = """
@@ -63,30 +68,30 @@ class TextAnswers(KnownAnswers):
 
     def self_test(self, attack: Attack, norm: Norm) -> SelfTestResult:
         """Returns how an attack does with the candidates that suit it least."""
-        results = [tested(attack.name, made, attack) for made in MADE.values()]
+        results = [tested(attack.name, made, attack) for made in CANDIDATES.values()]
         return max(results, key=lambda one: (not one.passed, one.ratio))
 
 
-def tested(name: str, made: Made, attack: Attack) -> SelfTestResult:
+def tested(name: str, made: CandidateKind, attack: Attack) -> SelfTestResult:
     """Returns how an attack does where the answer is known, tested once a process."""
     return _tested(name, made, attack, type(attack).run)
 
 
 @cache
-def _tested(name: str, made: Made, attack: Attack, body: object) -> SelfTestResult:
+def _tested(name: str, made: CandidateKind, attack: Attack, body: object) -> SelfTestResult:
     return self_test(name, made.make(*made.known(list(weights()), _OTHER)), attack)
 
 
-def self_test(name: str, make: Maker, attack: Attack) -> SelfTestResult:
+def self_test(name: str, make: MakeCandidates, attack: Attack) -> SelfTestResult:
     """Attacks texts of a linear bag of words.
 
     Args:
         name: of the attack.
         make: what words could become.
-        attack: how it courses; on labels alone it is given 1 and -1.
+        attack: how it searches; on labels alone it is given 1 and -1.
     """
     known = weights()
-    samples = [parsed(text(sample), frozenset(), frozenset()) for sample in range(_SAMPLES)]
+    samples = [split_sample(text(sample), frozenset(), frozenset()) for sample in range(_SAMPLES)]
     sums = [sum(known[word] for word in one.sample.split()) for one in samples]
     # A text is taken for the other class once it has lost between a tenth and half of its weight.
     biases = [whole * (0.9 - 0.4 * row / _SAMPLES) - 0.5 for row, whole in enumerate(sums)]
@@ -95,8 +100,9 @@ def self_test(name: str, make: Maker, attack: Attack) -> SelfTestResult:
         for one, bias in zip(samples, biases, strict=True)
     ]
     draws = Draws(0, "self-test")
-    courses = [
-        Course(one, (0.0, 1.0), _QUERIES, drawn(draws, str(row))) for row, one in enumerate(samples)
+    searches = [
+        TextSearch(one, (0.0, 1.0), _QUERIES, drawn(draws, str(row)))
+        for row, one in enumerate(samples)
     ]
 
     def ask(rows: list[int], texts: list[Any]) -> list[float]:
@@ -110,34 +116,20 @@ def self_test(name: str, make: Maker, attack: Attack) -> SelfTestResult:
 
     candidates = make(samples, [str(row) for row in range(_SAMPLES)])
     run_together(
-        [course.questions(one, attack) for course, one in zip(courses, candidates, strict=True)],
+        [search.questions(one, attack) for search, one in zip(searches, candidates, strict=True)],
         ask,
     )
     wrong = [
-        course.replaced is not None and ask([row], [course.example])[0] > 0
-        for row, course in enumerate(courses)
+        search.replaced is not None and ask([row], [search.example])[0] > 0
+        for row, search in enumerate(searches)
     ]
-    changed = [float(s.changed) if ok else np.inf for s, ok in zip(courses, wrong, strict=True)]
+    changed = [float(s.changed) if ok else np.inf for s, ok in zip(searches, wrong, strict=True)]
     ratios = np.array(changed) / np.array(best)
     found, ratio = float(np.mean(wrong)), float(np.median(ratios))
-    impossible = int((ratios < 1).sum())
-    return SelfTestResult(
-        attack=name,
-        norm="words",
-        kind="nearest",
-        passed=ratio <= TOLERANCE and found >= MOST and not impossible,
-        ratio=ratio,
-        tolerance=TOLERANCE,
-        found=found,
-        optimum=float(np.median(best)),
-        samples=_SAMPLES,
-        versions=installed(),
-        reason=f"{name}: on linear bags of words "
-        + (
-            f"{impossible} of its examples have fewer changed words than any can"
-            if impossible
-            else f"it finds an example of {found:.0%} of the texts and changes {ratio:.3g} times "
-            f"as many words as are needed (median; up to {TOLERANCE:g} pass)"
-        ),
-        distances=np.array(changed) / _WORDS,
-    )
+    return judged(
+        name, "words", "nearest", ratio=ratio, tolerance=TOLERANCE,
+        distances=np.array(changed) / _WORDS, optimum=float(np.median(best)),
+        nearer=int((ratios < 1).sum()),
+        reason=f"on linear bags of words it finds an example of {found:.0%} of the texts and "
+        f"changes {ratio:.3g} times as many words as are needed (median; up to {TOLERANCE:g} pass)",
+    )  # fmt: skip

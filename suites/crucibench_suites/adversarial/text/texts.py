@@ -18,29 +18,29 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
 from crucibench_suites.adversarial.answers import labels_of, leads
-from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, ShownExamples, misclassified
+from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, SavedExamples, misclassified
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits, fitting
 from crucibench_suites.adversarial.text.searching import (
     Candidates,
-    Course,
     Drawn,
+    TextSearch,
     run_together,
     words_allowed,
 )
-from crucibench_suites.adversarial.text.words import ParsedText, parts_of, plain_word
+from crucibench_suites.adversarial.text.words import SplitSample, parts_of, plain_word
 from crucibench_suites.adversarial.threat import ThreatModel, point_of
 
-Maker = Callable[[Sequence[ParsedText], Sequence[str]], list[Candidates]]
+MakeCandidates = Callable[[Sequence[SplitSample], Sequence[str]], list[Candidates]]
 """From samples and their ids to what the words of each could become."""
 
 _AT_ONCE = 64
 
 
-def edited(draws: Draws) -> Maker:
+def edited(draws: Draws) -> MakeCandidates:
     """Returns edits of characters as candidates, drawn by sample, column and place."""
 
-    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
-        def of(one: ParsedText, identity: str) -> Candidates:
+    def make(samples: Sequence[SplitSample], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: SplitSample, identity: str) -> Candidates:
             def candidates(number: int) -> list[str]:
                 word, place = one.word(number), one.words[number]
                 step = f"edits/{place.column}/{place.start}"
@@ -54,11 +54,11 @@ def edited(draws: Draws) -> Maker:
     return make
 
 
-def listed(words: Mapping[str, Sequence[str]]) -> Maker:
+def listed(words: Mapping[str, Sequence[str]]) -> MakeCandidates:
     """Returns the words of a list as candidates."""
 
-    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
-        def of(one: ParsedText) -> Candidates:
+    def make(samples: Sequence[SplitSample], ids: Sequence[str]) -> list[Candidates]:
+        def of(one: SplitSample) -> Candidates:
             def candidates(number: int) -> list[str]:
                 word = "".join(one.word(number))
                 return fitting(word, words.get(plain_word(word), ()))
@@ -70,7 +70,9 @@ def listed(words: Mapping[str, Sequence[str]]) -> Maker:
     return make
 
 
-def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSet[str]) -> Maker:
+def near(
+    adapter: Adapter, count: int, similarity: float, stop_words: AbstractSet[str]
+) -> MakeCandidates:
     """Returns words near in the model's own embeddings as candidates.
 
     Args:
@@ -80,7 +82,7 @@ def near(adapter: Adapter, count: int, similarity: float, stop_words: AbstractSe
         stop_words: none of which takes a word's place.
     """
 
-    def make(samples: Sequence[ParsedText], ids: Sequence[str]) -> list[Candidates]:
+    def make(samples: Sequence[SplitSample], ids: Sequence[str]) -> list[Candidates]:
         words = sorted(
             {plain_word("".join(one.word(number))) for one in samples for number in one.open}
         )
@@ -103,30 +105,31 @@ def _embedded(other: str) -> Any:
     return SimpleNamespace(neighbours=lambda words, count: [[(other, 1.0)] for _ in words])
 
 
-class Made(NamedTuple):
+class CandidateKind(NamedTuple):
     """A kind of candidates: what a cell makes, and what its self-test makes.
 
     Attributes:
-        make: from what it is told to a `Maker`.
-        known: what it is told in a self-test: from words to what each may become, (words, other).
+        make: from what candidates are made of to a `MakeCandidates`.
+        known: what they are made of in a self-test, from the words and the one that may replace
+            each.
     """
 
-    make: Callable[..., Maker]
+    make: Callable[..., MakeCandidates]
     known: Callable[[Sequence[str], str], tuple[Any, ...]]
 
 
-MADE: Mapping[str, Made] = {
-    "edits": Made(edited, lambda words, other: (Draws(0, "self-test"),)),
-    "listed": Made(listed, lambda words, other: (dict.fromkeys(words, (other,)),)),
-    "near": Made(near, lambda words, other: (_embedded(other), 1, 0.5, frozenset())),
+CANDIDATES: Mapping[str, CandidateKind] = {
+    "edits": CandidateKind(edited, lambda words, other: (Draws(0, "self-test"),)),
+    "listed": CandidateKind(listed, lambda words, other: (dict.fromkeys(words, (other,)),)),
+    "near": CandidateKind(near, lambda words, other: (_embedded(other), 1, 0.5, frozenset())),
 }
 """All of them. What has no entry is no attack: nothing else tells them apart by name."""
 
 
 def attacked(
     threat: ThreatModel, work: Work, adapter: Adapter, draws: Draws, *,
-    attack: Attack, cut: Callable[[Any], ParsedText], make: Maker, at_once: int | None,
-) -> tuple[Columns, list[Course]]:  # fmt: skip
+    attack: Attack, cut: Callable[[Any], SplitSample], make: MakeCandidates, at_once: int | None,
+) -> tuple[Columns, list[TextSearch]]:  # fmt: skip
     """Attacks every sample of a batch.
 
     Args:
@@ -134,18 +137,18 @@ def attacked(
         work: the samples, right as they are.
         adapter: a model with scores, or with labels where the attacker sees no more.
         draws: of the scenario's stream.
-        attack: how it courses.
+        attack: how it searches.
         cut: cuts a sample into words.
         make: what words could become.
         at_once: how many texts the model is asked about at once.
 
     Returns:
-        What a record holds of each sample, and the courses.
+        What a record holds of each sample, and the searches.
     """
     batch, targets = work.batch, work.samples.targets.astype(np.int64)
     samples = [cut(sample) for sample in batch.inputs]
-    courses = [
-        Course(one, threat.eps, threat.queries, drawn(draws, identity))
+    searches = [
+        TextSearch(one, threat.eps, threat.queries, drawn(draws, identity))
         for one, identity in zip(samples, batch.ids, strict=True)
     ]
     width = at_once or _AT_ONCE
@@ -164,11 +167,11 @@ def attacked(
 
     candidates = make(samples, batch.ids)
     run_together(
-        [course.questions(one, attack) for course, one in zip(courses, candidates, strict=True)],
+        [search.questions(one, attack) for search, one in zip(searches, candidates, strict=True)],
         ask,
     )
-    said = _confirmed(adapter, batch, targets, courses)
-    return _columns(threat, courses, said), courses
+    predicted = _confirmed(adapter, batch, targets, searches)
+    return _columns(threat, searches, predicted), searches
 
 
 def drawn(draws: Draws, identity: str) -> Drawn:
@@ -177,66 +180,68 @@ def drawn(draws: Draws, identity: str) -> Drawn:
 
 
 def _confirmed(
-    adapter: Adapter, batch: Batch, targets: np.ndarray, courses: Sequence[Course]
+    adapter: Adapter, batch: Batch, targets: np.ndarray, searches: Sequence[TextSearch]
 ) -> np.ndarray:
     """Returns the class of each example that the plain model gets wrong once more, else -1."""
-    said = np.full(len(batch), -1, dtype=np.int32)
-    rows = [row for row, course in enumerate(courses) if course.replaced is not None]
+    predicted = np.full(len(batch), -1, dtype=np.int32)
+    rows = [row for row, search in enumerate(searches) if search.replaced is not None]
     if rows:
-        examples = batch.take(rows).with_inputs([courses[row].example for row in rows])
+        examples = batch.take(rows).with_inputs([searches[row].example for row in rows])
         labels = labels_of(adapter, examples)
-        said[rows] = np.where(labels != targets[rows], labels, -1)
-    return said
+        predicted[rows] = np.where(labels != targets[rows], labels, -1)
+    return predicted
 
 
-def _columns(threat: ThreatModel, courses: Sequence[Course], said: np.ndarray) -> Columns:
-    holds = said >= 0
-    found = np.array([course.replaced is not None for course in courses], dtype=np.bool_)
-    words = np.array([len(course.parsed.words) for course in courses], dtype=np.int64)
-    changed = np.array([course.changed for course in courses], dtype=np.int64)
+def _columns(threat: ThreatModel, searches: Sequence[TextSearch], predicted: np.ndarray) -> Columns:
+    holds = predicted >= 0
+    found = np.array([search.replaced is not None for search in searches], dtype=np.bool_)
+    words = np.array([len(search.sample_words.words) for search in searches], dtype=np.int64)
+    changed = np.array([search.changed for search in searches], dtype=np.int64)
     level = np.array(
         [
-            sum(allowed < course.changed for allowed in course.allowed)
+            sum(allowed < search.changed for allowed in search.allowed)
             if keep else len(threat.eps)
-            for course, keep in zip(courses, holds, strict=True)
+            for search, keep in zip(searches, holds, strict=True)
         ],
         dtype=np.int32,
     )  # fmt: skip
     share = np.where(holds, changed / np.maximum(words, 1), np.nan)
-    queries = np.array([course.queries for course in courses], dtype=np.int64)
-    queries_to = np.array([course.queries_to for course in courses])
-    first = np.array([course.first for course in courses]) / np.maximum(words, 1)
+    queries = np.array([search.queries for search in searches], dtype=np.int64)
+    queries_to = np.array([search.queries_to for search in searches])
+    first = np.array([search.first for search in searches]) / np.maximum(words, 1)
     return {
         "level": level,
         "smallest_eps": np.array([*threat.eps, np.nan])[level],
         "distance_words": share,
-        "prediction": said,
+        "prediction": predicted,
         "forwards": queries + found,
-        "backwards": np.zeros(len(courses), dtype=np.int64),
+        "backwards": np.zeros(len(searches), dtype=np.int64),
         "queries": queries,
         "confirmations": found.astype(np.int64),
         "unconfirmed": (found & ~holds).astype(np.int64),
         "queries_to": np.where(holds[:, None], queries_to, np.nan),
         "first_distance": np.where(holds, first, np.nan),
         "words": words,
-        "choices": np.array([len(course.options) for course in courses], dtype=np.int64),
+        "choices": np.array([len(search.options) for search in searches], dtype=np.int64),
         "changed": np.where(holds, changed, 0),
-        "moved": np.array([course.moved for course in courses]),
-        "unchanged": holds & np.array([same(course) for course in courses], dtype=np.bool_),
-        "spoilt": holds & np.array([spoilt(course) for course in courses], dtype=np.bool_),
+        "moved": np.array([search.moved for search in searches]),
+        "unchanged": holds & np.array([same(search) for search in searches], dtype=np.bool_),
+        "spoilt": holds & np.array([spoilt(search) for search in searches], dtype=np.bool_),
     }
 
 
-def same(course: Course) -> bool:
+def same(search: TextSearch) -> bool:
     """Whether the example is the sample itself."""
-    return bool(course.example == course.parsed.sample)
+    return bool(search.example == search.sample_words.sample)
 
 
-def spoilt(course: Course) -> bool:
+def spoilt(search: TextSearch) -> bool:
     """Whether a column of the example has less than half, or over twice, the letters and digits."""
-    if course.replaced is None:
+    if search.replaced is None:
         return False
-    for old, new in zip(parts_of(course.parsed.sample), parts_of(course.example), strict=True):
+    for old, new in zip(
+        parts_of(search.sample_words.sample), parts_of(search.example), strict=True
+    ):
         if isinstance(old, str):
             before, after = (sum(map(str.isalnum, text)) for text in (old, new))
             if 2 * after < before or after > 2 * before:
@@ -244,12 +249,12 @@ def spoilt(course: Course) -> bool:
     return False
 
 
-TOLD = ("changed",)
+CHECKED = ("changed",)
 """What is looked at in the records."""
 
 
 def texts_kept(
-    threat: ThreatModel, ids: Sequence[str], courses: Sequence[Course],
+    threat: ThreatModel, ids: Sequence[str], searches: Sequence[TextSearch],
     level: NDArray[np.int64], attack: str,
 ) -> Columns:  # fmt: skip
     """Returns the example with the fewest changed words of each sample that the attack broke.
@@ -263,17 +268,17 @@ def texts_kept(
         "id": [ids[row] for row in rows],
         "point": [point_of(threat.eps[at]) for at in level[rows]],
         "attack": [attack] * len(rows),
-        "text": [json.dumps(parts_of(courses[row].example)) for row in rows],
-        "replaced": [json.dumps(courses[row].replaced) for row in rows],
+        "text": [json.dumps(parts_of(searches[row].example)) for row in rows],
+        "replaced": [json.dumps(searches[row].replaced) for row in rows],
     }
 
 
 def texts_judged(
-    threat: ThreatModel, cut: Callable[[Any], ParsedText], context: MapContext
+    threat: ThreatModel, cut: Callable[[Any], SplitSample], context: MapContext
 ) -> Judge:
     """Returns what judges saved texts: the words that differ, their number, and the classes."""
 
-    def judge(shown: ShownExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    def judge(shown: SavedExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
         samples = [cut(sample) for sample in shown.clean.inputs]
         replaced = [
@@ -296,14 +301,14 @@ def texts_judged(
             dtype=np.int64,
         )
         asked = shown.clean.with_inputs(made)
-        said = labels_of(context.adapter, asked)
+        predicted = labels_of(context.adapter, asked)
         wrong = np.select(
-            [~np.array(open_), ~np.array(own), changed != shown.told["changed"].to_numpy()],
+            [~np.array(open_), ~np.array(own), changed != shown.records["changed"].to_numpy()],
             [
                 "change words that are to be left alone", "are not their samples with other words",
                 "have another number of changed words than in the records",
             ],
-            misclassified(shown, asked, said, context),
+            misclassified(shown, asked, predicted, context),
         )  # fmt: skip
         return wrong.astype(object), level
 

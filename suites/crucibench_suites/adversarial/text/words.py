@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ParsedText:
+class SplitSample:
     """A sample, cut into words.
 
     Attributes:
@@ -78,7 +78,9 @@ def parts_of(sample: Any) -> tuple[Any, ...]:
     return sample if isinstance(sample, tuple) else (sample,)
 
 
-def parsed(sample: Any, stop_words: AbstractSet[str], protected: AbstractSet[int]) -> ParsedText:
+def split_sample(
+    sample: Any, stop_words: AbstractSet[str], protected: AbstractSet[int]
+) -> SplitSample:
     """Cuts a sample into words.
 
     A word is a run of letters and digits, with apostrophes and hyphens between them; a Han
@@ -103,7 +105,7 @@ def parsed(sample: Any, stop_words: AbstractSet[str], protected: AbstractSet[int
         for number, (column, start, stop) in enumerate(words)
         if plain_word("".join(columns[column][start:stop])) not in stop_words
     ]
-    return ParsedText(sample, tuple(columns), tuple(words), tuple(open_))
+    return SplitSample(sample, tuple(columns), tuple(words), tuple(open_))
 
 
 def _spans(characters: Sequence[str]) -> list[tuple[int, int]]:

@@ -9,11 +9,8 @@ from scipy.stats import binomtest
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
-from crucibench_suites.adversarial.blackbox.curve import read_spent
-from crucibench_suites.adversarial.scoring import Series, read_outcomes
-from crucibench_suites.adversarial.threat import Sees
-
-LABEL_ONLY = "label-only"
+from crucibench_suites.adversarial.protocol import LABEL_ONLY
+from crucibench_suites.adversarial.scoring import Series, read_outcomes, read_spent
 
 _ENOUGH = 100
 """Questions about a sample before one may ask what they were good for."""
@@ -26,16 +23,16 @@ _BY_CHANCE = 0.01
 _SHARE = 0.02
 
 
-def audit_budgeted(series: Series, access: Sees, evidence: Evidence) -> Findings:
+def audit_queries(series: Series, evidence: Evidence) -> Findings:
     """Returns findings from records and probe records."""
     found = audit_self_tests(evidence)
     if not len(evidence.own.records):
         return found
     outcomes = read_outcomes(series, evidence)
     found += [one for one in audit_series(series, outcomes) if one.code == "unconfirmed-examples"]
-    if access == "score":
+    if series.threat.access == "score":
         found += _growth(series, evidence)
-    elif access == "decision":
+    elif series.threat.access == "decision":
         found += nearing(series, evidence)
     return found + against_labels(series, evidence)
 
@@ -136,9 +133,9 @@ def label_only_beats(
     ]  # fmt: skip
 
 
-def audit_table(series: Series, access: Sees, evidence: Evidence) -> Findings:
+def audit_table(series: Series, evidence: Evidence) -> Findings:
     """Returns findings from records and probe records."""
-    found = audit_budgeted(series, access, evidence)
+    found = audit_queries(series, evidence)
     if not len(evidence.own.records):
         return found
     breaches = evidence.own.records.array("breaches")
