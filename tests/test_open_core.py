@@ -124,6 +124,9 @@ def far(frame):
     for metric in ("class-distance", "g-mean", "top-1"):
         row = rows["near", metric]
         assert float(row["lower"]) < float(row["value"]) < float(row["upper"])
+    page = (root / "report.html").read_text()
+    # The kind's own sections stand in place of the suite's.
+    assert "Far and near misses" in page and "Risk and coverage" not in page
     findings = [
         (cell["model"], one["message"])
         for cell in map(json.loads, (p.read_text() for p in root.glob("cells/*/cell.json")))

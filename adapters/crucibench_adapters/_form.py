@@ -33,6 +33,8 @@ def made_up(card: DataCard, spec: InputSpec) -> Batch | None:
             inputs = _table(card)
         case Modality.TEXT:
             inputs = _TEXTS if spec.columns == 1 else [(text,) * spec.columns for text in _TEXTS]
+        case _:
+            inputs = None
     if inputs is None:
         return None
     return Batch(tuple(f"made-up-{row}" for row in range(_ROWS)), inputs)

@@ -62,8 +62,10 @@ def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) 
         found = _images(declared, opening, layout)
     elif modality is Modality.TABLE:
         found = _table(declared, opening)
-    else:
+    elif modality is Modality.TEXT:
         found = _texts(declared, opening)
+    else:
+        raise InputError(f"expected images, a table or texts, the data holds {modality}s")
     sizes = {tensor.shape[0] for tensor in declared if tensor.shape} - {-1}
     if sizes - {1}:
         told = next(

@@ -106,6 +106,8 @@ def feeder(inputs: Sequence[Any], file: OnnxFile, opening: Opening) -> Feeder:
     preprocessing(SimpleNamespace(crucibench_input=dict(file.declared)), opening, what)
     if modality is Modality.TEXT:
         return TextFeeder(inputs, what, opening)
+    if modality is not Modality.TABLE:
+        raise InputError(f"{what}: expected images, a table or texts, the data holds {modality}s")
     return TableFeeder(inputs, what, opening)
 
 

@@ -17,12 +17,13 @@ from crucibench.comparing.parity import (
     probabilities,
     rounding,
 )
-from crucibench.contracts.adapter import Adapter, Normalisation
+from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, other_geometry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.task import Modality
 from crucibench.engine.plan.roles import Rows, SelectedRole, batches, largest_batch
+from crucibench.passes.probes import normalised, undone
 from crucibench.util.errors import InputError
 
 _EXPLAINED = 0.1
@@ -162,10 +163,10 @@ def _changes(batch: Batch, first: Adapter, second: Adapter) -> Mapping[str, Chan
         )
     if first.normalisation is not None:
         own = first.normalisation
-        changes["the second lacks the normalisation of the first"] = lambda x: _normalised(x, own)
+        changes["the second lacks the normalisation of the first"] = lambda x: normalised(x, own)
     if second.normalisation is not None:
         other = second.normalisation
-        changes["the second normalises where the first does not"] = lambda x: _undone(x, other)
+        changes["the second normalises where the first does not"] = lambda x: undone(x, other)
     return changes
 
 
@@ -176,19 +177,3 @@ def _to_channels_last(images: Any) -> Any:
 def _to_channels_first(images: Any) -> Any:
     count, channels, height, width = images.shape
     return images.reshape(count, height, width, channels).permute(0, 3, 1, 2).contiguous()
-
-
-def _normalised(images: Any, how: Normalisation) -> Any:
-    mean, std = (_channels(part, images) for part in (how.mean, how.std))
-    return (images * how.scale - mean) / std
-
-
-def _undone(images: Any, how: Normalisation) -> Any:
-    mean, std = (_channels(part, images) for part in (how.mean, how.std))
-    return (images * std + mean) / how.scale
-
-
-def _channels(values: tuple[float, ...], images: Any) -> Any:
-    import torch
-
-    return torch.tensor(values, dtype=images.dtype).reshape(1, -1, 1, 1)

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, task_kinds
+from crucibench.util.errors import InputError
+from crucibench.util.open_names import OpenName
 
 
-class Capability(StrEnum):
-    """Something that a model can answer, and that a scenario can require."""
+class Capability(OpenName):
+    """Something that a model can answer, and that a scenario can require.
 
-    LABELS = "labels"
-    SCORES = "scores"
-    LOGITS = "logits"
-    VALUES = "values"
-    GRADIENTS = "gradients"
-    FEATURES = "features"
-    HEAD = "head"
-    EMBEDDINGS = "embeddings"
-    MISSING_VALUES = "missing-values"
-    ANY_INPUT = "any-input"
-    TREE = "tree"
+    One of these, an answer field of a registered task kind, or what a package declares
+    (`Capability.declare`).
+    """
+
+    what = "capability"
+
+    LABELS: ClassVar[Capability]
+    SCORES: ClassVar[Capability]
+    LOGITS: ClassVar[Capability]
+    VALUES: ClassVar[Capability]
+    GRADIENTS: ClassVar[Capability]
+    FEATURES: ClassVar[Capability]
+    HEAD: ClassVar[Capability]
+    EMBEDDINGS: ClassVar[Capability]
+    MISSING_VALUES: ClassVar[Capability]
+    ANY_INPUT: ClassVar[Capability]
+    TREE: ClassVar[Capability]
+
+    @classmethod
+    def added(cls) -> Iterable[str]:
+        """Returns the names of the answer fields of the registered task kinds."""
+        for name in task_kinds().names():
+            try:
+                kind = task_kinds().get(name)
+            except InputError:
+                continue  # a broken plug-in breaks nothing but its own use
+            yield from (field.name for field in kind.fields)
+
+
+Capability.LABELS = Capability.declare("labels")
+Capability.SCORES = Capability.declare("scores")
+Capability.LOGITS = Capability.declare("logits")
+Capability.VALUES = Capability.declare("values")
+Capability.GRADIENTS = Capability.declare("gradients")
+Capability.FEATURES = Capability.declare("features")
+Capability.HEAD = Capability.declare("head")
+Capability.EMBEDDINGS = Capability.declare("embeddings")
+Capability.MISSING_VALUES = Capability.declare("missing-values")
+Capability.ANY_INPUT = Capability.declare("any-input")
+Capability.TREE = Capability.declare("tree")
 
 
 ScoreKind = Literal["logits", "probabilities"]

@@ -127,6 +127,7 @@ class Suite(ABC):
         headline: metric ids for the leaderboard, as ``SCENARIO[POINT]/METRIC``; those that have no
             row are left out.
         sections: the report's parts.
+        sections_by_task: whether `TaskKind.sections`, where a kind has any, take their place.
         config: the pydantic model of its section in the spec.
         libraries: modules that its scenarios import where the models are (see `Adapter`).
     """
@@ -136,6 +137,7 @@ class Suite(ABC):
     description: ClassVar[str]
     headline: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[Section, ...]] = ()
+    sections_by_task: ClassVar[bool] = False
     config: ClassVar[type[SuiteConfig]] = SuiteConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()

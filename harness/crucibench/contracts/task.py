@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.util.errors import CrucibenchError
-from crucibench.util.registry import Catalogue
+from crucibench.util.open_names import OpenName
+from crucibench.util.registry import Catalogue, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +21,27 @@ if TYPE_CHECKING:
     from crucibench.contracts.adapter import Answer
     from crucibench.contracts.evidence import CellEvidence, OutcomeView
     from crucibench.contracts.rows import Row
+    from crucibench.contracts.section import Section
 
 
-class Modality(StrEnum):
-    """The form of one sample."""
+class Modality(OpenName):
+    """The form of one sample: one of these, or registered as ``crucibench.modalities``."""
 
-    IMAGE = "image"
-    TEXT = "text"
-    TABLE = "table"
+    what = "modality"
+
+    IMAGE: ClassVar[Modality]
+    TEXT: ClassVar[Modality]
+    TABLE: ClassVar[Modality]
+
+    @classmethod
+    def added(cls) -> Iterable[str]:
+        """Returns the names of the registered modalities."""
+        return Registry[Any]("crucibench.modalities", cls.what, object).names()
+
+
+Modality.IMAGE = Modality.declare("image")
+Modality.TEXT = Modality.declare("text")
+Modality.TABLE = Modality.declare("table")
 
 
 class OutputError(CrucibenchError):
@@ -115,6 +128,8 @@ class TaskKind(ABC):
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
             the report.
         headline: the id of the metric that stands for a model's quality: a mean over samples.
+        sections: of the report, in place of those of a suite that leaves them to the task
+            (`Suite.sections_by_task`); empty for the suite's own.
     """
 
     name: ClassVar[str]
@@ -125,6 +140,7 @@ class TaskKind(ABC):
     paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
+    sections: ClassVar[tuple[Section, ...]] = ()
 
     @property
     @abstractmethod

@@ -151,11 +151,11 @@ def _image_alternatives(images: Any, declared: Normalisation | None) -> Iterator
     yield "standardised by the data", (images - mean) / spread
     yield "inverted", 1.0 - images
     if images.shape[1] == 3:
-        yield "ImageNet mean and std", _normalise(images, _IMAGENET)
+        yield "ImageNet mean and std", normalised(images, _IMAGENET)
         yield "channels in reverse order", images.flip(1)
     if declared is not None and declared != Normalisation():
-        yield "not normalised", _undo(images, declared)
-        yield "normalised twice", _normalise(images, declared)
+        yield "not normalised", undone(images, declared)
+        yield "normalised twice", normalised(images, declared)
 
 
 def _table_alternatives(frame: Any, declared: Normalisation | None) -> Iterator[tuple[str, Any]]:
@@ -168,12 +168,14 @@ def _table_alternatives(frame: Any, declared: Normalisation | None) -> Iterator[
     yield "columns standardised", scaled
 
 
-def _normalise(images: Any, normalisation: Normalisation) -> Any:
+def normalised(images: Any, normalisation: Normalisation) -> Any:
+    """Returns images (N, C, H, W) as a normalisation makes them."""
     mean, std = (_channels(part, images) for part in (normalisation.mean, normalisation.std))
     return (images * normalisation.scale - mean) / std
 
 
-def _undo(images: Any, normalisation: Normalisation) -> Any:
+def undone(images: Any, normalisation: Normalisation) -> Any:
+    """Returns images (N, C, H, W) that a normalisation turns into the given ones."""
     # The adapter applies its normalisation to whatever it gets: its inverse leaves none in effect.
     mean, std = (_channels(part, images) for part in (normalisation.mean, normalisation.std))
     return (images * std + mean) / normalisation.scale

@@ -211,7 +211,8 @@ class _Report:
                 anchors=self.anchors,
                 gallery=self.gallery,
             )
-            drawn = [filled(section, kind, evidence) for section, kind in self.sections[name]]
+            declared = self.sections.get((name, data), self.sections[name, ""])
+            drawn = [filled(section, kind, evidence) for section, kind in declared]
             sections = [section for section in drawn if section is not None]
             if sections:
                 views.append(

@@ -61,6 +61,7 @@ class AccuracySuite(Suite):
         "clean/mae",
         "clean/r2",
     )
+    sections_by_task: ClassVar[bool] = True
     sections: ClassVar[tuple[Section, ...]] = (
         Section(title="Accuracy", kind="metrics", scenario="clean", metrics=_HEADLINE),
         Section(

@@ -10,7 +10,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Preset, Section, Suite, SuiteConfig, SuiteRequest
-from crucibench.contracts.task import Modality
+from crucibench.contracts.task import Modality, Task
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_suites.adversarial.attacked import OneAttack
@@ -139,13 +139,8 @@ class AdversarialSuite(Suite):
         """Returns the scenarios of each norm, or of texts, or why none applies."""
         task, config = request.data.task, request.config
         assert isinstance(config, AdversarialConfig)
-        table = task.modality is Modality.TABLE
-        if not task.one_class:
-            return "it attacks classifiers"
-        if table and config.constraints is None:
-            return "tables are attacked within declared constraints: suites.adversarial.constraints"
-        if len(task.classes) < 2:
-            return f"an attack needs at least two classes, the data has {len(task.classes)}"
+        if reason := _not_attacked(task, config):
+            return reason
         limit = config.limit if config.limit is not None else _LIMITS[request.preset]
         queries = config.queries or _QUERIES[request.preset]
         if task.modality is Modality.TEXT:
@@ -153,9 +148,22 @@ class AdversarialSuite(Suite):
                 self.name, request, config, queries=queries, limit=limit, seed=config.seed,
                 keep=config.save_adversarials, named=config.registered("text"),
             )  # fmt: skip
-        if table:
+        if task.modality is Modality.TABLE:
             return _of_tables(self.name, request, config)
-        return _of_images(self.name, request, config, limit=limit, queries=queries)
+        if task.modality is Modality.IMAGE:
+            return _of_images(self.name, request, config, limit=limit, queries=queries)
+        return f"it knows no attack on {task.modality} samples"
+
+
+def _not_attacked(task: Task, config: AdversarialConfig) -> str:
+    """Returns why nothing of a data set is attacked, or nothing."""
+    if not task.one_class:
+        return "it attacks classifiers"
+    if task.modality is Modality.TABLE and config.constraints is None:
+        return "tables are attacked within declared constraints: suites.adversarial.constraints"
+    if len(task.classes) < 2:
+        return f"an attack needs at least two classes, the data has {len(task.classes)}"
+    return ""
 
 
 def _of_images(

@@ -210,6 +210,8 @@ def _perturbed(request: SuiteRequest) -> Sequence[Scenario] | str:
         return text_scenarios(request) or "no perturbation of texts was asked for"
     if task.modality is Modality.TABLE:
         return table_scenarios(request) or "the data has no columns for the perturbations asked for"
+    if task.modality is not Modality.IMAGE:
+        return f"it knows no perturbation of {task.modality} samples"
     if not task.one_class:
         return "it counts right answers, which regression has none of"
     return image_scenarios(request)

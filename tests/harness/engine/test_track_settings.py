@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from crucibench.contracts.section import Section
 from crucibench.engine.resolve.resolve import Overrides, Resolved, resolve
 from crucibench.spec.check import settings_of
 from crucibench.util.errors import InputError
+from crucibench_suites.accuracy import AccuracySuite
 
 MODELS = ("a", "b")
 
@@ -96,6 +98,24 @@ def test_mistakes_with_their_paths(folder: Path, settings: Any, data: str, messa
     with pytest.raises(InputError) as caught:
         resolved(folder, second=settings, data=data)
     assert message in str(caught.value)
+
+
+def test_a_section_of_a_kind_that_nobody_registers_is_refused_before_a_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = Section(title="Three dimensions", kind="histograms")
+    monkeypatch.setattr(AccuracySuite, "sections", (section,))
+    document = {
+        "models": [{"name": "a", "uri": "python:model.py:make"}],
+        "data": [{"name": "one", "uri": "csv:home.csv?target=y"}],
+        "tracks": [{"name": "t", "models": ["a"], "data": "one", "suites": ["accuracy"]}],
+    }
+    with pytest.raises(
+        InputError,
+        match=r"suites\.accuracy: section 'Three dimensions': unknown section kind 'histograms'; "
+        "did you mean 'histogram'",
+    ):
+        resolve(document, folder, "spec", Overrides())
 
 
 def test_an_unknown_suite_and_a_name_that_stands_twice(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from crucibench.contracts.metric import Metric, MetricInfo
+from crucibench.contracts.section import Section
 from crucibench.contracts.statistic import RowMetric
 from crucibench.metrics.statistic import mean_statistic
 from crucibench.tasks.classification.kind import Classification
@@ -14,10 +15,8 @@ def distances(view):
 
 
 CLASS_DISTANCE = Metric(
-    info=MetricInfo(
-        id="class-distance", name="Class distance", direction="lower", lower=0.0,
-        definition="The mean number of classes between prediction and target.",
-    ),
+    info=MetricInfo(id="class-distance", name="Class distance", direction="lower", lower=0.0,
+        definition="The mean number of classes between prediction and target."),
     kinds=("ordinal", "classification"),
     form=lambda view: RowMetric(mean_statistic(distances(view))),
     reference=lambda view: sum(
@@ -30,6 +29,7 @@ class Ordinal(Classification):
     name = "ordinal"
     metrics = (*Classification.metrics, "class-distance")
     headline = "class-distance"
+    sections = (Section(title="Far and near misses", kind="matrix", table="confusion"),)
 
     def read_targets(self, target, columns):
         if target.classes is None:

@@ -47,7 +47,8 @@ def made(modality: Modality, name: str, batch: Batch) -> Any:
     return generator.make(Making(batch, Draws(0, f"ood/{name}"), partner))
 
 
-EVERY = [(modality, name) for modality in Modality for name in generators(modality)]
+MODALITIES = (Modality.IMAGE, Modality.TEXT, Modality.TABLE)
+EVERY = [(modality, name) for modality in MODALITIES for name in generators(modality)]
 
 
 @pytest.mark.parametrize(("modality", "name"), EVERY, ids=str)
@@ -189,7 +190,7 @@ def test_a_table_without_floating_point_numbers_stays() -> None:
 
 
 def test_every_modality_has_near_far_and_validation() -> None:
-    for modality in Modality:
+    for modality in MODALITIES:
         kinds = {entry.kind for entry in generators(modality).values()}
         assert kinds == {"near", "far", "validation"}
         for name, entry in generators(modality).items():

@@ -41,7 +41,8 @@ def request(
     **card_fields: Any,
 ) -> SuiteRequest:
     model = ModelInfo(
-        name="m", uri="test:m", capabilities=frozenset(Capability), score_kind="logits",
+        name="m", uri="test:m", score_kind="logits",
+        capabilities=frozenset({Capability.SCORES, Capability.ANY_INPUT, Capability.GRADIENTS}),
         geometry=geometry or {}, fingerprint=None,
     )  # fmt: skip
     task = Task(kind=kind, modality=modality, classes=tuple(f"c{k}" for k in range(classes)))

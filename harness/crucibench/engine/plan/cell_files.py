@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from crucibench.contracts.evidence import ScoringOptions
 from crucibench.contracts.scenario import Mapped, Timed
+from crucibench.contracts.suite import Suite
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.identity import (
     comparison_fields,
@@ -17,7 +18,9 @@ from crucibench.engine.plan.identity import (
 )
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
+from crucibench.engine.resolve.suites import unknown_sections
 from crucibench.store.cells import CellFile, Digest
+from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
 
@@ -71,6 +74,26 @@ def suites_as_data(resolved: Resolved, plan: Plan) -> dict[str, Any]:
                 if suite == name
             ],
         }
+        if of_data := _sections_of_data(entry.suite, plan):
+            found[name]["sections_of_data"] = of_data
+    return found
+
+
+def _sections_of_data(suite: Suite, plan: Plan) -> dict[str, Any]:
+    """Returns the sections of each data set whose kind of task has its own in the suite.
+
+    Raises:
+        InputError: if no installed package registers the kind of a section.
+    """
+    found: dict[str, Any] = {}
+    for cell in plan:
+        task = cell.data.task
+        if not suite.sections_by_task or cell.scenario.suite != suite.name:
+            continue
+        for sentence in unknown_sections(task.definition.sections):
+            raise InputError(f"task {task.kind!r}, {sentence}")
+        if task.definition.sections:
+            found[cell.data.name] = [asdict(section) for section in task.definition.sections]
     return found
 
 

@@ -22,6 +22,7 @@ Rows: TypeAlias = range | NDArray[np.int64]
 
 _DIGEST_BLOCK = 65536
 _BATCH = {Modality.TABLE: 1024, Modality.TEXT: 32, Modality.IMAGE: 256}
+_OTHER_BATCH = 32
 _LARGE_IMAGE_BATCH = 64
 _LARGE_IMAGE_PIXELS = 64 * 64
 _SHARD_BATCHES = 16
@@ -124,7 +125,7 @@ def largest_batch(geometry: Mapping[str, Any], modality: Modality) -> int:
     size = geometry.get("size")
     if size and size[0] * size[1] > _LARGE_IMAGE_PIXELS:
         return _LARGE_IMAGE_BATCH
-    return _BATCH[modality]
+    return _BATCH.get(modality, _OTHER_BATCH)
 
 
 def shard_size(samples: int, batch_size: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from crucibench import registry
+from crucibench.contracts.section import Section
 from crucibench.contracts.source import DataSource, Labels
 from crucibench.contracts.suite import Further, Suite, SuiteConfig
 from crucibench.contracts.uri import URI, parse_uri
@@ -106,6 +107,9 @@ def resolve_suites(
         suite = mistakes.attempt(f"suites.{name}", partial(_suite, name))
         if suite is None:
             continue
+        if name in names:
+            for sentence in unknown_sections(suite.sections):
+                mistakes.add(f"suites.{name}", sentence)
         config = _validated(suite, spec.suites.get(name, {}), f"suites.{name}", mistakes)
         if config is None:
             continue
@@ -150,6 +154,14 @@ def check_tracks(
 
 def _suite(name: str) -> Suite:
     return registry.suites().get(name)()
+
+
+def unknown_sections(sections: Sequence[Section]) -> Iterator[str]:
+    """Yields a sentence for each report section of a kind that no installed package registers."""
+    kinds = [entry.name for entry in registry.KINDS["sections"].entries()]
+    for one in sections:
+        if one.kind not in kinds:
+            yield f"section {one.title!r}: {unknown('section kind', one.kind, kinds)}"
 
 
 def _validated(

@@ -45,26 +45,35 @@ def section_kinds() -> Catalogue[SectionKind]:
     return Catalogue("crucibench.sections", "section kind", SectionKind)
 
 
-def declared_sections(suites: Mapping[str, Any]) -> dict[str, list[tuple[Section, SectionKind]]]:
-    """Returns the sections of each suite, with the kinds that draw them.
+def declared_sections(
+    suites: Mapping[str, Any],
+) -> dict[tuple[str, str], list[tuple[Section, SectionKind]]]:
+    """Returns the sections of each suite and data set, with the kinds that draw them.
 
     Args:
         suites: what ``suites.json`` holds.
+
+    Returns:
+        By suite and data; under "" those of data sets whose task has none of its own.
 
     Raises:
         InputError: if no installed package registers a section's kind; it names the nearest.
     """
     names = [field.name for field in fields(Section)]
-    found: dict[str, list[tuple[Section, SectionKind]]] = {}
+    found: dict[tuple[str, str], list[tuple[Section, SectionKind]]] = {}
     for suite, info in suites.items():
-        found[suite] = []
-        for entry in info.get("sections", []):
-            known = {name: entry[name] for name in names if entry.get(name)}
-            section = Section(**{"title": "", "kind": "", **known})
-            try:
-                found[suite].append((section, section_kinds().get(section.kind)))
-            except InputError as error:
-                raise InputError(f"suite {suite!r}, section {section.title!r}: {error}") from error
+        of_data = {"": info.get("sections", []), **info.get("sections_of_data", {})}
+        for data, entries in of_data.items():
+            found[suite, data] = []
+            for entry in entries:
+                known = {name: entry[name] for name in names if entry.get(name)}
+                section = Section(**{"title": "", "kind": "", **known})
+                try:
+                    kind = section_kinds().get(section.kind)
+                except InputError as error:
+                    where = f"suite {suite!r}, section {section.title!r}"
+                    raise InputError(f"{where}: {error}") from error
+                found[suite, data].append((section, kind))
     return found
 
 

@@ -61,18 +61,23 @@ class Generator(ABC):
 _MODULES: Mapping[Modality, str] = MappingProxyType(
     {Modality.IMAGE: "images", Modality.TEXT: "texts", Modality.TABLE: "tables"}
 )
-"""The one place that tells modalities apart: each module has its generators and statistics."""
+"""The one place that tells modalities apart: each module has its generators and statistics. Of
+another modality there are neither."""
 
 
 @cache
 def generators(modality: Modality) -> Mapping[str, Generator]:
     """Returns the generators of a modality by name, in the order of reports."""
+    if modality not in _MODULES:
+        return MappingProxyType({})
     made: tuple[Generator, ...] = tuple(entry() for entry in _module(modality).GENERATORS)
     return MappingProxyType({entry.name: entry for entry in made})
 
 
 def statistics(modality: Modality) -> Callable[[Any], Mapping[str, Any]]:
     """Returns what measures inputs of a modality without any model: numbers by name."""
+    if modality not in _MODULES:
+        return lambda inputs: {}
     measure: Callable[[Any], Mapping[str, Any]] = _module(modality).statistics
     return measure
 
