@@ -125,8 +125,9 @@ def _print_claims(run: Run, found: Leaderboard) -> None:
     if run.packed or not run.layout.claims.is_file():
         return
     claims = claims_of(run)
+    several = len(found.boards) > 1
     sentences = [
-        sentence
+        f"{board.data}: {sentence}" if several else sentence
         for board in found.boards
         for sentence in (() if claims.note else standouts(board, claims).first[:_CLAIMS])
     ]
