@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from crucibench.gating.result import GateVerdict
 
 DataOptions = Mapping[str, Any]
-_PATTERN = re.compile(r"[*?\[{]")
 
 
 def run(
@@ -274,11 +272,13 @@ def default_name(uri: str) -> str:
 
     Files that a pattern names go by their folder, those of the current folder by its own name.
     """
+    from crucibench.data.files import is_pattern
+
     rest = uri.partition("?")[0].partition(":")[2]
     path = Path(rest.rpartition(":")[2] or rest)
     name = path.name
-    if _PATTERN.search(str(path)):
-        fixed = itertools.takewhile(lambda part: not _PATTERN.search(part), path.parts)
+    if is_pattern(str(path)):
+        fixed = itertools.takewhile(lambda part: not is_pattern(part), path.parts)
         name = Path(*fixed).resolve().name
     stem = name.partition(".")[0] if "." in name else name
     return stem or "model"

@@ -6,6 +6,7 @@ Listing imports no plug-in, so that a broken one breaks nothing but its own use.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -48,11 +49,16 @@ class Registry(Generic[T]):
 
     def entries(self) -> list[Registered]:
         """Returns what is registered, by name, importing none of it."""
-        return [
+        return list(self._entries)
+
+    @cached_property
+    def _entries(self) -> tuple[Registered, ...]:
+        # A distribution's name and version are read from a file each time that they are asked for.
+        return tuple(
             Registered(name, point.value, *_distribution(point))
             for name, points in sorted(self._points.items())
             for point in points
-        ]
+        )
 
     def names(self) -> list[str]:
         """Returns the registered names, sorted."""

@@ -275,7 +275,11 @@ class AttackOutcomes:
 
 
 def read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
-    """Reads the records of all stages."""
+    """Reads the records of all stages, once."""
+    return evidence.once(("outcomes", series), lambda: _read_outcomes(series, evidence))
+
+
+def _read_outcomes(series: Series, evidence: Evidence) -> AttackOutcomes:
     samples = evidence.own.samples
     clean = evidence.needs["clean"].records.aligned(samples.ids).array("prediction")
     right = np.asarray(clean == samples.targets, dtype=np.bool_)
@@ -347,7 +351,11 @@ class Spent(NamedTuple):
 
 
 def read_spent(series: Series, evidence: Evidence) -> Spent:
-    """Reads the records of an attack with a budget."""
+    """Reads the records of an attack with a budget, once."""
+    return evidence.once(("spent", series), lambda: _read_spent(series, evidence))
+
+
+def _read_spent(series: Series, evidence: Evidence) -> Spent:
     records = evidence.own.records
     radii = len(series.threat.eps)
     if not len(records):

@@ -86,7 +86,10 @@ class WorstCase(UnderAttack, Derived):
         return found
 
     def attacked(self, evidence: Evidence) -> Evidence:
-        """Returns evidence in which the records of all attacks are the cell's own."""
+        """Returns evidence in which the records of all attacks are the cell's own, made once."""
+        return evidence.once("attacked", lambda: self._joined(evidence))
+
+    def _joined(self, evidence: Evidence) -> Evidence:
         tables = []
         for name, _ in self.attacks:
             records = evidence.needs[name].records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -63,6 +63,11 @@ class PassOutcomes:
     average: MetricInfo
     tenth: MetricInfo
 
+    @cached_property
+    def hits(self) -> Bools:
+        """Which are right, shape (n,), where they are right or wrong."""
+        return np.asarray(self.values == 1.0)
+
     @property
     def proportion(self) -> bool:
         """Whether they are right or wrong, so that means are shares."""
@@ -114,29 +119,25 @@ def partitions(cell: CellEvidence, task: Task, cross: Sequence[Sequence[str]]) -
     return [Partition(name, crossed(groups, columns)) for name, columns in unlike.items()]
 
 
-def figures_by_partition(
-    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
-) -> dict[str, GroupFigures]:
-    """Returns the figures of each way to split the needed pass; their draws are made once."""
-    key = ("figures by group", stream, repr(cross))
-    return evidence.once(key, lambda: _figures(evidence, cross, stream))
+def splits_of(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> list[_Split]:
+    """Returns the ways to split the needed pass with their figures, made once."""
+    key = ("splits", stream, repr(cross))
+    return evidence.once(key, lambda: _splits(evidence, cross, stream))
 
 
-def _figures(
-    evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
-) -> dict[str, GroupFigures]:
+def _splits(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> list[_Split]:
     cell, options = evidence.needs["pass"], evidence.options
     outcomes = outcomes_of(cell, evidence.task)
     found = partitions(cell, evidence.task, cross)
-    return {
-        name: group_figures(
+    return [
+        _Split(name, labels, outcomes, group_figures(
             labels, outcomes.values,
             min_group_size=options.min_group_size, direction=outcomes.direction,
             clusters=cell.samples.clusters, level=options.level, ways=len(found),
             seed=options.seed, stream=f"{stream}/{name}",
-        )
+        ))
         for name, labels in found
-    }  # fmt: skip
+    ]  # fmt: skip
 
 
 def group_numbers(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> list[Number]:
@@ -144,12 +145,8 @@ def group_numbers(evidence: Evidence, cross: Sequence[Sequence[str]], stream: st
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return []
-    outcomes = outcomes_of(cell, evidence.task)
-    figures = figures_by_partition(evidence, cross, stream)
-    splits = [
-        _Split.of(name, labels, figures[name], outcomes)
-        for name, labels in partitions(cell, evidence.task, cross)
-    ]
+    splits = splits_of(evidence, cross, stream)
+    outcomes = splits[0].outcomes if splits else outcomes_of(cell, evidence.task)
     everything = np.ones(len(outcomes.values), dtype=np.bool_)
     numbers = [
         Number(metric=outcomes.mean.id, make=partial(_mean_form, outcomes, everything)),
@@ -157,11 +154,11 @@ def group_numbers(evidence: Evidence, cross: Sequence[Sequence[str]], stream: st
     ]
     shown: set[str] = set()
     for split in splits:
-        numbers += _over_groups(split, outcomes)
+        numbers += _over_groups(split)
         # Two crossings may share a group, by columns of one value; it is one number.
         numbers += [
-            _of_group(split, group, outcomes)
-            for group in split.figures.groups
+            _of_group(split, code, group)
+            for code, group in enumerate(split.figures.groups)
             if group.name not in shown and group.name != NO_GROUP
         ]
         shown |= {group.name for group in split.figures.groups}
@@ -172,7 +169,7 @@ def group_tables(
     evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
 ) -> dict[str, pd.DataFrame]:
     """Returns a line a way to split, and a line a group."""
-    found = figures_by_partition(evidence, cross, stream)
+    found = {split.name: split.figures for split in splits_of(evidence, cross, stream)}
     tables = {"worst-groups": _worst_table(found), "groups": _group_table(found)}
     return {name: table for name, table in tables.items() if len(table)}
 
@@ -182,7 +179,7 @@ def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str
     cell = evidence.needs["pass"]
     if not len(cell.samples):
         return no_samples()
-    figures = figures_by_partition(evidence, cross, stream)
+    figures = {split.name: split.figures for split in splits_of(evidence, cross, stream)}
     alpha = 1 - evidence.options.level
     by_chance = {
         name: found.worst
@@ -238,27 +235,29 @@ class _Split:
     Attributes:
         name: of the partition.
         labels: each sample's group, shape (n,).
+        outcomes: of the samples.
         figures: of all groups.
-        means: of the groups that count.
     """
 
     name: str
     labels: NDArray[np.object_]
+    outcomes: PassOutcomes
     figures: GroupFigures
-    means: GroupMeans
 
-    @classmethod
-    def of(
-        cls, name: str, labels: NDArray[np.object_], figures: GroupFigures, outcomes: PassOutcomes
-    ) -> _Split:
-        counting = pd.Index([group.name for group in figures.groups if group.counts])
-        return cls(
-            name, labels, figures,
-            GroupMeans(
-                codes=counting.get_indexer(pd.Index(labels)).astype(np.int64),
-                numbers=outcomes.values, among=np.ones(len(labels), dtype=np.bool_),
-                groups=len(counting), proportion=outcomes.proportion,
-            ),
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """Each sample's place among `figures.groups`, which are sorted by name, shape (n,)."""
+        return np.asarray(pd.factorize(self.labels, sort=True)[0], dtype=np.int64)
+
+    @cached_property
+    def means(self) -> GroupMeans:
+        """The groups that count."""
+        counts = np.array([group.counts for group in self.figures.groups])
+        places = np.where(counts, np.cumsum(counts) - 1, -1)
+        return GroupMeans(
+            codes=places[self.codes], numbers=self.outcomes.values,
+            among=np.ones(len(self.codes), dtype=np.bool_), groups=int(counts.sum()),
+            proportion=self.outcomes.proportion,
         )  # fmt: skip
 
 
@@ -291,9 +290,9 @@ def _worst_of_all(splits: Sequence[_Split], outcomes: PassOutcomes) -> Number:
     )  # fmt: skip
 
 
-def _over_groups(split: _Split, outcomes: PassOutcomes) -> list[Number]:
+def _over_groups(split: _Split) -> list[Number]:
     """Returns the worst group, the average and the percentile of one way to split."""
-    figures, means = split.figures, split.means
+    outcomes, figures, means = split.outcomes, split.figures, split.means
     worst, average, tenth = figures.worst, figures.average, figures.percentile_10
     if worst is None or average is None or tenth is None:
         n = sum(group.n for group in figures.groups)
@@ -327,11 +326,11 @@ def _over_groups(split: _Split, outcomes: PassOutcomes) -> list[Number]:
     ]  # fmt: skip
 
 
-def _of_group(split: _Split, group: GroupMean, outcomes: PassOutcomes) -> Number:
+def _of_group(split: _Split, code: int, group: GroupMean) -> Number:
     closed = partial(_known, group.interval, reason=group.reason)
     return Number(
-        metric=outcomes.mean.id, group=group.name, n=group.n,
-        make=lambda: _mean_form(outcomes, split.labels == group.name, closed),
+        metric=split.outcomes.mean.id, group=group.name, n=group.n,
+        make=lambda: _mean_form(split.outcomes, split.codes == code, closed),
         note="" if group.counts else f"in no figure over groups: {group.why_not}",
     )  # fmt: skip
 
@@ -349,7 +348,7 @@ def _mean_form(
 ) -> Form:
     """Returns the mean outcome of some samples, shape (n,), bool."""
     if outcomes.proportion:
-        return Share(outcomes.values == 1.0, among, closed_by_cluster=closed)
+        return Share(outcomes.hits, among, closed_by_cluster=closed)
     if closed is None:
         return mean_of(outcomes.values)
     return RowMetric(

@@ -23,6 +23,7 @@ from crucibench_suites.throughput.conditions import (
     throttled,
     warm_up_cut_off,
 )
+from crucibench_suites.throughput.points import batch_point, load_point
 from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.scoring import variation
 from crucibench_suites.throughput.searching import Bracket, trials_of
@@ -31,7 +32,7 @@ from crucibench_suites.throughput.tape import FRESH, REPEATED
 
 def audit_stream(evidence: Evidence) -> Findings:
     """Returns what speaks against the times of one query after the other."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     return [
         *wrong_answers(evidence, readings),
         *cached_answers(readings),
@@ -42,8 +43,8 @@ def audit_stream(evidence: Evidence) -> Findings:
 
 def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
     """Returns what speaks against throughput by batch size."""
-    readings = Readings(evidence.own.records)
-    points = [point for size in sizes if len(readings.queries(point := f"batch={size}"))]
+    readings = Readings.of(evidence)
+    points = [point for size in sizes if len(readings.queries(point := batch_point(size)))]
     return [
         *wrong_answers(evidence, readings),
         *busy_device(readings),
@@ -53,8 +54,8 @@ def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
 
 def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
     """Returns what speaks against latency under load."""
-    readings = Readings(evidence.own.records)
-    points = [f"load={load:g}" for load in loads]
+    readings = Readings.of(evidence)
+    points = [load_point(load) for load in loads]
     return [
         *wrong_answers(evidence, readings),
         *overloaded(readings, loads),
@@ -67,7 +68,7 @@ def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
 
 def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
     """Returns what speaks against the highest rate that was found."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     return [
         *wrong_answers(evidence, readings),
         *open_search(readings, bound, share),
@@ -79,14 +80,14 @@ def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
 
 def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
     """Returns what speaks against times with and without loading and preprocessing."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     timed = [point for point in points if len(readings.queries(point))]
     return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
 
 
 def audit_cold_start(evidence: Evidence) -> Findings:
     """Returns what speaks against the times of a cold start."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     if len(readings.fact("live")):
         return []
     return [*wrong_answers(evidence, readings), *unsteady_starts(readings)]
@@ -99,7 +100,7 @@ def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
         evidence: the cell.
         points: that of the burst, and that of sustained load.
     """
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     burst, late = (readings.queries(point).medians for point in points)
     return [
         *wrong_answers(evidence, readings),
@@ -237,7 +238,7 @@ def overloaded(readings: Readings, loads: Sequence[float]) -> Findings:
     """
     found: Findings = []
     for load in loads:
-        point = f"load={load:g}"
+        point = load_point(load)
         queries = readings.queries(point)
         # Whoever is asked at the scheduled instant waits for nobody.
         busy = float((queries.seconds - queries.waited).sum())

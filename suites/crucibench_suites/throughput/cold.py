@@ -72,7 +72,7 @@ class ColdStart(Timing):
         from crucibench_suites.throughput.numbers import ratio_of_rounds
         from crucibench_suites.throughput.readings import Readings
 
-        readings = Readings(evidence.own.records)
+        readings = Readings.of(evidence)
         if len(readings.fact("live")):
             return []
         parts = {metric: 1e3 * readings.fact(fact) for metric, fact in _PARTS.items()}
@@ -86,7 +86,7 @@ class ColdStart(Timing):
         """Computes the peak of memory."""
         from crucibench_suites.throughput.readings import Readings
 
-        readings = Readings(evidence.own.records)
+        readings = Readings.of(evidence)
         if len(readings.fact("live")):
             reason = "the run has live objects, which no other process can open"
             return Scored([Row(metric=info.id, value=None, n=0, reason=reason) for info in COLD])

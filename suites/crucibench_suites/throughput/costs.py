@@ -6,6 +6,7 @@ from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.rows import Row
 from crucibench_suites.throughput.energy import LEAST_SECONDS
 from crucibench_suites.throughput.numbers import NO_COPY, why_uncounted
+from crucibench_suites.throughput.points import batch_point
 from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.work import UNCOUNTED
 
@@ -70,7 +71,7 @@ def _plain(metric: str, value: float | None, missing: str, why: str) -> Row:
 
 
 def _energy(readings: Readings, knee: int) -> Row:
-    point = f"batch={knee}"
+    point = batch_point(knee)
     joules, idle = readings.fact("joules", point), readings.fact("idle-watts")
     if not len(joules) or not len(idle):
         reason = "no energy counter was read: it takes an NVIDIA device and crucibench[gpu]"

@@ -89,7 +89,7 @@ class EndToEnd(Timing):
         """Computes how much slower each place is than prepared samples."""
         from crucibench_suites.throughput.readings import Readings
 
-        readings = Readings(evidence.own.records)
+        readings = Readings.of(evidence)
         rows = [row for size in SIZES for row in _ratios(readings, size, evidence.options.level)]
         return Scored(rows)
 
@@ -97,7 +97,7 @@ class EndToEnd(Timing):
         """Returns what lies inside the time of each place."""
         from crucibench_suites.throughput.readings import Readings
 
-        return {"inside": _inside(evidence, Readings(evidence.own.records), rows)}
+        return {"inside": _inside(evidence, Readings.of(evidence), rows)}
 
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the times can be trusted."""

@@ -14,6 +14,7 @@ from crucibench.util.memory import free_memory, is_out_of_memory
 from crucibench_suites.throughput.bench import Bench, typical
 from crucibench_suites.throughput.clock import Clock
 from crucibench_suites.throughput.loops import poisson_arrivals
+from crucibench_suites.throughput.points import batch_point, load_point
 from crucibench_suites.throughput.work import ceiling, count_flops
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def offline_rounds(
     share = budget.share
     pools: dict[int, list[Batch]] = {}
     for size in sizes:
-        point = f"batch={size}"
+        point = batch_point(size)
         try:
             pools[size] = bench.queries(size)
             late = bench.warm_up(point, pools[size], budget.seconds)
@@ -95,10 +96,10 @@ def offline_rounds(
         for size, queries in pools.items():
             bench.settle(queries, share)
             timed = bench.block(
-                f"batch={size}",
+                batch_point(size),
                 partial(bench.closed, queries, seconds=share, most=MOST_QUERIES, turn=turn),
             )
-            bench.answers(f"batch={size}", queries, timed)
+            bench.answers(batch_point(size), queries, timed)
         yield bench.tape.columns()
 
 
@@ -117,7 +118,7 @@ def server_rounds(
     service = alone.span / len(alone.ended)
     for turn in range(budget.turns):
         for load in loads:
-            point = f"load={load:g}"
+            point = load_point(load)
             rate = load / service
             count = int(np.clip(rate * share, 1, MOST_QUERIES))
             gaps = context.draws.uniform([f"{turn}/{load:g}"], "arrivals", (count,))[0]

@@ -24,6 +24,7 @@ from crucibench.stats import (
     weighted_ratio,
 )
 from crucibench_suites.throughput.metrics import PERCENTILES
+from crucibench_suites.throughput.points import batch_point, load_point
 from crucibench_suites.throughput.readings import Floats, Ints, Queries, Readings
 
 MS = 1e3
@@ -37,7 +38,7 @@ _NEARLY = 0.95
 
 def stream_numbers(evidence: Evidence, samples: int) -> list[Number]:
     """Returns the numbers of one query after the other, `samples` in each."""
-    queries = Readings(evidence.own.records).queries()
+    queries = Readings.of(evidence).queries()
     return [
         *latencies(queries), device_latency(queries), mean_latency(queries),
         throughput(queries, samples),
@@ -46,10 +47,10 @@ def stream_numbers(evidence: Evidence, samples: int) -> list[Number]:
 
 def offline_numbers(evidence: Evidence, sizes: Sequence[int]) -> list[Number]:
     """Returns throughput and median latency by batch size, and what the knee comes to."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     numbers = []
     for size in sizes:
-        point = f"batch={size}"
+        point = batch_point(size)
         queries = readings.queries(point)
         if not len(queries):
             reason = why_not_timed(readings, point)
@@ -58,7 +59,7 @@ def offline_numbers(evidence: Evidence, sizes: Sequence[int]) -> list[Number]:
         numbers.append(throughput(queries, size, point))
         numbers += latencies(queries, point, names=("p50",))
     knee = knee_of(readings, sizes)
-    queries = readings.queries(f"batch={knee}")
+    queries = readings.queries(batch_point(knee))
     return [
         *numbers, device_latency(queries, "knee"), throughput(queries, knee, "knee"),
         *rate_numbers(evidence, readings, knee),
@@ -73,7 +74,7 @@ def rate_numbers(evidence: Evidence, readings: Readings, knee: int) -> list[Numb
         readings: its records.
         knee: the batch size.
     """
-    queries = readings.queries(f"batch={knee}")
+    queries = readings.queries(batch_point(knee))
     weights = evidence.own.model.diagnostics.get("weight_bytes")
     flops, peak = readings.fact("flops"), readings.fact("peak-flops")
 
@@ -115,10 +116,10 @@ def rate_numbers(evidence: Evidence, readings: Readings, knee: int) -> list[Numb
 
 def server_numbers(evidence: Evidence, loads: Sequence[float]) -> list[Number]:
     """Returns latency by load, a share of what the model serves one after the other."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     numbers = []
     for load in loads:
-        point = f"load={load:g}"
+        point = load_point(load)
         queries = readings.queries(point)
         numbers += [*latencies(queries, point), mean_latency(queries, point)]
     return numbers
@@ -131,7 +132,7 @@ def end_to_end_numbers(evidence: Evidence, sizes: Mapping[str, int]) -> list[Num
         evidence: the cell.
         sizes: samples in a query, by point.
     """
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     numbers: list[Number] = []
     for point, size in sizes.items():
         queries = readings.queries(point)
@@ -284,7 +285,7 @@ def knee_of(readings: Readings, sizes: Sequence[int]) -> int:
     """Returns the smallest batch that reaches 95 % of the highest throughput."""
     found = {}
     for size in sizes:
-        queries = readings.queries(f"batch={size}")
+        queries = readings.queries(batch_point(size))
         if len(queries):
             found[size] = float(queries.counts.sum() * size / queries.spans.sum())
     highest = max(found.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.records import Records
 from crucibench_suites.throughput import tape
 
@@ -105,6 +106,11 @@ class Readings:
         """Returns the points that have such records, in order of appearance."""
         seen = self._points[self._phases == phase]
         return list(dict.fromkeys(seen.tolist()))
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Readings:
+        """Returns those of the evidence's own cell, read once."""
+        return evidence.once("readings", lambda: cls(evidence.own.records))
 
     def _rows(self, point: str, phase: str) -> Ints:
         return np.flatnonzero((self._phases == phase) & (self._points == point))

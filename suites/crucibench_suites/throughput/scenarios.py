@@ -21,19 +21,6 @@ if TYPE_CHECKING:
 
     from crucibench_suites.throughput.clock import Clock
 
-KNEE = "knee"
-"""The point of the smallest batch that is nearly as fast as any."""
-
-
-def batch_point(size: int) -> str:
-    """Returns the point of a batch size."""
-    return f"batch={size}"
-
-
-def load_point(load: float) -> str:
-    """Returns the point of an arrival rate, as a share of what the model can serve."""
-    return f"load={load:g}"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Timing(Timed):

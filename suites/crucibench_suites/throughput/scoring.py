@@ -14,6 +14,7 @@ from crucibench.stats import early_stopping_rank, minimum_queries, student_t
 from crucibench_suites.throughput.costs import cost_rows
 from crucibench_suites.throughput.metrics import PERCENTILES
 from crucibench_suites.throughput.numbers import MS, knee_of
+from crucibench_suites.throughput.points import batch_point, load_point
 from crucibench_suites.throughput.readings import Floats, Queries, Readings
 from crucibench_suites.throughput.tape import WARM_UP
 
@@ -23,7 +24,7 @@ _CURVE = 200
 
 def stream_rows(evidence: Evidence) -> list[Row]:
     """Returns what describes one query after the other and has no interval."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     queries, level = readings.queries(), evidence.options.level
     return [
         *_early_stopping(queries), noise_row(queries), _floor(queries, level),
@@ -33,18 +34,18 @@ def stream_rows(evidence: Evidence) -> list[Row]:
 
 def stream_tables(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """Returns the distribution of latency, and the median of each round."""
-    queries = Readings(evidence.own.records).queries()
+    queries = Readings.of(evidence).queries()
     return {"distribution": distribution(queries), "rounds": by_round(queries)}
 
 
 def offline_rows(evidence: Evidence, sizes: Sequence[int]) -> list[Row]:
     """Returns noise and memory by batch size, and what the batch that was chosen costs."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     timed = [(size, queries) for size in sizes
-             if len(queries := readings.queries(f"batch={size}"))]  # fmt: skip
+             if len(queries := readings.queries(batch_point(size)))]  # fmt: skip
     rows: list[Row] = []
     for size, queries in timed:
-        point = f"batch={size}"
+        point = batch_point(size)
         rows += [noise_row(queries, point), _memory(readings, point)]
         if len(reserved := readings.fact("device-reserved", point)):
             rows.append(
@@ -58,7 +59,7 @@ def offline_rows(evidence: Evidence, sizes: Sequence[int]) -> list[Row]:
 
 def offline_tables(evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
     """Returns a line a batch size, of the rows of `offline_numbers`."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     found = {(row.metric, row.point): row for row in rows if row.n}
     points = [
         point for metric, point in found if metric == "throughput" and point.startswith("batch=")
@@ -81,10 +82,10 @@ def offline_tables(evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.Data
 
 def server_rows(evidence: Evidence, loads: Sequence[float]) -> list[Row]:
     """Returns the arrival rate and the noise of each load."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     rows: list[Row] = []
     for load in loads:
-        point = f"load={load:g}"
+        point = load_point(load)
         queries = readings.queries(point)
         rows.append(
             Row(
@@ -98,10 +99,10 @@ def server_rows(evidence: Evidence, loads: Sequence[float]) -> list[Row]:
 
 def server_tables(evidence: Evidence, loads: Sequence[float]) -> dict[str, pd.DataFrame]:
     """Returns the distribution of latency by load."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     curves = []
     for load in loads:
-        curve = distribution(readings.queries(f"load={load:g}"))
+        curve = distribution(readings.queries(load_point(load)))
         curve.insert(0, "load", f"{load:g}")
         curves.append(curve)
     return {"distribution": pd.concat(curves, ignore_index=True)}

@@ -137,7 +137,7 @@ def judged(rate: float, seconds: Floats, bound: float, share: float) -> Trial:
 
 def score_search(evidence: Evidence, bound: float, share: float) -> Scored:
     """Scores a search."""
-    readings = Readings(evidence.own.records)
+    readings = Readings.of(evidence)
     trials = trials_of(readings, bound, share)
     table = pd.DataFrame(
         {

@@ -15,15 +15,13 @@ from crucibench.util.numbers import Number
 from crucibench_suites.throughput.cold import ColdStart
 from crucibench_suites.throughput.end_to_end import EndToEnd
 from crucibench_suites.throughput.metrics import METRICS
+from crucibench_suites.throughput.points import KNEE, batch_point, load_point
 from crucibench_suites.throughput.price import Price
 from crucibench_suites.throughput.scenarios import (
-    KNEE,
     Offline,
     RateSearch,
     Server,
     Stream,
-    batch_point,
-    load_point,
 )
 from crucibench_suites.throughput.sustained import Sustained
 

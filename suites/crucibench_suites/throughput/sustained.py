@@ -84,7 +84,7 @@ class Sustained(Timing):
         from crucibench_suites.throughput.numbers import latencies
         from crucibench_suites.throughput.readings import Readings
 
-        readings = Readings(evidence.own.records)
+        readings = Readings.of(evidence)
         numbers: list[Number] = []
         for point in self.points:
             numbers += latencies(readings.queries(point), point, names=("p50",))
@@ -95,13 +95,13 @@ class Sustained(Timing):
         """Computes the ratio of both regimes."""
         from crucibench_suites.throughput.readings import Readings
 
-        return Scored([_ratio(Readings(evidence.own.records), evidence.options.level)])
+        return Scored([_ratio(Readings.of(evidence), evidence.options.level)])
 
     def tables(self, evidence: Evidence, rows: Sequence[Row]) -> dict[str, pd.DataFrame]:
         """Returns the median latency along a stretch."""
         from crucibench_suites.throughput.readings import Readings
 
-        windows = Readings(evidence.own.records).fact("window").reshape(-1, WINDOWS)
+        windows = Readings.of(evidence).fact("window").reshape(-1, WINDOWS)
         table = pd.DataFrame(
             {
                 "seconds": (np.arange(WINDOWS) + 0.5) * self.seconds / WINDOWS,

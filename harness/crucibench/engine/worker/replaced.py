@@ -82,7 +82,8 @@ class _Namespace:
 
     def is_as_seen(self, names: Mapping[str, Any]) -> bool:
         """Whether no name has another value than when it was looked at last."""
-        return len(names) == len(self._seen) and all(map(is_, names.values(), self._seen))
+        now = tuple(names.values())  # at once: another thread may be importing
+        return len(now) == len(self._seen) and all(map(is_, now, self._seen))
 
     def changed(self, names: Mapping[str, Any]) -> list[str]:
         """Returns which functions and classes of the beginning are a user's by now."""
