@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from crucibench.contracts.adapter import Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
+from crucibench.contracts.task import Modality, Task
+from crucibench.contracts.uri import parse_uri
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError
 from crucibench_adapters.onnx_model import OnnxAdapter
@@ -27,10 +34,8 @@ WANT = frozenset({"scores", "labels"})
 Export = Callable[..., None]
 
 
-def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> OnnxAdapter:
-    adapter = OnnxAdapter.open(opening(uri, card, **options))
-    assert isinstance(adapter, OnnxAdapter)
-    return adapter
+def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> Any:
+    return OnnxAdapter.open(opening(uri, card, **options))
 
 
 def softmax(scores: Any) -> Any:
@@ -269,3 +274,611 @@ def test_probabilities(
     assert opened(opening, "onnx:cnn.onnx?output=probabilities", digits_card).score_kind == (
         "probabilities"
     )
+
+
+# Files next to the model.
+
+
+def external(path: Path, location: str) -> None:
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0
+    )
+
+
+def test_external_data_are_part_of_the_model(
+    opening: Any, cnn: Path, digits_card: DataCard, digits: Batch
+) -> None:
+    before = opened(opening, "onnx:cnn.onnx", digits_card).predict(digits, WANT)
+    external(cnn, "cnn.data")
+    sources = OnnxAdapter.sources(parse_uri("onnx:cnn.onnx"), cnn.parent)
+    assert [file.name for file in sources.files] == ["cnn.onnx", "cnn.data"]
+    adapter = opened(opening, "onnx:cnn.onnx", digits_card)
+    assert np.array_equal(adapter.predict(digits, WANT).scores, before.scores)
+    data = cnn.with_name("cnn.data")
+    content = bytearray(data.read_bytes())
+    content[2] ^= 1
+    data.write_bytes(content)
+    assert {
+        key for key, _ in _differing(adapter, opened(opening, "onnx:cnn.onnx", digits_card))
+    } == {"weights"}
+    data.unlink()
+    with pytest.raises(
+        InputError, match=r"^cnn.onnx: its external data 'cnn.data' does not exist$"
+    ):
+        OnnxAdapter.sources(parse_uri("onnx:cnn.onnx"), cnn.parent)
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute", "subgraph", "function"])
+@pytest.mark.parametrize(
+    "location", ["../secret", "/etc/hostname", "C:\\secret", "a/../../secret", "link", "..\\secret"]
+)
+def test_external_data_stay_in_the_folder(tmp_path: Path, place: str, location: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(4))
+    (folder / "link").symlink_to(tmp_path / "secret")
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1])
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", location
+    constant = helper.make_node("Constant", [], ["c"], value=tensor)
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    inner = helper.make_graph([constant], "inner", [], [out])
+    nodes = {
+        "initializer": [],
+        "function": [],
+        "attribute": [constant],
+        "subgraph": [helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)],
+    }[place]
+    stored = [tensor] if place == "initializer" else []
+    model = helper.make_model(helper.make_graph(nodes, "g", [], [out], initializer=stored))
+    if place == "function":
+        opset = [helper.make_opsetid("", 20)]
+        model.functions.append(helper.make_function("d", "f", [], ["c"], [constant], opset))
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError) as caught:
+        OnnxAdapter.sources(parse_uri("onnx:m.onnx"), folder)
+    assert str(caught.value) == (
+        f"m.onnx: its external data {location!r} lies outside its own folder: such a model is not "
+        "read"
+    )
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("onnx:cnn.onxx", "onnx 'cnn.onxx': expected FILE.onnx"),
+        ("onnx:cmn.onnx", "model 'cmn.onnx' does not exist; did you mean 'cnn.onnx'?"),
+        ("onnx:cnn.onnx?outputs=logits", "unknown option of onnx: 'outputs'; did you mean 'outp"),
+        ("onnx:cnn.onnx?output=logit", "unknown output of onnx: 'logit'; did you mean 'logits'?"),
+        ("onnx:cnn.onnx?layout=hwc", "unknown layout of onnx: 'hwc'; did you mean 'nhwc'?"),
+    ],
+)
+@pytest.mark.usefixtures("cnn")
+def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        OnnxAdapter.sources(parse_uri(uri), tmp_path)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "m.onnx can't be read as an ONNX model: it has no graph"),
+        (b"no model at all", "m.onnx can't be read as an ONNX model: DecodeError: "),
+        (None, "m.onnx can't be read as an ONNX model: DecodeError: "),
+    ],
+)
+def test_damaged_files(
+    opening: Any, cnn: Path, digits_card: DataCard, content: bytes | None, told: str
+) -> None:
+    cut = cnn.read_bytes()[:-500]
+    cnn.with_name("m.onnx").write_bytes(cut if content is None else content)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:m.onnx", digits_card)
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+def graph(
+    path: Path, shape: list[Any], *, op: str = "Identity", kind: int = TensorProto.FLOAT
+) -> None:
+    """Writes a model of one node."""
+    domain = "com.example" if op == "Unheard" else ""
+    node = helper.make_node(op, ["x"], ["y"], domain=domain)
+    inputs = [helper.make_tensor_value_info("x", kind, shape)]
+    outputs = [helper.make_tensor_value_info("y", kind, None)]
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.example", 1)]
+    model = helper.make_model(
+        helper.make_graph([node], "g", inputs, outputs), opset_imports=opsets, ir_version=9
+    )
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "query", "told"),
+    [
+        (["n", 1, 8, 8], "?layout=flat", "m.onnx: layout 'flat' does not suit input 'x': n x 1 x"),
+        (["n", "a", "b", "c"], "", "says"),
+        (["n", None, None, None], "", "m.onnx: input 'x': n x ? x ? x ? does not tell where the"),
+        (["n", 3, 8, 3], "", "m.onnx: input 'x': n x 3 x 8 x 3 does not tell where the channels"),
+        (["n", 4, 8, 8], "", "m.onnx: input 'x': n x 4 x 8 x 8 does not tell where the channels"),
+        (["n", 4, 8, 8], "?layout=nchw", "m.onnx: channels: expected 1 or 3, got 4"),
+        (["n", 1, 8], "", "m.onnx: input 'x' is no batch of images: n x 1 x 8"),
+        (["n", 1, 8, 8], "", "m.onnx: expected scores of shape (N, K) from output 'y', got (4, 1"),
+        (
+            ["n", 64],
+            "",
+            "m.onnx: it has 64 classes without names of their own, the data has 10 (0,",
+        ),
+        (["n", 1, 8, 8], "?input=z", "m.onnx: unknown input 'z' (known: x)"),
+        (["n", 1, 8, 8], "?scores=z", "m.onnx: unknown output of scores 'z' (known: y)"),
+        (
+            ["n", 1, 8, 8],
+            "?output=labels",
+            "m.onnx: expected one output of labels, got y tensor(fl",
+        ),
+        (["n", 1, 8, 8], "?providers=gpu", "unknown provider of onnxruntime 'gpu'"),
+        (["n", 63], "", "m.onnx raised InvalidArgument: [ONNXRuntimeError]"),
+    ],
+)
+def test_models_that_do_not_suit(
+    opening: Any, tmp_path: Path, digits_card: DataCard, shape: Any, query: str, told: str
+) -> None:
+    graph(tmp_path / "m.onnx", shape)
+    if told == "says":  # the sides' names tell
+        graph(tmp_path / "m.onnx", ["n", "height", "width", "channels"])
+        told = "m.onnx: expected scores of shape (N, K) from output 'y', got (4, 8, 8, 1)"
+    with pytest.raises(InputError) as caught:
+        opened(opening, f"onnx:m.onnx{query}", digits_card)
+    assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+def test_operators_that_the_runtime_has_not(
+    opening: Any, tmp_path: Path, digits_card: DataCard
+) -> None:
+    graph(tmp_path / "m.onnx", ["n", 1, 8, 8], op="Unheard")
+    with pytest.raises(InputError, match=r"^m.onnx can't be loaded: .*Unheard"):
+        opened(opening, "onnx:m.onnx", digits_card)
+
+
+def test_pixels_of_another_type(opening: Any, tmp_path: Path, digits_card: DataCard) -> None:
+    graph(tmp_path / "m.onnx", ["n", 1, 8, 8], kind=TensorProto.INT64)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:m.onnx", digits_card)
+    assert str(caught.value) == (
+        "m.onnx: input 'x' is tensor(int64), expected pixels as float, float16, double, uint8"
+    )
+
+
+def test_another_size_than_the_model_s(opening: Any, cnn: Path, digits_card: DataCard) -> None:
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:cnn.onnx", digits_card, size=(16, 16))
+    assert str(caught.value) == (
+        "size: the spec says (16, 16), cnn.onnx declares (8, 8); keep one of them"
+    )
+
+
+def test_a_device_that_the_runtime_has_not(opening: Any, cnn: Path, digits_card: DataCard) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it has")
+    with pytest.raises(InputError, match=r"^device 'cuda:0': this onnxruntime has no CUDA"):
+        opened(opening, "onnx:cnn.onnx", digits_card, device="cuda:0")
+
+
+def test_a_device_that_nobody_named_is_the_cpu_where_the_runtime_has_no_other(
+    opening: Any, cnn: Path, digits_card: DataCard, digits: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    def answered(**options: Any) -> tuple[Any, list[str]]:
+        adapter = opened(opening, "onnx:cnn.onnx", digits_card, **options)
+        told = [note for note in adapter.diagnostics()["notes"] if "on the cpu" in note]
+        assert adapter.numerics()["device"] == "cpu"
+        return adapter.predict(digits, frozenset({"scores"})).scores, told
+
+    with_cpu = ["CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: with_cpu)
+    plain, nothing = answered()
+    assert nothing == []
+    scores, told = answered(device="cuda", auto_device=True)
+    assert told == [
+        "on the cpu, for this onnxruntime has no CUDAExecutionProvider (onnxruntime-gpu)"
+    ]
+    np.testing.assert_array_equal(scores, plain)
+    # Built with CUDA, on a machine without its libraries: ONNX Runtime leaves it out in silence.
+    both = ["CUDAExecutionProvider", *with_cpu]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda file, sess_options, providers: session(file, sess_options, providers=with_cpu),
+    )
+    scores, told = answered(device="cuda:0", auto_device=True)
+    assert told == ["on the cpu, for onnxruntime could not start CUDAExecutionProvider"]
+    np.testing.assert_array_equal(scores, plain)
+    with pytest.raises(InputError, match=r"onnxruntime could not start CUDAExecutionProvider$"):
+        opened(opening, "onnx:cnn.onnx", digits_card, device="cuda:0")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_the_package_the_install_line_is_told(
+    opening: Any, cnn: Path, digits_card: DataCard, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:cnn.onnx", digits_card)
+    assert str(caught.value) == f'{package} is not installed: pip install "crucibench[onnx]"'
+
+
+def test_texts_want_strings(opening: Any, cnn: Path) -> None:
+    task = Task(kind="classification", modality=Modality.TEXT, classes=("a", "b"))
+    card = DataCard(name="t", uri="csv:t.csv", task=task, features={"text": "string"})
+    with pytest.raises(InputError, match="its inputs image are numbers"):
+        opened(opening, "onnx:cnn.onnx", card)
+
+
+FLOAT, INT64, STRING = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
+XY = tuple[pd.DataFrame, Any]
+
+
+def save(
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], stored: Any = ()
+) -> None:
+    graph = helper.make_graph(nodes, "g", inputs, outputs, initializer=list(stored))
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def tensor(name: str, kind: int, *shape: Any) -> Any:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def maps(name: str, kind: int) -> Any:
+    value = helper.make_tensor_type_proto(FLOAT, None)
+    return helper.make_value_info(
+        name, helper.make_sequence_type_proto(helper.make_map_type_proto(kind, value))
+    )
+
+
+def linear(model: Any, X: pd.DataFrame, **labels: Any) -> list[Any]:
+    """The nodes of a logistic regression: from `x` to `label` and `p`, as converters write them."""
+    scaler, last = model[0], model[-1]
+    weight = last.coef_[0] / scaler.scale_
+    offset = last.intercept_[0] - weight @ scaler.mean_
+    return [
+        helper.make_node(
+            "LinearClassifier", ["x"], ["label", "p"], domain="ai.onnx.ml",
+            coefficients=[*([0.0] * len(weight)), *weight.tolist()], intercepts=[0.0, offset],
+            multi_class=1, post_transform="SOFTMAX", **labels,
+        )
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def fitted(diabetes_xy: XY) -> Any:
+    X, y = diabetes_xy
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(X, y)
+
+
+NAMES = {"classlabels_strings": ["high", "low"]}
+ONE_INPUT = [tensor("x", FLOAT, None, 10)]
+LABEL, SCORES = tensor("label", STRING, None), tensor("p", FLOAT, None, 2)
+
+
+def test_labels_and_probabilities(
+    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    save(tmp_path / "m.onnx", linear(fitted, diabetes.inputs, **NAMES), ONE_INPUT, [LABEL, SCORES])
+
+    def open_adapter() -> OnnxAdapter:
+        return opened(opening, "onnx:m.onnx", diabetes_card)
+
+    check_adapter(open_adapter, diabetes)
+    adapter = open_adapter()
+    answer = adapter.predict(diabetes, WANT)
+    expected = fitted.predict_proba(diabetes.inputs)[:, [1, 0]]  # classes_ is high, low
+    assert np.abs(answer.scores - expected).max() < 1e-5
+    assert (np.array(["low", "high"])[answer.labels] == fitted.predict(diabetes.inputs)).all()
+    assert adapter.score_kind == "probabilities"
+    told = adapter.diagnostics()
+    assert told["notes"] == ["output 'p' beside labels is taken as probabilities"]
+    assert told["preprocessing"] == {
+        "encoding": "columns in their order, one input", "dtype": "float32",
+    }  # fmt: skip
+    assert "classes" in (adapter.fingerprint() or {})
+    assert Capability.MISSING_VALUES not in adapter.capabilities
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [(STRING, NAMES), (INT64, {"classlabels_ints": [1, 0]})],
+    ids=["strings", "numbers"],
+)
+def test_maps(
+    opening: Any,
+    tmp_path: Path,
+    fitted: Any,
+    diabetes_card: DataCard,
+    diabetes: Batch,
+    kind: int,
+    labels: Any,
+) -> None:
+    nodes = linear(fitted, diabetes.inputs, **labels)
+    of_map = {key.replace("_ints", "_int64s"): value for key, value in labels.items()}
+    nodes.append(helper.make_node("ZipMap", ["p"], ["maps"], domain="ai.onnx.ml", **of_map))
+    outputs = [tensor("label", kind, None), maps("maps", kind)]
+    save(tmp_path / "m.onnx", nodes, ONE_INPUT, outputs)
+    classes = None if kind == STRING else {"1": "high", "0": "low"}
+
+    def open_adapter() -> OnnxAdapter:
+        return opened(opening, "onnx:m.onnx", diabetes_card, classes=classes)
+
+    check_adapter(open_adapter, diabetes)
+    expected = fitted.predict_proba(diabetes.inputs)[:, [1, 0]]
+    assert np.abs(open_adapter().predict(diabetes, WANT).scores - expected).max() < 1e-5
+
+
+def test_labels_alone(
+    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    save(tmp_path / "m.onnx", linear(fitted, diabetes.inputs, **NAMES), ONE_INPUT, [LABEL])
+    save(tmp_path / "b.onnx", linear(fitted, diabetes.inputs, **NAMES), ONE_INPUT, [LABEL, SCORES])
+    numbered = linear(fitted, diabetes.inputs, classlabels_ints=[1, 0])
+    save(tmp_path / "n.onnx", numbered, ONE_INPUT, [tensor("label", INT64, None)])
+    expected = fitted.predict(diabetes.inputs) == "high"
+    plainly = linear(fitted, diabetes.inputs, classlabels_ints=[0, 1])
+    save(tmp_path / "z.onnx", plainly, ONE_INPUT, [tensor("label", INT64, None)])
+    for uri, classes in (
+        ("onnx:m.onnx", None),
+        ("onnx:b.onnx?output=labels", None),
+        ("onnx:n.onnx", {"1": "high", "0": "low"}),
+        ("onnx:n.onnx", ("high", "low")),
+        ("onnx:z.onnx", ("high", "low")),
+        ("onnx:z.onnx", {"0": "high", "1": "low"}),
+    ):
+        adapter = opened(opening, uri, diabetes_card, classes=classes)
+        check_adapter(lambda kept=adapter: kept, diabetes)  # type: ignore[misc]
+        assert adapter.capabilities == {Capability.LABELS, Capability.ANY_INPUT}
+        assert (adapter.predict(diabetes, frozenset({"labels"})).labels == expected).all()
+    by_index = opened(opening, "onnx:z.onnx", diabetes_card)  # 0 is low: the other way round
+    labels = by_index.predict(diabetes, frozenset({"labels"})).labels
+    assert labels is not None and (labels != expected).all()
+    with pytest.raises(InputError, match=r"^n.onnx: its classes are not the data's: the model ha"):
+        opened(opening, "onnx:n.onnx", diabetes_card)
+    with pytest.raises(InputError, match=r"classes: expected one name for each of 1, 0, got a$"):
+        opened(opening, "onnx:n.onnx", diabetes_card, classes=("a",))
+
+
+@pytest.mark.parametrize(
+    ("classes", "declared", "expected"),
+    [
+        (("7", "8", "9"), ("7", "8", "9"), [0, 1, 2]),
+        (("a", "b", "c"), None, [0, 1, 2]),
+        (("c", "b", "a"), ("a", "b", "c"), [2, 1, 0]),
+        (("2", "1", "0"), None, [2, 1, 0]),
+    ],
+)
+def test_whole_numbers_as_labels(
+    opening: Any, tmp_path: Path, classes: Any, declared: Any, expected: list[int]
+) -> None:
+    node = helper.make_node("ArgMax", ["x"], ["y"], axis=1, keepdims=0)
+    save(tmp_path / "m.onnx", [node], [tensor("x", FLOAT, None, 3)], [tensor("y", INT64, None)])
+    task = Task(kind="classification", modality=Modality.TABLE, classes=classes)
+    card = DataCard(name="t", uri="t", task=task, features=dict.fromkeys("abc", "float64"))
+    batch = Batch(tuple("xyz"), pd.DataFrame(np.eye(3), columns=list("abc")))
+    adapter = opened(opening, "onnx:m.onnx", card, classes=declared)
+    labels = adapter.predict(batch, frozenset({"labels"})).labels
+    assert labels is not None and labels.tolist() == expected
+    check_adapter(lambda: opened(opening, "onnx:m.onnx", card, classes=declared), batch)
+
+
+def test_margins_beside_labels_are_not_taken_for_probabilities(
+    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    (node,) = linear(fitted, diabetes.inputs, **NAMES)
+    next(entry for entry in node.attribute if entry.name == "post_transform").s = b"NONE"
+    save(tmp_path / "m.onnx", [node], ONE_INPUT, [LABEL, SCORES])
+    with pytest.raises(InputError, match=r"^m.onnx: output 'p' stands beside labels and is no pro"):
+        opened(opening, "onnx:m.onnx", diabetes_card)
+    adapter = opened(opening, "onnx:m.onnx?output=logits", diabetes_card)
+    assert Capability.LOGITS in adapter.capabilities
+    check_adapter(lambda: opened(opening, "onnx:m.onnx?output=logits", diabetes_card), diabetes)
+
+
+def test_an_input_for_each_column(
+    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    names = list(diabetes.inputs.columns)
+    order = names[::-1]
+    join = helper.make_node("Concat", names, ["x"], axis=1)
+    inputs = [tensor(name, FLOAT, None, 1) for name in order]
+    nodes = [join, *linear(fitted, diabetes.inputs, **NAMES)]
+    save(tmp_path / "m.onnx", nodes, inputs, [LABEL, SCORES])
+    check_adapter(lambda: opened(opening, "onnx:m.onnx", diabetes_card), diabetes)
+    scores = opened(opening, "onnx:m.onnx", diabetes_card).predict(diabetes, WANT).scores
+    expected = fitted.predict_proba(diabetes.inputs)[:, [1, 0]]
+    assert np.abs(scores - expected).max() < 1e-5
+    features = {name: kind for name, kind in diabetes_card.features.items() if name != "bmi"}
+    card = DataCard(name="d", uri="d", task=diabetes_card.task, features=features)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:m.onnx", card)
+    assert str(caught.value) == (
+        "m.onnx: the data lacks 1 of the 10 columns that it has inputs for: bmi (the data has: "
+        f"{', '.join(features)})"
+    )
+
+
+MIXED = pd.DataFrame(
+    {"colour": ["red", "blue", "red", "green"], "size": [1, 2, 3, 4], "w": [0.5, 1.5, 2.0, 0.0]}
+)
+
+
+def mixed(path: Path) -> None:
+    """Scores from a word, a whole number and a float, each an input of its own."""
+    nodes = [
+        helper.make_node(
+            "LabelEncoder", ["colour"], ["c"], domain="ai.onnx.ml", default_float=0.0,
+            keys_strings=["red", "blue"], values_floats=[1.0, -1.0],
+        ),
+        helper.make_node("Cast", ["size"], ["s"], to=FLOAT),
+        helper.make_node("Concat", ["c", "s", "w"], ["x"], axis=1),
+        helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=1),
+    ]  # fmt: skip
+    inputs = [tensor("colour", STRING, None, 1), tensor("size", INT64, None, 1)]
+    inputs.append(tensor("w", FLOAT, None, 1))
+    axes = helper.make_tensor("axes", INT64, [1], [1])
+    save(path, nodes, inputs, [tensor("y", FLOAT, None, 1)], [axes])
+
+
+def test_words_whole_numbers_and_gaps(opening: Any, tmp_path: Path) -> None:
+    mixed(tmp_path / "m.onnx")
+    task = Task(kind="classification", modality=Modality.TABLE, classes=("no", "yes"))
+    features = {"colour": "string", "size": "int64", "w": "float64"}
+    card = DataCard(name="t", uri="t", task=task, features=features)
+    batch = Batch(tuple("abcd"), MIXED)
+    check_adapter(lambda: opened(opening, "onnx:m.onnx", card), batch)
+    adapter = opened(opening, "onnx:m.onnx", card)
+    scores = adapter.predict(batch, WANT).scores
+    assert scores is not None
+    assert np.allclose(scores, [[0, 2.5], [0, 2.5], [0, 6.0], [0, 4.0]])
+    for column, value, told in (
+        ("colour", None, "column 'colour': 1 of 4 are missing, and input 'colour' takes string"),
+        ("size", np.nan, "column 'size': 1 of 4 are missing, and input 'size' takes int64"),
+        ("size", 1.5, "column 'size' is not whole numbers, and input 'size' takes int64"),
+        ("w", "much", "column 'w' is not numbers, and input 'w' takes float"),
+    ):
+        frame = MIXED.astype({column: object})
+        frame.loc[1, column] = value
+        with pytest.raises(InputError) as caught:
+            adapter.predict(batch.with_inputs(frame), WANT)
+        assert str(caught.value) == f"m.onnx: {told}"
+
+
+def test_regression_and_missing_values(
+    opening: Any,
+    tmp_path: Path,
+    diabetes_regression_card: DataCard,
+    diabetes: Batch,
+    diabetes_frame: pd.DataFrame,
+) -> None:
+    X, y = diabetes_frame.drop(columns="target"), diabetes_frame["target"]
+    model = LinearRegression().fit(X, y)
+    nodes = [
+        helper.make_node(
+            "Imputer", ["x"], ["full"], domain="ai.onnx.ml",
+            imputed_value_floats=X.mean().tolist(), replaced_value_float=float("nan"),
+        ),
+        helper.make_node(
+            "LinearRegressor", ["full"], ["y"], domain="ai.onnx.ml",
+            coefficients=model.coef_.tolist(), intercepts=[float(model.intercept_)],
+        ),
+    ]  # fmt: skip
+    save(tmp_path / "m.onnx", nodes, ONE_INPUT, [tensor("y", FLOAT, None, 1)])
+    save(
+        tmp_path / "p.onnx",
+        nodes[1:],
+        [tensor("full", FLOAT, None, 10)],
+        [tensor("y", FLOAT, None, 1)],
+    )
+
+    def open_adapter(name: str = "m") -> OnnxAdapter:
+        return opened(opening, f"onnx:{name}.onnx", diabetes_regression_card)
+
+    check_adapter(open_adapter, diabetes)
+    values = open_adapter().predict(diabetes, frozenset({"values"})).values
+    assert np.allclose(values, model.predict(diabetes.inputs), rtol=1e-4)
+    assert open_adapter().capabilities == {
+        Capability.VALUES, Capability.ANY_INPUT, Capability.MISSING_VALUES,
+    }  # fmt: skip
+    assert Capability.MISSING_VALUES not in open_adapter("p").capabilities
+    with pytest.raises(InputError, match="option output is for classification"):
+        opened(opening, "onnx:m.onnx?output=logits", diabetes_regression_card)
+
+
+def test_texts(opening: Any, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node(
+            "LabelEncoder", ["text"], ["y"], domain="ai.onnx.ml", default_float=-1.0,
+            keys_strings=["win money", "free"], values_floats=[2.0, 1.0],
+        )
+    ]  # fmt: skip
+    task = Task(kind="classification", modality=Modality.TEXT, classes=("ham", "spam"))
+    card = DataCard(name="t", uri="t", task=task, features={"text": "string"})
+    batch = Batch(tuple("abc"), ["win money", "hello", "free"])
+    for name, shape in (("flat", [None]), ("column", [None, 1]), ("fixed", [2, 1])):
+        save(tmp_path / f"{name}.onnx", nodes, [tensor("text", STRING, *shape)],
+             [tensor("y", FLOAT, *shape)])  # fmt: skip
+        check_adapter(lambda name=name: opened(opening, f"onnx:{name}.onnx", card), batch)  # type: ignore[misc]
+        scores = opened(opening, f"onnx:{name}.onnx", card).predict(batch, WANT).scores
+        assert scores is not None and scores[:, 1].tolist() == [2.0, -1.0, 1.0]
+
+
+def test_several_columns_of_text(opening: Any, tmp_path: Path) -> None:
+    encode = {"domain": "ai.onnx.ml", "keys_strings": ["a"], "values_floats": [1.0]}
+    nodes = [
+        helper.make_node("LabelEncoder", ["title"], ["t"], default_float=0.0, **encode),
+        helper.make_node("LabelEncoder", ["body"], ["b"], default_float=-3.0, **encode),
+        helper.make_node("Add", ["t", "b"], ["y"]),
+    ]
+    inputs = [tensor("title", STRING, None, 1), tensor("body", STRING, None, 1)]
+    save(tmp_path / "m.onnx", nodes, inputs, [tensor("y", FLOAT, None, 1)])
+    task = Task(kind="classification", modality=Modality.TEXT, classes=("ham", "spam"))
+    card = DataCard(name="t", uri="t", task=task, features={"title": "string", "body": "string"})
+    batch = Batch(tuple("abc"), [("a", "b"), ("b", "a"), ("a", "a")])
+    check_adapter(lambda: opened(opening, "onnx:m.onnx", card), batch)
+    scores = opened(opening, "onnx:m.onnx", card).predict(batch, WANT).scores
+    assert scores is not None and scores[:, 1].tolist() == [-2.0, 1.0, 2.0]
+    alone = DataCard(name="t", uri="t", task=task, features={"text": "string"})
+    with pytest.raises(InputError, match=r"^m.onnx: it has 2 inputs, the data 1 columns$"):
+        opened(opening, "onnx:m.onnx", alone)
+
+
+# Mistakes.
+
+
+def test_tables_that_do_not_suit(
+    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    nodes = linear(fitted, diabetes.inputs, **NAMES)
+    save(tmp_path / "m.onnx", nodes, ONE_INPUT, [LABEL, SCORES])
+    features = dict(list(diabetes_card.features.items())[:3])
+    card = DataCard(name="d", uri="d", task=diabetes_card.task, features=features)
+    for options, told in (
+        ({}, "m.onnx: input 'x' takes 10 columns, the data has 3: age, sex, bmi"),
+        ({"uri": "?layout=nchw"}, "m.onnx: option layout is for images"),
+        (
+            {"normalisation": Normalisation(scale=2.0)},
+            "m.onnx: normalisation and size are for images; a model for tables declares encode",
+        ),
+    ):
+        query = options.pop("uri", "")
+        with pytest.raises(InputError) as caught:
+            opened(opening, f"onnx:m.onnx{query}", card, **options)
+        assert str(caught.value) == told
+
+
+def test_several_outputs_must_be_told_apart(
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes: Batch
+) -> None:
+    weight = helper.make_tensor("w", FLOAT, [10, 2], np.linspace(-1, 1, 20).tolist())
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["gates"]),
+    ]
+    outputs = [tensor("logits", FLOAT, None, 2), tensor("gates", FLOAT, None, 2)]
+    save(tmp_path / "m.onnx", nodes, ONE_INPUT, outputs, [weight])
+    with pytest.raises(InputError) as caught:
+        opened(opening, "onnx:m.onnx", diabetes_card)
+    assert str(caught.value) == (
+        "m.onnx: expected one output of numbers, got logits tensor(float), gates tensor(float): "
+        "say scores=NAME"
+    )
+    check_adapter(lambda: opened(opening, "onnx:m.onnx?scores=logits", diabetes_card), diabetes)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
     StackingClassifier,
@@ -34,8 +37,10 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -55,10 +60,8 @@ Write = Callable[[str, str], Path]
 XY = tuple[Any, Any]
 
 
-def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> SklearnAdapter:
-    adapter = SklearnAdapter.open(opening(uri, card, **options))
-    assert isinstance(adapter, SklearnAdapter)
-    return adapter
+def opened(opening: Any, uri: str, card: DataCard, **options: Any) -> Any:
+    return SklearnAdapter.open(opening(uri, card, **options))
 
 
 # Every form keeps the contract, and scikit-learn's own types are read.
@@ -383,3 +386,292 @@ def test_the_fingerprint_of_a_file_is_its_content(
     assert first is not None
     assert second is not None
     assert {key for key in first if first[key] != second[key]} == {"file", "weights"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("sklearn:m.skop", "'m.skop': expected FILE.skops, FILE.py:FACTORY or PKG.MOD:FACTORY, "),
+        ("sklearn:mm.skops", "file 'mm.skops' does not exist; did you mean 'm.skops'?"),
+        ("sklearn:m.skops?trusted=a.B", "unknown option of sklearn: 'trusted'; did you mean 'tru"),
+        ("sklearn:m.skops?scale=x", "option scale: expected a number above 0, got 'x'"),
+        ("sklearn:m.py", "file 'm.py' does not exist in"),
+    ],
+)
+def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
+    (tmp_path / "m.skops").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        SklearnAdapter.sources(parse_uri(uri), tmp_path)
+    assert str(caught.value).startswith(told)
+
+
+def test_damaged_files(opening: Any, tmp_path: Path, diabetes_card: DataCard) -> None:
+    (tmp_path / "m.skops").write_bytes(b"no zip")
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:m.skops", diabetes_card)
+    assert str(caught.value) == (
+        "m.skops can't be read by skops: BadZipFile: File is not a zip file"
+    )
+    (tmp_path / "m.pkl").write_bytes(b"no pickle")
+    with pytest.raises(InputError, match=r"^m.pkl can't be read: "):
+        opened(opening, "sklearn:m.pkl", diabetes_card, allow_pickle=True)
+
+
+def test_the_wrong_kind_of_estimator(
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes_frame: pd.DataFrame
+) -> None:
+    X, y = diabetes_xy
+    for live, told in (
+        (
+            LinearRegression().fit(X, diabetes_frame["target"]),
+            "the live LinearRegression: LinearRegression is made for regression, the data asks "
+            "for classification",
+        ),
+        (
+            IsolationForest(n_estimators=2).fit(X),
+            "the live IsolationForest: IsolationForest is made for outlier_detector, the data "
+            "asks for classification",
+        ),
+        (
+            MultiOutputClassifier(GaussianNB()).fit(X, np.stack([y, y], axis=1)),
+            "the live MultiOutputClassifier: MultiOutputClassifier predicts several targets at "
+            "once",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            opened(opening, "sklearn:live", diabetes_card, live=live)
+        assert str(caught.value) == told
+
+
+def test_classes_are_matched_or_shown(
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch
+) -> None:
+    X, y = diabetes_xy
+
+    def scores(labels: Any) -> Any:
+        model = GaussianNB().fit(X, labels)
+        adapter = opened(opening, "sklearn:live", diabetes_card, live=model)
+        return adapter.predict(diabetes, frozenset({"scores"})).scores
+
+    by_name = scores(y)
+    assert np.array_equal(scores((y == "high").astype(int)), by_name)
+    assert np.array_equal(scores(y == "high"), by_name)
+    assert np.array_equal(scores((y == "high").astype(np.int8)), by_name)
+    with pytest.raises(InputError) as caught:
+        scores(np.where(y == "high", "ill", "well"))
+    assert str(caught.value) == (
+        "the live GaussianNB: its classes are not the data's: the model has ill, well; "
+        "the data has low, high"
+    )
+
+
+def test_columns_are_found_by_name(
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch
+) -> None:
+    X, y = diabetes_xy
+    model = GaussianNB().fit(X[["s1", "bmi"]], y)
+    adapter = opened(opening, "sklearn:live", diabetes_card, live=model)
+    scores = adapter.predict(diabetes, frozenset({"scores"})).scores
+    expected = model.predict_proba(diabetes.inputs[["s1", "bmi"]])[:, [1, 0]]
+    assert np.array_equal(scores, expected)
+
+
+def test_missing_columns_are_named(
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch
+) -> None:
+    X, y = diabetes_xy
+    renamed = X.rename(columns={"bmi": "BMI", "s1": "tc"})
+    has = ", ".join(X.columns)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:live", diabetes_card, live=GaussianNB().fit(renamed, y))
+    assert str(caught.value) == (
+        "the live GaussianNB: the data lacks 2 of the 10 columns that it was fitted on: BMI, tc "
+        f"(the data has: {has})"
+    )
+    unnamed = GaussianNB().fit(X.to_numpy()[:, :4], y)
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:live", diabetes_card, live=unnamed)
+    assert str(caught.value) == (
+        "the live GaussianNB: it was fitted on 4 columns without names, the data has 10: " + has
+    )
+    whole = GaussianNB().fit(X.to_numpy(), y)
+    check_adapter(lambda: opened(opening, "sklearn:live", diabetes_card, live=whole), diabetes)
+
+
+def test_scale_is_for_images(opening: Any, diabetes_card: DataCard, diabetes_xy: XY) -> None:
+    with pytest.raises(InputError, match=r"^the live GaussianNB: option scale is for images$"):
+        opened(
+            opening,
+            "sklearn:live?scale=16",
+            diabetes_card,
+            live=GaussianNB().fit(*diabetes_xy),
+        )
+
+
+class Foreign(GaussianNB):
+    pass
+
+
+def test_foreign_types_must_be_trusted_by_name(
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes_xy: XY
+) -> None:
+    skops.io.dump(Foreign().fit(*diabetes_xy), tmp_path / "m.skops")
+    name = f"{__name__}.Foreign"
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:m.skops", diabetes_card)
+    assert str(caught.value) == (
+        f"m.skops holds types that are not scikit-learn's own: {name}; if you trust them, "
+        f"add trust={name}"
+    )
+    assert opened(opening, f"sklearn:m.skops?trust={name}", diabetes_card)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "builtins.eval",
+        "numpy.memmap",
+        "numpy.testing._private.utils.runstring",
+        "numpy.f2py.compile",
+        "sklearn.base.warnings",
+        "sklearn.datasets._base.import_module",
+        "sklearn.externals.array_api_compat.common._helpers.sys",
+        "sklearn.utils._testing.check_output",
+        "sklearn.utils.parallel.warnings",
+        "sklearn.ensemble.RandomForestClassifier",  # not where it is defined
+        "sklearn.no_such_module.Thing",
+        "sklearn.utils.fixes.Thing",
+        "scipy.io.savemat",
+        "sklearn.utils.validation.check_memory",
+        "sklearn.neighbors._kd_tree.KDTree",
+    ],
+)
+def test_types_that_are_not_taken_unasked(name: str) -> None:
+    from crucibench_adapters._skops import _is_own
+
+    assert not _is_own(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.metrics._classification.f1_score",
+        "numpy.dtype",
+    ],
+)
+def test_types_that_are_taken(name: str) -> None:
+    from crucibench_adapters._skops import _is_own
+
+    assert _is_own(name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("left_child", 10**8, "a tree's node leads nowhere"),
+        ("right_child", -5, "a tree's node leads nowhere"),
+        ("left_child", 0, "a tree's node leads nowhere"),
+        ("feature", 64, "a tree asks for a column beyond the 64 that there are"),
+    ],
+)
+def test_trees_made_to_do_damage_are_refused(
+    opening: Any,
+    tmp_path: Path,
+    digits_card: DataCard,
+    digits_xy: XY,
+    field: str,
+    value: int,
+    told: str,
+) -> None:
+    model = RandomForestClassifier(2, random_state=0).fit(*digits_xy)
+    tree = model.estimators_[1].tree_
+    state = tree.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+    model.estimators_[1].n_features_in_ = 10**6
+    skops.io.dump(model, tmp_path / "m.skops")
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:m.skops", digits_card)
+    assert str(caught.value) == f"m.skops is damaged or made to do damage: {told}"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("left", 10**8, "a tree's node leads nowhere"),
+        ("feature_idx", 64, "a tree asks for a column beyond the 64 that there are"),
+        ("is_categorical", 1, "a tree names categories that it does not hold"),
+    ],
+)
+def test_boosted_trees_made_to_do_damage_are_refused(
+    opening: Any,
+    tmp_path: Path,
+    digits_card: DataCard,
+    digits_xy: XY,
+    field: str,
+    value: int,
+    told: str,
+) -> None:
+    X, y = digits_xy
+    model = HistGradientBoostingClassifier(max_iter=1).fit(X[:300], y[:300])
+    model._predictors[0][3].nodes[field][0] = value
+    skops.io.dump(model, tmp_path / "m.skops")
+    with pytest.raises(InputError) as caught:
+        opened(opening, "sklearn:m.skops", digits_card)
+    assert str(caught.value) == f"m.skops is damaged or made to do damage: {told}"
+
+
+@pytest.mark.parametrize("name", ["m.pkl", "m.joblib"])
+def test_pickles_need_the_flag(
+    opening: Any,
+    tmp_path: Path,
+    diabetes_card: DataCard,
+    diabetes: Batch,
+    diabetes_xy: XY,
+    name: str,
+) -> None:
+    model = GaussianNB().fit(*diabetes_xy)
+    if name == "m.pkl":
+        (tmp_path / name).write_bytes(pickle.dumps(model))
+    else:
+        joblib.dump(model, tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        opened(opening, f"sklearn:{name}", diabetes_card)
+    assert str(caught.value) == (
+        f"{name} is a pickle, which can run any code when it is read: save the model as .skops, "
+        "or pass --allow-pickle"
+    )
+    check_adapter(
+        lambda: opened(opening, f"sklearn:{name}", diabetes_card, allow_pickle=True), diabetes
+    )
+
+
+def test_another_version_is_a_note(
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes_xy: XY
+) -> None:
+    model = GaussianNB().fit(*diabetes_xy)
+    state = model.__getstate__() | {"_sklearn_version": "1.0"}
+    model.__class__ = type(
+        "GaussianNB",
+        (GaussianNB,),
+        {"__getstate__": lambda self: state, "__module__": GaussianNB.__module__},
+    )
+    skops.io.dump(model, tmp_path / "m.skops")
+    notes = opened(opening, "sklearn:m.skops", diabetes_card).diagnostics()["notes"]
+    assert len(notes) == 1
+    assert notes[0].startswith("Trying to unpickle estimator GaussianNB from version 1.0 when")
+
+
+def test_perceptrons_are_read(
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes: Batch, diabetes_xy: XY
+) -> None:
+    X, y = diabetes_xy
+    model = make_pipeline(StandardScaler(), MLPClassifier((4,), max_iter=500, random_state=0))
+    skops.io.dump(model.fit(X, y), tmp_path / "m.skops")
+    check_adapter(lambda: opened(opening, "sklearn:m.skops", diabetes_card), diabetes)

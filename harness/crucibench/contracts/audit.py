@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from crucibench.contracts.capability import Capability
+from crucibench.contracts.capability import Capability, ScoreKind
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import (
     CellEvidence,
@@ -130,7 +130,7 @@ def example_cell(
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
     probes: Mapping[str, Columns] | None = None,
-    score_kind: str = "probabilities",
+    score_kind: ScoreKind = "probabilities",
     diagnostics: Mapping[str, Any] | None = None,
 ) -> CellEvidence:
     """Returns a cell made up for a known answer.
@@ -148,7 +148,7 @@ def example_cell(
         ids = np.array(list(dict.fromkeys(columns["id"])), dtype=object)
     model = ModelInfo(
         name="model", uri="made:up", geometry={}, fingerprint=None,
-        score_kind=score_kind,  # type: ignore[arg-type]
+        score_kind=score_kind,
         capabilities=frozenset({Capability.SCORES, Capability.ANY_INPUT}),
         diagnostics=diagnostics or {},
     )  # fmt: skip

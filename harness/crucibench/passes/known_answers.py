@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
+from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.records import Columns
 from crucibench.passes.scenario import Pass
 
@@ -18,7 +19,7 @@ _CLASSES = 2
 def _case(
     scores: Any = None,
     *,
-    score_kind: str = "logits",
+    score_kind: ScoreKind = "logits",
     probes: dict[str, Columns] | None = None,
     diagnostics: dict[str, Any] | None = None,
 ) -> AuditCase:

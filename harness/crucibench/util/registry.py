@@ -6,7 +6,7 @@ Listing imports no plug-in, so that a broken one breaks nothing but its own use.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
@@ -49,16 +49,11 @@ class Registry(Generic[T]):
 
     def entries(self) -> list[Registered]:
         """Returns what is registered, by name, importing none of it."""
-        return list(self._entries)
-
-    @cached_property
-    def _entries(self) -> tuple[Registered, ...]:
-        # A distribution's name and version are read from a file each time that they are asked for.
-        return tuple(
+        return [
             Registered(name, point.value, *_distribution(point))
             for name, points in sorted(self._points.items())
             for point in points
-        )
+        ]
 
     def names(self) -> list[str]:
         """Returns the registered names, sorted."""
@@ -123,5 +118,6 @@ class Catalogue(Registry[T]):
         return accepted
 
 
+@cache  # each is read from a file, and audits are listed once a cell
 def _distribution(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -126,3 +127,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> P
     assert done.exit_code in {0, 4}, done.stderr
     (run,) = (place / "results").iterdir()
     return run
+
+
+@pytest.fixture
+def run(finished: Path, folder: Path) -> Path:
+    """Returns a copy of a finished run, to do with as one likes; its folder is ``results/``."""
+    copy = folder / "results" / finished.name
+    shutil.copytree(finished, copy)
+    return copy

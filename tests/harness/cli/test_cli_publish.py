@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +10,6 @@ import pytest
 from click.testing import Result
 
 Call = Callable[..., Result]
-
-
-@pytest.fixture
-def run(finished: Path, folder: Path) -> Path:
-    """Returns a copy of a finished run; its folder is ``results/``."""
-    copy = folder / "results" / finished.name
-    shutil.copytree(finished, copy)
-    return copy
 
 
 def test_everything_at_once(call: Call, run: Path, folder: Path) -> None:

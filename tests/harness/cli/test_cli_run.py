@@ -10,7 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import Result
+import pytest
+from click.testing import CliRunner, Result
+
+from crucibench.cli._app import application
+from crucibench.contracts.verdict import Status
+from crucibench.report.findings import nothing_found
+from crucibench.store.run import Run
+from crucibench_suites.accuracy.scenario import METRICS
 
 Call = Callable[..., Result]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -186,3 +193,83 @@ def test_keep_going(call: Call) -> None:
     assert result.exit_code == 4
     assert "KeyError" in result.stderr
     assert "logistic" in result.stdout
+
+
+MODEL = "def yes(batch):\n    return [[0.2, 0.8]] * len(batch)\n"
+
+
+def test_skipped_samples_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    rows = "".join(f"{row},{['no', 'yes'][row % 2]}\n" for row in range(40))
+    (tmp_path / "data.csv").write_text(f"a,y\n{rows}7,\n8,yes,more\n")
+    words = [
+        "run", "--model", f"python:{tmp_path / 'model.py'}:yes",
+        "--data", f"csv:{tmp_path / 'data.csv'}", "--target", "y", "--suite", "accuracy",
+        "--out", str(tmp_path / "out"), "--format", "json", "--no-cache",
+    ]  # fmt: skip
+    refused = CliRunner().invoke(application, words)
+    assert refused.exit_code == 2
+    assert "1 of 42 samples of test can't be used" in refused.output
+    assert "a row has 3 values, expected 2" in refused.output
+    done = CliRunner().invoke(application, [*words, "--on-bad-sample", "skip"])
+    assert done.exit_code in {0, 4}, done.output
+    shown = CliRunner().invoke(
+        application,
+        ["show", "latest", "--out", str(tmp_path / "out"), "--metrics", "--format", "json",
+         "--where", "metric=top-1"],
+    )  # fmt: skip
+    assert {row["n"] for row in json.loads(shown.stdout)} == {40}
+    data = CliRunner().invoke(
+        application,
+        ["show", "latest", "--out", str(tmp_path / "out"), "--data", "data", "--format", "json"],
+    )
+    (note,) = [one for one in json.loads(data.stdout)["notes"] if "left out" in one]
+    assert note.startswith("2 of 42 samples of test are left out (row of another length: 1, targ")
+
+
+COMMAND = (
+    *("run", "--model", "sklearn:models.py:logistic", "--data", "sklearn:wine"),
+    *("--suite", "accuracy", "--limit", "40"),
+)
+
+
+@pytest.fixture
+def failed(call: Call, folder: Path) -> Callable[[], tuple[str, Run]]:
+    """Returns a function that runs the command, whose cell must fail: its reason, and the run."""
+
+    def run() -> tuple[str, Run]:
+        done = call(*COMMAND)
+        assert done.exit_code == 4, done.stderr
+        (root,) = (folder / "results").iterdir()
+        found = Run(root)
+        (cell,) = (cell for cell in found.cells.values() if cell.suite == "accuracy")
+        assert cell.status is Status.FAILED
+        assert cell.detail == "", "a sentence, and no traceback"
+        assert f"accuracy/clean failed: {cell.reason}" in done.stderr
+        assert "The audits found nothing." not in done.stderr
+        told = " ".join(done.stderr.split())
+        assert "found nothing in the 1 cell that ran; 1 cell failed and was not audited." in told
+        page = found.layout.report.read_text(encoding="utf-8")
+        assert "No audit found a fault." not in page
+        assert "1 cell failed and was not audited." in page
+        return cell.reason, found
+
+    return run
+
+
+def test_a_metric_that_a_scenario_does_not_list_is_named(
+    failed: Callable[[], tuple[str, Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = tuple(metric for metric in METRICS if metric.id != "mcc")
+    monkeypatch.setattr("crucibench_suites.accuracy.scenario.METRICS", fewer)
+    reason, run = failed()
+    assert reason == (
+        "accuracy/clean computes metric 'mcc', which it does not list: add it to the metrics of "
+        "Clean"
+    )
+    whole = list(run.cells.values())
+    alone = [cell for cell in whole if cell.status is Status.FAILED]
+    assert nothing_found(alone) == "Nothing was audited: 1 cell failed and was not audited."
+    ok = [cell for cell in whole if cell.status is Status.OK]
+    assert nothing_found(ok) == "The audits found nothing."
+    assert nothing_found([]) == "No cell ran to the end: nothing was audited."

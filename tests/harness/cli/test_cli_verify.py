@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from click.testing import Result
 
 Call = Callable[..., Result]
-
-
-@pytest.fixture
-def run(finished: Path, folder: Path) -> Path:
-    """Returns a copy of a finished run, beside the models and data that it names."""
-    copy = folder / "results" / finished.name
-    shutil.copytree(finished, copy)
-    return copy
 
 
 def test_models_are_asked_again(call: Call, run: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from functools import reduce
+from itertools import combinations
 from math import log
 from typing import Any
 
@@ -12,14 +14,22 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom, norm
 from sklearn import metrics as sk
 
+from crucibench.metrics import gap_clusters
 from crucibench.metrics.catalogue_groups import GAPS
 from crucibench.metrics.gap_chance import (
     corrected_gap,
     detectable_gap,
     p_chance_of_means,
     p_chance_of_rates,
+)
+from crucibench.metrics.gap_change import Change, GapSide, Paired, change_of_largest
+from crucibench.metrics.gap_clusters import (
+    ClusterTotals,
+    p_chance_of_whole_clusters,
+    p_chance_within_clusters,
 )
 from crucibench.metrics.gaps import (
     contrast,
@@ -362,3 +372,298 @@ def test_the_detectable_gap_is_found_in_four_of_five_cases(n1: int, n2: int, sha
     assert 0.74 < found < 0.9
     assert detectable_gap(4 * n1, 4 * n2, share) < width
     assert detectable_gap(1, 1, 0.5) == 1.0
+
+
+RUNS = 300
+ALLOWED = 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / RUNS)
+
+
+def drawn(seed: int, *, clusters: int, within: bool, gap: float = 0.0) -> Any:
+    """Two groups of samples whose clusters hold very different shares of hits."""
+    rng = np.random.default_rng(seed)
+    code = np.repeat(np.arange(clusters), 1 + rng.poisson(9, clusters))
+    group = code % 2
+    if within:
+        group = (rng.random(len(code)) < rng.uniform(0.1, 0.9, clusters)[code]).astype(np.int64)
+    share = np.clip(rng.beta(0.5, 0.5, clusters)[code] + gap * group, 0, 1)
+    return code, group, (rng.random(len(code)) < share).astype(np.float64)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_alike_groups_are_told_apart_no_more_often_than_stated(within: bool) -> None:
+    ours, plain = 0, 0
+    for run in range(RUNS):
+        code, group, hit = drawn(run, clusters=30, within=within)
+        totals = [ClusterTotals.of(code, group, hit)]
+        draw: dict[str, Any] = {"seed": run, "stream": "t", "draws": 300}
+        found = (
+            p_chance_within_clusters(totals, 2, whole=True, **draw)
+            if within
+            else p_chance_of_whole_clusters(totals, 2, **draw)
+        )
+        ours += found.p <= 0.05
+        hits = np.bincount(group, hit, 2).astype(np.int64)
+        plain += p_chance_of_rates([(hits, np.bincount(group))], **draw) <= 0.05
+    assert ours / RUNS <= ALLOWED
+    assert plain / RUNS > (0.08 if within else 0.25)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_planted_gap_is_found(within: bool) -> None:
+    code, group, hit = drawn(1, clusters=200, within=within, gap=0.4)
+    totals = [ClusterTotals.of(code, group, hit)]
+    if within:
+        for whole in (True, False):
+            found = p_chance_within_clusters(totals, 2, whole=whole, seed=1, stream="t")
+            assert found.p < 0.001
+    else:
+        assert p_chance_of_whole_clusters(totals, 2, seed=1, stream="t").p < 0.001
+
+
+def test_whole_clusters_against_every_way_to_deal_them() -> None:
+    trials = np.array([3, 8, 5, 4, 9, 2, 6, 7, 4])
+    hits = np.array([1.0, 6, 2, 1, 8, 2, 5, 7, 1])
+    groups = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
+
+    def statistic(own: Any) -> float:
+        ends = []
+        for inside in (own, ~own):
+            m, x = trials[inside], hits[inside]
+            mean = x.sum() / m.sum()
+            spread = np.sum((x - mean * m) ** 2) * len(m) / (len(m) - 1) / m.sum() ** 2
+            ends.append((mean, spread))
+        return abs(ends[0][0] - ends[1][0]) / np.sqrt(ends[0][1] + ends[1][1])
+
+    measured, beyond = statistic(groups == 0), []
+    for chosen in combinations(range(9), 4):
+        beyond.append(statistic(np.isin(np.arange(9), chosen)) >= measured - 1e-9)
+    totals = ClusterTotals(
+        clusters=np.arange(9), groups=groups, trials=trials, totals=hits, squares=hits
+    )
+    found = p_chance_of_whole_clusters([totals], 2, seed=0, stream="t")
+    assert found.p == pytest.approx(np.mean(beyond), abs=0.02)
+    assert found.method == "permutation-of-clusters"
+
+
+def test_shuffling_within_clusters_is_mantel_and_haenszel_s_exact_test() -> None:
+    """For two groups the total of one is a sum of hypergeometric draws."""
+    first, second, hits = [5, 2, 8, 3, 4], [4, 6, 3, 3, 4], [[4, 1], [1, 2], [6, 0], [3, 3], [0, 0]]
+    parts = [
+        (stratum, group, value)
+        for stratum, sizes in enumerate(zip(first, second, strict=True))
+        for group, size in enumerate(sizes)
+        for value in [1.0] * hits[stratum][group] + [0.0] * (size - hits[stratum][group])
+    ]
+    code, group, value = (np.array(column) for column in zip(*parts, strict=True))
+    ways = [
+        hypergeom(a + b, sum(hit), a).pmf(np.arange(a + 1))
+        for a, b, hit in zip(first, second, hits, strict=True)
+    ]
+    law = reduce(np.convolve, ways)
+    expected = np.arange(len(law)) @ law
+    apart = np.abs(np.arange(len(law)) - expected)
+    exact = law[apart >= abs(sum(hit[0] for hit in hits) - expected) - 1e-9].sum()
+    totals = [ClusterTotals.of(code, group, value)]
+    found = p_chance_within_clusters(totals, 2, whole=True, seed=0, stream="t")
+    assert found.p == pytest.approx(exact, abs=0.02)
+    # A fifth cluster without a hit adds nothing but samples.
+    assert found.method == "permutation-within-clusters"
+    alike = ClusterTotals.of(code, group, np.ones(len(code)))
+    assert p_chance_within_clusters([alike], 2, whole=True, seed=0, stream="t").p == 1.0
+
+
+def test_the_limits_are_near_what_they_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in range(3):
+        code, group, hit = drawn(run, clusters=300, within=False, gap=0.05)
+        totals = [ClusterTotals.of(code, group, hit), ClusterTotals.of(code, group, 1 - hit)]
+        shuffled = p_chance_of_whole_clusters(totals, 2, seed=0, stream="t")
+        code, group, hit = drawn(run, clusters=300, within=True, gap=0.05)
+        inside = [ClusterTotals.of(code, group, hit)]
+        exact = p_chance_within_clusters(inside, 2, whole=True, seed=0, stream="t")
+        with monkeypatch.context() as patch:
+            patch.setattr(gap_clusters, "_MOST", 10)
+            limit = p_chance_of_whole_clusters(totals, 2, seed=0, stream="t")
+            normal = p_chance_within_clusters(inside, 2, whole=True, seed=0, stream="t")
+        assert limit.method == "studentized-range-of-clusters"
+        assert limit.p == pytest.approx(shuffled.p, abs=0.04)
+        assert normal.method == "normal-limit-of-permutation-within-clusters"
+        assert normal.p == pytest.approx(exact.p, abs=0.04)
+
+
+def test_groups_that_lack_a_rate_are_left_out() -> None:
+    code, group, hit = drawn(5, clusters=40, within=False)
+    third = np.where(code % 4 == 3, 2, group)
+    whole = ClusterTotals.of(code, third, hit)
+    without = whole.take(np.array([0, 1]))
+    found = p_chance_of_whole_clusters([whole, without], 3, seed=0, stream="t")
+    assert 0 < found.p <= 1
+    assert p_chance_of_whole_clusters([without], 2, seed=0, stream="t").p > 0.0
+
+
+def test_a_cluster_in_two_groups_is_refused() -> None:
+    code, group, hit = drawn(0, clusters=10, within=True)
+    with pytest.raises(ValueError, match="each cluster in one group"):
+        p_chance_of_whole_clusters([ClusterTotals.of(code, group, hit)], 2, seed=0, stream="t")
+
+
+def test_totals_and_how_groups_go_together() -> None:
+    code, group, hit = drawn(2, clusters=30, within=True)
+    totals = ClusterTotals.of(code, group, hit)
+    assert totals.trials.sum() == len(code) and totals.totals.sum() == hit.sum()
+    residuals = np.zeros((30, 2))
+    for k in range(2):
+        own = group == k
+        residuals[:, k] = np.bincount(code[own], hit[own] - hit[own].mean(), 30)
+    cross = residuals.T @ residuals
+    expected = cross[0, 1] / np.sqrt(cross[0, 0] * cross[1, 1])
+    assert totals.correlation(2)[0, 1] == pytest.approx(expected) and expected > 0.3
+    turned = totals.take(np.array([1, 0]))
+    assert turned.correlation(2)[0, 1] == pytest.approx(expected)
+    apart = ClusterTotals.of(code, code % 2, hit).correlation(2)
+    assert apart == pytest.approx(np.eye(2))
+
+
+def test_a_contrast_of_correlated_means() -> None:
+    big = np.array([1e9])
+    ((_, found),) = contrast(of_means([5.0], [3.0], big), of_means([2.0], [4.0], big),
+                             "difference", 0.95, 0.5)  # fmt: skip
+    half = 1.959964 * np.sqrt(9 + 16 - 2 * 0.5 * 12)
+    assert (found.lower, found.upper) == pytest.approx((3 - half, 3 + half))
+
+
+def side(hits: Any, codes: Any, k: int) -> GapSide:
+    n = np.bincount(codes, minlength=k)
+    means = np.bincount(codes, weights=hits, minlength=k) / n
+    return GapSide(values=means, influence=(hits - means[codes]) / n[codes], trials=n)
+
+
+def change(new: Any, old: Any, codes: Any, largest: Any = "difference", **more: Any) -> Change:
+    k = int(codes.max()) + 1
+    new, old = np.asarray(new, dtype=float), np.asarray(old, dtype=float)
+    part = Paired(codes=codes, new=side(new, codes, k), old=side(old, codes, k))
+    return change_of_largest([part], largest, level=more.pop("level", 0.95), **more)
+
+
+def test_two_groups_far_apart_have_the_normal_interval_of_one_contrast() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.arange(4000) % 2
+    old = rng.random(4000) < 0.9 - 0.3 * codes
+    new = np.where(rng.random(4000) < 0.5, old, rng.random(4000) < 0.9 - 0.6 * codes)
+    found = change(new, old, codes)
+    # (new - old) of group 0 less that of group 1, each group with two pseudo-pairs.
+    square, value = 0.0, 0.0
+    for group, sign in ((0, 1), (1, -1)):
+        a, b = (x[codes == group].astype(float) for x in (new, old))
+        p, q, n = a.mean(), b.mean(), len(a)
+        value += sign * (p - q)
+        residuals = np.concatenate([(a - p) - (b - q), [(1 - p) + q, -p - (1 - q)]])
+        square += (residuals**2).sum() / n**2
+    half = norm.isf(0.9 * 0.025) * np.sqrt(square)
+    assert found.interval is not None
+    assert found.value == pytest.approx(value)
+    assert found.interval[:2] == pytest.approx((value - half, value + half))
+    assert found.p == pytest.approx(2 * norm.sf(abs(value) / np.sqrt(square)) / 0.9)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "seed"),
+    [
+        ((0.5, 0.5), (0.5, 0.5), 0),
+        ((0.6, 0.8), (0.9, 0.9), 1),
+        ((0.6, 0.8), (0.8, 0.6), 2),
+        ((0.05, 0.05), (0.1, 0.05), 3),
+        ((0.5, 0.8, 0.8, 0.8), (0.9, 0.9, 0.9, 0.9), 4),
+    ],
+)
+def test_the_interval_covers(new: Any, old: Any, seed: int) -> None:
+    """At least 95 %, less 3.5 standard errors of 300 repetitions; also where groups are alike."""
+    rng = np.random.default_rng(seed)
+    truth = (max(new) - min(new)) - (max(old) - min(old))
+    n, covered, rejected = 300, 0, 0
+    codes = np.arange(n) % len(new)
+    for _ in range(300):
+        first = rng.random(n)
+        second = np.where(rng.random(n) < 0.7, first, rng.random(n))
+        found = change(first < np.array(new)[codes], second < np.array(old)[codes], codes)
+        assert found.interval is not None
+        covered += found.interval.lower <= truth <= found.interval.upper
+        rejected += found.p < 0.05
+        outside = not found.interval.lower <= 0 <= found.interval.upper
+        assert (found.p < 0.05) == outside
+    assert covered / 300 >= 0.95 - 3.5 * np.sqrt(0.95 * 0.05 / 300)
+    if truth == 0:
+        assert rejected / 300 <= 0.05 + 3.5 * np.sqrt(0.95 * 0.05 / 300)
+
+
+def test_a_planted_rise_is_found() -> None:
+    rng = np.random.default_rng(5)
+    codes = np.arange(600) % 2
+    found = 0
+    for _ in range(50):
+        old = rng.random(600) < 0.9
+        new = old & (rng.random(600) < 1 - 0.25 * codes)
+        found += change(new, old, codes).p < 0.05
+    assert found >= 40
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["difference", "lowest", "highest"]))
+@settings(max_examples=40, deadline=None)
+def test_exchanging_the_answers_turns_the_change(seed: int, largest: Any) -> None:
+    rng = np.random.default_rng(seed)
+    codes = np.concatenate([np.arange(3), rng.integers(0, 3, 90)])
+    new, old = rng.random((2, 93)) < rng.random((2, 1))
+    one, other = change(new, old, codes, largest), change(old, new, codes, largest)
+    assert one.value == pytest.approx(-other.value)
+    assert one.interval is not None and other.interval is not None
+    assert one.interval.lower == pytest.approx(-other.interval.upper)
+    assert one.interval.upper == pytest.approx(-other.interval.lower)
+    assert one.interval.lower <= one.value <= one.interval.upper
+    assert one.p == pytest.approx(other.p)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_names_of_groups_and_the_order_of_samples_don_t_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = np.concatenate([np.arange(4), rng.integers(0, 4, 80)])
+    new, old = rng.random((2, 84)) < 0.6
+    order, names = rng.permutation(84), rng.permutation(4)
+    one, other = change(new, old, codes), change(new[order], old[order], names[codes[order]])
+    assert one.value == pytest.approx(other.value)
+    assert one.interval is not None and other.interval is not None
+    assert one.interval[:2] == pytest.approx(other.interval[:2])
+
+
+def test_clusters_of_copies_say_no_more_than_one_sample() -> None:
+    """Each sample four times: as clusters, the interval is that of the samples, but for C - 1."""
+    rng = np.random.default_rng(6)
+    codes = np.arange(200) % 2
+    old, new = rng.random(200) < 0.8, rng.random(200) < 0.8 - 0.2 * codes
+    own = np.arange(200)
+    once = change(new, old, codes, clusters=own)
+    copies = change(*(np.tile(x, 4) for x in (new, old, codes)), clusters=np.tile(own, 4))
+    assert once.interval is not None and copies.interval is not None
+    assert copies.interval[:2] == pytest.approx(once.interval[:2])
+    taken_for_more = change(*(np.tile(x, 4) for x in (new, old, codes)))
+    assert taken_for_more.interval is not None
+    wide = once.interval.upper - once.interval.lower
+    assert taken_for_more.interval.upper - taken_for_more.interval.lower < 0.6 * wide
+
+
+def test_the_lowest_group_s_mean() -> None:
+    codes = np.repeat([0, 1], 500)
+    old = np.concatenate([np.arange(500) < 450, np.arange(500) < 400])
+    new = np.concatenate([np.arange(500) < 250, np.arange(500) < 400])
+    found = change(new, old, codes, "lowest")
+    assert found.value == pytest.approx(0.5 - 0.8)
+    assert found.interval is not None and found.interval.upper < -0.2
+    assert change(new, old, codes, "highest").value == pytest.approx(0.8 - 0.9)
+
+
+def test_nothing_to_tell_apart_has_no_interval() -> None:
+    codes = np.arange(20) % 2
+    flat = GapSide(values=np.zeros(2), influence=np.zeros(20))
+    found = change_of_largest([Paired(codes=codes, new=flat, old=flat)], "difference", level=0.95)
+    assert found.interval is None and np.isnan(found.p) and found.reason
+    with pytest.raises(ValueError, match="parts: expected at least one"):
+        change_of_largest([], "difference", level=0.95)

@@ -22,6 +22,7 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.suite import Section
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.contracts.verdict import Severity, Status, Verdict, verdict_of
+from crucibench.report.site import write_site
 from crucibench.stats import wilson
 from crucibench.store.cells import CellFile, Digest, FindingFile, write_cell
 from crucibench.store.layout import Layout
@@ -503,3 +504,14 @@ def claims_about() -> Callable[..., Claims]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="module")
+def sites(
+    showcase_run: Run, hostile_run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    made = {}
+    for name, run in (("showcase", showcase_run), ("hostile", hostile_run)):
+        made[name] = tmp_path_factory.mktemp("sites") / name
+        write_site([run], made[name], ranked=False)
+    return made

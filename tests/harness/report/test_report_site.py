@@ -44,17 +44,6 @@ class _Page(HTMLParser):
                 self.handlers.append(name)
 
 
-@pytest.fixture(scope="module")
-def sites(
-    showcase_run: Run, hostile_run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    made = {}
-    for name, run in (("showcase", showcase_run), ("hostile", hostile_run)):
-        made[name] = tmp_path_factory.mktemp("sites") / name
-        write_site([run], made[name], ranked=False)
-    return made
-
-
 @pytest.mark.parametrize("name", ["showcase", "hostile"])
 def test_every_link_is_relative_and_leads_somewhere(sites: Mapping[str, Path], name: str) -> None:
     root = sites[name]

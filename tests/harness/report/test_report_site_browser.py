@@ -18,17 +18,6 @@ from crucibench.store.run import Run
 pytestmark = [pytest.mark.sockets]
 
 
-@pytest.fixture(scope="module")
-def sites(
-    showcase_run: Run, hostile_run: Run, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    made = {}
-    for name, run in (("showcase", showcase_run), ("hostile", hostile_run)):
-        made[name] = tmp_path_factory.mktemp("sites") / name
-        write_site([run], made[name], ranked=False)
-    return made
-
-
 def _pages(root: Path, run: Run) -> list[Path]:
     """The index, and a page of each kind."""
     model = next(iter(run.models))[0]

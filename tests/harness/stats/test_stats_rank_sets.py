@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy.stats import rankdata
 
-from crucibench.stats import mcnemar_exact, mean_ranks, rank_sets, win_rates
+from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets, win_rates
 
 
 def _matrix(pairs: dict[tuple[int, int], float], m: int) -> np.ndarray:
@@ -130,3 +134,31 @@ def test_replicates_stand_for_themselves() -> None:
     values = np.random.default_rng(0).normal(size=(7, 3, 4))
     alone = np.stack([win_rates(one[None])[0] for one in values])
     np.testing.assert_array_equal(win_rates(values), alone)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.sampled_from([-math.inf, -2.5, -0.0, 0.0, 1e-300, 3.0, math.inf]), min_size=1))
+def test_ties_average_as_in_scipy(values: list[float]) -> None:
+    ranks = midranks(values)
+    assert ranks.dtype == np.float64
+    assert_array_equal(ranks, rankdata(values))
+    assert ranks.sum() == len(values) * (len(values) + 1) / 2
+
+
+def test_many_values() -> None:
+    values = np.random.default_rng(0).integers(0, 5000, 20_000)
+    assert_array_equal(midranks(values), rankdata(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "values: expected at least one value, got none"),
+        ([1.0, math.nan, math.nan], "no nan value, got 2, the first at position 1"),
+        ([[1.0]], r"values: expected one dimension, got shape \(1, 1\)"),
+        (["a"], "values: expected an array of numbers"),
+    ],
+)
+def test_what_has_no_rank_is_refused(values: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        midranks(values)

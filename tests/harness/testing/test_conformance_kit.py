@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,34 @@ import torch
 from torch import nn
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request
+from crucibench.contracts.audit import Audit, KnownFindings, audits
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
-from crucibench.contracts.task import Modality, Task
-from crucibench.testing import check_adapter
+from crucibench.contracts.corruption import (
+    Corruption,
+    CorruptionContext,
+    KnownAnswer,
+    Level,
+    corruptions,
+    each,
+)
+from crucibench.contracts.metric import metrics
+from crucibench.contracts.section import PlotBlock, SectionKind, TableBlock, TextBlock
+from crucibench.contracts.statistic import RowMetric, Share
+from crucibench.contracts.task import Modality, Task, task_kinds
+from crucibench.contracts.verdict import Finding, Severity
+from crucibench.metrics.statistic import mean_statistic
+from crucibench.report.sections import section_kinds
+from crucibench.testing import (
+    check_adapter,
+    check_audit,
+    check_corruption,
+    check_metric,
+    check_section,
+    check_task_kind,
+)
 from crucibench.util.errors import InputError
+from crucibench.util.registry import Registered
 
 CLASSES = ("a", "b", "c")
 ALL = frozenset(
@@ -388,3 +414,273 @@ def test_tables_and_regression() -> None:
 def test_a_batch_that_is_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^batch: expected at least 3 samples, got 2$"):
         check_adapter(Good, images().take([0, 1]))
+
+
+@pytest.mark.parametrize("name", metrics().names())
+def test_every_metric_is_its_reference(name: str) -> None:
+    check_metric(metrics().get(name))
+
+
+def test_a_metric_that_is_not_its_reference_is_caught() -> None:
+    top_1 = metrics().get("top-1")
+    wrong = replace(top_1, form=lambda view: Share(~view.correct))
+    with pytest.raises(AssertionError, match="its reference"):
+        check_metric(wrong)
+    constant = replace(
+        top_1,
+        form=lambda view: RowMetric(mean_statistic(np.full(len(view), top_1.reference(view)))),
+    )
+    with pytest.raises(AssertionError, match="counted 0, 1 or 2 times"):
+        check_metric(constant)
+    with pytest.raises(AssertionError, match="none of the answers"):
+        check_metric(replace(top_1, applies=lambda _: "never"))
+
+
+def test_every_task_kind_keeps_the_contract() -> None:
+    targets = ["no", "yes", "no", "yes"]
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]])
+    kinds = task_kinds()
+    check_task_kind(kinds.get("classification"), Answer(scores=scores), targets)
+    check_task_kind(kinds.get("classification"), Answer(labels=np.array([0, 1, 0, 1])), targets)
+    numbers = [0.5, 1.5, -2.0]
+    check_task_kind(kinds.get("regression"), Answer(values=np.array(numbers)), numbers)
+    with pytest.raises(AssertionError, match="perfect"):
+        check_task_kind(kinds.get("regression"), Answer(values=np.zeros(3)), numbers)
+
+
+def test_an_answer_of_another_kind_is_refused() -> None:
+    with pytest.raises(AssertionError, match="declares no field 'values'"):
+        check_task_kind(task_kinds().get("classification"), Answer(values=np.zeros(2)), ["a", "b"])
+
+
+class Sparkline(SectionKind):
+    """A line a model without axes, and its highest value in a table."""
+
+    name = "sparkline"
+
+    def blocks(self, section: Any, evidence: Any) -> list[Any]:
+        blocks: list[Any] = []
+        for cell, frame in evidence.tables(section):
+            values = frame[section.y].dropna()
+            points = " ".join(f"{at},{20 - 20 * value:.1f}" for at, value in enumerate(values))
+            svg = f'<svg viewBox="0 0 40 20"><title>{escape(cell.model)}</title>'
+            svg += f'<polyline points="{points}"/></svg>'
+            alt = f"{cell.model}: {len(values)} values up to {values.max():.2f}"
+            blocks.append(PlotBlock(svg=svg, alt=alt, caption=cell.scenario))
+            table = TableBlock(caption="Highest", columns=["model", "highest"],
+                               rows=[[cell.model, values.max()]], model=cell.model)  # fmt: skip
+            blocks.append(table)
+        return [TextBlock(text=section.note), *blocks] if blocks else []
+
+
+@pytest.mark.parametrize("name", section_kinds().names())
+def test_every_registered_kind_keeps_its_promises(name: str) -> None:
+    check_section(section_kinds().get(name))
+
+
+def test_a_kind_of_plain_blocks_keeps_its_promises() -> None:
+    check_section(Sparkline())
+
+
+def _made(draw: Callable[[Any, Any], list[Any]]) -> SectionKind:
+    methods = {"name": "made", "blocks": lambda self, section, evidence: draw(section, evidence)}
+    kind: SectionKind = type("Made", (SectionKind,), methods)()
+    return kind
+
+
+def _first(section: Any, evidence: Any) -> pd.DataFrame:
+    return evidence.tables(section)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("draw", "promise"),
+    [
+        (lambda section, evidence: [], "something to show"),
+        (lambda section, evidence: ["text"], "blocks"),
+        (lambda section, evidence: [TextBlock(text=str(_first(section, evidence).shape))],
+         "nothing to show"),
+        (lambda section, evidence: [TextBlock(text=str(id(object()) if evidence.rows else 0))
+                                    for _ in range(len(_seen.append(0) or _seen))],  # type: ignore[func-returns-value]
+         "repeatable"),
+        (lambda section, evidence: [PlotBlock(svg=f"<svg>{section.title}</svg>", alt="a plot")],
+         "escaped names"),
+        (lambda section, evidence: [PlotBlock(svg="<svg></svg>", alt="")], "text alternative"),
+    ],
+)  # fmt: skip
+def test_a_broken_kind_is_named_with_its_promise(draw: Any, promise: str) -> None:
+    with pytest.raises(AssertionError, match=f"^made: {re.escape(promise)}:"):
+        check_section(_made(draw))
+
+
+_seen: list[int] = []
+
+
+@pytest.mark.parametrize("name", corruptions().names())
+def test_every_registered_corruption(name: str) -> None:
+    check_corruption(corruptions().get(name))
+
+
+@pytest.mark.parametrize("name", corruptions().names())
+def test_a_registered_corruption_that_does_nothing_is_found(name: str) -> None:
+    def idle(inputs: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+        yield from (inputs for _ in levels)
+
+    entry = corruptions().get(name)
+    with pytest.raises(AssertionError, match=f"{name}: known answer: expected"):
+        check_corruption(replace(entry, function=idle))
+    nothing = KnownAnswer(inputs=list, measure=lambda before, after: 0, expected=0, severity=1)
+    with pytest.raises(AssertionError, match=f"{name}: change: it leaves the samples as they are"):
+        check_corruption(replace(entry, function=idle, known_answer=nothing))
+
+
+def noise(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    drawn = context.tensors(images.device).uniform("noise", images.shape[1:])
+    for (share,) in levels:
+        yield torch.lerp(images, drawn, share)
+
+
+GOOD = Corruption(
+    name="good", family="test", modality="image", function=noise, random=True,
+    levels=each(0.1, 0.2, 0.3), known_answer=KnownAnswer(
+        inputs=lambda: torch.zeros(4, 1, 32, 32), tolerance=0.01, expected=0.15, severity=3,
+        measure=lambda before, after: float(after.mean()),
+    ),
+)  # fmt: skip
+
+
+def with_order(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    places = torch.arange(len(images)).reshape(-1, 1, 1, 1) / 16
+    yield from (changed * (1 - places) + places for changed in noise(images, levels, context))
+
+
+def with_torch(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    drawn = torch.from_numpy(np.random.default_rng().random(images.shape)).to(images)
+    yield from (torch.lerp(images, drawn, share) for (share,) in levels)
+
+
+def in_place(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    yield from (images.copy_(changed) for changed in noise(images.clone(), levels, context))
+
+
+def one_short(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    yield from noise(images, levels[:1], context)
+
+
+def too_bright(images: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+    yield from (changed * 1.5 for changed in noise(images, levels, context))
+
+
+@pytest.mark.parametrize(
+    ("defect", "promise"),
+    [
+        ({"known_answer": None}, "known answer: it has none"),
+        ({"levels": each(0.1, 0.2, 0.4)}, "known answer: expected 0.15, got"),
+        ({"family": ""}, "declaration: it has no family"),
+        ({"levels": each(0.2, 0.1, 0.3)}, "severities: a higher severity lies closer"),
+        ({"random": False}, "draws: it is not said to be random"),
+        ({"function": with_order}, "draws: at severity 1 a sample depends on the others"),
+        ({"function": with_torch}, "draws: "),
+        ({"function": in_place}, "inputs: it changes the samples given in place"),
+        ({"function": one_short}, "form: 1 results for 3 levels"),
+        ({"function": too_bright}, "form: at severity 1 values reach from"),
+    ],
+)  # fmt: skip
+def test_a_planted_defect_is_found(defect: dict[str, Any], promise: str) -> None:
+    check_corruption(GOOD)
+    broken = replace(GOOD, **defect)
+    if "function" in defect:
+        answer = KnownAnswer(
+            inputs=lambda: torch.zeros(4, 1, 8, 8), measure=lambda *_: 0, expected=0, severity=1
+        )
+        broken = replace(broken, known_answer=answer)
+    with pytest.raises(AssertionError, match=f"good: {promise}"):
+        check_corruption(broken)
+
+
+def test_texts_and_tables_of_another_package_are_measured() -> None:
+    def louder(texts: Any, levels: Sequence[Level], context: CorruptionContext) -> Iterator[Any]:
+        for (share,) in levels:
+            yield [
+                " ".join(
+                    word.upper() if drawn < share else word
+                    for word, drawn in zip(
+                        text.split(), context.draws.uniform([one], "word", (99,))[0], strict=False
+                    )
+                )
+                for text, one in zip(texts, context.ids, strict=True)
+            ]
+
+    entry = Corruption(
+        name="louder", family="test", modality="text", function=louder, random=True,
+        levels=each(0.3, 1.0), known_answer=KnownAnswer(
+            inputs=lambda: ["a b"], measure=lambda before, after: after, expected=["A B"],
+            severity=2,
+        ),
+    )  # fmt: skip
+    check_corruption(entry)
+
+
+@pytest.mark.parametrize("name", audits().names())
+def test_every_registered_audit_has_a_known_answer(name: str) -> None:
+    check_audit(audits().get(name))
+
+
+CONSTANT = audits().get("constant-prediction")
+
+
+def answer() -> KnownFindings:
+    found = CONSTANT.answer()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("audit", "promise"),
+    [
+        (replace(CONSTANT, known_answer=None), "known answer"),
+        (replace(CONSTANT, description=""), "declaration"),
+        (replace(CONSTANT, function=lambda evidence, scenario: []), "planted defect"),
+        (
+            replace(
+                CONSTANT,
+                known_answer=replace(answer(), clean=next(iter(answer().planted.values()))),
+            ),
+            "clean case",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_broken_audits_are_refused(audit: Audit, promise: str) -> None:
+    with pytest.raises(AssertionError, match=promise):
+        check_audit(audit)
+
+
+def test_an_audit_of_another_package_is_run_on_the_scenarios_that_it_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = answer().clean()
+    own = case.scenario.findings(case.evidence)
+    note = Finding(code="noted", severity=Severity.INFO, message="noted")
+    other = Audit(
+        name="other", description="x", function=lambda evidence, scenario: [note],
+        scenarios=("accuracy/*",),
+    )  # fmt: skip
+
+    class Others:
+        audit: Audit | InputError = other
+
+        def entries(self) -> list[Registered]:
+            return [Registered("other", "x:y", "another", "1")]
+
+        def get(self, name: str) -> Audit:
+            if isinstance(self.audit, InputError):
+                raise self.audit
+            return self.audit if name == "other" else CONSTANT
+
+    monkeypatch.setattr("crucibench.contracts.audit.audits", Others)
+    assert case.scenario.findings(case.evidence) == [*own, note]
+    Others.audit = replace(other, scenarios=("shift/*", "accuracy"))
+    assert case.scenario.findings(case.evidence) == own
+    Others.audit = InputError("it can't be loaded")
+    (found,) = case.scenario.findings(case.evidence)[len(own) :]
+    assert (found.code, found.severity) == ("audit-not-run", Severity.INFO)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -295,17 +294,3 @@ def test_classes_without_samples(build: Build, audit: Audit) -> None:
     targets = np.arange(1000) % 2
     found = audit(build(targets, predictions=targets, classes=["a", "b", "c", "d"]))
     assert found["classes-without-samples"].evidence["missing"] == ["c", "d"]
-
-
-def test_evidence_is_plain_data(build: Build, audit: Audit, honest: Honest) -> None:
-    targets, scores = honest(30, [1] * 3, skill=4.0)
-    ids = hashes(30)
-    ids[1] = f"{ids[0]}-1"
-    train = {"targets": targets, "scores": scores, "ids": hashes(30)}
-    scores[:3] = np.eye(3)[(targets[:3] + 1) % 3]
-    rolled = build(targets, scores=np.roll(scores, 1, axis=1), ids=ids, train=train)
-    findings = audit(rolled)
-    assert len(findings) >= 3
-    for finding in findings.values():
-        assert json.loads(json.dumps(finding.as_dict(), allow_nan=False))
-        assert Finding.from_dict(finding.as_dict()).message == finding.message
