@@ -15,15 +15,19 @@ from crucibench.comparing.differences import Flips
 from crucibench.comparing.extremes import extreme_difference
 from crucibench.comparing.joint import Joint, joint_differences, ratio
 from crucibench.comparing.resampled import Resampled, ResamplingSettings, resampled_differences
-from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import BoundedMean, Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.forms import as_rows, counted, evaluate, of_cells, through
+from crucibench.metrics.scoring import COMPOSED_UP_TO
 from crucibench.stats import (
     Interval,
     PairedDifference,
+    bounded_mean,
     detectable_mean,
     detectable_paired_proportions,
+    difference_of,
     mcnemar_exact,
     newcombe_paired,
+    paired_table_difference,
     wilson,
 )
 from crucibench.stats.delong import delong_both
@@ -84,11 +88,12 @@ def measure_cell(
 ) -> dict[Key, MeasuredDifference]:
     """Measures every difference of a cell.
 
-    Shares over the same samples: exact McNemar and Newcombe's interval. Shares with denominators of
-    their own, and functions of the confusion table: the bootstrap of the joint table of both
-    models, exact at any n. AUROC: DeLong. Largest gaps and worst groups: `extreme_difference`. All
-    else, and everything else where samples come in clusters: `resampled_differences`, under the
-    same draws.
+    Shares over the same samples: exact McNemar and Newcombe's interval. Functions of the confusion
+    table: composed of the classes' intervals. Means within bounds, such as losses: Gaffke's
+    interval. Shares with denominators of their own, and tables of more than 100 classes: the
+    bootstrap of the joint table of both models. AUROC: DeLong. Largest gaps and worst groups:
+    `extreme_difference`. All else, and everything else where samples come in clusters:
+    `resampled_differences`, under the same draws.
 
     Args:
         pairs: the numbers.
@@ -136,6 +141,8 @@ class _Cell:
                 same = _same_samples(first, second)
                 measure = self._same_share if same else self._apart_shares
                 found[key] = measure(pair, first, second, values[key])
+            elif (composed := self._composed(first, second)) is not None:
+                found[key] = self._measured(pair, values[key], composed)
             elif isinstance(first, TableMetric) and isinstance(second, TableMetric):
                 shared = (id(first.targets), id(first.predictions), id(second.predictions))
                 tables.setdefault(shared, {})[key] = pair
@@ -260,6 +267,21 @@ class _Cell:
             return None
         return extreme_difference(second, first, self.clusters, self.how.level)
 
+    def _composed(self, baseline: Form, candidate: Form) -> PairedDifference | None:
+        """Returns the difference of two functions of tables, or of two means within bounds."""
+        if isinstance(baseline, TableMetric) and isinstance(candidate, TableMetric):
+            if baseline.classes > COMPOSED_UP_TO:
+                return None
+            return paired_table_difference(
+                candidate.predictions, baseline.predictions, baseline.targets, baseline.of_tables,
+                classes=baseline.classes, level=self.how.level,
+            )  # fmt: skip
+        if isinstance(baseline, RowMetric) and isinstance(candidate, RowMetric):
+            if baseline.bounded is None or candidate.bounded is None:
+                return None
+            return _bounded_difference(candidate.bounded, baseline.bounded, self.how.level)
+        return None
+
     def _measured(
         self, pair: FormPair, values: Values, found: PairedDifference
     ) -> MeasuredDifference:
@@ -283,6 +305,27 @@ class _Cell:
         if pair.lower_is_better:
             was, now = among & ~was, among & ~now
         return Flips(self.ids[was & ~now], self.ids[now & ~was])
+
+
+def _bounded_difference(
+    candidate: BoundedMean, baseline: BoundedMean, level: float
+) -> PairedDifference:
+    """Returns the difference of two means within bounds.
+
+    Under whichever label, two models' numbers differ by no more than they do for one of these
+    samples: for models that are alike that is much less than the numbers themselves range over.
+    """
+    change = candidate.values - baseline.values
+    lower, upper = candidate.lower - baseline.upper, candidate.upper - baseline.lower
+    if candidate.by_label is not None and baseline.by_label is not None:
+        either = candidate.by_label() - baseline.by_label()
+        lower, upper = float(either.min()), float(either.max())
+    lower, upper = min(lower, float(change.min())), max(upper, float(change.max()))
+    estimate = float(change.mean())
+    if lower == upper == 0.0:
+        reason = "the two answer alike, which is no proof of precision"
+        return PairedDifference(estimate, None, 0.0, 1.0, "gaffke", reason, degenerate=True)
+    return difference_of(estimate, bounded_mean(change, lower, upper, level))
 
 
 def _resampled(pair: FormPair, values: Values, cost: int) -> Resampled:

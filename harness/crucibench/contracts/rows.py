@@ -37,7 +37,8 @@ class Row:
             that the samples were drawn from; ``model/ids``, this model on these samples;
             ``model/rounds``, this model on this machine in this session. Empty where not known.
         mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
-            too wide to rest a claim on; made from the data seen.
+            too wide to rest a claim on, or rests on too little; made from the data seen. Both, with
+            a comma between, where both hold.
         reason: why value or interval is missing.
         point: the scenario's point, e.g. ``eps=0.1``; empty where there is but one.
         group: the class or group of samples; empty for all.
@@ -123,7 +124,8 @@ class MetricRow:
             that the samples were drawn from; ``model/ids``, this model on these samples;
             ``model/rounds``, this model on this machine in this session. Empty where not known.
         mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
-            too wide to rest a claim on; made from the data seen.
+            too wide to rest a claim on, or rests on too little; made from the data seen. Both, with
+            a comma between, where both hold.
         reason: why value or interval is missing.
         verdict: how far it can be trusted.
         cell: where it was measured.

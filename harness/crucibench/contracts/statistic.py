@@ -286,6 +286,25 @@ class Extreme:
 
 
 @dataclass(frozen=True)
+class BoundedMean:
+    """Numbers within known bounds, of which a mean is taken. Its interval is Gaffke's.
+
+    Attributes:
+        values: shape (n,).
+        lower: the smallest that any of them can be.
+        upper: the largest. Of a log loss it is the largest that these answers would have had if
+            other labels had been right: a larger one is possible, and not in the sample.
+        by_label: returns what the numbers would be under each label, shape (n, L): two models'
+            numbers then differ by no more than these do.
+    """
+
+    values: Floats
+    lower: float
+    upper: float
+    by_label: Callable[[], Floats] | None = None
+
+
+@dataclass(frozen=True)
 class RowMetric:
     """Anything else: a function of weighted samples. Its interval is resampled.
 
@@ -300,6 +319,9 @@ class RowMetric:
         closed: returns the interval of a level in closed form, where samples are independent, or
             why there is none.
         closed_by_cluster: whether `closed` holds for samples in clusters, too.
+        bounded: the same as a mean of bounded numbers, where it is one.
+        rare: how many samples have the rarer of the outcomes that it is made of, e.g. errors: with
+            few of them resampling shows too little. None where there is no such outcome.
     """
 
     of_rows: OfRows
@@ -309,6 +331,8 @@ class RowMetric:
     extreme: Extreme | None = None
     closed: Callable[[float], Interval | str] | None = None
     closed_by_cluster: bool = False
+    bounded: BoundedMean | None = None
+    rare: int | None = None
 
     def __post_init__(self) -> None:
         if self.influence is None and isinstance(self.of_rows, Statistic):

@@ -3,17 +3,19 @@
 Delta is candidate minus baseline, signed so that more is better (`MetricDifference.gain`), [L, U]
 its two-sided 95 % interval and m the margin.
 
-- *margin*: pass if L >= -m. No correction: the gate passes only if all required rules do.
-  Regression if Delta <= -m and U < 0, with U adjusted by Holm over the required rules of one model.
-  Otherwise inconclusive.
+- *margin*: pass if L >= -m: the loss is shown to be less than the margin. No correction: the gate
+  passes only if all required rules do. Regression if U < -m: the loss is shown to be more, with U
+  adjusted by Holm over the required rules of one model. Otherwise inconclusive; where U < 0 the
+  candidate is worse, but not shown to be so by more than the margin, and `treat_as` of the rule
+  says what that counts as.
 - *no worse* (m = 0): regression if U < 0, adjusted likewise; pass if not, and the smallest loss
   that n can show is at most `detect`; otherwise inconclusive.
 - *floor*: pass if the candidate's lower bound >= floor, regression if its upper bound < floor.
 
-Holm's procedure has no simple intervals, but it has adjusted p-values: "the adjusted U is below 0"
-is written as "Delta < 0 and the Holm-adjusted two-sided p-value of no difference is below 5 %",
-which for one rule and a test that inverts its interval is the same statement. Where interval and
-p-value come from two methods (Newcombe and exact McNemar) both have to say it.
+Holm's procedure has no simple intervals, but it has adjusted p-values: "the adjusted U is below -m"
+is written as "U < -m and the Holm-adjusted two-sided p-value of a loss of m is below 5 %", which
+for one rule and a test that inverts its interval is the same statement. Where interval and p-value
+come from two methods (Newcombe and exact McNemar) both have to say it.
 """
 
 from __future__ import annotations
@@ -38,22 +40,36 @@ LEVEL = 1 - ALPHA
 _Z = 1.959963984540054
 
 
-def decide_margin(difference: MetricDifference, margin: float, p_adjusted: float) -> Outcome:
+def decide_margin(
+    difference: MetricDifference,
+    margin: float,
+    p_adjusted: float,
+    treat_as: Outcome = Outcome.INCONCLUSIVE,
+) -> Outcome:
     """Judges a loss against the margin that is tolerated.
 
     Args:
         difference: candidate against baseline.
         margin: above 0, in the metric's unit.
         p_adjusted: see the module; nan where there is no test.
+        treat_as: the outcome of a loss that is not shown to be more than the margin.
     """
     gain, interval = difference.gain, difference.gain_interval
     if gain is None or interval is None:
         return Outcome.INCONCLUSIVE
     if interval[0] >= -margin:
         return Outcome.PASS
-    if gain <= -margin and _is_worse(interval, gain, p_adjusted):
+    if interval[1] < -margin and p_adjusted < ALPHA:
         return Outcome.REGRESSION
-    return Outcome.INCONCLUSIVE
+    return treat_as if is_worse(difference) else Outcome.INCONCLUSIVE
+
+
+def is_worse(difference: MetricDifference) -> bool:
+    """Whether there is a loss, by the interval and the p-value of this one difference."""
+    gain, interval = difference.gain, difference.gain_interval
+    return (
+        gain is not None and interval is not None and _is_worse(interval, gain, p_value(difference))
+    )
 
 
 def decide_no_worse(difference: MetricDifference, detect: float, p_adjusted: float) -> Outcome:
@@ -96,6 +112,14 @@ def without_spread(difference: MetricDifference, *, share: bool) -> MetricDiffer
     room = wilson(0, difference.n, LEVEL).upper
     interval = Interval(-room, room, LEVEL, "wilson bound of samples that differ")
     return replace(difference, interval=interval, method=interval.method)
+
+
+def p_beyond(difference: MetricDifference, margin: float) -> float:
+    """Returns the two-sided normal p-value of a loss of `margin`, or nan; 1 of a smaller loss."""
+    error, gain = standard_error(difference), difference.gain
+    if gain is None or error is None:
+        return math.nan
+    return min(1.0, 2.0 * float(ndtr((gain + margin) / error)))
 
 
 def p_value(difference: MetricDifference) -> float:

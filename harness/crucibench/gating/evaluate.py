@@ -19,6 +19,7 @@ from crucibench.gating.decide import (
     detectable,
     n_needed,
     n_needed_for_floor,
+    p_beyond,
     p_value,
     without_spread,
 )
@@ -387,8 +388,11 @@ def _holm(drafts: Sequence[CheckDraft]) -> dict[int, _Adjusted]:
 
 
 def _p(draft: CheckDraft) -> float:
-    assert draft.difference is not None
-    return p_value(draft.difference)
+    difference, size = draft.difference, draft.size
+    assert difference is not None
+    if draft.test == "margin" and size is not None and difference.baseline is not None:
+        return p_beyond(difference, size.of(difference.baseline))
+    return p_value(difference)
 
 
 def _check(draft: CheckDraft, adjusted: _Adjusted) -> Check:
@@ -404,9 +408,12 @@ def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjuste
     number, size = draft.number, draft.size
     assert number is not None and size is not None and difference.baseline is not None
     bound = size.of(difference.baseline)
-    decide = {"margin": decide_margin, "no-worse": decide_no_worse}[draft.test]
     difference = without_spread(difference, share=number.percent)
-    outcome = decide(difference, bound, adjusted.p)
+    if draft.test == "margin":
+        treat_as = Outcome(draft.rule.treat_as or "inconclusive")
+        outcome = decide_margin(difference, bound, adjusted.p, treat_as)
+    else:
+        outcome = decide_no_worse(difference, bound, adjusted.p)
     if outcome is Outcome.INCONCLUSIVE and _is_unchanged(draft, difference):
         outcome, message = Outcome.PASS, "the answers are the same on every sample"
     else:

@@ -54,6 +54,7 @@ TIERS: tuple[Tier, ...] = ("required", "supporting", "advisory")
 
 OnInconclusive = Literal["block", "warn", "pass"]
 RequiredVerdict = Literal["valid", "suspect"]
+TreatAs = Literal["inconclusive", "regression", "pass"]
 
 _PERCENT = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*%\s*")
 
@@ -141,6 +142,9 @@ class Rule(_PolicyPart):
     """How far both numbers must be trusted; ``valid`` by default if required, else ``suspect``."""
     on_inconclusive: OnInconclusive | None = None
     """``block`` by default if required, else ``warn``."""
+    treat_as: TreatAs | None = None
+    """With `margin`: what a loss counts as that is not shown to be more than the margin;
+    ``inconclusive`` by default."""
 
     @model_validator(mode="after")
     def _complete(self) -> Rule:
@@ -154,6 +158,8 @@ class Rule(_PolicyPart):
             )
         if self.detect is not None and not self.no_worse:
             raise ValueError("detect goes with no_worse")
+        if self.treat_as is not None and self.margin is None:
+            raise ValueError("treat_as goes with margin")
         if self.floor is not None and not math.isfinite(self.floor):
             raise ValueError("floor: expected a finite number")
         return self

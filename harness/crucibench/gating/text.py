@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from crucibench.comparing.results import MetricDifference
-from crucibench.gating.decide import detectable, n_needed, n_needed_for_floor
+from crucibench.gating.decide import detectable, is_worse, n_needed, n_needed_for_floor
 from crucibench.gating.policy import Size
 from crucibench.gating.result import Check, GateVerdict, Outcome, Test
 from crucibench.gating.sides import GatedNumber
@@ -218,15 +218,30 @@ def explain_difference(
     found = change(abs(gain), half=half, percent=percent)
     span = between(*interval, percent=percent)
     word = "worse" if gain < 0 else "better"
-    said = f"{word} by {found}, interval {span}" if gain else f"no difference, interval {span}"
-    if outcome is Outcome.REGRESSION:
-        more = f", more than the margin of {limit}" if test == "margin" else ""
-        return f"{said}{more}{_flips(difference)}{_p(p_adjusted, family)}"
-    if outcome is Outcome.PASS:
-        if test == "margin":
-            return f"{said}, within the margin of {limit}"
-        return f"{said}: no loss shown, and {counted(difference.n, 'sample')} would show {limit}"
-    return f"{said}: {_inconclusive(test, difference, bound, limit, percent)}"
+    found = f"{word} by {found}, interval {span}" if gain else f"no difference, interval {span}"
+    if test == "margin" and is_worse(difference) and interval[0] < -bound <= interval[1]:
+        why = f": {_within(difference, bound, limit)}{_flips(difference)}"
+    elif outcome is Outcome.REGRESSION:
+        beyond = f", all beyond the margin of {limit}" if test == "margin" else ""
+        why = f"{beyond}{_flips(difference)}{_p(p_adjusted, family)}"
+    elif outcome is Outcome.INCONCLUSIVE:
+        why = f": {_inconclusive(test, difference, bound, limit, percent)}"
+    elif test == "margin":
+        why = f", within the margin of {limit}"
+    else:
+        why = f": no loss shown, and {counted(difference.n, 'sample')} would show {limit}"
+    return found + why
+
+
+def _within(difference: MetricDifference, bound: float, limit: str) -> str:
+    """Says of a loss that it is not shown to be more than the margin, and what would show it."""
+    needed = n_needed(difference, bound)
+    needs = (
+        ""
+        if needed is None or needed <= difference.n
+        else (f"; a margin of {limit} needs about {count(needed)} samples")
+    )
+    return f"worse than before, not shown to be more than the margin of {limit}{needs}"
 
 
 def _inconclusive(

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from crucibench.contracts.statistic import (
+    BoundedMean,
     Extreme,
     Form,
     Ranking,
@@ -74,7 +75,17 @@ class Aligner:
             return None if found is None else found[rows]
 
         extreme = None if form.extreme is None else self._extreme(form.extreme)
-        return RowMetric(of_rows, influence, form.bias, form.cost, extreme)
+        bounded = None if form.bounded is None else self._bounded(form.bounded, rows)
+        return RowMetric(
+            of_rows, influence, form.bias, form.cost, extreme, bounded=bounded, rare=form.rare
+        )
+
+    def _bounded(self, bounded: BoundedMean, rows: NDArray[np.int64]) -> BoundedMean:
+        by_label = bounded.by_label
+        return replace(
+            bounded, values=self._take(bounded.values),
+            by_label=None if by_label is None else lambda: by_label()[rows],
+        )  # fmt: skip
 
     def _extreme(self, extreme: Extreme) -> Extreme:
         parts = tuple(

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.statistic import GroupMeans, Interval
 from crucibench.metrics._inputs import FloatArray, float_vector
-from crucibench.stats.intervals import wilson
+from crucibench.stats.intervals import share_interval
 from crucibench.stats.resampling import generator
 
 DRAWS = 10_000
@@ -277,9 +277,11 @@ class _Measured:
             why_not = "the group of these samples is not known"
         elif self.n < at_least:
             why_not = f"fewer than {at_least} samples"
-        low, high = self.bounds((1 - level) / 2)
-        method = "wilson" if self.binary else "student-t"
-        interval = None if self.reason else Interval(low, high, level, method)
+        interval = None
+        if self.binary:
+            interval = share_interval(round(self.mean * self.n), self.n, level)
+        elif not self.reason:
+            interval = Interval(*self.bounds((1 - level) / 2), level, "student-t")
         return GroupMean(
             name=self.name, n=self.n, value=self.mean, interval=interval, reason=self.reason,
             counts=not why_not, why_not=why_not,
@@ -290,7 +292,7 @@ class _Measured:
         if self.reason:
             return math.nan, math.nan
         if self.binary:
-            found = wilson(round(self.mean * self.n), self.n, 1 - 2 * tail)
+            found = share_interval(round(self.mean * self.n), self.n, 1 - 2 * tail)
             return found.lower, found.upper
         from scipy.special import stdtrit
 

@@ -110,6 +110,19 @@ def log_loss_statistic(probabilities: ArrayLike, targets: ArrayLike) -> Statisti
     return mean_statistic(log_losses(probabilities, targets))
 
 
+def log_loss_by_label(probabilities: ArrayLike) -> FloatArray:
+    """Returns the log loss that each label would give, shape (n, K), of probabilities (n, K)."""
+    matrix = np.asarray(probabilities, dtype=np.float64)
+    return np.asarray(0.0 - np.log(np.maximum(matrix, SMALLEST)))
+
+
+def brier_sum_by_label(probabilities: ArrayLike) -> FloatArray:
+    """Returns the summed Brier score that each label would give, shape (n, K)."""
+    matrix = np.asarray(probabilities, dtype=np.float64)
+    squares = np.einsum("nk,nk->n", matrix, matrix)
+    return np.asarray(squares[:, None] - 2.0 * matrix + 1.0)
+
+
 def brier_sum_statistic(probabilities: ArrayLike, targets: ArrayLike) -> Statistic:
     """Returns the Brier score summed over classes: mean of sum_k (p_k - [target = k])^2.
 

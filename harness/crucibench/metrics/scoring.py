@@ -18,6 +18,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.statistic import (
     Bias,
+    BoundedMean,
     Form,
     Interval,
     Number,
@@ -37,11 +38,13 @@ from crucibench.stats import (
     IntervalKind,
     SumStatistic,
     WeightedStatistic,
+    auc_interval,
     block_jackknife_many,
     bootstrap_many,
+    bounded_mean,
     count_table_many,
-    delong_interval,
-    wilson,
+    share_interval,
+    table_interval,
 )
 from crucibench.util.errors import InputError
 
@@ -49,6 +52,19 @@ BOOTSTRAP_UP_TO = 100_000
 """Largest n x cost that is bootstrapped; beyond it, groups of samples are left out instead. There
 the sampling law of a smooth statistic is normal for all practical purposes, and 2,000 passes over
 the samples would only cost time."""
+
+COMPOSED_UP_TO = 100
+"""Most classes of which intervals are composed; the mean of more is well resampled."""
+
+_WIDE = 0.15
+"""Of a number that runs from 0 to 1, a half-width that tells no two usual models apart; of one that
+runs from -1 to 1, twice that."""
+
+_FEW = 10
+"""Fewer than so many errors, or positives, show too little of what resampling would repeat."""
+
+_RELATIVELY_WIDE = 0.5
+"""The same of a number without an upper end, or one that is far away, as a share of its value."""
 
 _GROUP_WORK = 4 * 10**7
 """Samples x cost x groups that a jackknife should keep to, within the numbers of groups below."""
@@ -219,11 +235,14 @@ class _Sheet:
             alone = partial(_share_interval, form)
             return alone if independent else form.closed_by_cluster
         if isinstance(form, Ranking):
-            alone = partial(delong_interval, form.scores, form.positives)
-            return alone if independent else None
+            ranked = partial(auc_interval, form.scores, form.positives)
+            return ranked if independent else None
         if isinstance(form, TableMetric):
-            return None
+            composed = partial(_table_interval, form)
+            return composed if independent and form.classes <= COMPOSED_UP_TO else None
         if isinstance(form, RowMetric):
+            if form.bounded is not None and independent:
+                return partial(_bounded_interval, form.bounded)
             return form.closed if independent or form.closed_by_cluster else None
         assert_never(form)
 
@@ -305,7 +324,7 @@ class _Sheet:
         return Row(
             metric=number.metric, value=self._bounded(number, value), n=value.n,
             method=_method(method, number.note, value.note), reason=reason,
-            estimand=self._estimand, mark=_mark(form),
+            estimand=self._estimand, mark=_mark(form, imprecise=False),
             point=number.point, group=number.group,
         )  # fmt: skip
 
@@ -316,12 +335,21 @@ class _Sheet:
         lower = min(max(interval.lower, info.lower), info.upper)
         upper = min(max(interval.upper, info.lower), info.upper)
         missed = not lower - _ROUNDING <= at <= upper + _ROUNDING
+        if min(lower, at) == max(upper, at):
+            reason = "an interval of no width, which is no proof of precision"
+            return self._without_interval(number, value, form, reason, interval.method)
+        imprecise = (
+            _is_wide(at, max(upper, at) - min(lower, at), info)
+            or _rests_on_few(form)
+            # A mean over classes of which some have no sample is another number.
+            or (isinstance(form, TableMetric) and bool(value.note))
+        )
         extended = "extended to the value" if missed else ""
         return Row(
             metric=number.metric, value=at, n=value.n, lower=min(lower, at), upper=max(upper, at),
             level=interval.level,
             method=_method(interval.method, extended, number.note, value.note),
-            estimand=self._estimand, mark=_mark(form),
+            estimand=self._estimand, mark=_mark(form, imprecise=imprecise),
             point=number.point, group=number.group,
         )  # fmt: skip
 
@@ -356,18 +384,43 @@ def _bias(form: Form) -> Bias:
     return form.bias if isinstance(form, RowMetric) else "none"
 
 
-def _mark(form: Form) -> str:
-    return "biased" if _bias(form) == "up" else ""
+def _mark(form: Form, *, imprecise: bool) -> str:
+    marks = ("biased" if _bias(form) == "up" else "", "imprecise" if imprecise else "")
+    return ", ".join(filter(None, marks))
+
+
+def _rests_on_few(form: Form) -> bool:
+    """Whether a number is resampled that rests on few of the rarer outcome."""
+    return isinstance(form, RowMetric) and form.rare is not None and form.rare < _FEW
+
+
+def _is_wide(value: float, width: float, info: MetricInfo) -> bool:
+    """Whether an interval is too wide to rest a claim on."""
+    if info.lower >= -1.0 and info.upper <= 1.0:
+        return width > 2 * _WIDE * (info.upper - info.lower)
+    if info.direction.startswith("target") or info.lower < 0:
+        return False
+    return width > 2 * _RELATIVELY_WIDE * abs(value)
 
 
 def _share_interval(form: Share, level: float) -> Interval:
-    """Returns Wilson's interval; of a function that grows with the share, its bounds mapped."""
+    """Returns a share's interval; of a function that grows with the share, its bounds mapped."""
     hits, among = counted(form)
-    found = wilson(int(hits.sum()), int(among.sum()), level)
+    found = share_interval(int(hits.sum()), int(among.sum()), level)
     if form.of_share is None:
         return found
     lower, upper = form.of_share(np.array(found[:2]))
     return Interval(float(lower), float(upper), level, f"{found.method}-{form.share_name}")
+
+
+def _table_interval(form: TableMetric, level: float) -> Interval | str:
+    return table_interval(table_of(form), form.of_tables, level)
+
+
+def _bounded_interval(mean: BoundedMean, level: float) -> Interval | str:
+    """Returns Gaffke's interval, its method naming the bounds."""
+    found = bounded_mean(mean.values, mean.lower, mean.upper, level)
+    return found._replace(method=f"{found.method} over {mean.lower:g} to {mean.upper:.3g}")
 
 
 def _unbiased(value: float, bias: Bias, interval: Interval) -> Interval:

@@ -2,9 +2,10 @@
 
 Pure functions of arrays in float64, on numpy and scipy alone. Choosing an interval:
 
-- a proportion: `wilson`; of two models, `newcombe_paired` with `mcnemar_exact`
-- an AUROC: `delong_interval`; of two models, `delong_paired`
-- a function of a table of counts: `count_table_many`
+- a proportion: `share_interval`; of two models, `newcombe_paired` with `mcnemar_exact`
+- an AUROC: `auc_interval`; of two models, `delong_paired`
+- a mean of numbers within known bounds, such as a loss: `bounded_mean`
+- a function of a confusion table: `table_interval`; of another table of counts: `count_table_many`
 - a percentile: `quantile_interval`; how many queries one of latency needs: `minimum_queries`
 - anything else, and everything where samples come in clusters: write it as a statistic of weighted
   samples and use `intervals_for`; of two models, `paired_bootstrap_many`, and beyond 100,000
@@ -18,7 +19,9 @@ from __future__ import annotations
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats.bootstrap import bootstrap_interval, bootstrap_many, replicates_of
+from crucibench.stats.bounded import bounded_mean
 from crucibench.stats.choose import intervals_for
+from crucibench.stats.composed import difference_of, paired_table_difference, table_interval
 from crucibench.stats.count_table import (
     TableStatistic,
     count_table_bootstrap,
@@ -27,8 +30,8 @@ from crucibench.stats.count_table import (
 from crucibench.stats.delong import (
     DelongEstimate,
     auc,
+    auc_interval,
     delong,
-    delong_interval,
     delong_paired,
     hoeffding_interval,
 )
@@ -43,6 +46,7 @@ from crucibench.stats.intervals import (
     newcombe_paired,
     newcombe_unpaired,
     normal,
+    share_interval,
     student_t,
     wilson,
 )
@@ -104,22 +108,24 @@ __all__ = [
     "WeightedStatistic",
     "allowed_over",
     "auc",
+    "auc_interval",
     "benjamini_hochberg",
     "block_jackknife",
     "block_jackknife_many",
     "bootstrap_interval",
     "bootstrap_many",
+    "bounded_mean",
     "chi_square",
     "clopper_pearson",
     "count_table_bootstrap",
     "count_table_many",
     "delong",
-    "delong_interval",
     "delong_paired",
     "detectable_mean",
     "detectable_paired_proportions",
     "detectable_unpaired_proportions",
     "difference",
+    "difference_of",
     "early_stopping_rank",
     "fixed_queries",
     "hoeffding_interval",
@@ -141,6 +147,7 @@ __all__ = [
     "paired_bootstrap",
     "paired_bootstrap_many",
     "paired_jackknife_many",
+    "paired_table_difference",
     "population_stability",
     "quantile",
     "quantile_interval",
@@ -151,8 +158,10 @@ __all__ = [
     "required_n_mean",
     "required_n_paired_proportions",
     "required_n_unpaired_proportions",
+    "share_interval",
     "sign_flip_permutation",
     "student_t",
+    "table_interval",
     "weighted_mean",
     "weighted_ratio",
     "weighted_sums",

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit, ndtr, xlogy
+from scipy.special import stdtr, stdtrit, xlogy
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
-from crucibench.stats.intervals import clip_to, normal_quantile
+from crucibench.stats.bounded import bounded_mean
+from crucibench.stats.intervals import clip_to
 from crucibench.stats.ranks import tie_groups
 from crucibench.stats.results import PairedDifference
 
@@ -80,20 +81,19 @@ def delong(scores: ArrayLike, labels: ArrayLike) -> DelongEstimate:
     placements = _checked_placements("scores", scores, labels)
     return DelongEstimate(
         placements.auc,
-        float(_covariance([placements])[0, 0]),
+        sum(_variances(placements)),
         placements.positive.size,
         placements.negative.size,
     )
 
 
-def delong_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -> Interval:
+def auc_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -> Interval:
     """Return an interval of the AUC that lies within [0, 1].
 
-    Normally DeLong's standard error on the logit scale. Where that has nothing to go on (an AUC of
-    0 or 1, a variance of 0, as for a constant score, or a class with one sample) the interval is
-    Hoeffding's bound for two-sample U-statistics: all t with m * KL(auc || t) <= ln(2 / alpha), m
-    the size of the smaller class. It holds at any n and for any law of the scores, and for m pairs
-    of which all are ranked rightly it is the Clopper-Pearson bound (alpha / 2) ** (1 / m).
+    The AUC is the mean of the positives' placements among the negatives, and of the negatives'
+    among the positives. Each mean of numbers in [0, 1] has its interval (`bounded_mean`, halved);
+    the distances to their ends are squared and added. Where DeLong's interval covers the two are
+    alike; near an AUC of 1, or with 5 positives, DeLong's covers 77 to 90 % at 95.
 
     Args:
         scores: (n,) numbers, higher meaning more positive.
@@ -101,25 +101,25 @@ def delong_interval(scores: ArrayLike, labels: ArrayLike, level: float = 0.95) -
         level: Confidence level, in (0, 1).
 
     Returns:
-        The interval; method ``delong-logit``, or ``hoeffding-kl`` for the bound.
+        The interval; method ``placements``.
 
     Raises:
         ValueError: As `delong`, or a level outside (0, 1).
 
     Source:
-        Logit: Pepe 2003, The Statistical Evaluation of Medical Tests, chapter 5. Bound:
-        Hoeffding 1963, JASA 58:13, theorem 1 (equation 2.1), extended to U-statistics in its
-        section 5.
+        Square-and-add: Zou and Donner 2008, Statistics in Medicine 27:1693. Inference from
+        placements: Qin and Hotilovac 2008, Stat. Methods Med. Res. 17:207.
     """
-    level = _checks.level(level)
-    estimate = delong(scores, labels)
-    area = estimate.auc
-    if 0.0 < area < 1.0 and estimate.variance > 0.0:
-        centre = float(logit(area))
-        half = normal_quantile(level) * math.sqrt(estimate.variance) / (area * (1.0 - area))
-        lower, upper = float(expit(centre - half)), float(expit(centre + half))
-        return Interval(lower, upper, level, "delong-logit")
-    return hoeffding_interval(area, min(estimate.n_positive, estimate.n_negative), level)
+    placements = _checked_placements("scores", scores, labels)
+    area = min(max(placements.auc, 0.0), 1.0)
+    below, above = [], []
+    for values in (placements.positive, placements.negative):
+        # Sums of halves of integers over sizes: beyond 0 and 1 by rounding alone.
+        found = bounded_mean(np.clip(values, 0.0, 1.0), 0.0, 1.0, level, halved=True)
+        below.append(area - found.lower)
+        above.append(found.upper - area)
+    lower, upper = area - math.hypot(*below), area + math.hypot(*above)
+    return Interval(max(0.0, lower), min(1.0, upper), float(level), "placements")
 
 
 def hoeffding_interval(share: float, pairs: int, level: float = 0.95) -> Interval:
@@ -137,7 +137,8 @@ def hoeffding_interval(share: float, pairs: int, level: float = 0.95) -> Interva
         The interval; method ``hoeffding-kl``.
 
     Source:
-        As of `delong_interval`.
+        Hoeffding 1963, JASA 58:13, theorem 1 (equation 2.1), extended to U-statistics in its
+        section 5.
     """
     limit = math.log(2.0 / (1.0 - _checks.level(level))) / pairs
     return Interval(_kl_end(share, 0.0, limit), _kl_end(share, 1.0, limit), level, "hoeffding-kl")
@@ -148,6 +149,9 @@ def delong_paired(
 ) -> PairedDifference:
     """Compare the AUCs of two scores of the same samples.
 
+    Student's t in place of the normal law, with Satterthwaite's degrees of freedom of the two
+    classes' parts of the variance: with ten positives it makes up for what is not known of it.
+
     Args:
         scores_a: (n,) scores of the first model.
         scores_b: (n,) scores of the second model, in the same order of samples.
@@ -155,15 +159,16 @@ def delong_paired(
         level: Confidence level, in (0, 1).
 
     Returns:
-        AUC of a minus AUC of b, its normal interval cut off at [-1, 1] and the two-sided normal
-        p-value, method ``delong-paired``. Without an interval where a class has one sample or the
-        variance of the difference is 0 (scores that rank alike: difference 0, p-value 1).
+        AUC of a minus AUC of b, its interval cut off at [-1, 1] and the two-sided p-value, method
+        ``delong-paired``. Without an interval where a class has one sample or the variance of the
+        difference is 0 (scores that rank alike: difference 0, p-value 1).
 
     Raises:
         ValueError: As `delong`, or a level outside (0, 1).
 
     Source:
-        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837.
+        DeLong, DeLong and Clarke-Pearson 1988, Biometrics 44:837; Satterthwaite 1946, Biometrics
+        Bulletin 2:110.
     """
     return delong_both(scores_a, scores_b, labels, level).difference
 
@@ -180,17 +185,16 @@ def delong_both(
     scores_a: ArrayLike, scores_b: ArrayLike, labels: ArrayLike, level: float = 0.95
 ) -> DelongPair:
     """Return what `delong_paired` does together with both areas, which it needs anyway."""
-    z = normal_quantile(level)
     a = _checked_placements("scores_a", scores_a, labels)
     b = _checked_placements("scores_b", scores_b, labels)
-    return DelongPair(a.auc, b.auc, _difference(a, b, z, level))
+    return DelongPair(a.auc, b.auc, _difference(a, b, _checks.level(level)))
 
 
-def _difference(a: _Placements, b: _Placements, z: float, level: float) -> PairedDifference:
+def _difference(a: _Placements, b: _Placements, level: float) -> PairedDifference:
     difference = a.auc - b.auc
     method = "delong-paired"
-    contrast = np.array([1.0, -1.0])
-    variance = float(contrast @ _covariance([a, b]) @ contrast)
+    parts = _variances(a, b)
+    variance = sum(parts)
     if math.isnan(variance):
         reason = "a class has one sample only, which shows no variance"
         return PairedDifference(difference, None, math.nan, math.nan, method, reason)
@@ -200,8 +204,13 @@ def _difference(a: _Placements, b: _Placements, z: float, level: float) -> Paire
         p_value = 1.0 if abs(difference) < 1e-12 else math.nan
         return PairedDifference(difference, None, 0.0, p_value, method, reason, degenerate=True)
     error = math.sqrt(variance)
-    lower, upper = clip_to(difference, difference - z * error, difference + z * error, (-1.0, 1.0))
-    p_value = 2.0 * float(ndtr(-abs(difference) / error))
+    sizes = (a.positive.size, a.negative.size)
+    freedom = variance**2 / sum(
+        part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)
+    )
+    half = -float(stdtrit(freedom, (1.0 - level) / 2.0)) * error
+    lower, upper = clip_to(difference, difference - half, difference + half, (-1.0, 1.0))
+    p_value = 2.0 * float(stdtr(freedom, -abs(difference) / error))
     interval = Interval(lower, upper, float(level), method)
     return PairedDifference(difference, interval, error, p_value, method)
 
@@ -243,20 +252,19 @@ def _placements(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> _Pl
     )
 
 
-def _covariance(models: list[_Placements]) -> NDArray[np.float64]:
-    """Covariance of the AUCs of k scores of the same samples: (k, k), nan for a class of one."""
-    k = len(models)
-    total = np.zeros((k, k))
-    for rows in (
-        np.stack([model.positive for model in models]),
-        np.stack([model.negative for model in models]),
+def _variances(one: _Placements, other: _Placements | None = None) -> tuple[float, float]:
+    """Return the two classes' parts of the variance of an AUC, or of a difference of two.
+
+    nan for a class of one.
+    """
+    parts = []
+    for values, others in (
+        (one.positive, None if other is None else other.positive),
+        (one.negative, None if other is None else other.negative),
     ):
-        size = rows.shape[1]
-        if size < 2:
-            return np.full((k, k), np.nan)
-        centred = rows - rows.mean(axis=1, keepdims=True)
-        total += centred @ centred.T / ((size - 1) * size)
-    return total
+        spread = values if others is None else values - others
+        parts.append(float(spread.var(ddof=1)) / spread.size if spread.size > 1 else math.nan)
+    return parts[0], parts[1]
 
 
 def _kl_end(share: float, end: float, limit: float) -> float:

@@ -18,7 +18,7 @@ _HEADLINE = (
     "balanced-accuracy",
     "auroc",
     "log-loss",
-    "ece-15-equal-width-top-label",
+    "ece-l2-15-equal-mass-debiased-top-label",
     "mae",
     "r2",
 )
@@ -57,7 +57,7 @@ class AccuracySuite(Suite):
         "clean/top-1",
         "clean/balanced-accuracy",
         "clean/log-loss",
-        "clean/ece-15-equal-width-top-label",
+        "clean/ece-l2-15-equal-mass-debiased-top-label",
         "clean/mae",
         "clean/r2",
     )

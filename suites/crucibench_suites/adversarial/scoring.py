@@ -15,7 +15,7 @@ from scipy.stats import binom
 from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Interval, Number, OfRows, RowMetric, Share
-from crucibench.stats import weighted_mean, wilson
+from crucibench.stats import share_interval, weighted_mean
 from crucibench_suites.adversarial.metrics import (
     AFTER,
     AREA,
@@ -403,7 +403,7 @@ def query_tables(series: Series, budget: int, evidence: Evidence) -> Mapping[str
     for at, eps in enumerate(series.threat.eps):
         for queries in query_points(budget) if eps > 0 else ():
             hits = int((spent.queries_to[:, at] <= queries).sum())
-            found = wilson(hits, n, level)
+            found = share_interval(hits, n, level)
             curve.append(
                 {
                     "point": point_of(eps), "queries": queries, "n": n, "success": hits / n,

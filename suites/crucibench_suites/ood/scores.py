@@ -24,7 +24,7 @@ from crucibench.metrics.ranking import (
     average_precision_statistic,
     fpr_at_tpr_statistic,
 )
-from crucibench.stats import hoeffding_interval, linearised_interval, wilson
+from crucibench.stats import hoeffding_interval, linearised_interval, share_interval
 from crucibench_suites.ood import metrics
 from crucibench_suites.ood.sets import KNOWN, UNFIT, members
 
@@ -174,8 +174,8 @@ class Mean:
             len(self._drawn_units(one, ~one.strange if of_known else one.strange))
             for one in self.sets
         )
-        held = wilson(round(self.value * trials), trials, level)
-        return held._replace(method="wilson; the threshold held fixed")
+        held = share_interval(round(self.value * trials), trials, level)
+        return held._replace(method=f"{held.method}; the threshold held fixed")
 
     def independent_pairs(self) -> int:
         """Returns how many pairs of a familiar sample and one of a set share no unit.

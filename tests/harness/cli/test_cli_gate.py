@@ -99,7 +99,7 @@ def test_a_loss_is_stopped(gate: Gate) -> None:
     result = gate("good", "bad")
     assert result.exit_code == 1, result.output
     assert "regression   required     m:accuracy/clean/top-1" in result.stdout
-    assert "more than the margin of 5 points; of 600 samples" in result.stdout
+    assert "all beyond the margin of 5 points; of 600 samples" in result.stdout
     assert "gate stops:" in result.stderr
     found = verdict()
     assert found["outcome"] == "regression" and found["blocking"] == ["regression"]

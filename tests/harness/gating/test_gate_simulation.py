@@ -51,6 +51,9 @@ def test_a_loss_of_twice_the_margin_is_found_at_adequate_n_and_never_passes(
     worse = simulation.WORSE[name]
     enough = simulation.repeated(worse, 3000, 100, wanted=(name,))[name]
     assert share(enough, Outcome.REGRESSION) >= 0.9
+    at_margin = simulation.AT_MARGIN[name]
+    just = simulation.repeated(at_margin, 1000, REPETITIONS, wanted=(name,))[name]
+    assert share(just, Outcome.REGRESSION) <= LIMIT
     few = simulation.repeated(worse, 150, REPETITIONS, wanted=(name,))[name]
     assert share(few, Outcome.PASS) <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / REPETITIONS)
     assert few.most_common(1)[0][0] is Outcome.INCONCLUSIVE
@@ -62,7 +65,7 @@ def test_bootstrapped_numbers_too(simulation: ModuleType) -> None:
     assert none[Outcome.REGRESSION] <= 8
     for name in both:
         lost = simulation.repeated(
-            simulation.WORSE[name], 3000, 20, wanted=(name,), replicates=200
+            simulation.WORSE[name], simulation.ADEQUATE[name], 20, wanted=(name,), replicates=200
         )[name]
         assert share(lost, Outcome.REGRESSION) >= 0.85
 

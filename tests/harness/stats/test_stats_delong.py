@@ -1,6 +1,7 @@
 """AUC and DeLong against brute force, scikit-learn and the Gaussian closed form."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import betaincinv
 from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from crucibench.stats import (
-    Interval,
     auc,
-    clopper_pearson,
+    auc_interval,
     delong,
-    delong_interval,
     delong_paired,
     midranks,
 )
@@ -36,6 +36,16 @@ def brute_force(
     columns = [k.mean(axis=0) for k in kernels]
     covariance = np.cov(rows) / positive.size + np.cov(columns) / negative.size
     return np.array([k.mean() for k in kernels]), np.atleast_2d(covariance)
+
+
+def satterthwaite(a: Any, b: Any, labels: NDArray[np.bool_]) -> float:
+    """Returns the degrees of freedom of a difference, from the gaps of placements by class."""
+    gap = [
+        (s[labels][:, None] > s[~labels]) + 0.5 * (s[labels][:, None] == s[~labels]) for s in (a, b)
+    ]
+    change = gap[0].astype(float) - gap[1]
+    parts = [(rows.var(ddof=1) / rows.size, rows.size) for rows in (change.mean(1), change.mean(0))]
+    return sum(v for v, _ in parts) ** 2 / sum(v**2 / (size - 1) for v, size in parts)
 
 
 def data(
@@ -67,8 +77,10 @@ def test_fast_equals_brute_force(n: int, levels: int | None) -> None:
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     assert_allclose(paired.estimate, aucs[0] - aucs[1], rtol=1e-11, atol=1e-14)
     assert_allclose(paired.standard_error, math.sqrt(variance), rtol=1e-9)
-    assert_allclose(paired.p_value, 2 * norm.sf(abs(paired.estimate) / math.sqrt(variance)))
-    half = norm.ppf(0.975) * math.sqrt(variance)
+    freedom = satterthwaite(a, b, labels)
+    ratio = abs(paired.estimate) / math.sqrt(variance)
+    assert_allclose(paired.p_value, 2 * student.sf(ratio, freedom))
+    half = student.ppf(0.975, freedom) * math.sqrt(variance)
     expected = np.clip([paired.estimate - half, paired.estimate + half], -1, 1)
     assert_allclose(paired.interval[:2], expected, rtol=1e-9)
 
@@ -102,10 +114,12 @@ def test_invariants(rows: list[tuple[float, bool]]) -> None:
     assert_allclose(mirrored.auc, 1 - estimate.auc, atol=1e-14)
     assert_allclose(mirrored.variance, estimate.variance, atol=1e-15)
     assert_allclose(delong(scores, ~labels).auc, 1 - estimate.auc, atol=1e-14)
-    interval = delong_interval(scores, labels)
+    interval = auc_interval(scores, labels)
     assert 0.0 <= interval.lower <= estimate.auc <= interval.upper <= 1.0
     assert interval.lower < interval.upper
-    assert interval.method in ("delong-logit", "hoeffding-kl")
+    assert interval.method == "placements"
+    flipped = auc_interval(-scores, labels)
+    assert_allclose(flipped[:2], [1 - interval.upper, 1 - interval.lower], atol=1e-7)
 
 
 def test_infinite_scores_and_integer_labels_rank() -> None:
@@ -113,14 +127,25 @@ def test_infinite_scores_and_integer_labels_rank() -> None:
     assert delong([1.0, 2.0, 3.0, 1.5], [0, 1, 1, 0]).auc == 1.0
 
 
-def test_the_interval_is_on_the_logit_scale() -> None:
-    a, _, labels = data(8, 80)
+def test_of_many_middling_scores_the_interval_is_delongs() -> None:
+    a, _, labels = data(8, 2000)
     estimate = delong(a, labels)
-    scale = math.sqrt(estimate.variance) / (estimate.auc * (1 - estimate.auc))
-    expected = expit(logit(estimate.auc) + np.array([-1, 1]) * norm.ppf(0.95) * scale)
-    interval = delong_interval(a, labels, 0.9)
-    assert_allclose(interval[:2], expected, rtol=1e-12)
-    assert interval[2:] == (0.9, "delong-logit")
+    half = norm.ppf(0.975) * math.sqrt(estimate.variance)
+    interval = auc_interval(a, labels)
+    assert_allclose(interval[:2], [estimate.auc - half, estimate.auc + half], atol=0.05 * half)
+
+
+@pytest.mark.parametrize(("distance", "positives"), [(2.5, 5), (1.5, 10), (4.0, 30)])
+def test_few_positives_and_areas_near_one_are_covered(distance: float, positives: int) -> None:
+    # DeLong's interval on the logit scale covers 77, 88 and 91 % here.
+    rng = np.random.default_rng(9)
+    labels = np.arange(positives + 290) < positives
+    truth, repetitions = norm.cdf(distance / math.sqrt(2)), 300
+    covered = 0
+    for _ in range(repetitions):
+        interval = auc_interval(rng.normal(size=labels.size) + distance * labels, labels)
+        covered += interval.lower <= truth <= interval.upper
+    assert covered / repetitions > 0.95 - 3.5 * math.sqrt(0.95 * 0.05 / repetitions)
 
 
 def test_gaussian_scores_meet_the_closed_form_and_the_interval_covers() -> None:
@@ -133,14 +158,15 @@ def test_gaussian_scores_meet_the_closed_form_and_the_interval_covers() -> None:
     for _ in range(repetitions):
         scores = rng.normal(size=labels.size) + d * labels
         estimate = delong(scores, labels)
-        interval = delong_interval(scores, labels)
+        interval = auc_interval(scores, labels)
         covered += interval.lower <= truth <= interval.upper
         areas.append(estimate.auc)
         variances.append(estimate.variance)
     spread = np.std(areas, ddof=1)
     assert abs(np.mean(areas) - truth) < 3.5 * spread / math.sqrt(repetitions)
     assert_allclose(math.sqrt(np.mean(variances)), spread, rtol=3.5 / math.sqrt(2 * repetitions))
-    assert abs(covered / repetitions - 0.95) < 3.5 * math.sqrt(0.95 * 0.05 / repetitions)
+    # A little more than the level: half an unseen value stands at each end.
+    assert -3.5 < (covered / repetitions - 0.95) / math.sqrt(0.95 * 0.05 / repetitions) < 4.5
 
 
 def test_the_paired_test_keeps_its_level() -> None:
@@ -158,41 +184,25 @@ def test_the_paired_test_keeps_its_level() -> None:
 
 
 @pytest.mark.parametrize("pairs", [1, 3, 20])
-def test_complete_separation_gets_the_bound_of_that_many_pairs_all_right(pairs: int) -> None:
-    scores = np.r_[np.full(pairs, 2.0) + np.arange(pairs), np.zeros(pairs + 5)]
+def test_complete_separation_leaves_room_for_an_unseen_pair(pairs: int) -> None:
+    scores = np.r_[np.full(pairs, 2.0) + np.arange(pairs), np.zeros(500)]
     labels = np.arange(scores.size) < pairs
-    interval = delong_interval(scores, labels)
-    assert interval.method == "hoeffding-kl"
+    interval = auc_interval(scores, labels)
     assert interval.upper == 1.0
-    assert_allclose(interval.lower, clopper_pearson(pairs, pairs).lower, rtol=1e-12)
-    mirrored = delong_interval(-scores, labels)
-    assert mirrored.lower == 0.0
-    assert_allclose(mirrored.upper, 1 - interval.lower, rtol=1e-10)
+    # Of as many pairs, all ranked rightly, and half an unseen one that is not.
+    assert_allclose(interval.lower, betaincinv(pairs, 0.5, 0.025), atol=0.015)
+    mirrored = auc_interval(-scores, labels)
+    assert_allclose(mirrored[:2], [0.0, 1 - interval.lower], atol=1e-9)
 
 
-def test_a_constant_score_gets_an_interval_that_shrinks_with_the_smaller_class() -> None:
-    def constant(positives: int, negatives: int) -> Interval:
-        labels = np.arange(positives + negatives) < positives
-        return delong_interval(np.ones(labels.size), labels)
-
-    interval = constant(50, 5000)
-    assert interval.method == "hoeffding-kl"
-    # KL(1/2 || t) = ln(2 / 0.05) / 50 at both ends.
-    for t in interval[:2]:
-        assert_allclose(0.5 * math.log(0.25 / (t * (1 - t))), math.log(40) / 50, rtol=1e-12)
-    assert constant(50, 50)[:2] == interval[:2]
-    assert constant(500, 5000).lower > interval.lower
-
-
-def test_one_sample_of_a_class_has_no_variance_but_a_bound() -> None:
+def test_one_sample_of_a_class_has_no_variance_but_an_interval() -> None:
     scores, labels = [3.0, 1.0, 5.0, 0.0], [True, False, False, False]
     estimate = delong(scores, labels)
     assert_allclose(estimate.auc, 2 / 3)
     assert math.isnan(estimate.variance)
-    interval = delong_interval(scores, labels)
-    assert interval.method == "hoeffding-kl"
-    assert interval.lower < 0.01
-    assert interval.upper > 0.99
+    interval = auc_interval(scores, labels)
+    assert interval.lower < 0.25
+    assert interval.upper > 0.9
     paired = delong_paired(scores, [1.0, 2.0, 3.0, 4.0], labels)
     assert paired.interval is None
     assert math.isnan(paired.p_value)
@@ -234,4 +244,4 @@ def test_bad_scores_and_labels_are_refused(
     with pytest.raises(ValueError, match=message):
         delong(scores, labels)
     with pytest.raises(ValueError, match=message):
-        delong_interval(scores, labels)
+        auc_interval(scores, labels)

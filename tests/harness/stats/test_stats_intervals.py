@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+from scipy.stats import binom
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from crucibench.stats import (
@@ -19,6 +20,7 @@ from crucibench.stats import (
     newcombe_paired,
     newcombe_unpaired,
     normal,
+    share_interval,
     wilson,
 )
 
@@ -60,6 +62,19 @@ def test_the_ends_are_exact(interval: Callable[..., Interval], n: int) -> None:
     assert 0.0 < none.upper < 1.0
     assert 0.0 < every.lower < 1.0
     assert_allclose(none.upper, 1.0 - every.lower, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000])
+def test_a_share_is_covered_however_rare(n: int) -> None:
+    # By enumeration; Wilson's alone covers 84 % at its lowest.
+    intervals = np.array([share_interval(k, n)[:2] for k in range(n + 1)])
+    lowest = min(
+        binom.pmf(np.arange(n + 1), n, p)[(intervals[:, 0] <= p) & (p <= intervals[:, 1])].sum()
+        for p in np.concatenate([np.geomspace(5e-4, 0.05, 150), np.linspace(0.05, 0.5, 150)])
+    )
+    assert lowest > 0.925
+    assert share_interval(9, 100) == clopper_pearson(9, 100)
+    assert share_interval(90, 100) == wilson(90, 100)
 
 
 def test_clopper_pearson_is_the_binomial_tail() -> None:

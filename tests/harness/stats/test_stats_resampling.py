@@ -18,11 +18,11 @@ from crucibench.stats import (
     SumStatistic,
     WeightedStatistic,
     auc,
+    auc_interval,
     block_jackknife,
     block_jackknife_many,
     clopper_pearson,
     delong,
-    delong_interval,
     difference,
     hoeffding_interval,
     linearised_error,
@@ -227,7 +227,7 @@ def test_of_an_auroc_it_is_delongs() -> None:
     area = auroc_statistic(scores, truth)
     assert area.influence is not None
     found = linearised_interval(area.value().value or 0, area.influence())
-    expected = delong_interval(scores, truth)
+    expected = auc_interval(scores, truth)
     assert found is not None and found.method == "linearised-logit"
     np.testing.assert_allclose(found[:2], expected[:2], rtol=3e-3)
     error = math.sqrt(delong(scores, truth).variance)

@@ -19,7 +19,7 @@ from crucibench.report.sections.stored import (
     stored_tables,
     words,
 )
-from crucibench.stats import wilson
+from crucibench.stats import share_interval
 from crucibench.util.text import shorten
 
 
@@ -47,7 +47,7 @@ def _reliability_figure(section: Section, stored: Stored, x: str, y: str) -> Fig
     level, share = (frame[name].to_numpy(dtype=np.float64) for name in (x, y))
     hits = frame["hits"].to_numpy(dtype=np.float64) if "hits" in frame.columns else share * count
     intervals = [
-        wilson(min(round(hit), round(total)), round(total))
+        share_interval(min(round(hit), round(total)), round(total))
         for hit, total in zip(hits, count, strict=True)
     ]
     # `lower` and `upper` are the share's interval or, without `bin_lower`, the bin's ends.

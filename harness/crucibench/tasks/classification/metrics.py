@@ -7,12 +7,13 @@ conformance kit holds the forms to.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from crucibench.contracts.metric import Metric
-from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import BoundedMean, Form, Ranking, RowMetric, Share, TableMetric
 from crucibench.metrics.calibration import (
     calibration_error_id,
     calibration_error_statistic,
@@ -28,8 +29,9 @@ from crucibench.metrics.classification import (
 )
 from crucibench.metrics.probabilistic import (
     brier_statistic,
+    brier_sum_by_label,
     brier_sum_statistic,
-    log_loss_statistic,
+    log_loss_by_label,
 )
 from crucibench.metrics.ranking import (
     auroc_ovr_macro_statistic,
@@ -42,6 +44,7 @@ from crucibench.metrics.selective import (
     aurc_statistic,
     e_aurc_statistic,
 )
+from crucibench.metrics.statistic import mean_statistic
 from crucibench.tasks.classification import references
 from crucibench.tasks.classification.view import Bools, ClassView, Floats
 
@@ -166,7 +169,8 @@ def _recall_at_precision(percent: int) -> Metric:
     return Metric(
         info=metric_info(f"recall-at-precision-{percent}"), kinds=_KIND, applies=_probable_binary,
         form=lambda view: RowMetric(
-            recall_at_precision_statistic(*_ranked(view), precision=percent / 100)
+            recall_at_precision_statistic(*_ranked(view), precision=percent / 100), bias="up",
+            rare=_positives(view),
         ),
         reference=lambda view: references.recall_at_precision(view, percent / 100),
     )  # fmt: skip
@@ -197,7 +201,8 @@ def _calibration(
         statistic = calibration_error_statistic(
             *_judged(view, which), binning=binning, norm=norm, debias=debias
         )
-        return RowMetric(statistic, bias="corrected" if debias else "up")
+        rare = _errors(view) if which == "top-label" else _positives(view)
+        return RowMetric(statistic, bias="corrected" if debias else "up", rare=rare)
 
     return Metric(
         info=metric_info(calibration_error_id(which, binning=binning, norm=norm, debias=debias)),
@@ -212,7 +217,7 @@ def _calibration(
 
 def _selective(id_: str, statistic: Any, reference: Any) -> Metric:
     def form(view: ClassView) -> Form:
-        return RowMetric(statistic(view.assurance, view.correct))
+        return RowMetric(statistic(view.assurance, view.correct), rare=_errors(view))
 
     return Metric(
         info=metric_info(id_), kinds=_KIND, applies=_probable, form=form,
@@ -232,12 +237,75 @@ def _coverage(percent: int) -> Metric:
 
 def _one_vs_rest(id_: str, statistic: Any, reference: Any) -> Metric:
     def form(view: ClassView) -> Form:
-        return RowMetric(statistic(view.ranking, view.targets), cost=2 * len(view.classes))
+        return RowMetric(
+            statistic(view.ranking, view.targets), cost=2 * len(view.classes),
+            rare=_rarest_class(view),
+        )  # fmt: skip
 
     return Metric(
         info=metric_info(id_), kinds=_KIND, applies=_sorted_multiclass, form=form,
         reference=reference,
     )  # fmt: skip
+
+
+def _log_loss(view: ClassView) -> Form:
+    if view.loss is None:
+        raise ValueError("a log loss needs probabilities")
+    statistic = mean_statistic(view.loss)
+    by_label: Callable[[], Floats] | None = None
+    if view.probabilities is not None:
+        by_label = partial(log_loss_by_label, view.probabilities)
+    elif view.positive is not None and view.kept_score is not None:
+        by_label = partial(log_loss_by_label, _two_columns(view.kept_score))
+    if by_label is None:
+        # Of perturbed samples of many classes only the losses are kept, not what they might be.
+        return RowMetric(statistic, rare=_errors(view))
+    upper = float(by_label().max())
+    return RowMetric(statistic, bounded=BoundedMean(view.loss, 0.0, upper, by_label))
+
+
+def _brier(view: ClassView) -> Form:
+    losses = (view.score - view.positives) ** 2
+    by_label = partial(_squared, _two_columns(view.score))
+    return RowMetric(
+        brier_statistic(view.score, view.positives),
+        bounded=BoundedMean(losses, 0.0, 1.0, by_label),
+    )
+
+
+def _brier_sum(view: ClassView) -> Form:
+    if view.probabilities is None:
+        raise ValueError("a Brier score needs probabilities")
+    by_label = partial(brier_sum_by_label, view.probabilities)
+    losses = np.take_along_axis(by_label(), view.targets[:, None], axis=1)[:, 0]
+    return RowMetric(
+        brier_sum_statistic(view.probabilities, view.targets),
+        bounded=BoundedMean(np.clip(losses, 0.0, 2.0), 0.0, 2.0, by_label),
+    )
+
+
+def _two_columns(positive: Floats) -> Floats:
+    return np.stack([1.0 - positive, positive], axis=1)
+
+
+def _squared(probabilities: Floats) -> Floats:
+    return np.asarray((1.0 - probabilities) ** 2)
+
+
+def _errors(view: ClassView) -> int:
+    """Returns how many answers are wrong, or right if these are fewer."""
+    right = int(view.correct.sum())
+    return min(right, len(view) - right)
+
+
+def _positives(view: ClassView) -> int:
+    """Returns how many samples have the rarer of two labels."""
+    positive = int(view.positives.sum())
+    return min(positive, len(view) - positive)
+
+
+def _rarest_class(view: ClassView) -> int:
+    return int(np.bincount(view.targets, minlength=len(view.classes)).min())
 
 
 TOP_1 = Metric(
@@ -279,7 +347,9 @@ AUROC = Metric(
 AUROC_OVR = _one_vs_rest("auroc-ovr-macro", auroc_ovr_macro_statistic, references.auroc_ovr)
 AVERAGE_PRECISION = Metric(
     info=metric_info("average-precision"), kinds=_KIND, applies=_probable_binary,
-    form=lambda view: RowMetric(average_precision_statistic(*_ranked(view))),
+    form=lambda view: RowMetric(
+        average_precision_statistic(*_ranked(view)), rare=_positives(view)
+    ),
     reference=references.average_precision,
 )  # fmt: skip
 AVERAGE_PRECISION_OVR = _one_vs_rest(
@@ -293,17 +363,15 @@ LOG_LOSS = Metric(
     info=metric_info("log-loss"), kinds=_KIND, applies=lambda view: (
         view.why_none if view.loss is None else ""
     ),
-    form=lambda view: RowMetric(log_loss_form(view)), reference=references.log_loss,
+    form=_log_loss, reference=references.log_loss,
 )  # fmt: skip
 BRIER = Metric(
     info=metric_info("brier"), kinds=_KIND, applies=_probable_binary,
-    form=lambda view: RowMetric(brier_statistic(view.score, view.positives)),
-    reference=references.brier,
+    form=_brier, reference=references.brier,
 )  # fmt: skip
 BRIER_SUM = Metric(
     info=metric_info("brier-sum"), kinds=_KIND, applies=_probable_multiclass,
-    form=lambda view: RowMetric(brier_sum_statistic(view.probabilities, view.targets)),
-    reference=references.brier_sum,
+    form=_brier_sum, reference=references.brier_sum,
 )  # fmt: skip
 ECE_TOP_LABEL = _calibration("top-label", "equal-width", "l1")
 ECE_MASS_TOP_LABEL = _calibration("top-label", "equal-mass", "l1")
@@ -317,19 +385,10 @@ ECE_CLASSWISE = Metric(
     info=metric_info("ece-15-equal-width-classwise"), kinds=_KIND, applies=_sorted_classes,
     form=lambda view: RowMetric(
         classwise_calibration_error_statistic(view.probabilities, view.targets),
-        bias="up", cost=1 + len(view.classes) // 10,
+        bias="up", cost=1 + len(view.classes) // 10, rare=_errors(view),
     ),
     reference=references.classwise_calibration_error,
 )  # fmt: skip
 AURC = _selective("aurc", aurc_statistic, references.aurc)
 E_AURC = _selective("e-aurc", e_aurc_statistic, references.e_aurc)
 ACCURACY_AT_80, ACCURACY_AT_90, ACCURACY_AT_95 = (_coverage(percent) for percent in COVERAGES)
-
-
-def log_loss_form(view: ClassView) -> Any:
-    """Returns the log loss as a statistic, of raw scores or of the losses that records keep."""
-    if view.probabilities is not None:
-        return log_loss_statistic(view.probabilities, view.targets)
-    from crucibench.metrics.statistic import mean_statistic
-
-    return mean_statistic(view.loss if view.loss is not None else [])

@@ -11,7 +11,7 @@ from crucibench.contracts.rows import Row
 from crucibench.metrics.calibration import reliability_diagram
 from crucibench.metrics.selective import risk_coverage_curve
 from crucibench.metrics.table import confusion_table
-from crucibench.stats import wilson
+from crucibench.stats import share_interval
 from crucibench.tasks.classification.view import Bools, ClassView, Floats, Ints
 
 MOST_CONFUSION_CLASSES = 200
@@ -78,7 +78,7 @@ def _confusion(answers: ClassView) -> pd.DataFrame:
 def _reliability(confidence: Floats, came_true: Bools, level: float) -> pd.DataFrame:
     diagram = reliability_diagram(confidence, came_true)
     bounds = [
-        wilson(int(hits), int(count), level)[:2] if count else (np.nan, np.nan)
+        share_interval(int(hits), int(count), level)[:2] if count else (np.nan, np.nan)
         for hits, count in zip(diagram.hits, diagram.count, strict=True)
     ]
     return pd.DataFrame(

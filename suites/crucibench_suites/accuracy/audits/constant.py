@@ -10,7 +10,7 @@ from scipy.special import bdtr, bdtrc
 
 from crucibench.contracts.evidence import Findings
 from crucibench.contracts.verdict import Finding, Severity
-from crucibench.stats import auc, delong_interval
+from crucibench.stats import auc, auc_interval
 from crucibench.tasks.classification.view import ClassView, Floats
 
 _SHARE_NEEDED = 0.1
@@ -108,7 +108,7 @@ def _area(answers: ClassView, modal: int) -> float | None:
     if np.std(of_others) <= _SPREAD * np.mean(of_others):
         return None
     column = answers.ranking[:, modal]
-    if delong_interval(column, truth).upper < _USELESS:
+    if auc_interval(column, truth).upper < _USELESS:
         return None
     return auc(column[truth], column[~truth])
 

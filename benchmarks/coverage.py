@@ -1,0 +1,302 @@
+"""How often intervals cover: the product's own rows, over samples drawn from known models.
+
+    python benchmarks/coverage.py run [--replicates 200] [--jobs 2]   # resumes
+    python benchmarks/coverage.py page
+
+Eight models answer n = 30, 100, 300 and 1,000 samples; what each number is in the population comes
+from millions of samples. A row is one that `crucibench.metrics.scoring` makes, with all its
+metrics at once, as a run does. A cell is a metric, a model and an n. It fails if the upper
+bound of its coverage among unmarked rows lies under 93.5 %: the bound holds for all cells at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv, expit, softmax
+
+from crucibench.contracts.audit import example_cell, example_evidence
+from crucibench.contracts.metric import metrics_named
+from crucibench.contracts.rows import Row
+from crucibench.contracts.task import task_kinds
+from crucibench.metrics.forms import evaluate
+from crucibench.metrics.numbers import numbers_of
+from crucibench.metrics.scoring import rows_of
+from crucibench.tasks.classification.view import ClassView
+from crucibench_suites.accuracy.scenario import Clean
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / "results" / "coverage"
+PAGE = ROOT / "results" / "reference" / "benchmarks" / "coverage.md"
+SIZES = (30, 100, 300, 1000)
+LEVEL, FLOOR = 0.95, 0.935
+POPULATION = 2_000_000
+_BATCH = 25
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier whose samples can be drawn.
+
+    Attributes:
+        classes: how many.
+        spread: of the log odds, which decides how often it is right.
+        shift: of the log odds, which decides how rare the positive class is.
+        overstated: what the log odds are multiplied by when they are stated.
+        rare: the share of the last class, where classes are not alike.
+    """
+
+    classes: int = 2
+    spread: float = 1.0
+    shift: float = 0.0
+    overstated: float = 1.0
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+        """Returns probabilities (n, K) and targets (n,)."""
+        if self.classes == 2:
+            odds = self.shift + self.spread * rng.standard_normal(n)
+            targets = (rng.random(n) < expit(odds)).astype(np.int64)
+            positive = expit(self.overstated * odds)
+            return np.stack([1 - positive, positive], axis=1), targets
+        scores = self.spread * rng.standard_normal((n, self.classes))
+        true = softmax(scores, axis=1)
+        targets = (true.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=self.classes - 1)
+        return softmax(self.overstated * scores, axis=1), targets
+
+
+MODELS: Mapping[str, Model] = {
+    "55 % right": Model(spread=0.26),
+    "85 % right": Model(spread=3.4),
+    "99 % right": Model(spread=55.0),
+    "99.9 % right": Model(spread=555.0),
+    "calibrated": Model(spread=2.0),
+    "overconfident": Model(spread=2.0, overstated=2.5),
+    "prevalence 1 %": Model(spread=1.5, shift=-5.55),
+    "ten classes": Model(classes=10, spread=3.5),
+}
+
+
+def view_of(probabilities: Floats, targets: NDArray[np.int64]) -> ClassView:
+    """Returns what a run reads from such answers."""
+    n, classes = probabilities.shape
+    binary = classes == 2
+    predictions = (
+        (probabilities[:, 1] >= 0.5).astype(np.int64) if binary else probabilities.argmax(axis=1)
+    )
+    return ClassView(
+        ids=np.array([f"{row:032x}" for row in range(n)], dtype=object),
+        targets=targets, predictions=predictions,
+        classes=tuple(f"c{index}" for index in range(classes)), scores=probabilities,
+        probabilities=probabilities,
+        why_none="", positive=1 if binary else None, at_threshold=binary,
+    )  # fmt: skip
+
+
+def _key(row: Any) -> str:
+    return f"{row.metric}@{row.group}" if row.group else str(row.metric)
+
+
+def rows(view: ClassView, seed: int) -> list[Row]:
+    """Returns the rows that a run makes of a view."""
+    scenario = Clean.of("accuracy", train=False)
+    own = example_cell({"prediction": view.predictions}, view.targets)
+    evidence = example_evidence(own, classes=view.classes)
+    options = evidence.options.__class__(replicates=2000, seed=seed)
+    numbers = numbers_of(metrics_named(task_kinds().get("classification").metrics), view)
+    evidence = evidence.__class__(own=evidence.own, needs={}, data=evidence.data, options=options)
+    return rows_of(numbers, scenario, evidence)
+
+
+@cache
+def truths(name: str) -> dict[str, float]:
+    """Returns what each number is in the population."""
+    stored = WORK / "truths.json"
+    known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    if name in known:
+        return dict(known[name])
+    model = MODELS[name]
+    size = POPULATION if model.classes == 2 else POPULATION // 4
+    view = view_of(*model.draw(size, np.random.default_rng(7)))
+    found = {}
+    for number in numbers_of(metrics_named(task_kinds().get("classification").metrics), view):
+        if number.make is not None:
+            found[_key(number)] = evaluate(number.form, size)
+    known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    stored.write_text(json.dumps({**known, name: found}), encoding="utf-8")
+    return found
+
+
+def batch(task: tuple[str, int, int]) -> list[dict[str, Any]]:
+    """Returns what happened to each number in some replicates of a model and an n."""
+    name, n, start = task
+    began, real = time.process_time(), truths(name)
+    tally: dict[str, list[Any]] = defaultdict(lambda: [0, 0, 0, 0, []])
+    for replicate in range(start, start + _BATCH):
+        rng = np.random.default_rng([list(MODELS).index(name), n, replicate])
+        for row in rows(view_of(*MODELS[name].draw(n, rng)), replicate):
+            if row.group not in {"", "c0"}:
+                continue  # Other classes are drawn alike.
+            counts = tally[_key(row)]
+            truth = real.get(_key(row), float("nan"))
+            if row.lower is None or row.upper is None:
+                counts[0] += 1
+                continue
+            covered = row.lower - 1e-9 <= truth <= row.upper + 1e-9
+            counts[1 if row.mark else 2] += 1
+            if not row.mark:
+                counts[3] += int(covered)
+                counts[4].append(row.upper - row.lower)
+    spent = (time.process_time() - began) / max(1, len(tally))
+    return [
+        {
+            "model": name, "n": n, "start": start, "metric": metric, "null": null,
+            "marked": marked, "unmarked": unmarked, "covered": covered,
+            "width": float(np.median(widths)) if widths else None, "seconds": spent,
+        }
+        for metric, (null, marked, unmarked, covered, widths) in tally.items()
+    ]  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the batches that are missing."""
+    results = options.work / "results.jsonl"
+    options.work.mkdir(parents=True, exist_ok=True)
+    done = {(line["model"], line["n"], line["start"]) for line in read(results)}
+    tasks = [
+        (name, n, start)
+        for start in range(0, options.replicates, _BATCH)
+        for n in SIZES
+        for name in MODELS
+        if (name, n, start) not in done
+    ]
+    for name in MODELS:
+        truths(name)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for lines in pool.map(batch, tasks):
+            with results.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(line) + "\n" for line in lines)
+            print(f"{lines[0]['model']:<16} n={lines[0]['n']:<5} {lines[0]['start']}", flush=True)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Returns the results so far."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def bound(covered: int, total: int, tail: float) -> float:
+    """Returns the upper Clopper-Pearson bound of a coverage."""
+    return 1.0 if covered == total else float(betaincinv(covered + 1, total - covered, 1 - tail))
+
+
+def page(options: argparse.Namespace) -> str:
+    """Returns the page."""
+    lines = read(options.work / "results.jsonl")
+    cells: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for line in lines:
+        key = (line["metric"], line["model"], line["n"])
+        cell = cells.setdefault(
+            key, {"null": 0, "marked": 0, "unmarked": 0, "covered": 0, "widths": []}
+        )
+        for name in ("null", "marked", "unmarked", "covered"):
+            cell[name] += line[name]
+        if line["width"] is not None:
+            cell["widths"].append(line["width"])
+    tail = 0.05 / max(1, len(cells))
+    hours = sum(line["seconds"] for line in lines) / 3600
+    failing, low, mostly_marked, large = [], [], 0, 0
+    for key, cell in cells.items():
+        asked = cell["null"] + cell["marked"] + cell["unmarked"]
+        if key[2] >= 100:
+            large += 1
+            mostly_marked += (cell["null"] + cell["marked"]) * 2 > asked
+        if cell["unmarked"]:
+            share = cell["covered"] / cell["unmarked"]
+            if bound(cell["covered"], cell["unmarked"], tail) < FLOOR:
+                failing.append((share, key, cell))
+            elif bound(cell["covered"], cell["unmarked"], 0.025) < FLOOR:
+                low.append((share, key, cell))
+    replicates = max(
+        (cell["null"] + cell["marked"] + cell["unmarked"] for cell in cells.values()), default=0
+    )
+    text = [
+        "# Coverage of intervals", "",
+        f"`python benchmarks/coverage.py`: {len(MODELS)} models, n of "
+        f"{', '.join(map(str, SIZES))}, {len({key[0] for key in cells})} numbers, {replicates} "
+        f"replicates, {hours:.2f} CPU hours. Of {len(cells)} cells, {len(failing)} fail: the upper "
+        f"bound of their coverage among unmarked rows (for all cells at once) lies under "
+        f"{100 * FLOOR:g} %. Marked or null in more than half of the replicates: {mostly_marked} "
+        f"of {large} cells with n of 100 or more ({mostly_marked / max(1, large):.0%}).", "",
+    ]  # fmt: skip
+    for title, found in (("Cells that fail", failing), ("Cells that look low by themselves", low)):
+        text += [f"## {title}", ""]
+        text += _table(found) if found else ["None."]
+        text.append("")
+    text += ["## Every metric", "", *_by_metric(cells), ""]
+    return "\n".join(text)
+
+
+def _table(found: Sequence[tuple[float, tuple[str, str, int], dict[str, Any]]]) -> list[str]:
+    head = [
+        "| number | model | n | covered | unmarked | median width |",
+        "|---|---|---|---|---|---|",
+    ]
+    order: Callable[[Any], float] = lambda one: one[0]  # noqa: E731
+    return head + [
+        f"| {metric} | {model} | {n} | {100 * share:.1f} % | {cell['unmarked']} | "
+        f"{np.median(cell['widths']):.3g} |"
+        for share, (metric, model, n), cell in sorted(found, key=order)
+    ]
+
+
+def _by_metric(cells: Mapping[tuple[str, str, int], dict[str, Any]]) -> list[str]:
+    """Returns the lowest and the mean coverage of each metric by n, and how much is marked."""
+    head = "| number |" + "".join(f" n = {n} |" for n in SIZES)
+    text = [head, "|---|" + "---|" * len(SIZES)]
+    for metric in sorted({key[0] for key in cells}):
+        columns = []
+        for n in SIZES:
+            own = [cell for key, cell in cells.items() if key[0] == metric and key[2] == n]
+            covered = [c["covered"] / c["unmarked"] for c in own if c["unmarked"] >= 40]
+            asked = sum(c["null"] + c["marked"] + c["unmarked"] for c in own)
+            marked = sum(c["null"] + c["marked"] for c in own) / max(1, asked)
+            shown = f"{100 * min(covered):.0f} to {100 * max(covered):.0f}" if covered else "none"
+            columns.append(f" {shown} ({100 * marked:.0f} % marked) |")
+        text.append(f"| {metric} |" + "".join(columns))
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a step."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=["run", "page"])
+    parser.add_argument("--replicates", type=int, default=200, help="of each model and n")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--work", type=Path, default=WORK, help="where results are kept")
+    options = parser.parse_args(arguments)
+    if options.step == "run":
+        run(options)
+    else:
+        PAGE.write_text(page(options), encoding="utf-8")
+        print(PAGE.read_text(encoding="utf-8").split("## Every")[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
