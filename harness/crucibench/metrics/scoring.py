@@ -335,7 +335,7 @@ class _Sheet:
         lower = min(max(interval.lower, info.lower), info.upper)
         upper = min(max(interval.upper, info.lower), info.upper)
         missed = not lower - _ROUNDING <= at <= upper + _ROUNDING
-        if min(lower, at) == max(upper, at):
+        if min(lower, at) == max(upper, at) and at in {info.lower, info.upper}:
             reason = "an interval of no width, which is no proof of precision"
             return self._without_interval(number, value, form, reason, interval.method)
         imprecise = (

@@ -115,11 +115,11 @@ def paired_table_difference(
         estimate - math.sqrt(below + rest), estimate + math.sqrt(above + rest), float(level),
         "mover-paired",
     )  # fmt: skip
-    return difference_of(estimate, interval)
+    return difference_of(estimate, interval, alike=bool((answers[0] == answers[1]).all()))
 
 
-def difference_of(estimate: float, interval: Interval) -> PairedDifference:
-    """Return a paired difference that an interval speaks of.
+def difference_of(estimate: float, interval: Interval, *, alike: bool = False) -> PairedDifference:
+    """Return a paired difference that an interval speaks of; `alike`: of answers that are equal.
 
     Its p-value is normal, with the distance from the estimate to the end that lies towards 0 as so
     many standard errors: at the interval's level it says what the interval says.
@@ -128,7 +128,7 @@ def difference_of(estimate: float, interval: Interval) -> PairedDifference:
     towards = estimate - interval.lower if estimate > 0.0 else interval.upper - estimate
     p_value = 2.0 * float(ndtr(-abs(estimate) * z / towards)) if towards > 0.0 else 1.0
     error = (interval.upper - interval.lower) / (2.0 * z)
-    return PairedDifference(estimate, interval, error, p_value, interval.method)
+    return PairedDifference(estimate, interval, error, p_value, interval.method, degenerate=alike)
 
 
 def _apart(one: FloatArray, other: FloatArray, phi: FloatArray) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from crucibench.metrics.groups import GroupFigures, crossed, group_figures
-from crucibench.stats import wilson
+from crucibench.stats import share_interval
 
 
 def figures(groups: Any, outcomes: Any, **options: Any) -> GroupFigures:
@@ -27,13 +27,13 @@ def sized(**hits: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return groups, outcomes.astype(float)
 
 
-def test_means_have_wilson_intervals_and_small_groups_don_t_count() -> None:
+def test_shares_have_their_intervals_and_small_groups_don_t_count() -> None:
     found = figures(*sized(a=(90, 100), b=(20, 40), tiny=(0, 29)))
     a, b, tiny = found.groups
     assert (a.name, a.n, a.value) == ("a", 100, 0.9)
-    assert a.interval == wilson(90, 100, 0.95)
+    assert a.interval == share_interval(90, 100, 0.95)
     assert b.counts and not tiny.counts and tiny.why_not == "fewer than 30 samples"
-    assert tiny.value == 0.0 and tiny.interval == wilson(0, 29, 0.95)
+    assert tiny.value == 0.0 and tiny.interval == share_interval(0, 29, 0.95)
     assert found.worst is not None and found.worst.name == "b" and found.worst.value == 0.5
     assert found.average is not None and found.average.value == pytest.approx(0.7)
     half = stats.norm.ppf(0.975) * np.sqrt(0.9 * 0.1 / 99 + 0.25 / 39) / 2
@@ -64,8 +64,10 @@ def test_figures_need_two_groups(hits: Any, reason: str) -> None:
 def test_the_interval_of_the_worst_is_made_of_bounds() -> None:
     found = figures(*sized(a=(60, 100), b=(50, 80), c=(190, 200)))
     assert found.worst is not None and found.worst.interval is not None
-    lower = min(wilson(k, n, 0.95).lower for k, n in ((60, 100), (50, 80), (190, 200)))
-    upper = min(wilson(k, n, 1 - 0.05 / 3).upper for k, n in ((60, 100), (50, 80), (190, 200)))
+    lower = min(share_interval(k, n, 0.95).lower for k, n in ((60, 100), (50, 80), (190, 200)))
+    upper = min(
+        share_interval(k, n, 1 - 0.05 / 3).upper for k, n in ((60, 100), (50, 80), (190, 200))
+    )
     assert found.worst.interval.lower == pytest.approx(lower, abs=1e-12)
     assert found.worst.interval.upper == pytest.approx(upper, abs=1e-12)
 

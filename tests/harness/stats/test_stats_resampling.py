@@ -228,8 +228,9 @@ def test_of_an_auroc_it_is_delongs() -> None:
     assert area.influence is not None
     found = linearised_interval(area.value().value or 0, area.influence())
     expected = auc_interval(scores, truth)
+    # On the logit scale, and from placements: alike where both classes are large.
     assert found is not None and found.method == "linearised-logit"
-    np.testing.assert_allclose(found[:2], expected[:2], rtol=3e-3)
+    np.testing.assert_allclose(found[:2], expected[:2], rtol=5e-3)
     error = math.sqrt(delong(scores, truth).variance)
     assert linearised_error(area.influence()) == pytest.approx(error, rel=5e-3)
 

@@ -18,7 +18,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import RowMetric, Share
 from crucibench.contracts.task import Decision
 from crucibench.metrics.scoring import score
-from crucibench.stats import newcombe_paired, wilson
+from crucibench.stats import newcombe_paired, share_interval
 from crucibench.util.draws import Draws
 from crucibench_suites.shift.corrupted import CorruptedGrid, CorruptedImage
 from crucibench_suites.shift.corruptions.images import IMAGES, geometric_worst
@@ -51,7 +51,7 @@ def test_rows_are_what_a_hand_counts(bench: Any) -> None:
 
     mild = rows["top-1", "severity=1"]
     assert (mild.value, mild.n) == (7 / 8, 8)
-    assert (mild.lower, mild.upper) == wilson(7, 8)[:2]
+    assert (mild.lower, mild.upper) == share_interval(7, 8)[:2]
     assert rows["top-1", "severity=5"].value == 3 / 8
     assert rows["mean-top-1", ""].value == pytest.approx((7 / 8 + 3 / 8) / 2)
     assert rows["top-1-drop", "severity=1"].value == 0.0
