@@ -29,7 +29,7 @@ COLUMNS = (
 FLAT = (
     "comparison", "data", "address", "direction", "baseline", "candidate", "delta", "lower",
     "upper", "level", "standard_error", "p", "p_adjusted", "method", "n", "lost", "gained",
-    "detectable", "change", "baseline_verdict", "candidate_verdict", "reason",
+    "detectable", "primary", "change", "baseline_verdict", "candidate_verdict", "reason",
 )  # fmt: skip
 
 _SIGNIFICANT = 0.05
@@ -132,7 +132,7 @@ def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     values = (
         name, one.data, str(one.address), one.direction, one.baseline, one.candidate, one.delta,
         lower, upper, level, one.standard_error, one.p, one.p_adjusted, one.method, one.n, lost,
-        gained, one.detectable, change(one), *one.verdicts, one.reason,
+        gained, one.detectable, one.primary, change(one), *one.verdicts, one.reason,
     )  # fmt: skip
     return dict(zip(FLAT, values, strict=True))
 

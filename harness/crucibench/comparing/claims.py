@@ -17,7 +17,7 @@ import numpy as np
 
 from crucibench.comparing.cell_pairs import ComparedSide
 from crucibench.comparing.results import MetricDifference
-from crucibench.comparing.runs import compare_models
+from crucibench.comparing.runs import compare_models, headline_places
 from crucibench.contracts.verdict import Verdict
 from crucibench.stats import holm
 from crucibench.store.run import Run
@@ -133,7 +133,7 @@ def make_claims(run: Run) -> Claims:
     One family holds every test of the run: Holm's correction goes over all pairs of models and all
     columns of all data sets.
     """
-    places = _headline(run)
+    places = headline_places(run)
     rows = _usable(run)
     found: list[tuple[str, str, str, MetricDifference]] = []
     untested: list[Untested] = []
@@ -180,15 +180,6 @@ def make_claims(run: Run) -> Claims:
         for data, first, second, difference in found
     ]
     return Claims(claims=tuple(claims), tested=tuple(tested), untested=tuple(untested))
-
-
-def _headline(run: Run) -> tuple[str, ...]:
-    """Returns the places of the suites' headline numbers."""
-    return tuple(
-        f"{suite}/{place}"
-        for suite, info in run.suites.items()
-        for place in info.get("headline", ())
-    )
 
 
 def _usable(run: Run) -> dict[tuple[str, str, str], str]:

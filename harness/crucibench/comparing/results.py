@@ -23,8 +23,8 @@ class MetricDifference:
         interval: of delta; None where there is none, and `reason` says why.
         standard_error: of delta; None where unknown.
         p: two-sided, of no difference; None where there is none.
-        p_adjusted: the same, Holm-adjusted over the family of the comparison: numbers of all
-            samples are one family, those of single classes and groups another.
+        p_adjusted: the same, Holm-adjusted over its family of the comparison: primary endpoints,
+            other numbers of all samples, or those of single classes and groups.
         method: how interval and p-value were made.
         n: pairs.
         detectable: the smallest difference that this n shows with a power of 80 % at 5 %.
@@ -32,6 +32,7 @@ class MetricDifference:
         flips: ids that changed between right and wrong, for shares of right answers.
         identical: no sample tells the two apart, so that resampling shows no spread: delta is 0, p
             is 1, and only shares have an interval.
+        primary: whether it is a headline number of its suite, a primary endpoint.
         reason: why something is missing.
     """
 
@@ -51,6 +52,7 @@ class MetricDifference:
     verdicts: tuple[str, str]
     flips: Flips | None = None
     identical: bool = False
+    primary: bool = False
     reason: str = ""
 
     @property

@@ -63,7 +63,8 @@ def compare_runs(
     found = Comparison()
     for name, partner in pairs.items():
         _Models(first, second, partner, name, how).compare(found)
-    return replace(found, differences=_adjusted(found.differences))
+    primary = {place for run in (baseline, candidate) for place in headline_places(run)}
+    return replace(found, differences=_adjusted(found.differences, primary))
 
 
 def compare_models(
@@ -192,15 +193,35 @@ class _Models:
         return pairs
 
 
-def _adjusted(differences: Sequence[MetricDifference]) -> list[MetricDifference]:
-    """Holm over the tests of the comparison: one family of all samples, one of their groups."""
+def headline_places(run: Run) -> tuple[str, ...]:
+    """Returns the places of the headline numbers of a run's suites, its primary endpoints."""
+    return tuple(
+        f"{suite}/{place}"
+        for suite, info in run.suites.items()
+        for place in info.get("headline", ())
+    )
+
+
+def _adjusted(
+    differences: Sequence[MetricDifference], primary: Collection[str]
+) -> list[MetricDifference]:
+    """Holm over the tests of the comparison, in three families, the primary endpoints first.
+
+    Headline numbers are not corrected for the many others, which would drown them; these are one
+    family, and numbers of single classes and groups another.
+    """
+    families = [
+        2 if one.address.group else int(one.address.place not in primary) for one in differences
+    ]
+    order = sorted(range(len(differences)), key=lambda k: families[k])
+    differences, families = [differences[k] for k in order], [families[k] for k in order]
     adjusted: list[float] = [math.nan] * len(differences)
-    for of_groups in (False, True):
-        rows = [k for k, one in enumerate(differences) if bool(one.address.group) is of_groups]
+    for family in range(3):
+        rows = [k for k, own in enumerate(families) if own == family]
         p_values = [math.nan if (p := differences[k].p) is None else p for k in rows]
         for k, p_value in zip(rows, holm(p_values), strict=True):
             adjusted[k] = float(p_value)
     return [
-        one if math.isnan(p_value) else replace(one, p_adjusted=p_value)
-        for one, p_value in zip(differences, adjusted, strict=True)
+        replace(one, primary=family == 0, p_adjusted=None if math.isnan(p_value) else p_value)
+        for one, p_value, family in zip(differences, adjusted, families, strict=True)
     ]

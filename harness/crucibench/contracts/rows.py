@@ -148,6 +148,8 @@ class MetricRow:
     cell: str
     key: str
     run: str
+    estimand: str = ""
+    mark: str = ""
 
     @property
     def model(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -350,7 +350,7 @@ def evaluate(
         version: of crucibench.
     """
     drafts = drafts_of(policy, candidate, opponents)
-    adjusted = _holm(drafts)
+    adjusted = _holm(drafts, candidate.headline)
     checks = [
         _effect(_check(draft, adjusted.get(position, _UNTESTED)), draft, policy, today)
         for position, draft in enumerate(drafts)
@@ -372,12 +372,18 @@ def evaluate(
     )  # fmt: skip
 
 
-def _holm(drafts: Sequence[CheckDraft]) -> dict[int, _Adjusted]:
-    """Adjusts over the rules of one tier and one model, those against the anchor included."""
-    families: dict[tuple[Tier, str], list[int]] = defaultdict(list)
+def _holm(drafts: Sequence[CheckDraft], headline: Collection[str]) -> dict[int, _Adjusted]:
+    """Adjusts over the rules of one tier and one model, those against the anchor included.
+
+    Primary endpoints are one family, all others another.
+    """
+    families: dict[tuple[Tier, str, bool], list[int]] = defaultdict(list)
     for position, draft in enumerate(drafts):
         if draft.difference is not None:
-            families[draft.tier, draft.model].append(position)
+            primary = draft.rule.primary
+            if primary is None:
+                primary = draft.difference.address.place in headline
+            families[draft.tier, draft.model, primary].append(position)
     adjusted: dict[int, _Adjusted] = {}
     for members in families.values():
         p = [_p(drafts[position]) for position in members]

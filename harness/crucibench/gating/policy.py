@@ -142,6 +142,9 @@ class Rule(_PolicyPart):
     """How far both numbers must be trusted; ``valid`` by default if required, else ``suspect``."""
     on_inconclusive: OnInconclusive | None = None
     """``block`` by default if required, else ``warn``."""
+    primary: bool | None = None
+    """A primary endpoint: tested at the full level, uncorrected for the rules that are none; by
+    default what is a headline number of its suite."""
     treat_as: TreatAs | None = None
     """With `margin`: what a loss counts as that is not shown to be more than the margin;
     ``inconclusive`` by default."""

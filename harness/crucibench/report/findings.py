@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _RANK = {Severity.INVALID: 0, Severity.SUSPECT: 1, Severity.INFO: 2}
 
+IMPRECISE_MARK = "≈"
+IMPRECISE_WORDS = (
+    "its interval is too wide, or rests on too few errors or positives, for a claim to rest on it"
+)
+"""What is written before a value that is marked imprecise, and why."""
+
 VERDICT_MARKS = {Verdict.VALID: "", Verdict.SUSPECT: "?", Verdict.INVALID: "✗"}
 """What stands beside a number, by verdict."""
 

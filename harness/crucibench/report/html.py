@@ -12,6 +12,8 @@ from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report import plots
 from crucibench.report.findings import (
+    IMPRECISE_MARK,
+    IMPRECISE_WORDS,
     VERDICT_MARKS,
     VERDICT_WORDS,
     address_of,
@@ -296,6 +298,10 @@ def _environment() -> Environment:
     made.filters["counted"] = counted
     made.filters["address"] = address_of
     made.filters["listed"] = lambda names: listed(names, most=12)
+    made.globals["imprecise_mark"], made.globals["imprecise_words"] = (
+        IMPRECISE_MARK,
+        IMPRECISE_WORDS,
+    )
     made.globals["verdict_words"] = {
         str(verdict): words for verdict, words in VERDICT_WORDS.items()
     }

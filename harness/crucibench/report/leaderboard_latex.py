@@ -20,6 +20,7 @@ _SPECIAL = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
     "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "-": "{-}",
     "\u2013": r"\textendash{}", "\u2014": r"\textemdash{}", "\u2212": r"$-$", "±": r"$\pm$",
+    "≈": r"$\approx$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\rightarrow$", "∞": r"$\infty$",
     "\u00d7": r"$\times$", "†": r"$\dagger$", "‡": r"$\ddagger$", "✗": r"$\times$",
     "…": r"\ldots{}", "\u00a0": "~", "\n": " ", "µ": r"$\mu$",

@@ -14,7 +14,7 @@ from crucibench.contracts.verdict import Verdict
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.passes.scenario import Pass
 from crucibench.report import marks
-from crucibench.report.findings import VERDICT_MARKS
+from crucibench.report.findings import IMPRECISE_MARK, VERDICT_MARKS
 from crucibench.report.format import DASH, Shown, in_percent, show_count, show_number, show_plain
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def shown(
         )
     text = metric.show(number)
     return ShownNumber(
-        value=text.value,
+        value=f"{IMPRECISE_MARK}{text.value}" if "imprecise" in number.mark else text.value,
         interval=text.interval,
         n=show_count(number.n),
         verdict=number.verdict,
@@ -204,6 +204,8 @@ def number_of(entry: Mapping[str, Any], run: str) -> MetricRow:
         n=0 if _float(entry["n"]) is None else int(entry["n"]),
         direction=text["direction"] or "none",
         unit=text["unit"],
+        estimand=text["estimand"],
+        mark=text["mark"],
         reason=text["reason"],
         verdict=Verdict(text["verdict"] or Verdict.VALID),
         cell=text["cell"],

@@ -19,7 +19,7 @@ N = 400
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> cb.Run:
-    """Models of one data set: two that are alike, one a little worse, one much worse, one better."""
+    """Five models of one data set: two alike, one a little worse, one much worse, one better."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, size=N)
     inputs = np.stack([np.arange(N, dtype=np.float64), rng.normal(size=N)], axis=1)

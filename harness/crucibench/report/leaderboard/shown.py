@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.findings import VERDICT_MARKS, VERDICT_WORDS
+from crucibench.report.findings import (
+    IMPRECISE_MARK,
+    IMPRECISE_WORDS,
+    VERDICT_MARKS,
+    VERDICT_WORDS,
+)
 from crucibench.report.format import DASH, counted, listed, show_level, show_number
 from crucibench.report.leaderboard.lines import FIELDS
 from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Estimate
@@ -291,6 +296,8 @@ def _footnotes(board: Board) -> list[str]:
         for verdict in (Verdict.SUSPECT, Verdict.INVALID)
         if verdict in verdicts
     ]
+    if any("imprecise" in number.mark for number in board.numbers()):
+        notes.append(f"{IMPRECISE_MARK} imprecise: {IMPRECISE_WORDS}.")
     for line in board.lines:
         missing: dict[str, list[str]] = {}
         for column in board.columns:
