@@ -6,6 +6,7 @@ the tied samples, so that it doesn't depend on the order of rows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import digamma
 
-from crucibench.contracts.statistic import Statistic
+from crucibench.contracts.statistic import Interval, Statistic
 from crucibench.metrics._inputs import (
     BoolArray,
     FloatArray,
@@ -23,6 +24,10 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_sums
 from crucibench.metrics._ties import TieGroups
+from crucibench.stats.intervals import normal_quantile, share_interval
+
+_FEWEST_ABOUT = 10
+"""Samples on either side of a cut whose accuracy stands for that at the cut."""
 
 
 @final
@@ -127,6 +132,40 @@ def accuracy_at_coverage_statistic(
         return np.asarray((whole + hits[row, last] * left / size[row, last]) / answered)
 
     return Statistic(n=len(level), compute=compute, undefined="no samples")
+
+
+def accuracy_at_coverage_interval(
+    confidence: ArrayLike, correct: ArrayLike, level: float, *, percent: int
+) -> Interval:
+    """Returns an interval of `accuracy_at_coverage_statistic`.
+
+    A share's interval of the samples answered, with what the cut adds to it: it lies elsewhere in
+    another sample, and those about it are right less often than the others. The variance of a
+    quantile times the squared difference, by the delta method.
+
+    Args:
+        confidence: as of the statistic.
+        correct: likewise.
+        level: confidence level, in (0, 1).
+        percent: the coverage, 1 to 100.
+
+    Returns:
+        The interval, within [0, 1]; method of the share's, and ``; the cut moves``.
+    """
+    score, wrong = _checked(confidence, correct)
+    n = len(score)
+    answered = math.ceil(percent * n / 100)
+    statistic = accuracy_at_coverage_statistic(score, correct, percent=percent)
+    value = float(statistic(np.ones((1, n)))[0])
+    found = share_interval(round(value * answered), answered, level)
+    right = ~wrong[np.argsort(-score, kind="stable")]
+    about = max(_FEWEST_ABOUT, round(n ** (2 / 3) / 2))
+    local = float(right[max(0, answered - about) : answered + about].mean())
+    moves = (local - value) ** 2 * (n - answered) / (answered * n) * normal_quantile(level) ** 2
+    lower = value - math.sqrt((value - found.lower) ** 2 + moves)
+    upper = value + math.sqrt((found.upper - value) ** 2 + moves)
+    method = f"{found.method}; the cut moves"
+    return Interval(max(0.0, lower), min(1.0, upper), float(level), method)
 
 
 def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArray:

@@ -40,6 +40,7 @@ from crucibench.metrics.ranking import (
     recall_at_precision_statistic,
 )
 from crucibench.metrics.selective import (
+    accuracy_at_coverage_interval,
     accuracy_at_coverage_statistic,
     aurc_statistic,
     e_aurc_statistic,
@@ -226,13 +227,23 @@ def _selective(id_: str, statistic: Any, reference: Any) -> Metric:
 
 
 def _coverage(percent: int) -> Metric:
-    return _selective(
-        f"accuracy-at-coverage-{percent}",
-        lambda assurance, correct: accuracy_at_coverage_statistic(
-            assurance, correct, percent=percent
+    def form(view: ClassView) -> Form:
+        if view.assurance is None:
+            raise ValueError("selective prediction needs scores")
+        return RowMetric(
+            accuracy_at_coverage_statistic(view.assurance, view.correct, percent=percent),
+            closed=partial(
+                accuracy_at_coverage_interval, view.assurance, view.correct, percent=percent
+            ),
+        )
+
+    return Metric(
+        info=metric_info(f"accuracy-at-coverage-{percent}"), kinds=_KIND, applies=_probable,
+        form=form,
+        reference=lambda view: references.accuracy_at_coverage(
+            view.assurance, view.correct, percent
         ),
-        lambda assurance, correct: references.accuracy_at_coverage(assurance, correct, percent),
-    )
+    )  # fmt: skip
 
 
 def _one_vs_rest(id_: str, statistic: Any, reference: Any) -> Metric:
