@@ -53,7 +53,7 @@ class Clean(Derived):
     version: ClassVar[int] = 1
     audits: ClassVar[tuple[str, ...]] = (
         "constant-prediction", "permuted-labels", "threshold-not-applied", "zero-probability",
-        "classes-without-samples", "duplicates", "too-few-samples",
+        "classes-without-samples", "duplicates", "undeclared-dependence", "too-few-samples",
     )  # fmt: skip
 
     @classmethod

@@ -9,6 +9,7 @@ from crucibench.tasks.classification.view import ClassView
 from crucibench_suites.accuracy.audits.classes import missing_classes
 from crucibench_suites.accuracy.audits.constant import constant_classes, constant_values
 from crucibench_suites.accuracy.audits.decision import threshold_not_applied
+from crucibench_suites.accuracy.audits.dependence import undeclared_dependence
 from crucibench_suites.accuracy.audits.duplicates import duplicates
 from crucibench_suites.accuracy.audits.permuted import permuted_labels
 from crucibench_suites.accuracy.audits.precision import too_few_samples
@@ -95,6 +96,13 @@ DUPLICATES = Audit(
     description="Do test samples repeat one another, or samples of the train role?",
     function=lambda evidence, scenario: duplicates(evidence),
     known_answer=_KNOWN + "DUPLICATES",
+)
+
+DEPENDENCE = Audit(
+    name="undeclared-dependence",
+    description="Are samples right and wrong together that no cluster declares to belong together?",
+    function=undeclared_dependence,
+    known_answer=_KNOWN + "DEPENDENCE",
 )
 
 PRECISION = Audit(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
@@ -98,6 +99,27 @@ DUPLICATES = KnownFindings(
         "duplicates-between-train-and-test": lambda: _case(train=_ids(300, start=1000)),
     },
     clean=lambda: _case(train=_ids(300, start=_N)),
+)
+
+
+def _patients(shared: bool) -> AuditCase:
+    """Returns 40 patients of ten rows, and a few groups that are right more or less often."""
+    rng = np.random.default_rng(11)
+    patient = np.repeat(np.arange(40), 10)
+    wrong = (
+        (rng.random(40) < 0.3)[patient] if shared else rng.random(400) < 0.1 + 0.1 * (patient % 4)
+    )
+    targets = np.arange(400) % 3
+    made = _case(np.where(wrong, (targets + 1) % 3, targets), n=400)
+    test = made.evidence.needs["test"]
+    groups = pd.DataFrame({"patient": patient.astype(str), "ward": (patient % 4).astype(str)})
+    test = replace(test, samples=replace(test.samples, groups=groups.astype(object)))
+    return AuditCase(replace(made.evidence, needs={"test": test}), made.scenario)
+
+
+DEPENDENCE = KnownFindings(
+    planted={"undeclared-clusters": lambda: _patients(shared=True)},
+    clean=lambda: _patients(shared=False),
 )
 
 PRECISION = KnownFindings(planted={"too-few-samples": lambda: _case(n=24)}, clean=_case)

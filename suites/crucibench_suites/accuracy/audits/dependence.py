@@ -1,0 +1,107 @@
+"""Do samples belong together that the data doesn't say belong together?
+
+A test of 400 rows from 40 patients holds less than one of 400: a patient's rows are right or
+wrong together. Where the data declares no cluster, every interval and test takes them for
+independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.verdict import Finding, Severity
+from crucibench.stats.resampling import generator
+
+Floats = NDArray[np.float64]
+
+_LEVELS = 20
+"""Columns of fewer levels are groups, whose error rates may differ, and not clusters."""
+
+_MEMBERS = 1.5
+"""Samples a level, on average, below which there is nothing to belong together."""
+
+_SURE = 4.0
+"""Standard deviations beyond what shuffled samples agree: chance gives one in 30,000."""
+
+_EFFECT = 1.2
+"""Variance of a mean, against that of independent samples, from which intervals are too short."""
+
+_SHUFFLES = 200
+_BINS = 10
+
+
+def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
+    """Proposes the column within whose levels errors agree the most, as a cluster."""
+    cell = evidence.needs["test"]
+    if cell.samples.clusters is not None or len(cell.samples) < 2 * _LEVELS:
+        return []
+    unexplained = _unexplained(cell, evidence)
+    found = []
+    for column, codes in _columns(cell.samples.groups):
+        rng = generator(evidence.options.seed, f"{scenario.stream}/dependence/{column}")
+        sureness, effect = _agreement(unexplained, codes, rng)
+        if sureness > _SURE and effect > _EFFECT:
+            found.append((effect, column, int(codes.max()) + 1))
+    if not found:
+        return []
+    effect, column, levels = max(found)
+    n = len(unexplained)
+    message = (
+        f"errors agree within the {levels} levels of {column!r} beyond what confidence explains: "
+        f"{n} samples say as much as {round(n / effect)} independent ones, and intervals are "
+        f"{np.sqrt(effect):.2g} times too short; declare it: cluster={column}"
+    )
+    figures = {"column": column, "levels": levels, "design_effect": effect, "n": n}
+    return [
+        Finding(
+            code="undeclared-clusters", severity=Severity.SUSPECT, message=message, evidence=figures
+        )
+    ]
+
+
+def _columns(groups: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yields the columns of many levels with the codes of their levels."""
+    for column in groups.columns:
+        codes, names = pd.factorize(groups[column])
+        if (codes >= 0).all() and len(names) >= _LEVELS and len(codes) >= _MEMBERS * len(names):
+            yield str(column), codes.astype(np.int64)
+
+
+def _unexplained(cell: CellEvidence, evidence: Evidence) -> Floats:
+    """Returns how much better or worse each answer is than others of like confidence, (n,)."""
+    kind = evidence.task.definition
+    view = kind.view(cell, evidence.task)
+    quality = np.asarray(kind.quality(view), dtype=np.float64)
+    confidence = getattr(view, "assurance", None)
+    bins = np.zeros(len(quality), dtype=np.int64)
+    if confidence is not None:
+        ranks = pd.Series(confidence).rank(method="average").to_numpy()
+        bins = np.minimum(_BINS - 1, ((ranks - 0.5) / len(ranks) * _BINS).astype(np.int64))
+    frame = pd.Series(quality)
+    return np.asarray(frame - frame.groupby(bins).transform("mean"), dtype=np.float64)
+
+
+def _agreement(
+    values: Floats, codes: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Returns how far members of a level agree, in standard deviations, and the design effect."""
+    squares = float(values @ values)
+    if squares == 0.0:
+        return 0.0, 1.0
+    seen = _within(values, codes)
+    shuffled = np.array([_within(rng.permutation(values), codes) for _ in range(_SHUFFLES)])
+    sureness = (seen - shuffled.mean()) / max(float(shuffled.std(ddof=1)), 1e-300)
+    # The variance of a sum of clusters over that of as many independent samples.
+    return sureness, seen / squares
+
+
+def _within(values: Floats, codes: NDArray[np.int64]) -> float:
+    """Returns the sum over levels of squared sums."""
+    sums = np.bincount(codes, values)
+    return float(sums @ sums)
