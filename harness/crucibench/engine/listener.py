@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.inspect import Inspection
     from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.store.cells import CellFile
 

@@ -35,7 +35,8 @@ class RunPart:
 
     def has(self, cell: PlannedCell, shard: int) -> bool:
         """Whether a shard of a cell that is split is this part's; -1 for its probes."""
-        return (_offset(cell, self.of) + shard) % self.of == self.number - 1
+        first = int(data_digest(cell.id)[:8], 16)
+        return (first + shard) % self.of == self.number - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,6 @@ class RunOptions:
     retries: int = 0
     failures: float | None = None
     part: RunPart | None = None
-
-
-def _offset(cell: PlannedCell, of: int) -> int:
-    return int(data_digest(cell.id)[:8], 16) % of
 
 
 def choose_executor(

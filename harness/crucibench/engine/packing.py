@@ -19,11 +19,11 @@ from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
-from crucibench.engine.worker.environment import package_version
 from crucibench.store.manifest import differences
 from crucibench.store.pack import PackContents, write_pack
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.libraries import package_version
 
 
 def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:

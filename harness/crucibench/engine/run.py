@@ -19,8 +19,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
-from crucibench.engine.inspect import inspect, make_user_data, user_made_data
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection, inspect, make_user_data, user_made_data
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
@@ -29,7 +28,7 @@ from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
-from crucibench.engine.worker.environment import environment, package_version
+from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import MadeData, Setup
@@ -48,6 +47,7 @@ from crucibench.store.tables import rows_to_table, samples_to_table, write_block
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
+from crucibench.util.libraries import package_version
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
 

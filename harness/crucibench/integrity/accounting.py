@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from crucibench.store.cells import CellFile, Digest, StageFile
 from crucibench.store.run import Run
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
+from crucibench.util.libraries import package_version
 
 _INSPECTION = "inspection"
 _NOTHING = np.empty(0, dtype=object)
@@ -36,7 +36,7 @@ def missing_cells(run: Run, planned: PlannedRun) -> Iterator[str]:
         inspected = (model, data) in run.models
         if not inspected and (model, data, f"{PASS}/{_INSPECTION}") not in there:
             yield f"models.json: {model!r} meets {data!r}, and nothing says what became of it"
-    if run.manifest["crucibench_version"] != _installed():
+    if run.manifest["crucibench_version"] != package_version("crucibench"):
         return  # another version may have had other scenarios
     for model, data, address in planned.scenarios:
         if (model, data, address) not in there:
@@ -67,13 +67,6 @@ def _status(file: CellFile) -> Iterator[str]:
     due = verdict_of(finding.as_finding() for finding in file.findings)
     if file.verdict is not due:
         yield f"cell.json: the verdict is {file.verdict or 'missing'}, its findings make it {due}"
-
-
-def _installed() -> str:
-    try:
-        return version("crucibench")
-    except PackageNotFoundError:
-        return "absent"
 
 
 def accounting(reader: EvidenceReader, file: CellFile) -> Iterator[str]:

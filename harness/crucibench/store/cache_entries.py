@@ -55,24 +55,6 @@ class Entry:
     scenario: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What pruning did.
-
-    Attributes:
-        removed: what is gone, the least recently used first.
-        leftovers: how many folders of killed processes were removed too.
-    """
-
-    removed: tuple[Entry, ...]
-    leftovers: int = 0
-
-    @property
-    def size(self) -> int:
-        """The bytes of what is gone."""
-        return sum(entry.size for entry in self.removed)
-
-
 def data_entries(cache: Path) -> list[Entry]:
     """Returns the data indexes and the converted data below the cache folder."""
     return [

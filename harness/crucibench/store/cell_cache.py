@@ -23,14 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.store.cache_entries import (
     Entry,
-    Pruned,
     discard,
     hidden_name,
     overdue,
     remove,
     size_of,
     subfolders,
-    sweep,
 )
 from crucibench.store.cells import StageFile
 from crucibench.store.layout import ARTIFACTS
@@ -87,13 +85,11 @@ class CacheHit:
         stages: what was asked in each stage.
         probes: the names of the probe records.
         files: name to SHA-256 of what now lies in the cell's folder.
-        costs: what computing it once cost, as it was given to `CellCache.keep`.
     """
 
     stages: list[StageFile]
     probes: list[str]
     files: dict[str, str]
-    costs: dict[str, Any]
 
 
 class _EntryFile(BaseModel):
@@ -179,10 +175,7 @@ class CellCache:
                 return None
             with contextlib.suppress(OSError):
                 os.utime(folder / _ENTRY)
-            return CacheHit(
-                stages=list(entry.stages), probes=list(entry.probes), files=files,
-                costs=dict(entry.costs),
-            )  # fmt: skip
+            return CacheHit(stages=entry.stages, probes=entry.probes, files=files)
         return None
 
     def keep(  # noqa: PLR0917
@@ -253,24 +246,6 @@ class CellCache:
     def entries(self) -> list[Entry]:
         """Returns what is kept, damaged entries without their names."""
         return list(self._entries(named=True))
-
-    def prune(self, *, limit: int | None = None, older_than: float | None = None) -> Pruned:
-        """Removes what has not been used for `older_than` seconds, then all beyond a limit.
-
-        Args:
-            limit: bytes that may stay; the cache's own by default.
-            older_than: seconds; None for any age.
-        """
-        gone = overdue(
-            self.entries(), limit=self.limit if limit is None else limit, older_than=older_than
-        )
-        self._room = None
-        return Pruned(removed=tuple(remove(gone)), leftovers=sweep(self.folder))
-
-    def clear(self) -> Pruned:
-        """Removes all that is kept."""
-        self._room = None
-        return Pruned(removed=tuple(remove(self.entries())), leftovers=sweep(self.folder))
 
     def _folder(self, key: CacheKey) -> Path:
         digest = key.digest

@@ -69,19 +69,17 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes `text` as UTF-8 with line feeds, atomically; see `write_atomically`."""
-    write_atomically(
-        path, lambda temporary: _write_bytes(temporary, text.encode()), durable=durable
-    )
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(text.encode())
+
+    write_atomically(path, write, durable=durable)
 
 
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON with sorted keys, atomically."""
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _sync_folder(folder: Path) -> None:

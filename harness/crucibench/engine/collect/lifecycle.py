@@ -15,7 +15,7 @@ from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import CellProbe, Disagreement, cell_probe, disagreement
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell

@@ -24,7 +24,7 @@ from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import SelectedRole, batches, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, map_context, probe_rows
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.environment import worker_facts
@@ -206,15 +206,9 @@ class Worker:
         return adapter
 
     def _context(self, cell: PlannedCell, adapter: Adapter, at_most: int | None) -> MapContext:
-        role, spec = self._role(cell), adapter.input_spec
-        return MapContext(
-            adapter=adapter,
-            draws=Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream),
-            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
-            batch_size=min(cell.batch_size, at_most or cell.batch_size),
-            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
-            showing=share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0,
-        )
+        seed = self._setup.resolved.spec.defaults.seed
+        showing = share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0
+        return map_context(cell, self._role(cell), adapter, seed, at_most, showing)
 
     # -- the tasks ---------------------------------------------------------------------------
 
