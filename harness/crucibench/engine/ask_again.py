@@ -94,7 +94,7 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
 
 
 class _Recheck:
-    """A run whose models and data are open again, and what asking them has found so far."""
+    """Asks the models of a reopened run again, and collects what differs."""
 
     def __init__(self, run: Run, reopened: Reopened, here: Mapping[str, object]) -> None:
         self.asked = RecheckReport()
@@ -149,7 +149,7 @@ class _Recheck:
             self.asked.noisy += 1
 
     def _why_not(self, cell: PlannedCell) -> str:
-        """Says why a model's records can't come again: it, or its data, is another now."""
+        """Says why a model can't give its records again: it, or its data, has changed; or ""."""
         data = cell.data.name
         if self._reopened.data[data].card.fingerprint != cell.data.fingerprint:
             return f"data {data!r} is not what it was: its fingerprint is another"
@@ -204,7 +204,7 @@ class _Recheck:
 
     def _recheck(self, cell: PlannedCell, scenario: Mapped) -> list[str]:
         """Holds a cell's artefacts against its records and its model."""
-        # Examples are there to be looked at: no number was made of them.
+        # No number is made of examples: they are only shown.
         checked = scenario.keeps - {EXAMPLES}
         if not checked:
             return []
@@ -223,7 +223,7 @@ class _Recheck:
 
 
 def _beyond(found: RecordDifference, noise: float, elsewhere: list[str]) -> str:
-    """Says what of a batch's differences can't be float noise, or returns ""."""
+    """Says which differences of a batch can't be float noise, or returns ""."""
     where = f" ({', '.join(elsewhere[:3])} are not as they were)" if elsewhere else ""
     if found.wrong:
         return found.wrong

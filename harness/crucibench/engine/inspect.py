@@ -97,7 +97,7 @@ def inspect(
         for message in executor.poll(_POLL_SECONDS):
             queue.handle(message)
         queue.end_overdue()
-    # As the spec names them, whichever worker was first.
+    # In the order of the spec, whichever worker was first.
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
     mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
     if found.errors and not (found.models and (keep_going or not mistaken)):
@@ -213,7 +213,7 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
         for name, entry in resolved.data.items()
         if name in used
         and entry.live is None
-        and (entry.source.runs_code or any(further.source.runs_code for further in entry.further))
+        and (entry.source.runs_code or any(one.source.runs_code for one in entry.suite_data))
     )
 
 

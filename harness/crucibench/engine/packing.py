@@ -46,11 +46,13 @@ def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
     changed = differences(run.layout)
     if changed:
         raise UnreadableError(f"run {run.id} is not as its manifest says: {changed[0]}")
-    write_pack(run, path, what_is_read(run), package_version("crucibench"), with_groups=with_groups)
+    write_pack(
+        run, path, compared_columns(run), package_version("crucibench"), with_groups=with_groups
+    )
     return path
 
 
-def what_is_read(run: Run) -> PackContents:
+def compared_columns(run: Run) -> PackContents:
     """Asks every scenario for what it is compared by, and watches what it reads."""
     resolved = offline(run.spec)
     scorer = Scorer(run, scoring_options(resolved))

@@ -101,7 +101,7 @@ class PartLifecycle(CellLifecycle):
         if cell.id not in self._split:
             return super().open(cell, file)
         journal = self.checked_journal(cell, file)
-        return self.opened(cell, file, journal, lambda shard: self._part.has(cell, shard))
+        return self.make_open_cell(cell, file, journal, lambda shard: self._part.has(cell, shard))
 
     def finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
         """Keeps account of what was collected of a cell."""

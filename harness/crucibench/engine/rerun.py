@@ -68,7 +68,7 @@ class Rerun:
         return self._in_turns(self._baseline)
 
     def measured(self) -> Seconds:
-        """Times baseline and candidate; each time anew."""
+        """Times baseline and candidate."""
         return self._in_turns(self._candidate)
 
     def _enough(self, seconds: float) -> int:

@@ -65,7 +65,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         KeyboardInterrupt: after Ctrl-C; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
-    resolved = as_read(resolved, options)
+    resolved = with_current_reads(resolved, options)
     layout = run_layout(resolved, options)
     _check_writable(options.out)
     if options.fresh and layout.root.is_dir() and not options.dry_run:
@@ -186,7 +186,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     events.add("finished")
 
 
-def as_read(resolved: Resolved, options: RunOptions) -> Resolved:
+def with_current_reads(resolved: Resolved, options: RunOptions) -> Resolved:
     """Returns a spec under the id of the run that its files belong to.
 
     A finished run whose models or data read files that have changed since, and that the spec does
@@ -303,7 +303,7 @@ def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> Non
 
 
 def _check_writable(out: Path) -> None:
-    # Permissions are read, no file is tried: a command that is refused leaves nothing behind.
+    # Reads permissions instead of writing a test file: a refused command leaves nothing behind.
     nearest = out.resolve()
     while not nearest.exists():
         nearest = nearest.parent

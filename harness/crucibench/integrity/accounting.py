@@ -69,7 +69,7 @@ def _status(file: CellFile) -> Iterator[str]:
         yield f"cell.json: the verdict is {file.verdict or 'missing'}, its findings make it {due}"
 
 
-def accounting(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
+def record_differences(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
     """Yields a sentence for each thing that is wrong with the records of one cell.
 
     In a Mapped cell of one stage that asked about all samples, every sample must have one record at
@@ -109,7 +109,7 @@ def _files(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
 
 
 def _asked(file: CellFile, planned: Samples) -> Iterator[str]:
-    """Holds what the cell says it asked about against the sample table."""
+    """Compares what the cell says it asked about with the sample table."""
     if file.n != len(planned):
         yield f"cell.json: n is {file.n}, the sample table gives {len(planned)}"
     if file.ids_digest != _digest(planned.ids):
@@ -127,7 +127,7 @@ def _stage(
     paths = [path for path in reader.shards(file)[number] if path.is_file()]
     parts = [(_column(table, "id"), _column(table, "point")) for table in reader.tables(paths)]
     if len(paths) < stage.shards:
-        return  # every sample of a missing shard would only repeat the news
+        return  # naming every sample of a missing shard would only repeat this
     ids = np.concatenate([_NOTHING, *(part[0] for part in parts)])
     points = np.concatenate([_NOTHING, *(part[1] for part in parts)])
     rows = planned.get_indexer(pd.Index(ids, dtype=object))

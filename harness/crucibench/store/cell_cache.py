@@ -51,8 +51,8 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _OUTPUT = re.compile(r"[a-z]+")
 _TRIES = 5
 
-# A pass that was asked for these too differs in their columns alone. `scores` and `values` decide
-# what its predictions are: with them it does not serve a request without.
+# A pass that was also asked for these differs only by their columns. `scores` and `values` decide
+# what the predictions are, so a pass with them does not serve a request without them.
 _SEPARABLE = frozenset({"features", "labels"})
 
 
@@ -270,7 +270,7 @@ class CellCache:
 
     def _read(self, folder: Path) -> _EntryFile | None:
         """Returns an entry's own file; a damaged entry, or one in a wrong place, is removed."""
-        # Tried twice: it may have been put there between the two questions of the first time.
+        # Twice: another process may put the entry there between the two looks of the first try.
         for _ in range(2):
             try:
                 entry = _from_text((folder / _ENTRY).read_bytes())
@@ -309,8 +309,8 @@ class CellCache:
 
     def _make_room(self, size: int, kept: Path) -> None:
         """Removes what is beyond the limit, but not what was just kept."""
-        # To look through the whole cache after each cell would cost more than many a cell. A
-        # process keeps an eighth of what is free before it looks again, as others do the same.
+        # Looking through the whole cache after each cell would cost more than many a cell. A
+        # process may fill an eighth of the free room before it looks again, since others may too.
         if self._room is not None and size <= self._room:
             self._room -= size
             return

@@ -1,4 +1,4 @@
-"""Files that code opens while it is watched: what a factory reads beside what its address names."""
+"""Watches which files code opens: what a factory reads beside the files that its address names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reads:
 
     def __enter__(self) -> Self:
         if not _hooked:
-            sys.addaudithook(_heard)  # for good: there is no way to take it back
+            sys.addaudithook(_heard)  # for good: an audit hook can't be removed
             _hooked.append(True)
         _watching.append(self)
         return self

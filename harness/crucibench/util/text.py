@@ -28,6 +28,11 @@ def visible(text: str, keep: str = "") -> str:
     )
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def shorten(text: str, limit: int = 60) -> str:
     """Returns `text`, or its start and end with ``…`` between them; at most `limit` characters."""
     if len(text) <= limit:

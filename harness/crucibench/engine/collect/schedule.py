@@ -1,4 +1,4 @@
-"""Which task which worker does next, and what becomes of its answer.
+"""Decides which worker does which task next, and handles the answers.
 
 Cells are taken in the order of the plan, once all that they need is finished, so that the outcome
 is the same for one worker and for many. A cell is finished when it has been scored, has failed or
@@ -95,8 +95,8 @@ class Schedule:
         self._cohorts = [one for one in plan.cohorts() if isinstance(one[0].scenario, Timed)]
         self._cohort = TimedCohort(())
         self._timing_slot = ""
-        # Cells by their place in the plan. A heap of places: whichever need was finished last, the
-        # ready cell that comes first in the plan is taken first.
+        # Ready cells are a heap of places in the plan, so that the earliest of them is taken first,
+        # in whatever order their needs were finished.
         self._order = tuple(plan)
         self._unmet = {cell.id: len(set(cell.needs.values())) for cell in plan}
         self._needed_by: dict[str, list[int]] = {}
@@ -139,8 +139,8 @@ class Schedule:
 
     def _loop(self) -> None:
         while self._left:
-            # Once it is to stop, nothing new is begun, and what is under way is awaited: its
-            # records are on disk then, and the same command resumes after them.
+            # To stop, begin nothing new and wait for what is under way: its records are then on
+            # disk, and the same command resumes after them.
             stopping = self._interrupt.requested or self._too_many_failures
             if not stopping:
                 self._hand_out()
@@ -336,7 +336,7 @@ class Schedule:
             opened.put_back(task)
         elif message.kind in {"error", "worker"} and opened.tries < self._limits.retries:
             opened.tries += 1
-            opened.journal.again(message.reason)
+            opened.journal.note_retry(message.reason)
             self._events.add(
                 "retried", cell=opened.cell.id, attempt=opened.tries, reason=message.reason
             )
@@ -383,7 +383,7 @@ class Schedule:
             failure = outcome[cell.id]
             file = self._lifecycle.begin(cell)
             if failure is None:
-                self._lifecycle.timed(cell, self._cohort.done[cell.id])
+                self._lifecycle.add_rounds(cell, self._cohort.done[cell.id])
             self._finish(cell, failed_file(file, failure) if failure else file)
 
     # -- timeouts ----------------------------------------------------------------------------

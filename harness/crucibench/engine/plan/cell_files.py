@@ -1,4 +1,4 @@
-"""Cell files as the plan gives them, before anything is collected, and descriptions of suites."""
+"""Makes the cell files of a plan, before anything is collected, and descriptions of suites."""
 
 from __future__ import annotations
 

@@ -113,8 +113,8 @@ def _chosen(
 
 
 def map_context(
-    cell: PlannedCell, role: SelectedRole, adapter: Adapter, seed: int, at_most: int | None = None,
-    showing: float = 0.0,
+    cell: PlannedCell, role: SelectedRole, adapter: Adapter, seed: int, *,
+    at_most: int | None = None, showing: float = 0.0,
 ) -> MapContext:  # fmt: skip
     """Returns what a `Mapped` scenario is given of its cell.
 

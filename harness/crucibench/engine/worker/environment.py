@@ -16,7 +16,7 @@ _PACKAGES = (
     "skops", "safetensors", "pillow",
 )  # fmt: skip
 
-# Of the flags none: adapters set them as they need them.
+# Flags are left out: adapters set them as they need them.
 _NUMERICS = ("instructions", "device_name", "cuda", "cudnn")
 
 

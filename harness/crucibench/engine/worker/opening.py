@@ -228,20 +228,20 @@ def open_resolved(
     progress: Callable[[int, int], None] = lambda done, total: None,
     made: dict[str, RawData] | None = None,
 ) -> EvalSet | None:
-    """Opens a data set with the further ones that go with it.
+    """Opens a data set with the data sets of suites that go with it.
 
     Args:
         name: of the data set.
         resolved: the spec.
         scratch: the cache.
-        failed: called with each further address that can't be opened: its path in the spec, and
+        failed: called with each address of a suite that can't be opened: its path in the spec, and
             the error.
         progress: called with the number of samples done and their total.
         made: by role, "" for the data set itself, what was read before and is not to be read
             again; takes what is read now.
 
     Returns:
-        The data set, or None where some further data set could not be opened.
+        The data set, or None where some data set of a suite could not be opened.
 
     Raises:
         InputError: if the main data set can't be opened.
@@ -256,7 +256,7 @@ def open_resolved(
     made = {} if made is None else made
     main = open_data(_ReadOnce(entry.source(), "", made), opening)
     opened = {}
-    for one in entry.further:
+    for one in entry.suite_data:
         more = DataOpening(
             name=one.role, uri=one.uri, base=resolved.base, scratch=scratch,
             allow_pickle=resolved.allow_pickle, progress=progress,
@@ -270,7 +270,7 @@ def open_resolved(
             )
         except Exception as error:
             failed(one.path, error)
-    if len(opened) < len(entry.further):
+    if len(opened) < len(entry.suite_data):
         return None
     return ExtendedEvalSet(main, opened) if opened else main
 

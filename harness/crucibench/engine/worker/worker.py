@@ -131,9 +131,9 @@ class Worker:
             case ShardTask():
                 yield from self._shard(task)
             case DataTask():
-                yield self._make(task)
+                yield self._make_data(task)
             case LeaseTask():
-                yield from self._leased(task)
+                yield from self._take_lease(task)
             case OpenTask():
                 yield self._open(task)
             case RoundTask():
@@ -155,7 +155,7 @@ class Worker:
 
     def close(self) -> None:
         """Closes all models."""
-        self._let_go()
+        self._release_lease()
         self._models.close()
 
     # -- what tasks need ---------------------------------------------------------------------
@@ -208,7 +208,8 @@ class Worker:
     def _context(self, cell: PlannedCell, adapter: Adapter, at_most: int | None) -> MapContext:
         seed = self._setup.resolved.spec.defaults.seed
         showing = share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0
-        return map_context(cell, self._role(cell), adapter, seed, at_most, showing)
+        role = self._role(cell)
+        return map_context(cell, role, adapter, seed, at_most=at_most, showing=showing)
 
     # -- the tasks ---------------------------------------------------------------------------
 
@@ -272,7 +273,7 @@ class Worker:
         chosen = self._selection(cell, task.stage, len(role))
         meter = Meter(adapter, self._setup.device)
         if cell.model.fingerprint is None:
-            self._same_model(cell, context)
+            self._check_same_model(cell, context)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
         stage = cell.mapped.stages[task.stage]
@@ -326,7 +327,7 @@ class Worker:
         best = replace(context, outputs=best_answer(adapter.task, cell.model))
         return batch, partial(answers, batch, best)
 
-    def _same_model(self, cell: PlannedCell, context: MapContext) -> None:
+    def _check_same_model(self, cell: PlannedCell, context: MapContext) -> None:
         """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
         first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
         _, ask = self._same_answers(cell, context)
@@ -339,7 +340,7 @@ class Worker:
                 "the start of the cell, beyond the noise that it showed there: it was changed"
             )
 
-    def _make(self, task: DataTask) -> MadeData:
+    def _make_data(self, task: DataTask) -> MadeData:
         raw: dict[str, RawData] = {}
         with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
             self._opened(task.data, raw)
@@ -352,16 +353,16 @@ class Worker:
         }
         return MadeData(data=task.data, raw=plain, reads=reads.digests())
 
-    def _leased(self, task: LeaseTask) -> Iterator[Message]:
+    def _take_lease(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:
-            self._let_go()
+            self._release_lease()
         elif self._lease is None:
             with ExitStack() as stack:
                 yield from stack.enter_context(machine_lease(self._setup.device))
                 self._lease = stack.pop_all()
         yield Opened()
 
-    def _let_go(self) -> None:
+    def _release_lease(self) -> None:
         if self._lease is not None:
             self._lease.close()
             self._lease = None
