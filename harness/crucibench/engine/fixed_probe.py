@@ -1,4 +1,4 @@
-"""What models answer to a fixed probe: the second line, behind their fingerprints.
+"""The fixed probe: a few samples whose answers show changes that a fingerprint misses.
 
 A fingerprint can miss something that moves a model's answers: an environment variable, a file that
 an imported helper read. So inspection asks every model that has one about the same samples, chosen
@@ -221,7 +221,7 @@ def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
 
 
 def _apart(kind: str, now: Numbers, before: Numbers) -> Numbers:
-    """Returns how far each sample's answer differs: of labels, 1 if it is another, else 0."""
+    """Returns how far each sample's answer differs; for labels, 1 where it differs, else 0."""
     far = np.abs(now - before)
     if kind == "labels":
         return cast("Numbers", (far.max(axis=1) > 0).astype(np.float64))

@@ -1,4 +1,4 @@
-"""How a run is carried out: its options, and the executor that they mean."""
+"""The options of a run, and the executor that they choose."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RunPart:
 
     @property
     def suffix(self) -> str:
-        """What the folder's name has beyond the run's id."""
+        """What the folder's name appends to the run's id."""
         return f"{PART}{self.number}-of-{self.of}"
 
     def has(self, cell: PlannedCell, shard: int) -> bool:
@@ -121,7 +121,7 @@ def choose_executor(
 
 
 def _libraries(resolved: Resolved) -> tuple[str, ...]:
-    """Returns what several models' processes would import, each for itself."""
+    """Returns the modules that the processes of several models need, to be imported once."""
     adapters = Counter(entry.adapter for entry in resolved.models.values())
     named = [kind.libraries for kind, models in adapters.items() if models > 1]
     if len(resolved.models) > 1:

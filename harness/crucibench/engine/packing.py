@@ -1,4 +1,4 @@
-"""Make a pack of a run: find out what comparing reads of it, and keep that."""
+"""Makes a pack of a run: finds out which of its columns a comparison reads, and keeps those."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
 
 
 def compared_columns(run: Run) -> PackContents:
-    """Asks every scenario for what it is compared by, and watches what it reads."""
+    """Runs what a comparison asks of every scenario, and notes which columns that reads."""
     resolved = offline(run.spec)
     scorer = Scorer(run, scoring_options(resolved))
     read: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""A run in parts, on machines that share nothing: which part does what, and how they are merged.
+"""Splits a run into parts for machines that share nothing, and merges the parts.
 
 Whatever can be split is split by shards: cells of one stage that need no other. Cells with several
 stages, or with needs, are done whole by one part, which then collects what they need as well; the
@@ -42,7 +42,7 @@ from crucibench.util.libraries import package_version
 
 
 def assign(plan: Plan, part: RunPart) -> tuple[Plan, frozenset[str]]:
-    """Returns what a part does: with all parts together, everything, at least once.
+    """Returns what a part does; all parts together do everything at least once.
 
     Returns:
         Its cells, and the ids of those of which it does some shards alone.
@@ -81,7 +81,7 @@ def _splittable(cell: PlannedCell) -> bool:
 
 
 class PartLifecycle(CellLifecycle):
-    """The cells of one part: collected, and kept account of; scored when all are merged."""
+    """Collects the cells of one part and keeps account of them; they are scored after the merge."""
 
     def __init__(self, *run: Any, part: RunPart, split: frozenset[str], **more: Any) -> None:
         """Takes what `CellLifecycle` does, and which part it is.
@@ -140,7 +140,7 @@ class _PartFolder:
 
 
 def merge(folders: Sequence[Path], out: Path) -> Run:
-    """Makes one run of all its parts; if it is there already, and whole, it is returned.
+    """Makes one run of all its parts, or returns it if it is there already, and whole.
 
     Args:
         folders: of the parts, in any order.

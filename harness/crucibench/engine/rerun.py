@@ -1,4 +1,4 @@
-"""Two models timed in turns, here and now: seconds by round.
+"""Times two models in turns, on this machine: seconds by round.
 
 What the seconds mean is judged elsewhere (`crucibench.gating.latency`).
 """

@@ -1,4 +1,4 @@
-"""Whether every planned cell is there, sound in itself, and has one record of every sample."""
+"""Checks that every planned cell is there, is sound, and has one record of every sample."""
 
 from __future__ import annotations
 

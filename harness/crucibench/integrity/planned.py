@@ -1,4 +1,4 @@
-"""What should be in a run: the scenarios that the installed suites make of its spec."""
+"""Plans again what should be in a run: the scenarios that installed suites make of its spec."""
 
 from __future__ import annotations
 

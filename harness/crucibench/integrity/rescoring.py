@@ -1,4 +1,4 @@
-"""Whether a run's verdicts and numbers are what its records give, scored here once more."""
+"""Scores a run's records again, and compares verdicts and numbers with the stored ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ZIP archives that show every change: equal files give equal bytes, the comment has their digest.
+"""ZIP archives of which every change is found: the comment holds a digest of all other bytes.
 
 Entries are sorted and dated 1980, and the archive's comment ends in the SHA-256 of all bytes before
 it, so that a flipped bit anywhere is found before anything is read.
@@ -56,7 +56,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_archive(path: Path, kind: str) -> dict[str, bytes]:
-    """Returns the files of an archive by name, once all its bytes are found to be as written.
+    """Returns the files of an archive by name, after checking that no byte has changed.
 
     Raises:
         UnreadableError: if it is of another kind, damaged, or larger than any.

@@ -1,4 +1,4 @@
-"""What is kept between runs, as listing and pruning see it: folders, each there whole or not."""
+"""Lists and prunes what is kept between runs: folders that are there whole or not at all."""
 
 from __future__ import annotations
 

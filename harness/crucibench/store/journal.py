@@ -175,18 +175,13 @@ class Journal:
         if "cost" in line:
             self.costs.append(line["cost"])
         self.replaced |= dict.fromkeys(line.get("replaced", ()))
-        if "probes" in line:
-            self.probes = line["probes"]
-        if "batch_size" in line:
-            self.batch_size = line["batch_size"]
         if "choice" in line:
             self._choose(line["stage"], line["choice"])
         if "again" in line:
             self.attempts += 1
-        if "probe" in line:
-            self.probe = line["probe"]
-        if "refused" in line:
-            self.refused = line["refused"]
+        for name in ("probes", "batch_size", "probe", "refused"):
+            if name in line:
+                setattr(self, name, line[name])
 
     def _choose(self, stage: int, digest: str) -> None:
         if self.choices.get(stage, digest) != digest:

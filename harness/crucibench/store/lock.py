@@ -98,7 +98,7 @@ def take(descriptor: int) -> bool:
 
 
 def release(descriptor: int) -> None:
-    """Lets go of what `take` took; closing the file does so too."""
+    """Releases the lock of `take`; closing the file does so too."""
     with contextlib.suppress(ImportError, OSError):
         import fcntl
 

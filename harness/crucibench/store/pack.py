@@ -102,7 +102,7 @@ def open_pack(path: Path) -> PackRun:
 
 
 def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
-    """Returns two runs that are to be compared; with a run on its data, a pack shows its ids."""
+    """Returns two runs to be compared; a pack beside a run on the same data gets its ids back."""
     if isinstance(first, PackRun) and not isinstance(second, PackRun):
         return first.opened(second), second
     if isinstance(second, PackRun) and not isinstance(first, PackRun):

@@ -60,7 +60,7 @@ def changed(layout: Layout, manifest: Mapping[str, Any] | None = None) -> list[s
 
 
 def require_unchanged(layout: Layout, manifest: Mapping[str, Any] | None = None) -> None:
-    """Refuses a run that is not as its manifest says; a quick look, as `changed` is.
+    """Refuses a run that is not as its manifest says, by the quick check of `changed`.
 
     Args:
         layout: of the run.

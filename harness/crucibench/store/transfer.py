@@ -1,4 +1,4 @@
-"""Copying files whose digests are known, all or none."""
+"""Copies files whose digests are known: all or none."""
 
 from __future__ import annotations
 

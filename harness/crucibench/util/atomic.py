@@ -12,7 +12,7 @@ from typing import Any
 
 
 class StorageError(OSError):
-    """The disk is full, read-only or broken: no mistake of whoever had something to write."""
+    """The disk is full, read-only or broken: not the fault of the code that writes."""
 
     def __str__(self) -> str:
         parts = (self.strerror or (self.args[0] if self.args else ""), self.filename)
@@ -21,7 +21,7 @@ class StorageError(OSError):
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Makes a StorageError that names `path` of what the system says while it is written."""
+    """Turns an OSError raised while `path` is written into a StorageError that names it."""
     try:
         yield
     except StorageError:

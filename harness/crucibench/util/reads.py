@@ -25,7 +25,7 @@ _hooked: list[bool] = []
 
 
 class Reads:
-    """Notes which files are opened for reading, by any thread of this process, while it is entered.
+    """Notes which files any thread of this process opens for reading while this is entered.
 
     What is seen is what raises Python's audit event ``open``: `open`, `Path.read_text`,
     `numpy.load`, `torch.load`. Readers in native code (pyarrow, safetensors, ONNX Runtime) raise

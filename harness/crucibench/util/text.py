@@ -1,4 +1,4 @@
-"""Names and texts of users, safe in a terminal, in Markdown, in XML and in a table's cell."""
+"""Makes names and texts of users safe for a terminal, Markdown, XML and table cells."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 
 from crucibench.contracts.records import to_table
 from crucibench.store.cache_entries import overdue, remove, sweep
-from crucibench.store.cell_cache import CacheHit, CacheKey, CellCache, cache_limit
+from crucibench.store.cell_cache import CacheKey, CellCache, KeptCell, cache_limit
 from crucibench.store.tables import write_table
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
@@ -168,7 +168,7 @@ def test_several_processes_at_once(cache: CellCache, cell: Path, tmp_path: Path)
         results = [entry.get(timeout=120) for entry in waiting]
     kept = [result for result in results if isinstance(result, bool)]
     assert len(kept) == 48 and all(kept)
-    fetched = [result for result in results if isinstance(result, CacheHit)]
+    fetched = [result for result in results if isinstance(result, KeptCell)]
     assert fetched and all(result.files == files for result in fetched)
     into = list(tmp_path.glob("into-*"))
     assert len(into) == len(fetched) and all(digests(folder) == files for folder in into)

@@ -150,7 +150,7 @@ def batches(rows: Rows, size: int) -> Sequence[Rows]:
 
 
 def largest_batch(geometry: Mapping[str, Any], modality: Modality) -> int:
-    """Returns the batch that ``auto`` starts from: beyond it nothing gets faster."""
+    """Returns the batch size that ``auto`` starts from; larger ones are no faster."""
     size = geometry.get("size")
     if size and size[0] * size[1] > _LARGE_IMAGE_PIXELS:
         return _LARGE_IMAGE_BATCH

@@ -1,4 +1,4 @@
-"""Open the models and data sets that a spec names, with the settings it has for them."""
+"""Opens the models and data sets that a spec names, with their settings."""
 
 from __future__ import annotations
 

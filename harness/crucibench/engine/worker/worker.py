@@ -145,8 +145,8 @@ class Worker:
 
     @property
     def _worn(self) -> bool:
-        # What earlier tasks left in memory may be to blame for what this one lacks: only a process
-        # that has done nothing else shows which, and such a one can take this one's place.
+        # Earlier tasks may have used up the memory that this one lacks. A new process would show
+        # whether they did, and can take the place of this one.
         return self._tasks > 1 and self._watch is None
 
     def share(self, made: MadeData) -> None:
@@ -328,7 +328,7 @@ class Worker:
         return batch, partial(answers, batch, best)
 
     def _check_same_model(self, cell: PlannedCell, context: MapContext) -> None:
-        """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
+        """Raises ModelChangedError unless a model without a fingerprint answers as it first did."""
         first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
         _, ask = self._same_answers(cell, context)
         # Each shard asks, and again if it is tried again or the run goes on.
@@ -344,7 +344,7 @@ class Worker:
         raw: dict[str, RawData] = {}
         with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
             self._opened(task.data, raw)
-        # A transformation of the user's stays here: what is evaluated are the stored columns.
+        # Transformations of the user's are dropped: the stored columns are evaluated.
         plain = {
             name: replace(
                 entry, roles={role: one.with_format(None) for role, one in entry.roles.items()}

@@ -83,7 +83,7 @@ def content_of(
 
 
 def steady_content(read: Callable[[], Content], ask: Callable[[int], object]) -> Content:
-    """Returns what a model holds, if that stays as it is when the model is asked.
+    """Returns what a model holds, if asking it leaves that unchanged.
 
     Args:
         read: returns what it holds now.

@@ -125,7 +125,7 @@ def _class(kind: type) -> Shallow:
 
 
 def _patches(kind: type) -> Children:
-    """Returns what is no library's in a library's class: methods that somebody exchanged."""
+    """Returns the members of a library's class that are not the library's: replaced methods."""
     return [
         (f".{name}", value)
         for base in kind.__mro__
@@ -287,7 +287,7 @@ def describe_named(value: Any) -> Shallow | None:
 
 
 def refuse_running(value: Any) -> None:
-    """Raises OpaqueError for code that is under way."""
+    """Raises OpaqueError for running code: generators, frames and the like."""
     for kind, what in (
         (types.GeneratorType, "a generator"),
         (types.CoroutineType, "a coroutine"),
