@@ -322,8 +322,8 @@ class Schedule:
         if isinstance(task, TimedTask) or opened.over:
             return
         self._listener.advanced(opened.cell, -running.advanced)  # a task counts whole or not at all
+        self._note_end(slot, message)
         if isinstance(message, Gone):
-            self._note_gone(slot, message)
             opened.lost += message.lost
             if message.lost and opened.lost <= _LOST_AT_MOST:
                 opened.put_back(task)
@@ -332,7 +332,6 @@ class Schedule:
         if not isinstance(message, Failed):
             raise TypeError(f"a task of a cell ended with {type(message).__name__}")
         if message.kind == "worn":
-            self._replace_worn(slot, message)
             opened.put_back(task)
         elif message.kind in {"error", "worker"} and opened.tries < self._limits.retries:
             opened.tries += 1
@@ -345,13 +344,16 @@ class Schedule:
         else:
             self._fail(opened, message)
 
-    def _note_gone(self, slot: str, message: Gone) -> None:
-        state = "lost" if message.lost else "crashed"
+    def _note_end(self, slot: str, message: Message) -> None:
+        """Notes that a worker has ended; a worn-out one is ended, so that a new one follows it."""
+        if isinstance(message, Gone):
+            state = "lost" if message.lost else "crashed"
+        elif isinstance(message, Failed) and message.kind == "worn":
+            self._executor.stop(slot)
+            state = "worn"
+        else:
+            return
         self._events.add("worker", worker=slot, state=state, reason=message.reason)
-
-    def _replace_worn(self, slot: str, message: Failed) -> None:
-        self._executor.stop(slot)
-        self._events.add("worker", worker=slot, state="worn", reason=message.reason)
 
     def _continue(self, opened: OpenCell) -> None:
         if found := opened.take_found():
@@ -370,10 +372,7 @@ class Schedule:
         self._open.remove(opened)
 
     def _next_timed(self, slot: str, message: Message) -> None:
-        if isinstance(message, Gone):
-            self._note_gone(slot, message)
-        elif isinstance(message, Failed) and message.kind == "worn":
-            self._replace_worn(slot, message)
+        self._note_end(slot, message)
         task = self._cohort.answered(message)
         if task is not None:
             self._submit_timed(task)
