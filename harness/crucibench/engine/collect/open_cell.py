@@ -131,7 +131,7 @@ class OpenCell:
         self._pending.appendleft(task)
 
     def take_found(self) -> int:
-        """Returns how many more samples an earlier attempt turned out to have left on disk."""
+        """Returns, once, how many more samples an earlier attempt left on disk."""
         found, self._found = self._found, 0
         return found
 

@@ -271,8 +271,11 @@ class Schedule:
             case Advanced():
                 running.advanced += message.samples
                 self._listener.advanced(self._cells[message.cell], message.samples)
-            case Reduced():
-                self._reduce_batch(self._cells[message.cell], running, message.batch_size)
+            case Reduced(cell, size):
+                if running.opened is not None:
+                    running.opened.journal.reduce(size)
+                planned = self._cells[cell].batch_size
+                self._events.add("backoff", cell=cell, batch_size=size, planned=planned)
             case _:
                 self._free(received.slot)
                 if running.opened is None:
@@ -290,11 +293,6 @@ class Schedule:
             task = running.task
             cell = self._cohort.cells[0] if isinstance(task, LeaseTask) else task.cell
             self._lifecycle.log(cell, text)
-
-    def _reduce_batch(self, cell: PlannedCell, running: _Running, size: int) -> None:
-        if running.opened is not None:
-            running.opened.journal.reduce(size)
-        self._events.add("backoff", cell=cell.id, batch_size=size, planned=cell.batch_size)
 
     def _done(self, slot: str, running: _Running, opened: OpenCell, done: Done) -> None:
         task = running.task
