@@ -22,9 +22,9 @@ def evaluate(
 ) -> int:
     """Carries out a run, prints plan, progress and leaderboard, and returns the exit code."""
     from crucibench.cli._progress import listener_for
-    from crucibench.engine.run import as_read, run_layout
+    from crucibench.engine.run import run_layout, with_current_reads
 
-    resolved = as_read(resolved, options)
+    resolved = with_current_reads(resolved, options)
     announce = not options.dry_run
     listener = listener_for(resolved, progress, quiet=quiet, announce=announce)
     layout = run_layout(resolved, options)

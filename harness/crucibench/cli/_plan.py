@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crucibench.cli._output import Table
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.inspect import Inspection
     from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.engine.resolve.resolve import Resolved
 

@@ -37,7 +37,7 @@ from crucibench.engine.listener import Listener
 from crucibench.util.text import shorten
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.inspect import Inspection
     from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.engine.resolve.resolve import Resolved
     from crucibench.store.cells import CellFile

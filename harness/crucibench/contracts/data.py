@@ -42,7 +42,7 @@ class DataCard:
         notes: what a reader must know, one sentence each.
         unlabelled: the roles that have no targets: those of their samples are -1 for
             classification and NaN for regression.
-        further: the roles that are data sets of their own (`SuiteConfig.further`), each with its
+        further: the roles that are data sets of their own (`SuiteConfig.data_sets`), each with its
             fingerprint: `fingerprint` leaves them out, so that cells that don't read them stay
             what they are.
     """

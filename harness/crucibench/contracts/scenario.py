@@ -58,7 +58,7 @@ class Scenario(ABC):
         version: raised whenever the same model and data would give other records.
         metrics: what `score` may report.
         requires: the capabilities that a model must have; others are skipped.
-        roles: further roles that the data must have.
+        roles: other roles that the data must have.
         needs: other cells.
         draws: ``sample`` if random draws are keyed by sample, ``batch`` where a library draws for
             itself, seeded per canonical batch; ``none``.

@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 Labels = Literal["optional", "ignored"]
-"""How the labels of further data are treated; see `crucibench.contracts.suite.Further`."""
+"""How the labels of a suite's own data are treated; see `crucibench.contracts.suite.SuiteData`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Like:
-    """The main data set that a further one goes with; it fills in what the address leaves open.
+class MainData:
+    """The main data set that a suite's own goes with; it fills in what the address leaves open.
 
     Attributes:
         name: of the main data set.
         modality: of one sample.
         inputs: the columns that models are asked about.
         types: of a table, the Arrow type of each.
-        target: the target column, which the further data may lack.
+        target: the target column, which the other may lack.
         groups: columns that it may lack.
         cluster: a column that it may lack, or "".
         id: a column that it may lack, or "".
         classes: of its task, in index order; empty where it has none.
         kind: of its task.
-        labels: ``optional`` or ``ignored``; see `crucibench.contracts.suite.Further`.
+        labels: ``optional`` or ``ignored``; see `crucibench.contracts.suite.SuiteData`.
     """
 
     name: str
@@ -69,7 +69,7 @@ class DataOpening:
         progress: called with the number of samples done and their total (0 if unknown).
         live: a live object instead of an address.
         allow_pickle: whether pickled files may be read.
-        like: the main data set, where this is a further one.
+        main: the main data set, where this is a suite's own.
     """
 
     name: str
@@ -79,7 +79,7 @@ class DataOpening:
     progress: Callable[[int, int], None] = lambda done, total: None
     live: Any = None
     allow_pickle: bool = False
-    like: Like | None = None
+    main: MainData | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class RawData:
             a `datasets.Image` (encoded), or a fixed-length list of uint8 or float32 in [0, 1]
             with `image_shape`.
         target: the target column: class names or indices, or numbers; "" where there is none, which
-            `DataOpening.like` allows.
+            `DataOpening.main` allows.
         kind: None lets the core decide by the target's type.
         classes: class names in index order, where the source knows them.
         groups: group columns.
@@ -160,7 +160,7 @@ class DataSource(ABC):
     """One kind of address for data. Modules that hold sources are cheap to import.
 
     Attributes:
-        options: those that its addresses know: a further data set takes ``classes`` and
+        options: those that its addresses know: a suite's own data set takes ``classes`` and
             ``on_bad_sample`` from the main one where they are among them.
         runs_code: whether reading calls code of the user's: it is then read in a process apart
             from the models.
@@ -179,8 +179,8 @@ class DataSource(ABC):
         return Sources()
 
     @classmethod
-    def further_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
-        """Returns the same for further data, whose labels are ``optional`` or ``ignored``.
+    def suite_data_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
+        """Returns the same for data of a suite, whose labels are ``optional`` or ``ignored``.
 
         Raises:
             InputError: if a file is missing or an option is unknown.

@@ -18,15 +18,21 @@ from crucibench.contracts.section import Section
 from crucibench.contracts.source import Labels
 
 __all__ = [
-    "Further", "NamedFile", "Preset", "Section", "Suite", "SuiteConfig", "SuiteRequest",
+    "NamedFile",
+    "Preset",
+    "Section",
+    "Suite",
+    "SuiteConfig",
+    "SuiteData",
+    "SuiteRequest",
 ]  # fmt: skip
 
 Preset = Literal["quick", "standard", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Further:
-    """A further data set that a suite asks models about, beside the main one.
+class SuiteData:
+    """A data set of a suite's own that it asks models about, beside the main one.
 
     Its role ``test`` becomes a role of every data set that the suite meets. It has that data set's
     modality and, for tables and texts, its input columns; what its address leaves open (target,
@@ -68,8 +74,8 @@ class SuiteConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    def further(self) -> Mapping[str, Further]:
-        """Returns further data sets by role, e.g. ``shift/v2`` or ``ood/near/fashion``.
+    def data_sets(self) -> Mapping[str, SuiteData]:
+        """Returns the suite's own data sets by role, e.g. ``shift/v2`` or ``ood/near/fashion``.
 
         A role's name begins with the suite's name; its parts, between slashes, are not empty. The
         engine resolves, digests and opens the addresses, and `SuiteRequest.data` has the roles in

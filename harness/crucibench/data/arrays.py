@@ -185,7 +185,7 @@ def array_raw(
     columns = Columns(
         modality=form.modality,
         inputs=form.columns,
-        target=options.target or ("" if options.like else TARGET),
+        target=options.target or ("" if options.main else TARGET),
         groups=options.groups,
         cluster=options.cluster,
         id=options.id,

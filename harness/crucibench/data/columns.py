@@ -91,7 +91,7 @@ def choose_columns(
     names = list(kinds)
     require_unique(names)
     options = _with_main_columns(names, options)
-    target = "" if options.like and not options.target else _target(names, options)
+    target = "" if options.main and not options.target else _target(names, options)
     named = {"cluster": options.cluster, "id": options.id}
     for option, columns in (
         ("features", options.features),
@@ -119,9 +119,9 @@ def choose_columns(
 def _claimed(found: InputCandidates) -> tuple[Modality, tuple[str, ...]]:
     """Returns the modality, and the inputs narrowed to what it can use."""
     readers = sorted(map(reader_of, modalities().names()), key=lambda reader: reader.rank)
-    if found.options.like is not None:
+    if found.options.main is not None:
         # A table with a single column of long strings is no text where the main data is a table.
-        readers.insert(0, reader_of(found.options.like.modality))
+        readers.insert(0, reader_of(found.options.main.modality))
     for reader in readers:
         claimed = reader.claim(found)
         if claimed is not None:
@@ -131,22 +131,22 @@ def _claimed(found: InputCandidates) -> tuple[Modality, tuple[str, ...]]:
 
 def _with_main_columns(names: Sequence[str], options: DataOptions) -> DataOptions:
     """Returns the options with the columns of the main data set, where there is one."""
-    like = options.like
+    main = options.main
     options = options.beside(names)
-    if like is None or options.features or options.input:
+    if main is None or options.features or options.input:
         return options
-    option = reader_of(like.modality).column_option
+    option = reader_of(main.modality).column_option
     if not option:
         return options
-    for name in like.inputs:
+    for name in main.inputs:
         if name not in names:
             guess = nearest(name, names)
             hint = f"; is it {guess!r}?" if guess else ""
             raise InputError(
-                f"there is no column {name!r}, which is a feature of {like.name!r}{hint} "
+                f"there is no column {name!r}, which is a feature of {main.name!r}{hint} "
                 f"({_known(names)})"
             )
-    return replace(options, **{option: like.inputs})  # type: ignore[arg-type]
+    return replace(options, **{option: main.inputs})  # type: ignore[arg-type]
 
 
 def _target(names: Sequence[str], options: DataOptions) -> str:

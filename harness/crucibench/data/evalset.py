@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
-from crucibench.contracts.source import DataOpening, DataSource, Labels, Like, RawData
+from crucibench.contracts.source import DataOpening, DataSource, Labels, MainData, RawData
 from crucibench.data.index import Index, Rows, as_rows
 from crucibench.data.indexing import build_index
 from crucibench.data.modalities import reader_of
@@ -45,9 +45,9 @@ def open_suite_data(
     Raises:
         InputError: if there is no such data, or it does not go with `main`.
     """
-    like = main.like(labels)
-    raw = conform_to(like, source.read(replace(opening, like=like)))
-    index = build_index(raw, opening.scratch, opening.progress, like)
+    declared = main.main_data(labels)
+    raw = conform_to(declared, source.read(replace(opening, main=declared)))
+    index = build_index(raw, opening.scratch, opening.progress, declared)
     return ArrowEvalSet(_card(opening, raw, index), raw, index, main)
 
 
@@ -69,10 +69,10 @@ class ArrowEvalSet(EvalSet):
         self.reader = reader_of(raw.modality)(raw)
         self.reader.open(index.facts["form"], None if main is None else main.reader)
 
-    def like(self, labels: Labels) -> Like:
+    def main_data(self, labels: Labels) -> MainData:
         """Returns what a suite's own data have to share with this."""
         raw = self._raw
-        return Like(
+        return MainData(
             name=self.card.name, modality=raw.modality, inputs=raw.inputs,
             types=self.reader.input_types(), target=raw.target, groups=raw.groups,
             cluster=raw.cluster, id=raw.id, classes=self.task.classes, kind=self.task.kind,
@@ -176,18 +176,18 @@ class ExtendedEvalSet(EvalSet):
         return replace(samples, groups=groups)
 
 
-def conform_to(like: Like, raw: RawData) -> RawData:
+def conform_to(main: MainData, raw: RawData) -> RawData:
     """Returns what of a suite's own data goes with the main data set: its role test.
 
     Raises:
         InputError: if it has another modality, or lacks a column.
     """
-    if raw.modality != like.modality:
+    if raw.modality != main.modality:
         raise InputError(
-            f"its samples are of modality {raw.modality}, those of {like.name!r} of {like.modality}"
+            f"its samples are of modality {raw.modality}, those of {main.name!r} of {main.modality}"
         )
-    changes: dict[str, Any] = {"inputs": reader_of(raw.modality).matching_inputs(raw, like)}
-    if like.labels == "ignored":
+    changes: dict[str, Any] = {"inputs": reader_of(raw.modality).matching_inputs(raw, main)}
+    if main.labels == "ignored":
         changes["target"] = ""
     if raw.test_share is None:
         changes["roles"] = {role: part for role, part in raw.roles.items() if role == "test"}

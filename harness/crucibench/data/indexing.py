@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.source import LeftOut, Like, RawData
+from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.data import ids
 from crucibench.data.bad_samples import note, plain, refuse, together
 from crucibench.data.cache import cached_folder
@@ -34,7 +34,7 @@ def build_index(
     raw: RawData,
     scratch: Path,
     progress: Callable[[int, int], None],
-    like: Like | None = None,
+    main: MainData | None = None,
 ) -> Index:
     """Opens the index of a data set; makes it first where the cache does not hold it.
 
@@ -42,14 +42,14 @@ def build_index(
         raw: the data.
         scratch: the cache.
         progress: called with the number of samples done and their total.
-        like: the main data set, where this is a suite's own.
+        main: the main data set, where this is a suite's own.
 
     Raises:
         InputError: if the data can't be evaluated.
     """
 
     def fill(folder: Path) -> None:
-        targets = read_targets(raw, like)
+        targets = read_targets(raw, main)
         reader = reader_of(raw.modality)(raw)
         contents = read_contents(reader, targets.bad, progress, casts)
         facts = _write_index(folder, reader, targets, contents)
@@ -57,11 +57,11 @@ def build_index(
 
     _check(raw)
     casts: Mapping[str, Any] = {}
-    if like is not None:
-        casts = reader_of(raw.modality).casts(like, raw.roles["test"].data.schema)
+    if main is not None:
+        casts = reader_of(raw.modality).casts(main, raw.roles["test"].data.schema)
     key = _key(raw) if raw.key else ""
-    if key and like is not None:
-        key = data_digest({"key": key, "like": like.as_dict()})
+    if key and main is not None:
+        key = data_digest({"key": key, "like": main.as_dict()})
     return open_index(cached_folder(scratch / "index", key, fill))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from crucibench.contracts.source import Like
+from crucibench.contracts.source import MainData
 from crucibench.contracts.task import task_name
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
@@ -44,7 +44,7 @@ class DataOptions:
         licence: of the data.
         citation: how its authors want it cited.
         on_bad_sample: whether samples that can't be used are an error or are left out.
-        like: the main data set, where this is a suite's own.
+        main: the main data set, where this is a suite's own.
     """
 
     target: str = ""
@@ -59,10 +59,10 @@ class DataOptions:
     licence: str = ""
     citation: str = ""
     on_bad_sample: Literal["error", "skip"] = "error"
-    like: Like | None = None
+    main: MainData | None = None
 
     @classmethod
-    def parse(cls, uri: URI, *known: str, like: Like | None = None) -> DataOptions:
+    def parse(cls, uri: URI, *known: str, main: MainData | None = None) -> DataOptions:
         """Reads the options of `uri`; `known` are those that its scheme has.
 
         Raises:
@@ -85,23 +85,23 @@ class DataOptions:
             licence=query.get("licence", ""),
             citation=query.get("citation", ""),
             on_bad_sample=_on_bad_sample(uri),
-            like=like,
+            main=main,
         )
 
     def beside(self, names: Sequence[str]) -> DataOptions:
         """Returns these options with what the main data set fills in, of the columns `names`."""
-        like = self.like
-        if like is None:
+        main = self.main
+        if main is None:
             return self
         filled = replace(
             self,
-            groups=self.groups or tuple(name for name in like.groups if name in names),
-            cluster=self.cluster or (like.cluster if like.cluster in names else ""),
-            id=self.id or (like.id if like.id in names else ""),
+            groups=self.groups or tuple(name for name in main.groups if name in names),
+            cluster=self.cluster or (main.cluster if main.cluster in names else ""),
+            id=self.id or (main.id if main.id in names else ""),
         )
-        if like.labels == "ignored":
+        if main.labels == "ignored":
             return replace(filled, target="")
-        return replace(filled, target=self.target or (like.target if like.target in names else ""))
+        return replace(filled, target=self.target or (main.target if main.target in names else ""))
 
     def choice(self) -> dict[str, Any]:
         """Returns, as plain data, what decides the columns: it goes into a conversion's key."""
@@ -112,7 +112,7 @@ class DataOptions:
             "groups": list(self.groups),
             "cluster": self.cluster,
             "id": self.id,
-            **({} if self.like is None else {"like": self.like.as_dict()}),
+            **({} if self.main is None else {"like": self.main.as_dict()}),
         }
 
     def shared(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.source import LeftOut, Like, RawData
+from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
 from crucibench.data.bad_samples import WAY_OUT, BadSampleTally
 from crucibench.tasks.classification.targets import like_classes
@@ -40,7 +40,7 @@ class Targets:
     left_out: Mapping[str, LeftOut]
 
 
-def read_targets(raw: RawData, like: Like | None = None) -> Targets:
+def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
     """Reads the target column.
 
     It asks for a class where `raw.kind` or `raw.classes` says so, where its values are no numbers,
@@ -54,15 +54,15 @@ def read_targets(raw: RawData, like: Like | None = None) -> Targets:
         InputError: if values are missing or not finite and may not be left out, or not covered by
             the classes, or if there is only one class.
 
-    With `like`, the task is that of the main data set: classes are matched by their names. Without
+    With `main`, the task is that of the main data set: classes are matched by their names. Without
     a target column, targets are those of samples without a label.
     """
-    kind = "" if like is None else like.kind
-    if like is not None and not raw.target:
+    kind = "" if main is None else main.kind
+    if main is not None and not raw.target:
         missing = task_kinds().get(kind).unlabelled
         values = {role: np.full(len(dataset), missing) for role, dataset in raw.roles.items()}
         bad = {role: np.zeros(len(dataset), dtype=np.bool_) for role, dataset in raw.roles.items()}
-        task = Task(kind=kind, modality=raw.modality, classes=like.classes)
+        task = Task(kind=kind, modality=raw.modality, classes=main.classes)
         return Targets(task, values, bad, dict.fromkeys(raw.roles, LeftOut()))
     name = raw.target
     feature = next(iter(raw.roles.values())).features[name]
@@ -76,11 +76,11 @@ def read_targets(raw: RawData, like: Like | None = None) -> Targets:
     # A bad sample's target becomes one that is there: positions and classes stay what they are.
     columns = {role: _filled(column, absent[role][0]) for role, column in whole.items()}
     target = Target(name=name, modality=raw.modality, classes=raw.classes, known=known)
-    if like is not None and like.classes:
-        classes = like.classes
+    if main is not None and main.classes:
+        classes = main.classes
         own = known or raw.classes
         target = replace(target, classes=classes, known=own)
-        values = like_classes(target, columns, like.name)
+        values = like_classes(target, columns, main.name)
     else:
         kind = kind or raw.kind or guess_kind(target, columns)
         classes, values = task_kinds().get(kind).read_targets(target, columns)

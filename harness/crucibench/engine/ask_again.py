@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, StageView
@@ -22,17 +21,14 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.identity import numerics_fields
 from crucibench.engine.plan.plan import PlannedCell, make_plan
-from crucibench.engine.plan.roles import Rows, SelectedRole
-from crucibench.engine.resolve.resolve import Resolved, resolve_stored
+from crucibench.engine.plan.roles import Rows, SelectedRole, map_context
 from crucibench.engine.score.score import Scorer
 from crucibench.engine.worker.environment import environment
-from crucibench.engine.worker.opening import Models, open_all_data
-from crucibench.passes.scenario import best_answer
+from crucibench.engine.worker.opening import Reopened
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table
-from crucibench.util.devices import resolve_device, set_threads
-from crucibench.util.draws import Draws
+from crucibench.util.devices import set_threads
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
@@ -79,44 +75,34 @@ def ask_again(run: Run, scratch: Path, *, batches: int = 1, listener: Listener) 
     """
     if run.packed:
         raise InputError("a pack has no models to ask: give the run that it was made of")
-    resolved = resolve_stored(run)
-    defaults = resolved.spec.defaults
+    reopened = Reopened(run, scratch, listener)
     threads = run.environment.get("threads")
     if isinstance(threads, int):
         set_threads(threads)
-    device = resolve_device(defaults.device)
-    data = open_all_data(resolved, scratch, listener, f"spec.yaml of run {run.id}")
-    models = Models(resolved, device, {name: entry.card for name, entry in data.items()})
     try:
-        again = _Recheck(run, resolved, data, models, environment(run.root, threads or 0, device))
-        for cell in make_plan(resolved, run.models, run.cards):
+        reopened.open()
+        here = environment(run.root, threads or 0, reopened.device)
+        again = _Recheck(run, reopened, here)
+        for cell in make_plan(reopened.resolved, run.models, run.cards):
             file = run.cells.get(cell.id)
             if isinstance(cell.scenario, Mapped) and file and file.status is Status.OK:
                 listener.note(f"asking {cell.model.name} again: {cell.scenario.address}")
                 again.cell(cell, cell.scenario, file, batches)
         return again.asked
     finally:
-        models.close()
+        reopened.close()
 
 
 class _Recheck:
-    """A run whose models and data are open again, and what asking them has found so far."""
+    """Asks the models of a reopened run again, and collects what differs."""
 
-    def __init__(
-        self,
-        run: Run,
-        resolved: Resolved,
-        data: Mapping[str, EvalSet],
-        models: Models,
-        here: Mapping[str, object],
-    ) -> None:
+    def __init__(self, run: Run, reopened: Reopened, here: Mapping[str, object]) -> None:
         self.asked = RecheckReport()
         self._run = run
-        self._seed = resolved.spec.defaults.seed
-        self._data = data
-        self._models = models
+        self._reopened = reopened
+        self._seed = reopened.resolved.spec.defaults.seed
         self._here = here
-        self._scorer = Scorer(run, scoring_options(resolved))
+        self._scorer = Scorer(run, scoring_options(reopened.resolved))
         self._stochastic = {
             (file.model, file.data)
             for file in run.cells.values()
@@ -145,7 +131,8 @@ class _Recheck:
         except Exception as error:
             self.asked.differences.append(f"{cell.id}: asking again raised: {one_line(error)}")
             return
-        elsewhere = self._elsewhere(cell, file)
+        then = dict(file.numerics.fields) if file.numerics else {}
+        elsewhere = differing_fields(then, numerics_fields(cell, self._here))
         noise = cell.model.noise
         wrong = next(filter(None, (_beyond(one, noise, elsewhere) for one in found)), "")
         if wrong:
@@ -162,15 +149,15 @@ class _Recheck:
             self.asked.noisy += 1
 
     def _why_not(self, cell: PlannedCell) -> str:
-        """Says why a model's records can't come again: it, or its data, is another now."""
+        """Says why a model can't give its records again: it, or its data, has changed; or ""."""
         data = cell.data.name
-        if self._data[data].card.fingerprint != cell.data.fingerprint:
+        if self._reopened.data[data].card.fingerprint != cell.data.fingerprint:
             return f"data {data!r} is not what it was: its fingerprint is another"
         role = cell.scenario.role
-        if self._data[data].card.further.get(role) != cell.data.further.get(role):
+        if self._reopened.data[data].card.further.get(role) != cell.data.further.get(role):
             return f"data {data!r} is not what it was: the fingerprint of role {role!r} is another"
         try:
-            adapter = self._models.get(cell.model.name, data)
+            adapter = self._reopened.model(cell.model.name, data, keep=2)
             now = adapter.fingerprint()
         except Exception as error:
             reason = str(error) if isinstance(error, CrucibenchError) else one_line(error)
@@ -210,19 +197,14 @@ class _Recheck:
 
     def _context(self, cell: PlannedCell) -> tuple[SelectedRole, MapContext]:
         scenario = cell.scenario
-        role = SelectedRole(self._data[cell.data.name], scenario.role, cell.limit, self._seed)
-        adapter = self._models.get(cell.model.name, cell.data.name)
-        return role, MapContext(
-            adapter=adapter,
-            draws=Draws(self._seed, scenario.stream),
-            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
-            batch_size=cell.batch_size,
-            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), adapter.input_spec),
-        )
+        evalset = self._reopened.data[cell.data.name]
+        role = SelectedRole(evalset, scenario.role, cell.limit, self._seed)
+        adapter = self._reopened.model(cell.model.name, cell.data.name, keep=2)
+        return role, map_context(cell, role, adapter, self._seed)
 
     def _recheck(self, cell: PlannedCell, scenario: Mapped) -> list[str]:
         """Holds a cell's artefacts against its records and its model."""
-        # Examples are there to be looked at: no number was made of them.
+        # No number is made of examples: they are only shown.
         checked = scenario.keeps - {EXAMPLES}
         if not checked:
             return []
@@ -239,14 +221,9 @@ class _Recheck:
             role.samples(), self._scorer.evidence(cell, self._run.cells).needs, earlier
         )
 
-    def _elsewhere(self, cell: PlannedCell, file: CellFile) -> list[str]:
-        """Returns what moves floats and is not as it was, e.g. ``versions.torch``."""
-        then = dict(file.numerics.fields) if file.numerics else {}
-        return differing_fields(then, numerics_fields(cell, self._here))
-
 
 def _beyond(found: RecordDifference, noise: float, elsewhere: list[str]) -> str:
-    """Says what of a batch's differences can't be float noise, or returns ""."""
+    """Says which differences of a batch can't be float noise, or returns ""."""
     where = f" ({', '.join(elsewhere[:3])} are not as they were)" if elsewhere else ""
     if found.wrong:
         return found.wrong

@@ -1,4 +1,4 @@
-"""What models answer to a fixed probe: the second line, behind their fingerprints.
+"""The fixed probe: a few samples whose answers show changes that a fingerprint misses.
 
 A fingerprint can miss something that moves a model's answers: an environment variable, a file that
 an imported helper read. So inspection asks every model that has one about the same samples, chosen
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -162,20 +162,17 @@ def disagreement(stored: CellProbe, present: CellProbe) -> Disagreement | None:
     """Returns the first difference that noise does not explain."""
     for way in sorted(present):
         before, now = stored.get(way, {}), present[way]
-        found = _differing(before, now)
+        found = _other_answers(before, now)
+        if found is None and "gradient" in now:
+            found = _other_gradients(before, now)
         if found is not None:
-            return Disagreement(**{**found, "whose": way})
+            return replace(found, whose=way)
     return None
 
 
-def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:
-    found = _other_answers(before, now)
-    return _other_gradients(before, now) if found is None and "gradient" in now else found
-
-
-def _other_answers(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:
+def _other_answers(before: Mapping[str, Any], now: Mapping[str, Any]) -> Disagreement | None:
     kind, current = now["kind"], _unpacked(now["answers"])
-    everything = {"what": "answers", "differ": len(current), "samples": len(current), "apart": 0.0}
+    everything = Disagreement(what="answers", differ=len(current), samples=len(current), apart=0.0)
     if before.get("kind") != kind:
         return everything
     stored = _unpacked(before["answers"])
@@ -185,12 +182,12 @@ def _other_answers(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[st
     far = _apart(kind, current, stored)
     beyond = far > (0.0 if kind == "labels" else max(now["noise"], spread))
     if int(beyond.sum()) > (spread if kind == "labels" else 0):
-        return everything | {"differ": int(beyond.sum()), "apart": float(far.max())}
+        return replace(everything, differ=int(beyond.sum()), apart=float(far.max()))
     return None
 
 
-def _other_gradients(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:
-    everything = {"what": "gradients", "differ": _GRADIENTS, "samples": _GRADIENTS, "apart": 0.0}
+def _other_gradients(before: Mapping[str, Any], now: Mapping[str, Any]) -> Disagreement | None:
+    everything = Disagreement(what="gradients", differ=_GRADIENTS, samples=_GRADIENTS, apart=0.0)
     if "gradient" not in before or before["gradient"]["shape"] != now["gradient"]["shape"]:
         return everything
     spread = _SPREADS * max(before["gradient_spread"], now["gradient_spread"])
@@ -198,9 +195,7 @@ def _other_gradients(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[
     beyond = far > max(_GRADIENT_NOISE * now["noise"], spread)
     if not beyond.any():
         return None
-    return everything | {
-        "differ": int(beyond.sum()), "samples": len(far), "apart": float(far.max()),
-    }  # fmt: skip
+    return replace(everything, differ=int(beyond.sum()), samples=len(far), apart=float(far.max()))
 
 
 def _walk(
@@ -226,7 +221,7 @@ def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
 
 
 def _apart(kind: str, now: Numbers, before: Numbers) -> Numbers:
-    """Returns how far each sample's answer differs: of labels, 1 if it is another, else 0."""
+    """Returns how far each sample's answer differs; for labels, 1 where it differs, else 0."""
     far = np.abs(now - before)
     if kind == "labels":
         return cast("Numbers", (far.max(axis=1) > 0).astype(np.float64))

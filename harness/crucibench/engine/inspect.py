@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from crucibench.contracts.data import EvalSet
+from crucibench.contracts.data import DataCard, EvalSet
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.engine.executors.base import Executor, SlotMessage
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.fixed_probe import fixed_probe_rows
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.fixed_probe import ProbeAnswer, fixed_probe_rows
 from crucibench.engine.listener import Listener
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.engine.worker.opening import report
@@ -37,6 +37,36 @@ _LOST_AT_MOST = 5
 Pair = tuple[str, str]
 """(model, data set)."""
 T = TypeVar("T")
+
+
+@dataclass
+class Inspection:
+    """What inspection found.
+
+    Attributes:
+        data: the opened data sets by name.
+        models: by (model, data set).
+        seconds_per_sample: measured on the probe batch, by (model, data set).
+        batch_sizes: what ``auto`` comes to, by (model, data set).
+        probes: what each model answers to the fixed probe, by (model, data set), where it does.
+        errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
+            form of a model that can't be had on this machine.
+        reads: files that models and data read besides those that the spec names, by absolute path,
+            with their SHA-256.
+    """
+
+    data: dict[str, EvalSet] = field(default_factory=dict)
+    models: dict[Pair, ModelInfo] = field(default_factory=dict)
+    seconds_per_sample: dict[Pair, float] = field(default_factory=dict)
+    batch_sizes: dict[Pair, int] = field(default_factory=dict)
+    probes: dict[Pair, ProbeAnswer] = field(default_factory=dict)
+    errors: dict[Pair, CrucibenchError] = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cards(self) -> dict[str, DataCard]:
+        """The data cards by name."""
+        return {name: evalset.card for name, evalset in self.data.items()}
 
 
 def inspect(
@@ -67,7 +97,7 @@ def inspect(
         for message in executor.poll(_POLL_SECONDS):
             queue.handle(message)
         queue.end_overdue()
-    # As the spec names them, whichever worker was first.
+    # In the order of the spec, whichever worker was first.
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
     mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
     if found.errors and not (found.models and (keep_going or not mistaken)):
@@ -183,7 +213,7 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
         for name, entry in resolved.data.items()
         if name in used
         and entry.live is None
-        and (entry.source.runs_code or any(further.source.runs_code for further in entry.further))
+        and (entry.source.runs_code or any(one.source.runs_code for one in entry.suite_data))
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crucibench.engine.inspected import Inspection
+    from crucibench.engine.inspect import Inspection
     from crucibench.engine.plan.plan import Plan, PlannedCell
     from crucibench.store.cells import CellFile
 
@@ -17,25 +17,25 @@ class Listener:
     """
 
     def note(self, message: str) -> None:
-        """One sentence about what is being done now, e.g. which model is being inspected."""
+        """Is given one sentence about the present step, e.g. which model is being inspected."""
 
     def indexing(self, data: str, done: int, total: int) -> None:
-        """Samples of a data set are being read and hashed."""
+        """Is called while the samples of a data set are read and hashed."""
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
-        """The plan stands; nothing has been collected yet."""
+        """Is called with the finished plan, before anything is collected."""
 
     def started(self, cell: PlannedCell, total: int) -> None:
-        """A cell is being collected: `total` samples."""
+        """Is called when the collection of a cell with `total` samples begins."""
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
-        """`samples` more samples of it are done."""
+        """Is called when `samples` more samples of a cell are done."""
 
     def retried(self, cell: str, reason: str) -> None:
-        """Something of the cell of this id is tried again; `reason` is one sentence."""
+        """Is called when a task of a cell is tried again; `reason` is one sentence."""
 
     def finished(self, cell: CellFile) -> None:
-        """A cell has its status."""
+        """Is called when a cell has its status."""
 
     def stopping(self) -> None:
-        """An interrupt was heard: what is under way is ended, and nothing new is begun."""
+        """Is called after an interrupt: tasks under way are finished, and no others begun."""

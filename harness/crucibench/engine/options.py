@@ -1,4 +1,4 @@
-"""How a run is carried out: its options, and the executor that they mean."""
+"""The options of a run, and the executor that they choose."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class RunPart:
 
     @property
     def suffix(self) -> str:
-        """What the folder's name has beyond the run's id."""
+        """What the folder's name appends to the run's id."""
         return f"{PART}{self.number}-of-{self.of}"
 
     def has(self, cell: PlannedCell, shard: int) -> bool:
         """Whether a shard of a cell that is split is this part's; -1 for its probes."""
-        return (_offset(cell, self.of) + shard) % self.of == self.number - 1
+        first = int(data_digest(cell.id)[:8], 16)
+        return (first + shard) % self.of == self.number - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,6 @@ class RunOptions:
     part: RunPart | None = None
 
 
-def _offset(cell: PlannedCell, of: int) -> int:
-    return int(data_digest(cell.id)[:8], 16) % of
-
-
 def choose_executor(
     resolved: Resolved, options: RunOptions, threads: int, devices: int
 ) -> Executor | None:
@@ -124,7 +121,7 @@ def choose_executor(
 
 
 def _libraries(resolved: Resolved) -> tuple[str, ...]:
-    """Returns what several models' processes would import, each for itself."""
+    """Returns the modules that the processes of several models need, to be imported once."""
     adapters = Counter(entry.adapter for entry in resolved.models.values())
     named = [kind.libraries for kind, models in adapters.items() if models > 1]
     if len(resolved.models) > 1:

@@ -1,4 +1,4 @@
-"""Make a pack of a run: find out what comparing reads of it, and keep that."""
+"""Makes a pack of a run: finds out which of its columns a comparison reads, and keeps those."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
 from crucibench.engine.score.score import Scorer
-from crucibench.engine.worker.environment import package_version
 from crucibench.store.manifest import differences
 from crucibench.store.pack import PackContents, write_pack
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.libraries import package_version
 
 
 def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
@@ -46,12 +46,14 @@ def pack_run(run: Run, path: Path, *, with_groups: bool = False) -> Path:
     changed = differences(run.layout)
     if changed:
         raise UnreadableError(f"run {run.id} is not as its manifest says: {changed[0]}")
-    write_pack(run, path, what_is_read(run), package_version("crucibench"), with_groups=with_groups)
+    write_pack(
+        run, path, compared_columns(run), package_version("crucibench"), with_groups=with_groups
+    )
     return path
 
 
-def what_is_read(run: Run) -> PackContents:
-    """Asks every scenario for what it is compared by, and watches what it reads."""
+def compared_columns(run: Run) -> PackContents:
+    """Runs what a comparison asks of every scenario, and notes which columns that reads."""
     resolved = offline(run.spec)
     scorer = Scorer(run, scoring_options(resolved))
     read: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""A run in parts, on machines that share nothing: which part does what, and how they are merged.
+"""Splits a run into parts for machines that share nothing, and merges the parts.
 
 Whatever can be split is split by shards: cells of one stage that need no other. Cells with several
 stages, or with needs, are done whole by one part, which then collects what they need as well; the
@@ -24,7 +24,6 @@ from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, finish
-from crucibench.engine.worker.environment import package_version
 from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
@@ -39,10 +38,11 @@ from crucibench.store.transfer import DamagedError, copy_file
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.errors import InputError, NotComparableError, UnreadableError
 from crucibench.util.hashing import differing_fields, file_digest
+from crucibench.util.libraries import package_version
 
 
 def assign(plan: Plan, part: RunPart) -> tuple[Plan, frozenset[str]]:
-    """Returns what a part does: with all parts together, everything, at least once.
+    """Returns what a part does; all parts together do everything at least once.
 
     Returns:
         Its cells, and the ids of those of which it does some shards alone.
@@ -81,7 +81,7 @@ def _splittable(cell: PlannedCell) -> bool:
 
 
 class PartLifecycle(CellLifecycle):
-    """The cells of one part: collected, and kept account of; scored when all are merged."""
+    """Collects the cells of one part and keeps account of them; they are scored after the merge."""
 
     def __init__(self, *run: Any, part: RunPart, split: frozenset[str], **more: Any) -> None:
         """Takes what `CellLifecycle` does, and which part it is.
@@ -101,7 +101,7 @@ class PartLifecycle(CellLifecycle):
         if cell.id not in self._split:
             return super().open(cell, file)
         journal = self.checked_journal(cell, file)
-        return self.opened(cell, file, journal, lambda shard: self._part.has(cell, shard))
+        return self.make_open_cell(cell, file, journal, lambda shard: self._part.has(cell, shard))
 
     def finish(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
         """Keeps account of what was collected of a cell."""
@@ -140,7 +140,7 @@ class _PartFolder:
 
 
 def merge(folders: Sequence[Path], out: Path) -> Run:
-    """Makes one run of all its parts; if it is there already, and whole, it is returned.
+    """Makes one run of all its parts, or returns it if it is there already, and whole.
 
     Args:
         folders: of the parts, in any order.

@@ -1,4 +1,4 @@
-"""Two models timed in turns, here and now: stored runs opened again, and seconds by round.
+"""Times two models in turns, on this machine: seconds by round.
 
 What the seconds mean is judged elsewhere (`crucibench.gating.latency`).
 """
@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from crucibench.contracts.adapter import Adapter
 from crucibench.contracts.data import EvalSet
-from crucibench.engine.listener import Listener
 from crucibench.engine.plan.roles import probe_rows
-from crucibench.engine.resolve.resolve import resolve_stored
-from crucibench.engine.worker.opening import Models, open_all_data
-from crucibench.store.run import Run
-from crucibench.util.devices import resolve_device
 
 Call = Callable[[], object]
 """Answers one batch, synchronised with its device."""
@@ -75,7 +68,7 @@ class Rerun:
         return self._in_turns(self._baseline)
 
     def measured(self) -> Seconds:
-        """Times baseline and candidate; each time anew."""
+        """Times baseline and candidate."""
         return self._in_turns(self._candidate)
 
     def _enough(self, seconds: float) -> int:
@@ -121,56 +114,3 @@ def timed_call(adapter: Adapter, data: EvalSet, wanted: int | None) -> tuple[Cal
     rows = probe_rows(count, size) if size <= count else np.resize(np.arange(count), size)
     batch = data.batch("test", rows, adapter.input_spec)
     return partial(adapter.timed, batch), len(batch)
-
-
-class Reopened:
-    """A stored run whose models and data are open again.
-
-    Attributes:
-        data: the open data sets by name.
-        device: what its spec means by its device, on this machine.
-        threads: likewise.
-    """
-
-    def __init__(self, run: Run, scratch: Path, listener: Listener) -> None:
-        self._resolved = resolve_stored(run)
-        self._where = _where(run)
-        self._scratch = scratch
-        self._listener = listener
-        defaults = self._resolved.spec.defaults
-        self.device = resolve_device(defaults.device)
-        self.threads = (
-            min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
-        )
-        self.data: Mapping[str, EvalSet] = {}
-        self._models: Models | None = None
-
-    def open(self) -> None:
-        """Opens the data.
-
-        Raises:
-            InputError: if they can't be read.
-        """
-        self.data = open_all_data(self._resolved, self._scratch, self._listener, self._where)
-        cards = {name: entry.card for name, entry in self.data.items()}
-        self._models = Models(self._resolved, self.device, cards)
-
-    def device_of(self, model: str) -> str:
-        """Returns where a model is to run."""
-        asked = self._resolved.models[model].spec.device
-        return self.device if asked == "auto" else asked
-
-    def model(self, model: str, data: str) -> Adapter:
-        """Returns an open model; the one before it may be closed."""
-        if self._models is None:
-            raise RuntimeError("open() comes first")
-        return self._models.get(model, data, keep=1)
-
-    def close(self) -> None:
-        """Closes all models."""
-        if self._models is not None:
-            self._models.close()
-
-
-def _where(run: Run) -> str:
-    return f"spec.yaml of run {run.id}"

@@ -19,8 +19,7 @@ from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle
 from crucibench.engine.collect.schedule import Limits, Schedule
 from crucibench.engine.executors.base import Executor
-from crucibench.engine.inspect import inspect, make_user_data, user_made_data
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection, inspect, make_user_data, user_made_data
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions, choose_executor, oversubscribed
 from crucibench.engine.parts import PartLifecycle, assign
@@ -29,7 +28,7 @@ from crucibench.engine.plan.plan import Plan, make_plan
 from crucibench.engine.plan.requests import check_requests
 from crucibench.engine.plan.roles import SelectedRole
 from crucibench.engine.resolve.resolve import Resolved
-from crucibench.engine.worker.environment import environment, package_version
+from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import MadeData, Setup
@@ -48,6 +47,7 @@ from crucibench.store.tables import rows_to_table, samples_to_table, write_block
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
+from crucibench.util.libraries import package_version
 from crucibench.util.reads import Reads
 from crucibench.util.user_errors import one_line
 
@@ -65,7 +65,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         KeyboardInterrupt: after Ctrl-C; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
-    resolved = as_read(resolved, options)
+    resolved = with_current_reads(resolved, options)
     layout = run_layout(resolved, options)
     _check_writable(options.out)
     if options.fresh and layout.root.is_dir() and not options.dry_run:
@@ -186,7 +186,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     events.add("finished")
 
 
-def as_read(resolved: Resolved, options: RunOptions) -> Resolved:
+def with_current_reads(resolved: Resolved, options: RunOptions) -> Resolved:
     """Returns a spec under the id of the run that its files belong to.
 
     A finished run whose models or data read files that have changed since, and that the spec does
@@ -303,7 +303,7 @@ def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> Non
 
 
 def _check_writable(out: Path) -> None:
-    # Permissions are read, no file is tried: a command that is refused leaves nothing behind.
+    # Reads permissions instead of writing a test file: a refused command leaves nothing behind.
     nearest = out.resolve()
     while not nearest.exists():
         nearest = nearest.parent

@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from crucibench.engine.listener import Listener
-from crucibench.engine.rerun import Clock, Reopened, Rerun, Seconds, timed_call
+from crucibench.engine.rerun import Clock, Rerun, Seconds, timed_call
 from crucibench.engine.worker.environment import environment
+from crucibench.engine.worker.opening import Reopened
 from crucibench.gating.latency import (
     EFFECT,
     ROUNDS,

@@ -1,10 +1,9 @@
-"""Whether every planned cell is there, sound in itself, and has one record of every sample."""
+"""Checks that every planned cell is there, is sound, and has one record of every sample."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from crucibench.store.cells import CellFile, Digest, StageFile
 from crucibench.store.run import Run
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
+from crucibench.util.libraries import package_version
 
 _INSPECTION = "inspection"
 _NOTHING = np.empty(0, dtype=object)
@@ -36,7 +36,7 @@ def missing_cells(run: Run, planned: PlannedRun) -> Iterator[str]:
         inspected = (model, data) in run.models
         if not inspected and (model, data, f"{PASS}/{_INSPECTION}") not in there:
             yield f"models.json: {model!r} meets {data!r}, and nothing says what became of it"
-    if run.manifest["crucibench_version"] != _installed():
+    if run.manifest["crucibench_version"] != package_version("crucibench"):
         return  # another version may have had other scenarios
     for model, data, address in planned.scenarios:
         if (model, data, address) not in there:
@@ -69,14 +69,7 @@ def _status(file: CellFile) -> Iterator[str]:
         yield f"cell.json: the verdict is {file.verdict or 'missing'}, its findings make it {due}"
 
 
-def _installed() -> str:
-    try:
-        return version("crucibench")
-    except PackageNotFoundError:
-        return "absent"
-
-
-def accounting(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
+def record_differences(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
     """Yields a sentence for each thing that is wrong with the records of one cell.
 
     In a Mapped cell of one stage that asked about all samples, every sample must have one record at
@@ -116,7 +109,7 @@ def _files(reader: EvidenceReader, file: CellFile) -> Iterator[str]:
 
 
 def _asked(file: CellFile, planned: Samples) -> Iterator[str]:
-    """Holds what the cell says it asked about against the sample table."""
+    """Compares what the cell says it asked about with the sample table."""
     if file.n != len(planned):
         yield f"cell.json: n is {file.n}, the sample table gives {len(planned)}"
     if file.ids_digest != _digest(planned.ids):
@@ -134,7 +127,7 @@ def _stage(
     paths = [path for path in reader.shards(file)[number] if path.is_file()]
     parts = [(_column(table, "id"), _column(table, "point")) for table in reader.tables(paths)]
     if len(paths) < stage.shards:
-        return  # every sample of a missing shard would only repeat the news
+        return  # naming every sample of a missing shard would only repeat this
     ids = np.concatenate([_NOTHING, *(part[0] for part in parts)])
     points = np.concatenate([_NOTHING, *(part[1] for part in parts)])
     rows = planned.get_indexer(pd.Index(ids, dtype=object))

@@ -1,4 +1,4 @@
-"""What should be in a run: the scenarios that the installed suites make of its spec."""
+"""Plans again what should be in a run: the scenarios that installed suites make of its spec."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class PlannedRun:
         return replace(scenario, limit=min(limits, default=None))
 
 
-def planned(run: Run) -> PlannedRun:
+def planned_run(run: Run) -> PlannedRun:
     """Asks the installed suites what they make of a run's spec.
 
     Raises:
@@ -91,14 +91,14 @@ def planned(run: Run) -> PlannedRun:
         _add(found, one, request, partial(one.scenarios, request))
     plain = dict(found.scenarios)
     for one, request in asked:
-        planned = [
+        others = [
             scenario
             for (model, data, _), scenario in plain.items()
             if (model, data) == (request.model.name, request.data.name)
             and scenario.suite != one.name
             and scenario.gives_outcomes
         ]
-        _add(found, one, request, partial(one.across, request, planned))
+        _add(found, one, request, partial(one.across, request, others))
     return found
 
 

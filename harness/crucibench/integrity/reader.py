@@ -1,4 +1,4 @@
-"""Reading a run's cells for verification: what the files hold, by their names, and nothing else."""
+"""Reads a run's cells for verification: what the named files hold, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 from crucibench.store.tables import read_table
 from crucibench.util.errors import UnreadableError
+from crucibench.util.text import first_line
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -109,8 +110,8 @@ class EvidenceReader:
         try:
             return pa.concat_tables(parts, promote_options="default") if parts else _NO_RECORDS
         except pa.ArrowException as error:
-            first = str(error).splitlines()[0]
-            raise UnreadableError(f"its record files do not fit together: {first}") from error
+            reason = first_line(error)
+            raise UnreadableError(f"its record files do not fit together: {reason}") from error
 
 
 def _keep(cache: OrderedDict[K, V], key: K, value: V) -> None:

@@ -1,4 +1,4 @@
-"""Whether a run's verdicts and numbers are what its records give, scored here once more."""
+"""Scores a run's records again, and compares verdicts and numbers with the stored ones."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Rescoring:
     # -- one cell ----------------------------------------------------------------------------
 
     def _cell(self, file: CellFile, rows: StoredRows | None) -> Iterator[str]:
-        """Yields what differs in one cell; whoever wants but the first asks for no more."""
+        """Yields what differs in one cell, lazily: callers may take only the first."""
         scenario = self._scenario(file)
         seed = self._planned.spec.defaults.seed
         yield from _scenario_differences(file, scenario)
@@ -115,7 +115,7 @@ class Rescoring:
         try:
             scored = score(scenario, evidence)
         except KeyError as error:
-            # Of a bundle, most often a column of groups that was left out of it.
+            # In a bundle this is mostly a group column that was left out.
             raise CannotScoreError(f"scoring asks for {error}, which is not there") from error
         except Exception as error:
             raise CannotScoreError(f"scoring raised: {one_line(error)}") from error
@@ -186,7 +186,7 @@ class Rescoring:
     def _found(self, file: CellFile, scenario: Scenario, evidence: Evidence) -> list[Finding]:
         """Returns what audits find in a cell, with what it inherits from the cells it needs."""
         if file.cell not in self._findings:
-            # Until it is known: what is stored, so that a circle of needs comes to an end.
+            # The stored findings stand in until the new ones are known: so a circle of needs ends.
             self._findings[file.cell] = _stored_findings(file)
             try:
                 found = [*scenario.findings(evidence), *marks(file.facts)]
@@ -278,7 +278,10 @@ def _scenario_differences(file: CellFile, scenario: Scenario) -> Iterator[str]:
 
 def _finding_differences(file: CellFile, computed: list[Finding]) -> Iterator[str]:
     stored = [_plain(finding.as_dict()) for finding in _stored_findings(file)]
-    due = [_plain(_as_stored(finding).as_finding().as_dict()) for finding in computed]
+    due = [
+        _plain(FindingFile.model_validate(finding.as_dict()).as_finding().as_dict())
+        for finding in computed
+    ]
     for finding in due:
         if finding["code"] not in {entry["code"] for entry in stored}:
             yield (
@@ -345,10 +348,6 @@ def _row_name(row: dict[str, Any]) -> str:
     point = f" at {row['point']}" if row.get("point") else ""
     group = f" @{row['group']}" if row.get("group") else ""
     return f"{row.get('metric')}{point}{group} of {row.get('model')}"
-
-
-def _as_stored(finding: Finding) -> FindingFile:
-    return FindingFile.model_validate(finding.as_dict())
 
 
 def _stored_findings(file: CellFile) -> list[Finding]:

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from crucibench.integrity.accounting import accounting, cell_differences, missing_cells
-from crucibench.integrity.planned import PlannedRun, planned
+from crucibench.integrity.accounting import cell_differences, missing_cells, record_differences
+from crucibench.integrity.planned import PlannedRun, planned_run
 from crucibench.integrity.reader import EvidenceReader
 from crucibench.integrity.rescoring import Rescoring
 from crucibench.store.bundle import BundleRun
@@ -35,15 +35,15 @@ def verify(run: Run) -> list[str]:
     if run.manifest["digest"] != data_digest(run.manifest["files"]):
         found.append("manifest.json: its digest is not that of the files it names")
     if found:
-        return found  # what is computed from changed files would only repeat the news
+        return found  # numbers computed from changed files would only repeat this
     if isinstance(run, BundleRun):
-        return _bundle_differences(run, scored_again(run))
+        return _bundle_differences(run, recomputed_differences(run))
     if run.packed:
         return []  # it was checked when it was opened, and holds no probes to score again with
-    return scored_again(run)
+    return recomputed_differences(run)
 
 
-def scored_again(run: Run) -> list[str]:
+def recomputed_differences(run: Run) -> list[str]:
     """Accounts for the samples of a run whose files are as hashed, and scores it again."""
     found = [
         f"{name}: not what was scored (crucibench score computes it again)"
@@ -58,7 +58,7 @@ def scored_again(run: Run) -> list[str]:
     broken = set()
     for name, file in run.cells.items():
         found += [f"{name}: {sentence}" for sentence in cell_differences(run, name, file)]
-        wrong = [f"{name}: {sentence}" for sentence in accounting(reader, file)]
+        wrong = [f"{name}: {sentence}" for sentence in record_differences(reader, file)]
         if wrong:
             broken.add(name)
             found += wrong
@@ -70,9 +70,9 @@ def _plan(run: Run) -> PlannedRun:
     try:
         for _ in (run.cells, run.models, run.cards, run.suites, run.environment):
             pass
-        return planned(run)
+        return planned_run(run)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        # As hashed, and yet not of the form that the format says.
+        # The files are as hashed, but not of the form that the format requires.
         raise UnreadableError(
             f"spec, cells, models, cards or suites can't be read: {one_line(error)}"
         ) from error

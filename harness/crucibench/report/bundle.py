@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crucibench.integrity.verify import scored_again, verify, without_folder
+from crucibench.integrity.verify import recomputed_differences, verify, without_folder
 from crucibench.report.format import iso
 from crucibench.report.gaps import not_measured
 from crucibench.store.archive import Unpacked
@@ -68,7 +68,7 @@ def _known_differences(run: Run, files: Mapping[str, bytes], version: str) -> li
     """Returns what scoring finds where the bundle's files stand alone."""
     alone = {**files, "manifest.json": manifest_of(files, run.id, version)}
     with Unpacked(alone) as place:
-        return without_folder(scored_again(Run(place.root)), place.root)
+        return without_folder(recomputed_differences(Run(place.root)), place.root)
 
 
 def _account(run: Run, withheld: Mapping[str, Sequence[str]], kept: Disclosure) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""ZIP archives that show every change: equal files give equal bytes, the comment has their digest.
+"""ZIP archives of which every change is found: the comment holds a digest of all other bytes.
 
 Entries are sorted and dated 1980, and the archive's comment ends in the SHA-256 of all bytes before
 it, so that a flipped bit anywhere is found before anything is read.
@@ -22,7 +22,7 @@ from crucibench.store.layout import FORMAT_VERSION, is_inside, is_run_id
 from crucibench.store.run import Run
 from crucibench.util.atomic import storing, write_atomically
 from crucibench.util.errors import InputError, UnreadableError
-from crucibench.util.text import shorten
+from crucibench.util.text import first_line, shorten
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MOST_BYTES = 1 << 32
@@ -56,7 +56,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_archive(path: Path, kind: str) -> dict[str, bytes]:
-    """Returns the files of an archive by name, once all its bytes are found to be as written.
+    """Returns the files of an archive by name, after checking that no byte has changed.
 
     Raises:
         UnreadableError: if it is of another kind, damaged, or larger than any.
@@ -70,8 +70,7 @@ def read_archive(path: Path, kind: str) -> dict[str, bytes]:
     except UnreadableError:
         raise
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UnreadableError(f"{kind} {str(path)!r} can't be read: {first}") from error
+        raise UnreadableError(f"{kind} {str(path)!r} can't be read: {first_line(error)}") from error
 
 
 def read_checked(path: Path, kind: str, version: int, beside: str) -> tuple[dict[str, bytes], str]:
@@ -103,9 +102,8 @@ def read_checked(path: Path, kind: str, version: int, beside: str) -> tuple[dict
         _check_digests(what, files, stated)
         run = facts["run"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UnreadableError(f"{what} can't be read: {first}") from error
-    # Whoever made the archive may have had anything in mind.
+        raise UnreadableError(f"{what} can't be read: {first_line(error)}") from error
+    # The archive may have been made to do harm: its run id becomes part of paths.
     if not isinstance(run, str) or not is_run_id(run):
         raise UnreadableError(
             f"{what} can't be read: expected the id of a run, a plain name, got "
@@ -125,7 +123,7 @@ def _check_digests(what: str, files: Mapping[str, bytes], stated: Mapping[str, s
             raise UnreadableError(f"{what} is damaged: {name} has changed")
 
 
-def named(run: str) -> str:
+def checked_id(run: str) -> str:
     """Returns a run's id as an archive may state it.
 
     Raises:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from crucibench.store.archive import PackedRun, Unpacked, named, read_checked, write_archive
+from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
 from crucibench.store.cells import read_cell
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
@@ -127,7 +127,7 @@ def manifest_of(files: Mapping[str, bytes], run: str, version: str) -> bytes:
         "views": {"metrics.parquet": digests["metrics.parquet"]},
         KIND: {
             "format_version": BUNDLE_FORMAT,
-            "run": named(run),
+            "run": checked_id(run),
             "files": {name: one for name, one in sorted(digests.items()) if name not in results},
         },
     }

@@ -1,4 +1,4 @@
-"""What is kept between runs, as listing and pruning see it: folders, each there whole or not."""
+"""Lists and prunes what is kept between runs: folders that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -55,24 +55,6 @@ class Entry:
     scenario: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What pruning did.
-
-    Attributes:
-        removed: what is gone, the least recently used first.
-        leftovers: how many folders of killed processes were removed too.
-    """
-
-    removed: tuple[Entry, ...]
-    leftovers: int = 0
-
-    @property
-    def size(self) -> int:
-        """The bytes of what is gone."""
-        return sum(entry.size for entry in self.removed)
-
-
 def data_entries(cache: Path) -> list[Entry]:
     """Returns the data indexes and the converted data below the cache folder."""
     return [
@@ -82,8 +64,7 @@ def data_entries(cache: Path) -> list[Entry]:
         )
         for folder, kind, opened_first in _DATA
         for path in subfolders(cache / folder)
-        # The cache folder can be one that holds other things: what is not named by a digest is
-        # not ours.
+        # The cache folder may hold other things: only what is named by a digest is ours.
         if _KEY.fullmatch(path.name)
     ]  # fmt: skip
 
@@ -126,7 +107,7 @@ def remove(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def discard(folder: Path, root: Path) -> bool:
-    """Removes a folder below `root`: at once for whoever looks, then from the disk.
+    """Removes a folder below `root`: it disappears at once, then its files are deleted.
 
     A process that has its files open goes on reading them.
 
@@ -194,8 +175,8 @@ def _last_written(folder: Path) -> float:
 
 
 def _last_read(folder: Path, opened_first: Path) -> float:
-    # Whoever finds data in the cache renews the folder's time; the time of reading helps where
-    # that could not be done.
+    # A process that finds data in the cache renews the folder's time; where it could not, the time
+    # of the last reading helps.
     try:
         facts = opened_first.stat()
         return max(facts.st_atime, facts.st_mtime, folder.stat().st_mtime)

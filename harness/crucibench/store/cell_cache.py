@@ -1,4 +1,4 @@
-"""Whole cells, kept between runs by what they follow from.
+"""The cache of cells: whole cells, kept between runs under a digest of all that they depend on.
 
 An entry is a folder ``XX/KEY/OUTPUTS/`` of a cell's records and probes with an ``entry.json``. It
 is made under a hidden name, synced to disk and renamed, and it is never changed: several processes
@@ -23,14 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.store.cache_entries import (
     Entry,
-    Pruned,
     discard,
     hidden_name,
     overdue,
     remove,
     size_of,
     subfolders,
-    sweep,
 )
 from crucibench.store.cells import StageFile
 from crucibench.store.layout import ARTIFACTS
@@ -53,8 +51,8 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _OUTPUT = re.compile(r"[a-z]+")
 _TRIES = 5
 
-# A pass that was asked for these too differs in their columns alone. `scores` and `values` decide
-# what its predictions are: with them it does not serve a request without.
+# A pass that was also asked for these differs only by their columns. `scores` and `values` decide
+# what the predictions are, so a pass with them does not serve a request without them.
 _SEPARABLE = frozenset({"features", "labels"})
 
 
@@ -79,24 +77,20 @@ class CacheKey:
         return data_digest(fields)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CacheHit:
-    """What a hit gives.
+class KeptCell(BaseModel):
+    """What a kept cell's ``entry.json`` holds.
 
     Attributes:
+        identity: as in `CacheKey`; so are `numerics` and `outputs`.
         stages: what was asked in each stage.
         probes: the names of the probe records.
-        files: name to SHA-256 of what now lies in the cell's folder.
-        costs: what computing it once cost, as it was given to `CellCache.keep`.
+        files: name to SHA-256.
+        size: bytes of the files.
+        costs: what computing it once cost.
+        probe: what its models answered to the fixed probe.
+        labels: ``model``, ``data`` and ``scenario``.
     """
 
-    stages: list[StageFile]
-    probes: list[str]
-    files: dict[str, str]
-    costs: dict[str, Any]
-
-
-class _EntryFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[2] = _FORMAT
@@ -113,6 +107,7 @@ class _EntryFile(BaseModel):
 
     @property
     def key(self) -> CacheKey:
+        """What its records follow from."""
         return CacheKey(
             identity=self.identity, numerics=self.numerics, outputs=frozenset(self.outputs)
         )
@@ -152,8 +147,10 @@ class CellCache:
 
     def fetch(
         self, key: CacheKey, into: Path, agrees: Callable[[Mapping[str, Any]], bool] | None = None
-    ) -> CacheHit | None:
-        """Copies a kept cell's files into `into`, checking each; None where there is none.
+    ) -> KeptCell | None:
+        """Copies a kept cell's files into `into`, checking each, and returns it; or None.
+
+        Its `files` are those that now lie in `into`.
 
         A pass that was asked for more serves a request for fewer, without the columns that were
         not asked for, and a cell with artefacts one for records alone. What is damaged is removed
@@ -179,10 +176,7 @@ class CellCache:
                 return None
             with contextlib.suppress(OSError):
                 os.utime(folder / _ENTRY)
-            return CacheHit(
-                stages=list(entry.stages), probes=list(entry.probes), files=files,
-                costs=dict(entry.costs),
-            )  # fmt: skip
+            return entry.model_copy(update={"files": files})
         return None
 
     def keep(  # noqa: PLR0917
@@ -228,7 +222,7 @@ class CellCache:
                 return True
             size = sum((cell / name).stat().st_size for name in files)
             text = _as_text(
-                _EntryFile(
+                KeptCell(
                     identity=key.identity, numerics=key.numerics, outputs=sorted(key.outputs),
                     stages=list(stages), probes=list(probes), files=dict(files), size=size,
                     costs=dict(costs), probe=dict(probe or {}), labels=dict(labels or {}),
@@ -254,29 +248,11 @@ class CellCache:
         """Returns what is kept, damaged entries without their names."""
         return list(self._entries(named=True))
 
-    def prune(self, *, limit: int | None = None, older_than: float | None = None) -> Pruned:
-        """Removes what has not been used for `older_than` seconds, then all beyond a limit.
-
-        Args:
-            limit: bytes that may stay; the cache's own by default.
-            older_than: seconds; None for any age.
-        """
-        gone = overdue(
-            self.entries(), limit=self.limit if limit is None else limit, older_than=older_than
-        )
-        self._room = None
-        return Pruned(removed=tuple(remove(gone)), leftovers=sweep(self.folder))
-
-    def clear(self) -> Pruned:
-        """Removes all that is kept."""
-        self._room = None
-        return Pruned(removed=tuple(remove(self.entries())), leftovers=sweep(self.folder))
-
     def _folder(self, key: CacheKey) -> Path:
         digest = key.digest
         return self.folder / digest[:2] / digest / _slug(key.outputs)
 
-    def _candidates(self, key: CacheKey) -> Iterator[tuple[Path, _EntryFile]]:
+    def _candidates(self, key: CacheKey) -> Iterator[tuple[Path, KeptCell]]:
         """Yields what can serve a request, the exact entry first, then those with least to drop."""
         exact = self._folder(key)
         if (entry := self._read(exact)) is not None:
@@ -293,9 +269,9 @@ class CellCache:
         for _, folder, entry in sorted(others, key=lambda other: other[:2]):
             yield folder, entry
 
-    def _read(self, folder: Path) -> _EntryFile | None:
+    def _read(self, folder: Path) -> KeptCell | None:
         """Returns an entry's own file; a damaged entry, or one in a wrong place, is removed."""
-        # Tried twice: it may have been put there between the two questions of the first time.
+        # Twice: another process may put the entry there between the two looks of the first try.
         for _ in range(2):
             try:
                 entry = _from_text((folder / _ENTRY).read_bytes())
@@ -320,7 +296,7 @@ class CellCache:
 
     def _entry(self, folder: Path, *, named: bool) -> Entry:
         path = folder / _ENTRY
-        read: _EntryFile | None = None
+        read: KeptCell | None = None
         if named:
             with contextlib.suppress(OSError, ValueError):
                 read = _from_text(path.read_bytes())
@@ -334,8 +310,8 @@ class CellCache:
 
     def _make_room(self, size: int, kept: Path) -> None:
         """Removes what is beyond the limit, but not what was just kept."""
-        # To look through the whole cache after each cell would cost more than many a cell. A
-        # process keeps an eighth of what is free before it looks again, as others do the same.
+        # Looking through the whole cache after each cell would cost more than many a cell. A
+        # process may fill an eighth of the free room before it looks again, since others may too.
         if self._room is not None and size <= self._room:
             self._room -= size
             return
@@ -373,7 +349,7 @@ def _place(temporary: Path, folder: Path) -> None:
                 raise
 
 
-def _as_text(entry: _EntryFile) -> str:
+def _as_text(entry: KeptCell) -> str:
     return _signed(entry.model_dump(mode="json"))
 
 
@@ -381,14 +357,14 @@ def _signed(fields: Any) -> str:
     return canonical_json({"digest": data_digest(fields), "entry": fields}) + "\n"
 
 
-def _from_text(content: bytes) -> _EntryFile:
+def _from_text(content: bytes) -> KeptCell:
     """The inverse of `_as_text`; ValueError unless every byte is as it was written."""
     document = json.loads(content)
     fields = document.get("entry") if isinstance(document, dict) else None
     if _signed(fields).encode() != content:
         raise ValueError("its content has changed")
     try:
-        entry = _EntryFile.model_validate(fields)
+        entry = KeptCell.model_validate(fields)
     except ValidationError as error:
         raise ValueError("it is of another format") from error
     if not all(_FILE.fullmatch(name) for name in entry.files):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,7 +14,9 @@ from crucibench.store.layout import FORMAT_VERSION, is_cell_id
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
-from crucibench.util.text import shorten
+from crucibench.util.text import first_line, shorten, visible
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def _cell_id(name: str) -> str:
@@ -120,8 +122,21 @@ def read_cell(path: Path) -> CellFile:
     Raises:
         UnreadableError: if it is missing, damaged or of another format.
     """
+    return read_model(path, CellFile)
+
+
+def read_model(path: Path, kind: type[M]) -> M:
+    """Reads a JSON file of a given form.
+
+    Raises:
+        UnreadableError: if it is missing, damaged or of another form.
+    """
     try:
-        return CellFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise UnreadableError(f"cell file {str(path)!r} can't be read: {first}") from error
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        found = error.errors()[0]
+        where = ".".join(shorten(visible(str(part))) for part in found["loc"])
+        reason = ": ".join(filter(None, (where, found["msg"].removeprefix("Value error, "))))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = first_line(error)
+    raise UnreadableError(f"{str(path)!r} can't be read: {reason}")

@@ -1,4 +1,4 @@
-"""Opening a run: by path, id prefix or ``latest``, or from a file."""
+"""Opens a run by path, id prefix or ``latest``, or from a file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A cell's journal: which of its files count. A file counts once its line stands here.
 
-Appended and synced by one process, the one that holds the run; whoever is killed between the
-rename of a file and its line leaves a file that is made again. Each line begins with a checksum: a
+One process, which holds the run, appends and syncs it; if it is killed between the rename of a
+file and its line, the file is made again. Each line begins with a checksum: a
 journal that was damaged vouches for nothing.
 """
 
@@ -106,7 +106,7 @@ class Journal:
         cost: Mapping[str, Any] | None = None,
         replaced: Sequence[str] = (),
     ) -> None:
-        """Says that files are there: name to digest, what making them cost, and what was replaced
+        """Notes that files are there: name to digest, what making them cost, and what was replaced
         in the process that made them.
         """
         line: dict[str, Any] = {"files": dict(files)}
@@ -116,29 +116,29 @@ class Journal:
         self._checked |= files.keys()
 
     def add_probes(self, names: Sequence[str]) -> None:
-        """Says that the probe records are there, all of them."""
+        """Notes that all probe records are there."""
         self._note({"probes": list(names)})
 
     def reduce(self, batch_size: int) -> None:
-        """Says that memory ran out and the batch was made smaller."""
+        """Notes that memory ran out and the batch was made smaller."""
         if self.batch_size is None or batch_size < self.batch_size:
             self._note({"batch_size": batch_size})
 
-    def chose(self, stage: int, digest: str) -> None:
-        """Says what enters a stage; if something else did before, its records count no more."""
+    def note_choice(self, stage: int, digest: str) -> None:
+        """Notes what enters a stage; if something else did before, its records no longer count."""
         if self.choices.get(stage) != digest:
             self._note({"stage": stage, "choice": digest})
 
-    def again(self, reason: str) -> None:
-        """Says that a task is tried again."""
+    def note_retry(self, reason: str) -> None:
+        """Notes that a task is tried again."""
         self._note({"again": reason})
 
-    def answered(self, probe: Mapping[str, Any]) -> None:
-        """Says what the cell's models answer to the fixed probe, now that it is begun."""
+    def note_probe(self, probe: Mapping[str, Any]) -> None:
+        """Notes what the cell's models answer to the fixed probe when it is begun."""
         self._note({"probe": dict(probe)})
 
-    def refuse(self, difference: Mapping[str, Any]) -> None:
-        """Says that kept records were not used, since a model answers otherwise now."""
+    def note_refusal(self, difference: Mapping[str, Any]) -> None:
+        """Notes that kept records were not used, since a model now answers differently."""
         self._note({"refused": dict(difference)})
 
     def forget(self) -> None:
@@ -147,7 +147,7 @@ class Journal:
         self._begin()
         self._empty(first)
 
-    def drop_strangers(self) -> None:
+    def remove_uncounted(self) -> None:
         """Removes files of records, probes and artefacts that do not count."""
         for pattern in ("*.parquet", f"{ARTIFACTS}*.parquet"):
             for path in self.folder.glob(pattern):
@@ -155,8 +155,8 @@ class Journal:
                     path.unlink()
 
     def _empty(self, first: Mapping[str, Any]) -> None:
-        # The journal goes before what it vouches for: whoever is killed here leaves nothing that
-        # counts.
+        # The journal is removed before the files that it vouches for: a process that is killed here
+        # leaves nothing that counts.
         with storing(self.folder):
             self._path.unlink(missing_ok=True)
             if self.folder.is_dir():
@@ -175,18 +175,13 @@ class Journal:
         if "cost" in line:
             self.costs.append(line["cost"])
         self.replaced |= dict.fromkeys(line.get("replaced", ()))
-        if "probes" in line:
-            self.probes = line["probes"]
-        if "batch_size" in line:
-            self.batch_size = line["batch_size"]
         if "choice" in line:
             self._choose(line["stage"], line["choice"])
         if "again" in line:
             self.attempts += 1
-        if "probe" in line:
-            self.probe = line["probe"]
-        if "refused" in line:
-            self.refused = line["refused"]
+        for name in ("probes", "batch_size", "probe", "refused"):
+            if name in line:
+                setattr(self, name, line[name])
 
     def _choose(self, stage: int, digest: str) -> None:
         if self.choices.get(stage, digest) != digest:

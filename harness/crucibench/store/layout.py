@@ -1,4 +1,4 @@
-"""Where everything stands in a run directory."""
+"""The paths in a run directory."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Layout:
         return self.cell(cell) / "timing.json"
 
     def log(self, cell: str) -> Path:
-        """What the model printed; like the timing no part of the results."""
+        """What the model printed; no part of the results, as the timing is none."""
         return self.cell(cell) / "log.txt"
 
     def shard(self, cell: str, stage: int, shard: int) -> Path:
@@ -136,7 +136,7 @@ def is_cell_id(name: str) -> bool:
 
 
 def is_inside(name: str) -> bool:
-    """Says whether a name with slashes, of a file of ours, stays in the folder it is put into."""
+    """Says whether a file name with slashes stays inside the folder that it is joined to."""
     parts = name.split("/")
     return len(name) <= _LONGEST_NAME and all(
         _COMPONENT.fullmatch(part) and part.strip(".") for part in parts

@@ -68,7 +68,7 @@ def _taken(path: Path) -> Iterator[RawIOBase]:
             if _is(stream.fileno(), path):
                 yield stream
                 return
-        # Whoever held it has thrown the folder away: the next one would take another file's lock.
+        # Its last holder has removed the folder: this file is not the one that others would lock.
 
 
 def _is(descriptor: int, path: Path) -> bool:
@@ -98,7 +98,7 @@ def take(descriptor: int) -> bool:
 
 
 def release(descriptor: int) -> None:
-    """Lets go of what `take` took; closing the file does so too."""
+    """Releases the lock of `take`; closing the file does so too."""
     with contextlib.suppress(ImportError, OSError):
         import fcntl
 

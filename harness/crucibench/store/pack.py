@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
-from crucibench.store.archive import PackedRun, Unpacked, named, read_checked, write_archive
+from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
 from crucibench.store.cells import CellFile
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.redaction import cluster_codes, json_text, parquet
@@ -82,7 +82,7 @@ def write_pack(
         "files": results,
         "pack": {
             "format_version": PACK_FORMAT,
-            "run": named(run.id),
+            "run": checked_id(run.id),
             "with_groups": with_groups,
             "views": {"metrics.parquet": digests["metrics.parquet"]},
         },
@@ -102,7 +102,7 @@ def open_pack(path: Path) -> PackRun:
 
 
 def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
-    """Returns two runs that are to be compared; with a run on its data, a pack shows its ids."""
+    """Returns two runs to be compared; a pack beside a run on the same data gets its ids back."""
     if isinstance(first, PackRun) and not isinstance(second, PackRun):
         return first.opened(second), second
     if isinstance(second, PackRun) and not isinstance(first, PackRun):
@@ -166,7 +166,7 @@ class _Packer:
 
         spec = dict(self.run.spec)
         resolved = dict(spec["resolved"])
-        # Digests of single files, and their names, say what the data is made of.
+        # Names and digests of single files would reveal what the data is made of.
         resolved["digests"] = {
             key: {"sealed": self.seals[name].digest(data_digest(value))}
             if key.startswith("data.")
@@ -260,6 +260,7 @@ class PackRun(PackedRun):
         """
         super().__init__(place, run)
         self._by = by
+        self._sealed_ids: dict[tuple[str, str], tuple[pd.Index[str], NDArray[np.object_]]] = {}
 
     def opened(self, by: Run) -> PackRun:
         """Returns the pack with the ids of `by` wherever that has the same data."""
@@ -345,15 +346,12 @@ class PackRun(PackedRun):
         if self._by is None:
             return {}
         known = {Seal(card.fingerprint).data: name for name, card in self._by.cards.items()}
-        stored = super().cards if "cards" not in self.__dict__ else self._stored_cards()
+        stored = Run(self.root).cards  # as sealed; `self.cards` needs the partners
         return {
             name: known[card.fingerprint]
             for name, card in stored.items()
             if card.fingerprint in known
         }
-
-    def _stored_cards(self) -> Mapping[str, DataCard]:
-        return Run(self.root).cards
 
     @cached_property
     def _clear(self) -> dict[str, str]:
@@ -381,22 +379,17 @@ class PackRun(PackedRun):
     def _sealed(self, data: str, role: str) -> tuple[pd.Index[str], NDArray[np.object_]]:
         if (data, role) not in self._sealed_ids:
             by, name = self._by, self._partners[data]
+            assert by is not None  # else there are no partners
             ids = np.empty(0, dtype=object)
-            if by is not None and by.layout.sample_table(name, role).is_file():
+            if by.layout.sample_table(name, role).is_file():
                 ids = by.samples(name, role).ids
-                sealed = Seal(by.cards[name].fingerprint).identities(ids)
-            else:
-                sealed = ids
+            sealed = Seal(by.cards[name].fingerprint).identities(ids)
             self._sealed_ids[data, role] = (pd.Index(sealed), ids)
         return self._sealed_ids[data, role]
 
-    @cached_property
-    def _sealed_ids(self) -> dict[tuple[str, str], tuple[pd.Index[str], NDArray[np.object_]]]:
-        return {}
-
 
 def _opened(fields: Mapping[str, Any], clear: Mapping[str, str]) -> dict[str, Any]:
-    """Returns fields with what seals stand for, one mapping deep: the further roles' digests."""
+    """Returns fields with what seals stand for, one mapping deep: the digests of suites' roles."""
     found: dict[str, Any] = {}
     for key, value in fields.items():
         if isinstance(value, str):

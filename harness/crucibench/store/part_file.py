@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from crucibench.store.cells import CellFile
+from crucibench.store.cells import CellFile, read_model
 from crucibench.store.layout import Layout, is_inside, is_run_id
-from crucibench.util.errors import UnreadableError
-from crucibench.util.text import shorten, visible
+from crucibench.util.text import shorten
 
 
 def _inside(name: str) -> str:
@@ -67,15 +65,4 @@ def read_part(layout: Layout) -> PartFile:
     Raises:
         UnreadableError: if it is missing or damaged.
     """
-    try:
-        return PartFile.model_validate(json.loads(layout.part.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError, RecursionError) as error:
-        raise UnreadableError(f"{str(layout.part)!r} can't be read: {_first(error)}") from error
-
-
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        where = ".".join(shorten(visible(str(part))) for part in found["loc"])
-        return f"{where}: {found['msg'].removeprefix('Value error, ')}"
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return read_model(layout.part, PartFile)

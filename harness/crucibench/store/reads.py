@@ -1,7 +1,7 @@
-"""What a finished run's models and data read beside the files that its spec names.
+"""The files that a finished run's models and data read beside those that its spec names.
 
-The run's id does not hold them: they are known only once the code has run. So the same command
-looks whether they are as they were; sizes and times first, contents where these differ.
+They are not part of the run's id, since they are known only after the code has run. So the same
+command checks whether they have changed: sizes and times first, contents where these differ.
 """
 
 from __future__ import annotations

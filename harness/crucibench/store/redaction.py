@@ -1,4 +1,4 @@
-"""What is left out of files of a run before they are published.
+"""Leaves out of a run's files what is not published.
 
 Inputs, free text, sample names and group columns are recognised by what they are, not by a list of
 suites: columns called ``input:NAME`` and ``group:NAME``, and columns of text that are no few short
@@ -72,7 +72,7 @@ def redacted_table(content: bytes, kept: Disclosure, names: Collection[str]) -> 
 def is_published(
     content: bytes, kept: Disclosure, names: Collection[str], words: Collection[str]
 ) -> bool:
-    """Says whether a table that scoring made is published; one that lacks a column serves nobody.
+    """Says whether a table that scoring made is published: whole or not at all.
 
     Args:
         content: a Parquet file.

@@ -1,10 +1,10 @@
-"""Seals: ids that pair with one another and can't be matched to guessed content.
+"""Sealed ids: they pair with one another and can't be matched to guessed content.
 
-A sample id is a hash of its content, so whoever guesses the content knows the id. A pack holds a
-keyed hash instead (HMAC-SHA-256). The key derives from the data set's fingerprint, a digest of all
-ids, targets and groups, which nobody knows who hasn't the whole data set; the pack holds a digest
-of the fingerprint, and of the key nothing. Two packs of one data set pair with each other, and
-whoever has a run on it can seal its ids and so read the pack's.
+A sample id is a hash of its content, so a reader who guesses the content knows the id. A pack holds
+a keyed hash instead (HMAC-SHA-256). The key derives from the data set's fingerprint, a digest of
+all ids, targets and groups, which only the owner of the whole data set knows; the pack holds a
+digest of the fingerprint, and of the key nothing. Two packs of one data set pair with each other,
+and the owner of a run on it can seal its ids and so read the pack's.
 
 What it does not hide: that two packs are of the same data, targets, predictions, scores, and, from
 someone who has all of the data but one sample, that sample.

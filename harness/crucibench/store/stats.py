@@ -60,7 +60,7 @@ def changed(layout: Layout, manifest: Mapping[str, Any] | None = None) -> list[s
 
 
 def require_unchanged(layout: Layout, manifest: Mapping[str, Any] | None = None) -> None:
-    """Refuses a run that is not as its manifest says; a quick look, as `changed` is.
+    """Refuses a run that is not as its manifest says, by the quick check of `changed`.
 
     Args:
         layout: of the run.
@@ -103,8 +103,8 @@ def _remembered(layout: Layout) -> dict[str, Stat]:
         files: dict[str, Stat] = document["files"]
         if document["manifest"] != file_digest(layout.manifest):
             return {}
-        # A file system's clock ticks: what was written in the same tick as the statistics may have
-        # been written once more after them, and its time would not tell.
+        # A file that was written in the same tick of the file system's clock as the statistics may
+        # have been written again after them without a change of its time.
         return {name: stat for name, stat in files.items() if stat[1] < written}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}  # everything is hashed
@@ -119,7 +119,7 @@ def _stat(path: str) -> Stat | None:
 
 
 def _results(root: str) -> Iterator[str]:
-    # Of a thousand runs these are a hundred thousand files: Path takes ten times as long.
+    # A thousand runs have a hundred thousand files, and Path takes ten times as long.
     folders = ["environment", "samples", "cells"]
     while folders:
         inside = folders.pop()

@@ -43,7 +43,7 @@ class StoredRecords(Records):
     @cached_property
     def _whole(self) -> pa.Table:
         table = self._read(None)
-        # In one piece columns and blocks are views of it; of large ones there is no room for two.
+        # Columns and blocks of one chunk are views; of a large table there is no room for a copy.
         return table.combine_chunks() if self.small else table
 
     @cached_property

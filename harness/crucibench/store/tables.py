@@ -23,6 +23,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.rows import COLUMNS
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
+from crucibench.util.text import first_line
 
 _GROUP = "group:"
 _KEY = b"crucibench"
@@ -59,8 +60,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             # For small files, threads take longer to start than to read.
             table = file.read(columns, use_threads=len(content) > _SMALL)
     except (OSError, ValueError, pa.ArrowException) as error:
-        first = str(error).splitlines()[0]
-        raise UnreadableError(f"{str(path)!r} can't be read: {first}") from error
+        raise UnreadableError(f"{str(path)!r} can't be read: {first_line(error)}") from error
     return table.replace_schema_metadata(None)
 
 

@@ -1,4 +1,4 @@
-"""Copying files whose digests are known, all or none."""
+"""Copies files whose digests are known: all or none."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def copy_into(
     try:
         into.mkdir(parents=True, exist_ok=True)
         for name, digest in files.items():
-            if _is_unwanted_artifact(name, unwanted):
-                continue
+            if stage_of(name) is not None and name.rsplit("-", 2)[0] in unwanted:
+                continue  # an artefact that is left out
             place = into / name
             place.parent.mkdir(exist_ok=True)
             # Hidden files, not a hidden folder: a manifest passes over them if this is killed.
@@ -99,10 +99,6 @@ def copy_into(
                 folder_made.rmdir()
         raise
     return copied
-
-
-def _is_unwanted_artifact(name: str, unwanted: frozenset[str]) -> bool:
-    return stage_of(name) is not None and name.rsplit("-", 2)[0] in unwanted
 
 
 def _drop(path: Path, columns: frozenset[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class StorageError(OSError):
-    """The disk is full, read-only or broken: no mistake of whoever had something to write."""
+    """The disk is full, read-only or broken: not the fault of the code that writes."""
 
     def __str__(self) -> str:
         parts = (self.strerror or (self.args[0] if self.args else ""), self.filename)
@@ -21,7 +21,7 @@ class StorageError(OSError):
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Makes a StorageError that names `path` of what the system says while it is written."""
+    """Turns an OSError raised while `path` is written into a StorageError that names it."""
     try:
         yield
     except StorageError:
@@ -69,19 +69,17 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes `text` as UTF-8 with line feeds, atomically; see `write_atomically`."""
-    write_atomically(
-        path, lambda temporary: _write_bytes(temporary, text.encode()), durable=durable
-    )
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(text.encode())
+
+    write_atomically(path, write, durable=durable)
 
 
 def write_json(path: Path, data: Any) -> None:
     """Writes `data` as indented JSON with sorted keys, atomically."""
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _sync_folder(folder: Path) -> None:

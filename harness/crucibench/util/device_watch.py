@@ -1,4 +1,4 @@
-"""How long a device itself works on what it is given, beside the wall clock of who waits for it."""
+"""Measures how long a device itself works, beside the wall clock of the process that waits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Watch:
-    """Watches a processor: what is asked of it is done once the call comes back."""
+    """Watches a CPU, whose work is done when the call returns."""
 
     def around(self, work: Callable[[torch.Tensor], T], inputs: torch.Tensor) -> T:
         """Returns `work(inputs)` once the device has done it."""

@@ -68,7 +68,7 @@ def cuda_devices() -> int:
 
 
 def _has_driver() -> bool:
-    """Whether anything speaks for a device that torch calls CUDA: Nvidia's, or AMD's."""
+    """Whether there are signs of a device that torch calls CUDA: Nvidia's, or AMD's."""
     if sys.platform != "linux":
         return True
     if any(Path(device).exists() for device in _DEVICES):

@@ -1,4 +1,4 @@
-"""Letters: which look alike, and what holds them apart."""
+"""Letters: which ones look alike, and which stay apart."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CYRILLIC: Mapping[str, str] = {
 
 @lru_cache(maxsize=1 << 14)
 def is_letter(character: str) -> bool:
-    """Whether it is a letter, and no word by itself as Han characters are."""
+    """Whether a character is a letter, and not a whole word as Han characters are."""
     first = character[0]
     return first.isalpha() and not unicodedata.name(first, "").startswith("CJK")
 
 
 def holds_apart(before: str, after: str) -> bool:
-    """Whether two characters in new company stay two, as parts of Hangul syllables might not."""
+    """Whether two adjacent characters stay two; parts of Hangul syllables might join."""
     return before.isascii() or len(graphemes(before + after)) == 2

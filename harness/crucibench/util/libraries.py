@@ -11,6 +11,14 @@ _EVERYWHERE = frozenset({"torch", "numpy", "pandas", "scipy", "sklearn", "builti
 """What every run notes anyway."""
 
 
+def package_version(distribution: str) -> str:
+    """Returns an installed version, or "absent"."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"
+
+
 def library_versions(packages: Iterable[str]) -> dict[str, str]:
     """Returns the versions of the distributions that hold importable packages, by distribution.
 
@@ -18,16 +26,13 @@ def library_versions(packages: Iterable[str]) -> dict[str, str]:
     """
     wanted = set(packages) - _EVERYWHERE - sys.stdlib_module_names
     holders = _holders() if wanted else {}
-    return {name: _version(name) for package in sorted(wanted) for name in holders.get(package, ())}
+    return {
+        name: package_version(name)
+        for package in sorted(wanted)
+        for name in holders.get(package, ())
+    }
 
 
 @cache
 def _holders() -> Mapping[str, list[str]]:
     return {name: sorted(set(found)) for name, found in packages_distributions().items()}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "unknown"

@@ -147,8 +147,8 @@ def parse_factory(rest: str, base: Path) -> FactoryRef:
     Raises:
         InputError: if there is no such file, module or function; the nearest name is offered.
     """
-    place, _, name = (rest, "", "") if _is_file_name(rest) else rest.rpartition(":")
-    if _is_file_name(place):
+    place, _, name = (rest, "", "") if rest.endswith(".py") else rest.rpartition(":")
+    if place.endswith(".py"):
         file = _existing(base, place)
         ref = _in_file(rest, name, file)
     elif all(part.isidentifier() for part in place.split(".")):
@@ -170,7 +170,10 @@ def load_factory(ref: FactoryRef) -> Callable[..., Any]:
             named can't be called.
     """
     shown = ref.file.name if ref.file else ref.module
-    name = ref.module if ref.installed else f"{_package_of(ref)}.{ref.module}"
+    name = ref.module
+    if not ref.installed:
+        package = private_package(ref.root, ref.places, ref.module, ref.file, ref.digest())
+        name = f"{package}.{name}"
     with as_input_error(f"importing {shown}"):
         module = importlib.import_module(name)
     if not hasattr(module, ref.name):
@@ -182,10 +185,6 @@ def load_factory(ref: FactoryRef) -> Callable[..., Any]:
             f"{ref}: expected a function or a class, got {type(factory).__name__} {ref.name!r}"
         )
     return cast("Callable[..., Any]", factory)
-
-
-def _package_of(ref: FactoryRef) -> str:
-    return private_package(ref.root, ref.places, ref.module, ref.file, ref.digest())
 
 
 def call_factory(factory: Callable[..., Any], what: str, *args: Any) -> Any:
@@ -224,10 +223,6 @@ def _seeded() -> Iterator[None]:
 
 
 # Finding, without importing.
-
-
-def _is_file_name(text: str) -> bool:
-    return text.endswith(".py")
 
 
 def _existing(base: Path, name: str) -> Path:

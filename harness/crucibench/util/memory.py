@@ -19,7 +19,7 @@ _OUT_OF_MEMORY = (
 
 
 def reset_peak() -> None:
-    """Lets the peak of this process begin anew, where the system can."""
+    """Resets the peak of this process, where the system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -85,7 +85,7 @@ def limit_memory(size: int) -> bool:
         return False
     import resource
 
-    # Not the address space: libraries reserve far more of it than they ever use.
+    # Limits data, not address space: libraries reserve far more addresses than they use.
     reserved = (_status("self", "VmData") or 0) - (_status("self", "RssAnon") or 0)
     most = size + max(0, reserved)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))

@@ -62,7 +62,7 @@ def size_text(size: int) -> str:
     """Returns a number of bytes for people: ``1.5 GiB``."""
     amount, unit = float(size), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        # What would be shown as 1024 of a unit is shown as 1 of the next.
+        # 1024 of a unit is shown as 1 of the next.
         if amount < (1023.5 if unit == "B" else 1023.95):
             break
         amount, unit = amount / 1024, larger

@@ -79,7 +79,7 @@ class _Folder:
         return None
 
     def _finder(self, entry: str) -> importlib.machinery.FileFinder:
-        # A fresh one each time: a finder caches the folder's listing by its time stamp.
+        # A new one each time, because a finder caches the folder's listing by its time stamp.
         def load_source(fullname: str, path: str) -> _Loader:
             return _Loader(fullname, path, self.builtins)
 

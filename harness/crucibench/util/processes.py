@@ -1,4 +1,4 @@
-"""What a process does first that works for another one: its streams, and whom it lives with."""
+"""The first steps of a process that works for another: its streams, and when it is to end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def die_with(parent: int, by: str = "SIGKILL") -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes whatever outlives its parents, of all that is started from here, a child of this."""
+    """Makes this process the parent of all descendants that outlive their own parents."""
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):
@@ -53,7 +53,7 @@ def adopt_orphans() -> None:
 
 
 def end_children(seconds: float) -> None:
-    """Kills the children of this process, and those that it adopts by that, for so long at most."""
+    """Kills the children of this process, and those it adopts thereby, for at most `seconds`."""
     until = time.monotonic() + seconds
     while (children := _children()) and time.monotonic() < until:
         for child in children:

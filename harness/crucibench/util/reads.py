@@ -1,4 +1,4 @@
-"""Files that code opens while it is watched: what a factory reads beside what its address names."""
+"""Watches which files code opens: what a factory reads beside the files that its address names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _hooked: list[bool] = []
 
 
 class Reads:
-    """Notes which files are opened for reading, by any thread of this process, while it is entered.
+    """Notes which files any thread of this process opens for reading while this is entered.
 
     What is seen is what raises Python's audit event ``open``: `open`, `Path.read_text`,
     `numpy.load`, `torch.load`. Readers in native code (pyarrow, safetensors, ONNX Runtime) raise
@@ -44,7 +44,7 @@ class Reads:
 
     def __enter__(self) -> Self:
         if not _hooked:
-            sys.addaudithook(_heard)  # for good: there is no way to take it back
+            sys.addaudithook(_heard)  # for good: an audit hook can't be removed
             _hooked.append(True)
         _watching.append(self)
         return self

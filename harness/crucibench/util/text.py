@@ -1,4 +1,4 @@
-"""Names and texts of users, safe in a terminal, in Markdown, in XML and in a table's cell."""
+"""Makes names and texts of users safe for a terminal, Markdown, XML and table cells."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def visible(text: str, keep: str = "") -> str:
         else char
         for char in text
     )
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def shorten(text: str, limit: int = 60) -> str:

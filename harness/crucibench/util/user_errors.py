@@ -48,6 +48,6 @@ def as_input_error(what: str) -> Iterator[None]:
 def _is_ours(filename: str) -> bool:
     if filename == importlib.__file__ or filename.startswith("<frozen importlib"):
         return True
-    # The bundled demo models, in a folder below the adapters, count as a user's.
+    # The bundled demo models lie in a folder below the adapters, and count as a user's.
     file = Path(filename)
     return _CORE in file.parents or file.parent.name == "crucibench_adapters"

@@ -13,7 +13,7 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.detector import Detector
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.scenario import Scenario
-from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteData, SuiteRequest
 from crucibench.contracts.task import Modality
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number
@@ -62,10 +62,10 @@ class OODConfig(SuiteConfig):
     kept_apart: Number = Field(default=0.2, ge=0.0, le=0.5)
     """The share of the test role that hyper-parameters are chosen by: it is never scored."""
 
-    def further(self) -> Mapping[str, Further]:
+    def data_sets(self) -> Mapping[str, SuiteData]:
         """Returns the data sets of the settings, by role; their labels are no matter."""
         return {
-            f"ood/{kind}/{name}": Further(
+            f"ood/{kind}/{name}": SuiteData(
                 address=address, labels="ignored", setting=f"{kind}.{name}"
             )
             for kind in KINDS

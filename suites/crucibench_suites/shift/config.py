@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict, StrictInt, StrictStr, ValidationInfo, field_validator
 
 from crucibench.contracts.corruption import SEVERITIES, Corruption, corruptions
-from crucibench.contracts.suite import Further, SuiteConfig
+from crucibench.contracts.suite import SuiteConfig, SuiteData
 from crucibench.util.suggest import unknown
 from crucibench_suites.shift.corruptions import images
 from crucibench_suites.shift.corruptions.tables import TABLES
@@ -36,7 +36,7 @@ _WHAT = {
 }  # fmt: skip
 
 ROLE = "shift/"
-"""What the roles of further data begin with."""
+"""What the roles of its own data begin with."""
 
 PUBLISHED = ROLE + "published"
 """What the roles of published corrupted files begin with: then come corruption and severity."""
@@ -113,15 +113,15 @@ class ShiftConfig(SuiteConfig):
                 )
         return value
 
-    def further(self) -> Mapping[str, Further]:
+    def data_sets(self) -> Mapping[str, SuiteData]:
         """Returns the data sets of `data` by role, and the published files."""
         found = {
-            ROLE + name: Further(address=address, setting=f"data.{name}")
+            ROLE + name: SuiteData(address=address, setting=f"data.{name}")
             for name, address in self.data.items()
         }
         if self.published is not None:
             parts = tuple(f"*/{severity}" for severity in self.severities or SEVERITIES)
-            found[PUBLISHED] = Further(address=self.published, setting="published", parts=parts)
+            found[PUBLISHED] = SuiteData(address=self.published, setting="published", parts=parts)
         return found
 
     @field_validator("corruptions", "texts", "tables")

@@ -21,7 +21,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Derived, MapContext, Mapped, Timed, TimedContext, Work
 from crucibench.contracts.task import Modality, Task
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.util.errors import InputError

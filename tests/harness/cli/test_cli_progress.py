@@ -21,7 +21,7 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity, Status, Verdict
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
 from crucibench.store.cells import CellFile, FindingFile

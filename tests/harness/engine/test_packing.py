@@ -5,7 +5,7 @@ from typing import Any
 
 from crucibench.comparing.results import Comparison
 from crucibench.comparing.runs import compare_runs
-from crucibench.engine.packing import pack_run, what_is_read
+from crucibench.engine.packing import compared_columns, pack_run
 from crucibench.store.find import load
 
 
@@ -31,7 +31,7 @@ def test_limits_and_stages_survive_packing(run_spec: Any, tmp_path: Path) -> Non
 
 def test_only_what_comparing_reads_is_kept(run_spec: Any) -> None:
     run = run_spec(suites=("accuracy", "sample"))
-    kept = what_is_read(run)
+    kept = compared_columns(run)
     cells = {
         f"{run.cells[c].model}:{run.cells[c].suite}/{run.cells[c].scenario}" for c in kept.vectors
     }

@@ -46,18 +46,18 @@ def resolved(
 def test_a_track_s_key_goes_before_the_spec_s(folder: Path) -> None:
     found = resolved(folder, second={"data": {"other": "csv:other.csv"}})
     left, right = (found.suites["shift"].of(track) for track in ("left", "right"))
-    assert left.further().keys() == {"shift/week"}
-    assert right.further().keys() == {"shift/other"}
+    assert left.data_sets().keys() == {"shift/week"}
+    assert right.data_sets().keys() == {"shift/other"}
     assert right.model_dump()["samples"] == 10
-    roles = {name: [one.role for one in entry.further] for name, entry in found.data.items()}
+    roles = {name: [one.role for one in entry.suite_data] for name, entry in found.data.items()}
     assert roles == {"one": ["shift/week"], "two": ["shift/other"]}
-    assert found.data["two"].further[0].path == "tracks[1].settings.shift.data.other"
+    assert found.data["two"].suite_data[0].path == "tracks[1].settings.shift.data.other"
     assert settings_of(found.spec, found.spec.tracks[1], "shift")["samples"] == 10
 
 
 def test_none_of_the_others(folder: Path) -> None:
     found = resolved(folder, second={"data": {}})
-    assert [len(found.data[name].further) for name in ("one", "two")] == [1, 0]
+    assert [len(found.data[name].suite_data) for name in ("one", "two")] == [1, 0]
 
 
 def test_it_tells_runs_apart(folder: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_command_line_goes_before_both(folder: Path) -> None:
         assert (config["samples"], config["severities"]) == (7, (2,))
     assert own == {"samples": 9, "data": {}}
     found = resolved(folder, second=own, settings={"shift.data.other": "csv:other.csv"})
-    assert found.suites["shift"].of("right").further().keys() == {"shift/other"}
+    assert found.suites["shift"].of("right").data_sets().keys() == {"shift/other"}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from crucibench.contracts.records import to_table
-from crucibench.store.cache_entries import sweep
-from crucibench.store.cell_cache import CacheHit, CacheKey, CellCache, cache_limit
+from crucibench.store.cache_entries import overdue, remove, sweep
+from crucibench.store.cell_cache import CacheKey, CellCache, KeptCell, cache_limit
 from crucibench.store.tables import write_table
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
@@ -80,10 +80,9 @@ def test_pruning_keeps_the_most_recently_used(cache: CellCache, cell: Path, tmp_
         age(cache, number, seconds=1000 - number)
     size = cache.entries()[0].size
     assert cache.fetch(numbered(0), tmp_path / "into") is not None  # renewed
-    pruned = cache.prune(limit=2 * size + size // 2)
+    removed = remove(overdue(cache.entries(), limit=2 * size + size // 2))
     assert held(cache, 5) == {0, 4}
-    assert [entry.key for entry in pruned.removed] == [numbered(n).digest for n in (1, 2, 3)]
-    assert pruned.size == 3 * size
+    assert [entry.key for entry in removed] == [numbered(n).digest for n in (1, 2, 3)]
     assert visible(cache.folder) == sorted(
         path.relative_to(cache.folder).as_posix()
         for entry in cache.entries()
@@ -96,10 +95,9 @@ def test_pruning_by_age(cache: CellCache, cell: Path) -> None:
     for number in range(3):
         keep(cache, cell, number)
         age(cache, number, seconds=100.0 * number)
-    assert len(cache.prune(older_than=150.0).removed) == 1
+    assert len(remove(overdue(cache.entries(), older_than=150.0))) == 1
     assert held(cache, 3) == {0, 1}
-    assert cache.prune().removed == ()
-    assert len(cache.clear().removed) == 2
+    assert len(remove(cache.entries())) == 2
     assert cache.entries() == [] and list(cache.folder.iterdir()) == []
 
 
@@ -155,6 +153,8 @@ def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 def test_several_processes_at_once(cache: CellCache, cell: Path, tmp_path: Path) -> None:
     files = digests(cell)
+    assert keep(cache, cell, 0) and keep(cache, cell, 1)
+    entries = cache.entries()
     tasks: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
     for turn in range(12):
         for number in range(2):
@@ -162,13 +162,13 @@ def test_several_processes_at_once(cache: CellCache, cell: Path, tmp_path: Path)
             tasks += [(cache.keep, (key, cell, [], [], files, {}))] * 2
             tasks.append((cache.fetch, (key, tmp_path / f"into-{turn}-{number}")))
         if turn in {4, 8}:
-            tasks.append((cache.clear, ()))
+            tasks.append((remove, (entries,)))
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         waiting = [pool.apply_async(task, arguments) for task, arguments in tasks]
         results = [entry.get(timeout=120) for entry in waiting]
     kept = [result for result in results if isinstance(result, bool)]
     assert len(kept) == 48 and all(kept)
-    fetched = [result for result in results if isinstance(result, CacheHit)]
+    fetched = [result for result in results if isinstance(result, KeptCell)]
     assert fetched and all(result.files == files for result in fetched)
     into = list(tmp_path.glob("into-*"))
     assert len(into) == len(fetched) and all(digests(folder) == files for folder in into)
@@ -214,12 +214,12 @@ def test_a_killed_process_leaves_nothing_that_is_seen(
     assert left.name.startswith(".") and visible(left) != []
     assert cache.entries() == []
     assert cache.fetch(numbered(0), tmp_path / "into") is None
-    assert cache.prune(limit=0).leftovers == 0  # it could be at work still
+    assert sweep(cache.folder) == 0  # it could be at work still
     assert keep(cache, cell, 0)
     assert cache.fetch(numbered(0), tmp_path / "into") is not None
     for path in [left, *left.iterdir()]:
         os.utime(path, (1.0, time.time() - 90_000))
-    assert cache.prune().leftovers == 1
+    assert sweep(cache.folder) == 1
     assert not left.exists() and len(cache.entries()) == 1
 
 

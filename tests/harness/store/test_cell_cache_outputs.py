@@ -36,8 +36,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: file_digest(path) for path in sorted(folder.iterdir())}
 
 
-def keep(cache: CellCache, cell: Path, key: CacheKey, costs: int = 0) -> bool:
-    return cache.keep(key, cell, [], [], digests(cell), {"outputs": costs})
+def keep(cache: CellCache, cell: Path, key: CacheKey, probe: str = "") -> bool:
+    return cache.keep(key, cell, [], [probe], digests(cell), {})
 
 
 class _Adapter:
@@ -95,10 +95,10 @@ def test_the_exact_entry_is_taken_before_a_larger_one_and_the_smaller_of_larger_
 ) -> None:
     cell = make_pass(tmp_path / "cell", SCORES, rows=4)
     for outputs in (("scores", "features", "labels"), ("scores", "features"), ("scores",)):
-        assert keep(cache, cell, asked_for(*outputs), costs=len(outputs))
+        assert keep(cache, cell, asked_for(*outputs), probe=str(len(outputs)))
     for expected in (1, 2, 3):
         kept = cache.fetch(asked_for("scores"), tmp_path / "into")
-        assert kept is not None and kept.costs == {"outputs": expected}
+        assert kept is not None and kept.probes == [str(expected)]
         gone = next(entry for entry in cache.entries() if len(entry.outputs) == expected)
         shutil.rmtree(gone.path)
     assert cache.fetch(asked_for("scores"), tmp_path / "into") is None

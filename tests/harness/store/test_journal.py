@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     add(journal, "records-00-00000.parquet", "records-00-00001.parquet")
     journal.add_probes(["p"])
     journal.reduce(32)
-    journal.again("it was tired")
+    journal.note_retry("it was tired")
     return journal.folder
 
 
@@ -86,13 +86,13 @@ def test_a_file_that_changed_or_is_gone_counts_no_more(folder: Path) -> None:
 
 def test_what_entered_a_stage_for_another_reason_counts_no_more(folder: Path) -> None:
     journal = Journal(folder, DIGESTS)
-    journal.chose(1, "these")
-    journal.chose(2, "few")
+    journal.note_choice(1, "these")
+    journal.note_choice(2, "few")
     add(journal, "records-01-00000.parquet", "records-02-00000.parquet", "probes-p.parquet")
     assert Journal(folder, DIGESTS).choices == {1: "these", 2: "few"}
-    journal.chose(1, "these")
+    journal.note_choice(1, "these")
     assert len(journal.files) == 5, "the same choice changes nothing"
-    journal.chose(1, "those")
+    journal.note_choice(1, "those")
     for seen in (journal, Journal(folder, DIGESTS)):
         assert sorted(seen.files) == [
             "probes-p.parquet", "records-00-00000.parquet", "records-00-00001.parquet"
@@ -109,10 +109,10 @@ def test_a_shard_counts_with_the_artefacts_that_were_kept_beside_it(folder: Path
     (folder / "artifacts/inputs-00-00000.parquet").write_text("something else")
     again = Journal(folder, DIGESTS)
     assert not again.holds_shard(first) and again.holds_shard(second)
-    again.chose(1, "these")
-    again.chose(1, "those")
+    again.note_choice(1, "these")
+    again.note_choice(1, "those")
     assert "artifacts/inputs-01-00000.parquet" not in again.files
-    again.drop_strangers()
+    again.remove_uncounted()
     assert not list(folder.glob("artifacts/*")), "neither the damaged one nor the late one counts"
 
 
@@ -137,7 +137,7 @@ def test_strangers_are_dropped_and_nothing_else(folder: Path) -> None:
     journal = Journal(folder, DIGESTS)
     for name in ("records-09-00000.parquet", "probes-other.parquet", "log.txt"):
         (folder / name).write_text("")
-    journal.drop_strangers()
+    journal.remove_uncounted()
     assert sorted(path.name for path in folder.iterdir()) == [
         NAME, "log.txt", "records-00-00000.parquet", "records-00-00001.parquet"
     ]  # fmt: skip
@@ -153,8 +153,8 @@ def test_the_probe_and_what_was_refused_are_known_again(tmp_path: Path) -> None:
     folder = tmp_path / "cell"
     journal = Journal(folder, DIGESTS)
     assert journal.probe is None and journal.refused is None
-    journal.refuse({"differ": 3})
-    journal.answered({"": {"kind": "labels"}})
+    journal.note_refusal({"differ": 3})
+    journal.note_probe({"": {"kind": "labels"}})
     for seen in (journal, Journal(folder, DIGESTS)):
         assert seen.probe == {"": {"kind": "labels"}} and seen.refused == {"differ": 3}
     journal.forget()

@@ -31,7 +31,7 @@ from crucibench.contracts.scenario import (
     Work,
 )
 from crucibench.contracts.statistic import Number, RowMetric, Share, Units
-from crucibench.contracts.suite import Further, Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteData, SuiteRequest
 from crucibench.stats import weighted_mean
 from crucibench.util.numbers import Number as Fraction
 
@@ -59,16 +59,16 @@ class SampleConfig(SuiteConfig):
     sigmas: list[Fraction] = Field(default_factory=lambda: [0.1, 0.3])
     reference: str | None = None
     elsewhere: dict[str, str] = Field(default_factory=dict)
-    """Further data with labels, perhaps: name to address."""
+    """Data of its own with labels, perhaps: name to address."""
     outliers: dict[str, str] = Field(default_factory=dict)
-    """Further data without: name to address."""
+    """Data of its own without: name to address."""
 
-    def further(self) -> Mapping[str, Further]:
+    def data_sets(self) -> Mapping[str, SuiteData]:
         return {
-            f"sample/{name}": Further(address=address, setting=f"elsewhere.{name}")
+            f"sample/{name}": SuiteData(address=address, setting=f"elsewhere.{name}")
             for name, address in self.elsewhere.items()
         } | {
-            f"sample/far/{name}": Further(
+            f"sample/far/{name}": SuiteData(
                 address=address, labels="ignored", setting=f"outliers.{name}"
             )
             for name, address in self.outliers.items()
@@ -187,7 +187,7 @@ class Agreement(Derived):
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere(Derived):
-    """Derived, over a pass of the main data and one of further data."""
+    """Derived, over a pass of the main data and one of its own data."""
 
     suite: str = "sample"
 
@@ -207,7 +207,7 @@ class Elsewhere(Derived):
 
 @dataclass(frozen=True, kw_only=True)
 class Again(Mapped):
-    """Mapped, over further data."""
+    """Mapped, over its own data."""
 
     suite: str = "sample"
 
@@ -286,7 +286,7 @@ class SampleSuite(Suite):
                 Need(alias="reference", cell="pass/test", model=config.reference),
             )
             found.append(Agreement(needs=needs, parameters={"reference": config.reference}))
-        for role in config.further():
+        for role in config.data_sets():
             alias = role.removeprefix("sample/")
             name = alias.replace("/", ".")
             needs = (Need(alias="test", cell="pass/test"), Need(alias=alias, cell=f"pass/{role}"))

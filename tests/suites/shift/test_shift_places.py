@@ -236,6 +236,6 @@ def test_settings() -> None:
     config: SuiteConfig = ShiftConfig.model_validate(
         {"data": {"v2": "csv:v2.csv", "week-7": "csv:w7.csv"}, "cross": [["sex", "age"]]}
     )
-    found = config.further()
+    found = config.data_sets()
     assert list(found) == ["shift/v2", "shift/week-7"]
     assert found["shift/v2"].address == "csv:v2.csv" and found["shift/v2"].setting == "data.v2"

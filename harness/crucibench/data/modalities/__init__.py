@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.source import Like, RawData
+from crucibench.contracts.source import MainData, RawData
 from crucibench.data.bad_samples import BadSampleTally
 from crucibench.data.frames import frame_hints
 from crucibench.data.options import InputCandidates
@@ -91,7 +91,7 @@ class ModalityReader(ABC):
         """
 
     @classmethod
-    def matching_inputs(cls, raw: RawData, like: Like) -> tuple[str, ...]:
+    def matching_inputs(cls, raw: RawData, main: MainData) -> tuple[str, ...]:
         """Returns the columns of a suite's own data that match the main data set's inputs.
 
         Raises:
@@ -100,7 +100,7 @@ class ModalityReader(ABC):
         return raw.inputs
 
     @classmethod
-    def casts(cls, like: Like, schema: Any) -> dict[str, Any]:
+    def casts(cls, main: MainData, schema: Any) -> dict[str, Any]:
         """Returns the Arrow type to which each column of a suite's own data has to be cast.
 
         Raises:

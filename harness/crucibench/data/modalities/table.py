@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.source import Like, RawData
+from crucibench.contracts.source import MainData, RawData
 from crucibench.data import ids
 from crucibench.data.columnar import rows_at_once, type_family
 from crucibench.data.frames import frame_hints, to_frame
@@ -38,24 +38,24 @@ class TableReader(ModalityReader):
         return None if found.options.input or "image" in held else found.inputs
 
     @classmethod
-    def matching_inputs(cls, raw: RawData, like: Like) -> tuple[str, ...]:
+    def matching_inputs(cls, raw: RawData, main: MainData) -> tuple[str, ...]:
         """Returns the main data set's features."""
-        for name in like.inputs:
+        for name in main.inputs:
             if name not in raw.inputs:
                 raise InputError(
-                    f"there is no column {name!r}, which is a feature of {like.name!r} "
+                    f"there is no column {name!r}, which is a feature of {main.name!r} "
                     f"(columns: {', '.join(raw.inputs)})"
                 )
-        return like.inputs
+        return main.inputs
 
     @classmethod
-    def casts(cls, like: Like, schema: Any) -> dict[str, Any]:
+    def casts(cls, main: MainData, schema: Any) -> dict[str, Any]:
         """Returns the main data set's type of each column that has another.
 
         Fractions stay fractions where the main data set has whole numbers.
         """
         found: dict[str, Any] = {}
-        for name, wanted in like.types.items():
+        for name, wanted in main.types.items():
             have = schema.field(name).type
             if have == wanted or pa.types.is_null(wanted):
                 continue
@@ -65,7 +65,7 @@ class TableReader(ModalityReader):
             elif families[0] != families[1]:
                 raise InputError(
                     f"column {name!r} holds {_FAMILY_NAMES.get(families[0], have)}, and "
-                    f"{_FAMILY_NAMES.get(families[1], wanted)} in {like.name!r}"
+                    f"{_FAMILY_NAMES.get(families[1], wanted)} in {main.name!r}"
                 )
             elif not pa.types.is_integer(wanted) or _holds_all(wanted, have):
                 found[name] = wanted
@@ -103,8 +103,10 @@ class TableReader(ModalityReader):
             return
         dataset = self.raw.roles["test"]
         types, theirs = main.input_types(), main._hints["test"]
-        like = Like(name="", modality=self.raw.modality, inputs=self.raw.inputs, types=types)
-        self._casts = self.casts(like, dataset.data.schema)
+        form_of_main = MainData(
+            name="", modality=self.raw.modality, inputs=self.raw.inputs, types=types
+        )
+        self._casts = self.casts(form_of_main, dataset.data.schema)
         self._missing = sorted({*self._missing, *main._missing})
         hints: dict[str, dict[str, Any]] = {}
         for name in self.raw.inputs:

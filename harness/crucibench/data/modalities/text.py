@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.contracts.source import Like, RawData
+from crucibench.contracts.source import MainData, RawData
 from crucibench.data import ids
 from crucibench.data.modalities import ModalityReader, RolePass
 from crucibench.data.options import InputCandidates
@@ -45,12 +45,12 @@ class TextReader(ModalityReader):
         return own if reads_like_text(found.sample(own[0])) else None
 
     @classmethod
-    def matching_inputs(cls, raw: RawData, like: Like) -> tuple[str, ...]:
+    def matching_inputs(cls, raw: RawData, main: MainData) -> tuple[str, ...]:
         """Returns the text columns; as many as the main data set has."""
-        if len(raw.inputs) != len(like.inputs):
+        if len(raw.inputs) != len(main.inputs):
             raise InputError(
-                f"its texts have {len(raw.inputs)} columns, those of {like.name!r} "
-                f"{len(like.inputs)}"
+                f"its texts have {len(raw.inputs)} columns, those of {main.name!r} "
+                f"{len(main.inputs)}"
             )
         return raw.inputs
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crucibench.contracts.adapter import Sources
-from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
+from crucibench.contracts.source import DataOpening, DataSource, MainData, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import BadSampleTally, from_plain, plain
 from crucibench.data.columnar import Conversion, convert, type_family
@@ -72,13 +72,13 @@ class CsvSource(DataSource):
     def read(self, opening: DataOpening) -> RawData:
         """Reads the files."""
         uri = opening.uri
-        options = DataOptions.parse(uri, *OPTIONS, like=opening.like)
+        options = DataOptions.parse(uri, *OPTIONS, main=opening.main)
         files = named_files(opening)
         missing = ("", *uri.names("missing")) if "missing" in uri.query else MISSING
         table = CsvFiles(tuple(files), *_dialect(uri, files[0]), missing)
 
         def fill(conversion: Conversion) -> None:
-            kinds = _widened(table.kinds(), opening.like)
+            kinds = _widened(table.kinds(), opening.main)
             held: dict[str, ColumnKind] = {
                 name: "string" if kind == "string" or name in options.input else "other"
                 for name, kind in kinds.items()
@@ -129,16 +129,16 @@ def _dialect(uri: URI, path: Path) -> tuple[str, str]:
     return delimiter, encoding
 
 
-def _widened(kinds: dict[str, str], like: Like | None) -> dict[str, str]:
+def _widened(kinds: dict[str, str], main: MainData | None) -> dict[str, str]:
     """Returns the types of a CSV file's columns, widened to what the main data set has.
 
     A code like ``007`` that is a string there is one here, even if all codes of this file are
     numbers.
     """
-    if like is None:
+    if main is None:
         return kinds
     widened = dict(kinds)
-    for name, wanted in like.types.items():
+    for name, wanted in main.types.items():
         if name not in kinds:
             continue
         if type_family(wanted) == "text":

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from crucibench.contracts.adapter import Sources
-from crucibench.contracts.source import DataOpening, DataSource, Like, RawData
+from crucibench.contracts.source import DataOpening, DataSource, MainData, RawData
 from crucibench.contracts.uri import URI
 from crucibench.data.bad_samples import BadSampleError, BadSampleTally, from_plain, plain
 from crucibench.data.columnar import Conversion, column_kinds, convert, storable
@@ -72,7 +72,7 @@ class HubSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the splits that are asked for, once."""
-        asked = _Asked.of(opening.uri, opening.like)
+        asked = _Asked.of(opening.uri, opening.main)
         place = _place(opening.uri, opening.base)
         files = _files(place.folder) if place.folder else ()
 
@@ -117,11 +117,11 @@ class _Asked:
     limit: int
 
     @classmethod
-    def of(cls, uri: URI, like: Like | None = None) -> _Asked:
+    def of(cls, uri: URI, main: MainData | None = None) -> _Asked:
         split = uri.query.get("split", "")
         share = isinstance(parse_number(split), float) if split else False
         query = {key: value for key, value in uri.query.items() if key != "split" or share}
-        options = DataOptions.parse(replace(uri, query=query), *OPTIONS, like=like)
+        options = DataOptions.parse(replace(uri, query=query), *OPTIONS, main=main)
         limit = uri.query.get("limit", "")
         if uri.flag("streaming") != bool(limit):
             raise InputError("hf: options streaming=true and limit=N belong together")
@@ -153,7 +153,7 @@ class _Reading:
         schema = self._schema(splits[chosen["test"]], first)
         options = self._asked.options
         options = options.beside(schema.names)
-        if not options.target and not (options.like and options.like.labels == "ignored"):
+        if not options.target and not (options.main and options.main.labels == "ignored"):
             options = replace(options, target=_target(schema))
         kinds = column_kinds(schema)
         columns = choose_columns(kinds, options, lambda name: first.column(name).to_pylist())

@@ -62,7 +62,7 @@ class ImageFolderSource(DataSource):
         return Sources((*tree.files, *beside))
 
     @classmethod
-    def further_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
+    def suite_data_sources(cls, uri: URI, base: Path, labels: Labels) -> Sources:
         """Returns the images, which need not lie in folders of classes."""
         if labels == "optional":
             with contextlib.suppress(NoClassesError):
@@ -71,13 +71,13 @@ class ImageFolderSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the images' bytes; they are decoded when ids are made, and batch by batch."""
-        like = opening.like
-        if like is not None and like.labels == "ignored":
+        main = opening.main
+        if main is not None and main.labels == "ignored":
             return _bare(opening)
         try:
             tree, classes, options, beside = _open(opening.uri, opening.base)
         except NoClassesError:
-            if like is None:
+            if main is None:
                 raise
             return _bare(opening)
         return read_images(tree, classes, opening, options, beside)

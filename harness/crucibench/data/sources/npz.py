@@ -77,7 +77,7 @@ class NpzSource(DataSource):
     def read(self, opening: DataOpening) -> RawData:
         """Reads the files."""
         uri = opening.uri
-        options = DataOptions.parse(uri, *OPTIONS, like=opening.like)
+        options = DataOptions.parse(uri, *OPTIONS, main=opening.main)
         files = matching_files(uri.rest, opening.base)
         parts = []
         for path in files:
@@ -263,7 +263,7 @@ def _exactly(stream: IO[bytes], size: int) -> bytes:
 
 def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
     """Returns the options for a suite's own data: with the columns that its arrays have."""
-    if options.like is None:
+    if options.main is None:
         return options
     columns = set.intersection(*(set(part.roles["test"].others) for part in parts))
     target = options.target or TARGET
@@ -272,7 +272,7 @@ def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
 
 def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     names = arrays.names
-    if options.like is not None:
+    if options.main is not None:
         return {"test": _suite_role(arrays, options)}
     for samples, target in _WHOLE:
         if samples in names and target in names:
@@ -310,11 +310,11 @@ def _suite_role(arrays: _Npz, options: DataOptions) -> _Pair:
             f"got {', '.join(names) or 'none'}"
         )
     samples, target, around = found[0]
-    like = options.like
-    if like is not None and (like.labels == "ignored" or target not in names):
+    main = options.main
+    if main is not None and (main.labels == "ignored" or target not in names):
         target = ""
-    there = [name for name in (like.groups if like else ()) if around.format(name) in names]
-    for name in (like.cluster, like.id) if like else ():
+    there = [name for name in (main.groups if main else ()) if around.format(name) in names]
+    for name in (main.cluster, main.id) if main else ():
         there += [name] if name and around.format(name) in names else []
     return _pair(arrays, options.beside(there), samples, target, around)
 

@@ -44,7 +44,7 @@ class ParquetSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Reads the files."""
-        options = DataOptions.parse(opening.uri, *TABULAR, like=opening.like)
+        options = DataOptions.parse(opening.uri, *TABULAR, main=opening.main)
         files = named_files(opening, "*.parquet")
 
         def fill(conversion: Conversion) -> None:

@@ -43,7 +43,7 @@ class PythonSource(DataSource):
 
     def read(self, opening: DataOpening) -> RawData:
         """Calls the factory, or takes the live object."""
-        options = DataOptions.parse(opening.uri, *OPTIONS, like=opening.like)
+        options = DataOptions.parse(opening.uri, *OPTIONS, main=opening.main)
         data = opening.live
         if data is None:
             rest = opening.uri.rest

@@ -74,7 +74,7 @@ class TimedCohort:
         return None if self.task is None or isinstance(self.task, LeaseTask) else self.task.cell
 
     def seconds(self) -> float:
-        """Returns for how long the cell whose turn it is has been asked, in all its turns."""
+        """Returns the seconds that the cell whose turn it is has taken, in all its turns."""
         if self.cell is None:
             return 0.0
         return self._spent.get(self.cell.id, 0.0) + time.perf_counter() - self._since

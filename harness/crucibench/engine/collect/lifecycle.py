@@ -1,4 +1,4 @@
-"""What is done to each cell of a run before it is collected and after: files, cache, scores."""
+"""Prepares each cell of a run for collection, and completes it afterwards: files, cache, scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
 from crucibench.engine.fixed_probe import CellProbe, Disagreement, cell_probe, disagreement
-from crucibench.engine.inspected import Inspection
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.cell_files import PlannedFiles, needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell
@@ -111,12 +111,12 @@ class CellLifecycle:
                 return cached
             if cached is not None:
                 self._refuse(cell, journal, cached)
-        return self.opened(cell, file, journal)
+        return self.make_open_cell(cell, file, journal)
 
     def checked_journal(self, cell: PlannedCell, file: CellFile) -> Journal:
         """Returns the cell's journal, emptied if its records may be another model's."""
         journal = self._journal(file)
-        if self._changed_midway(cell.id) or self._can_not_tell(cell, journal):
+        if self._changed_midway(cell.id) or self._lacks_first_answers(cell, journal):
             journal.forget()
         probe = cell_probe(cell, self._cells, self._inspection.probes)
         if journal.files:
@@ -129,13 +129,13 @@ class CellLifecycle:
             if found is not None:
                 self._refuse(cell, journal, found)
         if not journal.files and probe is not None and journal.probe != probe:
-            journal.answered(probe)
+            journal.note_probe(probe)
         return journal
 
     def _refuse(self, cell: PlannedCell, journal: Journal, found: Disagreement) -> None:
-        """Notes that what was kept of a cell is not used; once a model, not once a cell."""
+        """Notes that the kept records of a cell are not used; tells the listener once per model."""
         facts = asdict(found)
-        journal.refuse(facts)
+        journal.note_refusal(facts)
         self._events.add(PROBE_DISAGREES, cell=cell.id, **facts)
         key = (*cell.key[:2], found.what, found.whose)
         if key not in self._noted:
@@ -144,7 +144,7 @@ class CellLifecycle:
                 f"{cell.model.name} on {cell.data.name}: {disagreement_text(facts)}"
             )
 
-    def opened(
+    def make_open_cell(
         self, cell: PlannedCell, file: CellFile, journal: Journal,
         only: Callable[[int], bool] = lambda shard: True,
     ) -> OpenCell:  # fmt: skip
@@ -161,7 +161,7 @@ class CellLifecycle:
         for cell in cells:
             self._journal(self.begin(cell)).forget()
 
-    def timed(self, cell: PlannedCell, done: Done) -> None:
+    def add_rounds(self, cell: PlannedCell, done: Done) -> None:
         """Enters the rounds of a timed cell into its journal."""
         self.journals[cell.id].add(done.files, asdict(done.cost), done.replaced)
         self._events.add("task", cell=cell.id, kind="timed", **asdict(done.cost))
@@ -211,7 +211,7 @@ class CellLifecycle:
                 facts[PROBE_DISAGREES] = dict(refused)
             return file.model_copy(update={"facts": facts})
         if isinstance(cell.scenario, Mapped):  # from the cache
-            self.journals[cell.id].drop_strangers()
+            self.journals[cell.id].remove_uncounted()
         if isinstance(cell.scenario, Derived):
             shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
             return derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
@@ -234,8 +234,8 @@ class CellLifecycle:
             return False
         return old is not None and any(part.code == MODEL_CHANGED for part in old.findings)
 
-    def _can_not_tell(self, cell: PlannedCell, journal: Journal) -> bool:
-        # Without its first answers nobody knows if the model is still the one that made the shards.
+    def _lacks_first_answers(self, cell: PlannedCell, journal: Journal) -> bool:
+        # Without its first answers it is unknown if this model is the one that made the shards.
         asked = cell.model.fingerprint is None and bool(journal.files)
         return asked and not journal.holds(self.layout.probe(cell.id, SAME_MODEL).name)
 
@@ -264,7 +264,7 @@ def derived(
 
 
 class _CacheExchange:
-    """Takes cells from the cache, and stores those that another run would collect alike.
+    """Takes cells from the cache, and stores those that another run would collect in the same way.
 
     Whether a model answers at random shows in its passes: its other cells are stored once all of
     them are finished.

@@ -35,13 +35,13 @@ class Stopwatch:
         self._running = 0
 
     def start(self) -> None:
-        """One more worker asks."""
+        """Counts one more worker that asks."""
         if self._running == 0:
             self._since = time.perf_counter()
         self._running += 1
 
     def stop(self) -> None:
-        """One worker less asks."""
+        """Counts one worker less."""
         self._running -= 1
         if self._running == 0:
             self._spent += time.perf_counter() - self._since
@@ -131,12 +131,12 @@ class OpenCell:
         self._pending.appendleft(task)
 
     def take_found(self) -> int:
-        """Returns how many more samples an earlier attempt turned out to have left on disk."""
+        """Returns, once, how many more samples an earlier attempt left on disk."""
         found, self._found = self._found, 0
         return found
 
     def drop(self) -> None:
-        """Hands out no more: the cell has failed."""
+        """Stops handing out tasks: the cell has failed."""
         self._pending.clear()
         self._running = 0
 
@@ -150,9 +150,9 @@ class OpenCell:
         self._advance()
 
     def clean_up(self) -> None:
-        """Removes what a finished cell has no use for, and what does not belong to it."""
+        """Removes files that a finished cell does not use, and files that do not belong to it."""
         selection.forget(self.journal.folder, len(self.cell.mapped.stages))
-        self.journal.drop_strangers()
+        self.journal.remove_uncounted()
 
     def collected_file(self) -> CellFile:
         """Returns the cell's file once all of it is on disk."""
@@ -179,7 +179,7 @@ class OpenCell:
         samples = selection.write(self.journal.folder, number, chosen, len(self._role), name)
         if chosen is not None:
             # Shards of another selection answer other questions: the journal forgets them.
-            self.journal.chose(number, selection.digest(chosen))
+            self.journal.note_choice(number, selection.digest(chosen))
         size = self.cell.shard_size
         shards = -(-samples // size)
         self.stages.append(StageFile(name=name, samples=samples, shards=shards))

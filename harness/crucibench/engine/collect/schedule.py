@@ -1,4 +1,4 @@
-"""Which task which worker does next, and what becomes of its answer.
+"""Decides which worker does which task next, and handles the answers.
 
 Cells are taken in the order of the plan, once all that they need is finished, so that the outcome
 is the same for one worker and for many. A cell is finished when it has been scored, has failed or
@@ -95,8 +95,8 @@ class Schedule:
         self._cohorts = [one for one in plan.cohorts() if isinstance(one[0].scenario, Timed)]
         self._cohort = TimedCohort(())
         self._timing_slot = ""
-        # Cells by their place in the plan. A heap of places: whichever need was finished last, the
-        # ready cell that comes first in the plan is taken first.
+        # Ready cells are a heap of places in the plan, so that the earliest of them is taken first,
+        # in whatever order their needs were finished.
         self._order = tuple(plan)
         self._unmet = {cell.id: len(set(cell.needs.values())) for cell in plan}
         self._needed_by: dict[str, list[int]] = {}
@@ -139,8 +139,8 @@ class Schedule:
 
     def _loop(self) -> None:
         while self._left:
-            # Once it is to stop, nothing new is begun, and what is under way is awaited: its
-            # records are on disk then, and the same command resumes after them.
+            # To stop, begin nothing new and wait for what is under way: its records are then on
+            # disk, and the same command resumes after them.
             stopping = self._interrupt.requested or self._too_many_failures
             if not stopping:
                 self._hand_out()
@@ -271,8 +271,11 @@ class Schedule:
             case Advanced():
                 running.advanced += message.samples
                 self._listener.advanced(self._cells[message.cell], message.samples)
-            case Reduced():
-                self._reduce_batch(self._cells[message.cell], running, message.batch_size)
+            case Reduced(cell, size):
+                if running.opened is not None:
+                    running.opened.journal.reduce(size)
+                planned = self._cells[cell].batch_size
+                self._events.add("backoff", cell=cell, batch_size=size, planned=planned)
             case _:
                 self._free(received.slot)
                 if running.opened is None:
@@ -290,11 +293,6 @@ class Schedule:
             task = running.task
             cell = self._cohort.cells[0] if isinstance(task, LeaseTask) else task.cell
             self._lifecycle.log(cell, text)
-
-    def _reduce_batch(self, cell: PlannedCell, running: _Running, size: int) -> None:
-        if running.opened is not None:
-            running.opened.journal.reduce(size)
-        self._events.add("backoff", cell=cell.id, batch_size=size, planned=cell.batch_size)
 
     def _done(self, slot: str, running: _Running, opened: OpenCell, done: Done) -> None:
         task = running.task
@@ -322,8 +320,8 @@ class Schedule:
         if isinstance(task, TimedTask) or opened.over:
             return
         self._listener.advanced(opened.cell, -running.advanced)  # a task counts whole or not at all
+        self._note_end(slot, message)
         if isinstance(message, Gone):
-            self._note_gone(slot, message)
             opened.lost += message.lost
             if message.lost and opened.lost <= _LOST_AT_MOST:
                 opened.put_back(task)
@@ -332,11 +330,10 @@ class Schedule:
         if not isinstance(message, Failed):
             raise TypeError(f"a task of a cell ended with {type(message).__name__}")
         if message.kind == "worn":
-            self._replace_worn(slot, message)
             opened.put_back(task)
         elif message.kind in {"error", "worker"} and opened.tries < self._limits.retries:
             opened.tries += 1
-            opened.journal.again(message.reason)
+            opened.journal.note_retry(message.reason)
             self._events.add(
                 "retried", cell=opened.cell.id, attempt=opened.tries, reason=message.reason
             )
@@ -345,13 +342,16 @@ class Schedule:
         else:
             self._fail(opened, message)
 
-    def _note_gone(self, slot: str, message: Gone) -> None:
-        state = "lost" if message.lost else "crashed"
+    def _note_end(self, slot: str, message: Message) -> None:
+        """Notes that a worker has ended; a worn-out one is ended, so that a new one follows it."""
+        if isinstance(message, Gone):
+            state = "lost" if message.lost else "crashed"
+        elif isinstance(message, Failed) and message.kind == "worn":
+            self._executor.stop(slot)
+            state = "worn"
+        else:
+            return
         self._events.add("worker", worker=slot, state=state, reason=message.reason)
-
-    def _replace_worn(self, slot: str, message: Failed) -> None:
-        self._executor.stop(slot)
-        self._events.add("worker", worker=slot, state="worn", reason=message.reason)
 
     def _continue(self, opened: OpenCell) -> None:
         if found := opened.take_found():
@@ -370,10 +370,7 @@ class Schedule:
         self._open.remove(opened)
 
     def _next_timed(self, slot: str, message: Message) -> None:
-        if isinstance(message, Gone):
-            self._note_gone(slot, message)
-        elif isinstance(message, Failed) and message.kind == "worn":
-            self._replace_worn(slot, message)
+        self._note_end(slot, message)
         task = self._cohort.answered(message)
         if task is not None:
             self._submit_timed(task)
@@ -383,7 +380,7 @@ class Schedule:
             failure = outcome[cell.id]
             file = self._lifecycle.begin(cell)
             if failure is None:
-                self._lifecycle.timed(cell, self._cohort.done[cell.id])
+                self._lifecycle.add_rounds(cell, self._cohort.done[cell.id])
             self._finish(cell, failed_file(file, failure) if failure else file)
 
     # -- timeouts ----------------------------------------------------------------------------

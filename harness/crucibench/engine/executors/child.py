@@ -144,10 +144,10 @@ def _read(inbox: BinaryIO, tasks: queue.SimpleQueue[Any]) -> None:
             except Exception as error:  # a plug-in is missing where this runs
                 tasks.put(error)
     except EOFError:
-        # The engine has closed, or died: whatever is under way is not wanted any more.
+        # The engine has closed, or died: nobody wants what is under way any more.
         os._exit(0)
     finally:
-        # The model's code has closed what is not its own: nothing is heard here any more.
+        # The model's code has closed the pipe: no task can arrive any more.
         os._exit(1)
 
 

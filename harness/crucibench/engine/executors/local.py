@@ -70,7 +70,7 @@ class LocalExecutor(Executor):
         self._receive: Callable[[BinaryIO], Any] = receive_packed if packed else receive
         self._received: queue.SimpleQueue[tuple[Process, Any]] = queue.SimpleQueue()
         self._all: list[Process] = []
-        """Those that were used last come last."""
+        """In the order of their last use."""
         self._latest: dict[str, Process] = {}
         self._setup: Setup | Packed | None = None
         self._made: list[MadeData | Packed] = []
@@ -103,7 +103,7 @@ class LocalExecutor(Executor):
         process.owner = process.owner or task.owner
         process.tasks += bool(task.owner)  # what has none leaves nothing behind
         self._latest[slot] = process
-        process.unheard = time.monotonic()
+        process.silent_since = time.monotonic()
         process.wake()
         process.send(task)
 
@@ -120,7 +120,7 @@ class LocalExecutor(Executor):
             ] + self._unresponsive()
         if process not in self._all:
             return []  # one that was stopped
-        process.unheard = None
+        process.silent_since = None
         if message is None:
             return self._gone(process)
         if _is_final(message):
@@ -166,7 +166,7 @@ class LocalExecutor(Executor):
             idle = [process for process in idle if process.slot == slot]
         own = [process for process in idle if process.owner == owner]
         unused = [process for process in idle if not process.owner and not process.in_use]
-        # One that holds something is the one that is meant; else whichever the slot used last.
+        # Prefer a process that holds what earlier tasks left, then the one that the slot used last.
         own.sort(key=lambda process: (process.in_use, process is self._latest.get(slot)))
         if usable := own or unused:
             found = usable[-1]
@@ -216,7 +216,10 @@ class LocalExecutor(Executor):
         """Ends processes that don't begin: what an earlier task left there keeps them from it."""
         found = []
         for process in [process for process in self._all if process.busy and process.tasks > 1]:
-            if process.unheard is not None and time.monotonic() - process.unheard > _BEGIN_SECONDS:
+            if (
+                process.silent_since is not None
+                and time.monotonic() - process.silent_since > _BEGIN_SECONDS
+            ):
                 reason = (
                     f"the worker did not begin its task within {_BEGIN_SECONDS:g} s: the model's "
                     "code holds its process, or took over the pipe"

@@ -37,7 +37,7 @@ class Process:
         busy: whether it does one.
         in_use: whether later tasks need what earlier ones left in it.
         tasks: how many it was given.
-        unheard: since when nothing is heard of the task that it was given; None once something is.
+        silent_since: when the task was given that nothing has been heard of yet; else None.
         printed: what it printed.
     """
 
@@ -48,7 +48,7 @@ class Process:
         self.owner = self.slot = ""
         self.busy = self.in_use = False
         self.tasks = 0
-        self.unheard: float | None = None
+        self.silent_since: float | None = None
         self._ended: float | None = None
         self._resting = False
 
@@ -192,7 +192,7 @@ _CHUNK = 1 << 16
 _TAIL = 4000
 _AT_ONCE = 64
 _DRAIN_SECONDS = 1.0
-# What faulthandler adds to a traceback: names of libraries, thousands of letters of them.
+# Faulthandler adds the names of all loaded libraries to a traceback: thousands of letters.
 _MODULES = re.compile(rb"^Extension modules: .*\n?", re.MULTILINE)
 
 

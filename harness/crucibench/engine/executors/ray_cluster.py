@@ -4,11 +4,11 @@ What is passed is small: the spec, tasks, paths, digests. Models and data are op
 and records are written there into the run's folder: all nodes must see both. An actor takes part
 once it has shown that it sees the folder and has the same versions as the driver.
 
-What is guaranteed while a cohort is timed: no other task of this run is under way, on any node; the
-worker has whole GPUs, even where other tasks share them; and it holds its machine's lease, so that
-no other run of the same user times there. Not guaranteed: that nobody else uses the node. Ray gives
-away processors and GPUs by count: it keeps no other program, and no job of another Ray cluster, off
-them; and workers in containers of one machine don't see each other's leases.
+While a cohort is timed, no other task of this run is under way, on any node; the worker has whole
+GPUs, even where other tasks share them; and it holds its machine's lease, so that no other run of
+the same user times there. Others may still use the node: Ray hands out processors and GPUs by count
+and keeps no other program, and no job of another Ray cluster, off them; and workers in containers
+of one machine don't see each other's leases.
 
 A node that is cut off goes on for a while: it may write a shard again that another has written. The
 bytes are the same, except of timed cells, whose records then don't match their digests: `verify`
@@ -101,7 +101,7 @@ def actor_class() -> type:
 
 
 class RayExecutor(Executor):
-    """Actors on the nodes of a cluster: lost ones are replaced wherever there is room.
+    """Runs tasks on actors on the nodes of a cluster, and replaces lost actors where there is room.
 
     A slot whose node was lost is left out of `slots` until its new actor is ready.
     """
@@ -371,19 +371,19 @@ _TRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Ready:
-    """The actor has a place, a worker process, and sees and uses what the driver does."""
+    """News: the actor has a place and a worker process, with the driver's folder and versions."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The node can't take part: a sentence."""
+    """News: the node can't take part, and why, in a sentence."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The actor is no more: what Ray raised."""
+    """News: the actor has ended, and what Ray raised."""
 
     error: Exception
 
@@ -646,14 +646,14 @@ class RayConnection:
 
 def room(nodes: Sequence[Mapping[str, Any]], threads: int, gpus: float) -> int:
     """Returns how many workers fit on `nodes`."""
-    return sum(_room(node.get("Resources", {}), threads, gpus) for node in nodes)
-
-
-def _room(resources: Mapping[str, float], threads: int, gpus: float) -> int:
-    workers = int(resources.get("CPU", 0.0)) // threads
-    if gpus:
-        workers = min(workers, int(resources.get("GPU", 0.0) / gpus + 1e-6))
-    return workers
+    total = 0
+    for node in nodes:
+        resources = node.get("Resources", {})
+        workers = int(resources.get("CPU", 0.0)) // threads
+        if gpus:  # the small addend makes up for shares such as 1/3
+            workers = min(workers, int(resources.get("GPU", 0.0) / gpus + 1e-6))
+        total += workers
+    return total
 
 
 def most(nodes: Sequence[Mapping[str, Any]], resource: str) -> float:

@@ -3,7 +3,7 @@
 Starting a worker so takes hundredths of a second, not seconds. A fork copies one thread alone: what
 other threads held locked stays locked for ever. So this process runs no operator, starts no thread,
 touches no accelerator, and never runs the user's code or reads what was pickled; if there is a
-second thread all the same, it refuses, and workers are started the long way.
+second thread all the same, it refuses, and workers are started without a fork.
 
 What a model's code has started and left (a daemon in a session of its own) becomes a child of this
 process, and is ended with it.
@@ -35,8 +35,8 @@ _MAIN = (
     "from crucibench.engine.executors.zygote import main; "
     "main(int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))"
 )
-# Libraries that start a thread when they are loaded, and how they are asked not to. Workers have
-# them as everybody has: OpenBLAS is given its threads later, by `set_threads`.
+# Some libraries start a thread when they are loaded, unless these variables tell them not to. The
+# variables are removed in workers: `set_threads` gives OpenBLAS its threads there.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 _USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker.worker")
 _MESSAGE = 1 << 12
@@ -56,16 +56,17 @@ class Child:
         stdout: what it answers.
         stderr: what it prints.
         returncode: its exit status, below 0 for a signal; None while it runs.
+        far_ends: what becomes its standard input, output and error.
     """
 
     def __init__(self, spawn: Callable[[Sequence[int]], subprocess.Popen[bytes]]) -> None:
-        """Makes the pipes; `spawn` starts the process the long way."""
+        """Makes the pipes; `spawn` starts the process without a fork."""
         (own_in, to), (out, own_out), (err, own_err) = os.pipe(), os.pipe(), os.pipe()
         self.stdin = os.fdopen(to, "wb")
         self.stdout = os.fdopen(out, "rb")
         self.stderr = os.fdopen(err, "rb")
         self.returncode: int | None = None
-        self._far = [own_in, own_out, own_err]
+        self.far_ends = [own_in, own_out, own_err]
         self._spawn = spawn
         self._popen: subprocess.Popen[bytes] | None = None
         self._pid = 0
@@ -103,31 +104,27 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def far_ends(self) -> Sequence[int]:
-        """Returns what becomes its standard input, output and error."""
-        return self._far
-
     def start_alone(self) -> None:
-        """Starts it the long way."""
-        self._popen = self._spawn(self._far)
+        """Starts it as a process of its own, without a fork."""
+        self._popen = self._spawn(self.far_ends)
         self.started(self._popen.pid)
 
     def started(self, pid: int) -> None:
-        """It is there: its ends of the pipes are its own now."""
+        """Notes its process id, and closes this process's copies of its ends of the pipes."""
         self._pid = pid
-        for descriptor in self._far:
+        for descriptor in self.far_ends:
             os.close(descriptor)
-        self._far = []
+        self.far_ends = []
         self._there.set()
 
     def ended(self, returncode: int) -> None:
-        """It is no more."""
+        """Notes its exit status."""
         self.returncode = returncode
         self._over.set()
 
 
 class Zygote:
-    """The engine's side of it."""
+    """The engine's handle on the process that is forked."""
 
     def __init__(
         self, environment: Mapping[str, str], path: Sequence[str], libraries: Sequence[str] = ()
@@ -155,12 +152,12 @@ class Zygote:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def fork(self, child: Child) -> None:
-        """Lets `child` begin: as a fork, or the long way where that can't be."""
+        """Lets `child` begin: as a fork, or without one where that is impossible."""
         with self._lock:
             if not self._dead:
                 self._asked.append(child)
                 try:
-                    socket.send_fds(self._link, [b"fork"], list(child.far_ends()))
+                    socket.send_fds(self._link, [b"fork"], child.far_ends)
                     return
                 except OSError:
                     self._asked.remove(child)
@@ -204,7 +201,7 @@ class Zygote:
 
 
 def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
-    """Is the process that is forked."""
+    """Runs in the process that is forked: imports, then forks when the engine asks for it."""
     die_with(parent)
     own, forked = os.getpid(), set[int]()
     adopt_orphans()
@@ -241,7 +238,7 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
             else:
                 continue
             break
-    # This is the worker from here on.
+    # From here on this process is the worker.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -252,7 +249,7 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
 
 
 def _end() -> NoReturn:
-    """The engine has closed, or is gone."""
+    """Ends all children and this process: the engine has closed, or is gone."""
     end_children(_END_SECONDS)
     os._exit(0)
 

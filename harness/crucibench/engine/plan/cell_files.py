@@ -1,4 +1,4 @@
-"""Cell files as the plan gives them, before anything is collected, and descriptions of suites."""
+"""Makes the cell files of a plan, before anything is collected, and descriptions of suites."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ class PlannedFiles:
 
 
 def needs_failed(cell: PlannedCell, files: Mapping[str, CellFile]) -> str:
-    """Returns why a cell can't be had: what it needs has failed; or ""."""
+    """Returns why a cell can't be collected, because a cell that it needs has failed; or ""."""
     for need in cell.scenario.needs:
         other = cell.needs.get(need.alias)
         if other is None or need.optional:

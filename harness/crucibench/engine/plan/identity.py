@@ -85,7 +85,7 @@ def comparison_key(fields: Mapping[str, Any], metric: MetricInfo, point: str, gr
 
 
 def _data_fields(cell: PlannedCell) -> dict[str, Any]:
-    """Returns the digest of the main data set, and those of the further roles that are read."""
+    """Returns the digest of the main data set, and those of the roles of suites that are read."""
     scenario, further = cell.scenario, cell.data.further
     read = {role for role in (scenario.role, *scenario.roles) if role in further}
     fields: dict[str, Any] = {"data": cell.data.fingerprint}

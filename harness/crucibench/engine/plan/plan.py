@@ -232,7 +232,9 @@ class _Builder:
             elif not need.optional:
                 skip = other
                 break
-        scenario = self._showing(self._limited(scenario))
+        scenario = self._limited(scenario)
+        if scenario.shows and self.resolved.spec.defaults.gallery:
+            scenario = replace(scenario, keeps=scenario.keeps | {EXAMPLES})
         self.cells[key] = PlannedCell(
             id=_cell_id(key), scenario=scenario, model=model, data=card,
             needs=needs, batch_size=self._batch_size(model, card), skip=skip,
@@ -283,11 +285,6 @@ class _Builder:
         if limit is None or (scenario.limit is not None and scenario.limit <= limit):
             return scenario
         return replace(scenario, limit=limit)
-
-    def _showing(self, scenario: Scenario) -> Scenario:
-        if not (scenario.shows and self.resolved.spec.defaults.gallery):
-            return scenario
-        return replace(scenario, keeps=scenario.keeps | {EXAMPLES})
 
     def _batch_size(self, model: ModelInfo, card: DataCard) -> int:
         asked = self.resolved.spec.defaults.batch_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,14 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import DataCard, EvalSet, Samples
 from crucibench.contracts.records import Columns
-from crucibench.contracts.scenario import Work
+from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality
 from crucibench.data.subset import take
+from crucibench.passes.scenario import best_answer
+from crucibench.util.draws import Draws
+
+if TYPE_CHECKING:
+    from crucibench.engine.plan.plan import PlannedCell
 
 Rows: TypeAlias = range | NDArray[np.int64]
 
@@ -107,6 +112,30 @@ def _chosen(
     return take(samples.ids, samples.targets, limit, seed, sizes)
 
 
+def map_context(
+    cell: PlannedCell, role: SelectedRole, adapter: Adapter, seed: int, *,
+    at_most: int | None = None, showing: float = 0.0,
+) -> MapContext:  # fmt: skip
+    """Returns what a `Mapped` scenario is given of its cell.
+
+    Args:
+        cell: the cell.
+        role: its samples.
+        adapter: the model.
+        seed: of every draw.
+        at_most: the batch that memory holds, where it is less than the planned one.
+        showing: the share of the samples that are kept as examples.
+    """
+    return MapContext(
+        adapter=adapter,
+        draws=Draws(seed, cell.scenario.stream),
+        outputs=cell.outputs or best_answer(cell.data.task, cell.model),
+        batch_size=min(cell.batch_size, at_most or cell.batch_size),
+        load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), adapter.input_spec),
+        showing=showing,
+    )
+
+
 def probe_rows(count: int, wanted: int) -> Rows:
     """Returns at most `wanted` rows spread evenly over `count`: every class of sorted data."""
     if count <= wanted:
@@ -121,7 +150,7 @@ def batches(rows: Rows, size: int) -> Sequence[Rows]:
 
 
 def largest_batch(geometry: Mapping[str, Any], modality: Modality) -> int:
-    """Returns the batch that ``auto`` starts from: beyond it nothing gets faster."""
+    """Returns the batch size that ``auto`` starts from; larger ones are no faster."""
     size = geometry.get("size")
     if size and size[0] * size[1] > _LARGE_IMAGE_PIXELS:
         return _LARGE_IMAGE_BATCH

@@ -16,13 +16,13 @@ from crucibench.contracts.adapter import Adapter, Sources
 from crucibench.contracts.source import DataSource
 from crucibench.contracts.uri import URI, parse_uri
 from crucibench.engine.resolve.suites import (
-    ResolvedFurther,
     ResolvedSuite,
+    ResolvedSuiteData,
     check_tracks,
-    further_digests,
-    resolve_further,
+    resolve_suite_data,
     resolve_suites,
     settings_of_tracks,
+    suite_data_digests,
     suite_names,
 )
 from crucibench.spec.check import Mistakes, parse_spec, tracks_of
@@ -59,7 +59,7 @@ class ResolvedData:
     uri: URI
     source: type[DataSource]
     live: Any = None
-    further: tuple[ResolvedFurther, ...] = ()
+    suite_data: tuple[ResolvedSuiteData, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,10 @@ def resolve(document: Any, base: Path, where: str, overrides: Overrides) -> Reso
     read: dict[Path, str] = {}
     for name, entry in data.items():
         settings = settings_of_tracks(filled.tracks, suites, name)
-        further = tuple(resolve_further(settings, entry.uri, base, mistakes))
-        data[name] = replace(entry, further=further)
-        for one in further:
-            found = mistakes.attempt(one.path, partial(further_digests, one, base, shown, read))
+        suite_data = tuple(resolve_suite_data(settings, entry.uri, base, mistakes))
+        data[name] = replace(entry, suite_data=suite_data)
+        for one in suite_data:
+            found = mistakes.attempt(one.path, partial(suite_data_digests, one, base, shown, read))
             digests[f"data.{name}:{one.role}"] = found or {}
     configs = {
         section(name, track): config
@@ -409,7 +409,7 @@ def _live_digest(value: Any) -> str:
     arrays are their values. A function has no such content, so that a run with it is always a new
     run.
     """
-    # Only where there are live objects: it costs a command that has none its start.
+    # Imported here, since it would slow the start of commands without live objects.
     from crucibench.util.content import OpaqueError, content_of
 
     try:

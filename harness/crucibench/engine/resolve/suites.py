@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from crucibench import registry
 from crucibench.contracts.section import Section
 from crucibench.contracts.source import DataSource, Labels
-from crucibench.contracts.suite import Further, Suite, SuiteConfig
+from crucibench.contracts.suite import Suite, SuiteConfig, SuiteData
 from crucibench.contracts.uri import URI, parse_uri
 from crucibench.spec.check import Mistakes, add_validation_errors, settings_of
 from crucibench.spec.models import Spec, Track
@@ -176,13 +176,13 @@ def _validated(
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f:]")
 _INHERITED = ("classes", "on_bad_sample")
-"""What stands in the main data set's address or entry, and holds for further data too. The columns
-do as well, but these are known when the main data set is open (`contracts.source.Like`)."""
+"""What stands in the main data set's address or entry, and holds for data of suites. The columns
+do as well, but these are known when the main data set is open (`contracts.source.MainData`)."""
 
 
 @dataclass(frozen=True)
-class ResolvedFurther:
-    """A further data set as it goes with one main data set.
+class ResolvedSuiteData:
+    """A data set of a suite as it goes with one main data set.
 
     Attributes:
         role: of the main data set.
@@ -199,10 +199,10 @@ class ResolvedFurther:
     path: str
 
 
-def resolve_further(
+def resolve_suite_data(
     suites: Iterable[TrackSettings], main: URI, base: Path, mistakes: Mistakes
-) -> Iterator[ResolvedFurther]:
-    """Yields the further data sets of suites that meet a data set, each role once.
+) -> Iterator[ResolvedSuiteData]:
+    """Yields the data sets of the suites that meet a data set, each role once.
 
     Args:
         suites: their settings in each track.
@@ -210,11 +210,14 @@ def resolve_further(
         base: the folder that relative paths are relative to.
         mistakes: takes what is wrong with them.
     """
-    known: dict[str, ResolvedFurther] = {}
+    known: dict[str, ResolvedSuiteData] = {}
     for settings in suites:
-        for role, entry in settings.config.further().items():
+        for role, entry in settings.config.data_sets().items():
             path = settings.path(entry.setting)
-            _check_role(role, settings.suite)
+            if not role.startswith(f"{settings.suite}/"):
+                raise TypeError(
+                    f"suite {settings.suite!r}: expected a role {settings.suite}/..., got {role!r}"
+                )
             whole = _resolved(role, entry, path, main, mistakes)
             for found in () if whole is None else _parts(whole, entry.parts, base, mistakes):
                 first = known.setdefault(found.role, found)
@@ -228,22 +231,22 @@ def resolve_further(
                     yield found
 
 
-def further_digests(
-    further: ResolvedFurther, base: Path, shown: Callable[[Path], str], known: dict[Path, str]
+def suite_data_digests(
+    data: ResolvedSuiteData, base: Path, shown: Callable[[Path], str], known: dict[Path, str]
 ) -> dict[str, str]:
-    """Returns the digest of every file that a further address names, and its facts.
+    """Returns the digest of every file that an address of a suite names, and its facts.
 
     Files in `known` are not read again, and those that are read are added to it: the parts of an
     address may share files.
     """
-    found = further.source.further_sources(further.uri, base, further.labels)
+    found = data.source.suite_data_sources(data.uri, base, data.labels)
     known |= {path: file_digest(path) for path in found.files if path not in known}
     return {shown(path): known[path] for path in found.files} | dict(found.facts)
 
 
 def _resolved(
-    role: str, entry: Further, path: str, main: URI, mistakes: Mistakes
-) -> ResolvedFurther | None:
+    role: str, entry: SuiteData, path: str, main: URI, mistakes: Mistakes
+) -> ResolvedSuiteData | None:
     if mistake := address_mistake(entry.address):
         mistakes.add(path, mistake)
         return None
@@ -258,12 +261,14 @@ def _resolved(
         wanted = key in source.options and key in main.query and key not in query
         if wanted and not (key == "classes" and entry.labels == "ignored"):
             query[key] = main.query[key]
-    return ResolvedFurther(role, URI(parsed.scheme, parsed.rest, query), source, entry.labels, path)
+    return ResolvedSuiteData(
+        role, URI(parsed.scheme, parsed.rest, query), source, entry.labels, path
+    )
 
 
 def _parts(
-    whole: ResolvedFurther, patterns: Sequence[str], base: Path, mistakes: Mistakes
-) -> list[ResolvedFurther]:
+    whole: ResolvedSuiteData, patterns: Sequence[str], base: Path, mistakes: Mistakes
+) -> list[ResolvedSuiteData]:
     """Returns the data sets that an address stands for: itself, unless there are patterns."""
     if not patterns:
         return [whole]
@@ -282,7 +287,7 @@ def _parts(
     return [replace(whole, role=f"{whole.role}/{name}", uri=there[name]) for name in wanted]
 
 
-def _role_mistake(found: ResolvedFurther, mistakes: Mistakes) -> bool:
+def _role_mistake(found: ResolvedSuiteData, mistakes: Mistakes) -> bool:
     """Adds what is wrong with a role's name to `mistakes`; returns whether anything is."""
     if _CONTROL.search(found.role):
         mistakes.add(found.path, "a name can't hold ':' or control characters")
@@ -291,8 +296,3 @@ def _role_mistake(found: ResolvedFurther, mistakes: Mistakes) -> bool:
     else:
         return False
     return True
-
-
-def _check_role(role: str, suite: str) -> None:
-    if not role.startswith(f"{suite}/"):
-        raise TypeError(f"suite {suite!r}: expected a further role {suite}/..., got {role!r}")

@@ -13,7 +13,6 @@ from crucibench.engine.plan.identity import comparison_fields
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, finish
-from crucibench.engine.worker.environment import package_version
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.lock import exclusive
 from crucibench.store.manifest import differences, read_manifest, write_manifest
@@ -21,6 +20,7 @@ from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.util.atomic import remove_leftovers, write_json
 from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.libraries import package_version
 
 
 def rescored(run: Run) -> tuple[dict[str, CellFile], pa.Table, Plan, Resolved]:

@@ -5,27 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from crucibench.util.devices import torch_numerics
+from crucibench.util.libraries import package_version
 
 _PACKAGES = (
     "crucibench", "numpy", "scipy", "pandas", "pyarrow", "datasets", "scikit-learn", "torch",
     "skops", "safetensors", "pillow",
 )  # fmt: skip
 
-# Of the flags none: adapters set them as they need them.
+# Flags are left out: adapters set them as they need them.
 _NUMERICS = ("instructions", "device_name", "cuda", "cudnn")
-
-
-def package_version(name: str) -> str:
-    """Returns an installed version, or "absent"."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def environment(base: Path, threads: int, device: str) -> dict[str, Any]:

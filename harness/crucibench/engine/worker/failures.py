@@ -1,4 +1,4 @@
-"""What a task raised, as plain data, and the cell it ended."""
+"""Turns what a task raised into plain data, and into the file of the cell that it ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ModelChangedError(CrucibenchError):
 
 
 class WorkerLostError(CrucibenchError):
-    """The process that had begun what is asked of this one is gone."""
+    """The process that began the rounds of a timed cell has ended."""
 
 
 def failed(error: BaseException, *, isolated: bool = False) -> Failed:

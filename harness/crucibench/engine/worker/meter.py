@@ -1,4 +1,4 @@
-"""What a task costs: time, processor time, passes through the model, memory."""
+"""Measures what a task costs: time, processor time, passes through the model, memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crucibench.util.memory import peak_memory, reset_peak
 
 
 class Meter:
-    """Runs from where it is made until it is read."""
+    """Measures from its construction until `read`."""
 
     def __init__(self, adapter: Adapter | None = None, device: str = "cpu") -> None:
         self._adapter = adapter

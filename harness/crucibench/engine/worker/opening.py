@@ -1,7 +1,8 @@
-"""Open the models and data sets that a spec names, with the settings it has for them."""
+"""Opens the models and data sets that a spec names, with their settings."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Remote
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.engine.listener import Listener
-from crucibench.engine.resolve.resolve import Resolved, ResolvedModel
+from crucibench.engine.resolve.resolve import Resolved, ResolvedModel, resolve_stored
 from crucibench.engine.worker.meter import count_passes
 from crucibench.engine.worker.tasks import MadeData
 from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
+from crucibench.store.run import Run
+from crucibench.util.devices import resolve_device
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.user_errors import one_line, user_traceback
 
@@ -58,6 +61,61 @@ class Models:
         entry = self._resolved.models[key[0]]
         adapter = open_plain(entry, self._resolved, self._device, self._cards[key[1]])
         return adapter.with_variant(entry.variant) if entry.variant else adapter
+
+
+class Reopened:
+    """A stored run whose models and data are opened again.
+
+    Attributes:
+        resolved: its spec.
+        data: the data sets; open after `open`.
+        device: what its spec means by its device, on this machine.
+        threads: likewise.
+    """
+
+    def __init__(self, run: Run, scratch: Path, listener: Listener) -> None:
+        """Resolves the stored spec.
+
+        Raises:
+            InputError: if something that it names is missing or differs.
+        """
+        self.resolved = resolve_stored(run)
+        self._where = f"spec.yaml of run {run.id}"
+        self._scratch = scratch
+        self._listener = listener
+        defaults = self.resolved.spec.defaults
+        self.device = resolve_device(defaults.device)
+        self.threads = (
+            min(4, os.cpu_count() or 1) if defaults.threads == "auto" else defaults.threads
+        )
+        self.data: Mapping[str, EvalSet] = {}
+        self._models: Models | None = None
+
+    def open(self) -> None:
+        """Opens the data.
+
+        Raises:
+            InputError: if they can't be read.
+        """
+        self.data = open_all_data(self.resolved, self._scratch, self._listener, self._where)
+        cards = {name: evalset.card for name, evalset in self.data.items()}
+        self._models = Models(self.resolved, self.device, cards)
+
+    def device_of(self, model: str) -> str:
+        """Returns where a model is to run."""
+        asked = self.resolved.models[model].spec.device
+        return self.device if asked == "auto" else asked
+
+    def model(self, model: str, data: str, keep: int = 1) -> Adapter:
+        """Returns an open model; `keep` of them stay open, those used last."""
+        if self._models is None:
+            raise RuntimeError("open() comes first")
+        return self._models.get(model, data, keep)
+
+    def close(self) -> None:
+        """Closes all models."""
+        if self._models is not None:
+            self._models.close()
 
 
 def open_plain(entry: ResolvedModel, resolved: Resolved, device: str, card: DataCard) -> Adapter:
@@ -170,20 +228,20 @@ def open_resolved(
     progress: Callable[[int, int], None] = lambda done, total: None,
     made: dict[str, RawData] | None = None,
 ) -> EvalSet | None:
-    """Opens a data set with the further ones that go with it.
+    """Opens a data set with the data sets of suites that go with it.
 
     Args:
         name: of the data set.
         resolved: the spec.
         scratch: the cache.
-        failed: called with each further address that can't be opened: its path in the spec, and
+        failed: called with each address of a suite that can't be opened: its path in the spec, and
             the error.
         progress: called with the number of samples done and their total.
         made: by role, "" for the data set itself, what was read before and is not to be read
             again; takes what is read now.
 
     Returns:
-        The data set, or None where some further data set could not be opened.
+        The data set, or None where some data set of a suite could not be opened.
 
     Raises:
         InputError: if the main data set can't be opened.
@@ -198,7 +256,7 @@ def open_resolved(
     made = {} if made is None else made
     main = open_data(_ReadOnce(entry.source(), "", made), opening)
     opened = {}
-    for one in entry.further:
+    for one in entry.suite_data:
         more = DataOpening(
             name=one.role, uri=one.uri, base=resolved.base, scratch=scratch,
             allow_pickle=resolved.allow_pickle, progress=progress,
@@ -212,7 +270,7 @@ def open_resolved(
             )
         except Exception as error:
             failed(one.path, error)
-    if len(opened) < len(entry.further):
+    if len(opened) < len(entry.suite_data):
         return None
     return ExtendedEvalSet(main, opened) if opened else main
 

@@ -132,7 +132,7 @@ def _is_users(value: Any) -> bool:
     """Whether a function, class or callable object was made in a file that is no library's."""
     if not callable(value):
         return False
-    # Of the type alone: objects of libraries answer for attributes that they don't have.
+    # Only the type is looked at: objects of libraries answer for attributes that they lack.
     kind = type(value)
     if kind in {MethodType, classmethod, staticmethod}:
         value = value.__func__

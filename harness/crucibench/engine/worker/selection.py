@@ -1,4 +1,4 @@
-"""Which samples enter a stage: chosen once, by the engine, and read by every worker.
+"""The samples that enter a stage: the engine chooses them once, and every worker reads them.
 
 Arrays are kept next to the cell's records as ``.npy`` files, which workers map instead of reading,
 so that a warm start for a large data set costs a worker memory for its batch alone.

@@ -280,7 +280,7 @@ class MadeData:
 
     Attributes:
         data: its name.
-        raw: role in the run to its data: "" for the data set itself, else that of further data.
+        raw: role in the run to its data: "" for the data set itself, else that of a suite's.
         reads: the files that it read, by absolute path, with their SHA-256.
     """
 

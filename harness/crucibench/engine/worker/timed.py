@@ -1,4 +1,4 @@
-"""Timed cells in the process of their model: the lease of the machine, and round after round."""
+"""Times cells in the process of their model: the lease of the machine, and the rounds."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from crucibench.contracts.scenario import MapContext, TimedContext
 from crucibench.contracts.source import RawData
 from crucibench.engine.fixed_probe import ask_probe
 from crucibench.engine.plan.plan import PlannedCell
-from crucibench.engine.plan.roles import SelectedRole, batches, probe_rows
+from crucibench.engine.plan.roles import SelectedRole, batches, map_context, probe_rows
 from crucibench.engine.worker import selection
 from crucibench.engine.worker.cold_start import fresh_start
 from crucibench.engine.worker.environment import worker_facts
@@ -131,9 +131,9 @@ class Worker:
             case ShardTask():
                 yield from self._shard(task)
             case DataTask():
-                yield self._make(task)
+                yield self._make_data(task)
             case LeaseTask():
-                yield from self._leased(task)
+                yield from self._take_lease(task)
             case OpenTask():
                 yield self._open(task)
             case RoundTask():
@@ -145,8 +145,8 @@ class Worker:
 
     @property
     def _worn(self) -> bool:
-        # What earlier tasks left in memory may be to blame for what this one lacks: only a process
-        # that has done nothing else shows which, and such a one can take this one's place.
+        # Earlier tasks may have used up the memory that this one lacks. A new process would show
+        # whether they did, and can take the place of this one.
         return self._tasks > 1 and self._watch is None
 
     def share(self, made: MadeData) -> None:
@@ -155,7 +155,7 @@ class Worker:
 
     def close(self) -> None:
         """Closes all models."""
-        self._let_go()
+        self._release_lease()
         self._models.close()
 
     # -- what tasks need ---------------------------------------------------------------------
@@ -206,15 +206,10 @@ class Worker:
         return adapter
 
     def _context(self, cell: PlannedCell, adapter: Adapter, at_most: int | None) -> MapContext:
-        role, spec = self._role(cell), adapter.input_spec
-        return MapContext(
-            adapter=adapter,
-            draws=Draws(self._setup.resolved.spec.defaults.seed, cell.scenario.stream),
-            outputs=cell.outputs or best_answer(cell.data.task, cell.model),
-            batch_size=min(cell.batch_size, at_most or cell.batch_size),
-            load=lambda rows: role.batch(np.asarray(rows, dtype=np.int64), spec),
-            showing=share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0,
-        )
+        seed = self._setup.resolved.spec.defaults.seed
+        showing = share_shown(cell.samples) if EXAMPLES in cell.scenario.keeps else 0.0
+        role = self._role(cell)
+        return map_context(cell, role, adapter, seed, at_most=at_most, showing=showing)
 
     # -- the tasks ---------------------------------------------------------------------------
 
@@ -278,7 +273,7 @@ class Worker:
         chosen = self._selection(cell, task.stage, len(role))
         meter = Meter(adapter, self._setup.device)
         if cell.model.fingerprint is None:
-            self._same_model(cell, context)
+            self._check_same_model(cell, context)
         start = task.shard * cell.shard_size
         rows = chosen.rows[start : start + cell.shard_size]
         stage = cell.mapped.stages[task.stage]
@@ -332,8 +327,8 @@ class Worker:
         best = replace(context, outputs=best_answer(adapter.task, cell.model))
         return batch, partial(answers, batch, best)
 
-    def _same_model(self, cell: PlannedCell, context: MapContext) -> None:
-        """Rule 5: a model without a fingerprint must answer a fixed batch as it first did."""
+    def _check_same_model(self, cell: PlannedCell, context: MapContext) -> None:
+        """Raises ModelChangedError unless a model without a fingerprint answers as it first did."""
         first = Records(read_table(self._layout.probe(cell.id, SAME_MODEL)))
         _, ask = self._same_answers(cell, context)
         # Each shard asks, and again if it is tried again or the run goes on.
@@ -345,11 +340,11 @@ class Worker:
                 "the start of the cell, beyond the noise that it showed there: it was changed"
             )
 
-    def _make(self, task: DataTask) -> MadeData:
+    def _make_data(self, task: DataTask) -> MadeData:
         raw: dict[str, RawData] = {}
         with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
             self._opened(task.data, raw)
-        # A transformation of the user's stays here: what is evaluated are the stored columns.
+        # Transformations of the user's are dropped: the stored columns are evaluated.
         plain = {
             name: replace(
                 entry, roles={role: one.with_format(None) for role, one in entry.roles.items()}
@@ -358,16 +353,16 @@ class Worker:
         }
         return MadeData(data=task.data, raw=plain, reads=reads.digests())
 
-    def _leased(self, task: LeaseTask) -> Iterator[Message]:
+    def _take_lease(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:
-            self._let_go()
+            self._release_lease()
         elif self._lease is None:
             with ExitStack() as stack:
                 yield from stack.enter_context(machine_lease(self._setup.device))
                 self._lease = stack.pop_all()
         yield Opened()
 
-    def _let_go(self) -> None:
+    def _release_lease(self) -> None:
         if self._lease is not None:
             self._lease.close()
             self._lease = None

@@ -1,4 +1,4 @@
-"""A digest of any Python value that covers all of its content, or says what it can't tell.
+"""A digest of any Python value that covers all of its content, or says what it can't read.
 
 Plain values, containers, arrays, tensors, functions (their code, defaults, closures and the globals
 they read), classes (their bases and all they define), modules of torch, and instances of all of
@@ -82,20 +82,20 @@ def content_of(
     return Content(walker.total.hexdigest(), walker.parts, frozenset(walker.libraries))
 
 
-def steady_content(tell: Callable[[], Content], ask: Callable[[int], object]) -> Content:
-    """Returns what a model holds, if that stays as it is when the model is asked.
+def steady_content(read: Callable[[], Content], ask: Callable[[int], object]) -> Content:
+    """Returns what a model holds, if asking it leaves that unchanged.
 
     Args:
-        tell: returns what it holds now.
+        read: returns what it holds now.
         ask: has it answer its first question (0), or another (1).
 
     Raises:
         OpaqueError: if something in it can't be read, or changes with each question.
     """
     ask(0)  # what is made once, when it is first needed, is made by now
-    content = tell()
+    content = read()
     ask(1)
-    changed = tell().changed(content)
+    changed = read().changed(content)
     if changed is not None:
         raise OpaqueError("another after each question", changed)
     return content
@@ -172,11 +172,16 @@ class _Walker:
         return b"o%d" % place
 
     def _described(self, value: Any) -> Shallow:
-        for tell in (code.tell_named, arrays.tell, arrays.tell_module, code.tell):
-            found = tell(value)
+        for describe in (
+            code.describe_named,
+            arrays.describe,
+            arrays.describe_module,
+            code.describe,
+        ):
+            found = describe(value)
             if found is not None:
                 return found
-        return instances.tell(value, stored=self.stored)
+        return instances.describe(value, stored=self.stored)
 
     def _plain(self, value: Any) -> bytes | None:
         kind = type(value)
@@ -210,7 +215,7 @@ class _Walker:
         if not isinstance(facts, str):
             return facts
         if _ADDRESS.search(facts):
-            raise OpaqueError("told by its address alone", path.lstrip("."))
+            raise OpaqueError("known by its address alone", path.lstrip("."))
         return self._text(facts)
 
     def _text(self, text: str) -> bytes:

@@ -26,7 +26,7 @@ _GRAPH = frozenset({
 """What a traced module's code, which is digested, was made from."""
 
 
-def tell(value: Any) -> Shallow | None:
+def describe(value: Any) -> Shallow | None:
     """Describes a value of numpy, pandas or torch; None for other values."""
     for library, describe in (("numpy", _numpy), ("pandas", _pandas), ("torch", _torch)):
         module = sys.modules.get(library)
@@ -77,7 +77,7 @@ def _array(value: Any, np: Any) -> Shallow:
     plain_value = np.asarray(value)
     form = f"{plain_value.dtype.str} {plain_value.shape}"
     if plain_value.dtype.names is not None:
-        # Field by field: what lies between them is chance.
+        # Field by field: the bytes between fields are arbitrary.
         fields = [(f"[{name!r}]", plain_value[name]) for name in plain_value.dtype.names]
         return Shallow("array", form, [*own, *fields])
     if plain_value.dtype.hasobject:
@@ -114,7 +114,7 @@ def _torch(value: Any, torch: Any) -> Shallow | None:
         state = value.get_state()
         return Shallow("generator", str(value.device.type), [("", state)])
     if isinstance(value, torch.jit.ScriptFunction | torch.jit.ScriptModule | torch.ScriptObject):
-        raise OpaqueError("of TorchScript, whose content can't be told from here")
+        raise OpaqueError("of TorchScript, whose content can't be read from here")
     ops = getattr(torch, "_ops", None)
     if ops is not None and isinstance(value, ops.OpOverload | ops.OpOverloadPacket):
         return leaf("operator", str(value))
@@ -170,13 +170,13 @@ def _component(value: Any, name: str) -> Any:
         return None
 
 
-def tell_module(value: Any) -> Shallow | None:
+def describe_module(value: Any) -> Shallow | None:
     """Describes a module of torch; None for other values."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.nn.Module):
         return None
     if isinstance(value, torch.jit.ScriptModule):
-        raise OpaqueError("of TorchScript, whose content can't be told from here")
+        raise OpaqueError("of TorchScript, whose content can't be read from here")
     found: dict[str, Any] = vars(value)
     kind = type(value)
     if kind.__module__ == "torch._dynamo.eval_frame" and "_orig_mod" in found["_modules"]:

@@ -30,7 +30,7 @@ _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _FOLLOWS = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _WHOLE = frozenset({"globals", "eval", "exec"})
 """Builtins that reach names which the code does not show."""
-_SPOKEN = frozenset({
+_SELF_DESCRIPTION = frozenset({
     "__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__firstlineno__",
     "__static_attributes__", "__annotate_func__", "__annotations_cache__", "_abc_impl",
     "_autograd_function_id", "__builtins__", "__cached__", "__file__", "__loader__", "__name__",
@@ -48,7 +48,7 @@ _TYPING = (
 )  # fmt: skip
 
 
-def tell(value: Any) -> Shallow | None:
+def describe(value: Any) -> Shallow | None:
     """Describes what can be called, and what it is made of; None for other values."""
     return _code_itself(value) or _around_code(value)
 
@@ -97,7 +97,7 @@ def _around_code(value: Any) -> Shallow | None:  # noqa: PLR0911 - one line for 
                 *attributes(_own(value)),
             ])  # fmt: skip
         case functools._lru_cache_wrapper():
-            # What it remembers is what its function would answer again.
+            # Its cache holds only what the function would return again.
             parts = [("", value.__wrapped__), ("", value.cache_parameters())]
             return Shallow("cached function", children=parts)
     return None
@@ -107,7 +107,7 @@ def _own(value: Any) -> dict[str, Any]:
     """Returns what was added to a wrapper, without what repeats its function."""
     repeated = {"__name__", "__qualname__", "__wrapped__", "__isabstractmethod__"}
     found: dict[str, Any] = getattr(value, "__dict__", {})
-    return {key: entry for key, entry in found.items() if key not in _SPOKEN | repeated}
+    return {key: entry for key, entry in found.items() if key not in _SELF_DESCRIPTION | repeated}
 
 
 def _class(kind: type) -> Shallow:
@@ -117,7 +117,7 @@ def _class(kind: type) -> Shallow:
         return Shallow("class", name, _patches(kind), library=kind.__module__, path=name)
     children: list[tuple[str, Any]] = [] if type(kind) is type else [(" (metaclass)", type(kind))]
     children += [(" (base)", base) for base in kind.__mro__[1:]]
-    children += attributes(dict(vars(kind)), skip=_SPOKEN)
+    children += attributes(dict(vars(kind)), skip=_SELF_DESCRIPTION)
     documentation = vars(kind).get("__doc__")
     if isinstance(documentation, str) and " at 0x" not in documentation:
         children += [(" (documentation)", documentation)]
@@ -125,7 +125,7 @@ def _class(kind: type) -> Shallow:
 
 
 def _patches(kind: type) -> Children:
-    """Returns what is no library's in a library's class: methods that somebody exchanged."""
+    """Returns the members of a library's class that are not the library's: replaced methods."""
     return [
         (f".{name}", value)
         for base in kind.__mro__
@@ -164,7 +164,7 @@ def _function(value: types.FunctionType) -> Shallow:
     children += [(f" (default {key})", named[key]) for key in sorted(named)]
     cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
     children += [(f" (closure {name})", cell) for name, cell in cells]
-    children += attributes(vars(value), skip=_SPOKEN)
+    children += attributes(vars(value), skip=_SELF_DESCRIPTION)
     if not library:
         children += _read_by(code, value.__globals__)
     path = "" if "<" in value.__qualname__ else value.__qualname__
@@ -206,7 +206,7 @@ def _module(module: types.ModuleType) -> Shallow:
     file = vars(module).get("__file__")
     if isinstance(file, str) and not file.endswith(".py") and Path(file).is_file():
         return Shallow("compiled module", f"{name} {file_digest(Path(file))}")
-    return Shallow("module", name, attributes(vars(module), skip=_SPOKEN), path=name)
+    return Shallow("module", name, attributes(vars(module), skip=_SELF_DESCRIPTION), path=name)
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -234,7 +234,7 @@ def _loaded(
 ) -> None:
     if name not in namespace:
         if name in _WHOLE:
-            own = {key: value for key, value in namespace.items() if key not in _SPOKEN}
+            own = {key: value for key, value in namespace.items() if key not in _SELF_DESCRIPTION}
             found.update({key: own[key] for key in own if key not in found})
         return
     value = namespace[name]
@@ -268,7 +268,7 @@ def _imported(
     for place in places:
         module = sys.modules.get(place.rstrip("."))
         if module is not None and not is_library_module(module):
-            for entry in sorted(names & set(vars(module)) - _SPOKEN):
+            for entry in sorted(names & set(vars(module)) - _SELF_DESCRIPTION):
                 found[f"{name}.{entry}"] = vars(module)[entry]
 
 
@@ -279,7 +279,7 @@ class _Named:
         self.name = name
 
 
-def tell_named(value: Any) -> Shallow | None:
+def describe_named(value: Any) -> Shallow | None:
     """Describes what a library's module holds under a name."""
     if isinstance(value, _Named):
         return leaf("of a library", value.name, value.name)
@@ -287,7 +287,7 @@ def tell_named(value: Any) -> Shallow | None:
 
 
 def refuse_running(value: Any) -> None:
-    """Raises OpaqueError for code that is under way."""
+    """Raises OpaqueError for running code: generators, frames and the like."""
     for kind, what in (
         (types.GeneratorType, "a generator"),
         (types.CoroutineType, "a coroutine"),

@@ -37,7 +37,7 @@ _ASKED = slice(7, 11)
 _NOTHING: frozenset[str] = frozenset({"__dict__", "__weakref__"})
 
 
-def tell(value: Any, *, stored: bool = False) -> Shallow:
+def describe(value: Any, *, stored: bool = False) -> Shallow:
     """Describes any value that nothing more special describes.
 
     Args:
@@ -169,18 +169,18 @@ def _mangled(name: str, base: type) -> str:
 def _object(value: Any, base: type) -> Shallow:
     kind = type(value)
     library = kind.__module__ if is_library(kind.__module__) else ""
-    if base is object and not (library and _says_its_state(kind)):
+    if base is object and not (library and _defines_its_state(kind)):
         return Shallow("object", children=[("", kind), *_state(value)], library=library)
     if issubclass(kind, BaseException):
         parts = [("", kind), ("", value.args), *_state(value)]
         return Shallow("exception", children=parts, library=library)
-    # A class of C, or one that says itself what its state is: only a library's word is taken.
+    # A class in C, or one that defines its own state: only a library's definition is trusted.
     if not _by_library(kind) or hasattr(kind, "__next__"):
-        raise OpaqueError(_called(kind))
+        raise OpaqueError(_phrase(kind))
     try:
         reduced = value.__reduce_ex__(4)
     except Exception:
-        raise OpaqueError(_called(kind)) from None
+        raise OpaqueError(_phrase(kind)) from None
     if kind.__module__ in _TREES and len(reduced) > 2 and len(reduced[2]) == _OF_A_TREE:
         state = reduced[2]
         reduced = (*reduced[:2], (*state[: _ASKED.start], *state[_ASKED.stop :]))
@@ -201,7 +201,7 @@ def _reduced(reduced: tuple[Any, ...]) -> Children:
     return [("", make), ("", tuple(arguments)), *shown, ("", listed), ("", mapped)]
 
 
-def _says_its_state(kind: type) -> bool:
+def _defines_its_state(kind: type) -> bool:
     return (
         any(
             getattr(kind, name, None) is not getattr(object, name, None)
@@ -222,7 +222,7 @@ def _by_library(kind: type) -> bool:
     return True
 
 
-def _called(kind: type) -> str:
+def _phrase(kind: type) -> str:
     if hasattr(kind, "__next__"):
         return "an iterator"
     name = shown_name(kind)

@@ -19,7 +19,7 @@ Children = Sequence[tuple[str, Any]]
 
 
 class OpaqueError(Exception):
-    """A value whose content nobody can tell.
+    """A value whose content can't be read.
 
     Attributes:
         what: the value is, e.g. "a generator".
@@ -107,7 +107,7 @@ def is_library(name: Any) -> bool:
 def is_library_module(module: ModuleType) -> bool:
     """Whether a module lies where libraries do."""
     file = vars(module).get("__file__")
-    # Made up, as torch.ops is; asked too often to make a Path each time.
+    # Some modules have no file, as torch.ops; `os.path` since this is called very often.
     if not isinstance(file, str) or not os.path.isabs(file):  # noqa: PTH117
         origin = getattr(vars(module).get("__spec__"), "origin", None)
         head = sys.modules.get(module.__name__.partition(".")[0])

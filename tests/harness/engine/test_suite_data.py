@@ -21,7 +21,7 @@ from crucibench.engine.options import RunPart
 from crucibench.engine.packing import pack_run
 from crucibench.engine.parts import merge
 from crucibench.engine.resolve.resolve import Overrides, resolve
-from crucibench.engine.resolve.suites import ResolvedFurther
+from crucibench.engine.resolve.suites import ResolvedSuiteData
 from crucibench.engine.score.rescore import rescore
 from crucibench.engine.worker.opening import open_resolved
 from crucibench.integrity.verify import verify
@@ -199,10 +199,10 @@ def test_a_role_of_the_source_s_own_is_not_overwritten(run_spec: Any, tmp_path: 
         "data": [{"name": "d", "uri": "python:own.py:make"}],
     }
     resolved = resolve(document, tmp_path, "spec", Overrides(suites=("accuracy",)))
-    clash = ResolvedFurther(
+    clash = ResolvedSuiteData(
         "ood/near/x", parse_uri("stripes:8"), registry.sources().get("stripes"), "ignored", "here"
     )
-    data = {"d": replace(resolved.data["d"], further=(clash,))}
+    data = {"d": replace(resolved.data["d"], suite_data=(clash,))}
     told: list[str] = []
     opened = open_resolved(
         "d", replace(resolved, data=data), tmp_path / "scratch",
