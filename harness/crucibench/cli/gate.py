@@ -12,7 +12,7 @@ from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, war
 from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
-    from crucibench.gating.policy import Policy
+    from crucibench.gating.policy import Policy, SpeedRule
     from crucibench.gating.result import GateVerdict
     from crucibench.store.run import Run
 
@@ -133,13 +133,17 @@ def _judged(
     except UnreadableError as error:
         sides = Sides(baseline=baseline, candidate=candidate, anchor=anchor, policy=str(file))
         return failed(sides, str(error)), beside
-    verdict = gate_runs(before, after, policy, anchor=older, policy_name=str(file))
+    verdict = gate_runs(
+        before, after, policy, anchor=older, policy_name=str(file), timed=timing is not None
+    )
     if timing is not None:
-        verdict = _with_latency(verdict, before, after, timing)
+        verdict = _with_latency(verdict, before, after, timing, policy.speed)
     return verdict, beside
 
 
-def _with_latency(verdict: GateVerdict, before: Run, after: Run, timing: _Timing) -> GateVerdict:
+def _with_latency(
+    verdict: GateVerdict, before: Run, after: Run, timing: _Timing, rule: SpeedRule
+) -> GateVerdict:
     # Here alone: models need torch, and judging records does not.
     import contextlib
     import sys
@@ -149,7 +153,7 @@ def _with_latency(verdict: GateVerdict, before: Run, after: Run, timing: _Timing
     from crucibench.util.folders import cache_folder
 
     options = RerunOptions(
-        scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch
+        scratch=cache_folder(), rounds=timing.rounds or ROUNDS, batch=timing.batch, rule=rule
     )
     with contextlib.redirect_stdout(sys.stderr):
         return with_latency(

@@ -22,6 +22,9 @@ from crucibench.cli._options import (
 )
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener
 
+_PARTLY = 3
+"""The exit code of a bundle that is sound, and of which cells can't be checked."""
+
 if TYPE_CHECKING:
     from crucibench.store.run import Run
 
@@ -56,10 +59,12 @@ def command(
     Every file is hashed again, samples are accounted for, and the numbers are computed again from
     the records, by other code than that which made them. With --with-model, models are asked some
     of their batches again, and must answer as the records say, but for float noise; saved
-    adversarial inputs are asked again, all of them. Exit code 0:
-    sound; 1: something differs; 4: the run can't be read.
+    adversarial inputs are asked again, all of them. Exit code 0: sound; 1: something differs; 3:
+    sound as far as a bundle can be checked without what was left out of it; 4: the run can't be
+    read.
     """
     from crucibench.integrity.verify import verify
+    from crucibench.report.format import counted
 
     require("--with-model", with_model, {"--batches": batches})
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
@@ -76,24 +81,33 @@ def command(
     if differences:
         note(f"{what} is not sound")
         return 1
-    _note_bundle(run, note)
+    unchecked = _note_bundle(run, note)
     files = len(run.manifest["files"])
+    if unchecked:
+        note(
+            f"{what} is sound as far as it can be checked: {files} files are as hashed, numbers "
+            f"are as the records give them; {counted(unchecked, 'cell')} not checked, because "
+            "records that their scoring reads were left out"
+        )
+        return _PARTLY
     note(f"{what} is sound: {files} files are as hashed, numbers are as the records give them")
     return 0
 
 
-def _note_bundle(run: Run, note: NotePrinter) -> None:
-    """Says what a bundle can't show, for want of what was left out of it."""
+def _note_bundle(run: Run, note: NotePrinter) -> int:
+    """Says what a bundle can't show for want of what was left out, and counts cells unchecked."""
+    from crucibench.integrity.rescoring import unscored
     from crucibench.report.format import counted
     from crucibench.store.bundle import BundleRun
 
     if not isinstance(run, BundleRun):
-        return
+        return 0
     account = run.account
     if account["withheld"]:
         note(f"left out of {counted(len(account['withheld']), 'file')} when it was bundled")
     for sentence in run.verification["from_the_bundle"]:
         note(f"as when it was bundled: {sentence}")
+    return unscored(run.verification["from_the_bundle"])
 
 
 def _ask_again(run: Run, batches: int, note: NotePrinter) -> list[str]:

@@ -356,20 +356,28 @@ def evaluate(
         for position, draft in enumerate(drafts)
     ]
     waivers = [_waiver_note(waiver, drafts, checks, today) for waiver in policy.waivers]
-    blocking = {check.outcome for check in checks if check.effect == "block"}
     errors = [
         f"the waiver of {waiver.rule!r} ran out on {waiver.until}: mend what it excused, and "
         "remove or renew it"
         for waiver in waivers
         if waiver.state == "expired"
     ]
-    if errors:
+    verdict = GateVerdict(
+        crucibench_version=version, sides=sides, outcome=Outcome.PASS, blocking=[], checks=[],
+        waivers=waivers, errors=errors,
+    )  # fmt: skip
+    return with_checks(verdict, checks)
+
+
+def with_checks(verdict: GateVerdict, checks: Sequence[Check]) -> GateVerdict:
+    """Returns a verdict with more checks, and the outcome that all of them make."""
+    every = [*verdict.checks, *checks]
+    blocking = {check.outcome for check in every if check.effect == "block"}
+    if verdict.errors:
         blocking.add(Outcome.INVALID)
     ordered = [outcome for outcome in WORST_FIRST if outcome in blocking]
-    return GateVerdict(
-        crucibench_version=version, sides=sides, outcome=ordered[0] if ordered else Outcome.PASS,
-        blocking=ordered, checks=checks, waivers=waivers, errors=errors,
-    )  # fmt: skip
+    outcome = ordered[0] if ordered else Outcome.PASS
+    return verdict.model_copy(update={"checks": every, "blocking": ordered, "outcome": outcome})
 
 
 def _holm(drafts: Sequence[CheckDraft], headline: Collection[str]) -> dict[int, _Adjusted]:
@@ -489,14 +497,15 @@ def _effect(check: Check, draft: CheckDraft, policy: Policy, today: date) -> Che
 
 
 def _raw_effect(outcome: Outcome, tier: Tier, rule: Rule) -> Effect:
-    if outcome in {Outcome.PASS, Outcome.SKIPPED}:
-        return "none"
-    if outcome is not Outcome.INCONCLUSIVE:
-        return _WORST[tier]
-    asked = on_inconclusive(tier, rule)
-    if asked == "pass":
-        return "none"
-    return "note" if tier == "advisory" else asked
+    if outcome is Outcome.INCONCLUSIVE and tier != "advisory":
+        asked = on_inconclusive(tier, rule)
+        return "none" if asked == "pass" else asked
+    return effect_of(outcome, tier)
+
+
+def effect_of(outcome: Outcome, tier: Tier) -> Effect:
+    """Returns what an outcome does to the gate in a tier."""
+    return "none" if outcome in {Outcome.PASS, Outcome.SKIPPED} else _WORST[tier]
 
 
 def _waiver_note(

@@ -194,6 +194,25 @@ class Waiver(_PolicyPart):
         return self.rule in {rule.title, rule.address, address}
 
 
+class SpeedRule(_PolicyPart):
+    """What speed must hold, where ``--rerun`` measures it."""
+
+    tier: Tier = "advisory"
+    """``required`` stops the gate: a slowdown that is confirmed, and a machine too busy to tell."""
+    margin: SizeField = Size(0.05, relative=True)
+    """The slowdown that is tolerated, as a share of the baseline's time: ``5%``."""
+
+    @model_validator(mode="after")
+    def _share(self) -> SpeedRule:
+        if not self.margin.relative:
+            raise ValueError("margin: expected a share of the baseline's time, such as 5%")
+        return self
+
+
+def _parse_speed(value: Any) -> Any:
+    return {"tier": value} if isinstance(value, str) else value
+
+
 class Policy(_PolicyPart):
     """A gate's policy."""
 
@@ -204,6 +223,8 @@ class Policy(_PolicyPart):
     """These warn."""
     advisory: list[Rule] = Field(default_factory=list)
     """These inform."""
+    speed: Annotated[SpeedRule, BeforeValidator(_parse_speed)] = SpeedRule()
+    """A tier, or a tier and a margin: ``speed: required``, ``{tier: required, margin: 10%}``."""
     waivers: list[Waiver] = Field(default_factory=list)
     anchor: str | None = None
     """A second, older baseline, held to the same margins, against slow erosion: a run or a pack,
@@ -256,7 +277,7 @@ def parse_policy(data: Any, where: str) -> Policy:
     try:
         policy = Policy.model_validate(data)
     except ValidationError as error:
-        keys = [name for part in (Policy, Rule, Waiver) for name in part.model_fields]
+        keys = [name for part in (Policy, Rule, SpeedRule, Waiver) for name in part.model_fields]
         add_validation_errors(mistakes, error, "", keys)
         mistakes.report()
         raise AssertionError from error  # unreachable: a ValidationError holds an error

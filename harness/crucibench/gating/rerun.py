@@ -1,13 +1,13 @@
 """``gate --rerun``: the models of two runs timed in turns, and what that adds to a verdict.
 
-Speed is advisory: it is shown beside the policy's checks and does not change the outcome.
+Speed is advisory, unless the policy says ``speed: required``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,14 +17,15 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.rerun import Clock, Rerun, Seconds, timed_call
 from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.opening import Reopened
+from crucibench.gating.evaluate import effect_of, with_checks
 from crucibench.gating.latency import (
-    EFFECT,
     ROUNDS,
     LatencyVerdict,
     Rounds,
     judge_latency,
     schedule,
 )
+from crucibench.gating.policy import SpeedRule, Tier
 from crucibench.gating.result import Check, GateVerdict, Outcome
 from crucibench.gating.runs import data_pairs, name_pairs
 from crucibench.gating.sides import side_of
@@ -45,10 +46,12 @@ class RerunOptions:
         scratch: where indexes of data are kept.
         rounds: how often each model is timed.
         batch: samples a call; 64 by default, or all where there are fewer.
+        rule: what the policy says of speed.
         clock: seconds.
     """
 
     scratch: Path
+    rule: SpeedRule = field(default_factory=SpeedRule)
     rounds: int = ROUNDS
     batch: int | None = None
     clock: Clock = time.perf_counter
@@ -64,7 +67,7 @@ class _Pair(NamedTuple):
 def with_latency(
     verdict: GateVerdict, baseline: Run, candidate: Run, options: RerunOptions, listener: Listener
 ) -> GateVerdict:
-    """Returns a verdict with an advisory check of speed for each pair of models and data set.
+    """Returns a verdict with a check of speed for each pair of models and data set.
 
     A verdict without checks stays as it is: its runs can't be held against each other.
 
@@ -86,6 +89,9 @@ def with_latency(
             "candidate; both models share one process"
         )
     pairs = list(_paired(baseline, candidate))
+    if not pairs and options.rule.tier == "required":
+        reason = "--rerun: the runs share no model and data set, and the policy requires speed"
+        return with_checks(verdict.model_copy(update={"errors": [*verdict.errors, reason]}), [])
     if not pairs:
         return _noted(verdict, "--rerun: the runs share no model and data set: nothing is timed")
     set_threads(new.threads)
@@ -99,11 +105,12 @@ def with_latency(
     finally:
         old.close()
         new.close()
-    said = (
+    advisory = "it is advisory, and says" if options.rule.tier == "advisory" else "it says"
+    note = (
         f"speed was measured on this machine ({_machine(new)}), baseline and candidate in turns; "
-        "it is advisory, and says nothing of other hardware"
+        f"{advisory} nothing of other hardware"
     )
-    return _noted(verdict.model_copy(update={"checks": [*verdict.checks, *checks]}), said)
+    return _noted(with_checks(verdict, checks), note)
 
 
 def _noted(verdict: GateVerdict, note: str) -> GateVerdict:
@@ -120,12 +127,14 @@ def _paired(baseline: Run, candidate: Run) -> Iterator[_Pair]:
 
 
 def _check(pair: _Pair, old: Reopened, new: Reopened, options: RerunOptions, tests: int) -> Check:
+    tier = options.rule.tier
     try:
         return _timed(pair, old, new, options, tests)
     except CrucibenchError as error:
-        return _base(pair, Outcome.INVALID, f"not timed: {error}")
+        return _base(pair, tier, Outcome.INVALID, f"not timed: {error}")
     except Exception as error:
-        return _base(pair, Outcome.INVALID, f"it failed while it was timed: {one_line(error)}")
+        reason = f"it failed while it was timed: {one_line(error)}"
+        return _base(pair, tier, Outcome.INVALID, reason)
 
 
 def _timed(pair: _Pair, old: Reopened, new: Reopened, options: RerunOptions, tests: int) -> Check:
@@ -140,9 +149,11 @@ def _timed(pair: _Pair, old: Reopened, new: Reopened, options: RerunOptions, tes
     rerun = Rerun(before, after, schedule(options.rounds), clock=options.clock)
     floor, measured = rerun.floor(), rerun.measured()
     judged = judge_latency(
-        _rounds(floor), _rounds(measured), lambda: _rounds(rerun.measured()), tests=tests
-    )
-    return _judged_check(pair, judged, measured, f"a batch of {size} on {places[1]}", tests)
+        _rounds(floor), _rounds(measured), lambda: _rounds(rerun.measured()), tests=tests,
+        effect=options.rule.margin.value,
+    )  # fmt: skip
+    what = f"a batch of {size} on {places[1]}"
+    return _judged_check(pair, options.rule, judged, measured, what=what, tests=tests)
 
 
 def _rounds(seconds: Seconds) -> Rounds:
@@ -150,18 +161,25 @@ def _rounds(seconds: Seconds) -> Rounds:
 
 
 def _judged_check(
-    pair: _Pair, judged: LatencyVerdict, measured: Seconds, what: str, tests: int
+    pair: _Pair,
+    rule: SpeedRule,
+    judged: LatencyVerdict,
+    measured: Seconds,
+    *,
+    what: str,
+    tests: int,
 ) -> Check:
     # One ratio says it all; times next to the baseline's median are for people.
     base = 1000 * float(np.median(measured.first))
     ratio = judged.ratio
     # Where it is too coarse, the message says so itself.
-    fine = judged.resolution < EFFECT
-    told = f" (which tells slowdowns from {judged.resolution:.1%} up)" if fine else ""
+    effect = rule.margin.value
+    fine = judged.resolution < effect
+    limit = f" (which tells slowdowns from {judged.resolution:.1%} up)" if fine else ""
     return _base(
-        pair, judged.outcome,
-        f"{judged.message}; {what}, on this machine{told}",
-        test="margin", direction="lower", unit="ms", bound=EFFECT * base, baseline=base,
+        pair, rule.tier, judged.outcome,
+        f"{judged.message}; {what}, on this machine{limit}",
+        test="margin", direction="lower", unit="ms", bound=effect * base, baseline=base,
         candidate=base * ratio.value, gain=base * (1 - ratio.value),
         lower=base * (1 - ratio.upper), upper=base * (1 - ratio.lower), level=1 - 0.05 / tests,
         n=ratio.rounds, detectable=judged.resolution * base, method=METHOD, family=tests,
@@ -170,6 +188,7 @@ def _judged_check(
 
 def _base(
     pair: _Pair,
+    tier: Tier,
     outcome: Outcome,
     message: str,
     *,
@@ -179,9 +198,9 @@ def _base(
     address = f"{pair.model}:{ADDRESS}"
     return Check.model_validate(
         {
-            "rule": "--rerun", "tier": "advisory", "test": test, "against": "baseline",
+            "rule": "--rerun", "tier": tier, "test": test, "against": "baseline",
             "data": pair.data, "model": pair.model, "address": address, "outcome": outcome,
-            "effect": "none" if outcome is Outcome.PASS else "note", "message": message, **numbers,
+            "effect": effect_of(outcome, tier), "message": message, **numbers,
         }
     )  # fmt: skip
 

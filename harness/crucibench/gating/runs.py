@@ -13,7 +13,7 @@ import pandas as pd
 
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.gating.decide import LEVEL
-from crucibench.gating.evaluate import Opponent, evaluate, failed
+from crucibench.gating.evaluate import Opponent, evaluate, failed, with_checks
 from crucibench.gating.policy import Policy, literal_brackets
 from crucibench.gating.result import GateVerdict, Sides
 from crucibench.gating.sides import GatedNumber, GateSide, Key, side_of
@@ -137,6 +137,7 @@ def gate_runs(
     anchor: Run | None = None,
     policy_name: str = "",
     today: date | None = None,
+    timed: bool = False,
 ) -> GateVerdict:
     """Holds a candidate against a baseline.
 
@@ -147,6 +148,8 @@ def gate_runs(
         anchor: an older baseline, held to the same rules.
         policy_name: what the verdict calls the policy.
         today: the day that waivers are held against; today in UTC by default.
+        timed: whether both models are timed afterwards; otherwise a policy that requires speed
+            is not met.
 
     Returns:
         The verdict; runs that are incomplete or not comparable make it ``invalid``.
@@ -170,7 +173,11 @@ def gate_runs(
         policy, side, opponents, today=today or datetime.now(UTC).date(), sides=sides,
         version=version,
     )  # fmt: skip
-    return verdict.model_copy(update={"notes": notes})
+    verdict = verdict.model_copy(update={"notes": notes})
+    if policy.speed.tier != "required" or timed:
+        return verdict
+    reason = "the policy requires speed, which only `crucibench gate --rerun` measures"
+    return with_checks(verdict.model_copy(update={"errors": [*verdict.errors, reason]}), [])
 
 
 def _require_sound(run: Run) -> None:

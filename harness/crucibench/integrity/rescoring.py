@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
@@ -116,7 +117,7 @@ class Rescoring:
             scored = score(scenario, evidence)
         except KeyError as error:
             # In a bundle this is mostly a group column that was left out.
-            raise CannotScoreError(f"scoring asks for {error}, which is not there") from error
+            raise CannotScoreError(f"column {_column(error)!r} is not there") from error
         except Exception as error:
             raise CannotScoreError(f"scoring raised: {one_line(error)}") from error
         findings = self._found(file, scenario, evidence)
@@ -190,6 +191,8 @@ class Rescoring:
             self._findings[file.cell] = _stored_findings(file)
             try:
                 found = [*scenario.findings(evidence), *marks(file.facts)]
+            except KeyError as error:
+                raise CannotScoreError(f"column {_column(error)!r} is not there") from error
             except Exception as error:
                 raise CannotScoreError(f"its audit raised: {one_line(error)}") from error
             for other in file.needs.values():
@@ -229,6 +232,19 @@ class Rescoring:
                     yield str(error)
                 else:
                     yield from _table_differences(where, stored, due[name])
+
+
+def _column(error: KeyError) -> str:
+    """Returns the name of a missing column, which pyarrow wraps in a sentence."""
+    text = str(error.args[0])
+    wrapped = re.fullmatch(r'Field "(.*)" does not exist in schema', text)
+    return wrapped[1] if wrapped else text
+
+
+def unscored(sentences: Sequence[str]) -> int:
+    """Returns how many cells sentences say can't be scored again."""
+    found = (re.search(r"(?: and (\d+) more)? can't be scored again: ", one) for one in sentences)
+    return sum(1 + int(match[1] or 0) for match in found if match)
 
 
 def _row(file: CellFile, scenario: Scenario, row: Row, verdict: str) -> dict[str, Any]:

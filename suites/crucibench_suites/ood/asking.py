@@ -181,6 +181,6 @@ def measured(batch: Batch, modality: Modality) -> dict[str, NDArray[np.float64]]
     """Returns the statistics of a batch by column name, each of shape (N,)."""
     found = dict(statistics(modality)(batch.inputs))
     if batch.stored:
-        found["stored height"], found["stored width"] = zip(*batch.stored, strict=True)
+        found["stored-height"], found["stored-width"] = zip(*batch.stored, strict=True)
     return {f"{PREFIX}{name}": np.asarray(values, dtype=np.float64)
             for name, values in found.items()}  # fmt: skip

@@ -108,6 +108,27 @@ def test_a_slower_model_is_told_and_stops_nothing(gate: Gate, place: Path) -> No
     assert "throughput/rerun/latency" in Path("gate/summary.md").read_text(encoding="utf-8")
 
 
+def test_a_policy_that_requires_speed(gate: Gate, place: Path, tmp_path: Path) -> None:
+    old, new = run_of(place / "old"), run_of(place / "new")
+    file = tmp_path / "speed.yaml"
+    file.write_text(f"{POLICY}\nspeed: {{tier: required, margin: 10%}}\n", encoding="utf-8")
+    for rounds in (8, 16, 32):
+        more = ("--rerun", "--rounds", str(rounds), "--batch", "16", "--format", "json")
+        result = gate(old, new, "--policy", str(file), *more)
+        verdict = json.loads(result.stdout)
+        (speed,) = (check for check in verdict["checks"] if check["rule"] == "--rerun")
+        assert (speed["tier"], speed["effect"]) == ("required", "block")
+        assert speed["bound"] == pytest.approx(0.1 * speed["baseline"])
+        assert verdict["blocking"] == [speed["outcome"]]
+        assert result.exit_code == {"regression": 1, "inconclusive": 3}[speed["outcome"]]
+        if speed["outcome"] == "regression":
+            break  # A busy machine can't tell, which more rounds mend.
+    else:
+        pytest.skip(f"other work disturbs the timing: {speed['message']}")
+    unmeasured = gate(old, new, "--policy", str(file))
+    assert unmeasured.exit_code == 4 and "the policy requires speed" in unmeasured.output
+
+
 def test_the_same_model_is_no_regression(gate: Gate, place: Path) -> None:
     old = run_of(place / "old")
     result = gate(old, old, "--rerun", "--rounds", "6")

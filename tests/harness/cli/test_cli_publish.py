@@ -32,6 +32,26 @@ def test_everything_at_once(call: Call, run: Path, folder: Path) -> None:
     assert len(list((folder / "one" / ".eval_results").iterdir())) == 1
 
 
+def test_what_a_bundle_lacks_is_not_called_sound(call: Call, folder: Path) -> None:
+    rows = [f"{i},{i % 2},{'ab'[i % 3 == 0]}" for i in range(60)]
+    (folder / "people.csv").write_text("\n".join(["x,y,ward", *rows]), encoding="utf-8")
+    (folder / "model.py").write_text(
+        "import numpy as np\n\n\ndef odd(table):\n"
+        "    return np.eye(2)[(table['x'] % 2 + (table['x'] < 9)).astype(int) % 2]\n"
+    )
+    data = "csv:people.csv?target=y&groups=ward&classes=0,1"
+    made = call("run", "--model", "python:model.py:odd", "--data", data, "--suite", "bias", "-q")
+    assert made.exit_code == 0, made.stderr
+    assert call("publish", "-q", "--bundle", "people.zip").exit_code == 0
+    found = call("verify", "people.zip")
+    assert found.exit_code == 3, found.stderr
+    assert "can't be scored again: column 'ward' is not there" in found.stderr
+    assert "is sound as far as it can be checked" in found.stderr
+    assert found.stderr.rstrip().endswith("records that their scoring reads were left out")
+    kept = call("publish", "-q", "--bundle", "whole.zip", "--with-groups")
+    assert kept.exit_code == 0 and call("verify", "whole.zip").exit_code == 0
+
+
 def test_verbs_read_a_bundle(call: Call, run: Path, folder: Path) -> None:
     assert call("publish", "-q", "--bundle", "e.zip").exit_code == 0
     shown = json.loads(call("show", "e.zip", "--format", "json").stdout)

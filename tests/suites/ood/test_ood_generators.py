@@ -240,6 +240,6 @@ def test_statistics_of_inputs() -> None:
     texts = measured(Batch(("a", "b"), ["one two two", ("x", "y")]), Modality.TEXT)
     assert texts["input_characters"].tolist() == [11.0, 3.0]
     assert texts["input_words"].tolist() == [3.0, 2.0]
-    assert texts["input_distinct words"].tolist() == [2 / 3, 1.0]
+    assert texts["input_distinct-words"].tolist() == [2 / 3, 1.0]
     table = measured(batch_of(Modality.TABLE), Modality.TABLE)
-    assert table["input_missing values"].tolist() == [0.2, 0, 0, 0, 0, 0]
+    assert table["input_missing-values"].tolist() == [0.2, 0, 0, 0, 0, 0]

@@ -22,6 +22,11 @@ from crucibench.contracts.detector import Detector, Material, Score
 from crucibench.contracts.suite import SuiteRequest
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Status
+from crucibench.integrity.rescoring import unscored
+from crucibench.integrity.verify import verify
+from crucibench.report.bundle import make_bundle
+from crucibench.store.bundle import open_bundle
+from crucibench.store.redaction import Disclosure
 from crucibench.store.run import Run
 from crucibench.testing import check_detector
 from crucibench_suites.ood import detectors
@@ -408,13 +413,17 @@ def test_only_the_set_of_another_size_is_easy(tmp_path: Path) -> None:
     )
     assert list(easy.evidence) == ["near/larger"]
     told = easy.evidence["near/larger"]
-    assert told["statistic"] in ("stored height", "stored width") and told["trivial_auroc"] == 1
+    assert told["statistic"] in ("stored-height", "stored-width") and told["trivial_auroc"] == 1
+    # A bundle keeps what these audits read.
+    make_bundle(run, tmp_path / "run.zip", Disclosure())
+    bundle = open_bundle(tmp_path / "run.zip")
+    assert verify(bundle) == [] and unscored(bundle.verification["from_the_bundle"]) == 0
 
 
 def test_the_stored_size_stays_with_a_sample() -> None:
     batch = Batch(("a", "b"), torch.zeros(2, 1, 4, 4), stored=((3, 5), (7, 9)))
     made = batch.take([1]).with_inputs(torch.ones(1, 1, 4, 4))
     found = measured(made, Modality.IMAGE)
-    assert (found["input_stored height"], found["input_stored width"]) == (7, 9)
+    assert (found["input_stored-height"], found["input_stored-width"]) == (7, 9)
     plain = measured(Batch(("a",), torch.zeros(1, 1, 4, 4)), Modality.IMAGE)
     assert not any("stored" in name for name in plain)

@@ -96,10 +96,10 @@ def statistics(frame: Any) -> Mapping[str, Any]:
     missing = frame.isna().to_numpy().mean(axis=1)
     numbers = frame.select_dtypes("number")
     if not len(numbers.columns):
-        return {"missing values": missing}
+        return {"missing-values": missing}
     matrix = np.nan_to_num(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
     return {
-        "missing values": missing,
-        "mean of numbers": matrix.mean(axis=1),
-        "largest number": np.abs(matrix).max(axis=1),
+        "missing-values": missing,
+        "mean-of-numbers": matrix.mean(axis=1),
+        "largest-number": np.abs(matrix).max(axis=1),
     }

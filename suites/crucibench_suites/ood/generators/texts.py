@@ -243,5 +243,5 @@ def statistics(texts: Any) -> Mapping[str, Any]:
     return {
         "characters": [len(text) for text in joined],
         "words": [len(entry) for entry in words],
-        "distinct words": [len(set(entry)) / max(1, len(entry)) for entry in words],
+        "distinct-words": [len(set(entry)) / max(1, len(entry)) for entry in words],
     }
