@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES
-from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.records import KEYS, Records, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import stage_records
@@ -38,7 +38,6 @@ from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
 
 _STOCHASTIC = "non-deterministic-output"
-_KEYS = ("id", "point")
 
 
 @dataclass
@@ -298,11 +297,11 @@ class RecordDifference:
 def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
     """Returns how far new records are from the stored ones of the same samples.
 
-    Rows are matched by id and point. Columns that are stored and were not asked for now (a pass
-    that was kept with more outputs) are left out.
+    Rows are matched by id, point and draw. Columns that are stored and were not asked for now (a
+    pass that was kept with more outputs) are left out.
     """
     stored, anew = _sorted(stored), _sorted(anew)
-    keys = [table.select(list(_KEYS)).to_pylist() for table in (stored, anew)]
+    keys = [table.select(_keys(table)).to_pylist() for table in (stored, anew)]
     if keys[0] != keys[1]:
         both = zip(*keys, strict=False)
         first = next((pair for pair in both if pair[0] != pair[1]), None)
@@ -322,7 +321,7 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
             distance = _distance(before.astype(np.float64), now.astype(np.float64))
             if distance > largest:
                 largest, where = distance, name
-        elif name not in _KEYS:
+        elif name not in KEYS:
             differ = np.asarray([old != new for old, new in zip(before, now, strict=True)])
             count = int(differ.reshape(len(before), -1).any(axis=1).sum()) if len(before) else 0
             flips += count
@@ -330,8 +329,12 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
     return RecordDifference(stored.num_rows, "", largest, where, flips, tuple(flipped))
 
 
+def _keys(table: pa.Table) -> list[str]:
+    return [name for name in KEYS if name in table.column_names]
+
+
 def _sorted(table: pa.Table) -> pa.Table:
-    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _KEYS])
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _keys(table)])
     return table.take(order).combine_chunks()
 
 

@@ -117,9 +117,9 @@ class _WatchedRecords(Records):
         self._read.setdefault(self._cell, set()).update(names)
         return self._records.blocks(*names)
 
-    def at(self, point: str) -> Records:
-        """Returns the records of one point."""
-        return _WatchedRecords(self._records.at(point), self._cell, self._read)
+    def at(self, point: str, draw: int | None = None) -> Records:
+        """Returns the records of one point, of all its draws or of one."""
+        return _WatchedRecords(self._records.at(point, draw), self._cell, self._read)
 
     def aligned(self, ids: NDArray[Any]) -> Records:
         """Returns the records in the order of `ids`."""

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crucibench.comparing.results import Comparison, MetricDifference
+from crucibench.contracts.records import KEYS
 from crucibench.gating.decide import LEVEL
 from crucibench.gating.evaluate import Opponent, evaluate, failed
 from crucibench.gating.policy import Policy, literal_brackets
@@ -103,7 +104,7 @@ def _same_records(mine: Run, theirs: Run, a: CellFile, b: CellFile) -> bool | No
     if not (mine.packed or theirs.packed) and set(first.columns) != set(second.columns):
         return False
     columns = [name for name in first.columns if name in set(second.columns)]
-    by = [name for name in ("id", "point") if name in columns]
+    by = [name for name in KEYS if name in columns]
     first, second = (frame.sort_values(by, ignore_index=True) for frame in (first, second))
     fine = False
     for name in columns:

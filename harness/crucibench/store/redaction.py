@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from crucibench.contracts.records import KEYS
 from crucibench.contracts.verdict import Status
 from crucibench.store.cells import CellFile
 
 _INPUT, _GROUP = "input:", "group:"
 _LABEL = re.compile(r"[\w.=+:/@-]{0,40}")
 _MOST_LABELS = 64
-_STRUCTURE = frozenset({"id", "point"})
+_STRUCTURE = frozenset(KEYS)
 
 
 @dataclass(frozen=True)
