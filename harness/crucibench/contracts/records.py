@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists, from_arrow, to_arrow
+
 Columns = Mapping[str, Any]
 """Columns of records by name: ``id``, ``point`` and the scenario's own; a 2-D array is a vector
-column. A column may be a NumPy array, a sequence of str, or (for ``point``) one str for all.
+column, and `Lists` a column of lists of any length. A column may be a NumPy array, `Lists`, a
+sequence of str, or (for ``point``) one str for all.
 
 A scenario that asks each sample several times adds ``draw``, integers from 0: which asking a row
 is of. Others don't have the column."""
@@ -84,20 +87,26 @@ class Records:
 
         Raises:
             KeyError: if there is no such column.
+            ValueError: if it holds lists of any length.
         """
-        column = self.table.column(name)
-        if column.num_chunks == 1:
-            column = column.chunk(0)
-        else:
-            column = column.combine_chunks()
-            if isinstance(column, pa.ChunkedArray):
-                column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-        if pa.types.is_fixed_size_list(column.type):
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            matrix: NDArray[Any] = flat.reshape(len(column), column.type.list_size)
-            return matrix
-        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return values
+        found = from_arrow(self.table.column(name))
+        if isinstance(found, Lists):
+            message = f"records: column {name!r} holds lists: read it by lists()"
+            raise ValueError(message)  # noqa: TRY004 - of the data, not of the call
+        return found
+
+    def lists(self, name: str) -> Lists:
+        """Returns a column of lists of any length.
+
+        Raises:
+            KeyError: if there is no such column.
+            ValueError: if it holds no lists.
+        """
+        found = from_arrow(self.table.column(name))
+        if not isinstance(found, Lists):
+            message = f"records: column {name!r} holds no lists"
+            raise ValueError(message)  # noqa: TRY004 - of the data, not of the call
+        return found
 
     def blocks(self, *names: str) -> Iterator[Records]:
         """Yields some columns in blocks of at most `BLOCK_ROWS` rows, in the order of the rows.
@@ -181,11 +190,6 @@ def _to_draws(array: pa.Array) -> pa.Array:
 
 
 def _to_array(values: Any) -> pa.Array:
-    if isinstance(values, pa.Array | pa.ChunkedArray):
-        return values
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     if isinstance(values, Sequence) and not len(values):
         return pa.array([], pa.string())
-    return pa.array(values)
+    return to_arrow(values)

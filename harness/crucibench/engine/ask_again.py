@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.examples import EXAMPLES
-from crucibench.contracts.records import KEYS, Records, to_table
+from crucibench.contracts.lists import Lists, from_arrow
+from crucibench.contracts.records import KEYS, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import stage_records
@@ -313,7 +314,15 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
         return RecordDifference(stored.num_rows, f"the column {missing[0]!r} is not stored")
     largest, where, flips, flipped = 0.0, "", 0, []
     for name in anew.column_names:
-        before, now = Records(stored).array(name), Records(anew).array(name)
+        old_column, new_column = (from_arrow(table.column(name)) for table in (stored, anew))
+        if isinstance(old_column, Lists) and isinstance(new_column, Lists):
+            other = int((old_column.lengths != new_column.lengths).sum())
+            if other:
+                flips += other
+                flipped += [name]
+                continue
+            old_column, new_column = old_column.values, new_column.values
+        before, now = np.asarray(old_column), np.asarray(new_column)
         if before.shape != now.shape:
             wrong = f"column {name!r}: shape {before.shape} is stored, {now.shape} comes now"
             return RecordDifference(stored.num_rows, wrong)

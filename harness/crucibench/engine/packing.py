@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario, Timed
 from crucibench.contracts.verdict import Status
@@ -111,6 +112,11 @@ class _WatchedRecords(Records):
         """Returns a column."""
         self._read.setdefault(self._cell, set()).add(name)
         return self._records.array(name)
+
+    def lists(self, name: str) -> Lists:
+        """Returns a column of lists."""
+        self._read.setdefault(self._cell, set()).add(name)
+        return self._records.lists(name)
 
     def blocks(self, *names: str) -> Iterator[Records]:
         """Yields some columns in blocks."""

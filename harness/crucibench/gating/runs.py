@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -119,6 +120,12 @@ def _same_records(mine: Run, theirs: Run, a: CellFile, b: CellFile) -> bool | No
 def _same_column(first: pd.Series, second: pd.Series) -> tuple[bool, bool]:
     """Whether two columns agree, and whether they are of real numbers that tell models apart."""
     if len(first) and isinstance(first.iloc[0], np.ndarray | list):
+        sizes = [[len(value) for value in column] for column in (first, second)]
+        if sizes[0] != sizes[1]:
+            return False, False
+        if len({*sizes[0]}) > 1:  # lists of any length: their items, one after the other
+            first, second = (pd.Series(list(chain(*column))) for column in (first, second))
+            return _same_column(first, second)
         a, b = np.stack(list(first)), np.stack(list(second))
     else:
         a, b = first.to_numpy(), second.to_numpy()

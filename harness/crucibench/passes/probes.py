@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Answer, Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality, Task
@@ -70,6 +71,8 @@ def answers(batch: Batch, context: MapContext) -> NDArray[np.float64]:
 def _numbers(task: Task, answer: Answer) -> NDArray[np.float64]:
     """Returns the first field that an answer holds as numbers, a row a sample."""
     names = [field.name for field in task.definition.fields if field.name in answer.names]
+    if isinstance(lists := answer.column(names[0]), Lists):
+        return lists.summary()
     array = answer[names[0]]
     return array.reshape(len(array), -1).astype(np.float64)
 
