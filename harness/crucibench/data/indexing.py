@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.lists import to_arrow
+from crucibench.contracts.lists import is_list, to_arrow
 from crucibench.contracts.source import LeftOut, Like, RawData
 from crucibench.data import ids
 from crucibench.data.bad_samples import note, plain, refuse, together
@@ -384,5 +384,12 @@ def _bytes(column: Any) -> Iterator[bytes]:
         lengths = pc.binary_length(column).to_numpy().astype("<i8")
         yield lengths.tobytes()
         yield "".join(column.to_pylist()).encode()
+    elif is_list(column.type):
+        yield pc.list_value_length(column).to_numpy().astype("<i8").tobytes()
+        yield from _bytes(column.flatten())
+    elif pa.types.is_fixed_size_list(column.type):
+        yield from _bytes(column.flatten())
+    elif pa.types.is_string(column.type):
+        yield from _bytes(column.cast(pa.large_string()))
     else:
         yield np.ascontiguousarray(column.to_numpy()).tobytes()

@@ -51,7 +51,8 @@ def probe_pass(work: Work, context: MapContext) -> Mapping[str, Columns]:
         return probes
     if adapter.task.modality is Modality.IMAGE:
         probes["range"] = _range(work)
-        probes["normalisation"] = _alternatives(work, context, _image_alternatives)
+        if not adapter.input_spec.own_sizes:  # standardising needs pixels of one shape
+            probes["normalisation"] = _alternatives(work, context, _image_alternatives)
     elif adapter.task.modality is Modality.TABLE:
         alternatives = _alternatives(work, context, _table_alternatives)
         if len(alternatives["id"]):
@@ -112,12 +113,12 @@ def answer_labels(answers: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _range(work: Work) -> Columns:
-    flat = work.batch.inputs.reshape(len(work.batch), -1)
+    images = work.batch.inputs
     return {
         "id": list(work.batch.ids),
         "point": "",
-        "lowest": flat.min(dim=1).values.numpy().astype(np.float64),
-        "highest": flat.max(dim=1).values.numpy().astype(np.float64),
+        "lowest": np.array([float(image.min()) for image in images]),
+        "highest": np.array([float(image.max()) for image in images]),
     }
 
 
