@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec, ScoreKind
 from crucibench.contracts.data import DataCard
+from crucibench.contracts.lists import Column, Lists
 from crucibench.contracts.task import FEATURES, OutputError, Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
@@ -38,8 +39,8 @@ class Answer:
         ([0, 2], None, ('labels',))
     """
 
-    def __init__(self, **fields: NDArray[Any] | None) -> None:
-        """Takes arrays of n rows by field name; None stands for a field that is left out."""
+    def __init__(self, **fields: Column | None) -> None:
+        """Takes arrays or `Lists` of n rows by field name; None for a field that is left out."""
         self._fields = {name: array for name, array in fields.items() if array is not None}
 
     @property
@@ -48,12 +49,20 @@ class Answer:
         return tuple(self._fields)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Returns a field that is there."""
-        return self._fields[name]
+        """Returns an array that is there."""
+        return cast("NDArray[Any]", self._fields[name])
 
     def get(self, name: str) -> NDArray[Any] | None:
-        """Returns a field, or None where the answer lacks it."""
+        """Returns an array, or None where the answer lacks it."""
+        return cast("NDArray[Any] | None", self._fields.get(name))
+
+    def column(self, name: str) -> Column | None:
+        """Returns a field, an array or `Lists`, or None where the answer lacks it."""
         return self._fields.get(name)
+
+    def lists(self, name: str) -> Lists:
+        """Returns lists that are there (`AnswerField.lists`)."""
+        return cast("Lists", self._fields[name])
 
     @property
     def scores(self) -> NDArray[np.floating[Any]] | None:
@@ -241,9 +250,9 @@ class Adapter(ABC):
         for name in sorted(set(answer.names) - {one.name for one in fields}):
             raise OutputError(f"{name}: no field of an answer to {self.task.kind}")
         for one in fields:
-            array = answer.get(one.name)
-            if array is not None:
-                one.require(array, len(batch), self.task)
+            found = answer.column(one.name)
+            if found is not None:
+                one.require(found, len(batch), self.task)
             elif one.name in want:
                 raise OutputError(f"the model was asked for {one.name} and returned none")
         return answer

@@ -13,8 +13,10 @@ class Batch:
 
     Attributes:
         ids: content-hash sample ids.
-        inputs: image: float32 tensor (N, C, H, W) in [0, 1]; text: ``list[str]`` or a list of
-            tuples; table: DataFrame with the data's own columns, dtypes and missing values.
+        inputs: image: float32 tensor (N, C, H, W) in [0, 1], or a list of N tensors (C, H, W) for
+            a model that takes them in their own sizes (`InputSpec.own_sizes`); text: ``list[str]``
+            or a list of tuples; table: DataFrame with the data's own columns, dtypes
+            and missing values.
         role: the role they belong to.
         rows: their positions in the role's data; only logged predictions look at them.
         keys: the user's own names for them, where the data has an ``id`` column.

@@ -73,6 +73,9 @@ class InputSpec:
         fit: ``crop`` keeps an image's proportions, and cuts off what is left over; ``stretch``
             gives it those of ``size``.
         columns: how many text columns there are to a sample.
+        own_sizes: whether images keep the sizes that they have: a batch is then a list of tensors
+            (C, H, W), and the adapter owns its resize and the inverse, so that places in an answer
+            are those of the decoded image.
     """
 
     modality: Modality | None = None
@@ -82,6 +85,7 @@ class InputSpec:
     crop: float = 1.0
     fit: Literal["crop", "stretch"] = "crop"
     columns: int = 1
+    own_sizes: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data: the canonical geometry that a comparison key holds."""
@@ -94,12 +98,13 @@ class InputSpec:
             "columns": self.columns,
             # Absent where it is as it always was, so that earlier results stay comparable.
             **({} if self.fit == "crop" else {"fit": self.fit}),
+            **({"own_sizes": True} if self.own_sizes else {}),
         }
 
 
 def whole_geometry(geometry: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a canonical geometry with every field, those too that its plain data leaves out."""
-    return InputSpec().as_dict() | {"fit": "crop"} | dict(geometry)
+    return InputSpec().as_dict() | {"fit": "crop", "own_sizes": False} | dict(geometry)
 
 
 def other_geometry(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

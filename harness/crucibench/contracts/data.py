@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.task import Task
 
 NO_GROUP = "(missing)"
@@ -101,15 +102,16 @@ class Samples:
 
     Attributes:
         ids: shape (n,), str.
-        targets: shape (n,): class indices (int64) or values (float64); -1 or NaN throughout in a
-            role without targets (`DataCard.unlabelled`).
+        targets: as the task's kind reads them, n rows: class indices (int64) or values (float64);
+            -1 or NaN throughout in a role without targets (`DataCard.unlabelled`); or `Lists`, all
+            of them empty there.
         groups: one str column per group column, rows as `ids`.
         clusters: shape (n,), str, or None.
         keys: shape (n,), str: the user's own names for the samples, or None.
     """
 
     ids: NDArray[np.object_]
-    targets: NDArray[Any]
+    targets: Any
     groups: pd.DataFrame
     clusters: NDArray[np.object_] | None = None
     keys: NDArray[np.object_] | None = None
@@ -122,6 +124,8 @@ class Samples:
         """Whether there are targets."""
         if not len(self.targets):
             return True
+        if isinstance(self.targets, Lists):
+            return bool(len(self.targets.values))
         if self.targets.dtype.kind == "f":
             return not bool(np.isnan(self.targets).all())
         return not bool((self.targets == -1).all())

@@ -11,9 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists, from_arrow, to_arrow
+
 Columns = Mapping[str, Any]
 """Columns of records by name: ``id``, ``point`` and the scenario's own; a 2-D array is a vector
-column. A column may be a NumPy array, a sequence of str, or (for ``point``) one str for all."""
+column, and `Lists` a column of lists of any length. A column may be a NumPy array, `Lists`, a
+sequence of str, or (for ``point``) one str for all.
+
+A scenario that asks each sample several times adds ``draw``, integers from 0: which asking a row
+is of. Others don't have the column."""
+
+KEYS = ("id", "point", "draw")
+"""What names a row of records, as far as a table has the columns."""
 
 
 BLOCK_ROWS = 1 << 14
@@ -24,7 +33,8 @@ def to_table(columns: Columns) -> pa.Table:
     """Returns columns as an Arrow table, vector columns as fixed-size lists.
 
     Raises:
-        ValueError: if there is no ``id``, or the lengths differ.
+        ValueError: if there is no ``id``, the lengths differ, or ``draw`` holds anything but
+            integers from 0, each once for a sample and point.
     """
     if "id" not in columns:
         raise ValueError(f"records: expected a column 'id', got {sorted(columns)}")
@@ -35,8 +45,19 @@ def to_table(columns: Columns) -> pa.Table:
         if len(array) != rows:
             raise ValueError(f"records: column {name!r}: expected {rows} rows, got {len(array)}")
         arrays[name] = array
+    if "draw" in arrays:
+        arrays["draw"] = _to_draws(arrays["draw"])
     names = ["id", "point", *sorted(set(arrays) - {"id", "point"})]
-    return pa.table({name: arrays[name] for name in names})
+    table = pa.table({name: arrays[name] for name in names})
+    if "draw" in arrays and repeated_keys(table).any():
+        raise ValueError("records: a sample has two of one draw at one point")
+    return table
+
+
+def repeated_keys(table: pa.Table) -> NDArray[np.bool_]:
+    """Returns which rows have the sample, point and draw of a row before them, shape (rows,)."""
+    keys = table.select([name for name in KEYS if name in table.column_names]).to_pandas()
+    return np.asarray(keys.duplicated())
 
 
 class Records:
@@ -66,20 +87,26 @@ class Records:
 
         Raises:
             KeyError: if there is no such column.
+            ValueError: if it holds lists of any length.
         """
-        column = self.table.column(name)
-        if column.num_chunks == 1:
-            column = column.chunk(0)
-        else:
-            column = column.combine_chunks()
-            if isinstance(column, pa.ChunkedArray):
-                column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-        if pa.types.is_fixed_size_list(column.type):
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            matrix: NDArray[Any] = flat.reshape(len(column), column.type.list_size)
-            return matrix
-        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-        return values
+        found = from_arrow(self.table.column(name))
+        if isinstance(found, Lists):
+            message = f"records: column {name!r} holds lists: read it by lists()"
+            raise ValueError(message)  # noqa: TRY004 - of the data, not of the call
+        return found
+
+    def lists(self, name: str) -> Lists:
+        """Returns a column of lists of any length.
+
+        Raises:
+            KeyError: if there is no such column.
+            ValueError: if it holds no lists.
+        """
+        found = from_arrow(self.table.column(name))
+        if not isinstance(found, Lists):
+            message = f"records: column {name!r} holds no lists"
+            raise ValueError(message)  # noqa: TRY004 - of the data, not of the call
+        return found
 
     def blocks(self, *names: str) -> Iterator[Records]:
         """Yields some columns in blocks of at most `BLOCK_ROWS` rows, in the order of the rows.
@@ -94,9 +121,36 @@ class Records:
         for start in range(0, table.num_rows, BLOCK_ROWS):
             yield Records(table.slice(start, BLOCK_ROWS))
 
-    def at(self, point: str) -> Records:
-        """Returns the records of one point."""
-        return Records(self.table.filter(pc.equal(self.table.column("point"), point)))
+    def at(self, point: str, draw: int | None = None) -> Records:
+        """Returns the records of one point, of all its draws or of one."""
+        chosen = pc.equal(self.table.column("point"), point)
+        if draw is not None:
+            chosen = pc.and_(chosen, pc.equal(self.table.column("draw"), draw))
+        return Records(self.table.filter(chosen))
+
+    def mean_over_draws(self, name: str, ids: NDArray[np.object_]) -> NDArray[np.float64]:
+        """Returns each sample's mean of a column of numbers over its draws.
+
+        Args:
+            name: of the column.
+            ids: the samples wanted, shape (n,).
+
+        Returns:
+            Shape (n,), or (n, k) for a vector column; NaN for a sample without a record.
+
+        Raises:
+            ValueError: if there are several points; pick one first.
+        """
+        if len(self.points) > 1:
+            raise ValueError("records: expected those of one point; pick a point first")
+        values = self.array(name).astype(np.float64)
+        rows = pd.Index(ids).get_indexer(pd.Index(self.ids))
+        sums = np.zeros((len(ids), *values.shape[1:]))
+        np.add.at(sums, rows[rows >= 0], values[rows >= 0])
+        counts = np.bincount(rows[rows >= 0], minlength=len(ids)).astype(np.float64)
+        counts[counts == 0] = np.nan
+        means: NDArray[np.float64] = (sums.T / counts).T
+        return means
 
     @property
     def points(self) -> tuple[str, ...]:
@@ -114,7 +168,9 @@ class Records:
             return self
         index = pd.Index(own)
         if not index.is_unique:
-            raise ValueError("records: expected each id once; pick a point first")
+            raise ValueError(
+                "records: expected each id once; pick a point first, and one of several draws"
+            )
         positions = index.get_indexer(pd.Index(ids))
         missing = int((positions < 0).sum())
         if missing:
@@ -127,12 +183,13 @@ class Records:
         return frame
 
 
+def _to_draws(array: pa.Array) -> pa.Array:
+    if len(array) and not (pa.types.is_integer(array.type) and pc.min(array).as_py() >= 0):
+        raise ValueError("records: column 'draw': expected integers from 0")
+    return array.cast(pa.int32())
+
+
 def _to_array(values: Any) -> pa.Array:
-    if isinstance(values, pa.Array | pa.ChunkedArray):
-        return values
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     if isinstance(values, Sequence) and not len(values):
         return pa.array([], pa.string())
-    return pa.array(values)
+    return to_arrow(values)

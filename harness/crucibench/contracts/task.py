@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Column, Lists
 from crucibench.util.errors import CrucibenchError
 from crucibench.util.open_names import OpenName
 from crucibench.util.registry import Catalogue, Registry
@@ -59,20 +60,28 @@ class AnswerField:
     Attributes:
         name: e.g. ``scores``; also the capability that a model needs to give it.
         dimensions: of the array, 1 for (n,), 2 for (n, ...).
-        check: raises `OutputError` where the array of n rows breaks a promise beyond its shape.
+        check: raises `OutputError` where the array of n rows breaks a promise beyond its shape; of
+            lists it gets the values of all rows.
+        lists: whether it is `Lists`, one list of any length a sample; `dimensions` are those of
+            the values then.
     """
 
     name: str
     dimensions: int
     check: Callable[[NDArray[Any], Task], None]
+    lists: bool = False
 
-    def require(self, array: NDArray[Any], rows: int, task: Task) -> None:
+    def require(self, answer: Column, rows: int, task: Task) -> None:
         """Checks an answer to `rows` samples.
 
         Raises:
             OutputError: if its shape or content is not as promised.
         """
-        if array.ndim != self.dimensions or len(array) != rows:
+        if isinstance(answer, Lists) != self.lists or (self.lists and len(answer) != rows):
+            what = f"Lists of {rows} rows" if self.lists else "an array"
+            raise OutputError(f"{self.name}: expected {what}, got {type(answer).__name__}")
+        array = answer.values if isinstance(answer, Lists) else answer
+        if array.ndim != self.dimensions or not (self.lists or len(array) == rows):
             shape = f"({rows}, ...)" if self.dimensions > 1 else f"({rows},)"
             raise OutputError(f"{self.name}: expected shape {shape}, got {array.shape}")
         self.check(array, task)
@@ -123,6 +132,8 @@ class TaskKind(ABC):
         fields: what an answer may hold.
         one_class: whether targets and predictions are each one of the data's classes.
         one_number: whether targets and predictions are each one number.
+        list_targets: whether a target may be a list, so that `read_targets` gets Arrow lists and
+            returns `Lists`.
         paired_columns: the columns of a pass that say all there is to compare per sample, without
             targets, inputs or text: packs keep them, gate and merge know them.
         metrics: names of the registered metrics that a clean pass is judged by, in the order of
@@ -137,6 +148,7 @@ class TaskKind(ABC):
     fields: ClassVar[tuple[AnswerField, ...]]
     one_class: ClassVar[bool] = False
     one_number: ClassVar[bool] = False
+    list_targets: ClassVar[bool] = False
     paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
     headline: ClassVar[str]
@@ -145,12 +157,12 @@ class TaskKind(ABC):
     @property
     @abstractmethod
     def unlabelled(self) -> Any:
-        """The stored target of a sample that has no label, a NumPy scalar of the targets' type."""
+        """The stored target of a sample without a label: a NumPy scalar, or `Lists` of one row."""
 
     @abstractmethod
     def read_targets(
         self, target: Target, columns: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], dict[str, NDArray[Any]]]:
+    ) -> tuple[tuple[str, ...], Mapping[str, Column]]:
         """Reads target columns.
 
         Args:
@@ -164,7 +176,7 @@ class TaskKind(ABC):
             InputError: if a value is none of the kind.
         """
 
-    def strata(self, targets: NDArray[Any]) -> NDArray[np.int64] | None:
+    def strata(self, targets: Any) -> NDArray[np.int64] | None:
         """Returns codes within which subsets are drawn, shape (n,), or None for one stratum."""
         return None
 
@@ -177,13 +189,13 @@ class TaskKind(ABC):
         """Returns what the one array that a model's forward pass gives means, n rows."""
 
     @abstractmethod
-    def prediction(self, answer: Answer) -> NDArray[Any]:
+    def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
     @abstractmethod
     def outcome_columns(
-        self, answer: Answer, targets: NDArray[Any], score_kind: str
-    ) -> dict[str, NDArray[Any]]:
+        self, answer: Answer, targets: Any, score_kind: str
+    ) -> Mapping[str, Column]:
         """Returns what records of a perturbed sample keep of an answer, n rows each."""
 
     @abstractmethod
@@ -197,9 +209,7 @@ class TaskKind(ABC):
         """
 
     @abstractmethod
-    def view_of_outcomes(
-        self, columns: Mapping[str, NDArray[Any]], cell: CellEvidence, task: Task
-    ) -> Any:
+    def view_of_outcomes(self, columns: Mapping[str, Any], cell: CellEvidence, task: Task) -> Any:
         """Reads `outcome_columns`, rows as the cell's samples, as metrics see them."""
 
     @abstractmethod

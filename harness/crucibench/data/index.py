@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import Samples
+from crucibench.contracts.lists import from_arrow
 from crucibench.contracts.task import Task
 
 FORMAT = 3
@@ -83,7 +84,7 @@ class RoleIndex:
         groups = table.select(columns).rename_columns(list(self.groups)).to_pandas()
         return Samples(
             ids=_objects(table, "id"),
-            targets=table.column("target").to_numpy(),
+            targets=from_arrow(table.column("target")),
             groups=groups,
             clusters=_objects(table, "cluster") if "cluster" in table.column_names else None,
             keys=_objects(table, "key") if "key" in table.column_names else None,

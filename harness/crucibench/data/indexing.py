@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import NO_GROUP
+from crucibench.contracts.lists import is_list, to_arrow
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.data import ids
 from crucibench.data.bad_samples import note, plain, refuse, together
@@ -213,7 +214,7 @@ def _bad_samples(
 
 
 def _class_counts(targets: Targets, chosen: _Role) -> list[int]:
-    if targets.task.one_number:
+    if not targets.task.one_class:
         return []
     values = targets.values[chosen.origin][chosen.rows]
     counts: list[int] = np.bincount(values, minlength=len(targets.task.classes)).tolist()
@@ -263,7 +264,7 @@ def _table(raw: RawData, role: str, chosen: _Role, targets: NDArray[Any], part: 
     columns = {
         "row": place,
         "id": pa.array(ids.identify(part.digests[chosen.rows], names), pa.large_string()),
-        "target": pa.array(targets[chosen.rows]),
+        "target": to_arrow(targets[chosen.rows]),
     }
     for number, name in enumerate(raw.groups):
         columns[f"group_{number}"] = pc.fill_null(part.texts[name].take(place), NO_GROUP)
@@ -383,5 +384,12 @@ def _bytes(column: Any) -> Iterator[bytes]:
         lengths = pc.binary_length(column).to_numpy().astype("<i8")
         yield lengths.tobytes()
         yield "".join(column.to_pylist()).encode()
+    elif is_list(column.type):
+        yield pc.list_value_length(column).to_numpy().astype("<i8").tobytes()
+        yield from _bytes(column.flatten())
+    elif pa.types.is_fixed_size_list(column.type):
+        yield from _bytes(column.flatten())
+    elif pa.types.is_string(column.type):
+        yield from _bytes(column.cast(pa.large_string()))
     else:
         yield np.ascontiguousarray(column.to_numpy()).tobytes()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists
 from crucibench.util.draws import order_key
 
 
@@ -47,7 +48,7 @@ def take(
     if limit is None or limit >= count:
         return np.arange(count, dtype=np.int64)
     keys = np.fromiter((order_key(seed, name) for name in ids), dtype=np.uint64, count=count)
-    if targets.dtype.kind == "f":
+    if isinstance(targets, Lists) or targets.dtype.kind == "f":
         order = np.argsort(keys, kind="stable")
     else:
         _, strata = np.unique(targets, return_inverse=True)

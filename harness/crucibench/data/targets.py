@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
 from crucibench.data.bad_samples import WAY_OUT, BadSampleTally
@@ -35,7 +36,7 @@ class Targets:
     """
 
     task: Task
-    values: Mapping[str, NDArray[Any]]
+    values: Mapping[str, Any]
     bad: Mapping[str, NDArray[np.bool_]]
     left_out: Mapping[str, LeftOut]
 
@@ -60,21 +61,29 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
     kind = "" if main is None else main.kind
     if main is not None and not raw.target:
         missing = task_kinds().get(kind).unlabelled
-        values = {role: np.full(len(dataset), missing) for role, dataset in raw.roles.items()}
+        unlabelled: dict[str, Any] = {
+            role: missing[np.zeros(len(dataset), np.int64)]
+            if isinstance(missing, Lists)
+            else np.full(len(dataset), missing)
+            for role, dataset in raw.roles.items()
+        }
         bad = {role: np.zeros(len(dataset), dtype=np.bool_) for role, dataset in raw.roles.items()}
         task = Task(kind=kind, modality=raw.modality, classes=main.classes)
-        return Targets(task, values, bad, dict.fromkeys(raw.roles, LeftOut()))
+        return Targets(task, unlabelled, bad, dict.fromkeys(raw.roles, LeftOut()))
     name = raw.target
     feature = next(iter(raw.roles.values())).features[name]
     names = getattr(feature, "names", None)
     known = tuple(names) if names else None
-    whole = {role: _column(dataset, name) for role, dataset in raw.roles.items()}
+    declared = kind or raw.kind
+    lists = bool(declared) and task_kinds().get(declared or "").list_targets
+    whole = {role: _column(dataset, name, lists=lists) for role, dataset in raw.roles.items()}
     absent = {
         role: _absent(name, role, column, unnamed=bool(known), refuse=raw.on_bad_sample == "error")
         for role, column in whole.items()
     }
     # A bad sample's target becomes one that is there: positions and classes stay what they are.
     columns = {role: _filled(column, absent[role][0]) for role, column in whole.items()}
+    values: Mapping[str, Any]
     target = Target(name=name, modality=raw.modality, classes=raw.classes, known=known)
     if main is not None and main.classes:
         classes = main.classes
@@ -89,12 +98,12 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
     return Targets(task, values, bad, {role: left_out for role, (_, left_out) in absent.items()})
 
 
-def _column(dataset: datasets.Dataset, name: str) -> Any:
+def _column(dataset: datasets.Dataset, name: str, *, lists: bool) -> Any:
     table = dataset.select_columns([name]).with_format("arrow")[:]
     column = table.column(0).combine_chunks()
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if pa.types.is_nested(column.type) or pa.types.is_temporal(column.type):
+    if (pa.types.is_nested(column.type) and not lists) or pa.types.is_temporal(column.type):
         raise InputError(
             f"target {name!r}: expected classes or numbers, got values of type {column.type}"
         )
@@ -116,7 +125,11 @@ def _absent(
     Raises:
         InputError: if there are such samples and `refuse` is set, or if there are no others.
     """
-    found = {"missing": column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)}
+    found = {
+        "missing": column.is_null(nan_is_null=not pa.types.is_nested(column.type)).to_numpy(
+            zero_copy_only=False
+        )
+    }
     if pa.types.is_floating(column.type):
         found["infinite"] = np.isinf(column.to_numpy(zero_copy_only=False))
     if unnamed and pa.types.is_integer(column.type):

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crucibench.contracts.examples import EXAMPLES
-from crucibench.contracts.records import Records, to_table
+from crucibench.contracts.lists import Lists, from_arrow
+from crucibench.contracts.records import KEYS, to_table
 from crucibench.contracts.scenario import MapContext, Mapped, StageView
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.open_cell import stage_records
@@ -34,7 +35,6 @@ from crucibench.util.hashing import differing_fields
 from crucibench.util.user_errors import one_line
 
 _STOCHASTIC = "non-deterministic-output"
-_KEYS = ("id", "point")
 
 
 @dataclass
@@ -275,11 +275,11 @@ class RecordDifference:
 def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
     """Returns how far new records are from the stored ones of the same samples.
 
-    Rows are matched by id and point. Columns that are stored and were not asked for now (a pass
-    that was kept with more outputs) are left out.
+    Rows are matched by id, point and draw. Columns that are stored and were not asked for now (a
+    pass that was kept with more outputs) are left out.
     """
     stored, anew = _sorted(stored), _sorted(anew)
-    keys = [table.select(list(_KEYS)).to_pylist() for table in (stored, anew)]
+    keys = [table.select(_keys(table)).to_pylist() for table in (stored, anew)]
     if keys[0] != keys[1]:
         both = zip(*keys, strict=False)
         first = next((pair for pair in both if pair[0] != pair[1]), None)
@@ -291,7 +291,15 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
         return RecordDifference(stored.num_rows, f"the column {missing[0]!r} is not stored")
     largest, where, flips, flipped = 0.0, "", 0, []
     for name in anew.column_names:
-        before, now = Records(stored).array(name), Records(anew).array(name)
+        old_column, new_column = (from_arrow(table.column(name)) for table in (stored, anew))
+        if isinstance(old_column, Lists) and isinstance(new_column, Lists):
+            other = int((old_column.lengths != new_column.lengths).sum())
+            if other:
+                flips += other
+                flipped += [name]
+                continue
+            old_column, new_column = old_column.values, new_column.values
+        before, now = np.asarray(old_column), np.asarray(new_column)
         if before.shape != now.shape:
             wrong = f"column {name!r}: shape {before.shape} is stored, {now.shape} comes now"
             return RecordDifference(stored.num_rows, wrong)
@@ -299,7 +307,7 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
             distance = _distance(before.astype(np.float64), now.astype(np.float64))
             if distance > largest:
                 largest, where = distance, name
-        elif name not in _KEYS:
+        elif name not in KEYS:
             differ = np.asarray([old != new for old, new in zip(before, now, strict=True)])
             count = int(differ.reshape(len(before), -1).any(axis=1).sum()) if len(before) else 0
             flips += count
@@ -307,8 +315,12 @@ def compare_records(stored: pa.Table, anew: pa.Table) -> RecordDifference:
     return RecordDifference(stored.num_rows, "", largest, where, flips, tuple(flipped))
 
 
+def _keys(table: pa.Table) -> list[str]:
+    return [name for name in KEYS if name in table.column_names]
+
+
 def _sorted(table: pa.Table) -> pa.Table:
-    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _KEYS])
+    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in _keys(table)])
     return table.take(order).combine_chunks()
 
 

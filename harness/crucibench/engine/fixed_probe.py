@@ -22,6 +22,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.evidence import ModelInfo
+from crucibench.contracts.lists import Lists
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.passes.scenario import best_answer
 from crucibench.util.draws import Draws
@@ -215,7 +216,8 @@ def _answers(adapter: Adapter, batch: Batch, want: frozenset[str]) -> Numbers:
     parts = []
     for start in range(0, len(batch), _AT_ONCE):
         part = batch.take(range(start, min(start + _AT_ONCE, len(batch))))
-        array = np.asarray(getattr(adapter.predict(part, want), kind))
+        found = adapter.predict(part, want).column(kind)
+        array = found.summary() if isinstance(found, Lists) else np.asarray(found)
         parts.append(array.reshape(len(part), -1).astype(np.float64))
     return cast("Numbers", np.concatenate(parts))
 

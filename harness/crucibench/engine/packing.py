@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario, Timed
 from crucibench.contracts.verdict import Status
@@ -114,14 +115,19 @@ class _WatchedRecords(Records):
         self._read.setdefault(self._cell, set()).add(name)
         return self._records.array(name)
 
+    def lists(self, name: str) -> Lists:
+        """Returns a column of lists."""
+        self._read.setdefault(self._cell, set()).add(name)
+        return self._records.lists(name)
+
     def blocks(self, *names: str) -> Iterator[Records]:
         """Yields some columns in blocks."""
         self._read.setdefault(self._cell, set()).update(names)
         return self._records.blocks(*names)
 
-    def at(self, point: str) -> Records:
-        """Returns the records of one point."""
-        return _WatchedRecords(self._records.at(point), self._cell, self._read)
+    def at(self, point: str, draw: int | None = None) -> Records:
+        """Returns the records of one point, of all its draws or of one."""
+        return _WatchedRecords(self._records.at(point, draw), self._cell, self._read)
 
     def aligned(self, ids: NDArray[Any]) -> Records:
         """Returns the records in the order of `ids`."""

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from functools import cached_property
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from crucibench.comparing.results import Comparison, MetricDifference
+from crucibench.contracts.records import KEYS
 from crucibench.gating.decide import LEVEL
 from crucibench.gating.evaluate import Opponent, evaluate, failed, with_checks
 from crucibench.gating.policy import Policy, literal_brackets
@@ -103,7 +105,7 @@ def _same_records(mine: Run, theirs: Run, a: CellFile, b: CellFile) -> bool | No
     if not (mine.packed or theirs.packed) and set(first.columns) != set(second.columns):
         return False
     columns = [name for name in first.columns if name in set(second.columns)]
-    by = [name for name in ("id", "point") if name in columns]
+    by = [name for name in KEYS if name in columns]
     first, second = (frame.sort_values(by, ignore_index=True) for frame in (first, second))
     fine = False
     for name in columns:
@@ -118,6 +120,12 @@ def _same_records(mine: Run, theirs: Run, a: CellFile, b: CellFile) -> bool | No
 def _same_column(first: pd.Series, second: pd.Series) -> tuple[bool, bool]:
     """Whether two columns agree, and whether they are of real numbers that tell models apart."""
     if len(first) and isinstance(first.iloc[0], np.ndarray | list):
+        sizes = [[len(value) for value in column] for column in (first, second)]
+        if sizes[0] != sizes[1]:
+            return False, False
+        if len({*sizes[0]}) > 1:  # lists of any length: their items, one after the other
+            first, second = (pd.Series(list(chain(*column))) for column in (first, second))
+            return _same_column(first, second)
         a, b = np.stack(list(first)), np.stack(list(second))
     else:
         a, b = first.to_numpy(), second.to_numpy()

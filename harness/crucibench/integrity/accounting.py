@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import Samples
+from crucibench.contracts.records import KEYS
 from crucibench.contracts.verdict import Status, verdict_of
 from crucibench.integrity.planned import PlannedRun
 from crucibench.integrity.reader import EvidenceReader
@@ -24,7 +25,6 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.libraries import package_version
 
 _INSPECTION = "inspection"
-_NOTHING = np.empty(0, dtype=object)
 
 
 def missing_cells(run: Run, planned: PlannedRun) -> Iterator[str]:
@@ -125,11 +125,15 @@ def _stage(
     reader: EvidenceReader, file: CellFile, number: int, stage: StageFile, planned: pd.Index[str]
 ) -> Iterator[str]:
     paths = [path for path in reader.shards(file)[number] if path.is_file()]
-    parts = [(_column(table, "id"), _column(table, "point")) for table in reader.tables(paths)]
+    keys = [
+        pd.DataFrame({name: _column(table, name) for name in KEYS if name in table.column_names})
+        for table in reader.tables(paths)
+    ]
     if len(paths) < stage.shards:
         return  # naming every sample of a missing shard would only repeat this
-    ids = np.concatenate([_NOTHING, *(part[0] for part in parts)])
-    points = np.concatenate([_NOTHING, *(part[1] for part in parts)])
+    keys = [part for part in keys if len(part)] or [pd.DataFrame(columns=["id", "point"])]
+    records = pd.concat(keys, ignore_index=True)
+    ids, points = records["id"].to_numpy(), records["point"].to_numpy()
     rows = planned.get_indexer(pd.Index(ids, dtype=object))
     where = f"stage {stage.name!r}: " if len(file.stages) > 1 else ""
     strange = np.flatnonzero(rows < 0)
@@ -138,7 +142,7 @@ def _stage(
             f"{where}{_counted(len(strange), 'record')} of samples that were not planned "
             f"(the first is {ids[strange[0]]!r})"
         )
-    twice = np.flatnonzero(pd.DataFrame({"id": ids, "point": points}).duplicated())
+    twice = np.flatnonzero(records.duplicated())
     if len(twice):
         first = twice[0]
         yield (
@@ -146,7 +150,7 @@ def _stage(
             f"(the first is {ids[first]!r}{_at(points[first])})"
         )
     if len(file.stages) == 1 and stage.samples == file.n:
-        yield from _whole(file, planned, rows, points)
+        yield from _whole(file, planned, rows, records)
         return
     distinct = len(set(rows[rows >= 0].tolist()))
     if distinct != stage.samples:
@@ -159,27 +163,35 @@ def _column(table: pa.Table, name: str) -> NDArray[np.object_]:
 
 
 def _whole(
-    file: CellFile, planned: pd.Index[str], rows: NDArray[np.int64], points: NDArray[Any]
+    file: CellFile, planned: pd.Index[str], rows: NDArray[np.int64], records: pd.DataFrame
 ) -> Iterator[str]:
+    points = records["point"].to_numpy()
     found = list(dict.fromkeys(points.tolist()))
     due = _points(file.points, found)
     for point in found:
         if point not in due:
             count = _counted(int((points == point).sum()), "record")
             yield f"{count} at point {point!r}, which the cell does not have"
-    for point in due:
-        here = rows[(points == point) & (rows >= 0)]
+    # Where samples are asked several times, each is asked each time.
+    draws = records["draw"].to_numpy() if "draw" in records else np.full(len(records), -1)
+    places = dict.fromkeys(zip(points.tolist(), draws.tolist(), strict=True))
+    for point, draw in [
+        (point, draw)
+        for point in due
+        for draw in [one for at, one in places if at == point] or [-1]
+    ]:
+        here = rows[(points == point) & (draws == draw) & (rows >= 0)]
         absent = np.setdiff1d(np.arange(len(planned)), here)
         if len(absent):
             yield (
-                f"{len(absent)} of {len(planned)} samples have no record{_at(point)} "
+                f"{len(absent)} of {len(planned)} samples have no record{_at(point, draw)} "
                 f"(the first is {planned[absent[0]]!r})"
             )
         behind = np.flatnonzero(np.diff(here) < 0)
         if len(behind):
             yield (
-                f"records{_at(point)} are not in the order of the sample table (the first out of "
-                f"place is {planned[here[behind[0] + 1]]!r})"
+                f"records{_at(point, draw)} are not in the order of the sample table (the first "
+                f"out of place is {planned[here[behind[0] + 1]]!r})"
             )
 
 
@@ -201,8 +213,8 @@ def _points(declared: Sequence[str], found: Sequence[str]) -> list[str]:
     return [point for point in declared if point or point in found] or [""]
 
 
-def _at(point: str) -> str:
-    return f" at {point}" if point else ""
+def _at(point: str, draw: int = -1) -> str:
+    return (f" at {point}" if point else "") + (f" of draw {draw}" if draw >= 0 else "")
 
 
 def _counted(count: int, what: str) -> str:

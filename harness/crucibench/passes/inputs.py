@@ -54,6 +54,9 @@ def input_columns(inputs: Any) -> dict[str, NDArray[Any]]:
     """
     if isinstance(inputs, pd.DataFrame):
         return {f"{INPUT}{name}": _table_column(inputs[name]) for name in inputs.columns}
+    if isinstance(inputs, list) and inputs and hasattr(inputs[0], "detach"):
+        each = [_image_columns(image[None]) for image in inputs]
+        return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
     if isinstance(inputs, list):
         return _text_columns(inputs)
     return _image_columns(inputs)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.adapter import Answer, Normalisation
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality, Task
@@ -50,7 +51,8 @@ def probe_pass(work: Work, context: MapContext) -> Mapping[str, Columns]:
         return probes
     if adapter.task.modality is Modality.IMAGE:
         probes["range"] = _range(work)
-        probes["normalisation"] = _alternatives(work, context, _image_alternatives)
+        if not adapter.input_spec.own_sizes:  # standardising needs pixels of one shape
+            probes["normalisation"] = _alternatives(work, context, _image_alternatives)
     elif adapter.task.modality is Modality.TABLE:
         alternatives = _alternatives(work, context, _table_alternatives)
         if len(alternatives["id"]):
@@ -70,6 +72,8 @@ def answers(batch: Batch, context: MapContext) -> NDArray[np.float64]:
 def _numbers(task: Task, answer: Answer) -> NDArray[np.float64]:
     """Returns the first field that an answer holds as numbers, a row a sample."""
     names = [field.name for field in task.definition.fields if field.name in answer.names]
+    if isinstance(lists := answer.column(names[0]), Lists):
+        return lists.summary()
     array = answer[names[0]]
     return array.reshape(len(array), -1).astype(np.float64)
 
@@ -109,12 +113,12 @@ def answer_labels(answers: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _range(work: Work) -> Columns:
-    flat = work.batch.inputs.reshape(len(work.batch), -1)
+    images = work.batch.inputs
     return {
         "id": list(work.batch.ids),
         "point": "",
-        "lowest": flat.min(dim=1).values.numpy().astype(np.float64),
-        "highest": flat.max(dim=1).values.numpy().astype(np.float64),
+        "lowest": np.array([float(image.min()) for image in images]),
+        "highest": np.array([float(image.max()) for image in images]),
     }
 
 

@@ -43,7 +43,7 @@ class Pass(Mapped):
         }
         # Labels and values are the prediction itself.
         for name in sorted(context.outputs - {"labels", "values"}):
-            columns[name] = outputs[name]
+            columns[name] = outputs.column(name)
         return columns
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from crucibench.contracts.data import DataCard, Samples
+from crucibench.contracts.lists import item_type
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
 from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
@@ -227,7 +228,7 @@ def _is_kept(name: str, column: Any, vectors: frozenset[str]) -> bool:
     """Says whether a column of records goes into a pack: numbers, and labels, but no free text."""
     kind = column.type
     if pa.types.is_nested(kind):
-        return name in vectors and pa.types.is_fixed_size_list(kind)
+        return name in vectors and pa.types.is_primitive(item_type(kind))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values: Sequence[Any] = column.unique().to_pylist()
         return len(values) <= _MOST_LABELS and all(

@@ -17,16 +17,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import is_list, item_type
+from crucibench.contracts.records import KEYS
 from crucibench.contracts.verdict import Status
 from crucibench.store.cells import CellFile
 
 _INPUT, _GROUP = "input:", "group:"
 _LABEL = re.compile(r"[\w.=+:/@-]{0,40}")
 _MOST_LABELS = 64
-_STRUCTURE = frozenset({"id", "point"})
+_STRUCTURE = frozenset(KEYS)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,9 @@ def _may_be_text(column: Any, names: Collection[str]) -> bool:
     if pa.types.is_dictionary(kind):
         return _may_be_text(column.cast(kind.value_type), names)
     if pa.types.is_nested(kind):
-        return not (pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type))
+        if is_list(kind) and pa.types.is_string(kind.value_type):
+            return _may_be_text(pc.list_flatten(column), names)
+        return not pa.types.is_primitive(item_type(kind))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values = [value for value in column.unique().to_pylist() if value is not None]
         free = [value for value in values if value not in names]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import BLOCK_ROWS, Records
 from crucibench.store.tables import read_table
 
@@ -88,6 +89,13 @@ class StoredRecords(Records):
             return super().array(name)
         self._check((name,))
         return Records(self._read([name])).array(name)
+
+    def lists(self, name: str) -> Lists:
+        """Returns a column of lists; see `Records.lists`."""
+        if not self._apart:
+            return super().lists(name)
+        self._check((name,))
+        return Records(self._read([name])).lists(name)
 
     def blocks(self, *names: str) -> Iterator[Records]:
         """Yields some columns in blocks, one file in memory at a time; see `Records.blocks`."""

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crucibench.contracts.data import Samples
+from crucibench.contracts.lists import from_arrow, to_arrow
 from crucibench.contracts.rows import COLUMNS
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
@@ -117,7 +118,7 @@ def _repeating(schema: pa.Schema) -> list[str]:
 def samples_to_table(samples: Samples) -> pa.Table:
     """Returns a sample table in its stored form: id, target, key, cluster, ``group:NAME``."""
     columns: dict[str, Any] = {"id": pa.array(samples.ids, pa.string())}
-    columns["target"] = pa.array(samples.targets)
+    columns["target"] = to_arrow(samples.targets)
     if samples.keys is not None:
         columns["key"] = pa.array(samples.keys, pa.string())
     if samples.clusters is not None:
@@ -145,7 +146,7 @@ def table_to_samples(table: pa.Table) -> Samples:
         raise UnreadableError("a sample table has no column 'id'")
     return Samples(
         ids=ids,
-        targets=table.column("target").to_numpy(zero_copy_only=False),
+        targets=from_arrow(table.column("target")),
         groups=pd.DataFrame(groups, index=range(len(ids)), dtype=object),
         clusters=strings("cluster"),
         keys=strings("key"),

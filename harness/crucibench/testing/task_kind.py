@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, ModelInfo
+from crucibench.contracts.lists import Column, Lists, to_arrow
 from crucibench.contracts.metric import metrics
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.task import Decision, Modality, Target, Task, TaskKind
@@ -37,21 +37,20 @@ def check_task_kind(
     Raises:
         AssertionError: naming the promise that is broken, and how.
     """
-    column = pa.array(targets)
+    column = to_arrow(targets)
     names, read = kind.read_targets(
         Target(name="target", modality=Modality.TABLE, classes=classes), {"test": column}
     )
     found, n = read["test"], len(column)
     _require(len(found) == n, kind, f"reads {len(found)} of {n} targets")
-    _require(
-        np.asarray(kind.unlabelled).dtype == found.dtype, kind,
-        f"stores targets as {found.dtype} and a missing one as another type",
-    )  # fmt: skip
+    stored, missing = (to_arrow(one).type for one in (found, _one_row(kind.unlabelled)))
+    _require(stored == missing, kind, f"stores targets as {stored} and a missing one as {missing}")
     task = Task(kind=kind.name, modality=Modality.TABLE, classes=names)
     fields = {field.name: field for field in kind.fields}
     for name in answer.names:
         _require(name in fields, kind, f"declares no field {name!r}")
-        fields[name].require(answer[name], n, task)
+        if (given := answer.column(name)) is not None:
+            fields[name].require(given, n, task)
     best = kind.best_answer(frozenset(fields))
     _require(best in fields, kind, f"asks for {best!r}, which it does not declare")
     cell = _cell(kind, answer, found)
@@ -78,6 +77,10 @@ def check_task_kind(
             f"reports {metric.name!r}, which takes other answers",
         )  # fmt: skip
     _require(bool(numbers_of(named, views[0])), kind, "reports no number")
+
+
+def _one_row(missing: Any) -> Column:
+    return missing if isinstance(missing, Lists) else np.asarray([missing])
 
 
 def _bases(kind: TaskKind) -> list[str]:

@@ -39,7 +39,7 @@ def _records(first: np.ndarray) -> Records:
     return Records(
         to_table(
             {
-                "id": ["x"] * (draws * samples),
+                "id": [str(at) for at in range(samples)] * draws,
                 "draw": np.repeat(np.arange(draws), samples),
                 "answer": first.reshape(draws * samples, columns),
             }

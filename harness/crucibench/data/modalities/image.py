@@ -121,7 +121,11 @@ class ImageReader(ModalityReader):
         self._sizes: Mapping[str, Sequence[tuple[int, int]]] = form["sizes"]
 
     def check(self, spec: InputSpec, origin: str, name: str) -> None:
-        """Raises InputError if sizes differ and the model says none."""
+        """Raises InputError if sizes differ and the model says none, nor takes them as they are."""
+        if spec.own_sizes:
+            if spec.size is not None:
+                raise InputError("a model that takes images in their own sizes says no size")
+            return
         sizes = self._sizes[origin]
         if spec.size is None and len(sizes) > 1:
             small, large = (f"{height}x{width}" for height, width in sizes)
@@ -140,17 +144,20 @@ class ImageReader(ModalityReader):
             values = images.array_values(table, column, shape)
             pixels = images.to_tensor(np.moveaxis(values, 1, -1), channels)
             sizes = [shape[1:]] * len(pixels)
+            if spec.own_sizes:
+                return list(pixels), sizes
             if spec.size is None:
                 return pixels, sizes
             return together([images.fit(image, spec) for image in pixels]), sizes
         stored = list(images.stored_images(table, column, rows))
-        if spec.size is None and len(self._sizes[origin]) == 1:
+        if spec.size is None and len(self._sizes[origin]) == 1 and not spec.own_sizes:
             height, width = self._sizes[origin][0]
             made = images.decode_all(stored, (channels, height, width))
             return made, [(height, width)] * len(stored)
         decoded = images.in_threads(lambda one: images.decode(one.content(), one.name)[0], stored)
         fitted = [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
-        return together(fitted), [(len(array), array.shape[1]) for array in decoded]
+        canonical = fitted if spec.own_sizes else together(fitted)
+        return canonical, [(len(array), array.shape[1]) for array in decoded]
 
     def same_form(self, spec: InputSpec) -> InputSpec:
         """Returns `spec` with the channels of these images, and the size of all of role test.
@@ -158,7 +165,8 @@ class ImageReader(ModalityReader):
         What `spec` itself says comes first; a size is left open where images differ in size.
         """
         sizes = self._sizes["test"]
-        size = (sizes[0][0], sizes[0][1]) if len(sizes) == 1 else None
+        alike = len(sizes) == 1 and not spec.own_sizes
+        size = (sizes[0][0], sizes[0][1]) if alike else None
         return replace(spec, channels=spec.channels or self._channels, size=spec.size or size)
 
 

@@ -56,11 +56,7 @@ def inspect_model(
     """
     count = evalset.card.counts["test"]
     rows = _largest(evalset, adapter, min(_PROBE, count))
-    want = (
-        frozenset({"values"})
-        if evalset.task.one_number
-        else frozenset({"scores"} if Capability.SCORES in adapter.capabilities else {"labels"})
-    )
+    want = frozenset({evalset.task.definition.best_answer(adapter.capabilities)})
     adapter.fingerprint()  # of the model as it was opened, before it is asked
     before = _memory_in_use(device)
     seconds = _ask(adapter, evalset, rows, want)

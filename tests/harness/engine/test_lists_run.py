@@ -1,0 +1,202 @@
+"""Targets, answers and records that are lists, on images of several sizes, asked with draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crucibench.store.run import Run
+
+PLUGIN = '''
+import io
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+from PIL import Image
+
+from crucibench.contracts.adapter import Adapter, Answer
+from crucibench.contracts.capability import Capability, InputSpec
+from crucibench.contracts.evidence import OutcomeView
+from crucibench.contracts.lists import Lists, from_arrow
+from crucibench.contracts.metric import MetricInfo
+from crucibench.contracts.scenario import Mapped
+from crucibench.contracts.source import DataSource, RawData
+from crucibench.contracts.statistic import Number, RowMetric
+from crucibench.contracts.suite import Suite
+from crucibench.contracts.task import AnswerField, Modality, TaskKind, require_finite
+from crucibench.stats import weighted_mean
+
+EXCESS = MetricInfo(id="excess", name="excess", direction="lower", definition="Spots too many.")
+
+
+class Spots(TaskKind):
+    name = "spots"
+    fields = (AnswerField(name="spots", dimensions=2, lists=True,
+        check=lambda values, _: require_finite("spots", values)),)
+    list_targets = True
+    metrics = ()
+    headline = "excess"
+    unlabelled = Lists.of([0], np.zeros((0, 2)))
+
+    def read_targets(self, target, columns):
+        return (), {role: from_arrow(column) for role, column in columns.items()}
+
+    def best_answer(self, capabilities):
+        return "spots"
+
+    def from_array(self, array):
+        raise AssertionError
+
+    def prediction(self, answer):
+        return answer.lists("spots").lengths
+
+    def outcome_columns(self, answer, targets, score_kind):
+        return {"spots": answer.lists("spots")}
+
+    def view(self, cell, task, ids=None):
+        rows = cell.samples if ids is None else cell.samples.within(ids)
+        return rows, cell.records.aligned(rows.ids).lists("spots")
+
+    def view_of_outcomes(self, columns, cell, task):
+        return cell.samples, columns["spots"]
+
+    def quality(self, view):
+        return (view[1].lengths - view[0].targets.lengths).astype(float)
+
+    def outcomes(self, view):
+        n = len(view[0])
+        blank = np.full(n, np.nan)
+        return OutcomeView(view[0].ids, np.full(n, "", object), view[1].lengths, blank, blank)
+
+
+class Bright(Adapter):
+    """Answers where pixels are bright, in the image's own pixels."""
+
+    input_spec = InputSpec(modality=Modality.IMAGE, channels=1, own_sizes=True)
+    capabilities = frozenset({Capability("spots"), Capability.ANY_INPUT})
+
+    @classmethod
+    def open(cls, opening):
+        self = cls()
+        self.task = opening.data.task
+        return self
+
+    def _predict(self, batch, want):
+        assert isinstance(batch.inputs, list)
+        found = [np.argwhere(image[0].numpy() > 0.5) for image in batch.inputs]
+        lengths = [len(one) for one in found]
+        return Answer(spots=Lists.of(lengths, np.concatenate(found).astype(np.float32)))
+
+    def fingerprint(self):
+        return {"weights": "none"}
+
+
+class Source(DataSource):
+    @classmethod
+    def sources(cls, uri, base):
+        from crucibench.contracts.adapter import Sources
+        return Sources()
+
+    def read(self, opening):
+        rng = np.random.default_rng(0)
+        images, targets = [], []
+        for row in range(40):
+            pixels = np.zeros((8 + row % 3, 9 + row % 5), dtype=np.uint8)
+            spots = np.argwhere(rng.random(pixels.shape) < 0.02)
+            pixels[tuple(spots.T)] = 255
+            pixels[0, 0] = row
+            stream = io.BytesIO()
+            Image.fromarray(pixels).save(stream, "PNG")
+            images.append({"bytes": stream.getvalue(), "path": None})
+            targets.append(spots.astype(float).tolist())
+        data = datasets.Dataset.from_dict({"image": images, "spots": targets},
+            features=datasets.Features({"image": datasets.Image(),
+                "spots": datasets.Sequence(
+                    datasets.Sequence(datasets.Value("float64"), length=2))}))
+        return RawData(roles={"test": data}, inputs=("image",), target="spots",
+            modality=Modality.IMAGE, kind="spots")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Mapped):
+    suite: str = "drawn"
+    name: str = "spots"
+    metrics = (EXCESS,)
+    draws = "sample"
+
+    def run(self, stage, work, context):
+        spots = context.adapter.predict(work.batch, frozenset({"spots"})).lists("spots")
+        n, rows = len(work.batch), np.tile(np.arange(len(work.batch)), 3)
+        draw = np.repeat(np.arange(3), n)
+        return {"id": list(work.batch.ids) * 3, "draw": draw, "spots": spots[rows],
+            "excess": (spots[rows].lengths - work.samples.targets[rows].lengths + draw) * 1.0}
+
+    def numbers(self, evidence):
+        own = evidence.own
+        values = own.records.mean_over_draws("excess", own.samples.ids)
+        form = RowMetric(weighted_mean(values))
+        return [Number(metric="excess", make=lambda: form)]
+
+
+class DrawnSuite(Suite):
+    name = axis = "drawn"
+    description = "Asks three times."
+    headline = ("spots/excess",)
+    metrics = (EXCESS,)
+
+    def scenarios(self, request):
+        return [Drawn()]
+'''
+ENTRIES = """
+[crucibench.adapters]
+bright = spots_plugin:Bright
+[crucibench.data]
+spots = spots_plugin:Source
+[crucibench.tasks]
+spots = spots_plugin:Spots
+[crucibench.suites]
+drawn = spots_plugin:DrawnSuite
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("spots")
+    (folder / "spots_plugin.py").write_text(PLUGIN)
+    facts = folder / "spots_plugin-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: spots-plugin\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(ENTRIES)
+    return folder
+
+
+def crucibench(plugin: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "crucibench", *words], cwd=plugin, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(plugin), "NO_COLOR": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_lists_and_draws_go_through_a_run(plugin: Path) -> None:
+    shards = []
+    for workers in ("1", "2"):
+        out = plugin / workers
+        crucibench(
+            plugin, "run", "--model", "bright:x", "--data", "spots:x", "--suite", "drawn",
+            "--workers", workers, "--out", str(out),
+        )  # fmt: skip
+        (root,) = (path.parent for path in out.glob("**/manifest.json"))
+        crucibench(plugin, "verify", str(root))
+        run = Run(root)
+        (cell,) = (one for one in run.cells if "drawn" in one)
+        assert run.metrics()["value"].iloc[0] == pytest.approx(1.0)
+        files = sorted(run.layout.cell(cell).glob("records-*.parquet"))
+        shards.append([file.read_bytes() for file in files])
+    assert shards[0] == shards[1]
