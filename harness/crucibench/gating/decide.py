@@ -40,19 +40,13 @@ LEVEL = 1 - ALPHA
 _Z = 1.959963984540054
 
 
-def decide_margin(
-    difference: MetricDifference,
-    margin: float,
-    p_adjusted: float,
-    treat_as: Outcome = Outcome.INCONCLUSIVE,
-) -> Outcome:
+def decide_margin(difference: MetricDifference, margin: float, p_adjusted: float) -> Outcome:
     """Judges a loss against the margin that is tolerated.
 
     Args:
         difference: candidate against baseline.
         margin: above 0, in the metric's unit.
         p_adjusted: see the module; nan where there is no test.
-        treat_as: the outcome of a loss that is not shown to be more than the margin.
     """
     gain, interval = difference.gain, difference.gain_interval
     if gain is None or interval is None:
@@ -61,7 +55,7 @@ def decide_margin(
         return Outcome.PASS
     if interval[1] < -margin and p_adjusted < ALPHA:
         return Outcome.REGRESSION
-    return treat_as if is_worse(difference) else Outcome.INCONCLUSIVE
+    return Outcome.INCONCLUSIVE
 
 
 def is_worse(difference: MetricDifference) -> bool:

@@ -17,6 +17,7 @@ from crucibench.gating.decide import (
     decide_margin,
     decide_no_worse,
     detectable,
+    is_worse,
     n_needed,
     n_needed_for_floor,
     p_beyond,
@@ -422,12 +423,11 @@ def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjuste
     number, size = draft.number, draft.size
     assert number is not None and size is not None and difference.baseline is not None
     bound = size.of(difference.baseline)
+    decide = {"margin": decide_margin, "no-worse": decide_no_worse}[draft.test]
     difference = without_spread(difference, share=number.percent)
-    if draft.test == "margin":
-        treat_as = Outcome(draft.rule.treat_as or "inconclusive")
-        outcome = decide_margin(difference, bound, adjusted.p, treat_as)
-    else:
-        outcome = decide_no_worse(difference, bound, adjusted.p)
+    outcome = decide(difference, bound, adjusted.p)
+    if outcome is Outcome.INCONCLUSIVE and draft.test == "margin" and is_worse(difference):
+        outcome = Outcome(draft.rule.treat_as or outcome)
     if outcome is Outcome.INCONCLUSIVE and _is_unchanged(draft, difference):
         outcome, message = Outcome.PASS, "the answers are the same on every sample"
     else:

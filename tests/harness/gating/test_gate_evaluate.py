@@ -59,6 +59,20 @@ def test_inconclusive_says_what_n_shows_and_needs(difference: Make, judge: Judge
     assert "too close to the margin of 2 points to tell" in equal.message
 
 
+@pytest.mark.parametrize("treat_as", ["inconclusive", "regression", "pass"])
+def test_a_loss_that_may_be_within_the_margin(
+    difference: Make, judge: Judge, treat_as: str
+) -> None:
+    policy = {"required": [{"address": "*", "margin": 0.02, "treat_as": treat_as}]}
+    worse = only(judge(policy, [difference(gain=-0.02, half=0.0125, p=0.001)]))
+    assert worse.outcome == treat_as
+    assert "worse than before, not shown to be more than the margin" in worse.message
+    unclear = only(judge(policy, [difference(gain=-0.02, half=0.0225, p=0.08)]))
+    assert unclear.outcome is Outcome.INCONCLUSIVE
+    beyond = only(judge(policy, [difference(gain=-0.06, half=0.0125, p=0.001)]))
+    assert beyond.outcome is Outcome.REGRESSION
+
+
 def test_holm_is_over_the_required_rules_of_one_model(difference: Make, judge: Judge) -> None:
     names = [f"{model}:s/c/{metric}" for model in "ab" for metric in ("x", "y", "z")]
     # Half-widths are 1.96 standard errors: p of a loss of 2 points or less is 0.02.
