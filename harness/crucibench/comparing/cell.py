@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,11 +12,10 @@ from numpy.typing import NDArray
 
 from crucibench.comparing.differences import Flips
 from crucibench.comparing.extremes import extreme_difference
-from crucibench.comparing.joint import Joint, joint_differences, ratio
 from crucibench.comparing.resampled import Resampled, ResamplingSettings, resampled_differences
 from crucibench.contracts.statistic import BoundedMean, Form, Ranking, RowMetric, Share, TableMetric
-from crucibench.metrics.forms import as_rows, counted, evaluate, of_cells, through
-from crucibench.metrics.scoring import COMPOSED_UP_TO
+from crucibench.metrics.forms import as_rows, counted, evaluate
+from crucibench.metrics.scoring import COMPOSED_UP_TO, share_bounds
 from crucibench.stats import (
     Interval,
     PairedDifference,
@@ -37,9 +35,6 @@ Key: TypeAlias = tuple[str, str, str]
 
 Values: TypeAlias = tuple[float | None, float | None]
 """(baseline, candidate)."""
-
-_TABLE_WORK = 4 * 10**9
-"""Most cells that the count-table bootstrap of one metric may go through."""
 
 
 class FormPair(NamedTuple):
@@ -90,10 +85,9 @@ def measure_cell(
 
     Shares over the same samples: exact McNemar and Newcombe's interval. Functions of the confusion
     table: composed of the classes' intervals. Means within bounds, such as losses: Gaffke's
-    interval. Shares with denominators of their own, and tables of more than 100 classes: the
-    bootstrap of the joint table of both models. AUROC: DeLong. Largest gaps and worst groups:
-    `extreme_difference`. All else, and everything else where samples come in clusters:
-    `resampled_differences`, under the same draws.
+    interval. Shares with denominators of their own: squared and added. AUROC: DeLong. Largest gaps
+    and worst groups: `extreme_difference`. All else, and everything else where samples come in
+    clusters: `resampled_differences`, under the same draws.
 
     Args:
         pairs: the numbers.
@@ -122,7 +116,6 @@ class _Cell:
     def measure(self, pairs: Mapping[Key, FormPair]) -> dict[Key, MeasuredDifference]:
         found: dict[Key, MeasuredDifference] = {}
         rows: dict[Key, FormPair] = {}
-        tables: dict[tuple[int, int, int], dict[Key, FormPair]] = {}
         values: dict[Key, Values] = {}
         for key, pair in pairs.items():
             first, second = pair.baseline, pair.candidate
@@ -143,14 +136,8 @@ class _Cell:
                 found[key] = measure(pair, first, second, values[key])
             elif (composed := self._composed(first, second)) is not None:
                 found[key] = self._measured(pair, values[key], composed)
-            elif isinstance(first, TableMetric) and isinstance(second, TableMetric):
-                shared = (id(first.targets), id(first.predictions), id(second.predictions))
-                tables.setdefault(shared, {})[key] = pair
             else:
                 rows[key] = pair
-        for together in tables.values():
-            for key, paired in self._tables(together, values).items():
-                found[key] = self._measured(pairs[key], values[key], paired)
         for key, paired in self._rows(rows, values).items():
             found[key] = self._measured(pairs[key], values[key], paired)
         return {key: found[key] for key in pairs}
@@ -213,50 +200,30 @@ class _Cell:
         candidate: Share,
         values: Values,
     ) -> MeasuredDifference:
-        """Two proportions of different samples, such as precisions: a table of 16 cells."""
-        states = []
-        for share in (baseline, candidate):
+        """Two proportions of different samples, such as precisions: squared and added."""
+        ends, influences = [], []
+        for share in (candidate, baseline):
             hits, among = counted(share)
-            states.append(2 * among.astype(np.int64) + hits)
-        sides = (
-            lambda cells: through(candidate, ratio(cells)),
-            lambda cells: through(baseline, ratio(cells)),
+            ends.append(share_bounds(share, self.how.level))
+            influences.append(np.where(among, hits - hits.sum() / among.sum(), 0.0) / among.sum())
+        (one, other), (now, was) = ends, influences
+        spread = math.sqrt(float(now @ now) * float(was @ was))
+        together = float(now @ was) / spread if spread else 0.0
+        old, new = values
+        assert old is not None and new is not None
+        estimate = new - old
+        below = _apart(new - one.lower, other.upper - old, together)
+        above = _apart(one.upper - new, old - other.lower, together)
+        interval = Interval(
+            estimate - below, estimate + above, self.how.level, "square-and-add-paired"
         )
-        joint = Joint.of(states[0], states[1], 4)
-        found = joint_differences(joint, {"difference": sides}, self.how)
-        return self._measured(pair, values, found["difference"])
-
-    def _tables(
-        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values]
-    ) -> dict[Key, PairedDifference]:
-        """Functions of the tables of the same targets and predictions, under the same draws."""
-        first, second = _tabled(next(iter(pairs.values())))
-        size = first.classes
-        if self.how.replicates * size * size > _TABLE_WORK:
-            return self._rows(pairs, values, cost=size * size // self.n + 1)
-        was = first.targets * size + first.predictions
-        now = first.targets * size + second.predictions
-        joint = Joint.of(was, now, size * size)
-        # Whether a change of mind makes right wrong, or one mistake another.
-        right = [states // size == states % size for states in (joint.baseline, joint.candidate)]
-        named = {str(key): (key, *_tabled(pair)) for key, pair in pairs.items()}
-        found = joint_differences(
-            joint,
-            {
-                name: (partial(of_cells, form=new), partial(of_cells, form=old))
-                for name, (_, old, new) in named.items()
-            },
-            self.how,
-            kinds=(right[0] == right[1]).astype(np.int64),
-        )
-        return {named[name][0]: paired for name, paired in found.items()}
+        alike = bool(np.array_equal(now, was))
+        return self._measured(pair, values, difference_of(estimate, interval, alike=alike))
 
     def _rows(
-        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values], cost: int = 1
+        self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values]
     ) -> dict[Key, PairedDifference]:
-        named = {
-            str(key): (key, _resampled(pair, values[key], cost)) for key, pair in pairs.items()
-        }
+        named = {str(key): (key, _resampled(pair, values[key])) for key, pair in pairs.items()}
         asked = {name: one for name, (_, one) in named.items()}
         found = resampled_differences(asked, self.n, self.clusters, self.how)
         return {named[name][0]: paired for name, paired in found.items()}
@@ -328,23 +295,24 @@ def _bounded_difference(
     return difference_of(estimate, bounded_mean(change, lower, upper, level))
 
 
-def _resampled(pair: FormPair, values: Values, cost: int) -> Resampled:
+def _resampled(pair: FormPair, values: Values) -> Resampled:
     old, new = (math.nan if value is None else value for value in values)
     first, second = pair.baseline, pair.candidate
     influences = None
-    biased = False
+    biased, cost = False, 1
     if isinstance(first, RowMetric) and isinstance(second, RowMetric):
         if first.influence is not None and second.influence is not None:
             influences = (second.influence, first.influence)
         biased = (first.bias, second.bias) != ("none", "none")
         cost = max(first.cost, second.cost)
+    if isinstance(first, TableMetric):
+        cost += first.classes**2 // len(first.targets)
     return Resampled(as_rows(second), as_rows(first), new - old, influences, biased, cost)
 
 
-def _tabled(pair: FormPair) -> tuple[TableMetric, TableMetric]:
-    if not (isinstance(pair.baseline, TableMetric) and isinstance(pair.candidate, TableMetric)):
-        raise TypeError("expected two metrics of confusion tables")
-    return pair.baseline, pair.candidate
+def _apart(one: float, other: float, correlation: float) -> float:
+    """Returns the distance of a difference of two correlated estimates to its bound."""
+    return math.sqrt(max(0.0, one**2 - 2.0 * correlation * one * other + other**2))
 
 
 def _same_samples(first: Share, second: Share) -> bool:

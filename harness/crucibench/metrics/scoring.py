@@ -232,7 +232,7 @@ class _Sheet:
     def _closed(self, form: Form) -> Callable[[float], Interval | str] | None:
         independent = self._clusters is None
         if isinstance(form, Share):
-            alone = partial(_share_interval, form)
+            alone = partial(share_bounds, form)
             return alone if independent else form.closed_by_cluster
         if isinstance(form, Ranking):
             ranked = partial(auc_interval, form.scores, form.positives)
@@ -403,7 +403,7 @@ def _is_wide(value: float, width: float, info: MetricInfo) -> bool:
     return width > 2 * _RELATIVELY_WIDE * abs(value)
 
 
-def _share_interval(form: Share, level: float) -> Interval:
+def share_bounds(form: Share, level: float) -> Interval:
     """Returns a share's interval; of a function that grows with the share, its bounds mapped."""
     hits, among = counted(form)
     found = share_interval(int(hits.sum()), int(among.sum()), level)
