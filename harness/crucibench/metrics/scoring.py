@@ -42,7 +42,6 @@ from crucibench.stats import (
     block_jackknife_many,
     bootstrap_many,
     bounded_mean,
-    count_table_many,
     share_interval,
     table_interval,
 )
@@ -87,9 +86,9 @@ def score(scenario: Scenario, evidence: Evidence) -> Scored:
 def rows_of(numbers: Iterable[Number], scenario: Scenario, evidence: Evidence) -> list[Row]:
     """Returns a row for each number, in their order.
 
-    Closed forms where samples are independent: Wilson for shares, DeLong for areas under the ROC
-    curve, a number's own. The exact bootstrap of the confusion table for functions of it. All else,
-    and everything where samples come in clusters, is resampled: up to 100,000 samples (times the
+    Closed forms where samples are independent: of shares, areas under the ROC curve, functions of a
+    confusion table of up to 100 classes, means within bounds, and a number's own. All else, and
+    everything where samples come in clusters, is resampled: up to 100,000 samples (times the
     number's cost) by the bootstrap, beyond by the delete-a-group jackknife.
 
     Args:
@@ -136,7 +135,7 @@ class _Waiting:
     number: Number
     value: Value
     form: Form
-    statistic: WeightedStatistic | None = None
+    statistic: WeightedStatistic
 
 
 class _Sheet:
@@ -161,7 +160,6 @@ class _Sheet:
         self._infos = infos
         self._slots: list[Row | None] = []
         self._resampled: dict[IntervalKind, list[_Waiting]] = {"auto": [], "percentile": []}
-        self._tabled: list[_Waiting] = []
 
     def add(self, number: Number) -> int:
         """Takes a number, and returns its slot."""
@@ -185,18 +183,15 @@ class _Sheet:
                 if isinstance(interval, str)
                 else self._with_interval(number, value, interval, form)
             )
-        elif isinstance(form, TableMetric) and self._clusters is None:
-            self._tabled.append(_Waiting(slot, number, value, form))
         else:
             self._resample(_Waiting(slot, number, value, form, as_rows(form)))
         return slot
 
     def rows(self) -> list[Row]:
         """Returns the rows by slot."""
-        self._finish_tables()
         for kind, waiting in self._resampled.items():
             if waiting:
-                asked = {str(one.slot): _with_statistic(one) for one in waiting}
+                asked = {str(one.slot): one.statistic for one in waiting}
                 results = self._intervals(asked, kind, cost=1)
                 for one in waiting:
                     self._finish(one, results[str(one.slot)])
@@ -253,33 +248,13 @@ class _Sheet:
             self._resampled[kind].append(one)
         else:
             # One at a time: a dear statistic also holds much memory.
-            asked = {one.number.metric: _with_statistic(one)}
+            asked = {one.number.metric: one.statistic}
             self._finish(one, self._intervals(asked, kind, cost)[one.number.metric])
 
     def _cost(self, form: Form) -> int:
         if isinstance(form, TableMetric):
             return 1 + form.classes**2 // self._n
         return form.cost if isinstance(form, RowMetric) else 1
-
-    def _finish_tables(self) -> None:
-        # Numbers of the same table are resampled under the same draws.
-        tables: dict[tuple[int, int], list[_Waiting]] = {}
-        for one in self._tabled:
-            assert isinstance(one.form, TableMetric)
-            tables.setdefault((id(one.form.targets), id(one.form.predictions)), []).append(one)
-        for waiting in tables.values():
-            first = waiting[0].form
-            assert isinstance(first, TableMetric)
-            results = count_table_many(
-                table_of(first).ravel().astype(np.int64),
-                {str(one.slot): _of_flat(one.form) for one in waiting},
-                level=self._options.level,
-                replicates=self._options.replicates,
-                seed=self._options.seed,
-                stream=f"{self._stream}/table",
-            )
-            for one in waiting:
-                self._finish(one, results[str(one.slot)])
 
     def _intervals(
         self, statistics: Mapping[str, WeightedStatistic], kind: IntervalKind, cost: int
@@ -366,18 +341,6 @@ def _undefined(number: Number, value: Value) -> Row:
         metric=number.metric, value=None, n=value.n, reason=value.reason,
         point=number.point, group=number.group,
     )  # fmt: skip
-
-
-def _with_statistic(one: _Waiting) -> WeightedStatistic:
-    if one.statistic is None:
-        raise AssertionError("a number that is resampled has its statistic")
-    return one.statistic
-
-
-def _of_flat(form: Form) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    assert isinstance(form, TableMetric)
-    size, of_tables = form.classes, form.of_tables
-    return lambda counts: of_tables(counts.reshape(-1, size, size))
 
 
 def _bias(form: Form) -> Bias:

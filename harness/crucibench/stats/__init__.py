@@ -5,11 +5,11 @@ Pure functions of arrays in float64, on numpy and scipy alone. Choosing an inter
 - a proportion: `share_interval`; of two models, `newcombe_paired` with `mcnemar_exact`
 - an AUROC: `auc_interval`; of two models, `delong_paired`
 - a mean of numbers within known bounds, such as a loss: `bounded_mean`
-- a function of a confusion table: `table_interval`; of another table of counts: `count_table_many`
+- a function of a confusion table: `table_interval`
 - a percentile: `quantile_interval`; how many queries one of latency needs: `minimum_queries`
 - anything else, and everything where samples come in clusters: write it as a statistic of weighted
-  samples and use `intervals_for`; of two models, `paired_bootstrap_many`, and beyond 100,000
-  samples `paired_jackknife_many`
+  samples and use `bootstrap_many`, beyond 100,000 samples `block_jackknife_many`; of two models,
+  `paired_bootstrap_many` and `paired_jackknife_many`
 
 Whether two samples come from one distribution: `kolmogorov_smirnov` for numbers, `chi_square` for
 categories, `maximum_mean_discrepancy` for vectors; `population_stability` says how far apart.
@@ -20,13 +20,7 @@ from __future__ import annotations
 from crucibench.contracts.statistic import Interval
 from crucibench.stats.bootstrap import bootstrap_interval, bootstrap_many, replicates_of
 from crucibench.stats.bounded import bounded_mean
-from crucibench.stats.choose import intervals_for
 from crucibench.stats.composed import difference_of, paired_table_difference, table_interval
-from crucibench.stats.count_table import (
-    TableStatistic,
-    count_table_bootstrap,
-    count_table_many,
-)
 from crucibench.stats.delong import (
     DelongEstimate,
     auc,
@@ -61,14 +55,11 @@ from crucibench.stats.paired import (
     paired_bootstrap_many,
     paired_jackknife_many,
 )
-from crucibench.stats.permutation import sign_flip_permutation
 from crucibench.stats.power import (
     detectable_mean,
     detectable_paired_proportions,
-    detectable_unpaired_proportions,
     required_n_mean,
     required_n_paired_proportions,
-    required_n_unpaired_proportions,
 )
 from crucibench.stats.quantiles import quantile, quantile_interval, quantile_rank, quantile_ranks
 from crucibench.stats.rank_sets import RankSets, mean_ranks, rank_sets, win_rates
@@ -103,7 +94,6 @@ __all__ = [
     "Stability",
     "StatisticPair",
     "SumStatistic",
-    "TableStatistic",
     "TwoSampleTest",
     "WeightedStatistic",
     "allowed_over",
@@ -117,20 +107,16 @@ __all__ = [
     "bounded_mean",
     "chi_square",
     "clopper_pearson",
-    "count_table_bootstrap",
-    "count_table_many",
     "delong",
     "delong_paired",
     "detectable_mean",
     "detectable_paired_proportions",
-    "detectable_unpaired_proportions",
     "difference",
     "difference_of",
     "early_stopping_rank",
     "fixed_queries",
     "hoeffding_interval",
     "holm",
-    "intervals_for",
     "kolmogorov_smirnov",
     "linearised_error",
     "linearised_interval",
@@ -157,9 +143,7 @@ __all__ = [
     "replicates_of",
     "required_n_mean",
     "required_n_paired_proportions",
-    "required_n_unpaired_proportions",
     "share_interval",
-    "sign_flip_permutation",
     "student_t",
     "table_interval",
     "weighted_mean",

@@ -52,37 +52,6 @@ def detectable_paired_proportions(
     return found if found <= psi else None
 
 
-def detectable_unpaired_proportions(
-    n1: int,
-    n2: int,
-    proportion: float,
-    *,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    sides: Sides = 2,
-) -> float:
-    """Return the smallest difference of two independent proportions that n1 and n2 can show.
-
-    Args:
-        n1: Size of the first sample, at least 1.
-        n2: Size of the second sample, at least 1.
-        proportion: The proportion both are near, in (0, 1): its variance is used for both.
-        alpha: Probability of a false alarm, in (0, 1).
-        power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
-
-    Returns:
-        The difference, (z_a + z_b) sqrt(p (1 - p) (1 / n1 + 1 / n2)).
-
-    Raises:
-        ValueError: An argument out of range.
-    """
-    n1, n2 = _checks.count("n1", n1, minimum=1), _checks.count("n2", n2, minimum=1)
-    p = _checks.level(proportion, "proportion")
-    z = sum(_quantiles(alpha, power, sides))
-    return z * math.sqrt(p * (1.0 - p) * (1.0 / n1 + 1.0 / n2))
-
-
 def detectable_mean(
     n: int,
     standard_deviation: float,
@@ -150,34 +119,6 @@ def required_n_paired_proportions(
     z_alpha, z_power = _quantiles(alpha, power, sides)
     root = (z_alpha * math.sqrt(psi) + z_power * math.sqrt(psi - d * d)) / d
     return _at_least_one(root)
-
-
-def required_n_unpaired_proportions(
-    difference: float,
-    proportion: float,
-    *,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    sides: Sides = 2,
-) -> int:
-    """Return the size of each of two equal samples that a difference of proportions needs.
-
-    Args:
-        difference: What is to be found, not 0; its sign does not matter.
-        proportion: The proportion both are near, in (0, 1): its variance is used for both.
-        alpha: Probability of a false alarm, in (0, 1).
-        power: Probability of finding a true difference, in (0, 1).
-        sides: 2 for a two-sided test, 1 for a one-sided one.
-
-    Returns:
-        The smallest such n.
-
-    Raises:
-        ValueError: An argument out of range.
-    """
-    d = _positive("difference", abs(difference))
-    p = _checks.level(proportion, "proportion")
-    return _at_least_one(sum(_quantiles(alpha, power, sides)) * math.sqrt(2.0 * p * (1.0 - p)) / d)
 
 
 def required_n_mean(

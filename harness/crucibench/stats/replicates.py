@@ -74,25 +74,23 @@ def bias_correction(replicates: NDArray[np.float64], estimate: float) -> float:
 
 
 def acceleration(
-    influences: NDArray[np.float64], multiplicities: NDArray[np.float64] | None = None
+    influences: NDArray[np.float64],
 ) -> float:
     """Return BCa's a from jackknife influences; nan where undefined.
 
     Args:
         influences: (m,) mean of the deletion values minus each of them, any common scale.
-        multiplicities: (m,) how many units share each influence; None for one each.
 
     Source:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, equation 14.15.
     """
-    counts = np.ones(influences.shape) if multiplicities is None else multiplicities
     # The scale cancels; taking it out first keeps the cube of a tiny influence from vanishing.
     scale = float(np.max(np.abs(influences), initial=0.0))
     if not math.isfinite(scale) or scale == 0.0:
         return math.nan
     scaled = influences / scale
-    spread = float(np.sum(counts * scaled**2))
-    skew = float(np.sum(counts * scaled**3))
+    spread = float(np.sum(scaled**2))
+    skew = float(np.sum(scaled**3))
     return skew / (6.0 * math.pow(spread, 1.5))
 
 
@@ -102,7 +100,6 @@ def summarise(
     *,
     level: float,
     influences: NDArray[np.float64] | None,
-    multiplicities: NDArray[np.float64] | None = None,
     template: str,
     notes: tuple[str, ...] = (),
 ) -> ReplicateSummary:
@@ -113,7 +110,6 @@ def summarise(
         estimate: The statistic on the sample itself.
         level: Confidence level, in (0, 1).
         influences: Jackknife influences for BCa; None for the percentile interval.
-        multiplicities: How many units share each influence.
         template: Name of the method with ``{kind}`` for ``bca`` or ``percentile``.
         notes: What stands in brackets after it.
 
@@ -124,7 +120,7 @@ def summarise(
     """
     finite = replicates[np.isfinite(replicates)]
     undefined = int(replicates.size - finite.size)
-    correction = _correction(finite, estimate, influences, multiplicities)
+    correction = _correction(finite, estimate, influences)
     ends = _bca_levels(level, correction) if correction is not None else None
     if ends is None:
         correction = None
@@ -193,13 +189,10 @@ def _correction(
     finite: NDArray[np.float64],
     estimate: float,
     influences: NDArray[np.float64] | None,
-    multiplicities: NDArray[np.float64] | None,
 ) -> Correction | None:
     if influences is None or not finite.size or not math.isfinite(estimate):
         return None
-    correction = Correction(
-        bias_correction(finite, estimate), acceleration(influences, multiplicities)
-    )
+    correction = Correction(bias_correction(finite, estimate), acceleration(influences))
     return correction if all(map(math.isfinite, correction)) else None
 
 

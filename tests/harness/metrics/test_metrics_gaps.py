@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import reduce
 from itertools import combinations
 from math import log
@@ -10,7 +9,6 @@ from typing import Any
 
 import fairlearn.metrics as fm
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -329,28 +327,6 @@ def test_gaps_of_many_tables_at_once() -> None:
     assert together == pytest.approx(
         [float(gap_of(rates(table, "selection-rate"), "difference")) for table in tables]
     )
-
-
-def test_the_toy_s_bootstrap_of_fairlearn_holds_ours() -> None:
-    """Resampling the table is resampling rows: quantiles agree within simulation."""
-    from crucibench.stats import count_table_many
-
-    counts = group_counts(GROUPS * 20, TRUTH * 20, SAID * 20)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        frame = fm.MetricFrame(
-            metrics=fm.selection_rate, y_true=TRUTH * 20, y_pred=SAID * 20,
-            sensitive_features=pd.Series(GROUPS * 20), n_boot=60, ci_quantiles=[0.025, 0.975],
-            random_state=3,
-        )  # fmt: skip
-    expected = [part["c"] for part in frame.by_group_ci]
-    found = count_table_many(
-        counts.table.ravel(),
-        {"c": lambda tables: rates(tables.reshape(-1, 3, 4)[:, 2], "selection-rate")},
-        replicates=2000, seed=1, stream="t", kind="percentile",
-    )["c"].interval  # fmt: skip
-    assert found is not None
-    assert [found.lower, found.upper] == pytest.approx(expected, abs=0.04)
 
 
 def test_taking_groups() -> None:

@@ -1,4 +1,4 @@
-"""Paired bootstrap, jackknife and count table; McNemar; sign flips."""
+"""Paired bootstrap and jackknife; McNemar."""
 
 import itertools
 import math
@@ -20,7 +20,6 @@ from crucibench.stats import (
     paired_bootstrap,
     paired_bootstrap_many,
     paired_jackknife_many,
-    sign_flip_permutation,
     weighted_mean,
     weighted_ratio,
 )
@@ -191,45 +190,3 @@ def test_clusters_widen_a_paired_difference() -> None:
     honest = paired_bootstrap(*pair, 400, clusters=clusters, **DRAW)
     assert_allclose(honest.standard_error / naive.standard_error, math.sqrt(10), rtol=0.15)
     assert honest.method == "cluster-bca-bootstrap-2000 (40 clusters)"
-
-
-@pytest.mark.parametrize("n", [2, 4, 9, 16])
-def test_sign_flips_equal_scipys_exact_test(n: int) -> None:
-    rng = np.random.default_rng(n)
-    values = np.round(rng.normal(size=n) + 0.5, 1)
-    theirs = scipy.stats.permutation_test(
-        (values,),
-        lambda x, axis=-1: x.mean(axis=axis),
-        permutation_type="samples",
-        n_resamples=math.inf,
-        vectorized=True,
-    )
-    assert_allclose(sign_flip_permutation(values, **DRAW), theirs.pvalue, rtol=1e-12)
-
-
-def test_drawn_sign_flips_estimate_the_exact_p_value() -> None:
-    values = np.random.default_rng(16).normal(size=60) + 0.25
-    signs = 1 - 2 * np.random.default_rng(17).integers(0, 2, (200_000, 60))
-    exact = np.mean(np.abs(signs @ values) >= abs(values.sum()))
-    ours = sign_flip_permutation(values, replicates=20_000, **DRAW)
-    assert abs(ours - exact) < 4 * math.sqrt(exact * (1 - exact) * (1 / 20_000 + 1 / 200_000))
-    for max_cells in (1, 1000):
-        again = sign_flip_permutation(values, replicates=500, max_cells=max_cells, **DRAW)
-        assert again == sign_flip_permutation(values, replicates=500, **DRAW)
-    # The most extreme pattern of all is still one of those that could have come.
-    assert sign_flip_permutation(np.ones(60), replicates=99, **DRAW) == 1 / 100
-
-
-def test_sign_flips_of_clusters_and_of_nothing() -> None:
-    assert sign_flip_permutation([0.0, 0.0], **DRAW) == 1.0
-    assert sign_flip_permutation([1.0, -1.0, 2.0], clusters=[0, 0, 1], **DRAW) == 1.0
-    assert sign_flip_permutation(np.ones(10), clusters=np.arange(10) // 5, **DRAW) == 0.5
-    assert sign_flip_permutation(np.ones(10), **DRAW) == 2 / 1024
-    # A zero difference carries no sign.
-    assert sign_flip_permutation([1.0, 2.0, 0.0, 3.0], **DRAW) == 0.25
-    # Ties but for rounding count: 10 of 16 patterns sum to 2 or 4 tenths.
-    assert sign_flip_permutation([0.1, 0.1, 0.1, -0.1], **DRAW) == 0.625
-    with pytest.raises(ValueError, match="differences: expected at least one value, got none"):
-        sign_flip_permutation([], **DRAW)
-    with pytest.raises(ValueError, match="differences: expected no nan or infinite value"):
-        sign_flip_permutation([math.nan], **DRAW)

@@ -15,19 +15,15 @@ from statsmodels.stats.power import NormalIndPower
 from crucibench.stats import (
     detectable_mean,
     detectable_paired_proportions,
-    detectable_unpaired_proportions,
     required_n_mean,
     required_n_paired_proportions,
-    required_n_unpaired_proportions,
 )
 from crucibench.stats.power import Sides
 
 
 def test_the_reference_figures() -> None:
     paired = detectable_paired_proportions(10_000, 0.02)
-    unpaired = detectable_unpaired_proportions(10_000, 10_000, 0.76)
     assert round(100 * paired, 2) == 0.40
-    assert round(100 * unpaired, 2) == 1.69
 
 
 @pytest.mark.parametrize("power", [0.3, 0.5, 0.8, 0.99])
@@ -77,17 +73,6 @@ def test_mean_equals_statsmodels() -> None:
     assert_allclose(ours, 2.5 * effect, rtol=1e-6)
 
 
-def test_unpaired_is_found_as_often_as_promised() -> None:
-    rng = np.random.default_rng(11)
-    n1, n2, p, repetitions = 900, 1500, 0.4, 4000
-    d = detectable_unpaired_proportions(n1, n2, p)
-    first = rng.binomial(n1, p + d / 2, repetitions) / n1
-    second = rng.binomial(n2, p - d / 2, repetitions) / n2
-    error = np.sqrt(first * (1 - first) / n1 + second * (1 - second) / n2)
-    found = np.mean(np.abs(first - second) > 1.959964 * error)
-    assert abs(found - 0.8) < 3.5 * math.sqrt(0.16 / repetitions) + 0.005
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.floats(0.01, 0.2), st.floats(0.2, 1.0), st.sampled_from([0.6, 0.8, 0.95]))
 def test_required_n_is_the_smallest_that_detects(d: float, spread: float, power: float) -> None:
@@ -96,10 +81,6 @@ def test_required_n_is_the_smallest_that_detects(d: float, spread: float, power:
     if n > 1:
         fewer = detectable_paired_proportions(n - 1, spread, power=power)
         assert fewer is None or fewer > d
-
-    n = required_n_unpaired_proportions(d, spread / 2, power=power)
-    assert detectable_unpaired_proportions(n, n, spread / 2, power=power) <= d + 1e-12
-    assert n == 1 or detectable_unpaired_proportions(n - 1, n - 1, spread / 2, power=power) > d
 
     n = required_n_mean(d, spread, power=power)
     assert detectable_mean(n, spread, power=power) <= d + 1e-12
@@ -114,7 +95,6 @@ def test_required_n_is_the_smallest_that_detects(d: float, spread: float, power:
             lambda: detectable_paired_proportions(9, 0.0),
             r"discordance: expected a share in \(0, 1\]",
         ),
-        (lambda: detectable_unpaired_proportions(9, 9, 1.0), "proportion: expected"),
         (lambda: detectable_mean(9, 0.0), "standard_deviation: expected a number other than 0"),
         (lambda: required_n_mean(0.0, 1.0), "difference: expected a number other than 0"),
         (lambda: required_n_mean(math.nan, 1.0), "difference: expected a finite number"),
