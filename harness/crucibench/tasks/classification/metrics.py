@@ -271,7 +271,8 @@ def _log_loss(view: ClassView) -> Form:
     if by_label is None:
         # Of perturbed samples of many classes only the losses are kept, not what they might be.
         return RowMetric(statistic, rare=_errors(view))
-    upper = float(by_label().max())
+    # Losses that records keep are rounded, and may lie above by that.
+    upper = max(float(by_label().max()), float(view.loss.max()))
     return RowMetric(statistic, bounded=BoundedMean(view.loss, 0.0, upper, by_label))
 
 
