@@ -30,12 +30,13 @@ from crucibench.gating.result import Outcome
 from crucibench.stats import (
     Interval,
     detectable_mean,
+    detectable_paired_proportions,
     required_n_mean,
     required_n_paired_proportions,
     wilson,
 )
 
-ALPHA = 0.05
+ALPHA, POWER = 0.05, 0.8
 LEVEL = 1 - ALPHA
 _Z = 1.959963984540054
 
@@ -66,20 +67,23 @@ def is_worse(difference: MetricDifference) -> bool:
     )
 
 
-def decide_no_worse(difference: MetricDifference, detect: float, p_adjusted: float) -> Outcome:
+def decide_no_worse(
+    difference: MetricDifference, detect: float, p_adjusted: float, power: float = POWER
+) -> Outcome:
     """Judges whether there is a loss at all.
 
     Args:
         difference: candidate against baseline.
         detect: the loss that the samples must be able to show for a pass, in the metric's unit.
         p_adjusted: see the module; nan where there is no test.
+        power: with which they must be able to.
     """
     gain, interval = difference.gain, difference.gain_interval
     if gain is None or interval is None:
         return Outcome.INCONCLUSIVE
     if _is_worse(interval, gain, p_adjusted):
         return Outcome.REGRESSION
-    smallest = detectable(difference)
+    smallest = detectable(difference, power)
     return Outcome.PASS if smallest is not None and smallest <= detect else Outcome.INCONCLUSIVE
 
 
@@ -137,19 +141,22 @@ def standard_error(difference: MetricDifference) -> float | None:
     return half / _Z if half > 0 else None
 
 
-def detectable(difference: MetricDifference) -> float | None:
-    """Returns the smallest loss that this n shows with a power of 80 % at 5 %, two-sided."""
-    if difference.detectable is not None:
+def detectable(difference: MetricDifference, power: float = POWER) -> float | None:
+    """Returns the smallest loss that this n shows at 5 %, two-sided, with so much power."""
+    if difference.detectable is not None and power == POWER:
         return difference.detectable
+    if difference.flips is not None:
+        # None says that not even all discordant pairs would show it.
+        n = difference.n
+        return (
+            None if n < 1 else detectable_paired_proportions(n, _flipped(difference), power=power)
+        )
     error = standard_error(difference)
-    if error is None or difference.flips is not None:
-        # Of a share, a missing one says that not even all discordant pairs would show it.
-        return None
-    return detectable_mean(1, error)
+    return None if error is None else detectable_mean(1, error, power=power)
 
 
-def n_needed(difference: MetricDifference, size: float) -> int | None:
-    """Returns the pairs that a loss of `size` needs: then an equal model passes in 80 % of cases.
+def n_needed(difference: MetricDifference, size: float, power: float = POWER) -> int | None:
+    """Returns the pairs that a loss of `size` needs: of equal models, `power` pass then.
 
     The spread of the difference is taken to stay as it is.
     """
@@ -157,11 +164,18 @@ def n_needed(difference: MetricDifference, size: float) -> int | None:
     if n < 1:
         return None
     if difference.flips is not None:
-        flipped = len(difference.flips.lost) + len(difference.flips.gained)
-        share = flipped / n if flipped else wilson(0, n).upper
-        return required_n_paired_proportions(size, max(share, size)) if size <= 1 else None
+        if size > 1:
+            return None
+        return required_n_paired_proportions(size, max(_flipped(difference), size), power=power)
     error = standard_error(difference)
-    return None if error is None else required_n_mean(size, error * math.sqrt(n))
+    return None if error is None else required_n_mean(size, error * math.sqrt(n), power=power)
+
+
+def _flipped(difference: MetricDifference) -> float:
+    """Returns the share of pairs that tell two models apart, or the most that none seen allows."""
+    assert difference.flips is not None
+    flipped = len(difference.flips.lost) + len(difference.flips.gained)
+    return flipped / difference.n if flipped else wilson(0, difference.n).upper
 
 
 def n_needed_for_floor(

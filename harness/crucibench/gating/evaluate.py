@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.rows import Address, parse_address
 from crucibench.gating.decide import (
+    POWER,
     decide_floor,
     decide_margin,
     decide_no_worse,
@@ -353,7 +354,9 @@ def evaluate(
     drafts = drafts_of(policy, candidate, opponents)
     adjusted = _holm(drafts, candidate.headline)
     checks = [
-        _effect(_check(draft, adjusted.get(position, _UNTESTED)), draft, policy, today)
+        _effect(
+            _check(draft, adjusted.get(position, _UNTESTED), policy.power), draft, policy, today
+        )
         for position, draft in enumerate(drafts)
     ]
     waivers = [_waiver_note(waiver, drafts, checks, today) for waiver in policy.waivers]
@@ -410,20 +413,26 @@ def _p(draft: CheckDraft) -> float:
     return p_value(difference)
 
 
-def _check(draft: CheckDraft, adjusted: _Adjusted) -> Check:
+def _check(draft: CheckDraft, adjusted: _Adjusted, power: float) -> Check:
     if draft.settled is not None:
         outcome, message = draft.settled
         return _base(draft, outcome, message)
     if draft.difference is not None:
-        return _against(draft, draft.difference, adjusted)
+        return _against(draft, draft.difference, adjusted, power)
     return _floor(draft)
 
 
-def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjusted) -> Check:
+def _against(
+    draft: CheckDraft, difference: MetricDifference, adjusted: _Adjusted, power: float = POWER
+) -> Check:
     number, size = draft.number, draft.size
     assert number is not None and size is not None and difference.baseline is not None
     bound = size.of(difference.baseline)
-    decide = {"margin": decide_margin, "no-worse": decide_no_worse}[draft.test]
+    tests: dict[Test, Callable[[MetricDifference, float, float], Outcome]] = {
+        "margin": decide_margin,
+        "no-worse": partial(decide_no_worse, power=power),
+    }
+    decide = tests[draft.test]
     difference = without_spread(difference, share=number.percent)
     outcome = decide(difference, bound, adjusted.p)
     if outcome is Outcome.INCONCLUSIVE and draft.test == "margin" and is_worse(difference):
@@ -433,7 +442,7 @@ def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjuste
     else:
         message = explain_difference(
             outcome, draft.test, difference, bound, size,
-            percent=number.percent, p_adjusted=adjusted.p, family=adjusted.family,
+            percent=number.percent, p_adjusted=adjusted.p, family=adjusted.family, power=power,
         )  # fmt: skip
     interval, flips = difference.gain_interval, difference.flips
     raw = p_value(difference)
@@ -446,8 +455,8 @@ def _against(draft: CheckDraft, difference: MetricDifference, adjusted: _Adjuste
         level=None if difference.interval is None else difference.interval.level,
         p=None if math.isnan(raw) else raw,
         p_adjusted=None if math.isnan(adjusted.p) else adjusted.p,
-        family=adjusted.family, n=difference.n, detectable=detectable(difference),
-        n_needed=n_needed(difference, bound), method=difference.method,
+        family=adjusted.family, n=difference.n, detectable=detectable(difference, power),
+        n_needed=n_needed(difference, bound, power), method=difference.method,
         lost=None if flips is None else len(flips.lost),
         gained=None if flips is None else len(flips.gained),
         lost_ids=[] if flips is None else [str(name) for name in flips.lost[:_SHOWN_IDS]],

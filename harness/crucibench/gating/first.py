@@ -30,6 +30,8 @@ _HEAD = """\
 # margin: the loss that is tolerated, in the metric's own unit (0.01 is one point of accuracy), or
 #   as a share of the baseline's value ("2%").
 # no_worse: true with detect: no loss at all, if the samples could have shown one of that size.
+# treat_as: what a loss counts as that is sure, but not shown to be more than the margin:
+#   inconclusive (as it is), regression or pass.
 # floor: the worst value allowed, whatever the baseline has (a ceiling where lower is better).
 #
 # No margin below is smaller than the loss that the samples at hand show in 80 % of cases

@@ -225,6 +225,8 @@ class Policy(_PolicyPart):
     """These inform."""
     speed: Annotated[SpeedRule, BeforeValidator(_parse_speed)] = SpeedRule()
     """A tier, or a tier and a margin: ``speed: required``, ``{tier: required, margin: 10%}``."""
+    power: float = Field(default=0.8, gt=0.5, lt=1.0)
+    """With which a loss must be shown: what n shows and needs is planned by it."""
     waivers: list[Waiver] = Field(default_factory=list)
     anchor: str | None = None
     """A second, older baseline, held to the same margins, against slow erosion: a run or a pack,

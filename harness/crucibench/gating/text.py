@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from crucibench.comparing.results import MetricDifference
-from crucibench.gating.decide import detectable, is_worse, n_needed, n_needed_for_floor
+from crucibench.gating.decide import POWER, detectable, is_worse, n_needed, n_needed_for_floor
 from crucibench.gating.policy import Size
 from crucibench.gating.result import Check, GateVerdict, Outcome, Test
 from crucibench.gating.sides import GatedNumber
@@ -205,6 +205,7 @@ def explain_difference(
     percent: bool,
     p_adjusted: float,
     family: int,
+    power: float = POWER,
 ) -> str:
     """Explains a check against a baseline."""
     gain, interval = difference.gain, difference.gain_interval
@@ -220,12 +221,12 @@ def explain_difference(
     word = "worse" if gain < 0 else "better"
     found = f"{word} by {found}, interval {span}" if gain else f"no difference, interval {span}"
     if test == "margin" and is_worse(difference) and interval[0] < -bound <= interval[1]:
-        why = f": {_within(difference, bound, limit)}{_flips(difference)}"
+        why = f": {_within(difference, bound, limit, power)}{_flips(difference)}"
     elif outcome is Outcome.REGRESSION:
         beyond = f", all beyond the margin of {limit}" if test == "margin" else ""
         why = f"{beyond}{_flips(difference)}{_p(p_adjusted, family)}"
     elif outcome is Outcome.INCONCLUSIVE:
-        why = f": {_inconclusive(test, difference, bound, limit, percent)}"
+        why = f": {_inconclusive(test, difference, bound, limit, percent=percent, power=power)}"
     elif test == "margin":
         why = f", within the margin of {limit}"
     else:
@@ -233,9 +234,9 @@ def explain_difference(
     return found + why
 
 
-def _within(difference: MetricDifference, bound: float, limit: str) -> str:
+def _within(difference: MetricDifference, bound: float, limit: str, power: float) -> str:
     """Says of a loss that it is not shown to be more than the margin, and what would show it."""
-    needed = n_needed(difference, bound)
+    needed = n_needed(difference, bound, power)
     needs = (
         ""
         if needed is None or needed <= difference.n
@@ -245,10 +246,16 @@ def _within(difference: MetricDifference, bound: float, limit: str) -> str:
 
 
 def _inconclusive(
-    test: Test, difference: MetricDifference, bound: float, limit: str, percent: bool
+    test: Test,
+    difference: MetricDifference,
+    bound: float,
+    limit: str,
+    *,
+    percent: bool,
+    power: float,
 ) -> str:
     n = counted(difference.n, "sample")
-    smallest, needed = detectable(difference), n_needed(difference, bound)
+    smallest, needed = detectable(difference, power), n_needed(difference, bound, power)
     shown = (
         f"{n} show no loss at all reliably"
         if smallest is None

@@ -164,3 +164,11 @@ def test_at_no_difference_more_samples_only_help(
     assert enough is not None
     whole = difference(half=1.96 * spread / math.sqrt(enough), n=enough, p=1.0)
     assert decide_margin(whole, margin, 1.0) is PASS
+
+
+def test_more_power_needs_more_samples(difference: Make) -> None:
+    found = difference(gain=-0.01, half=0.02, n=400)
+    less, more = (n_needed(found, 0.02, power) for power in (0.8, 0.9))
+    # By the normal law: ((1.96 + 1.282) / (1.96 + 0.842)) ** 2 times as many.
+    assert less is not None and more is not None and more / less == pytest.approx(1.339, rel=0.01)
+    assert detectable(found, 0.9) == pytest.approx((1.96 + 1.2816) * 0.02 / 1.96, rel=1e-3)
