@@ -179,7 +179,9 @@ def _may_be_text(column: Any, names: Collection[str]) -> bool:
         return _may_be_text(column.cast(kind.value_type), names)
     if pa.types.is_nested(kind):
         if is_list(kind) and pa.types.is_string(kind.value_type):
-            return _may_be_text(pc.list_flatten(column), names)
+            # A list of short words may be a sentence: only the names of classes are known as none.
+            found = pc.unique(pc.list_flatten(column)).to_pylist()
+            return not set(found) <= {*names, None}
         return not pa.types.is_primitive(item_type(kind))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         values = [value for value in column.unique().to_pylist() if value is not None]
