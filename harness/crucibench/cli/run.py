@@ -204,8 +204,11 @@ def _document(
     columns: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns a spec: every model, in every form, meets every data set."""
-    model_entries = [{**_entry(text), "variants": list(dict.fromkeys(variants))} for text in models]
-    data_entries = [_entry(text) for text in data]
+    from crucibench.api import named_entry
+
+    forms = {"variants": list(dict.fromkeys(variants))}
+    model_entries = [named_entry(text) | forms for text in models]
+    data_entries = list(map(named_entry, data))
     document: dict[str, Any] = {
         "models": model_entries,
         "data": [{**entry, **columns} for entry in data_entries],
@@ -217,11 +220,3 @@ def _document(
             for entry in data_entries
         ]
     return document
-
-
-def _entry(text: str) -> dict[str, Any]:
-    from crucibench.api import default_name
-    from crucibench.contracts.uri import split_name
-
-    name, uri = split_name(text)
-    return {"name": name or default_name(uri), "uri": uri}

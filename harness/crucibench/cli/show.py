@@ -16,7 +16,6 @@ from crucibench.cli._output import (
     draw,
     emit,
     fact_table,
-    flat,
     print_table,
     record_table,
     visible,
@@ -44,6 +43,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     """Returns all that is known of a cell: as a document, and as tables."""
     from crucibench.report.costs import cost_of
+    from crucibench.report.provenance import flat
 
     cell = find_cell(run, part)
     cost = cost_of(run, cell.cell)
@@ -347,6 +347,8 @@ def command(
     elif data is not None:
         document, tables = _data(run, data)
     elif env or spec:
+        from crucibench.report.provenance import flat
+
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
     else:
@@ -432,15 +434,14 @@ def _card_table(card: DataCard) -> Table:
 def _opened(text: str, quiet: bool) -> DataCard:
     """Opens a data set and returns its card."""
     from crucibench import registry
-    from crucibench.api import default_name
+    from crucibench.api import named_entry
     from crucibench.contracts.source import DataOpening
-    from crucibench.contracts.uri import parse_uri, split_name
+    from crucibench.contracts.uri import parse_uri
     from crucibench.data.evalset import open_data
     from crucibench.util.folders import cache_folder
 
-    name, address = split_name(text)
-    uri = parse_uri(address)
-    name = name or default_name(address)
+    entry = named_entry(text)
+    name, uri = entry["name"], parse_uri(entry["uri"])
     source = registry.sources().get(uri.scheme)
     NotePrinter(quiet)(f"reading {name}")
     opening = DataOpening(name=name, uri=uri, base=Path.cwd(), scratch=cache_folder())
