@@ -75,11 +75,11 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
     if kind in _DTYPES:
         floating = {entry.dtype for entry in module.parameters() if entry.is_floating_point()}
         same = floating <= {_DTYPES[kind]}
-        return (module if same else _copy(module).to(_DTYPES[kind])), TorchForm(name)
+        return (module if same else copy.deepcopy(module).to(_DTYPES[kind])), TorchForm(name)
     if kind in {"int8", "prune", "channels-last"}:
         measured: dict[str, float] = {}
         numerics: dict[str, str] = {}
-        other = _copy(module)
+        other = copy.deepcopy(module)
         if kind == "int8":
             other, measured, numerics["int8"] = quantised(other, device, lambda: ask(module))
         elif kind == "prune":
@@ -90,19 +90,17 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
     if kind == "compile":
         # One set of kernels for all batch sizes but 1: which ran first must not decide.
         how = {"compiled": "inductor, dynamic shapes"}
-        return _copy(module), TorchForm(name, numerics=how, finish=lambda made: _compile(made, ask))
+        return copy.deepcopy(module), TorchForm(
+            name, numerics=how, finish=lambda made: _compile(made, ask)
+        )
     _only(name, device, "cpu" if kind == "threads" else "cuda")
     if kind == "cuda-graph":
-        return _copy(module), TorchForm(name, numerics={"graphs": "on"}, finish=_graphs)
+        return copy.deepcopy(module), TorchForm(name, numerics={"graphs": "on"}, finish=_graphs)
     settings: Mapping[str, Setting] = {
         "tf32": _tensor_float,
         "threads": partial(_threads, int(count)),
     }
     return module, TorchForm(name, setting=settings[kind])
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module)
 
 
 def _only(name: str, device: str, kind: str) -> None:
@@ -251,19 +249,15 @@ class Graphs:
     ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
         # A graph is recorded on the current device, whichever its tensors are on.
         with torch.cuda.device(inputs.device):
-            return self._record_here(inputs.clone())
-
-    def _record_here(
-        self, asked: torch.Tensor
-    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
-        # What libraries allocate on first use may not happen while recording.
-        aside = torch.cuda.Stream(asked.device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(asked.device))
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                self._forward(asked)
-        torch.cuda.current_stream(asked.device).wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            answer = tensor_in(self._forward(asked))
-        return graph, asked, answer
+            asked = inputs.clone()
+            # What libraries allocate on first use may not happen while recording.
+            aside = torch.cuda.Stream(asked.device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(asked.device))
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    self._forward(asked)
+            torch.cuda.current_stream(asked.device).wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                answer = tensor_in(self._forward(asked))
+            return graph, asked, answer

@@ -171,9 +171,10 @@ def _write_bundle(
     from crucibench.report.format import counted
     from crucibench.store.redaction import Disclosure
     from crucibench.util.hashing import file_digest
+    from crucibench.util.numbers import size_text
 
     withheld = make_bundle(run, path, Disclosure(inputs=with_inputs, groups=with_groups))
     if withheld:
         note(f"left out of {counted(len(withheld), 'file')}: bundle/bundle.json lists what")
-    note(f"{path.stat().st_size / 1e6:.2f} MB, sha256 {file_digest(path)}")
+    note(f"{size_text(path.stat().st_size)}, sha256 {file_digest(path)}")
     write(f"{path}\n")

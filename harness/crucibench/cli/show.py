@@ -177,12 +177,6 @@ def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
     return words | ({"note": why} if why else {})
 
 
-def memory(size: int) -> str:
-    """Writes bytes: ``312 MiB``, ``4.1 GiB``."""
-    mebibytes = size / 2**20
-    return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
-
-
 def _draw(run: Run, found: Sequence[Cost], whole: Mapping[str, Any], target: Console) -> None:
     from rich.text import Text
 
@@ -210,6 +204,7 @@ def _words(values: Mapping[str, Any], names: Sequence[str] = tuple(_HEADS)) -> l
 
 def _word(name: str, value: Any) -> str:
     from crucibench.report.format import DASH, show_count
+    from crucibench.util.numbers import size_text
 
     if value is None:
         return DASH
@@ -217,7 +212,7 @@ def _word(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if name in _TIMES:
         return duration(value)
-    return memory(value) if name == "peak_memory" else show_count(value)
+    return size_text(value) if name == "peak_memory" else show_count(value)
 
 
 def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
@@ -330,8 +325,10 @@ def command(
     require("--cell", cell, {"--log": log})
 
     if data is not None and ":" in data:
+        from crucibench.report.provenance import card_facts
+
         card = _opened(data, quiet)
-        emit(form, card.as_dict(), [_card_table(card)])
+        emit(form, card.as_dict(), [fact_table(card_facts(card), card.name)])
         return 0
 
     run = find_any_run(reference, out)
@@ -423,12 +420,6 @@ def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
 
     shown = show_data(run, name)  # says which there are if there is none of that name
     return run.cards[name].as_dict(), [fact_table(shown, name)]
-
-
-def _card_table(card: DataCard) -> Table:
-    from crucibench.report.provenance import card_facts
-
-    return fact_table(card_facts(card), card.name)
 
 
 def _opened(text: str, quiet: bool) -> DataCard:

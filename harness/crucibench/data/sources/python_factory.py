@@ -135,7 +135,7 @@ def read_object(data: Any, opening: DataOpening, options: DataOptions) -> RawDat
     roles = {role: items[name] for role, name in chosen.items()}
     kinds = {role: _kind(value) for role, value in roles.items()}
     if len(set(kinds.values())) > 1:
-        raise InputError(f"the roles are of unlike kinds: {kinds}")
+        raise InputError(f"the roles are of different kinds: {kinds}")
     more: dict[str, Any] = {}
     if isinstance(data, Mapping):
         more["split"], more["notes"] = split_note(chosen, left)
@@ -250,7 +250,7 @@ def _read_pairs(
     frames = {}
     for role, table in tables.items():
         if table is None:
-            raise InputError(f"X of {role} is unlike X of test")
+            raise InputError(f"X of {role} differs from X of test")
         if options.target in table.columns:
             raise InputError(f"(X, y): X has the target column {options.target!r} too")
         target = column_array(roles[role][1], len(table), "y", "X").to_pandas()
@@ -295,7 +295,7 @@ def _image_arrays(
     for role, (X, _) in arrays.items():
         if X.shape[1:] != test.shape[1:] or X.dtype != test.dtype:
             raise InputError(
-                f"X of {role} is {X.dtype} of shape {X.shape}, unlike X of test: "
+                f"X of {role} is {X.dtype} of shape {X.shape}, not as X of test: "
                 f"{test.dtype} of shape {test.shape}"
             )
     kinds: dict[str, ColumnKind] = {IMAGE: "image", options.target: "other"}
@@ -403,7 +403,9 @@ class _TorchReader:
         items = call_factory(read, f"reading {self.what}")
         for item in items:
             if not isinstance(item, tuple | list) or len(item) != 2:
-                got = f"{len(item)} values" if isinstance(item, tuple | list) else _name(item)
+                got = (
+                    f"{len(item)} values" if isinstance(item, tuple | list) else type(item).__name__
+                )
                 raise InputError(f"{self.what}: expected pairs (x, y), got {got}")
         return [(x, y) for x, y in items]
 
@@ -444,10 +446,6 @@ def _plain(target: Any) -> Any:
     """Returns a target of one element as a plain value."""
     array = to_numpy(target) if hasattr(target, "detach") else target
     return array.item() if isinstance(array, np.ndarray | np.generic) and array.size == 1 else array
-
-
-def _name(value: object) -> str:
-    return type(value).__name__
 
 
 _READERS = {

@@ -166,7 +166,7 @@ class Review:
 
 
 def reviews(seed: int, role: str, count: int, tie: Tie | None = None) -> Iterator[Review]:
-    """Yields `count` unlike reviews; a larger count begins with those of a smaller one."""
+    """Yields `count` different reviews; a larger count begins with those of a smaller one."""
     draws = Draws(seed, "synthetic/reviews")
     seen: set[str] = set()
     start = 0
