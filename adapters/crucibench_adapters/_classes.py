@@ -1,10 +1,11 @@
-"""Matching a model's classes to a data set's, by name."""
+"""Matching a model's classes to a data set's: by name, of scores and of labels."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import nearest, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -163,7 +164,7 @@ class ClassMap:
         """Returns the map's part of a model's fingerprint: none where it changes nothing."""
         return {} if self.identity else {"classes": self.digest()}
 
-    def told(self) -> dict[str, str]:
+    def diagnostics(self) -> dict[str, str]:
         """Returns how the classes were matched, for `Adapter.diagnostics`."""
         return {"classes": self.note or "matched by name"} if self.columns else {}
 
@@ -309,3 +310,115 @@ def _note(
     if lost:
         notes.append(f"mapped to what the data has not: {shown(list(dict.fromkeys(lost)))}")
     return "; ".join(notes)
+
+
+class LabelMap:
+    """Reads labels of a model that gives nothing else, or names its classes in its answers.
+
+    Names are the model's, which the spec's ``classes`` may map to the data's. Whole numbers are
+    names where `numbers_are_names` or the spec maps numbers; otherwise positions: in the list of
+    the model's names where there is one, else in the data's.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        what: str,
+        *,
+        names: Sequence[Any] | None = None,
+        declared: Declared = None,
+        numbers_are_names: bool = False,
+    ) -> None:
+        self.task = task
+        self.what = what
+        self.classes: ClassMap | None = None
+        self.places = {name: index for index, name in enumerate(task.classes)}
+        self.by_number = not numbers_are_names
+        if isinstance(declared, tuple) or names is not None:
+            self.classes = ClassMap.match(names, task, what, declared=declared)
+            own = self.classes.names or tuple(plain_name(entry) for entry in names or ())
+            if own:
+                self.places = {}
+                for index, columns in enumerate(self.classes.columns):
+                    self.places |= {own[at]: index for at in columns}
+        elif isinstance(declared, Mapping):
+            known = dict(self.places)
+            for name, of_data in declared.items():
+                self.places.pop(name, None)
+                if of_data in known:
+                    self.places[name] = known[of_data]
+            self.by_number = self.by_number and not any(name.isdigit() for name in declared)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Returns the map's part of a model's fingerprint: none where names are the data's own."""
+        if self.classes is not None:
+            return self.classes.fingerprint()
+        if self.places == {name: index for index, name in enumerate(self.task.classes)}:
+            return {}
+        return {"classes": data_digest(dict(self.places))}
+
+    def indices(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns the data's class indices, shape (N,).
+
+        Raises:
+            OutputError: if a label is no class of the data's.
+        """
+        if np.issubdtype(labels.dtype, np.integer) and self.by_number:
+            positions = labels.astype(np.int64)
+            return positions if self.classes is None else self.classes.apply_labels(positions)
+        names = [plain_name(entry) for entry in labels.tolist()]
+        strange = sorted({name for name in names if name not in self.places})
+        if strange:
+            raise OutputError(f"{self.what}: " + unknown("class", strange[0], self.places))
+        return np.array([self.places[name] for name in names], dtype=np.int64)
+
+
+_SYNSETS = Path(__file__).with_name("_imagenet_synsets.txt")
+
+
+def imagenet_synsets(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the WordNet ids of the ImageNet-1k classes, empty where `names` are not these.
+
+    The classes are numbered in the order of their ids, which is the same in every library.
+    """
+    first, last = ("tench", "toilet tissue")
+    if len(names) != 1000 or not (names[0].startswith(first) and names[-1].startswith(last)):
+        return ()
+    return tuple(_SYNSETS.read_text(encoding="ascii").split())
+
+
+def named_for(
+    task: Task, names: Sequence[str], synsets: Sequence[str] = ()
+) -> tuple[list[str], str]:
+    """Returns names for a model's classes under which the data's are found, and how that was done.
+
+    Names that are the data's stand. Otherwise synset ids, if all of the data's classes are such;
+    otherwise case and underscores are passed over, and a name may be one of several between
+    commas ("tench, Tinca tinca"), if that finds each class of the data once. Otherwise the names
+    come back as they are.
+
+    Args:
+        task: what the data asks.
+        names: the model's own, in the order of its scores.
+        synsets: their WordNet ids, or none.
+    """
+    own = list(names)
+    if not set(task.classes) - set(own):
+        return own, ""
+    if synsets and not set(task.classes) - set(synsets):
+        return list(synsets), "the data's classes are WordNet ids: so are the model's"
+    places: dict[str, set[int]] = {}
+    for at, name in enumerate(own):
+        for alias in {name, *name.split(","), *synsets[at : at + 1]}:
+            places.setdefault(_folded(alias), set()).add(at)
+    found = [places.get(_folded(name), set()) for name in task.classes]
+    taken = {at for of_class in found for at in of_class}
+    if any(len(of_class) != 1 for of_class in found) or len(taken) < len(task.classes):
+        return own, ""
+    for name, of_class in zip(task.classes, found, strict=True):
+        own[next(iter(of_class))] = name
+    return own, "classes are matched by name, whatever the case, or by one of a class's names"
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()).casefold()

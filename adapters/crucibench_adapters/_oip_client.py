@@ -1,17 +1,22 @@
-"""HTTP to an Open Inference Protocol server: a pool of connections, limits, retries, sentences.
+"""HTTP to an Open Inference Protocol server: addresses, headers, limits, connections, retries.
 
 Asking a model is a read: the same request sent twice does no harm but load. So a request is sent
 again where the server can't have answered it: the connection was refused or broke before the answer
-was there, or the server said that it did not process it (429, 503). It is not sent again after a
-timeout, since a server that is too slow is not helped by more, nor after any other answer.
+was there, or the server answered that it did not process it (429, 503). It is not sent again after
+a timeout, since a server that is too slow is not helped by more, nor after any other answer.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import re
 import socket
 import ssl
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,8 +27,7 @@ from urllib.parse import urlsplit
 from crucibench.contracts.adapter import Remote
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.optional import need
-from crucibench_adapters._oip_headers import Headers
-from crucibench_adapters._oip_limits import RequestBudget, WaitingClock
+from crucibench.util.text import shorten, visible
 
 _ATTEMPTS = 5
 _FIRST_WAIT = 0.5
@@ -34,6 +38,214 @@ _MOST_BYTES = 1 << 30
 
 T = TypeVar("T")
 Piece = TypeVar("Piece")
+
+
+_PATH = re.compile(
+    r"(?P<prefix>.*)/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?/?", re.DOTALL
+)
+_FORM = "oip:http://HOST:PORT/v2/models/NAME[/versions/V] or oip:https://..."
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a model is asked.
+
+    Attributes:
+        server: scheme, host, port and what stands before ``/v2``.
+        model: its name, as the address spells it.
+        version: "" for the one that the server chooses.
+    """
+
+    server: str
+    model: str
+    version: str = ""
+
+    @property
+    def url(self) -> str:
+        """The model's own address."""
+        version = f"/versions/{self.version}" if self.version else ""
+        return f"{self.server}/v2/models/{self.model}{version}"
+
+
+def parse_address(rest: str) -> ServerAddress:
+    """Reads what follows ``oip:``.
+
+    Raises:
+        InputError: if it is no address of a model, or holds a user name or password.
+    """
+    if "@" in rest.partition("/v2/")[0]:
+        # Not shown: it may be a password.
+        raise InputError(
+            "oip: the address holds a user name or a password, which would end up in files: say "
+            "headers: {Authorization: env:NAME} in the spec instead"
+        )
+    shown = repr(shorten(visible(rest), 120))
+    if re.search(r"[\s\x00-\x1f\x7f#\\]", rest) or not rest.isascii():
+        raise InputError(f"oip: expected {_FORM}, got {shown}")
+    try:
+        parts = urlsplit(rest)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InputError(f"oip: expected {_FORM}, got {shown}: {error}") from error
+    found = _PATH.fullmatch(parts.path)
+    if parts.scheme not in {"http", "https"} or not host or found is None:
+        raise InputError(f"oip: expected {_FORM}, got {shown}")
+    server = f"{parts.scheme}://{parts.netloc}{found['prefix']}"
+    return ServerAddress(server, found["model"], found["version"] or "")
+
+
+_REFERENCE = re.compile(r"(?P<before>[!-~]+ )?env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_PARTS = re.compile(r"[\s;,=]+")
+_HIDDEN = "***"
+_SHORTEST_PART = 6
+
+
+class Headers:
+    """The headers of the spec."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+
+    @property
+    def names(self) -> str:
+        """The names, as a list in words."""
+        return ", ".join(self._given)
+
+    def read(self) -> dict[str, str]:
+        """Returns names and values, those of ``env:NAME`` as the environment has them now.
+
+        Raises:
+            InputError: if a variable is not set, or can't be a header.
+        """
+        found: dict[str, str] = {}
+        for header, value in self._given.items():
+            reference = _REFERENCE.fullmatch(value)
+            if reference is None:
+                found[header] = value
+                continue
+            name = reference["name"]
+            secret = os.environ.get(name, "")
+            if not secret:
+                raise InputError(
+                    f"headers.{header}: the environment variable {name} is not set: export {name} "
+                    "before the run"
+                )
+            if not _VALUE.fullmatch(secret) or secret != secret.strip():
+                raise InputError(
+                    f"headers.{header}: the value of the environment variable {name} can't be a "
+                    "header: it begins or ends with blanks, or holds line breaks or letters "
+                    "beyond ASCII"
+                )
+            found[header] = f"{reference['before'] or ''}{secret}"
+        return found
+
+    def scrub(self, text: str) -> str:
+        """Returns `text` without the values that came from the environment, or parts of them.
+
+        A server may say in its error what it was sent.
+        """
+        for value in self._given.values():
+            reference = _REFERENCE.fullmatch(value)
+            secret = os.environ.get(reference["name"], "") if reference else ""
+            if not secret:
+                continue
+            parts = [part for part in _PARTS.split(secret) if len(part) >= _SHORTEST_PART]
+            for part in sorted({secret, *parts}, key=len, reverse=True):
+                text = text.replace(part, _HIDDEN)
+        return text
+
+    def shown(self, text: str, limit: int = 200) -> str:
+        """Returns what a server says, fit for a message: scrubbed, escaped, shortened."""
+        return shorten(visible(" ".join(self.scrub(text).split())), limit)
+
+
+_REMEMBERED = 64
+
+
+class LimitError(InputError):
+    """As many requests as the spec allows have been sent. No input is at fault, but trying again,
+    as after other errors, would not help either.
+    """
+
+
+class WaitingClock:
+    """Time, and waiting; tests bring their own."""
+
+    def now(self) -> float:
+        """Seconds from any point on."""
+        return time.monotonic()
+
+    def date(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def wait(self, seconds: float, stop: threading.Event) -> None:
+        """Waits so long, or until `stop` is set."""
+        if seconds > 0:
+            stop.wait(seconds)
+
+    def jitter(self) -> float:
+        """A number from [0, 1): clients that failed together shall not come back together."""
+        return random.random()  # no draw of an evaluation: results don't depend on it
+
+
+class RequestBudget:
+    """Counts requests and spaces them, over all threads.
+
+    A bucket that holds one token: no two requests lie closer than 1 / `per_second` seconds.
+    """
+
+    def __init__(self, per_second: float | None, most: int | None) -> None:
+        self._gap = 1.0 / per_second if per_second else 0.0
+        self._most = most
+        self._lock = threading.Lock()
+        self._next = float("-inf")
+        self.sent = 0
+
+    def take(self, clock: WaitingClock, stop: threading.Event, *, counted: bool) -> None:
+        """Waits until a request may be sent.
+
+        Args:
+            clock: the time.
+            stop: ends the wait.
+            counted: whether the request counts against `most`.
+
+        Raises:
+            LimitError: if no more may be sent.
+        """
+        with self._lock:
+            if counted:
+                if self._most is not None and self.sent >= self._most:
+                    raise LimitError(
+                        f"remote.max_requests: {self._most} requests have been sent, as many as "
+                        "it allows: nothing more is asked"
+                    )
+                self.sent += 1
+            now = clock.now()
+            at = max(now, self._next)
+            self._next = at + self._gap
+        clock.wait(at - now, stop)
+
+
+_budgets: OrderedDict[tuple[str, int], tuple[Remote, RequestBudget]] = OrderedDict()
+_budgets_lock = threading.Lock()
+
+
+def budget_of(name: str, remote: Remote) -> RequestBudget:
+    """Returns the budget of a model in this process: one, however often the model is opened.
+
+    An opening does not say of which run it is. Its headers do: all openings of one run share the
+    spec's own mapping, which is kept here so that no other can take its place in memory.
+    """
+    key = (name, id(remote.headers))
+    with _budgets_lock:
+        if key not in _budgets:
+            _budgets[key] = remote, RequestBudget(remote.requests_per_second, remote.max_requests)
+        _budgets.move_to_end(key)
+        while len(_budgets) > _REMEMBERED:
+            _budgets.popitem(last=False)
+        return _budgets[key][1]
 
 
 class RemoteError(CrucibenchError):
@@ -302,8 +514,8 @@ class Client:
             return
         if status < 400:
             raise RemoteError(self._redirected(answer), status)
-        said = self._message(answer)
-        told = f"{self.server} answers {status}{f': {said}' if said else ''}"
+        reason = self._message(answer)
+        sentence = f"{self.server} answers {status}{f': {reason}' if reason else ''}"
         if status in {401, 403}:
             names = self.headers.names
             hint = (
@@ -311,8 +523,8 @@ class Client:
                 if names
                 else "headers: {Authorization: env:NAME} would send what it asks for"
             )
-            raise RemoteError(f"{told} ({hint})", status)
-        error = RemoteError(told, status)
+            raise RemoteError(f"{sentence} ({hint})", status)
+        error = RemoteError(sentence, status)
         if status in _AGAIN:
             raise _AgainError(error, self._retry_after(answer))
         raise error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from crucibench.contracts.task import Modality, OutputError
 from crucibench.util.errors import InputError
 from crucibench_adapters._form import stored_form
 from crucibench_adapters._oip_tensors import FLOATS, Filled, Tensor, name_shown
+from crucibench_adapters._preprocessing import normalised
 
 LAYOUTS = ("nchw", "nhwc", "nhw", "flat")
 
@@ -68,11 +68,11 @@ def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) 
         raise InputError(f"expected images, a table or texts, the data holds {modality}s")
     sizes = {tensor.shape[0] for tensor in declared if tensor.shape} - {-1}
     if sizes - {1}:
-        told = next(
+        wrong = next(
             tensor for tensor in declared if tensor.shape and tensor.shape[0] not in {-1, 1}
         )
         raise InputError(
-            f"the model's input {told}: expected -1 or 1 as its first dimension, the samples of a "
+            f"the model's input {wrong}: expected -1 or 1 as its first dimension, the samples of a "
             "request"
         )
     found.fixed = 1 if sizes else None
@@ -93,11 +93,7 @@ class _Images(RequestInputs):
     def filled(self, inputs: Any) -> list[Filled]:
         images: NDArray[Any] = inputs.detach().cpu().numpy()
         if self.normalisation is not None:
-            mean, std = (
-                np.asarray(part, dtype=np.float32).reshape(1, -1, 1, 1)
-                for part in (self.normalisation.mean, self.normalisation.std)
-            )
-            images = (images * np.float32(self.normalisation.scale) - mean) / std
+            images = normalised(images, self.normalisation)
         elif self.tensor.datatype == "UINT8":
             images = images * np.float32(255)
         if self.tensor.datatype == "UINT8":
@@ -275,12 +271,6 @@ def _upright(tensor: Tensor, column: NDArray[Any]) -> NDArray[Any]:
     return column[:, None] if len(tensor.shape) == 2 else column
 
 
-@dataclass(frozen=True)
-class _Range:
-    lowest: int
-    highest: int
-
-
 def _column(tensor: Tensor, name: str, column: Any) -> NDArray[Any]:
     """Returns a column of a table as a tensor's datatype can hold it."""
     if tensor.datatype == "BYTES":
@@ -298,22 +288,22 @@ def _column(tensor: Tensor, name: str, column: Any) -> NDArray[Any]:
     if tensor.datatype in FLOATS:
         return numbers
     whole = column.to_numpy() if column.dtype.kind in "biu" else numbers
-    limits = _limits(tensor.datatype)
+    lowest, highest = _limits(tensor.datatype)
     if not np.isfinite(numbers).all() or not (numbers == np.round(numbers)).all():
         raise OutputError(
             f"column {name!r} has values that are missing or no whole numbers, the model's input "
             f"{tensor} takes whole ones"
         )
-    if len(numbers) and (whole.min() < limits.lowest or whole.max() > limits.highest):
+    if len(numbers) and (whole.min() < lowest or whole.max() > highest):
         raise OutputError(
             f"column {name!r} reaches from {whole.min()} to {whole.max()}, the model's input "
-            f"{tensor} takes {limits.lowest} to {limits.highest}"
+            f"{tensor} takes {lowest} to {highest}"
         )
     return whole
 
 
-def _limits(datatype: str) -> _Range:
+def _limits(datatype: str) -> tuple[int, int]:
     if datatype == "BOOL":
-        return _Range(0, 1)
+        return 0, 1
     found = np.iinfo(np.dtype(datatype.lower()))
-    return _Range(int(found.min), int(found.max))
+    return int(found.min), int(found.max)

@@ -9,8 +9,7 @@ from typing import Any
 
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
-from crucibench_adapters._oip_address import ServerAddress
-from crucibench_adapters._oip_client import Client, RemoteError, Reply
+from crucibench_adapters._oip_client import Client, RemoteError, Reply, ServerAddress
 from crucibench_adapters._oip_tensors import DATATYPES, Tensor, name_shown
 
 _BINARY = "binary_tensor_data"
@@ -98,13 +97,13 @@ def _missing(client: Client, address: ServerAddress, error: RemoteError) -> str:
     if error.status != 404 and (not names or address.model in names):
         return str(error)
     version = f" in version {address.version}" if address.version else ""
-    told = f"{address.server} has no model {address.model!r}{version}"
+    missing = f"{address.server} has no model {address.model!r}{version}"
     if not names:
-        return told
+        return missing
     guess = nearest(address.model, names)
     hint = f"; did you mean {guess!r}?" if guess and guess != address.model else ""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{told}{hint} (it has: {', '.join(names[:_SHOWN])}{more})"
+    return f"{missing}{hint} (it has: {', '.join(names[:_SHOWN])}{more})"
 
 
 def _check_ready(client: Client, address: ServerAddress) -> None:
@@ -118,10 +117,10 @@ def _check_ready(client: Client, address: ServerAddress) -> None:
             raise
         raise InputError(f"{not_ready}: {error}") from error
     try:
-        said = json.loads(answer.content)
+        found = json.loads(answer.content)
     except (ValueError, RecursionError):
         return  # the status alone says it
-    if isinstance(said, dict) and said.get("ready") is False:
+    if isinstance(found, dict) and found.get("ready") is False:
         raise InputError(not_ready)
 
 

@@ -9,14 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Answer, Opening
-from crucibench.contracts.capability import Capability, ScoreKind
+from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
-from crucibench_adapters._classes import ClassMap
-from crucibench_adapters._labels import LabelMap
+from crucibench_adapters._classes import ClassMap, LabelMap
 from crucibench_adapters._oip_tensors import FLOATS, Tensor, name_shown
-
-KINDS = ("probabilities", "logits", "labels", "values")
+from crucibench_adapters._outputs import two_columns
 
 
 def output_of(declared: Sequence[Tensor], wanted: str | None) -> Tensor | None:
@@ -56,18 +54,6 @@ def kind_of(given: str | None, output: Tensor | None, task: Task) -> str:
     if kind in {"probabilities", "logits"} and not number:
         raise InputError(f"output={kind}: the model's output {output} holds no such numbers")
     return kind
-
-
-def capabilities_of(kind: str) -> frozenset[Capability]:
-    """Returns what a model whose output is of this kind can answer."""
-    if kind == "values":
-        return frozenset({Capability.VALUES, Capability.ANY_INPUT})
-    found = {Capability.LABELS, Capability.ANY_INPUT}
-    if kind != "labels":
-        found |= {Capability.SCORES}
-    if kind == "logits":
-        found |= {Capability.LOGITS}
-    return frozenset(found)
 
 
 class OutputReader:
@@ -168,10 +154,7 @@ class OutputReader:
         array = array.astype(np.float32) if array.dtype.itemsize < 4 else array
         if array.ndim > 2 and array[0].size == max(array.shape[1:]):
             array = array.reshape(len(array), -1)  # (N, K, 1, 1), as convolutions leave it
-        if self._task.binary and (array.ndim == 1 or array.shape[1:] == (1,)):
-            column = array.reshape(-1)
-            other = np.zeros_like(column) if self._kind == "logits" else 1 - column
-            array = np.stack([other, column], axis=1)
+        array = two_columns(array, self._kind, self._task)
         if self._classes is None or array.ndim != 2:
             return array  # `predict` tells what is wrong with its shape
         found: NDArray[np.floating[Any]] = self._classes.apply_scores(array, self.score_kind)

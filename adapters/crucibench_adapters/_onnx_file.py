@@ -111,7 +111,10 @@ def _external(model: Any, path: Path) -> tuple[Path, ...]:
 
 def _tensors(model: Any) -> Iterator[Any]:
     """Yields every stored tensor, also of subgraphs, functions and attributes."""
-    graphs = [model.graph, *(part for info in model.training_info for part in _training(info))]
+    graphs = [
+        model.graph,
+        *(graph for one in model.training_info for graph in (one.initialization, one.algorithm)),
+    ]
     nodes = [node for function in model.functions for node in function.node]
     while graphs or nodes:
         if graphs:
@@ -125,10 +128,6 @@ def _tensors(model: Any) -> Iterator[Any]:
             yield from _sparse((attribute.sparse_tensor, *attribute.sparse_tensors))
             graphs += [attribute.g] if attribute.HasField("g") else []
             graphs += attribute.graphs
-
-
-def _training(info: Any) -> tuple[Any, Any]:
-    return info.initialization, info.algorithm
 
 
 def _sparse(tensors: Any) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from crucibench_adapters._onnx_file import OnnxFile
 from crucibench_adapters._onnx_session import Feeds
 from crucibench_adapters._preprocessing import (
     described_preprocessing,
+    normalised,
     preprocessing,
     preprocessing_digest,
 )
@@ -139,12 +140,7 @@ class ImageFeeder(Feeder):
     def feeds(self, batch: Batch) -> Feeds:
         pixels: NDArray[Any] = batch.inputs.detach().cpu().numpy()
         if self.normalisation is not None:
-            scale = np.float32(self.normalisation.scale)
-            mean, std = (
-                np.asarray(part, dtype=np.float32).reshape(1, -1, 1, 1)
-                for part in (self.normalisation.mean, self.normalisation.std)
-            )
-            pixels = (pixels * scale - mean) / std
+            pixels = normalised(pixels, self.normalisation)
         if self._kind == "uint8":
             pixels = np.rint(pixels).clip(0, 255)
         if self._layout == "nhwc":
@@ -295,7 +291,7 @@ def _common_batch(inputs: Sequence[Any], what: str) -> int | None:
 def _layout(shape: list[Any], wanted: str, what: str, name: str) -> str:
     if wanted and wanted not in LAYOUTS:
         raise InputError(f"{what}: " + unknown("layout", wanted, LAYOUTS))
-    told = " x ".join("?" if side is None else str(side) for side in shape)
+    shown = " x ".join("?" if side is None else str(side) for side in shape)
     if len(shape) == 2:
         found = ["flat"]
     elif len(shape) == 4:
@@ -307,13 +303,13 @@ def _layout(shape: list[Any], wanted: str, what: str, name: str) -> str:
     else:
         found = []
     if wanted and found != [wanted]:
-        raise InputError(f"{what}: layout {wanted!r} does not suit input {name!r}: {told}")
+        raise InputError(f"{what}: layout {wanted!r} does not suit input {name!r}: {shown}")
     if not found and len(shape) != 4:
-        raise InputError(f"{what}: input {name!r} is no batch of images: {told}")
+        raise InputError(f"{what}: input {name!r} is no batch of images: {shown}")
     if len(found) != 1:
         raise InputError(
-            f"{what}: input {name!r}: {told} does not tell where the channels are: say layout=nchw "
-            "or layout=nhwc"
+            f"{what}: input {name!r}: {shown} does not tell where the channels are: say "
+            "layout=nchw or layout=nhwc"
         )
     return found[0]
 

@@ -15,6 +15,7 @@ from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_adapters._onnx_file import OnnxFile
+from crucibench_adapters._outputs import two_columns
 
 KINDS = ("logits", "probabilities", "labels")
 _NUMBERS = ("tensor(float)", "tensor(float16)", "tensor(double)")
@@ -63,11 +64,11 @@ def choose_output(outputs: Sequence[Any], file: OnnxFile, task: Task, uri: URI) 
         scores = [entry for entry in scores if entry.name == named]
     if wanted == "labels" or (not scores and labels and task.one_class):
         if len(labels) != 1:
-            raise InputError(f"{what}: expected one output of labels, got {_told(outputs)}")
+            raise InputError(f"{what}: expected one output of labels, got {_listed(outputs)}")
         return Output(labels[0], "labels", "probabilities")
     if len(scores) != 1:
         ask = ": say scores=NAME" if scores else ""
-        raise InputError(f"{what}: expected one output of numbers, got {_told(outputs)}{ask}")
+        raise InputError(f"{what}: expected one output of numbers, got {_listed(outputs)}{ask}")
     (entry,) = scores
     if task.one_number:
         return Output(entry.name, "values")
@@ -99,10 +100,7 @@ def read_scores(answer: Any, output: Output, task: Task) -> NDArray[Any]:
     answer = np.asarray(answer)
     if answer.dtype == np.float16:
         answer = answer.astype(np.float32)
-    if task.binary and (answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)):
-        column = answer.ravel()
-        other = np.zeros_like(column) if output.kind == "logits" else 1 - column
-        answer = np.stack([other, column], axis=1)
+    answer = two_columns(answer, output.kind, task)
     if not output.sure:
         check_distribution(answer, output)
     return cast("NDArray[Any]", answer)
@@ -111,7 +109,7 @@ def read_scores(answer: Any, output: Output, task: Task) -> NDArray[Any]:
 def check_distribution(scores: NDArray[Any], output: Output) -> None:
     """Raises OutputError unless rows are probabilities: some converters give margins that name."""
     if scores.ndim != 2 or not np.isfinite(scores).all():
-        return  # told elsewhere
+        return  # refused elsewhere
     off = float(np.abs(scores.sum(axis=1) - 1).max(initial=0.0))
     if scores.min(initial=0.0) < 0 or off > _NOISE:
         raise OutputError(
@@ -124,5 +122,5 @@ def _is_maps(entry: Any) -> bool:
     return str(entry.type).startswith("seq(map(")
 
 
-def _told(outputs: Sequence[Any]) -> str:
+def _listed(outputs: Sequence[Any]) -> str:
     return ", ".join(f"{entry.name} {entry.type}" for entry in outputs)

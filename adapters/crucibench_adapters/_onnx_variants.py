@@ -41,14 +41,14 @@ class OnnxForm:
         name: e.g. ``int8``.
         path: of the converted model; None for the file as it is.
         threads: that answer; None for those that the process was given.
-        told: shares in [0, 1], such as ``quantised-parameters``.
+        measured: shares in [0, 1], such as ``quantised-parameters``.
         notes: what to know of it.
     """
 
     name: str
     path: Path | None = None
     threads: int | None = None
-    told: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -106,12 +106,12 @@ def _int8(file: Path, path: Path, shapes: Mapping[str, Sequence[int]] | None) ->
             "none that onnxruntime quantises"
         )
     total = _stored(before, _FLOATS)
-    told = {"quantised-parameters": min(1.0, _stored(after, _WHOLE) / total)}
+    measured = {"quantised-parameters": min(1.0, _stored(after, _WHOLE) / total)}
     whole = _multiply_adds(onnx, before, shapes)
     left = _multiply_adds(onnx, after, shapes)
     if whole and left is not None:
-        told["quantised-multiply-adds"] = 1 - left / whole
-    return OnnxForm("int8", path, told=told, notes=(_INT8_NOTE,))
+        measured["quantised-multiply-adds"] = 1 - left / whole
+    return OnnxForm("int8", path, measured=measured, notes=(_INT8_NOTE,))
 
 
 def _half(file: Path, path: Path) -> OnnxForm:

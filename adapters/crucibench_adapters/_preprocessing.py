@@ -168,7 +168,7 @@ def described_preprocessing(
     """Returns what happens to an image on its way to the model, for people."""
     size = f"{spec.size[0]} x {spec.size[1]}" if spec.size else ""
     how = "stretched to" if spec.fit == "stretch" else "to"
-    told = {
+    steps = {
         "resize": f"{spec.resize} {how} {size}, antialiased" if size else "none: the stored size",
         "crop": "none" if spec.crop == 1.0 else f"central {spec.crop:g}",
         "colour": {1: "one channel", 3: "RGB"}.get(spec.channels or 0, "as stored, RGB if three"),
@@ -178,8 +178,17 @@ def described_preprocessing(
     }
     if normalisation is not None:
         mean, std = (_brief(part) for part in (normalisation.mean, normalisation.std))
-        told["normalisation"] = f"(x * {normalisation.scale:g} - {mean}) / {std}"
-    return told
+        steps["normalisation"] = f"(x * {normalisation.scale:g} - {mean}) / {std}"
+    return steps
+
+
+def normalised(pixels: NDArray[Any], normalisation: Normalisation) -> NDArray[Any]:
+    """Returns images (N, C, H, W) in [0, 1] as a model wants them, in float32."""
+    mean, std = (
+        np.asarray(part, dtype=np.float32).reshape(1, -1, 1, 1)
+        for part in (normalisation.mean, normalisation.std)
+    )
+    return (pixels * np.float32(normalisation.scale) - mean) / std
 
 
 def _brief(numbers: tuple[float, ...]) -> str:

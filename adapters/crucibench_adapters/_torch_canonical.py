@@ -1,4 +1,7 @@
-"""The map from the canonical sample to a torch model's answer. Imports torch."""
+"""The map from the canonical sample to a torch model's answer, and what it shows of the model.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from crucibench.contracts.adapter import Normalisation
 from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import OutputError, Task
+from crucibench.util.errors import InputError
+from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap
 
 
@@ -189,3 +195,85 @@ def tensor_in(answer: Any) -> torch.Tensor:
         f"expected the model to return a tensor or an object with logits, "
         f"got {type(answer).__name__}"
     )
+
+
+def ask(
+    module: nn.Module, canonical: Canonical, inputs: torch.Tensor, what: str
+) -> tuple[torch.Tensor, bool]:
+    """Returns the answer to `inputs`, and whether it is the one column of a binary model.
+
+    Finds out on the way whether the module changes its inputs in place.
+
+    Raises:
+        InputError: if the model raises, with its own traceback.
+    """
+    raw: list[torch.Tensor] = []
+
+    def keep(module: Any, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            raw.append(output)
+
+    hook = module.register_forward_hook(keep)
+    canonical.guards = False
+    before = inputs._version
+    try:
+        with torch.no_grad():
+            answer = canonical.answer(inputs)
+    except OutputError as error:
+        raise InputError(f"{what}: {error}") from error
+    except Exception as error:
+        raise InputError(
+            f"{what} raised {one_line(error)} on made-up samples of shape {tuple(inputs.shape)}",
+            detail=user_traceback(error),
+        ) from error
+    finally:
+        hook.remove()
+    canonical.guards = inputs._version != before
+    return answer, bool(raw) and canonical.single(raw[-1])
+
+
+def differentiable(canonical: Canonical, inputs: torch.Tensor) -> bool:
+    """Whether a gradient of the logits comes back to `inputs`."""
+    if not inputs.is_floating_point():
+        return False
+    asked = inputs.detach().clone().requires_grad_()
+    try:
+        logits = canonical(asked)
+        (gradient,) = torch.autograd.grad(logits.sum(), asked, allow_unused=True)
+    except RuntimeError:
+        return False
+    return gradient is not None
+
+
+def answers_finitely(canonical: Canonical, encoded: Callable[[], torch.Tensor]) -> bool:
+    """Whether the model answers `encoded()` with finite numbers."""
+    try:
+        with torch.inference_mode():
+            answer = canonical.answer(encoded())
+    except Exception:
+        return False  # it says so itself
+    return bool(torch.isfinite(answer).all())
+
+
+def stacked(frame: Any) -> Any:
+    """Returns the columns of a table of numbers as float32, (N, columns).
+
+    Raises:
+        InputError: if a column is not numbers.
+    """
+    try:
+        columns = frame.to_numpy(dtype=np.float32, copy=True, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        odd = [name for name in frame.columns if frame[name].dtype.kind not in "biuf"]
+        raise InputError(
+            f"columns {', '.join(map(repr, odd))} are not numbers: the module must declare "
+            "encode(frame) -> Tensor"
+        ) from error
+    return torch.from_numpy(np.ascontiguousarray(columns))
+
+
+def stored_bytes(module: nn.Module) -> int:
+    """Returns the bytes of a module's parameters and buffers, packed ones too."""
+    tensors = [*module.parameters(), *module.buffers()]
+    packed = (int(getattr(part, "packed_bytes", 0)) for part in module.modules())
+    return sum(tensor.nbytes for tensor in tensors) + sum(packed)

@@ -70,10 +70,10 @@ def quantised(
             "variant 'int8' takes linear or convolution layers, and the model has none that it "
             f"can put into int8 on {device}"
         )
-    told = {"parameters": float(total), "quantised-parameters": weights / total}
+    shares = {"parameters": float(total), "quantised-parameters": weights / total}
     if counts.get("", 0):
-        told["quantised-multiply-adds"] = operations / counts[""]
-    return module, told, " and ".join(sorted(kinds))
+        shares["quantised-multiply-adds"] = operations / counts[""]
+    return module, shares, " and ".join(sorted(kinds))
 
 
 class Int8Linear(nn.Module):

@@ -16,6 +16,9 @@ from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 
 OPTIONS = ("weights", "output")
+WEIGHTS = (".safetensors", ".pt", ".pth")
+"""Suffixes of files of weights."""
+
 _EXPORTED = ".pt2"
 
 
@@ -59,7 +62,7 @@ def torch_sources(uri: URI, base: Path) -> Sources:
         if "weights" in uri.query:
             raise InputError(f"{uri.rest!r}: option weights: an exported program holds its own")
         return Sources((existing_file(base, uri.rest, "exported program"),))
-    weights = _weights_file(uri, base)
+    weights = _named_weights(uri, base)
     ref = parse_factory(uri.rest, base)
     return Sources((*ref.files, *([weights] if weights else [])), ref.facts)
 
@@ -101,10 +104,10 @@ def score_kind(uri: URI) -> ScoreKind:
 def _from_factory(opening: Opening) -> tuple[Any, Origin]:
     import torch
 
-    from crucibench_adapters._torch_weights import fit_weights, read_weights
+    from crucibench_adapters._torch_weights import load_weights
 
     ref = parse_factory(opening.uri.rest, opening.base)
-    weights = _weights_file(opening.uri, opening.base)
+    weights = _named_weights(opening.uri, opening.base)
     made = call_factory(load_factory(ref), str(ref))
     if isinstance(made, Adapter):
         if opening.uri.query:
@@ -117,17 +120,22 @@ def _from_factory(opening: Opening) -> tuple[Any, Origin]:
         )
     notes: list[str] = []
     if weights is not None:
-        state = read_weights(weights, allow_pickle=opening.allow_pickle)
-        notes = fit_weights(made, state, weights, str(ref))
+        notes = load_weights(made, weights, str(ref), allow_pickle=opening.allow_pickle)
     origin = Origin(str(ref), ref.identity(), notes=tuple(notes), folder=ref.root)
     return made.requires_grad_(False), origin
 
 
-def _weights_file(uri: URI, base: Path) -> Path | None:
-    if "weights" not in uri.query:
-        return None
-    name = uri.query["weights"]
-    suffixes = (".safetensors", ".pt", ".pth")
-    if Path(name).suffix not in suffixes:
-        raise InputError(f"weights {name!r}: expected {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+def weights_file(base: Path, name: str) -> Path:
+    """Returns the weights file `name`.
+
+    Raises:
+        InputError: if it is missing, or not of a kind that is read.
+    """
+    if Path(name).suffix not in WEIGHTS:
+        kinds = f"{', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}"
+        raise InputError(f"weights {name!r}: expected {kinds}")
     return existing_file(base, name, "weights")
+
+
+def _named_weights(uri: URI, base: Path) -> Path | None:
+    return weights_file(base, uri.query["weights"]) if "weights" in uri.query else None

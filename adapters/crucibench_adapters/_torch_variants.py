@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +17,8 @@ from torch import nn
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._torch_graphs import Graphs
+from crucibench_adapters._torch_canonical import tensor_in
 from crucibench_adapters._torch_int8 import quantised
-from crucibench_adapters._torch_pruning import pruned
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _KNOWN = (
@@ -38,7 +38,7 @@ class TorchForm:
         name: e.g. ``bf16``; "" for the module as it is.
         setting: what holds in this process while the module answers, or None.
         numerics: what moves floats beside the flags that `setting` sets.
-        told: shares in [0, 1] for people and metric rows, such as ``quantised-parameters``, and
+        measured: shares in [0, 1] for people and metric rows, such as ``quantised-parameters``, and
             ``parameters``, their number, where the module no longer says it.
         finish: what is done to the module once it is known what it can answer; its inner layers
             can't be watched from then on.
@@ -47,7 +47,7 @@ class TorchForm:
     name: str = ""
     setting: Setting | None = None
     numerics: Mapping[str, str] = field(default_factory=dict)
-    told: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
     finish: Callable[[nn.Module], None] | None = None
 
 
@@ -75,34 +75,32 @@ def in_form(name: str, module: nn.Module, device: str, ask: Ask) -> tuple[nn.Mod
     if kind in _DTYPES:
         floating = {entry.dtype for entry in module.parameters() if entry.is_floating_point()}
         same = floating <= {_DTYPES[kind]}
-        return (module if same else _copy(module).to(_DTYPES[kind])), TorchForm(name)
+        return (module if same else copy.deepcopy(module).to(_DTYPES[kind])), TorchForm(name)
     if kind in {"int8", "prune", "channels-last"}:
-        told: dict[str, float] = {}
+        measured: dict[str, float] = {}
         numerics: dict[str, str] = {}
-        other = _copy(module)
+        other = copy.deepcopy(module)
         if kind == "int8":
-            other, told, numerics["int8"] = quantised(other, device, lambda: ask(module))
+            other, measured, numerics["int8"] = quantised(other, device, lambda: ask(module))
         elif kind == "prune":
-            other, told = pruned(other, int(count) / 100)
+            other, measured = pruned(other, int(count) / 100)
         else:
             other, numerics["memory"] = _channels_last(other), "channels_last"
-        return other, TorchForm(name, told=told, numerics=numerics)
+        return other, TorchForm(name, measured=measured, numerics=numerics)
     if kind == "compile":
         # One set of kernels for all batch sizes but 1: which ran first must not decide.
         how = {"compiled": "inductor, dynamic shapes"}
-        return _copy(module), TorchForm(name, numerics=how, finish=lambda made: _compile(made, ask))
+        return copy.deepcopy(module), TorchForm(
+            name, numerics=how, finish=lambda made: _compile(made, ask)
+        )
     _only(name, device, "cpu" if kind == "threads" else "cuda")
     if kind == "cuda-graph":
-        return _copy(module), TorchForm(name, numerics={"graphs": "on"}, finish=_graphs)
+        return copy.deepcopy(module), TorchForm(name, numerics={"graphs": "on"}, finish=_graphs)
     settings: Mapping[str, Setting] = {
         "tf32": _tensor_float,
         "threads": partial(_threads, int(count)),
     }
     return module, TorchForm(name, setting=settings[kind])
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    return copy.deepcopy(module)
 
 
 def _only(name: str, device: str, kind: str) -> None:
@@ -169,3 +167,97 @@ def _compile(module: nn.Module, ask: Ask) -> None:
 
 def _graphs(module: nn.Module) -> None:
     module.forward = Graphs(module.forward)
+
+
+_PRUNED = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+def pruned(module: nn.Module, share: float) -> tuple[nn.Module, dict[str, float]]:
+    """Sets the smallest weights of linear and convolution layers to zero, over all layers together.
+
+    Without training afterwards; of equal weights the first goes first. Zeros are stored and
+    multiplied as other numbers are, so this shows the price in accuracy and gains no time
+    (Han et al. 2015, "Learning both weights and connections").
+
+    Args:
+        module: is changed.
+        share: of those weights, in (0, 1).
+
+    Returns:
+        The module, and ``zero-parameters``, the share of zeros among all of its parameters.
+
+    Raises:
+        InputError: if it has no such layer.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _PRUNED)]
+    weights = list({id(layer.weight): layer.weight for layer in layers}.values())
+    if not weights:
+        raise InputError("pruning takes weights of linear or convolution layers, and there is none")
+    with torch.no_grad():
+        sizes = torch.cat([weight.detach().abs().flatten().float() for weight in weights])
+        smallest = torch.sort(sizes, stable=True).indices[: round(share * len(sizes))]
+        kept = torch.ones_like(sizes, dtype=torch.bool)
+        kept[smallest] = False
+        for weight, mask in zip(
+            weights, torch.split(kept, [one.numel() for one in weights]), strict=True
+        ):
+            weight.mul_(mask.view_as(weight))
+    zeros = sum(int((parameter == 0).sum()) for parameter in module.parameters())
+    return module, {
+        "zero-parameters": zeros / sum(parameter.numel() for parameter in module.parameters())
+    }
+
+
+_WARM_UP = 3
+_MOST = 16
+
+Key = tuple[torch.Size, torch.dtype]
+
+
+class Graphs:
+    """Records the kernels of a forward pass once a shape and dtype, and launches them as one.
+
+    A call outside inference mode, with anything but one tensor, or of a seventeenth shape goes to
+    the forward pass itself. The answer is a copy: the graph's own memory is written by the next
+    call.
+    """
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward = forward
+        self._recorded: dict[Key, tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Answers as the forward pass does."""
+        plain = len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor)
+        # Only there may its memory, which is made there, be written; and who watches the operators
+        # of a forward pass, as a counter of operations does, would see none in a graph.
+        if not plain or not torch.is_inference_mode_enabled():
+            return self._forward(*args, **kwargs)
+        inputs: torch.Tensor = args[0]
+        key = (inputs.shape, inputs.dtype)
+        if key not in self._recorded:
+            if len(self._recorded) >= _MOST:
+                return self._forward(inputs)
+            self._recorded[key] = self._record(inputs)
+        graph, asked, answer = self._recorded[key]
+        asked.copy_(inputs)
+        graph.replay()
+        return answer.clone()
+
+    def _record(
+        self, inputs: torch.Tensor
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
+        # A graph is recorded on the current device, whichever its tensors are on.
+        with torch.cuda.device(inputs.device):
+            asked = inputs.clone()
+            # What libraries allocate on first use may not happen while recording.
+            aside = torch.cuda.Stream(asked.device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(asked.device))
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    self._forward(asked)
+            torch.cuda.current_stream(asked.device).wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                answer = tensor_in(self._forward(asked))
+            return graph, asked, answer

@@ -1,27 +1,36 @@
-"""Weights: read safely, fitted to a module with a sentence where they don't fit, and hashed."""
+"""Weights, read safely and fitted to a module; digests of what tells modules apart."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from crucibench.util.content import Content, content_of, steady_content
 from crucibench.util.content.arrays import tensor_bytes
 from crucibench.util.errors import InputError
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._torch_mapped import map_weights
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
 _WRAPPED = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 3
 
 State = dict[str, torch.Tensor]
+
+
+def load_weights(module: nn.Module, file: Path, what: str, *, allow_pickle: bool) -> list[str]:
+    """Loads the weights in `file` into `module`; returns what had to be done to their names.
+
+    Raises:
+        InputError: as `read_weights` and `fit_weights` do.
+    """
+    return fit_weights(module, read_weights(file, allow_pickle=allow_pickle), file, what)
 
 
 def read_weights(file: Path, *, allow_pickle: bool) -> State:
@@ -128,6 +137,40 @@ def weights_digest(module: nn.Module) -> str:
             digest.update(tensor_bytes(tensor))
         first.setdefault(id(tensor), name)
     return digest.hexdigest()
+
+
+def module_content(module: nn.Module, folders: Iterable[Path]) -> Content:
+    """Returns all that a module is beside its weights: structure, code, attributes, hooks.
+
+    Args:
+        module: whose parameters and buffers are told by their names.
+        folders: what may lie elsewhere in another run.
+
+    Raises:
+        OpaqueError: naming the first attribute whose content can't be told.
+    """
+    names = {id(tensor): name for name, tensor in reversed(known_tensors(module).items())}
+    return content_of(module, folders=folders, known=names)
+
+
+def module_digests(
+    module: nn.Module, folders: Iterable[Path], ask: Callable[[int], object]
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Returns digests of a module by field, and the libraries that it comes from.
+
+    Args:
+        module: the module.
+        folders: as for `module_content`.
+        ask: has the module answer something: what changes by that does not tell one module from
+            another.
+
+    Raises:
+        OpaqueError: naming the first attribute whose content can't be told.
+    """
+    folders = tuple(folders)
+    content = steady_content(lambda: module_content(module, folders), ask)
+    digests = {"weights": weights_digest(module), "configuration": content.digest}
+    return digests, content.libraries
 
 
 _PLAIN = frozenset({torch.Tensor, nn.Parameter, nn.Buffer})

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Sources
 from crucibench.contracts.task import Modality
-from crucibench.contracts.uri import URI, existing_file
+from crucibench.contracts.uri import URI
 from crucibench.util.devices import fix_precision
 from crucibench.util.errors import InputError
 from crucibench.util.optional import need
 from crucibench.util.suggest import nearest
-from crucibench_adapters._class_names import named_for
-from crucibench_adapters._torch_opening import Loaded, Origin
+from crucibench_adapters._classes import named_for
+from crucibench_adapters._torch_opening import Loaded, Origin, weights_file
 from crucibench_adapters.torch_module import TorchAdapter
 
 if TYPE_CHECKING:
     from torch import nn
-
-SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,12 @@ class LibraryOrigin(Origin):
     Attributes:
         facts: what tells it from others beside its weights and preprocessing; part of its
             fingerprint.
-        told: more to say about its preprocessing, for people.
+        preprocessing: more to say about it, for people.
     """
 
     source: str | None = ""
     facts: Mapping[str, str] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Mapping[str, str] = field(default_factory=dict)
 
 
 class LibraryAdapter(TorchAdapter):
@@ -80,7 +78,7 @@ class LibraryAdapter(TorchAdapter):
         return origin
 
     def _preprocessing(self) -> dict[str, str]:
-        return super()._preprocessing() | dict(self._origin.told)
+        return super()._preprocessing() | dict(self._origin.preprocessing)
 
     def _of_module(self) -> dict[str, str]:
         from crucibench.util.content import content_of
@@ -113,18 +111,6 @@ def image_sources(uri: URI, base: Path, file: str | None, library: str) -> Sourc
     """
     files = () if file is None else (weights_file(base, file),)
     return Sources(files, {library: library_version(library, "vision")})
-
-
-def weights_file(base: Path, name: str) -> Path:
-    """Returns the weights file `name`.
-
-    Raises:
-        InputError: if it is missing, or not of a kind that is read.
-    """
-    if Path(name).suffix not in SUFFIXES:
-        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-        raise InputError(f"weights {name!r}: expected {kinds}")
-    return existing_file(base, name, "weights")
 
 
 def only_images(opening: Opening, what: str, outputs: int | None) -> None:

@@ -157,15 +157,15 @@ def _check_code(folder: Path, config: Mapping[str, Any], opening: Opening, what:
         InputError: if there is such code and it may not be run.
     """
     files = [folder / "config.json", *sorted(folder.glob("*_config.json"))]
-    told = [file.name for file in files if "auto_map" in _json(file, what)]
+    named = [file.name for file in files if "auto_map" in _json(file, what)]
     kernels = [str(value) for key, value in _entries(config) if "attn_implementation" in key]
     if any("/" in kernel for kernel in kernels):
-        told.append("config.json")
-    if not told:
+        named.append("config.json")
+    if not named:
         return ""
     if not opening.trust_remote_code:
         raise InputError(
-            f"{what} wants to run code that comes with its files ({told[0]} names it): "
+            f"{what} wants to run code that comes with its files ({named[0]} names it): "
             "read it, then pass --trust-remote-code"
         )
     return _digest(folder, _CODE)

@@ -100,16 +100,16 @@ def _normalisation(processor: Any) -> dict[str, Any]:
         declared["range"] = [0.0, 1.0]
     if _does(processor, "do_normalize"):
         for key in ("mean", "std"):
-            told = getattr(processor, f"image_{key}")
-            declared[key] = [float(part) for part in np.atleast_1d(told)]
+            stated = getattr(processor, f"image_{key}")
+            declared[key] = [float(part) for part in np.atleast_1d(stated)]
     return declared
 
 
 def _resize(processor: Any, what: str) -> str:
     from PIL import Image
 
-    told = getattr(processor, "resample", None)
-    kind = Image.Resampling.BILINEAR if told is None else Image.Resampling(int(told))
+    resample = getattr(processor, "resample", None)
+    kind = Image.Resampling.BILINEAR if resample is None else Image.Resampling(int(resample))
     if kind.name.lower() not in _RESIZES:
         raise _other(what, f"resizes by {kind.name}")
     return kind.name.lower()

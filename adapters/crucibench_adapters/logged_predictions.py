@@ -24,8 +24,8 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._classes import ClassMap, Declared, plain_name
-from crucibench_adapters._labels import LabelMap
+from crucibench_adapters._classes import ClassMap, Declared, LabelMap, plain_name
+from crucibench_adapters._outputs import capabilities_of
 
 _OPTIONS = ("id", "prediction", "score", "scores", "positive", "threshold")
 _SUFFIXES = (".csv", ".parquet")
@@ -113,7 +113,7 @@ class PredictionsAdapter(Adapter):
         self._logged = _read(file, self._columns, self.task)
         if not self._columns.id:
             self._check_length(opening.data.counts)
-        self.capabilities = frozenset(self._claimed())
+        self.capabilities = self._claimed()
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         rows = self._rows(batch)
@@ -143,14 +143,13 @@ class PredictionsAdapter(Adapter):
         return {
             "notes": [f"logged predictions, joined {how}"],
             "preprocessing": {"encoding": "none: the inputs are not looked at"},
-            **(self._columns.classes.told() if self._columns.scores else {}),
+            **(self._columns.classes.diagnostics() if self._columns.scores else {}),
         }
 
-    def _claimed(self) -> set[Capability]:
-        if self.task.one_number:
-            return {Capability.VALUES}
-        scored = self._logged.scores is not None
-        return {Capability.LABELS} | ({Capability.SCORES} if scored else set())
+    def _claimed(self) -> frozenset[Capability]:
+        kind = "labels" if self._logged.scores is None else "probabilities"
+        found = capabilities_of("values" if self.task.one_number else kind)
+        return found - {Capability.ANY_INPUT}
 
     def _rows(self, batch: Batch) -> list[int]:
         name = self._file.name
@@ -267,10 +266,10 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
         classes = ClassMap.match(None, task, file.name, declared=declared, width=2)
     elif scores and not single and (declared or not given):
         own = [name.removeprefix(_PREFIX) for name in scores]
-        said: Declared = declared if given else {}
+        own_classes: Declared = declared if given else {}
         if isinstance(declared, Mapping):  # it may name predictions that have no column
-            said = {name: of_data for name, of_data in declared.items() if name in own}
-        classes = ClassMap.match(own, task, file.name, declared=said)
+            own_classes = {name: of_data for name, of_data in declared.items() if name in own}
+        classes = ClassMap.match(own, task, file.name, declared=own_classes)
         if classes.width != len(scores):
             raise InputError(
                 f"{file.name}: scores: expected a column for each of the {classes.width} names of "
@@ -337,10 +336,10 @@ def _agreeing(
     rows = np.flatnonzero(scores[np.arange(len(labels)), labels] < scores.max(axis=1))
     if not len(rows):
         return
-    said = task.classes[labels[rows[0]]]
+    predicted = task.classes[labels[rows[0]]]
     raise InputError(
         f"{file.name}: in {len(rows)} of {len(labels)} rows column {columns.prediction!r} is not "
-        f"the class with the highest score, e.g. row {rows[0] + 1}: {said!r}, whose score is "
+        f"the class with the highest score, e.g. row {rows[0] + 1}: {predicted!r}, whose score is "
         f"{scores[rows[0], labels[rows[0]]]:.4g}; leave the scores out, or the labels "
         "(prediction=) and say where scores decide: decision: {positive: ..., threshold: ...}"
     )  # fmt: skip

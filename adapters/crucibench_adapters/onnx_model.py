@@ -23,13 +23,13 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._classes import ClassMap, shown
+from crucibench_adapters._classes import ClassMap, LabelMap, shown
 from crucibench_adapters._form import made_up
-from crucibench_adapters._labels import LabelMap
 from crucibench_adapters._onnx_file import OnnxFile, read_onnx
 from crucibench_adapters._onnx_inputs import LAYOUTS, Feeder, feeder
 from crucibench_adapters._onnx_outputs import KINDS, Output, choose_output, read_scores
 from crucibench_adapters._onnx_session import OnnxSession
+from crucibench_adapters._outputs import capabilities_of
 
 if TYPE_CHECKING:
     from crucibench_adapters._onnx_variants import OnnxForm
@@ -81,7 +81,7 @@ class OnnxAdapter(Adapter):
         self._labels: LabelMap | None = None
         self._digest = file.digest()
         self._look(opening)
-        self.capabilities = frozenset(self._claimed(opening))
+        self.capabilities = self._claimed(opening)
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         answer = self._answer(batch)
@@ -127,18 +127,18 @@ class OnnxAdapter(Adapter):
         found: dict[str, Any] = {
             **self._file.facts,
             "parameters": self._file.parameters,
-            "inputs": {entry.name: _told(entry) for entry in self._session.inputs},
-            "outputs": {entry.name: _told(entry) for entry in self._session.outputs},
+            "inputs": {entry.name: _type_and_shape(entry) for entry in self._session.inputs},
+            "outputs": {entry.name: _type_and_shape(entry) for entry in self._session.outputs},
             "preprocessing": self._feeder.described(),
             "notes": [*self._session.notes, *([self._output.note] if self._output.note else [])],
         }
         if self._form is not None:
-            found |= self._form.told
+            found |= self._form.measured
             found["notes"] += self._form.notes
         if self._feeder.batch is not None:
             size = self._feeder.batch
             found["notes"].append(f"the model takes {size} samples at a time, filled up by us")
-        return found | self._classes.told()
+        return found | self._classes.diagnostics()
 
     def numerics(self) -> Mapping[str, str]:
         return self._session.numerics()
@@ -220,16 +220,9 @@ class OnnxAdapter(Adapter):
                 f"got shape {np.shape(answer)} for {len(batch)} samples"
             )
 
-    def _claimed(self, opening: Opening) -> set[Capability]:
-        claimed = {Capability.ANY_INPUT}
-        if self.task.one_number:
-            claimed |= {Capability.VALUES}
-        else:
-            claimed |= {Capability.LABELS}
-        if self._output.form in {"scores", "maps"}:
-            claimed |= {Capability.SCORES}
-            if self.score_kind == "logits":
-                claimed |= {Capability.LOGITS}
+    def _claimed(self, opening: Opening) -> frozenset[Capability]:
+        scored = self._output.form in {"scores", "maps"}
+        claimed = capabilities_of(self.score_kind if scored else self._output.form)
         if self.task.modality is Modality.TABLE and self._takes_missing(opening):
             claimed |= {Capability.MISSING_VALUES}
         return claimed
@@ -260,6 +253,6 @@ def _file(uri: URI, base: Path) -> Path:
     return existing_file(base, uri.rest, "model")
 
 
-def _told(entry: Any) -> str:
+def _type_and_shape(entry: Any) -> str:
     sides = ["?" if side is None else str(side) for side in entry.shape]
     return f"{entry.type} {' x '.join(sides)}".strip()

@@ -20,19 +20,19 @@ from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_adapters._oip_address import ServerAddress, parse_address
-from crucibench_adapters._oip_client import Client, RemoteError
-from crucibench_adapters._oip_inputs import LAYOUTS, inputs_of
-from crucibench_adapters._oip_limits import WaitingClock, budget_of
-from crucibench_adapters._oip_metadata import Metadata, read_metadata
-from crucibench_adapters._oip_outputs import (
-    KINDS,
-    OutputReader,
-    capabilities_of,
-    kind_of,
-    output_of,
+from crucibench_adapters._oip_client import (
+    Client,
+    RemoteError,
+    ServerAddress,
+    WaitingClock,
+    budget_of,
+    parse_address,
 )
+from crucibench_adapters._oip_inputs import LAYOUTS, inputs_of
+from crucibench_adapters._oip_metadata import Metadata, read_metadata
+from crucibench_adapters._oip_outputs import OutputReader, kind_of, output_of
 from crucibench_adapters._oip_tensors import DATATYPES, HEADER, Tensor, decode, encode
+from crucibench_adapters._outputs import KINDS, capabilities_of
 
 _OPTIONS = ("output", "outputs", "input", "layout", "datatype", "binary", "batch")
 _BATCH = 32
@@ -120,7 +120,7 @@ class OpenInferenceAdapter(Adapter):
         try:
             return self._reader.outputs(datatypes[0], joined)
         except OutputError as error:
-            raise self._told(error) from error
+            raise self._error(error) from error
 
     def _ask(
         self, filled: list[tuple[Tensor, NDArray[Any]]], stop: threading.Event
@@ -132,7 +132,7 @@ class OpenInferenceAdapter(Adapter):
             outputs = decode(answer.content, answer.headers.get(HEADER), self._client.headers.scrub)
             return self._reader.pick(outputs, rows)
         except OutputError as error:
-            raise self._told(error) from error
+            raise self._error(error) from error
         except RemoteError as error:
             if error.status in {400, 413, 422} and rows > 1:
                 raise RemoteError(
@@ -141,7 +141,7 @@ class OpenInferenceAdapter(Adapter):
                 ) from error
             raise
 
-    def _told(self, error: OutputError) -> OutputError:
+    def _error(self, error: OutputError) -> OutputError:
         return OutputError(self._client.headers.shown(f"{self._what}: {error}", 500))
 
     def unidentified(self) -> str:

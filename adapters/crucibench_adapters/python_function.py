@@ -20,17 +20,14 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Adapter, Answer, Opening, Request, Sources
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
-from crucibench_adapters._classes import ClassMap
+from crucibench_adapters._classes import ClassMap, LabelMap
 from crucibench_adapters._form import stored_form
-from crucibench_adapters._labels import LabelMap
-
-_KINDS = ("probabilities", "logits", "labels", "values")
+from crucibench_adapters._outputs import KINDS, capabilities_of, two_columns
 
 
 class FunctionAdapter(Adapter):
@@ -45,8 +42,8 @@ class FunctionAdapter(Adapter):
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
         uri.only("output")
-        if uri.query.get("output", _KINDS[0]) not in _KINDS:
-            raise InputError(unknown("output of python:", uri.query["output"], _KINDS))
+        if uri.query.get("output", KINDS[0]) not in KINDS:
+            raise InputError(unknown("output of python:", uri.query["output"], KINDS))
         ref = parse_factory(uri.rest, base)
         return Sources(ref.files, ref.facts)
 
@@ -79,7 +76,7 @@ class FunctionAdapter(Adapter):
         if (kind == "values") != regression:
             raise InputError(f"{what}: output={kind} for data that asks for {self.task.kind}")
         self.score_kind = "logits" if kind == "logits" else "probabilities"
-        self.capabilities = _capabilities(kind)
+        self.capabilities = capabilities_of(kind)
         self._kind = kind
         self._what = what
         self._function = function
@@ -108,7 +105,7 @@ class FunctionAdapter(Adapter):
         return {
             "notes": ["a function has no fingerprint: its answers are not cached across runs"],
             "preprocessing": {"encoding": "none: the function gets the samples as they are held"},
-            **({} if self._classes is None else self._classes.told()),
+            **({} if self._classes is None else self._classes.diagnostics()),
         }
 
     def numerics(self) -> Mapping[str, str]:
@@ -122,11 +119,7 @@ class FunctionAdapter(Adapter):
                     "for labels say output=labels"
                 )
             answer = answer.astype(np.float64)
-        single = answer.ndim == 1 or (answer.ndim == 2 and answer.shape[1] == 1)
-        if self.task.binary and single:
-            column = answer.ravel()
-            other = np.zeros_like(column) if self.score_kind == "logits" else 1 - column
-            answer = np.stack([other, column], axis=1)
+        answer = two_columns(answer, self.score_kind, self.task)
         if self._classes is None and self._declared is not None and answer.ndim == 2:
             # How many classes a function knows shows in its first answer.
             self._classes = ClassMap.match(
@@ -135,17 +128,6 @@ class FunctionAdapter(Adapter):
         if self._classes is None:
             return answer
         return self._classes.apply_scores(answer, self.score_kind)
-
-
-def _capabilities(kind: str) -> frozenset[Capability]:
-    if kind == "values":
-        return frozenset({Capability.VALUES, Capability.ANY_INPUT})
-    claimed = {Capability.LABELS, Capability.ANY_INPUT}
-    if kind != "labels":
-        claimed |= {Capability.SCORES}
-    if kind == "logits":
-        claimed |= {Capability.LOGITS}
-    return frozenset(claimed)
 
 
 def _wants_batch(function: Callable[[Any], Any]) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,9 +30,11 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.libraries import library_versions
 from crucibench.util.loading import call_factory, load_factory, parse_factory
+from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._classes import ClassMap, plain_name
 from crucibench_adapters._form import made_up, stored_form
+from crucibench_adapters._outputs import capabilities_of
 from crucibench_adapters._preprocessing import described_preprocessing
 
 _OPTIONS = ("trust", "scale")
@@ -127,7 +130,7 @@ class SklearnAdapter(Adapter):
                 self._notes.append("scores are the margins of decision_function, not log-odds")
         if self.task.modality is Modality.TABLE and opening.data.features:
             self._check_columns(list(opening.data.features))
-        self.capabilities = frozenset(self._claimed())
+        self.capabilities = self._claimed()
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         inputs = self._inputs(batch)
@@ -143,7 +146,7 @@ class SklearnAdapter(Adapter):
         return Answer(scores=scores, labels=labels)
 
     def fingerprint(self) -> Mapping[str, str] | None:
-        content = self._told()
+        content = self._whole_content()
         if isinstance(content, OpaqueError):
             return None
         return {
@@ -156,10 +159,10 @@ class SklearnAdapter(Adapter):
         }
 
     def unidentified(self) -> str:
-        content = self._told()
+        content = self._whole_content()
         return content.sentence if isinstance(content, OpaqueError) else ""
 
-    def _told(self) -> Content | OpaqueError:
+    def _whole_content(self) -> Content | OpaqueError:
         """Returns all that the estimator holds, code of the user's included; or what can't be told.
 
         What changes by asking does not tell one estimator from another.
@@ -183,8 +186,6 @@ class SklearnAdapter(Adapter):
                 self._predict(batch.take(range(question, len(batch))), frozenset())
 
     def tree(self) -> Tree:
-        from crucibench_adapters._sklearn_tree import is_tree, read_tree
-
         if not (is_tree(self._estimator) and Capability.TREE in self.capabilities):
             return super().tree()
         names = getattr(self._estimator, "feature_names_in_", self._columns)
@@ -194,11 +195,9 @@ class SklearnAdapter(Adapter):
         )  # fmt: skip
 
     def with_variant(self, name: str) -> Adapter:
-        from crucibench_adapters._estimator_threads import in_threads
-
         if name == "fp32":
             return self
-        self._told()  # of the estimator itself, and so of its variants
+        self._whole_content()  # of the estimator itself, and so of its variants
         variant = copy.copy(self)
         try:
             variant._estimator, variant._threads = in_threads(self._estimator, name)
@@ -207,14 +206,12 @@ class SklearnAdapter(Adapter):
         return variant
 
     def diagnostics(self) -> Mapping[str, Any]:
-        from crucibench_adapters._estimator_weights import count_weights
-
         weights = count_weights(self._estimator)
         return {
             "notes": list(self._notes),
             **({} if weights is None else {"parameters": weights}),
             "preprocessing": self._preprocessing(),
-            **self._classes.told(),
+            **self._classes.diagnostics(),
         }
 
     def numerics(self) -> Mapping[str, str]:
@@ -231,7 +228,7 @@ class SklearnAdapter(Adapter):
         }
 
     def _libraries(self) -> frozenset[str]:
-        content = self._told()
+        content = self._whole_content()
         return frozenset() if isinstance(content, OpaqueError) else content.libraries
 
     def _preprocessing(self) -> dict[str, str]:
@@ -249,21 +246,12 @@ class SklearnAdapter(Adapter):
         changed = self._classes.narrowing or self._classes.merging
         return changed and self._method != "predict"
 
-    def _claimed(self) -> set[Capability]:
-        claimed = {Capability.ANY_INPUT}
-        if self.task.one_number:
-            claimed |= {Capability.VALUES}
-        else:
-            claimed |= {Capability.LABELS}
-        if self._method != "predict":
-            claimed |= {Capability.SCORES}
-        if self._method == "decision_function":
-            claimed |= {Capability.LOGITS}
+    def _claimed(self) -> frozenset[Capability]:
+        kind = "labels" if self._method == "predict" else self.score_kind
+        claimed = capabilities_of("values" if self.task.one_number else kind)
         if self.task.modality is Modality.TABLE and _missing(self._estimator)[0]:
             claimed |= {Capability.MISSING_VALUES}
         if self.task.modality is Modality.TABLE and self._method == "predict_proba":
-            from crucibench_adapters._sklearn_tree import is_tree
-
             claimed |= {Capability.TREE} if is_tree(self._estimator) else set()
         return claimed
 
@@ -436,3 +424,99 @@ def _missing(estimator: Any) -> tuple[bool, bool]:
         return False, False
     name = type(estimator).__name__
     return takes, takes and (name.endswith("Imputer") or name in {"OneHotEncoder", "TargetEncoder"})
+
+
+_NAMES = ("coef_", "intercept_", "coefs_", "intercepts_")
+
+
+def count_weights(estimator: Any) -> int | None:
+    """Returns the weights of a linear model or a network of layers; None for other kinds."""
+    count = 0
+    for name in _NAMES:
+        value = getattr(estimator, name, None)
+        if isinstance(value, np.ndarray | float | list):
+            arrays = value if isinstance(value, list) else [value]
+            count += sum(np.size(array) for array in arrays)
+    return count or None
+
+
+_THREADS = re.compile(r"threads-([1-9]\d{0,2})")
+
+
+def in_threads(estimator: Any, name: str) -> tuple[Any, int]:
+    """Returns a copy of `estimator` that answers with the threads that a variant names, and how
+    many those are.
+
+    Raises:
+        InputError: if there is no such variant, or the estimator's answers take one thread anyway.
+    """
+    threads = _THREADS.fullmatch(name)
+    if threads is None:
+        raise InputError(unknown("variant", name, ("fp32", "threads-1")))
+    count = int(threads[1])
+    made = copy.deepcopy(estimator)
+    parts = [part for part in _parts(made) if _divides(part)]
+    if not parts:
+        raise InputError(
+            f"variant {name!r} is one for forests, bagging and nearest neighbours (n_jobs): "
+            f"{type(estimator).__name__} does not divide the work of an answer"
+        )
+    for part in parts:
+        part.set_params(n_jobs=count)
+    return made, count
+
+
+def _parts(estimator: Any) -> list[Any]:
+    from sklearn.pipeline import Pipeline
+
+    if isinstance(estimator, Pipeline):
+        return [part for _, step in estimator.steps for part in _parts(step)]
+    return [estimator]
+
+
+def _divides(part: Any) -> bool:
+    """Whether answering, and not only fitting, heeds ``n_jobs``."""
+    from sklearn.ensemble import BaggingClassifier, BaggingRegressor
+    from sklearn.ensemble._forest import BaseForest
+    from sklearn.neighbors._base import NeighborsBase
+
+    kinds = (BaseForest, BaggingClassifier, BaggingRegressor, NeighborsBase)
+    return isinstance(part, kinds) and "n_jobs" in part.get_params()
+
+
+_LEAF = -2
+"""scikit-learn's number of the column of a leaf."""
+
+
+def is_tree(estimator: Any) -> bool:
+    """Whether it is a decision tree for classes, alone and of one target."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    return isinstance(estimator, DecisionTreeClassifier) and estimator.n_outputs_ == 1
+
+
+def read_tree(
+    estimator: Any,
+    columns: Sequence[str],
+    scores: Callable[[NDArray[np.float64]], NDArray[np.floating[Any]]],
+) -> Tree:
+    """Returns the tree.
+
+    Args:
+        estimator: for which `is_tree` holds.
+        columns: names of the columns that it was fitted on, in their order.
+        scores: from shares of the estimator's classes (nodes, classes) to scores of the data's.
+    """
+    held = estimator.tree_
+    shares = held.value[:, 0, :]
+    shares = shares / shares.sum(axis=1, keepdims=True)
+    missing = getattr(held, "missing_go_to_left", np.zeros(held.node_count))
+    return Tree(
+        columns=tuple(columns),
+        column=np.where(held.feature == _LEAF, -1, held.feature).astype(np.int64),
+        threshold=held.threshold.astype(np.float64),
+        left=held.children_left.astype(np.int64),
+        right=held.children_right.astype(np.int64),
+        missing_left=missing.astype(np.bool_),
+        label=np.asarray(scores(shares).argmax(axis=1), dtype=np.int64),
+    )

@@ -27,6 +27,7 @@ from crucibench.util.loading import call_factory
 from crucibench.util.optional import need
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._quiet import quiet
+from crucibench_adapters._torch_opening import weights_file
 from crucibench_adapters._torch_zoo import (
     LibraryAdapter,
     LibraryOrigin,
@@ -39,7 +40,6 @@ from crucibench_adapters._torch_zoo import (
     no_model,
     only_images,
     stretching,
-    weights_file,
 )
 
 if TYPE_CHECKING:
@@ -74,11 +74,10 @@ class TimmAdapter(LibraryAdapter):
         module = _build(timm, uri.rest, pretrained, count)
         notes: list[str] = []
         if "checkpoint" in uri.query:
-            from crucibench_adapters._torch_weights import fit_weights, read_weights
+            from crucibench_adapters._torch_weights import load_weights
 
             file = weights_file(opening.base, uri.query["checkpoint"])
-            state = read_weights(file, allow_pickle=opening.allow_pickle)
-            notes += fit_weights(module, state, file, what)
+            notes += load_weights(module, file, what, allow_pickle=opening.allow_pickle)
         elif not pretrained:
             notes.append("random weights, the same each time: the address names none")
         config: Mapping[str, Any] = timm.data.resolve_model_data_config(module)

@@ -34,6 +34,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.libraries import library_versions
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
+from crucibench_adapters._outputs import capabilities_of
 from crucibench_adapters._preprocessing import (
     described_preprocessing,
     preprocessing,
@@ -46,14 +47,6 @@ from crucibench_adapters._torch_opening import (
     from_address,
     score_kind,
     torch_sources,
-)
-from crucibench_adapters._torch_probe import (
-    answers_finitely,
-    ask,
-    claimed,
-    differentiable,
-    stacked,
-    stored_bytes,
 )
 
 if TYPE_CHECKING:
@@ -132,7 +125,8 @@ class TorchAdapter(Adapter):
         self._fingerprint: Mapping[str, str] | None = None
         self._unidentified = ""
         self._libraries: frozenset[str] = frozenset()
-        self.capabilities = claimed(self.task, self.score_kind)
+        kind = "values" if self.task.one_number else self.score_kind
+        self.capabilities = capabilities_of(kind) | {Capability.GRADIENTS}
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         import torch
@@ -176,6 +170,8 @@ class TorchAdapter(Adapter):
     def encode(self, batch: Batch) -> torch.Tensor:
         """Returns a batch as the tensor that `module` takes, on the model's device."""
         import torch
+
+        from crucibench_adapters._torch_canonical import stacked
 
         inputs = batch.inputs
         own = getattr(self._module, "encode", None)
@@ -255,6 +251,8 @@ class TorchAdapter(Adapter):
         return variant
 
     def diagnostics(self) -> Mapping[str, Any]:
+        from crucibench_adapters._torch_canonical import stored_bytes
+
         notes = list(self._loaded.origin.notes)
         if self._single:
             column = "logit" if self.score_kind == "logits" else "probability"
@@ -271,10 +269,10 @@ class TorchAdapter(Adapter):
                 *getattr(self._module, "training_nodes", ()),
             ],
             "preprocessing": self._preprocessing(),
-            **self._classes.told(),
+            **self._classes.diagnostics(),
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
             "weight_bytes": stored_bytes(self._module),
-            **({} if self._form is None else self._form.told),
+            **({} if self._form is None else self._form.measured),
             "notes": notes,
         }
 
@@ -327,6 +325,8 @@ class TorchAdapter(Adapter):
         Raises:
             InputError: if the model raises, or has another number of classes than the data.
         """
+        from crucibench_adapters._torch_canonical import ask
+
         what = self._loaded.origin.what
         if self.task.modality is Modality.TEXT and not hasattr(self._module, "encode"):
             raise InputError(f"{what}: a torch model for text declares encode(texts) -> Tensor")
@@ -375,7 +375,11 @@ class TorchAdapter(Adapter):
         self._canonical.classes = self._classes
 
     def _seen(self, inputs: torch.Tensor, batch: Batch) -> frozenset[Capability]:
-        from crucibench_adapters._torch_canonical import AnswerHead
+        from crucibench_adapters._torch_canonical import (
+            AnswerHead,
+            answers_finitely,
+            differentiable,
+        )
 
         seen = set(self.capabilities)
         self._head = AnswerHead.find(self._canonical, inputs)
@@ -405,7 +409,7 @@ class TorchAdapter(Adapter):
 
     def _of_module(self) -> dict[str, str]:
         """Returns digests of the module and of where it came from."""
-        from crucibench_adapters._torch_facts import module_digests
+        from crucibench_adapters._torch_weights import module_digests
 
         origin = self._loaded.origin
         if origin.program:

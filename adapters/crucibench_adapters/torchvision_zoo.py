@@ -26,10 +26,10 @@ from crucibench.util.loading import call_factory
 from crucibench.util.optional import need
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._class_names import imagenet_synsets
+from crucibench_adapters._classes import imagenet_synsets
 from crucibench_adapters._quiet import quiet
+from crucibench_adapters._torch_opening import WEIGHTS, weights_file
 from crucibench_adapters._torch_zoo import (
-    SUFFIXES,
     LibraryAdapter,
     LibraryOrigin,
     class_count,
@@ -38,7 +38,6 @@ from crucibench_adapters._torch_zoo import (
     library_version,
     no_model,
     only_images,
-    weights_file,
 )
 
 if TYPE_CHECKING:
@@ -84,11 +83,10 @@ class TorchvisionAdapter(LibraryAdapter):
         if weights == "none":
             notes.append("random weights, the same each time: the address names none")
         elif named is None:
-            from crucibench_adapters._torch_weights import fit_weights, read_weights
+            from crucibench_adapters._torch_weights import load_weights
 
             file = weights_file(opening.base, weights)
-            state = read_weights(file, allow_pickle=opening.allow_pickle)
-            notes += fit_weights(module, state, file, what)
+            notes += load_weights(module, file, what, allow_pickle=opening.allow_pickle)
         if named is None:
             notes.append(f"preprocessing is taken from {preset}: the address does not say")
         names = None if count is not None else list(preset.meta["categories"])
@@ -103,7 +101,7 @@ class TorchvisionAdapter(LibraryAdapter):
 
 
 def _is_file(weights: str) -> bool:
-    return Path(weights).suffix in SUFFIXES or "/" in weights
+    return Path(weights).suffix in WEIGHTS or "/" in weights
 
 
 def _one(offered: Any, name: str, what: str) -> Any:

@@ -15,9 +15,8 @@ capability ``embeddings`` is there, `encode` returns float (N, L, E + 1), texts 
 longest: E numbers that the model's embedding layer makes of each token, and one last that carries
 attention mask, filling and segment. It is rounded when it is read, so that its gradient is zero,
 and an attack leaves it as it is. `module` maps this to logits. `vocabulary` returns the (V, E)
-embeddings of all tokens, `nearest_tokens` leads from perturbed embeddings back to ids, and the
-tokenizer's ``decode`` to texts. Positions of filling have a gradient of zero wherever the model
-heeds its mask. An architecture that can't be asked so (an encoder-decoder, say) has no gradients.
+embeddings of all tokens. Positions of filling have a gradient of zero wherever the model heeds its
+mask. An architecture that can't be asked so (an encoder-decoder, say) has no gradients.
 
 **Images.** What the image processor does is split in two: resizing and cropping make the canonical
 sample, on which perturbations act; rescaling and normalising are part of the model.
@@ -39,7 +38,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
 from crucibench.util.user_errors import one_line
-from crucibench_adapters._class_names import imagenet_synsets, named_for
+from crucibench_adapters._classes import imagenet_synsets, named_for
 from crucibench_adapters._form import stored_form
 from crucibench_adapters._quiet import quiet
 from crucibench_adapters._torch_zoo import (
@@ -55,8 +54,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from crucibench_adapters._transformers_text import TextClassifier
-    from crucibench_adapters._transformers_words import Words
+    from crucibench_adapters._transformers_text import TextClassifier, Words
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
@@ -100,22 +98,12 @@ class TransformersAdapter(LibraryAdapter):
         """
         return self._texts().vocabulary()
 
-    def nearest_tokens(self, encoded: torch.Tensor) -> list[list[int]]:
-        """Returns for each text of `encoded`, (N, L, E + 1), the ids nearest to its embeddings.
-
-        Filling is left out.
-
-        Raises:
-            InputError: if the model is not asked with embeddings.
-        """
-        return self._texts().nearest(encoded)
-
     def neighbours(self, words: Sequence[str], count: int) -> list[list[tuple[str, float]]]:
         return self._words.near(words, count)
 
     @cached_property
     def _words(self) -> Words:
-        from crucibench_adapters._transformers_words import Words
+        from crucibench_adapters._transformers_text import Words
 
         texts = self._texts()
         return Words(texts.tokens.tokenizer, texts.vocabulary())
@@ -124,12 +112,12 @@ class TransformersAdapter(LibraryAdapter):
         found = dict(super().diagnostics())
         tokens = getattr(self._module, "tokens", None)
         if tokens is not None:
-            for count, said in (
+            for count, what in (
                 (tokens.cut, f"were cut to {tokens.limit} tokens"),
                 (tokens.empty, "had no token and were given one"),
             ):
                 if count:
-                    note = f"{count} of the {tokens.asked} texts asked about so far {said}"
+                    note = f"{count} of the {tokens.asked} texts asked about so far {what}"
                     found["notes"] = [*found["notes"], note]
         return found
 
@@ -158,11 +146,11 @@ def _model(files: Files, opening: Opening) -> Any:
     options: dict[str, Any] = {"use_safetensors": not files.pickled}
     if files.pickled:
         options["weights_only"] = False  # as --allow-pickle says
-    model, told = _loaded(
+    model, loading = _loaded(
         getattr(transformers, f"AutoModelFor{kind}"), files, opening, "model",
         config=config, output_loading_info=True, **options,
     )  # fmt: skip
-    missing = sorted(told.get("missing_keys") or ())
+    missing = sorted(loading.get("missing_keys") or ())
     if missing:
         raise InputError(
             f"{files.what}: its files lack {len(missing)} weights (e.g. {missing[0]}), which "
@@ -211,10 +199,10 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
     tokenizer = _loaded(transformers.AutoTokenizer, files, opening, "tokenizer")
     tokens, notes = tokens_for(model, tokenizer, opening.uri.query.get("max_length"), files.what)
     module = TextClassifier(model, tokens)
-    notes += module.settle()
+    notes += module.probe()
     notes += _name_classes(module, model, opening)
     side, cut = tokenizer.padding_side, getattr(tokenizer, "truncation_side", "right")
-    told = {
+    steps = {
         "encoding": f"tokens of {type(tokenizer).__name__}",
         "truncation": f"to {tokens.limit} tokens, on the {cut}" if tokens.limit else "none",
         "padding": f"to the longest in the batch, on the {side}",
@@ -228,7 +216,7 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
         "tokenizer": data_digest([digest, settings]),
         "tokenizers": library_version("tokenizers", "text"),
     }
-    return module, _origin(model, files, facts, notes, told)
+    return module, _origin(model, files, facts, notes, steps)
 
 
 def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
@@ -271,7 +259,7 @@ def _name_classes(module: Any, model: Any, opening: Opening) -> list[str]:
 
 
 def _origin(
-    model: Any, files: Files, facts: dict[str, str], notes: list[str], told: dict[str, str]
+    model: Any, files: Files, facts: dict[str, str], notes: list[str], steps: dict[str, str]
 ) -> LibraryOrigin:
     config = {key: value for key, value in files.config().items() if key not in _PASSING}
     known = {
@@ -284,5 +272,5 @@ def _origin(
         files.what,
         notes=(*files.notes, *notes),
         facts={**known, **facts},
-        told={**told, **({"revision": files.revision} if files.revision else {})},
+        preprocessing={**steps, **({"revision": files.revision} if files.revision else {})},
     )

@@ -203,6 +203,8 @@ def gate(
 ) -> GateVerdict:
     """Holds a candidate against a baseline under a policy: a file, or its content.
 
+    An anchor that the policy names is looked for from its file.
+
     Returns:
         The verdict: ``pass``, ``regression``, ``inconclusive`` or ``invalid``, rule by rule.
 
@@ -214,10 +216,11 @@ def gate(
     from crucibench.gating.runs import gate_runs
 
     if isinstance(policy, Mapping):
-        rules = parse_policy(dict(policy), "policy")
+        name, rules = "policy", parse_policy(dict(policy), "policy")
     else:
-        rules = read_policy(Path(policy))
-    return gate_runs(_opened(baseline), _opened(candidate), rules, policy_name=where(policy))
+        name, rules = str(policy), read_policy(Path(policy))
+    anchor = None if rules.anchor is None else load(Path(name).parent / rules.anchor)
+    return gate_runs(_opened(baseline), _opened(candidate), rules, anchor=anchor, policy_name=name)
 
 
 def _opened(run: Run | str | os.PathLike[str]) -> Run:
@@ -255,16 +258,20 @@ def _model_entries(
                 live[f"models.{name}"] = model
                 entries.append({"name": name, "uri": f"{LIVE}:{name}"})
         return entries
-    named = [split_name(text) for text in models]
-    return [{"name": name or default_name(uri), "uri": uri} for name, uri in named]
+    return list(map(named_entry, models))
 
 
 def _data_entry(data: Any, options: DataOptions, live: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data, str):
-        name, uri = split_name(data)
-        return {"name": name or default_name(uri), "uri": uri, **options}
+        return {**named_entry(data), **options}
     live["data.data"] = data
     return {"name": "data", "uri": f"{LIVE}:data", **options}
+
+
+def named_entry(text: str) -> dict[str, Any]:
+    """Returns ``[NAME=]URI`` as an entry of a spec: name and address."""
+    name, uri = split_name(text)
+    return {"name": name or default_name(uri), "uri": uri}
 
 
 def default_name(uri: str) -> str:

@@ -83,41 +83,28 @@ class Gate:
     ) -> GateVerdict:
         """Asserts that a run that was made already passes the gate."""
         __tracebackhide__ = True
+        from crucibench.api import gate
         from crucibench.gating.outputs import write_outputs
-        from crucibench.gating.policy import Policy, parse_policy, read_policy
         from crucibench.gating.result import Outcome
-        from crucibench.gating.runs import gate_runs
         from crucibench.gating.text import plain_text
 
-        rules: Policy
-        if isinstance(policy, Mapping):
-            rules, where = parse_policy(dict(policy), "policy"), "policy"
-        else:
-            where = str(self._path(policy or self._config.getoption("--crucibench-policy")))
-            rules = read_policy(Path(where))
-        held = self._baseline(baseline)
-        anchor = None if rules.anchor is None else _open(Path(where).parent / rules.anchor)
-        verdict = gate_runs(held, candidate, rules, anchor=anchor, policy_name=where)
+        if not isinstance(policy, Mapping):
+            policy = self._path(policy or self._config.getoption("--crucibench-policy"))
+        verdict = gate(self._baseline(baseline), candidate, policy)
         write_outputs(verdict, candidate.root / "gate")
         if verdict.outcome is not Outcome.PASS:
             pytest.fail(plain_text(verdict), pytrace=False)
         return verdict
 
-    def _baseline(self, given: Run | str | Path | None) -> Run:
+    def _baseline(self, given: Run | str | Path | None) -> Run | Path:
         named = given or self._config.getoption("--crucibench-baseline")
         if named is None:
             pytest.skip("no baseline to hold the model against: pytest --crucibench-baseline RUN")
-        return _open(self._path(named)) if isinstance(named, str | Path) else named
+        return self._path(named) if isinstance(named, str | Path) else named
 
     def _path(self, given: str | Path) -> Path:
         # As pytest's own options: relative to where it was called.
         return self._config.invocation_params.dir / given
-
-
-def _open(path: Path) -> Run:
-    from crucibench.store.find import load
-
-    return load(path)
 
 
 @pytest.fixture

@@ -18,8 +18,7 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError
-from crucibench_adapters._classes import ClassMap
-from crucibench_adapters._labels import LabelMap
+from crucibench_adapters._classes import ClassMap, LabelMap
 from crucibench_adapters.logged_predictions import PredictionsAdapter
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_adapters.sklearn_estimator import SklearnAdapter

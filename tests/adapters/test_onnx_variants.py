@@ -88,9 +88,9 @@ def test_multiply_adds_that_stay_in_floating_point_are_left_out(tmp_path: Path) 
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "m.onnx")
     form = in_form("int8", tmp_path / "m.onnx", tmp_path, {"x": (1, 4)}, "cpu")
-    assert form.told == {"quantised-parameters": 0.5, "quantised-multiply-adds": 0.5}
+    assert form.measured == {"quantised-parameters": 0.5, "quantised-multiply-adds": 0.5}
     unknown = in_form("int8", tmp_path / "m.onnx", tmp_path, None, "cpu")
-    assert "quantised-multiply-adds" not in unknown.told
+    assert "quantised-multiply-adds" not in unknown.measured
 
 
 def test_threads_change_no_answer_and_are_recorded(adapter: OnnxAdapter, digits: Batch) -> None:

@@ -17,9 +17,8 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError, UnavailableError
-from crucibench_adapters._torch_graphs import Graphs
 from crucibench_adapters._torch_int8 import Int8Conv2d, Int8Linear
-from crucibench_adapters._torch_pruning import pruned
+from crucibench_adapters._torch_variants import Graphs, pruned
 from crucibench_adapters.torch_module import TorchAdapter
 
 SCORES = frozenset({"scores"})

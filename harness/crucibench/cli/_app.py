@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from crucibench.cli._errors import USAGE, broken_pipe, exit_code
-from crucibench.cli._options import examples
+from crucibench.cli._options import Verbs, examples
 
 VERBS = {
     "demo": "Evaluate the bundled models on bundled data.",
@@ -53,7 +53,7 @@ _EPILOG = "\n\n".join(
 )
 
 
-class _Verbs(click.Group):
+class _Verbs(Verbs):
     """A group whose commands are modules beside this one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,15 +71,6 @@ class _Verbs(click.Group):
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in VERBS and not args[0].startswith("-"):
-            from crucibench.util.suggest import unknown
-
-            ctx.fail(unknown("command", args[0], VERBS))
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

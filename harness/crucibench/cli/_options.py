@@ -59,6 +59,20 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", title, *(f"  {line}" for line in lines)])
 
 
+class Verbs(click.Group):
+    """A group that guesses what a mistyped command meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            from crucibench.util.suggest import unknown
+
+            ctx.fail(unknown("command", args[0], known))
+        return super().resolve_command(ctx, args)
+
+
 class ParsedOptions(click.ParamType[Any]):
     """An option's value, made of its text by a function that raises ValueError for a bad one."""
 

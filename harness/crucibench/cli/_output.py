@@ -244,10 +244,3 @@ def record_table(title: str, entries: Sequence[Mapping[str, Any]], columns: Sequ
     return Table(
         title=title, columns=columns, rows=[[entry[name] for name in columns] for entry in entries]
     )
-
-
-def flat(document: Mapping[str, Any]) -> dict[str, str]:
-    """Returns nested plain data as names with dots and texts."""
-    from crucibench.report import provenance
-
-    return provenance.flat(document, "")

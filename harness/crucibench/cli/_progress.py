@@ -31,7 +31,7 @@ from rich.text import Text
 
 from crucibench.cli._errors import exit_code
 from crucibench.cli._options import Progress
-from crucibench.cli._output import console, draw, plain, print_table, visible, warn
+from crucibench.cli._output import console, describe_cell, draw, plain, print_table, visible, warn
 from crucibench.cli._plan import duration, plan_tables
 from crucibench.engine.listener import Listener
 from crucibench.util.text import shorten
@@ -262,7 +262,7 @@ class LineProgress(ProgressListener):
         return f"{words}, after {duration(now - pace.begun)}"
 
     def _line(self, cell: CellFile) -> str:
-        line = f"{cell.status}: {cell.model} on {cell.data}, {cell.suite}/{cell.scenario}"
+        line = f"{cell.status}: {describe_cell(cell)}"
         if cell.status == "ok":
             line += f", {cell.n:,} samples" if cell.kind == "mapped" else ""
             if cell.cell in self._paces:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crucibench.cli._errors import BUG
-from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, examples
+from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, Verbs, examples
 from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util.errors import InputError
 
@@ -32,21 +32,8 @@ def _age(text: str) -> float:
     return age
 
 
-class _Subverbs(click.Group):
-    """A group that guesses what a mistyped subcommand meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            from crucibench.util.suggest import unknown
-
-            ctx.fail(unknown("command", args[0], self.commands))
-        return super().resolve_command(ctx, args)
-
-
 @click.group(
-    cls=_Subverbs,
+    cls=Verbs,
     no_args_is_help=False,
     epilog=examples(
         "crucibench cache ls", "crucibench cache prune --older-than 30d", "crucibench cache clear"

@@ -35,12 +35,13 @@ def command(
     """
     from crucibench.engine.packing import pack_run
     from crucibench.store.pack import SUFFIX
+    from crucibench.util.numbers import size_text
 
     run = find_finished_run(reference, out)
     path = output or Path(f"{run.id}{SUFFIX}")
     if path.suffix != SUFFIX:
         raise InputError(f"--output {str(path)!r}: expected a name that ends in {SUFFIX}")
     pack_run(run, path, with_groups=with_groups)
-    NotePrinter(quiet)(f"{path.stat().st_size / 1e6:.2f} MB")
+    NotePrinter(quiet)(size_text(path.stat().st_size))
     write(f"{path}\n")
     return 0

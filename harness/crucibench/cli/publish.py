@@ -50,7 +50,6 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--hub-data", multiple=True, metavar="NAME=OWNER/REPO",
     help="With --card: the Hub's name of a data set, for .eval_results.",
 )  # fmt: skip
-@click.option("--source-url", default="", metavar="URL", help="With --card: where results stand.")
 @click.option(
     "--organisation", default="unknown", show_default=True, metavar="NAME",
     help="With --every-eval-ever: who provides the results.",
@@ -78,7 +77,6 @@ def command(
     ranks: bool,
     models: tuple[str, ...],
     hub_data: tuple[str, ...],
-    source_url: str,
     organisation: str,
     relationship: str,
     with_inputs: bool,
@@ -111,7 +109,7 @@ def command(
         note(f"{len(pages)} files")
         write(f"{pages[0]}\n")
     if card is not None:
-        _write_cards(runs, card, models=models, hub_data=known, source_url=source_url, note=note)
+        _write_cards(runs, card, models=models, hub_data=known, note=note)
     if shared is not None:
         _write_shared(runs, shared, organisation, relationship)
     if bundle is not None:
@@ -135,7 +133,6 @@ def _write_cards(
     *,
     models: Sequence[str],
     hub_data: Mapping[str, str],
-    source_url: str,
     note: NotePrinter,
 ) -> None:
     from crucibench.report.hub_card import card_files, card_folders, measured
@@ -148,7 +145,7 @@ def _write_cards(
         if name not in names:
             raise InputError(f"--hub-data: {unknown('data set', name, names)}")
     for name, place in card_folders(found, folder).items():
-        files = card_files(name, found[name], hub_data=hub_data, source_url=source_url)
+        files = card_files(name, found[name], hub_data=hub_data)
         for path, text in files.items():
             write_text(place / path, text)
         if len(files) == 1:
@@ -174,9 +171,10 @@ def _write_bundle(
     from crucibench.report.format import counted
     from crucibench.store.redaction import Disclosure
     from crucibench.util.hashing import file_digest
+    from crucibench.util.numbers import size_text
 
     withheld = make_bundle(run, path, Disclosure(inputs=with_inputs, groups=with_groups))
     if withheld:
         note(f"left out of {counted(len(withheld), 'file')}: bundle/bundle.json lists what")
-    note(f"{path.stat().st_size / 1e6:.2f} MB, sha256 {file_digest(path)}")
+    note(f"{size_text(path.stat().st_size)}, sha256 {file_digest(path)}")
     write(f"{path}\n")

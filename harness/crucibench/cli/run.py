@@ -21,7 +21,6 @@ from crucibench.cli._options import (
     column_options,
     examples,
     execution_options,
-    require,
 )
 from crucibench.util.errors import InputError
 
@@ -34,7 +33,7 @@ _EPILOG = examples(
 )
 
 TOLERANCE = 1e-5
-"""How far probabilities may differ, where nobody says."""
+"""How far probabilities may differ with --check-parity; the spec's `check_parity` says else."""
 
 
 @click.command(epilog=_EPILOG)
@@ -107,13 +106,8 @@ TOLERANCE = 1e-5
 @click.option(
     "--check-parity",
     is_flag=True,
-    help="The models of a track are forms of one: check that the later ones answer as the first.",
-)
-@click.option(
-    "--parity-tolerance",
-    metavar="X",
-    type=click.FloatRange(min=0),
-    help="With --check-parity: how far probabilities may differ.  [default: 1e-05]",
+    help="The models of a track are forms of one: check that the later ones answer as the first, "
+    "to 1e-05; `check_parity: X` in the spec allows more.",
 )
 @click.option(
     "--save-adversarials",
@@ -140,7 +134,6 @@ def command(
     trust_remote_code: bool,
     keep_going: bool,
     check_parity: bool,
-    parity_tolerance: float | None,
     save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
@@ -162,9 +155,8 @@ def command(
         raise click.UsageError("expected SPEC.yaml, or --model and --data, not both")
     if spec is not None and variants:
         raise click.UsageError("--variant goes with --model; in SPEC.yaml say variants: [...]")
-    require("--check-parity", check_parity, {"--parity-tolerance": parity_tolerance})
     if check_parity:
-        defaults["check_parity"] = TOLERANCE if parity_tolerance is None else parity_tolerance
+        defaults["check_parity"] = TOLERANCE
 
     chosen = tuple(name for names in suites for name in names) if suites else None
     if save_adversarials:
@@ -212,8 +204,11 @@ def _document(
     columns: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns a spec: every model, in every form, meets every data set."""
-    model_entries = [{**_entry(text), "variants": list(dict.fromkeys(variants))} for text in models]
-    data_entries = [_entry(text) for text in data]
+    from crucibench.api import named_entry
+
+    forms = {"variants": list(dict.fromkeys(variants))}
+    model_entries = [named_entry(text) | forms for text in models]
+    data_entries = list(map(named_entry, data))
     document: dict[str, Any] = {
         "models": model_entries,
         "data": [{**entry, **columns} for entry in data_entries],
@@ -225,11 +220,3 @@ def _document(
             for entry in data_entries
         ]
     return document
-
-
-def _entry(text: str) -> dict[str, Any]:
-    from crucibench.api import default_name
-    from crucibench.contracts.uri import split_name
-
-    name, uri = split_name(text)
-    return {"name": name or default_name(uri), "uri": uri}

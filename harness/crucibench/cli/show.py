@@ -16,7 +16,6 @@ from crucibench.cli._output import (
     draw,
     emit,
     fact_table,
-    flat,
     print_table,
     record_table,
     visible,
@@ -44,6 +43,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     """Returns all that is known of a cell: as a document, and as tables."""
     from crucibench.report.costs import cost_of
+    from crucibench.report.provenance import flat
 
     cell = find_cell(run, part)
     cost = cost_of(run, cell.cell)
@@ -177,12 +177,6 @@ def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
     return words | ({"note": why} if why else {})
 
 
-def memory(size: int) -> str:
-    """Writes bytes: ``312 MiB``, ``4.1 GiB``."""
-    mebibytes = size / 2**20
-    return f"{mebibytes / 1024:.1f} GiB" if mebibytes >= 1024 else f"{mebibytes:.0f} MiB"
-
-
 def _draw(run: Run, found: Sequence[Cost], whole: Mapping[str, Any], target: Console) -> None:
     from rich.text import Text
 
@@ -210,6 +204,7 @@ def _words(values: Mapping[str, Any], names: Sequence[str] = tuple(_HEADS)) -> l
 
 def _word(name: str, value: Any) -> str:
     from crucibench.report.format import DASH, show_count
+    from crucibench.util.numbers import size_text
 
     if value is None:
         return DASH
@@ -217,7 +212,7 @@ def _word(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if name in _TIMES:
         return duration(value)
-    return memory(value) if name == "peak_memory" else show_count(value)
+    return size_text(value) if name == "peak_memory" else show_count(value)
 
 
 def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
@@ -330,8 +325,10 @@ def command(
     require("--cell", cell, {"--log": log})
 
     if data is not None and ":" in data:
+        from crucibench.report.provenance import card_facts
+
         card = _opened(data, quiet)
-        emit(form, card.as_dict(), [_card_table(card)])
+        emit(form, card.as_dict(), [fact_table(card_facts(card), card.name)])
         return 0
 
     run = find_any_run(reference, out)
@@ -347,6 +344,8 @@ def command(
     elif data is not None:
         document, tables = _data(run, data)
     elif env or spec:
+        from crucibench.report.provenance import flat
+
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
     else:
@@ -423,24 +422,17 @@ def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
     return run.cards[name].as_dict(), [fact_table(shown, name)]
 
 
-def _card_table(card: DataCard) -> Table:
-    from crucibench.report.provenance import card_facts
-
-    return fact_table(card_facts(card), card.name)
-
-
 def _opened(text: str, quiet: bool) -> DataCard:
     """Opens a data set and returns its card."""
     from crucibench import registry
-    from crucibench.api import default_name
+    from crucibench.api import named_entry
     from crucibench.contracts.source import DataOpening
-    from crucibench.contracts.uri import parse_uri, split_name
+    from crucibench.contracts.uri import parse_uri
     from crucibench.data.evalset import open_data
     from crucibench.util.folders import cache_folder
 
-    name, address = split_name(text)
-    uri = parse_uri(address)
-    name = name or default_name(address)
+    entry = named_entry(text)
+    name, uri = entry["name"], parse_uri(entry["uri"])
     source = registry.sources().get(uri.scheme)
     NotePrinter(quiet)(f"reading {name}")
     opening = DataOpening(name=name, uri=uri, base=Path.cwd(), scratch=cache_folder())

@@ -45,7 +45,7 @@ class BadSampleTally:
         return LeftOut(kinds=dict(self.kinds), first=tuple(self.first))
 
 
-def together(*parts: LeftOut) -> LeftOut:
+def joined(*parts: LeftOut) -> LeftOut:
     """Returns the bad samples of several passes as one."""
     kinds: dict[str, int] = {}
     for part in parts:

@@ -40,11 +40,11 @@ class ClassNames:
         """Returns classes; equal names get their keys behind them."""
         shown = list(keys if names is None else names)
         counts = Counter(shown)
-        unlike = [
+        distinct = [
             name if counts[name] == 1 else f"{name} ({key})"
             for key, name in zip(keys, shown, strict=True)
         ]
-        return cls(tuple(keys), tuple(unlike))
+        return cls(tuple(keys), tuple(distinct))
 
     def places(self) -> dict[str, int]:
         """Returns the index of each class by its key and by its name."""
@@ -91,7 +91,7 @@ def read_class_file(path: Path) -> ClassNames:
     if len(classes.keys) < 2 or repeated:
         got = f"{repeated[0]!r} twice" if repeated else f"{len(classes.keys)}"
         raise InputError(
-            f"option classes: {path.name}: expected at least 2 unlike names, got {got}"
+            f"option classes: {path.name}: expected at least 2 different names, got {got}"
         )
     return classes
 

@@ -71,7 +71,7 @@ class Columns:
 def choose_columns(
     kinds: Mapping[str, ColumnKind],
     options: DataOptions,
-    sample: Sampler,
+    sample: Sampler = lambda name: (),
     leave_out: Sequence[str] = (),
 ) -> Columns:
     """Decides what each column is for.
@@ -81,7 +81,7 @@ def choose_columns(
     Args:
         kinds: what each column holds, in the order of the data.
         options: what the user says.
-        sample: returns the first values of a column of strings.
+        sample: returns the first values of a column of strings; without it none is looked at.
         leave_out: columns that are features only where the user names them.
 
     Raises:

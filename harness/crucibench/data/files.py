@@ -152,7 +152,7 @@ def _found(address: str) -> tuple[Any, dict[str, tuple[str, str]]]:
     protocol = address.partition(":")[0]
     try:
         system, path = url_to_fs(address)
-        paths = sorted(system.glob(path)) if set("*[") & set(address) else [path]
+        paths = sorted(system.glob(path)) if is_pattern(address) else [path]
         facts = {one: system.info(one) for one in paths}
     except ImportError as error:
         raise InputError(

@@ -37,7 +37,7 @@ def frame_schema(frame: pd.DataFrame, beside: Sequence[pd.DataFrame] = ()) -> An
         beside: the frames of all roles, whose categories it shares.
 
     Raises:
-        InputError: if a column holds values of unlike types, or a name is there twice.
+        InputError: if a column holds values of several types, or a name is there twice.
     """
     require_unique(list(frame.columns))
     fields = []

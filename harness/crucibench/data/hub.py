@@ -168,7 +168,8 @@ def open_splits(place: HubPlace) -> dict[str, Any]:
         saved = _saved(folder, place)
         if saved is not None:
             return {split: _undecoded(data) for split, data in saved.items()}
-        _refuse_script(folder)
+        if (folder / f"{folder.name}.py").is_file():
+            raise _script(folder.name, f"{folder.name}.py")
         card_of(folder)
     with tempfile.TemporaryDirectory() as cache:  # for its locks: it converts nothing
         try:
@@ -293,11 +294,6 @@ def _undecoded(data: Any) -> Any:
         if isinstance(kind, library.Image):
             data = data.cast_column(name, library.Image(decode=False))
     return data
-
-
-def _refuse_script(folder: Path) -> None:
-    if (folder / f"{folder.name}.py").is_file():
-        raise _script(folder.name, f"{folder.name}.py")
 
 
 def _script(name: str, file: str) -> InputError:

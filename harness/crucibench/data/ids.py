@@ -178,13 +178,10 @@ def _numbers(tag: bytes, array: Any) -> Bytes:
 
 
 def _times(tag: bytes, array: Any, unit: str) -> Bytes:
-    ticks = _values(_integers(array)).astype(np.int64)
+    kind = pa.int64() if array.type.bit_width == 64 else pa.int32()
+    ticks = _values(array.view(kind)).astype(np.int64)
     seconds, rest = np.divmod(ticks, _SECOND[unit])
     return _cells(tag, seconds, rest * (_SECOND["ns"] // _SECOND[unit]))
-
-
-def _integers(array: Any) -> Any:
-    return array.view(pa.int64() if array.type.bit_width == 64 else pa.int32())
 
 
 def _hashed(tag: bytes, array: Any) -> Bytes:

@@ -204,7 +204,7 @@ class _Finder:
     def images(self, folder: Path, above: Path, bad: BadSampleTally) -> Iterator[tuple[Path, str]]:
         """Yields the images below `folder` and their names relative to `above`."""
         if folder.is_symlink():
-            self._mind(folder)
+            self._check_link(folder)
         for path in self._files(folder, (folder.resolve(),)):
             if path.suffix.lower() not in SUFFIXES:
                 self._others += 1
@@ -222,13 +222,13 @@ class _Finder:
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                self._mind(path)
+                self._check_link(path)
             if not entry.is_dir():
                 yield path
             elif path.resolve() not in above:
                 yield from self._files(path, (*above, path.resolve()))
 
-    def _mind(self, link: Path) -> None:
+    def _check_link(self, link: Path) -> None:
         there = link.resolve()
         if any(there.is_relative_to(root) for root in self._roots):
             return

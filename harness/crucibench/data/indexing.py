@@ -18,7 +18,7 @@ from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.lists import is_list, to_arrow
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.data import ids
-from crucibench.data.bad_samples import note, plain, refuse, together
+from crucibench.data.bad_samples import joined, note, plain, refuse
 from crucibench.data.cache import cached_folder
 from crucibench.data.columnar import arrow_batches, as_text
 from crucibench.data.index import BATCH, FORMAT, Index, open_index
@@ -205,7 +205,7 @@ def _bad_samples(
     found = {}
     for role, part in contents.items():
         unstored = raw.left_out.get(role, LeftOut())
-        left_out = together(unstored, targets.left_out[role], part.samples.tally.left_out())
+        left_out = joined(unstored, targets.left_out[role], part.samples.tally.left_out())
         of = len(part) + unstored.count
         refuse(left_out, role, of, raw.on_bad_sample)
         if left_out.count:

@@ -177,7 +177,7 @@ def _classes(uri: URI) -> tuple[str, ...] | None:
     classes = uri.names("classes")
     if len(set(classes)) < len(classes) or len(classes) < 2:
         raise InputError(
-            f"{uri.scheme}: option classes: expected at least 2 unlike names, "
+            f"{uri.scheme}: option classes: expected at least 2 different names, "
             f"got {uri.query['classes']!r}"
         )
     return classes

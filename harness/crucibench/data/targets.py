@@ -156,9 +156,3 @@ def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
     if not bad.any():
         return column
     return pc.if_else(pa.array(bad), column[int(np.argmin(bad))], column)
-
-
-def _rows(bad: NDArray[np.bool_], most: int = 3) -> str:
-    rows = np.flatnonzero(bad)[: most + 1].tolist()
-    shown = ", ".join(map(str, rows[:most])) + (", ..." if len(rows) > most else "")
-    return f"row{'s' if len(rows) > 1 else ''} {shown}, counted from 0"

@@ -46,7 +46,7 @@ def text_bytes(text: str) -> bytes:
 def reads_like_text(values: Sequence[str | None]) -> bool:
     """Whether strings are texts, not categories.
 
-    They are where most are unlike, most hold a space, and they are 16 characters long on average.
+    They are where most differ, most hold a space, and they are 16 characters long on average.
     """
     texts = [value for value in values if value]
     if not texts:

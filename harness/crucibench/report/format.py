@@ -50,7 +50,7 @@ def show_number(
     scale = 100.0 if percent else 1.0
     value *= scale
     if lower is None or upper is None:
-        return Shown(_alone(value, percent), "", "")
+        return Shown(_fixed(value, _places_alone(value, percent)), "", "")
     lower, upper = lower * scale, upper * scale
     half = (upper - lower) / 2
     if not (math.isfinite(half) and half > 0):
@@ -126,10 +126,6 @@ def iso(seconds: float | None) -> str:
 def show_minute(seconds: float | None) -> str:
     """Writes a time for people, in UTC: ``2026-11-23 09:32``; "" for none."""
     return iso(seconds)[:16].replace("T", " ")
-
-
-def _alone(value: float, percent: bool) -> str:
-    return _fixed(value, _places_alone(value, percent))
 
 
 def _places_alone(value: float, percent: bool) -> int:

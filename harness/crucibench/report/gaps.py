@@ -288,19 +288,18 @@ def by_reason(gaps: Iterable[MissingResults]) -> list[Reasons]:
         kinds = found.setdefault((gap.data, suite), {})
         kinds.setdefault(_PARTICULAR.sub("…", gap.reason), []).append(gap)
     return [
-        Reasons(data=data, suite=suite, reasons=tuple(sorted(_reasons(kinds), key=_most_first)))
+        Reasons(data=data, suite=suite, reasons=tuple(_reasons(kinds)))
         for (data, suite), kinds in found.items()
     ]
 
 
-def _reasons(kinds: dict[str, list[MissingResults]]) -> Iterable[Reason]:
+def _reasons(kinds: dict[str, list[MissingResults]]) -> list[Reason]:
+    """Returns the reasons, the most frequent first."""
+    found = []
     for kind, gaps in kinds.items():
         one = Reason(text=gaps[0].reason, gaps=tuple(gaps))
-        yield one if one.alike else Reason(text=kind, gaps=tuple(gaps))
-
-
-def _most_first(reason: Reason) -> tuple[int, str]:
-    return -reason.count, reason.text
+        found.append(one if one.alike else Reason(text=kind, gaps=tuple(gaps)))
+    return sorted(found, key=lambda one: (-one.count, one.text))
 
 
 def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[str]:

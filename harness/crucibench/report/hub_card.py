@@ -86,7 +86,6 @@ def card_files(
     parts: Sequence[MeasuredRun],
     *,
     hub_data: Mapping[str, str] | None = None,
-    source_url: str = "",
 ) -> dict[str, str]:
     """Returns the files of a model's card.
 
@@ -94,20 +93,19 @@ def card_files(
         model: its name.
         parts: where it was measured.
         hub_data: name of a data set to its repository on the Hub, ``OWNER/NAME``.
-        source_url: where the results are published; "" for nowhere.
 
     Returns:
         ``README.md``, and ``.eval_results/NAME.yaml`` for each data set that is on the Hub.
     """
     columns = {column.place: column for column in gather([part.run for part in parts])[0]}
-    files = {"README.md": _readme(model, parts, columns, hub_data or {}, source_url)}
+    files = {"README.md": _readme(model, parts, columns, hub_data or {})}
     entries: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
         repo = _repository(part.data, hub_data or {})
         if repo:
             # Names alone would let two data sets share a file.
             name = f"{slug(part.data.name)}-{data_digest(repo)[:8]}"
-            entries.setdefault(name, []).extend(_entries(part, repo, columns, source_url))
+            entries.setdefault(name, []).extend(_entries(part, repo, columns))
     for name, found in entries.items():
         if found:
             files[f".eval_results/{name}.yaml"] = dump_yaml(found)
@@ -145,9 +143,7 @@ def _shown(parts: Sequence[MeasuredRun]) -> Iterable[tuple[MeasuredRun, MetricRo
                 yield part, number
 
 
-def _entries(
-    part: MeasuredRun, repo: str, columns: Mapping[str, Column], source_url: str
-) -> list[dict[str, Any]]:
+def _entries(part: MeasuredRun, repo: str, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
     entries = []
     for _, number in _shown([part]):
         if number.verdict is Verdict.INVALID:
@@ -158,8 +154,6 @@ def _entries(
         entry: dict[str, Any] = {"dataset": dataset, "value": number.value}
         if part.run.dates.finished is not None:
             entry["date"] = iso(part.run.dates.finished)
-        if source_url:
-            entry["source"] = {"url": source_url, "name": "Crucibench"}
         entry["notes"] = _notes(number, columns[number.place])
         entries.append(entry)
     return entries
@@ -188,7 +182,6 @@ def _metadata(
     parts: Sequence[MeasuredRun],
     columns: Mapping[str, Column],
     hub_data: Mapping[str, str],
-    source_url: str,
 ) -> dict[str, Any]:
     card = parts[-1].info.card
     metadata: dict[str, Any] = {"tags": ["crucibench"]}
@@ -228,8 +221,6 @@ def _metadata(
                 }
             ],
         }
-        if source_url:
-            result["source"] = {"name": "Crucibench", "url": source_url}
         results.append(result)
     if results:
         metadata["model-index"] = [{"name": visible(model), "results": results}]
@@ -241,10 +232,9 @@ def _readme(
     parts: Sequence[MeasuredRun],
     columns: Mapping[str, Column],
     hub_data: Mapping[str, str],
-    source_url: str,
 ) -> str:
     card = parts[-1].info.card
-    metadata = _metadata(model, parts, columns, hub_data, source_url)
+    metadata = _metadata(model, parts, columns, hub_data)
 
     def stated(*names: str) -> str:
         text = next((words(card[name]) for name in names if card.get(name)), "")

@@ -70,7 +70,7 @@ def model_facts(info: ModelInfo) -> dict[str, str]:
         facts |= flat(info.fingerprint, "fingerprint")
     facts |= flat(info.numerics, "numerics")
     diagnostics = dict(info.diagnostics)
-    facts |= flat({"preprocessing": diagnostics.pop("preprocessing", None) or {}}, "")
+    facts |= flat({"preprocessing": diagnostics.pop("preprocessing", None) or {}})
     facts |= flat(diagnostics, "diagnostics")
     facts |= flat(info.card, "card")
     return facts
@@ -83,7 +83,7 @@ def run_facts(run: Run) -> dict[str, str]:
     if run.finished:
         facts["digest of all results"] = str(run.manifest.get("digest", UNKNOWN))
         facts["crucibench"] = str(run.manifest.get("crucibench_version", UNKNOWN))
-    return facts | flat(defaults, "")
+    return facts | flat(defaults)
 
 
 def environment_of(run: Run) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def environment_facts(run: Run) -> dict[str, dict[str, str]]:
     parts: dict[str, dict[str, str]] = {}
     for name, value in environment_of(run).items():
         if isinstance(value, Mapping):
-            parts[str(name)] = flat(value, "")
+            parts[str(name)] = flat(value)
         else:
             general[str(name)] = plain(value)
     return ({"general": general} if general else {}) | parts
@@ -125,7 +125,7 @@ def digests_of(cell: CellFile) -> tuple[str, str, str]:
     return identity, numerics, cell.ids_digest[:_DIGEST] or "none"
 
 
-def flat(data: Mapping[str, Any], prefix: str) -> dict[str, str]:
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Returns nested plain data as names with dots and texts."""
     facts: dict[str, str] = {}
     for key, value in data.items():

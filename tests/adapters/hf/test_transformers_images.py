@@ -20,7 +20,7 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.data.images import fit
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError
-from crucibench_adapters._class_names import imagenet_synsets, named_for
+from crucibench_adapters._classes import imagenet_synsets, named_for
 
 SCORES = frozenset({"scores", "labels"})
 ANIMALS = ("bird", "cat", "dog")

@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from crucibench.contracts.adapter import Adapter, Opening, Remote
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.uri import parse_uri
-from crucibench_adapters._oip_limits import WaitingClock
+from crucibench_adapters._oip_client import WaitingClock
 from crucibench_adapters.open_inference import OpenInferenceAdapter
 
 

@@ -10,8 +10,13 @@ from typing import Any
 import pytest
 
 from crucibench.contracts.adapter import Remote
-from crucibench_adapters._oip_headers import Headers
-from crucibench_adapters._oip_limits import LimitError, RequestBudget, WaitingClock, budget_of
+from crucibench_adapters._oip_client import (
+    Headers,
+    LimitError,
+    RequestBudget,
+    WaitingClock,
+    budget_of,
+)
 
 STOP = threading.Event()
 

@@ -9,9 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucibench.util.errors import InputError
-from crucibench_adapters._oip_address import ServerAddress
-from crucibench_adapters._oip_client import Client, Reply
-from crucibench_adapters._oip_headers import Headers
+from crucibench_adapters._oip_client import Client, Headers, Reply, ServerAddress
 from crucibench_adapters._oip_metadata import read_metadata
 
 ADDRESS = ServerAddress("http://h", "m")

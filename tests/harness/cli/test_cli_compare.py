@@ -69,7 +69,7 @@ def test_runs_packs_and_models_are_named_in_many_ways(
 ) -> None:
     packed = call("pack", str(finished), "-o", "baseline.cbz")
     assert packed.exit_code == 0, packed.stderr
-    assert packed.stdout == "baseline.cbz\n" and "MB" in packed.stderr
+    assert packed.stdout == "baseline.cbz\n" and "KiB" in packed.stderr
     out = ("--out", str(finished.parent), "--format", "json", "--metric", "*/top-1")
     both = _json(call("compare", "baseline.cbz", "latest", *out))[0]["differences"]
     assert [one["delta"] for one in both] == [0.0, 0.0]

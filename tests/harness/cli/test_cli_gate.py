@@ -218,6 +218,8 @@ def test_an_anchor_of_the_policy_is_found_beside_it(
     assert result.exit_code == 1
     wrong = [c for c in verdict()["checks"] if c["outcome"] == "regression"]
     assert {check["against"] for check in wrong} == {"anchor"}
+    judged = cb.gate(runs["bad"], runs["bad"], place / "policy.yaml")
+    assert {c.against for c in judged.checks if c.outcome == "regression"} == {"anchor"}
 
 
 def test_the_verdict_is_written_beside_the_candidate(

@@ -117,16 +117,6 @@ def test_later_forms_are_each_held_against_the_first(call: Call, models: Path) -
     assert "does not answer as first on digits" in report
 
 
-def test_the_tolerance_is_the_users(call: Call, models: Path) -> None:
-    loose = ("--check-parity", "--parity-tolerance", "0.1")
-    result = call(*run_of("first", "rounded", flags=loose))
-    assert result.exit_code == 0, result.stderr
-    assert "(0.1 allowed)" in result.stderr
-    alone = call(*run_of("first", "rounded", flags=("--parity-tolerance", "0.1")))
-    assert alone.exit_code == 2
-    assert "--parity-tolerance goes with --check-parity" in alone.stderr
-
-
 def test_a_form_that_fails_can_not_be_held_against_the_first(call: Call, models: Path) -> None:
     result = call(*run_of("first", "broken", flags=("--check-parity", "--batch-size", "60")))
     assert result.exit_code == 4

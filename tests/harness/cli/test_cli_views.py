@@ -22,7 +22,6 @@ from crucibench import registry
 from crucibench.cli._options import Format
 from crucibench.cli._output import Table, emit, plain, visible
 from crucibench.cli._timeline import clock
-from crucibench.cli.show import memory
 from crucibench.contracts.rows import COLUMNS
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.format import DASH
@@ -537,12 +536,6 @@ def test_device_seconds_of_some(call: Call, made: Layout) -> None:
     shown = call("show", "--costs").stdout
     assert f"{DASH}: device seconds are measured where" in shown
     assert _json(call("show", "--costs", "--format", "json"))["total"]["device_seconds"] == 9.5
-
-
-def test_memory() -> None:
-    assert [memory(size) for size in (0, 2**20, 2**30, 5 * 2**29)] == [
-        "0 MiB", "1 MiB", "1.0 GiB", "2.5 GiB",
-    ]  # fmt: skip
 
 
 # a cell

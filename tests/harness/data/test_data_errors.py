@@ -85,7 +85,7 @@ BAD = {
     "csv:tiny.csv?target=y&split=0.01": ("option split: 0.01 of 4 samples leaves no test sample"),
     "csv:tiny.csv?target=y&split=0.99": ("option split: 0.99 of 4 samples leaves no train sample"),
     "csv:good.csv?target=y&classes=p": (
-        "csv: option classes: expected at least 2 unlike names, got 'p'"
+        "csv: option classes: expected at least 2 different names, got 'p'"
     ),
     "csv:good.csv?target=y&classes=p,r": "classes: target 'y' holds 'q', not among p, r",
     "csv:good.csv?target=y&task=classify": (
@@ -125,7 +125,7 @@ BAD = {
         "data file 'tex.parquet' does not exist; did you mean 'text.parquet'?"
     ),
     "parquet:none/*.parquet?target=y": ("no file is called 'none/*.parquet' (looked in '{base}')"),
-    "parquet:parts?target=y": "2.parquet and 1.parquet have unlike columns: a, b",
+    "parquet:parts?target=y": "2.parquet and 1.parquet have different columns: a, b",
     "parquet:one.parquet?target=y": (
         "target 'y': expected at least 2 classes, got only 'p'; name them with classes= if the "
         "data lacks one"

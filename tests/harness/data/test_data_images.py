@@ -15,7 +15,7 @@ from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
 from crucibench.data.images import PIXELS_AT_MOST, decode, fit, to_pnm, to_tensor
 from crucibench.data.modalities import modalities, reader_of
-from crucibench.data.modalities.image import together
+from crucibench.data.modalities.image import as_batch
 from crucibench.util.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -251,9 +251,9 @@ def test_pnm_keeps_pixels_and_bytes() -> None:
 
 
 def test_images_of_several_sizes_are_a_list() -> None:
-    same = together([torch.zeros(3, 4, 5), torch.ones(3, 4, 5)])
+    same = as_batch([torch.zeros(3, 4, 5), torch.ones(3, 4, 5)])
     assert isinstance(same, torch.Tensor) and same.shape == (2, 3, 4, 5)
-    ragged = together([torch.zeros(3, 4, 5), torch.zeros(3, 5, 4)])
+    ragged = as_batch([torch.zeros(3, 4, 5), torch.zeros(3, 5, 4)])
     assert [tuple(image.shape) for image in ragged] == [(3, 4, 5), (3, 5, 4)]
     taken = Batch(("a", "b"), ragged).take([1])
     assert [tuple(image.shape) for image in taken.inputs] == [(3, 5, 4)]

@@ -183,7 +183,7 @@ def test_objects_need_the_pickle_flag(tmp_path: Path, open_uri: Any) -> None:
         (
             {"x_test": images(4, 4), "y_test": LABELS, "x_train": images(5, 5), "y_train": LABELS},
             "",
-            "data.npz: the samples of train are unlike those of test",
+            "data.npz: the samples of train differ from those of test",
         ),
         (
             {"x_test": images(4, 4), "y_test": LABELS, "x_train": images(4, 4), "y_train": LABELS},

@@ -248,7 +248,7 @@ class Fails(Pairs):
         (
             {"test": frame(), "train": (PIXELS, LABELS)},
             {"target": "y"},
-            "the roles are of unlike kinds: {'test': 'frame', 'train': 'pair'}",
+            "the roles are of different kinds: {'test': 'frame', 'train': 'pair'}",
         ),
         ((PIXELS, LABELS[:4]), {}, "y has 4 values for the 6 samples of X"),
         ((frame(), ["p", "q"]), {"target": "a"}, "(X, y): X has the target column 'a' too"),
@@ -270,7 +270,7 @@ class Fails(Pairs):
         (
             {"test": (PIXELS, LABELS), "train": (PIXELS[:, :1], LABELS)},
             {},
-            "X of train is uint8 of shape (6, 1, 4, 5), unlike X of test: uint8 of shape "
+            "X of train is uint8 of shape (6, 1, 4, 5), not as X of test: uint8 of shape "
             "(6, 3, 4, 5)",
         ),
         (Pairs([], []), {}, "the data of test has no samples"),

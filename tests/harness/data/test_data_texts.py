@@ -118,7 +118,9 @@ def test_several_csv_files(tmp_path: Path, open_uri: Any) -> None:
     data = open_uri("csv:part-*.csv?target=y")
     assert data.batch("test", range(4), InputSpec()).inputs["a"].tolist() == [1, 11, 2, 12]
     (tmp_path / "part-3.csv").write_text("b,y\n1,p\n")
-    with pytest.raises(InputError, match=r"^part-3\.csv and part-1\.csv have unlike columns: a, b"):
+    with pytest.raises(
+        InputError, match=r"^part-3\.csv and part-1\.csv have different columns: a, b"
+    ):
         open_uri("csv:part-*.csv?target=y")
     with pytest.raises(InputError, match=r"^no file is called 'none-\*\.csv'"):
         open_uri("csv:none-*.csv?target=y")

@@ -31,7 +31,7 @@ def _card(files: dict[str, str], folder: Path) -> ModelCard:
 
 def test_a_card_parses_and_holds_the_numbers(showcase_run: Run, tmp_path: Path) -> None:
     (parts,) = measured([showcase_run], ["cnn"]).values()
-    card = _card(card_files("cnn", parts, source_url="https://example.org/site"), tmp_path)
+    card = _card(card_files("cnn", parts), tmp_path)
     results = card.data.eval_results
     assert results is not None
     frame = showcase_run.metrics().query("model == 'cnn' and group == ''")
@@ -44,7 +44,6 @@ def test_a_card_parses_and_holds_the_numbers(showcase_run: Run, tmp_path: Path) 
     assert accuracy.task_type == "image-classification"
     assert accuracy.dataset_name == "digits"
     assert accuracy.dataset_type.startswith("digits-"), "not a name that the Hub may know"
-    assert accuracy.source_url == "https://example.org/site"
     assert card.data.model_name == "cnn"
     for title in ("Model Details", "Uses", "Evaluation", "Factors", "What was not measured"):
         assert f" {title}\n" in card.text

@@ -22,7 +22,7 @@ from crucibench.integrity.verify import verify
 from crucibench.store.run import Run
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
-from crucibench_adapters._sklearn_tree import read_tree
+from crucibench_adapters.sklearn_estimator import read_tree
 from crucibench_suites.adversarial.attacked import self_tested
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.tables.attacks import PLANNED

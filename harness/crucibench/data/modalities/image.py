@@ -148,7 +148,7 @@ class ImageReader(ModalityReader):
                 return list(pixels), sizes
             if spec.size is None:
                 return pixels, sizes
-            return together([images.fit(image, spec) for image in pixels]), sizes
+            return as_batch([images.fit(image, spec) for image in pixels]), sizes
         stored = list(images.stored_images(table, column, rows))
         if spec.size is None and len(self._sizes[origin]) == 1 and not spec.own_sizes:
             height, width = self._sizes[origin][0]
@@ -156,7 +156,7 @@ class ImageReader(ModalityReader):
             return made, [(height, width)] * len(stored)
         decoded = images.in_threads(lambda one: images.decode(one.content(), one.name)[0], stored)
         fitted = [images.fit(images.to_tensor(array, channels), spec) for array in decoded]
-        canonical = fitted if spec.own_sizes else together(fitted)
+        canonical = fitted if spec.own_sizes else as_batch(fitted)
         return canonical, [(len(array), array.shape[1]) for array in decoded]
 
     def same_form(self, spec: InputSpec) -> InputSpec:
@@ -170,7 +170,7 @@ class ImageReader(ModalityReader):
         return replace(spec, channels=spec.channels or self._channels, size=spec.size or size)
 
 
-def together(pixels: Sequence[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
+def as_batch(pixels: Sequence[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
     """Returns images (C, H, W) as one tensor (N, C, H, W) where all have one shape, else a list."""
     import torch
 

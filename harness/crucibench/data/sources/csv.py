@@ -234,7 +234,7 @@ class CsvFiles:
             if (names := self._header(path)) != first:
                 odd = sorted(set(names) ^ set(first)) or names
                 raise InputError(
-                    f"{path.name} and {self.files[0].name} have unlike columns: {', '.join(odd)}"
+                    f"{path.name} and {self.files[0].name} have different columns: {', '.join(odd)}"
                 )
         return first
 

@@ -149,10 +149,10 @@ class _Reading:
     def fill(self) -> None:
         splits = open_splits(self._place)
         chosen, notes = _choose(splits, self._asked, self._place)
-        first = self._head(splits[chosen["test"]])
-        schema = self._schema(splits[chosen["test"]], first)
-        options = self._asked.options
-        options = options.beside(schema.names)
+        test = splits[chosen["test"]]
+        first = self._head(test)
+        schema = test.features.arrow_schema if test.features else first.schema
+        options = self._asked.options.beside(schema.names)
         if not options.target and not (options.main and options.main.labels == "ignored"):
             options = replace(options, target=_target(schema))
         kinds = column_kinds(schema)
@@ -181,9 +181,6 @@ class _Reading:
         for table in self._tables(data):
             return table
         raise InputError("the data has no rows")
-
-    def _schema(self, data: Any, first: Any) -> Any:
-        return data.features.arrow_schema if data.features else first.schema
 
     def _tables(self, data: Any) -> Iterator[Any]:
         """Yields the rows of a split."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, Labels, LeftOut, RawData
 from crucibench.contracts.uri import URI, existing_file
-from crucibench.data.bad_samples import BadSampleTally, together
+from crucibench.data.bad_samples import BadSampleTally, joined
 from crucibench.data.class_names import (
     SYNSET,
     ClassNames,
@@ -73,17 +73,17 @@ class ImageFolderSource(DataSource):
         """Reads the images' bytes; they are decoded when ids are made, and batch by batch."""
         main = opening.main
         if main is not None and main.labels == "ignored":
-            return _bare(opening)
+            return _read_unlabelled(opening)
         try:
             tree, classes, options, beside = _open(opening.uri, opening.base)
         except NoClassesError:
             if main is None:
                 raise
-            return _bare(opening)
+            return _read_unlabelled(opening)
         return read_images(tree, classes, opening, options, beside)
 
 
-def _bare(opening: DataOpening) -> RawData:
+def _read_unlabelled(opening: DataOpening) -> RawData:
     """Returns the images without labels."""
     options = DataOptions.parse(class_file(opening.uri, opening.base)[0], *OPTIONS)
     tree = _unlabelled(opening.uri, opening.base)
@@ -159,7 +159,7 @@ def label_images(
     found = sorted(set(labels.values()))
     if not found:
         raise InputError(f"option labels: {file.name} has no label for any image of the folder")
-    classes = classes or ClassNames.of(_sorted(found))
+    classes = classes or ClassNames.of(sorted(found, key=lambda label: (_number(label), label)))
     keys = _keys(found, classes, file.name)
     if any(keys[label] != label for label in found) and min(map(_number, found)) == 1:
         notes = (*notes, f"the labels in {file.name} are taken to count from 1")
@@ -168,7 +168,7 @@ def label_images(
         for image in tree.roles["test"]
         if image.name in labels
     ]
-    left_out = together(tree.left_out.get("test", LeftOut()), tally.left_out())
+    left_out = joined(tree.left_out.get("test", LeftOut()), tally.left_out())
     labelled = replace(
         tree,
         roles={"test": images},
@@ -260,7 +260,3 @@ def _keys(found: Sequence[str], classes: ClassNames, name: str) -> dict[str, str
 
 def _number(label: str) -> int:
     return int(label) if label.isdecimal() else -1
-
-
-def _sorted(labels: Sequence[str]) -> list[str]:
-    return sorted(labels, key=lambda label: (_number(label), label))

@@ -89,12 +89,14 @@ class NpzSource(DataSource):
         roles = list(parts[0].roles)
         for part in parts:
             if list(part.roles) != roles:
-                raise InputError(f"{part.arrays.path.name} and {files[0].name} have unlike roles")
+                raise InputError(
+                    f"{part.arrays.path.name} and {files[0].name} have different roles"
+                )
             for role in roles:
                 other = part.form(role, layout)
                 if (other.kind, other.columns) != (form.kind, form.columns):
                     raise InputError(
-                        f"{part.arrays.path.name}: the samples of {role} are unlike those of test"
+                        f"{part.arrays.path.name}: the samples of {role} differ from those of test"
                     )
 
         def fill(conversion: Conversion) -> None:
@@ -251,7 +253,7 @@ def _joined(name: str, columns: Sequence[Mapping[str, Any]]) -> Any:
         return pa.concat_arrays([part[name] for part in columns])
     except pa.ArrowException:
         kinds = ", ".join(dict.fromkeys(str(part[name].type) for part in columns))
-        raise InputError(f"column {name!r}: the files hold unlike types: {kinds}") from None
+        raise InputError(f"column {name!r}: the files hold different types: {kinds}") from None
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:

@@ -76,7 +76,7 @@ class _Parquet:
             if sorted(schema.names) != sorted(first.names):
                 odd = sorted(set(schema.names) ^ set(first.names))
                 raise InputError(
-                    f"{path.name} and {self.files[0].name} have unlike columns: {', '.join(odd)}"
+                    f"{path.name} and {self.files[0].name} have different columns: {', '.join(odd)}"
                 )
             schemas.append(schema)
         try:

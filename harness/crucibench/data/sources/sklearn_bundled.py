@@ -152,7 +152,7 @@ def _table(
             classes = (f"<={threshold:g}", f">{threshold:g}")
         schema = frame_schema(frame)
         kinds: dict[str, ColumnKind] = dict.fromkeys(map(str, frame.columns), "other")
-        columns = choose_columns(kinds, options, _no_sample, leave_out=(_OVER_50,))
+        columns = choose_columns(kinds, options, leave_out=(_OVER_50,))
         conversion.facts.update(columns=columns.as_dict(), classes=classes)
         conversion.write("test", schema, frame_batches(frame, schema))
 
@@ -179,10 +179,6 @@ def _load(name: str) -> tuple[pd.DataFrame, Sequence[str]]:
         frame[_OVER_50] = np.where(frame["age"] >= 50, "yes", "no")
     frame[TARGET] = data.target
     return frame, [str(name) for name in getattr(data, "target_names", ())]
-
-
-def _no_sample(name: str) -> list[str | None]:
-    return []
 
 
 def _bundled(uri: URI) -> tuple[_Bundled, DataOptions]:

@@ -137,24 +137,19 @@ def _row(one: _Measured, columns: Sequence[Column]) -> dict[str, Any]:
 
 
 def _history(column: Column, entries: Sequence[_Measured]) -> HistoryView | None:
-    points = [
-        _Point(one.run.dates.started, one.numbers[column.place])
-        for one in entries
-        if one.run.dates.started is not None and column.place in one.numbers
-    ]
-    return _history_view(column, points)
-
-
-def _history_view(column: Column, points: Sequence[_Point]) -> HistoryView | None:
     """Returns the history of a column, oldest first; None with fewer than two dated values.
 
     Numbers of another comparison key than the newest are hollow: they stand there, and can't be
     set against it.
     """
-    known = sorted(
-        (point for point in points if point.number.value is not None),
-        key=lambda point: (point.time, point.number.run),
-    )[-_MOST:]
+    points = [
+        _Point(one.run.dates.started, number)
+        for one in entries
+        if (number := one.numbers.get(column.place)) is not None
+        and number.value is not None
+        and one.run.dates.started is not None
+    ]
+    known = sorted(points, key=lambda point: (point.time, point.number.run))[-_MOST:]
     if len(known) < 2:
         return None
     key = known[-1].number.key

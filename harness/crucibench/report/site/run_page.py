@@ -113,7 +113,7 @@ def _provenance(run: Run) -> dict[str, str]:
     }
     facts |= {f"data {name}": sealed(card) for name, card in run.cards.items()}
     for (model, data), info in run.models.items():
-        prints = "no fingerprint" if info.fingerprint is None else flat(dict(info.fingerprint), "")
+        prints = "no fingerprint" if info.fingerprint is None else flat(dict(info.fingerprint))
         text = prints if isinstance(prints, str) else listed(f"{k} {v}" for k, v in prints.items())
         facts[f"model {model} on {data}"] = text
-    return facts | {name: text for name, text in flat(run.environment, "").items() if text}
+    return facts | {name: text for name, text in flat(run.environment).items() if text}

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import ClassVar
@@ -44,10 +44,14 @@ from crucibench.data.columnar import Conversion, convert, storable
 from crucibench.data.columns import Columns
 from crucibench.data.options import DataOptions
 from crucibench.data.sources.synthetic import review_words as words
-from crucibench.data.sources.synthetic.source import SampleGenerator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import (
+    SampleGenerator,
+    Shortcut,
+    read_shortcut,
+    whole_number,
+    with_groups,
+)
 from crucibench.util.draws import Draws
-from crucibench.util.errors import InputError
-from crucibench.util.suggest import unknown
 
 CLASSES = ("negative", "positive")
 GROUPS = ("domain", "gender", *words.TRAITS)
@@ -75,14 +79,14 @@ class Reviews(SampleGenerator):
         """Raises InputError if an option is unknown, or its value is."""
         self._options(uri)
         self._settings(uri)
-        strengths(uri, _spurious(uri), TIED)
+        _shortcut(uri)
 
     def read(self, opening: DataOpening) -> RawData:
         """Makes the reviews, or takes them from the cache."""
         options, settings = self._options(opening.uri), self._settings(opening.uri)
         seed = settings["seed"]
-        tie = _spurious(opening.uri)
-        shares = strengths(opening.uri, tie, TIED)
+        shortcut = _shortcut(opening.uri)
+        tie, *shares = shortcut
         ties = {
             role: Tie(tie, share) for role, share in zip(("train", "test"), shares, strict=True)
         }
@@ -95,7 +99,7 @@ class Reviews(SampleGenerator):
                 conversion.write(role, schema, _batches(rows, schema))
 
         version = {"source": "synthetic", "set": "reviews", "version": self.version}
-        tied = {"spurious": tie, "strengths": list(shares)} if tie else {}
+        tied = {"spurious": tie, "strengths": shares} if tie else {}
         done = convert(opening.scratch, fill, settings=version | settings | tied)
         columns = Columns(
             modality=Modality.TEXT, inputs=("text",), target="label", groups=options.groups
@@ -108,7 +112,10 @@ class Reviews(SampleGenerator):
             split="as made: test, train, of unlike sentences",
             revision=f"reviews {self.version}, seed {seed}",
             licence=options.licence or "Apache-2.0",
-            notes=("the texts are made from templates, and nobody's opinion", *_notes(tie, shares)),
+            notes=(
+                "the texts are made from templates, and nobody's opinion",
+                *shortcut.notes("label"),
+            ),
             facts={"synthetic:reviews": str(self.version)},
         )
 
@@ -116,10 +123,7 @@ class Reviews(SampleGenerator):
         known = ("n", "train", "seed", "spurious", "strength", "test_strength", "groups",
                  "licence", "citation", "on_bad_sample")  # fmt: skip
         options = DataOptions.parse(uri, *known)
-        for name in options.groups:
-            if name not in GROUPS:
-                raise InputError(unknown("group of synthetic:reviews", name, GROUPS))
-        return replace(options, groups=options.groups or GROUPS)
+        return with_groups(options, uri, GROUPS)
 
     def _settings(self, uri: URI) -> dict[str, int]:
         return {
@@ -129,23 +133,8 @@ class Reviews(SampleGenerator):
         }
 
 
-def _spurious(uri: URI) -> str:
-    """Returns the group that an address ties to the label, or "".
-
-    Raises:
-        InputError: if there is none such.
-    """
-    found = uri.query.get("spurious", "")
-    if found and found not in TIED:
-        raise InputError(unknown("group of synthetic:reviews that can be tied", found, TIED))
-    return found
-
-
-def _notes(tie: str, shares: tuple[int, int]) -> tuple[str, ...]:
-    if not tie:
-        return ()
-    train, test = (f"{share / 10_000:g} %" for share in shares)
-    return (f"{tie} is set by the label in {train} of train and {test} of test",)
+def _shortcut(uri: URI) -> Shortcut:
+    return read_shortcut(uri, "group of synthetic:reviews that can be tied", TIED)
 
 
 @dataclass(frozen=True)
@@ -177,7 +166,7 @@ class Review:
 
 
 def reviews(seed: int, role: str, count: int, tie: Tie | None = None) -> Iterator[Review]:
-    """Yields `count` unlike reviews; a larger count begins with those of a smaller one."""
+    """Yields `count` different reviews; a larger count begins with those of a smaller one."""
     draws = Draws(seed, "synthetic/reviews")
     seen: set[str] = set()
     start = 0

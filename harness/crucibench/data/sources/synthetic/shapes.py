@@ -31,10 +31,14 @@ from crucibench.contracts.uri import URI
 from crucibench.data.arrays import TARGET, array_form, array_raw, write_arrays
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import DataOptions
-from crucibench.data.sources.synthetic.source import SampleGenerator, strengths, whole_number
+from crucibench.data.sources.synthetic.source import (
+    SampleGenerator,
+    Shortcut,
+    read_shortcut,
+    whole_number,
+    with_groups,
+)
 from crucibench.util.draws import Draws
-from crucibench.util.errors import InputError
-from crucibench.util.suggest import unknown
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 FACTORS = {
@@ -112,10 +116,7 @@ class Shapes(SampleGenerator):
     def _options(self, uri: URI, settings: ShapeSettings) -> DataOptions:
         options = DataOptions.parse(uri, *ShapeSettings.KEYS, "groups", "licence", "citation")
         known = (*FACTORS, *((SHORTCUT,) if settings.spurious else ()))
-        for name in options.groups:
-            if name not in known:
-                raise InputError(unknown("group of synthetic:shapes", name, known))
-        return replace(options, groups=options.groups or known)
+        return with_groups(options, uri, known)
 
 
 @dataclass(frozen=True)
@@ -137,18 +138,15 @@ class ShapeSettings:
     @classmethod
     def of(cls, uri: URI) -> ShapeSettings:
         """Reads an address."""
-        spurious = uri.query.get("spurious", "")
-        if spurious and spurious not in FACTORS:
-            raise InputError(unknown("factor of synthetic:shapes", spurious, FACTORS))
-        strength, test_strength = strengths(uri, spurious, FACTORS)
+        shortcut = read_shortcut(uri, "factor of synthetic:shapes", FACTORS)
         return cls(
             test=whole_number(uri, "n", 1_000, 1, _AT_MOST),
             train=whole_number(uri, "train", 4_000, 1, _AT_MOST),
             size=whole_number(uri, "size", 32, 16, 512),
             seed=whole_number(uri, "seed", 0, 0, 2**31 - 1),
-            spurious=spurious,
-            strength=strength,
-            test_strength=test_strength,
+            spurious=shortcut.factor,
+            strength=shortcut.strength,
+            test_strength=shortcut.test_strength,
         )
 
     @property
@@ -158,13 +156,8 @@ class ShapeSettings:
 
     def notes(self) -> tuple[str, ...]:
         """Returns what a reader must know."""
-        if not self.spurious:
-            return ("the images are drawn by a program",)
-        shares = [f"{number / 10_000:g} %" for number in (self.strength, self.test_strength)]
-        return (
-            "the images are drawn by a program",
-            f"{self.spurious} is set by the class in {shares[0]} of train and {shares[1]} of test",
-        )
+        shortcut = Shortcut(self.spurious, self.strength, self.test_strength)
+        return ("the images are drawn by a program", *shortcut.notes("class"))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.contracts.uri import URI
+from crucibench.data.options import DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import parse_number
 from crucibench.util.suggest import unknown
@@ -69,6 +71,18 @@ def _generator(uri: URI) -> SampleGenerator:
     return made
 
 
+def with_groups(options: DataOptions, uri: URI, known: Sequence[str]) -> DataOptions:
+    """Returns the options with the groups that they name, by default all that are `known`.
+
+    Raises:
+        InputError: if one is unknown.
+    """
+    for name in options.groups:
+        if name not in known:
+            raise InputError(unknown(f"group of synthetic:{uri.rest}", name, known))
+    return replace(options, groups=options.groups or tuple(known))
+
+
 def whole_number(uri: URI, key: str, default: int, low: int, high: int) -> int:
     """Returns option `key`, a whole number from `low` to `high`.
 
@@ -86,26 +100,52 @@ def whole_number(uri: URI, key: str, default: int, low: int, high: int) -> int:
     return int(value)
 
 
-def strengths(uri: URI, spurious: str, factors: Iterable[str]) -> tuple[int, int]:
-    """Returns how often a factor is set by the class in train and test, in millionths.
+class Shortcut(NamedTuple):
+    """What ties a factor to the class; shares are in millionths, so that all is integer.
+
+    Attributes:
+        factor: that is tied, or "".
+        strength: how often it is set by the class in train.
+        test_strength: likewise in test.
+    """
+
+    factor: str = ""
+    strength: int = 0
+    test_strength: int = 0
+
+    def notes(self, what: str) -> tuple[str, ...]:
+        """Returns the card's sentence on it, if there is one; it is set by the `what`."""
+        if not self.factor:
+            return ()
+        train, test = (f"{share / 10_000:g} %" for share in self[1:])
+        return (f"{self.factor} is set by the {what} in {train} of train and {test} of test",)
+
+
+def read_shortcut(uri: URI, what: str, factors: Collection[str]) -> Shortcut:
+    """Reads the options ``spurious``, ``strength`` and ``test_strength``.
 
     Args:
-        uri: of the data, with options ``strength`` and ``test_strength``.
-        spurious: the factor, or "".
-        factors: those that there are.
+        uri: of the data.
+        what: how messages call a factor.
+        factors: those that can be tied to the class.
 
     Raises:
-        InputError: if a share is none, or there is one without a factor.
+        InputError: if the factor is unknown, a share is none, or there is one without a factor.
     """
-    if not spurious:
+    factor = uri.query.get("spurious", "")
+    if factor and factor not in factors:
+        raise InputError(unknown(what, factor, factors))
+    if not factor:
         for key in ("strength", "test_strength"):
             if key in uri.query:
                 raise InputError(
                     f"{uri.scheme}: option {key}: it needs spurious, the factor that is tied to "
                     f"the class: one of {', '.join(factors)}"
                 )
-        return 0, 0
-    return _millionths(uri, "strength", 950_000), _millionths(uri, "test_strength", 0)
+        return Shortcut()
+    return Shortcut(
+        factor, _millionths(uri, "strength", 950_000), _millionths(uri, "test_strength", 0)
+    )
 
 
 def _millionths(uri: URI, key: str, default: int) -> int:
