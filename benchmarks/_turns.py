@@ -74,6 +74,7 @@ def in_turns(ways: Mapping[str, Callable[[], float]], seconds: float) -> dict[st
 def queries_a_turn(loop: Loop, ask: Ask, least: int = 1) -> int:
     """Returns how often a loop asks in a turn."""
     count = least
+    loop(ask, count)  # what a first call prepares is no part of it
     while (taken := loop(ask, count) * count) < TURN / 4:
         count *= 2
     return max(least, math.ceil(count * TURN / taken))

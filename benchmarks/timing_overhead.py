@@ -3,7 +3,9 @@
 Overhead: a model that does nothing, in a bare loop and in the suite's loops; and (with the extra
 `loadgen`) in LoadGen's single stream. Throughput: a matrix product in a bare loop and in the
 suite's; and a network that is asked in a bare loop and through its adapter, as `offline` asks it.
-In short turns A B B A in one process with one thread: see `_turns.py`. Three minutes by default.
+Latency: networks of 0.05 to 50 ms, one image a query, in a bare loop and as `single-stream`,
+`server` and `end-to-end` ask them. In short turns A B B A in one process with one thread: see
+`_turns.py`. Six minutes by default.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +40,12 @@ OVERHEAD = 10e-6
 
 THROUGHPUT = 0.98
 """Of a bare loop's."""
+
+LATENCY = (0.02, 5e-6)
+"""Share of the bare loop's seconds a query that an adapter may add, and seconds: the larger."""
+
+NETWORKS = {"0.05 ms": (4, 0), "0.5 ms": (24, 2), "5 ms": (64, 5), "50 ms": (160, 8)}
+"""About how long a network takes here, to its channels and its layers between first and last."""
 
 _LOADGEN_RUNS, _LOADGEN_QUERIES = 5, 20_000
 
@@ -69,6 +78,12 @@ def opened(ask: Ask, count: int) -> float:
     begun = time.perf_counter()
     open_loop(ask, [None] * 256, np.zeros(count, dtype=np.int64), SystemClock())
     return (time.perf_counter() - begun) / count
+
+
+def served(ask: Ask, count: int, pool: Sequence[object]) -> float:
+    """Returns seconds a query from when it is asked to when it is answered, in the open loop."""
+    timed = open_loop(ask, pool, np.zeros(count, dtype=np.int64), SystemClock())
+    return float((timed.ended - timed.started).sum()) * 1e-9 / count
 
 
 def loadgen(ask: Ask, count: int) -> float | None:
@@ -132,6 +147,11 @@ class Subject:
         """Returns the seconds a query beyond the bare loop's."""
         return differences(self.found[way], self.found["bare loop"])
 
+    def allowed(self) -> float:
+        """Returns the seconds a query that an adapter may add."""
+        share, least = LATENCY
+        return max(share * statistics.median(self.found["bare loop"]), least)
+
     def throughput(self, way: str) -> Median:
         """Returns the throughput over the bare loop's."""
         return ratios(self.found["bare loop"], self.found[way])
@@ -167,20 +187,69 @@ def subjects(seconds: float) -> tuple[Subject, Subject, Subject]:
     multiplied: dict[str, tuple[Loop, Ask]] = {
         "bare loop": (bare, product), "closed loop": (reported, product),
     }  # fmt: skip
-    return (
-        Subject("nothing", idle, seconds),
-        Subject("a matrix product", multiplied, seconds),
-        Subject("a network, 64 images", _network(), seconds),
-    )
-
-
-def _network() -> dict[str, tuple[Loop, Ask]]:
-    """Returns the module in a bare loop on tensors, and its adapter in the suite's on batches."""
-    torch.manual_seed(0)
     module = nn.Sequential(
         nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(), nn.Flatten(),
         nn.Linear(16 * 14 * 14, 10),
-    ).eval()  # fmt: skip
+    )  # fmt: skip
+    asked, adapter = _asked(module), _adapter(module)
+    tensors, batches = _pool(64, 4)
+    offline = {
+        "bare loop": (partial(bare, pool=tensors), asked),
+        "offline, through its adapter": (partial(reported, pool=batches), adapter.timed),
+    }
+    return (
+        Subject("nothing", idle, seconds),
+        Subject("a matrix product", multiplied, seconds),
+        Subject("a network, 64 images", offline, seconds),
+    )
+
+
+def latencies(seconds: float) -> list[Subject]:
+    """Returns networks that are asked for one image at a time, the quickest first.
+
+    The model's own normalisation is a part of the query: the bare loop does it, too.
+    """
+    found = []
+    tensors, batches = _pool(1, 256)
+    for name, (width, depth) in NETWORKS.items():
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
+        for _ in range(depth):
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        module.append(nn.Linear(width * 16, 10))
+        mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
+        module.crucibench_input = {"range": [0, 1], "mean": mean, "std": std}  # type: ignore[assignment]
+        adapter = _adapter(module)
+        ways: dict[str, tuple[Loop, Ask]] = {
+            "bare loop": (partial(bare, pool=tensors), _asked(module, mean, std)),
+            "single-stream": (partial(reported, pool=batches), adapter.timed),
+            "server": (partial(served, pool=batches), adapter.timed),
+            "end-to-end, encoded": (partial(reported, pool=tensors), adapter.timed_encoded),
+        }
+        found.append(Subject(f"a network of {name}", ways, seconds))
+    return found
+
+
+def _pool(size: int, count: int) -> tuple[list[torch.Tensor], list[Batch]]:
+    """Returns queries of `size` images each, for a bare loop and for an adapter."""
+    tensors = [torch.rand(size, 3, 32, 32) for _ in range(count)]
+    ids = tuple(f"{number}" for number in range(size))
+    return tensors, [Batch(ids, tensor) for tensor in tensors]
+
+
+def _asked(module: nn.Module, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Ask:
+    """Returns what a bare loop calls."""
+    module.eval()
+    middle, scale = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (mean, std))
+
+    @torch.inference_mode()
+    def asked(inputs: Any) -> object:
+        return module((inputs - middle) / scale if mean else inputs)
+
+    return asked
+
+
+def _adapter(module: nn.Module) -> TorchAdapter:
     task = Task(kind="classification", modality=Modality.IMAGE, classes=tuple("0123456789"))
     card = DataCard(
         name="images", uri="sklearn:images", task=task, features={"image": "3x32x32"},
@@ -192,27 +261,18 @@ def _network() -> dict[str, tuple[Loop, Ask]]:
             live=module,
         )
     )  # fmt: skip
-    tensors = [torch.rand(64, 3, 32, 32) for _ in range(4)]
-    ids = tuple(f"{number}" for number in range(64))
-    batches = [Batch(ids, tensor) for tensor in tensors]
-
-    @torch.inference_mode()
-    def asked(inputs: object) -> object:
-        return module(inputs)
-
-    return {
-        "bare loop": (partial(bare, pool=tensors), asked),
-        "offline, through its adapter": (partial(reported, pool=batches), adapter.timed),
-    }
+    assert isinstance(adapter, TorchAdapter)
+    return adapter
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=45.0, help="for each of three models")
+    parser.add_argument("--seconds", type=float, default=45.0, help="for each of seven models")
     arguments = parser.parse_args()
     set_threads(1)
     nothing, product, network = subjects(arguments.seconds)
-    rows = [*nothing.rows(), *product.rows(), *network.rows()]
+    networks = latencies(arguments.seconds)
+    rows = [row for subject in (nothing, product, network, *networks) for row in subject.rows()]
     logged = [
         taken for _ in range(_LOADGEN_RUNS)
         if (taken := loadgen(lambda query: None, _LOADGEN_QUERIES)) is not None
@@ -231,6 +291,11 @@ def main() -> None:
         ["the closed loop's throughput of a matrix product, at least 0.98 of a bare loop's",
          product.throughput("closed loop").at_least(THROUGHPUT)],
         ["throughput of `offline`, at least 0.98 of a bare loop's", loop.at_least(THROUGHPUT)],
+        *(
+            [f"latency of {subject.name} by `{way}`, at most 2 % or 5 µs above a bare loop",
+             subject.overhead(way).at_most(subject.allowed())]
+            for subject in networks for way in subject.found if way != "bare loop"
+        ),
     ]  # fmt: skip
     publish(
         "timing-overhead",
@@ -239,7 +304,9 @@ def main() -> None:
             "Turns of about 20 ms, A B B A, in one process with one thread. Beyond the bare loop, "
             "and throughput over the bare loop's, are medians over turns with 99 % intervals "
             "between order statistics; a budget is kept or missed only where the interval lies on "
-            f"one side of it. {load()}",
+            "one side of it. A bare loop calls the module under `torch.inference_mode`, with the "
+            "normalisation that the model declares, on tensors that are there; memory is the "
+            f"process's own, with glibc's settings, in all of them. {load()}",
             "",
             *table(["budget", "verdict"], judged),
             "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,17 +146,17 @@ class ClassMap:
                 )
         return cls(columns, len(own), _note(own, mapping, task, columns), own)
 
-    @property
+    @cached_property
     def identity(self) -> bool:
         """Whether nothing changes."""
         return self.columns == tuple((at,) for at in range(self.width))
 
-    @property
+    @cached_property
     def merging(self) -> bool:
         """Whether several of the model's classes are one of the data's."""
         return any(len(of_class) > 1 for of_class in self.columns)
 
-    @property
+    @cached_property
     def narrowing(self) -> bool:
         """Whether the model knows classes that the data has not."""
         return sum(map(len, self.columns)) < self.width

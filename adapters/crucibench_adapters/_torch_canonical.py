@@ -75,8 +75,43 @@ class Canonical(nn.Module):
             inputs = (inputs * self.scale - self.mean) / self.std
         return inputs.to(self._dtype()) if inputs.is_floating_point() else inputs
 
+    def direct(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Returns a function that answers as `answer` does, bit for bit, without gradients.
+
+        What does not change from call to call is looked up here, once: of a network of half a
+        millisecond the lookups of `answer` are a tenth. It holds as long as the model's dtype does.
+        """
+        if self.setting is not None or self.guards:
+            return self.answer
+        model, finished, dtype = self.model, self._finished, self._dtype()
+        mean, std, scale, normalises = self.mean, self.std, self.scale, self.normalises
+        classes = len(self.task.classes)
+        as_is = not self.task.one_number and (self.classes is None or self.classes.identity)
+
+        def answer(inputs: torch.Tensor) -> torch.Tensor:
+            if normalises:
+                inputs = (inputs if scale == 1.0 else inputs * scale) - mean
+                inputs /= std
+            if inputs.dtype is not dtype and inputs.is_floating_point():
+                inputs = inputs.to(dtype)
+            found = model(inputs)
+            if (
+                as_is
+                and type(found) is torch.Tensor
+                and found.dtype is torch.float32
+                and found.shape[1:] == (classes,)
+            ):
+                return found
+            return finished(found)
+
+        return answer
+
     def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
-        answer = tensor_in(self.model(self.prepared(inputs)))
+        return self._finished(self.model(self.prepared(inputs)))
+
+    def _finished(self, found: Any) -> torch.Tensor:
+        """Returns what the model returned in its one form."""
+        answer = tensor_in(found)
         answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
         if self.task.one_number:
             return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer

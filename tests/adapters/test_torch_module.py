@@ -57,6 +57,24 @@ def test_images(opening: Any, digits_card: DataCard, digits: Batch, factory: str
 
 
 @pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("factory", ["cnn", "normalised", "in_place"])
+def test_a_timed_query_is_the_model_s_own_call_and_answers_the_same(
+    opening: Any, digits_card: DataCard, digits: Batch, factory: str, monkeypatch: Any
+) -> None:
+    adapter = opened(opening, f"torch:models.py:{factory}", digits_card)
+    before = digits.inputs.clone()
+    answer = adapter.read_timed(adapter.timed(digits))
+    assert (answer.scores == adapter.predict(digits, frozenset({"scores"})).scores).all()
+    assert torch.equal(digits.inputs, before)
+    looked_up: list[str] = []
+    for name in ("parameters", "modules", "named_modules"):
+        monkeypatch.setattr(nn.Module, name, lambda *_, name=name: looked_up.append(name))
+    if factory != "in_place":  # which must have its inputs copied for it
+        assert torch.equal(adapter.timed(digits), adapter.timed_encoded(digits.inputs))
+        assert looked_up == []
+
+
+@pytest.mark.usefixtures("models")
 def test_probabilities(opening: Any, digits_card: DataCard, digits: Batch) -> None:
     def open_adapter() -> Adapter:
         return opened(opening, "torch:models.py:softmax?output=probabilities", digits_card)

@@ -10,11 +10,11 @@ from crucibench.store.cells import CellFile
 from crucibench.util.errors import NotComparableError
 from crucibench.util.hashing import differing_fields
 
-SAMPLES = frozenset({"data", "ids", "further"})
+SAMPLES = frozenset({"data", "ids", "role_fingerprints"})
 """The fields that say which samples were asked about: an intersection may ignore them."""
 
 _OF_THE_DATA = ("task", "groups", "cluster", "target", "counts", "features", "ids_digest")
-"""What may be told of two data sets that differ, the telling first."""
+"""What is compared of two data sets that differ, the most informative first."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ def first_difference(
     """
     where = f"{a.model} and {b.model} on {a.suite}/{a.scenario}"
     names = differing(a, b, ignore=SAMPLES if intersect else ())
-    told = _of_cards(*cards)
-    if told is not None and told[0] == "task":
+    in_data = _of_cards(*cards)
+    if in_data is not None and in_data[0] == "task":
         # Whatever is intersected: a class index means something else.
-        return Difference("data.task", *told[1:], 0, where)
+        return Difference("data.task", *in_data[1:], 0, where)
     if not names:
         return None
     name, more = names[0], len(names) - 1
-    if name == "data" and told is not None:
-        return Difference(f"data.{told[0]}", *told[1:], more, where)
+    if name == "data" and in_data is not None:
+        return Difference(f"data.{in_data[0]}", *in_data[1:], more, where)
     return Difference(name, _value(a, name), _value(b, name), more, where)
 
 

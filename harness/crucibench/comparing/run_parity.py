@@ -38,8 +38,8 @@ class Pair:
         data: the data set's name.
         first: the track's first model, which is taken to be right.
         second: a later one.
-        parity: how far their answers lie apart; None where that can't be told.
-        reason: why it can't be told.
+        parity: how far their answers lie apart; None where it is unknown.
+        reason: why it is unknown.
     """
 
     track: str
@@ -61,14 +61,14 @@ class Pair:
             return f"{self.second} can't be held against {self.first} {where}: {self.reason}"
         found = self.parity
         verb = "answers" if self.agree else "does not answer"
-        told = [f"{found.n:,} sample{'s' * (found.n != 1)}"]
+        parts = [f"{found.n:,} sample{'s' * (found.n != 1)}"]
         if found.flips is not None:
-            told.append(f"{found.flips:,} label flip{'s' * (found.flips != 1)}")
+            parts.append(f"{found.flips:,} label flip{'s' * (found.flips != 1)}")
         if found.largest is not None:
             what = "values" if found.flips is None else "probabilities"
-            told.append(f"{what} at most {found.largest:.2g} apart ({found.tolerance:g} allowed)")
+            parts.append(f"{what} at most {found.largest:.2g} apart ({found.tolerance:g} allowed)")
         suspicion = f"; {found.suspicion}" if found.suspicion else ""
-        return f"{self.second} {verb} as {self.first} {where}: {', '.join(told)}{suspicion}"
+        return f"{self.second} {verb} as {self.first} {where}: {', '.join(parts)}{suspicion}"
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data."""

@@ -43,9 +43,9 @@ class DataCard:
         notes: what a reader must know, one sentence each.
         unlabelled: the roles that have no targets: those of their samples are -1 for
             classification and NaN for regression.
-        further: the roles that are data sets of their own (`SuiteConfig.data_sets`), each with its
-            fingerprint: `fingerprint` leaves them out, so that cells that don't read them stay
-            what they are.
+        role_fingerprints: the roles that are data sets of their own (`SuiteConfig.data_sets`),
+            each with its fingerprint: `fingerprint` leaves them out, so that cells that don't
+            read them stay what they are.
     """
 
     name: str
@@ -65,7 +65,7 @@ class DataCard:
     citation: str = ""
     notes: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()
-    further: Mapping[str, str] = field(default_factory=dict)
+    role_fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data, as it is stored."""
@@ -79,7 +79,7 @@ class DataCard:
             "ids_digest": dict(self.ids_digest),
             "notes": list(self.notes),
             "unlabelled": list(self.unlabelled),
-            "further": dict(self.further),
+            "role_fingerprints": dict(self.role_fingerprints),
         }
 
     @classmethod

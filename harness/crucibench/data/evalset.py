@@ -256,7 +256,7 @@ def _extended_card(main: ArrowEvalSet, suite_data: Mapping[str, ArrowEvalSet]) -
         ids_digest=merged("ids_digest"),
         notes=(*card.notes, *notes),
         unlabelled=tuple(role for role, own in cards.items() if not own.target),
-        further={role: own.fingerprint for role, own in cards.items()},
+        role_fingerprints={role: own.fingerprint for role, own in cards.items()},
     )
 
 

@@ -88,7 +88,7 @@ class Opponent:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckDraft:
-    """A check that is still to be decided, or was settled before any statistics.
+    """A check that is still to be decided, or was decided before any statistics.
 
     Attributes:
         tier: of the rule.
@@ -101,7 +101,7 @@ class CheckDraft:
         number: the candidate's.
         difference: from the opponent.
         size: margin or loss to detect.
-        settled: outcome and message, where no statistics are needed.
+        decided: outcome and message, where no statistics are needed.
         unchanged: whether both answer alike.
     """
 
@@ -115,7 +115,7 @@ class CheckDraft:
     number: GatedNumber | None = None
     difference: MetricDifference | None = None
     size: Size | None = None
-    settled: tuple[Outcome, str] | None = None
+    decided: tuple[Outcome, str] | None = None
     unchanged: Callable[[], bool] = lambda: False
 
 
@@ -159,7 +159,7 @@ _UNDEFINED = "undefined in both runs: "
 
 
 def _is_hollow(draft: CheckDraft) -> bool:
-    return draft.settled is not None and draft.settled[1].startswith(_UNDEFINED)
+    return draft.decided is not None and draft.decided[1].startswith(_UNDEFINED)
 
 
 def _fits(rule: Rule, key: Key) -> bool:
@@ -179,7 +179,7 @@ def _of_number(
     if rule.floor is not None:
         yield CheckDraft(
             tier=tier, rule=rule, test="floor", against="policy", data=data, address=key[1],
-            model=address.model, number=number, settled=_untrusted(tier, rule, [number])
+            model=address.model, number=number, decided=_untrusted(tier, rule, [number])
             or _no_value(number),
         )  # fmt: skip
     if rule.margin is None and not rule.no_worse:
@@ -191,15 +191,15 @@ def _of_number(
 def _paired(
     tier: Tier, rule: Rule, key: Key, number: GatedNumber, opponent: Opponent
 ) -> CheckDraft:
-    settled, difference = _before_statistics(tier, rule, key, number, opponent), None
-    if settled is None:
+    decided, difference = _before_statistics(tier, rule, key, number, opponent), None
+    if decided is None:
         difference = opponent.differences.get(key)
         assert difference is not None
     return CheckDraft(
         tier=tier, rule=rule, test="no-worse" if rule.no_worse else "margin",
         against=opponent.against, data=key[0], address=key[1], model=number.address.model,
         number=number, difference=difference, size=rule.detect if rule.no_worse else rule.margin,
-        settled=settled, unchanged=lambda: opponent.unchanged(key),
+        decided=decided, unchanged=lambda: opponent.unchanged(key),
     )  # fmt: skip
 
 
@@ -279,7 +279,7 @@ def _presence(tier: Tier, rule: Rule, key: Key, message: str) -> CheckDraft:
     model = "" if key[1] == rule.address and is_pattern(rule.address) else _model(key[1])
     return CheckDraft(
         tier=tier, rule=rule, test="presence", against="policy", data=key[0], address=key[1],
-        model=model, settled=(Outcome.INVALID, message),
+        model=model, decided=(Outcome.INVALID, message),
     )  # fmt: skip
 
 
@@ -414,8 +414,8 @@ def _p(draft: CheckDraft) -> float:
 
 
 def _check(draft: CheckDraft, adjusted: _Adjusted, power: float) -> Check:
-    if draft.settled is not None:
-        outcome, message = draft.settled
+    if draft.decided is not None:
+        outcome, message = draft.decided
         return _base(draft, outcome, message)
     if draft.difference is not None:
         return _against(draft, draft.difference, adjusted, power)

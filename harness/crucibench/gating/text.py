@@ -113,15 +113,15 @@ def headline(verdict: GateVerdict) -> str:
 
 def notes(verdict: GateVerdict) -> list[str]:
     """Returns the sentences that go with the table: errors, and every waiver, every time."""
-    said = [*verdict.errors, *verdict.notes]
+    sentences = [*verdict.errors, *verdict.notes]
     for waiver in verdict.waivers:
         state = {
             "active": f"waived until {waiver.until}",
             "unused": f"waived until {waiver.until}, and nothing to waive",
             "expired": f"waiver ran out on {waiver.until}",
         }[waiver.state]
-        said.append(f"{waiver.rule}: {state}: {waiver.reason}")
-    return said
+        sentences.append(f"{waiver.rule}: {state}: {waiver.reason}")
+    return sentences
 
 
 def ordered(verdict: GateVerdict) -> list[Check]:
@@ -278,14 +278,14 @@ def explain_floor(outcome: Outcome, found: GatedNumber, floor: float) -> str:
         return f"{number(found.value, percent=found.percent)} without interval: {why}"
     half = (found.upper - found.lower) / 2
     value = number(found.value, half=half, percent=found.percent)
-    said = f"{value}, interval {between(found.lower, found.upper, percent=found.percent)}"
+    stated = f"{value}, interval {between(found.lower, found.upper, percent=found.percent)}"
     if outcome is Outcome.PASS:
-        return f"{said}, all on the right side of the {bound} of {limit}"
+        return f"{stated}, all on the right side of the {bound} of {limit}"
     if outcome is Outcome.REGRESSION:
-        return f"{said}, all on the wrong side of the {bound} of {limit}"
+        return f"{stated}, all on the wrong side of the {bound} of {limit}"
     needed = n_needed_for_floor(found.value, found.lower, found.upper, found.n, floor)
     needs = "" if needed is None else f"; telling needs about {count(needed)} samples"
-    return f"{said}, which holds the {bound} of {limit} (n {count(found.n)}{needs})"
+    return f"{stated}, which holds the {bound} of {limit} (n {count(found.n)}{needs})"
 
 
 def _flips(difference: MetricDifference) -> str:

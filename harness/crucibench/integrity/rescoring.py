@@ -426,11 +426,13 @@ def _comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) 
         "seed": None if scenario.draws == "none" else seed,
         "geometry": None,
     }
-    further = run.cards[file.data].further
+    role_fingerprints = run.cards[file.data].role_fingerprints
     if read := {
-        role: further[role] for role in (scenario.role, *scenario.roles) if role in further
+        role: role_fingerprints[role]
+        for role in (scenario.role, *scenario.roles)
+        if role in role_fingerprints
     }:
-        fields["further"] = read
+        fields["role_fingerprints"] = read
     if scenario.perturbs:
         fields["geometry"] = dict(run.models[file.model, file.data].geometry)
     if scenario.on_hardware:

@@ -59,8 +59,8 @@ def top_label(
     matrix = probability_matrix("probabilities", probabilities)
     classes = matrix.shape[1]
     truth = class_indices("targets", targets, classes)
-    said = matrix.argmax(axis=1) if predictions is None else predictions
-    chosen = class_indices("predictions", said, classes)
+    labels = matrix.argmax(axis=1) if predictions is None else predictions
+    chosen = class_indices("predictions", labels, classes)
     require_same_length(probabilities=matrix, targets=truth, predictions=chosen)
     return np.take_along_axis(matrix, chosen[:, None], axis=1)[:, 0], chosen == truth
 

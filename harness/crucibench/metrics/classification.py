@@ -128,11 +128,11 @@ def _f1_weighted(tables: FloatArray) -> FloatArray:
 
 def _mcc(tables: FloatArray) -> FloatArray:
     total = tables.sum(axis=(1, 2))
-    truth, said = tables.sum(axis=2), tables.sum(axis=1)
-    covariance = np.trace(tables, axis1=1, axis2=2) * total - (truth * said).sum(axis=1)
+    truth, predicted = tables.sum(axis=2), tables.sum(axis=1)
+    covariance = np.trace(tables, axis1=1, axis2=2) * total - (truth * predicted).sum(axis=1)
     spread_truth = total**2 - (truth**2).sum(axis=1)
-    spread_said = total**2 - (said**2).sum(axis=1)
-    return np.asarray(covariance / (np.sqrt(spread_truth) * np.sqrt(spread_said)))
+    spread_predicted = total**2 - (predicted**2).sum(axis=1)
+    return np.asarray(covariance / (np.sqrt(spread_truth) * np.sqrt(spread_predicted)))
 
 
 def _mean_where(values: FloatArray, defined: BoolArray) -> FloatArray:

@@ -57,8 +57,8 @@ class Aligner:
         if isinstance(form, Ranking):
             return Ranking(self._take(form.scores), self._take(form.positives))
         if isinstance(form, TableMetric):
-            said, truth = self._take(form.predictions), self._take(form.targets)
-            return TableMetric(said, truth, form.classes, form.of_tables)
+            predicted, truth = self._take(form.predictions), self._take(form.targets)
+            return TableMetric(predicted, truth, form.classes, form.of_tables)
         return self._row_metric(form, self._rows)
 
     def _row_metric(self, form: RowMetric, rows: NDArray[np.int64]) -> RowMetric:

@@ -122,12 +122,12 @@ def group_counts(groups: ArrayLike, targets: ArrayLike, predictions: ArrayLike) 
         ValueError: if lengths differ, or a target or prediction is neither 0 nor 1.
     """
     labels = np.asarray(groups, dtype=object)
-    truth, said = flags("targets", targets), flags("predictions", predictions)
-    require_same_length(groups=labels, targets=truth, predictions=said)
+    truth, answers = flags("targets", targets), flags("predictions", predictions)
+    require_same_length(groups=labels, targets=truth, predictions=answers)
     codes, names = pd.factorize(labels, sort=True)
     return GroupCounts(
         names=tuple(str(name) for name in names),
-        table=count_cells(np.asarray(codes), truth, said, len(names)),
+        table=count_cells(np.asarray(codes), truth, answers, len(names)),
     )
 
 

@@ -18,14 +18,14 @@ from crucibench.metrics.statistic import mean_statistic
 
 def mae_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
     """Returns the mean absolute error, >= 0."""
-    said, truth = _checked(predictions, targets)
-    return mean_statistic(np.abs(said - truth))
+    predicted, truth = _checked(predictions, targets)
+    return mean_statistic(np.abs(predicted - truth))
 
 
 def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
     """Returns the root of the mean squared error, >= 0."""
-    said, truth = _checked(predictions, targets)
-    squares = (said - truth) ** 2
+    predicted, truth = _checked(predictions, targets)
+    squares = (predicted - truth) ** 2
 
     def compute(weights: FloatArray) -> FloatArray:
         return np.sqrt(weighted_sum(weights, squares) / row_sums(weights))
@@ -41,8 +41,8 @@ def rmse_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
 
 def median_absolute_error_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
     """Returns the median absolute error, >= 0: the mean of the two middle ones where n is even."""
-    said, truth = _checked(predictions, targets)
-    errors = np.abs(said - truth)
+    predicted, truth = _checked(predictions, targets)
+    errors = np.abs(predicted - truth)
     groups = TieGroups(errors)
     distinct = groups.first(errors)
 
@@ -61,8 +61,8 @@ def r2_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
 
     It is undefined, not 0 or 1, where all targets are equal.
     """
-    said, truth = _checked(predictions, targets)
-    squares = (said - truth) ** 2
+    predicted, truth = _checked(predictions, targets)
+    squares = (predicted - truth) ** 2
 
     def compute(weights: FloatArray) -> FloatArray:
         total = row_sums(weights)
@@ -79,19 +79,19 @@ def spearman_statistic(predictions: ArrayLike, targets: ArrayLike) -> Statistic:
 
     It is undefined where all predictions or all targets are equal.
     """
-    said, truth = _checked(predictions, targets)
-    by_said, by_truth = TieGroups(said), TieGroups(truth)
-    rows_said, rows_truth = by_said.rows(), by_truth.rows()
+    predicted, truth = _checked(predictions, targets)
+    by_predicted, by_truth = TieGroups(predicted), TieGroups(truth)
+    rows_predicted, rows_truth = by_predicted.rows(), by_truth.rows()
 
     def compute(weights: FloatArray) -> FloatArray:
-        rank_said, spread_said = _centred_ranks(by_said.sums(weights))
+        rank_predicted, spread_predicted = _centred_ranks(by_predicted.sums(weights))
         rank_truth, spread_truth = _centred_ranks(by_truth.sums(weights))
-        product = rank_said.take(rows_said, axis=1)
+        product = rank_predicted.take(rows_predicted, axis=1)
         product *= rank_truth.take(rows_truth, axis=1)
         covariance = row_dots(weights, product)
-        return np.asarray(covariance / (np.sqrt(spread_said) * np.sqrt(spread_truth)))
+        return np.asarray(covariance / (np.sqrt(spread_predicted) * np.sqrt(spread_truth)))
 
-    constant = "predictions" if said.size and (said == said[0]).all() else "targets"
+    constant = "predictions" if predicted.size and (predicted == predicted[0]).all() else "targets"
     return Statistic(n=len(truth), compute=compute, undefined=f"all {constant} are equal")
 
 
@@ -111,7 +111,7 @@ def _all_equal(weights: FloatArray, values: FloatArray) -> FloatArray:
 
 
 def _checked(predictions: ArrayLike, targets: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    said = float_vector("predictions", predictions)
+    predicted = float_vector("predictions", predictions)
     truth = float_vector("targets", targets)
-    require_same_length(predictions=said, targets=truth)
-    return said, truth
+    require_same_length(predictions=predicted, targets=truth)
+    return predicted, truth

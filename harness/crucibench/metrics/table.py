@@ -107,9 +107,9 @@ def _cells(targets: ArrayLike, predictions: ArrayLike, classes: int) -> IntArray
     if classes < 2:
         raise ValueError(f"classes: expected at least 2, got {classes}")
     truth = class_indices("targets", targets, classes)
-    said = class_indices("predictions", predictions, classes)
-    require_same_length(targets=truth, predictions=said)
-    return truth * classes + said
+    predicted = class_indices("predictions", predictions, classes)
+    require_same_length(targets=truth, predictions=predicted)
+    return truth * classes + predicted
 
 
 def _tables(tables: ArrayLike) -> FloatArray:

@@ -54,7 +54,7 @@ def still_the_same(first: Records, ask: Ask, *, labels: bool, noise: float, time
             noisy, fails any of them is one in a million.
     """
     # SciPy: not for a run that is finished already.
-    from crucibench.stats.repeats import looks_other, repeats_needed, told_apart
+    from crucibench.stats.repeats import differ_beyond_noise, looks_other, repeats_needed
 
     before = _draws(first)
     needed = repeats_needed(len(before), _FALSE_ALARMS, times)
@@ -66,7 +66,7 @@ def still_the_same(first: Records, ask: Ask, *, labels: bool, noise: float, time
         old, new = _questions(before, np.stack(again), labels)
         if 2 * int(looks_other(old, new, noise).sum()) < len(again):
             return True
-    return not told_apart(old, new, noise)
+    return not differ_beyond_noise(old, new, noise)
 
 
 def noise_rows(evidence: Evidence) -> list[Row]:

@@ -193,7 +193,7 @@ class _Span:
     Attributes:
         start: the first moment at which it was heard of.
         end: the last one.
-        ended: when it was settled in this attempt, or None.
+        ended: when its cell ended in this attempt, or None.
         asked: whether a model was asked, or its records came from the cache.
     """
 

@@ -15,7 +15,7 @@ class RankSets(NamedTuple):
     """Which of M models are told apart in one number, and the ranks that this leaves open.
 
     Attributes:
-        better: (M, M) bool; ``better[j, k]`` says that j is told to be better than k.
+        better: (M, M) bool; ``better[j, k]`` says that j is shown to be better than k.
         lower: (M,) the best rank that a model may have, 1 or more.
         upper: (M,) the worst.
     """
@@ -58,12 +58,12 @@ def rank_sets(values: ArrayLike, p_values: ArrayLike, *, level: float = 0.95) ->
     if not np.array_equal(p[first, second], p[second, first], equal_nan=True):
         raise ValueError("p_values: expected a symmetric matrix")
     adjusted = holm(p[first, second])
-    told = ~np.isnan(adjusted) & (adjusted <= 1.0 - level)
+    shown = ~np.isnan(adjusted) & (adjusted <= 1.0 - level)
     better = np.zeros((m, m), dtype=np.bool_)
     ahead = array[first] > array[second]
-    better[first[told & ahead], second[told & ahead]] = True
+    better[first[shown & ahead], second[shown & ahead]] = True
     behind = array[first] < array[second]
-    better[second[told & behind], first[told & behind]] = True
+    better[second[shown & behind], first[shown & behind]] = True
     return RankSets(better, 1 + better.sum(axis=0), m - better.sum(axis=1))
 
 

@@ -22,7 +22,7 @@ Numbers = NDArray[np.float64]
 
 
 def repeats_needed(first: int, false_alarms: float, times: int) -> int:
-    """Return how often to ask again so that `told_apart` errs as rarely as stated.
+    """Return how often to ask again so that `differ_beyond_noise` errs as rarely as stated.
 
     Args:
         first: Askings to begin with.
@@ -70,7 +70,7 @@ def looks_other(first: ArrayLike, again: ArrayLike, noise: float) -> NDArray[np.
     return found
 
 
-def told_apart(first: ArrayLike, again: ArrayLike, noise: float) -> bool:
+def differ_beyond_noise(first: ArrayLike, again: ArrayLike, noise: float) -> bool:
     """Return whether the answers alone, without their order, give away which came first.
 
     All askings are put on ranks, question by question; along each of the three main directions

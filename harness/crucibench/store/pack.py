@@ -123,7 +123,7 @@ class _Packer:
         for name, card in run.cards.items():
             seal = self.seals[name]
             self.stands_for[card.fingerprint] = seal.data
-            for digest in (*card.ids_digest.values(), *card.further.values()):
+            for digest in (*card.ids_digest.values(), *card.role_fingerprints.values()):
                 self.stands_for[digest] = seal.digest(digest)
         for file in run.cells.values():
             if file.ids_digest and file.data in self.seals:
@@ -279,7 +279,10 @@ class PackRun(PackedRun):
                 ids_digest={
                     role: clear.get(digest, digest) for role, digest in card.ids_digest.items()
                 },
-                further={role: clear.get(digest, digest) for role, digest in card.further.items()},
+                role_fingerprints={
+                    role: clear.get(digest, digest)
+                    for role, digest in card.role_fingerprints.items()
+                },
             )
             for name, card in found.items()
         }
@@ -364,7 +367,7 @@ class PackRun(PackedRun):
             card = self._by.cards[name]
             seal = Seal(card.fingerprint)
             clear[seal.data] = card.fingerprint
-            digests = [*card.ids_digest.values(), *card.further.values()]
+            digests = [*card.ids_digest.values(), *card.role_fingerprints.values()]
             digests += [file.ids_digest for file in self._by.cells.values() if file.data == name]
             clear |= {seal.digest(digest): digest for digest in digests}
         return clear
@@ -395,7 +398,7 @@ def _opened(fields: Mapping[str, Any], clear: Mapping[str, str]) -> dict[str, An
     for key, value in fields.items():
         if isinstance(value, str):
             found[key] = clear.get(value, value)
-        elif key == "further":
+        elif key == "role_fingerprints":
             found[key] = {role: clear.get(digest, digest) for role, digest in value.items()}
         else:
             found[key] = value

@@ -309,10 +309,10 @@ class _Check:
             apart = _apart(own, answers["values"])
         else:
             # Compared as probabilities: a constant added to all logits of a row means nothing.
-            said, expected = (
+            answered, expected = (
                 np.exp(_log_softmax(logits)) for logits in (own, self._logits(answers["scores"]))
             )
-            apart = _apart(said, expected)
+            apart = _apart(answered, expected)
         self.require(
             apart <= self.tolerance, "gradients", f"module() lies {apart:.3g} from predict"
         )

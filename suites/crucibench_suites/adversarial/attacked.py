@@ -127,8 +127,10 @@ class Attacked(UnderAttack, Mapped):
                 "found": np.array([result.found for result in results]),
                 "reason": [result.reason for result in results],
                 "versions": [
-                    ", ".join(f"{package} {version}" for package, version in sorted(told.items()))
-                    for told in (result.versions for result in results)
+                    ", ".join(
+                        f"{package} {version}" for package, version in sorted(versions.items())
+                    )
+                    for versions in (result.versions for result in results)
                 ],
             }
         }

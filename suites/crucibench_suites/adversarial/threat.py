@@ -90,14 +90,16 @@ class ThreatModel(BaseModel):
 
     def as_parameters(self) -> Mapping[str, Any]:
         """Returns plain data, as a scenario's parameters hold it."""
-        told = self.model_dump(mode="json")
+        parameters = self.model_dump(mode="json")
         # Absent where it is as it always was, so that earlier results stay comparable.
-        return {key: value for key, value in told.items() if (key, value) != ("unit", "pixels")}
+        return {
+            key: value for key, value in parameters.items() if (key, value) != ("unit", "pixels")
+        }
 
     def query_parameters(self) -> Mapping[str, Any]:
         """Returns the same of an attack without gradients, whose budget is its queries."""
-        told = self.as_parameters()
-        return {key: value for key, value in told.items() if key not in _OF_GRADIENTS}
+        parameters = self.as_parameters()
+        return {key: value for key, value in parameters.items() if key not in _OF_GRADIENTS}
 
     @property
     def points(self) -> tuple[str, ...]:

@@ -143,9 +143,9 @@ def _nearest(need: CellEvidence, ids: NDArray[np.object_], norm: str) -> NDArray
     if kept is None:
         return None
     distance = f"distance_{norm}"
-    told = need.records.table.select(["id", "attack", distance]).to_pandas()
+    distances = need.records.table.select(["id", "attack", distance]).to_pandas()
     frame = kept.table.select(["id", "attack"]).to_pandas()
-    frame = frame.merge(told, how="left", on=["id", "attack"], validate="one_to_one")
+    frame = frame.merge(distances, how="left", on=["id", "attack"], validate="one_to_one")
     nearest = frame.sort_values(distance, kind="stable").drop_duplicates("id")
     rows = pd.Series(nearest.index.to_numpy(), index=nearest["id"]).reindex(ids)
     flat = kept.array("x_adv")

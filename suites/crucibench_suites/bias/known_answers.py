@@ -19,7 +19,7 @@ _GROUPS = np.where(_EVEN, "a", "b").astype(object)
 
 def _case(
     truth: Any = _TRUTH,
-    said: Any = None,
+    predicted: Any = None,
     groups: Any = _GROUPS,
     *,
     features: Mapping[str, str] | None = None,
@@ -27,10 +27,10 @@ def _case(
     reference: Mapping[str, str] | None = None,
 ) -> AuditCase:
     """Returns two groups of a thousand, by default alike, of whom 9 of 10 get a right answer."""
-    if said is None:
-        said = np.where(_DRAWN[1] < 0.9, truth, 1 - truth)
+    if predicted is None:
+        predicted = np.where(_DRAWN[1] < 0.9, truth, 1 - truth)
     columns = {"g": groups} | ({} if more is None else {"more": more})
-    test = example_cell({"prediction": said.astype(np.int32)}, truth, groups=columns)
+    test = example_cell({"prediction": predicted.astype(np.int32)}, truth, groups=columns)
     settings = {"columns": list(columns), "depth": 1, "edges": {}, "reference": reference or {}}
     evidence = example_evidence(test, {"test": test}, features=features)
     return AuditCase(evidence, Groups.of("bias", settings))
@@ -44,8 +44,8 @@ def _named(name: str, count: int) -> Any:
 def _few() -> AuditCase:
     """Returns 70 samples, too few for a gap to show."""
     truth = np.tile([0, 0, 1, 1], 20)[:70]
-    said = np.where(_DRAWN[1][:70] < 0.7, truth, 1 - truth)
-    return _case(truth, said, _GROUPS[:70])
+    predicted = np.where(_DRAWN[1][:70] < 0.7, truth, 1 - truth)
+    return _case(truth, predicted, _GROUPS[:70])
 
 
 def _other_rates() -> AuditCase:
@@ -62,10 +62,10 @@ GROUPS = KnownFindings(
         "unknown-groups": lambda: _case(groups=_named("(missing)", 600)),
         "small-groups": lambda: _case(groups=_named("c", 20)),
         "gap-not-detectable": _few,
-        "constant-in-group": lambda: _case(said=np.where(_EVEN, 0, _TRUTH)),
+        "constant-in-group": lambda: _case(predicted=np.where(_EVEN, 0, _TRUTH)),
         "undefined-rate": lambda: _case(np.where(_EVEN, 0, _TRUTH)),
         "base-rates-differ": _other_rates,
-        "four-fifths": lambda: _case(said=_DRAWN[1] < np.where(_EVEN, 0.6, 0.3)),
+        "four-fifths": lambda: _case(predicted=_DRAWN[1] < np.where(_EVEN, 0.6, 0.3)),
     },
     clean=_case,
 )

@@ -206,7 +206,7 @@ def _sets(config: OODConfig, request: SuiteRequest, modality: Modality) -> tuple
     for kind in KINDS:
         named: dict[str, str] = getattr(config, kind)
         for name in named:
-            meaning = request.data.further.get(f"ood/{kind}/{name}", "")
+            meaning = request.data.role_fingerprints.get(f"ood/{kind}/{name}", "")
             found.append(OODSet(kind=kind, name=name, generated=False, meaning=meaning))
     order = {kind: place for place, kind in enumerate(KINDS)}
     return tuple(sorted(found, key=lambda one: order[one.kind]))

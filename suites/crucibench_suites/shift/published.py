@@ -158,7 +158,7 @@ def published_scenarios(request: SuiteRequest, severities: Sequence[int]) -> Seq
 def _parts(request: SuiteRequest) -> list[PublishedPart]:
     """Returns the data's sets of published files, corruptions in the published order."""
     found = []
-    for role, fingerprint in request.data.further.items():
+    for role, fingerprint in request.data.role_fingerprints.items():
         if not role.startswith(PUBLISHED + "/"):
             continue
         corruption, _, severity = role.removeprefix(PUBLISHED + "/").rpartition("/")

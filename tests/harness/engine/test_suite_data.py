@@ -73,7 +73,7 @@ def test_they_are_roles_of_the_main_data_set(run: Any) -> None:
     assert dict(card.counts) == {"test": 60, **dict(zip(ROLES, (40, 20, 30), strict=True))}
     assert card.unlabelled == ROLES[1:]
     assert list(card.counts) == [*sorted(ROLES), "test"]
-    assert set(card.further) == set(ROLES)
+    assert set(card.role_fingerprints) == set(ROLES)
     assert list(card.class_counts["sample/far/noise"]) == []
     assert sum(card.class_counts["sample/week.2"]) == 40
     assert (done.samples("stripes", "sample/bare").targets == -1).all()
@@ -102,7 +102,9 @@ def test_the_main_data_set_keeps_its_identity(run: Any) -> None:
         assert mine.comparison == other.comparison, address
         assert "cached" in (without.layout.events.read_text())
     further = cell(with_them, "pass/sample/bare")
-    assert further.comparison["further"] == {"sample/bare": first.further["sample/bare"]}
+    assert further.comparison["role_fingerprints"] == {
+        "sample/bare": first.role_fingerprints["sample/bare"]
+    }
     found = compare_runs(without, with_them)
     refused = {one.cell.rpartition(":")[2] for one in found.refused}
     assert not refused & {"sample/noise", "sample/search"}
@@ -138,7 +140,7 @@ def test_packs_hold_them(run: Any, tmp_path: Path) -> None:
     done = run()
     pack = pack_run(done, tmp_path / "base.pack")
     opened = open_pack(pack)
-    fresh = done.cards["stripes"].further["sample/bare"]
+    fresh = done.cards["stripes"].role_fingerprints["sample/bare"]
     assert fresh not in (opened.root / "samples/stripes/card.json").read_text()
     found = compare_runs(opened, done)
     assert [one.cell for one in found.refused] == ["a:sample/rounds"]
@@ -184,7 +186,7 @@ def test_a_setting_reaches_below_a_key(run: Any) -> None:
     done = run(
         {"sample.elsewhere": {"one": "npz:bare.npz"}, "sample.elsewhere.two": "npz:bare.npz"}
     )
-    assert sorted(done.cards["stripes"].further) == ["sample/one", "sample/two"]
+    assert sorted(done.cards["stripes"].role_fingerprints) == ["sample/one", "sample/two"]
 
 
 def test_a_role_of_the_source_s_own_is_not_overwritten(run_spec: Any, tmp_path: Path) -> None:

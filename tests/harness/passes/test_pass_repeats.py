@@ -10,7 +10,7 @@ import pytest
 
 from crucibench.contracts.records import Records, to_table
 from crucibench.passes.repeats import still_the_same
-from crucibench.stats.repeats import looks_other, repeats_needed, told_apart
+from crucibench.stats.repeats import differ_beyond_noise, looks_other, repeats_needed
 
 Rng = np.random.Generator
 SAMPLES, FIRST, SHARDS = 16, 8, 16
@@ -161,7 +161,7 @@ def test_the_chance_of_a_false_alarm_is_as_stated_where_it_can_be_seen(noise: st
     rng = np.random.default_rng(4)
     bound = 3 / comb(8, 3)
     draws = NOISES[noise](rng, (3000, 8, 6))
-    rate = np.mean([told_apart(one[:3], one[3:], 0.0) for one in draws])
+    rate = np.mean([differ_beyond_noise(one[:3], one[3:], 0.0) for one in draws])
     assert rate <= bound + 3 * np.sqrt(bound / 3000)
 
 
@@ -181,8 +181,8 @@ def test_repeats_that_are_needed() -> None:
     assert repeats_needed(8, 1e-6, 32) == 34
 
 
-def test_equal_askings_are_not_told_apart() -> None:
-    assert not told_apart(np.ones((8, 4)), np.ones((30, 4)), 1e-4)
+def test_equal_askings_are_not_differ_beyond_noise() -> None:
+    assert not differ_beyond_noise(np.ones((8, 4)), np.ones((30, 4)), 1e-4)
     # Half of both kinds look alike.
     kinds = np.repeat([[0.0], [1.0]], 4, axis=0)
-    assert not told_apart(kinds, np.tile(kinds, (4, 1)), 1e-4)
+    assert not differ_beyond_noise(kinds, np.tile(kinds, (4, 1)), 1e-4)

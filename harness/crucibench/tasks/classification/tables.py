@@ -105,11 +105,11 @@ def _roc(probabilities: Floats, positives: Bools) -> pd.DataFrame:
     order = np.argsort(-probabilities, kind="stable")
     ordered, truth = probabilities[order], positives[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    hits, all_said = truth.cumsum()[last], last + 1
+    hits, flagged = truth.cumsum()[last], last + 1
     frame = pd.DataFrame(
         {
             "threshold": np.append(np.inf, ordered[last]),
-            "false_positive_rate": np.append(0, all_said - hits) / (~positives).sum(),
+            "false_positive_rate": np.append(0, flagged - hits) / (~positives).sum(),
             "true_positive_rate": np.append(0, hits) / positives.sum(),
         }
     )

@@ -370,9 +370,9 @@ def probe_deeply(
             oracle.draws, mine.ids, mine.x, eps=mine.eps, norm=mine.norm,
             step=f"probe/noise/{draw}",
         )  # fmt: skip
-        said = counted.logits(there, rows)
-        broken += (said.argmax(1) != mine.y).cpu().numpy()
-        moved = said.double() - clean.double()
+        logits = counted.logits(there, rows)
+        broken += (logits.argmax(1) != mine.y).cpu().numpy()
+        moved = logits.double() - clean.double()
         size = moved.norm(dim=1)
         farther = size > far
         far = torch.where(farther, size, far)
