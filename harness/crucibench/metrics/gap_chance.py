@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -26,8 +27,8 @@ def p_chance_of_rates(
 
     If group has nothing to do with the outcome, given the groups' sizes and the number of
     successes, these fall to groups as a multivariate hypergeometric draw: what shuffling the
-    samples' groups gives. The statistic is the largest difference between two groups in units of
-    its standard error, over all pairs and rates.
+    samples' groups gives. The statistic is the largest difference between two groups, or between a
+    group and all others together, in units of its standard error, over all rates.
 
     Args:
         rates: successes and trials by group, shape (G,) each, one pair for each rate that is
@@ -52,9 +53,13 @@ def p_chance_of_rates(
             continue
         scale = np.sqrt(share * (1 - share) / sizes)
         found = np.asarray(successes, dtype=np.float64) / sizes
-        measured = max(measured, float(widest(found[None], scale)[0]))
         shuffled = rng.multivariate_hypergeometric(sizes, hits, draws) / sizes
-        drawn = np.maximum(drawn, widest(shuffled, scale))
+        for farthest in (
+            partial(widest, scale=scale),
+            partial(_from_rest, sizes=sizes, scale=scale),
+        ):
+            measured = max(measured, float(farthest(found[None])[0]))
+            drawn = np.maximum(drawn, farthest(shuffled))
     return beyond(drawn, measured)
 
 
@@ -110,6 +115,19 @@ def widest(values: FloatArray, scale: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.maximum(found, np.nan_to_num(apart / error, nan=0.0).max(axis=1))
     return found
+
+
+def _from_rest(values: FloatArray, sizes: IntArray, scale: FloatArray) -> FloatArray:
+    """Returns the largest distance of a group to all others together, in its errors, of each row.
+
+    Args:
+        values: shape (B, G).
+        sizes: shape (G,), by which the others are weighted.
+        scale: shape (G,), the groups' standard errors, of one spread for all samples.
+    """
+    others = sizes.sum() - sizes
+    middle = ((values @ sizes)[:, None] - values * sizes) / others
+    return np.asarray((np.abs(values - middle) / (scale * np.sqrt(1 + sizes / others))).max(axis=1))
 
 
 def corrected_gap(

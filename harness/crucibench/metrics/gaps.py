@@ -5,8 +5,10 @@ above 0 even where all groups are alike. Here an interval is made of bounds of s
 between pairs of groups, which can lie on either side of 0. Let theta be the largest of the true
 differences:
 
-- No true difference of a pair exceeds theta, so theta lies above the highest of the pairs' lower
-  bounds wherever these hold all at once (Bonferroni).
+- No true difference of a pair exceeds theta, nor does that of a group and the mean of all others.
+  So theta lies above the highest of their lower bounds wherever these hold all at once: half of the
+  probability goes to the pairs, half to the groups against the rest (Bonferroni in each). Pairs are
+  the sharper ones where groups split in two camps, the rest where one group stands out of many.
 - theta is the true difference of some pair, so it lies below the highest of the upper bounds
   wherever that pair's holds; no correction is needed.
 
@@ -40,11 +42,13 @@ class Estimates:
     Attributes:
         values: shape (G,), all defined.
         bounds: from the probability beyond each to lower and upper bounds, shape (G,) each.
+        sizes: shape (G,), by which the mean of several groups is weighted.
         correlation: shape (G, G), of the groups' estimates; None where they are independent.
     """
 
     values: FloatArray
     bounds: Bounds
+    sizes: FloatArray
     correlation: FloatArray | None = None
 
     def __len__(self) -> int:
@@ -65,7 +69,7 @@ def of_rates(successes: ArrayLike, trials: ArrayLike) -> Estimates:
     if n.size and not n.min() > 0:
         raise ValueError(f"trials: expected numbers above 0, got {n.min()}")
     values = np.asarray(successes, dtype=np.float64) / n
-    return Estimates(values, lambda tail: _wilson(values, n, tail))
+    return Estimates(values, lambda tail: _wilson(values, n, tail), n)
 
 
 def of_means(means: ArrayLike, errors: ArrayLike, freedoms: ArrayLike) -> Estimates:
@@ -86,7 +90,7 @@ def of_means(means: ArrayLike, errors: ArrayLike, freedoms: ArrayLike) -> Estima
         half = -stdtrit(freedom, tail) * spread
         return values - half, values + half
 
-    return Estimates(values, bounds)
+    return Estimates(values, bounds, freedom + 1)
 
 
 def gap_of(values: ArrayLike, kind: Kind) -> FloatArray:
@@ -175,13 +179,16 @@ def gap_interval(
 def _one_gap(groups: Estimates, kind: Kind, tail: float, rates: int) -> tuple[float, float]:
     """Returns the bounds of one rate's gap, one of `rates` that the worst is taken of."""
     k = len(groups)
-    pairs = rates * k * (k - 1)
     apart = ~np.eye(k, dtype=np.bool_)
-    single = _all_pairs(groups, kind, tail)
-    joint = _all_pairs(groups, kind, tail / pairs)
+    low, high = (part[apart] for part in _all_pairs(groups, kind, tail))
+    with_rest = k > 2 and groups.correlation is None
+    share = tail / rates / (2 if with_rest else 1)
+    joint = np.stack([part[apart] for part in _all_pairs(groups, kind, share / (k * (k - 1)))])
+    if with_rest:
+        joint = np.concatenate([joint, _against_rest(groups, kind, share / (2 * k))], axis=1)
     if kind == "difference":
-        return max(0.0, float(joint[0][apart].max())), float(single[1][apart].max())
-    return float(single[0][apart].min()), min(1.0, float(joint[1][apart].min()))
+        return max(0.0, float(joint[0].max())), float(high.max())
+    return float(low.min()), min(1.0, float(joint[1].min()))
 
 
 def _all_pairs(groups: Estimates, kind: Kind, tail: float) -> tuple[FloatArray, FloatArray]:
@@ -193,6 +200,27 @@ def _all_pairs(groups: Estimates, kind: Kind, tail: float) -> tuple[FloatArray, 
         (groups.values[None, :], low[None, :], high[None, :]),
         np.zeros((1, 1)) if groups.correlation is None else groups.correlation,
     )
+
+
+def _against_rest(groups: Estimates, kind: Kind, tail: float) -> FloatArray:
+    """Returns bounds of each group against the mean of all others, and of these against the group.
+
+    Returns:
+        Lower and upper bounds, shape (2, 2 G).
+    """
+    low, high = groups.bounds(tail)
+    weights = np.tile(groups.sizes, (len(groups), 1))
+    np.fill_diagonal(weights, 0.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    middle = weights @ groups.values
+    below, above = (
+        np.sqrt(weights**2 @ distance**2)
+        for distance in (groups.values - low, high - groups.values)
+    )
+    group, rest = (groups.values, low, high), (middle, middle - below, middle + above)
+    alone = np.zeros(1)
+    found = [_pair(kind, group, rest, alone), _pair(kind, rest, group, alone)]
+    return np.concatenate([np.stack(bounds) for bounds in found], axis=1)
 
 
 _APART = {"difference": np.subtract, "ratio": np.divide}
