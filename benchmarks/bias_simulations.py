@@ -138,6 +138,35 @@ def planted(n: int, share: float, runs: int, rng: np.random.Generator) -> tuple[
     return found / runs, width
 
 
+def one_of_twelve(off: float, runs: int, rng: np.random.Generator) -> dict[str, list[float]]:
+    """Returns what is found of 12 groups of 85, one of them `off` the rate .85 of the others.
+
+    Selection rates, and true positive rates (half of the samples are positives) beside false
+    positive rates of .2 in all.
+    """
+    share = np.full(12, 0.85)
+    share[3] -= off
+    found: dict[str, list[float]] = {}
+    for run in range(runs):
+        selected = rng.binomial(85, share)
+        positive = rng.binomial(85, 0.5, 12)
+        hit, false = rng.binomial(positive, share), rng.binomial(85 - positive, 0.2)
+        none = np.zeros(12, dtype=np.int64)
+        counts = {
+            "demographic-parity-difference": ("selection-rate", [85 - selected, selected, none, none]),
+            "equalized-odds-difference": ("tpr", [85 - positive - false, false, positive - hit, hit]),
+        }  # fmt: skip
+        for name, (rate, cells) in counts.items():
+            rates = (rate, "fpr") if rate == "tpr" else (rate,)
+            one = gap(Gap(name, rates, "difference"), np.stack(cells, axis=1), run)
+            seen = found.setdefault(name, [0.0] * 4)
+            seen[0] += (one.lower > 0) / runs
+            seen[1] += (one.p_chance <= 0.05) / runs
+            seen[2] += (one.lower <= off <= one.upper) / runs
+            seen[3] += (one.value or 0.0) / runs
+    return found
+
+
 def clustered(kind: str, clusters: int, k: int, runs: int, seed: int) -> tuple[float, float]:
     """Returns how often alike groups of alike clusters are told apart: by ours, by shuffling rows.
 
@@ -192,6 +221,7 @@ def main() -> None:
              ("in one group", 1200, 4), ("in both", 12, 2), ("in both", 60, 2),
              ("in both", 1200, 2)]  # fmt: skip
     alike = [(one, clustered(*one, runs, 1)) for one in units]
+    twelve = {off: one_of_twelve(off, 5 * runs, rng) for off in (0.2, 0.0)}
     large = [value for (n, _), row in covered.items() if n >= 300 for value in row.values()]
 
     def allowed(count: int) -> float:
@@ -221,6 +251,12 @@ def main() -> None:
             *table(["n", "lower rate", "gap", "found"],
                    [[f"{n:,}", f"{100 * share:g} %", f"{width:.3f}", percent(value)]
                     for (n, share), (value, width) in gaps.items()]),
+            "", "## One of 12 groups of 85 samples at .65, the others at .85; and none", "",
+            f"{5 * runs:,} runs a line. Found by the interval: its lower end is above 0.", "",
+            *table(["gap", "true gap", "by the interval", "by the test at 5 %", "interval covers",
+                    "mean value"],
+                   [[name, f"{off:g}", *(percent(value) for value in row[:3]), f"{row[3]:.3f}"]
+                    for off, rows in twelve.items() for name, row in rows.items()]),
             "", "## Alike groups of clusters: how often they are told apart at 5 %", "",
             f"{runs} runs a line: up to {percent(allowed(runs))} %. Clusters of 10 samples on "
             "average whose shares of hits differ widely.", "",

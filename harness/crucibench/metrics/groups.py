@@ -5,8 +5,9 @@ is shown and marked, and takes no part in a figure over groups. The same holds f
 group is not known. Both are a `GroupMean` with ``counts`` false and the reason.
 
 A worst group is chosen by what was measured, so its own interval misleads: of many alike groups the
-lowest is low by chance. Three things say how far it can be believed: an interval of the lowest
-*true* mean, how surely this group is the lowest, and a test of no difference between the groups.
+lowest is low by chance. Four things say how far it can be believed: an interval of the lowest
+*true* mean, how surely this group is the lowest, a test of no difference between the groups, and
+the lowest mean to expect of groups that don't differ.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class WorstGroup:
         sureness: in which share of repetitions this group would be the worst again, were the
             measured means true; None where some group shows no spread.
         p_chance: the probability of a group as far from the others, given the groups' sizes, if all
-            groups had one mean; None where it can't be told.
+            groups had one mean; None where there is no such test.
+        if_alike: the worst mean to expect of as many groups of these sizes that all have one mean;
+            None likewise.
     """
 
     name: str
@@ -100,6 +103,7 @@ class WorstGroup:
     among: Interval | None
     sureness: float | None
     p_chance: float | None
+    if_alike: float | None
 
 
 @final
@@ -325,13 +329,13 @@ def _over(
     drawn = complete and bool(rngs)
     tenth = [float(np.percentile(column, share)) for column in (means, joint[:, 0], joint[:, 1])]
     sureness = _sureness(groups, sign, worst, rngs[0]) if drawn else None
-    p_chance = _p_chance(groups, sign, rngs[1]) if drawn else None
+    p_chance, if_alike = _by_chance(groups, sign, rngs[1]) if drawn else (None, None)
     return (
         WorstGroup(
             name=groups[worst].name, value=groups[worst].mean, n=groups[worst].n,
             interval=_of_worst(groups, direction, level, complete),
             among=_of_worst(groups, direction, wide, complete),
-            sureness=sureness, p_chance=p_chance,
+            sureness=sureness, p_chance=p_chance, if_alike=if_alike,
         ),
         GroupFigure(
             value=average, n=n, interval=_interval(around, level, "normal", drawn and half > 0)
@@ -374,15 +378,17 @@ def _sureness(
     return total / DRAWS
 
 
-def _p_chance(groups: Sequence[_Measured], sign: float, rng: np.random.Generator) -> float:
-    """Returns the p-value of equal means against one bad group."""
+def _by_chance(
+    groups: Sequence[_Measured], sign: float, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Returns the p-value of equal means against one bad group, and the worst of equal means."""
     means = np.array([one.mean for one in groups])
     sizes = np.array([one.n for one in groups])
     if groups[0].binary:
         hits = np.rint(means * sizes).astype(np.int64)
         rate = hits.sum() / sizes.sum()
         if rate in (0.0, 1.0):
-            return 1.0
+            return 1.0, float(rate)
         spread = rate * (1 - rate)
     else:
         # Pooled: a skewed outcome ties a group's own error to its mean.
@@ -395,16 +401,19 @@ def _p_chance(groups: Sequence[_Measured], sign: float, rng: np.random.Generator
         return np.asarray((sign * (centre - drawn) / errors).max(axis=1))
 
     measured = distance(means[None, :])[0] * (1 - 1e-12)
-    beyond = 0
+    beyond, worst, common = 0, 0.0, float(means @ sizes / sizes.sum())
     for rows in _rows(len(groups)):
         if groups[0].binary:
             # Which hits fall to which group if the labels are shuffled.
             drawn = rng.multivariate_hypergeometric(sizes, int(hits.sum()), rows) / sizes
+            worst += float((sign * drawn).min(axis=1).sum())
         else:
             scale = np.sqrt(rng.chisquare(freedom, (rows, 1)) / freedom)
-            drawn = rng.standard_normal((rows, len(groups))) * errors / scale
+            normal = rng.standard_normal((rows, len(groups))) * errors
+            drawn = normal / scale
+            worst += float((sign * (common + normal)).min(axis=1).sum())
         beyond += int((distance(drawn) >= measured).sum())
-    return (beyond + 1) / (DRAWS + 1)
+    return (beyond + 1) / (DRAWS + 1), sign * worst / DRAWS
 
 
 def _rows(groups: int) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -157,8 +158,13 @@ def gap_number(one: GroupGap, view: View) -> Number:
         return Number(metric=one.gap.id, group=title, undefined=one.reason, n=0)
     return Number(
         metric=one.gap.id, group=title, make=partial(widest_form, [(one, view)]), n=one.n,
-        note=one.note,
+        note=_note(one),
     )  # fmt: skip
+
+
+def _note(one: GroupGap) -> str:
+    noise = "" if math.isnan(one.less_noise) else f"{one.less_noise:.3g} without what noise adds"
+    return "; ".join(filter(None, [one.note, noise]))
 
 
 def widest_number(gap: Gap, gaps: Sequence[tuple[GroupGap, View]]) -> Number:
@@ -172,7 +178,8 @@ def widest_number(gap: Gap, gaps: Sequence[tuple[GroupGap, View]]) -> Number:
         return Number(metric=gap.id, undefined=reason, n=0)
     pick = max if gap.kind == "difference" else min
     worst = pick((one for one, _ in made), key=lambda one: one.value or 0.0)
-    note = f"of {len(gaps)} columns: {worst.grouping.title}" if len(gaps) > 1 else worst.note
+    note = f"of {len(gaps)} columns: {worst.grouping.title}" if len(gaps) > 1 else ""
+    note = "; ".join(filter(None, [note, _note(worst)]))
     return Number(metric=gap.id, make=partial(widest_form, made), n=worst.n, note=note)
 
 

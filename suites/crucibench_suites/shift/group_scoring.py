@@ -28,6 +28,7 @@ from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.groups import (
     GroupFigures,
     GroupMean,
+    WorstGroup,
     crossed,
     group_figures,
     means_by_group,
@@ -286,8 +287,14 @@ def _worst_of_all(splits: Sequence[_Split], outcomes: PassOutcomes) -> Number:
 
     return Number(
         metric=metric, make=partial(_worst_form, [one.means for one, _ in made], outcomes, closed),
-        n=worst.n, note=f"it is {worst.name}",
+        n=worst.n, note=_which(worst),
     )  # fmt: skip
+
+
+def _which(worst: WorstGroup) -> str:
+    if worst.if_alike is None:
+        return f"it is {worst.name}"
+    return f"it is {worst.name}; of groups that are alike the worst would show {worst.if_alike:.3g}"
 
 
 def _over_groups(split: _Split) -> list[Number]:
@@ -307,7 +314,7 @@ def _over_groups(split: _Split) -> list[Number]:
 
     return [
         Number(
-            metric=outcomes.worst.id, group=split.name, n=worst.n, note=f"it is {worst.name}",
+            metric=outcomes.worst.id, group=split.name, n=worst.n, note=_which(worst),
             make=partial(_worst_form, [means], outcomes, partial(_known, worst.interval)),
         ),
         Number(

@@ -241,6 +241,21 @@ def test_intervals_of_gaps_cover(kind: Any, size: int, shares: list[float]) -> N
     assert covered / 400 >= 0.93
 
 
+def test_one_group_of_twelve_is_found_by_the_interval() -> None:
+    rng, runs, trials = np.random.default_rng(5), 200, np.full(12, 85)
+    found = {"found": 0, "false": 0, "covered": 0}
+    for _ in range(runs):
+        share = np.full(12, 0.85)
+        alike = gap_interval([of_rates(rng.binomial(85, share), trials)], "difference", 0.95)
+        share[3] = 0.65
+        apart = gap_interval([of_rates(rng.binomial(85, share), trials)], "difference", 0.95)
+        found["found"] += apart.lower > 0
+        found["false"] += alike.lower > 0
+        found["covered"] += apart.lower <= 0.2 <= apart.upper
+    assert found["found"] >= 0.7 * runs and found["covered"] >= 0.95 * runs
+    assert found["false"] <= 0.05 * runs
+
+
 def test_the_mean_of_two_gaps_is_covered_too() -> None:
     rng = np.random.default_rng(6)
     one, other = [0.6, 0.7, 0.9], [0.1, 0.1, 0.3]

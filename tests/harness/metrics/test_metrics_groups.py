@@ -102,6 +102,16 @@ def test_the_naive_interval_would_not(monkeypatch: Any) -> None:
     assert np.mean(naive) < 0.7 and np.mean(ours) > 0.9
 
 
+def test_the_worst_of_alike_groups_is_what_order_statistics_give() -> None:
+    found = figures(*sized(**{f"g{at}": (68, 80) for at in range(11)}, low=(60, 80)))
+    # The lowest of twelve binomial shares with the common mean: the sum of P(lowest >= x).
+    mean = (11 * 68 + 60) / (12 * 80)
+    expected = sum(stats.binom.sf(np.arange(80), 80, mean) ** 12) / 80
+    assert found.worst is not None and found.worst.if_alike == pytest.approx(expected, abs=0.004)
+    losses = figures(*sized(a=(50, 50), b=(50, 50)))
+    assert losses.worst is not None and losses.worst.if_alike == 1.0
+
+
 def test_the_test_of_chance_is_exact_for_two_groups() -> None:
     # Two groups of one size: the largest distance is that of a two-sided permutation test, i.e.
     # Fisher's exact test of a symmetric table.
