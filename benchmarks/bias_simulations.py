@@ -152,10 +152,12 @@ def one_of_twelve(off: float, runs: int, rng: np.random.Generator) -> dict[str, 
         positive = rng.binomial(85, 0.5, 12)
         hit, false = rng.binomial(positive, share), rng.binomial(85 - positive, 0.2)
         none = np.zeros(12, dtype=np.int64)
+        parity = [85 - selected, selected, none, none]
+        odds = [85 - positive - false, false, positive - hit, hit]
         counts = {
-            "demographic-parity-difference": ("selection-rate", [85 - selected, selected, none, none]),
-            "equalized-odds-difference": ("tpr", [85 - positive - false, false, positive - hit, hit]),
-        }  # fmt: skip
+            "demographic-parity-difference": ("selection-rate", parity),
+            "equalized-odds-difference": ("tpr", odds),
+        }
         for name, (rate, cells) in counts.items():
             rates = (rate, "fpr") if rate == "tpr" else (rate,)
             one = gap(Gap(name, rates, "difference"), np.stack(cells, axis=1), run)
