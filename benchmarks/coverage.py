@@ -7,6 +7,10 @@ Eight models answer n = 30, 100, 300 and 1,000 samples; what each number is in t
 from millions of samples. A row is one that `crucibench.metrics.scoring` makes, with all its
 metrics at once, as a run does. A cell is a metric, a model and an n. It fails if the upper
 bound of its coverage among unmarked rows lies under 93.5 %: the bound holds for all cells at once.
+
+Two classifiers, and the numbers of regression, had no part in the choice of methods; they are
+reported apart. Differences are those of `compare`, of each model and a rival that answers the same
+samples almost alike; a difference carries no mark, so that all replicates count.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +32,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit, softmax
 
+from crucibench.comparing.cell import FormPair, MeasuredDifference, measure_cell
+from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.contracts.audit import example_cell, example_evidence
 from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Number
 from crucibench.contracts.task import task_kinds
 from crucibench.metrics.forms import evaluate
 from crucibench.metrics.numbers import numbers_of
 from crucibench.metrics.scoring import rows_of
 from crucibench.tasks.classification.view import ClassView
+from crucibench.tasks.regression.kind import NumberView
 from crucibench_suites.accuracy.scenario import Clean
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,9 +53,14 @@ SIZES = (30, 100, 300, 1000)
 LEVEL, FLOOR = 0.95, 0.935
 POPULATION = 2_000_000
 _BATCH = 25
+_RIVAL = "-rival"
 _ALWAYS_BIASED = ("ece-15", "mce-", "recall-at-precision")
 
 Floats = NDArray[np.float64]
+
+
+Pair = tuple[Any, Any]
+"""What a model and its rival answer to the same samples, as views."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,9 @@ class Model:
         spread: of the log odds, which decides how often it is right.
         shift: of the log odds, which decides how rare the positive class is.
         overstated: what the log odds are multiplied by when they are stated.
-        rare: the share of the last class, where classes are not alike.
     """
 
+    kind = "classification"
     classes: int = 2
     spread: float = 1.0
     shift: float = 0.0
@@ -78,8 +92,36 @@ class Model:
         targets = (true.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=self.classes - 1)
         return softmax(self.overstated * scores, axis=1), targets
 
+    def views(self, n: int, rng: np.random.Generator) -> Pair:
+        """Returns what the model and its rival answer to n samples."""
+        stated, targets = self.draw(n, rng)
+        logits = np.log(np.clip(stated, 1e-300, None))
+        rival = softmax(logits + 0.3 * self.spread * rng.standard_normal(stated.shape), axis=1)
+        return view_of(stated, targets), view_of(rival, targets)
 
-MODELS: Mapping[str, Model] = {
+
+@dataclass(frozen=True)
+class Numbers:
+    """A regression model whose samples can be drawn.
+
+    Attributes:
+        freedom: degrees of freedom of its errors, which are Student's; None for normal ones.
+    """
+
+    kind = "regression"
+    classes = 0
+    freedom: float | None = None
+
+    def views(self, n: int, rng: np.random.Generator) -> Pair:
+        """Returns what the model and its rival answer to n samples."""
+        signal = rng.standard_normal(n)
+        error = rng.standard_normal(n) if self.freedom is None else rng.standard_t(self.freedom, n)
+        ids, targets = _ids(n), signal + 0.5 * error
+        rival = signal + 0.2 * rng.standard_normal(n)
+        return NumberView(ids, targets, signal), NumberView(ids, targets, rival)
+
+
+MODELS: Mapping[str, Model | Numbers] = {
     "55 % right": Model(spread=0.26),
     "85 % right": Model(spread=3.4),
     "99 % right": Model(spread=55.0),
@@ -88,7 +130,17 @@ MODELS: Mapping[str, Model] = {
     "overconfident": Model(spread=2.0, overstated=2.5),
     "prevalence 1 %": Model(spread=1.5, shift=-5.55),
     "ten classes": Model(classes=10, spread=3.5),
+    "three classes": Model(classes=3, spread=5.0),
+    "prevalence 5 %": Model(spread=2.0, shift=-4.5, overstated=0.6),
+    "normal errors": Numbers(),
+    "heavy tails": Numbers(freedom=5.0),
 }
+LEFT_OUT = ("three classes", "prevalence 5 %", "normal errors", "heavy tails")
+"""Models that had no part in the choice of methods."""
+
+
+def _ids(n: int) -> NDArray[np.object_]:
+    return np.array([f"{row:032x}" for row in range(n)], dtype=object)
 
 
 def view_of(probabilities: Floats, targets: NDArray[np.int64]) -> ClassView:
@@ -99,7 +151,7 @@ def view_of(probabilities: Floats, targets: NDArray[np.int64]) -> ClassView:
         (probabilities[:, 1] >= 0.5).astype(np.int64) if binary else probabilities.argmax(axis=1)
     )
     return ClassView(
-        ids=np.array([f"{row:032x}" for row in range(n)], dtype=object),
+        ids=_ids(n),
         targets=targets, predictions=predictions,
         classes=tuple(f"c{index}" for index in range(classes)), scores=probabilities,
         probabilities=probabilities,
@@ -111,35 +163,82 @@ def _key(row: Any) -> str:
     return f"{row.metric}@{row.group}" if row.group else str(row.metric)
 
 
-def rows(view: ClassView, seed: int) -> list[Row]:
+def numbers(view: Any) -> list[Number]:
+    """Returns the numbers that a run makes of a view."""
+    kind = "classification" if isinstance(view, ClassView) else "regression"
+    return numbers_of(metrics_named(task_kinds().get(kind).metrics), view)
+
+
+def rows(view: Any, seed: int) -> list[Row]:
     """Returns the rows that a run makes of a view."""
     scenario = Clean.of("accuracy", train=False)
     own = example_cell({"prediction": view.predictions}, view.targets)
-    evidence = example_evidence(own, classes=view.classes)
+    evidence = example_evidence(own, classes=getattr(view, "classes", ("no", "yes")))
     options = evidence.options.__class__(replicates=2000, seed=seed)
-    numbers = numbers_of(metrics_named(task_kinds().get("classification").metrics), view)
     evidence = evidence.__class__(own=evidence.own, needs={}, data=evidence.data, options=options)
-    return rows_of(numbers, scenario, evidence)
+    return rows_of(numbers(view), scenario, evidence)
+
+
+def differences(views: Pair, seed: int) -> dict[str, MeasuredDifference]:
+    """Returns the differences that `compare` makes of a model and its rival."""
+    first, second = ({_key(one): one for one in numbers(view)} for view in views)
+    pairs = {
+        (key, "", ""): FormPair(first[key].form, second[key].form)
+        for key in first
+        if first[key].make is not None and key in second and second[key].make is not None
+    }
+    settings = ResamplingSettings(seed=seed)
+    found = measure_cell(pairs, views[0].ids, settings=settings)
+    return {key[0]: difference for key, difference in found.items()}
 
 
 @cache
 def truths(name: str) -> dict[str, float]:
-    """Returns what each number is in the population."""
+    """Returns what each number is in the population, and ``METRIC-rival``, the rival's."""
     stored = WORK / "truths.json"
     known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
-    if name in known:
+    if name in known and any(key.endswith(_RIVAL) for key in known[name]):
         return dict(known[name])
     model = MODELS[name]
-    size = POPULATION if model.classes == 2 else POPULATION // 4
-    view = view_of(*model.draw(size, np.random.default_rng(7)))
+    size = POPULATION if model.classes <= 2 else POPULATION // 4
     found = {}
-    for number in numbers_of(metrics_named(task_kinds().get("classification").metrics), view):
-        if number.make is not None:
-            found[_key(number)] = evaluate(number.form, size)
+    for suffix, view in zip(("", _RIVAL), model.views(size, np.random.default_rng(7)), strict=True):
+        for number in numbers(view):
+            if number.make is not None:
+                found[_key(number) + suffix] = evaluate(number.form, size)
     known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     stored.parent.mkdir(parents=True, exist_ok=True)
     stored.write_text(json.dumps({**known, name: found}), encoding="utf-8")
     return found
+
+
+def paired_batch(task: tuple[str, int, int]) -> list[dict[str, Any]]:
+    """Returns what happened to each difference in some replicates of a model and an n."""
+    name, n, start = task
+    began, real = time.process_time(), truths(name)
+    tally: dict[str, list[Any]] = defaultdict(lambda: [0, 0, 0, []])
+    for replicate in range(start, start + _BATCH):
+        rng = np.random.default_rng([list(MODELS).index(name), n, replicate])
+        for key, found in differences(MODELS[name].views(n, rng), replicate).items():
+            if "@" in key and not key.endswith("@c0"):
+                continue
+            counts, truth = tally[key], real.get(key + _RIVAL, np.nan) - real.get(key, np.nan)
+            if found.interval is None:
+                counts[0] += 1
+                continue
+            lower, upper = found.interval.lower, found.interval.upper
+            counts[1] += 1
+            counts[2] += int(lower - 1e-9 <= truth <= upper + 1e-9)
+            counts[3].append(upper - lower)
+    spent = (time.process_time() - began) / max(1, len(tally))
+    return [
+        {
+            "model": name, "n": n, "start": start, "metric": metric, "null": null, "marked": 0,
+            "unmarked": there, "covered": covered, "seconds": spent, "paired": True,
+            "width": float(np.median(widths)) if widths else None,
+        }
+        for metric, (null, there, covered, widths) in tally.items()
+    ]  # fmt: skip
 
 
 def batch(task: tuple[str, int, int]) -> list[dict[str, Any]]:
@@ -149,7 +248,7 @@ def batch(task: tuple[str, int, int]) -> list[dict[str, Any]]:
     tally: dict[str, list[Any]] = defaultdict(lambda: [0, 0, 0, 0, []])
     for replicate in range(start, start + _BATCH):
         rng = np.random.default_rng([list(MODELS).index(name), n, replicate])
-        for row in rows(view_of(*MODELS[name].draw(n, rng)), replicate):
+        for row in rows(MODELS[name].views(n, rng)[0], replicate):
             if row.group not in {"", "c0"}:
                 continue  # Other classes are drawn alike.
             counts = tally[_key(row)]
@@ -177,21 +276,23 @@ def run(options: argparse.Namespace) -> None:
     """Runs the batches that are missing."""
     results = options.work / "results.jsonl"
     options.work.mkdir(parents=True, exist_ok=True)
-    done = {(line["model"], line["n"], line["start"]) for line in read(results)}
-    tasks = [
-        (name, n, start)
-        for start in range(0, options.replicates, _BATCH)
-        for n in SIZES
-        for name in MODELS
-        if (name, n, start) not in done
-    ]
+    done = {
+        (line["model"], line["n"], line["start"], line.get("paired", False))
+        for line in read(results)
+    }
     for name in MODELS:
         truths(name)
     with ProcessPoolExecutor(options.jobs) as pool:
-        for lines in pool.map(batch, tasks):
-            with results.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(line) + "\n" for line in lines)
-            print(f"{lines[0]['model']:<16} n={lines[0]['n']:<5} {lines[0]['start']}", flush=True)
+        for paired, start in product((False, True), range(0, options.replicates, _BATCH)):
+            tasks = [
+                (name, n, start)
+                for n, name in product(SIZES, MODELS)
+                if (name, n, start, paired) not in done
+            ]
+            for lines in pool.map(paired_batch if paired else batch, tasks):
+                with results.open("a", encoding="utf-8") as stream:
+                    stream.writelines(json.dumps(line) + "\n" for line in lines)
+                print(lines[0]["model"], lines[0]["n"], start, "paired" * paired, flush=True)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -313,18 +313,16 @@ class _Sheet:
         if min(lower, at) == max(upper, at) and at in {info.lower, info.upper}:
             reason = "an interval of no width, which is no proof of precision"
             return self._without_interval(number, value, form, reason, interval.method)
-        imprecise = (
-            _is_wide(at, max(upper, at) - min(lower, at), info)
-            or _rests_on_few(form)
-            # A mean over classes of which some have no sample is another number.
-            or (isinstance(form, TableMetric) and bool(value.note))
-        )
+        excess = _excess(at, max(upper, at) - min(lower, at), info)
+        needed = _needed(form, excess, value.n)
+        # A mean over classes of which some have no sample is another number.
+        lacking = isinstance(form, TableMetric) and bool(value.note)
         extended = "extended to the value" if missed else ""
         return Row(
             metric=number.metric, value=at, n=value.n, lower=min(lower, at), upper=max(upper, at),
             level=interval.level,
-            method=_method(interval.method, extended, number.note, value.note),
-            estimand=self._estimand, mark=_mark(form, imprecise=imprecise),
+            method=_method(interval.method, extended, number.note, value.note, needed),
+            estimand=self._estimand, mark=_mark(form, imprecise=bool(needed) or lacking),
             point=number.point, group=number.group,
         )  # fmt: skip
 
@@ -352,18 +350,27 @@ def _mark(form: Form, *, imprecise: bool) -> str:
     return ", ".join(filter(None, marks))
 
 
-def _rests_on_few(form: Form) -> bool:
-    """Whether a number is resampled that rests on few of the rarer outcome."""
-    return isinstance(form, RowMetric) and form.rare is not None and form.rare < _FEW
-
-
-def _is_wide(value: float, width: float, info: MetricInfo) -> bool:
-    """Whether an interval is too wide to rest a claim on."""
+def _excess(value: float, width: float, info: MetricInfo) -> float:
+    """Returns an interval's width over the widest that a claim may rest on."""
     if info.lower >= -1.0 and info.upper <= 1.0:
-        return width > 2 * _WIDE * (info.upper - info.lower)
-    if info.direction.startswith("target") or info.lower < 0:
-        return False
-    return width > 2 * _RELATIVELY_WIDE * abs(value)
+        return width / (2 * _WIDE * (info.upper - info.lower))
+    if info.direction.startswith("target") or info.lower < 0 or not width:
+        return 0.0
+    return width / (2 * _RELATIVELY_WIDE * abs(value)) if value else math.inf
+
+
+def _needed(form: Form, excess: float, n: int) -> str:
+    """Returns how many samples an imprecise number needs, in words; "" where it is precise."""
+    rare = form.rare if isinstance(form, RowMetric) else None
+    # Widths fall with the square root of n, and counts of what is rare grow with it.
+    factors = [excess**2, 0.0 if rare is None else _FEW / max(rare, 0.5)]
+    if max(factors) <= 1.0:
+        return ""
+    if math.isinf(excess):
+        return "too few, next to a value of 0"
+    needed = max(factors) * n
+    unit = 10.0 ** (math.floor(math.log10(needed)) - 1)
+    return f"too few: about {math.ceil(needed / unit) * unit:,.0f} would do"
 
 
 def share_bounds(form: Share, level: float) -> Interval:

@@ -135,6 +135,18 @@ def test_a_handful_of_samples(build: Build, score: Score, n: int) -> None:
     assert f"{n} samples, fewer than" in rows["aurc", ""].reason
 
 
+def test_a_marked_number_says_how_many_samples_it_needs(build: Build, score: Score) -> None:
+    targets = np.arange(20) % 2
+    scores = two_columns(np.where((targets == 1) ^ (np.arange(20) < 6), 0.9, 0.1))
+    row = score(build(targets, scores=scores))["top-1", ""]
+    assert row.mark == "imprecise"
+    needed = int(row.method.partition("about ")[2].partition(" ")[0])
+    assert needed == pytest.approx(20 * ((row.upper - row.lower) / 0.3) ** 2, rel=0.1)
+    more = np.resize(np.arange(20), needed)
+    row = score(build(targets[more], scores=scores[more]))["top-1", ""]
+    assert row.mark == "" and "would do" not in row.method
+
+
 def test_no_samples(build: Build, clean: Any) -> None:
     evidence = build(np.zeros(0, dtype=int), scores=np.zeros((0, 2)))
     assert score_all(clean, evidence).rows == []
