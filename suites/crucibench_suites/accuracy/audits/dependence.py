@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.scenario import Scenario
@@ -32,24 +32,29 @@ _SURE = 4.0
 _EFFECT = 1.2
 """Variance of a mean, against that of independent samples, from which intervals are too short."""
 
+_NEIGHBOURS = 10
+"""Samples that follow each other in the data and are looked at as one level."""
+
 _SHUFFLES = 200
 _BINS = 10
 
 
 def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
-    """Proposes the column within whose levels errors agree the most, as a cluster."""
+    """Proposes the column within whose levels errors agree the most, as a cluster.
+
+    Where no column explains it, samples that lie next to each other in the data may agree.
+    """
     cell = evidence.needs["test"]
     if cell.samples.clusters is not None or len(cell.samples) < 2 * _LEVELS:
         return []
-    unexplained = _unexplained(cell, evidence)
-    found = []
+    unexplained, found = _unexplained(cell, evidence, alike=False), []
     for column, codes in _columns(cell.samples.groups):
         rng = generator(evidence.options.seed, f"{scenario.stream}/dependence/{column}")
         sureness, effect = _agreement(unexplained, codes, rng)
         if sureness > _SURE and effect > _EFFECT:
             found.append((effect, column, int(codes.max()) + 1))
     if not found:
-        return []
+        return _neighbours(cell, evidence, scenario)
     effect, column, levels = max(found)
     n = len(unexplained)
     message = (
@@ -65,6 +70,34 @@ def undeclared_dependence(evidence: Evidence, scenario: Scenario) -> Findings:
     ]
 
 
+def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> Findings:
+    """Looks whether samples that follow each other are right and wrong together.
+
+    Data that is sorted by its target or by a column of groups is no dependence: their error rates
+    may differ.
+    """
+    if np.ndim(cell.samples.targets) != 1:
+        return []  # what is sorted by lists of targets can't be told from what belongs together
+    unexplained = _unexplained(cell, evidence, alike=True)
+    rng = generator(evidence.options.seed, f"{scenario.stream}/dependence")
+    n = len(unexplained)
+    sureness, effect = _agreement(unexplained, np.arange(n) // _NEIGHBOURS, rng)
+    if not (sureness > _SURE and effect > _EFFECT):
+        return []
+    message = (
+        f"errors agree among {_NEIGHBOURS} samples that follow each other in the data beyond what "
+        f"confidence, target and groups explain: {n} samples say as much as {round(n / effect)} "
+        "independent ones; were they drawn together (one patient, page or session)? Then name "
+        "what they share: cluster=COLUMN"
+    )
+    figures = {"neighbours": _NEIGHBOURS, "design_effect": effect, "n": n}
+    return [
+        Finding(
+            code="neighbours-agree", severity=Severity.SUSPECT, message=message, evidence=figures
+        )
+    ]
+
+
 def _columns(groups: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yields the columns of many levels with the codes of their levels."""
     for column in groups.columns:
@@ -73,18 +106,34 @@ def _columns(groups: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.int64]]]:
             yield str(column), codes.astype(np.int64)
 
 
-def _unexplained(cell: CellEvidence, evidence: Evidence) -> Floats:
-    """Returns how much better or worse each answer is than others of like confidence, (n,)."""
+def _unexplained(cell: CellEvidence, evidence: Evidence, *, alike: bool) -> Floats:
+    """Returns how much better or worse each answer is than others of like confidence, (n,).
+
+    Args:
+        cell: the plain pass.
+        evidence: of the cell that is audited.
+        alike: compare only with samples of like target and of the same groups.
+    """
     kind = evidence.task.definition
     view = kind.view(cell, evidence.task)
     quality = np.asarray(kind.quality(view), dtype=np.float64)
     confidence = getattr(view, "assurance", None)
     bins = np.zeros(len(quality), dtype=np.int64)
     if confidence is not None:
-        ranks = pd.Series(confidence).rank(method="average").to_numpy()
-        bins = np.minimum(_BINS - 1, ((ranks - 0.5) / len(ranks) * _BINS).astype(np.int64))
-    frame = pd.Series(quality)
-    return np.asarray(frame - frame.groupby(bins).transform("mean"), dtype=np.float64)
+        bins = _tenths(confidence)
+    left = pd.Series(quality) - pd.Series(quality).groupby(bins).transform("mean")
+    if alike:
+        targets = cell.samples.targets
+        left -= left.groupby(_tenths(targets) if kind.one_number else targets).transform("mean")
+        for column in cell.samples.groups:
+            left -= left.groupby(cell.samples.groups[column].to_numpy()).transform("mean")
+    return np.asarray(left, dtype=np.float64)
+
+
+def _tenths(values: ArrayLike) -> NDArray[np.int64]:
+    """Returns in which tenth of all each value lies, (n,)."""
+    ranks = pd.Series(values).rank(method="average").to_numpy()
+    return np.minimum(_BINS - 1, ((ranks - 0.5) / len(ranks) * _BINS).astype(np.int64))
 
 
 def _agreement(

@@ -102,8 +102,13 @@ DUPLICATES = KnownFindings(
 )
 
 
-def _patients(shared: bool) -> AuditCase:
-    """Returns 40 patients of ten rows, and a few groups that are right more or less often."""
+def _patients(shared: bool, columns: Sequence[str] = ("patient", "ward")) -> AuditCase:
+    """Returns 40 patients of ten rows, and a few groups that are right more or less often.
+
+    Args:
+        shared: whether a patient's rows are right or wrong together.
+        columns: those that the data declares as groups.
+    """
     rng = np.random.default_rng(11)
     patient = np.repeat(np.arange(40), 10)
     wrong = (
@@ -113,13 +118,17 @@ def _patients(shared: bool) -> AuditCase:
     made = _case(np.where(wrong, (targets + 1) % 3, targets), n=400)
     test = made.evidence.needs["test"]
     groups = pd.DataFrame({"patient": patient.astype(str), "ward": (patient % 4).astype(str)})
-    test = replace(test, samples=replace(test.samples, groups=groups.astype(object)))
+    test = replace(test, samples=replace(test.samples, groups=groups[[*columns]].astype(object)))
     return AuditCase(replace(made.evidence, needs={"test": test}), made.scenario)
 
 
 DEPENDENCE = KnownFindings(
-    planted={"undeclared-clusters": lambda: _patients(shared=True)},
-    clean=lambda: _patients(shared=False),
+    planted={
+        "undeclared-clusters": lambda: _patients(shared=True),
+        "neighbours-agree": lambda: _patients(shared=True, columns=()),
+    },
+    # Wards differ, and their rows follow each other: no dependence.
+    clean=lambda: _patients(shared=False, columns=("ward",)),
 )
 
 PRECISION = KnownFindings(planted={"too-few-samples": lambda: _case(n=24)}, clean=_case)
