@@ -20,7 +20,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -307,10 +307,46 @@ def bound(covered: int, total: int, tail: float) -> float:
     return 1.0 if covered == total else float(betaincinv(covered + 1, total - covered, 1 - tail))
 
 
+Cells = dict[tuple[str, str, int], dict[str, Any]]
+"""By metric, model and n: how many rows were null, marked or not, and covered; and widths."""
+
+
 def page(options: argparse.Namespace) -> str:
     """Returns the page."""
     lines = read(options.work / "results.jsonl")
-    cells: dict[tuple[str, str, int], dict[str, Any]] = {}
+    rows = [line for line in lines if not line.get("paired")]
+    chosen = _cells(line for line in rows if line["model"] not in LEFT_OUT)
+    apart = _cells(line for line in rows if line["model"] in LEFT_OUT)
+    paired = _cells(line for line in lines if line.get("paired"))
+    hours = sum(line["seconds"] for line in lines) / 3600
+    large = {key: cell for key, cell in chosen.items() if key[2] >= 100}
+    marked = [key for key, cell in large.items() if _mostly_marked(cell)]
+    plug_in = sum(key[0].startswith(_ALWAYS_BIASED) for key in marked)
+    text = [
+        "# Coverage of intervals", "",
+        f"`python benchmarks/coverage.py`: {len(MODELS) - len(LEFT_OUT)} models, n of "
+        f"{', '.join(map(str, SIZES))}, {len({key[0] for key in chosen})} numbers, "
+        f"{_replicates(chosen)} replicates, {hours:.2f} CPU hours with all that follows. A cell "
+        "fails if the upper bound of its coverage among unmarked rows (for all cells of a part at "
+        f"once) lies under {100 * FLOOR:g} %.", "",
+        f"Marked or null in more than half of the replicates: {len(marked)} of {len(large)} cells "
+        f"with n of 100 or more ({len(marked) / max(1, len(large)):.0%}). {plug_in} of them are "
+        "plug-in calibration errors and thresholds' best recalls, marked as biased at any n; the "
+        "rest are of fewer than ten errors or positives, or of ten samples a class.", "",
+        *_part("Numbers", chosen),
+        *_part(f"Left out while methods were chosen: {', '.join(LEFT_OUT)}", apart),
+        "Differences are those of `compare`, of each model and a rival that answers the same "
+        f"samples almost alike; {_replicates(paired)} replicates. A difference carries no mark: a "
+        "claim needs both numbers unmarked.", "",
+        *_part("Differences", paired),
+        "## Every metric", "", *_by_metric(chosen | apart), "",
+        "## Every difference", "", *_by_metric(paired), "",
+    ]  # fmt: skip
+    return "\n".join(text)
+
+
+def _cells(lines: Iterable[Mapping[str, Any]]) -> Cells:
+    cells: Cells = {}
     for line in lines:
         key = (line["metric"], line["model"], line["n"])
         cell = cells.setdefault(
@@ -320,48 +356,45 @@ def page(options: argparse.Namespace) -> str:
             cell[name] += line[name]
         if line["width"] is not None:
             cell["widths"].append(line["width"])
+    return cells
+
+
+def _asked(cell: Mapping[str, Any]) -> int:
+    return int(cell["null"] + cell["marked"] + cell["unmarked"])
+
+
+def _mostly_marked(cell: Mapping[str, Any]) -> bool:
+    return bool((cell["null"] + cell["marked"]) * 2 > _asked(cell))
+
+
+def _replicates(cells: Cells) -> int:
+    return max(map(_asked, cells.values()), default=0)
+
+
+def _part(title: str, cells: Cells) -> list[str]:
+    """Returns the cells that fail, and those that look low by themselves."""
     tail = 0.05 / max(1, len(cells))
-    hours = sum(line["seconds"] for line in lines) / 3600
-    failing, selected, low, mostly_marked, large, plug_in = [], [], [], 0, 0, 0
+    failing: list[Any] = []
+    selected: list[Any] = []
+    low: list[Any] = []
     for key, cell in cells.items():
-        asked = cell["null"] + cell["marked"] + cell["unmarked"]
-        mostly = (cell["null"] + cell["marked"]) * 2 > asked
-        if key[2] >= 100:
-            large += 1
-            mostly_marked += mostly
-            plug_in += mostly and key[0].startswith(_ALWAYS_BIASED)
-        if cell["unmarked"]:
-            entry = (cell["covered"] / cell["unmarked"], key, cell)
-            if bound(cell["covered"], cell["unmarked"], tail) < FLOOR:
-                (selected if mostly else failing).append(entry)
-            elif not mostly and bound(cell["covered"], cell["unmarked"], 0.025) < FLOOR:
-                low.append(entry)
-    replicates = max(
-        (cell["null"] + cell["marked"] + cell["unmarked"] for cell in cells.values()), default=0
-    )
+        covered, unmarked, mostly = cell["covered"], cell["unmarked"], _mostly_marked(cell)
+        if unmarked and bound(covered, unmarked, tail) < FLOOR:
+            (selected if mostly else failing).append((covered / unmarked, key, cell))
+        elif unmarked and not mostly and bound(covered, unmarked, 0.025) < FLOOR:
+            low.append((covered / unmarked, key, cell))
     text = [
-        "# Coverage of intervals", "",
-        f"`python benchmarks/coverage.py`: {len(MODELS)} models, n of "
-        f"{', '.join(map(str, SIZES))}, {len({key[0] for key in cells})} numbers, {replicates} "
-        f"replicates, {hours:.2f} CPU hours. Of {len(cells)} cells, {len(failing) + len(selected)} "
-        "fail: the upper bound of their coverage among unmarked rows (for all cells at once) lies "
-        f"under {100 * FLOOR:g} %. In {len(selected)} of them most rows are marked, and those few "
-        "are left that are narrow by chance.", "",
-        f"Marked or null in more than half of the replicates: {mostly_marked} of {large} cells "
-        f"with n of 100 or more ({mostly_marked / max(1, large):.0%}). {plug_in} of them are "
-        "plug-in calibration errors and thresholds' best recalls, marked as biased at any n; the "
-        "rest are of fewer than ten errors or positives, or of ten samples a class.", "",
+        f"## {title}", "",
+        f"Of {len(cells)} cells, {len(failing) + len(selected)} fail; in {len(selected)} of them "
+        "most rows are marked, and those few are left that are narrow by chance.", "",
     ]  # fmt: skip
-    for title, found in (
+    for name, found in (
         ("Cells that fail", failing),
         ("Cells that fail and of which most rows are marked", selected),
         ("Other cells that look low by themselves", low),
     ):
-        text += [f"## {title}", ""]
-        text += _table(found) if found else ["None."]
-        text.append("")
-    text += ["## Every metric", "", *_by_metric(cells), ""]
-    return "\n".join(text)
+        text += [f"### {name}", "", *(_table(found) if found else ["None."]), ""]
+    return text
 
 
 def _table(found: Sequence[tuple[float, tuple[str, str, int], dict[str, Any]]]) -> list[str]:
@@ -377,7 +410,7 @@ def _table(found: Sequence[tuple[float, tuple[str, str, int], dict[str, Any]]]) 
     ]
 
 
-def _by_metric(cells: Mapping[tuple[str, str, int], dict[str, Any]]) -> list[str]:
+def _by_metric(cells: Cells) -> list[str]:
     """Returns the lowest and the mean coverage of each metric by n, and how much is marked."""
     head = "| number |" + "".join(f" n = {n} |" for n in SIZES)
     text = [head, "|---|" + "---|" * len(SIZES)]
