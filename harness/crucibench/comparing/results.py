@@ -100,11 +100,25 @@ class Comparison:
         differences: one for every number that either has in cells that may be compared.
         refused: the cells that were not compared, with the reason.
         notes: what else a reader must know, e.g. how many samples an intersection left.
+        code: the packages whose code, which collected the records, differs between the two sides
+            though the version that it declares does not.
     """
 
     differences: list[MetricDifference] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
+
+    @property
+    def code_sentence(self) -> str:
+        """What is to be said of `code`; "" where it is the same."""
+        if not self.code:
+            return ""
+        return (
+            f"the code of {', '.join(self.code)} that collected the answers differs between the "
+            "two sides, and the version that it declares does not: run the baseline again if it "
+            "may matter"
+        )
 
     @property
     def incomparable(self) -> list[Refusal]:

@@ -64,6 +64,8 @@ def compare_runs(
     for name, partner in pairs.items():
         _Models(first, second, partner, name, how).compare(found)
     primary = {place for run in (baseline, candidate) for place in headline_places(run)}
+    if found.code:
+        found.notes.append(found.code_sentence)
     return replace(found, differences=_adjusted(found.differences, primary))
 
 
@@ -132,6 +134,14 @@ def model_pairs(
     return common
 
 
+def _other_code(was: CellFile, now: CellFile) -> list[str]:
+    """Returns the packages that both cells' records come from, in different states."""
+    old, new = (
+        dict(file.numerics.fields.get("code", {})) if file.numerics else {} for file in (was, now)
+    )
+    return [name for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+
+
 class _Models:
     """One model of the candidate and its partner."""
 
@@ -156,6 +166,7 @@ class _Models:
                 reason = f"the baseline has no {address} of {self.old} on {name}"
                 found.refused.append(Refusal(cell, reason, data=name))
                 continue
+            found.code.extend(set(_other_code(partner, file)) - set(found.code))
             pair = CellPair(
                 first=self.first, second=self.second, was=partner, now=file, how=self.how,
                 notes=found.notes,

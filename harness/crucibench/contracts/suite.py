@@ -136,6 +136,8 @@ class Suite(ABC):
         sections_by_task: whether `TaskKind.sections`, where a kind has any, take their place.
         config: the pydantic model of its section in the spec.
         libraries: modules that its scenarios import where the models are (see `Adapter`).
+        scoring: modules and packages beside the suite's own that only score: who edits one of them
+            asks no model again. All others count as code that collects.
     """
 
     name: ClassVar[str]
@@ -147,6 +149,7 @@ class Suite(ABC):
     config: ClassVar[type[SuiteConfig]] = SuiteConfig
     metrics: ClassVar[tuple[MetricInfo, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ()
+    scoring: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

@@ -32,6 +32,7 @@ from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import MadeData, Setup
+from crucibench.installed_code import code_of
 from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.cells import CellFile, write_cell
@@ -182,7 +183,8 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         write_table(layout.metrics, rows_to_table(in_order))
     write_manifest(layout, package_version("crucibench"))
     remember(layout)
-    remember_reads(layout, ready.resolved.base, ready.inspection.reads)
+    code = code_of(ready.resolved.suites)
+    remember_reads(layout, ready.resolved.base, ready.inspection.reads, code)
     events.add("finished")
 
 

@@ -228,6 +228,9 @@ class Policy(_PolicyPart):
     power: float = Field(default=0.8, gt=0.5, lt=1.0)
     """With which a loss must be shown: what n shows and needs is planned by it."""
     waivers: list[Waiver] = Field(default_factory=list)
+    code: Literal["warn", "refuse"] = "warn"
+    """Where the code of a suite differs between the two sides, and its version does not: a note, or
+    an invalid gate."""
     anchor: str | None = None
     """A second, older baseline, held to the same margins, against slow erosion: a run or a pack,
     relative to this file."""

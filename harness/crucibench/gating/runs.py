@@ -177,6 +177,10 @@ def gate_runs(
             opponents.append(_opponent("anchor", anchor, judged))
     except (NotComparableError, UnreadableError) as error:
         return failed(sides, str(error), version)
+    other = list(filter(None, (one.comparison.code_sentence for one in opponents)))
+    if other and policy.code == "refuse":
+        return failed(sides, other[0], version)
+    notes += dict.fromkeys(other)
     verdict = evaluate(
         policy, side, opponents, today=today or datetime.now(UTC).date(), sides=sides,
         version=version,

@@ -1,4 +1,5 @@
-"""The files that a finished run's models and data read beside those that its spec names.
+"""The files that a finished run's models and data read beside those that its spec names, and the
+code of its suites.
 
 They are not part of the run's id, since they are known only after the code has run. So the same
 command checks whether they have changed: sizes and times first, contents where these differ.
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from crucibench.installed_code import code_now
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
 from crucibench.util.hashing import data_digest, file_digest
@@ -19,35 +21,44 @@ from crucibench.util.hashing import data_digest, file_digest
 _NAME = ".reads.json"
 
 
-def remember_reads(layout: Layout, base: Path, reads: Mapping[str, str]) -> None:
-    """Writes what was read: absolute path to SHA-256; kept relative to `base`."""
-    found = {}
+def remember_reads(
+    layout: Layout, base: Path, reads: Mapping[str, str], code: Mapping[str, str]
+) -> None:
+    """Writes what was read, and what code made the run.
+
+    Args:
+        layout: of the run.
+        base: what paths are kept relative to.
+        reads: absolute path to SHA-256.
+        code: package to digest, see `installed_code.code_of`.
+    """
+    found: dict[str, Any] = {}
     for path, digest in sorted(reads.items()):
         name = Path(os.path.relpath(path, base.resolve())).as_posix()
         found[name] = {"digest": digest, "stat": _stat(base / name)}
-    if found:
-        write_json(layout.root / _NAME, found)
-    else:
-        (layout.root / _NAME).unlink(missing_ok=True)
+    write_json(layout.root / _NAME, {"files": found, "code": dict(code)})
 
 
 def other_reads(layout: Layout, base: Path) -> str:
-    """Returns a digest of what the files hold now, or "" if all are as they were."""
-    known = _known(layout)
-    if all(_stat(base / name) == one.get("stat") is not None for name, one in known.items()):
+    """Returns a digest of what files and code are now, or "" if all are as they were."""
+    known, code = _known(layout)
+    now: dict[str, str] = {}
+    if not all(_stat(base / name) == one.get("stat") is not None for name, one in known.items()):
+        now = {name: _digest(base / name) for name in known}
+        if all(now[name] == one.get("digest") for name, one in known.items()):
+            now = {}
+    installed = code_now(code)
+    if not now and installed == code:
         return ""
-    now = {name: _digest(base / name) for name in known}
-    if all(now[name] == one.get("digest") for name, one in known.items()):
-        return ""
-    return data_digest(now)
+    return data_digest({**now, "code": installed})
 
 
-def _known(layout: Layout) -> Mapping[str, Mapping[str, Any]]:
+def _known(layout: Layout) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, str]]:
     try:
-        found: dict[str, dict[str, Any]] = json.loads((layout.root / _NAME).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found
+        found = json.loads((layout.root / _NAME).read_bytes())
+        return found["files"], found["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, {}
 
 
 def _digest(path: Path) -> str:

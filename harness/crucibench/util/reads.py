@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from crucibench.util.hashing import file_digest
+from crucibench.util.native_readers import NativeReaders
 from crucibench.util.source_files import is_library_file
 
-_ELSEWHERE = ("/proc/", "/sys/", "/dev/")
+_ELSEWHERE = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/os-release")
 _OURS = tuple(
     Path(folder)
     for name in ("crucibench", "crucibench_adapters", "crucibench_suites")
@@ -27,10 +28,10 @@ _hooked: list[bool] = []
 class Reads:
     """Notes which files any thread of this process opens for reading while this is entered.
 
-    What is seen is what raises Python's audit event ``open``: `open`, `Path.read_text`,
-    `numpy.load`, `torch.load`. Readers in native code (pyarrow, safetensors, ONNX Runtime) raise
-    none. Left out are libraries' own files, compiled ones, what is also written meanwhile, and
-    temporary files outside of `base`.
+    What is seen is what raises Python's audit event ``open`` (`open`, `Path.read_text`,
+    `numpy.load`, `torch.load`), and what is given to the native readers of `native_readers`. Left
+    out are libraries' own files, compiled ones, what is also written meanwhile, and temporary files
+    outside of `base`.
     """
 
     def __init__(self, base: Path, *aside: Path) -> None:
@@ -39,20 +40,23 @@ class Reads:
         """
         self._names: dict[str, None] = {}
         self._written: set[str] = set()
+        self._native = NativeReaders(lambda path: self.note(_whole(path), written=False))
         self._base = base.resolve()
-        self._aside = [path.resolve() for path in (*aside, *_OURS)]
+        self._aside = {path.resolve() for path in (*aside, *_OURS)}
 
     def __enter__(self) -> Self:
         if not _hooked:
             sys.addaudithook(_heard)  # for good: an audit hook can't be removed
             _hooked.append(True)
         _watching.append(self)
+        self._native.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
+        self._native.__exit__()
         _watching.remove(self)
 
     def note(self, name: str, *, written: bool) -> None:
@@ -77,10 +81,14 @@ class Reads:
     def _counts(self, path: Path) -> bool:
         if str(path).startswith(_ELSEWHERE) or is_library_file(str(path)):
             return False
-        if any(path.is_relative_to(one) for one in self._aside):
+        if not self._aside.isdisjoint((path, *path.parents)):
             return False
         temporary = path.is_relative_to(Path(tempfile.gettempdir()).resolve())
         return not temporary or path.is_relative_to(self._base)
+
+
+def _whole(name: str | bytes) -> str:
+    return os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - as it is, links and all
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -88,7 +96,7 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
         return
     name, _, flags = arguments
     if isinstance(name, str | bytes):
-        text = os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - as it is, links and all
+        text = _whole(name)
         if not text.endswith((".pyc", ".so")):
             for one in _watching:
                 one.note(text, written=isinstance(flags, int) and bool(flags & _WRITES))

@@ -133,6 +133,9 @@ class AdversarialSuite(Suite):
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
+    scoring = (
+        "audits", "scoring",
+    )  # fmt: skip
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

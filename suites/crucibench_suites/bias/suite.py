@@ -178,6 +178,9 @@ class BiasSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = BiasConfig
+    scoring = (
+        "across_scoring", "audits", "classes", "fairlearn_numbers", "known_answers", "scoring",
+    )  # fmt: skip
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
         {info.id: info for info in (*METRICS, *OF_ACROSS, *FAIRLEARN_METRICS)}.values()
     )

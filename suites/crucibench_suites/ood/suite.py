@@ -169,6 +169,9 @@ class OODSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = OODConfig
+    scoring = (
+        "audits", "known_answers", "set_checks",
+    )  # fmt: skip
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

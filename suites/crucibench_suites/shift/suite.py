@@ -184,6 +184,10 @@ class ShiftSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = ShiftConfig
+    scoring = (
+        "audits", "drift_scoring", "group_scoring", "joining", "known_answers", "place_scoring",
+        "population_scoring", "published_scoring", "scoring",
+    )  # fmt: skip
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

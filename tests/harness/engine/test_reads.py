@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from crucibench.engine.listener import Listener
@@ -132,10 +136,54 @@ def test_what_can_not_matter_makes_none(folder: Path) -> None:
 def test_no_path_outside_is_written_whole(folder: Path) -> None:
     run = evaluate(folder)
     text = (run.root / ".reads.json").read_text()
-    assert {"points.json", "settings.json"} <= set(json.loads(text)) <= {
+    assert {"points.json", "settings.json"} <= set(json.loads(text)["files"]) <= {
         "models.py", "points.json", "settings.json",
     }  # fmt: skip
     assert str(folder) not in text
+
+
+def test_native_readers_are_heard(tmp_path: Path) -> None:
+    code = """
+    import sys
+    from pathlib import Path
+    from crucibench.util.reads import Reads
+    with Reads(Path()) as reads:
+        import pandas as pd
+        frame = pd.DataFrame({"x": [1, 2]})
+        pd.read_parquet("a.parquet")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        pq.ParquetFile("b.parquet").read()
+        pq.read_table(source="c.parquet")
+        pa.memory_map("d.arrow").close()
+        from safetensors.numpy import load_file
+        load_file("e.safetensors")
+        import torch
+        torch.from_file("f.bin", size=2)
+        import onnxruntime
+        try:
+            onnxruntime.InferenceSession("g.onnx")
+        except Exception:
+            pass
+    assert pq.read_table.__module__ == "pyarrow.parquet.core"
+    pq.read_table("after.parquet")
+    print(*(Path(name).name for name in reads.digests()))
+    """
+    import pandas as pd
+    from safetensors.numpy import save_file
+
+    for name in ("a", "b", "c", "after"):
+        pd.DataFrame({"x": [1]}).to_parquet(tmp_path / f"{name}.parquet")
+    for name in ("d.arrow", "f.bin", "g.onnx"):
+        (tmp_path / name).write_bytes(bytes(16))
+    save_file({"w": np.ones(2)}, tmp_path / "e.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True,
+        check=True, env={**os.environ, "TMPDIR": "/nowhere"},
+    )  # fmt: skip
+    assert done.stdout.split() == [
+        "a.parquet", "b.parquet", "c.parquet", "d.arrow", "e.safetensors", "f.bin", "g.onnx",
+    ]  # fmt: skip
 
 
 def test_reads_are_those_of_the_time_between(tmp_path: Path) -> None:

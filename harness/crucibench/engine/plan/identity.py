@@ -7,6 +7,7 @@ from typing import Any
 
 from crucibench.contracts.metric import MetricInfo
 from crucibench.engine.plan.plan import PlannedCell
+from crucibench.installed_code import collecting_code
 from crucibench.util.hashing import data_digest
 
 
@@ -44,7 +45,11 @@ def meaning(identity: Mapping[str, Any]) -> str:
 
 
 def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what moves floats without changing what is asked."""
+    """Returns what moves floats without changing what is meant to be asked.
+
+    Code is among it and not in the comparison key: of two sides that differ in code, and not in
+    the version that a scenario declares, `compare` tells the difference.
+    """
     return {
         "batch_size": cell.batch_size,
         "model": dict(cell.model.numerics),
@@ -52,6 +57,9 @@ def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[s
         "versions": dict(environment.get("versions", {})),
         "threads": environment.get("threads"),
         "machine": environment.get("hardware", {}).get("machine"),
+        "code": collecting_code(
+            cell.scenario.suite, {**cell.scenario.parameters, "task": cell.data.task.kind}
+        ),
     }
 
 

@@ -221,13 +221,16 @@ class Worker:
         evalset = self._evalset(task.data)
         try:
             named = entry.adapter.sources(entry.uri, base).files if entry.live is None else ()
+            data = self._setup.resolved.data[task.data]
+            if data.live is None:
+                named = (*named, *data.source.sources(data.uri, base).files)
             with Reads(base, *named, self._setup.scratch, self._setup.root) as reads:
                 adapter = self._models.get(task.model, task.data)
-            found = inspect_model(
-                entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
-                base=base,
-            )  # fmt: skip
-            probe = ask_probe(adapter, evalset, task.probe, found.info)
+                found = inspect_model(
+                    entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
+                    base=base,
+                )  # fmt: skip
+                probe = ask_probe(adapter, evalset, task.probe, found.info)
             return replace(found, probe=probe, reads=reads.digests())
         except CrucibenchError:
             raise
