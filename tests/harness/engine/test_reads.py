@@ -18,6 +18,7 @@ from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.store.run import Run
 from crucibench.util.hashing import file_digest
+from crucibench.util.native_readers import READERS
 from crucibench.util.reads import Reads
 
 MODELS = """
@@ -140,6 +141,15 @@ def test_no_path_outside_is_written_whole(folder: Path) -> None:
         "models.py", "points.json", "settings.json",
     }  # fmt: skip
     assert str(folder) not in text
+
+
+def test_the_docs_list_every_native_reader() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "cache.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    for module, readers in READERS.items():
+        for reader in readers:
+            name = f"{module}.{reader}".removesuffix(".__init__").partition(".")[2]
+            assert any(module.split(".")[0] in row and name in row for row in rows), (module, name)
 
 
 def test_native_readers_are_heard(tmp_path: Path) -> None:
