@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.stats import rankdata
 
-from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets, win_rates
+from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets
 
 
 def _matrix(pairs: dict[tuple[int, int], float], m: int) -> np.ndarray:
@@ -93,47 +93,52 @@ def test_equal_models_share_a_group_and_a_better_one_leaves_it() -> None:
     assert found / repetitions >= 0.95
 
 
-def _brute(values: np.ndarray) -> tuple[list[float], list[float]]:
-    rates, ranks = [], []
-    for m in range(values.shape[1]):
-        per_rate, per_rank = [], []
-        for column in values:
-            others = [x for k, x in enumerate(column) if k != m and not np.isnan(x)]
-            if np.isnan(column[m]) or not others:
-                continue
-            wins = sum(1.0 if column[m] > x else 0.5 if column[m] == x else 0.0 for x in others)
-            per_rate.append(wins / len(others))
-            # The mean over all orders in which equal numbers may stand.
-            per_rank.append(_mean_rank(column[m], others))
-        rates.append(float(np.mean(per_rate)) if per_rate else np.nan)
-        ranks.append(float(np.mean(per_rank)) if per_rank else np.nan)
-    return rates, ranks
+@settings(max_examples=60)
+@given(st.data())
+def test_mean_ranks_leave_open_what_closed_testing_does(data: st.DataObject) -> None:
+    """Against the definition: every set of hypotheses, and every set that holds it, tested."""
+    columns, m = data.draw(st.sampled_from([(1, 2), (4, 2), (1, 3), (3, 3), (1, 4)]))
+    numbers = st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=m, max_size=m)
+    values = np.array(data.draw(st.lists(numbers, min_size=columns, max_size=columns)))
+    chances = st.sampled_from([1e-4, 0.011, 0.024, 0.04, 0.07, 0.5, np.nan])
+    p = np.full((columns, m, m), np.nan)
+    for c in range(columns):
+        for j, k in combinations(range(m), 2):
+            p[c, j, k] = p[c, k, j] = data.draw(chances)
+    shares = np.array(data.draw(st.permutations([0.4, 0.3, 0.2, 0.1])))[:columns]
+    shares /= shares.sum()
+    found = mean_ranks(values, p, shares)
+    pairs = [(c, j, k) for c in range(columns) for j, k in combinations(range(m), 2)]
+    kept = _kept_by_closed_testing({pair: float(np.nan_to_num(p[pair], nan=1.0)) for pair in pairs})
+
+    def swayed(won: np.ndarray) -> float:
+        """The most that may be equal or the other way round, of what is marked."""
+        return max(
+            sum(shares[c] for c, a, b in one if won[c, a, b] or won[c, b, a]) for one in kept
+        )
+
+    for j in range(m):
+        own = np.arange(m)[:, None] == j
+        won = (values[:, :, None] > values[:, None, :]) & own
+        lost = (values[:, :, None] < values[:, None, :]) & own
+        assert found.upper[j] == pytest.approx(m - shares @ won.sum(axis=(1, 2)) + swayed(won))
+        assert found.lower[j] == pytest.approx(1 + shares @ lost.sum(axis=(1, 2)) - swayed(lost))
+        ranks = [rankdata(-column)[j] for column in values]
+        assert found.value[j] == pytest.approx(shares @ ranks)
+        assert found.lower[j] - 1e-9 <= found.value[j] <= found.upper[j] + 1e-9
 
 
-def _mean_rank(own: float, others: list[float]) -> float:
-    above = sum(x > own for x in others)
-    tied = ["own", *(x for x in others if x == own)]
-    places = [order.index("own") for order in permutations(tied)]
-    return 1 + above + float(np.mean(places))
-
-
-@given(
-    st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, np.nan]), min_size=4, max_size=4),
-        min_size=1, max_size=4,
-    )
-)  # fmt: skip
-def test_win_rates_and_mean_ranks_equal_brute_force(columns: list[list[float]]) -> None:
-    values = np.array(columns)
-    rates, ranks = _brute(values)
-    np.testing.assert_allclose(win_rates(values[None])[0], rates)
-    np.testing.assert_allclose(mean_ranks(values[None])[0], ranks)
-
-
-def test_replicates_stand_for_themselves() -> None:
-    values = np.random.default_rng(0).normal(size=(7, 3, 4))
-    alone = np.stack([win_rates(one[None])[0] for one in values])
-    np.testing.assert_array_equal(win_rates(values), alone)
+def _kept_by_closed_testing(
+    claims: dict[tuple[int, int, int], float],
+) -> list[tuple[tuple[int, int, int], ...]]:
+    """Returns the sets of hypotheses that Simes' test keeps; what they hold is kept as well."""
+    kept = []
+    for size in range(len(claims) + 1):
+        for chosen in combinations(claims, size):
+            p = np.sort([claims[one] for one in chosen])
+            if (p > 0.05 * np.arange(1, size + 1) / max(1, size)).all():
+                kept.append(chosen)
+    return kept
 
 
 @settings(deadline=None, max_examples=100)
