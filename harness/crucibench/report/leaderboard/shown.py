@@ -162,9 +162,10 @@ def sorting(board: Board) -> str:
     order = next((column for column in board.columns if column.place == board.sorted_by), None)
     if order is None:
         return ""
+    forms = ", other forms of a model below it" if any(line.under for line in board.lines) else ""
     return (
-        f"Sorted by {order.title}, the best first; suspect numbers stand after the valid ones, "
-        "invalid ones after these, and neither have a rank."
+        f"Sorted by {order.title}, the best first{forms}; suspect numbers stand after the valid "
+        "ones, invalid ones after these, and neither have a rank."
     )
 
 
@@ -246,7 +247,7 @@ def _notes_on_ranks(board: Board) -> list[str]:
         notes.append(
             f"Mean rank and win rate are over the {counted(len(ranks.votes), 'column')} that all "
             f"{len(ranks.standings)} ranked models have. Each axis has one vote ({listed(axes)}), "
-            "which its scenarios share evenly, as their metrics do theirs. The 95 % intervals hold "
+            "shared evenly by its scenarios and then by their metrics. The 95 % intervals hold "
             "together, for all models."
         )
     notes += _not_shared(ranks, titles_of)
