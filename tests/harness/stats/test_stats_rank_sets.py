@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets
 
@@ -167,3 +167,41 @@ def test_many_values() -> None:
 def test_what_has_no_rank_is_refused(values: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         midranks(values)
+
+
+@pytest.mark.parametrize(
+    ("models", "columns", "gap", "alike"),
+    [(2, 1, 0.0, 0.0), (5, 4, 0.0, 0.3), (5, 8, 0.1, 0.9), (4, 20, 0.5, 0.3), (6, 6, 8.0, 0.5)],
+)
+def test_intervals_of_mean_ranks_hold_together(
+    models: int, columns: int, gap: float, alike: float
+) -> None:
+    """Numbers with normal errors of size 1; columns share a part of them, equal models their ranks.
+
+    In half of the columns models stand the other way round, and every two are equal.
+    """
+    rng = np.random.default_rng(11)
+    order = np.arange(models) // 2
+    truth = gap * np.where(np.arange(columns)[:, None] % 2, order, order[::-1])
+    shares = np.arange(1.0, columns + 1) / sum(range(columns + 1))
+    ranks = shares @ rankdata(-truth, axis=1)
+    repetitions, covered, widths = 600, 0, []
+    for _ in range(repetitions):
+        errors = np.sqrt(alike) * rng.normal(size=(1, models))
+        values = truth + errors + np.sqrt(1 - alike) * rng.normal(size=(columns, models))
+        apart = abs(values[:, :, None] - values[:, None, :])
+        found = mean_ranks(values, 2 * norm.sf(apart / np.sqrt(2)), shares)
+        inside = (found.lower - 1e-9 <= ranks) & (ranks <= found.upper + 1e-9)
+        covered += bool(inside.all())
+        widths.append(np.mean(found.upper - found.lower))
+    assert covered / repetitions >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / repetitions)
+    # Nothing is known where nothing differs; pairs that are far apart leave one place open.
+    if gap in (0.0, 8.0):
+        assert np.median(widths) == pytest.approx(models - 1 if gap == 0.0 else 1.0)
+
+
+def test_columns_that_say_the_same_are_not_corrected_for_each_other() -> None:
+    values, p = np.tile([1.0, 0.0], (20, 1)), np.full((20, 2, 2), 0.04)
+    found = mean_ranks(values, p, np.full(20, 1 / 20))
+    assert found.lower == pytest.approx([1.0, 2.0]) and found.upper == pytest.approx([1.0, 2.0])
+    assert rank_sets(values[0], p[0] * 20).upper.tolist() == [2, 2], "Bonferroni shows nothing"
