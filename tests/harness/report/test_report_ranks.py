@@ -218,6 +218,22 @@ def test_variants_stand_under_their_model_and_are_no_rivals(
     assert all(not line.under for line in filtered.lines), "each stands for its absent model"
 
 
+def test_a_variant_is_one_by_its_declaration_or_its_card(builder: Callable[[str], Any]) -> None:
+    made = builder("forms")
+    made.data("d", ["x", "y"], 200)
+    made.suite("accuracy", "accuracy", ["clean/top-1"], [])
+    for name, facts in {
+        "a": {}, "a@int8": {"variant": "int8"}, "b": {"card": {"variant_of": "a"}},
+        "b@bf16": {"variant": "bf16", "card": {"variant_of": "a"}}, "b@odd": {},
+    }.items():  # fmt: skip
+        made.model(name, "d", **facts)
+        place = {"model": name, "data": "d", "suite": "accuracy", "scenario": "clean"}
+        made.row(made.cell(*place.values()), "top-1", 0.9, **place)
+    (board,) = leaderboard([made.finish()]).boards
+    under = {line.label: line.under for line in board.lines}
+    assert under == {"a": "", "a@int8": "a", "b": "a", "b@bf16": "a", "b@odd": ""}
+
+
 def test_a_variant_stands_under_the_model_at_the_end_of_its_chain() -> None:
     entry: dict[str, Any] = {"entries": {}, "runs": ("r",)}
 
