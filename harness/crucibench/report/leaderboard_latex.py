@@ -23,7 +23,7 @@ _SPECIAL = {
     "≈": r"$\approx$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\rightarrow$", "∞": r"$\infty$",
     "\u00d7": r"$\times$", "†": r"$\dagger$", "‡": r"$\ddagger$", "✗": r"$\times$",
-    "…": r"\ldots{}", "\u00a0": "~", "\n": " ", "µ": r"$\mu$",
+    "…": r"\ldots{}", "↳": r"$\hookrightarrow$", "\u00a0": "~", "\n": " ", "µ": r"$\mu$",
 }  # fmt: skip
 _ACCENTS = {
     "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c",

@@ -18,8 +18,8 @@ from crucibench.util.text import markdown_text
 
 _CSV_COLUMNS = (
     "data", "model", "run", "axis", "address", "metric", "value", "lower", "upper", "level", "n",
-    "unit", "direction", "verdict", "joined", "rank_lower", "rank_upper", "reason", "group",
-    "authors", "paper", "licence", "trained_on", "trained_on_test", "retired",
+    "unit", "direction", "verdict", "joined", "rank_lower", "rank_upper", "reason", "variant_of",
+    "group", "authors", "paper", "licence", "trained_on", "trained_on_test", "retired",
 )  # fmt: skip
 
 
@@ -141,6 +141,7 @@ def _record(
 def _about(line: Line) -> dict[str, str | None]:
     about = line.about
     return {
+        "variant_of": line.under or None,
         "group": about.group or None,
         **{name: about.card.get(name) for name in FIELDS},
         "trained_on_test": about.trained_on_test or None,
@@ -168,6 +169,8 @@ def json_text(board: Leaderboard) -> str:
             ],
             "order": [line.label for line in one.lines],
             "standings": _standings(one),
+            "votes": dict(one.ranks.votes) if one.ranks else None,
+            "not_shared": dict(one.ranks.lacking) if one.ranks else None,
             "left_out": list(one.left_out),
             "seeds": [
                 {**spread._asdict(), "column": spread.column.place} for spread in one.spreads
@@ -208,11 +211,8 @@ def _standings(board: Board) -> list[dict[str, Any]] | None:
     return [
         {
             "model": one.label,
-            "win_rate": one.win_rate and one.win_rate._asdict(),
-            "mean_rank": one.mean_rank and one.mean_rank._asdict(),
-            "columns": one.columns,
-            "of_columns": len(board.ranks.spans),
-            "others": one.others,
+            "mean_rank": one.mean_rank._asdict(),
+            "win_rate": one.win_rate._asdict(),
             "on_front": one.on_front,
         }
         for one in board.ranks.standings

@@ -62,7 +62,7 @@ from crucibench.stats.power import (
     required_n_paired_proportions,
 )
 from crucibench.stats.quantiles import quantile, quantile_interval, quantile_rank, quantile_ranks
-from crucibench.stats.rank_sets import RankSets, mean_ranks, rank_sets, win_rates
+from crucibench.stats.rank_sets import MeanRanks, RankSets, mean_ranks, rank_sets
 from crucibench.stats.ranks import midranks
 from crucibench.stats.replicates import IntervalKind
 from crucibench.stats.resampling import Resampler
@@ -88,6 +88,7 @@ __all__ = [
     "DelongEstimate",
     "Interval",
     "IntervalKind",
+    "MeanRanks",
     "PairedDifference",
     "RankSets",
     "Resampler",
@@ -150,5 +151,4 @@ __all__ = [
     "weighted_ratio",
     "weighted_sums",
     "wilson",
-    "win_rates",
 ]

@@ -1,4 +1,4 @@
-"""Ranks that say how far the data settle them: rank intervals, win rates, mean ranks."""
+"""Ranks as intervals, since samples decide few of them: in one column, and over columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crucibench.stats.multiple import holm
 
 
 class RankSets(NamedTuple):
-    """Which of M models are told apart in one number, and the ranks that this leaves open.
+    """Which of M models are shown to differ in one number, and the ranks that this leaves open.
 
     Attributes:
         better: (M, M) bool; ``better[j, k]`` says that j is shown to be better than k.
@@ -67,50 +67,99 @@ def rank_sets(values: ArrayLike, p_values: ArrayLike, *, level: float = 0.95) ->
     return RankSets(better, 1 + better.sum(axis=0), m - better.sum(axis=1))
 
 
-def win_rates(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each model's mean share of other models that it beats, over columns.
+class MeanRanks(NamedTuple):
+    """Mean ranks of M models over columns, 1 for the best.
+
+    Attributes:
+        value: (M,) of the numbers as they were measured; equal numbers share their ranks.
+        lower: (M,) the best mean rank that a model may have.
+        upper: (M,) the worst.
+    """
+
+    value: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+def mean_ranks(
+    values: NDArray[np.float64],
+    p_values: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    *,
+    level: float = 0.95,
+) -> MeanRanks:
+    """Return each model's mean rank over columns, with intervals that hold together.
+
+    A model's true mean rank counts who is truly better, column by column, so it jumps where two
+    models are equal: no bootstrap covers it. Closed testing with Simes' test over all pairs of all
+    columns says instead, for every model at once, how many of its measured wins and losses may be
+    equal or the other way round in truth; the interval is what the heaviest such set leaves open.
+    Unlike a count of single rejections it gains from columns that say the same, and many weak
+    differences in one direction add up.
 
     Args:
-        values: (B, C, M): B replicates of C columns of M models, the higher the better, nan where
-            a model has no number. Equal numbers are half a win.
+        values: (C, M) finite, the higher the better.
+        p_values: (C, M, M) two-sided p-values of the differences, symmetric in the models; nan
+            where a pair could not be tested, which then shows nothing. Diagonals are not read.
+        shares: (C,) the weights of the columns, positive, with the sum 1.
+        level: Confidence of all intervals together, in (0, 1).
 
-    Returns:
-        (B, M) in [0, 1]: the mean over the columns in which the model and another have a number;
-        nan where there is none.
+    Source:
+        Goeman, Meijer, Krebs and Solari 2019, Biometrika 106:841 (closed testing with Simes' test);
+        Simes 1986, Biometrika 73:751, which holds for positively dependent tests. That it holds for
+        pairs of models over shared samples, and for the direction of a difference, is simulated
+        (``benchmarks/boards.py``).
     """
-    beaten, others = _beaten(values)
-    with np.errstate(invalid="ignore"):
-        return _mean_of_defined(beaten / others)
+    alpha = 1.0 - _checks.level(level)
+    m = values.shape[1]
+    ahead = values[:, :, None] > values[:, None, :]
+    level_with = values[:, :, None] == values[:, None, :]
+    value = np.einsum("c,ckj->j", shares, ahead + 0.5 * level_with) + 0.5
+    p = np.where(np.isnan(p_values), 1.0, p_values)
+    first, second = np.triu_indices(m, 1)
+    largest = _largest_unrejected(np.sort(p[:, first, second], axis=None), alpha)
+    needed = np.ceil(p * largest / alpha)
+    weights = np.broadcast_to(shares[:, None], (len(shares), m))
+    lower, upper = np.empty(m), np.empty(m)
+    for j in range(m):
+        won, lost = ahead[:, j], ahead[:, :, j]
+        upper[j] = m - weights[won].sum() + _heaviest(needed[:, j][won], weights[won])
+        lower[j] = 1 + weights[lost].sum() - _heaviest(needed[:, j][lost], weights[lost])
+    return MeanRanks(value, lower, upper)
 
 
-def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each model's mean rank over columns, 1 for the best; equal numbers share their ranks.
+def _largest_unrejected(p: NDArray[np.float64], alpha: float) -> int:
+    """Return how many of the largest p-values (sorted) Simes' test does not reject together.
 
-    Args:
-        values: As for `win_rates`.
-
-    Returns:
-        (B, M) of at least 1; nan where a model shares no column with another.
+    If it rejects i of them, it rejects i + 1: a bisection finds the end.
     """
-    beaten, others = _beaten(values)
-    return _mean_of_defined(np.where(others > 0, 1.0 + others - beaten, np.nan))
+    low, high = 0, len(p)
+    while low < high:
+        middle = (low + high + 1) // 2
+        steps = alpha * np.arange(1, middle + 1) / middle
+        if (p[len(p) - middle :] > steps).all():
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
-def _beaten(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (B, C, M) how many others each model beats, ties half, and how many there are."""
-    there = ~np.isnan(values)
-    beaten = np.zeros(values.shape)
-    # Model by model, so that memory grows with M and not with its square.
-    for k in range(values.shape[2]):
-        other = values[:, :, k : k + 1]
-        beaten += (values > other) + 0.5 * (values == other)
-    others = there.sum(axis=2, keepdims=True) - 1.0
-    # Against itself every model has drawn.
-    return np.where(there, beaten - 0.5, np.nan), np.where(there, others, np.nan)
+def _heaviest(needed: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the greatest weight of hypotheses that may all be true.
 
-
-def _mean_of_defined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    defined = ~np.isnan(values)
-    counts = defined.sum(axis=1)
-    sums = np.where(defined, values, 0.0).sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    Closed testing rejects a set if, for some u, at least u of them need at most u. Sets that it
+    keeps are those of jobs that can be scheduled before their deadlines, one at a time, where a
+    hypothesis that needs u is due at u - 1: a matroid, so taking the heaviest first is best.
+    """
+    free = list(range(len(needed) + 1))  # The latest free slot at or before each; 0 is none.
+    due = np.minimum(needed - 1.0, len(needed)).clip(0).astype(int)
+    heaviest = 0.0
+    for place in np.argsort(-weights, kind="stable"):
+        slot = due[place]
+        while free[slot] != slot:
+            free[slot] = free[free[slot]]
+            slot = free[slot]
+        if slot > 0:
+            free[slot] = slot - 1
+            heaviest += weights[place]
+    return heaviest

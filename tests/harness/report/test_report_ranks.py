@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.standing import LinedUp, joint_replicates, pair_p_values
 from crucibench.contracts.statistic import Ranking, Share
 from crucibench.report import leaderboard_latex, leaderboard_text
-from crucibench.report.leaderboard import leaderboard, lines
+from crucibench.report.leaderboard import Column, Line, build, leaderboard, lines
 from crucibench.report.leaderboard import ranks as ranks_module
+from crucibench.report.leaderboard.model import About, Retired
+from crucibench.report.numbers import ShownMetric
 from crucibench.report.site.render import leaderboard_page
 from crucibench.report.terminal import print_leaderboard
 from crucibench.store.manifest import write_manifest
@@ -109,7 +112,7 @@ def test_every_format_shows_ranks(run: Run) -> None:
     assert leaderboard_text.csv(board).splitlines()[0].count("rank_") == 2
     text = leaderboard_text.markdown(board)
     assert "| 4 | guess |" in text
-    assert "| model | columns | beside | win rate [%] | mean rank | front |" in text
+    assert "| model | mean rank | win rate [%] | front |" in text
     console = Console(width=200, record=True)
     print_leaderboard(console, board)
     shown = console.export_text()
@@ -133,60 +136,118 @@ def _edited(
     return copy
 
 
-def test_no_model_of_fewer_columns_stands_above_by_its_win_rate(run: Run, tmp_path: Path) -> None:
-    """`twin-b` wins most of its one column; `guess` loses in both of its two."""
-    lost = {("bayes", "log-loss"), ("twin-b", "log-loss")}
-
-    def fewer(frame: pd.DataFrame) -> pd.DataFrame:
-        pairs = list(zip(frame.model, frame.metric, strict=True))
+def _without(lost: set[tuple[str, str]]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def rows(frame: pd.DataFrame) -> pd.DataFrame:
+        pairs = zip(frame.model, frame.metric, strict=True)
         return frame[[pair not in lost for pair in pairs]]
 
-    copy = _edited(run, tmp_path, fewer)
-    (board,) = leaderboard([copy], ranked=True, columns=[TOP1, LOSS]).boards
-    assert board.ranks is not None
-    whole, part = board.ranks.standings[:2], board.ranks.standings[2:]
-    assert [(one.label, one.columns, one.others) for one in whole] == [
-        ("twin-a", 2, 1), ("guess", 2, 1),
-    ]  # fmt: skip
-    assert {(one.label, one.columns, one.others) for one in part} == {
-        ("twin-b", 1, 3), ("bayes", 1, 3),
-    }  # fmt: skip
-    rates = {one.label: one.win_rate for one in board.ranks.standings}
-    assert rates["guess"] is not None and rates["guess"].value == 0.0
-    assert rates["twin-b"] is not None and rates["twin-b"].value > 0.8, "above by the rate alone"
-    text = leaderboard_text.markdown(leaderboard([copy], ranked=True, columns=[TOP1, LOSS]))
-    assert "| guess | 2 of 2 | 1 other | 0.0" in text
-    assert "| twin-b | 1 of 2 | 3 others | " in text
-    assert "Models in more of the 2 ranked columns stand first" in text
-    document = json.loads(leaderboard_text.json_text(leaderboard([copy], ranked=True)))
-    assert document["boards"][0]["standings"][0]["of_columns"] >= 2
+    return rows
 
 
-def test_a_model_that_is_compared_with_none_in_all_its_columns_has_no_rate(
-    run: Run, tmp_path: Path
-) -> None:
-    lost = {
-        *((name, "log-loss") for name in ("twin-a", "guess")),
-        *((name, "top-1") for name in ("bayes", "twin-b")),
-    }
-    lost.remove(("guess", "log-loss"))  # it stands in both, and nobody else does
-
-    def fewer(frame: pd.DataFrame) -> pd.DataFrame:
-        pairs = list(zip(frame.model, frame.metric, strict=True))
-        return frame[[pair not in lost for pair in pairs]]
-
-    boards = leaderboard([_edited(run, tmp_path, fewer)], ranked=True, columns=[TOP1, LOSS])
+def test_only_columns_that_all_ranked_models_have_are_counted(run: Run, tmp_path: Path) -> None:
+    rows = _without({("bayes", "log-loss"), ("twin-b", "log-loss")})
+    boards = leaderboard([_edited(run, tmp_path, rows)], ranked=True, columns=[TOP1, LOSS])
     ranks = boards.boards[0].ranks
     assert ranks is not None
-    first = ranks.standings[0]
-    assert (first.label, first.columns, first.others) == ("guess", 2, 0)
-    assert first.win_rate is None and first.mean_rank is None
-    assert "| guess | 2 of 2 | \u2013 | \u2013 | \u2013 |" in leaderboard_text.markdown(boards)
-    shown = json.loads(leaderboard_text.json_text(boards))["boards"][0]["standings"][0]
-    assert shown["win_rate"] is None
-    console = Console(width=200, record=True)
-    print_leaderboard(console, boards)
-    assert "2 of 2" in console.export_text()
+    assert set(ranks.spans) == {TOP1, LOSS}
+    assert ranks.votes == {TOP1: 1.0}
+    assert ranks.lacking == {LOSS: ["bayes", "twin-b"]}
+    assert {one.label for one in ranks.standings} == {"twin-a", "twin-b", "bayes", "guess"}
+    for one in ranks.standings:
+        assert one.win_rate.value == pytest.approx(1 - (one.mean_rank.value - 1) / 3)
+    text = leaderboard_text.markdown(boards)
+    assert "Left out of mean rank and win rate, Log loss: no valid number of bayes and" in text
+
+
+def test_without_a_shared_column_there_is_no_mean_rank(run: Run, tmp_path: Path) -> None:
+    lost = {("guess", "log-loss"), ("twin-a", "log-loss"), ("bayes", "top-1"), ("twin-b", "top-1")}
+    copy = _edited(run, tmp_path, _without(lost))
+    boards = leaderboard([copy], ranked=True, columns=[TOP1, LOSS])
+    ranks = boards.boards[0].ranks
+    assert ranks is not None
+    assert not ranks.standings and not ranks.votes
+    assert "No mean rank: no column is shared" in leaderboard_text.markdown(boards)
+    assert json.loads(leaderboard_text.json_text(boards))["boards"][0]["standings"] == []
+
+
+def test_an_axis_has_one_vote_however_many_columns_measure_it() -> None:
+    metric = ShownMetric(suite="s", id="m", name="m")
+
+    def votes(**places: Sequence[str]) -> dict[str, float]:
+        columns = [
+            Column(place=p, axis=axis, metric=metric) for axis in places for p in places[axis]
+        ]
+        found = ranks_module.votes_of(columns)
+        assert sum(found.values()) == pytest.approx(1)
+        return found
+
+    clean = ["accuracy/clean/top-1", "accuracy/clean/top-5", "accuracy/clean/log-loss"]
+    severities = [f"shift/noise[severity={n}]/top-1" for n in range(1, 6)]
+    found = votes(accuracy=clean, shift=[*severities, "shift/blur[severity=1]/top-1"])
+    assert [found[place] for place in clean] == [1 / 8, 1 / 8, 1 / 4]
+    assert [found[place] for place in severities] == pytest.approx([1 / 20] * 5)
+    assert found["shift/blur[severity=1]/top-1"] == 1 / 4
+    assert votes(accuracy=clean) == {place: 2 * found[place] for place in clean}
+
+
+def test_variants_stand_under_their_model_and_are_no_rivals(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms = {"twin-b": "twin-a", "guess": "gone"}
+    about = lines.about
+    monkeypatch.setattr(
+        build, "about",
+        lambda draft, *rest: replace(about(draft, *rest), variant_of=forms.get(draft.model, "")),
+    )  # fmt: skip
+    boards = leaderboard([run], ranked=True, columns=[TOP1, LOSS])
+    (board,) = boards.boards
+    labels = [line.label for line in board.lines]
+    assert labels.index("twin-b") == labels.index("twin-a") + 1
+    assert {line.label: line.under for line in board.lines if line.under} == {"twin-b": "twin-a"}
+    assert board.ranks is not None
+    assert set(board.ranks.spans[TOP1]) == {"twin-a", "bayes", "guess"}
+    assert {one.label for one in board.ranks.standings} == {"twin-a", "bayes", "guess"}
+    assert board.ranks.spans[TOP1]["guess"] == (3, 3)
+    text = leaderboard_text.markdown(boards)
+    assert "| \u2013 | ↳ twin-b |" in text
+    assert "guess: a variant of &#39;gone&#39;, which has no line here" in text
+    assert r"$\hookrightarrow$ twin" in leaderboard_latex.latex(boards)
+    assert "↳ " in leaderboard_page(boards)
+    forms["twin-b"] = "bayes"
+    filtered = leaderboard([run], ranked=True, filters=["model!=bayes"]).boards[0]
+    assert all(not line.under for line in filtered.lines), "each stands for its absent model"
+
+
+def test_a_variant_is_one_by_its_declaration_or_its_card(builder: Callable[[str], Any]) -> None:
+    made = builder("forms")
+    made.data("d", ["x", "y"], 200)
+    made.suite("accuracy", "accuracy", ["clean/top-1"], [])
+    for name, facts in {
+        "a": {}, "a@int8": {"variant": "int8"}, "b": {"card": {"variant_of": "a"}},
+        "b@bf16": {"variant": "bf16", "card": {"variant_of": "a"}}, "b@odd": {},
+    }.items():  # fmt: skip
+        made.model(name, "d", **facts)
+        place = {"model": name, "data": "d", "suite": "accuracy", "scenario": "clean"}
+        made.row(made.cell(*place.values()), "top-1", 0.9, **place)
+    (board,) = leaderboard([made.finish()]).boards
+    under = {line.label: line.under for line in board.lines}
+    assert under == {"a": "", "a@int8": "a", "b": "a", "b@bf16": "a", "b@odd": ""}
+
+
+def test_a_variant_stands_under_the_model_at_the_end_of_its_chain() -> None:
+    entry: dict[str, Any] = {"entries": {}, "runs": ("r",)}
+
+    def line(name: str, of: str = "", retired: bool = False) -> Line:
+        gone = Retired("withdrawn", "wrong") if retired else None
+        return Line(label=name, model=name, about=About(variant_of=of, retired=gone), **entry)
+
+    def under(*given: Line) -> dict[str, str]:
+        return {one.label: one.under for one in lines.under_models(given) if one.under}
+
+    chain = [line("c@int8", "c"), line("c", "b"), line("b")]
+    assert under(*chain) == {"c@int8": "b", "c": "b"}
+    assert under(chain[0], line("c", retired=True), line("c2", "c")) == {"c2": "c@int8"}
+    assert under(line("a", "b"), line("b", "a"), line("x", "x")) == {}
 
 
 @pytest.mark.parametrize("verdict", ["suspect", "invalid"])

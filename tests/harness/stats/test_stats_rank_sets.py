@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
-from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets, win_rates
+from crucibench.stats import mcnemar_exact, mean_ranks, midranks, rank_sets
 
 
 def _matrix(pairs: dict[tuple[int, int], float], m: int) -> np.ndarray:
@@ -93,47 +93,52 @@ def test_equal_models_share_a_group_and_a_better_one_leaves_it() -> None:
     assert found / repetitions >= 0.95
 
 
-def _brute(values: np.ndarray) -> tuple[list[float], list[float]]:
-    rates, ranks = [], []
-    for m in range(values.shape[1]):
-        per_rate, per_rank = [], []
-        for column in values:
-            others = [x for k, x in enumerate(column) if k != m and not np.isnan(x)]
-            if np.isnan(column[m]) or not others:
-                continue
-            wins = sum(1.0 if column[m] > x else 0.5 if column[m] == x else 0.0 for x in others)
-            per_rate.append(wins / len(others))
-            # The mean over all orders in which equal numbers may stand.
-            per_rank.append(_mean_rank(column[m], others))
-        rates.append(float(np.mean(per_rate)) if per_rate else np.nan)
-        ranks.append(float(np.mean(per_rank)) if per_rank else np.nan)
-    return rates, ranks
+@settings(max_examples=60)
+@given(st.data())
+def test_mean_ranks_leave_open_what_closed_testing_does(data: st.DataObject) -> None:
+    """Against the definition: every set of hypotheses, and every set that holds it, tested."""
+    columns, m = data.draw(st.sampled_from([(1, 2), (4, 2), (1, 3), (3, 3), (1, 4)]))
+    numbers = st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=m, max_size=m)
+    values = np.array(data.draw(st.lists(numbers, min_size=columns, max_size=columns)))
+    chances = st.sampled_from([1e-4, 0.011, 0.024, 0.04, 0.07, 0.5, np.nan])
+    p = np.full((columns, m, m), np.nan)
+    for c in range(columns):
+        for j, k in combinations(range(m), 2):
+            p[c, j, k] = p[c, k, j] = data.draw(chances)
+    shares = np.array(data.draw(st.permutations([0.4, 0.3, 0.2, 0.1])))[:columns]
+    shares /= shares.sum()
+    found = mean_ranks(values, p, shares)
+    pairs = [(c, j, k) for c in range(columns) for j, k in combinations(range(m), 2)]
+    kept = _kept_by_closed_testing({pair: float(np.nan_to_num(p[pair], nan=1.0)) for pair in pairs})
+
+    def swayed(won: np.ndarray) -> float:
+        """The most that may be equal or the other way round, of what is marked."""
+        return max(
+            sum(shares[c] for c, a, b in one if won[c, a, b] or won[c, b, a]) for one in kept
+        )
+
+    for j in range(m):
+        own = np.arange(m)[:, None] == j
+        won = (values[:, :, None] > values[:, None, :]) & own
+        lost = (values[:, :, None] < values[:, None, :]) & own
+        assert found.upper[j] == pytest.approx(m - shares @ won.sum(axis=(1, 2)) + swayed(won))
+        assert found.lower[j] == pytest.approx(1 + shares @ lost.sum(axis=(1, 2)) - swayed(lost))
+        ranks = [rankdata(-column)[j] for column in values]
+        assert found.value[j] == pytest.approx(shares @ ranks)
+        assert found.lower[j] - 1e-9 <= found.value[j] <= found.upper[j] + 1e-9
 
 
-def _mean_rank(own: float, others: list[float]) -> float:
-    above = sum(x > own for x in others)
-    tied = ["own", *(x for x in others if x == own)]
-    places = [order.index("own") for order in permutations(tied)]
-    return 1 + above + float(np.mean(places))
-
-
-@given(
-    st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, np.nan]), min_size=4, max_size=4),
-        min_size=1, max_size=4,
-    )
-)  # fmt: skip
-def test_win_rates_and_mean_ranks_equal_brute_force(columns: list[list[float]]) -> None:
-    values = np.array(columns)
-    rates, ranks = _brute(values)
-    np.testing.assert_allclose(win_rates(values[None])[0], rates)
-    np.testing.assert_allclose(mean_ranks(values[None])[0], ranks)
-
-
-def test_replicates_stand_for_themselves() -> None:
-    values = np.random.default_rng(0).normal(size=(7, 3, 4))
-    alone = np.stack([win_rates(one[None])[0] for one in values])
-    np.testing.assert_array_equal(win_rates(values), alone)
+def _kept_by_closed_testing(
+    claims: dict[tuple[int, int, int], float],
+) -> list[tuple[tuple[int, int, int], ...]]:
+    """Returns the sets of hypotheses that Simes' test keeps; what they hold is kept as well."""
+    kept = []
+    for size in range(len(claims) + 1):
+        for chosen in combinations(claims, size):
+            p = np.sort([claims[one] for one in chosen])
+            if (p > 0.05 * np.arange(1, size + 1) / max(1, size)).all():
+                kept.append(chosen)
+    return kept
 
 
 @settings(deadline=None, max_examples=100)
@@ -162,3 +167,41 @@ def test_many_values() -> None:
 def test_what_has_no_rank_is_refused(values: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         midranks(values)
+
+
+@pytest.mark.parametrize(
+    ("models", "columns", "gap", "alike"),
+    [(2, 1, 0.0, 0.0), (5, 4, 0.0, 0.3), (5, 8, 0.1, 0.9), (4, 20, 0.5, 0.3), (6, 6, 8.0, 0.5)],
+)
+def test_intervals_of_mean_ranks_hold_together(
+    models: int, columns: int, gap: float, alike: float
+) -> None:
+    """Numbers with normal errors of size 1; columns share a part of them, equal models their ranks.
+
+    In half of the columns models stand the other way round, and every two are equal.
+    """
+    rng = np.random.default_rng(11)
+    order = np.arange(models) // 2
+    truth = gap * np.where(np.arange(columns)[:, None] % 2, order, order[::-1])
+    shares = np.arange(1.0, columns + 1) / sum(range(columns + 1))
+    ranks = shares @ rankdata(-truth, axis=1)
+    repetitions, covered, widths = 600, 0, []
+    for _ in range(repetitions):
+        errors = np.sqrt(alike) * rng.normal(size=(1, models))
+        values = truth + errors + np.sqrt(1 - alike) * rng.normal(size=(columns, models))
+        apart = abs(values[:, :, None] - values[:, None, :])
+        found = mean_ranks(values, 2 * norm.sf(apart / np.sqrt(2)), shares)
+        inside = (found.lower - 1e-9 <= ranks) & (ranks <= found.upper + 1e-9)
+        covered += bool(inside.all())
+        widths.append(np.mean(found.upper - found.lower))
+    assert covered / repetitions >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / repetitions)
+    # Nothing is known where nothing differs; pairs that are far apart leave one place open.
+    if gap in (0.0, 8.0):
+        assert np.median(widths) == pytest.approx(models - 1 if gap == 0.0 else 1.0)
+
+
+def test_columns_that_say_the_same_are_not_corrected_for_each_other() -> None:
+    values, p = np.tile([1.0, 0.0], (20, 1)), np.full((20, 2, 2), 0.04)
+    found = mean_ranks(values, p, np.full(20, 1 / 20))
+    assert found.lower == pytest.approx([1.0, 2.0]) and found.upper == pytest.approx([1.0, 2.0])
+    assert rank_sets(values[0], p[0] * 20).upper.tolist() == [2, 2], "Bonferroni shows nothing"

@@ -23,6 +23,7 @@ from crucibench.report.leaderboard.lines import (
     labels_of,
     parts_of,
     spreads_of,
+    under_models,
 )
 from crucibench.report.leaderboard.model import (
     Apart,
@@ -225,6 +226,7 @@ def _board(
         if not any(entry.shown.apart for entry in line.entries.values())
         or any(entry.number is not None for entry in line.entries.values())
     ]
+    lines = under_models(lines)
     order = chosen if chosen in columns else columns[0] if columns else None
     if order is not None:
         lines.sort(
@@ -233,6 +235,10 @@ def _board(
                 _by_rank(line.entries[order.place], order.metric.direction),
             )
         )
+    forms: dict[str, list[Line]] = {}
+    for line in lines:
+        forms.setdefault(line.under, []).append(line)
+    lines = [one for line in forms.get("", []) for one in (line, *forms.get(line.label, []))]
     return Board(
         data=data,
         columns=columns,

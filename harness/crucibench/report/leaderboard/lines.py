@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crucibench.contracts.rows import MetricRow
@@ -149,14 +149,15 @@ def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
     """Returns what the runs' model cards and the notes say of a line.
 
     A card's keys ``withdrawn`` and ``superseded`` (with ``superseded_by``) hold the reason; a note
-    goes before them.
+    goes before them. Its key ``variant_of`` names the model that this one is another form of.
     """
     card: dict[str, Any] = {}
-    group = ""
+    group = variant_of = ""
     for run in draft.runs:
         info = run.models.get((draft.model, data))
         if info is not None:
             group = group or info.group
+            variant_of = draft.model.removesuffix(f"@{info.variant}") if info.variant else ""
             card |= {name: value for name, value in info.card.items() if value not in (None, "")}
     if "license" in card:
         card.setdefault("licence", card["license"])
@@ -164,9 +165,46 @@ def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
     return About(
         card={name: words(card[name]) for name in FIELDS if name in card},
         group=group,
+        variant_of=words(card.get("variant_of")) or variant_of,
         trained_on_test=_named_in(_entries(card.get("trained_on")), _cards(draft, data)),
         retired=_retired(card, next((n for n in notes if n.fits(draft.model, data, runs)), None)),
     )
+
+
+def under_models(lines: Sequence[Line]) -> list[Line]:
+    """Puts variants under the line of their model, which alone counts as a rival.
+
+    Where the model has no line that counts, the first of its variants stands for it.
+
+    Args:
+        lines: in the order in which they were declared.
+    """
+    families: dict[str, list[str]] = {}
+    for line in lines:
+        if line.about.retired is None:
+            families.setdefault(_root(line, lines), []).append(line.label)
+    heads = {
+        label: root if root in family else family[0]
+        for root, family in families.items()
+        for label in family
+    }
+    return [
+        replace(line, under="" if (head := heads.get(line.label, "")) == line.label else head)
+        for line in lines
+    ]
+
+
+def _root(line: Line, lines: Sequence[Line]) -> str:
+    """Returns the label of the model that a line is a form of, or its name where it has no line."""
+    seen = set()
+    while line.about.variant_of and line.label not in seen:
+        seen.add(line.label)
+        bases = [other for other in lines if other.model == line.about.variant_of]
+        if not bases:
+            return line.about.variant_of
+        # Of several models of that name, the one that was measured beside it.
+        line = next((base for base in bases if {*base.runs} & {*line.runs}), bases[0])
+    return line.label
 
 
 def words(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,12 +91,15 @@ class About:
     Attributes:
         card: fields of its model card, as texts.
         group: what models that differ by training seed alone share; "" for none.
+        variant_of: the model that it is a form of: as declared under ``variants``, or as its card
+            says; "" for a model of its own.
         trained_on_test: the entry of the card's trained_on that names the data set of the board.
         retired: why the row no longer counts; None where it does.
     """
 
     card: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
+    variant_of: str = ""
     trained_on_test: str = ""
     retired: Retired | None = None
 
@@ -111,6 +114,7 @@ class Line:
         runs: the ids of the runs that its numbers come from.
         entries: by the place of the column; one for each.
         about: what is known of the model.
+        under: the label of the line that stands for its model, where it is a variant; else "".
     """
 
     label: str
@@ -118,13 +122,19 @@ class Line:
     runs: tuple[str, ...]
     entries: Mapping[str, BoardCell]
     about: About = field(default_factory=About)
+    under: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a rival: neither a variant nor a row that no longer counts."""
+        return not self.under and self.about.retired is None
 
     @property
     def name(self) -> str:
         """Its label with the marks of rows."""
         mark = " ‡" if self.about.trained_on_test else ""
         gone = f" ({self.about.retired.kind})" if self.about.retired else ""
-        return f"{self.label}{mark}{gone}"
+        return f"{'↳ ' if self.under else ''}{self.label}{mark}{gone}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,33 +199,28 @@ class Span(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number over columns with the percentile interval of joint replicates; None for none."""
+    """A number over columns with its interval; all intervals of a board hold together."""
 
     value: float
-    lower: float | None = None
-    upper: float | None = None
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """A model over all ranked columns.
+    """A model over the columns that all ranked models share.
 
     Attributes:
         label: the model, as lines are labelled.
-        win_rate: the mean share of the others that it beats, over the columns in which it stands,
-            beside the models that stand in all of these; None where there are no such others.
-        mean_rank: the mean of its ranks among them; likewise.
-        columns: in how many of the ranked columns it stands.
-        others: how many models it is held against.
+        mean_rank: the mean of its ranks, weighted by the columns' votes.
+        win_rate: the mean share of the others that it beats: the same, on the scale from 0 to 1.
         on_front: whether no other model is as good on every axis and better on one; None where
             there are not two axes to weigh, or it lacks a number there.
     """
 
     label: str
-    win_rate: Estimate | None
-    mean_rank: Estimate | None
-    columns: int
-    others: int
+    mean_rank: Estimate
+    win_rate: Estimate
     on_front: bool | None = None
 
 
@@ -226,18 +231,20 @@ class Ranks:
     Attributes:
         spans: place of a column, then label of a line.
         unranked: why a column has no ranks.
-        standings: those in more columns first, and of the same columns the best win rate: rates
-            over other columns can't be held against each other. Empty below two models or without
-            a ranked column.
+        standings: the best mean rank first; empty without a column that all ranked models share.
+        votes: place of a column that all ranked models share, and its share of the mean rank.
+        lacking: place of a ranked column that isn't shared, and the labels of those without it.
         front: the columns that the Pareto front weighs.
-        no_intervals: why the standings have no intervals, "" where they have.
+        not_resampled: why only shares of samples are tested, "" where all numbers are.
     """
 
     spans: Mapping[str, Mapping[str, Span]] = field(default_factory=dict)
     unranked: Mapping[str, str] = field(default_factory=dict)
     standings: tuple[Standing, ...] = ()
+    votes: Mapping[str, float] = field(default_factory=dict)
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
     front: tuple[Column, ...] = ()
-    no_intervals: str = ""
+    not_resampled: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +254,7 @@ class Board:
     Attributes:
         data: its name.
         columns: those in which at least one model has a row.
-        lines: sorted.
+        lines: sorted, variants after the line of their model.
         apart: what could not be joined.
         sorted_by: the column's place, "" if there are no columns.
         ranks: which models are distinguished; None where they were not asked for.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.leaderboard.model import (
     Board,
@@ -21,7 +24,7 @@ from crucibench.report.leaderboard.model import (
     Span,
     Standing,
 )
-from crucibench.stats import mean_ranks, rank_sets, win_rates
+from crucibench.stats import mean_ranks, rank_sets
 
 if TYPE_CHECKING:
     from crucibench.comparing.columns import LineUp
@@ -54,7 +57,8 @@ def rankable_of(board: Board) -> Rankable:
     """Returns the columns of a board.
 
     Only valid numbers have a rank: what an audit found suspect or invalid is shown, marked, and
-    compared with nothing. Rows that no longer count have none either.
+    compared with nothing. Rows that no longer count have none either, nor have variants: a model
+    has one rank, however many forms of it were measured.
     """
     columns, refused = [], {}
     for column in board.columns:
@@ -73,8 +77,7 @@ def rankable_of(board: Board) -> Rankable:
 
 
 def _counting(board: Board) -> tuple[Line, ...]:
-    """Returns the lines that were not withdrawn or superseded."""
-    return tuple(line for line in board.lines if line.about.retired is None)
+    return tuple(line for line in board.lines if line.counts)
 
 
 def _valid_part(board: Board) -> Board:
@@ -164,7 +167,7 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
     # Reading records takes the engine, which a board without ranks does not load.
     from crucibench.comparing.cell_pairs import RefusedError
     from crucibench.comparing.resampled import ResamplingSettings
-    from crucibench.comparing.standing import joint_replicates, too_many
+    from crucibench.comparing.standing import joint_replicates, pair_p_values, too_many
 
     board = replace(board, lines=_counting(board))
     ranked: list[_Ranked] = []
@@ -183,18 +186,28 @@ def ranks_of(board: Board, rankable: Rankable, runs: Mapping[str, Run], line_up:
     why = too_many(lined)
     settings = ResamplingSettings(replicates=_REPLICATES, stream="ranks")
     drawn = [None] * len(ranked) if why else joint_replicates(lined, settings)
-    spans = {
-        one.column.place: _spans(one, replicates)
+    tested = {
+        one.column.place: pair_p_values(one.lined, replicates)
         for one, replicates in zip(ranked, drawn, strict=True)
     }
+    spans = {one.column.place: _spans(one, tested[one.column.place]) for one in ranked}
     valid = _valid_part(board)
     front = axis_columns(valid)
+    among = {line.label for one in ranked for line in one.lines}
+    lacking = {
+        one.column.place: sorted(missing)
+        for one in ranked
+        if (missing := among - {line.label for line in one.lines})
+    }
+    shared = [one for one in ranked if one.column.place not in lacking]
     return Ranks(
         spans=spans,
         unranked=unranked,
-        standings=_standings(valid, ranked, None if why else drawn, front),
+        standings=_standings(shared, tested, pareto_front(valid, front)),
+        votes=votes_of([one.column for one in shared]),
+        lacking=lacking,
         front=front,
-        no_intervals=why,
+        not_resampled=why,
     )
 
 
@@ -214,12 +227,8 @@ def _lined_up(
     return _Ranked(column, lines, lined, SIGNS[column.metric.direction])
 
 
-def _spans(one: _Ranked, replicates: NDArray[np.float64] | None) -> dict[str, Span]:
-    from crucibench.comparing.standing import pair_p_values
-
-    sets = rank_sets(
-        one.sign * one.lined.values(), pair_p_values(one.lined, replicates), level=LEVEL
-    )
+def _spans(one: _Ranked, p_values: NDArray[np.float64]) -> dict[str, Span]:
+    sets = rank_sets(one.sign * one.lined.values(), p_values, level=LEVEL)
     return {
         line.label: Span(int(lower), int(upper))
         for line, lower, upper in zip(one.lines, sets.lower, sets.upper, strict=True)
@@ -227,58 +236,50 @@ def _spans(one: _Ranked, replicates: NDArray[np.float64] | None) -> dict[str, Sp
 
 
 def _standings(
-    board: Board,
-    ranked: Sequence[_Ranked],
-    drawn: Sequence[NDArray[np.float64] | None] | None,
-    front: Sequence[Column],
+    shared: Sequence[_Ranked],
+    tested: Mapping[str, NDArray[np.float64]],
+    fronts: Mapping[str, bool],
 ) -> tuple[Standing, ...]:
-    place = {line.label: at for at, line in enumerate(board.lines)}
-    values = np.full((1, len(ranked), len(place)), np.nan)
-    replicates = np.full((0 if drawn is None else _REPLICATES, *values.shape[1:]), np.nan)
-    stands_in: dict[str, list[int]] = {label: [] for label in place}
-    for c, one in enumerate(ranked):
-        at = [place[line.label] for line in one.lines]
-        values[0, c, at] = one.sign * one.lined.values()
-        own = None if drawn is None else drawn[c]
-        if own is not None:
-            replicates[:, c, at] = one.sign * own
-        for line in one.lines:
-            stands_in[line.label].append(c)
-    fronts = pareto_front(board, front)
-    standings: list[tuple[tuple[int, list[int], float, float], Standing]] = []
-    for columns in {tuple(own): own for own in stands_in.values() if own}.values():
-        # All that stand in these columns: each member has the same rivals in the same columns.
-        among = [label for label, own in stands_in.items() if set(own) >= set(columns)]
-        at = [place[label] for label in among]
-        parts = values[:, columns][:, :, at], replicates[:, columns][:, :, at]
-        rates, ranks = _estimates(win_rates, *parts), _estimates(mean_ranks, *parts)
-        for label, rate, rank in zip(among, rates, ranks, strict=True):
-            if stands_in[label] != columns:
-                continue
-            alone = len(among) < 2
-            standing = Standing(
-                label=label, win_rate=None if alone else rate, mean_rank=None if alone else rank,
-                columns=len(columns), others=len(among) - 1, on_front=fronts.get(label),
-            )  # fmt: skip
-            order = (0.0, 0.0) if alone else (-rate.value, rank.value)
-            standings.append(((-len(columns), columns, *order), standing))
-    standings.sort(key=lambda entry: entry[0])
-    return tuple(standing for _, standing in standings)
-
-
-def _estimates(
-    of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    values: NDArray[np.float64],
-    replicates: NDArray[np.float64],
-) -> list[Estimate]:
-    found = of(values)[0]
-    if not len(replicates):
-        return [Estimate(float(value)) for value in found]
-    with warnings.catch_warnings():
-        # A model without a ranked number is undefined in all replicates.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        ends = np.nanquantile(of(replicates), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return [
-        Estimate(float(value), float(lower), float(upper))
-        for value, lower, upper in zip(found, *ends, strict=True)
+    """Returns the models over the columns that all of them share."""
+    if not shared:
+        return ()
+    votes = votes_of([one.column for one in shared])
+    found = mean_ranks(
+        np.stack([one.sign * one.lined.values() for one in shared]),
+        np.stack([tested[one.column.place] for one in shared]),
+        np.array([votes[one.column.place] for one in shared]),
+        level=LEVEL,
+    )
+    labels = [line.label for line in shared[0].lines]
+    others = len(labels) - 1
+    standings = [
+        Standing(
+            label=label,
+            mean_rank=Estimate(value, lower, upper),
+            win_rate=Estimate(*(1.0 - (rank - 1.0) / others for rank in (value, upper, lower))),
+            on_front=fronts.get(label),
+        )
+        for label, value, lower, upper in zip(labels, *(end.tolist() for end in found), strict=True)
     ]
+    return tuple(sorted(standings, key=lambda one: one.mean_rank.value))
+
+
+def votes_of(columns: Sequence[Column]) -> dict[str, float]:
+    """Returns the share of each column, by place, in a mean over columns: together 1.
+
+    Each axis has one vote. Its scenarios share it evenly, the metric families of a scenario share
+    theirs (an id without its digits: ``top-1`` and ``top-5`` are one), and so do the columns of a
+    family, such as severities: what measures the same once more takes nothing from the others.
+    """
+    paths = [_path(column) for column in columns]
+    parts = {path[:depth] for path in paths for depth in range(1, 5)}
+    siblings = Counter(part[:-1] for part in parts)
+    return {
+        path[-1]: 1.0 / math.prod(siblings[path[:depth]] for depth in range(4)) for path in paths
+    }
+
+
+def _path(column: Column) -> tuple[str, ...]:
+    address = parse_address(f"any:{column.place}")
+    family = re.sub(r"[0-9]+", "", address.metric)
+    return column.axis, f"{address.suite}/{address.scenario}", family, column.place

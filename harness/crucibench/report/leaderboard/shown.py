@@ -5,7 +5,7 @@ Markdown, LaTeX, terminal, page and site lay out what stands here and compute no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from crucibench.report.findings import (
 )
 from crucibench.report.format import DASH, counted, listed, show_level, show_number
 from crucibench.report.leaderboard.lines import FIELDS
-from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Estimate
+from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Ranks
 from crucibench.report.numbers import ShownNumber
 from crucibench.util.text import shorten
 
@@ -33,6 +33,7 @@ class ShownLine(NamedTuple):
         name: the same with the marks of rows.
         href: the page of the model; "" for none.
         about: what is known of the model.
+        under: the label of the line of its model, where it is a variant; else "".
         cells: one a column.
     """
 
@@ -41,6 +42,7 @@ class ShownLine(NamedTuple):
     name: str
     href: str
     about: About
+    under: str
     cells: Sequence[ShownNumber]
 
 
@@ -121,7 +123,7 @@ def shown_board(
         lines=[
             ShownLine(
                 rank(line.label), line.label, line.name, model_link(line.model), line.about,
-                [cell(line.entries[column.place]) for column in board.columns],
+                line.under, [cell(line.entries[column.place]) for column in board.columns],
             )
             for line in board.lines
         ],
@@ -160,9 +162,10 @@ def sorting(board: Board) -> str:
     order = next((column for column in board.columns if column.place == board.sorted_by), None)
     if order is None:
         return ""
+    forms = ", other forms of a model below it" if any(line.under for line in board.lines) else ""
     return (
-        f"Sorted by {order.title}, the best first; suspect numbers stand after the valid ones, "
-        "invalid ones after these, and neither have a rank."
+        f"Sorted by {order.title}, the best first{forms}; suspect numbers stand after the valid "
+        "ones, invalid ones after these, and neither have a rank."
     )
 
 
@@ -176,28 +179,18 @@ def _naming(board: Board) -> str:
 
 
 def _standings(board: Board) -> TextTable:
-    """Returns the models over all ranked columns."""
+    """Returns the models over the columns that they share."""
     ranks = board.ranks
     rows = [
         (
             one.label,
-            f"{one.columns} of {len(ranks.spans)}",
-            counted(one.others, "other") if one.others else DASH,
-            _estimate(one.win_rate, percent=True),
-            _estimate(one.mean_rank),
+            str(show_number(*one.mean_rank)),
+            str(show_number(*one.win_rate, percent=True)),
             {True: "yes", False: "no", None: DASH}[one.on_front],
         )
         for one in (ranks.standings if ranks else ())
-        if ranks
     ]
-    heads = ("model", "columns", "beside", "win rate [%]", "mean rank", "front")
-    return TextTable("Overall", heads, rows)
-
-
-def _estimate(estimate: Estimate | None, *, percent: bool = False) -> str:
-    if estimate is None:
-        return DASH
-    return str(show_number(estimate.value, estimate.lower, estimate.upper, percent=percent))
+    return TextTable("Overall", ("model", "mean rank", "win rate [%]", "front"), rows)
 
 
 def _seeds(board: Board) -> TextTable:
@@ -246,25 +239,21 @@ def _notes_on_ranks(board: Board) -> list[str]:
             "tests on the same samples, corrected for all pairs (Holm); those of the same first "
             "rank form a group."
         )
+    if ranks.not_resampled:
+        notes.append(f"Only shares of samples tell models apart: {ranks.not_resampled}.")
+    titles_of = {column.place: column.title for column in board.columns}
     if ranks.standings:
-        how = (
-            f"without intervals: {ranks.no_intervals}"
-            if ranks.no_intervals
-            else "with 95 % intervals from joint resampling"
-        )
+        axes = dict.fromkeys(one.axis for one in board.columns if one.place in ranks.votes)
         notes.append(
-            "Win rate and mean rank weigh the columns in which a model stands alike, beside the "
-            f"other models that stand in all of these, {how}."
+            f"Mean rank and win rate are over the {counted(len(ranks.votes), 'column')} that all "
+            f"{len(ranks.standings)} ranked models have. Each axis has one vote ({listed(axes)}), "
+            "shared evenly by its scenarios and then by their metrics. The 95 % intervals hold "
+            "together, for all models."
         )
-        if len({(one.columns, one.others) for one in ranks.standings}) > 1:
-            notes.append(
-                f"Models in more of the {len(ranks.spans)} ranked columns stand first: a rate over "
-                "other columns, or beside other models, can't be held against theirs."
-            )
+    notes += _not_shared(ranks, titles_of)
     if len(ranks.front) > 1:
         titles = listed(column.title for column in ranks.front)
         notes.append(f"Front: no other model is as good in all of {titles} and better in one.")
-    titles_of = {column.place: column.title for column in board.columns}
     together: dict[str, list[str]] = {}
     for place, why in ranks.unranked.items():
         together.setdefault(why, []).append(titles_of[place])
@@ -272,9 +261,26 @@ def _notes_on_ranks(board: Board) -> list[str]:
     return notes
 
 
+def _not_shared(ranks: Ranks, titles_of: Mapping[str, str]) -> list[str]:
+    """Says which ranked columns have no vote, since a ranked model lacks them."""
+    together: dict[tuple[str, ...], list[str]] = {}
+    for place, labels in ranks.lacking.items():
+        together.setdefault(tuple(labels), []).append(titles_of[place])
+    notes = [
+        f"Left out of mean rank and win rate, {listed(titles)}: no valid number of "
+        f"{listed(labels)}."
+        for labels, titles in together.items()
+    ]
+    if notes and not ranks.votes:
+        notes.append("No mean rank: no column is shared by all ranked models (see --filter).")
+    return notes
+
+
 def _notes_on_rows(board: Board) -> list[str]:
     """Says what the marks on rows mean."""
     notes = []
+    if any(line.under for line in board.lines):
+        notes.append("↳ Another form of the model above it: it has no rank and is no rival.")
     for line in board.lines:
         label, named = shorten(line.label), line.about.trained_on_test
         if named:
@@ -284,6 +290,11 @@ def _notes_on_rows(board: Board) -> list[str]:
             )
         if line.about.retired is not None:
             notes.append(f"{label}, {line.about.retired}")
+        elif line.about.variant_of and not line.under:
+            notes.append(
+                f"{label}: a variant of {line.about.variant_of!r}, which has no line here that "
+                "counts: it stands for the model."
+            )
     return notes
 
 
