@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
@@ -18,111 +20,20 @@ from crucibench_suites.throughput.conditions import (
     busy_machine,
     coarse_clock,
     drift,
-    drifting,
     noisy_rounds,
     throttled,
     warm_up_cut_off,
 )
-from crucibench_suites.throughput.points import batch_point, load_point
+from crucibench_suites.throughput.points import load_point
 from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.scoring import variation
 from crucibench_suites.throughput.searching import Bracket, trials_of
 from crucibench_suites.throughput.tape import FRESH, REPEATED
 
 
-def audit_stream(evidence: Evidence) -> Findings:
-    """Returns what speaks against the times of one query after the other."""
-    readings = Readings.of(evidence)
-    return [
-        *wrong_answers(evidence, readings),
-        *cached_answers(readings),
-        *unfinished_work(readings),
-        *_conditions(evidence, readings, [""]),
-    ]
-
-
-def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
-    """Returns what speaks against throughput by batch size."""
-    readings = Readings.of(evidence)
-    points = [point for size in sizes if len(readings.queries(point := batch_point(size)))]
-    return [
-        *wrong_answers(evidence, readings),
-        *busy_device(readings),
-        *_conditions(evidence, readings, points),
-    ]
-
-
-def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
-    """Returns what speaks against latency under load."""
-    readings = Readings.of(evidence)
-    points = [load_point(load) for load in loads]
-    return [
-        *wrong_answers(evidence, readings),
-        *overloaded(readings, loads),
-        *throttled(readings, points),
-        *warm_up_cut_off(readings, [""]),
-        *coarse_clock(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
-
-
-def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
-    """Returns what speaks against the highest rate that was found."""
-    readings = Readings.of(evidence)
-    return [
-        *wrong_answers(evidence, readings),
-        *open_search(readings, bound, share),
-        *throttled(readings, [""]),
-        *warm_up_cut_off(readings, [""]),
-        *busy_machine(evidence, readings, [""]),
-    ]
-
-
-def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
-    """Returns what speaks against times with and without loading and preprocessing."""
-    readings = Readings.of(evidence)
-    timed = [point for point in points if len(readings.queries(point))]
-    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
-
-
-def audit_cold_start(evidence: Evidence) -> Findings:
-    """Returns what speaks against the times of a cold start."""
-    readings = Readings.of(evidence)
-    if len(readings.fact("live")):
-        return []
-    return [*wrong_answers(evidence, readings), *unsteady_starts(readings)]
-
-
-def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
-    """Returns what speaks against the two regimes.
-
-    Args:
-        evidence: the cell.
-        points: that of the burst, and that of sustained load.
-    """
-    readings = Readings.of(evidence)
-    burst, late = (readings.queries(point).medians for point in points)
-    return [
-        *wrong_answers(evidence, readings),
-        *slower_when_sustained(late / burst, evidence.options.level),
-        *drifting(readings.fact("window"), "windows"),
-        *busy_device(readings),
-        *throttled(readings, points),
-        *warm_up_cut_off(readings, [""]),
-        *coarse_clock(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
-
-
-def _conditions(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
-    return [
-        *warm_up_cut_off(readings, points),
-        *coarse_clock(readings, points),
-        *noisy_rounds(readings, points),
-        *drift(readings, points),
-        *throttled(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
+def timed_points(readings: Readings, scenario: Any) -> list[str]:
+    """Returns the points of a `Scenario` that have timed queries."""
+    return [point for point in scenario.points if len(readings.queries(point))]
 
 
 WRONG = 0.01
@@ -134,6 +45,8 @@ OTHER_NUMBERS = 0.01
 
 def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
     """Compares the answers of timed queries with those of the accuracy pass."""
+    if len(readings.fact("live")):
+        return []  # there is no other process that could have answered
     clean = evidence.needs["clean"]
     ids, predictions, scores = readings.answers()
     known = pd.Index(clean.records.ids).get_indexer(pd.Index(ids))
@@ -350,3 +263,124 @@ def unfinished_work(readings: Readings) -> Findings:
             evidence={"cores": float(idle.max())},
         )
     ]
+
+
+def _slower(readings: Readings, points: Sequence[str], level: float) -> Findings:
+    burst, late = (readings.queries(point).medians for point in points)
+    return slower_when_sustained(late / burst, level)
+
+
+_KNOWN = "crucibench_suites.throughput.known_answers:"
+
+
+ANSWERS = Audit(
+    name="timed-answers",
+    description="Are the answers of timed queries those of the accuracy pass?",
+    function=lambda evidence, scenario: wrong_answers(evidence, Readings.of(evidence)),
+    known_answer=_KNOWN + "ANSWERS",
+)
+
+CACHE = Audit(
+    name="cached-answers",
+    description="Do answers to repeated inputs come from a cache?",
+    function=lambda evidence, scenario: cached_answers(Readings.of(evidence)),
+    known_answer=_KNOWN + "CACHE",
+)
+
+UNFINISHED = Audit(
+    name="unfinished-work",
+    description="Does the process still compute after its last answer?",
+    function=lambda evidence, scenario: unfinished_work(Readings.of(evidence)),
+    known_answer=_KNOWN + "UNFINISHED",
+)
+
+WARM_UP_END = Audit(
+    name="warm-up",
+    description="Did times still fall when warm-up ended?",
+    function=lambda evidence, scenario: warm_up_cut_off(Readings.of(evidence)),
+    known_answer=_KNOWN + "WARM_UP_END",
+)
+
+CLOCK = Audit(
+    name="clock",
+    description="Does the clock resolve the latency that it measures?",
+    function=lambda evidence, scenario: coarse_clock(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "CLOCK",
+)
+
+ROUNDS = Audit(
+    name="noisy-rounds",
+    description="Do the rounds differ too much to show a small slowdown?",
+    function=lambda evidence, scenario: noisy_rounds(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "ROUNDS",
+)
+
+DRIFT_OF_TIMES = Audit(
+    name="drift-of-times",
+    description="Did the model become slower or faster while it was timed?",
+    function=lambda evidence, scenario: drift(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "DRIFT_OF_TIMES",
+)
+
+THROTTLED = Audit(
+    name="throttled-device",
+    description="Was the device slowed down for heat or power?",
+    function=lambda evidence, scenario: throttled(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "THROTTLED",
+)
+
+MACHINE = Audit(
+    name="busy-machine",
+    description="Did other processes use the machine's processors meanwhile?",
+    function=lambda evidence, scenario: busy_machine(
+        evidence, readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "MACHINE",
+)
+
+DEVICE = Audit(
+    name="busy-device",
+    description="Did others compute on the device while this process left it idle?",
+    function=lambda evidence, scenario: busy_device(Readings.of(evidence)),
+    known_answer=_KNOWN + "DEVICE",
+)
+
+LOADS = Audit(
+    name="overloaded",
+    description="Did queries arrive at nearly the rate at which the model answers them?",
+    function=lambda evidence, scenario: overloaded(Readings.of(evidence), scenario.loads),
+    known_answer=_KNOWN + "LOADS",
+)
+
+RATES = Audit(
+    name="open-search",
+    description="Did a search for the highest rate come to an end, without a contradiction?",
+    function=lambda evidence, scenario: open_search(
+        Readings.of(evidence), scenario.bound, scenario.share
+    ),
+    known_answer=_KNOWN + "RATES",
+)
+
+STARTS = Audit(
+    name="unsteady-starts",
+    description="Does one cold start take much longer than another?",
+    function=lambda evidence, scenario: unsteady_starts(Readings.of(evidence)),
+    known_answer=_KNOWN + "STARTS",
+)
+
+SUSTAINED = Audit(
+    name="slower-when-sustained",
+    description="Does the model slow down while it is asked without a pause?",
+    function=lambda evidence, scenario: _slower(
+        Readings.of(evidence), scenario.points, evidence.options.level
+    ),
+    known_answer=_KNOWN + "SUSTAINED",
+)

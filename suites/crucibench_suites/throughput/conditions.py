@@ -24,10 +24,10 @@ BUSY = 0.10
 """Of the machine, taken by other processes."""
 
 
-def warm_up_cut_off(readings: Readings, points: Sequence[str]) -> Findings:
+def warm_up_cut_off(readings: Readings) -> Findings:
     """Whether times still fell when warm-up reached its cap."""
     found = []
-    for point in points:
+    for point in readings.points(WARM_UP):
         flat = readings.fact("warm-up-flat", point)
         if len(flat) and not flat[0]:
             calls = len(readings.queries(point, WARM_UP))
@@ -81,7 +81,12 @@ def noisy_rounds(readings: Readings, points: Sequence[str]) -> Findings:
 
 
 def drift(readings: Readings, points: Sequence[str]) -> Findings:
-    """Whether the model became slower or faster while it was timed: throttling, or a leak."""
+    """Whether the model became slower or faster while it was timed: throttling, or a leak.
+
+    Looks at the windows of load without a pause where there are such, else at each point's rounds.
+    """
+    if len(windows := readings.fact("window")):
+        return drifting(windows, "windows")
     return [
         finding
         for point in points
