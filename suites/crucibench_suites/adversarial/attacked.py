@@ -16,7 +16,6 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import (
     CellEvidence,
     Evidence,
-    Findings,
     OutcomeView,
     Scored,
 )
@@ -193,6 +192,7 @@ class Attacked(UnderAttack, Mapped):
 class OneAttack(Attacked):
     """One attack, asked about all samples that the model gets right."""
 
+    audits: ClassVar[tuple[str, ...]] = ("attack-self-tests",)
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
 
     @property
@@ -211,12 +211,6 @@ class OneAttack(Attacked):
         right = right_as_they_are(seen)
         return Selection(right & (self.threat.eps[-1] > 0))
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.series import audit_self_tests
-
-        return audit_self_tests(evidence)
-
 
 @dataclass(frozen=True, kw_only=True)
 class QueryAttack(OneAttack):
@@ -229,6 +223,9 @@ class QueryAttack(OneAttack):
     method: str
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    audits: ClassVar[tuple[str, ...]] = (
+        "attack-self-tests", "unconfirmed-examples", "questions-gain", "labels-beat-scores",
+    )  # fmt: skip
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True
 
@@ -274,12 +271,6 @@ class QueryAttack(OneAttack):
 
         queries = query_tables(self.series, self.threat.queries, evidence)
         return {**super().tables(evidence, rows), **queries}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.queries import audit_queries
-
-        return audit_queries(self.series, evidence)
 
 
 def labels_beside(cell: str) -> Need:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.protocol import SELF_TEST
-from crucibench_suites.adversarial.scoring import AttackOutcomes, Series
+from crucibench_suites.adversarial.scoring import Series, read_outcomes
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""
@@ -19,33 +21,44 @@ BLACK_BOX_SHARE = 0.002
 UNCONFIRMED_SHARE = 0.05
 
 
-def audit_series(series: Series, outcomes: AttackOutcomes) -> Findings:
-    """Looks at what Square gained, and at examples that did not hold."""
-    found: Findings = []
-    if "square" in outcomes.after:
-        earlier = outcomes.after[series.stages[series.stages.index("square") - 1]]
-        gained = int((outcomes.after["square"] < earlier).sum())
-        if gained >= max(2, BLACK_BOX_SHARE * len(outcomes.right)):
-            found.append(
-                finding(
-                    "black-box-beats-gradients",
-                    f"Square, which sees no gradients, broke {gained} samples that the "
-                    "gradient attacks missed: gradients may be masked, and the true robust "
-                    "accuracy lower",
-                    {"broken": gained, "samples": len(outcomes.right)},
-                )
-            )
-    seen, failed = outcomes.examples
-    if beyond(failed, seen, UNCONFIRMED_SHARE):
-        found.append(
-            finding(
-                "unconfirmed-examples",
-                f"{failed} of {seen} examples were classified rightly when the plain model "
-                "saw them again: it answers in another way under attack than when it is asked",
-                {"examples": seen, "unconfirmed": failed},
-            )
+def where_recorded(find: Find) -> Find:
+    """Returns an audit's function that finds nothing where no sample was attacked."""
+    return lambda evidence, scenario: find(evidence, scenario) if len(evidence.own.records) else []
+
+
+def audit_square(evidence: Evidence, series: Series) -> Findings:
+    """Looks at what Square gained."""
+    outcomes = read_outcomes(series, evidence)
+    if "square" not in outcomes.after:
+        return []
+    earlier = outcomes.after[series.stages[series.stages.index("square") - 1]]
+    gained = int((outcomes.after["square"] < earlier).sum())
+    if gained < max(2, BLACK_BOX_SHARE * len(outcomes.right)):
+        return []
+    return [
+        finding(
+            "black-box-beats-gradients",
+            f"Square, which sees no gradients, broke {gained} samples that the "
+            "gradient attacks missed: gradients may be masked, and the true robust "
+            "accuracy lower",
+            {"broken": gained, "samples": len(outcomes.right)},
         )
-    return found
+    ]
+
+
+def audit_examples(evidence: Evidence, series: Series) -> Findings:
+    """Looks at examples that did not hold."""
+    seen, failed = read_outcomes(series, evidence).examples
+    if not beyond(failed, seen, UNCONFIRMED_SHARE):
+        return []
+    return [
+        finding(
+            "unconfirmed-examples",
+            f"{failed} of {seen} examples were classified rightly when the plain model "
+            "saw them again: it answers in another way under attack than when it is asked",
+            {"examples": seen, "unconfirmed": failed},
+        )
+    ]
 
 
 def audit_self_tests(evidence: Evidence) -> Findings:
@@ -109,3 +122,62 @@ def audit_transfer(gained: NDArray[np.bool_], surrogates: Sequence[str]) -> Find
             {"samples": len(gained), "broken": count, "surrogates": list(surrogates)},
         )
     ]
+
+
+def audit_own_transfer(evidence: Evidence, scenario: Any) -> Findings:
+    """Says whether examples of the run's other models broke what the model's own attack missed."""
+    records = evidence.own.records
+    gained = records.array("level") < records.array("white_box_level")
+    return audit_transfer(gained, sorted(set(records.array("surrogate")[gained])))
+
+
+def audit_surrogates(evidence: Evidence, scenario: Any) -> Findings:
+    """Says whether a surrogate's examples broke what the model's own gradients did not."""
+    found: Findings = []
+    for name, surrogate in scenario.surrogates if scenario.gradients else ():
+        records = evidence.needs[name].records
+        if not len(records):
+            continue
+        ids, top = records.array("id"), len(scenario.threat.eps)
+        levels = [withstood(evidence.needs[one].records, ids, top) for one in scenario.gradients]
+        gained = records.array("level") < np.min(levels, axis=0)
+        found += audit_transfer(gained, [surrogate])
+    return found
+
+
+_KNOWN = "crucibench_suites.adversarial.known_answers:"
+
+SELF_TESTS = Audit(
+    name="attack-self-tests",
+    description="Does an attack fail where the answer is known?",
+    function=lambda evidence, scenario: audit_self_tests(evidence),
+    known_answer=_KNOWN + "SELF_TESTS",
+)
+
+BLACK_BOX = Audit(
+    name="black-box-gain",
+    description="Does an attack without gradients break what those with gradients missed?",
+    function=where_recorded(lambda evidence, scenario: audit_square(evidence, scenario.series)),
+    known_answer=_KNOWN + "BLACK_BOX",
+)
+
+EXAMPLES = Audit(
+    name="unconfirmed-examples",
+    description="Does the plain model see in examples what the attack saw?",
+    function=where_recorded(lambda evidence, scenario: audit_examples(evidence, scenario.series)),
+    known_answer=_KNOWN + "EXAMPLES",
+)
+
+TRANSFERRED = Audit(
+    name="transferred-examples",
+    description="Do examples of the run's other models break what the own attack missed?",
+    function=where_recorded(audit_own_transfer),
+    known_answer=_KNOWN + "TRANSFERRED",
+)
+
+SURROGATES = Audit(
+    name="surrogate-examples",
+    description="Do a surrogate's examples break what attacks with gradients missed?",
+    function=audit_surrogates,
+    known_answer=_KNOWN + "SURROGATES",
+)
