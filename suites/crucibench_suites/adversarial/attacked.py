@@ -224,7 +224,7 @@ class QueryAttack(OneAttack):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
     audits: ClassVar[tuple[str, ...]] = (
-        "attack-self-tests", "unconfirmed-examples", "questions-gain", "labels-beat-scores",
+        "attack-self-tests", "attack-records", "questions-gain", "labels-beat-scores",
     )  # fmt: skip
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True

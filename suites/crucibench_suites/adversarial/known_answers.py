@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from crucibench.contracts.attack import attacks
 from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, example_evidence
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox
 from crucibench_suites.adversarial.probing.choosing import PROBE
@@ -25,19 +24,14 @@ _EXAMPLE, _NONE = 0, 1
 """Levels of samples that the one radius breaks, and does not."""
 
 
-def _black_box(method: str) -> BlackBox:
-    threat = _THREAT.model_copy(update={"access": attacks().get(method).access})
-    return BlackBox.of("adversarial", method, threat, None)
-
-
-def _words(method: str) -> CharacterEdits:
-    access = attacks().get(method).access
-    threat = ThreatModel(norm="words", unit="words", eps=(0.2,), access=access)
-    return CharacterEdits.of("adversarial", threat, None, LeftAlone(), {}, method=method)
-
-
-_SCORES, _LABELS = _black_box("square"), _black_box("hopskipjump")
-_EDITS = _words("text-greedy")
+_SCORES, _LABELS = (
+    BlackBox.of("adversarial", name, _THREAT.model_copy(update={"access": access}), None)
+    for name, access in (("square", "score"), ("hopskipjump", "decision"))
+)
+_EDITS = CharacterEdits.of(
+    "adversarial", ThreatModel(norm="words", unit="words", eps=(0.2,), access="score"), None,
+    LeftAlone(), {},
+)  # fmt: skip
 
 
 def _first(count: int, held: Any = 1, others: Any = 0, *, n: int = _N) -> Any:
@@ -45,15 +39,11 @@ def _first(count: int, held: Any = 1, others: Any = 0, *, n: int = _N) -> Any:
     return np.where(np.arange(n) < count, held, others)
 
 
-def _ids(n: int = _N) -> list[str]:
-    return [f"{row:032x}" for row in range(n)]
-
-
 def _cell(n: int = _N, **columns: Any) -> Any:
     """Returns a cell of n samples of class 0; columns are of one number, or n."""
     full = {name: np.repeat(np.asarray(of)[None], n, 0) if np.ndim(of) == 0 else of
             for name, of in columns.items()}  # fmt: skip
-    return example_cell({"id": _ids(n), **full}, np.zeros(n, dtype=np.int64))
+    return example_cell(full, np.zeros(n, dtype=np.int64))
 
 
 def _case(own: Any, scenario: Any, /, **needs: Any) -> AuditCase:
@@ -110,10 +100,8 @@ def _self_test(passed: bool) -> AuditCase:
         "id": ["square"], "passed": np.array([passed]), "ratio": np.ones(1),
         "tolerance": np.ones(1), "found": np.ones(1), "reason": ["it found nothing"],
     }  # fmt: skip
-    cell = example_cell(
-        {"id": _ids(), "level": np.ones(_N)}, np.zeros(_N), probes={SELF_TEST: probe}
-    )
-    return _case(cell, _QUICK)
+    own = example_cell({"level": np.ones(_N)}, np.zeros(_N), probes={SELF_TEST: probe})
+    return _case(own, _QUICK)
 
 
 def _transferred(gained: int) -> AuditCase:
@@ -226,13 +214,13 @@ SELF_TESTS = KnownFindings(
     planted={"attack-fails-self-test": lambda: _self_test(False)}, clean=lambda: _self_test(True)
 )
 
-BLACK_BOX = KnownFindings(
-    planted={"black-box-beats-gradients": lambda: _series(2)}, clean=lambda: _series(1)
-)
-
-EXAMPLES = KnownFindings(
-    planted={"unconfirmed-examples": lambda: _case(_attacked(unconfirmed=_first(3)), _QUICK)},
-    clean=lambda: _case(_attacked(unconfirmed=_first(2)), _QUICK),
+SERIES = KnownFindings(
+    planted={
+        "black-box-beats-gradients": lambda: _series(2),
+        "unconfirmed-examples": lambda: _case(_attacked(unconfirmed=_first(3)), _QUICK),
+    },
+    clean=lambda: _series(1),
+    spared={"unconfirmed-examples": lambda: _case(_attacked(unconfirmed=_first(2)), _QUICK)},
 )
 
 TRANSFERRED = KnownFindings(

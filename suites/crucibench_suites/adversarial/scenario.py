@@ -47,7 +47,7 @@ class AutoAttack(Attacked):
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True
     audits: ClassVar[tuple[str, ...]] = (
-        "attack-self-tests", "black-box-gain", "unconfirmed-examples", "answers-under-attack",
+        "attack-self-tests", "attack-records", "answers-under-attack",
         "attack-gradients", "stronger-attacks", "gradient-differences", "more-steps",
     )  # fmt: skip
 

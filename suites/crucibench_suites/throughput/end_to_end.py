@@ -56,8 +56,7 @@ class EndToEnd(Timing):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = END_TO_END
     audits: ClassVar[tuple[str, ...]] = (
-        "timed-answers", "warm-up", "clock", "noisy-rounds", "drift-of-times", "throttled-device",
-        "busy-machine",
+        "timed-answers", "warm-up", "clock", "noisy-rounds", "drift-of-times", "machine",
     )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:

@@ -64,7 +64,7 @@ class Stream(Timing):
     metrics: ClassVar[tuple[MetricInfo, ...]] = STREAM
     audits: ClassVar[tuple[str, ...]] = (
         "timed-answers", "cached-answers", "unfinished-work", "warm-up", "clock", "noisy-rounds",
-        "drift-of-times", "throttled-device", "busy-machine",
+        "drift-of-times", "machine",
     )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
@@ -103,8 +103,8 @@ class Offline(Timing):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OFFLINE
     audits: ClassVar[tuple[str, ...]] = (
-        "timed-answers", "busy-device", "warm-up", "clock", "noisy-rounds", "drift-of-times",
-        "throttled-device", "busy-machine",
+        "timed-answers", "warm-up", "clock", "noisy-rounds",
+        "drift-of-times", "machine",
     )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
@@ -143,7 +143,7 @@ class Server(Timing):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SERVER
     audits: ClassVar[tuple[str, ...]] = (
-        "timed-answers", "overloaded", "throttled-device", "warm-up", "clock", "busy-machine",
+        "timed-answers", "overloaded", "warm-up", "clock", "machine",
     )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
@@ -184,7 +184,7 @@ class RateSearch(Timing):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SEARCH
     audits: ClassVar[tuple[str, ...]] = (
-        "timed-answers", "open-search", "throttled-device", "warm-up", "busy-machine",
+        "timed-answers", "open-search", "warm-up", "machine",
     )  # fmt: skip
 
     @property

@@ -56,8 +56,7 @@ class Sustained(Timing):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SUSTAINED
     audits: ClassVar[tuple[str, ...]] = (
-        "timed-answers", "slower-when-sustained", "drift-of-times", "busy-device",
-        "throttled-device", "warm-up", "clock", "busy-machine",
+        "timed-answers", "slower-when-sustained", "drift-of-times", "warm-up", "clock", "machine",
     )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:

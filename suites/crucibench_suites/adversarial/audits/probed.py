@@ -79,9 +79,9 @@ _ALIKE, _DISTINCT = 0.5, 0.05
 """Shares of perturbed images that are answered alike, and of images as they are."""
 
 
-def is_random(probed: Probed, variant: str) -> bool:
+def is_random(probed: Probed, evidence: Evidence) -> bool:
     """Whether the same images, asked twice, get other answers or other gradients."""
-    noise = _NOISE.get(variant, _NOISE[""])
+    noise = _NOISE.get(evidence.own.model.variant, _NOISE[""])
     answers = int((probed["answer_apart"] > noise).sum())
     gradients = int((probed["gradient_apart"] > _GRADIENT_NOISE).sum())
     return beyond(max(answers, gradients), len(probed), 0.0)
@@ -392,17 +392,12 @@ def audit_steps(probed: Probed, threat: ThreatModel) -> Findings:
 
 
 def _of_probes(find: Callable[[Probed, Evidence, Any], Findings]) -> Find:
-    """Returns an audit's function from one that reads probe records."""
-
-    def found(evidence: Evidence, scenario: Any) -> Findings:
-        probed = evidence.once("probed", lambda: Probed.of(evidence))
-        return [] if probed is None else find(probed, evidence, scenario)
-
-    return found
-
-
-def _random(probed: Probed, evidence: Evidence) -> bool:
-    return is_random(probed, evidence.own.model.variant)
+    """Returns an audit's function that finds nothing where there are no probe records."""
+    return lambda evidence, scenario: (
+        []
+        if (probed := evidence.once("probed", lambda: Probed.of(evidence))) is None
+        else find(probed, evidence, scenario)
+    )
 
 
 _KNOWN = "crucibench_suites.adversarial.known_answers:"
@@ -412,7 +407,7 @@ ANSWERS = Audit(
     description="Does the model answer in a way that misleads attacks?",
     function=_of_probes(
         lambda probed, evidence, scenario: audit_answers(
-            probed, random=_random(probed, evidence), eot=scenario.threat.eot
+            probed, random=is_random(probed, evidence), eot=scenario.threat.eot
         )
     ),
     known_answer=_KNOWN + "ANSWERS",
@@ -438,7 +433,7 @@ DIFFERENCES = Audit(
     description="Does the loss change as its gradient says?",
     function=_of_probes(
         lambda probed, evidence, scenario: (
-            [] if _random(probed, evidence) else audit_differences(probed)
+            [] if is_random(probed, evidence) else audit_differences(probed)
         )
     ),
     known_answer=_KNOWN + "DIFFERENCES",
@@ -449,7 +444,7 @@ STEPS = Audit(
     description="Do twice the steps break more samples?",
     function=_of_probes(
         lambda probed, evidence, scenario: (
-            [] if _random(probed, evidence) else audit_steps(probed, scenario.threat)
+            [] if is_random(probed, evidence) else audit_steps(probed, scenario.threat)
         )
     ),
     known_answer=_KNOWN + "STEPS",

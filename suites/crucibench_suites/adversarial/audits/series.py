@@ -26,39 +26,34 @@ def where_recorded(find: Find) -> Find:
     return lambda evidence, scenario: find(evidence, scenario) if len(evidence.own.records) else []
 
 
-def audit_square(evidence: Evidence, series: Series) -> Findings:
-    """Looks at what Square gained."""
+def audit_series(evidence: Evidence, series: Series) -> Findings:
+    """Looks at what Square gained, and at examples that did not hold."""
+    found: Findings = []
     outcomes = read_outcomes(series, evidence)
-    if "square" not in outcomes.after:
-        return []
-    earlier = outcomes.after[series.stages[series.stages.index("square") - 1]]
-    gained = int((outcomes.after["square"] < earlier).sum())
-    if gained < max(2, BLACK_BOX_SHARE * len(outcomes.right)):
-        return []
-    return [
-        finding(
-            "black-box-beats-gradients",
-            f"Square, which sees no gradients, broke {gained} samples that the "
-            "gradient attacks missed: gradients may be masked, and the true robust "
-            "accuracy lower",
-            {"broken": gained, "samples": len(outcomes.right)},
+    if "square" in outcomes.after:
+        earlier = outcomes.after[series.stages[series.stages.index("square") - 1]]
+        gained = int((outcomes.after["square"] < earlier).sum())
+        if gained >= max(2, BLACK_BOX_SHARE * len(outcomes.right)):
+            found.append(
+                finding(
+                    "black-box-beats-gradients",
+                    f"Square, which sees no gradients, broke {gained} samples that the "
+                    "gradient attacks missed: gradients may be masked, and the true robust "
+                    "accuracy lower",
+                    {"broken": gained, "samples": len(outcomes.right)},
+                )
+            )
+    seen, failed = outcomes.examples
+    if beyond(failed, seen, UNCONFIRMED_SHARE):
+        found.append(
+            finding(
+                "unconfirmed-examples",
+                f"{failed} of {seen} examples were classified rightly when the plain model "
+                "saw them again: it answers in another way under attack than when it is asked",
+                {"examples": seen, "unconfirmed": failed},
+            )
         )
-    ]
-
-
-def audit_examples(evidence: Evidence, series: Series) -> Findings:
-    """Looks at examples that did not hold."""
-    seen, failed = read_outcomes(series, evidence).examples
-    if not beyond(failed, seen, UNCONFIRMED_SHARE):
-        return []
-    return [
-        finding(
-            "unconfirmed-examples",
-            f"{failed} of {seen} examples were classified rightly when the plain model "
-            "saw them again: it answers in another way under attack than when it is asked",
-            {"examples": seen, "unconfirmed": failed},
-        )
-    ]
+    return found
 
 
 def audit_self_tests(evidence: Evidence) -> Findings:
@@ -154,18 +149,11 @@ SELF_TESTS = Audit(
     known_answer=_KNOWN + "SELF_TESTS",
 )
 
-BLACK_BOX = Audit(
-    name="black-box-gain",
-    description="Does an attack without gradients break what those with gradients missed?",
-    function=where_recorded(lambda evidence, scenario: audit_square(evidence, scenario.series)),
-    known_answer=_KNOWN + "BLACK_BOX",
-)
-
-EXAMPLES = Audit(
-    name="unconfirmed-examples",
-    description="Does the plain model see in examples what the attack saw?",
-    function=where_recorded(lambda evidence, scenario: audit_examples(evidence, scenario.series)),
-    known_answer=_KNOWN + "EXAMPLES",
+SERIES = Audit(
+    name="attack-records",
+    description="Did Square break what gradients missed, and did the examples hold?",
+    function=where_recorded(lambda evidence, scenario: audit_series(evidence, scenario.series)),
+    known_answer=_KNOWN + "SERIES",
 )
 
 TRANSFERRED = Audit(

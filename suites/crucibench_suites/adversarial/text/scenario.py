@@ -51,7 +51,7 @@ class TextAttack(QueryAttack):
     method: str = "text-greedy"
 
     audits: ClassVar[tuple[str, ...]] = (
-        "attack-self-tests", "unconfirmed-examples", "attacked-texts", "questions-gain",
+        "attack-self-tests", "attack-records", "attacked-texts", "questions-gain",
         "labels-beat-scores",
     )  # fmt: skip
     kind: ClassVar[str]
