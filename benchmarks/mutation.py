@@ -42,7 +42,10 @@ CHOSEN = ROOT / "benchmarks" / "mutants.json"
 PAGE = ROOT / "benchmarks" / "mutation.md"
 WORK = ROOT / "results" / "mutation"
 COUNT, SEED = 300, 0
-TESTS = ("tests/harness/metrics", "tests/harness/stats", "tests/harness/passes", "tests/suites")
+TESTS = (
+    "tests/harness/metrics", "tests/harness/stats", "tests/harness/passes",
+    "tests/harness/testing", "tests/suites",
+)  # fmt: skip
 
 _ADVERSARIAL = "suites/crucibench_suites/adversarial"
 AREAS = {

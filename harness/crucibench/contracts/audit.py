@@ -56,10 +56,13 @@ class KnownFindings:
     Attributes:
         planted: makes a case with a planted defect, by the code of the finding it must lead to.
         clean: makes a case in which nothing may be found that lowers the verdict.
+        spared: makes a case just short of a defect, by the code of the finding that it must not
+            lead to; others may be found in it.
     """
 
     planted: Mapping[str, Callable[[], AuditCase]]
     clean: Callable[[], AuditCase]
+    spared: Mapping[str, Callable[[], AuditCase]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,11 @@ class Finding:
         return cls(**{**data, "severity": Severity(data["severity"])})
 
 
+def no_samples(of: str = "test samples") -> Finding:
+    """Returns the finding that there is nothing to speak of."""
+    return Finding(code="no-samples", severity=Severity.INVALID, message=f"there are no {of}")
+
+
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """Returns the worst that `findings` say."""
     severities = {finding.severity for finding in findings}

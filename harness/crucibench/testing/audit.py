@@ -30,6 +30,9 @@ def check_audit(audit: Audit) -> None:
             raise _broken(audit, "planted defect", f"expected {code!r}, got {codes}")
         for finding in found:
             _require_sound(audit, finding)
+    for code, make in answer.spared.items():
+        if code in [finding.code for finding in _found(audit, make())]:
+            raise _broken(audit, "spared case", f"it finds {code!r} where there is none")
     for finding in _found(audit, answer.clean()):
         if finding.code in answer.planted or finding.severity is not Severity.INFO:
             message = f"{finding.code}: {finding.message}"

@@ -12,7 +12,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
 from crucibench.contracts.statistic import Number
 from crucibench.contracts.task import TaskKind, task_kinds
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import no_samples
 from crucibench.metrics.catalogue import CATALOGUE, metric_info
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class Clean(Derived):
     def audit(self, evidence: Evidence) -> Findings:
         """Says how far the numbers can be trusted."""
         if not len(evidence.needs["test"].samples):
-            message = "there are no test samples"
-            return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
+            return [no_samples()]
         return super().audit(evidence)
 
     def outcomes(self, evidence: Evidence) -> OutcomeView:

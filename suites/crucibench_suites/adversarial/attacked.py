@@ -16,7 +16,6 @@ from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import (
     CellEvidence,
     Evidence,
-    Findings,
     OutcomeView,
     Scored,
 )
@@ -195,6 +194,7 @@ class Attacked(UnderAttack, Mapped):
 class OneAttack(Attacked):
     """One attack, asked about all samples that the model gets right."""
 
+    audits: ClassVar[tuple[str, ...]] = ("attack-self-tests",)
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.SCORES, Capability.ANY_INPUT})
 
     @property
@@ -213,12 +213,6 @@ class OneAttack(Attacked):
         right = right_as_they_are(seen)
         return Selection(right & (self.threat.eps[-1] > 0))
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.series import audit_self_tests
-
-        return audit_self_tests(evidence)
-
 
 @dataclass(frozen=True, kw_only=True)
 class QueryAttack(OneAttack):
@@ -231,6 +225,9 @@ class QueryAttack(OneAttack):
     method: str
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS)
+    audits: ClassVar[tuple[str, ...]] = (
+        "attack-self-tests", "attack-records", "questions-gain", "labels-beat-scores",
+    )  # fmt: skip
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True
 
@@ -276,12 +273,6 @@ class QueryAttack(OneAttack):
 
         queries = query_tables(self.series, self.threat.queries, evidence)
         return {**super().tables(evidence, rows), **queries}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.queries import audit_queries
-
-        return audit_queries(self.series, evidence)
 
 
 def labels_beside(cell: str) -> Need:

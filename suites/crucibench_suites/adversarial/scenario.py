@@ -10,7 +10,6 @@ import numpy as np
 
 from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import (
     MapContext,
@@ -47,6 +46,10 @@ class AutoAttack(Attacked):
     )
     draws: ClassVar = "sample"
     intensive: ClassVar[bool] = True
+    audits: ClassVar[tuple[str, ...]] = (
+        "attack-self-tests", "attack-records", "answers-under-attack",
+        "attack-gradients", "stronger-attacks", "gradient-differences", "more-steps",
+    )  # fmt: skip
 
     @classmethod
     def of(
@@ -132,12 +135,6 @@ class AutoAttack(Attacked):
     def attacks(self) -> tuple[str, ...]:
         """The stages but the probes."""
         return tuple(stage for stage in self.stages if stage != PROBE)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits import audit_attacks
-
-        return audit_attacks(self.series, evidence)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,9 +133,7 @@ class AdversarialSuite(Suite):
         Section(title="All numbers", kind="metrics"),
     )
     config: ClassVar[type[SuiteConfig]] = AdversarialConfig
-    scoring = (
-        "audits", "scoring",
-    )  # fmt: skip
+    scoring = ("audits", "known_answers", "scoring")
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*METRICS, *QUERY_METRICS, *TABLE_METRICS)
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

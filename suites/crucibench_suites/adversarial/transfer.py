@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
 from crucibench_suites.adversarial.attacked import Attacked, OneAttack, right_as_they_are
-from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
+from crucibench_suites.adversarial.audits.series import withstood
 from crucibench_suites.adversarial.probing.choosing import MOST_SAMPLES, SHARE, spread
 from crucibench_suites.adversarial.saved import ADVERSARIALS
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -33,6 +33,8 @@ class Transfer(OneAttack):
     """Asks the model about examples that attacks found for the other models of the run."""
 
     surrogates: tuple[str, ...] = ()
+
+    audits: ClassVar[tuple[str, ...]] = ("transferred-examples",)
 
     @classmethod
     def of(cls, suite: str, attack: Attacked, surrogates: Sequence[str]) -> Transfer:
@@ -123,14 +125,6 @@ class Transfer(OneAttack):
             "surrogate": [str(name) for name in whose],
             "white_box_level": unbroken.astype(np.int32),
         }
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says whether others' examples broke what gradients did not."""
-        records = evidence.own.records
-        if not len(records):
-            return []
-        gained = records.array("level") < records.array("white_box_level")
-        return audit_transfer(gained, sorted(set(records.array("surrogate")[gained])))
 
 
 def _alias(at: int) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings
+from crucibench.contracts.evidence import Evidence
 from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Derived, Need
 from crucibench_suites.adversarial.attacked import OneAttack, UnderAttack
-from crucibench_suites.adversarial.audits.series import audit_transfer, withstood
 from crucibench_suites.adversarial.blackbox.surrogate import SurrogateTransfer
 from crucibench_suites.adversarial.scenario import AutoAttack
 
@@ -37,6 +35,8 @@ class WorstCase(UnderAttack, Derived):
     attacks: tuple[tuple[str, tuple[str, ...]], ...]
     gradients: tuple[str, ...] = ()
     surrogates: tuple[tuple[str, str], ...] = ()
+
+    audits: ClassVar[tuple[str, ...]] = ("surrogate-examples",)
 
     @classmethod
     def of(cls, suite: str, cells: Sequence[AutoAttack | OneAttack]) -> WorstCase:
@@ -71,19 +71,6 @@ class WorstCase(UnderAttack, Derived):
 
         steps = tuple(f"{name}/{one}" for name, attacks in self.attacks for one in attacks)
         return Series(self.threat, steps)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says whether a surrogate's examples broke what the model's own gradients did not."""
-        found: Findings = []
-        for name, surrogate in self.surrogates if self.gradients else ():
-            records = evidence.needs[name].records
-            if not len(records):
-                continue
-            ids, top = records.array("id"), len(self.threat.eps)
-            levels = [withstood(evidence.needs[one].records, ids, top) for one in self.gradients]
-            gained = records.array("level") < np.min(levels, axis=0)
-            found += audit_transfer(gained, [surrogate])
-        return found
 
     def attacked(self, evidence: Evidence) -> Evidence:
         """Returns evidence in which the records of all attacks are the cell's own, made once."""

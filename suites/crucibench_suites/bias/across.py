@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.outcomes import needs_of, parameters_of
 from crucibench.contracts.rows import Row
@@ -46,6 +46,7 @@ class Across(Derived):
 
     source: Scenario
 
+    audits: ClassVar[tuple[str, ...]] = ("groups-across",)
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     draws: ClassVar = "sample"  # as the source's: another seed makes other samples
@@ -90,12 +91,6 @@ class Across(Derived):
             return Scored([])
         views, _ = measure_across(evidence, self.source, self.parameters, self.stream)
         return Scored(rows_of(other_numbers_across(evidence, views), self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says which group pays for what is done to the samples."""
-        from crucibench_suites.bias.across_scoring import audit_across
-
-        return audit_across(evidence, self.source, self.parameters)
 
 
 def readable(source: Scenario) -> bool:

@@ -15,7 +15,7 @@ from crucibench.contracts.outcomes import read_outcomes
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.statistic import Number, OfRows, RowMetric
 from crucibench.contracts.task import Task
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.metrics.catalogue import metric_info
 from crucibench.metrics.catalogue_across import RISES
 from crucibench.metrics.catalogue_groups import Gap
@@ -430,12 +430,11 @@ def _strength(point: str) -> float | None:
         return None
 
 
-def audit_across(evidence: Evidence, source: Scenario, parameters: Mapping[str, Any]) -> Findings:
+def audit_across(evidence: Evidence, scenario: Any) -> Findings:
     """Says where the groups' accuracies move apart beyond chance, and which group loses most."""
     if not len(evidence.own.samples):
-        message = "there are no test samples"
-        return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
-    rises = rises_of(evidence, read_across(evidence, source, parameters))
+        return [no_samples()]
+    rises = rises_of(evidence, read_across(evidence, scenario.source, scenario.parameters))
     tested = [rise for rise in rises if rise.of == _ACCURACY and rise.group]
     grown = [
         (rise, p)

@@ -12,7 +12,7 @@ from crucibench.contracts.audit import Audit
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import NO_GROUP
 from crucibench.contracts.evidence import Evidence, Findings
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.util.suggest import unknown
 from crucibench_suites.bias.gaps import GroupGap
 from crucibench_suites.bias.groupings import MOST_GROUPS
@@ -38,8 +38,7 @@ _FOUR_FIFTHS = 0.8
 def audit_groups(evidence: Evidence, parameters: Mapping[str, Any], stream: str) -> Findings:
     """Returns what speaks against the numbers, or must be known to read them."""
     if not len(evidence.needs["test"].samples):
-        message = "there are no test samples"
-        return [Finding(code="no-samples", severity=Severity.INVALID, message=message)]
+        return [no_samples()]
     views, gaps = views_and_gaps(evidence, parameters, stream)
     single = [view for view in views if len(view.grouping.columns) == 1]
     return [
@@ -354,11 +353,34 @@ def four_fifths(gaps: Sequence[GroupGap]) -> Findings:
     return findings
 
 
+_KNOWN = "crucibench_suites.bias.known_answers:"
+
 GROUPS = Audit(
     name="groups",
     description="Can groups be compared, and is a gap between them what it seems?",
     function=lambda evidence, scenario: audit_groups(
         evidence, scenario.parameters, scenario.stream
     ),
-    known_answer="crucibench_suites.bias.known_answers:GROUPS",
+    known_answer=_KNOWN + "GROUPS",
+)
+
+ACROSS = Audit(
+    name="groups-across",
+    description="Do groups move apart under what another suite does to the samples?",
+    function="crucibench_suites.bias.across_scoring:audit_across",
+    known_answer=_KNOWN + "ACROSS",
+)
+
+SWAPPED = Audit(
+    name="groups-swapped",
+    description="Could every sample of a known group be given another one?",
+    function="crucibench_suites.bias.swapping:audit_swapped",
+    known_answer=_KNOWN + "SWAPPED",
+)
+
+REWORDED = Audit(
+    name="groups-reworded",
+    description="Do enough texts name a group?",
+    function="crucibench_suites.bias.swapping:audit_reworded",
+    known_answer=_KNOWN + "REWORDED",
 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Work
@@ -30,6 +30,7 @@ class Reworded(Mapped):
     where the model gives them, else -1 or NaN.
     """
 
+    audits: ClassVar[tuple[str, ...]] = ("groups-reworded",)
     version: ClassVar[int] = 2
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
         CATALOGUE[f"reworded-{name}"]
@@ -97,12 +98,6 @@ class Reworded(Mapped):
         from crucibench_suites.bias.swapping import change_numbers
 
         return Scored(rows_of(change_numbers(evidence, self.points, "reworded"), self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says which categories too few texts name."""
-        from crucibench_suites.bias.swapping import audit_reworded
-
-        return audit_reworded(evidence, self.points)
 
 
 def _reworded(one: Category, text: Any, shift: int) -> tuple[Any, int]:

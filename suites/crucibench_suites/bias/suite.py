@@ -179,8 +179,13 @@ class BiasSuite(Suite):
     )
     config: ClassVar[type[SuiteConfig]] = BiasConfig
     scoring = (
-        "across_scoring", "audits", "classes", "fairlearn_numbers", "known_answers", "scoring",
-    )  # fmt: skip
+        "across_scoring",
+        "audits",
+        "classes",
+        "fairlearn_numbers",
+        "known_answers",
+        "scoring",
+    )
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
         {info.id: info for info in (*METRICS, *OF_ACROSS, *FAIRLEARN_METRICS)}.values()
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import NO_GROUP
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Need, Selection, StageView, Work
@@ -34,6 +34,7 @@ class Swapped(Mapped):
     sample's group is known and could be changed; the others are asked about as they are.
     """
 
+    audits: ClassVar[tuple[str, ...]] = ("groups-swapped",)
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
         CATALOGUE[f"swapped-{name}"]
@@ -116,12 +117,6 @@ class Swapped(Mapped):
         from crucibench_suites.bias.swapping import change_numbers
 
         return Scored(rows_of(change_numbers(evidence, self.points, "swapped"), self, evidence))
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Flags columns of which nothing could be swapped."""
-        from crucibench_suites.bias.swapping import audit_swapped
-
-        return audit_swapped(evidence, self.points)
 
 
 def _joined(parts: list[Any]) -> Any:

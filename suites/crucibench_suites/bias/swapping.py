@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.statistic import Form, Number, RowMetric, Share, Units
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.metrics.forms import mean_form
 from crucibench.metrics.scoring import cluster_codes
 from crucibench_suites.bias.groupings import Grouping, groupings
@@ -138,12 +139,12 @@ def _grouping(evidence: Evidence, column: str) -> Grouping:
     return groupings(groups, parameters, evidence.options.min_group_size)[0]
 
 
-def audit_swapped(evidence: Evidence, points: Sequence[str]) -> Findings:
+def audit_swapped(evidence: Evidence, scenario: Any) -> Findings:
     """Flags columns of which nothing, or not all that is known, could be changed."""
     if not len(evidence.own.samples):
-        return [_no_samples()]
+        return [no_samples()]
     findings = []
-    for point in points:
+    for point in scenario.points:
         changed = read_changed(evidence, point)
         known = _grouping(evidence, changed.what).known()
         missed = int((known & ~changed.there).sum())
@@ -161,12 +162,12 @@ def audit_swapped(evidence: Evidence, points: Sequence[str]) -> Findings:
     return findings
 
 
-def audit_reworded(evidence: Evidence, points: Sequence[str]) -> Findings:
+def audit_reworded(evidence: Evidence, scenario: Any) -> Findings:
     """Says which categories hardly a text names."""
     if not len(evidence.own.samples):
-        return [_no_samples()]
+        return [no_samples()]
     least = evidence.options.min_group_size
-    counts = {point: int(read_changed(evidence, point).there.sum()) for point in points}
+    counts = {point: int(read_changed(evidence, point).there.sum()) for point in scenario.points}
     few = {point.partition("=")[2]: count for point, count in counts.items() if count < least}
     if not few:
         return []
@@ -180,8 +181,3 @@ def audit_reworded(evidence: Evidence, points: Sequence[str]) -> Findings:
             evidence={"texts": few, "n": len(evidence.own.samples)},
         )
     ]
-
-
-def _no_samples() -> Finding:
-    message = "there are no test samples"
-    return Finding(code="no-samples", severity=Severity.INVALID, message=message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -266,14 +265,6 @@ def easiest(records: Records) -> dict[str, tuple[float, str]]:
 _KNOWN = "crucibench_suites.ood.known_answers:"
 
 
-def _easy(evidence: Evidence, scenario: Any) -> Findings:
-    return audit_easy(evidence, scenario.detector)
-
-
-def _overlapping(evidence: Evidence, scenario: Any) -> Findings:
-    return audit_sets(evidence, scenario.sets)
-
-
 SCORES = Audit(
     name="detector-scores",
     description="Does a detector pass its self-test, rank the right way round, and rank at all?",
@@ -284,13 +275,13 @@ SCORES = Audit(
 EASY = Audit(
     name="easy-sets",
     description="Does a statistic of the input, without the model, tell a set as well?",
-    function=_easy,
+    function=lambda evidence, scenario: audit_easy(evidence, scenario.detector),
     known_answer=_KNOWN + "EASY",
 )
 
 OVERLAPPING = Audit(
     name="overlapping-sets",
     description="Are samples familiar and unfamiliar at once, or scored and fitted on?",
-    function=_overlapping,
+    function=lambda evidence, scenario: audit_sets(evidence, scenario.sets),
     known_answer=_KNOWN + "OVERLAPPING",
 )

@@ -169,9 +169,7 @@ class OODSuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = OODConfig
-    scoring = (
-        "audits", "known_answers", "set_checks",
-    )  # fmt: skip
+    scoring = ("audits", "known_answers", "set_checks")
     metrics: ClassVar[tuple[MetricInfo, ...]] = metrics.METRICS
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:

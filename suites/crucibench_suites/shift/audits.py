@@ -6,7 +6,6 @@ that can be read? Is a model better on what is corrupted? Are shifted samples ne
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -19,8 +18,9 @@ from crucibench.contracts.corruption import Corruption, corruptions
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.task import Modality
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.stats import mcnemar_exact
+from crucibench.util.ids import contents
 from crucibench_suites.shift.answers import clean_answers, shifted_answers
 from crucibench_suites.shift.names import HERE, HOME, OWN, TRAIN, severity_of
 
@@ -41,16 +41,13 @@ _GAIN = 0.02
 _SHARED = 0.01
 """Share of shifted samples in the other set from which numbers are suspect."""
 
-_HASH = re.compile(r"([0-9a-f]{32})-\d+")
-"""An id of a content that repeats, numbered."""
-
 _SETS = {HOME: ("test", "the home test set"), TRAIN: ("train", "the training set")}
 
 
 def audit_records(evidence: Evidence) -> Findings:
     """Returns what speaks against any shifted cell's numbers."""
     if not len(evidence.own.samples):
-        return no_samples("test samples")
+        return [no_samples()]
     return _non_finite(evidence.own.records)
 
 
@@ -71,7 +68,7 @@ def audit_image(evidence: Evidence, corruption: Corruption, parameter_set: str) 
 def audit_corrupted(evidence: Evidence, corruption: Corruption) -> Findings:
     """Returns what speaks against the numbers of a corruption of texts or tables."""
     if not len(evidence.own.samples):
-        return no_samples("test samples")
+        return [no_samples()]
     records = evidence.own.records
     findings = [
         *_left_alone(records, corruption),
@@ -100,7 +97,7 @@ def audit_place(evidence: Evidence) -> Findings:
     """Says which shifted samples are exact duplicates, by content, of others."""
     here = evidence.needs[HERE]
     if not len(here.samples):
-        return no_samples()
+        return [no_samples("samples")]
     names = contents(here.samples.ids)
     findings: Findings = []
     for alias, (short, long) in _SETS.items():
@@ -123,20 +120,6 @@ def audit_place(evidence: Evidence) -> Findings:
             )
         )
     return findings
-
-
-def contents(ids: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Returns the name of each sample's content: its hash without the number of a repetition."""
-    names = np.empty(len(ids), dtype=object)
-    for row, identity in enumerate(ids.tolist()):
-        repeated = _HASH.fullmatch(identity)
-        names[row] = repeated[1] if repeated else identity
-    return names
-
-
-def no_samples(of: str = "samples") -> Findings:
-    """Returns the finding that there is nothing to speak of."""
-    return [_finding("no-samples", Severity.INVALID, f"there are no {of}", {})]
 
 
 def _did_nothing(records: Records) -> Findings:
@@ -374,4 +357,25 @@ DUPLICATES = Audit(
     description="Are shifted samples exact duplicates of those at home, or of train?",
     function=lambda evidence, scenario: audit_place(evidence),
     known_answer=_KNOWN + "DUPLICATES",
+)
+
+DRIFT = Audit(
+    name="drift-samples",
+    description="Are there enough samples on both sides to find drift?",
+    function="crucibench_suites.shift.drift_scoring:audit_drift",
+    known_answer=_KNOWN + "DRIFT",
+)
+
+GROUPS = Audit(
+    name="subpopulations",
+    description="May the worst group be worst by chance, and are groups too small?",
+    function="crucibench_suites.shift.group_scoring:audit_groups",
+    known_answer=_KNOWN + "GROUPS",
+)
+
+POPULATION = Audit(
+    name="effective-samples",
+    description="Do weights leave few effective samples?",
+    function="crucibench_suites.shift.population_scoring:audit_population",
+    known_answer=_KNOWN + "POPULATION",
 )

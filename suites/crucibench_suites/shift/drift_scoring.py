@@ -15,7 +15,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Task
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.stats import (
     TwoSampleTest,
     chi_square,
@@ -26,7 +26,6 @@ from crucibench.stats import (
 )
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
-from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import SIDES
 
 PERMUTATIONS = 1999
@@ -96,11 +95,11 @@ def score_drift(evidence: Evidence, stream: str) -> Scored:
     return Scored(rows, {"drift": _table(tested, adjusted, alpha)})
 
 
-def audit_drift(evidence: Evidence) -> Findings:
+def audit_drift(evidence: Evidence, scenario: Any) -> Findings:
     """Reports sides with so few samples that no drift found says little."""
     sizes = {side: len(evidence.needs[f"{side}/inputs"].samples) for side in SIDES}
     if not min(sizes.values()):
-        return no_samples()
+        return [no_samples("samples")]
     if min(sizes.values()) >= _FEW:
         return []
     message = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from crucibench.contracts.statistic import (
     Share,
 )
 from crucibench.contracts.task import Task
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.metrics.groups import (
     GroupFigures,
     GroupMean,
@@ -37,7 +37,6 @@ from crucibench.stats import weighted_ratio
 from crucibench.tasks.classification.view import Bools, Floats
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
-from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import class_column
 from crucibench_suites.shift.numbers import mean_of
 
@@ -175,12 +174,13 @@ def group_tables(
     return {name: table for name, table in tables.items() if len(table)}
 
 
-def audit_groups(evidence: Evidence, cross: Sequence[Sequence[str]], stream: str) -> Findings:
+def audit_groups(evidence: Evidence, scenario: Any) -> Findings:
     """Reports worst groups that may be worst by chance, and groups that are too small."""
     cell = evidence.needs["pass"]
     if not len(cell.samples):
-        return no_samples()
-    figures = {split.name: split.figures for split in splits_of(evidence, cross, stream)}
+        return [no_samples("samples")]
+    splits = splits_of(evidence, scenario.parameters["cross"], scenario.stream)
+    figures = {split.name: split.figures for split in splits}
     alpha = 1 - evidence.options.level
     by_chance = {
         name: found.worst

@@ -12,8 +12,10 @@ from crucibench.contracts.audit import AuditCase, KnownFindings, example_cell, e
 from crucibench.contracts.corruption import corruptions
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.task import Modality
+from crucibench.passes.inputs import RecordedInputs
 from crucibench_suites.shift.corrupted import Corrupted, CorruptedGrid, CorruptedImage
-from crucibench_suites.shift.names import HERE, HOME, OWN
+from crucibench_suites.shift.names import HERE, HOME, OWN, SIDES
+from crucibench_suites.shift.own_data import Drift, Population, Subpopulations
 
 _N = 400
 _TARGETS = np.arange(_N) % 2
@@ -95,6 +97,34 @@ def _places(start: int) -> AuditCase:
     return AuditCase(example_evidence(_pass(4), needs), _grid(0.1).scenario)
 
 
+def _drift(home: int, here: int) -> AuditCase:
+    """Returns so many samples on each side."""
+    recorded = [RecordedInputs.of("shift", role) for role in ("test", "shifted/x")]
+    needs = {
+        f"{side}/inputs": example_cell({}, np.zeros(n))
+        for side, n in zip(SIDES, (home, here), strict=True)
+    }
+    scenario = Drift.of("shift", recorded[0], recorded[1], frozenset())
+    return AuditCase(example_evidence(needs["home/inputs"], needs), scenario)
+
+
+def _groups(wrong: int, small: int = 0) -> AuditCase:
+    """Returns two groups, in one of which 4 are wrong and in the other so many, and a third."""
+    rows = np.arange(_N)
+    group = np.where(rows < small, "c", np.where(rows % 4 < 2, "a", "b"))
+    said = np.where((rows % 4 < 2) & (rows // 2 < wrong), 1 - _TARGETS, _TARGETS)
+    columns = {"prediction": said.astype(np.int32)}
+    cell = example_cell(columns, _TARGETS, groups={"site": group.tolist()})
+    return AuditCase(example_evidence(cell, {"pass": cell}), Subpopulations.of("shift", "test", []))
+
+
+def _tail(n: int) -> AuditCase:
+    """Returns a fifth of so many samples."""
+    inputs = example_cell({"input:x": np.arange(n) * 1.0}, np.zeros(n))
+    scenario = Population.of("shift", "tail", "x", [5])
+    return AuditCase(example_evidence(inputs, {"inputs": inputs}), scenario)
+
+
 IMAGES = KnownFindings(
     planted={
         "corruption-did-nothing": lambda: _images(0.0, 0.0),
@@ -127,4 +157,25 @@ MISSING = KnownFindings(
 DUPLICATES = KnownFindings(
     planted={"duplicates-between-test-and-shifted": lambda: _places(_N - 100)},
     clean=lambda: _places(_N),
+)
+
+DRIFT = KnownFindings(
+    planted={
+        "too-few-samples-for-drift": lambda: _drift(30, 29), "no-samples": lambda: _drift(30, 0),
+    },
+    clean=lambda: _drift(30, 30),
+)  # fmt: skip
+
+GROUPS = KnownFindings(
+    planted={
+        "worst-group-by-chance": lambda: _groups(4),
+        "groups-too-small": lambda: _groups(200, 29),
+    },
+    clean=lambda: _groups(200),
+    spared={"groups-too-small": lambda: _groups(4, 30)},
+)
+
+POPULATION = KnownFindings(
+    planted={"few-effective-samples": lambda: _tail(147), "no-samples": lambda: _tail(0)},
+    clean=lambda: _tail(148),
 )

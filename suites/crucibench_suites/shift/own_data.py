@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.data import DataCard
-from crucibench.contracts.evidence import Evidence, Findings, OutcomeView, Scored
+from crucibench.contracts.evidence import Evidence, OutcomeView, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need, Scenario
@@ -82,6 +82,7 @@ class Drift(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_DRIFT
+    audits: ClassVar[tuple[str, ...]] = ("drift-samples",)
 
     @classmethod
     def of(
@@ -109,12 +110,6 @@ class Drift(Derived):
 
         return score_drift(evidence, self.stream)
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.drift_scoring import audit_drift
-
-        return audit_drift(evidence)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Subpopulations(Derived):
@@ -122,6 +117,7 @@ class Subpopulations(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GROUPS
+    audits: ClassVar[tuple[str, ...]] = ("subpopulations",)
 
     @classmethod
     def of(cls, suite: str, role: str, cross: Sequence[Sequence[str]]) -> Subpopulations:
@@ -147,12 +143,6 @@ class Subpopulations(Derived):
 
         return group_tables(evidence, self.parameters["cross"], self.stream)
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.group_scoring import audit_groups
-
-        return audit_groups(evidence, self.parameters["cross"], self.stream)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Population(Derived):
@@ -164,6 +154,7 @@ class Population(Derived):
 
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_POPULATION
+    audits: ClassVar[tuple[str, ...]] = ("effective-samples",)
 
     @classmethod
     def of(cls, suite: str, shape: Shape, column: str, severities: Sequence[int]) -> Population:
@@ -198,12 +189,6 @@ class Population(Derived):
         from crucibench_suites.shift.population_scoring import effective_sizes
 
         return effective_sizes(evidence, self.parameters)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.shift.population_scoring import audit_population
-
-        return audit_population(evidence, self.parameters)
 
 
 def data_scenarios(request: SuiteRequest) -> Sequence[Scenario] | str:

@@ -13,12 +13,11 @@ from crucibench.contracts.columns import INPUT
 from crucibench.contracts.evidence import Evidence, Findings, Scored
 from crucibench.contracts.rows import Row
 from crucibench.contracts.statistic import Number, RowMetric
-from crucibench.contracts.verdict import Finding, Severity
+from crucibench.contracts.verdict import Finding, Severity, no_samples
 from crucibench.stats import SumStatistic, difference, weighted_ratio
 from crucibench.tasks.classification.view import Floats
 from crucibench_suites.shift import metrics
 from crucibench_suites.shift.answers import clean_answers
-from crucibench_suites.shift.audits import no_samples
 from crucibench_suites.shift.names import DIRECTIONS, population_point
 from crucibench_suites.shift.numbers import number, without
 
@@ -101,14 +100,14 @@ def effective_sizes(evidence: Evidence, parameters: Mapping[str, Any]) -> Scored
     return Scored([_size(one, n) for one in _weightings(evidence, parameters)] if n else [])
 
 
-def audit_population(evidence: Evidence, parameters: Mapping[str, Any]) -> Findings:
+def audit_population(evidence: Evidence, scenario: Any) -> Findings:
     """Flags weightings that leave few effective samples."""
     if not len(evidence.own.samples):
-        return no_samples("test samples")
+        return [no_samples()]
     least = evidence.options.min_group_size
     few = {
         one.point: one.effective
-        for one in _weightings(evidence, parameters)
+        for one in _weightings(evidence, scenario.parameters)
         if one.effective < least
     }
     if not few:

@@ -1,128 +1,30 @@
-"""Audits of timed cells: pure functions of the evidence."""
+"""Audits of timed cells: was the right thing timed, and did the times mean anything?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats import student_t
 from crucibench_suites.throughput.bench import chosen
-from crucibench_suites.throughput.conditions import (
-    busy_device,
-    busy_machine,
-    coarse_clock,
-    drift,
-    drifting,
-    noisy_rounds,
-    throttled,
-    warm_up_cut_off,
-)
-from crucibench_suites.throughput.points import batch_point, load_point
+from crucibench_suites.throughput.points import load_point
 from crucibench_suites.throughput.readings import Floats, Readings
 from crucibench_suites.throughput.scoring import variation
 from crucibench_suites.throughput.searching import Bracket, trials_of
-from crucibench_suites.throughput.tape import FRESH, REPEATED
+from crucibench_suites.throughput.tape import FRESH, REPEATED, WARM_UP
 
 
-def audit_stream(evidence: Evidence) -> Findings:
-    """Returns what speaks against the times of one query after the other."""
-    readings = Readings.of(evidence)
-    return [
-        *wrong_answers(evidence, readings),
-        *cached_answers(readings),
-        *unfinished_work(readings),
-        *_conditions(evidence, readings, [""]),
-    ]
-
-
-def audit_offline(evidence: Evidence, sizes: Sequence[int]) -> Findings:
-    """Returns what speaks against throughput by batch size."""
-    readings = Readings.of(evidence)
-    points = [point for size in sizes if len(readings.queries(point := batch_point(size)))]
-    return [
-        *wrong_answers(evidence, readings),
-        *busy_device(readings),
-        *_conditions(evidence, readings, points),
-    ]
-
-
-def audit_server(evidence: Evidence, loads: Sequence[float]) -> Findings:
-    """Returns what speaks against latency under load."""
-    readings = Readings.of(evidence)
-    points = [load_point(load) for load in loads]
-    return [
-        *wrong_answers(evidence, readings),
-        *overloaded(readings, loads),
-        *throttled(readings, points),
-        *warm_up_cut_off(readings, [""]),
-        *coarse_clock(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
-
-
-def audit_search(evidence: Evidence, bound: float, share: float) -> Findings:
-    """Returns what speaks against the highest rate that was found."""
-    readings = Readings.of(evidence)
-    return [
-        *wrong_answers(evidence, readings),
-        *open_search(readings, bound, share),
-        *throttled(readings, [""]),
-        *warm_up_cut_off(readings, [""]),
-        *busy_machine(evidence, readings, [""]),
-    ]
-
-
-def audit_end_to_end(evidence: Evidence, points: Sequence[str]) -> Findings:
-    """Returns what speaks against times with and without loading and preprocessing."""
-    readings = Readings.of(evidence)
-    timed = [point for point in points if len(readings.queries(point))]
-    return [*wrong_answers(evidence, readings), *_conditions(evidence, readings, timed)]
-
-
-def audit_cold_start(evidence: Evidence) -> Findings:
-    """Returns what speaks against the times of a cold start."""
-    readings = Readings.of(evidence)
-    if len(readings.fact("live")):
-        return []
-    return [*wrong_answers(evidence, readings), *unsteady_starts(readings)]
-
-
-def audit_sustained(evidence: Evidence, points: Sequence[str]) -> Findings:
-    """Returns what speaks against the two regimes.
-
-    Args:
-        evidence: the cell.
-        points: that of the burst, and that of sustained load.
-    """
-    readings = Readings.of(evidence)
-    burst, late = (readings.queries(point).medians for point in points)
-    return [
-        *wrong_answers(evidence, readings),
-        *slower_when_sustained(late / burst, evidence.options.level),
-        *drifting(readings.fact("window"), "windows"),
-        *busy_device(readings),
-        *throttled(readings, points),
-        *warm_up_cut_off(readings, [""]),
-        *coarse_clock(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
-
-
-def _conditions(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
-    return [
-        *warm_up_cut_off(readings, points),
-        *coarse_clock(readings, points),
-        *noisy_rounds(readings, points),
-        *drift(readings, points),
-        *throttled(readings, points),
-        *busy_machine(evidence, readings, points),
-    ]
+def timed_points(readings: Readings, scenario: Any) -> list[str]:
+    """Returns the points of a `Scenario` that have timed queries."""
+    return [point for point in scenario.points if len(readings.queries(point))]
 
 
 WRONG = 0.01
@@ -134,6 +36,8 @@ OTHER_NUMBERS = 0.01
 
 def wrong_answers(evidence: Evidence, readings: Readings) -> Findings:
     """Compares the answers of timed queries with those of the accuracy pass."""
+    if len(readings.fact("live")):
+        return []  # there is no other process that could have answered
     clean = evidence.needs["clean"]
     ids, predictions, scores = readings.answers()
     known = pd.Index(clean.records.ids).get_indexer(pd.Index(ids))
@@ -314,8 +218,16 @@ def unsteady_starts(readings: Readings) -> Findings:
     return []
 
 
-def slower_when_sustained(ratios: Floats, level: float) -> Findings:
-    """Whether the model slows down while it is asked without a pause: throttling, or a leak."""
+def slower_when_sustained(readings: Readings, points: Sequence[str], level: float) -> Findings:
+    """Whether the model slows down while it is asked without a pause: throttling, or a leak.
+
+    Args:
+        readings: of the cell.
+        points: that of the burst, and that of sustained load.
+        level: of the interval that must lie above.
+    """
+    burst, late = (readings.queries(point).medians for point in points)
+    ratios = late / burst
     interval = student_t([math.log(ratio) for ratio in ratios], level)
     if interval.lower <= math.log(1 + SLOWER):
         return []
@@ -350,3 +262,287 @@ def unfinished_work(readings: Readings) -> Findings:
             evidence={"cores": float(idle.max())},
         )
     ]
+
+
+NOISY = 0.05
+"""The coefficient of variation of rounds beyond which a slowdown of 5 % takes too many of them."""
+
+DRIFT = 0.05
+"""A change over the whole run, as a share of the median."""
+
+DRIFT_P = 0.01
+COARSE = 0.01
+BUSY = 0.10
+"""Of the machine, taken by other processes."""
+
+
+def warm_up_cut_off(readings: Readings) -> Findings:
+    """Whether times still fell when warm-up reached its cap."""
+    found = []
+    for point in readings.points(WARM_UP):
+        flat = readings.fact("warm-up-flat", point)
+        if len(flat) and not flat[0]:
+            calls = len(readings.queries(point, WARM_UP))
+            found.append(
+                _suspect(
+                    "warm-up-cut-off",
+                    f"{_at(point)}times still fell, or were too few to tell, when warm-up reached "
+                    f"its cap after {calls:,} queries",
+                    point=point, queries=calls,
+                )
+            )  # fmt: skip
+    return found
+
+
+def coarse_clock(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the clock's step or its reading is a part of the latency that matters."""
+    step = max(float(readings.fact(name)[0]) for name in ("clock-step", "clock-reading"))
+    shortest = min((float(np.median(readings.queries(p).seconds)) for p in points), default=0.0)
+    if not points or step <= COARSE * shortest:
+        return []
+    return [
+        _suspect(
+            "clock-too-coarse",
+            f"the clock resolves {step:.2g} s, and the median query takes {shortest:.2g} s: "
+            "times are off by more than 1 %",
+            step=step, latency=shortest,
+        )
+    ]  # fmt: skip
+
+
+def noisy_rounds(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether rounds differ by more than 5 %: the point where they differ most, and how many do."""
+    spreads = {}
+    for point in points:
+        medians = readings.queries(point).medians
+        if len(medians) > 1 and (spread := variation(medians)) > NOISY:
+            spreads[point] = spread, len(medians)
+    if not spreads:
+        return []
+    worst = max(spreads, key=lambda point: spreads[point][0])
+    spread, rounds = spreads[worst]
+    others = f"; at {len(spreads)} of {len(points)} points by over 5 %" if len(points) > 1 else ""
+    return [
+        _suspect(
+            "noisy-rounds",
+            f"{_at(worst)}the median latency varies by {100 * spread:.3g} % between "
+            f"{rounds} rounds (coefficient of variation){others}",
+            point=worst, coefficient_of_variation=spread, points=float(len(spreads)),
+        )
+    ]  # fmt: skip
+
+
+def drift(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the model became slower or faster while it was timed: throttling, or a leak.
+
+    Looks at the windows of load without a pause where there are such, else at each point's rounds.
+    """
+    if len(windows := readings.fact("window")):
+        return drifting(windows, "windows")
+    return [
+        finding
+        for point in points
+        for finding in drifting(readings.queries(point).medians, "rounds", point)
+    ]
+
+
+def drifting(medians: Floats, what: str, point: str = "") -> Findings:
+    """Tells a trend of median latencies: Kendall's rank correlation with time, and Sen's slope.
+
+    Args:
+        medians: in order, shape (n,).
+        what: they are the medians of.
+        point: where they were timed.
+    """
+    from scipy.stats import kendalltau, theilslopes
+
+    if len(medians) < 5 or np.ptp(medians) == 0:
+        return []
+    places = np.arange(len(medians))
+    p = float(kendalltau(places, medians).pvalue)
+    slope = float(theilslopes(medians, places).slope)
+    change = slope * (len(medians) - 1) / float(np.median(medians))
+    if p >= DRIFT_P or abs(change) <= DRIFT:
+        return []
+    word = "slower" if change > 0 else "faster"
+    return [
+        _suspect(
+            "drift",
+            f"{_at(point)}the model became {word} by {100 * abs(change):.3g} % from the first to "
+            f"the last of {len(medians)} {what} (Kendall's tau, p = {p:.2g})",
+            point=point, change=change, p=p,
+        )
+    ]  # fmt: skip
+
+
+def busy_or_slow(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether others used the machine or the device, or the device was slowed down."""
+    return [
+        *busy_device(readings),
+        *throttled(readings, points),
+        *busy_machine(evidence, readings, points),
+    ]
+
+
+def busy_machine(evidence: Evidence, readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether other processes used the machine's processors meanwhile.
+
+    Not reported for a model that is asked over a network: its server may be one of them.
+    """
+    cores = float(readings.fact("cores")[0])
+    others = sum(float(readings.fact("others", point).sum()) for point in points)
+    wall = sum(float(readings.fact("wall", point).sum()) for point in points)
+    if evidence.own.model.remote or not wall or others <= BUSY * cores * wall:
+        return []
+    share = others / (cores * wall)
+    return [
+        _suspect(
+            "busy-machine",
+            f"other processes used {100 * share:.3g} % of the machine's {cores:.0f} cores while "
+            "the model was timed",
+            share=share, cores=cores,
+        )
+    ]  # fmt: skip
+
+
+def busy_device(readings: Readings) -> Findings:
+    """Whether others computed on the device while this process was idle."""
+    shares = readings.fact("idle-utilisation")
+    if not len(shares) or float(shares.max()) <= BUSY:
+        return []
+    share = float(shares.max())
+    return [
+        _suspect(
+            "busy-device",
+            f"the device was in use {100 * share:.3g} % of the time while this process left it "
+            "idle: others compute on it",
+            share=share,
+        )
+    ]
+
+
+def throttled(readings: Readings, points: Sequence[str]) -> Findings:
+    """Whether the device was slowed down, by its own account, for heat or for power."""
+    found = []
+    for point in points:
+        looks = readings.fact("throttled", point)
+        if len(looks) and looks.any():
+            count, clock = int((looks > 0).sum()), readings.fact("sm-clock", point)
+            low = f", its clock was down to {clock.min():.0f} MHz" if len(clock) else ""
+            found.append(
+                _suspect(
+                    "throttled",
+                    f"{_at(point)}the device was slowed down for heat or power at {count} of "
+                    f"{len(looks)} looks{low}",
+                    point=point, looks=len(looks), throttled=count,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _suspect(code: str, message: str, **numbers: float | str) -> Finding:
+    return Finding(code=code, severity=Severity.SUSPECT, message=message, evidence=numbers)
+
+
+def _at(point: str) -> str:
+    return f"{point}: " if point else ""
+
+
+_KNOWN = "crucibench_suites.throughput.known_answers:"
+
+
+ANSWERS = Audit(
+    name="timed-answers",
+    description="Are the answers of timed queries those of the accuracy pass?",
+    function=lambda evidence, scenario: wrong_answers(evidence, Readings.of(evidence)),
+    known_answer=_KNOWN + "ANSWERS",
+)
+
+CACHE = Audit(
+    name="cached-answers",
+    description="Do answers to repeated inputs come from a cache?",
+    function=lambda evidence, scenario: cached_answers(Readings.of(evidence)),
+    known_answer=_KNOWN + "CACHE",
+)
+
+UNFINISHED = Audit(
+    name="unfinished-work",
+    description="Does the process still compute after its last answer?",
+    function=lambda evidence, scenario: unfinished_work(Readings.of(evidence)),
+    known_answer=_KNOWN + "UNFINISHED",
+)
+
+WARM_UP_END = Audit(
+    name="warm-up",
+    description="Did times still fall when warm-up ended?",
+    function=lambda evidence, scenario: warm_up_cut_off(Readings.of(evidence)),
+    known_answer=_KNOWN + "WARM_UP_END",
+)
+
+CLOCK = Audit(
+    name="clock",
+    description="Does the clock resolve the latency that it measures?",
+    function=lambda evidence, scenario: coarse_clock(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "CLOCK",
+)
+
+ROUNDS = Audit(
+    name="noisy-rounds",
+    description="Do the rounds differ too much to show a small slowdown?",
+    function=lambda evidence, scenario: noisy_rounds(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "ROUNDS",
+)
+
+DRIFT_OF_TIMES = Audit(
+    name="drift-of-times",
+    description="Did the model become slower or faster while it was timed?",
+    function=lambda evidence, scenario: drift(
+        readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "DRIFT_OF_TIMES",
+)
+
+MACHINE = Audit(
+    name="machine",
+    description="Were machine and device left to the model, and at their full speed?",
+    function=lambda evidence, scenario: busy_or_slow(
+        evidence, readings := Readings.of(evidence), timed_points(readings, scenario)
+    ),
+    known_answer=_KNOWN + "MACHINE",
+)
+
+LOADS = Audit(
+    name="overloaded",
+    description="Did queries arrive at nearly the rate at which the model answers them?",
+    function=lambda evidence, scenario: overloaded(Readings.of(evidence), scenario.loads),
+    known_answer=_KNOWN + "LOADS",
+)
+
+RATES = Audit(
+    name="open-search",
+    description="Did a search for the highest rate come to an end, without a contradiction?",
+    function=lambda evidence, scenario: open_search(
+        Readings.of(evidence), scenario.bound, scenario.share
+    ),
+    known_answer=_KNOWN + "RATES",
+)
+
+STARTS = Audit(
+    name="unsteady-starts",
+    description="Does one cold start take much longer than another?",
+    function=lambda evidence, scenario: unsteady_starts(Readings.of(evidence)),
+    known_answer=_KNOWN + "STARTS",
+)
+
+SUSTAINED = Audit(
+    name="slower-when-sustained",
+    description="Does the model slow down while it is asked without a pause?",
+    function=lambda evidence, scenario: slower_when_sustained(
+        Readings.of(evidence), scenario.points, evidence.options.level
+    ),
+    known_answer=_KNOWN + "SUSTAINED",
+)

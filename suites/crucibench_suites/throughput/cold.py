@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -41,6 +41,9 @@ class ColdStart(Timing):
     seconds: float = 0.0
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = COLD
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "unsteady-starts",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.bench import read_outputs
@@ -91,12 +94,6 @@ class ColdStart(Timing):
             reason = "the run has live objects, which no other process can open"
             return Scored([Row(metric=info.id, value=None, n=0, reason=reason) for info in COLD])
         return Scored([_memory(readings.fact("memory") / _MIB)])
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says whether the new process answered as the accuracy pass did, and steadily so."""
-        from crucibench_suites.throughput.audits import audit_cold_start
-
-        return audit_cold_start(evidence)
 
 
 def _memory(peaks: NDArray[np.float64]) -> Row:

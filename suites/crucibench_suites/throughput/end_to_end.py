@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -55,6 +55,9 @@ class EndToEnd(Timing):
     points: tuple[str, ...] = tuple(point_of(start, size) for size in SIZES for start in STARTS)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = END_TO_END
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "warm-up", "clock", "noisy-rounds", "drift-of-times", "machine",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.bench import Bench
@@ -98,12 +101,6 @@ class EndToEnd(Timing):
         from crucibench_suites.throughput.readings import Readings
 
         return {"inside": _inside(evidence, Readings.of(evidence), rows)}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the times can be trusted."""
-        from crucibench_suites.throughput.audits import audit_end_to_end
-
-        return audit_end_to_end(evidence, self.points)
 
 
 def _ways(context: TimedContext, queries: Sequence[Batch], size: int) -> dict[str, _Way]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -62,6 +62,10 @@ class Stream(Timing):
     samples: int = 1
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = STREAM
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "cached-answers", "unfinished-work", "warm-up", "clock", "noisy-rounds",
+        "drift-of-times", "machine",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.measuring import TimeBudget, stream_rounds
@@ -86,12 +90,6 @@ class Stream(Timing):
 
         return stream_tables(evidence)
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the times can be trusted."""
-        from crucibench_suites.throughput.audits import audit_stream
-
-        return audit_stream(evidence)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Offline(Timing):
@@ -104,6 +102,10 @@ class Offline(Timing):
     sizes: tuple[int, ...] = (1,)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = OFFLINE
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "warm-up", "clock", "noisy-rounds",
+        "drift-of-times", "machine",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.measuring import TimeBudget, offline_rounds
@@ -128,12 +130,6 @@ class Offline(Timing):
 
         return offline_tables(evidence, rows)
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the times can be trusted."""
-        from crucibench_suites.throughput.audits import audit_offline
-
-        return audit_offline(evidence, self.sizes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Server(Timing):
@@ -146,6 +142,9 @@ class Server(Timing):
     loads: tuple[float, ...] = (0.5,)
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SERVER
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "overloaded", "warm-up", "clock", "machine",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.measuring import TimeBudget, server_rounds
@@ -170,12 +169,6 @@ class Server(Timing):
 
         return server_tables(evidence, self.loads)
 
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the times can be trusted."""
-        from crucibench_suites.throughput.audits import audit_server
-
-        return audit_server(evidence, self.loads)
-
 
 @dataclass(frozen=True, kw_only=True)
 class RateSearch(Timing):
@@ -190,6 +183,9 @@ class RateSearch(Timing):
     percentile: str = "p99"
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SEARCH
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "open-search", "warm-up", "machine",
+    )  # fmt: skip
 
     @property
     def share(self) -> float:
@@ -208,9 +204,3 @@ class RateSearch(Timing):
         from crucibench_suites.throughput.searching import score_search
 
         return score_search(evidence, self.bound, self.share)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the search can be trusted."""
-        from crucibench_suites.throughput.audits import audit_search
-
-        return audit_search(evidence, self.bound, self.share)

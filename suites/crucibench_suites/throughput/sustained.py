@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pandas as pd
 
-from crucibench.contracts.evidence import Evidence, Findings, Scored
+from crucibench.contracts.evidence import Evidence, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
@@ -55,6 +55,9 @@ class Sustained(Timing):
     samples: int
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = SUSTAINED
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "slower-when-sustained", "drift-of-times", "warm-up", "clock", "machine",
+    )  # fmt: skip
 
     def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
         from crucibench_suites.throughput.bench import Bench
@@ -109,12 +112,6 @@ class Sustained(Timing):
             }
         )
         return {"stretch": table}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says whether the model keeps up, and how far the times can be trusted."""
-        from crucibench_suites.throughput.audits import audit_sustained
-
-        return audit_sustained(evidence, self.points)
 
 
 def _ratio(readings: Readings, level: float) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crucibench.registry import suites
 from crucibench.store.run import Run
 
 SUITE = """
@@ -149,3 +151,11 @@ def test_edited_code_is_asked_or_scored_anew(project: Path) -> None:
     (package / "asking.py").write_text(ASKING)
     (package / "scoring.py").write_text(SCORING)
     assert run(project).id == first.id
+
+
+@pytest.mark.parametrize("name", suites().names())
+def test_what_only_scores_is_there(name: str) -> None:
+    suite = suites().get(name)
+    package = suite.__module__.rpartition(".")[0]
+    for module in suite.scoring:
+        assert importlib.util.find_spec(f"{package}.{module}") is not None, module

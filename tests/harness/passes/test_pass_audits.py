@@ -22,6 +22,7 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding
+from crucibench.passes.audits import _not_probabilities
 from crucibench.passes.scenario import Pass
 from crucibench.util.draws import Draws
 
@@ -195,6 +196,9 @@ def test_the_guess_names_what_the_scores_are() -> None:
     adapter, _, _ = DEFECTS["log-probabilities called probabilities"]
     (finding,) = [f for f in findings(adapter) if f.code == "not-probabilities"]
     assert "they are log-probabilities" in finding.message
+    scores = np.full((100, 2), np.log(0.5))
+    scores[0] = -4.0  # 99 of 100 are no more than 99 in 100
+    assert _not_probabilities(scores, 0.0).evidence["guess"] == "they look like logits"
 
 
 @pytest.mark.parametrize(

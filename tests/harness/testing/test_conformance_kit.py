@@ -647,6 +647,10 @@ def answer() -> KnownFindings:
             ),
             "clean case",
         ),
+        (
+            replace(CONSTANT, known_answer=replace(answer(), spared=answer().planted)),
+            "spared case",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

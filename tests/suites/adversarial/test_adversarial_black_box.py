@@ -36,11 +36,8 @@ from crucibench.metrics.scoring import score
 from crucibench.util.errors import InputError
 from crucibench_adapters.python_function import FunctionAdapter
 from crucibench_suites.adversarial.attacked import self_tested
-from crucibench_suites.adversarial.audits.queries import label_only_beats
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.blackbox.scenario import BlackBox, scenarios
-from crucibench_suites.adversarial.scoring import Series
-from crucibench_suites.adversarial.threat import ThreatModel
 
 _SPEC = importlib.util.spec_from_file_location("exact", Path(__file__).parent / "exact.py")
 assert _SPEC is not None and _SPEC.loader is not None
@@ -262,18 +259,6 @@ def test_a_search_whose_first_question_is_all_is_told(drive: Any) -> None:
     y = np.zeros(30, dtype=np.int64)
     scenario = cell("square", "linf", queries=1000, eps=(0.05,))
     assert "queries-gain-nothing" in codes(scenario, drive(scenario, Counted(_Gate(), 3), x, y))
-
-
-def test_the_paired_test_wants_more_than_chance() -> None:
-    series = Series(ThreatModel(norm="linf", eps=(0.1,)), ("square",))
-    right = np.ones(100, dtype=np.bool_)
-    mine, theirs = np.ones(100, dtype=np.int64), np.ones(100, dtype=np.int64)
-    theirs[:10] = 0
-    assert [one.code for one in label_only_beats(series, mine, theirs, right)] == [
-        "labels-beat-scores"
-    ]
-    mine[10:18] = 0  # 10 against 8
-    assert label_only_beats(series, mine, theirs, right) == []
 
 
 MODELS = """

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import crucibench as cb
+from crucibench.contracts.audit import audits
 from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
 from crucibench.contracts.outcomes import read_outcomes
 from crucibench.contracts.records import Records, to_table
@@ -120,6 +121,16 @@ def test_a_planted_cost_to_one_group_is_caught(planted: Evidence) -> None:
     assert findings[0].evidence["loses_most"] == "g=b"
     assert findings[0].evidence["point"] == "eps=0.2"
     assert "eps=0.2: the groups of g lie" in findings[0].message
+
+
+def test_who_loses_most_is_said_of_the_point_at_which_groups_lie_furthest_apart() -> None:
+    known = audits().get("groups-across").answer()
+    assert known is not None
+    evidence, scenario = known.planted["gap-grows"]()
+    (finding,) = scenario.audit(evidence)  # at x=1 group a loses half, and b no more
+    assert finding.evidence["point"] == "x=2"
+    assert (finding.evidence["loses_most"], finding.evidence["loses_least"]) == ("g=b", "g=a")
+    assert finding.message.endswith("'g=a' 0")
 
 
 def test_a_cost_that_all_groups_share_is_not_flagged(build: Any) -> None:

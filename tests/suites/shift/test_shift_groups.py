@@ -15,10 +15,7 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
 from crucibench.metrics.scoring import score
-from crucibench_suites.shift.group_scoring import (
-    audit_groups,
-    partitions,
-)
+from crucibench_suites.shift.group_scoring import partitions
 from crucibench_suites.shift.own_data import Subpopulations
 
 SPLIT = Subpopulations.of("shift", "test", [])
@@ -117,7 +114,7 @@ def test_small_and_unknown_groups_are_shown_and_left_out(told: Any) -> None:
     top = by(scored.rows, "top-1")
     assert top["site=c"].value == 0.0 and "in no figure" in top["site=c"].method
     assert by(scored.rows, "worst-group-top-1")["site"].value == 0.9
-    codes = {finding.code: finding for finding in audit_groups(evidence, [], "s")}
+    codes = {finding.code: finding for finding in SPLIT.audit(evidence)}
     assert codes["groups-too-small"].evidence == {"site": 2}
     few = told([True] * 20, {"site": ["a"] * 10 + ["b"] * 10})
     row = by(scored_by(few, []).rows, "worst-group-top-1")["site"]
@@ -128,14 +125,14 @@ def test_a_group_that_is_worst_by_chance_is_told_and_a_bad_one_is_not(told: Any)
     rng = np.random.default_rng(5)
     site = np.array([f"s{k}" for k in rng.integers(0, 12, 1200)], dtype=object)
     right = rng.random(1200) < 0.8
-    (found,) = audit_groups(told(right, {"site": site}), [], "s")
+    (found,) = SPLIT.audit(told(right, {"site": site}))
     assert found.code == "worst-group-by-chance" and found.severity is Severity.INFO
     assert set(found.evidence) == {"site", "class, site"}
     assert found.evidence["site"]["p_chance"] > 0.05
     assert "'site=" in found.message
     right &= (site != "s3") | (rng.random(1200) < 0.6)
     planted = told(right, {"site": site})
-    assert audit_groups(planted, [], "s") == []
+    assert SPLIT.audit(planted) == []
     worst = by(scored_by(planted, []).rows, "worst-group-top-1")["site"]
     assert "it is site=s3" in worst.method
 

@@ -17,8 +17,9 @@ from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Severity
 from crucibench.metrics.scoring import score
 from crucibench.stats import newcombe_unpaired
+from crucibench.util.ids import contents
 from crucibench_suites.shift import ShiftConfig
-from crucibench_suites.shift.audits import audit_place, contents
+from crucibench_suites.shift.audits import audit_place
 from crucibench_suites.shift.own_data import OwnData
 from crucibench_suites.shift.place_scoring import view_of_place
 

@@ -1,19 +1,23 @@
-"""The audits of the clean scenario: what each looks for; its function is in a file of its own."""
+"""The audits of the clean scenario: what each looks for; functions are in files beside it."""
 
 from __future__ import annotations
 
-from crucibench.contracts.audit import Audit
+from collections.abc import Callable
+
+from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.scenario import Scenario
 from crucibench.tasks.classification.view import ClassView
-from crucibench_suites.accuracy.audits.classes import missing_classes
+from crucibench_suites.accuracy.audits.classes import (
+    missing_classes,
+    threshold_not_applied,
+    zero_probabilities,
+)
 from crucibench_suites.accuracy.audits.constant import constant_classes, constant_values
-from crucibench_suites.accuracy.audits.decision import threshold_not_applied
 from crucibench_suites.accuracy.audits.dependence import undeclared_dependence
 from crucibench_suites.accuracy.audits.duplicates import duplicates
 from crucibench_suites.accuracy.audits.permuted import permuted_labels
 from crucibench_suites.accuracy.audits.precision import too_few_samples
-from crucibench_suites.accuracy.audits.zero_probability import zero_probabilities
 from crucibench_suites.accuracy.halves import Halves
 
 _KNOWN = "crucibench_suites.accuracy.audits.known_answers:"
@@ -41,19 +45,9 @@ def _permuted(evidence: Evidence, scenario: Scenario) -> Findings:
     return [] if view is None else permuted_labels(view, halves)
 
 
-def _threshold(evidence: Evidence, scenario: Scenario) -> Findings:
-    view = _classes(evidence)
-    return [] if view is None else threshold_not_applied(view)
-
-
-def _zero(evidence: Evidence, scenario: Scenario) -> Findings:
-    view = _classes(evidence)
-    return [] if view is None else zero_probabilities(view)
-
-
-def _missing(evidence: Evidence, scenario: Scenario) -> Findings:
-    view = _classes(evidence)
-    return [] if view is None else missing_classes(view)
+def _of_classes(find: Callable[[ClassView], Findings]) -> Find:
+    """Returns an audit's function that finds nothing where answers are no classes."""
+    return lambda evidence, scenario: [] if (view := _classes(evidence)) is None else find(view)
 
 
 CONSTANT = Audit(
@@ -73,21 +67,21 @@ PERMUTED = Audit(
 THRESHOLD = Audit(
     name="threshold-not-applied",
     description="Was the decision threshold that the user set applied?",
-    function=_threshold,
+    function=_of_classes(threshold_not_applied),
     known_answer=_KNOWN + "THRESHOLD",
 )
 
 ZERO = Audit(
     name="zero-probability",
     description="How much of the log loss comes from probabilities that are exactly 0?",
-    function=_zero,
+    function=_of_classes(zero_probabilities),
     known_answer=_KNOWN + "ZERO",
 )
 
 CLASSES = Audit(
     name="classes-without-samples",
     description="Does every class have test samples?",
-    function=_missing,
+    function=_of_classes(missing_classes),
     known_answer=_KNOWN + "CLASSES",
 )
 

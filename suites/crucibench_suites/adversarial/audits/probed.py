@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Finding, Severity
@@ -78,9 +79,9 @@ _ALIKE, _DISTINCT = 0.5, 0.05
 """Shares of perturbed images that are answered alike, and of images as they are."""
 
 
-def is_random(probed: Probed, variant: str) -> bool:
+def is_random(probed: Probed, evidence: Evidence) -> bool:
     """Whether the same images, asked twice, get other answers or other gradients."""
-    noise = _NOISE.get(variant, _NOISE[""])
+    noise = _NOISE.get(evidence.own.model.variant, _NOISE[""])
     answers = int((probed["answer_apart"] > noise).sum())
     gradients = int((probed["gradient_apart"] > _GRADIENT_NOISE).sum())
     return beyond(max(answers, gradients), len(probed), 0.0)
@@ -388,3 +389,63 @@ def audit_steps(probed: Probed, threat: ThreatModel) -> Findings:
             {"samples": n, "gained": gained, "steps": threat.steps},
         )
     ]
+
+
+def _of_probes(find: Callable[[Probed, Evidence, Any], Findings]) -> Find:
+    """Returns an audit's function that finds nothing where there are no probe records."""
+    return lambda evidence, scenario: (
+        []
+        if (probed := evidence.once("probed", lambda: Probed.of(evidence))) is None
+        else find(probed, evidence, scenario)
+    )
+
+
+_KNOWN = "crucibench_suites.adversarial.known_answers:"
+
+ANSWERS = Audit(
+    name="answers-under-attack",
+    description="Does the model answer in a way that misleads attacks?",
+    function=_of_probes(
+        lambda probed, evidence, scenario: audit_answers(
+            probed, random=is_random(probed, evidence), eot=scenario.threat.eot
+        )
+    ),
+    known_answer=_KNOWN + "ANSWERS",
+)
+
+GRADIENTS = Audit(
+    name="attack-gradients",
+    description="Are gradients zero, not finite, or too small to lead anywhere?",
+    function=_of_probes(lambda probed, evidence, scenario: audit_gradients(probed)),
+    known_answer=_KNOWN + "GRADIENTS",
+)
+
+STRONGER = Audit(
+    name="stronger-attacks",
+    description="Does something simpler, or without bounds, do better or worse than it should?",
+    function=_of_probes(lambda probed, evidence, scenario: audit_stronger(probed)),
+    known_answer=_KNOWN + "STRONGER",
+)
+
+# What a random model does can't be told from what its gradients say.
+DIFFERENCES = Audit(
+    name="gradient-differences",
+    description="Does the loss change as its gradient says?",
+    function=_of_probes(
+        lambda probed, evidence, scenario: (
+            [] if is_random(probed, evidence) else audit_differences(probed)
+        )
+    ),
+    known_answer=_KNOWN + "DIFFERENCES",
+)
+
+STEPS = Audit(
+    name="more-steps",
+    description="Do twice the steps break more samples?",
+    function=_of_probes(
+        lambda probed, evidence, scenario: (
+            [] if is_random(probed, evidence) else audit_steps(probed, scenario.threat)
+        )
+    ),
+    known_answer=_KNOWN + "STEPS",
+)

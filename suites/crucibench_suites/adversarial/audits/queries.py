@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
+from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench_suites.adversarial.audits.probed import beyond, finding
-from crucibench_suites.adversarial.audits.series import audit_self_tests, audit_series
+from crucibench_suites.adversarial.audits.series import where_recorded
 from crucibench_suites.adversarial.protocol import LABEL_ONLY
 from crucibench_suites.adversarial.scoring import Series, read_outcomes, read_spent
 
@@ -23,18 +24,13 @@ _BY_CHANCE = 0.01
 _SHARE = 0.02
 
 
-def audit_queries(series: Series, evidence: Evidence) -> Findings:
-    """Returns findings from records and probe records."""
-    found = audit_self_tests(evidence)
-    if not len(evidence.own.records):
-        return found
-    outcomes = read_outcomes(series, evidence)
-    found += [one for one in audit_series(series, outcomes) if one.code == "unconfirmed-examples"]
-    if series.threat.access == "score":
-        found += _growth(series, evidence)
-    elif series.threat.access == "decision":
-        found += nearing(series, evidence)
-    return found + against_labels(series, evidence)
+def audit_questions(series: Series, evidence: Evidence) -> Findings:
+    """Looks at what questions were good for: on scores, or on labels."""
+    if series.threat.access == "decision":
+        return nearing(series, evidence)
+    if "moved" in evidence.own.records:
+        return _unmoved(evidence)
+    return _growth(series, evidence) if series.threat.access == "score" else []
 
 
 def against_labels(series: Series, evidence: Evidence) -> Findings:
@@ -133,25 +129,22 @@ def label_only_beats(
     ]  # fmt: skip
 
 
-def audit_table(series: Series, evidence: Evidence) -> Findings:
-    """Returns findings from records and probe records."""
-    found = audit_queries(series, evidence)
-    if not len(evidence.own.records):
-        return found
+def audit_constraints(evidence: Evidence) -> Findings:
+    """Looks at rows that break what they may not."""
     breaches = evidence.own.records.array("breaches")
     rows = int((breaches > 0).sum())
-    if rows:
-        found.append(
-            finding(
-                "constraints-broken",
-                f"{rows} of {len(breaches)} rows that the search came to break declared "
-                "constraints that the row itself keeps: none of them counts, and the search is at "
-                "fault",
-                {"rows": rows, "samples": len(breaches), "breaches": int(np.sum(breaches))},
-                invalid=True,
-            )
+    if not rows:
+        return []
+    return [
+        finding(
+            "constraints-broken",
+            f"{rows} of {len(breaches)} rows that the search came to break declared "
+            "constraints that the row itself keeps: none of them counts, and the search is at "
+            "fault",
+            {"rows": rows, "samples": len(breaches), "breaches": int(np.sum(breaches))},
+            invalid=True,
         )
-    return found
+    ]
 
 
 _FEW_TEXTS = 0.05
@@ -160,13 +153,10 @@ _FEW_QUESTIONS = 10
 """Questions about a sample before one may ask what they were good for."""
 
 
-def audit_texts(series: Series, evidence: Evidence) -> Findings:
-    """Returns findings from records and probe records."""
-    found = audit_self_tests(evidence)
+def audit_texts(evidence: Evidence) -> Findings:
+    """Looks at what was made of the texts."""
+    found: Findings = []
     records = evidence.own.records
-    if not len(records):
-        return found
-    found += audit_series(series, read_outcomes(series, evidence))
     examples = int((records.array("prediction") >= 0).sum())
     unchanged = int(records.array("unchanged").sum())
     if beyond(unchanged, examples, _FEW_TEXTS):
@@ -189,10 +179,7 @@ def audit_texts(series: Series, evidence: Evidence) -> Findings:
                 {"examples": examples, "spoilt": spoilt},
             )
         )
-    found += _nothing_to_change(evidence)
-    if series.threat.access == "decision":
-        return found + nearing(series, evidence)
-    return found + _unmoved(evidence) + against_labels(series, evidence)
+    return found + _nothing_to_change(evidence)
 
 
 def _nothing_to_change(evidence: Evidence) -> Findings:
@@ -233,3 +220,34 @@ def _unmoved(evidence: Evidence) -> Findings:
             invalid=still > _HALF * count,
         )
     ]
+
+
+_KNOWN = "crucibench_suites.adversarial.known_answers:"
+
+QUESTIONS = Audit(
+    name="questions-gain",
+    description="Do questions lead an attack without gradients anywhere?",
+    function=where_recorded(lambda evidence, scenario: audit_questions(scenario.series, evidence)),
+    known_answer=_KNOWN + "QUESTIONS",
+)
+
+LABELS = Audit(
+    name="labels-beat-scores",
+    description="Does an attack on labels break more than one on scores?",
+    function=where_recorded(lambda evidence, scenario: against_labels(scenario.series, evidence)),
+    known_answer=_KNOWN + "LABELS",
+)
+
+CONSTRAINTS = Audit(
+    name="broken-constraints",
+    description="Does a search on a table come to rows that break declared constraints?",
+    function=where_recorded(lambda evidence, scenario: audit_constraints(evidence)),
+    known_answer=_KNOWN + "CONSTRAINTS",
+)
+
+TEXTS = Audit(
+    name="attacked-texts",
+    description="Were texts changed at all, and can the examples still be read?",
+    function=where_recorded(lambda evidence, scenario: audit_texts(evidence)),
+    known_answer=_KNOWN + "TEXTS",
+)

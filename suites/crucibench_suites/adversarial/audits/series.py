@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.protocol import SELF_TEST
-from crucibench_suites.adversarial.scoring import AttackOutcomes, Series
+from crucibench_suites.adversarial.scoring import Series, read_outcomes
 
 BLACK_BOX_SHARE = 0.002
 """AutoAttack warns where Square gains more than 0.2 points; two samples are the least."""
@@ -19,9 +21,15 @@ BLACK_BOX_SHARE = 0.002
 UNCONFIRMED_SHARE = 0.05
 
 
-def audit_series(series: Series, outcomes: AttackOutcomes) -> Findings:
+def where_recorded(find: Find) -> Find:
+    """Returns an audit's function that finds nothing where no sample was attacked."""
+    return lambda evidence, scenario: find(evidence, scenario) if len(evidence.own.records) else []
+
+
+def audit_series(evidence: Evidence, series: Series) -> Findings:
     """Looks at what Square gained, and at examples that did not hold."""
     found: Findings = []
+    outcomes = read_outcomes(series, evidence)
     if "square" in outcomes.after:
         earlier = outcomes.after[series.stages[series.stages.index("square") - 1]]
         gained = int((outcomes.after["square"] < earlier).sum())
@@ -109,3 +117,55 @@ def audit_transfer(gained: NDArray[np.bool_], surrogates: Sequence[str]) -> Find
             {"samples": len(gained), "broken": count, "surrogates": list(surrogates)},
         )
     ]
+
+
+def audit_own_transfer(evidence: Evidence, scenario: Any) -> Findings:
+    """Says whether examples of the run's other models broke what the model's own attack missed."""
+    records = evidence.own.records
+    gained = records.array("level") < records.array("white_box_level")
+    return audit_transfer(gained, sorted(set(records.array("surrogate")[gained])))
+
+
+def audit_surrogates(evidence: Evidence, scenario: Any) -> Findings:
+    """Says whether a surrogate's examples broke what the model's own gradients did not."""
+    found: Findings = []
+    for name, surrogate in scenario.surrogates if scenario.gradients else ():
+        records = evidence.needs[name].records
+        if not len(records):
+            continue
+        ids, top = records.array("id"), len(scenario.threat.eps)
+        levels = [withstood(evidence.needs[one].records, ids, top) for one in scenario.gradients]
+        gained = records.array("level") < np.min(levels, axis=0)
+        found += audit_transfer(gained, [surrogate])
+    return found
+
+
+_KNOWN = "crucibench_suites.adversarial.known_answers:"
+
+SELF_TESTS = Audit(
+    name="attack-self-tests",
+    description="Does an attack fail where the answer is known?",
+    function=lambda evidence, scenario: audit_self_tests(evidence),
+    known_answer=_KNOWN + "SELF_TESTS",
+)
+
+SERIES = Audit(
+    name="attack-records",
+    description="Did Square break what gradients missed, and did the examples hold?",
+    function=where_recorded(lambda evidence, scenario: audit_series(evidence, scenario.series)),
+    known_answer=_KNOWN + "SERIES",
+)
+
+TRANSFERRED = Audit(
+    name="transferred-examples",
+    description="Do examples of the run's other models break what the own attack missed?",
+    function=where_recorded(audit_own_transfer),
+    known_answer=_KNOWN + "TRANSFERRED",
+)
+
+SURROGATES = Audit(
+    name="surrogate-examples",
+    description="Do a surrogate's examples break what attacks with gradients missed?",
+    function=audit_surrogates,
+    known_answer=_KNOWN + "SURROGATES",
+)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from crucibench.contracts.attack import Norm, attacks
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.columns import carried
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Selection, StageView, Work
@@ -42,6 +42,7 @@ class AttackedTable(QueryAttack):
     constraints: Constraints
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (*QueryAttack.metrics, *TABLE_METRICS)
+    audits: ClassVar[tuple[str, ...]] = (*QueryAttack.audits, "broken-constraints")
 
     def select(self, stage: str, view: Callable[[], StageView]) -> Selection:
         """Chooses the samples that are right, and says what the columns hold."""
@@ -78,12 +79,6 @@ class AttackedTable(QueryAttack):
         from crucibench_suites.adversarial.scoring import changed_numbers
 
         return [*super().numbers(evidence), *changed_numbers(evidence)]
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.queries import audit_table
-
-        return audit_table(self.series, evidence)
 
 
 def columns_scenario(suite: str, role: str) -> RecordedInputs:

@@ -11,7 +11,7 @@ import numpy as np
 
 from crucibench.contracts.attack import SelfTestResult, attacks
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.evidence import CellEvidence
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Need, Work
 from crucibench.contracts.suite import NamedFile
@@ -50,6 +50,10 @@ class TextAttack(QueryAttack):
     left: LeftAlone
     method: str = "text-greedy"
 
+    audits: ClassVar[tuple[str, ...]] = (
+        "attack-self-tests", "attack-records", "attacked-texts", "questions-gain",
+        "labels-beat-scores",
+    )  # fmt: skip
     kind: ClassVar[str]
     """What scenario, attack and self-test are called, on labels alone with ``-labels``."""
     made: ClassVar[str]
@@ -170,12 +174,6 @@ class TextAttack(QueryAttack):
         from crucibench_suites.adversarial.text.texts import CANDIDATES
 
         return [tested(self.name, CANDIDATES[self.made], attacks().get(self.method))]
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Says how far the numbers can be trusted."""
-        from crucibench_suites.adversarial.audits.queries import audit_texts
-
-        return audit_texts(self.series, evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
