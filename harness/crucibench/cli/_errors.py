@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 
 from crucibench.cli._output import visible
+from crucibench.util import signals
 from crucibench.util.errors import (
     CrucibenchError,
     NotComparableError,
@@ -19,7 +20,7 @@ from crucibench.util.errors import (
 USAGE = 2
 BAD = 4
 BUG = 70
-INTERRUPTED = 130
+SYSTEM = 74
 BROKEN_PIPE = 141
 
 
@@ -27,12 +28,13 @@ def exit_code(call: Callable[[], object]) -> int:
     """Runs a verb and returns its exit code; an exception becomes a sentence on stderr."""
     _never_fail_to_print()
     try:
-        result = call()
+        with signals.raised():
+            result = call()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted", err=True)
-        return INTERRUPTED
+        return signals.exit_code(error)
     except BrokenPipeError:
         return broken_pipe()
     except Exception as error:
@@ -56,7 +58,7 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         print_error(f"{error.strerror or error}{name}")
-        return BUG
+        return SYSTEM  # what the system refuses (no space, no rights) is no bug of ours
     import traceback
 
     sentence = "this is a bug in crucibench; please report it with these lines"

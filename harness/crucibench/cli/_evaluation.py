@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crucibench.cli._errors import BAD, INTERRUPTED, print_error
+from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
+from crucibench.util import signals
 
 if TYPE_CHECKING:
     from crucibench.cli._progress import ProgressListener
@@ -53,9 +54,9 @@ def _execute(
                 execute(resolved, options, listener)
             else:
                 run = carry_out(resolved, options, listener)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         listener.interrupted()
-        return INTERRUPTED
+        return signals.exit_code(error)
     if options.dry_run:
         plan, inspection = listener.plan()
         emit(

@@ -29,7 +29,7 @@ from crucibench.engine.worker.tasks import (
     Setup,
 )
 from crucibench.spec.check import Mistakes
-from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
+from crucibench.util.errors import CrucibenchError, InputError, StoppedError, UnavailableError
 
 _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -77,12 +77,14 @@ def inspect(
     where: str,
     *,
     keep_going: bool = False,
+    retries: int = 0,
 ) -> Inspection:
     """Inspects every model on every data set that it meets.
 
     Raises:
         InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
             models that can't be had on this machine, only if no model is left.
+        StoppedError: if nothing went wrong but that workers were killed, more than `retries` times.
     """
     pairs = list(
         dict.fromkeys((name, track.data) for track in resolved.tracks for name in track.models)
@@ -91,7 +93,7 @@ def inspect(
         name: fixed_probe_rows(data[name]) for name in dict.fromkeys(data for _, data in pairs)
     }
     found = Inspection(data=data)
-    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs))
+    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs), retries)
     while queue.left or queue.asked:
         queue.hand_out()
         for message in executor.poll(_POLL_SECONDS):
@@ -104,6 +106,8 @@ def inspect(
         mistakes = Mistakes(where)
         for (name, dataset), failure in found.errors.items():
             mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
+        if all(isinstance(entry, StoppedError) for entry in found.errors.values()):
+            raise StoppedError(f"{where}: {'; '.join(mistakes.found)}")
         report(mistakes, [entry.detail for entry in found.errors.values() if entry.detail])
     return found
 
@@ -115,6 +119,7 @@ class _InspectionQueue:
     Attributes:
         probes: by data set, the rows of the fixed probe.
         left: the pairs that wait.
+        retries: how often a pair is inspected again whose worker was killed.
         asked: by slot, the pair, and since when it is being inspected (None before it began).
         lost: how often the machine was lost that inspected a pair.
     """
@@ -125,6 +130,7 @@ class _InspectionQueue:
     found: Inspection
     probes: Mapping[str, tuple[int, ...]]
     left: deque[Pair]
+    retries: int
     asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
     lost: Counter[Pair] = field(default_factory=Counter)
 
@@ -161,9 +167,9 @@ class _InspectionQueue:
         if isinstance(message, Failed) and message.kind == "worn":
             self.executor.stop(slot)
             return True
-        if isinstance(message, Gone) and message.lost:
+        if isinstance(message, Gone) and (message.lost or message.killed):
             self.lost[pair] += 1
-            return self.lost[pair] <= _LOST_AT_MOST
+            return self.lost[pair] <= (_LOST_AT_MOST if message.lost else self.retries)
         return False
 
     def _keep(self, pair: Pair, message: Inspected) -> None:
@@ -199,6 +205,8 @@ def _refusal(message: Message, what: str) -> CrucibenchError:
             return UnavailableError(reason)
         case Failed("input", reason, detail):
             return InputError(reason, detail=detail or None)
+        case Gone(reason, detail, killed=True):
+            return StoppedError(f"{what}: {reason}", detail=detail or None)
         case Failed(_, reason, detail) | Gone(reason, detail):
             return InputError(f"{what}: {reason}", detail=detail or None)
         case _:

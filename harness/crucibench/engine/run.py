@@ -107,8 +107,9 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         cards = {name: entry.card for name, entry in data.items()}
         executor.prepare(replace(setup, cards=cards, memory=options.memory))
         inspection = inspect(
-            resolved, data, executor, listener, options.where, keep_going=options.keep_going
-        )
+            resolved, data, executor, listener, options.where, keep_going=options.keep_going,
+            retries=options.retries,
+        )  # fmt: skip
         inspection.reads |= reads
         resolved = replace(resolved, batch_sizes=_nested(inspection.batch_sizes))
         plan = make_plan(resolved, inspection.models, inspection.cards)

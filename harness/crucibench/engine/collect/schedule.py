@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from types import FrameType
 
 from crucibench.contracts.scenario import Mapped, Timed
 from crucibench.contracts.verdict import Status
@@ -46,6 +43,7 @@ from crucibench.engine.worker.tasks import (
 from crucibench.store.cells import CellFile
 from crucibench.store.events import Events
 from crucibench.util.errors import StoppedError
+from crucibench.util.signals import interruption, stopping
 
 _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -130,7 +128,7 @@ class Schedule:
                 for future in self._scoring:
                     future.cancel()
         if self._interrupt.requested:
-            raise KeyboardInterrupt
+            raise interruption(self._interrupt.requested)
         if self._left:
             raise StoppedError(
                 f"{self._failures} cells failed, more than the {self._limits.failures} that may: "
@@ -441,34 +439,25 @@ class Schedule:
 
 
 class _Interrupt:
-    """Ctrl-C: once asks to stop after what is under way, twice stops now."""
+    """Ctrl-C, SIGTERM, SIGHUP: once asks to stop after what is under way, twice stops now.
+
+    Attributes:
+        requested: the number of the first signal; 0 for none.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = 0
 
     @contextlib.contextmanager
     def handled(self, notify: Callable[[], None]) -> Iterator[None]:
-        """Takes Ctrl-C over; the second one raises KeyboardInterrupt wherever it comes.
+        """Takes signals over; the second one raises KeyboardInterrupt wherever it comes."""
 
-        A handler that the program itself has put there is left alone, and only the main thread can
-        have one.
-        """
-        if (
-            threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        ):
-            yield
-            return
-
-        def handle(number: int, frame: FrameType | None) -> None:
+        def handle(number: int) -> None:
             if self.requested:
-                raise KeyboardInterrupt
-            self.requested = True
+                raise interruption(number)
+            self.requested = number
             with contextlib.suppress(Exception):  # a failing display must not end the task
                 notify()
 
-        signal.signal(signal.SIGINT, handle)
-        try:
+        with stopping(handle):
             yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)

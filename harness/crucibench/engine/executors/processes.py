@@ -120,6 +120,12 @@ class Process:
             self.printed.end()
         return ending(self._child.returncode)
 
+    @property
+    def killed(self) -> bool:
+        """Whether something outside ended it, and no fault of the code in it."""
+        code = self._child.returncode
+        return code is not None and -code in {getattr(signal, "SIGKILL", 9), signal.SIGTERM}
+
     def dismiss(self) -> None:
         """Closes the pipe: an idle process that does not rest ends."""
         with contextlib.suppress(OSError):

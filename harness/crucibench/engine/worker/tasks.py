@@ -343,11 +343,13 @@ class Gone:
         reason: one sentence.
         detail: the end of its log.
         lost: whether the machine went away, so that the task is not to blame.
+        killed: whether something outside ended it: the system, short of memory, or a scheduler.
     """
 
     reason: str
     detail: str = ""
     lost: bool = False
+    killed: bool = False
 
 
 Message: TypeAlias = (
