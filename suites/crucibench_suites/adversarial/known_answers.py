@@ -117,9 +117,10 @@ def _surrogates(gained: int, **changed: Any) -> AuditCase:
         suite="adversarial", name="worst-case-linf", threat=_THREAT, attacks=(),
         gradients=("own",), surrogates=(("borrowed", "other"),),
     )  # fmt: skip
-    borrowed = _attacked(level=_first(gained, _EXAMPLE, _NONE))
-    needs = {"own": _attacked(level=_NONE), "borrowed": borrowed}
-    return _case(_cell(level=_NONE), replace(scenario, **changed), **needs)
+    return _case(
+        _cell(level=_NONE), replace(scenario, **changed), own=_attacked(level=_NONE),
+        borrowed=_attacked(level=_first(gained, _EXAMPLE, _NONE)),
+    )  # fmt: skip
 
 
 def _found_at_first(first: int, left: int, *, later: int = 0) -> AuditCase:
@@ -212,6 +213,11 @@ STEPS = KnownFindings(
 
 SELF_TESTS = KnownFindings(
     planted={"attack-fails-self-test": lambda: _self_test(False)}, clean=lambda: _self_test(True)
+)
+
+SUPPLIED = KnownFindings(
+    planted={"supplied-examples": lambda: _case(_attacked(in_box=True), _QUICK)},
+    clean=lambda: _case(_cell(0), _QUICK),
 )
 
 SERIES = KnownFindings(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from crucibench.contracts.attack import Attack, Ball, Norm, SelfTestResult, attacks, known_answers
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
-from crucibench.contracts.verdict import Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.foolbox_names import PREFIX, FoolboxName
@@ -43,6 +41,7 @@ class NamedAttack(OneAttack):
     requires: ClassVar[frozenset[Capability]] = frozenset(
         {Capability.SCORES, Capability.GRADIENTS, Capability.ANY_INPUT}
     )
+    audits: ClassVar[tuple[str, ...]] = ("forced-self-tests",)
     draws: ClassVar = "batch"
     intensive: ClassVar[bool] = True
 
@@ -163,13 +162,3 @@ class NamedAttack(OneAttack):
                 examples, _ = attacked.snapped(rows, examples)
             attacked.confirm(rows, examples)
         return self.image_columns(work, context, ledger)
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Marks the numbers of an attack that failed its self-test and was forced.
-
-        One that finds nothing where there is something says nothing of a model.
-        """
-        return [
-            replace(one, severity=Severity.SUSPECT) if one.evidence["found"] else one
-            for one in super().audit(evidence)
-        ]

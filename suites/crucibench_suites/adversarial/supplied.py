@@ -7,18 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crucibench.contracts.attack import Norm
 from crucibench.contracts.batch import Batch
-from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.suite import NamedFile
-from crucibench.contracts.verdict import Finding, Severity
 from crucibench.util.errors import InputError
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.threat import ThreatModel
@@ -29,6 +27,8 @@ class SuppliedExamples(OneAttack):
     """Inputs of a file: whether each is in ball and box, and what the model says of it."""
 
     file: NamedFile
+
+    audits: ClassVar[tuple[str, ...]] = ("supplied-examples",)
 
     @classmethod
     def of(
@@ -88,32 +88,6 @@ class SuppliedExamples(OneAttack):
                 attacked.confirm(rows, asked[torch.from_numpy(rows)])
         boxed = ((examples >= 0) & (examples <= 1)).flatten(1).all(1).numpy()
         return {**self.image_columns(work, context, attacked.ledger), "in_box": boxed}
-
-    def audit(self, evidence: Evidence) -> Findings:
-        """Tells how many inputs count, and why the others don't."""
-        records = evidence.own.records
-        if not len(records):
-            return []
-        boxed, found = records.array("in_box"), records.array("prediction") >= 0
-        beyond = found & (records.array("level") == len(self.threat.eps))
-        counts = {
-            "inputs": len(records),
-            "within_largest_eps": int((found & ~beyond).sum()),
-            "beyond_largest_eps": int(beyond.sum()),
-            "outside_box": int((~boxed).sum()),
-            "answered_rightly": int((boxed & ~found).sum()),
-        }
-        return [
-            Finding(
-                code="supplied-examples",
-                severity=Severity.INFO,
-                message=f"Of {counts['inputs']} supplied inputs of samples that are right, "
-                f"{counts['within_largest_eps']} make the model wrong within the largest eps, "
-                f"{counts['beyond_largest_eps']} only beyond it; {counts['answered_rightly']} are "
-                f"answered rightly, and {counts['outside_box']} are not within [0, 1].",
-                evidence=counts,
-            )
-        ]
 
 
 def checked(file: NamedFile, samples: int) -> NamedFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.audit import Audit, Find
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.records import Records
+from crucibench.contracts.verdict import Finding, Severity
 from crucibench_suites.adversarial.audits.probed import beyond, finding
 from crucibench_suites.adversarial.protocol import SELF_TEST
 from crucibench_suites.adversarial.scoring import Series, read_outcomes
@@ -75,6 +77,47 @@ def audit_self_tests(evidence: Evidence) -> Findings:
         )
         for row in probe.table.to_pylist()
         if not row["passed"]
+    ]
+
+
+def audit_forced(evidence: Evidence) -> Findings:
+    """Marks the numbers of an attack that failed its self-test and was forced.
+
+    One that finds nothing where there is something says nothing of a model.
+    """
+    return [
+        replace(one, severity=Severity.SUSPECT) if one.evidence["found"] else one
+        for one in audit_self_tests(evidence)
+    ]
+
+
+def audit_supplied(evidence: Evidence, radii: int) -> Findings:
+    """Tells how many supplied inputs count, and why the others don't.
+
+    Args:
+        evidence: of a cell with records.
+        radii: the grid's length: the level of an input that is beyond all of them.
+    """
+    records = evidence.own.records
+    boxed, found = records.array("in_box"), records.array("prediction") >= 0
+    outside = found & (records.array("level") == radii)
+    counts = {
+        "inputs": len(records),
+        "within_largest_eps": int((found & ~outside).sum()),
+        "beyond_largest_eps": int(outside.sum()),
+        "outside_box": int((~boxed).sum()),
+        "answered_rightly": int((boxed & ~found).sum()),
+    }
+    return [
+        Finding(
+            code="supplied-examples",
+            severity=Severity.INFO,
+            message=f"Of {counts['inputs']} supplied inputs of samples that are right, "
+            f"{counts['within_largest_eps']} make the model wrong within the largest eps, "
+            f"{counts['beyond_largest_eps']} only beyond it; {counts['answered_rightly']} are "
+            f"answered rightly, and {counts['outside_box']} are not within [0, 1].",
+            evidence=counts,
+        )
     ]
 
 
@@ -147,6 +190,22 @@ SELF_TESTS = Audit(
     description="Does an attack fail where the answer is known?",
     function=lambda evidence, scenario: audit_self_tests(evidence),
     known_answer=_KNOWN + "SELF_TESTS",
+)
+
+FORCED = Audit(
+    name="forced-self-tests",
+    description="Does an attack that was forced fail where the answer is known?",
+    function=lambda evidence, scenario: audit_forced(evidence),
+    known_answer=_KNOWN + "SELF_TESTS",
+)
+
+SUPPLIED = Audit(
+    name="supplied-examples",
+    description="How many supplied inputs count, and why don't the others?",
+    function=where_recorded(
+        lambda evidence, scenario: audit_supplied(evidence, len(scenario.threat.eps))
+    ),
+    known_answer=_KNOWN + "SUPPLIED",
 )
 
 SERIES = Audit(
