@@ -216,6 +216,16 @@ def test_a_contrast_of_means_is_that_of_two_independent_errors() -> None:
     assert (found.lower, found.upper) == pytest.approx((3 - 1.959964 * 5, 3 + 1.959964 * 5))
 
 
+@pytest.mark.parametrize("n", [1, 7, 30])
+def test_bounds_of_rates_are_wilson_s(n: int) -> None:
+    hits = np.arange(n + 1)
+    low, high = of_rates(hits, np.full(n + 1, n)).bounds(0.025)
+    expected = [wilson(int(k), n) for k in hits]
+    assert low[0] == 0.0 and high[n] == 1.0
+    np.testing.assert_allclose(low, [one.lower for one in expected], rtol=1e-12)
+    np.testing.assert_allclose(high, [one.upper for one in expected], rtol=1e-12)
+
+
 def test_a_ratio_where_an_estimate_is_zero() -> None:
     ((value, found),) = contrast(of_rates([0], [50]), of_rates([20], [50]), "ratio", 0.95)
     assert value == 0.0 and found.lower == 0.0
@@ -446,6 +456,34 @@ def test_shuffling_within_clusters_is_mantel_and_haenszel_s_exact_test() -> None
     assert found.method == "permutation-within-clusters"
     alike = ClusterTotals.of(code, group, np.ones(len(code)))
     assert p_chance_within_clusters([alike], 2, whole=True, seed=0, stream="t").p == 1.0
+
+
+def test_three_groups_of_one_cluster_against_every_way_to_deal_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Shuffled values have the variance s^2 (1 / a + 1 / b) of a difference of means.
+    sizes = np.array([5, 5, 2])
+    group = np.repeat([0, 1, 2], sizes)
+    value = (np.arange(12) >= 9).astype(float)
+    pairs = list(combinations(range(3), 2))
+
+    def largest(hits: Any) -> float:
+        means = np.array(hits) / sizes
+        return max(
+            abs(means[a] - means[b]) / np.sqrt(1 / sizes[a] + 1 / sizes[b]) for a, b in pairs
+        )
+
+    dealt = [
+        np.bincount(group[list(rows)], minlength=3)
+        for rows in combinations(range(len(group)), int(value.sum()))
+    ]
+    seen = largest(np.bincount(group, value))
+    exact = np.mean([largest(hits) >= seen - 1e-9 for hits in dealt])
+    totals = [ClusterTotals.of(np.zeros(len(group), dtype=int), group, value)]
+    monkeypatch.setattr(gap_clusters, "_MOST", 2)  # one cluster of three groups: the most
+    found = p_chance_within_clusters(totals, 3, whole=True, seed=0, stream="t")
+    assert found.method == "permutation-within-clusters"
+    assert found.p == pytest.approx(exact, abs=0.02)
 
 
 def test_the_limits_are_near_what_they_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:

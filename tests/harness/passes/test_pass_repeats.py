@@ -186,3 +186,5 @@ def test_equal_askings_are_not_told_apart() -> None:
     # Half of both kinds look alike.
     kinds = np.repeat([[0.0], [1.0]], 4, axis=0)
     assert not told_apart(kinds, np.tile(kinds, (4, 1)), 1e-4)
+    # Each answer was given before and after.
+    assert not told_apart([[0.0], [2.0], [0.0]], [[0.0], [0.0], [0.0], [2.0]], 0.0)

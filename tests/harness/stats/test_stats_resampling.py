@@ -272,6 +272,17 @@ def test_fpr_has_the_jackknifes_error() -> None:
     assert linearised_error(rate.influence()) == pytest.approx(jackknife, rel=0.35)
 
 
+def test_fpr_s_influences_by_hand() -> None:
+    # At a rate of 3/4 of 4 positives the threshold is that of the fifth sample. Two standard errors
+    # below 3/4 are the first 2 positives, above are all: between them 1 more negative is flagged.
+    truth = np.array([True, False, False, True, True, False, True, False])
+    influence = fpr_at_tpr_statistic(np.arange(8, 0, -1), truth, tpr=0.75).influence
+    assert influence is not None
+    flagged, slope = np.arange(8) <= 4, (1 / 4) / (2 / 4)
+    expected = np.where(truth, -slope * (flagged - 3 / 4) / 4, (flagged - 2 / 4) / 4)
+    np.testing.assert_allclose(influence(), expected)
+
+
 def test_hoeffding_of_pairs_that_all_agree_is_exact() -> None:
     assert hoeffding_interval(1.0, 20).lower == pytest.approx(clopper_pearson(20, 20).lower)
     found = hoeffding_interval(0.7, 50)

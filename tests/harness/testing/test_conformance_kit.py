@@ -432,6 +432,12 @@ def test_a_metric_that_is_not_its_reference_is_caught() -> None:
     )
     with pytest.raises(AssertionError, match="counted 0, 1 or 2 times"):
         check_metric(constant)
+    shifted = replace(
+        top_1,
+        form=lambda view: RowMetric(mean_statistic(view.correct), lambda: np.ones(len(view))),
+    )
+    with pytest.raises(AssertionError, match="has influences that lie 1 from"):
+        check_metric(shifted)
     with pytest.raises(AssertionError, match="none of the answers"):
         check_metric(replace(top_1, applies=lambda _: "never"))
 
