@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from itertools import combinations
 from math import log
@@ -184,15 +185,24 @@ def test_counts_of_parts_add_up(drawn: Any) -> None:
         assert rates(whole.table, name)[defined] == pytest.approx(hits[defined] / among[defined])
 
 
-def test_bad_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="groups and targets and predictions: expected equally"):
-        group_counts(["a"], [0, 1], [0, 1])
-    with pytest.raises(ValueError, match="targets: expected bool or 0 and 1"):
-        group_counts(["a", "b"], [0, 2], [0, 1])
-    with pytest.raises(ValueError, match="trials: expected numbers above 0, got 0"):
-        of_rates([0], [0])
-    with pytest.raises(ValueError, match="of two groups or more each"):
-        gap_interval([of_rates([1], [2])], "difference", 0.95)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: group_counts(["a"], [0, 1], [0, 1]),
+            "groups and targets and predictions: expected equally",
+        ),
+        (lambda: group_counts(["a", "b"], [0, 2], [0, 1]), "targets: expected bool or 0 and 1"),
+        (lambda: of_rates([0], [0]), "trials: expected numbers above 0, got 0"),
+        (
+            lambda: gap_interval([of_rates([1], [2])], "difference", 0.95),
+            "of two groups or more each",
+        ),
+    ],
+)
+def test_bad_counts_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.data())

@@ -1,5 +1,6 @@
 """References: a loop over all orders of tied samples; the closed form of the best AURC."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise, permutations
 from random import Random
@@ -110,12 +111,25 @@ def test_coverage_is_counted_in_whole_percents() -> None:
     assert value == 1.0
 
 
-def test_without_samples_and_bad_input() -> None:
+def test_without_samples() -> None:
     assert s.aurc_statistic([], []).value().reason == "no samples"
     assert s.risk_coverage_curve([], []).risk.shape == (0,)
-    with pytest.raises(ValueError, match=r"percent: expected 1..100, got 0"):
-        s.accuracy_at_coverage_statistic([1.0], [1], percent=0)
-    with pytest.raises(ValueError, match="confidence: expected numbers, got nan"):
-        s.aurc_statistic([np.nan], [1])
-    with pytest.raises(ValueError, match="confidence and correct: expected equally many rows"):
-        s.aurc_statistic([1.0], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: s.accuracy_at_coverage_statistic([1.0], [1], percent=0),
+            "percent: expected 1..100, got 0",
+        ),
+        (lambda: s.aurc_statistic([np.nan], [1]), "confidence: expected numbers, got nan"),
+        (
+            lambda: s.aurc_statistic([1.0], [1, 0]),
+            "confidence and correct: expected equally many rows",
+        ),
+    ],
+)
+def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -462,15 +462,23 @@ def test_a_median_has_the_error_of_its_density() -> None:
     assert_allclose(math.sqrt(np.mean(errors)), theory, rtol=0.25)
 
 
-def test_bad_arguments_are_refused() -> None:
-    mean = weighted_mean(np.arange(5.0))
-    with pytest.raises(ValueError, match="groups: expected an integer >= 2, got 1"):
-        block_jackknife(mean, 5, groups=1, **DRAW)
-    with pytest.raises(ValueError, match="n: expected at least two units to leave out, got 1"):
-        block_jackknife(mean, 5, clusters=np.zeros(5, int), **DRAW)
-    broken = SumStatistic(np.ones((1, 5)), lambda sums: sums)
-    with pytest.raises(ValueError, match="expected a statistic that returns shape"):
-        block_jackknife(broken, 5, **DRAW)
+@pytest.mark.parametrize(
+    ("statistic", "options", "message"),
+    [
+        (weighted_mean(np.arange(5.0)), {"groups": 1}, "groups: expected an integer >= 2, got 1"),
+        (
+            weighted_mean(np.arange(5.0)), {"clusters": np.zeros(5, int)},
+            "n: expected at least two units to leave out, got 1",
+        ),
+        (
+            SumStatistic(np.ones((1, 5)), lambda sums: sums), {},
+            "expected a statistic that returns shape",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(statistic: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        block_jackknife(statistic, 5, **options, **DRAW)
 
 
 def test_the_groups_depend_on_seed_and_stream_alone() -> None:
