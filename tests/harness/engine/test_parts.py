@@ -30,11 +30,6 @@ def rows(run: Run) -> Any:
     return frame[frame.scenario != "rounds"].reset_index(drop=True)
 
 
-@pytest.fixture(scope="module")
-def made() -> list[Path]:
-    return []
-
-
 @pytest.fixture
 def parts(run_spec: Any, made: list[Path]) -> list[Path]:
     """Returns the folders of three parts, made once; tests only read them."""
