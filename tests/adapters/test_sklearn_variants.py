@@ -63,12 +63,13 @@ def test_variants_that_there_are_not(
 ) -> None:
     X, y = digits_xy
     linear = LogisticRegression(max_iter=20, tol=1.0).fit(X[:200] / 16, y[:200])
-    with pytest.raises(InputError, match="LogisticRegression does not divide the work"):
-        opened(opening, digits_card, linear).with_variant("threads-2")
-    with pytest.raises(InputError, match=r"unknown variant 'thread-2'; did you mean 'threads-1'"):
-        opened(opening, digits_card, forest).with_variant("thread-2")
-    with pytest.raises(InputError, match="unknown variant 'int8'"):
-        opened(opening, digits_card, forest).with_variant("int8")
+    for model, variant, message in (
+        (linear, "threads-2", "LogisticRegression does not divide the work"),
+        (forest, "thread-2", "unknown variant 'thread-2'; did you mean 'threads-1'"),
+        (forest, "int8", "unknown variant 'int8'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            opened(opening, digits_card, model).with_variant(variant)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

@@ -18,6 +18,12 @@ from crucibench.tasks.regression.kind import NumberView
 
 _SAMPLES = 60
 
+_DISTINCT = 4
+"""Answers of samples whose answers are tied."""
+
+_STEP = 1e-6
+"""Of a sample's weight, for the derivative of a metric by it."""
+
 
 def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
     """Checks that a metric is what its reference says, on samples as they are and repeated.
@@ -47,9 +53,11 @@ def made_up_views(metric: Metric) -> list[Any]:
     views: list[Any] = []
     if "classification" in metric.kinds:
         views += [_classes(rng, 2, logits=False), _classes(rng, 7, logits=True)]
+        views += [_tied(views[0]), _tied(views[1])]
     if "regression" in metric.kinds:
         targets = rng.normal(size=_SAMPLES)
-        views.append(NumberView(_ids(), targets, targets + rng.normal(size=_SAMPLES)))
+        answers = targets + rng.normal(size=_SAMPLES)
+        views += [NumberView(_ids(), targets, x) for x in (answers, np.round(answers), targets)]
     return views
 
 
@@ -67,6 +75,7 @@ def _check_number(metric: Metric, view: Any, group: str, form: Any) -> bool:
         metric.info.lower - 1e-9 <= value <= metric.info.upper + 1e-9, metric,
         f"is {value}, outside {metric.info.lower} to {metric.info.upper}",
     )  # fmt: skip
+    _check_influence(metric, form, len(view))
     rng = np.random.default_rng(1)
     weights = rng.integers(0, 3, size=len(view))
     repeated = _take(view, np.repeat(np.arange(len(view)), weights))
@@ -77,6 +86,17 @@ def _check_number(metric: Metric, view: Any, group: str, form: Any) -> bool:
         f"is {found!r} where samples are counted 0, 1 or 2 times, its reference {again!r}",
     )  # fmt: skip
     return True
+
+
+def _check_influence(metric: Metric, form: Any, n: int) -> None:
+    """Checks influences against central differences."""
+    influence = getattr(form, "influence", None) or getattr(as_rows(form), "influence", None)
+    found = influence() if influence is not None else None
+    if found is None:
+        return
+    up, down = (as_rows(form)(1.0 + step * np.eye(n)) for step in (_STEP, -_STEP))
+    apart = float(np.abs(found - (up - down) / (2 * _STEP)).max())
+    _require(apart < 1e-5, metric, f"has influences that lie {apart:.2g} from its derivatives")
 
 
 def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView:
@@ -91,6 +111,13 @@ def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView
         probabilities=probabilities, logits=raw if logits else None, why_none="",
         positive=1 if count == 2 else None, at_threshold=count == 2,
     )  # fmt: skip
+
+
+def _tied(view: ClassView) -> ClassView:
+    """Returns answers that repeat: those of the first samples, in turn."""
+    repeated = _take(view, np.arange(_SAMPLES) % _DISTINCT)
+    tied: ClassView = replace(repeated, ids=view.ids, targets=view.targets)
+    return tied
 
 
 def _ids() -> NDArray[np.object_]:

@@ -26,14 +26,9 @@ def test_help_has_an_example_and_exits_0(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_list_of_verbs_says_what_their_help_says(verb: str) -> None:
+def test_the_list_of_verbs_says_what_their_help_says_and_options_what_they_are(verb: str) -> None:
     command: click.Command = import_module(f"crucibench.cli.{verb}").command
     assert (command.help or "").startswith(f"{VERBS[verb]}\n")
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_option_says_what_it_is(verb: str) -> None:
-    command: click.Command = import_module(f"crucibench.cli.{verb}").command
     for option in command.params:
         if isinstance(option, click.Option):
             assert option.help, option.name

@@ -71,6 +71,20 @@ def run_spec(with_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return run
 
 
+@pytest.fixture(scope="module")
+def made() -> list[Any]:
+    """Holds what the first test of a module that needs it makes for all of them."""
+    return []
+
+
+@pytest.fixture
+def model(with_plugin: Path) -> Any:
+    """Returns the class of the sample package's adapter."""
+    from crucibench_sample.adapter import NearestMean  # type: ignore[import-not-found]
+
+    return NearestMean
+
+
 class Mortal:
     """Attempts at one run of the sample suite, each in a process that can be killed."""
 

@@ -23,11 +23,6 @@ from crucibench.util.errors import InputError
 DEFAULTS = {"batch_size": 16, "limit": 200}
 
 
-@pytest.fixture(scope="module")
-def made() -> list[Run]:
-    return []
-
-
 @pytest.fixture
 def run(run_spec: Any, made: list[Run], tmp_path: Path) -> Run:
     """Returns a copy of a run that is made once."""

@@ -65,11 +65,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Run:
 SUITES = ("accuracy", "sample")
 
 
-@pytest.fixture(scope="module")
-def made() -> list[Run]:
-    return []
-
-
 @pytest.fixture
 def finished(run_spec: Any, made: list[Run]) -> Run:
     """Returns a run of the sample models, made once; tests only read it."""

@@ -43,11 +43,6 @@ def rows(run: Run) -> Any:
     return frame[frame.scenario != "rounds"].reset_index(drop=True)
 
 
-@pytest.fixture(scope="module")
-def made() -> list[Run]:
-    return []
-
-
 @pytest.fixture
 def finished(run_spec: Any, made: list[Run]) -> Run:
     """Returns a run of the usual spec, made once; tests only read it."""

@@ -42,13 +42,6 @@ NO_MEMORY = [
 
 
 @pytest.fixture
-def model(with_plugin: Path) -> Any:
-    from crucibench_sample.adapter import NearestMean  # type: ignore[import-not-found]
-
-    return NearestMean
-
-
-@pytest.fixture
 def asked() -> list[int]:
     """The sizes of all batches that the leaning model was asked."""
     return []

@@ -30,11 +30,6 @@ def rows(run: Run) -> Any:
     return frame[frame.scenario != "rounds"].reset_index(drop=True)
 
 
-@pytest.fixture(scope="module")
-def made() -> list[Path]:
-    return []
-
-
 @pytest.fixture
 def parts(run_spec: Any, made: list[Path]) -> list[Path]:
     """Returns the folders of three parts, made once; tests only read them."""
@@ -83,18 +78,17 @@ def test_parts_that_do_not_make_a_run_are_refused(
     run_spec: Any, parts: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "merged"
-    with pytest.raises(InputError, match="of 3 parts, these are missing: 2"):
-        merge([parts[0], parts[2]], out)
-    with pytest.raises(InputError, match="part 1 of 3 is given twice"):
-        merge([*parts, parts[0]], out)
     other = run_spec(out="other", defaults={"seed": 1}, part=RunPart(1, 3)).root
-    with pytest.raises(InputError, match="expected the parts of one run"):
-        merge([other, *parts], out)
-    whole = run_spec(out="whole", defaults=DEFAULTS)
-    with pytest.raises(InputError, match="it is a whole run"):
-        merge([whole.root], out)
-    with pytest.raises(InputError, match="there is no run in it"):
-        merge([tmp_path / "nothing"], out)
+    whole = run_spec(out="whole", defaults=DEFAULTS).root
+    for given, message in (
+        ([parts[0], parts[2]], "of 3 parts, these are missing: 2"),
+        ([*parts, parts[0]], "part 1 of 3 is given twice"),
+        ([other, *parts], "expected the parts of one run"),
+        ([whole], "it is a whole run"),
+        ([tmp_path / "nothing"], "there is no run in it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            merge(given, out)
     assert not out.exists()
 
 

@@ -160,16 +160,16 @@ def test_there_are_as_many_workers_as_fit() -> None:
 
 
 def test_too_many_are_refused_with_the_reason(stage: Callable[..., Stage]) -> None:
-    assert len(stage({"CPU": 4.0}).executor.slots) == 4
-    with pytest.raises(InputError, match=r"workers: .* has room for 2 of 1 CPUs each, got 3"):
-        stage(workers=3)
-    with pytest.raises(InputError, match=r"threads: expected at most 0.5, .* got 1"):
-        stage({"CPU": 0.5})
-    with pytest.raises(InputError, match="device: no node of the Ray cluster has a GPU"):
-        stage(cuda=True)
     gpu = {"CPU": 4.0, "GPU": 1.0}
-    with pytest.raises(InputError, match="room for 1 of 1 CPUs and 1 GPUs each, got 2"):
-        stage(gpu, cuda=True, workers=2)
+    for given, options, message in (
+        ({}, {"workers": 3}, r"workers: .* has room for 2 of 1 CPUs each, got 3"),
+        ({"CPU": 0.5}, {}, "threads: expected at most 0.5, .* got 1"),
+        ({}, {"cuda": True}, "device: no node of the Ray cluster has a GPU"),
+        (gpu, {"cuda": True, "workers": 2}, "room for 1 of 1 CPUs and 1 GPUs each, got 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            stage(*([given] if given else []), **options)
+    assert len(stage({"CPU": 4.0}).executor.slots) == 4
     assert len(stage(gpu, cuda=True, gpus=0.5).executor.slots) == 2
     assert len(stage(gpu, cuda=True).executor.slots) == 1
     assert len(stage(gpu).executor.slots) == 4, "models on processors take no GPU"

@@ -38,13 +38,6 @@ def scores(frame):
 """
 
 
-@pytest.fixture
-def model(with_plugin: Path) -> Any:
-    from crucibench_sample.adapter import NearestMean  # type: ignore[import-not-found]
-
-    return NearestMean
-
-
 def events(run: Run, kind: str) -> list[dict[str, Any]]:
     lines = map(json.loads, run.layout.events.read_text().splitlines())
     return [event for event in lines if event["event"] == kind]

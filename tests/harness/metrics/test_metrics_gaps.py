@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from itertools import combinations
 from math import log
@@ -184,15 +185,24 @@ def test_counts_of_parts_add_up(drawn: Any) -> None:
         assert rates(whole.table, name)[defined] == pytest.approx(hits[defined] / among[defined])
 
 
-def test_bad_counts_are_refused() -> None:
-    with pytest.raises(ValueError, match="groups and targets and predictions: expected equally"):
-        group_counts(["a"], [0, 1], [0, 1])
-    with pytest.raises(ValueError, match="targets: expected bool or 0 and 1"):
-        group_counts(["a", "b"], [0, 2], [0, 1])
-    with pytest.raises(ValueError, match="trials: expected numbers above 0, got 0"):
-        of_rates([0], [0])
-    with pytest.raises(ValueError, match="of two groups or more each"):
-        gap_interval([of_rates([1], [2])], "difference", 0.95)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: group_counts(["a"], [0, 1], [0, 1]),
+            "groups and targets and predictions: expected equally",
+        ),
+        (lambda: group_counts(["a", "b"], [0, 2], [0, 1]), "targets: expected bool or 0 and 1"),
+        (lambda: of_rates([0], [0]), "trials: expected numbers above 0, got 0"),
+        (
+            lambda: gap_interval([of_rates([1], [2])], "difference", 0.95),
+            "of two groups or more each",
+        ),
+    ],
+)
+def test_bad_counts_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @given(st.integers(1, 200), st.integers(1, 200), st.data())
@@ -214,6 +224,16 @@ def test_a_contrast_of_means_is_that_of_two_independent_errors() -> None:
                                  "difference", 0.95)  # fmt: skip
     assert value == 3.0
     assert (found.lower, found.upper) == pytest.approx((3 - 1.959964 * 5, 3 + 1.959964 * 5))
+
+
+@pytest.mark.parametrize("n", [1, 7, 30])
+def test_bounds_of_rates_are_wilson_s(n: int) -> None:
+    hits = np.arange(n + 1)
+    low, high = of_rates(hits, np.full(n + 1, n)).bounds(0.025)
+    expected = [wilson(int(k), n) for k in hits]
+    assert low[0] == 0.0 and high[n] == 1.0
+    np.testing.assert_allclose(low, [one.lower for one in expected], rtol=1e-12)
+    np.testing.assert_allclose(high, [one.upper for one in expected], rtol=1e-12)
 
 
 def test_a_ratio_where_an_estimate_is_zero() -> None:
@@ -461,6 +481,34 @@ def test_shuffling_within_clusters_is_mantel_and_haenszel_s_exact_test() -> None
     assert found.method == "permutation-within-clusters"
     alike = ClusterTotals.of(code, group, np.ones(len(code)))
     assert p_chance_within_clusters([alike], 2, whole=True, seed=0, stream="t").p == 1.0
+
+
+def test_three_groups_of_one_cluster_against_every_way_to_deal_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Shuffled values have the variance s^2 (1 / a + 1 / b) of a difference of means.
+    sizes = np.array([5, 5, 2])
+    group = np.repeat([0, 1, 2], sizes)
+    value = (np.arange(12) >= 9).astype(float)
+    pairs = list(combinations(range(3), 2))
+
+    def largest(hits: Any) -> float:
+        means = np.array(hits) / sizes
+        return max(
+            abs(means[a] - means[b]) / np.sqrt(1 / sizes[a] + 1 / sizes[b]) for a, b in pairs
+        )
+
+    dealt = [
+        np.bincount(group[list(rows)], minlength=3)
+        for rows in combinations(range(len(group)), int(value.sum()))
+    ]
+    seen = largest(np.bincount(group, value))
+    exact = np.mean([largest(hits) >= seen - 1e-9 for hits in dealt])
+    totals = [ClusterTotals.of(np.zeros(len(group), dtype=int), group, value)]
+    monkeypatch.setattr(gap_clusters, "_MOST", 2)  # one cluster of three groups: the most
+    found = p_chance_within_clusters(totals, 3, whole=True, seed=0, stream="t")
+    assert found.method == "permutation-within-clusters"
+    assert found.p == pytest.approx(exact, abs=0.02)
 
 
 def test_the_limits_are_near_what_they_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:

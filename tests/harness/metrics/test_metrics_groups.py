@@ -190,6 +190,10 @@ def test_no_spread_gives_no_interval() -> None:
     found = figures(np.repeat(["a", "b"], 40), np.repeat([0.5, 0.7], 40))
     assert found.groups[0].reason == "all outcomes are the same"
     assert found.worst is not None and found.worst.value == 0.5 and found.worst.interval is None
+    # Shares of 1 have intervals of their own; their mean has no error that was seen.
+    right = figures(*sized(a=(40, 40), b=(50, 50)))
+    assert right.worst is not None and right.worst.interval is not None
+    assert right.average is not None and right.average.interval is None
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,5 +1,6 @@
 """References: a loop over all orders of tied samples; the closed form of the best AURC."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise, permutations
 from random import Random
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from crucibench.metrics import selective as s
+from crucibench.stats import clopper_pearson
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6)
 
@@ -103,6 +106,23 @@ def test_coverage_is_at_least_what_was_asked(n: int, percent: int) -> None:
     assert value == pytest.approx(correct[:k].mean(), abs=1e-12)
 
 
+def test_the_interval_adds_to_a_share_s_how_the_cut_moves() -> None:
+    # 40 answers, all of the first 14 right, then every other one: 17 of 20, and 13 of the 20
+    # about the cut.
+    correct = (np.arange(40) < 14) | (np.arange(40) % 2 == 0)
+    found = s.accuracy_at_coverage_interval(-np.arange(40), correct, 0.9, percent=50)
+    share = clopper_pearson(17, 20, 0.9)
+    moves = norm.ppf(0.95) ** 2 * (12 / 20 - 17 / 20) ** 2 * (20 / (20 * 40))
+    below, above = 17 / 20 - share.lower, share.upper - 17 / 20
+    expected = 17 / 20 - np.sqrt(below**2 + moves), min(1, 17 / 20 + np.sqrt(above**2 + moves))
+    np.testing.assert_allclose(found[:2], expected, rtol=1e-12)
+    assert found[2:] == (0.9, "clopper-pearson; the cut moves")
+    # Of 1,000 the 50 on each side count.
+    many = np.arange(1000) < 550
+    whole = s.accuracy_at_coverage_interval(-np.arange(1000), many, 0.95, percent=50)
+    assert whole[:2] == (clopper_pearson(500, 500).lower, 1.0)
+
+
 def test_coverage_is_counted_in_whole_percents() -> None:
     """0.07 * 100 is 7.000000000000001 in floats, whose ceiling is 8."""
     correct = np.arange(100) < 7
@@ -110,12 +130,25 @@ def test_coverage_is_counted_in_whole_percents() -> None:
     assert value == 1.0
 
 
-def test_without_samples_and_bad_input() -> None:
+def test_without_samples() -> None:
     assert s.aurc_statistic([], []).value().reason == "no samples"
     assert s.risk_coverage_curve([], []).risk.shape == (0,)
-    with pytest.raises(ValueError, match=r"percent: expected 1..100, got 0"):
-        s.accuracy_at_coverage_statistic([1.0], [1], percent=0)
-    with pytest.raises(ValueError, match="confidence: expected numbers, got nan"):
-        s.aurc_statistic([np.nan], [1])
-    with pytest.raises(ValueError, match="confidence and correct: expected equally many rows"):
-        s.aurc_statistic([1.0], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: s.accuracy_at_coverage_statistic([1.0], [1], percent=0),
+            "percent: expected 1..100, got 0",
+        ),
+        (lambda: s.aurc_statistic([np.nan], [1]), "confidence: expected numbers, got nan"),
+        (
+            lambda: s.aurc_statistic([1.0], [1, 0]),
+            "confidence and correct: expected equally many rows",
+        ),
+    ],
+)
+def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -33,12 +33,13 @@ from crucibench.metrics.statistic import mean_statistic
 def test_a_value_is_a_number_or_a_reason() -> None:
     assert Value(value=0.5, n=4, note="of 4").note == "of 4"
     assert Value(value=None, n=0, reason="no samples").value is None
-    with pytest.raises(ValueError, match="expected a value or a reason"):
-        Value(value=None, n=3)
-    with pytest.raises(ValueError, match="expected a value or a reason"):
-        Value(value=1.0, n=3, reason="why")
-    with pytest.raises(ValueError, match="expected a finite value, got inf"):
-        Value(value=np.inf, n=3)
+    for value, reason, message in (
+        (None, "", "expected a value or a reason"),
+        (1.0, "why", "expected a value or a reason"),
+        (np.inf, "", "expected a finite value, got inf"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Value(value=value, n=3, reason=reason)
 
 
 def test_nan_becomes_none_with_its_reason() -> None:

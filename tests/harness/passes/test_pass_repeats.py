@@ -181,8 +181,10 @@ def test_repeats_that_are_needed() -> None:
     assert repeats_needed(8, 1e-6, 32) == 34
 
 
-def test_equal_askings_are_not_differ_beyond_noise() -> None:
+def test_equal_askings_do_not_differ_beyond_noise() -> None:
     assert not differ_beyond_noise(np.ones((8, 4)), np.ones((30, 4)), 1e-4)
     # Half of both kinds look alike.
     kinds = np.repeat([[0.0], [1.0]], 4, axis=0)
     assert not differ_beyond_noise(kinds, np.tile(kinds, (4, 1)), 1e-4)
+    # Each answer was given before and after.
+    assert not differ_beyond_noise([[0.0], [2.0], [0.0]], [[0.0], [0.0], [0.0], [2.0]], 0.0)

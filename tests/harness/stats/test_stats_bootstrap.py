@@ -92,13 +92,14 @@ def test_endpoints_equal_scipys_on_the_same_replicates(name: str, n: int) -> Non
         assert_allclose(ours.standard_error, replicates.std(ddof=1), rtol=1e-12)
 
 
-def test_stratified_bca_equals_scipys_two_sample_form() -> None:
-    x, y = skewed(12, 1), skewed(30, 2) + 0.5
-    values, strata = np.r_[x, y], np.r_[np.zeros(12, int), np.ones(30, int)]
+@pytest.mark.parametrize("m", [2, 12])
+def test_stratified_bca_equals_scipys_two_sample_form(m: int) -> None:
+    x, y = skewed(m, 1), skewed(30, 2) + 0.5
+    values, strata = np.r_[x, y], np.r_[np.zeros(m, int), np.ones(30, int)]
     first = weighted_mean(x)
 
     def gap(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return first(weights[:, :12]) - weighted_mean(y)(weights[:, 12:])
+        return first(weights[:, :m]) - weighted_mean(y)(weights[:, m:])
 
     ours = bootstrap_interval(gap, values.size, strata=strata, **DRAW)
     replicates = replicates_of({"s": gap}, values.size, strata=strata, **DRAW)["s"]

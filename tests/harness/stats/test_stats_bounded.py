@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.stats import beta
 
 from crucibench.metrics.classification import balanced_accuracy, f1_macro, f1_weighted, mcc
 from crucibench.stats import bounded_mean, clopper_pearson, share_interval, table_interval
@@ -17,6 +18,17 @@ def test_of_zeros_and_ones_it_is_clopper_pearson(hits: int, n: int) -> None:
     assert_allclose(bounded_mean(np.arange(n) < hits, 0, 1)[:2], exact[:2], atol=4e-3)
     moved = bounded_mean(np.where(np.arange(n) < hits, 3.0, -1.0), -1, 3)
     assert_allclose(moved[:2], 4 * np.array(exact[:2]) - 1, atol=2e-2)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 20), (50, 100), (7, 7)])
+def test_with_half_an_unseen_value_ends_are_quantiles_of_beta_laws(hits: int, n: int) -> None:
+    found = bounded_mean(np.arange(n) < hits, 0, 1, halved=True)
+    upper = beta.ppf(0.975, hits + 0.5, n - hits) if hits < n else 1.0
+    lower = beta.ppf(0.025, hits, n - hits + 0.5) if hits else 0.0
+    assert_allclose(found[:2], [lower, upper], atol=1e-2)
+    assert (found.lower == 0.0, found.upper == 1.0) == (hits == 0, hits == n)
+    assert (found.method, found.level) == ("gaffke-halved", 0.95)
+    assert bounded_mean([2.0], 2, 2) == (2.0, 2.0, 0.95, "gaffke")
 
 
 def test_it_is_the_quantile_of_random_weights() -> None:

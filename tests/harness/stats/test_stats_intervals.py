@@ -246,10 +246,16 @@ def test_newcombe_paired_does_not_overflow_at_a_million_samples() -> None:
     assert_allclose(interval[:2], (-0.002 - 1.96 * se, -0.002 + 1.96 * se), atol=2e-6)
 
 
-def test_newcombe_refuses_empty_tables() -> None:
-    with pytest.raises(ValueError, match="expected at least one pair, got 0"):
-        newcombe_paired(0, 0, 0, 0)
-    with pytest.raises(ValueError, match="n10: expected an integer >= 0, got -2"):
-        newcombe_paired(1, -2, 0, 0)
-    with pytest.raises(ValueError, match="n2: expected an integer >= 1, got 0"):
-        newcombe_unpaired(1, 2, 0, 0)
+@pytest.mark.parametrize(
+    ("interval", "counts", "message"),
+    [
+        (newcombe_paired, (0, 0, 0, 0), "expected at least one pair, got 0"),
+        (newcombe_paired, (1, -2, 0, 0), "n10: expected an integer >= 0, got -2"),
+        (newcombe_unpaired, (1, 2, 0, 0), "n2: expected an integer >= 1, got 0"),
+    ],
+)
+def test_newcombe_refuses_empty_tables(
+    interval: Callable[..., Any], counts: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        interval(*counts)

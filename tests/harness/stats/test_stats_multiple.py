@@ -1,6 +1,7 @@
 """Adjusted p-values against statsmodels."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,14 +54,16 @@ def test_tests_that_could_not_be_made_are_not_counted(
 
 
 @pytest.mark.parametrize(("adjust", "name"), METHODS)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.1, np.nan, 1.5], r"p_values: expected values in \[0, 1\], got .*1.5.* at 2"),
+        ([[0.1]], "p_values: expected one dimension of numbers"),
+        ([0.1, None], "p_values: expected one dimension of numbers"),
+    ],
+)
 def test_what_is_no_p_value_is_refused(
-    adjust: Callable[..., NDArray[np.float64]], name: str
+    adjust: Callable[..., NDArray[np.float64]], name: str, values: list[Any], message: str
 ) -> None:
-    with pytest.raises(
-        ValueError, match=r"p_values: expected values in \[0, 1\], got .*1.5.* at 2"
-    ):
-        adjust([0.1, np.nan, 1.5])
-    with pytest.raises(ValueError, match="p_values: expected one dimension of numbers"):
-        adjust([[0.1]])
-    with pytest.raises(ValueError, match="p_values: expected one dimension of numbers"):
-        adjust([0.1, None])
+    with pytest.raises(ValueError, match=message):
+        adjust(values)

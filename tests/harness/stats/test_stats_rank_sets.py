@@ -42,6 +42,9 @@ def test_holm_over_all_pairs_is_what_tells_apart() -> None:
     below = _matrix({(0, 1): 0.9, (0, 2): 0.016, (1, 2): 0.9}, 3)
     assert rank_sets(values, below).lower.tolist() == [1, 1, 2]
     assert rank_sets(values, below).upper.tolist() == [2, 3, 3]
+    # At the level itself a pair is told apart.
+    even = rank_sets([1.0, 0.0], np.full((2, 2), 0.5), level=0.5)
+    assert even.lower.tolist() == even.upper.tolist() == [1, 2]
 
 
 def test_pairs_that_could_not_be_tested_are_not_told_apart() -> None:

@@ -272,6 +272,17 @@ def test_fpr_has_the_jackknifes_error() -> None:
     assert linearised_error(rate.influence()) == pytest.approx(jackknife, rel=0.35)
 
 
+def test_fpr_s_influences_by_hand() -> None:
+    # At a rate of 3/4 of 4 positives the threshold is that of the fifth sample. Two standard errors
+    # below 3/4 are the first 2 positives, above are all: between them 1 more negative is flagged.
+    truth = np.array([True, False, False, True, True, False, True, False])
+    influence = fpr_at_tpr_statistic(np.arange(8, 0, -1), truth, tpr=0.75).influence
+    assert influence is not None
+    flagged, slope = np.arange(8) <= 4, (1 / 4) / (2 / 4)
+    expected = np.where(truth, -slope * (flagged - 3 / 4) / 4, (flagged - 2 / 4) / 4)
+    np.testing.assert_allclose(influence(), expected)
+
+
 def test_hoeffding_of_pairs_that_all_agree_is_exact() -> None:
     assert hoeffding_interval(1.0, 20).lower == pytest.approx(clopper_pearson(20, 20).lower)
     found = hoeffding_interval(0.7, 50)
@@ -451,15 +462,23 @@ def test_a_median_has_the_error_of_its_density() -> None:
     assert_allclose(math.sqrt(np.mean(errors)), theory, rtol=0.25)
 
 
-def test_bad_arguments_are_refused() -> None:
-    mean = weighted_mean(np.arange(5.0))
-    with pytest.raises(ValueError, match="groups: expected an integer >= 2, got 1"):
-        block_jackknife(mean, 5, groups=1, **DRAW)
-    with pytest.raises(ValueError, match="n: expected at least two units to leave out, got 1"):
-        block_jackknife(mean, 5, clusters=np.zeros(5, int), **DRAW)
-    broken = SumStatistic(np.ones((1, 5)), lambda sums: sums)
-    with pytest.raises(ValueError, match="expected a statistic that returns shape"):
-        block_jackknife(broken, 5, **DRAW)
+@pytest.mark.parametrize(
+    ("statistic", "options", "message"),
+    [
+        (weighted_mean(np.arange(5.0)), {"groups": 1}, "groups: expected an integer >= 2, got 1"),
+        (
+            weighted_mean(np.arange(5.0)), {"clusters": np.zeros(5, int)},
+            "n: expected at least two units to leave out, got 1",
+        ),
+        (
+            SumStatistic(np.ones((1, 5)), lambda sums: sums), {},
+            "expected a statistic that returns shape",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_refused(statistic: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        block_jackknife(statistic, 5, **options, **DRAW)
 
 
 def test_the_groups_depend_on_seed_and_stream_alone() -> None:

@@ -1,5 +1,6 @@
 """References: scipy, enumeration of all labellings, and the rate of false alarms."""
 
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
@@ -101,15 +102,39 @@ def test_one_value_is_no_evidence_and_no_values_are_no_test() -> None:
         assert np.isnan(none.p_value) and none.reason == "a sample is empty"
 
 
-def test_what_is_no_column_is_refused() -> None:
-    with pytest.raises(ValueError, match="first: expected no nan or infinite value"):
-        kolmogorov_smirnov([np.nan], [1.0], **DRAW)
-    with pytest.raises(ValueError, match=r"second: expected integer or string codes, got .*float"):
-        chi_square([1], [1.5], **DRAW)
-    with pytest.raises(ValueError, match="permutations: expected an integer >= 1, got 0"):
-        kolmogorov_smirnov([1.0], [1.0], permutations=0, **DRAW)
-    with pytest.raises(ValueError, match="expected at least one value each"):
-        population_stability([], [1.0])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: kolmogorov_smirnov([np.nan], [1.0], **DRAW),
+            "first: expected no nan or infinite value",
+        ),
+        (
+            lambda: chi_square([1], [1.5], **DRAW),
+            "second: expected integer or string codes, got .*float",
+        ),
+        (
+            lambda: kolmogorov_smirnov([1.0], [1.0], permutations=0, **DRAW),
+            "permutations: expected an integer >= 1, got 0",
+        ),
+        (lambda: population_stability([], [1.0]), "expected at least one value each"),
+        (
+            lambda: maximum_mean_discrepancy(np.ones(3), np.ones((3, 1)), **DRAW),
+            r"first: expected shape \(n, d\) with d >= 1, got \(3,\)",
+        ),
+        (
+            lambda: maximum_mean_discrepancy(np.ones((3, 2)), np.ones((3, 3)), **DRAW),
+            "second: expected 2 columns as the first, got 3",
+        ),
+        (
+            lambda: maximum_mean_discrepancy(np.ones((2, 1)), [[1.0], [np.nan]], **DRAW),
+            "second: expected finite values, got another in row 1",
+        ),
+    ],
+)
+def test_what_is_no_sample_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(
@@ -237,12 +262,3 @@ def test_equal_vectors_are_no_evidence_and_one_is_no_sample() -> None:
     assert (same.statistic, same.p_value) == (0.0, 1.0)
     none = maximum_mean_discrepancy(np.ones((1, 2)), np.ones((4, 2)), **DRAW)
     assert none.reason == "a sample has fewer than two vectors"
-
-
-def test_what_is_no_sample_of_vectors_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"first: expected shape \(n, d\) with d >= 1, got \(3,\)"):
-        maximum_mean_discrepancy(np.ones(3), np.ones((3, 1)), **DRAW)
-    with pytest.raises(ValueError, match="second: expected 2 columns as the first, got 3"):
-        maximum_mean_discrepancy(np.ones((3, 2)), np.ones((3, 3)), **DRAW)
-    with pytest.raises(ValueError, match="second: expected finite values, got another in row 1"):
-        maximum_mean_discrepancy(np.ones((2, 1)), [[1.0], [np.nan]], **DRAW)

@@ -28,11 +28,6 @@ def cell(tmp_path: Path) -> Path:
     return make_cell(tmp_path / "cell")
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> CellCache:
-    return CellCache(tmp_path / "cache" / "cells")
-
-
 def make_cell(folder: Path, rows: int = 3) -> Path:
     folder.mkdir(parents=True)
     for name in ("records-00-00000.parquet", "probes-repeat.parquet"):

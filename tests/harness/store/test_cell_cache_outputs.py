@@ -23,11 +23,6 @@ SCORES = frozenset({"scores"})
 MORE = frozenset({"scores", "features", "labels"})
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> CellCache:
-    return CellCache(tmp_path / "cache" / "cells")
-
-
 def asked_for(*outputs: str) -> CacheKey:
     return CacheKey(identity="i", numerics="n", outputs=frozenset(outputs))
 

@@ -170,12 +170,13 @@ def test_runs_are_found_by_path_prefix_and_latest(tmp_path: Path) -> None:
     assert find_run("latest", tmp_path).id == "abd2"
     assert find_run("abc", tmp_path).id == "abc1"
     assert find_run(str(tmp_path / "abc1"), tmp_path).id == "abc1"
-    with pytest.raises(InputError, match="fits several: abc1, abd2"):
-        find_run("ab", tmp_path)
-    with pytest.raises(InputError, match=r"no such folder.*runs: abc1, abd2"):
-        find_run("zz", tmp_path)
-    with pytest.raises(InputError, match="there is no run in"):
-        find_run("latest", tmp_path / "empty")
+    for name, folder, message in (
+        ("ab", tmp_path, "fits several: abc1, abd2"),
+        ("zz", tmp_path, r"no such folder.*runs: abc1, abd2"),
+        ("latest", tmp_path / "empty", "there is no run in"),
+    ):
+        with pytest.raises(InputError, match=message):
+            find_run(name, folder)
 
 
 def test_one_process_at_a_time_writes_a_run(tmp_path: Path) -> None:

@@ -114,29 +114,14 @@ def scores_of(outputs: Answer) -> Any:
     return outputs.scores
 
 
+def variant(name: str, base: type[Good] = Good, **attributes: Any) -> type[Good]:
+    """Returns an adapter that declares something else."""
+    return type(name, (base,), attributes)
+
+
 def changed(answer: Answer, **fields: np.ndarray) -> Answer:
     """Returns an answer with some fields replaced."""
     return Answer(**{**{name: answer[name] for name in answer.names}, **fields})
-
-
-class NoSpec(Good):
-    input_spec = None  # type: ignore[assignment]
-
-
-class StrayCapability(Good):
-    capabilities = frozenset({*ALL, "teleport"})  # type: ignore[arg-type]
-
-
-class NoLabels(Good):
-    capabilities = ALL - {Capability.LABELS}
-
-
-class LogitsWithoutScores(Good):
-    capabilities = ALL - {Capability.SCORES}
-
-
-class MisdeclaredLogits(Good):
-    score_kind = "probabilities"
 
 
 class Raises(Good):
@@ -146,24 +131,13 @@ class Raises(Good):
 
 class FiveColumns(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
-        outputs = super()._predict(batch, want)
-        return Answer(
-            **{
-                **{name: outputs[name] for name in outputs.names},
-                "scores": np.zeros((len(batch), 5)),
-            }
-        )
+        return changed(super()._predict(batch, want), scores=np.zeros((len(batch), 5)))
 
 
 class NotFinite(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
-        return Answer(
-            **{
-                **{name: outputs[name] for name in outputs.names},
-                "scores": scores_of(outputs) / 0 * 0,
-            }
-        )
+        return changed(outputs, scores=scores_of(outputs) / 0 * 0)
 
 
 class FloatLabels(Good):
@@ -183,12 +157,7 @@ class Noisy(Good):
     def _predict(self, batch: Batch, want: Request) -> Answer:
         outputs = super()._predict(batch, want)
         noise = np.random.default_rng().normal(size=scores_of(outputs).shape)
-        return Answer(
-            **{
-                **{name: outputs[name] for name in outputs.names},
-                "scores": scores_of(outputs) + noise,
-            }
-        )
+        return changed(outputs, scores=scores_of(outputs) + noise)
 
 
 class FirstRowIsSpecial(Good):
@@ -213,10 +182,6 @@ class DoubleSoftmax(Good):
         outputs = super()._predict(batch, want)
         scores = torch.softmax(torch.from_numpy(scores_of(outputs)), dim=1).numpy()
         return Answer(scores=scores * self.factor + self.offset, labels=outputs.labels)
-
-
-class BelowZero(DoubleSoftmax):
-    offset, factor = -0.5, 1.0
 
 
 class OnlyWhatItKnows(Good):
@@ -272,10 +237,6 @@ class WrongGradient(Good):
                 return super().forward(Rounds.apply(x))  # type: ignore[no-untyped-call]
 
         return Wrong()
-
-
-class ZeroGradient(WrongGradient):
-    factor = 0.0
 
 
 class FixedDtype(Good):
@@ -341,11 +302,26 @@ def test_a_good_adapter_passes() -> None:
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        (NoSpec, "declaration: input_spec is not a InputSpec"),
-        (StrayCapability, "declaration: capabilities holds other things than Capability"),
-        (NoLabels, "declaration: classification without the capability labels"),
-        (LogitsWithoutScores, "declaration: the capability logits without scores"),
-        (MisdeclaredLogits, "declaration: the capability logits with scores that are probabil"),
+        (
+            variant("NoSpec", input_spec=None),
+            "declaration: input_spec is not a InputSpec",
+        ),
+        (
+            variant("StrayCapability", capabilities=ALL | {"teleport"}),
+            "declaration: capabilities holds other things than Capability",
+        ),
+        (
+            variant("NoLabels", capabilities=ALL - {Capability.LABELS}),
+            "declaration: classification without the capability labels",
+        ),
+        (
+            variant("LogitsWithoutScores", capabilities=ALL - {Capability.SCORES}),
+            "declaration: the capability logits without scores",
+        ),
+        (
+            variant("MisdeclaredLogits", score_kind="probabilities"),
+            "declaration: the capability logits with scores that are probabil",
+        ),
         (Raises, "answers: predict raised ZeroDivisionError: division by zero"),
         (FiveColumns, "answers: predict raised OutputError: scores: the data has 3 classes, "),
         (NotFinite, "answers: predict raised NonFiniteError: scores: 6 of 6 rows"),
@@ -355,13 +331,19 @@ def test_a_good_adapter_passes() -> None:
         (FirstRowIsSpecial, "order: answers depend on the order of the samples: scores lie "),
         (NormalisesOverTheBatch, "batch of one: answers depend on which samples share a batch: "),
         (DoubleSoftmax, "probabilities: a row's sum is off 1 by 0.01"),
-        (BelowZero, "probabilities: they reach from -0."),
+        (
+            variant("BelowZero", DoubleSoftmax, offset=-0.5, factor=1.0),
+            "probabilities: they reach from -0.",
+        ),
         (OnlyWhatItKnows, "any-input: predict raised KeyError: 'never seen'"),
         (NoModule, "gradients: Good has no gradients"),
         (Detached, "gradients: module() cuts them off its input"),
         (OtherModule, "gradients: module() lies 0."),
         (WrongGradient, "gradients: the gradient says "),
-        (ZeroGradient, "gradients: the gradient is zero"),
+        (
+            variant("ZeroGradient", WrongGradient, factor=0.0),
+            "gradients: the gradient is zero",
+        ),
         (FixedDtype, "gradients: module().double() fails: "),
         (NoHead, "head: Good has no linear head"),
         (OtherHead, "head: features @ weight.T + bias lie "),
@@ -432,6 +414,12 @@ def test_a_metric_that_is_not_its_reference_is_caught() -> None:
     )
     with pytest.raises(AssertionError, match="counted 0, 1 or 2 times"):
         check_metric(constant)
+    shifted = replace(
+        top_1,
+        form=lambda view: RowMetric(mean_statistic(view.correct), lambda: np.ones(len(view))),
+    )
+    with pytest.raises(AssertionError, match="has influences that lie 1 from"):
+        check_metric(shifted)
     with pytest.raises(AssertionError, match="none of the answers"):
         check_metric(replace(top_1, applies=lambda _: "never"))
 
@@ -446,9 +434,6 @@ def test_every_task_kind_keeps_the_contract() -> None:
     check_task_kind(kinds.get("regression"), Answer(values=np.array(numbers)), numbers)
     with pytest.raises(AssertionError, match="perfect"):
         check_task_kind(kinds.get("regression"), Answer(values=np.zeros(3)), numbers)
-
-
-def test_an_answer_of_another_kind_is_refused() -> None:
     with pytest.raises(AssertionError, match="declares no field 'values'"):
         check_task_kind(task_kinds().get("classification"), Answer(values=np.zeros(2)), ["a", "b"])
 

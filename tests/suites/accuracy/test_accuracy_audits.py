@@ -127,6 +127,8 @@ class TestConstant:
         assert flagged(build(targets, predictions=np.full(300, 0.5))) == {"constant-prediction"}
         near = 0.5 + 1e-4 * rng.normal(size=300)
         assert flagged(build(targets, predictions=near)) == {"near-constant-prediction"}
+        ends = np.tile([-1.0, 1.0], 150)  # a spread of exactly 1
+        assert flagged(build(ends, predictions=np.full(300, 0.5))) == {"constant-prediction"}
         weak = 0.1 * targets + 0.1 * rng.normal(size=300)
         assert flagged(build(targets, predictions=weak)) == set()
 
@@ -158,6 +160,11 @@ class TestPermuted:
         targets, scores = honest(1000, shares, skill=2.5)
         finding = audit(build(targets, scores=scores[:, ::-1]))["permuted-labels"]
         assert finding.severity is Severity.INVALID
+
+    def test_one_label_for_all_has_no_order(self, build: Build, flagged: Flagged) -> None:
+        targets = (np.arange(200) % 10 == 0).astype(int)
+        found = flagged(build(targets, predictions=np.ones(200, dtype=int)))
+        assert found == {"constant-prediction"}
 
     def test_random_predictions_fit_no_other_order(self, build: Build, flagged: Flagged) -> None:
         for seed in range(20):
@@ -264,6 +271,8 @@ class TestPrecision:
         assert finding["too-few-samples"].severity is Severity.INFO
         few = audit(build(targets[:3], predictions=targets[:3] + 1))
         assert "3 samples are too few" in few["too-few-samples"].message
+        for n, found in ((4, {"too-few-samples"}), (5, set())):
+            assert set(audit(build(targets[:n], predictions=targets[:n] + 1))) == found
         many = rng.normal(size=2000)
         assert audit(build(many, predictions=many + rng.normal(size=2000))) == {}
 

@@ -62,9 +62,11 @@ def test_an_attack_of_a_package_is_checked_planned_and_run(tmp_path: Path) -> No
 @pytest.mark.usefixtures("installed")
 def test_an_attack_is_named_rightly() -> None:
     assert AdversarialConfig(attacks=("sign-steps",)).registered("image")[0].name == "sign-steps"
-    with pytest.raises(ValueError, match="did you mean 'sign-steps'"):
-        AdversarialConfig(attacks=("sign-stepz",))
-    with pytest.raises(ValueError, match="is an attack in linf, not in l2"):
-        AdversarialConfig(norm=("l2",), attacks=("sign-steps",))
+    for setting, message in (
+        ({"attacks": ("sign-stepz",)}, "did you mean 'sign-steps'"),
+        ({"norm": ("l2",), "attacks": ("sign-steps",)}, "is an attack in linf, not in l2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            AdversarialConfig.model_validate(setting)
     with pytest.raises(InputError, match="attacks images, the data are tables"):
         AdversarialConfig(attacks=("sign-steps",)).registered("table")
