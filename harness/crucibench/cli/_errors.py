@@ -15,11 +15,12 @@ from crucibench.util.errors import (
     StoppedError,
     UnreadableError,
 )
+from crucibench.util.signals import exit_code_of
 
 USAGE = 2
 BAD = 4
 BUG = 70
-INTERRUPTED = 130
+SYSTEM = 74
 BROKEN_PIPE = 141
 
 
@@ -30,9 +31,9 @@ def exit_code(call: Callable[[], object]) -> int:
         result = call()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted", err=True)
-        return INTERRUPTED
+        return exit_code_of(error)
     except BrokenPipeError:
         return broken_pipe()
     except Exception as error:
@@ -56,7 +57,10 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         print_error(f"{error.strerror or error}{name}")
-        return BUG
+        return SYSTEM
+    if isinstance(error, MemoryError):
+        print_error("memory ran out")
+        return SYSTEM
     import traceback
 
     sentence = "this is a bug in crucibench; please report it with these lines"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crucibench.cli._errors import BAD, INTERRUPTED, print_error
+from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
 
@@ -40,6 +40,7 @@ def _execute(
     from crucibench.api import carry_out
     from crucibench.cli._plan import plan_document, plan_tables
     from crucibench.engine.run import execute
+    from crucibench.util.signals import exit_code_of
 
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
         done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
@@ -53,9 +54,9 @@ def _execute(
                 execute(resolved, options, listener)
             else:
                 run = carry_out(resolved, options, listener)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         listener.interrupted()
-        return INTERRUPTED
+        return exit_code_of(error)
     if options.dry_run:
         plan, inspection = listener.plan()
         emit(

@@ -29,7 +29,7 @@ from crucibench.engine.worker.tasks import (
     Setup,
 )
 from crucibench.spec.check import Mistakes
-from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
+from crucibench.util.errors import CrucibenchError, InputError, StoppedError, UnavailableError
 
 _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -77,10 +77,21 @@ def inspect(
     where: str,
     *,
     keep_going: bool = False,
+    retries: int = 0,
 ) -> Inspection:
     """Inspects every model on every data set that it meets.
 
+    Args:
+        resolved: the spec.
+        data: the open data sets, by name.
+        executor: where models are opened.
+        listener: hears of each.
+        where: what mistakes are reported of.
+        keep_going: whether models that can be opened are enough.
+        retries: how often a pair is inspected again whose worker the system has killed.
+
     Raises:
+        StoppedError: if all that went wrong is workers that the system has killed.
         InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
             models that can't be had on this machine, only if no model is left.
     """
@@ -91,7 +102,7 @@ def inspect(
         name: fixed_probe_rows(data[name]) for name in dict.fromkeys(data for _, data in pairs)
     }
     found = Inspection(data=data)
-    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs))
+    queue = _InspectionQueue(resolved, executor, listener, found, probes, deque(pairs), retries)
     while queue.left or queue.asked:
         queue.hand_out()
         for message in executor.poll(_POLL_SECONDS):
@@ -101,6 +112,8 @@ def inspect(
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
     mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
     if found.errors and not (found.models and (keep_going or not mistaken)):
+        if all(isinstance(entry, StoppedError) for entry in found.errors.values()):
+            raise next(iter(found.errors.values()))
         mistakes = Mistakes(where)
         for (name, dataset), failure in found.errors.items():
             mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
@@ -115,8 +128,10 @@ class _InspectionQueue:
     Attributes:
         probes: by data set, the rows of the fixed probe.
         left: the pairs that wait.
+        retries: how often a pair is inspected again whose worker the system has killed.
         asked: by slot, the pair, and since when it is being inspected (None before it began).
         lost: how often the machine was lost that inspected a pair.
+        killed: how often the system killed the worker that inspected a pair.
     """
 
     resolved: Resolved
@@ -125,8 +140,10 @@ class _InspectionQueue:
     found: Inspection
     probes: Mapping[str, tuple[int, ...]]
     left: deque[Pair]
+    retries: int
     asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
     lost: Counter[Pair] = field(default_factory=Counter)
+    killed: Counter[Pair] = field(default_factory=Counter)
 
     def hand_out(self) -> None:
         for slot in self.executor.slots:
@@ -155,7 +172,8 @@ class _InspectionQueue:
             elif isinstance(message, Inspected):
                 self._keep(pair, message)
             else:
-                self.found.errors[pair] = _refusal(message, "it can't be opened")
+                what = "model {!r} on {!r} could not be inspected".format(*pair)
+                self.found.errors[pair] = _refusal(message, "it can't be opened", what)
 
     def _is_to_be_repeated(self, slot: str, pair: Pair, message: Message) -> bool:
         if isinstance(message, Failed) and message.kind == "worn":
@@ -164,6 +182,10 @@ class _InspectionQueue:
         if isinstance(message, Gone) and message.lost:
             self.lost[pair] += 1
             return self.lost[pair] <= _LOST_AT_MOST
+        if isinstance(message, Gone) and message.killed and self.killed[pair] < self.retries:
+            self.killed[pair] += 1
+            self.listener.note(f"again: {pair[0]} on {pair[1]}: {message.reason}")
+            return True
         return False
 
     def _keep(self, pair: Pair, message: Inspected) -> None:
@@ -192,9 +214,17 @@ def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
     return {pair: part[pair] for pair in pairs if pair in part}
 
 
-def _refusal(message: Message, what: str) -> CrucibenchError:
-    """Returns why a model or data set can't be had; `what` comes before what was raised."""
+def _refusal(message: Message, what: str, killed: str) -> CrucibenchError:
+    """Returns why a model or data set can't be had.
+
+    Args:
+        message: how the task ended.
+        what: comes before what was raised.
+        killed: comes before how the system killed the worker.
+    """
     match message:
+        case Gone(reason, detail, _, True):
+            return StoppedError(f"{killed}: {reason}", detail=detail or None)
         case Failed("unavailable", reason, _):
             return UnavailableError(reason)
         case Failed("input", reason, detail):
@@ -218,7 +248,7 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
 
 
 def make_user_data(
-    executor: Executor, setup: Setup, listener: Listener
+    executor: Executor, setup: Setup, listener: Listener, retries: int = 0
 ) -> Mapping[str, MadeData | CrucibenchError]:
     """Has each data set of `setup.makes` made in a process of its own on this machine.
 
@@ -227,6 +257,9 @@ def make_user_data(
 
     Returns:
         What was made, or why it could not be, by data set.
+
+    Raises:
+        StoppedError: if the system has killed the process more than `retries` times.
     """
     here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
     found: dict[str, MadeData | CrucibenchError] = {}
@@ -234,13 +267,21 @@ def make_user_data(
         here.prepare(setup)
         for name in setup.makes:
             listener.note(f"making {name}")
-            message = here.do(DataTask(data=name))
-            here.stop(here.slots[0])
+            for tries in range(retries + 1):
+                message = here.do(DataTask(data=name))
+                here.stop(here.slots[0])
+                if not (isinstance(message, Gone) and message.killed):
+                    break
+                if tries < retries:
+                    listener.note(f"again: making {name}: {message.reason}")
             if isinstance(message, MadeData):
                 here.share(message)
-            found[name] = (
-                message if isinstance(message, MadeData) else _refusal(message, "it can't be read")
-            )
+                found[name] = message
+                continue
+            error = _refusal(message, "it can't be read", f"data {name!r} could not be made")
+            if isinstance(error, StoppedError):
+                raise error
+            found[name] = error
     finally:
         if here is not executor:
             here.close()

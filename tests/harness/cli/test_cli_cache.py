@@ -227,7 +227,7 @@ def test_what_can_not_be_removed_is_told(
     monkeypatch.setattr(Path, "rename", refuse)
     for words in (("clear", "--yes"), ("prune", "--max-size", "0")):
         result = call(*words)
-        assert result.exit_code == 70
+        assert result.exit_code == 74
         assert "4 entries, " in result.stderr and "can't be removed" in result.stderr
 
 

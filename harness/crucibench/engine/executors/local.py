@@ -208,7 +208,7 @@ class LocalExecutor(Executor):
         if not process.busy:
             self._end(process)  # an idle one: the next task gets a new one
             return []
-        message = Gone(process.reason(), process.printed.tail())
+        message = Gone(process.reason(), process.printed.tail(), killed=process.killed)
         self._end(process)
         return [SlotMessage(process.slot, message)]
 

@@ -343,11 +343,14 @@ class Gone:
         reason: one sentence.
         detail: the end of its log.
         lost: whether the machine went away, so that the task is not to blame.
+        killed: whether a signal from outside ended it (e.g. for want of memory), no fault of its
+            code.
     """
 
     reason: str
     detail: str = ""
     lost: bool = False
+    killed: bool = False
 
 
 Message: TypeAlias = (
