@@ -8,6 +8,8 @@ a timeout, since a server that is too slow is not helped by more, nor after any 
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 import os
 import random
@@ -22,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from crucibench.contracts.adapter import Remote
 from crucibench.util.errors import CrucibenchError, InputError
@@ -101,6 +103,41 @@ _HIDDEN = "***"
 _SHORTEST_PART = 6
 
 
+_FRAGMENT, _HEX_FRAGMENT = 7, 10
+"""Characters that carry 40 bits: of an alphabet of 64, and of hexadecimal digits."""
+
+
+def _without(text: str, secret: str) -> str:
+    """Returns `text` with ``***`` for each place that shows a secret.
+
+    That is the secret, its words, and each fragment of 40 bits or more; in upper or lower case,
+    reversed, in base64 (wherever it begins there), hexadecimal digits or URL encoding.
+    """
+    words = [part for part in _PARTS.split(secret) if len(part) >= _SHORTEST_PART]
+    shown = {secret.lower(), *(word.lower() for word in words)}
+    data = secret.encode()
+    encoded = [quote(secret, safe=""), *words]
+    for before in range(3):
+        standard = base64.b64encode(b"\0" * before + data).decode()
+        inside = standard[(0, 2, 3)[before] :]
+        encoded += [inside, inside.replace("+", "-").replace("/", "_")]
+    for form, size in [*((form, _FRAGMENT) for form in encoded), (data.hex(), _HEX_FRAGMENT)]:
+        lower = form.lower()
+        shown |= {lower[at : at + size] for at in range(len(lower) - size + 1)}
+    shown |= {form[::-1] for form in shown}
+    plain = "".join(letter.lower() if letter.isascii() else letter for letter in text)
+    hidden = bytearray(len(text))
+    for form in shown:
+        at = plain.find(form)
+        while at >= 0:
+            hidden[at : at + len(form)] = b"\1" * len(form)
+            at = plain.find(form, at + 1)
+    runs = itertools.groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
+    return "".join(
+        _HIDDEN if masked else "".join(letter for letter, _ in run) for masked, run in runs
+    )
+
+
 class Headers:
     """The headers of the spec."""
 
@@ -143,16 +180,14 @@ class Headers:
     def scrub(self, text: str) -> str:
         """Returns `text` without the values that came from the environment, or parts of them.
 
-        A server may say in its error what it was sent.
+        A server may say in its error what it was sent, encoded in another way or cut short.
         """
         for value in self._given.values():
             reference = _REFERENCE.fullmatch(value)
             secret = os.environ.get(reference["name"], "") if reference else ""
             if not secret:
                 continue
-            parts = [part for part in _PARTS.split(secret) if len(part) >= _SHORTEST_PART]
-            for part in sorted({secret, *parts}, key=len, reverse=True):
-                text = text.replace(part, _HIDDEN)
+            text = _without(text, secret)
         return text
 
     def shown(self, text: str, limit: int = 200) -> str:

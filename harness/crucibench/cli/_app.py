@@ -10,6 +10,7 @@ import click
 
 from crucibench.cli._errors import USAGE, broken_pipe, exit_code
 from crucibench.cli._options import Verbs, examples
+from crucibench.util.signals import heeded
 
 VERBS = {
     "demo": "Evaluate the bundled models on bundled data.",
@@ -47,8 +48,9 @@ _EPILOG = "\n\n".join(
         "    2  a mistake in what was asked for; nothing was run\n"
         "    3  gate: too few samples to tell\n"
         "    4  a cell failed or is invalid (the rest is kept); a run can't be read or compared\n"
-        "   70  a bug of crucibench, or the system refused (e.g. the disk is full)\n"
-        "  130  interrupted; the same command resumes",
+        "   70  a bug of crucibench\n"
+        "   74  the system refused (e.g. the disk is full, a folder is read-only)\n"
+        "  129, 130, 143  ended by SIGHUP, Ctrl-C, SIGTERM; the same command resumes",
     )
 )
 
@@ -87,7 +89,9 @@ class _Verbs(Verbs):
         """Runs a verb; all mistakes become a sentence and an exit code."""
         run = super().main
         kwargs["standalone_mode"] = False
-        sys.exit(exit_code(lambda: run(*args, **kwargs)))
+        with heeded():
+            code = exit_code(lambda: run(*args, **kwargs))
+        sys.exit(code)
 
 
 @click.group(

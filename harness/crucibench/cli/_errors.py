@@ -9,13 +9,13 @@ from collections.abc import Callable
 import click
 
 from crucibench.cli._output import visible
-from crucibench.util import signals
 from crucibench.util.errors import (
     CrucibenchError,
     NotComparableError,
     StoppedError,
     UnreadableError,
 )
+from crucibench.util.signals import exit_code_of
 
 USAGE = 2
 BAD = 4
@@ -28,13 +28,12 @@ def exit_code(call: Callable[[], object]) -> int:
     """Runs a verb and returns its exit code; an exception becomes a sentence on stderr."""
     _never_fail_to_print()
     try:
-        with signals.raised():
-            result = call()
+        result = call()
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort) as error:
         click.echo("interrupted", err=True)
-        return signals.exit_code(error)
+        return exit_code_of(error)
     except BrokenPipeError:
         return broken_pipe()
     except Exception as error:
@@ -58,7 +57,10 @@ def _report_error(error: Exception) -> int:
     if isinstance(error, OSError):
         name = f": {error.filename}" if error.filename else ""
         print_error(f"{error.strerror or error}{name}")
-        return SYSTEM  # what the system refuses (no space, no rights) is no bug of ours
+        return SYSTEM
+    if isinstance(error, MemoryError):
+        print_error("memory ran out")
+        return SYSTEM
     import traceback
 
     sentence = "this is a bug in crucibench; please report it with these lines"

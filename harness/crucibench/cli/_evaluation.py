@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
-from crucibench.util import signals
 
 if TYPE_CHECKING:
     from crucibench.cli._progress import ProgressListener
@@ -41,6 +40,7 @@ def _execute(
     from crucibench.api import carry_out
     from crucibench.cli._plan import plan_document, plan_tables
     from crucibench.engine.run import execute
+    from crucibench.util.signals import exit_code_of
 
     if layout.manifest.is_file() and not options.fresh and not options.dry_run:
         done = f"run {resolved.run_id} is finished already: nothing to do (--fresh runs it again)"
@@ -56,7 +56,7 @@ def _execute(
                 run = carry_out(resolved, options, listener)
     except KeyboardInterrupt as error:
         listener.interrupted()
-        return signals.exit_code(error)
+        return exit_code_of(error)
     if options.dry_run:
         plan, inspection = listener.plan()
         emit(

@@ -81,10 +81,19 @@ def inspect(
 ) -> Inspection:
     """Inspects every model on every data set that it meets.
 
+    Args:
+        resolved: the spec.
+        data: the open data sets, by name.
+        executor: where models are opened.
+        listener: hears of each.
+        where: what mistakes are reported of.
+        keep_going: whether models that can be opened are enough.
+        retries: how often a pair is inspected again whose worker the system has killed.
+
     Raises:
+        StoppedError: if all that went wrong is workers that the system has killed.
         InputError: all that went wrong, at once; with `keep_going`, or if all of it is forms of
             models that can't be had on this machine, only if no model is left.
-        StoppedError: if nothing went wrong but that workers were killed, more than `retries` times.
     """
     pairs = list(
         dict.fromkeys((name, track.data) for track in resolved.tracks for name in track.models)
@@ -103,11 +112,11 @@ def inspect(
     found.models, found.errors = _in_order(found.models, pairs), _in_order(found.errors, pairs)
     mistaken = not all(isinstance(entry, UnavailableError) for entry in found.errors.values())
     if found.errors and not (found.models and (keep_going or not mistaken)):
+        if all(isinstance(entry, StoppedError) for entry in found.errors.values()):
+            raise next(iter(found.errors.values()))
         mistakes = Mistakes(where)
         for (name, dataset), failure in found.errors.items():
             mistakes.add(f"model {name!r} on {dataset!r}", str(failure))
-        if all(isinstance(entry, StoppedError) for entry in found.errors.values()):
-            raise StoppedError(f"{where}: {'; '.join(mistakes.found)}")
         report(mistakes, [entry.detail for entry in found.errors.values() if entry.detail])
     return found
 
@@ -119,9 +128,10 @@ class _InspectionQueue:
     Attributes:
         probes: by data set, the rows of the fixed probe.
         left: the pairs that wait.
-        retries: how often a pair is inspected again whose worker was killed.
+        retries: how often a pair is inspected again whose worker the system has killed.
         asked: by slot, the pair, and since when it is being inspected (None before it began).
         lost: how often the machine was lost that inspected a pair.
+        killed: how often the system killed the worker that inspected a pair.
     """
 
     resolved: Resolved
@@ -133,6 +143,7 @@ class _InspectionQueue:
     retries: int
     asked: dict[str, tuple[Pair, float | None]] = field(default_factory=dict)
     lost: Counter[Pair] = field(default_factory=Counter)
+    killed: Counter[Pair] = field(default_factory=Counter)
 
     def hand_out(self) -> None:
         for slot in self.executor.slots:
@@ -161,15 +172,20 @@ class _InspectionQueue:
             elif isinstance(message, Inspected):
                 self._keep(pair, message)
             else:
-                self.found.errors[pair] = _refusal(message, "it can't be opened")
+                what = "model {!r} on {!r} could not be inspected".format(*pair)
+                self.found.errors[pair] = _refusal(message, "it can't be opened", what)
 
     def _is_to_be_repeated(self, slot: str, pair: Pair, message: Message) -> bool:
         if isinstance(message, Failed) and message.kind == "worn":
             self.executor.stop(slot)
             return True
-        if isinstance(message, Gone) and (message.lost or message.killed):
+        if isinstance(message, Gone) and message.lost:
             self.lost[pair] += 1
-            return self.lost[pair] <= (_LOST_AT_MOST if message.lost else self.retries)
+            return self.lost[pair] <= _LOST_AT_MOST
+        if isinstance(message, Gone) and message.killed and self.killed[pair] < self.retries:
+            self.killed[pair] += 1
+            self.listener.note(f"again: {pair[0]} on {pair[1]}: {message.reason}")
+            return True
         return False
 
     def _keep(self, pair: Pair, message: Inspected) -> None:
@@ -198,15 +214,21 @@ def _in_order(part: dict[Pair, T], pairs: list[Pair]) -> dict[Pair, T]:
     return {pair: part[pair] for pair in pairs if pair in part}
 
 
-def _refusal(message: Message, what: str) -> CrucibenchError:
-    """Returns why a model or data set can't be had; `what` comes before what was raised."""
+def _refusal(message: Message, what: str, killed: str) -> CrucibenchError:
+    """Returns why a model or data set can't be had.
+
+    Args:
+        message: how the task ended.
+        what: comes before what was raised.
+        killed: comes before how the system killed the worker.
+    """
     match message:
+        case Gone(reason, detail, _, True):
+            return StoppedError(f"{killed}: {reason}", detail=detail or None)
         case Failed("unavailable", reason, _):
             return UnavailableError(reason)
         case Failed("input", reason, detail):
             return InputError(reason, detail=detail or None)
-        case Gone(reason, detail, killed=True):
-            return StoppedError(f"{what}: {reason}", detail=detail or None)
         case Failed(_, reason, detail) | Gone(reason, detail):
             return InputError(f"{what}: {reason}", detail=detail or None)
         case _:
@@ -226,7 +248,7 @@ def user_made_data(resolved: Resolved) -> tuple[str, ...]:
 
 
 def make_user_data(
-    executor: Executor, setup: Setup, listener: Listener
+    executor: Executor, setup: Setup, listener: Listener, retries: int = 0
 ) -> Mapping[str, MadeData | CrucibenchError]:
     """Has each data set of `setup.makes` made in a process of its own on this machine.
 
@@ -235,6 +257,9 @@ def make_user_data(
 
     Returns:
         What was made, or why it could not be, by data set.
+
+    Raises:
+        StoppedError: if the system has killed the process more than `retries` times.
     """
     here = executor if isinstance(executor, LocalExecutor) else LocalExecutor(1, setup.threads)
     found: dict[str, MadeData | CrucibenchError] = {}
@@ -242,13 +267,21 @@ def make_user_data(
         here.prepare(setup)
         for name in setup.makes:
             listener.note(f"making {name}")
-            message = here.do(DataTask(data=name))
-            here.stop(here.slots[0])
+            for tries in range(retries + 1):
+                message = here.do(DataTask(data=name))
+                here.stop(here.slots[0])
+                if not (isinstance(message, Gone) and message.killed):
+                    break
+                if tries < retries:
+                    listener.note(f"again: making {name}: {message.reason}")
             if isinstance(message, MadeData):
                 here.share(message)
-            found[name] = (
-                message if isinstance(message, MadeData) else _refusal(message, "it can't be read")
-            )
+                found[name] = message
+                continue
+            error = _refusal(message, "it can't be read", f"data {name!r} could not be made")
+            if isinstance(error, StoppedError):
+                raise error
+            found[name] = error
     finally:
         if here is not executor:
             here.close()

@@ -63,7 +63,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
 
     Raises:
         InputError: before anything is collected.
-        KeyboardInterrupt: after Ctrl-C; what was collected is kept.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
     resolved = with_current_reads(resolved, options)
@@ -215,7 +215,7 @@ def _open_data(
     setup: Setup, options: RunOptions, executor: Executor, listener: Listener
 ) -> tuple[dict[str, EvalSet], dict[str, str]]:
     """Returns the open data sets, and the files that the user's code read for them."""
-    made = make_user_data(executor, setup, listener) if setup.makes else {}
+    made = make_user_data(executor, setup, listener, options.retries) if setup.makes else {}
     data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
     read: dict[str, str] = {}
     for entry in made.values():

@@ -9,10 +9,26 @@ from typing import Any
 import yaml
 
 from crucibench.util.errors import InputError
+from crucibench.util.text import shorten
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the core schema of YAML 1.2 (10.3.2): ``no`` is text, ``1e-3`` a number."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Constructs a value; one that its tag doesn't fit is an error of the file, with its line.
+
+        A date that there isn't and a number of thousands of digits are refused by Python itself.
+        """
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            kind = node.tag.rpartition(":")[2]
+            value = node.value if isinstance(node, yaml.ScalarNode) else "what stands here"
+            raise yaml.MarkedYAMLError(
+                problem=f"{shorten(str(value), 40)} can't be read as {kind}",
+                problem_mark=node.start_mark,
+            ) from error
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -32,6 +48,10 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(
+                problem="a key can't be a list or a mapping", problem_mark=key_node.start_mark
+            )
         key = loader.construct_object(key_node)
         if key in seen:
             line = key_node.start_mark.line + 1
@@ -41,6 +61,11 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in _Loader.yaml_constructors.items()
+    if tag is None or not tag.endswith((":omap", ":pairs", ":set", ":binary"))
+}
 
 
 def load_yaml(text: str, name: str) -> Any:
@@ -57,6 +82,8 @@ def load_yaml(text: str, name: str) -> Any:
         raise InputError(f"{name}: {where}{error.problem}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{name}: lists and mappings are nested too deeply") from error
 
 
 def read_yaml(path: Path) -> Any:

@@ -112,11 +112,14 @@ class Run:
     @cached_property
     def cards(self) -> dict[str, DataCard]:
         """The data cards by data set name."""
-        cards = [
-            DataCard.from_dict(self._json(path))
-            for path in sorted(self.layout.samples.glob("*/card.json"))
-        ]
+        cards = [self._card(path) for path in sorted(self.layout.samples.glob("*/card.json"))]
         return {card.name: card for card in cards}
+
+    def _card(self, path: Path) -> DataCard:
+        try:
+            return DataCard.from_dict(self._json(path))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise UnreadableError(f"{path} is no data card of this format: {error}") from error
 
     @cached_property
     def uninspected(self) -> set[tuple[str, str]]:

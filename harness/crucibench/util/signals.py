@@ -1,77 +1,78 @@
-"""SIGTERM and SIGHUP, which schedulers and terminals send: they end a command as Ctrl-C does."""
+"""Signals that ask a run to end: SIGTERM and SIGHUP are heeded as Ctrl-C is."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_ASKING = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
 
 
-class Signalled(KeyboardInterrupt):
-    """The process was asked to end.
+class SignalInterrupt(KeyboardInterrupt):
+    """A signal asks the process to end.
 
     Attributes:
         number: of the signal.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
+        super().__init__(number)
         self.number = number
 
 
-def exit_code(error: BaseException) -> int:
-    """Returns 128 and the signal's number, as shells have it: 130, 143 or 129."""
-    return 128 + (error.number if isinstance(error, Signalled) else int(signal.SIGINT))
+def exit_code_of(error: BaseException) -> int:
+    """Returns the exit code after an interrupt: 128 and the signal's number; Ctrl-C without one."""
+    return 128 + int(getattr(error, "number", signal.SIGINT))
 
 
-def interruption(number: int) -> KeyboardInterrupt:
-    """Returns what a signal raises."""
-    return KeyboardInterrupt() if number == signal.SIGINT else Signalled(number)
+class _Raise:
+    """The command line's handler: the first signal raises, a second one ends the process."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._raised:
+            os._exit(128 + number)  # workers end with their engine
+        self._raised = True
+        raise SignalInterrupt(number)
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Raises `Signalled` where SIGTERM or SIGHUP would end the process without a word.
+def heeded() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise `SignalInterrupt`.
 
-    A handler that is there already, or none (``nohup``), is left alone.
+    A signal that is ignored (``nohup``) or that the program handles itself is left alone, and only
+    the main thread can have handlers.
     """
-    with _handled(_raise, lambda number: signal.getsignal(number) is signal.SIG_DFL):
+    if threading.current_thread() is not threading.main_thread():
         yield
-
-
-@contextlib.contextmanager
-def stopping(handle: Callable[[int], None]) -> Iterator[None]:
-    """Calls `handle` with the number of a signal that would otherwise interrupt the program.
-
-    A handler of the program's own is left alone.
-    """
-    own = {signal.default_int_handler, _raise}
-    with _handled(
-        lambda number, frame: handle(number), lambda number: signal.getsignal(number) in own
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def _handled(
-    handle: Callable[[int, FrameType | None], None], where: Callable[[int], bool]
-) -> Iterator[None]:
-    """Handles the signals of which `where` says so; only the main thread can."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, *ENDING):
-            if where(number):
-                before[number] = signal.signal(number, handle)
+        return
+    handler = _Raise()
+    taken = [number for number in _ASKING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise Signalled(number)
+def taken_over() -> dict[int, Any]:
+    """Returns the handlers that may be replaced while a run works, by signal: Python's and ours."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ASKING)}
+    return {
+        int(number): handler
+        for number, handler in found.items()
+        if handler is signal.default_int_handler or isinstance(handler, _Raise)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,13 @@ def test_a_wait_can_be_ended() -> None:
         ("you sent 'Bearer s3cr3t-abc'", "you sent '***'"),
         ("token s3cr3t-abc is old", "token *** is old"),
         ("token Bearer is old", "token *** is old"),
+        (f"b64 {base64.b64encode(b'Bearer s3cr3t-abc').decode()}.", "b64 ***."),
+        (f"{base64.b64encode(b'xs3cr3t-abc').decode()[2:]}", "***"),
+        (f"hex {b's3cr3t-abc'.hex().upper()}", "hex ***"),
+        ("URL Bearer%20s3cr3t-abc", "URL ***"),
+        ("upper S3CR3T-ABC, reversed cba-t3rc3s", "upper ***, reversed ***"),
+        ("cut 3cr3t-a", "cut ***"),
+        ("cut cr3t-a", "cut cr3t-a"),
         ("line\none\x1b[0m", "line one\\u001b[0m"),
         ("x" * 300, "x" * 149 + "…" + "x" * 50),
     ],

@@ -85,11 +85,11 @@ def test_a_run_with_a_secret_in_a_header(
     digits_model: Any,
 ) -> None:  # fmt: skip
     server.set(**serving_digits, authorization=f"Bearer {TOKEN}")
-    path = spec(headers={"Authorization": "env:OIP_TOKEN", "X-Team": "blue"})
+    path = spec(headers={"Authorization": "env:OIP_TOKEN", "User-Agent": "blue"})
     done = shell(str(path), "--suite", "accuracy", OIP_TOKEN=f"Bearer {TOKEN}")
     assert done.returncode == 0, done.stderr
     seen = server.seen()
-    assert {entry["X-Team"] for entry in seen["headers"]} == {"blue"}
+    assert {entry["User-Agent"] for entry in seen["headers"]} == {"blue"}
     assert "Requests to servers, about" in done.stderr
     assert all(cell["status"] == "ok" for cell in _cells(tmp_path).values())
     # The same model here gives the same numbers.

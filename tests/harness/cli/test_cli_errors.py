@@ -28,7 +28,7 @@ def _raising(error: BaseException) -> Callable[[], object]:
         (NotComparableError("data differs"), 4, "error: data differs"),
         (UnreadableError("no manifest"), 4, "error: no manifest"),
         (click.UsageError("No such option"), 2, "error: No such option"),
-        (OSError(28, "No space left on device", "records.parquet"), 70,
+        (OSError(28, "No space left on device", "records.parquet"), 74,
          "error: No space left on device: records.parquet"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (click.Abort(), 130, "interrupted"),

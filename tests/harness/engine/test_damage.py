@@ -350,13 +350,13 @@ def test_a_full_disk_ends_the_run_and_room_resumes_it(
     folder, scratch = disk.folder / "run", str(tmp_path)
     step = WHERE[where](runs.steps)
     stopped = mortal.attempt(folder, step=step, full=str(disk.filler), scratch=scratch)
-    assert stopped["code"] == 70, stopped
+    assert stopped["code"] == 74, stopped
     assert stopped["refused"].startswith("No space left on device: /"), stopped
     assert is_one_sentence(stopped["refused"])
     root = folder / "out" / runs.name
     assert not (root / "manifest.json").is_file()
     again = mortal.attempt(folder, scratch=scratch)
-    assert again["code"] == 70, f"there is still no room: {again}"
+    assert again["code"] == 74, f"there is still no room: {again}"
     disk.filler.unlink()
     assert mortal.attempt(folder, scratch=scratch)["code"] == 0
     assert contents(root) == runs.contents
@@ -367,7 +367,7 @@ def test_a_quota_ends_the_run_too(
     mortal: Any, contents: Any, runs: Runs, tmp_path: Path, where: str
 ) -> None:
     stopped = mortal.attempt(tmp_path, step=WHERE[where](runs.steps), full="")
-    assert stopped["code"] == 70
+    assert stopped["code"] == 74
     assert stopped["refused"].startswith("File too large: /")
     assert is_one_sentence(stopped["refused"])
     assert mortal.attempt(tmp_path)["code"] == 0
@@ -396,7 +396,7 @@ def test_a_read_only_run_is_read_or_refused(
     disk.remount("ro")
     assert mortal.attempt(tmp_path / "finished")["steps"] == []
     refused = mortal.attempt(tmp_path / "killed")
-    assert refused["code"] == 70
+    assert refused["code"] == 74
     assert refused["refused"].startswith("Read-only file system: /")
     disk.remount("rw")
     assert mortal.attempt(tmp_path / "killed")["code"] == 0
@@ -427,7 +427,7 @@ def test_the_command_tells_of_a_full_disk_in_one_sentence(
         )  # fmt: skip
 
     full = run()
-    assert full.returncode == 70, full.stderr
+    assert full.returncode == 74, full.stderr
     assert full.stdout == ""
     (told,) = full.stderr.splitlines()
     assert told.startswith(f"error: No space left on device: {disk.folder}")

@@ -244,6 +244,8 @@ class CsvFiles:
                 names = list(reader.schema.names)
             except UnicodeDecodeError:
                 raise self._undecodable(path) from None
+        if any("\0" in name for name in names):
+            raise InputError(f"{path.name}: its header holds a NUL byte: it is no CSV file")
         if names.count("") == 1:
             names[names.index("")] = f"Unnamed: {names.index('')}"
         require_unique(names)
@@ -269,6 +271,11 @@ class CsvFiles:
         good = np.ones(batch.num_rows, dtype=np.bool_)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             stored = pc.cast(column, pa.binary())
+            if pc.any(pc.match_substring(stored, "\0")).as_py():
+                raise InputError(
+                    f"{path.name}: column {name!r} holds a NUL byte, which no text has: the file "
+                    "is damaged, or no CSV file"
+                )
             try:
                 pc.cast(stored, pa.string())
             except pa.ArrowException:

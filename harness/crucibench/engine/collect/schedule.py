@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor as Pool
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from types import FrameType
 
 from crucibench.contracts.scenario import Mapped, Timed
 from crucibench.contracts.verdict import Status
@@ -43,7 +45,7 @@ from crucibench.engine.worker.tasks import (
 from crucibench.store.cells import CellFile
 from crucibench.store.events import Events
 from crucibench.util.errors import StoppedError
-from crucibench.util.signals import interruption, stopping
+from crucibench.util.signals import SignalInterrupt, taken_over
 
 _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -113,7 +115,7 @@ class Schedule:
         """Finishes every cell.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C, once what was under way is on disk.
+            SignalInterrupt: after Ctrl-C, SIGTERM or SIGHUP, once what was under way is on disk.
             StoppedError: likewise, after more failures than may be.
         """
         with ExitStack() as stack:
@@ -128,7 +130,7 @@ class Schedule:
                 for future in self._scoring:
                     future.cancel()
         if self._interrupt.requested:
-            raise interruption(self._interrupt.requested)
+            raise SignalInterrupt(self._interrupt.requested)
         if self._left:
             raise StoppedError(
                 f"{self._failures} cells failed, more than the {self._limits.failures} that may: "
@@ -321,7 +323,9 @@ class Schedule:
         self._note_end(slot, message)
         if isinstance(message, Gone):
             opened.lost += message.lost
-            if message.lost and opened.lost <= _LOST_AT_MOST:
+            # A scheduler sends its signal to workers too: what they were at is dropped.
+            ended = message.killed and self._interrupt.requested
+            if ended or (message.lost and opened.lost <= _LOST_AT_MOST):
                 opened.put_back(task)
                 return
             message = Failed("worker", message.reason, message.detail)
@@ -442,7 +446,7 @@ class _Interrupt:
     """Ctrl-C, SIGTERM, SIGHUP: once asks to stop after what is under way, twice stops now.
 
     Attributes:
-        requested: the number of the first signal; 0 for none.
+        requested: the number of the signal that asked; 0 before.
     """
 
     def __init__(self) -> None:
@@ -450,14 +454,24 @@ class _Interrupt:
 
     @contextlib.contextmanager
     def handled(self, notify: Callable[[], None]) -> Iterator[None]:
-        """Takes signals over; the second one raises KeyboardInterrupt wherever it comes."""
+        """Takes the signals over; the second one raises SignalInterrupt wherever it comes.
 
-        def handle(number: int) -> None:
+        A handler that the program itself has put there is left alone, and only the main thread can
+        have one.
+        """
+        taken = taken_over()
+
+        def handle(number: int, frame: FrameType | None) -> None:
             if self.requested:
-                raise interruption(number)
+                raise SignalInterrupt(number)
             self.requested = number
             with contextlib.suppress(Exception):  # a failing display must not end the task
                 notify()
 
-        with stopping(handle):
+        for number in taken:
+            signal.signal(number, handle)
+        try:
             yield
+        finally:
+            for number, before in taken.items():
+                signal.signal(number, before)

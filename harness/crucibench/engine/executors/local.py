@@ -208,8 +208,7 @@ class LocalExecutor(Executor):
         if not process.busy:
             self._end(process)  # an idle one: the next task gets a new one
             return []
-        reason = process.reason()  # waits for the end
-        message = Gone(reason, process.printed.tail(), killed=process.killed)
+        message = Gone(process.reason(), process.printed.tail(), killed=process.killed)
         self._end(process)
         return [SlotMessage(process.slot, message)]
 

@@ -26,6 +26,12 @@ _MAIN = (
 WATCH_SECONDS = 0.25
 _TRACE_SECONDS = 1.0
 _END_SECONDS = 5.0
+_FAULTS = {
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS")
+    if hasattr(signal, name)
+}
+"""What a fault in a process's own code raises."""
 
 
 class Process:
@@ -122,9 +128,9 @@ class Process:
 
     @property
     def killed(self) -> bool:
-        """Whether something outside ended it, and no fault of the code in it."""
+        """Whether a signal has ended the process that no fault in its own code raises."""
         code = self._child.returncode
-        return code is not None and -code in {getattr(signal, "SIGKILL", 9), signal.SIGTERM}
+        return code is not None and code < 0 and -code not in _FAULTS
 
     def dismiss(self) -> None:
         """Closes the pipe: an idle process that does not rest ends."""

@@ -588,6 +588,8 @@ class RayConnection:
         except BaseException:
             self.close()
             raise
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
 
     def nodes(self) -> list[Mapping[str, Any]]:
         """Returns the nodes that are alive."""

@@ -343,7 +343,8 @@ class Gone:
         reason: one sentence.
         detail: the end of its log.
         lost: whether the machine went away, so that the task is not to blame.
-        killed: whether something outside ended it: the system, short of memory, or a scheduler.
+        killed: whether a signal from outside ended it (e.g. for want of memory), no fault of its
+            code.
     """
 
     reason: str

@@ -1,0 +1,216 @@
+"""SIGTERM and SIGHUP end a run as Ctrl-C does; workers that are killed; what the system refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
+]
+
+MODEL = """
+import os
+import pathlib
+import time
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+
+
+def held(batch):
+    (HERE / "asked").open("a").write(f"{os.getpid()}\\n")
+    while (HERE / "hold").exists():
+        (HERE / "held").write_text(str(os.getpid()))
+        time.sleep(0.02)
+    return np.full((len(batch), 3), 1 / 3)
+"""
+RESUME = "interrupted; give the same command again to resume"
+EXITS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+class Command:
+    """`crucibench run` of a model that answers no more while the file ``hold`` is there."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "models.py").write_text(MODEL, encoding="utf-8")
+        self.folder = folder
+        self.hold, self.held, self.results = folder / "hold", folder / "held", folder / "results"
+        self.running: subprocess.Popen[str] | None = None
+
+    def start(self, workers: int, *options: str) -> subprocess.Popen[str]:
+        self.running = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "crucibench", "run", "--model", "python:models.py:held"),
+                *("--data", "sklearn:wine", "--batch-size", "2", "--suite", "accuracy"),
+                *("--workers", str(workers), "--no-cache", *options),
+            ],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        return self.running
+
+    def wait_for(self, done: Callable[[], object]) -> None:
+        assert self.running is not None
+        while not done():
+            assert self.running.poll() is None, self.running.communicate()
+            time.sleep(0.02)
+
+    def shards(self) -> list[Path]:
+        return sorted(self.results.glob("*/cells/*/records-*.parquet"))
+
+    def holder(self) -> int:
+        """Returns the process that holds the model, once it does."""
+        self.wait_for(lambda: self.held.is_file() and self.held.read_text())
+        return int(self.held.read_text())
+
+    def orphans(self) -> list[int]:
+        """Returns the processes that work in the folder, and which still run after some seconds."""
+        until = time.monotonic() + 20
+        while (found := self._processes()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return found
+
+    def _processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if (
+                    int(entry.name) != os.getpid()
+                    and (entry / "cwd").resolve(strict=True) == self.folder.resolve()
+                ):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture
+def command(folder: Path) -> Iterator[Command]:
+    found = Command(folder)
+    yield found
+    if found.running is not None:
+        found.running.kill()
+        found.running.communicate()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(("number", "code"), EXITS)
+def test_a_signal_ends_after_the_shard_and_the_run_resumes(
+    command: Command, number: signal.Signals, code: int, workers: int
+) -> None:
+    running = command.start(workers)
+    command.wait_for(command.shards)
+    command.hold.touch()
+    command.holder()
+    before = command.shards()
+    running.send_signal(number)
+    assert running.stderr is not None
+    assert any("stopping after the shards" in line for line in running.stderr)
+    command.hold.unlink()
+    out, printed = running.communicate(timeout=300)
+    assert (running.returncode, out) == (code, ""), printed
+    assert printed.splitlines()[-1] == RESUME
+    assert "Traceback" not in printed
+    assert set(command.shards()) > set(before)
+    assert command.orphans() == []
+    again = command.start(workers)
+    _, printed = again.communicate(timeout=300)
+    assert again.returncode == 0, printed
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_second_signal_ends_at_once(command: Command, workers: int) -> None:
+    running = command.start(workers)
+    command.wait_for(command.shards)
+    command.hold.touch()
+    command.holder()
+    before = command.shards()
+    running.send_signal(signal.SIGTERM)
+    assert running.stderr is not None
+    assert any("stopping after the shards" in line for line in running.stderr)
+    running.send_signal(signal.SIGHUP)
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode == 129, printed
+    assert command.shards() == before
+    assert command.orphans() == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("number", "code"), EXITS)
+def test_a_signal_ends_an_inspection(
+    command: Command, number: signal.Signals, code: int, workers: int
+) -> None:
+    command.hold.touch()
+    running = command.start(workers)
+    command.holder()
+    running.send_signal(number)
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode == code, printed
+    assert printed.splitlines()[-1] == RESUME
+    assert not command.results.exists()
+    assert command.orphans() == []
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_worker_killed_at_inspection(command: Command, retries: int) -> None:
+    command.hold.touch()
+    running = command.start(1, "--retries", str(retries))
+    killed = set[int]()
+    for _ in range(retries + 1):
+        command.wait_for(lambda: command.holder() not in killed)
+        killed.add(command.holder())
+        os.kill(command.holder(), signal.SIGKILL)
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode == 4, printed
+    assert "killed by SIGKILL" in printed.splitlines()[-1]
+    assert printed.count("again: ") == retries
+    assert not command.results.exists()
+    assert command.orphans() == []
+
+
+def test_a_retry_goes_on_after_a_worker_killed_at_inspection(command: Command) -> None:
+    command.hold.touch()
+    running = command.start(1, "--retries", "1")
+    first = command.holder()
+    command.hold.unlink()
+    command.hold.touch()
+    os.kill(first, signal.SIGKILL)
+    command.hold.unlink()
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode == 0, printed
+    assert "again: held" in printed
+
+
+def test_a_worker_killed_at_collection_fails_its_cell(command: Command) -> None:
+    running = command.start(1)
+    command.wait_for(command.shards)
+    command.held.unlink(missing_ok=True)
+    command.hold.touch()
+    os.kill(command.holder(), signal.SIGKILL)
+    command.hold.unlink()
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode == 4, printed
+    assert "killed by SIGKILL" in printed
+    assert command.orphans() == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_place_where_the_system_makes_no_folder(command: Command, workers: int) -> None:
+    running = command.start(workers, "--out", "/proc/x")
+    _, printed = running.communicate(timeout=300)
+    assert running.returncode in {74, 2}, printed
+    assert running.returncode == (74 if os.access("/proc", os.W_OK) else 2)
+    last = printed.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "/proc/x" in last
+    assert "Traceback" not in printed
+    assert command.orphans() == []
