@@ -60,23 +60,32 @@ class Canonical(nn.Module):
             return answer
         return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
 
-    def answer(self, inputs: torch.Tensor) -> torch.Tensor:
+    def answer(self, inputs: Any) -> torch.Tensor:
         """Returns scores of the declared kind, or values, in float32 or better."""
-        if self.setting is None:
-            return self._answer(inputs)
-        with self.setting():
+        with (self.setting or contextlib.nullcontext)():
             return self._answer(inputs)
 
-    def prepared(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns what the model itself is given."""
+    def lists(self, inputs: Any) -> Any:
+        """Returns what the model says, where that is lists of any length."""
+        with (self.setting or contextlib.nullcontext)():
+            return self.raw(inputs)
+
+    def raw(self, inputs: Any) -> Any:
+        """Returns what the model itself answers."""
+        return self.model(self.prepared(inputs))
+
+    def prepared(self, inputs: Any) -> Any:
+        """Returns what the model itself is given; of a list of images (C, H, W), a list."""
+        if isinstance(inputs, list):
+            return [self.prepared(image[None])[0] for image in inputs]
         if self.guards and not self.normalises:
             inputs = inputs.clone()  # from a model that changes its input in place
         if self.normalises:
             inputs = (inputs * self.scale - self.mean) / self.std
         return inputs.to(self._dtype()) if inputs.is_floating_point() else inputs
 
-    def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
-        answer = tensor_in(self.model(self.prepared(inputs)))
+    def _answer(self, inputs: Any) -> torch.Tensor:
+        answer = tensor_in(self.raw(inputs))
         answer = answer.to(torch.promote_types(answer.dtype, torch.float32))
         if self.task.one_number:
             return answer.squeeze(1) if answer.ndim == 2 and answer.shape[1] == 1 else answer
