@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crucibench.contracts.lists import Lists, differing_rows
 from crucibench.contracts.task import AnswerField, OutputError
 from crucibench_adapters._lists import list_answer
 
@@ -40,3 +41,12 @@ def test_boxes_are_taken_back_to_pixels_of_the_sample() -> None:
 def test_another_form_is_refused(found: Any) -> None:
     with pytest.raises(OutputError):
         list_answer(found, TASK, None, 1)
+
+
+def test_rows_that_differ_and_batches_without_an_item() -> None:
+    first = Lists.of([2, 0, 1, 1], np.arange(8.0).reshape(4, 2))
+    second = Lists.of([2, 1, 0, 1], np.array([[0, 1], [2, 9], [4, 5], [6, 7]], dtype=float))
+    assert differing_rows(first, second).tolist() == [True, True, True, False]
+    empty = Lists.of([0, 0], np.zeros((0, 2)))
+    assert not differing_rows(empty, empty).any()
+    assert empty.summary().tolist() == [[0.0, 0.0, 0.0]] * 2
