@@ -17,7 +17,7 @@ from crucibench.util.suggest import unknown
 from crucibench_adapters._form import stored_form
 
 _DECLARATION = "crucibench_input"
-_KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop", "fit")
+_KEYS = ("range", "mean", "std", "size", "channels", "resize", "crop", "fit", "sizes")
 
 
 def preprocessing(
@@ -47,15 +47,35 @@ def preprocessing(
     if channels not in (None, 1, 3):
         raise InputError(f"{what}: channels: expected 1 or 3, got {channels!r}")
     _check_lengths(normalisation, channels or 3, what)
+    own_sizes = takes_own_sizes(declared.get("sizes", "one"), f"{what}: sizes")
+    if own_sizes and {"crop", "fit"} & set(declared):
+        raise InputError(f"{what}: crop and fit are for images of one size, not for sizes: own")
     spec = InputSpec(
         modality=task.modality,
         channels=channels,
-        size=size,
+        size=None if own_sizes else size,
         resize=_resize(declared, what),
         crop=_crop(declared, what),
         fit=_fit(declared, what),
+        own_sizes=own_sizes,
     )
     return spec, normalisation
+
+
+def takes_own_sizes(sizes: object, what: str) -> bool:
+    """Whether a model takes images in the sizes that they have, by what it says of ``sizes``.
+
+    Raises:
+        InputError: if that is neither ``own`` nor ``one``.
+    """
+    if sizes not in ("own", "one"):
+        raise InputError(f"{what}: " + unknown("value", str(sizes), ("own", "one")))
+    return sizes == "own"
+
+
+def own_resize(module: Any, opening: Opening, what: str) -> tuple[int, int] | None:
+    """Returns the size that an adapter stretches images of their own sizes to, or None."""
+    return opening.size or _pair(_declaration(module, what), "size", what)
 
 
 def _check_lengths(normalisation: Normalisation | None, channels: int, what: str) -> None:

@@ -60,22 +60,31 @@ class Canonical(nn.Module):
             return answer
         return answer.clamp_min(torch.finfo(answer.dtype).tiny).log()
 
-    def answer(self, inputs: torch.Tensor) -> torch.Tensor:
+    def answer(self, inputs: Any) -> torch.Tensor:
         """Returns scores of the declared kind, or values, in float32 or better."""
-        if self.setting is None:
-            return self._answer(inputs)
-        with self.setting():
+        with (self.setting or contextlib.nullcontext)():
             return self._answer(inputs)
 
-    def prepared(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns what the model itself is given."""
+    def lists(self, inputs: Any) -> Any:
+        """Returns what the model says, where that is lists of any length."""
+        with (self.setting or contextlib.nullcontext)():
+            return self.raw(inputs)
+
+    def raw(self, inputs: Any) -> Any:
+        """Returns what the model itself answers."""
+        return self.model(self.prepared(inputs))
+
+    def prepared(self, inputs: Any) -> Any:
+        """Returns what the model itself is given; of a list of images (C, H, W), a list."""
+        if isinstance(inputs, list):
+            return [self.prepared(image[None])[0] for image in inputs]
         if self.guards and not self.normalises:
             inputs = inputs.clone()  # from a model that changes its input in place
         if self.normalises:
             inputs = (inputs * self.scale - self.mean) / self.std
         return inputs.to(self._dtype()) if inputs.is_floating_point() else inputs
 
-    def direct(self) -> Callable[[torch.Tensor], torch.Tensor]:
+    def direct(self) -> Callable[[Any], torch.Tensor]:
         """Returns a function that answers as `answer` does, bit for bit, without gradients.
 
         What does not change from call to call is looked up here, once: of a network of half a
@@ -88,7 +97,9 @@ class Canonical(nn.Module):
         classes = len(self.task.classes)
         as_is = not self.task.one_number and (self.classes is None or self.classes.identity)
 
-        def answer(inputs: torch.Tensor) -> torch.Tensor:
+        def answer(inputs: Any) -> torch.Tensor:
+            if type(inputs) is list:
+                return self.answer(inputs)
             if normalises:
                 inputs = (inputs if scale == 1.0 else inputs * scale) - mean
                 inputs /= std
@@ -106,8 +117,8 @@ class Canonical(nn.Module):
 
         return answer
 
-    def _answer(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self._finished(self.model(self.prepared(inputs)))
+    def _answer(self, inputs: Any) -> torch.Tensor:
+        return self._finished(self.raw(inputs))
 
     def _finished(self, found: Any) -> torch.Tensor:
         """Returns what the model returned in its one form."""

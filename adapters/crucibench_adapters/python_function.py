@@ -12,6 +12,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap, LabelMap
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._lists import list_answer, list_capabilities, list_fields
 from crucibench_adapters._outputs import KINDS, capabilities_of, two_columns
+from crucibench_adapters._preprocessing import takes_own_sizes
 
 
 class FunctionAdapter(Adapter):
@@ -36,12 +39,15 @@ class FunctionAdapter(Adapter):
     Option ``output``: ``probabilities`` (N, K), the default; ``logits`` (N, K); ``labels`` (N,),
     class names or indices; ``values`` (N,), the default for regression. For a binary task one
     column, (N,) or (N, 1), speaks for the second class. A class is called without arguments, and
-    what it makes is the function.
+    what it makes is the function. Option ``sizes=own``: images come as a list of tensors (C, H, W)
+    in their own sizes. Where an answer holds lists, the function returns one dict a sample, from
+    the field's name to an array (m,) or (m, k).
     """
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:
-        uri.only("output")
+        uri.only("output", "sizes")
+        takes_own_sizes(uri.query.get("sizes", "one"), "sizes of python:")
         if uri.query.get("output", KINDS[0]) not in KINDS:
             raise InputError(unknown("output of python:", uri.query["output"], KINDS))
         ref = parse_factory(uri.rest, base)
@@ -70,13 +76,16 @@ class FunctionAdapter(Adapter):
 
     def __init__(self, function: Callable[[Any], Any], what: str, opening: Opening) -> None:
         self.task = opening.data.task
-        self.input_spec = stored_form(opening.data)
+        own = opening.uri.query.get("sizes") == "own"
+        self.input_spec = replace(stored_form(opening.data), own_sizes=own)
         regression = self.task.one_number
         kind = opening.uri.query.get("output", "values" if regression else "probabilities")
         if (kind == "values") != regression:
             raise InputError(f"{what}: output={kind} for data that asks for {self.task.kind}")
         self.score_kind = "logits" if kind == "logits" else "probabilities"
         self.capabilities = capabilities_of(kind)
+        if list_fields(self.task):
+            self.capabilities, kind = list_capabilities(self.task), "lists"
         self._kind = kind
         self._what = what
         self._function = function
@@ -89,7 +98,10 @@ class FunctionAdapter(Adapter):
             self._classes = ClassMap.match(None, self.task, what, declared=opening.classes)
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
-        answer = _array(self._function(batch if self._whole else batch.inputs))
+        found = self._function(batch if self._whole else batch.inputs)
+        if self._kind == "lists":
+            return list_answer(found, self.task, None, len(batch))
+        answer = _array(found)
         if self._kind == "values":
             return Answer(values=_flat(answer, len(batch)).astype(np.float64))
         if self._kind == "labels":

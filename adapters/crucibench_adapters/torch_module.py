@@ -4,11 +4,15 @@ A module may say how it wants its inputs, and what its classes are:
 
 - ``module.crucibench_input = {"range": [0, 1], "mean": [...], "std": [...], "size": [H, W],
   "channels": 1, "resize": "bilinear", "crop": 1.0, "fit": "crop"}``: what it does to pixels, each
-  key optional; ``"fit": "stretch"`` gives images the proportions of ``size``;
+  key optional; ``"fit": "stretch"`` gives images the proportions of ``size``; ``"sizes": "own"``
+  gives it a list of images (C, H, W) in their own sizes, or each stretched to ``size``;
 - ``module.encode(frame) -> Tensor``: what it makes of a table, or of a list of texts. A table
   without it must be all numbers; its columns are stacked as float32 in their order;
 - ``module.crucibench_classes = ["cat", "dog"]``: the names of its classes in the order of its
   scores, which are matched to the data's by name.
+
+Where an answer holds lists (boxes, labels), a module returns one dict a sample, from the field's
+name to a tensor (m,) or (m, k); boxes are in pixels of the image that it was given.
 """
 
 from __future__ import annotations
@@ -36,9 +40,11 @@ from crucibench.util.errors import InputError
 from crucibench.util.libraries import library_versions
 from crucibench_adapters._classes import ClassMap
 from crucibench_adapters._form import made_up
+from crucibench_adapters._lists import Scale, list_answer, list_capabilities, list_fields
 from crucibench_adapters._outputs import capabilities_of
 from crucibench_adapters._preprocessing import (
     described_preprocessing,
+    own_resize,
     preprocessing,
     preprocessing_digest,
 )
@@ -128,13 +134,22 @@ class TorchAdapter(Adapter):
         self._unidentified = ""
         self._libraries: frozenset[str] = frozenset()
         kind = "values" if self.task.one_number else self.score_kind
+        self._lists = bool(list_fields(self.task))
+        self._own_sizes = self.input_spec.own_sizes
+        self._resize = own_resize(module, opening, loaded.origin.what) if self._own_sizes else None
         self.capabilities = capabilities_of(kind) | {Capability.GRADIENTS}
+        if self._own_sizes:
+            self.capabilities -= {Capability.GRADIENTS}
+        if self._lists:
+            self.capabilities = list_capabilities(self.task)
 
     def _predict(self, batch: Batch, want: Request) -> Answer:
         import torch
 
         with torch.inference_mode():
-            inputs = self.encode(batch)
+            inputs = self._encoded(batch)
+            if self._lists:
+                return self._read_lists(self._canonical.lists(inputs), batch)
             with self._watching(want) as features:
                 answer = self._canonical.answer(inputs)
         if self.task.one_number:
@@ -147,26 +162,27 @@ class TorchAdapter(Adapter):
         )
 
     def timed(self, batch: Batch) -> object:
-        return self._direct(self._encoded(batch))
+        return self._direct(self._given(batch))
 
     def timed_encoded(self, inputs: torch.Tensor) -> object:
         return self._direct(inputs)
 
     @cached_property
-    def _encoded(self) -> Callable[[Batch], torch.Tensor]:
-        here = self._loaded.device == "cpu" and not self.input_spec.own_sizes
+    def _given(self) -> Callable[[Batch], Any]:
+        here = self._loaded.device == "cpu" and not self._own_sizes
         if here and self.task.modality is Modality.IMAGE:
             return attrgetter("inputs")
-        return self.encode
+        return self._encoded
 
     @cached_property
-    def _direct(self) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _direct(self) -> Callable[[Any], object]:
         """What a timed query asks: nothing is in its time that need not be."""
         import torch
 
-        direct, around, quietly = self._canonical.direct(), self._watch.around, torch.inference_mode
+        around, quietly = self._watch.around, torch.inference_mode
+        direct = self._canonical.lists if self._lists else self._canonical.direct()
 
-        def ask(inputs: torch.Tensor) -> torch.Tensor:
+        def ask(inputs: Any) -> object:
             with quietly():
                 return around(direct, inputs)
 
@@ -204,6 +220,28 @@ class TorchAdapter(Adapter):
                 f"{self._loaded.origin.what}"
             )
         return encoded.to(self._loaded.device)
+
+    def _encoded(self, batch: Batch) -> Any:
+        """Returns a batch as the model takes it: images of their own sizes as a list."""
+        if not self._own_sizes:
+            return self.encode(batch)
+        images = [image.to(self._loaded.device) for image in batch.inputs]
+        return images if self._resize is None else [self._stretched(image) for image in images]
+
+    def _stretched(self, image: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        mode = self.input_spec.resize
+        return torch.nn.functional.interpolate(
+            image[None], self._resize, mode=mode, antialias=mode != "nearest"
+        )[0]
+
+    def _read_lists(self, found: Any, batch: Batch) -> Answer:
+        scales: list[Scale] | None = None
+        if self._resize is not None:
+            height, width = self._resize
+            scales = [(width / one.shape[2], height / one.shape[1]) for one in batch.inputs]
+        return list_answer(found, self.task, scales, len(batch))
 
     def module(self) -> torch.nn.Module:
         if Capability.GRADIENTS not in self.capabilities:
@@ -358,7 +396,7 @@ class TorchAdapter(Adapter):
     def _made_up(self) -> tuple[Batch | None, torch.Tensor | None]:
         """Returns made-up samples and their encoding, each None where there can be none."""
         batch = made_up(self._opening.data, self.input_spec)
-        if batch is None:
+        if batch is None or self._own_sizes or self._lists:
             return None, None
         try:
             return batch, self.encode(batch)
@@ -418,7 +456,9 @@ class TorchAdapter(Adapter):
             OpaqueError: if there is none, naming what of the model can't be told.
         """
         return self._of_module() | {
-            "preprocessing": preprocessing_digest(self.input_spec, self.normalisation),
+            "preprocessing": preprocessing_digest(
+                self.input_spec, self.normalisation, self._resize
+            ),
             "output": self.score_kind,
             **self._classes.fingerprint(),
         }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.results import MetricDifference
 from crucibench.contracts.data import Samples
 from crucibench.contracts.evidence import ScoringOptions
+from crucibench.contracts.lists import Column, Lists, differing_rows
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
 from crucibench.contracts.statistic import Form, Number
@@ -315,12 +317,13 @@ class CellPair:
             order = np.argsort(first.ids[paired.rows_a].astype(str), kind="stable")
             paired = paired._replace(rows_a=paired.rows_a[order], rows_b=paired.rows_b[order])
         old, new = first.targets[paired.rows_a], second.targets[paired.rows_b]
-        if not np.array_equal(old, new):
-            other = np.flatnonzero(old != new)
+        other = np.flatnonzero(differing_rows(old, new))
+        if len(other):
+            row = other[:1]
             raise RefusedError(
                 f"targets differ on {len(other)} of {len(old)} common samples: that of "
-                f"{first.ids[paired.rows_a][other[0]]} is {old[other[0]].item()!r} and "
-                f"{new[other[0]].item()!r}",
+                f"{first.ids[paired.rows_a][row[0]]} is {_plain(old[row])!r} and "
+                f"{_plain(new[row])!r}",
                 "targets",
             )
         if paired.only_a or paired.only_b:
@@ -337,6 +340,11 @@ class CellPair:
 
     def _wanted(self, key: Key) -> bool:
         return self.how.wants(self._address(key))
+
+
+def _plain(target: Column) -> Any:
+    """Returns the target of one sample, a column of one row, as Python has it."""
+    return target.values.tolist() if isinstance(target, Lists) else target.item()
 
 
 def _unless_whole(rows: NDArray[np.int64], n: int) -> NDArray[np.int64] | None:

@@ -76,7 +76,7 @@ class Lists:
         values = self.values
         if values.dtype.kind not in "biuf":
             values = pd.util.hash_array(values.astype(object)) / 2.0**64
-        items = values.reshape(len(values), -1).astype(np.float64)
+        items = (values[:, None] if values.ndim == 1 else values).astype(np.float64)
         place = np.arange(len(items)) - self.offsets[self.rows]
         found = np.zeros((len(self), 1 + items.shape[1]))
         found[:, 0] = self.lengths
@@ -86,6 +86,18 @@ class Lists:
 
 Column = NDArray[Any] | Lists
 """A column of n rows: an array, or lists of any length."""
+
+
+def differing_rows(first: Column, second: Column) -> NDArray[np.bool_]:
+    """Returns which of n rows differ between two columns of one form, shape (n,)."""
+    if not isinstance(first, Lists) or not isinstance(second, Lists):
+        return np.asarray(first != second)
+    differs: NDArray[np.bool_] = first.lengths != second.lengths
+    alike = np.flatnonzero(~differs)
+    a, b = first[alike], second[alike]
+    items = a.values != b.values
+    differs[alike[a.rows[items.any(axis=1) if items.ndim == 2 else items]]] = True
+    return differs
 
 
 def to_arrow(values: Any) -> pa.Array:

@@ -64,12 +64,16 @@ class AnswerField:
             lists it gets the values of all rows.
         lists: whether it is `Lists`, one list of any length a sample; `dimensions` are those of
             the values then.
+        pixels: whether values are places in an image, (m, 2 j) as x, y, x, y (a box: left, top,
+            right, bottom), in pixels of the sample as the data has it: an adapter that resizes
+            takes them back.
     """
 
     name: str
     dimensions: int
     check: Callable[[NDArray[Any], Task], None]
     lists: bool = False
+    pixels: bool = False
 
     def require(self, answer: Column, rows: int, task: Task) -> None:
         """Checks an answer to `rows` samples.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,8 @@ from crucibench.store.run import Run
 
 PLUGIN = '''
 import io
+import os
+import signal
 from dataclasses import dataclass
 
 import datasets
@@ -36,7 +40,7 @@ EXCESS = MetricInfo(id="excess", name="excess", direction="lower", definition="S
 
 class Spots(TaskKind):
     name = "spots"
-    fields = (AnswerField(name="spots", dimensions=2, lists=True,
+    fields = (AnswerField(name="spots", dimensions=2, lists=True, pixels=True,
         check=lambda values, _: require_finite("spots", values)),)
     list_targets = True
     metrics = ()
@@ -130,6 +134,9 @@ class Drawn(Mapped):
     draws = "sample"
 
     def run(self, stage, work, context):
+        context.adapter.batches = getattr(context.adapter, "batches", 0) + 1
+        if str(context.adapter.batches) == os.environ.get("DIE_AT"):
+            os.kill(os.getpid(), signal.SIGKILL)
         spots = context.adapter.predict(work.batch, frozenset({"spots"})).lists("spots")
         n, rows = len(work.batch), np.tile(np.arange(len(work.batch)), 3)
         draw = np.repeat(np.arange(3), n)
@@ -152,6 +159,34 @@ class DrawnSuite(Suite):
     def scenarios(self, request):
         return [Drawn()]
 '''
+MODELS = """
+import torch
+
+
+class Net(torch.nn.Module):
+    crucibench_input = {"sizes": "own", "mean": [0.25], "std": [0.5]}
+
+    def __init__(self, bias=0):
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, images):
+        assert isinstance(images, list)
+        spots = [torch.argwhere(one[0] > 0.5).float() for one in images]
+        return [{"spots": torch.cat([one, one.new_zeros(self.bias, 2)])} for one in spots]
+
+
+def net():
+    return Net()
+
+
+def worse():
+    return Net(2)
+
+
+def function(images):
+    return [{"spots": torch.argwhere(one[0] > 0.5).float().numpy()} for one in images]
+"""
 ENTRIES = """
 [crucibench.adapters]
 bright = spots_plugin:Bright
@@ -168,6 +203,7 @@ drawn = spots_plugin:DrawnSuite
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spots")
     (folder / "spots_plugin.py").write_text(PLUGIN)
+    (folder / "models.py").write_text(MODELS)
     facts = folder / "spots_plugin-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: spots-plugin\nVersion: 1.0\n")
@@ -175,12 +211,13 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def crucibench(plugin: Path, *words: str) -> str:
+def crucibench(plugin: Path, *words: str, expected: int = 0, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "crucibench", *words], cwd=plugin, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(plugin), "NO_COLOR": "1"}, check=False,
+        env={**os.environ, "PYTHONPATH": str(plugin), "NO_COLOR": "1", **environment},
+        check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == expected, done.stdout + done.stderr
     return done.stdout
 
 
@@ -195,8 +232,50 @@ def test_lists_and_draws_go_through_a_run(plugin: Path) -> None:
         (root,) = (path.parent for path in out.glob("**/manifest.json"))
         crucibench(plugin, "verify", str(root))
         run = Run(root)
-        (cell,) = (one for one in run.cells if "drawn" in one)
         assert run.metrics()["value"].iloc[0] == pytest.approx(1.0)
-        files = sorted(run.layout.cell(cell).glob("records-*.parquet"))
-        shards.append([file.read_bytes() for file in files])
+        shards.append(stored(root))
     assert shards[0] == shards[1]
+
+
+def ask(plugin: Path, out: Path, *models: str, **more: Any) -> Path:
+    words = [word for model in models for word in ("--model", model)]
+    crucibench(
+        plugin, "run", *words, "--data", "spots:x", "--suite", "drawn", "--batch-size", "8",
+        "--no-cache", "--out", str(out), **more,
+    )  # fmt: skip
+    return next((path.parent for path in out.glob("**/manifest.json")), out)
+
+
+def stored(root: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(root.glob("cells/*drawn*/records-*.parquet"))]
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(plugin: Path) -> None:
+    whole = ask(plugin, plugin / "whole", "bright:x")
+    killed = plugin / "killed"
+    ask(plugin, killed, "bright:x", expected=-9, DIE_AT="3")
+    again = ask(plugin, killed, "bright:x")
+    assert stored(again) == stored(whole) != []
+    crucibench(plugin, "verify", str(again))
+
+
+def test_models_that_return_lists_are_compared_by_their_means_over_draws(plugin: Path) -> None:
+    root = ask(
+        plugin, plugin / "models", "bright=bright:x", "net=torch:models.py:net",
+        "worse=torch:models.py:worse", "function=python:models.py:function?sizes=own",
+    )  # fmt: skip
+    metrics = Run(root).metrics()
+    rows = metrics[metrics["metric"] == "excess"].set_index("model")
+    assert rows["value"].to_dict() == pytest.approx(
+        {"bright": 1.0, "net": 1.0, "worse": 3.0, "function": 1.0}
+    )
+    assert set(rows["n"]) == {40}
+    packed = str(plugin / "pack.cbz")
+    crucibench(plugin, "pack", str(root), "-o", packed)
+    for source in (str(root), packed):
+        found = json.loads(crucibench(
+            plugin, "compare", f"{source}:net", f"{source}:worse", "--format", "json"
+        ))  # fmt: skip
+        (row,) = found[0]["differences"]
+        assert (row["baseline"], row["candidate"], row["delta"]) == pytest.approx((1.0, 3.0, 2.0))
+        assert row["n"] == 40
