@@ -49,6 +49,15 @@ ClassName = Annotated[str, BeforeValidator(_class_name, json_schema_input_type=s
 """The name of a class; a whole number is welcome."""
 
 
+def _without_secret(value: str) -> str:
+    if mistake := address_mistake(value):
+        raise ValueError(mistake)
+    return value
+
+
+AddressText = Annotated[str, AfterValidator(_without_secret)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -102,7 +111,7 @@ class ModelSpec(_Part):
     """One model."""
 
     name: Name
-    uri: str
+    uri: AddressText
     variants: list[str] = Field(default_factory=list)
     """Further forms of the model, each a model of its own in the results: ``fp32``, ``bf16``."""
     input: InputSettings | None = None
@@ -116,13 +125,6 @@ class ModelSpec(_Part):
     group: str | None = None
     """Models that differ by training seed alone share a group."""
 
-    @field_validator("uri")
-    @classmethod
-    def _without_password(cls, value: str) -> str:
-        if mistake := address_mistake(value):
-            raise ValueError(mistake)
-        return value
-
     @field_validator("headers")
     @classmethod
     def _without_secrets(cls, value: dict[str, str]) -> dict[str, str]:
@@ -135,7 +137,7 @@ class DataSpec(_Part):
     """One data set; what stands here goes before the same option in the URI."""
 
     name: Name
-    uri: str
+    uri: AddressText
     target: str | None = None
     id: str | None = None
     groups: list[str] = Field(default_factory=list)

@@ -17,6 +17,12 @@ _OWN = frozenset(
     {"content-type", "content-length", "transfer-encoding", "inference-header-content-length"}
 )
 _USER = re.compile(r"://[^/?#]*@")
+_SECRET = re.compile(
+    r"://[^?]*[?](?:.*?[&;])?"
+    r"(?P<name>[^=&;?]*(?:key|token|secret|passw|credential|signature|auth|session)[^=&;]*|sig)=",
+    re.IGNORECASE,
+)
+"""A part of a remote address's query whose name says that its value is a secret."""
 
 
 def header_mistake(headers: Mapping[str, str]) -> str | None:
@@ -45,7 +51,12 @@ def header_mistake(headers: Mapping[str, str]) -> str | None:
 
 
 def address_mistake(uri: str) -> str | None:
-    """Returns a sentence if an address holds a user name or password, or None."""
+    """Returns a sentence if an address holds a user name, password or another secret, or None."""
+    if (found := _SECRET.search(uri)) is not None:
+        return (
+            f"the address holds a secret, as {found['name']} says, and addresses are copied into "
+            "every run: say headers: {Authorization: env:NAME} instead, or use a copy of the file"
+        )
     if _USER.search(uri) is None:
         return None
     return (

@@ -10,6 +10,7 @@ import yaml
 from crucibench.contracts.uri import parse_uri, split_name
 from crucibench.spec.check import parse_spec, tracks_of
 from crucibench.spec.models import Spec
+from crucibench.spec.secrets import address_mistake
 from crucibench.spec.yaml_file import dump_yaml, load_yaml, read_yaml
 from crucibench.util.errors import InputError
 
@@ -17,6 +18,29 @@ MINIMAL: dict[str, Any] = {
     "models": [{"name": "cnn", "uri": "torch:models.py:cnn"}],
     "data": [{"name": "digits", "uri": "sklearn:digits"}],
 }
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("oip:http://host/m?api_key=abc", "api_key"),
+        ("csv:https://host/a.csv?version=2&X-Amz-Signature=ff", "X-Amz-Signature"),
+        ("csv:https://host/a.csv?sig=1", "sig"),
+        ("csv:https://host/a.csv?version=2", ""),
+        ("oip:http://host/tokens/m?version=1", ""),
+        ("parquet:s3://bucket/key/x.parquet?design=1", ""),
+        ("csv:a.csv?token=1", ""),
+    ],
+)
+def test_a_secret_in_an_address_is_refused(address: str, name: str) -> None:
+    mistake = address_mistake(address)
+    assert (f"as {name} says" in mistake) if mistake else not name
+    kind = "models" if address.startswith("oip") else "data"
+    document = {"models": [{"uri": "a:b", "name": "m"}], "data": [{"uri": "c:d", "name": "d"}]}
+    document[kind][0]["uri"] = address
+    if name:
+        with pytest.raises(InputError, match=f"as {name} says"):
+            parse_spec(document, "spec.yaml")
 
 
 def test_the_smallest_spec_has_sensible_defaults() -> None:
