@@ -19,6 +19,7 @@ from crucibench.contracts.scenario import Derived, Mapped
 from crucibench.contracts.verdict import Status
 from crucibench.engine.collect.lifecycle import CellLifecycle, derived
 from crucibench.engine.collect.open_cell import OpenCell, total_cost
+from crucibench.engine.fixed_probe import disagreement
 from crucibench.engine.options import RunPart
 from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
@@ -116,6 +117,7 @@ class PartLifecycle(CellLifecycle):
             "whole": cell.id not in self._split,
             "files": {} if journal is None else dict(journal.files),
             "cost": {} if journal is None else total_cost(journal, cached=False),
+            "probe": {} if journal is None else (journal.probe or {}).get("", {}),
         }
         return file
 
@@ -218,10 +220,29 @@ def _check_alike(parts: Sequence[_PartFolder]) -> None:
                         f"{path.relative_to(first.layout.root)} differs"
                     )
     seen: dict[str, tuple[_PartFolder, PartCell]] = {}
+    asked: dict[tuple[str, str], tuple[_PartFolder, PartCell]] = {}
     for part in parts:
         for name, cell in part.account.cells.items():
             before = seen.setdefault(name, (part, cell))
             _check_cell(name, before, (part, cell))
+            if cell.probe:
+                first_asked = asked.setdefault((cell.file.model, cell.file.data), (part, cell))
+                _check_answers(first_asked, (part, cell))
+
+
+def _check_answers(one: tuple[_PartFolder, PartCell], two: tuple[_PartFolder, PartCell]) -> None:
+    """Requires that a model answered the fixed probe alike, whatever its fingerprint says."""
+    before, now = one[1].probe, two[1].probe
+    if "gradient" not in before:
+        now = {key: value for key, value in now.items() if not key.startswith("gradient")}
+    found = disagreement({"": before}, {"": now})
+    if found is not None:
+        file = two[1].file
+        raise NotComparableError(
+            f"model {file.model!r} on {file.data!r}: {one[0].name} and {two[0].name} had other "
+            f"{found.what} to {found.differ} of {found.samples} fixed samples: it looks up "
+            "something that differs between the two (a file, an environment variable)"
+        )
 
 
 def _check_cell(

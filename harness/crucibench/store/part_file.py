@@ -31,6 +31,7 @@ class PartCell(BaseModel):
         whole: whether all of it was collected here.
         files: name to digest.
         cost: as ``timing.json`` holds it.
+        probe: what the cell's model answered to the fixed probe here; empty where it was not asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class PartCell(BaseModel):
     whole: bool
     files: dict[Annotated[str, AfterValidator(_inside)], str] = Field(default_factory=dict)
     cost: dict[str, Any] = Field(default_factory=dict)
+    probe: dict[str, Any] = Field(default_factory=dict)
 
 
 class PartFile(BaseModel):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from crucibench.api import verify
@@ -99,6 +101,24 @@ def test_parts_that_differ_are_refused_with_the_field(parts: list[Path], tmp_pat
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(UnreadableError, match=f"is damaged: .*{shard.name}"):
         merge([parts[0], damaged, parts[2]], tmp_path / "merged")
+
+
+def test_a_model_that_answers_the_fixed_probe_otherwise_is_refused(
+    parts: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(parts[1], other)
+    path = other / "environment" / "part.json"
+    account = json.loads(path.read_text())
+    cells = account["cells"].values()
+    asked = [cell["probe"] for cell in cells if cell.get("probe")]
+    assert asked
+    for probe in asked:
+        size = np.prod(probe["answers"]["shape"], dtype=int)
+        probe["answers"]["float64"] = base64.b64encode(np.full(size, 9.0).tobytes()).decode()
+    path.write_text(json.dumps(account))
+    with pytest.raises(NotComparableError, match="part 1 of 3 and part 2 of 3 had other answers"):
+        merge([parts[0], other, parts[2]], tmp_path / "merged")
 
 
 def test_parts_of_other_versions_are_refused(
