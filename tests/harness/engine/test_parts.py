@@ -15,7 +15,8 @@ from crucibench.api import verify
 from crucibench.engine.options import RunPart
 from crucibench.engine.parts import assign, merge
 from crucibench.store.find import find_run, load
-from crucibench.store.manifest import digests
+from crucibench.store.layout import Layout
+from crucibench.store.manifest import digests, write_manifest
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError, NotComparableError, UnreadableError
 
@@ -117,6 +118,7 @@ def test_a_model_that_answers_the_fixed_probe_otherwise_is_refused(
         size = np.prod(probe["answers"]["shape"], dtype=int)
         probe["answers"]["float64"] = base64.b64encode(np.full(size, 9.0).tobytes()).decode()
     path.write_text(json.dumps(account))
+    write_manifest(Layout(other), "0.1.0")
     with pytest.raises(NotComparableError, match="part 1 of 3 and part 2 of 3 had other answers"):
         merge([parts[0], other, parts[2]], tmp_path / "merged")
 
