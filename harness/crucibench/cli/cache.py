@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli._errors import BUG
+from crucibench.cli._errors import SYSTEM
 from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, Verbs, examples
 from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util.errors import InputError
@@ -165,7 +165,7 @@ def _left(asked: Sequence[Entry]) -> int:
     left = [entry for entry in asked if entry.path.exists()]
     if left:
         warn(f"{_count(left)} can't be removed: in use, or another user's: {str(left[0].path)!r}")
-    return BUG if left else 0
+    return SYSTEM if left else 0
 
 
 def _row(entry: Entry) -> dict[str, Any]:

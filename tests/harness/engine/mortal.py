@@ -131,7 +131,7 @@ def _run(command: dict[str, Any], told: int) -> int:
     except OSError as error:
         name = f": {error.filename}" if error.filename else ""
         steps.tell(refused=f"{error.strerror or error}{name}")  # as the command line tells it
-        return 70
+        return 74
     assert run is not None
     steps.tell(run=str(run.root), steps=steps.taken, modules=sorted(set(sys.modules) - known))
     return run.exit_code

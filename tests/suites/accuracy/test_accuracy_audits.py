@@ -197,8 +197,7 @@ class TestDuplicates:
         assert finding.evidence["with"] == 0.9
         assert finding.evidence["without"] == 1.0
         assert finding.evidence["contents_with_several_targets"] == 5
-        # The wrong ones follow each other.
-        assert flagged(evidence) == {"duplicates-within-test", "neighbours-agree"}
+        assert flagged(evidence) == {"duplicates-within-test"}
 
     def test_one_of_150_is_told_not_held_against_it(self, build: Build, audit: Audit) -> None:
         ids = hashes(400)
@@ -218,7 +217,7 @@ class TestDuplicates:
             targets, predictions=said, ids=hashes(400), train=train, modality=Modality.IMAGE
         )
         finding = audit(evidence)["duplicates-between-train-and-test"]
-        assert flagged(evidence) == {"duplicates-between-train-and-test", "neighbours-agree"}
+        assert flagged(evidence) == {"duplicates-between-train-and-test"}
         assert finding.evidence["count"] == 20
         assert finding.evidence["with"] == 0.75
         assert finding.evidence["without"] == pytest.approx(280 / 380)

@@ -92,9 +92,7 @@ def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> F
     )
     figures = {"neighbours": _NEIGHBOURS, "design_effect": effect, "n": n}
     return [
-        Finding(
-            code="neighbours-agree", severity=Severity.SUSPECT, message=message, evidence=figures
-        )
+        Finding(code="neighbours-agree", severity=Severity.INFO, message=message, evidence=figures)
     ]
 
 
