@@ -15,6 +15,7 @@ from typing import Any
 
 from crucibench.registry import KINDS, suites
 from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.registry import Registered
 
 _CORE = "crucibench"
 _COLLECTING = ("attacks", "detectors", "corruptions", "tasks")
@@ -26,11 +27,12 @@ _LARGE = 1 << 20
 _ASIDE = frozenset({".pyc", ".md", ".rst"})
 
 
-def collecting_code(suite: str, parameters: Mapping[str, Any]) -> dict[str, str]:
+def collecting_code(suite: str, scheme: str, parameters: Mapping[str, Any]) -> dict[str, str]:
     """Returns the digests of the code that collects a scenario's records, by package.
 
     Args:
         suite: that the scenario belongs to; its modules that only score are left out.
+        scheme: of the model's address, whose adapter asks it.
         parameters: of the scenario and its task: what is plugged in and named there counts.
     """
     own, found = "", {}
@@ -38,23 +40,21 @@ def collecting_code(suite: str, parameters: Mapping[str, Any]) -> dict[str, str]
         own = _package_of_suite(suite)
         found[own] = _digest(own, suites().get(suite).scoring)
     named = json.dumps(parameters, default=str)
-    for kind in _COLLECTING:
-        for entry in KINDS[kind].entries():
-            package = entry.target.partition(".")[0].partition(":")[0]
-            if package not in {_CORE, own.partition(".")[0]} and json.dumps(entry.name) in named:
-                found[package] = _digest(package)
+    used = [
+        entry for kind in _COLLECTING for entry in _entries(kind) if json.dumps(entry.name) in named
+    ]
+    used += [entry for entry in _entries("models") if entry.name == scheme]
+    for package in sorted({_top(entry.target) for entry in used}):
+        if package not in {_CORE, _top(own)}:
+            found[package] = _digest(package)
     return found
 
 
 def code_of(chosen: Iterable[str]) -> dict[str, str]:
     """Returns the digests of all code of suites, and of whatever is plugged in, by package."""
     own = [_package_of_suite(name) for name in chosen]
-    plugged = {
-        entry.target.partition(".")[0].partition(":")[0]
-        for kind in KINDS.values()
-        for entry in kind.entries()
-    }
-    ours = {_CORE, *(package.partition(".")[0] for package in own)}
+    plugged = {_top(entry.target) for kind in KINDS for entry in _entries(kind)}
+    ours = {_CORE, *map(_top, own)}
     return {package: _digest(package) for package in sorted({*own, *(plugged - ours)})}
 
 
@@ -63,14 +63,32 @@ def code_now(packages: Iterable[str]) -> dict[str, str]:
     return {package: _digest(package) for package in packages}
 
 
+@cache
+def _listed(kind: str) -> tuple[Registered, ...]:
+    return tuple(KINDS[kind].entries())  # which looks through all that is installed
+
+
+def _entries(kind: str) -> Iterable[Registered]:
+    return _listed(kind) if KINDS[kind].registry is None else KINDS[kind].entries()
+
+
 def _package_of_suite(name: str) -> str:
     """Returns the package that holds a suite's module; the module, where no package does."""
-    module = _module(next(entry.target for entry in suites().entries() if entry.name == name))
+    return _package(next(entry.target for entry in suites().entries() if entry.name == name))
+
+
+@cache
+def _package(target: str) -> str:
+    module = target.partition(":")[0]
+    spec = importlib.util.find_spec(module)
+    if spec is not None and spec.submodule_search_locations:
+        return module
     return module.rpartition(".")[0] or module
 
 
-def _module(target: str) -> str:
-    return target.partition(":")[0]
+def _top(name: str) -> str:
+    """Returns the outermost package of a module, or of what an entry point names."""
+    return name.partition(":")[0].partition(".")[0]
 
 
 @cache
@@ -82,7 +100,7 @@ def _digest(package: str, aside: tuple[str, ...] = ()) -> str:
         package: with dots; or a module.
         aside: modules and packages in it that don't count.
     """
-    top = package.partition(".")[0]
+    top = _top(package)
     spec = importlib.util.find_spec(top)
     if spec is None:
         return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crucibench.installed_code import code_of, collecting_code
 from crucibench.registry import suites
 from crucibench.store.run import Run
 
@@ -156,6 +157,15 @@ def test_edited_code_is_asked_or_scored_anew(project: Path) -> None:
 @pytest.mark.parametrize("name", suites().names())
 def test_what_only_scores_is_there(name: str) -> None:
     suite = suites().get(name)
-    package = suite.__module__.rpartition(".")[0]
+    package = f"crucibench_suites.{name}"
+    assert set(code_of([name])) == {package, "crucibench_adapters"}
     for module in suite.scoring:
         assert importlib.util.find_spec(f"{package}.{module}") is not None, module
+
+
+def test_what_scores_does_not_count_as_what_collects() -> None:
+    whole = code_of(["shift"])["crucibench_suites.shift"]
+    own = collecting_code("shift", "torch", {})
+    assert set(own) == {"crucibench_suites.shift", "crucibench_adapters"}
+    assert own["crucibench_suites.shift"] != whole
+    assert code_of(["ood"])["crucibench_suites.ood"] not in {whole, *own.values()}

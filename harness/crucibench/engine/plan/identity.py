@@ -58,7 +58,9 @@ def numerics_fields(cell: PlannedCell, environment: Mapping[str, Any]) -> dict[s
         "threads": environment.get("threads"),
         "machine": environment.get("hardware", {}).get("machine"),
         "code": collecting_code(
-            cell.scenario.suite, {**cell.scenario.parameters, "task": cell.data.task.kind}
+            cell.scenario.suite,
+            cell.model.uri.partition(":")[0],
+            {**cell.scenario.parameters, "task": cell.data.task.kind},
         ),
     }
 
