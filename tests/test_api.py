@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 import crucibench as cb
 from crucibench.api import default_name
+from crucibench.cli.compare import change
 
 POLICY = {"schema_version": 1, "required": [{"address": "*:accuracy/clean/top-1", "margin": 0.05}]}
 
@@ -45,6 +47,13 @@ def test_a_comparison_has_every_number_and_its_sign(runs: tuple[cb.Run, cb.Run])
     assert top.flips is not None and len(top.flips.lost) > len(top.flips.gained)
     back = {entry.address.metric: entry for entry in cb.compare(poor, good).differences}
     assert back["top-1"].delta == -top.delta
+    plug_in = [one for name, one in found.items() if name.startswith("ece-15-equal-width")]
+    assert plug_in and all(one.biased for one in plug_in) and not top.biased
+    clear = replace(plug_in[0], delta=0.2, p_adjusted=0.001, identical=False)
+    assert change(clear) == "no claim: biased"
+    assert change(replace(clear, biased=False)) in {"better", "worse"}
+    policy = {"required": [{"address": f"*/{plug_in[0].address.metric}", "margin": 0.5}]}
+    assert any("marked biased" in note for note in cb.gate(good, poor, policy).notes)
 
 
 def test_runs_are_loaded_and_verified(runs: tuple[cb.Run, cb.Run]) -> None:

@@ -29,7 +29,7 @@ COLUMNS = (
 FLAT = (
     "comparison", "data", "address", "direction", "baseline", "candidate", "delta", "lower",
     "upper", "level", "standard_error", "p", "p_adjusted", "method", "n", "lost", "gained",
-    "detectable", "primary", "change", "baseline_verdict", "candidate_verdict", "reason",
+    "detectable", "primary", "biased", "change", "baseline_verdict", "candidate_verdict", "reason",
 )  # fmt: skip
 
 _SIGNIFICANT = 0.05
@@ -45,9 +45,8 @@ def change(one: MetricDifference) -> str:
         return "not tested"
     if one.p_adjusted >= _SIGNIFICANT:
         return "no difference shown"
-    if one.gain is None:
-        return "differs"
-    return "better" if one.gain > 0 else "worse"
+    word = "differs" if one.gain is None else "better" if one.gain > 0 else "worse"
+    return "no claim: biased" if one.biased else word
 
 
 def table(title: str, comparison: Comparison, *, groups: bool) -> Table:
@@ -132,7 +131,7 @@ def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     values = (
         name, one.data, str(one.address), one.direction, one.baseline, one.candidate, one.delta,
         lower, upper, level, one.standard_error, one.p, one.p_adjusted, one.method, one.n, lost,
-        gained, one.detectable, one.primary, change(one), *one.verdicts, one.reason,
+        gained, one.detectable, one.primary, one.biased, change(one), *one.verdicts, one.reason,
     )  # fmt: skip
     return dict(zip(FLAT, values, strict=True))
 

@@ -92,6 +92,15 @@ class ComparedSide:
         self.scorer = Scorer(run, scoring_options(resolved))
         self._plan = {cell.key: cell for cell in make_plan(resolved, run.models, run.cards)}
 
+    @cached_property
+    def biased(self) -> frozenset[tuple[str, str]]:
+        """The data set and address of each number that is marked ``biased``."""
+        rows = self.run.metrics()
+        rows = rows[rows["mark"].str.contains("biased")]
+        columns = ("model", "suite", "scenario", "point", "metric", "group")
+        parts = zip(rows["data"], *(rows[name] for name in columns), strict=True)
+        return frozenset((data, str(Address(*address))) for data, *address in parts)
+
     def cells(self, model: str) -> dict[tuple[str, str], CellFile]:
         """Returns a model's cells by (data, SUITE/SCENARIO), without plain passes."""
         return {

@@ -33,6 +33,8 @@ class MetricDifference:
         identical: no sample tells the two apart, so that resampling shows no spread: delta is 0, p
             is 1, and only shares have an interval.
         primary: whether it is a headline number of its suite, a primary endpoint.
+        biased: whether a side's number is marked ``biased``: interval and p-value of the difference
+            are then too sure, since the two may be shifted by different amounts.
         reason: why something is missing.
     """
 
@@ -53,6 +55,7 @@ class MetricDifference:
     flips: Flips | None = None
     identical: bool = False
     primary: bool = False
+    biased: bool = False
     reason: str = ""
 
     @property

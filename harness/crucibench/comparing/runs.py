@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from glob import escape
 
@@ -154,6 +154,14 @@ class _Models:
         self.new = new
         self.how = how
 
+    def _marked(
+        self, differences: Iterable[MetricDifference], was: CellFile
+    ) -> Iterator[MetricDifference]:
+        for one in differences:
+            old = was.data, str(one.address._replace(model=self.old))
+            new = one.data, str(one.address)
+            yield replace(one, biased=old in self.first.biased or new in self.second.biased)
+
     def compare(self, found: Comparison) -> None:
         """Adds what is compared and what is refused."""
         was, now = self.first.cells(self.old), self.second.cells(self.new)
@@ -172,7 +180,7 @@ class _Models:
                 notes=found.notes,
             )  # fmt: skip
             try:
-                found.differences.extend(pair.differences())
+                found.differences.extend(self._marked(pair.differences(), partner))
             except RefusedError as refused:
                 found.refused.append(Refusal(cell, str(refused), refused.field, name))
             except Exception as error:

@@ -181,6 +181,15 @@ def gate_runs(
     if other and policy.code == "refuse":
         return failed(sides, other[0], version)
     notes += dict.fromkeys(other)
+    biased = sorted(
+        {str(d.address) for one in opponents for d in one.comparison.differences if d.biased}
+    )
+    if biased:
+        more = f" and {len(biased) - 2} more" if len(biased) > 2 else ""
+        notes.append(
+            f"intervals of differences of numbers that are marked biased may be too narrow: "
+            f"{', '.join(biased[:2])}{more}"
+        )
     verdict = evaluate(
         policy, side, opponents, today=today or datetime.now(UTC).date(), sides=sides,
         version=version,
