@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -48,3 +49,34 @@ def rows_so_far(name: str) -> list[list[str]]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     rows = [line for line in lines if line.startswith("| ")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def run_or_page(
+    about: str,
+    replicates: int,
+    work: Path,
+    run: Callable[[argparse.Namespace], None],
+    page: Callable[[argparse.Namespace], str],
+    path: Path,
+) -> None:
+    """The command line of a benchmark that resumes: ``run`` works, ``page`` writes what there is.
+
+    Args:
+        about: what it measures; its first line is the help.
+        replicates: of each cell, by default.
+        work: where results are kept, by default.
+        run: does the replicates that are missing.
+        page: returns the page.
+        path: of the page.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("step", choices=["run", "page"])
+    parser.add_argument("--replicates", type=int, default=replicates, help="of each cell")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--work", type=Path, default=work, help="where results are kept")
+    options = parser.parse_args()
+    if options.step == "run":
+        run(options)
+    else:
+        path.write_text(page(options), encoding="utf-8")
+        print(path.read_text(encoding="utf-8").split("## Every")[0])

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from _report import run_or_page
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr, ndtri
 from scipy.stats import rankdata
@@ -279,21 +279,5 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a step."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["run", "page"])
-    parser.add_argument("--replicates", type=int, default=300, help="of each cell")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
-    parser.add_argument("--work", type=Path, default=WORK, help="where results are kept")
-    options = parser.parse_args(arguments)
-    if options.step == "run":
-        run(options)
-    else:
-        PAGE.write_text(page(options), encoding="utf-8")
-        print(PAGE.read_text(encoding="utf-8"))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_or_page(__doc__, 300, WORK, run, page, PAGE)

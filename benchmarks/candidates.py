@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 from _report import publish, table
@@ -19,6 +20,7 @@ from scipy.special import betaincinv, expit, ndtri, stdtrit
 
 from crucibench.metrics.classification import balanced_accuracy, f1_macro
 from crucibench.stats import (
+    Interval,
     auc_interval,
     bootstrap_many,
     clopper_pearson,
@@ -61,7 +63,7 @@ def brier(labels: Floats, scores: Floats) -> Floats:
 
 def counts(labels: Floats, scores: Floats) -> NDArray[np.int64]:
     cells = 2 * labels.astype(np.int64) + (scores >= 0.5)
-    return np.bincount(cells, minlength=4).reshape(2, 2)
+    return np.asarray(np.bincount(cells, minlength=4).reshape(2, 2))
 
 
 def area(labels: Floats, scores: Floats) -> float:
@@ -81,8 +83,8 @@ def jeffreys(hits: int, n: int) -> Ends:
     return low, high
 
 
-def ends(found: object) -> Ends:
-    return float(getattr(found, "lower")), float(getattr(found, "upper"))  # noqa: B009
+def ends(found: Interval) -> Ends:
+    return found.lower, found.upper
 
 
 def student(labels: Floats, scores: Floats) -> Ends:
@@ -107,7 +109,7 @@ def resampled(labels: Floats, scores: Floats) -> Ends:
 
 
 def resampled_table(
-    statistic: Callable[[NDArray[np.int64]], Floats], labels: Floats, scores: Floats, *,
+    statistic: Callable[[Any], Floats], labels: Floats, scores: Floats, *,
     pseudo: float = 0.0,
 ) -> Ends:  # fmt: skip
     """Percentiles of 2,000 multinomial tables, of counts with pseudo-counts."""
@@ -118,7 +120,7 @@ def resampled_table(
     return float(low), float(high)
 
 
-def moved(statistic: Callable[[NDArray[np.int64]], Floats], labels: Floats, scores: Floats) -> Ends:
+def moved(statistic: Callable[[Any], Floats], labels: Floats, scores: Floats) -> Ends:
     return ends(table_interval(counts(labels, scores), statistic))
 
 
@@ -134,7 +136,21 @@ def of_area(logit: bool, labels: Floats, scores: Floats) -> Ends:
     return float(expit(at - half)), float(expit(at + half))
 
 
-FAMILIES: Mapping[str, tuple[Callable[[Floats, Floats], float], Mapping[str, Candidate]]] = {
+Family = tuple[Callable[[Floats, Floats], float], Mapping[str, Candidate]]
+
+
+def of_table(statistic: Callable[[Any], Floats]) -> Family:
+    return (
+        lambda labels, scores: float(statistic(counts(labels, scores)[None])[0]),
+        {
+            "MOVER": partial(moved, statistic),
+            "bootstrap": partial(resampled_table, statistic),
+            "bootstrap, half a count more": partial(resampled_table, statistic, pseudo=0.5),
+        },
+    )
+
+
+FAMILIES: Mapping[str, Family] = {
     "a share: accuracy": (
         lambda labels, scores: float(right(labels, scores).mean()),
         {
@@ -153,26 +169,8 @@ FAMILIES: Mapping[str, tuple[Callable[[Floats, Floats], float], Mapping[str, Can
             "empirical Bernstein": empirical_bernstein,
         },
     ),
-    "of a table: macro F1": (
-        lambda labels, scores: float(f1_macro.compute(counts(labels, scores)[None])[0]),
-        {
-            "MOVER": partial(moved, f1_macro.compute),
-            "bootstrap": partial(resampled_table, f1_macro.compute),
-            "bootstrap, half a count more": partial(
-                resampled_table, f1_macro.compute, pseudo=0.5
-            ),
-        },
-    ),
-    "of a table: balanced accuracy": (
-        lambda labels, scores: float(balanced_accuracy.compute(counts(labels, scores)[None])[0]),
-        {
-            "MOVER": partial(moved, balanced_accuracy.compute),
-            "bootstrap": partial(resampled_table, balanced_accuracy.compute),
-            "bootstrap, half a count more": partial(
-                resampled_table, balanced_accuracy.compute, pseudo=0.5
-            ),
-        },
-    ),
+    "of a table: macro F1": of_table(f1_macro.compute),
+    "of a table: balanced accuracy": of_table(balanced_accuracy.compute),
     "an area: AUROC": (
         area,
         {

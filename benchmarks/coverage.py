@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _report import run_or_page
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit, softmax
 
@@ -433,21 +433,5 @@ def _by_metric(cells: Cells) -> list[str]:
     return text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a step."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=["run", "page"])
-    parser.add_argument("--replicates", type=int, default=200, help="of each model and n")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
-    parser.add_argument("--work", type=Path, default=WORK, help="where results are kept")
-    options = parser.parse_args(arguments)
-    if options.step == "run":
-        run(options)
-    else:
-        PAGE.write_text(page(options), encoding="utf-8")
-        print(PAGE.read_text(encoding="utf-8").split("## Every")[0])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    run_or_page(__doc__, 200, WORK, run, page, PAGE)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,8 @@ LATENCY = (0.02, 5e-6)
 
 NETWORKS = {"0.05 ms": (4, 0), "0.5 ms": (24, 2), "5 ms": (64, 5), "50 ms": (160, 8)}
 """About how long a network takes here, to its channels and its layers between first and last."""
+
+MEAN, STD = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
 
 _LOADGEN_RUNS, _LOADGEN_QUERIES = 5, 20_000
 
@@ -215,19 +217,23 @@ def latencies(seconds: float) -> list[Subject]:
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.ReLU()]
         for _ in range(depth):
             layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        module = Normalising(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         module.append(nn.Linear(width * 16, 10))
-        mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
-        module.crucibench_input = {"range": [0, 1], "mean": mean, "std": std}  # type: ignore[assignment]
         adapter = _adapter(module)
         ways: dict[str, tuple[Loop, Ask]] = {
-            "bare loop": (partial(bare, pool=tensors), _asked(module, mean, std)),
+            "bare loop": (partial(bare, pool=tensors), _asked(module, MEAN, STD)),
             "single-stream": (partial(reported, pool=batches), adapter.timed),
             "server": (partial(served, pool=batches), adapter.timed),
             "end-to-end, encoded": (partial(reported, pool=tensors), adapter.timed_encoded),
         }
         found.append(Subject(f"a network of {name}", ways, seconds))
     return found
+
+
+class Normalising(nn.Sequential):
+    """A network that declares its normalisation."""
+
+    crucibench_input: ClassVar = {"range": [0, 1], "mean": MEAN, "std": STD}
 
 
 def _pool(size: int, count: int) -> tuple[list[torch.Tensor], list[Batch]]:

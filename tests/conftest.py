@@ -121,3 +121,15 @@ def with_plugin(sample_plugin: Path) -> Iterator[Path]:
 def _forget_registries() -> None:
     for found in (registry.adapters, registry.suites, registry.sources, corruptions):
         found.cache_clear()
+
+
+@pytest.fixture
+def refusal() -> Callable[[type[Exception], Callable[[], object]], str]:
+    """Returns what a call that must be refused says: ``refusal(InputError, lambda: call())``."""
+
+    def sentence(error: type[Exception], call: Callable[[], object]) -> str:
+        with pytest.raises(error) as caught:
+            call()
+        return str(caught.value)
+
+    return sentence

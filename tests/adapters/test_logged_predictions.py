@@ -170,11 +170,13 @@ def test_the_fingerprint_is_the_file_and_the_columns(opening: Any, tmp_path: Pat
         ("predictions:p.csv?score=a&scores=a,b", "options score and scores exclude each other"),
     ],
 )
-def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
+def test_mistakes_show_before_anything_is_loaded(
+    tmp_path: Path, uri: str, told: str, refusal: Any
+) -> None:
     save(tmp_path, "p.csv", a=P)
-    with pytest.raises(InputError) as caught:
-        PredictionsAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+    assert refusal(
+        InputError, lambda: PredictionsAdapter.sources(parse_uri(uri), tmp_path)
+    ).startswith(told)
 
 
 GOOD = {"key": KEYS, "a": P, "b": P, "label": ["no", "yes", "no", "no", "yes"]}
@@ -205,57 +207,60 @@ GOOD = {"key": KEYS, "a": P, "b": P, "label": ["no", "yes", "no", "no", "yes"]}
     ],
 )  # fmt: skip
 def test_files_that_can_not_be_used(
-    opening: Any, tmp_path: Path, change: dict[str, Any], query: str, told: str
+    opening: Any, tmp_path: Path, change: dict[str, Any], query: str, told: str, refusal: Any
 ) -> None:
     save(tmp_path, "p.csv", **{**GOOD, **change})
     uri = "predictions:p.csv" + (f"?{query}" if query else "")
-    with pytest.raises(InputError) as caught:
-        PredictionsAdapter.open(opening(uri, card("no", "yes")))
-    assert str(caught.value) == told
-
-
-def test_regression_has_no_scores(opening: Any, tmp_path: Path) -> None:
-    save(tmp_path, "p.csv", **GOOD)
-    with pytest.raises(InputError) as caught:
-        PredictionsAdapter.open(opening("predictions:p.csv?score=a", card()))
     assert (
-        str(caught.value) == "options score, scores, positive and threshold are for classification"
+        refusal(InputError, lambda: PredictionsAdapter.open(opening(uri, card("no", "yes"))))
+        == told
     )
 
 
-def test_another_length_is_no_row_order(opening: Any, tmp_path: Path) -> None:
+def test_regression_has_no_scores(opening: Any, tmp_path: Path, refusal: Any) -> None:
     save(tmp_path, "p.csv", **GOOD)
-    with pytest.raises(InputError) as caught:
-        PredictionsAdapter.open(opening("predictions:p.csv?score=a", card("no", "yes", count=6)))
-    assert str(caught.value) == (
+    assert (
+        refusal(
+            InputError,
+            lambda: PredictionsAdapter.open(opening("predictions:p.csv?score=a", card())),
+        )
+        == "options score, scores, positive and threshold are for classification"
+    )
+
+
+def test_another_length_is_no_row_order(opening: Any, tmp_path: Path, refusal: Any) -> None:
+    save(tmp_path, "p.csv", **GOOD)
+    assert refusal(
+        InputError,
+        lambda: PredictionsAdapter.open(
+            opening("predictions:p.csv?score=a", card("no", "yes", count=6))
+        ),
+    ) == (
         "p.csv has 5 rows, the data has 6 samples of the role 'test': join them by name with id=COL"
     )
 
 
-def test_samples_that_are_not_there(opening: Any, tmp_path: Path) -> None:
+def test_samples_that_are_not_there(opening: Any, tmp_path: Path, refusal: Any) -> None:
     save(tmp_path, "p.csv", **GOOD)
     adapter = PredictionsAdapter.open(
         opening("predictions:p.csv?id=key&score=a", card("no", "yes", count=9))
     )
     batch = Batch(("1", "2", "3"), BATCH.inputs, keys=("b", "g", "7"))
-    with pytest.raises(InputError) as caught:
-        adapter.predict(batch, frozenset({"scores"}))
-    assert str(caught.value) == "p.csv lacks 2 of 3 samples of a batch, e.g. 'g', '7'"
-    with pytest.raises(InputError) as caught:
-        adapter.predict(NAMELESS, frozenset({"scores"}))
-    assert str(caught.value) == (
+    assert (
+        refusal(InputError, lambda: adapter.predict(batch, frozenset({"scores"})))
+        == "p.csv lacks 2 of 3 samples of a batch, e.g. 'g', '7'"
+    )
+    assert refusal(InputError, lambda: adapter.predict(NAMELESS, frozenset({"scores"}))) == (
         "p.csv names its samples by 'key', and the data names none: give the data id=COL, or "
         "leave id out to join by row order"
     )
 
 
-def test_row_order_is_that_of_the_test_role(opening: Any, tmp_path: Path) -> None:
+def test_row_order_is_that_of_the_test_role(opening: Any, tmp_path: Path, refusal: Any) -> None:
     save(tmp_path, "p.csv", **GOOD)
     adapter = PredictionsAdapter.open(opening("predictions:p.csv?score=a", card("no", "yes")))
     batch = Batch(BATCH.ids, BATCH.inputs, role="train", rows=BATCH.rows)
-    with pytest.raises(InputError) as caught:
-        adapter.predict(batch, frozenset({"scores"}))
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: adapter.predict(batch, frozenset({"scores"}))) == (
         "p.csv is joined by row order, which is that of the role 'test'; for 'train' name samples "
         "with id=COL"
     )

@@ -192,7 +192,7 @@ def test_threads_are_those_that_were_given(
 
 
 def test_the_spec_and_the_metadata_say_what_is_done_to_pixels(
-    opening: Any, cnn: Path, digits_card: DataCard, digits: Batch
+    opening: Any, cnn: Path, digits_card: DataCard, digits: Batch, refusal: Any
 ) -> None:
     plain = opened(opening, "onnx:cnn.onnx", digits_card)
     spec = Normalisation(mean=(0.3,), std=(0.4,))
@@ -209,9 +209,7 @@ def test_the_spec_and_the_metadata_say_what_is_done_to_pixels(
     with pytest.raises(InputError, match=r"^normalisation: the spec says .*cnn.onnx declares"):
         opened(opening, "onnx:cnn.onnx", digits_card, normalisation=Normalisation(scale=2.0))
     with_metadata(cnn, crucibench_input=json.dumps({"size": [16, 16]}))
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:cnn.onnx", digits_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "onnx:cnn.onnx", digits_card)) == (
         "cnn.onnx: its metadata declares size [16, 16], its input has [8, 8]"
     )
 
@@ -312,7 +310,9 @@ def test_external_data_are_part_of_the_model(
 @pytest.mark.parametrize(
     "location", ["../secret", "/etc/hostname", "C:\\secret", "a/../../secret", "link", "..\\secret"]
 )
-def test_external_data_stay_in_the_folder(tmp_path: Path, place: str, location: str) -> None:
+def test_external_data_stay_in_the_folder(
+    tmp_path: Path, place: str, location: str, refusal: Any
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "secret").write_bytes(bytes(4))
@@ -336,9 +336,7 @@ def test_external_data_stay_in_the_folder(tmp_path: Path, place: str, location: 
         opset = [helper.make_opsetid("", 20)]
         model.functions.append(helper.make_function("d", "f", [], ["c"], [constant], opset))
     (folder / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(InputError) as caught:
-        OnnxAdapter.sources(parse_uri("onnx:m.onnx"), folder)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: OnnxAdapter.sources(parse_uri("onnx:m.onnx"), folder)) == (
         f"m.onnx: its external data {location!r} lies outside its own folder: such a model is not "
         "read"
     )
@@ -358,10 +356,12 @@ def test_external_data_stay_in_the_folder(tmp_path: Path, place: str, location: 
     ],
 )
 @pytest.mark.usefixtures("cnn")
-def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
-        OnnxAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+def test_mistakes_show_before_anything_is_loaded(
+    tmp_path: Path, uri: str, told: str, refusal: Any
+) -> None:
+    assert refusal(InputError, lambda: OnnxAdapter.sources(parse_uri(uri), tmp_path)).startswith(
+        told
+    )
 
 
 @pytest.mark.parametrize(
@@ -444,21 +444,21 @@ def test_operators_that_the_runtime_has_not(
         opened(opening, "onnx:m.onnx", digits_card)
 
 
-def test_pixels_of_another_type(opening: Any, tmp_path: Path, digits_card: DataCard) -> None:
+def test_pixels_of_another_type(
+    opening: Any, tmp_path: Path, digits_card: DataCard, refusal: Any
+) -> None:
     graph(tmp_path / "m.onnx", ["n", 1, 8, 8], kind=TensorProto.INT64)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:m.onnx", digits_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "onnx:m.onnx", digits_card)) == (
         "m.onnx: input 'x' is tensor(int64), expected pixels as float, float16, double, uint8"
     )
 
 
-def test_another_size_than_the_model_s(opening: Any, cnn: Path, digits_card: DataCard) -> None:
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:cnn.onnx", digits_card, size=(16, 16))
-    assert str(caught.value) == (
-        "size: the spec says (16, 16), cnn.onnx declares (8, 8); keep one of them"
-    )
+def test_another_size_than_the_model_s(
+    opening: Any, cnn: Path, digits_card: DataCard, refusal: Any
+) -> None:
+    assert refusal(
+        InputError, lambda: opened(opening, "onnx:cnn.onnx", digits_card, size=(16, 16))
+    ) == ("size: the spec says (16, 16), cnn.onnx declares (8, 8); keep one of them")
 
 
 def test_a_device_that_the_runtime_has_not(opening: Any, cnn: Path, digits_card: DataCard) -> None:
@@ -508,12 +508,18 @@ def test_a_device_that_nobody_named_is_the_cpu_where_the_runtime_has_no_other(
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_without_the_package_the_install_line_is_told(
-    opening: Any, cnn: Path, digits_card: DataCard, monkeypatch: pytest.MonkeyPatch, package: str
+    opening: Any,
+    cnn: Path,
+    digits_card: DataCard,
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    refusal: Any,
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:cnn.onnx", digits_card)
-    assert str(caught.value) == f'{package} is not installed: pip install "crucibench[onnx]"'
+    assert (
+        refusal(InputError, lambda: opened(opening, "onnx:cnn.onnx", digits_card))
+        == f'{package} is not installed: pip install "crucibench[onnx]"'
+    )
 
 
 def test_texts_want_strings(opening: Any, cnn: Path) -> None:
@@ -694,7 +700,12 @@ def test_margins_beside_labels_are_not_taken_for_probabilities(
 
 
 def test_an_input_for_each_column(
-    opening: Any, tmp_path: Path, fitted: Any, diabetes_card: DataCard, diabetes: Batch
+    opening: Any,
+    tmp_path: Path,
+    fitted: Any,
+    diabetes_card: DataCard,
+    diabetes: Batch,
+    refusal: Any,
 ) -> None:
     names = list(diabetes.inputs.columns)
     order = names[::-1]
@@ -708,9 +719,7 @@ def test_an_input_for_each_column(
     assert np.abs(scores - expected).max() < 1e-5
     features = {name: kind for name, kind in diabetes_card.features.items() if name != "bmi"}
     card = DataCard(name="d", uri="d", task=diabetes_card.task, features=features)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:m.onnx", card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "onnx:m.onnx", card)) == (
         "m.onnx: the data lacks 1 of the 10 columns that it has inputs for: bmi (the data has: "
         f"{', '.join(features)})"
     )
@@ -866,7 +875,7 @@ def test_tables_that_do_not_suit(
 
 
 def test_several_outputs_must_be_told_apart(
-    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes: Batch
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes: Batch, refusal: Any
 ) -> None:
     weight = helper.make_tensor("w", FLOAT, [10, 2], np.linspace(-1, 1, 20).tolist())
     nodes = [
@@ -875,9 +884,7 @@ def test_several_outputs_must_be_told_apart(
     ]
     outputs = [tensor("logits", FLOAT, None, 2), tensor("gates", FLOAT, None, 2)]
     save(tmp_path / "m.onnx", nodes, ONE_INPUT, outputs, [weight])
-    with pytest.raises(InputError) as caught:
-        opened(opening, "onnx:m.onnx", diabetes_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "onnx:m.onnx", diabetes_card)) == (
         "m.onnx: expected one output of numbers, got logits tensor(float), gates tensor(float): "
         "say scores=NAME"
     )

@@ -148,10 +148,12 @@ def test_live_functions(opening: Any, digits_card: DataCard, digits: Batch) -> N
         ("python:functions.py:tensor?output=label", "unknown output of python: 'label'; did you"),
     ],
 )
-def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
-        FunctionAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+def test_mistakes_show_before_anything_is_loaded(
+    tmp_path: Path, uri: str, told: str, refusal: Any
+) -> None:
+    assert refusal(
+        InputError, lambda: FunctionAdapter.sources(parse_uri(uri), tmp_path)
+    ).startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +168,15 @@ def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told:
     ],
 )
 def test_what_is_no_function_of_that_kind(
-    opening: Any, digits_card: DataCard, rest: str, told: str
+    opening: Any, digits_card: DataCard, rest: str, told: str, refusal: Any
 ) -> None:
-    with pytest.raises(InputError) as caught:
-        FunctionAdapter.open(opening(f"python:functions.py:{rest}", digits_card))
-    assert str(caught.value) == told
+    assert (
+        refusal(
+            InputError,
+            lambda: FunctionAdapter.open(opening(f"python:functions.py:{rest}", digits_card)),
+        )
+        == told
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,9 +195,7 @@ def test_what_is_no_function_of_that_kind(
     ],
 )
 def test_wrong_answers_fail_the_cell(
-    opening: Any, digits_card: DataCard, digits: Batch, rest: str, told: str
+    opening: Any, digits_card: DataCard, digits: Batch, rest: str, told: str, refusal: Any
 ) -> None:
     adapter = FunctionAdapter.open(opening(f"python:functions.py:{rest}", digits_card))
-    with pytest.raises(OutputError) as caught:
-        adapter.predict(digits, frozenset({"labels"}))
-    assert str(caught.value) == told
+    assert refusal(OutputError, lambda: adapter.predict(digits, frozenset({"labels"}))) == told

@@ -398,18 +398,18 @@ def test_the_fingerprint_of_a_file_is_its_content(
         ("sklearn:m.py", "file 'm.py' does not exist in"),
     ],
 )
-def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
+def test_mistakes_show_before_anything_is_loaded(
+    tmp_path: Path, uri: str, told: str, refusal: Any
+) -> None:
     (tmp_path / "m.skops").write_bytes(b"")
-    with pytest.raises(InputError) as caught:
-        SklearnAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+    assert refusal(InputError, lambda: SklearnAdapter.sources(parse_uri(uri), tmp_path)).startswith(
+        told
+    )
 
 
-def test_damaged_files(opening: Any, tmp_path: Path, diabetes_card: DataCard) -> None:
+def test_damaged_files(opening: Any, tmp_path: Path, diabetes_card: DataCard, refusal: Any) -> None:
     (tmp_path / "m.skops").write_bytes(b"no zip")
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:m.skops", diabetes_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "sklearn:m.skops", diabetes_card)) == (
         "m.skops can't be read by skops: BadZipFile: File is not a zip file"
     )
     (tmp_path / "m.pkl").write_bytes(b"no pickle")
@@ -444,7 +444,7 @@ def test_the_wrong_kind_of_estimator(
 
 
 def test_classes_are_matched_or_shown(
-    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch, refusal: Any
 ) -> None:
     X, y = diabetes_xy
 
@@ -457,9 +457,7 @@ def test_classes_are_matched_or_shown(
     assert np.array_equal(scores((y == "high").astype(int)), by_name)
     assert np.array_equal(scores(y == "high"), by_name)
     assert np.array_equal(scores((y == "high").astype(np.int8)), by_name)
-    with pytest.raises(InputError) as caught:
-        scores(np.where(y == "high", "ill", "well"))
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: scores(np.where(y == "high", "ill", "well"))) == (
         "the live GaussianNB: its classes are not the data's: the model has ill, well; "
         "the data has low, high"
     )
@@ -477,23 +475,22 @@ def test_columns_are_found_by_name(
 
 
 def test_missing_columns_are_named(
-    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch
+    opening: Any, diabetes_card: DataCard, diabetes_xy: XY, diabetes: Batch, refusal: Any
 ) -> None:
     X, y = diabetes_xy
     renamed = X.rename(columns={"bmi": "BMI", "s1": "tc"})
     has = ", ".join(X.columns)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:live", diabetes_card, live=GaussianNB().fit(renamed, y))
-    assert str(caught.value) == (
+    assert refusal(
+        InputError,
+        lambda: opened(opening, "sklearn:live", diabetes_card, live=GaussianNB().fit(renamed, y)),
+    ) == (
         "the live GaussianNB: the data lacks 2 of the 10 columns that it was fitted on: BMI, tc "
         f"(the data has: {has})"
     )
     unnamed = GaussianNB().fit(X.to_numpy()[:, :4], y)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:live", diabetes_card, live=unnamed)
-    assert str(caught.value) == (
-        "the live GaussianNB: it was fitted on 4 columns without names, the data has 10: " + has
-    )
+    assert refusal(
+        InputError, lambda: opened(opening, "sklearn:live", diabetes_card, live=unnamed)
+    ) == ("the live GaussianNB: it was fitted on 4 columns without names, the data has 10: " + has)
     whole = GaussianNB().fit(X.to_numpy(), y)
     check_adapter(lambda: opened(opening, "sklearn:live", diabetes_card, live=whole), diabetes)
 
@@ -513,13 +510,11 @@ class Foreign(GaussianNB):
 
 
 def test_foreign_types_must_be_trusted_by_name(
-    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes_xy: XY
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes_xy: XY, refusal: Any
 ) -> None:
     skops.io.dump(Foreign().fit(*diabetes_xy), tmp_path / "m.skops")
     name = f"{__name__}.Foreign"
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:m.skops", diabetes_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "sklearn:m.skops", diabetes_card)) == (
         f"m.skops holds types that are not scikit-learn's own: {name}; if you trust them, "
         f"add trust={name}"
     )
@@ -587,6 +582,7 @@ def test_trees_made_to_do_damage_are_refused(
     field: str,
     value: int,
     told: str,
+    refusal: Any,
 ) -> None:
     model = RandomForestClassifier(2, random_state=0).fit(*digits_xy)
     tree = model.estimators_[1].tree_
@@ -596,9 +592,10 @@ def test_trees_made_to_do_damage_are_refused(
     tree.__setstate__(state)
     model.estimators_[1].n_features_in_ = 10**6
     skops.io.dump(model, tmp_path / "m.skops")
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:m.skops", digits_card)
-    assert str(caught.value) == f"m.skops is damaged or made to do damage: {told}"
+    assert (
+        refusal(InputError, lambda: opened(opening, "sklearn:m.skops", digits_card))
+        == f"m.skops is damaged or made to do damage: {told}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -617,14 +614,16 @@ def test_boosted_trees_made_to_do_damage_are_refused(
     field: str,
     value: int,
     told: str,
+    refusal: Any,
 ) -> None:
     X, y = digits_xy
     model = HistGradientBoostingClassifier(max_iter=1).fit(X[:300], y[:300])
     model._predictors[0][3].nodes[field][0] = value
     skops.io.dump(model, tmp_path / "m.skops")
-    with pytest.raises(InputError) as caught:
-        opened(opening, "sklearn:m.skops", digits_card)
-    assert str(caught.value) == f"m.skops is damaged or made to do damage: {told}"
+    assert (
+        refusal(InputError, lambda: opened(opening, "sklearn:m.skops", digits_card))
+        == f"m.skops is damaged or made to do damage: {told}"
+    )
 
 
 @pytest.mark.parametrize("name", ["m.pkl", "m.joblib"])
@@ -635,15 +634,14 @@ def test_pickles_need_the_flag(
     diabetes: Batch,
     diabetes_xy: XY,
     name: str,
+    refusal: Any,
 ) -> None:
     model = GaussianNB().fit(*diabetes_xy)
     if name == "m.pkl":
         (tmp_path / name).write_bytes(pickle.dumps(model))
     else:
         joblib.dump(model, tmp_path / name)
-    with pytest.raises(InputError) as caught:
-        opened(opening, f"sklearn:{name}", diabetes_card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, f"sklearn:{name}", diabetes_card)) == (
         f"{name} is a pickle, which can run any code when it is read: save the model as .skops, "
         "or pass --allow-pickle"
     )

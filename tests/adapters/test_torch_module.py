@@ -168,7 +168,7 @@ def test_regression(
     }
 
 
-def test_text(opening: Any, write: Write) -> None:
+def test_text(opening: Any, write: Write, refusal: Any) -> None:
     write(
         "models.py",
         """
@@ -194,9 +194,7 @@ def test_text(opening: Any, write: Write) -> None:
     card = DataCard(name="t", uri="csv:t.csv", task=task)
     batch = Batch(("a", "b", "c"), ["some", "other", "text"])
     check_adapter(lambda: opened(opening, "torch:models.py:Net", card), batch)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "torch:models.py:without", card)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: opened(opening, "torch:models.py:without", card)) == (
         "models.py:without: a torch model for text declares encode(texts) -> Tensor"
     )
 
@@ -302,7 +300,7 @@ def test_the_low_end_of_a_range_counts(opening: Any, write: Write, digits_card: 
 
 
 @pytest.mark.usefixtures("models")
-def test_variants(opening: Any, digits_card: DataCard, digits: Batch) -> None:
+def test_variants(opening: Any, digits_card: DataCard, digits: Batch, refusal: Any) -> None:
     adapter = opened(opening, "torch:models.py:normalised", digits_card)
     half = adapter.with_variant("bf16")
     assert adapter.with_variant("fp32") is adapter
@@ -321,9 +319,9 @@ def test_variants(opening: Any, digits_card: DataCard, digits: Batch) -> None:
         digits,
         tolerance=0.05,
     )
-    with pytest.raises(InputError) as caught:
-        adapter.with_variant("bf61")
-    assert str(caught.value).startswith("unknown variant 'bf61'; did you mean 'bf16'? (known: ")
+    assert refusal(InputError, lambda: adapter.with_variant("bf61")).startswith(
+        "unknown variant 'bf61'; did you mean 'bf16'? (known: "
+    )
 
 
 @pytest.mark.usefixtures("models")
@@ -363,25 +361,28 @@ def test_the_fingerprint_names_what_differs(
 
 
 def test_a_table_with_words_needs_encode(
-    opening: Any, write: Write, diabetes_card: DataCard
+    opening: Any, write: Write, diabetes_card: DataCard, refusal: Any
 ) -> None:
     write("models.py", BINARY)
     task = Task(kind="classification", modality=Modality.TABLE, classes=("low", "high"))
     card = DataCard(name="t", uri="csv:t.csv", task=task, features={"a": "string", "b": "int64"})
     adapter = opened(opening, "torch:models.py:two", card)
     batch = Batch(("1",), pd.DataFrame({"a": ["x"], "b": [1]}))
-    with pytest.raises(InputError) as caught:
-        adapter.predict(batch, frozenset({"scores"}))
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: adapter.predict(batch, frozenset({"scores"}))) == (
         "columns 'a' are not numbers: the module must declare encode(frame) -> Tensor"
     )
 
 
-def test_images_alone_are_normalised(opening: Any, write: Write, diabetes_card: DataCard) -> None:
+def test_images_alone_are_normalised(
+    opening: Any, write: Write, diabetes_card: DataCard, refusal: Any
+) -> None:
     write("models.py", BINARY)
-    with pytest.raises(InputError) as caught:
-        opened(opening, "torch:models.py:two", diabetes_card, normalisation=Normalisation(scale=2))
-    assert str(caught.value) == (
+    assert refusal(
+        InputError,
+        lambda: opened(
+            opening, "torch:models.py:two", diabetes_card, normalisation=Normalisation(scale=2)
+        ),
+    ) == (
         "models.py:two: normalisation and size are for images; a model for tables declares encode"
     )
 
@@ -511,10 +512,12 @@ def test_a_module_that_nobody_can_tell_says_what_of_it(opening: Any, digits_card
     ],
 )
 @pytest.mark.usefixtures("models")
-def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, uri: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
-        TorchAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+def test_mistakes_show_before_anything_is_loaded(
+    tmp_path: Path, uri: str, told: str, refusal: Any
+) -> None:
+    assert refusal(InputError, lambda: TorchAdapter.sources(parse_uri(uri), tmp_path)).startswith(
+        told
+    )
 
 
 def test_every_file_that_matters_is_named(write: Write, tmp_path: Path) -> None:
@@ -562,25 +565,25 @@ def test_factories_that_give_no_usable_model(
 
 @pytest.mark.usefixtures("models")
 def test_spec_and_factory_must_not_contradict_each_other(
-    opening: Any, digits_card: DataCard
+    opening: Any, digits_card: DataCard, refusal: Any
 ) -> None:
-    with pytest.raises(InputError) as caught:
-        opened(
+    assert refusal(
+        InputError,
+        lambda: opened(
             opening,
             "torch:models.py:normalised",
             digits_card,
             normalisation=Normalisation(mean=(0.5,)),
-        )
-    assert str(caught.value) == (
+        ),
+    ) == (
         "normalisation: the spec says Normalisation(scale=1.0, mean=(0.5,), std=(1.0,)), "
         "models.py:normalised declares Normalisation(scale=1.0, mean=(0.3,), std=(0.4,)); "
         "keep one of them"
     )
-    with pytest.raises(InputError) as caught:
-        opened(opening, "torch:models.py:normalised", digits_card, size=(16, 16))
-    assert str(caught.value) == (
-        "size: the spec says (16, 16), models.py:normalised declares (8, 8); keep one of them"
-    )
+    assert refusal(
+        InputError,
+        lambda: opened(opening, "torch:models.py:normalised", digits_card, size=(16, 16)),
+    ) == ("size: the spec says (16, 16), models.py:normalised declares (8, 8); keep one of them")
 
 
 @pytest.mark.parametrize(
@@ -597,13 +600,13 @@ def test_spec_and_factory_must_not_contradict_each_other(
     ],
 )
 def test_declarations_that_can_not_be_read(
-    opening: Any, digits_card: DataCard, declared: Any, told: str
+    opening: Any, digits_card: DataCard, declared: Any, told: str, refusal: Any
 ) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     module.crucibench_input = declared
-    with pytest.raises(InputError) as caught:
-        opened(opening, "live:m", digits_card, live=module)
-    assert str(caught.value).startswith(f"the live module: {told}")
+    assert refusal(
+        InputError, lambda: opened(opening, "live:m", digits_card, live=module)
+    ).startswith(f"the live module: {told}")
 
 
 @pytest.fixture
@@ -693,12 +696,16 @@ def test_weights_that_do_not_fit(
     state: dict[str, torch.Tensor],
     change: Callable[[dict[str, torch.Tensor]], Any],
     told: str,
+    refusal: Any,
 ) -> None:
     change(state)
     torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(InputError) as caught:
-        opened(opening, "torch:models.py:cnn?weights=w.pt", digits_card)
-    assert str(caught.value) == f"weights w.pt don't fit models.py:cnn: {told}"
+    assert (
+        refusal(
+            InputError, lambda: opened(opening, "torch:models.py:cnn?weights=w.pt", digits_card)
+        )
+        == f"weights w.pt don't fit models.py:cnn: {told}"
+    )
 
 
 class Pickled:
@@ -739,12 +746,15 @@ def test_pickled_weights_need_the_flag(
 )
 @pytest.mark.usefixtures("models")
 def test_what_is_no_state_dict(
-    opening: Any, digits_card: DataCard, tmp_path: Path, stored: Any, told: str
+    opening: Any, digits_card: DataCard, tmp_path: Path, stored: Any, told: str, refusal: Any
 ) -> None:
     torch.save(stored, tmp_path / "w.pt")
-    with pytest.raises(InputError) as caught:
-        opened(opening, "torch:models.py:cnn?weights=w.pt", digits_card)
-    assert str(caught.value) == told
+    assert (
+        refusal(
+            InputError, lambda: opened(opening, "torch:models.py:cnn?weights=w.pt", digits_card)
+        )
+        == told
+    )
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])

@@ -174,7 +174,7 @@ class _Models:
                 reason = f"the baseline has no {address} of {self.old} on {name}"
                 found.refused.append(Refusal(cell, reason, data=name))
                 continue
-            found.code.extend(set(_other_code(partner, file)) - set(found.code))
+            found.code.extend(one for one in _other_code(partner, file) if one not in found.code)
             pair = CellPair(
                 first=self.first, second=self.second, was=partner, now=file, how=self.how,
                 notes=found.notes,

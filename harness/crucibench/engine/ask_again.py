@@ -154,9 +154,8 @@ class _Recheck:
         if self._reopened.data[data].card.fingerprint != cell.data.fingerprint:
             return f"data {data!r} is not what it was: its fingerprint is another"
         role = cell.scenario.role
-        if self._reopened.data[data].card.role_fingerprints.get(
-            role
-        ) != cell.data.role_fingerprints.get(role):
+        card = self._reopened.data[data].card
+        if card.role_fingerprints.get(role) != cell.data.role_fingerprints.get(role):
             return f"data {data!r} is not what it was: the fingerprint of role {role!r} is another"
         try:
             adapter = self._reopened.model(cell.model.name, data, keep=2)

@@ -11,6 +11,7 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
@@ -66,11 +67,19 @@ class NativeReaders:
         def read(*arguments: Any, **options: Any) -> Any:
             for one in (*arguments, *options.values()):
                 for path in one if isinstance(one, list | tuple) else (one,):
-                    if isinstance(path, str | os.PathLike) and os.path.isfile(path):  # noqa: PTH113
+                    if isinstance(path, str | os.PathLike) and _is_file(path):
                         self._note(os.fspath(path))
             return original(*arguments, **options)
 
         return read
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a text or path names a file; a model given as a long text does not."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

@@ -48,10 +48,10 @@ TOKEN = {"headers": {"Authorization": "env:TOKEN"}}
         ("oip:http://h/v2/models/a?ouput=labels", "unknown option of oip: 'ouput'; did you mean"),
     ],
 )
-def test_mistakes_in_the_address(tmp_path: Path, uri: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
-        OpenInferenceAdapter.sources(parse_uri(uri), tmp_path)
-    assert str(caught.value).startswith(told)
+def test_mistakes_in_the_address(tmp_path: Path, uri: str, told: str, refusal: Any) -> None:
+    assert refusal(
+        InputError, lambda: OpenInferenceAdapter.sources(parse_uri(uri), tmp_path)
+    ).startswith(told)
 
 
 def test_a_password_in_the_address_is_not_even_shown(tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_a_password_in_the_address_is_not_even_shown(tmp_path: Path) -> None:
 
 
 def test_without_httpx_there_is_the_install_line(
-    open_served: Opener, monkeypatch: pytest.MonkeyPatch
+    open_served: Opener, monkeypatch: pytest.MonkeyPatch, refusal: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(InputError) as caught:
-        open_served()
-    assert str(caught.value) == 'httpx is not installed: pip install "crucibench[http]"'
+    assert (
+        refusal(InputError, open_served) == 'httpx is not installed: pip install "crucibench[http]"'
+    )
 
 
 # -- opening --------------------------------------------------------------------------------------
@@ -85,27 +85,27 @@ def test_nobody_listens(open_served: Opener) -> None:
     )
 
 
-def test_no_such_host(open_served: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_host(open_served: Opener, monkeypatch: pytest.MonkeyPatch, refusal: Any) -> None:
     def nobody(*_: object, **__: object) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
-    with pytest.raises(InputError) as caught:
-        open_served(uri="oip:http://host.invalid:80/v2/models/cnn")
-    assert str(caught.value) == "http://host.invalid:80: no address for host 'host.invalid'"
+    assert (
+        refusal(InputError, lambda: open_served(uri="oip:http://host.invalid:80/v2/models/cnn"))
+        == "http://host.invalid:80: no address for host 'host.invalid'"
+    )
 
 
-def test_no_model_of_that_name(server: Any, served: Any, open_served: Opener) -> None:
+def test_no_model_of_that_name(server: Any, served: Any, open_served: Opener, refusal: Any) -> None:
     served(models=["cnn", "resnet"])
-    with pytest.raises(InputError) as caught:
-        open_served(uri=server.uri(model="resnet5"))
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: open_served(uri=server.uri(model="resnet5"))) == (
         f"{server.url} has no model 'resnet5'; did you mean 'resnet'? (it has: cnn, resnet)"
     )
     served()
-    with pytest.raises(InputError) as caught:
-        open_served(uri=server.uri(model="other/versions/4"))
-    assert str(caught.value) == f"{server.url} has no model 'other' in version 4"
+    assert (
+        refusal(InputError, lambda: open_served(uri=server.uri(model="other/versions/4")))
+        == f"{server.url} has no model 'other' in version 4"
+    )
 
 
 def test_not_ready(server: Any, served: Any, open_served: Opener) -> None:
@@ -118,21 +118,19 @@ def test_not_ready(server: Any, served: Any, open_served: Opener) -> None:
     open_served()
 
 
-def test_a_server_that_is_none(server: Any, served: Any, open_served: Opener) -> None:
+def test_a_server_that_is_none(server: Any, served: Any, open_served: Opener, refusal: Any) -> None:
     served(server_text="<html>Welcome\x1b[2J</html>")
-    with pytest.raises(InputError) as caught:
-        open_served()
-    assert str(caught.value) == (
+    assert refusal(InputError, open_served) == (
         f"{server.url}: the server's metadata is not JSON: '<html>Welcome\\u001b[2J</html>'"
     )
 
 
 @pytest.mark.parametrize("to", ["https://127.0.0.1:1/v2", "http://elsewhere.example/v2?key=abc"])
-def test_redirects_are_refused(server: Any, served: Any, open_served: Opener, to: str) -> None:
+def test_redirects_are_refused(
+    server: Any, served: Any, open_served: Opener, to: str, refusal: Any
+) -> None:
     served(redirect=to)
-    with pytest.raises(InputError) as caught:
-        open_served()
-    assert str(caught.value) == (
+    assert refusal(InputError, open_served) == (
         f"{server.url} redirects to {to.partition('?')[0]}: redirects are not followed, since "
         "headers would be sent there too; name the right address in the URI"
     )
@@ -142,7 +140,12 @@ def test_redirects_are_refused(server: Any, served: Any, open_served: Opener, to
 
 
 def test_headers_come_from_the_environment_at_each_request(
-    server: Any, served: Any, open_served: Opener, digits: Batch, monkeypatch: pytest.MonkeyPatch
+    server: Any,
+    served: Any,
+    open_served: Opener,
+    digits: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Any,
 ) -> None:
     served(authorization=SECRET)
     monkeypatch.setenv("TOKEN", SECRET)
@@ -151,9 +154,7 @@ def test_headers_come_from_the_environment_at_each_request(
     adapter.predict(digits, SCORES)
     assert {entry["X-Plain"] for entry in server.seen()["headers"]} == {"shown"}
     monkeypatch.setenv("TOKEN", "Bearer another-token")
-    with pytest.raises(RemoteError) as caught:
-        adapter.predict(digits, SCORES)
-    assert str(caught.value) == (
+    assert refusal(RemoteError, lambda: adapter.predict(digits, SCORES)) == (
         f"{server.url} answers 401: who are you? you said '***' (look at the values of headers: "
         "Authorization, X-Plain)"
     )
@@ -162,11 +163,11 @@ def test_headers_come_from_the_environment_at_each_request(
     prefixed.predict(digits, SCORES)
 
 
-def test_no_header_where_one_is_needed(server: Any, served: Any, open_served: Opener) -> None:
+def test_no_header_where_one_is_needed(
+    server: Any, served: Any, open_served: Opener, refusal: Any
+) -> None:
     served(authorization=SECRET)
-    with pytest.raises(InputError) as caught:
-        open_served()
-    assert str(caught.value) == (
+    assert refusal(InputError, open_served) == (
         f"{server.url} answers 401: who are you? you said None (headers: {{Authorization: "
         "env:NAME} would send what it asks for)"
     )
@@ -263,12 +264,12 @@ def test_wrong_answers(
     ],
 )
 def test_wrong_binary_answers(
-    served: Any, open_served: Opener, digits: Batch, config: dict[str, Any], told: str
+    served: Any, open_served: Opener, digits: Batch, config: dict[str, Any], told: str, refusal: Any
 ) -> None:
     served(extensions=["binary_tensor_data"], **config)
-    with pytest.raises(OutputError) as caught:
-        open_served().predict(digits.take([0, 1, 2]), SCORES)
-    assert told in str(caught.value)
+    assert told in refusal(
+        OutputError, lambda: open_served().predict(digits.take([0, 1, 2]), SCORES)
+    )
 
 
 def test_a_binary_request_may_be_answered_in_json(

@@ -79,8 +79,11 @@ def test_a_model_that_is_opened_again_keeps_its_budget() -> None:
 
 def test_a_wait_can_be_ended() -> None:
     stop = threading.Event()
+    waiting = threading.Thread(target=WaitingClock().wait, args=(1e6, stop), daemon=True)
+    waiting.start()
     stop.set()
-    WaitingClock().wait(1e6, stop)
+    waiting.join(60)
+    assert not waiting.is_alive()
 
 
 @pytest.mark.parametrize(

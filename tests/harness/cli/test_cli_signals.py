@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a run as Ctrl-C does; workers that are killed; what the system refuses."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run; workers that are killed; what the system refuses."""
 
 from __future__ import annotations
 
@@ -34,8 +34,15 @@ def held(batch):
         time.sleep(0.02)
     return np.full((len(batch), 3), 1 / 3)
 """
+# A shell that puts the tests in the background has its children ignore Ctrl-C.
+HEEDING = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('crucibench', run_name='__main__', alter_sys=True)"
+)
 RESUME = "interrupted; give the same command again to resume"
-EXITS = [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+STOPPING = "stopping after the shards that are under way; Ctrl-C again stops now"
+EXITS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+SECOND = pytest.param((signal.SIGINT, signal.SIGINT), 1, marks=pytest.mark.thorough)
 
 
 class Command:
@@ -50,7 +57,7 @@ class Command:
     def start(self, workers: int, *options: str) -> subprocess.Popen[str]:
         self.running = subprocess.Popen(
             [
-                *(sys.executable, "-m", "crucibench", "run", "--model", "python:models.py:held"),
+                *(sys.executable, "-c", HEEDING, "run", "--model", "python:models.py:held"),
                 *("--data", "sklearn:wine", "--batch-size", "2", "--suite", "accuracy"),
                 *("--workers", str(workers), "--no-cache", *options),
             ],
@@ -64,13 +71,54 @@ class Command:
             assert self.running.poll() is None, self.running.communicate()
             time.sleep(0.02)
 
-    def shards(self) -> list[Path]:
-        return sorted(self.results.glob("*/cells/*/records-*.parquet"))
+    def shards(self) -> dict[Path, int]:
+        """Returns when each shard was written."""
+        found = self.results.glob("*/cells/*/records-*.parquet")
+        return {path: path.stat().st_mtime_ns for path in found}
+
+    def hold_one(self, workers: int) -> dict[Path, int]:
+        """Returns, while a shard is under way, those that were there before it."""
+        self.start(workers)
+        self.wait_for(self.shards)
+        self.hold.touch()
+        self.holder()
+        return self.shards()
+
+    def interrupt(self, number: int) -> None:
+        """Sends a signal, and waits until the run says that it stops."""
+        assert self.running is not None and self.running.stderr is not None
+        self.running.send_signal(number)
+        assert any(line.rstrip("\n") == STOPPING for line in self.running.stderr)
+
+    def ended(self, code: int) -> None:
+        """Holds an interrupted run to its exit code and its last words."""
+        assert self.running is not None
+        out, printed = self.running.communicate(timeout=300)
+        assert (self.running.returncode, out) == (code, ""), printed
+        assert printed.splitlines()[-1] == RESUME
+        assert "Traceback" not in printed
+        assert not list(self.results.glob("*/manifest.json"))
+        assert self.orphans() == []
+
+    def resumes(self, workers: int, kept: dict[Path, int]) -> None:
+        """The same command goes on from where it was."""
+        running = self.start(workers)
+        _, printed = running.communicate(timeout=300)
+        assert running.returncode == 0, printed
+        assert len(list(self.results.glob("*/manifest.json"))) == 1
+        if workers:
+            assert self.shards().items() >= kept.items(), "a shard was collected again"
 
     def holder(self) -> int:
         """Returns the process that holds the model, once it does."""
-        self.wait_for(lambda: self.held.is_file() and self.held.read_text())
-        return int(self.held.read_text())
+        seen: list[str] = []  # the file is empty while it is being written
+
+        def holds() -> bool:
+            seen[:] = [self.held.read_text()] if self.held.is_file() else [""]
+            return bool(seen[0])
+
+        self.wait_for(holds)
+        return int(seen[0])
 
     def orphans(self) -> list[int]:
         """Returns the processes that work in the folder, and which still run after some seconds."""
@@ -107,41 +155,36 @@ def command(folder: Path) -> Iterator[Command]:
 def test_a_signal_ends_after_the_shard_and_the_run_resumes(
     command: Command, number: signal.Signals, code: int, workers: int
 ) -> None:
-    running = command.start(workers)
-    command.wait_for(command.shards)
-    command.hold.touch()
-    command.holder()
-    before = command.shards()
-    running.send_signal(number)
-    assert running.stderr is not None
-    assert any("stopping after the shards" in line for line in running.stderr)
+    before = command.hold_one(workers)
+    command.interrupt(number)
     command.hold.unlink()
-    out, printed = running.communicate(timeout=300)
-    assert (running.returncode, out) == (code, ""), printed
-    assert printed.splitlines()[-1] == RESUME
-    assert "Traceback" not in printed
-    assert set(command.shards()) > set(before)
-    assert command.orphans() == []
-    again = command.start(workers)
-    _, printed = again.communicate(timeout=300)
-    assert again.returncode == 0, printed
+    command.ended(code)
+    after = command.shards()
+    assert after.items() > before.items()
+    if workers < 2:
+        assert len(after) == len(before) + 1, "the shard under way, and no other"
+    command.resumes(workers, after)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_second_signal_ends_at_once(command: Command, workers: int) -> None:
-    running = command.start(workers)
-    command.wait_for(command.shards)
-    command.hold.touch()
-    command.holder()
-    before = command.shards()
-    running.send_signal(signal.SIGTERM)
-    assert running.stderr is not None
-    assert any("stopping after the shards" in line for line in running.stderr)
-    running.send_signal(signal.SIGHUP)
-    _, printed = running.communicate(timeout=300)
-    assert running.returncode == 129, printed
+@pytest.mark.parametrize(
+    ("signals", "workers"),
+    [
+        ((signal.SIGINT, signal.SIGINT), 0), SECOND,
+        ((signal.SIGTERM, signal.SIGHUP), 0), ((signal.SIGTERM, signal.SIGHUP), 1),
+    ],
+)  # fmt: skip
+def test_a_second_signal_ends_at_once(
+    command: Command, signals: tuple[signal.Signals, signal.Signals], workers: int
+) -> None:
+    before = command.hold_one(workers)
+    command.interrupt(signals[0])
+    assert command.running is not None
+    command.running.send_signal(signals[1])
+    command.ended(128 + signals[1])
     assert command.shards() == before
-    assert command.orphans() == []
+    command.hold.unlink()
+    if not workers:
+        command.resumes(workers, before)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -153,11 +196,8 @@ def test_a_signal_ends_an_inspection(
     running = command.start(workers)
     command.holder()
     running.send_signal(number)
-    _, printed = running.communicate(timeout=300)
-    assert running.returncode == code, printed
-    assert printed.splitlines()[-1] == RESUME
+    command.ended(code)
     assert not command.results.exists()
-    assert command.orphans() == []
 
 
 @pytest.mark.parametrize("retries", [0, 1])

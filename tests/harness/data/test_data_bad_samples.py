@@ -106,13 +106,11 @@ def test_nothing_left_is_an_error_even_so(tmp_path: Path, open_uri: Any) -> None
         open_uri("csv:bad.csv?target=y&on_bad_sample=skip")
 
 
-def test_rows_of_a_csv(tmp_path: Path, open_uri: Any) -> None:
+def test_rows_of_a_csv(tmp_path: Path, open_uri: Any, refusal: Any) -> None:
     (tmp_path / "rows.csv").write_bytes(
         b"a,t,y\n1,one,p\n2,two,q,more\n3,caf\xe9,q\n4,four,\n5,five,q\n"
     )
-    with pytest.raises(InputError) as caught:
-        open_uri("csv:rows.csv?target=y")
-    assert str(caught.value).startswith(
+    assert refusal(InputError, lambda: open_uri("csv:rows.csv?target=y")).startswith(
         "2 of 5 samples of test can't be used: rows.csv: a row has 4 values, expected 3: "
     )
     data = open_uri("csv:rows.csv?target=y&on_bad_sample=skip")

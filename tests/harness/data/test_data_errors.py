@@ -137,10 +137,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("uri", BAD)
-def test_bad_input(folder: Path, open_uri: Any, uri: str) -> None:
-    with pytest.raises(InputError) as caught:
-        open_uri(uri)
-    assert str(caught.value) == BAD[uri].format(base=folder)
+def test_bad_input(folder: Path, open_uri: Any, uri: str, refusal: Any) -> None:
+    assert refusal(InputError, lambda: open_uri(uri)) == BAD[uri].format(base=folder)
 
 
 @pytest.mark.parametrize(
@@ -172,17 +170,16 @@ def test_an_unwritable_cache(folder: Path, open_uri: Any) -> None:
         open_uri("csv:tiny.csv?target=y")
 
 
-def test_specs_that_do_not_fit(folder: Path, open_uri: Any) -> None:
+def test_specs_that_do_not_fit(folder: Path, open_uri: Any, refusal: Any) -> None:
     table = open_uri("csv:good.csv?target=y")
-    with pytest.raises(InputError) as caught:
-        table.batch("test", [0], InputSpec(modality=Modality.IMAGE))
-    assert str(caught.value) == "the model takes image input, the data 'data' is table"
-    text = open_uri("csv:good.csv?target=y&input=text,b")
-    with pytest.raises(InputError) as caught:
-        text.batch("test", [0], InputSpec(modality=Modality.TEXT))
-    assert str(caught.value) == (
-        "the model takes texts of 1 columns, the data 'data' has 2: text, b"
+    assert (
+        refusal(InputError, lambda: table.batch("test", [0], InputSpec(modality=Modality.IMAGE)))
+        == "the model takes image input, the data 'data' is table"
     )
+    text = open_uri("csv:good.csv?target=y&input=text,b")
+    assert refusal(
+        InputError, lambda: text.batch("test", [0], InputSpec(modality=Modality.TEXT))
+    ) == ("the model takes texts of 1 columns, the data 'data' has 2: text, b")
 
 
 def test_sources_finds_missing_files_and_unknown_options_early(folder: Path, sources: Any) -> None:

@@ -158,7 +158,7 @@ def test_categories_are_those_of_all_roles(open_live: Any) -> None:
         assert column.cat.categories.tolist() == ["x", "y", "z"]
 
 
-def test_a_factory_in_a_file(tmp_path: Path, open_uri: Any, sources: Any) -> None:
+def test_a_factory_in_a_file(tmp_path: Path, open_uri: Any, sources: Any, refusal: Any) -> None:
     (tmp_path / "helper.py").write_text("LABELS = ['p', 'q', 'p']\n")
     (tmp_path / "made.py").write_text(
         "import pandas as pd\nfrom helper import LABELS\n"
@@ -177,9 +177,7 @@ def test_a_factory_in_a_file(tmp_path: Path, open_uri: Any, sources: Any) -> Non
         open_uri("python:made.py:fails")
     assert str(caught.value) == "made.py:fails raised ZeroDivisionError: division by zero"
     assert "1 / 0" in caught.value.detail
-    with pytest.raises(InputError) as caught:
-        open_uri("python:made.py:wrong")
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: open_uri("python:made.py:wrong")) == (
         "made.py:wrong: expected a datasets.Dataset, a torch Dataset of pairs, a DataFrame, "
         "(X, y), or a dict from role to one of these, got int"
     )
@@ -312,7 +310,5 @@ class Fails(Pairs):
         ),
     ],
 )
-def test_bad_objects(open_live: Any, data: Any, options: Any, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        open_live(data, **options)
-    assert str(caught.value) == message
+def test_bad_objects(open_live: Any, data: Any, options: Any, message: str, refusal: Any) -> None:
+    assert refusal(InputError, lambda: open_live(data, **options)) == message

@@ -133,7 +133,7 @@ def test_shapes_as_a_data_set(open_uri: Any) -> None:
         ("target=shape", "target"),
     ],
 )
-def test_options_of_shapes_that_are_refused(open_uri: Any, options: str, message: str) -> None:
-    with pytest.raises(InputError) as told:
-        open_uri(f"synthetic:shapes?{options}")
-    assert message in str(told.value)
+def test_options_of_shapes_that_are_refused(
+    open_uri: Any, options: str, message: str, refusal: Any
+) -> None:
+    assert message in refusal(InputError, lambda: open_uri(f"synthetic:shapes?{options}"))

@@ -85,7 +85,5 @@ def test_diabetes_as_a_binary_task(open_uri: Any) -> None:
         ),
     ],
 )
-def test_bad_sets(open_uri: Any, uri: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        open_uri(uri)
-    assert str(caught.value) == message
+def test_bad_sets(open_uri: Any, uri: str, message: str, refusal: Any) -> None:
+    assert refusal(InputError, lambda: open_uri(uri)) == message

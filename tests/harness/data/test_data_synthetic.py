@@ -197,7 +197,5 @@ def test_a_group_that_tells_the_label() -> None:
         ),
     ],
 )
-def test_bad_options(sources: Any, uri: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        sources(uri)
-    assert str(caught.value) == message
+def test_bad_options(sources: Any, uri: str, message: str, refusal: Any) -> None:
+    assert refusal(InputError, lambda: sources(uri)) == message

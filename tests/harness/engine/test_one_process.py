@@ -117,10 +117,10 @@ def test_data_that_code_makes_reach_no_model_with_what_it_changes(folder: Path) 
     assert list(records(run, "victim").values()) == list(records(honest, "victim").values())
 
 
-def test_data_whose_code_ends_the_process_is_one_sentence(folder: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        evaluate(folder, "victim", data="broken")
-    assert "it can't be read: the worker process ended with exit code 3" in str(caught.value)
+def test_data_whose_code_ends_the_process_is_one_sentence(folder: Path, refusal: Any) -> None:
+    assert "it can't be read: the worker process ended with exit code 3" in refusal(
+        InputError, lambda: evaluate(folder, "victim", data="broken")
+    )
 
 
 @pytest.fixture

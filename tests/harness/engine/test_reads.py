@@ -166,6 +166,11 @@ def test_native_readers_are_heard(tmp_path: Path) -> None:
         pq.ParquetFile("b.parquet").read()
         pq.read_table(source="c.parquet")
         pa.memory_map("d.arrow").close()
+        import pyarrow.csv, pyarrow.dataset, pyarrow.feather, pyarrow.json
+        pyarrow.csv.read_csv("h.csv")
+        pyarrow.dataset.dataset("i.parquet")
+        pyarrow.feather.read_table("j.feather")
+        pyarrow.json.read_json("k.json")
         from safetensors.numpy import load_file
         load_file("e.safetensors")
         import torch
@@ -182,10 +187,13 @@ def test_native_readers_are_heard(tmp_path: Path) -> None:
     import pandas as pd
     from safetensors.numpy import save_file
 
-    for name in ("a", "b", "c", "after"):
+    for name in ("a", "b", "c", "i", "after"):
         pd.DataFrame({"x": [1]}).to_parquet(tmp_path / f"{name}.parquet")
     for name in ("d.arrow", "f.bin", "g.onnx"):
         (tmp_path / name).write_bytes(bytes(16))
+    pd.DataFrame({"x": [1]}).to_feather(tmp_path / "j.feather")
+    for name in ("h.csv", "k.json"):
+        (tmp_path / name).write_text('{"x": 1}\n')
     save_file({"w": np.ones(2)}, tmp_path / "e.safetensors")
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True,
@@ -193,6 +201,7 @@ def test_native_readers_are_heard(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.split() == [
         "a.parquet", "b.parquet", "c.parquet", "d.arrow", "e.safetensors", "f.bin", "g.onnx",
+        "h.csv", "i.parquet", "j.feather", "k.json",
     ]  # fmt: skip
 
 

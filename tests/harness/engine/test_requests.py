@@ -98,10 +98,10 @@ def test_the_plan_says_how_many_requests(asked: list[int], tmp_path: Path) -> No
     assert len(asked) == found.requests
 
 
-def test_a_plan_beyond_the_limit_is_refused(asked: list[int], tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        _run(tmp_path, _resolved(tmp_path, {"max_requests": 24}))
-    assert str(caught.value) == (
+def test_a_plan_beyond_the_limit_is_refused(asked: list[int], tmp_path: Path, refusal: Any) -> None:
+    assert refusal(
+        InputError, lambda: _run(tmp_path, _resolved(tmp_path, {"max_requests": 24}))
+    ) == (
         "model 'a': the plan needs about 25 requests, remote.max_requests allows 24: nothing was "
         "collected; allow more, or ask about fewer samples (--limit)"
     )
@@ -110,15 +110,15 @@ def test_a_plan_beyond_the_limit_is_refused(asked: list[int], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("limit", ["max_requests", "requests_per_second"])
-def test_limits_hold_for_one_worker(asked: list[int], tmp_path: Path, limit: str) -> None:
+def test_limits_hold_for_one_worker(
+    asked: list[int], tmp_path: Path, limit: str, refusal: Any
+) -> None:
     listener = _Keeping()
     resolved = _resolved(tmp_path, {limit: 1000})
     _run(tmp_path, resolved, listener)
     assert listener.plan is not None
     check_requests(resolved, listener.plan, 1)
-    with pytest.raises(InputError) as caught:
-        check_requests(resolved, listener.plan, 4)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: check_requests(resolved, listener.plan, 4)) == (
         f"model 'a': remote.{limit}: each worker keeps it for itself, and 4 would ask 4 times as "
         "often: expected --workers 1 or 0"
     )

@@ -49,28 +49,24 @@ def test_a_missing_file_offers_the_nearest(tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_factory("nets/model.py:cnn", tmp_path)
-    assert str(caught.value) == (
+def test_a_missing_folder_is_named(tmp_path: Path, refusal: Any) -> None:
+    assert refusal(InputError, lambda: parse_factory("nets/model.py:cnn", tmp_path)) == (
         "file 'nets/model.py' does not exist: there is no folder "
         f"{str((tmp_path / 'nets').resolve())!r}"
     )
 
 
 @pytest.mark.parametrize("rest", ["models.py", "models.py:"])
-def test_without_a_name_the_functions_are_listed(tmp_path: Path, rest: str) -> None:
+def test_without_a_name_the_functions_are_listed(tmp_path: Path, rest: str, refusal: Any) -> None:
     write(tmp_path, models="def cnn(): ...\nclass Net: ...\ndef _private(): ...\nX = 1")
-    with pytest.raises(InputError) as caught:
-        parse_factory(rest, tmp_path)
-    assert str(caught.value) == (f"{rest!r}: expected models.py:NAME (models.py defines: cnn, Net)")
+    assert refusal(InputError, lambda: parse_factory(rest, tmp_path)) == (
+        f"{rest!r}: expected models.py:NAME (models.py defines: cnn, Net)"
+    )
 
 
-def test_a_misspelt_name_offers_the_nearest(tmp_path: Path) -> None:
+def test_a_misspelt_name_offers_the_nearest(tmp_path: Path, refusal: Any) -> None:
     write(tmp_path, models="def cnn(): ...\ndef mlp(): ...")
-    with pytest.raises(InputError) as caught:
-        parse_factory("models.py:cmn", tmp_path)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: parse_factory("models.py:cmn", tmp_path)) == (
         "unknown function of models.py 'cmn'; did you mean 'cnn'? (known: cnn, mlp)"
     )
 
@@ -108,13 +104,12 @@ def test_other_spellings_are_refused(tmp_path: Path, rest: str) -> None:
 
 def test_a_module_is_looked_for_below_the_folder_and_then_among_the_installed(
     tmp_path: Path,
+    refusal: Any,
 ) -> None:
     write(tmp_path, nets__small="def cnn(): return 'mine'")
     assert load(tmp_path, "nets.small:cnn")() == "mine"
     assert load(tmp_path, "json.decoder:JSONDecoder") is __import__("json").JSONDecoder
-    with pytest.raises(InputError) as caught:
-        parse_factory("no_such_package.nets:cnn", tmp_path)
-    assert str(caught.value) == (
+    assert refusal(InputError, lambda: parse_factory("no_such_package.nets:cnn", tmp_path)) == (
         "'no_such_package.nets:cnn': module 'no_such_package' is neither installed nor below "
         f"{str(tmp_path.resolve())!r}"
     )
@@ -376,11 +371,12 @@ def test_failing_imports_are_told(tmp_path: Path, utils: str, told: str) -> None
     assert load(tmp_path, "models.py:cnn")() is None  # mended in the same process
 
 
-def test_what_can_not_be_called_is_refused(tmp_path: Path) -> None:
+def test_what_can_not_be_called_is_refused(tmp_path: Path, refusal: Any) -> None:
     write(tmp_path, models="cnn = 3\nfrom os.path import *")
-    with pytest.raises(InputError) as caught:
-        load(tmp_path, "models.py:cnn")
-    assert str(caught.value) == "models.py:cnn: expected a function or a class, got int 'cnn'"
+    assert (
+        refusal(InputError, lambda: load(tmp_path, "models.py:cnn"))
+        == "models.py:cnn: expected a function or a class, got int 'cnn'"
+    )
     with pytest.raises(
         InputError, match=r"unknown function of models.py 'joint'; did you mean 'join'"
     ):

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,15 +78,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> No
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_what_is_absent_is_one_sentence_with_the_install_line() -> None:
-    with pytest.raises(InputError) as caught:
-        need("no_such_package", "vision")
-    assert str(caught.value) == (
+def test_what_is_absent_is_one_sentence_with_the_install_line(refusal: Any) -> None:
+    assert refusal(InputError, lambda: need("no_such_package", "vision")) == (
         'no_such_package is not installed: pip install "crucibench[vision]"'
     )
-    with pytest.raises(InputError) as caught:
-        need("no_such_package")
-    assert str(caught.value) == 'no_such_package is not installed: pip install "crucibench"'
+    assert (
+        refusal(InputError, lambda: need("no_such_package"))
+        == 'no_such_package is not installed: pip install "crucibench"'
+    )
 
 
 @pytest.mark.parametrize(

@@ -229,12 +229,18 @@ def test_a_limit_keeps_other_originals(arrays: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_address_that_is_none(
-    arrays: Path, tmp_path: Path, published: str, message: str, monkeypatch: pytest.MonkeyPatch
+    arrays: Path,
+    tmp_path: Path,
+    published: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Any,
 ) -> None:
     monkeypatch.chdir(arrays)
-    with pytest.raises(InputError) as caught:
-        run(tmp_path, "cifar-npy:test.npy?labels=truth.npy", published=published)
-    assert message in str(caught.value)
+    assert message in refusal(
+        InputError,
+        lambda: run(tmp_path, "cifar-npy:test.npy?labels=truth.npy", published=published),
+    )
 
 
 class Fooled(Side):

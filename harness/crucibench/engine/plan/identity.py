@@ -96,14 +96,10 @@ def comparison_key(fields: Mapping[str, Any], metric: MetricInfo, point: str, gr
 
 def _data_fields(cell: PlannedCell) -> dict[str, Any]:
     """Returns the digest of the main data set, and those of the roles of suites that are read."""
-    scenario, role_fingerprints = cell.scenario, cell.data.role_fingerprints
-    read = {role for role in (scenario.role, *scenario.roles) if role in role_fingerprints}
+    scenario, known = cell.scenario, cell.data.role_fingerprints
+    read = {role: known[role] for role in (scenario.role, *scenario.roles) if role in known}
     fields: dict[str, Any] = {"data": cell.data.fingerprint}
-    return fields | (
-        {"role_fingerprints": {role: role_fingerprints[role] for role in sorted(read)}}
-        if read
-        else {}
-    )
+    return fields | ({"role_fingerprints": read} if read else {})
 
 
 def _scenario_fields(cell: PlannedCell) -> dict[str, Any]:

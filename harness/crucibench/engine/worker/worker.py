@@ -221,10 +221,10 @@ class Worker:
         evalset = self._evalset(task.data)
         try:
             named = entry.adapter.sources(entry.uri, base).files if entry.live is None else ()
-            data = self._setup.resolved.data[task.data]
-            if data.live is None:
-                named = (*named, *data.source.sources(data.uri, base).files)
-            with Reads(base, *named, self._setup.scratch, self._setup.root) as reads:
+            # Files of data are digested already, under their names from `base` on.
+            files = [base / name for name in self._setup.resolved.digests[f"data.{task.data}"]]
+            aside = (*named, *files, self._setup.scratch, self._setup.root)
+            with Reads(base, *aside) as reads:
                 adapter = self._models.get(task.model, task.data)
                 found = inspect_model(
                     entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
