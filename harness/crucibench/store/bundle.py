@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
+from crucibench.store.archive import PackedRun, checked_id, unpack, write_archive
 from crucibench.store.cells import read_cell
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
@@ -140,8 +140,7 @@ def open_bundle(path: Path) -> BundleRun:
     Raises:
         UnreadableError: if it is no bundle, damaged, or of another format.
     """
-    files, run = read_checked(path, KIND, BUNDLE_FORMAT, "files")
-    return BundleRun(Unpacked(files), run)
+    return BundleRun(*unpack(path, KIND, BUNDLE_FORMAT, "files"))
 
 
 def _published(layout: Layout) -> list[Path]:

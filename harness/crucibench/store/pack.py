@@ -26,7 +26,7 @@ from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.lists import item_type
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
-from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
+from crucibench.store.archive import PackedRun, Unpacked, checked_id, unpack, write_archive
 from crucibench.store.cells import CellFile
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.redaction import cluster_codes, json_text, parquet
@@ -98,8 +98,7 @@ def open_pack(path: Path) -> PackRun:
     Raises:
         UnreadableError: if it is no pack, damaged, or of another format.
     """
-    files, run = read_checked(path, KIND, PACK_FORMAT, "views")
-    return PackRun(Unpacked(files), run)
+    return PackRun(*unpack(path, KIND, PACK_FORMAT, "views"))
 
 
 def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
@@ -163,7 +162,7 @@ class _Packer:
         return path.relative_to(self.run.root).as_posix()
 
     def _spec(self) -> bytes:
-        from crucibench.spec.yaml_file import dump_yaml
+        from crucibench.util.untrusted.yaml_text import dump_yaml
 
         spec = dict(self.run.spec)
         resolved = dict(spec["resolved"])
