@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Any
 
 from crucibench.data.bad_samples import BadSampleError
-from crucibench.data.images import BYTES_AT_MOST
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.images import BYTES_AT_MOST
 from crucibench.util.user_errors import one_line
 
 SWITCHES = {

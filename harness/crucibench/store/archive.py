@@ -85,8 +85,8 @@ def _unpacked(path: Path, what: str, kind: str, version: int, beside: str) -> tu
     with ZipReader(path, what) as archive:
         require_ratio(what, "", path.stat().st_size, sum(archive.sizes.values()))
         content = archive.content(_MANIFEST, DOCUMENT_AT_MOST)
-        manifest = parse_json(content, f"{what}: {_MANIFEST}")
-        stated, run = _stated(manifest, kind, version, beside)
+        name = f"{what}: {_MANIFEST}"
+        stated, run = _stated(parse_json(content, name), name, kind, version, beside)
         if stated.keys() | {_MANIFEST} != archive.sizes.keys():
             raise RefusedError(what, "the files that its manifest names", "others")
         stated[_MANIFEST] = hashlib.sha256(content).hexdigest()
@@ -105,9 +105,10 @@ def _sound(archive: ZipReader, file: str, digest: str) -> Iterator[bytes]:
         raise RefusedError(archive.name, expected, "another", place=file)
 
 
-def _stated(manifest: Any, kind: str, version: int, beside: str) -> tuple[dict[str, str], str]:
+def _stated(
+    manifest: Any, name: str, kind: str, version: int, beside: str
+) -> tuple[dict[str, str], str]:
     """Returns the digest of each file that a manifest names, and the id of its run."""
-    name = f"the {kind}'s {_MANIFEST}"
     try:
         facts = manifest[kind]
         versions = (manifest["format_version"], facts["format_version"])

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from crucibench.store.archive import PackedRun, checked_id, unpack, write_archive
 from crucibench.store.cells import read_cell
+from crucibench.store.documents import read_document
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.store.manifest import is_result
@@ -45,19 +46,19 @@ class BundleRun(PackedRun):
     @cached_property
     def account(self) -> dict[str, Any]:
         """``bundle.json``."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "bundle.json")
+        found: dict[str, Any] = read_document(self.root / FOLDER / "bundle.json")
         return found
 
     @cached_property
     def verification(self) -> dict[str, Any]:
         """``verification.json``."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "verification.json")
+        found: dict[str, Any] = read_document(self.root / FOLDER / "verification.json")
         return found
 
     @cached_property
     def run_manifest(self) -> dict[str, Any]:
         """The manifest of the run that the bundle was made of."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "run-manifest.json")
+        found: dict[str, Any] = read_document(self.root / FOLDER / "run-manifest.json")
         return found
 
     @cached_property

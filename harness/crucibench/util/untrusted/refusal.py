@@ -21,8 +21,13 @@ class RefusedError(InputError):
         self.place = visible(shorten(place, 120))
         self.expected = expected
         self.got = shorten(visible(" ".join(got.split())), 100)
-        where = f"{file}: {self.place}" if place else file
-        super().__init__(f"{where}: expected {expected}, got {self.got}")
+        super().__init__(f"{file}: {self.sentence}")
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, without the file."""
+        where = f"{self.place}: " if self.place else ""
+        return f"{where}expected {self.expected}, got {self.got}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _again, (self.file, self.expected, self.got, self.place)
