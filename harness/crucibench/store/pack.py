@@ -9,7 +9,6 @@ the digest of every file, and the archive's comment that of all its bytes before
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
 from crucibench.store.archive import PackedRun, Unpacked, checked_id, unpack, write_archive
 from crucibench.store.cells import CellFile
+from crucibench.store.documents import read_document
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.redaction import cluster_codes, json_text, parquet
 from crucibench.store.run import Run
@@ -142,7 +142,7 @@ class _Packer:
             "metrics.parquet": parquet(read_table(layout.metrics)),
         }
         for path in sorted(layout.environment.glob("*.json")):
-            files[self._name(path)] = self._sealed(json.loads(path.read_text("utf-8")))
+            files[self._name(path)] = self._sealed(read_document(path))
         for name, card in self.run.cards.items():
             files[self._name(layout.card(name))] = self._sealed(card.as_dict())
         packed = {

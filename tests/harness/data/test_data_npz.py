@@ -204,9 +204,7 @@ def test_bad_arrays(
 
 def test_bad_files(tmp_path: Path, open_uri: Any) -> None:
     np.save(tmp_path / "data.npy", LABELS)
-    with pytest.raises(
-        InputError, match=r"^data\.npy is no \.npz file \(numpy\.savez writes one\)$"
-    ):
+    with pytest.raises(InputError, match=r"^data\.npy: expected a ZIP archive"):
         open_uri("npz:data.npy")
     np.savez(tmp_path / "data.npz", X=images(4, 4), y=LABELS)
     with zipfile.ZipFile(tmp_path / "data.npz") as good:

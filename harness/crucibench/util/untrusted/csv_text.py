@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,19 +46,31 @@ def read_header(path: Path, name: str, delimiter: str = ",") -> list[str]:
     """Returns the names in the first line of a file.
 
     Raises:
-        RefusedError: if there are more than `COLUMNS_AT_MOST`, one holds a NUL byte, they are no
-            UTF-8, or as `beginning` does.
+        RefusedError: if there are more than `COLUMNS_AT_MOST`, one holds a NUL byte, or as
+            `beginning` does.
     """
     line = beginning(path, name)
     if b"\0" in line:
         raise RefusedError(name, "CSV", "a NUL byte")
-    try:
-        names = next(csv.reader(io.StringIO(line.decode("utf-8-sig"), newline=""),
-                                delimiter=delimiter), [])  # fmt: skip
-    except (ValueError, csv.Error) as error:
-        raise RefusedError(name, "a header", first_line(error), place="line 1") from error
+    # Rows below may be in another encoding; the header is read as far as it is text.
+    text = line.decode("utf-8-sig", errors="replace")
+    names = next(read_rows(text, name, delimiter), [])
     require_columns(len(names), name)
     return names
+
+
+def read_rows(text: str, name: str, delimiter: str = ",") -> Iterator[list[str]]:
+    """Yields the rows of a text.
+
+    Raises:
+        RefusedError: if a value is longer than the csv module allows, or a quote is left open.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        yield from reader
+    except csv.Error as error:
+        place = f"line {reader.line_num}"
+        raise RefusedError(name, "CSV", first_line(error), place=place) from error
 
 
 def require_columns(count: int, name: str) -> None:
