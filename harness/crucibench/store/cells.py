@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.contracts.verdict import Finding, Severity, Status, Verdict
-from crucibench.store.documents import read_document
+from crucibench.store.documents import first_mistake, read_document
 from crucibench.store.layout import FORMAT_VERSION, is_cell_id
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
-from crucibench.util.text import shorten, visible
+from crucibench.util.text import shorten
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -134,7 +134,4 @@ def read_model(path: Path, kind: type[M]) -> M:
     try:
         return kind.model_validate(read_document(path))
     except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(shorten(visible(str(part))) for part in found["loc"])
-        reason = ": ".join(filter(None, (where, found["msg"].removeprefix("Value error, "))))
-    raise UnreadableError(f"{str(path)!r} can't be read: {reason}")
+        raise UnreadableError(f"{str(path)!r} can't be read: {first_mistake(error)}") from error

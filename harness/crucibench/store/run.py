@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.cells import CellFile, read_cell
-from crucibench.store.documents import read_document
+from crucibench.store.documents import read_typed
 from crucibench.store.events import Dates, logged_dates
 from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.manifest import changed_views, read_manifest
@@ -28,6 +29,14 @@ from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.untrusted.refusal import RefusedError
+
+
+@dataclass(frozen=True)
+class _StoredModel:
+    """An entry of ``models.json``."""
+
+    data: str
+    model: ModelInfo
 
 
 class Run:
@@ -75,9 +84,11 @@ class Run:
         from crucibench.util.untrusted.yaml_text import read_yaml
 
         try:
-            spec: dict[str, Any] = read_yaml(self.layout.spec)
+            spec = read_yaml(self.layout.spec)
         except RefusedError as error:
             raise UnreadableError(f"run {self.id!r} has no readable spec: {error}") from error
+        if not isinstance(spec, dict):
+            raise UnreadableError(f"run {self.id!r} has no readable spec: it is no mapping")
         return spec
 
     @cached_property
@@ -89,22 +100,25 @@ class Run:
     @cached_property
     def models(self) -> dict[tuple[str, str], ModelInfo]:
         """What inspection found, by (model, data set)."""
-        found = read_document(self.layout.models)
-        return {
-            (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
-            for entry in found
-        }
+        found = read_typed(self.layout.models, list[_StoredModel])
+        try:
+            return {
+                (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
+                for entry in found
+            }
+        except (TypeError, InputError) as error:
+            raise UnreadableError(f"{self.layout.models} can't be read: {error}") from error
 
     @cached_property
     def suites(self) -> dict[str, Any]:
         """How leaderboard and report show each suite: axis, headline, sections, metrics."""
-        found: dict[str, Any] = read_document(self.layout.suites)
+        found: dict[str, Any] = read_typed(self.layout.suites, dict[str, dict[str, Any]])
         return found
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware and flags of the worker."""
-        found: dict[str, Any] = read_document(self.layout.environment / "main.json")
+        found: dict[str, Any] = read_typed(self.layout.environment / "main.json", dict[str, Any])
         return found
 
     @cached_property
@@ -115,8 +129,8 @@ class Run:
 
     def _card(self, path: Path) -> DataCard:
         try:
-            return DataCard.from_dict(read_document(path))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            return DataCard.from_dict(read_typed(path, DataCard))
+        except (TypeError, InputError) as error:  # a field or a name that there isn't
             raise UnreadableError(f"{path} is no data card of this format: {error}") from error
 
     @cached_property
