@@ -46,6 +46,9 @@ SUFFIXES = frozenset(
 )
 """Of the files that are images."""
 
+_STRIP = 1 << 22
+"""Pixels that are laid over white at a time."""
+
 _SEVERAL = 4
 """Samples, from which on threads are worth their start."""
 
@@ -285,11 +288,17 @@ def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
     grey = image.mode in {"1", "L", "LA", "La"}
     transparent = False
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        low, _ = layer.getchannel("A").getextrema()
-        transparent = float(low) < 255.0  # type: ignore[arg-type]
-        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(paper, layer)
+        array = np.empty((image.height, image.width, 1 if grey else 3), dtype=np.uint8)
+        step = max(1, _STRIP // image.width)
+        for top in range(0, image.height, step):  # so that there are no copies of all of it
+            strip = image.crop((0, top, image.width, min(top + step, image.height)))
+            layer = strip.convert("RGBA")
+            low, _ = layer.getchannel("A").getextrema()
+            transparent = transparent or float(low) < 255.0  # type: ignore[arg-type]
+            paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+            laid = Image.alpha_composite(paper, layer).convert("L" if grey else "RGB")
+            array[top : top + step] = np.asarray(laid).reshape(*reversed(laid.size), -1)
+        return array, transparent
     array = np.asarray(image.convert("L" if grey else "RGB"))
     return array.reshape(image.height, image.width, -1), transparent
 

@@ -30,6 +30,9 @@ from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.untrusted.refusal import RefusedError
 
+_UNLIKE = (TypeError, LookupError, InputError)
+"""A field is missing, or there is no such, or no such name."""
+
 
 @dataclass(frozen=True)
 class _StoredModel:
@@ -106,7 +109,7 @@ class Run:
                 (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
                 for entry in found
             }
-        except (TypeError, InputError) as error:
+        except _UNLIKE as error:
             raise UnreadableError(f"{self.layout.models} can't be read: {error}") from error
 
     @cached_property
@@ -130,7 +133,7 @@ class Run:
     def _card(self, path: Path) -> DataCard:
         try:
             return DataCard.from_dict(read_typed(path, DataCard))
-        except (TypeError, InputError) as error:  # a field or a name that there isn't
+        except _UNLIKE as error:
             raise UnreadableError(f"{path} is no data card of this format: {error}") from error
 
     @cached_property

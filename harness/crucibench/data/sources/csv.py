@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -309,6 +311,7 @@ class CsvFiles:
             )
             return "skip"
 
+        _pass_over_undecodable_rows()
         try:
             return library.open_csv(
                 str(path),
@@ -336,6 +339,22 @@ class CsvFiles:
         if "straddling" in text:
             return InputError(f"{path.name} has a row longer than {BLOCK >> 20} MiB")
         return InputError(f"{path.name} can't be read as CSV: {text}")
+
+
+@cache
+def _pass_over_undecodable_rows() -> None:
+    """Keeps off stderr what Arrow can't hand over: a row of another length that is no text.
+
+    It is refused all the same, with the reader's own sentence.
+    """
+    hook = sys.unraisablehook
+
+    def quiet(found: Any) -> None:
+        row = getattr(found.object, "__qualname__", "") == "CsvFiles._open.<locals>.ragged"
+        if not (row and isinstance(found.exc_value, UnicodeDecodeError)):
+            hook(found)
+
+    sys.unraisablehook = quiet
 
 
 def _storage(columns: Columns, kinds: dict[str, str]) -> dict[str, Any]:

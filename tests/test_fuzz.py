@@ -1,0 +1,60 @@
+"""A part of benchmarks/fuzz.py, the same inputs each time; and what was found by all of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from crucibench.data.sources.csv import MISSING, CsvFiles
+from crucibench.util.errors import InputError
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        spec = importlib.util.spec_from_file_location("tool_fuzz", FOLDER / "fuzz.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        module.SECONDS_AT_MOST = math.inf  # type: ignore[attr-defined]  # here, others run beside
+        return module
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow and zipfile, on what they are given
+@pytest.mark.parametrize(
+    "name",
+    [
+        "YAML", "JSON", "spec", "policy", "cell.json", "data card", "models.json", "manifest",
+        "log of a run", "pack", "ZIP archive", "npz", "npy", "tar", "image", "CSV", "Parquet",
+    ],
+)  # fmt: skip
+def test_mutated_files_are_read_or_refused(fuzz: ModuleType, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    folder.mkdir()
+    for content in fuzz.PARSERS[name].seeds:
+        (folder / "seed").write_bytes(content)
+        fuzz.PARSERS[name].read(folder / "seed")
+    tally = fuzz.quick(name, 20 if name == "pack" else 300, folder)
+    slow = [
+        one for one in tally.unhandled if not one.partition(" s (")[0].replace(".", "").isdigit()
+    ]
+    assert not slow
+    assert tally.inputs > tally.refused > 0 or name == "log of a run"
+
+
+def test_a_row_of_another_length_that_is_no_text(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n\xff,2,3\n")
+    with pytest.raises(InputError, match=r"a\.csv"):
+        CsvFiles((tmp_path / "a.csv",), ",", "utf-8", MISSING).kinds()
+    assert capfd.readouterr().err == ""
