@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -98,12 +101,21 @@ def _archive(path: Path, files: dict[str, bytes]) -> None:
     write_archive(path, "pack", {**files, "manifest.json": json.dumps(manifest).encode()})
 
 
+def _texts() -> bytes:
+    """Returns a table of 100 kB: a text of a megabyte, in each of 4,000 rows."""
+    stream = io.BytesIO()
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 4000, pa.int32()), ["x" * (1 << 20)])
+    pq.write_table(pa.table({"metric": column}), stream, compression="zstd")
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     "files",
     [
         pytest.param({"spec.yaml": bytes(420 << 20)}, id="a large file"),
         pytest.param({"spec.yaml": b"[" * (20 << 20)}, id="nesting"),
         pytest.param({"spec.yaml": b"[a, b, c, d, e]\n" * (1 << 20)}, id="lists"),
+        pytest.param({"spec.yaml": b"a: 1", "metrics.parquet": _texts()}, id="texts in a table"),
         pytest.param(
             {"spec.yaml": b"a: 1", "samples/a/card.json": b"[" + b"{}," * (8 << 20) + b"0]"},
             id="objects",

@@ -24,6 +24,7 @@ from crucibench.util.text import first_line, shorten
 from crucibench.util.untrusted.archive import ZipReader, require_ratio
 from crucibench.util.untrusted.content import DOCUMENT_AT_MOST
 from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.parquet import require_bounded
 from crucibench.util.untrusted.refusal import RefusedError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -91,7 +92,14 @@ def _unpacked(path: Path, what: str, kind: str, version: int, beside: str) -> tu
             raise RefusedError(what, "the files that its manifest names", "others")
         stated[_MANIFEST] = hashlib.sha256(content).hexdigest()
         files = ((file, _sound(archive, file, digest)) for file, digest in stated.items())
-        return Unpacked(files), run
+        place = Unpacked(files)
+    try:
+        for table in sorted(place.root.rglob("*.parquet")):
+            require_bounded(table, f"{what}: {table.relative_to(place.root).as_posix()}")
+    except BaseException:
+        place.close()
+        raise
+    return place, run
 
 
 def _sound(archive: ZipReader, file: str, digest: str) -> Iterator[bytes]:
