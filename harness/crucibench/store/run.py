@@ -28,6 +28,7 @@ from crucibench.store.tables import read_frame, read_table, table_to_samples
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
+from crucibench.util.text import shorten, visible
 from crucibench.util.untrusted.refusal import RefusedError
 
 _UNLIKE = (TypeError, LookupError, InputError)
@@ -110,7 +111,7 @@ class Run:
                 for entry in found
             }
         except _UNLIKE as error:
-            raise UnreadableError(f"{self.layout.models} can't be read: {error}") from error
+            raise _unlike(self.layout.models, error) from error
 
     @cached_property
     def suites(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Run:
         try:
             return DataCard.from_dict(read_typed(path, DataCard))
         except _UNLIKE as error:
-            raise UnreadableError(f"{path} is no data card of this format: {error}") from error
+            raise _unlike(path, error) from error
 
     @cached_property
     def uninspected(self) -> set[tuple[str, str]]:
@@ -221,3 +222,8 @@ class Run:
             for cell in self.cells.values()
         )
         return 4 if bad else 0
+
+
+def _unlike(path: Path, error: Exception) -> UnreadableError:
+    why = shorten(visible(str(error)), 160)
+    return UnreadableError(f"{str(path)!r} is of another format: {why}")
