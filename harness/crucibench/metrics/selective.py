@@ -131,7 +131,30 @@ def accuracy_at_coverage_statistic(
         left = answered - (upto[row, last] - size[row, last])
         return np.asarray((whole + hits[row, last] * left / size[row, last]) / answered)
 
-    return Statistic(n=len(level), compute=compute, undefined="no samples")
+    def influence() -> FloatArray:
+        # A sample above the cut counts by how much better it is answered than those about the cut,
+        # and every sample moves the cut.
+        answered = math.ceil(percent * len(level) / 100)
+        cut = np.partition(level, -answered)[-answered]
+        among = (level > cut).astype(np.float64)
+        tied = level == cut
+        among[tied] = (answered - among.sum()) / tied.sum()
+        above = among * (~wrong - _about_cut(level, wrong, answered))
+        return np.asarray((above - above.mean()) / answered)
+
+    return Statistic(n=len(level), compute=compute, undefined="no samples", influence=influence)
+
+
+def _about_cut(level: FloatArray, wrong: BoolArray, answered: int) -> float:
+    """Returns the share of right answers about the cut that `answered` samples lie above.
+
+    Tied samples count all or none, so that their order does not matter.
+    """
+    about = max(_FEWEST_ABOUT, round(len(level) ** (2 / 3) / 2))
+    ordered = np.sort(level)[::-1]
+    highest = ordered[max(0, answered - about)]
+    lowest = ordered[min(len(level), answered + about) - 1]
+    return float(1.0 - wrong[(level >= lowest) & (level <= highest)].mean())
 
 
 def accuracy_at_coverage_interval(
@@ -158,9 +181,7 @@ def accuracy_at_coverage_interval(
     statistic = accuracy_at_coverage_statistic(score, correct, percent=percent)
     value = float(statistic(np.ones((1, n)))[0])
     found = share_interval(round(value * answered), answered, level)
-    right = ~wrong[np.argsort(-score, kind="stable")]
-    about = max(_FEWEST_ABOUT, round(n ** (2 / 3) / 2))
-    local = float(right[max(0, answered - about) : answered + about].mean())
+    local = _about_cut(score, wrong, answered)
     moves = (local - value) ** 2 * (n - answered) / (answered * n) * normal_quantile(level) ** 2
     lower = value - math.sqrt((value - found.lower) ** 2 + moves)
     upper = value + math.sqrt((found.upper - value) ** 2 + moves)
