@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +24,7 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_sums
 from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import SharedParts
 from crucibench.stats.intervals import normal_quantile, share_interval
 
 _FEWEST_ABOUT = 10
@@ -67,36 +68,53 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
     return RiskCoverage(coverage=answered / n, risk=expected / answered)
 
 
-def aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+RiskParts: TypeAlias = SharedParts[tuple[FloatArray, FloatArray, FloatArray]]
+"""AURC, samples and errors, (b,) each, under weights."""
+
+
+def risk_parts(confidence: ArrayLike, correct: ArrayLike) -> RiskParts:
+    """Returns what AURC and excess AURC are made of; arguments as for `risk_coverage_curve`."""
+    level, wrong = _checked(confidence, correct)
+    groups = TieGroups(level, descending=True)
+    return SharedParts(
+        lambda weights: (
+            _aurc(groups, wrong, weights), row_sums(weights), row_sums(weights[:, wrong])
+        )
+    )  # fmt: skip
+
+
+def aurc_statistic(
+    confidence: ArrayLike, correct: ArrayLike, *, parts: RiskParts | None = None
+) -> Statistic:
     """Returns the area under the risk-coverage curve: the mean of its risk over k = 1..n.
 
     Geifman, Uziel and El-Yaniv, ICLR 2019, with ties by expectation. Arguments as for
-    `risk_coverage_curve`; values in [0, 1].
+    `risk_coverage_curve`, and their `risk_parts` where several share them; values in [0, 1].
     """
-    level, wrong = _checked(confidence, correct)
-    groups = TieGroups(level, descending=True)
+    made = parts or risk_parts(confidence, correct)
     return Statistic(
-        n=len(level),
-        compute=lambda weights: _aurc(groups, wrong, weights),
+        n=len(np.asarray(correct)),
+        compute=lambda weights: made(weights)[0],
         undefined="no samples",
     )
 
 
-def e_aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+def e_aurc_statistic(
+    confidence: ArrayLike, correct: ArrayLike, *, parts: RiskParts | None = None
+) -> Statistic:
     """Returns the excess AURC: AURC less that of the same errors in the best order.
 
     The best order of E errors among n has AURC* = (E - (n - E) (H_n - H_{n-E})) / n, H being
-    harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `risk_coverage_curve`;
+    harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `aurc_statistic`;
     values in [0, 1].
     """
-    level, wrong = _checked(confidence, correct)
-    groups = TieGroups(level, descending=True)
+    made = parts or risk_parts(confidence, correct)
 
     def compute(weights: FloatArray) -> FloatArray:
-        best = _best_aurc(row_sums(weights), row_sums(weights[:, wrong]))
-        return _aurc(groups, wrong, weights) - best
+        area, total, errors = made(weights)
+        return area - _best_aurc(total, errors)
 
-    return Statistic(n=len(level), compute=compute, undefined="no samples")
+    return Statistic(n=len(np.asarray(correct)), compute=compute, undefined="no samples")
 
 
 def accuracy_at_coverage_statistic(
@@ -190,21 +208,29 @@ def accuracy_at_coverage_interval(
 
 
 def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArray:
-    size = groups.sums(weights)
-    errors = groups.sums(weights, wrong)
-    upto = size.cumsum(axis=1)
-    before = upto - size
-    errors_before = errors.cumsum(axis=1) - errors
+    upto, errors_upto = groups.cumulated(weights, wrong)
+    size, errors = (np.diff(each, axis=1, prepend=0.0) for each in (upto, errors_upto))
+    before, errors_before = upto - size, errors_upto - errors
     rate = np.divide(errors, size, out=np.zeros_like(size), where=size > 0)
     # A group of m ties after N samples with E errors adds the sum over j = 1..m of
     # (E + rate j) / (N + j) = rate m + (E - rate N) (H_{N+m} - H_N).
-    risk = errors + (errors_before - rate * before) * _harmonic_between(before, upto)
+    risk = errors + (errors_before - rate * before) * _harmonic_steps(size, before, upto)
     return np.asarray(row_sums(risk) / upto[:, -1])
 
 
 def _best_aurc(total: FloatArray, errors: FloatArray) -> FloatArray:
     right = total - errors
     return (errors - right * _harmonic_between(right, total)) / total
+
+
+def _harmonic_steps(size: FloatArray, before: FloatArray, upto: FloatArray) -> FloatArray:
+    """Returns H_upto - H_before of groups that follow each other, (b, G)."""
+    if not np.array_equal(size, np.rint(size)):
+        return _harmonic_between(before, upto)
+    # Of whole numbers, as a bootstrap draws them, a table has them all.
+    table = np.zeros(int(upto[:, -1].max()) + 1)
+    np.cumsum(1.0 / np.arange(1, len(table)), out=table[1:])
+    return np.diff(table[upto.astype(np.int64)], axis=1, prepend=0.0)
 
 
 def _harmonic_between(start: FloatArray, end: FloatArray) -> FloatArray:
