@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,39 +68,77 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
     return RiskCoverage(coverage=answered / n, risk=expected / answered)
 
 
-RiskParts: TypeAlias = SharedParts[tuple[FloatArray, FloatArray, FloatArray]]
-"""AURC, samples and errors, (b,) each, under weights."""
+@final
+class Risks:
+    """Answers in falling order of confidence: what AURC and excess AURC are made of."""
 
+    def __init__(self, confidence: ArrayLike, correct: ArrayLike) -> None:
+        """Takes the answers; arguments as for `risk_coverage_curve`."""
+        level, self._wrong = _checked(confidence, correct)
+        self._groups = TieGroups(level, descending=True)
+        self._parts = SharedParts(self._of_weights)
+        self.n = len(level)
 
-def risk_parts(confidence: ArrayLike, correct: ArrayLike) -> RiskParts:
-    """Returns what AURC and excess AURC are made of; arguments as for `risk_coverage_curve`."""
-    level, wrong = _checked(confidence, correct)
-    groups = TieGroups(level, descending=True)
-    return SharedParts(
-        lambda weights: (
-            _aurc(groups, wrong, weights), row_sums(weights), row_sums(weights[:, wrong])
-        )
-    )  # fmt: skip
+    def area(self, weights: FloatArray) -> FloatArray:
+        """Returns AURC under weights (b, n)."""
+        return self._parts(weights)[0]
+
+    def excess(self, weights: FloatArray) -> FloatArray:
+        """Returns the excess AURC under weights (b, n)."""
+        area, total, errors = self._parts(weights)
+        return area - _best_aurc(total, errors)
+
+    def area_influence(self) -> FloatArray:
+        """Returns the derivative of AURC by each weight, (n,)."""
+        # AURC = the sum over groups of T = errors + (E - rate N) (H_{N + m} - H_N), over n, of
+        # m ties after N samples with E errors; H' is the trigamma function.
+        ones = np.ones((1, self.n))
+        upto, errors_upto = (each[0] for each in self._groups.cumulated(ones, self._wrong))
+        size, errors = np.diff(upto, prepend=0.0), np.diff(errors_upto, prepend=0.0)
+        before, errors_before, rate = upto - size, errors_upto - errors, errors / size
+        steps, slope = _harmonic_between(before, upto), _slope(upto)
+        ahead = errors_before - rate * before
+        # What a sample does to the groups after its own, by its error and without it.
+        by_error = _after(steps)
+        without = _after(ahead * (slope - _slope(before)) - rate * steps)
+        row, wrong = self._groups.rows(), self._wrong
+        own = wrong - (wrong - rate[row]) / size[row] * (before * steps)[row]
+        own += (ahead * slope)[row]
+        later = wrong * by_error[row] + without[row]
+        # Of twice as many samples AURC is slightly another number: that is no influence.
+        return _centred(own + later) / self.n
+
+    def excess_influence(self) -> FloatArray:
+        """Returns the derivative of the excess AURC by each weight, (n,)."""
+        wrong, n = self._wrong, float(self.n)
+        errors = float(wrong.sum())
+        right = n - errors
+        past = float(_harmonic_between(np.array([right]), np.array([n]))[0])
+        at_n, at_right = _slope(np.array([n, right]))
+        own = wrong - (1.0 - wrong) * past - right * (at_n - (1.0 - wrong) * at_right)
+        return np.asarray(self.area_influence() - _centred(own) / n)
+
+    def _of_weights(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        area = _aurc(self._groups, self._wrong, weights)
+        return area, row_sums(weights), row_sums(weights[:, self._wrong])
 
 
 def aurc_statistic(
-    confidence: ArrayLike, correct: ArrayLike, *, parts: RiskParts | None = None
+    confidence: ArrayLike, correct: ArrayLike, *, risks: Risks | None = None
 ) -> Statistic:
     """Returns the area under the risk-coverage curve: the mean of its risk over k = 1..n.
 
     Geifman, Uziel and El-Yaniv, ICLR 2019, with ties by expectation. Arguments as for
-    `risk_coverage_curve`, and their `risk_parts` where several share them; values in [0, 1].
+    `risk_coverage_curve`, and their `Risks` where several share them; values in [0, 1].
     """
-    made = parts or risk_parts(confidence, correct)
+    made = risks or Risks(confidence, correct)
     return Statistic(
-        n=len(np.asarray(correct)),
-        compute=lambda weights: made(weights)[0],
-        undefined="no samples",
+        n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence
     )
 
 
 def e_aurc_statistic(
-    confidence: ArrayLike, correct: ArrayLike, *, parts: RiskParts | None = None
+    confidence: ArrayLike, correct: ArrayLike, *, risks: Risks | None = None
 ) -> Statistic:
     """Returns the excess AURC: AURC less that of the same errors in the best order.
 
@@ -108,13 +146,10 @@ def e_aurc_statistic(
     harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `aurc_statistic`;
     values in [0, 1].
     """
-    made = parts or risk_parts(confidence, correct)
-
-    def compute(weights: FloatArray) -> FloatArray:
-        area, total, errors = made(weights)
-        return area - _best_aurc(total, errors)
-
-    return Statistic(n=len(np.asarray(correct)), compute=compute, undefined="no samples")
+    made = risks or Risks(confidence, correct)
+    return Statistic(
+        n=made.n, compute=made.excess, undefined="no samples", influence=made.excess_influence
+    )
 
 
 def accuracy_at_coverage_statistic(
@@ -221,6 +256,22 @@ def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArra
 def _best_aurc(total: FloatArray, errors: FloatArray) -> FloatArray:
     right = total - errors
     return (errors - right * _harmonic_between(right, total)) / total
+
+
+def _slope(count: FloatArray) -> FloatArray:
+    """Returns the derivative of H at whole numbers: pi^2 / 6 less the sum of 1 / k^2."""
+    table = np.zeros(int(count.max(initial=0.0)) + 1)
+    np.cumsum(1.0 / np.arange(1, len(table)) ** 2.0, out=table[1:])
+    return np.asarray(math.pi**2 / 6 - table[count.astype(np.int64)])
+
+
+def _centred(values: FloatArray) -> FloatArray:
+    return np.asarray(values - values.mean())
+
+
+def _after(values: FloatArray) -> FloatArray:
+    """Returns the sum of all values after each."""
+    return np.asarray(values[::-1].cumsum()[::-1] - values)
 
 
 def _harmonic_steps(size: FloatArray, before: FloatArray, upto: FloatArray) -> FloatArray:

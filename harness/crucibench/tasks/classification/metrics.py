@@ -41,11 +41,11 @@ from crucibench.metrics.ranking import (
     recall_at_precision_statistic,
 )
 from crucibench.metrics.selective import (
+    Risks,
     accuracy_at_coverage_interval,
     accuracy_at_coverage_statistic,
     aurc_statistic,
     e_aurc_statistic,
-    risk_parts,
 )
 from crucibench.metrics.statistic import SharedParts, mean_statistic
 from crucibench.tasks.classification import references
@@ -227,9 +227,9 @@ def _selective(id_: str, statistic: Any, reference: Any) -> Metric:
         if view.assurance is None:
             raise ValueError("selective prediction needs scores")
         if "risk" not in view.shared:
-            view.shared["risk"] = risk_parts(view.assurance, view.correct)
-        parts = view.shared["risk"]
-        return RowMetric(statistic(view.assurance, view.correct, parts=parts), rare=_errors(view))
+            view.shared["risk"] = Risks(view.assurance, view.correct)
+        risks = view.shared["risk"]
+        return RowMetric(statistic(view.assurance, view.correct, risks=risks), rare=_errors(view))
 
     return Metric(
         info=metric_info(id_), kinds=_KIND, applies=_probable, form=form,
