@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from crucibench.data.sources.csv import MISSING, CsvFiles
-from crucibench.util.errors import InputError
+from crucibench.util.errors import InputError, UnreadableError
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -29,6 +32,7 @@ def fuzz() -> ModuleType:
         return module
 
 
+@pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.thorough)])
 @pytest.mark.filterwarnings("ignore")  # of Pillow and zipfile, on what they are given
 @pytest.mark.parametrize(
     "name",
@@ -37,15 +41,38 @@ def fuzz() -> ModuleType:
         "log of a run", "pack", "ZIP archive", "npz", "npy", "tar", "image", "CSV", "Parquet",
     ],
 )  # fmt: skip
-def test_mutated_files_are_read_or_refused(fuzz: ModuleType, name: str, tmp_path: Path) -> None:
+def test_mutated_files_are_read_or_refused(
+    fuzz: ModuleType, name: str, count: int, tmp_path: Path
+) -> None:
     folder = tmp_path / "input"
     folder.mkdir()
     for content in fuzz.PARSERS[name].seeds:
         (folder / "seed").write_bytes(content)
         fuzz.PARSERS[name].read(folder / "seed")
-    tally = fuzz.quick(name, 20 if name == "pack" else 300, folder)
+    tally = fuzz.quick(name, count // 15 if name == "pack" else count, folder)
     assert not tally.unhandled
     assert tally.inputs > tally.refused > 0 or name == "log of a run"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("data card", lambda card: card.pop("groups")),
+        ("data card", lambda card: card["task"].pop("classes")),
+        ("data card", lambda card: card.update({"x" * 5000: 1})),
+        ("models.json", lambda models: models[0]["model"].pop("capabilities")),
+        ("models.json", lambda models: models[0]["model"]["decision"].update({"x" * 5000: 1})),
+        ("models.json", lambda models: models[0]["model"].update(capabilities=["flying"])),
+    ],
+)
+def test_documents_that_were_found(
+    fuzz: ModuleType, name: str, change: Callable[[Any], object], tmp_path: Path, refusal: Any
+) -> None:
+    document = json.loads(fuzz.PARSERS[name].seeds[0])
+    change(document)
+    (tmp_path / "input").write_text(json.dumps(document))
+    sentence = refusal(UnreadableError, lambda: fuzz.PARSERS[name].read(tmp_path / "input"))
+    assert ".json' " in sentence and len(sentence) < 500
 
 
 def test_a_row_of_another_length_that_is_no_text(
