@@ -23,7 +23,7 @@ from crucibench.contracts.statistic import (
     TableMetric,
 )
 from crucibench.metrics.forms import as_rows, counted, evaluate
-from crucibench.metrics.scoring import COMPOSED_UP_TO, share_bounds
+from crucibench.metrics.scoring import COMPOSED_UP_TO, linear, share_bounds
 from crucibench.stats import (
     Interval,
     PairedDifference,
@@ -253,7 +253,9 @@ class _Cell:
         """Returns the difference of two numbers whose intervals are in closed form."""
         sides = []
         for form, value in zip((baseline, candidate), values, strict=True):
-            if not isinstance(form, RowMetric) or form.closed is None or form.influence is None:
+            if not isinstance(form, RowMetric) or form.extreme is not None:
+                return None
+            if form.closed is None or form.influence is None:
                 return None
             interval, influence = form.closed(self.how.level), form.influence()
             if isinstance(interval, str) or influence is None or value is None:
@@ -344,7 +346,8 @@ def _resampled(pair: FormPair, values: Values) -> Resampled:
         cost = max(first.cost, second.cost)
     if isinstance(first, TableMetric):
         cost += first.classes**2 // len(first.targets)
-    return Resampled(as_rows(second), as_rows(first), new - old, influences, bias, cost)
+    together = linear(first) and linear(second)
+    return Resampled(as_rows(second), as_rows(first), new - old, influences, bias, together, cost)
 
 
 def _apart(one: float, other: float, correlation: float) -> float:

@@ -64,6 +64,7 @@ class Resampled(NamedTuple):
         estimate: candidate minus baseline.
         influences: their derivatives, where both have them.
         bias: what resampling does to it.
+        linear: whether the derivatives say all, at any number of samples.
         cost: about how many times a plain mean's time it takes.
     """
 
@@ -72,6 +73,7 @@ class Resampled(NamedTuple):
     estimate: float
     influences: tuple[Influence, Influence] | None = None
     bias: Bias = "none"
+    linear: bool = False
     cost: int = 1
 
 
@@ -90,13 +92,14 @@ def resampled_differences(
     the basic one (Davison and Hinkley 1997, section 5.2.1), which turns the shift of the replicates
     back; of one that is corrected for it, what either covers, and the larger of both p-values.
 
-    Beyond, the asymptotic form of the influence function where there is one (Efron 1982, The
-    Jackknife, the Bootstrap and Other Resampling Plans, chapter 6: the infinitesimal jackknife),
-    else the delete-a-group jackknife.
+    Beyond, and of numbers that are `linear`, the asymptotic form of the influence function where
+    there is one (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6:
+    the infinitesimal jackknife), else the delete-a-group jackknife.
     """
     large = {
         name for name, one in asked.items()
-        if n * one.cost > BOOTSTRAP_UP_TO and _two_units(n, clusters)
+        if _two_units(n, clusters)
+        and (n * one.cost > BOOTSTRAP_UP_TO or (one.linear and clusters is None))
     }  # fmt: skip
     found: dict[str, PairedDifference] = {}
     bootstrapped: dict[str, StatisticPair] = {}
