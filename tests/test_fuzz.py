@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from crucibench.data.images import decode
 from crucibench.data.sources.csv import MISSING, CsvFiles
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -82,3 +84,16 @@ def test_a_row_of_another_length_that_is_no_text(
     with pytest.raises(InputError, match=r"a\.csv"):
         CsvFiles((tmp_path / "a.csv",), ",", "utf-8", MISSING).kinds()
     assert capfd.readouterr().err == ""
+
+
+CANVAS = (
+    "UklGRpwAAABXRUJQVlA4IJAAAAAwAgCdASoAnQEqBwAJAAFAJiWwAnQtG4G9+iuPEgAA+QWfY3P/+riqFY/ne/+S"
+    "oa4ltN/0EitMdqO3gzbH/mdgtvzSf3R1+f1jvJ6fE/uTe1hFnR9yJwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAAAAAAAAAAAAAAAAADKPD40qG9C9LP9I/yos10MXb/gfZgA"
+)
+
+
+def test_a_small_file_of_a_huge_picture(refusal: Any) -> None:
+    """A WebP of 168 bytes, of which its library makes 300 MB before it looks for a frame."""
+    sentence = refusal(InputError, lambda: decode(base64.b64decode(CANVAS), "it"))
+    assert sentence == "it: expected at most 134,251,328 bytes of 168, got 319,321,088"

@@ -114,9 +114,11 @@ class ZipReader:
             raise RefusedError(self.name, "a ZIP archive", got, place=place) from error
 
 
-def require_ratio(name: str, place: str, stored: int, unpacked: int) -> None:
+def require_ratio(
+    name: str, place: str, stored: int, unpacked: int, free: int | None = None
+) -> None:
     """Raises RefusedError if something unpacks to far more bytes than it takes."""
-    if unpacked > (most := FREE + RATIO_AT_MOST * stored):
+    if unpacked > (most := (FREE if free is None else free) + RATIO_AT_MOST * stored):
         expected = f"at most {most:,} bytes of {stored:,}"
         raise RefusedError(name, expected, f"{unpacked:,}", place=place)
 

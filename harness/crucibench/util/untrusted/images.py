@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from crucibench.util.text import first_line
+from crucibench.util.untrusted.archive import require_ratio
 from crucibench.util.untrusted.refusal import RefusedError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ BYTES_AT_MOST = 256 << 20
 
 PIXELS_AT_MOST = 89_478_485
 """Of one image: Pillow's own limit, a quarter of a GiB of RGB."""
+
+_FREE = 128 << 20
+"""Bytes that the pixels of an image may take whatever its size; beyond, see `archive`."""
 
 
 class ImageTooLargeError(RefusedError):
@@ -55,6 +59,8 @@ def open_image(content: bytes, name: str) -> Image.Image:
     if pixels > PIXELS_AT_MOST:
         expected = f"at most {PIXELS_AT_MOST:,} pixels"
         raise ImageTooLargeError(name, expected, f"{pixels:,}")
+    # Pillow has four bytes for a pixel of several channels, and WebP makes all at once.
+    require_ratio(name, "", len(content), pixels * (1 if len(image.getbands()) == 1 else 4), _FREE)
     return image
 
 
