@@ -12,10 +12,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
 from crucibench.comparing.cell_pairs import ComparedSide
+from crucibench.comparing.power import n_needed
 from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models, headline_places
 from crucibench.contracts.verdict import Verdict
@@ -27,7 +29,7 @@ from crucibench.util.errors import CrucibenchError
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,32 @@ class Claim:
     method: str
 
 
+class Tested(NamedTuple):
+    """A pair that was tested in one number, whatever came of it.
+
+    Attributes:
+        data: the data set.
+        place: as of `Claim`.
+        first: a model.
+        second: the other.
+        gain: by how much the second is better; negative where it is worse.
+        lower: the paired interval's lower end, of `gain`; None without one.
+        upper: its upper end.
+        n: pairs of samples (or rounds).
+        needed: pairs that a difference as large as `gain` needs; None where there is none to show.
+    """
+
+    data: str
+    place: str
+    first: str
+    second: str
+    gain: float = 0.0
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+    needed: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Untested:
     """A number by which two models could not be told apart or together, and why.
@@ -86,13 +114,13 @@ class Claims:
 
     Attributes:
         claims: what was shown; pairs that were tested and are not here are open.
-        tested: (data, place, model, model) of every pair that was tested.
+        tested: every pair that was tested.
         untested: pairs without a test.
         note: why there are no claims at all; "" where there may be.
     """
 
     claims: tuple[Claim, ...] = ()
-    tested: tuple[tuple[str, str, str, str], ...] = ()
+    tested: tuple[Tested, ...] = ()
     untested: tuple[Untested, ...] = ()
     note: str = ""
     _better: dict[tuple[str, str, str, str], Claim] = field(
@@ -175,10 +203,7 @@ def make_claims(run: Run) -> Claims:
         for (data, first, second, difference), p in zip(found, adjusted, strict=True)
         if (claim := _claim(data, first, second, difference, float(p))) is not None
     ]
-    tested = [
-        (data, str(difference.address).partition(":")[2], first, second)
-        for data, first, second, difference in found
-    ]
+    tested = [_tested(*entry) for entry in found]
     return Claims(claims=tuple(claims), tested=tuple(tested), untested=tuple(untested))
 
 
@@ -225,6 +250,15 @@ def _claim(
     )  # fmt: skip
 
 
+def _tested(data: str, first: str, second: str, difference: MetricDifference) -> Tested:
+    interval, gain = difference.gain_interval or (None, None), difference.gain or 0.0
+    return Tested(
+        data=data, place=str(difference.address).partition(":")[2], first=first, second=second,
+        gain=gain, lower=interval[0], upper=interval[1], n=difference.n,
+        needed=n_needed(difference, abs(gain)) if gain else None,
+    )  # fmt: skip
+
+
 def _as_data(claims: Claims, run: Run) -> dict[str, object]:
     return {
         "format": _FORMAT,
@@ -246,7 +280,7 @@ def _read(stored: Mapping[str, object], run: Run) -> Claims | None:
         return None
     return Claims(
         claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in claims),
-        tested=tuple((one[0], one[1], one[2], one[3]) for one in tested),
+        tested=tuple(Tested(*one) for one in tested),
         untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
         note=str(stored.get("note", "")),
     )

@@ -64,6 +64,12 @@ class ShownMetric:
         assert number.value is not None
         return show_number(number.value, number.lower, number.upper, percent=self.percent)
 
+    def show_gain(self, by: float, lower: float | None, upper: float | None) -> str:
+        """Writes a difference of two such numbers with its interval; shares in points."""
+        unit = "points" if self.percent else self.unit
+        found = show_number(by, lower, upper, percent=self.percent)
+        return " ".join(filter(None, (found.value, unit, found.interval)))
+
     def show_span(self, low: float, high: float) -> str:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
         factor = 100.0 if self.percent else 1.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims
 from crucibench.contracts.rows import MetricRow
-from crucibench.report.format import listed, show_number
+from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, Column
 from crucibench.util.text import shorten
 
@@ -129,9 +129,9 @@ def _order(board: Board, column: Column, claims: Claims) -> _Order | None:
     sign = 1.0 if direction == "higher" else -1.0
     tested = {
         name
-        for data, place, *pair in claims.tested
-        if (data, place) == (board.data, column.place)
-        for name in pair
+        for one in claims.tested
+        if (one.data, one.place) == (board.data, column.place)
+        for name in (one.first, one.second)
     }
     usable: list[tuple[float, str, str, MetricRow]] = []
     left_out = []
@@ -174,12 +174,8 @@ def _sentence(order: _Order) -> str:
     if order.near:
         text += f"; whether {listed(order.near)} {'is' if len(order.near) == 1 else 'are'} behind "
         text += "is open"
-    differences = [f"{name} by {_by(order.column, claim)}" for name, claim in order.behind.items()]
+    differences = [
+        f"{name} by {order.column.metric.show_gain(claim.by, claim.lower, claim.upper)}"
+        for name, claim in order.behind.items()
+    ]
     return f"{text}. It is better than {listed(differences, most=4)}."
-
-
-def _by(column: Column, claim: Claim) -> str:
-    """Returns how much better, with the paired interval, in the unit of the metric."""
-    found = show_number(claim.by, claim.lower, claim.upper, percent=column.metric.percent)
-    unit = " points" if column.metric.percent else f" {column.metric.unit}".rstrip()
-    return f"{found.value}{unit} {found.interval}"

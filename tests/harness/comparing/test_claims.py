@@ -62,7 +62,9 @@ def test_what_is_not_shown_is_not_claimed(run: cb.Run) -> None:
     found = make_claims(run)
     for other in ("twin", "close"):
         pair = next(
-            entry for entry in found.tested if entry[1] == TOP_1 and {*entry[2:]} == {"good", other}
+            entry
+            for entry in found.tested
+            if entry[1] == TOP_1 and {entry.first, entry.second} == {"good", other}
         )
         assert pair
         assert found.better("data", TOP_1, "good", other) is None
