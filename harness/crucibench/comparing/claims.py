@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from crucibench.comparing.baselines import BaselineNumber, Baselines
 from crucibench.comparing.cell_pairs import ComparedSide
 from crucibench.comparing.power import n_needed
 from crucibench.comparing.results import MetricDifference
@@ -25,6 +26,9 @@ from crucibench.stats import holm
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import CrucibenchError
+
+_Found = tuple[str, str, str, MetricDifference]
+"""A data set, two models, and the second less the first."""
 
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
@@ -116,12 +120,17 @@ class Claims:
         claims: what was shown; pairs that were tested and are not here are open.
         tested: every pair that was tested.
         untested: pairs without a test.
+        baselines: the numbers of trivial predictors.
+        beside: claims of models and trivial predictors, one family apart; None where there are no
+            such predictors.
         note: why there are no claims at all; "" where there may be.
     """
 
     claims: tuple[Claim, ...] = ()
     tested: tuple[Tested, ...] = ()
     untested: tuple[Untested, ...] = ()
+    baselines: tuple[BaselineNumber, ...] = ()
+    beside: Claims | None = None
     note: str = ""
     _better: dict[tuple[str, str, str, str], Claim] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -163,12 +172,23 @@ def make_claims(run: Run) -> Claims:
     """
     places = headline_places(run)
     rows = _usable(run)
-    found: list[tuple[str, str, str, MetricDifference]] = []
+    found: list[_Found] = []
     untested: list[Untested] = []
     try:
         side = ComparedSide(run, keep=True)
+        trivial = Baselines(side, places)
+        numbers: list[BaselineNumber] = []
+        beside: list[_Found] = []
         for data in dict.fromkeys(data for _, data in run.models):
             names = [name for name, of in run.models if of == data]
+            numbers += trivial.numbers(data, names)
+            beside += [
+                (data, one.baseline, name, one.difference)
+                for name in names
+                for one in trivial.beside(data, name, level=LEVEL)
+                if rows.get((data, name, _place(one.difference))) == ""
+                and one.difference.p is not None
+            ]
             for first, second in combinations(names, 2):
                 shared = []
                 for place in places:
@@ -183,7 +203,7 @@ def make_claims(run: Run) -> Claims:
                 for difference in compare_models(side, data, (first, second), shared, level=LEVEL):
                     if difference.direction not in {"higher", "lower"}:
                         continue
-                    place = str(difference.address).partition(":")[2]
+                    place = _place(difference)
                     if difference.p is None or difference.delta is None:
                         reason = difference.reason or "no test fits it"
                         untested.append(
@@ -197,14 +217,26 @@ def make_claims(run: Run) -> Claims:
     except Exception as error:
         # A report must come out whatever is wrong with a suite's numbers, and say so.
         return Claims(note=f"models are not compared: {type(error).__name__}: {error}")
+    claims, tested = _family(found)
+    apart = _family(beside)
+    return Claims(
+        claims=claims, tested=tested, untested=tuple(untested), baselines=tuple(numbers),
+        beside=Claims(claims=apart[0], tested=apart[1]) if numbers else None,
+    )  # fmt: skip
+
+
+def _family(found: Sequence[_Found]) -> tuple[tuple[Claim, ...], tuple[Tested, ...]]:
+    """Returns what tests show that are corrected together, and all of them."""
     adjusted = holm(np.array([difference.p for *_, difference in found], dtype=np.float64))
-    claims = [
-        claim
-        for (data, first, second, difference), p in zip(found, adjusted, strict=True)
-        if (claim := _claim(data, first, second, difference, float(p))) is not None
-    ]
-    tested = [_tested(*entry) for entry in found]
-    return Claims(claims=tuple(claims), tested=tuple(tested), untested=tuple(untested))
+    claims = (_claim(*entry, float(p)) for entry, p in zip(found, adjusted, strict=True))
+    return (
+        tuple(claim for claim in claims if claim is not None),
+        tuple(_tested(*entry) for entry in found),
+    )
+
+
+def _place(difference: MetricDifference) -> str:
+    return difference.address.place
 
 
 def _usable(run: Run) -> dict[tuple[str, str, str], str]:
@@ -242,7 +274,7 @@ def _claim(
     if (lower if ahead else -upper) <= 0:
         return None
     return Claim(
-        data=data, place=str(difference.address).partition(":")[2],
+        data=data, place=_place(difference),
         better=second if ahead else first, worse=first if ahead else second,
         values=(new, old) if ahead else (old, new), by=abs(gain),
         lower=lower if ahead else -upper, upper=upper if ahead else -lower,
@@ -253,34 +285,41 @@ def _claim(
 def _tested(data: str, first: str, second: str, difference: MetricDifference) -> Tested:
     interval, gain = difference.gain_interval or (None, None), difference.gain or 0.0
     return Tested(
-        data=data, place=str(difference.address).partition(":")[2], first=first, second=second,
+        data=data, place=_place(difference), first=first, second=second,
         gain=gain, lower=interval[0], upper=interval[1], n=difference.n,
         needed=n_needed(difference, abs(gain)) if gain else None,
     )  # fmt: skip
 
 
 def _as_data(claims: Claims, run: Run) -> dict[str, object]:
+    return {"format": _FORMAT, "of": run.digest, "level": LEVEL, **_plain(claims)}
+
+
+def _plain(claims: Claims) -> dict[str, object]:
     return {
-        "format": _FORMAT,
-        "of": run.digest,
-        "level": LEVEL,
         "claims": [asdict(claim) for claim in claims.claims],
         "tested": [list(entry) for entry in claims.tested],
         "untested": [asdict(entry) for entry in claims.untested],
+        "baselines": [asdict(entry) for entry in claims.baselines],
+        "beside": None if claims.beside is None else _plain(claims.beside),
         "note": claims.note,
     }
 
 
-def _read(stored: Mapping[str, object], run: Run) -> Claims | None:
+def _read(stored: Mapping[str, Any], run: Run) -> Claims | None:
     """Returns stored claims; None where they are of another state of the run."""
     if stored.get("format") != _FORMAT or stored.get("of") != run.digest:
         return None
-    claims, tested, untested = (stored[name] for name in ("claims", "tested", "untested"))
-    if not (isinstance(claims, list) and isinstance(tested, list) and isinstance(untested, list)):
-        return None
+    return _claims(stored)
+
+
+def _claims(stored: Mapping[str, Any]) -> Claims:
+    beside, untested = stored["beside"], stored["untested"]
     return Claims(
-        claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in claims),
-        tested=tuple(Tested(*one) for one in tested),
+        claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in stored["claims"]),
+        tested=tuple(Tested(*one) for one in stored["tested"]),
         untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
-        note=str(stored.get("note", "")),
+        baselines=tuple(BaselineNumber(**one) for one in stored["baselines"]),
+        beside=None if beside is None else _claims(beside),
+        note=stored["note"],
     )

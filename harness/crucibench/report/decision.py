@@ -88,7 +88,11 @@ class _Choice:
         self.out = {
             model: reason
             for model in self.models
-            if (reason := _doubts(run, model, data) or self._breaks(model))
+            if (
+                reason := _doubts(run, model, data)
+                or self._below_baselines(model)
+                or self._breaks(model)
+            )
         }
         left = [model for model in self.models if model not in self.out]
         # All against all before any is out: who breaks a margin may yet be what another is held to.
@@ -97,6 +101,22 @@ class _Choice:
             for model in left
             if (reason := next(filter(None, (self._breaks(model, one) for one in left)), ""))
         }
+
+    def _below_baselines(self, model: str) -> str:
+        """Returns which trivial predictors a model is not shown to beat; "" where it beats all."""
+        beside = self.claims.beside
+        if beside is None:
+            return ""
+        left = [name for name in self._trivial() if not self._claims(model, name, beside)]
+        if not left:
+            return ""
+        for name in left:
+            if self._claims(name, model, beside):
+                return f"worse than {name}"
+        tested = self._tested(model, left[0], beside)
+        if tested is not None and tested.gain > 0 and tested.needed is not None:
+            self.needed = max(self.needed, tested.needed)
+        return f"not shown to beat {listed(left)}"
 
     def _breaks(self, model: str, rival: str = "") -> str:
         """Returns which required rule of the policy a model does not hold; "" for none."""
@@ -146,11 +166,10 @@ class _Choice:
     def _measured(self, place: str) -> bool:
         return any((one.data, one.place) == (self.data, place) for one in self.claims.tested)
 
-    def _claims(self, better: str, worse: str) -> list[Claim]:
+    def _claims(self, better: str, worse: str, claims: Claims | None = None) -> list[Claim]:
         """Returns what the first is shown to be better in, in the order of columns."""
-        found = [
-            self.claims.better(self.data, column.place, better, worse) for column in self.columns
-        ]
+        known = claims or self.claims
+        found = [known.better(self.data, column.place, better, worse) for column in self.columns]
         return [claim for claim in found if claim is not None]
 
     def _shipped(self, model: str, others: Sequence[str]) -> Decision:
@@ -165,8 +184,13 @@ class _Choice:
                 else f"{_name(nearest.worse)}, the nearest,"
             )
             reason = f"it is better than {than} in {self._by(nearest)}"
+        elif beaten := self._beaten(model):
+            reason = f"it is better than {beaten.worse} in {self._by(beaten)}"
+        elif self.gate is not None:
+            reason = "it holds the policy"
         else:
-            reason = "it is the only one that may"
+            helps = "another model, a baseline or a policy"
+            return self._none(f"Nothing to hold {name} against", helps)
         losses = {claim.place: claim for other in others for claim in self._claims(other, model)}
         price = tuple(f"{self._by(one)} (than {_name(one.better)})" for one in losses.values())
         parts = [f"Ship {name}: {reason}."]
@@ -179,6 +203,19 @@ class _Choice:
         return Decision(
             data=self.data, ship=model, text=_within(parts), price=price, disqualified=self.out
         )
+
+    def _trivial(self) -> list[str]:
+        """Returns the names of the trivial predictors of the data set."""
+        numbers = self.claims.baselines
+        return list(dict.fromkeys(one.baseline for one in numbers if one.data == self.data))
+
+    def _beaten(self, model: str) -> Claim | None:
+        """Returns the claim over the trivial predictor that comes nearest."""
+        beside = self.claims.beside
+        if beside is None:
+            return None
+        won = [found[0] for name in self._trivial() if (found := self._claims(model, name, beside))]
+        return min(won, key=lambda claim: claim.by, default=None)
 
     def _undecided(self, left: Sequence[str]) -> Decision:
         """Says of the two that come first why neither is preferred, and what would tell."""
@@ -212,10 +249,10 @@ class _Choice:
         )
         return self._none(first, _samples(tested))
 
-    def _tested(self, one: str, other: str) -> Tested | None:
+    def _tested(self, one: str, other: str, claims: Claims | None = None) -> Tested | None:
         """Returns the test of two models in the first column that has one; gain of `one`."""
         for column in self.columns:
-            for entry in self.claims.tested:
+            for entry in (claims or self.claims).tested:
                 if (entry.data, entry.place) != (self.data, column.place):
                     continue
                 if (entry.first, entry.second) == (other, one):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crucibench.comparing.claims import claims_of
 from crucibench.report import leaderboard_text
 from crucibench.report.html import render_html
 from crucibench.report.leaderboard import leaderboard
@@ -20,6 +21,7 @@ def write_views(run: Run, *, gallery: bool = True) -> list[Path]:
     The manifest does not list them. If it is written before, the report shows its digest. With
     `gallery` the report shows the samples that the run kept for it.
     """
+    claims_of(run)  # boards show the baselines that are scored with them
     board = leaderboard([run])
     texts = {
         run.layout.report: render_html(run, gallery=gallery),

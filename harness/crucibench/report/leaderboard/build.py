@@ -11,6 +11,7 @@ from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
 from crucibench.report.format import listed
+from crucibench.report.leaderboard.baselines import baselines_of
 from crucibench.report.leaderboard.columns import Gathered, gather, sort_column
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.lines import (
@@ -94,6 +95,7 @@ def leaderboard(
     boards = [_board(name, parts.get(name, []), asked, {}) for name in names]
     if ranked:
         boards = _with_ranks(boards, asked, by_id, numbers)
+    boards = [replace(board, baselines=baselines_of(board, runs)) for board in boards]
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
 
 
