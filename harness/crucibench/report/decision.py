@@ -85,6 +85,7 @@ class _Choice:
         self.models = [name for name, of in run.models if of == data]
         self.gate = gate
         self.needed = 0
+        self.unproven: list[str] = []
         self.out = {
             model: reason
             for model in self.models
@@ -113,6 +114,7 @@ class _Choice:
         for name in left:
             if self._claims(name, model, beside):
                 return f"worse than {name}"
+        self.unproven.append(model)
         tested = self._tested(model, left[0], beside)
         if tested is not None and tested.gain > 0 and tested.needed is not None:
             self.needed = max(self.needed, tested.needed)
@@ -139,12 +141,14 @@ class _Choice:
             return self._none("No model may ship", helps)
         if self.claims.note:
             return self._none(f"Can't tell: {self.claims.note}", "a finished run")
+        # What too few samples keep from beating a trivial predictor may yet be the better one.
+        rivals = [*left, *(model for model in self.unproven if model in self.out)]
         best = [
-            one for one in left if all(self._wins(one, other) for other in left if other != one)
+            one for one in left if all(self._wins(one, other) for other in rivals if other != one)
         ]
         if best:
             return self._shipped(best[0], [one for one in left if one != best[0]])
-        return self._undecided(left)
+        return self._undecided(rivals)
 
     def _wins(self, one: str, other: str) -> bool:
         """Whether `one` is to be preferred: see the module."""
@@ -228,10 +232,10 @@ class _Choice:
         if ahead and behind:
             first = (
                 f"No model is best all round: {_name(one)} is better in {self._by(ahead[0])}, "
-                f"{_name(other)} in {self._by(behind[0])}."
+                f"{_name(other)} in {self._by(behind[0])}"
             )
             helps = "a policy that says which loss is tolerable"
-            return self._none(first.removesuffix("."), helps)
+            return self._none(first, helps)
         tested = self._tested(one, other)
         rest = f" (nor from {listed([_name(model) for model in more], most=2)})" if more else ""
         if tested is None:
@@ -311,8 +315,10 @@ def _doubts(run: Run, model: str, data: str) -> str:
 
 
 def _samples(tested: Tested) -> str:
-    if tested.needed is None or not tested.gain or tested.needed <= tested.n:
-        return "" if tested.needed is None else "more samples"
+    if tested.needed is None or not tested.gain:
+        return "a further axis (speed, cost)"
+    if tested.needed <= tested.n:
+        return "more samples"
     return f"about {show_count(_round_up(tested.needed))} samples"
 
 

@@ -51,13 +51,22 @@ class ShownMetric:
 
     @property
     def percent(self) -> bool:
-        """Whether it is shown in per cent."""
-        return in_percent(self.lower, self.upper, self.unit)
+        """Whether it is shown in per cent, or in points."""
+        return self.points or in_percent(self.lower, self.upper, self.unit)
+
+    @property
+    def points(self) -> bool:
+        """Whether it is a loss or gap of shares, shown in percentage points.
+
+        These run from -1 to 1 and are best low or at 0; a correlation is best high.
+        """
+        known = (self.lower, self.upper, self.unit) == (-1.0, 1.0, "")
+        return known and self.direction in {"lower", "target=0"}
 
     @property
     def shown_unit(self) -> str:
         """The unit in which it is shown, or ""."""
-        return "%" if self.percent else self.unit
+        return "points" if self.points else "%" if self.percent else self.unit
 
     def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""

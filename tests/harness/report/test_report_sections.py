@@ -108,7 +108,7 @@ def test_a_forest_plot_marks_where_groups_are_alike(grouped: str) -> None:
     assert "upright line stands at 0;" in _text(grouped)
     assert "upright line stands at 1;" in _text(grouped)
     assert tables[0].count('href="#metric-bias-gap"') == 4
-    assert re.search(r"sex= f \u22120\.10 \[\u22120\.20, 0\.00\]", _text(f"<body>{tables[0]}"))
+    assert re.search(r"sex= f \u221210 \[\u221220, 0\]", _text(f"<body>{tables[0]}"))
     (rows,) = [rows for name, rows in _files(grouped).items() if name.endswith("gap.csv")]
     assert ["n", "groups", "", "sex=m", "0.3", "0.2", "0.4", "540"] in rows
 

@@ -193,6 +193,8 @@ def _board(
     columns = tuple(
         column for column in wanted if any(column.place in draft.numbers for draft in drafts)
     )
+    # A percentile that no model has enough queries for is no column, where another is there.
+    columns = tuple(column for column in columns if _has_value(column, drafts)) or columns
     joined = {column.place: joined_key(column, drafts) for column in columns}
     apart = [
         Apart(
@@ -249,6 +251,11 @@ def _board(
         sorted_by=order.place if order else "",
         spreads=spreads_of(columns, lines),
     )
+
+
+def _has_value(column: Column, drafts: Iterable[LineDraft]) -> bool:
+    numbers = (draft.numbers.get(column.place) for draft in drafts)
+    return any(number is not None and number.value is not None for number in numbers)
 
 
 def _cell(
