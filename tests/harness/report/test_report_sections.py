@@ -144,29 +144,6 @@ def _trade_off(builder: MakeBuilder) -> Run:
     return made.finish()
 
 
-def test_standouts_say_where_the_best_of_one_axis_is_worse(
-    builder: MakeBuilder, claims_about: MakeClaims
-) -> None:
-    (board,) = leaderboard([_trade_off(builder)]).boards
-    right, loss = (column.place for column in board.columns)
-    names = ("sharp", "tough", "poor")
-    of_right = claims_about(
-        board.data, right, {("sharp", "tough"): 0.18, ("sharp", "poor"): 0.38}, names
-    )
-    of_loss = claims_about(
-        board.data, loss, {("tough", "sharp"): 2.0, ("tough", "poor"): 3.0}, names
-    )
-    claims = Claims(
-        claims=of_right.claims + of_loss.claims, tested=of_right.tested + of_loss.tested
-    )
-    assert standouts(board, claims).first[:2] == [
-        "sharp has the best right (98.0 %), but is worse than tough in loss under attack "
-        "(3.00 against 1.00).",
-        "tough has the best loss under attack (1.00), but is worse than sharp in right "
-        "(80.0 % against 98.0 %).",
-    ]
-
-
 def test_the_pareto_plot_knows_who_is_dominated(builder: MakeBuilder) -> None:
     run = _trade_off(builder)
     (board,) = leaderboard([run]).boards
