@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from crucibench.report.format import DASH, Shown, in_percent, show_count, show_n
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
+
+
+_WHOSE = re.compile(r"(?:^|; )it is ([^;]+?)(?:, worst of|;|$)")
+"""What the method of a worst group's or case's interval says it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,7 @@ class ShownNumber:
         sort: what a column is sorted by; "" sorts last.
         href: where more is said of it; "" for nowhere.
         whisker: a mark of the value on its interval, on a page.
+        whose: the group or case that a worst one is, as its method names it; else "".
     """
 
     value: str = ""
@@ -112,6 +118,7 @@ class ShownNumber:
     sort: str = ""
     href: str = ""
     whisker: Markup | str = ""
+    whose: str = ""
 
     @property
     def mark(self) -> str:
@@ -160,6 +167,7 @@ def shown(
         value=f"{IMPRECISE_MARK}{text.value}" if "imprecise" in number.mark else text.value,
         interval=text.interval,
         n=show_count(number.n),
+        whose=found[1] if (found := _WHOSE.search(number.method)) else "",
         verdict=number.verdict,
         reason="" if number.interval is not None else number.reason,
         address=str(number.address),

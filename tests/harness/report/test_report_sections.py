@@ -17,7 +17,6 @@ from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.suite import Section
 from crucibench.report.html import render_html
 from crucibench.report.leaderboard import axis_columns, leaderboard, pareto_front
-from crucibench.report.standouts import standouts
 from crucibench.store.run import Run
 
 MakeBuilder = Callable[[str], Any]
