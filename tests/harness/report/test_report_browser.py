@@ -41,15 +41,34 @@ def _open(
 
 
 @pytest.mark.parametrize("name", ["showcase", "hostile"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [390, 768, 1366, 1920])
 def test_opens_without_network_errors_or_overflow(
     browser: Any, reports: Mapping[str, Path], name: str, width: int
 ) -> None:
     page, troubles = _open(browser, reports[name], width=width)
     _unfold(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # A table that goes on beyond the edge says so.
+    cut = "one => one.scrollWidth > one.clientWidth + 1 && !one.classList.contains('wide')"
+    assert page.evaluate(f"[...document.querySelectorAll('.scroll')].filter({cut}).length") == 0
     assert page.evaluate("document.querySelectorAll('script[src], img, iframe').length") == 0
     assert troubles == []
+    page.context.close()
+
+
+def test_axe_finds_nothing(browser: Any, reports: Mapping[str, Path]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+    page, _ = _open(browser, reports["showcase"])
+    _unfold(page)
+    # Contrast takes axe many seconds, and has a test of its own.
+    options = {"preload": False, "rules": {"color-contrast": {"enabled": False}}}
+    found = axe.Axe().run(page, options=options).response
+    assert len(found["passes"]) > 20
+    assert [
+        (one["id"], one["nodes"][0]["html"][:200])
+        for one in found["violations"]
+        if one["impact"] in {"moderate", "serious", "critical"}
+    ] == []
     page.context.close()
 
 
