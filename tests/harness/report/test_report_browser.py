@@ -131,7 +131,7 @@ def test_headings_descend_one_by_one_and_plots_have_names(
         "[...document.querySelectorAll('svg')].filter(one => !one.ariaHidden && !one.ariaLabel)"
     )
     assert page.evaluate(f"{unnamed}.length") == 0
-    regions = "[...document.querySelectorAll('[role=region]')].filter(one => !one.ariaLabel)"
+    regions = "[...document.querySelectorAll('[role=group]')].filter(one => !one.ariaLabel)"
     assert page.evaluate(f"{regions}.length") == 0
     page.context.close()
 
