@@ -189,7 +189,7 @@ class _Choice:
             )
             reason = f"it is better than {than} in {self._by(nearest)}"
         elif beaten := self._beaten(model):
-            reason = f"it is better than {beaten.worse} in {self._by(beaten)}"
+            reason = f"it is better than the {beaten.worse} baseline in {self._by(beaten)}"
         elif self.gate is not None:
             reason = "it holds the policy"
         else:
