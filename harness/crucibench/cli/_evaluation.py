@@ -94,10 +94,6 @@ def _report_part(layout: Layout, quiet: bool) -> int:
     return BAD if failed else 0
 
 
-_CLAIMS = 3
-"""Sentences on claims below a table; the report has all."""
-
-
 def show_result(run: Run, form: Format, quiet: bool) -> int:
     """Prints a run's leaderboard and, on stderr, what to know of it; returns its exit code."""
     from crucibench.comparing.run_parity import exit_code
@@ -108,7 +104,7 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     print_board(found, form)
     if not quiet:
         if form == "table":
-            _print_claims(run, found)
+            _print_decisions(run)
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _print_failures(run)
     _print_parity(run, quiet)
@@ -117,24 +113,16 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     return exit_code(run)
 
 
-def _print_claims(run: Run, found: Leaderboard) -> None:
-    """Prints what the models are shown to be better at, as it was claimed when the run ended."""
-    from crucibench.comparing.claims import claims_of
-    from crucibench.report.standouts import standouts
+def _print_decisions(run: Run) -> None:
+    """Prints which model to ship, by what was claimed when the run ended."""
+    from crucibench.report.decision import decisions_of
 
     # Claims are made with the report; here they are only shown, since making them takes seconds.
     if run.packed or not run.layout.claims.is_file():
         return
-    claims = claims_of(run)
-    several = len(found.boards) > 1
-    sentences = [
-        f"{board.data}: {sentence}" if several else sentence
-        for board in found.boards
-        for sentence in (() if claims.note else standouts(board, claims).first[:_CLAIMS])
-    ]
-    if sentences:
-        text = "\n".join(sentences)
-        draw(lambda target: target.print(text, markup=False, highlight=False))
+    found = decisions_of(run)
+    text = "\n".join(f"{one.data}: {one.text}" if len(found) > 1 else one.text for one in found)
+    draw(lambda target: target.print(text, markup=False, highlight=False))
 
 
 def print_board(board: Leaderboard, form: BoardFormat) -> None:

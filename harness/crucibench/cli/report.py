@@ -18,20 +18,33 @@ from crucibench.util.errors import InputError
 @click.option("--gallery/--no-gallery", default=True,
               help="Show the samples that the run kept, or leave them out, as of a report that "
               "others are to read.  [default: --gallery]")  # fmt: skip
+@click.option("--policy", "policy_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="A gate's policy: the decision names no model that does not hold its required "
+              "rules.")  # fmt: skip
 @OUT
 @QUIET
-def command(*, reference: str, output: Path | None, gallery: bool, out: Path, quiet: bool) -> int:
+def command(
+    *,
+    reference: str,
+    output: Path | None,
+    gallery: bool,
+    policy_file: Path | None,
+    out: Path,
+    quiet: bool,
+) -> int:
     """Write the report of a run again.
 
     Writes report.html and the leaderboards in the run's folder, from its cells and numbers, and
     prints where the report is.
     """
+    from crucibench.gating.policy import read_policy
     from crucibench.report.views import write_views
 
+    policy = None if policy_file is None else read_policy(policy_file)
     (run,) = find_sound_runs([reference], out)
     if run.packed and output is None:
         raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")
-    write_views(run, gallery=gallery)
+    write_views(run, gallery=gallery, policy=policy)
     place = run.layout.report
     if output is not None:
         write_output_file(output, place.read_text(encoding="utf-8"))

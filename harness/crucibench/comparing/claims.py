@@ -8,13 +8,17 @@ not valid or that carries a mark.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from crucibench.comparing.baselines import BaselineNumber, Baselines
 from crucibench.comparing.cell_pairs import ComparedSide
+from crucibench.comparing.power import n_needed
 from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models, headline_places
 from crucibench.contracts.verdict import Verdict
@@ -24,10 +28,13 @@ from crucibench.store.run import Run
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import CrucibenchError, UnreadableError
 
+_Found = tuple[str, str, str, MetricDifference]
+"""A data set, two models, and the second less the first."""
+
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,32 @@ class Claim:
     method: str
 
 
+class Tested(NamedTuple):
+    """A pair that was tested in one number, whatever came of it.
+
+    Attributes:
+        data: the data set.
+        place: as of `Claim`.
+        first: a model.
+        second: the other.
+        gain: by how much the second is better; negative where it is worse.
+        lower: the paired interval's lower end, of `gain`; None without one.
+        upper: its upper end.
+        n: pairs of samples (or rounds).
+        needed: pairs that a difference as large as `gain` needs; None where there is none to show.
+    """
+
+    data: str
+    place: str
+    first: str
+    second: str
+    gain: float = 0.0
+    lower: float | None = None
+    upper: float | None = None
+    n: int = 0
+    needed: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Untested:
     """A number by which two models could not be told apart or together, and why.
@@ -86,14 +119,19 @@ class Claims:
 
     Attributes:
         claims: what was shown; pairs that were tested and are not here are open.
-        tested: (data, place, model, model) of every pair that was tested.
+        tested: every pair that was tested.
         untested: pairs without a test.
+        baselines: the numbers of trivial predictors.
+        beside: claims of models and trivial predictors, one family apart; None where there are no
+            such predictors.
         note: why there are no claims at all; "" where there may be.
     """
 
     claims: tuple[Claim, ...] = ()
-    tested: tuple[tuple[str, str, str, str], ...] = ()
+    tested: tuple[Tested, ...] = ()
     untested: tuple[Untested, ...] = ()
+    baselines: tuple[BaselineNumber, ...] = ()
+    beside: Claims | None = None
     note: str = ""
     _better: dict[tuple[str, str, str, str], Claim] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -135,12 +173,23 @@ def make_claims(run: Run) -> Claims:
     """
     places = headline_places(run)
     rows = _usable(run)
-    found: list[tuple[str, str, str, MetricDifference]] = []
+    found: list[_Found] = []
     untested: list[Untested] = []
     try:
         side = ComparedSide(run, keep=True)
+        trivial = Baselines(side, places)
+        numbers: list[BaselineNumber] = []
+        beside: list[_Found] = []
         for data in dict.fromkeys(data for _, data in run.models):
             names = [name for name, of in run.models if of == data]
+            numbers += trivial.numbers(data, names)
+            beside += [
+                (data, one.baseline, name, one.difference)
+                for name in names
+                for one in trivial.beside(data, name, level=LEVEL)
+                if rows.get((data, name, _place(one.difference))) == ""
+                and one.difference.p is not None
+            ]
             for first, second in combinations(names, 2):
                 shared = []
                 for place in places:
@@ -155,7 +204,7 @@ def make_claims(run: Run) -> Claims:
                 for difference in compare_models(side, data, (first, second), shared, level=LEVEL):
                     if difference.direction not in {"higher", "lower"}:
                         continue
-                    place = str(difference.address).partition(":")[2]
+                    place = _place(difference)
                     if difference.p is None or difference.delta is None:
                         reason = difference.reason or "no test fits it"
                         untested.append(
@@ -169,17 +218,26 @@ def make_claims(run: Run) -> Claims:
     except Exception as error:
         # A report must come out whatever is wrong with a suite's numbers, and say so.
         return Claims(note=f"models are not compared: {type(error).__name__}: {error}")
+    claims, tested = _family(found)
+    apart = _family(beside)
+    return Claims(
+        claims=claims, tested=tested, untested=tuple(untested), baselines=tuple(numbers),
+        beside=Claims(claims=apart[0], tested=apart[1]) if numbers else None,
+    )  # fmt: skip
+
+
+def _family(found: Sequence[_Found]) -> tuple[tuple[Claim, ...], tuple[Tested, ...]]:
+    """Returns what tests show that are corrected together, and all of them."""
     adjusted = holm(np.array([difference.p for *_, difference in found], dtype=np.float64))
-    claims = [
-        claim
-        for (data, first, second, difference), p in zip(found, adjusted, strict=True)
-        if (claim := _claim(data, first, second, difference, float(p))) is not None
-    ]
-    tested = [
-        (data, str(difference.address).partition(":")[2], first, second)
-        for data, first, second, difference in found
-    ]
-    return Claims(claims=tuple(claims), tested=tuple(tested), untested=tuple(untested))
+    claims = (_claim(*entry, float(p)) for entry, p in zip(found, adjusted, strict=True))
+    return (
+        tuple(claim for claim in claims if claim is not None),
+        tuple(_tested(*entry) for entry in found),
+    )
+
+
+def _place(difference: MetricDifference) -> str:
+    return difference.address.place
 
 
 def _usable(run: Run) -> dict[tuple[str, str, str], str]:
@@ -217,7 +275,7 @@ def _claim(
     if (lower if ahead else -upper) <= 0:
         return None
     return Claim(
-        data=data, place=str(difference.address).partition(":")[2],
+        data=data, place=_place(difference),
         better=second if ahead else first, worse=first if ahead else second,
         values=(new, old) if ahead else (old, new), by=abs(gain),
         lower=lower if ahead else -upper, upper=upper if ahead else -lower,
@@ -225,14 +283,26 @@ def _claim(
     )  # fmt: skip
 
 
+def _tested(data: str, first: str, second: str, difference: MetricDifference) -> Tested:
+    interval, gain = difference.gain_interval or (None, None), difference.gain or 0.0
+    return Tested(
+        data=data, place=_place(difference), first=first, second=second,
+        gain=gain, lower=interval[0], upper=interval[1], n=difference.n,
+        needed=n_needed(difference, abs(gain)) if gain else None,
+    )  # fmt: skip
+
+
 def _as_data(claims: Claims, run: Run) -> dict[str, object]:
+    return {"format": _FORMAT, "of": run.digest, "level": LEVEL, **_plain(claims)}
+
+
+def _plain(claims: Claims) -> dict[str, object]:
     return {
-        "format": _FORMAT,
-        "of": run.digest,
-        "level": LEVEL,
         "claims": [asdict(claim) for claim in claims.claims],
         "tested": [list(entry) for entry in claims.tested],
         "untested": [asdict(entry) for entry in claims.untested],
+        "baselines": [asdict(entry) for entry in claims.baselines],
+        "beside": None if claims.beside is None else _plain(claims.beside),
         "note": claims.note,
     }
 
@@ -243,15 +313,18 @@ def _read(path: Path, run: Run) -> Claims | None:
         stored = read_document(path)
         if stored["format"] != _FORMAT or stored["of"] != run.digest:
             return None
-        return Claims(
-            claims=tuple(
-                Claim(**{**one, "values": tuple(one["values"])}) for one in stored["claims"]
-            ),
-            tested=tuple((one[0], one[1], one[2], one[3]) for one in stored["tested"]),
-            untested=tuple(
-                Untested(**{**one, "models": tuple(one["models"])}) for one in stored["untested"]
-            ),
-            note=str(stored.get("note", "")),
-        )
+        return _claims(stored)
     except (UnreadableError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _claims(stored: Mapping[str, Any]) -> Claims:
+    beside, untested = stored["beside"], stored["untested"]
+    return Claims(
+        claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in stored["claims"]),
+        tested=tuple(Tested(*one) for one in stored["tested"]),
+        untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
+        baselines=tuple(BaselineNumber(**one) for one in stored["baselines"]),
+        beside=None if beside is None else _claims(beside),
+        note=str(stored["note"]),
+    )

@@ -220,6 +220,18 @@ class TaskKind(ABC):
     def quality(self, view: Any) -> NDArray[np.float64]:
         """Returns of each sample what the headline metric is the mean of, shape (n,)."""
 
+    def baselines(
+        self, targets: Any, task: Task, uniform: NDArray[np.floating[Any]]
+    ) -> Mapping[str, Answer]:
+        """Returns what trivial predictors answer, by name: those that look at no input.
+
+        Args:
+            targets: of the samples, n rows.
+            task: of the data.
+            uniform: draws in [0, 1), shape (n,).
+        """
+        return {}
+
     def tables(self, view: Any, rows: Sequence[Row], level: float) -> dict[str, pd.DataFrame]:
         """Returns the data behind the plots of a clean pass, by name.
 

@@ -25,20 +25,18 @@ from dataclasses import replace
 
 from scipy.special import ndtr
 
+from crucibench.comparing.power import POWER, share_flipped, standard_error
 from crucibench.comparing.results import MetricDifference
 from crucibench.gating.result import Outcome
 from crucibench.stats import (
     Interval,
     detectable_mean,
     detectable_paired_proportions,
-    required_n_mean,
-    required_n_paired_proportions,
     wilson,
 )
 
-ALPHA, POWER = 0.05, 0.8
+ALPHA = 0.05
 LEVEL = 1 - ALPHA
-_Z = 1.959963984540054
 
 
 def decide_margin(difference: MetricDifference, margin: float, p_adjusted: float) -> Outcome:
@@ -130,17 +128,6 @@ def p_value(difference: MetricDifference) -> float:
     return 2.0 * float(ndtr(-abs(difference.delta) / error))
 
 
-def standard_error(difference: MetricDifference) -> float | None:
-    """Returns the standard error of the difference, from its interval if need be; None if 0."""
-    error = difference.standard_error
-    if error is not None and math.isfinite(error) and error > 0:
-        return error
-    if difference.interval is None:
-        return None
-    half = (difference.interval.upper - difference.interval.lower) / 2
-    return half / _Z if half > 0 else None
-
-
 def detectable(difference: MetricDifference, power: float = POWER) -> float | None:
     """Returns the smallest loss that this n shows at 5 %, two-sided, with so much power."""
     if difference.detectable is not None and power == POWER:
@@ -149,33 +136,12 @@ def detectable(difference: MetricDifference, power: float = POWER) -> float | No
         # None says that not even all discordant pairs would show it.
         n = difference.n
         return (
-            None if n < 1 else detectable_paired_proportions(n, _flipped(difference), power=power)
+            None
+            if n < 1
+            else detectable_paired_proportions(n, share_flipped(difference), power=power)
         )
     error = standard_error(difference)
     return None if error is None else detectable_mean(1, error, power=power)
-
-
-def n_needed(difference: MetricDifference, size: float, power: float = POWER) -> int | None:
-    """Returns the pairs that a loss of `size` needs: of equal models, `power` pass then.
-
-    The spread of the difference is taken to stay as it is.
-    """
-    n = difference.n
-    if n < 1:
-        return None
-    if difference.flips is not None:
-        if size > 1:
-            return None
-        return required_n_paired_proportions(size, max(_flipped(difference), size), power=power)
-    error = standard_error(difference)
-    return None if error is None else required_n_mean(size, error * math.sqrt(n), power=power)
-
-
-def _flipped(difference: MetricDifference) -> float:
-    """Returns the share of pairs that tell two models apart, or the most that none seen allows."""
-    assert difference.flips is not None
-    flipped = len(difference.flips.lost) + len(difference.flips.gained)
-    return flipped / difference.n if flipped else wilson(0, difference.n).upper
 
 
 def n_needed_for_floor(

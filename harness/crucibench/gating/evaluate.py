@@ -10,16 +10,15 @@ from datetime import date
 from functools import cached_property, partial
 from typing import Literal
 
+from crucibench.comparing.power import POWER, n_needed
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.rows import Address, parse_address
 from crucibench.gating.decide import (
-    POWER,
     decide_floor,
     decide_margin,
     decide_no_worse,
     detectable,
     is_worse,
-    n_needed,
     n_needed_for_floor,
     p_beyond,
     p_value,

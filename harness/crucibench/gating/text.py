@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from crucibench.comparing.power import POWER, n_needed
 from crucibench.comparing.results import MetricDifference
-from crucibench.gating.decide import POWER, detectable, is_worse, n_needed, n_needed_for_floor
+from crucibench.gating.decide import detectable, is_worse, n_needed_for_floor
 from crucibench.gating.policy import Size
 from crucibench.gating.result import Check, GateVerdict, Outcome, Test
 from crucibench.gating.sides import GatedNumber

@@ -11,6 +11,7 @@ from crucibench.comparing.claims import claims_of
 from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.report import plots
+from crucibench.report.decision import decisions_of
 from crucibench.report.findings import (
     IMPRECISE_MARK,
     IMPRECISE_WORDS,
@@ -19,7 +20,6 @@ from crucibench.report.findings import (
     address_of,
     findings_of,
     nothing_found,
-    verdict_counts,
     verdict_summary,
 )
 from crucibench.report.format import (
@@ -57,17 +57,19 @@ from crucibench.util.text import shorten, visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from crucibench.gating.policy import Policy
     from crucibench.store.run import Run
 
 
-def render_html(run: Run, *, gallery: bool = True) -> str:
+def render_html(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> str:
     """Returns the report of a run. The same run gives the same bytes.
 
     Args:
         run: the run.
         gallery: whether it shows samples, where the run kept some.
+        policy: of a gate, which the decision then keeps to.
     """
-    return _Report(run, gallery=gallery).render()
+    return _Report(run, gallery=gallery, policy=policy).render()
 
 
 def render_section(section: FilledSection) -> str:
@@ -92,8 +94,9 @@ class _Definition:
 class _Report:
     """Gathers what a report holds, once, and renders it."""
 
-    def __init__(self, run: Run, *, gallery: bool) -> None:
+    def __init__(self, run: Run, *, gallery: bool, policy: Policy | None) -> None:
         self.run = run
+        self.policy = policy
         self.gallery = gallery
         self.anchors = Anchors()
         self.numbers = numbers_of(run)
@@ -118,8 +121,9 @@ class _Report:
             css=part("report.css"),
             script=script,
             script_digest=source_digest(script),
+            title=f"{listed(self.models, most=3)} on {listed(self.data, most=2)}",
+            decisions=decisions_of(run, self.policy),
             summary=verdict_summary(run),
-            counts=verdict_counts(list(run.cells.values())),
             overview=self._overview(),
             boards=boards,
             findings=[entry for entry in findings if entry.severity is not Severity.INFO],

@@ -50,6 +50,9 @@ def _board_markdown(board: ShownBoard) -> list[str]:
         rank = f"| {line.rank} " if board.ranked else ""
         texts = " | ".join(map(_cell_markdown, line.cells))
         lines.append(f"{rank}| {markdown_text(line.name)} | {texts} |")
+    for name, cells in board.baselines:
+        rank = "| " if board.ranked else ""
+        lines.append(f"{rank}| *baseline: {name}* | {' | '.join(map(_cell_markdown, cells))} |")
     lines += ["", markdown_text(f"{board.writing} {board.sorting}", 1000), "", *overall]
     lines += _table_markdown(seeds) + _table_markdown(cards)
     notes = [*board.row_notes, *board.footnotes]

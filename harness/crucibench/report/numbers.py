@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from crucibench.report.format import DASH, Shown, in_percent, show_count, show_n
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
+
+
+_WHOSE = re.compile(r"(?:^|; )it is ([^;]+?)(?:, worst of|;|$)")
+"""What the method of a worst group's or case's interval says it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +56,33 @@ class ShownMetric:
 
     @property
     def percent(self) -> bool:
-        """Whether it is shown in per cent."""
-        return in_percent(self.lower, self.upper, self.unit)
+        """Whether it is shown in per cent, or in points."""
+        return self.points or in_percent(self.lower, self.upper, self.unit)
+
+    @property
+    def points(self) -> bool:
+        """Whether it is a loss or gap of shares, shown in percentage points.
+
+        These run from -1 to 1 and are best low or at 0; a correlation is best high.
+        """
+        known = (self.lower, self.upper, self.unit) == (-1.0, 1.0, "")
+        return known and self.direction in {"lower", "target=0"}
 
     @property
     def shown_unit(self) -> str:
         """The unit in which it is shown, or ""."""
-        return "%" if self.percent else self.unit
+        return "points" if self.points else "%" if self.percent else self.unit
 
     def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
         return show_number(number.value, number.lower, number.upper, percent=self.percent)
+
+    def show_gain(self, by: float, lower: float | None, upper: float | None) -> str:
+        """Writes a difference of two such numbers with its interval; shares in points."""
+        unit = "points" if self.percent else self.unit
+        found = show_number(by, lower, upper, percent=self.percent)
+        return " ".join(filter(None, (found.value, unit, found.interval)))
 
     def show_span(self, low: float, high: float) -> str:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
@@ -85,6 +105,7 @@ class ShownNumber:
         sort: what a column is sorted by; "" sorts last.
         href: where more is said of it; "" for nowhere.
         whisker: a mark of the value on its interval, on a page.
+        whose: the group or case that a worst one is, as its method names it; else "".
     """
 
     value: str = ""
@@ -97,6 +118,7 @@ class ShownNumber:
     sort: str = ""
     href: str = ""
     whisker: Markup | str = ""
+    whose: str = ""
 
     @property
     def mark(self) -> str:
@@ -145,6 +167,7 @@ def shown(
         value=f"{IMPRECISE_MARK}{text.value}" if "imprecise" in number.mark else text.value,
         interval=text.interval,
         n=show_count(number.n),
+        whose=found[1] if (found := _WHOSE.search(number.method)) else "",
         verdict=number.verdict,
         reason="" if number.interval is not None else number.reason,
         address=str(number.address),

@@ -23,7 +23,7 @@ from crucibench.report.page import (
     ModelHead,
     SuiteView,
 )
-from crucibench.report.standouts import Standouts, high_first, low_first, standouts
+from crucibench.report.standouts import high_first, low_first, standouts
 from crucibench.store.layout import slug
 from crucibench.util.text import shorten
 
@@ -48,7 +48,8 @@ class ScorecardView:
     axes: Sequence[tuple[str, int]]
     columns: Sequence[MetricView]
     lines: Sequence[tuple[ModelHead, Sequence[ShownNumber]]]
-    standouts: Standouts
+    baselines: Sequence[tuple[str, Sequence[ShownNumber]]]
+    standouts: Sequence[str]
     pareto: ParetoView | None
     caption: str
     notes: Sequence[str]
@@ -116,6 +117,7 @@ def scorecard_view(
         axes=board.axes,
         columns=columns,
         lines=lines,
+        baselines=board.baselines,
         standouts=standouts(board, claims),
         pareto=_pareto_view(board, head, anchors),
         caption=f"{writing(board)} {sorting(board)}",

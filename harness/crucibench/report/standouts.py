@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims
 from crucibench.contracts.rows import MetricRow
-from crucibench.report.format import listed, show_number
+from crucibench.report.format import listed
 from crucibench.report.leaderboard import Board, Column
 from crucibench.util.text import shorten
 
 _NAME = 40
-
-
-class Standouts(NamedTuple):
-    """Sentences on a board.
-
-    Attributes:
-        first: where the axes disagree, and how each axis's first column stands.
-        rest: the other columns, and what was left out.
-    """
-
-    first: list[str]
-    rest: list[str]
 
 
 class _Order(NamedTuple):
@@ -46,70 +33,28 @@ class _Order(NamedTuple):
     left_out: list[str]
 
 
-def standouts(board: Board, claims: Claims) -> Standouts:
-    """Returns sentences on a board of one run: an order is stated only where it is claimed."""
+def standouts(board: Board, claims: Claims) -> list[str]:
+    """Returns a sentence a column of a board of one run: an order is stated only where claimed."""
     if claims.note:
-        return Standouts([high_first(f"{claims.note}.")], [])
+        return [high_first(f"{claims.note}.")]
     orders = [
         order for column in board.columns if (order := _order(board, column, claims)) is not None
     ]
-    leading: dict[str, _Order] = {}
-    for order in orders:
-        leading.setdefault(order.column.axis, order)
-    heads = list(leading.values())
-    first = _trade_offs(heads, orders)
-    first += [_sentence(order) for order in heads if order.behind]
-    rest = [_sentence(order) for order in orders if order.behind and order not in heads]
+    sentences = [_sentence(order) for order in orders if order.behind]
     open_ = [order.column.title for order in orders if not order.behind]
     if open_:
-        rest.append(
+        sentences.append(
             f"No model is shown to be behind the best in {'; '.join(open_)}: paired tests of all "
             "models, corrected for their number, leave the order there open."
         )
     left_out = list(dict.fromkeys(name for order in orders for name in order.left_out))
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
-        rest.append(
+        sentences.append(
             f"{listed(left_out)} {verb} left out of these sentences where a number is not valid, "
             "is marked, or can't be compared sample by sample."
         )
-    return Standouts(first, rest) if first else Standouts(rest, [])
-
-
-def _trade_offs(heads: Sequence[_Order], orders: Sequence[_Order]) -> list[str]:
-    """Says where a model that is best on some axes is shown to be worse.
-
-    Of each axis one column: the first, or else that with the smallest p-value.
-    """
-    sentences = []
-    for best in dict.fromkeys(order.best for order in heads):
-        leads = [_lead(order) for order in heads if order.best == best]
-        lags = []
-        for head in heads:
-            worse = [
-                order for order in orders
-                if order.column.axis == head.column.axis and best in order.behind
-            ]  # fmt: skip
-            if worse:
-                surest = min(worse, key=lambda order: order.behind[best].p_adjusted)
-                lags.append(head if head in worse else surest)
-        if lags:
-            parts = [
-                f"worse than {order.best} in {low_first(order.column.title)} "
-                f"({order.shown[best]} against {order.shown[order.best]})"
-                for order in lags
-            ]
-            sentences.append(f"{best} has the best {_joined(leads)}, but is {_joined(parts)}.")
     return sentences
-
-
-def _lead(order: _Order) -> str:
-    open_ = f", which {listed(order.near)} may match" if order.near else ""
-    return f"{low_first(order.column.title)} ({order.shown[order.best]}{open_})"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def high_first(title: str) -> str:
@@ -129,9 +74,9 @@ def _order(board: Board, column: Column, claims: Claims) -> _Order | None:
     sign = 1.0 if direction == "higher" else -1.0
     tested = {
         name
-        for data, place, *pair in claims.tested
-        if (data, place) == (board.data, column.place)
-        for name in pair
+        for one in claims.tested
+        if (one.data, one.place) == (board.data, column.place)
+        for name in (one.first, one.second)
     }
     usable: list[tuple[float, str, str, MetricRow]] = []
     left_out = []
@@ -174,12 +119,8 @@ def _sentence(order: _Order) -> str:
     if order.near:
         text += f"; whether {listed(order.near)} {'is' if len(order.near) == 1 else 'are'} behind "
         text += "is open"
-    differences = [f"{name} by {_by(order.column, claim)}" for name, claim in order.behind.items()]
+    differences = [
+        f"{name} by {order.column.metric.show_gain(claim.by, claim.lower, claim.upper)}"
+        for name, claim in order.behind.items()
+    ]
     return f"{text}. It is better than {listed(differences, most=4)}."
-
-
-def _by(column: Column, claim: Claim) -> str:
-    """Returns how much better, with the paired interval, in the unit of the metric."""
-    found = show_number(claim.by, claim.lower, claim.upper, percent=column.metric.percent)
-    unit = " points" if column.metric.percent else f" {column.metric.unit}".rstrip()
-    return f"{found.value}{unit} {found.interval}"

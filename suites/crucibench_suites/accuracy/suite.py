@@ -17,6 +17,7 @@ _HEADLINE = (
     "top-1",
     "balanced-accuracy",
     "auroc",
+    "average-precision",
     "log-loss",
     "ece-l2-15-equal-mass-debiased-top-label",
     "mae",
@@ -56,6 +57,8 @@ class AccuracySuite(Suite):
     headline: ClassVar[tuple[str, ...]] = (
         "clean/top-1",
         "clean/balanced-accuracy",
+        "clean/auroc",
+        "clean/average-precision",
         "clean/log-loss",
         "clean/ece-l2-15-equal-mass-debiased-top-label",
         "clean/mae",

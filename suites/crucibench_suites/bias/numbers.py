@@ -289,7 +289,7 @@ def worst_number(metric: str, views: Sequence[View], *, lower_is_worse: bool) ->
 
     return Number(
         metric=name, make=make, n=worst.measured[metric].n(np.array([worst_place])),
-        note=f"{worst.grouping.names[worst_place]}, worst of {len(groups)} groups",
+        note=f"it is {worst.grouping.names[worst_place]}, worst of {len(groups)} groups",
     )  # fmt: skip
 
 

@@ -42,8 +42,6 @@ class ShiftSuite(Suite):
         "published/summary/corrupted-top-1",
         "published/summary/mce",
         "summary/corrupted-mae",
-        "subpopulations/worst-group-top-1",
-        "subpopulations/worst-group-mae",
     )
     sections: ClassVar[tuple[Section, ...]] = (
         Section(

@@ -117,6 +117,7 @@ class ThroughputSuite(Suite):
     libraries: ClassVar[tuple[str, ...]] = ("torch._dynamo",)  # which counting operations imports
     headline: ClassVar[tuple[str, ...]] = (
         "single-stream/latency-p50",
+        "single-stream/latency-p90",
         "single-stream/latency-p99",
         "offline[knee]/throughput",
         "variant/latency-ratio",

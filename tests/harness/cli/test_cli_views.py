@@ -380,7 +380,13 @@ def test_a_table_ends_with_what_was_claimed(call: Call, folder: Path) -> None:
         "run", "--suite", "accuracy", "--data", "sklearn:wine",
         "--model", "sklearn:models.py:logistic", "--model", "sklearn:stump.py:stump",
     )  # fmt: skip
-    assert "It is better than stump by 29.2 points" in call(*command).stdout
+    assert (
+        "Ship logistic: it is better than stump in accuracy by 29.2 points" in call(*command).stdout
+    )
+    policy = folder / "policy.yaml"
+    policy.write_text("required: [{address: '*:accuracy/clean/top-1', floor: 0.999}]")
+    place = call("report", "--policy", str(policy)).stdout.strip()
+    assert "No model may ship" in Path(place).read_text(encoding="utf-8")
     assert "better than" not in call(*command, "-q").stdout
     assert "better than" not in call(*command, "--format", "csv").stdout
 

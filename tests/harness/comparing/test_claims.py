@@ -11,6 +11,7 @@ import pytest
 import crucibench as cb
 from crucibench.comparing import claims as claims_module
 from crucibench.comparing.claims import LEVEL, Claims, claims_of, make_claims
+from crucibench.contracts.task import Modality, Task
 from crucibench.stats import mcnemar_exact
 
 TOP_1 = "accuracy/clean/top-1"
@@ -62,7 +63,9 @@ def test_what_is_not_shown_is_not_claimed(run: cb.Run) -> None:
     found = make_claims(run)
     for other in ("twin", "close"):
         pair = next(
-            entry for entry in found.tested if entry[1] == TOP_1 and {*entry[2:]} == {"good", other}
+            entry
+            for entry in found.tested
+            if entry[1] == TOP_1 and {entry.first, entry.second} == {"good", other}
         )
         assert pair
         assert found.better("data", TOP_1, "good", other) is None
@@ -96,3 +99,34 @@ def test_claims_are_stored_and_made_once(run: cb.Run, monkeypatch: pytest.Monkey
     Path(run.layout.claims).write_text(json.dumps(stored))
     with pytest.raises(AssertionError, match="made again"):
         claims_of(run)
+
+
+def test_baselines_are_scored_from_targets_and_beaten_or_not(run: cb.Run) -> None:
+    found = make_claims(run)
+    (cell,) = (one for one in run.cells.values() if one.cell.startswith("good.data.accuracy"))
+    targets = run.samples("data", cell.role).targets
+    share = max(targets.mean(), 1 - targets.mean())
+    values = {(one.baseline, one.place.rpartition("/")[2]): one for one in found.baselines}
+    assert values["majority class", "top-1"].value == pytest.approx(share)
+    assert values["majority class", "balanced-accuracy"].value == 0.5
+    assert values["majority class", "auroc"].value == 0.5
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert values["majority class", "log-loss"].value == pytest.approx(entropy, rel=1e-6)
+    drawn = values["stratified random", "top-1"]
+    assert drawn.lower <= share**2 + (1 - share) ** 2 <= drawn.upper
+    assert ("stratified random", "log-loss") not in values
+    assert found.beside is not None
+    for model, errors in (("good", 20), ("poor", 120)):
+        claim = found.beside.better("data", TOP_1, model, "majority class")
+        assert claim is not None and claim.by == pytest.approx(1 - errors / N - share)
+    assert {one.first for one in found.beside.tested} == {"majority class", "stratified random"}
+    assert not {one.better for one in found.claims} & {"majority class", "stratified random"}
+
+
+def test_baselines_of_numbers_are_the_best_constants() -> None:
+    task = Task(kind="regression", modality=Modality.TABLE)
+    answers = task.definition.baselines(np.array([0.0, 1.0, 8.0, np.nan]), task, np.zeros(4))
+    assert {name: one["values"].tolist() for name, one in answers.items()} == {
+        "mean": [3.0] * 4, "median": [1.0] * 4
+    }  # fmt: skip
+    assert task.definition.baselines(np.array([np.nan]), task, np.zeros(1)) == {}

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from crucibench.comparing.power import n_needed
 from crucibench.comparing.results import MetricDifference
 from crucibench.gating.decide import (
     decide_floor,
     decide_margin,
     decide_no_worse,
     detectable,
-    n_needed,
     n_needed_for_floor,
     p_value,
     without_spread,

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from crucibench.comparing.claims import Claim, Claims
+from crucibench.comparing.claims import Claim, Claims, Tested
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.metric import MetricInfo
@@ -497,7 +497,7 @@ def claims_about() -> Callable[..., Claims]:
                 for (better, worse), by in pairs.items()
             ),
             tested=tuple(
-                (data, place, first, second)
+                Tested(data, place, first, second)
                 for at, first in enumerate(tested)
                 for second in tested[at + 1 :]
             ),

@@ -247,8 +247,7 @@ def test_an_order_is_stated_only_where_it_is_claimed(
     (column,) = board.columns
 
     def sentences(pairs: Mapping[tuple[str, str], float], tested: str = "abc") -> list[str]:
-        found = standouts(board, claims_about(board.data, column.place, pairs, tested))
-        return [*found.first, *found.rest]
+        return standouts(board, claims_about(board.data, column.place, pairs, tested))
 
     assert sentences({("a", "b"): 0.025, ("a", "c"): 0.45}) == [
         "Accuracy: a has the highest value (95.0 %). It is better than b by 2.5 points [1.5, 3.5] "
@@ -268,7 +267,7 @@ def test_an_order_is_stated_only_where_it_is_claimed(
     )
     assert sentences({}, "") == []
     note = Claims(note="models are not compared: a suite is not installed")
-    assert standouts(board, note).first == ["Models are not compared: a suite is not installed."]
+    assert standouts(board, note) == ["Models are not compared: a suite is not installed."]
 
 
 def test_a_run_without_a_headline_number(builder: MakeBuilder) -> None:

@@ -46,7 +46,7 @@ def test_gaps_are_fairlearn_s(build: Any, score: Any, drawn: Any) -> None:
             assert row.value == pytest.approx(expected, abs=1e-12)
             assert row.lower is not None and row.lower <= row.value <= row.upper
     assert rows["worst-group-top-1", ""].value == pytest.approx(0.65)
-    assert "g=c, worst of 3 groups" in rows["worst-group-top-1", ""].method
+    assert "it is g=c, worst of 3 groups" in rows["worst-group-top-1", ""].method
 
 
 def test_contrasts_are_newcombe_s(build: Any, score: Any, drawn: Any) -> None:

@@ -11,6 +11,7 @@ from crucibench.contracts.rows import parse_address
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.findings import address_of
 from crucibench.report.format import listed
+from crucibench.report.leaderboard.baselines import baselines_of
 from crucibench.report.leaderboard.columns import Gathered, gather, sort_column
 from crucibench.report.leaderboard.filters import Filter, asked_for, parse_filter
 from crucibench.report.leaderboard.lines import (
@@ -94,6 +95,7 @@ def leaderboard(
     boards = [_board(name, parts.get(name, []), asked, {}) for name in names]
     if ranked:
         boards = _with_ranks(boards, asked, by_id, numbers)
+    boards = [replace(board, baselines=baselines_of(board, runs)) for board in boards]
     return Leaderboard(boards=tuple(boards), runs=tuple(run.id for run in runs))
 
 
@@ -191,6 +193,8 @@ def _board(
     columns = tuple(
         column for column in wanted if any(column.place in draft.numbers for draft in drafts)
     )
+    # A percentile that no model has enough queries for is no column, where another is there.
+    columns = tuple(column for column in columns if _has_value(column, drafts)) or columns
     joined = {column.place: joined_key(column, drafts) for column in columns}
     apart = [
         Apart(
@@ -247,6 +251,11 @@ def _board(
         sorted_by=order.place if order else "",
         spreads=spreads_of(columns, lines),
     )
+
+
+def _has_value(column: Column, drafts: Iterable[LineDraft]) -> bool:
+    numbers = (draft.numbers.get(column.place) for draft in drafts)
+    return any(number is not None and number.value is not None for number in numbers)
 
 
 def _cell(

@@ -260,6 +260,7 @@ class Board:
         ranks: which models are distinguished; None where they were not asked for.
         spreads: between the training seeds of a group.
         left_out: sentences on columns whose records the installed scenarios can't read.
+        baselines: trivial predictors, which take part in no rank: name, and a number a column.
     """
 
     data: str
@@ -270,6 +271,7 @@ class Board:
     ranks: Ranks | None = None
     spreads: tuple[Spread, ...] = ()
     left_out: tuple[str, ...] = ()
+    baselines: tuple[tuple[str, Sequence[ShownNumber]], ...] = ()
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -74,6 +74,7 @@ class ShownBoard:
         row_notes: what the marks on rows mean.
         footnotes: a sentence for each mark and each dash.
         left_out: sentences on columns that can't be read.
+        baselines: trivial predictors: name, and a number a column.
     """
 
     data: str
@@ -91,6 +92,7 @@ class ShownBoard:
     row_notes: list[str]
     footnotes: Sequence[str]
     left_out: Sequence[str]
+    baselines: Sequence[tuple[str, Sequence[ShownNumber]]] = ()
 
 
 def shown_board(
@@ -118,6 +120,7 @@ def shown_board(
 
     return ShownBoard(
         data=board.data,
+        baselines=board.baselines,
         href=href,
         columns=board.columns,
         lines=[

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 # What computes is imported where it is needed: reading a task must stay cheap.
 
 
+_MOST_SCORES = 10**7
+"""Scores of a baseline that are worth their memory."""
+
+
 def _check_scores(scores: NDArray[Any], task: Task) -> None:
     if scores.shape[1] != len(task.classes):
         raise OutputError(
@@ -133,6 +137,27 @@ class Classification(TaskKind):
     def quality(self, view: Any) -> NDArray[np.float64]:
         """Returns 1 for a right prediction, 0 for a wrong one."""
         return np.asarray(view.correct, dtype=np.float64)
+
+    def baselines(
+        self, targets: NDArray[Any], task: Task, uniform: NDArray[np.floating[Any]]
+    ) -> Mapping[str, Answer]:
+        """Returns the majority class with the classes' shares as its scores, and a class drawn.
+
+        As scikit-learn's DummyClassifier, strategies ``prior`` and ``stratified``; of the drawn
+        class there are labels alone, since a probability of 0 has no finite log loss.
+        """
+        counts = np.bincount(targets[targets >= 0], minlength=len(task.classes))
+        if not counts.sum():
+            return {}
+        shares = counts / counts.sum()
+        drawn = np.searchsorted(np.cumsum(shares)[:-1], uniform, side="right")
+        n = len(targets)
+        majority = (
+            Answer(scores=np.tile(shares.astype(np.float32), (n, 1)))
+            if n * len(shares) <= _MOST_SCORES
+            else Answer(labels=np.full(n, counts.argmax()))
+        )
+        return {"majority class": majority, "stratified random": Answer(labels=drawn)}
 
     def tables(self, view: Any, rows: Sequence[Row], level: float) -> dict[str, pd.DataFrame]:
         """Returns ``per-class``, ``confusion``, ``reliability``, ``risk-coverage``, ``roc``."""

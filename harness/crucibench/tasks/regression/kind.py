@@ -120,6 +120,18 @@ class Regression(TaskKind):
         """Returns absolute errors."""
         return view.errors
 
+    def baselines(
+        self, targets: NDArray[Any], task: Task, uniform: NDArray[np.floating[Any]]
+    ) -> Mapping[str, Answer]:
+        """Returns the mean, the best constant by squares, and the median, by absolute errors."""
+        known = targets[np.isfinite(targets)]
+        if not len(known):
+            return {}
+        return {
+            name: Answer(values=np.full(len(targets), value))
+            for name, value in (("mean", known.mean()), ("median", np.median(known)))
+        }
+
     def tables(
         self, view: NumberView, rows: Sequence[Row], level: float
     ) -> dict[str, pd.DataFrame]:
