@@ -54,7 +54,7 @@ class _Watch(Listener):
 def one_run(seed: int) -> dict[str, Any]:
     """Returns the forecasts of a run, each with the seconds that it then took."""
     rng = np.random.default_rng(seed)
-    n, columns = int(rng.choice([2000, 6000, 15000])), int(rng.choice([5, 20]))
+    n, columns = int(rng.choice([600, 1500, 3000])), int(rng.choice([5, 20]))
     y = rng.integers(0, 2, n)
     X = pd.DataFrame(rng.normal(y[:, None] * 0.7, 1.0, (n, columns)))
     X.columns = [f"x{at}" for at in range(columns)]
@@ -67,7 +67,7 @@ def one_run(seed: int) -> dict[str, Any]:
         cb.run(
             models=models, data=X.assign(target=y), data_options={"target": "target"},
             suites=["accuracy", *(["shift"] if seed % 3 else [])], out=folder, listener=watch,
-            cache=False, defaults={"replicates": 100, "batch_size": 256},
+            cache=False, defaults={"replicates": 100, "batch_size": 64},
         )  # fmt: skip
     return {"seed": seed, "shown": [(low, high, watch.ended - at) for at, low, high in watch.shown]}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from statistics import median
 from typing import TYPE_CHECKING
 
 from crucibench.cli._plan import duration, kind_of
@@ -39,7 +40,10 @@ class Forecast:
             if not cell.skip and kind_of(cell) != "derived"
         }
         self._done: Counter[str] = Counter()
-        self._seconds: dict[Key, float] = {}
+        self._begun: set[str] = set()
+        self._seconds: Counter[Key] = Counter()
+        self._measured: Counter[Key] = Counter()
+        self._before: dict[Key, list[float]] = {}
         self._last = now
         self._shown = 0.0
 
@@ -48,23 +52,30 @@ class Forecast:
         if cell not in self._work:
             return
         key, work = self._work[cell]
+        took, self._last = now - self._last, now
+        if cell not in self._begun:
+            # What comes before a cell's first samples, its probes above all, is no rate of theirs.
+            self._begun.add(cell)
+            self._before.setdefault(key, []).append(took)
+        elif samples:
+            self._seconds[key] += took
+            self._measured[key] += samples
         self._done[cell] = work if samples is None else min(work, self._done[cell] + samples)
-        self._seconds[key] = self._seconds.get(key, 0.0) + now - self._last
-        self._last = now
 
     @property
     def seconds_left(self) -> tuple[float, float] | None:
         """The least and the most seconds that the rest may take; None where that is not known."""
-        left, done = Counter[Key](), Counter[Key]()
+        left, waiting = Counter[Key](), Counter[Key]()
         for cell, (key, work) in self._work.items():
-            done[key] += self._done[cell]
             left[key] += work - self._done[cell]
+            waiting[key] += cell not in self._begun
         rest = [key for key, work in left.items() if work]
-        if not rest or any(not done[key] or key not in self._seconds for key in rest):
+        if not rest or any(not self._measured[key] for key in rest) or self._share() < _LEAST:
             return None
-        if self._share() < _LEAST:
-            return None
-        found = sum(self._seconds[key] / done[key] * left[key] for key in rest)
+        found = 0.0
+        for key in rest:
+            found += self._seconds[key] / self._measured[key] * left[key]
+            found += median(self._before[key]) * waiting[key]
         return found / _EITHER_WAY, found * _EITHER_WAY
 
     def news(self) -> tuple[float, float] | None:

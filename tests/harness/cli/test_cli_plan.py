@@ -124,18 +124,19 @@ def test_a_forecast_comes_of_what_was_measured_and_is_renewed_at_a_quarter() -> 
     forecast.advance(PASS.id, 100, 1.0)
     assert forecast.news() is None  # of the other suite nothing is known
     forecast = Forecast(Plan((replace(PASS, id="a"), replace(PASS, id="b")), {}), 0.0)
-    forecast.advance("a", 100, 1.0)
+    forecast.advance("a", 50, 100.0)  # it was asked other things before
+    forecast.advance("a", 50, 100.5)
     assert forecast.news() is None  # a twentieth
-    forecast.advance("a", 100, 2.0)
+    forecast.advance("a", 100, 101.5)
     low, high = forecast.news() or (0, 0)
-    assert low < 18.0 < high <= 2 * low
-    forecast.advance("a", 100, 9.0)
+    assert low < 18.0 + 100.0 < high <= 2 * low
+    forecast.advance("b", 100, 102.5)
     assert forecast.news() is None
-    forecast.advance("b", 300, 12.0)
+    forecast.advance("b", 300, 105.5)
     low, high = forecast.news() or (0, 0)
-    assert low < 28.0 < high and range_words((low, high)) == "21 s to 38 s"
-    forecast.advance("a", None, 13.0)
-    forecast.advance("b", None, 14.0)
+    assert low < 14.0 < high and range_words((low, high)) == "10 s to 19 s"
+    forecast.advance("a", None, 113.0)
+    forecast.advance("b", None, 114.0)
     assert forecast.seconds_left is None
 
 
