@@ -55,14 +55,14 @@ def load_skops(file: Path, trust: Sequence[str]) -> tuple[Any, list[str]]:
     Raises:
         InputError: if it holds types that are not trusted, or can't be read.
     """
-    import skops.io
+    from crucibench_adapters._skops_io import skops_io
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            listed = skops.io.get_untrusted_types(file=file)
+            listed = skops_io.get_untrusted_types(file=file)
             foreign = [name for name in listed if name not in trust and not _is_own(name)]
-            estimator = None if foreign else skops.io.load(file, trusted=listed)
+            estimator = None if foreign else skops_io.load(file, trusted=listed)
         except Exception as error:
             message = f"{file.name} can't be read by skops: {one_line(error)}"
             raise InputError(message, detail=user_traceback(error)) from error

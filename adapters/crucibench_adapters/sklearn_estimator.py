@@ -51,7 +51,9 @@ class SklearnAdapter(Adapter):
     not scikit-learn's own), ``scale=X`` (what the canonical [0, 1] of images is multiplied by).
     """
 
-    libraries: ClassVar[tuple[str, ...]] = ("sklearn.ensemble", "sklearn.linear_model", "skops.io")
+    libraries: ClassVar[tuple[str, ...]] = (
+        "sklearn.ensemble", "sklearn.linear_model", "crucibench_adapters._skops_io",
+    )  # fmt: skip
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

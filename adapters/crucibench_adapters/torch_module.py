@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class TorchAdapter(Adapter):
     Options: ``weights=FILE`` (.safetensors, or a .pt or .pth state dict), ``output=probabilities``
     (default: logits). A binary model may have one column, which speaks for the second class.
     """
+
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

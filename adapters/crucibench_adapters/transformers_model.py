@@ -64,7 +64,7 @@ _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id
 class TransformersAdapter(LibraryAdapter):
     """A classifier or regressor of `transformers`, in eval mode."""
 
-    libraries: ClassVar[tuple[str, ...]] = ("transformers",)
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
 
     @classmethod
     def sources(cls, uri: URI, base: Path) -> Sources:

@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from crucibench.comparing.differences import Flips
 from crucibench.comparing.extremes import extreme_difference
 from crucibench.comparing.resampled import Resampled, ResamplingSettings, resampled_differences
-from crucibench.contracts.statistic import BoundedMean, Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.contracts.statistic import (
+    Bias,
+    BoundedMean,
+    Form,
+    Ranking,
+    RowMetric,
+    Share,
+    TableMetric,
+)
 from crucibench.metrics.forms import as_rows, counted, evaluate
-from crucibench.metrics.scoring import COMPOSED_UP_TO, share_bounds
+from crucibench.metrics.scoring import COMPOSED_UP_TO, linear, share_bounds
 from crucibench.stats import (
     Interval,
     PairedDifference,
@@ -85,7 +93,8 @@ def measure_cell(
 
     Shares over the same samples: exact McNemar and Newcombe's interval. Functions of the confusion
     table: composed of the classes' intervals. Means within bounds, such as losses: Gaffke's
-    interval. Shares with denominators of their own: squared and added. AUROC: DeLong. Largest gaps
+    interval. Shares with denominators of their own, and what has a closed form of its interval:
+    squared and added. AUROC: DeLong. Largest gaps
     and worst groups: `extreme_difference`. All else, and everything else where samples come in
     clusters: `resampled_differences`, under the same draws.
 
@@ -136,6 +145,8 @@ class _Cell:
                 found[key] = measure(pair, first, second, values[key])
             elif (composed := self._composed(first, second)) is not None:
                 found[key] = self._measured(pair, values[key], composed)
+            elif (closed := self._closed(first, second, values[key])) is not None:
+                found[key] = self._measured(pair, values[key], closed)
             else:
                 rows[key] = pair
         for key, paired in self._rows(rows, values).items():
@@ -201,24 +212,13 @@ class _Cell:
         values: Values,
     ) -> MeasuredDifference:
         """Two proportions of different samples, such as precisions: squared and added."""
-        ends, influences = [], []
-        for share in (candidate, baseline):
+        sides = []
+        for share, value in ((baseline, values[0]), (candidate, values[1])):
             hits, among = counted(share)
-            ends.append(share_bounds(share, self.how.level))
-            influences.append(np.where(among, hits - hits.sum() / among.sum(), 0.0) / among.sum())
-        (one, other), (now, was) = ends, influences
-        spread = math.sqrt(float(now @ now) * float(was @ was))
-        together = float(now @ was) / spread if spread else 0.0
-        old, new = values
-        assert old is not None and new is not None
-        estimate = new - old
-        below = _apart(new - one.lower, other.upper - old, together)
-        above = _apart(one.upper - new, old - other.lower, together)
-        interval = Interval(
-            estimate - below, estimate + above, self.how.level, "square-and-add-paired"
-        )
-        alike = bool(np.array_equal(now, was))
-        return self._measured(pair, values, difference_of(estimate, interval, alike=alike))
+            influence = np.where(among, hits - hits.sum() / among.sum(), 0.0) / among.sum()
+            assert value is not None
+            sides.append(_Side(value, share_bounds(share, self.how.level), influence))
+        return self._measured(pair, values, _square_and_add(*sides))
 
     def _rows(
         self, pairs: Mapping[Key, FormPair], values: Mapping[Key, Values]
@@ -249,6 +249,20 @@ class _Cell:
             return _bounded_difference(candidate.bounded, baseline.bounded, self.how.level)
         return None
 
+    def _closed(self, baseline: Form, candidate: Form, values: Values) -> PairedDifference | None:
+        """Returns the difference of two numbers whose intervals are in closed form."""
+        sides = []
+        for form, value in zip((baseline, candidate), values, strict=True):
+            if not isinstance(form, RowMetric) or form.extreme is not None:
+                return None
+            if form.closed is None or form.influence is None:
+                return None
+            interval, influence = form.closed(self.how.level), form.influence()
+            if isinstance(interval, str) or influence is None or value is None:
+                return None
+            sides.append(_Side(value, interval, influence))
+        return _square_and_add(*sides)
+
     def _measured(
         self, pair: FormPair, values: Values, found: PairedDifference
     ) -> MeasuredDifference:
@@ -272,6 +286,30 @@ class _Cell:
         if pair.lower_is_better:
             was, now = among & ~was, among & ~now
         return Flips(self.ids[was & ~now], self.ids[now & ~was])
+
+
+class _Side(NamedTuple):
+    """A model's number, its interval, and its derivatives by the samples' weights, (n,)."""
+
+    value: float
+    interval: Interval
+    influence: NDArray[np.float64]
+
+
+def _square_and_add(was: _Side, now: _Side) -> PairedDifference:
+    """Returns the difference of two numbers, from their own intervals.
+
+    The distances to their ends are squared and added, less what the two have in common: the
+    correlation of their influences (Zou and Donner 2008, Statistics in Medicine 27:1693).
+    """
+    spread = math.sqrt(float(now.influence @ now.influence) * float(was.influence @ was.influence))
+    together = float(now.influence @ was.influence) / spread if spread else 0.0
+    estimate, (one, other) = now.value - was.value, (now.interval, was.interval)
+    below = _apart(now.value - one.lower, other.upper - was.value, together)
+    above = _apart(one.upper - now.value, was.value - other.lower, together)
+    interval = Interval(estimate - below, estimate + above, one.level, "square-and-add-paired")
+    alike = bool(np.array_equal(now.influence, was.influence))
+    return difference_of(estimate, interval, alike=alike)
 
 
 def _bounded_difference(
@@ -299,15 +337,17 @@ def _resampled(pair: FormPair, values: Values) -> Resampled:
     old, new = (math.nan if value is None else value for value in values)
     first, second = pair.baseline, pair.candidate
     influences = None
-    biased, cost = False, 1
+    bias: Bias = "none"
+    cost = 1
     if isinstance(first, RowMetric) and isinstance(second, RowMetric):
         if first.influence is not None and second.influence is not None:
             influences = (second.influence, first.influence)
-        biased = (first.bias, second.bias) != ("none", "none")
+        bias = first.bias if second.bias == "none" else second.bias
         cost = max(first.cost, second.cost)
     if isinstance(first, TableMetric):
         cost += first.classes**2 // len(first.targets)
-    return Resampled(as_rows(second), as_rows(first), new - old, influences, biased, cost)
+    together = linear(first) and linear(second)
+    return Resampled(as_rows(second), as_rows(first), new - old, influences, bias, together, cost)
 
 
 def _apart(one: float, other: float, correlation: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,9 +120,11 @@ def choose_executor(
 
 
 def _libraries(resolved: Resolved) -> tuple[str, ...]:
-    """Returns the modules that the processes of several models need, to be imported once."""
-    adapters = Counter(entry.adapter for entry in resolved.models.values())
-    named = [kind.libraries for kind, models in adapters.items() if models > 1]
+    """Returns the modules that the models' processes need, to be imported once.
+
+    What suites need is worth it for several models alone: they may skip these cells.
+    """
+    named = [entry.adapter.libraries for entry in resolved.models.values()]
     if len(resolved.models) > 1:
         named += [entry.suite.libraries for entry in resolved.suites.values()]
     return tuple(dict.fromkeys(library for libraries in named for library in libraries))

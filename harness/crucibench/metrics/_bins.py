@@ -109,16 +109,23 @@ def _equal_mass(
 
     def sums(weights: FloatArray) -> BinSums:
         mass = groups.sums(weights)
-        rank = mass.cumsum(axis=1)
-        total = np.where(rank[:, -1:] > 0, rank[:, -1:], 1.0)
-        rank -= 0.5 * mass
-        index = np.minimum(rank * bins / total, bins - 1).astype(np.int64)
-        index += np.arange(len(weights))[:, None] * bins
-        flat, size = index.ravel(), len(weights) * bins
+        upto = mass.cumsum(axis=1)
+        total = np.where(upto[:, -1:] > 0, upto[:, -1:], 1.0)
+        upto -= 0.5 * mass
+        upto *= bins
+        upto /= total
+        # Bins follow each other, so that each is a run of groups.
+        cuts = np.arange(1.0, bins)
+        first = np.zeros((len(mass), bins), dtype=np.int64)
+        for row, place in zip(first, upto, strict=True):
+            row[1:] = np.searchsorted(place, cuts)
+        sizes = np.diff(first, axis=1, append=mass.shape[1])
+        first += np.arange(len(mass))[:, None] * mass.shape[1]
 
         def by_bin(parts: FloatArray) -> FloatArray:
-            summed = np.bincount(flat, weights=parts.ravel(), minlength=size)
-            return summed.reshape(-1, bins).astype(np.float64, copy=False)
+            # One cell more, for bins without groups at the end to begin at.
+            summed = np.add.reduceat(np.append(parts, 0.0), first.ravel())
+            return np.where(sizes > 0, summed.reshape(-1, bins), 0.0)
 
         return BinSums(
             by_bin(mass),

@@ -34,6 +34,21 @@ class TieGroups:
             ordered *= values[self._order]
         return ordered if self._starts is None else np.add.reduceat(ordered, self._starts, axis=1)
 
+    def cumulated(self, weights: FloatArray, *columns: FloatArray | BoolArray) -> list[FloatArray]:
+        """Returns running sums over the groups, (b, G) each: of weights, and of weighted columns.
+
+        Args:
+            weights: shape (b, n).
+            columns: shape (n,) each.
+        """
+        ordered = weights.take(self._order, axis=1)
+        sums = [ordered.cumsum(axis=1)]
+        sums += [(ordered * column[self._order]).cumsum(axis=1) for column in columns]
+        if self._starts is None:
+            return sums
+        last = np.append(self._starts[1:], len(self._order)) - 1
+        return [column.take(last, axis=1) for column in sums]
+
     def first(self, column: FloatArray) -> FloatArray:
         """Returns, for each group in order, the number its first row has in `column` (n,): (G,)."""
         return column[self._order if self._starts is None else self._order[self._starts]]

@@ -6,6 +6,7 @@ arguments here and part of the metric's id.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike
 from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._bins import (
     Binning,
+    BinSums,
     Edge,
     EqualWidthBins,
     bin_sums,
@@ -90,6 +92,7 @@ def calibration_error_statistic(
     edge: Edge = "right-closed",
     norm: Norm = "l1",
     debias: bool = False,
+    sums: Callable[[FloatArray], BinSums] | None = None,
 ) -> Statistic:
     """Returns a binned calibration error.
 
@@ -110,6 +113,7 @@ def calibration_error_statistic(
         debias: with "l2" only: subtracts acc (1 - acc) / (count - 1) from the squared gap of every
             bin of two or more samples, and takes the root of what is left, at least 0 (Kumar, Liang
             and Ma, "Verified Uncertainty Calibration", NeurIPS 2019, section 5).
+        sums: `bin_sums` of the same samples and bins, where several errors share them.
 
     Returns:
         Values in [0, 1].
@@ -123,7 +127,7 @@ def calibration_error_statistic(
     if debias and norm != "l2":
         raise ValueError(f"debias: expected norm 'l2' with it, got {norm!r}")
     level, came_true = _checked(confidence, correct)
-    sums = bin_sums(level, came_true, bins=bins, binning=binning, edge=edge)
+    sums = sums or bin_sums(level, came_true, bins=bins, binning=binning, edge=edge)
 
     def compute(weights: FloatArray) -> FloatArray:
         mass, gap, hits = sums(weights)

@@ -85,12 +85,10 @@ def average_precision_statistic(scores: ArrayLike, positives: ArrayLike) -> Stat
     groups = TieGroups(ranking, descending=True)
 
     def compute(weights: FloatArray) -> FloatArray:
-        flagged = groups.sums(weights).cumsum(axis=1)
-        hits = groups.sums(weights, truth)
-        precision = hits.cumsum(axis=1)
-        positive = precision[:, -1].copy()
-        np.divide(precision, flagged, out=precision, where=flagged > 0)
-        return np.asarray(row_dots(hits, precision) / positive)
+        flagged, found = groups.cumulated(weights, truth)
+        precision = np.divide(found, flagged, out=flagged, where=flagged > 0)
+        hits = np.diff(found, axis=1, prepend=0.0)
+        return np.asarray(row_dots(hits, precision) / found[:, -1])
 
     def influence() -> FloatArray:
         # AP = sum over groups of hits x found / flagged / positives. A sample adds to the hits of
@@ -135,8 +133,7 @@ def recall_at_precision_statistic(
     groups = TieGroups(ranking, descending=True)
 
     def compute(weights: FloatArray) -> FloatArray:
-        flagged = groups.sums(weights).cumsum(axis=1)
-        hits = groups.sums(weights, truth).cumsum(axis=1)
+        flagged, hits = groups.cumulated(weights, truth)
         best = np.where(hits / flagged >= precision, hits, 0.0).max(axis=1)
         return np.asarray(best / hits[:, -1])
 

@@ -24,6 +24,7 @@ from crucibench.metrics._inputs import (
 )
 from crucibench.metrics._rows import row_sums
 from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import SharedParts
 from crucibench.stats.intervals import normal_quantile, share_interval
 
 _FEWEST_ABOUT = 10
@@ -67,36 +68,88 @@ def risk_coverage_curve(confidence: ArrayLike, correct: ArrayLike) -> RiskCovera
     return RiskCoverage(coverage=answered / n, risk=expected / answered)
 
 
-def aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+@final
+class Risks:
+    """Answers in falling order of confidence: what AURC and excess AURC are made of."""
+
+    def __init__(self, confidence: ArrayLike, correct: ArrayLike) -> None:
+        """Takes the answers; arguments as for `risk_coverage_curve`."""
+        level, self._wrong = _checked(confidence, correct)
+        self._groups = TieGroups(level, descending=True)
+        self._parts = SharedParts(self._of_weights)
+        self.n = len(level)
+
+    def area(self, weights: FloatArray) -> FloatArray:
+        """Returns AURC under weights (b, n)."""
+        return self._parts(weights)[0]
+
+    def excess(self, weights: FloatArray) -> FloatArray:
+        """Returns the excess AURC under weights (b, n)."""
+        area, total, errors = self._parts(weights)
+        return area - _best_aurc(total, errors)
+
+    def area_influence(self) -> FloatArray:
+        """Returns the derivative of AURC by each weight, (n,)."""
+        # AURC = the sum over groups of T = errors + (E - rate N) (H_{N + m} - H_N), over n, of
+        # m ties after N samples with E errors; H' is the trigamma function.
+        ones = np.ones((1, self.n))
+        upto, errors_upto = (each[0] for each in self._groups.cumulated(ones, self._wrong))
+        size, errors = np.diff(upto, prepend=0.0), np.diff(errors_upto, prepend=0.0)
+        before, errors_before, rate = upto - size, errors_upto - errors, errors / size
+        steps, slope = _harmonic_between(before, upto), _slope(upto)
+        ahead = errors_before - rate * before
+        # What a sample does to the groups after its own, by its error and without it.
+        by_error = _after(steps)
+        without = _after(ahead * (slope - _slope(before)) - rate * steps)
+        row, wrong = self._groups.rows(), self._wrong
+        own = wrong - (wrong - rate[row]) / size[row] * (before * steps)[row]
+        own += (ahead * slope)[row]
+        later = wrong * by_error[row] + without[row]
+        # Of twice as many samples AURC is slightly another number: that is no influence.
+        return _centred(own + later) / self.n
+
+    def excess_influence(self) -> FloatArray:
+        """Returns the derivative of the excess AURC by each weight, (n,)."""
+        wrong, n = self._wrong, float(self.n)
+        errors = float(wrong.sum())
+        right = n - errors
+        past = float(_harmonic_between(np.array([right]), np.array([n]))[0])
+        at_n, at_right = _slope(np.array([n, right]))
+        own = wrong - (1.0 - wrong) * past - right * (at_n - (1.0 - wrong) * at_right)
+        return np.asarray(self.area_influence() - _centred(own) / n)
+
+    def _of_weights(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        area = _aurc(self._groups, self._wrong, weights)
+        return area, row_sums(weights), row_sums(weights[:, self._wrong])
+
+
+def aurc_statistic(
+    confidence: ArrayLike, correct: ArrayLike, *, risks: Risks | None = None
+) -> Statistic:
     """Returns the area under the risk-coverage curve: the mean of its risk over k = 1..n.
 
     Geifman, Uziel and El-Yaniv, ICLR 2019, with ties by expectation. Arguments as for
-    `risk_coverage_curve`; values in [0, 1].
+    `risk_coverage_curve`, and their `Risks` where several share them; values in [0, 1].
     """
-    level, wrong = _checked(confidence, correct)
-    groups = TieGroups(level, descending=True)
+    made = risks or Risks(confidence, correct)
     return Statistic(
-        n=len(level),
-        compute=lambda weights: _aurc(groups, wrong, weights),
-        undefined="no samples",
+        n=made.n, compute=made.area, undefined="no samples", influence=made.area_influence
     )
 
 
-def e_aurc_statistic(confidence: ArrayLike, correct: ArrayLike) -> Statistic:
+def e_aurc_statistic(
+    confidence: ArrayLike, correct: ArrayLike, *, risks: Risks | None = None
+) -> Statistic:
     """Returns the excess AURC: AURC less that of the same errors in the best order.
 
     The best order of E errors among n has AURC* = (E - (n - E) (H_n - H_{n-E})) / n, H being
-    harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `risk_coverage_curve`;
+    harmonic numbers, which tends to e + (1 - e) ln(1 - e). Arguments as for `aurc_statistic`;
     values in [0, 1].
     """
-    level, wrong = _checked(confidence, correct)
-    groups = TieGroups(level, descending=True)
-
-    def compute(weights: FloatArray) -> FloatArray:
-        best = _best_aurc(row_sums(weights), row_sums(weights[:, wrong]))
-        return _aurc(groups, wrong, weights) - best
-
-    return Statistic(n=len(level), compute=compute, undefined="no samples")
+    made = risks or Risks(confidence, correct)
+    return Statistic(
+        n=made.n, compute=made.excess, undefined="no samples", influence=made.excess_influence
+    )
 
 
 def accuracy_at_coverage_statistic(
@@ -131,7 +184,30 @@ def accuracy_at_coverage_statistic(
         left = answered - (upto[row, last] - size[row, last])
         return np.asarray((whole + hits[row, last] * left / size[row, last]) / answered)
 
-    return Statistic(n=len(level), compute=compute, undefined="no samples")
+    def influence() -> FloatArray:
+        # A sample above the cut counts by how much better it is answered than those about the cut,
+        # and every sample moves the cut.
+        answered = math.ceil(percent * len(level) / 100)
+        cut = np.partition(level, -answered)[-answered]
+        among = (level > cut).astype(np.float64)
+        tied = level == cut
+        among[tied] = (answered - among.sum()) / tied.sum()
+        above = among * (~wrong - _about_cut(level, wrong, answered))
+        return np.asarray((above - above.mean()) / answered)
+
+    return Statistic(n=len(level), compute=compute, undefined="no samples", influence=influence)
+
+
+def _about_cut(level: FloatArray, wrong: BoolArray, answered: int) -> float:
+    """Returns the share of right answers about the cut that `answered` samples lie above.
+
+    Tied samples count all or none, so that their order does not matter.
+    """
+    about = max(_FEWEST_ABOUT, round(len(level) ** (2 / 3) / 2))
+    ordered = np.sort(level)[::-1]
+    highest = ordered[max(0, answered - about)]
+    lowest = ordered[min(len(level), answered + about) - 1]
+    return float(1.0 - wrong[(level >= lowest) & (level <= highest)].mean())
 
 
 def accuracy_at_coverage_interval(
@@ -158,9 +234,7 @@ def accuracy_at_coverage_interval(
     statistic = accuracy_at_coverage_statistic(score, correct, percent=percent)
     value = float(statistic(np.ones((1, n)))[0])
     found = share_interval(round(value * answered), answered, level)
-    right = ~wrong[np.argsort(-score, kind="stable")]
-    about = max(_FEWEST_ABOUT, round(n ** (2 / 3) / 2))
-    local = float(right[max(0, answered - about) : answered + about].mean())
+    local = _about_cut(score, wrong, answered)
     moves = (local - value) ** 2 * (n - answered) / (answered * n) * normal_quantile(level) ** 2
     lower = value - math.sqrt((value - found.lower) ** 2 + moves)
     upper = value + math.sqrt((found.upper - value) ** 2 + moves)
@@ -169,21 +243,45 @@ def accuracy_at_coverage_interval(
 
 
 def _aurc(groups: TieGroups, wrong: BoolArray, weights: FloatArray) -> FloatArray:
-    size = groups.sums(weights)
-    errors = groups.sums(weights, wrong)
-    upto = size.cumsum(axis=1)
-    before = upto - size
-    errors_before = errors.cumsum(axis=1) - errors
+    upto, errors_upto = groups.cumulated(weights, wrong)
+    size, errors = (np.diff(each, axis=1, prepend=0.0) for each in (upto, errors_upto))
+    before, errors_before = upto - size, errors_upto - errors
     rate = np.divide(errors, size, out=np.zeros_like(size), where=size > 0)
     # A group of m ties after N samples with E errors adds the sum over j = 1..m of
     # (E + rate j) / (N + j) = rate m + (E - rate N) (H_{N+m} - H_N).
-    risk = errors + (errors_before - rate * before) * _harmonic_between(before, upto)
+    risk = errors + (errors_before - rate * before) * _harmonic_steps(size, before, upto)
     return np.asarray(row_sums(risk) / upto[:, -1])
 
 
 def _best_aurc(total: FloatArray, errors: FloatArray) -> FloatArray:
     right = total - errors
     return (errors - right * _harmonic_between(right, total)) / total
+
+
+def _slope(count: FloatArray) -> FloatArray:
+    """Returns the derivative of H at whole numbers: pi^2 / 6 less the sum of 1 / k^2."""
+    table = np.zeros(int(count.max(initial=0.0)) + 1)
+    np.cumsum(1.0 / np.arange(1, len(table)) ** 2.0, out=table[1:])
+    return np.asarray(math.pi**2 / 6 - table[count.astype(np.int64)])
+
+
+def _centred(values: FloatArray) -> FloatArray:
+    return np.asarray(values - values.mean())
+
+
+def _after(values: FloatArray) -> FloatArray:
+    """Returns the sum of all values after each."""
+    return np.asarray(values[::-1].cumsum()[::-1] - values)
+
+
+def _harmonic_steps(size: FloatArray, before: FloatArray, upto: FloatArray) -> FloatArray:
+    """Returns H_upto - H_before of groups that follow each other, (b, G)."""
+    if not np.array_equal(size, np.rint(size)):
+        return _harmonic_between(before, upto)
+    # Of whole numbers, as a bootstrap draws them, a table has them all.
+    table = np.zeros(int(upto[:, -1].max()) + 1)
+    np.cumsum(1.0 / np.arange(1, len(table)), out=table[1:])
+    return np.diff(table[upto.astype(np.int64)], axis=1, prepend=0.0)
 
 
 def _harmonic_between(start: FloatArray, end: FloatArray) -> FloatArray:

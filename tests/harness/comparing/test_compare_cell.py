@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from crucibench.metrics.classification import balanced_accuracy, f1_macro, mcc
 from crucibench.metrics.forms import Aligner, evaluate
 from crucibench.metrics.probabilistic import brier_statistic
 from crucibench.metrics.ranking import average_precision_statistic
+from crucibench.metrics.selective import (
+    accuracy_at_coverage_interval,
+    accuracy_at_coverage_statistic,
+)
 from crucibench.stats import delong_paired, mcnemar_exact
 
 KEY = ("m", "", "")
@@ -236,7 +241,34 @@ def test_forms_are_aligned(models: Any) -> None:
         assert evaluate(half(first), 200) == pytest.approx(evaluate(expected, 200), abs=1e-12)
 
 
-@pytest.mark.parametrize("which", ["balanced accuracy", "brier", "ece"])
+def answered(probabilities: np.ndarray, truth: np.ndarray, percent: int = 80) -> RowMetric:
+    """Returns the accuracy of those that a binary model is surest of."""
+    judged = np.abs(probabilities - 0.5), (probabilities >= 0.5) == truth
+    return RowMetric(
+        accuracy_at_coverage_statistic(*judged, percent=percent),
+        closed=partial(accuracy_at_coverage_interval, *judged, percent=percent),
+    )
+
+
+def test_a_difference_of_what_has_a_closed_interval_is_squared_and_added(models: Any) -> None:
+    truth, first, second = models
+    was, now = answered(first, truth), answered(second, truth)
+    found = one(was, now, len(truth))
+    assert found.method == "square-and-add-paired"
+    assert found.interval is not None and found.delta is not None
+    # Of answers that have nothing to do with each other the two distances are squared and added;
+    # of alike ones there is less to tell them apart.
+    (one_lower, one_upper), (other_lower, other_upper) = (
+        form.closed(0.95)[:2] for form in (now, was)
+    )
+    widest = math.hypot(one_upper - one_lower, other_upper - other_lower)
+    assert found.interval.upper - found.interval.lower < widest
+    assert one(was, was, len(truth)).identical
+
+
+@pytest.mark.parametrize(
+    "which", ["balanced accuracy", "brier", "ece", "debiased", "accuracy at coverage"]
+)
 def test_intervals_cover_no_difference(which: str) -> None:
     """Two equally good models: at most 5 % + 3 standard errors of the intervals leave 0 out."""
     rng = np.random.default_rng(7)
@@ -251,6 +283,13 @@ def test_intervals_cover_no_difference(which: str) -> None:
                 forms.append(brier(part, truth))
             elif which == "ece":
                 forms.append(RowMetric(calibration_error_statistic(part, truth), bias="up"))
+            elif which == "debiased":
+                how: Any = {"binning": "equal-mass", "norm": "l2", "debias": True}
+                forms.append(
+                    RowMetric(calibration_error_statistic(part, truth, **how), bias="corrected")
+                )
+            elif which == "accuracy at coverage":
+                forms.append(answered(part, truth))
             else:
                 forms.append(tables(truth, part >= 0.5, balanced_accuracy))
         interval = one(forms[0], forms[1], n, replicates=300).interval

@@ -16,7 +16,7 @@ import torch
 
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.engine.executors.local import LocalExecutor
-from crucibench.engine.executors.zygote import can_fork
+from crucibench.engine.executors.zygote import Child, can_fork
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve.resolve import Overrides, resolve
@@ -204,9 +204,19 @@ def test_the_process_that_is_forked_has_one_thread(executor: LocalExecutor) -> N
     ask_for_facts(executor)
     assert executor._zygote is not None
     pid = executor._zygote._popen.pid
+    maps = Path(f"/proc/{pid}/maps")
+    # What no model of the run needs is not imported, and can be when the data is known.
+    assert "libarrow" in maps.read_text() and "libtorch" not in maps.read_text()
+    executor._zygote.load(["torch"])
+    second = Child(lambda ends: pytest.fail("it was started without a fork"))
+    executor._zygote.fork(second)
+    assert second.pid > 0  # once it is there
+    assert "libtorch" in maps.read_text() and "sharing" not in maps.read_text()
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    for stream in (second.stdin, second.stdout, second.stderr):
+        stream.close()
     assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
-    maps = Path(f"/proc/{pid}/maps").read_text()
-    assert "libtorch" in maps and "sharing" not in maps
     (process,) = executor._all
     parent = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[1]
     assert int(parent) == pid

@@ -152,3 +152,22 @@ def test_without_samples() -> None:
 def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_influence_of_accuracy_at_a_coverage_has_the_spread_of_its_resamples() -> None:
+    rng = np.random.default_rng(3)
+    n = 4000
+    level = np.round(rng.random(n), 3)  # with ties
+    right = rng.random(n) < 0.5 + 0.5 * level
+    statistic = s.accuracy_at_coverage_statistic(level, right, percent=80)
+    assert statistic.influence is not None
+    influence = statistic.influence()
+    assert influence.sum() == pytest.approx(0, abs=1e-12)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=1000)
+    spread = statistic(weights).std()
+    assert np.sqrt(influence @ influence) == pytest.approx(spread, rel=0.1)
+    # Tied samples count alike, in any order.
+    order = rng.permutation(n)
+    again = s.accuracy_at_coverage_statistic(level[order], right[order], percent=80)
+    assert again.influence is not None
+    assert np.allclose(again.influence(), influence[order], rtol=1e-9)

@@ -27,7 +27,7 @@ from crucibench.metrics.ranking import (
     average_precision_statistic,
 )
 from crucibench.metrics.regression import rmse_statistic
-from crucibench.metrics.statistic import mean_statistic
+from crucibench.metrics.statistic import SharedParts, mean_statistic
 
 
 def test_a_value_is_a_number_or_a_reason() -> None:
@@ -119,6 +119,11 @@ _MATRIX = _RNG.dirichlet(np.ones(3), _N)
     [
         auroc_statistic(_TIED, _TRUE),
         average_precision_statistic(_TIED, _TRUE),
+        *(
+            build(level, _TRUE)
+            for build in (selective.aurc_statistic, selective.e_aurc_statistic)
+            for level in (_TIED, _MATRIX[:, 0])
+        ),
         auroc_ovr_macro_statistic(_MATRIX, _CLASS),
         average_precision_ovr_macro_statistic(_MATRIX, _CLASS),
         calibration_error_statistic(_TIED, _TRUE),
@@ -133,6 +138,7 @@ def test_influences_are_derivatives(statistic: Statistic) -> None:
     assert statistic.influence is not None
     found = statistic.influence()
     expected = (statistic(up) - statistic(down)) / (2 * step)
+    expected -= expected.mean()
     np.testing.assert_allclose(found, expected, atol=1e-8)
     assert found.sum() == pytest.approx(0.0, abs=1e-12)
 
@@ -278,3 +284,28 @@ def test_temperature(data: st.DataObject) -> None:
         counts,
         1e-6,
     )
+
+
+def test_parts_are_shared_of_weights_that_nobody_can_change_alone() -> None:
+    asked: list[float] = []
+
+    def compute(weights: np.ndarray) -> float:
+        asked.append(float(weights.sum()))
+        return asked[-1]
+
+    shared = SharedParts(compute)
+    open_to_change = np.ones((2, 3))
+    shared(open_to_change)
+    open_to_change[0, 0] = 5.0
+    assert shared(open_to_change) == 10.0
+    block = np.ones((4, 3))
+    block.flags.writeable = False
+    asked.clear()
+    assert [shared(block[:2]), shared(block[:2]), shared(block[2:]), shared(block)] == [6, 6, 6, 12]
+    assert asked == [6, 6, 12]
+    # A block that is gone may lend its address to the next one.
+    for total in range(20):
+        fresh = np.full((4, 3), float(total))
+        fresh.flags.writeable = False
+        assert shared(fresh) == 12.0 * total
+        del fresh

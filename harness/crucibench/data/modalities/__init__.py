@@ -68,12 +68,14 @@ class ModalityReader(ABC):
         column_option: the option by which a user names the input columns, which a suite's own data
             takes from the main data set; "" where it takes none.
         verbatim: whether an input is what its file says, so that ``NA`` is no missing value.
+        libraries: modules that whoever asks a model about such samples imports; see `Adapter`.
     """
 
     name: ClassVar[str]
     rank: ClassVar[int]
     column_option: ClassVar[str] = ""
     verbatim: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, raw: RawData) -> None:
         """Takes the data."""

@@ -30,6 +30,7 @@ class ImageReader(ModalityReader):
 
     name: ClassVar[str] = "image"
     rank: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
 
     @classmethod
     def claim(cls, found: InputCandidates) -> tuple[str, ...] | None:

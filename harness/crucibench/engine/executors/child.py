@@ -102,7 +102,6 @@ def main(parent: int) -> None:
     die_first()
     inbox, outbox, log = private_streams()
     import pyarrow
-    import torch  # noqa: F401 - while the engine reads the data
 
     from crucibench.engine.worker.tasks import FINAL, Failed, MadeData, Setup
     from crucibench.engine.worker.worker import Worker

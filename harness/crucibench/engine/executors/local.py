@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar
 
+from crucibench.data.modalities import reader_of
 from crucibench.engine.executors.base import Executor, SlotMessage
 from crucibench.engine.executors.child import Packed, pack, receive, receive_packed
 from crucibench.engine.executors.processes import WATCH_SECONDS, Process
@@ -84,6 +85,9 @@ class LocalExecutor(Executor):
 
     def prepare(self, setup: Setup | Packed) -> None:
         self._setup = setup
+        if self._zygote is not None and isinstance(setup, Setup):
+            known = {card.task.modality for card in setup.cards.values()}
+            self._zygote.load(sorted({name for one in known for name in reader_of(one).libraries}))
         for process in self._all:
             process.send(setup)
 

@@ -38,7 +38,7 @@ _MAIN = (
 # Some libraries start a thread when they are loaded, unless these variables tell them not to. The
 # variables are removed in workers: `set_threads` gives OpenBLAS its threads there.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-_USUAL = ("pyarrow", "pandas", "torch", "datasets", "crucibench.engine.worker.worker")
+_USUAL = ("pyarrow", "pandas", "datasets", "crucibench.engine.worker.worker")
 _MESSAGE = 1 << 12
 _END_SECONDS = 2.0
 
@@ -163,6 +163,11 @@ class Zygote:
                     self._asked.remove(child)
         child.start_alone()
 
+    def load(self, libraries: Sequence[str]) -> None:
+        """Lets it import modules before it forks again."""
+        with contextlib.suppress(OSError):  # it is dead, which `fork` finds out
+            self._link.send(json.dumps(list(libraries)).encode())
+
     def close(self) -> None:
         """Ends it, and with it all that were forked, and what these have left behind."""
         if self._used:
@@ -206,11 +211,7 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
     own, forked = os.getpid(), set[int]()
     adopt_orphans()
     link = socket.socket(fileno=descriptor)
-    for name in libraries:
-        with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
-            importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # else the collector would write to every page that is shared
+    _load(libraries)
     signal.signal(signal.SIGTERM, lambda *_: _end())
     die_with(parent, "SIGTERM")
     waking, wake = os.pipe()
@@ -225,6 +226,8 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
             for key, _ in both.select():
                 if key.fileobj is link:
                     ends = _asked(link)
+                    if not ends:
+                        continue
                     pid = _forked(ends)
                     if pid == 0:
                         break
@@ -254,10 +257,21 @@ def _end() -> NoReturn:
     os._exit(0)
 
 
+def _load(libraries: Sequence[str]) -> None:
+    for name in libraries:
+        with contextlib.suppress(Exception):  # a worker that needs it says what is wrong
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else the collector would write to every page that is shared
+
+
 def _asked(link: socket.socket) -> list[int]:
+    """Returns the ends of a new process's pipes; none where modules were to be imported."""
     message, ends, _, _ = socket.recv_fds(link, _MESSAGE, 3)
     if not message:
         _end()
+    if not ends:
+        _load(json.loads(message))
     return ends
 
 

@@ -22,12 +22,14 @@ from crucibench.store.run import Run
 from crucibench.store.stored_records import RecentRecords
 from crucibench.store.tables import write_frame
 from crucibench.util.errors import InputError
+from crucibench.util.memory import keep_freed_memory
 
 
 class Scorer:
     """Scores the cells of a run from what is on disk."""
 
     def __init__(self, run: Run, options: ScoringOptions) -> None:
+        keep_freed_memory()
         self.run = run
         self.options = options
         self._samples: dict[tuple[str, str, int | None], Samples] = {}

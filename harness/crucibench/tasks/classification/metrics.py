@@ -14,6 +14,7 @@ import numpy as np
 
 from crucibench.contracts.metric import Metric
 from crucibench.contracts.statistic import BoundedMean, Form, Ranking, RowMetric, Share, TableMetric
+from crucibench.metrics._bins import bin_sums
 from crucibench.metrics.calibration import (
     calibration_error_id,
     calibration_error_statistic,
@@ -40,12 +41,13 @@ from crucibench.metrics.ranking import (
     recall_at_precision_statistic,
 )
 from crucibench.metrics.selective import (
+    Risks,
     accuracy_at_coverage_interval,
     accuracy_at_coverage_statistic,
     aurc_statistic,
     e_aurc_statistic,
 )
-from crucibench.metrics.statistic import mean_statistic
+from crucibench.metrics.statistic import SharedParts, mean_statistic
 from crucibench.tasks.classification import references
 from crucibench.tasks.classification.view import Bools, ClassView, Floats
 
@@ -199,8 +201,12 @@ def _calibration(
     debias: bool = False,
 ) -> Metric:
     def form(view: ClassView) -> Form:
+        judged, key = _judged(view, which), ("bins", which, binning)
+        if key not in view.shared:
+            bins: Any = {"bins": 15, "binning": binning, "edge": "right-closed"}
+            view.shared[key] = SharedParts(bin_sums(*judged, **bins))
         statistic = calibration_error_statistic(
-            *_judged(view, which), binning=binning, norm=norm, debias=debias
+            *judged, binning=binning, norm=norm, debias=debias, sums=view.shared[key]
         )
         rare = _errors(view) if which == "top-label" else _positives(view)
         return RowMetric(statistic, bias="corrected" if debias else "up", rare=rare)
@@ -218,7 +224,12 @@ def _calibration(
 
 def _selective(id_: str, statistic: Any, reference: Any) -> Metric:
     def form(view: ClassView) -> Form:
-        return RowMetric(statistic(view.assurance, view.correct), rare=_errors(view))
+        if view.assurance is None:
+            raise ValueError("selective prediction needs scores")
+        if "risk" not in view.shared:
+            view.shared["risk"] = Risks(view.assurance, view.correct)
+        risks = view.shared["risk"]
+        return RowMetric(statistic(view.assurance, view.correct, risks=risks), rare=_errors(view))
 
     return Metric(
         info=metric_info(id_), kinds=_KIND, applies=_probable, form=form,

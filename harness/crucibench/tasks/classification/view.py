@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -74,6 +74,11 @@ class ClassView:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @cached_property
+    def shared(self) -> dict[Hashable, Any]:
+        """What several metrics compute of these answers, by name; filled by them."""
+        return {}
 
     @cached_property
     def correct(self) -> Bools:
