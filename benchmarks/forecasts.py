@@ -1,6 +1,7 @@
 """Do forecasts of a run's time hold what it then takes?
 
-Small whole runs in this process, of tables of several sizes, two models each and several suites.
+Small whole runs in this process, of tables of several sizes and two models each, which wait a fixed
+time a sample, so that the load is constant.
 The forecast that a terminal would show is kept as it comes, with what the run took from then on.
 Each run is a line of a file in the work folder: a benchmark that was cut off goes on.
 """
@@ -12,6 +13,7 @@ import json
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,9 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _report import load, publish, table
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 
 import crucibench as cb
 from crucibench.cli._forecast import Forecast
@@ -36,7 +35,7 @@ class _Watch(Listener):
         self.ended = 0.0
 
     def planned(self, plan: Any, inspection: Any) -> None:
-        self.forecast = Forecast(plan, time.perf_counter())
+        self.forecast = Forecast(plan, inspection.seconds_per_sample, time.perf_counter())
 
     def advanced(self, cell: Any, samples: int) -> None:
         self._note(cell.id, samples)
@@ -51,23 +50,31 @@ class _Watch(Listener):
             self.shown.append((self.ended, *found))
 
 
+def _slow(seconds: float) -> Callable[[Any], Any]:
+    """Returns a model that takes so long a sample, whatever else the machine does."""
+
+    def answer(rows: Any) -> Any:
+        time.sleep(seconds * len(rows))
+        high = 1.0 / (1.0 + np.exp(4.5 - rows.to_numpy(dtype=float).sum(axis=1)))
+        return np.stack([1.0 - high, high], axis=1)
+
+    return answer
+
+
 def one_run(seed: int) -> dict[str, Any]:
     """Returns the forecasts of a run, each with the seconds that it then took."""
     rng = np.random.default_rng(seed)
-    n, columns = int(rng.choice([600, 1500, 3000])), int(rng.choice([5, 20]))
+    n = int(rng.choice([100, 200, 300]))
     y = rng.integers(0, 2, n)
-    X = pd.DataFrame(rng.normal(y[:, None] * 0.7, 1.0, (n, columns)))
-    X.columns = [f"x{at}" for at in range(columns)]
-    pool = [LogisticRegression(), RandomForestClassifier(60), KNeighborsClassifier(9)]
-    chosen = rng.choice(3, 2, replace=False)
-    models = {f"m{at}": pool[at].fit(X[:500], y[:500]) for at in chosen}
+    X = pd.DataFrame(rng.normal(y[:, None] * 1.5, 1.0, (n, 6)), columns=list("abcdef"))
+    models = {f"m{at}": _slow(float(rng.choice([1e-4, 3e-4, 1e-3]))) for at in range(2)}
     watch = _Watch()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cb.run(
             models=models, data=X.assign(target=y), data_options={"target": "target"},
-            suites=["accuracy", *(["shift"] if seed % 3 else [])], out=folder, listener=watch,
-            cache=False, defaults={"replicates": 100, "batch_size": 64},
+            suites=["accuracy", "shift"], out=folder, listener=watch,
+            cache=False, defaults={"replicates": 100, "batch_size": 32},
         )  # fmt: skip
     return {"seed": seed, "shown": [(low, high, watch.ended - at) for at, low, high in watch.shown]}
 
@@ -96,7 +103,7 @@ def main() -> None:
     silent = sum(not entry["shown"] for entry in done.values())
     header = ["forecast", "runs", "held", "upper over lower (median)", "took over middle (median)"]
     lines = [*table(header, rows), "", f"{silent} of {len(done)} runs showed none. {load()}"]
-    publish("forecasts", "Forecasts of a run's time", lines, "scikit-learn")
+    publish("forecasts", "Forecasts of a run's time", lines)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _EITHER_WAY = 1.35
 """A forecast is off by no more than this factor in nine runs of ten, as measured."""
+_SHORTEST = 3.0
 _LEAST = 0.1
 _RENEWED = 0.25
 
@@ -24,14 +26,17 @@ class Forecast:
     """Counts work and the wall-clock time that it took, by model, data set and suite.
 
     A cell's work is its samples, a timed cell's is one. Nothing is forecast before every kind of
-    work that is left has been measured, nor before a tenth of all is done; a quarter renews it.
+    work that is left has been measured, nor before a tenth of all is done, nor of a few seconds; a
+    quarter renews it.
     """
 
-    def __init__(self, plan: Plan, now: float) -> None:
+    def __init__(self, plan: Plan, each: Mapping[tuple[str, str], float], now: float) -> None:
         """Starts with nothing done.
 
         Args:
             plan: of the run.
+            each: seconds a sample in inspection, by (model, data set): of a model that has not
+                begun, how much slower or faster it is than those that have.
             now: seconds, of any clock that does not go back.
         """
         self._work = {
@@ -39,11 +44,13 @@ class Forecast:
             for cell in plan
             if not cell.skip and kind_of(cell) != "derived"
         }
+        self._each = each
         self._done: Counter[str] = Counter()
         self._begun: set[str] = set()
-        self._seconds: Counter[Key] = Counter()
+        self._seconds: defaultdict[Key, float] = defaultdict(float)
         self._measured: Counter[Key] = Counter()
         self._before: dict[Key, list[float]] = {}
+        self._after: list[float] = []
         self._last = now
         self._shown = 0.0
 
@@ -57,7 +64,9 @@ class Forecast:
             # What comes before a cell's first samples, its probes above all, is no rate of theirs.
             self._begun.add(cell)
             self._before.setdefault(key, []).append(took)
-        elif samples:
+        elif samples is None:
+            self._after.append(took)
+        else:
             self._seconds[key] += took
             self._measured[key] += samples
         self._done[cell] = work if samples is None else min(work, self._done[cell] + samples)
@@ -70,13 +79,32 @@ class Forecast:
             left[key] += work - self._done[cell]
             waiting[key] += cell not in self._begun
         rest = [key for key, work in left.items() if work]
-        if not rest or any(not self._measured[key] for key in rest) or self._share() < _LEAST:
+        if not rest or self._share() < _LEAST:
             return None
         found = 0.0
         for key in rest:
-            found += self._seconds[key] / self._measured[key] * left[key]
-            found += median(self._before[key]) * waiting[key]
+            if (rate := self._rate(key)) is None:
+                return None
+            before = self._before.get(key) or [
+                one for all_ in self._before.values() for one in all_
+            ]
+            found += rate * left[key] + median(before) * waiting[key]
+        if self._after:
+            ended = len(self._after)
+            found += median(self._after) * (len(self._work) - ended)
+        if found < _SHORTEST:
+            return None
         return found / _EITHER_WAY, found * _EITHER_WAY
+
+    def _rate(self, key: Key) -> float | None:
+        """Returns seconds a sample; of a model that has not begun, by the others' in its suite."""
+        if self._measured[key]:
+            return self._seconds[key] / self._measured[key]
+        alike = [one for one in self._measured if one[2] == key[2] and self._measured[one]]
+        inspected = sum(self._each.get(one[:2], 0.0) * self._measured[one] for one in alike)
+        if not inspected or key[:2] not in self._each:
+            return None
+        return sum(self._seconds[one] for one in alike) / inspected * self._each[key[:2]]
 
     def news(self) -> tuple[float, float] | None:
         """Returns `seconds_left` when it is first known, and when a quarter is done; else None."""

@@ -177,7 +177,7 @@ class LineProgress(ProgressListener):
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         super().planned(plan, inspection)
-        self._forecast = Forecast(plan, self._clock())
+        self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         if self._announce:
             draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
 
@@ -361,7 +361,7 @@ class BarProgress(LineProgress):
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         ProgressListener.planned(self, plan, inspection)
-        self._forecast = Forecast(plan, self._clock())
+        self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         for task in self._indexed.values():
             self._board.remove_task(task)
         self._indexed.clear()

@@ -120,10 +120,10 @@ def test_document() -> None:
 
 
 def test_a_forecast_comes_of_what_was_measured_and_is_renewed_at_a_quarter() -> None:
-    forecast = Forecast(Plan((PASS, NOISE), {}), 0.0)
+    forecast = Forecast(Plan((PASS, NOISE), {}), {}, 0.0)
     forecast.advance(PASS.id, 100, 1.0)
     assert forecast.news() is None  # of the other suite nothing is known
-    forecast = Forecast(Plan((replace(PASS, id="a"), replace(PASS, id="b")), {}), 0.0)
+    forecast = Forecast(Plan((replace(PASS, id="a"), replace(PASS, id="b")), {}), {}, 0.0)
     forecast.advance("a", 50, 100.0)  # it was asked other things before
     forecast.advance("a", 50, 100.5)
     assert forecast.news() is None  # a twentieth
