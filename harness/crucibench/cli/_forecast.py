@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from statistics import median
+from statistics import mean, median
 from typing import TYPE_CHECKING
 
 from crucibench.cli._plan import duration, kind_of
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from crucibench.engine.plan.plan import Plan, PlannedCell
 
 _EITHER_WAY = 1.35
-"""A forecast is off by no more than this factor in nine runs of ten, as measured."""
+"""The ends of a range lie this factor from its middle."""
 _SHORTEST = 3.0
 _LEAST = 0.1
 _RENEWED = 0.25
@@ -25,9 +25,9 @@ Key = tuple[str, str, str]
 class Forecast:
     """Counts work and the wall-clock time that it took, by model, data set and suite.
 
-    A cell's work is its samples, a timed cell's is one. Nothing is forecast before every kind of
-    work that is left has been measured, nor before a tenth of all is done, nor of a few seconds; a
-    quarter renews it.
+    A cell's work is its samples, a timed cell's is one, a derived cell's none. Nothing is forecast
+    before every kind of work that is left can be measured, or stands beside one that is, nor before
+    a tenth of all is done, nor of a few seconds; a quarter renews it.
     """
 
     def __init__(self, plan: Plan, each: Mapping[tuple[str, str], float], now: float) -> None:
@@ -40,9 +40,9 @@ class Forecast:
             now: seconds, of any clock that does not go back.
         """
         self._work = {
-            cell.id: (_key(cell), cell.samples if kind_of(cell) == "mapped" else 1)
+            cell.id: (_key(cell), {"mapped": cell.samples, "timed": 1}.get(kind_of(cell), 0))
             for cell in plan
-            if not cell.skip and kind_of(cell) != "derived"
+            if not cell.skip
         }
         self._each = each
         self._done: Counter[str] = Counter()
@@ -60,13 +60,13 @@ class Forecast:
             return
         key, work = self._work[cell]
         took, self._last = now - self._last, now
-        if cell not in self._begun:
+        if samples is None and (cell in self._begun or not work):
+            self._after.append(took)
+        elif cell not in self._begun:
             # What comes before a cell's first samples, its probes above all, is no rate of theirs.
             self._begun.add(cell)
             self._before.setdefault(key, []).append(took)
-        elif samples is None:
-            self._after.append(took)
-        else:
+        elif samples:
             self._seconds[key] += took
             self._measured[key] += samples
         self._done[cell] = work if samples is None else min(work, self._done[cell] + samples)
@@ -77,7 +77,7 @@ class Forecast:
         left, waiting = Counter[Key](), Counter[Key]()
         for cell, (key, work) in self._work.items():
             left[key] += work - self._done[cell]
-            waiting[key] += cell not in self._begun
+            waiting[key] += bool(work) and cell not in self._begun
         rest = [key for key, work in left.items() if work]
         if not rest or self._share() < _LEAST:
             return None
@@ -91,7 +91,7 @@ class Forecast:
             found += rate * left[key] + median(before) * waiting[key]
         if self._after:
             ended = len(self._after)
-            found += median(self._after) * (len(self._work) - ended)
+            found += mean(self._after) * (len(self._work) - ended)
         if found < _SHORTEST:
             return None
         return found / _EITHER_WAY, found * _EITHER_WAY
