@@ -1,4 +1,4 @@
-"""The plan in words: what will run, what will not and why, and how long it may take."""
+"""The plan in words: what will run, and what will not and why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dic
     """Returns a plan as plain data."""
     from crucibench.engine.plan.requests import planned_requests
 
-    seconds, whole = estimated_seconds(plan, inspection)
     return {
         "run": resolved.run_id,
         "preset": resolved.spec.defaults.preset,
@@ -49,8 +48,6 @@ def plan_document(resolved: Resolved, plan: Plan, inspection: Inspection) -> dic
              "max_requests": entry.allowed}
             for entry in planned_requests(resolved, plan)
         ],
-        "seconds": seconds,
-        "seconds_cover": "all" if whole else "forward passes alone",
     }  # fmt: skip
 
 
@@ -64,7 +61,7 @@ def plan_tables(
         return [Table(columns=_CELL_COLUMNS, rows=[*_cell_rows(plan), *_other_rows(plan)])]
     title = (
         f"Plan of run {resolved.run_id}: preset {resolved.spec.defaults.preset}, "
-        f"seed {resolved.spec.defaults.seed}, {time_words(plan, inspection)}"
+        f"seed {resolved.spec.defaults.seed}"
     )
     tables = [Table(title=title, columns=_SUITE_COLUMNS, rows=_suite_rows(plan))]
     asked = [
@@ -93,31 +90,6 @@ def _unidentified(plan: Plan) -> dict[str, str]:
     }
 
 
-def time_words(plan: Plan, inspection: Inspection) -> str:
-    """Says how long the plan may take."""
-    seconds, whole = estimated_seconds(plan, inspection)
-    if seconds is None:
-        return "nothing to ask a model"
-    return f"{'about' if whole else 'at least'} {duration(seconds)} of forward passes"
-
-
-def estimated_seconds(plan: Plan, inspection: Inspection) -> tuple[float | None, bool]:
-    """Returns the time of asking each model once for each sample and point; whether that is all.
-
-    It is not all where a scenario asks more often than that: attacks do, and timings.
-    """
-    total, whole, asked = 0.0, True, False
-    for cell in plan:
-        if cell.skip or _kind(cell) == "derived":
-            continue
-        asked = True
-        each = inspection.seconds_per_sample.get((cell.model.name, cell.data.name), 0.0)
-        if _kind(cell) == "mapped":
-            total += each * cell.samples * len(cell.scenario.points)
-        whole = whole and cell.scenario.suite == _PASS
-    return (total if asked else None), whole
-
-
 def duration(seconds: float) -> str:
     """Writes a time: ``0.4 s``, ``12 s``, ``3 min``, ``2 h 5 min``."""
     if seconds < 10:
@@ -142,7 +114,7 @@ def _suite_rows(plan: Plan) -> list[list[Any]]:
         rows.append(
             [
                 model, data, _suite_words(suite, running), len(running),
-                sum(cell.samples for cell in running if _kind(cell) == "mapped") or None,
+                sum(cell.samples for cell in running if kind_of(cell) == "mapped") or None,
                 sum(len(cell.scenario.points) for cell in running),
                 len(cells) - len(running) or None,
             ]
@@ -176,7 +148,7 @@ def _cell_rows(plan: Plan) -> list[list[Any]]:
     return [
         [
             cell.model.name, cell.data.name, cell.scenario.suite, cell.scenario.name,
-            cell.scenario.role, _kind(cell), list(cell.scenario.points), cell.samples,
+            cell.scenario.role, kind_of(cell), list(cell.scenario.points), cell.samples,
             "skipped" if cell.skip else "planned", cell.skip, cell.id,
         ]
         for cell in plan
@@ -192,7 +164,8 @@ def _other_rows(plan: Plan) -> list[list[Any]]:
     ]  # fmt: skip
 
 
-def _kind(cell: PlannedCell) -> str:
+def kind_of(cell: PlannedCell) -> str:
+    """Returns ``mapped``, ``timed`` or ``derived``."""
     from crucibench.contracts.scenario import Mapped, Timed
 
     if isinstance(cell.scenario, Timed):

@@ -30,6 +30,7 @@ from rich.progress import (
 from rich.text import Text
 
 from crucibench.cli._errors import exit_code
+from crucibench.cli._forecast import Forecast, range_words
 from crucibench.cli._options import Progress
 from crucibench.cli._output import console, describe_cell, draw, plain, print_table, visible, warn
 from crucibench.cli._plan import duration, plan_tables
@@ -166,6 +167,7 @@ class LineProgress(ProgressListener):
         self._stream = sys.stderr
         self._names: dict[str, str] = {}
         self._paces: dict[str, Pace] = {}
+        self._forecast: Forecast | None = None
         self._last_printed = clock()
 
     # -- calls from the engine ------------------------------------------------------------------
@@ -175,6 +177,7 @@ class LineProgress(ProgressListener):
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         super().planned(plan, inspection)
+        self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         if self._announce:
             draw(lambda target: self._print_plan(plan, inspection, target), stderr=True)
 
@@ -186,6 +189,13 @@ class LineProgress(ProgressListener):
         pace = self._paces.get(cell.id)
         if pace is not None:
             pace.advance(samples, self._clock())
+        self._tell_forecast(cell.id, samples)
+
+    def _tell_forecast(self, cell: str, samples: int | None) -> None:
+        if self._forecast is not None:
+            self._forecast.advance(cell, samples, self._clock())
+            if (found := self._forecast.news()) is not None:
+                self._print_line(f"the rest takes {range_words(found)}, as measured so far")
 
     def retried(self, cell: str, reason: str) -> None:
         self._print_line(f"again: {self._names.get(cell, cell)}: {reason}")
@@ -193,6 +203,7 @@ class LineProgress(ProgressListener):
     def finished(self, cell: CellFile) -> None:
         self._print_line(self._line(cell))
         self._paces.pop(cell.cell, None)
+        self._tell_forecast(cell.cell, None)
 
     def stopping(self) -> None:
         # Called from a signal handler, perhaps in the midst of another line.
@@ -350,6 +361,7 @@ class BarProgress(LineProgress):
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
         ProgressListener.planned(self, plan, inspection)
+        self._forecast = Forecast(plan, inspection.seconds_per_sample, self._clock())
         for task in self._indexed.values():
             self._board.remove_task(task)
         self._indexed.clear()
@@ -367,6 +379,7 @@ class BarProgress(LineProgress):
         self._count()
 
     def advanced(self, cell: PlannedCell, samples: int) -> None:
+        self._tell_forecast(cell.id, samples)
         if cell.id in self._tasks:
             self._board.advance(self._tasks[cell.id], samples)
 
@@ -441,8 +454,6 @@ class JsonProgress(ProgressListener):
             cells=len(running),
             skipped=len(document["cells"]) - len(running),
             samples=sum(cell["samples"] for cell in running if cell["kind"] == "mapped"),
-            seconds=document["seconds"],
-            seconds_cover=document["seconds_cover"],
         )
 
     def started(self, cell: PlannedCell, total: int) -> None:

@@ -11,26 +11,6 @@ from crucibench.contracts.records import Records
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
 
-_GAIN = 0.10
-_GROSS_GAIN = 0.20
-_ALPHA = 1e-3
-
-
-def train_mode(evidence: Evidence, scenario: Scenario) -> Findings:
-    own = evidence.own
-    names = list(own.model.diagnostics.get("training_modules", []))
-    if not names:
-        return []
-    shown = ", ".join(repr(name) for name in names[:3])
-    return [
-        Finding(
-            code="train-mode",
-            severity=Severity.INVALID,
-            message=f"{len(names)} submodules are in train mode while the model answers: {shown}",
-            evidence={"modules": names[:20], "count": len(names)},
-        )
-    ]
-
 
 def repeats(evidence: Evidence, scenario: Scenario) -> Findings:
     own = evidence.own
@@ -171,46 +151,6 @@ def _squashed(own: CellEvidence, scores: NDArray[np.float64]) -> Findings:
     ]
 
 
-def normalisation(evidence: Evidence, scenario: Scenario) -> Findings:
-    from crucibench.stats import mcnemar_exact  # SciPy: not for a run that is finished already
-
-    own = evidence.own
-    if not evidence.task.one_class:
-        return []
-
-    probe = own.probes.get("normalisation")
-    if probe is None or not len(probe):
-        return []
-    declared = probe.at("declared")
-    position = {identity: row for row, identity in enumerate(own.samples.ids)}
-    rows = np.array([position[identity] for identity in declared.ids])
-    targets = own.samples.targets[rows]
-    right = declared.array("prediction") == targets
-    others = [point for point in probe.points if point != "declared"]
-    best: tuple[float, str, float] | None = None
-    for point in others:
-        other = probe.at(point).array("prediction") == targets
-        gain = float(other.mean() - right.mean())
-        p = mcnemar_exact(int((right & ~other).sum()), int((~right & other).sum()))
-        if gain > _GAIN and p * len(others) < _ALPHA and (best is None or gain > best[0]):
-            best = (gain, point, p)
-    if best is None:
-        return []
-    gain, point, p = best
-    accuracy = float(right.mean())
-    return [
-        Finding(
-            code="other-normalisation-does-better",
-            severity=Severity.INVALID if gain > _GROSS_GAIN else Severity.SUSPECT,
-            message=(
-                f"on {len(targets)} samples accuracy is {accuracy:.3f} as declared and "
-                f"{accuracy + gain:.3f} with {point}: the declared normalisation is likely wrong"
-            ),
-            evidence={"declared": accuracy, "better": accuracy + gain, "under": point, "p": p},
-        )
-    ]
-
-
 def input_range(evidence: Evidence, scenario: Scenario) -> Findings:
     own = evidence.own
     probe = own.probes.get("range")
@@ -235,13 +175,6 @@ def input_range(evidence: Evidence, scenario: Scenario) -> Findings:
 
 _KNOWN = "crucibench.passes.known_answers:"
 
-TRAIN_MODE = Audit(
-    name="train-mode",
-    description="Are parts of the model in train mode while it answers?",
-    function=train_mode,
-    known_answer=_KNOWN + "TRAIN_MODE",
-)
-
 REPEATS = Audit(
     name="repeated-answers",
     description="Does the same sample get the same answer, asked again and in other batches?",
@@ -254,13 +187,6 @@ SCORES = Audit(
     description="Are scores the logits or the probabilities that the model declares?",
     function=scores_as_declared,
     known_answer=_KNOWN + "SCORES",
-)
-
-NORMALISATION = Audit(
-    name="normalisation",
-    description="Is the model surely better under another normalisation than the declared one?",
-    function=normalisation,
-    known_answer=_KNOWN + "NORMALISATION",
 )
 
 RANGE = Audit(

@@ -53,16 +53,30 @@ def _repeated(**apart: float) -> AuditCase:
     return _case(probes={"repeat": probe})
 
 
-def _normalised(right_as_declared: int) -> AuditCase:
-    """Returns a case in which another normalisation is always right, the declared one so often."""
+def _swapped_by_position() -> AuditCase:
+    scores = 6.0 * np.eye(_CLASSES)[1 - _TARGETS]
+    return _case(scores, diagnostics={"classes": "classes are matched by position: unnamed"})
+
+
+def _turned_in_part() -> AuditCase:
+    """Returns labels that are wrong more often than by chance in a way that no order explains."""
+    targets = np.arange(_N) % 4
+    wrong = (targets + 1 + np.arange(_N) // 4 % 3) % 4
+    own = example_cell({"prediction": wrong.astype(np.int32)}, targets)
+    return AuditCase(example_evidence(own, classes="abcd"), Pass(name="test"))
+
+
+def _undone(right_as_given: int) -> AuditCase:
+    """Returns a case in which a change undone makes all right, and so many are right as given."""
     ids = [f"{row:032x}" for row in range(_N)]
-    declared = np.where(np.arange(_N) < right_as_declared, _TARGETS, 1 - _TARGETS)
+    given = np.where(np.arange(_N) < right_as_given, _TARGETS, 1 - _TARGETS)
     probe = {
         "id": ids * 2,
-        "point": np.repeat(["declared", "none"], _N).astype(object),
-        "prediction": np.concatenate([declared, _TARGETS]),
+        "point": np.repeat(["as given", "normalisation: none"], _N).astype(object),
+        "prediction": np.concatenate([given, _TARGETS]),
+        "tried": np.full(2 * _N, 9),
     }
-    return _case(probes={"normalisation": probe})
+    return _case(probes={"undone": probe})
 
 
 def _pixels(highest: float) -> AuditCase:
@@ -76,9 +90,14 @@ def _probabilities(scores: Any) -> AuditCase:
 
 _SURE = _softmax(np.linspace(4, 9, _N)[:, None] * np.eye(_CLASSES)[_TARGETS])
 
-TRAIN_MODE = KnownFindings(
-    planted={"train-mode": lambda: _case(diagnostics={"training_modules": ["layer1.bn"]})},
-    clean=lambda: _case(diagnostics={"training_modules": []}),
+MAPPING = KnownFindings(
+    planted={
+        "mapping-error": lambda: _undone(100),
+        "worse-than-baseline": _turned_in_part,
+        "classes-matched-by-position": _swapped_by_position,
+        "train-mode": lambda: _case(diagnostics={"training_modules": ["layer1.bn"]}),
+    },
+    clean=lambda: _undone(195),
 )
 
 REPEATS = KnownFindings(
@@ -96,11 +115,6 @@ SCORES = KnownFindings(
         "double-softmax": lambda: _probabilities(_softmax(_SURE)),
     },
     clean=lambda: _probabilities(_SURE),
-)
-
-NORMALISATION = KnownFindings(
-    planted={"other-normalisation-does-better": lambda: _normalised(100)},
-    clean=lambda: _normalised(195),
 )
 
 RANGE = KnownFindings(planted={"input-range": lambda: _pixels(255.0)}, clean=lambda: _pixels(1.0))

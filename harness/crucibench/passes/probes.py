@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,23 +16,24 @@ from crucibench.contracts.lists import Lists
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.contracts.task import Modality, Task
-from crucibench.util.memory import is_out_of_memory
 
 PROBE_SAMPLES = 256
-"""How many samples a probe batch holds, at most."""
+"""How many samples a probe batch holds, at most, of other than tables."""
+_ROWS = 1024
+MOST_OF_REMOTE = 10
+"""Changes of its inputs, undone, of which a model over a network is asked."""
 
 _FEWEST = 16
 _PROBE_BYTES = 1 << 28
 _REPEATED = 64
 _ALONE = 16
-_IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def probe_samples(geometry: Mapping[str, Any]) -> int:
     """Returns how many samples of a canonical geometry a probe batch holds."""
     size = geometry.get("size")
     if not size:
-        return PROBE_SAMPLES
+        return _ROWS if geometry.get("modality") == Modality.TABLE else PROBE_SAMPLES
     pixels = size[0] * size[1] * (geometry.get("channels") or 3)
     return max(_FEWEST, min(PROBE_SAMPLES, _PROBE_BYTES // int(4 * pixels)))
 
@@ -42,21 +42,15 @@ def probe_pass(work: Work, context: MapContext) -> Mapping[str, Columns]:
     """Returns the probe records of a pass.
 
     ``repeat``: the same batch twice, and in batches of 1 and 7; how far the answers lie apart and
-    whether the label flips. ``normalisation``: predictions under other plausible normalisations.
-    ``range``: the lowest and highest canonical input of each sample, for images.
+    whether the label flips. ``range``: the lowest and highest canonical input of each sample, for
+    images.
     """
     probes: dict[str, Columns] = {"repeat": _repeat(work, context)}
     adapter = context.adapter
-    if Capability.ANY_INPUT not in adapter.capabilities or "values" in context.outputs:
+    if Capability.ANY_INPUT not in adapter.capabilities:
         return probes
-    if adapter.task.modality is Modality.IMAGE:
+    if adapter.task.modality is Modality.IMAGE and "values" not in context.outputs:
         probes["range"] = _range(work)
-        if not adapter.input_spec.own_sizes:  # standardising needs pixels of one shape
-            probes["normalisation"] = _alternatives(work, context, _image_alternatives)
-    elif adapter.task.modality is Modality.TABLE:
-        alternatives = _alternatives(work, context, _table_alternatives)
-        if len(alternatives["id"]):
-            probes["normalisation"] = alternatives
     return probes
 
 
@@ -120,56 +114,6 @@ def _range(work: Work) -> Columns:
         "lowest": np.array([float(image.min()) for image in images]),
         "highest": np.array([float(image.max()) for image in images]),
     }
-
-
-def _alternatives(
-    work: Work,
-    context: MapContext,
-    make: Callable[[Any, Normalisation | None], Iterator[tuple[str, Any]]],
-) -> dict[str, Any]:
-    ids: list[str] = []
-    points: list[str] = []
-    predictions: list[NDArray[np.int64]] = []
-    # One after the other: each is as large as the batch.
-    others = make(work.batch.inputs, context.adapter.normalisation)
-    for point, changed in chain([("declared", work.batch.inputs)], others):
-        try:
-            found = answers(work.batch.with_inputs(changed), context)
-        except Exception as error:
-            if point == "declared" or is_out_of_memory(error):
-                raise
-            continue  # a model may refuse what it was never meant to see
-        ids += work.batch.ids
-        points += [point] * len(work.batch)
-        predictions.append(answer_labels(found))
-    if points and points[-1] == "declared":
-        return {"id": [], "point": [], "prediction": np.zeros(0, dtype=np.int64)}
-    return {"id": ids, "point": points, "prediction": np.concatenate(predictions)}
-
-
-def _image_alternatives(images: Any, declared: Normalisation | None) -> Iterator[tuple[str, Any]]:
-    mean = images.mean(dim=(0, 2, 3), keepdim=True)
-    spread = images.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-    yield "pixels in [0, 255]", images * 255.0
-    yield "pixels in [-1, 1]", images * 2.0 - 1.0
-    yield "standardised by the data", (images - mean) / spread
-    yield "inverted", 1.0 - images
-    if images.shape[1] == 3:
-        yield "ImageNet mean and std", normalised(images, _IMAGENET)
-        yield "channels in reverse order", images.flip(1)
-    if declared is not None and declared != Normalisation():
-        yield "not normalised", undone(images, declared)
-        yield "normalised twice", normalised(images, declared)
-
-
-def _table_alternatives(frame: Any, declared: Normalisation | None) -> Iterator[tuple[str, Any]]:
-    numeric = frame.select_dtypes("number")
-    if not len(numeric.columns):
-        return
-    spread = numeric.std().replace(0.0, 1.0).fillna(1.0)
-    scaled = frame.copy()
-    scaled[list(numeric.columns)] = ((numeric - numeric.mean()) / spread).astype(np.float64)
-    yield "columns standardised", scaled
 
 
 def normalised(images: Any, normalisation: Normalisation) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from crucibench.contracts.capability import Capability
 from crucibench.contracts.evidence import Evidence, ModelInfo, Scored
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
@@ -30,7 +31,7 @@ class Pass(Mapped):
 
     metrics: ClassVar[tuple[MetricInfo, ...]] = (FLIP_RATE, SCORE_NOISE)
     audits: ClassVar[tuple[str, ...]] = (
-        "train-mode", "repeated-answers", "scores-as-declared", "normalisation", "input-range",
+        "mapping-errors", "repeated-answers", "scores-as-declared", "input-range",
     )  # fmt: skip
 
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
@@ -47,8 +48,13 @@ class Pass(Mapped):
         return columns
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
-        """Asks again in other company and under other normalisations."""
-        return probe_pass(work, context)
+        """Asks again in other company, and with changes of the inputs undone."""
+        from crucibench.passes.mapping.undone import PROBE, probe_undone  # it imports SciPy
+
+        probes, undone = probe_pass(work, context), None
+        if Capability.ANY_INPUT in context.adapter.capabilities:
+            undone = probe_undone(work, context)
+        return {**probes, PROBE: undone} if undone else probes
 
     def score(self, evidence: Evidence) -> Scored:
         """Says how noisy a model is that has no fingerprint."""

@@ -52,7 +52,7 @@ class Clean(Derived):
 
     version: ClassVar[int] = 1
     audits: ClassVar[tuple[str, ...]] = (
-        "constant-prediction", "permuted-labels", "threshold-not-applied", "zero-probability",
+        "constant-prediction", "threshold-not-applied", "zero-probability",
         "classes-without-samples", "duplicates", "undeclared-dependence", "too-few-samples",
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from crucibench.metrics.temperature import (
     temperature_statistic,
 )
 from crucibench.tasks.classification.view import ClassView, Floats, Ints
-from crucibench_suites.accuracy.halves import Halves
+from crucibench.util.halves import Halves
 
 _TEMPERATURE = "temperature"
 _BEFORE = "ece-15-equal-width-top-label-before-temperature"

@@ -9,12 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from crucibench.cli._forecast import Forecast, range_words
 from crucibench.cli._plan import (
     duration,
-    estimated_seconds,
     plan_document,
     plan_tables,
-    time_words,
 )
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
@@ -78,7 +77,7 @@ def test_tables() -> None:
         (NOISE, WORST, NO_GRADIENTS, PASS), {("fraud", "claims", "ood"): "the data has no role ood"}
     )
     what, idle = plan_tables(RESOLVED, plan, _inspection())
-    assert what.title == ("Plan of run 3f2a: preset quick, seed 3, at least 12 s of forward passes")
+    assert what.title == ("Plan of run 3f2a: preset quick, seed 3")
     # model, data, suite, cells, samples, points, skipped
     assert what.rows == [
         ["fraud", "claims", "forward pass: test", 1, 1000, 1, None],
@@ -116,30 +115,29 @@ def test_a_model_without_a_fingerprint_is_told_with_the_reason() -> None:
 def test_document() -> None:
     document = plan_document(RESOLVED, Plan((PASS, CLOCK), {}), _inspection())
     assert [cell["kind"] for cell in document["cells"]] == ["mapped", "timed"]
-    assert document["seconds"] == pytest.approx(10)
-    assert document["seconds_cover"] == "forward passes alone"
     (refused,) = document["not_inspected"]
     assert refused["model"] == "broken"
 
 
-@pytest.mark.parametrize(
-    ("cells", "seconds", "whole", "words"),
-    [
-        ((PASS,), 10, True, "about 10 s of forward passes"),
-        ((PASS, WORST), 10, True, "about 10 s of forward passes"),
-        ((PASS, NOISE), 12, False, "at least 12 s of forward passes"),
-        ((PASS, CLOCK), 10, False, "at least 10 s of forward passes"),
-        ((WORST, NO_GRADIENTS), None, True, "nothing to ask a model"),
-    ],
-)
-def test_time(
-    cells: tuple[PlannedCell, ...], seconds: float | None, whole: bool, words: str
-) -> None:
-    plan = Plan(cells, {})
-    found, covers = estimated_seconds(plan, _inspection())
-    assert found is None if seconds is None else found == pytest.approx(seconds)
-    assert covers is whole
-    assert time_words(plan, _inspection()) == words
+def test_a_forecast_comes_of_what_was_measured_and_is_renewed_at_a_quarter() -> None:
+    forecast = Forecast(Plan((PASS, NOISE), {}), {}, 0.0)
+    forecast.advance(PASS.id, 100, 1.0)
+    assert forecast.news() is None  # of the other suite nothing is known
+    forecast = Forecast(Plan((replace(PASS, id="a"), replace(PASS, id="b")), {}), {}, 0.0)
+    forecast.advance("a", 50, 100.0)  # it was asked other things before
+    forecast.advance("a", 50, 100.5)
+    assert forecast.news() is None  # a twentieth
+    forecast.advance("a", 100, 101.5)
+    low, high = forecast.news() or (0, 0)
+    assert low < 18.0 + 100.0 < high <= 2 * low
+    forecast.advance("b", 100, 102.5)
+    assert forecast.news() is None
+    forecast.advance("b", 300, 105.5)
+    low, high = forecast.news() or (0, 0)
+    assert low < 14.0 < high and range_words((low, high)) == "10 s to 19 s"
+    forecast.advance("a", None, 113.0)
+    forecast.advance("b", None, 114.0)
+    assert forecast.seconds_left is None
 
 
 @pytest.mark.parametrize(

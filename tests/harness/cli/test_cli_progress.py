@@ -322,7 +322,6 @@ def test_the_plan_as_an_event(told: Told) -> None:
     assert _objects(told()) == [
         {
             "event": "plan", "run": "3f2a", "cells": 1, "skipped": 1, "samples": 1000,
-            "seconds": 10.0, "seconds_cover": "all",
         }
     ]  # fmt: skip
 

@@ -194,8 +194,8 @@ def test_a_probe_asks_no_more_at_once_than_the_pass_does(
         assert file.facts == {}
         assert not {"batch-reduced", "batch-composition"} & {one.code for one in file.findings}
     assert max(asked[asked.index(8) :]) == 8
-    (path,) = run.layout.cell(mapped(run, "b")["test"].cell).glob("probes-normalisation*")
-    assert len(pd.read_parquet(path)) == 5 * 256
+    paths = run.layout.cell(mapped(run, "b")["test"].cell).glob("probes-repeat*")
+    assert [len(pd.read_parquet(path)) for path in paths] == [64 + 16 + 64]
 
 
 def test_one_sample_that_is_too_large_is_a_failed_cell(

@@ -30,6 +30,7 @@ TASK = Task(kind="classification", modality=Modality.IMAGE, classes=tuple("01234
 X, Y = load_digits(return_X_y=True)
 IMAGES = torch.from_numpy((X / 16.0).astype(np.float32).reshape(-1, 1, 8, 8))
 FITTED = LogisticRegression(max_iter=2000).fit(X[:900] / 16.0, Y[:900])
+POOR = LogisticRegression(max_iter=2000).fit(X[:30] / 16.0, Y[:30])
 CURVED = SVC(gamma=0.1, C=10.0).fit(X[:900] / 16.0, Y[:900])
 TEST = slice(900, 1500)
 MEAN, SPREAD = float(IMAGES.mean()), 0.15
@@ -117,7 +118,8 @@ HONEST = {
     "probabilities": _Function(lambda x: softmax(logits(x)), kind="probabilities"),
     "float noise": _Function(lambda x: logits(x) + 1e-6 * len(x)),
     "an unsure and poor model": _Function(
-        lambda x: softmax(0.02 * logits(x.flip(3))), kind="probabilities"
+        lambda x: softmax(0.02 * POOR.decision_function(x.numpy().reshape(len(x), -1))),
+        kind="probabilities",
     ),
     "log-probabilities are logits": _Function(lambda x: np.log(softmax(logits(x)) + 1e-12)),
     "a model that is touchy about its range": _Function(touchy),
@@ -166,21 +168,21 @@ DEFECTS = {
     ),
     "not normalised at all": (
         _Function(lambda x: touchy(x * float(IMAGES.std()) + MEAN)),
-        "other-normalisation-does-better", "invalid",
+        "mapping-error", "invalid",
     ),
     "trained on [0, 255]": (
         _Function(lambda x: logits(x / 255.0) + 1e-3 * np.arange(10)),
-        "other-normalisation-does-better", "invalid",
+        "mapping-error", "invalid",
     ),
     "normalised by its own code and by the adapter": (
         _Function(
             touchy,
             normalisation=Normalisation(mean=(MEAN,), std=(SPREAD,)),
         ),
-        "other-normalisation-does-better", "invalid",
+        "mapping-error", "invalid",
     ),
     "inverted": (
-        _Function(lambda x: logits(1.0 - x)), "other-normalisation-does-better", "invalid",
+        _Function(lambda x: logits(1.0 - x)), "mapping-error", "invalid",
     ),
 }  # fmt: skip
 

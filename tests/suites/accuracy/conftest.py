@@ -18,6 +18,8 @@ from crucibench.contracts.rows import Row
 from crucibench.contracts.task import Decision, Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.scoring import score as score_all
+from crucibench.passes.mapping.audit import mapping_errors
+from crucibench.passes.scenario import Pass
 from crucibench_suites.accuracy.scenario import Clean
 
 Build = Callable[..., Evidence]
@@ -141,6 +143,17 @@ def audit(clean: Clean) -> Callable[[Evidence], dict[str, Finding]]:
 
     def run(evidence: Evidence) -> dict[str, Finding]:
         return {finding.code: finding for finding in clean.audit(evidence)}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mapped() -> Callable[[Evidence], dict[str, Finding]]:
+    """Looks for mapping errors in the test pass of evidence, and returns the findings by code."""
+
+    def run(evidence: Evidence) -> dict[str, Finding]:
+        own = replace(evidence, own=evidence.needs["test"], needs={})
+        return {finding.code: finding for finding in mapping_errors(own, Pass(name="test"))}
 
     return run
 

@@ -136,51 +136,117 @@ class TestConstant:
 class TestPermuted:
     @pytest.mark.parametrize("skill", [3.0, 1.5])
     def test_a_shifted_order(
-        self, build: Build, honest: Honest, audit: Audit, skill: float
+        self, build: Build, honest: Honest, mapped: Audit, skill: float
     ) -> None:
         targets, scores = honest(500, [1] * 10, skill=skill)
-        finding = audit(build(targets, scores=np.roll(scores, 1, axis=1)))["permuted-labels"]
+        finding = mapped(build(targets, scores=np.roll(scores, 1, axis=1)))["mapping-error"]
         right = float((scores.argmax(axis=1) == targets).mean())
-        assert finding.evidence["accuracy_renamed"] == pytest.approx(right)
+        assert finding.evidence["undone"] == pytest.approx(right)
         assert finding.evidence["means"] == {f"c{(k + 1) % 10}": f"c{k}" for k in range(10)}
         assert "'c0' means 'c9', 'c1' means 'c0'" in finding.message
-        assert finding.severity is (Severity.INVALID if skill == 3.0 else Severity.SUSPECT)
+        assert finding.severity is Severity.INVALID
 
-    def test_two_of_ten_exchanged(self, build: Build, honest: Honest, audit: Audit) -> None:
+    def test_two_of_ten_exchanged(self, build: Build, honest: Honest, mapped: Audit) -> None:
         targets, scores = honest(500, [1] * 10, skill=3.0)
         scores[:, [3, 7]] = scores[:, [7, 3]]
-        finding = audit(build(targets, scores=scores))["permuted-labels"]
+        finding = mapped(build(targets, scores=scores))["mapping-error"]
         assert finding.evidence["means"] == {"c3": "c7", "c7": "c3"}
-        assert finding.severity is Severity.INVALID
+        assert finding.severity is Severity.SUSPECT
 
     @pytest.mark.parametrize("shares", [[1, 1], RARE])
     def test_two_classes_exchanged(
-        self, build: Build, honest: Honest, audit: Audit, shares: list[int]
+        self, build: Build, honest: Honest, mapped: Audit, shares: list[int]
     ) -> None:
         targets, scores = honest(1000, shares, skill=2.5)
-        finding = audit(build(targets, scores=scores[:, ::-1]))["permuted-labels"]
+        finding = mapped(build(targets, scores=scores[:, ::-1]))["mapping-error"]
         assert finding.severity is Severity.INVALID
 
-    def test_one_label_for_all_has_no_order(self, build: Build, flagged: Flagged) -> None:
+    def test_one_label_for_all_has_no_order(self, build: Build, mapped: Audit) -> None:
         targets = (np.arange(200) % 10 == 0).astype(int)
-        found = flagged(build(targets, predictions=np.ones(200, dtype=int)))
-        assert found == {"constant-prediction"}
+        found = mapped(build(targets, predictions=np.ones(200, dtype=int)))
+        assert "mapping-error" not in found
 
-    def test_random_predictions_fit_no_other_order(self, build: Build, flagged: Flagged) -> None:
+    def test_random_predictions_fit_no_other_order(self, build: Build, mapped: Audit) -> None:
         for seed in range(20):
             rng = np.random.default_rng(seed)
             targets, said = rng.integers(0, 10, 100), rng.integers(0, 10, 100)
-            found = flagged(build(targets, predictions=said, classes=list("abcdefghij")))
-            assert "permuted-labels" not in found
+            found = mapped(build(targets, predictions=said, classes=list("abcdefghij")))
+            assert "mapping-error" not in found
 
-    def test_confusable_classes_are_no_other_order(self, build: Build, flagged: Flagged) -> None:
+    def test_confusable_classes_are_no_other_order(self, build: Build, mapped: Audit) -> None:
         # Most of class 0 is taken for class 1, and half of class 1 for class 0.
         rng = np.random.default_rng(0)
         targets = np.arange(900) % 3
         said = targets.copy()
         said[(targets == 0) & (rng.uniform(size=900) < 0.6)] = 1
         said[(targets == 1) & (rng.uniform(size=900) < 0.5)] = 0
-        assert flagged(build(targets, predictions=said)) == set()
+        assert mapped(build(targets, predictions=said)) == {}
+
+
+@pytest.mark.parametrize(
+    ("classes", "order"),
+    [
+        ([str(k) for k in range(11)], "sorted as text"),
+        (["b", "A", "c", "D"], "sorted as text"),
+        (["low", "mid", "high", "top"], "one lower"),
+    ],
+)
+def test_an_order_with_a_name_is_named(
+    build: Build, honest: Honest, mapped: Audit, classes: list[str], order: str
+) -> None:
+    targets, scores = honest(600, [1] * len(classes), skill=2.5)
+    means = (
+        (np.arange(len(classes)) - 1) % len(classes)
+        if order == "one lower"
+        else np.array(sorted(range(len(classes)), key=lambda at: classes[at]))
+    )
+    made = scores[:, means]  # column k holds the score of the class that it means
+    finding = mapped(build(targets, scores=made, classes=classes))["mapping-error"]
+    assert order in finding.message.partition("(")[0]
+    assert finding.evidence["cause"] == "class order"
+
+
+def test_rows_of_other_samples_are_found(build: Build, honest: Honest, mapped: Audit) -> None:
+    targets, scores = honest(600, [1] * 4, skill=2.5)
+    right = float((scores.argmax(axis=1) == targets).mean())
+    finding = mapped(build(targets, scores=np.roll(scores, 1, axis=0)))["mapping-error"]
+    assert "answers 1 rows further up" in finding.message
+    assert finding.evidence["undone"] == pytest.approx(right)
+    mixed = scores[np.random.default_rng(0).permutation(600)]
+    assert mapped(build(targets, scores=mixed))["mapping-error"].evidence["cause"] == "rows"
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda y: y * 100.0, "unit"), (lambda y: (y - 32) / 1.8, "unit"), (np.log, "logarithm"),
+        (lambda y: -y, "sign"), (lambda y: np.roll(y, -2), "rows"), (lambda y: y, None),
+    ],
+)  # fmt: skip
+def test_numbers_in_another_form(
+    build: Build, mapped: Audit, change: Callable[[np.ndarray], np.ndarray], cause: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.uniform(20.0, 40.0, 300)
+    found = mapped(build(targets, predictions=change(targets + rng.normal(0, 2.0, 300))))
+    assert [finding.evidence["cause"] for finding in found.values()] == ([cause] if cause else [])
+
+
+def test_what_nothing_explains_is_said(build: Build, mapped: Audit, honest: Honest) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=400)
+    for said, severity in (
+        (2.0 * rng.normal(size=400), Severity.INFO),
+        (3.0 * rng.normal(size=400) - targets, Severity.SUSPECT),
+    ):
+        found = mapped(build(targets, predictions=said))
+        assert found["worse-than-baseline"].severity is severity
+    rare, scores = honest(2000, [9, 1], skill=1.0)
+    eager = two_columns(np.clip(scores[:, 1] * 5, 0, 1))  # finds the rare class at a price
+    found = mapped(build(rare, scores=eager))
+    assert {code: one.severity for code, one in found.items()} == {
+        "worse-than-baseline": Severity.INFO
+    }
 
 
 class TestDuplicates:

@@ -18,11 +18,11 @@ from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.passes.inputs import input_columns, others
 from crucibench.util.draws import Draws
+from crucibench.util.gaps import blank
 from crucibench_suites.shift import audits
 from crucibench_suites.shift.corruptions import table_values
 from crucibench_suites.shift.corruptions.table_values import (
     Promise,
-    blank,
     multiplied,
     noisy,
     spoilt_rows,

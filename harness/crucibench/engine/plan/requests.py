@@ -8,10 +8,9 @@ from itertools import repeat
 
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.scenario import Mapped
-from crucibench.contracts.task import Modality
 from crucibench.engine.plan.plan import Plan, PlannedCell
 from crucibench.engine.resolve.resolve import Resolved
-from crucibench.passes.probes import probe_samples
+from crucibench.passes.probes import MOST_OF_REMOTE, probe_samples
 from crucibench.passes.repeats import REPEATS, SAMPLES
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.spec.models import RemoteSettings
@@ -123,17 +122,13 @@ def _probes(cell: PlannedCell, scenario: Mapped) -> Iterator[int]:
         if type(scenario).probe is not Mapped.probe:
             yield from whole * len(scenario.points)
         return
-    # The pass asks again: twice the same, in batches of 1 and 7, under other normalisations.
+    # The pass asks again: twice the same, in batches of 1 and 7, and with changes undone.
     repeated = min(64, cell.samples)
     yield from list(_pieces(repeated, size)) * 2
     yield from [1] * min(16, repeated)
     yield from _pieces(repeated, min(7, size))
-    if cell.data.task.one_number:
-        return
-    if cell.data.task.modality is Modality.IMAGE:
-        yield from whole * (7 if cell.model.geometry.get("channels") == 1 else 9)
-    elif cell.data.task.modality is Modality.TABLE:
-        yield from whole * 2
+    if cell.data.task.one_class or cell.data.task.one_number:
+        yield from whole * (1 + MOST_OF_REMOTE)
 
 
 def _pieces(samples: int, size: int) -> Iterator[int]:

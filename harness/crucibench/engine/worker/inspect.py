@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from crucibench.engine.worker.tasks import Inspected
 from crucibench.passes.scenario import best_answer
 from crucibench.spec.models import RemoteSettings
 from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.gaps import emptied, half_empty
 from crucibench.util.memory import available_memory, free_memory, is_out_of_memory, resident_memory
 from crucibench.util.suggest import unknown
 
@@ -62,6 +64,8 @@ def inspect_model(
     seconds = _ask(adapter, evalset, rows, want)
     grown = max(0, _memory_in_use(device) - before)
     info = _info(entry, adapter, evalset.task, base)
+    if _answers_gaps(adapter, evalset, rows, want):
+        info = replace(info, capabilities=info.capabilities | {Capability.MISSING_VALUES})
     if isinstance(batch_size, int):
         return Inspected(info=info, seconds_per_sample=seconds, batch_size=batch_size)
     most = min(count, limit or count)
@@ -116,6 +120,29 @@ def _timed_batch(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset
         shape = f" of shape {tuple(batch.inputs.shape)}" if hasattr(batch.inputs, "shape") else ""
         raise unexpected(f"it failed on a probe batch{shape}", error) from error
     return (time.perf_counter() - begun) / len(batch)
+
+
+def _answers_gaps(adapter: Adapter, evalset: EvalSet, rows: Rows, want: frozenset[str]) -> bool:
+    """Whether a model of tables that does not declare so answers rows with missing values.
+
+    One whose layers learn while they answer is not asked: a gap would stay in their statistics.
+    """
+    knows = Capability.MISSING_VALUES in adapter.capabilities
+    if evalset.task.modality is not Modality.TABLE or knows:
+        return False
+    learns = bool(adapter.diagnostics().get("training_modules"))
+    if learns or Capability.ANY_INPUT not in adapter.capabilities:
+        return False
+    batch = evalset.batch("test", rows, adapter.input_spec)
+    try:
+        adapter.predict(batch.with_inputs(half_empty(batch.inputs)), want)
+        alone = batch.take(range(1))  # no other row can stand in for what is missing
+        adapter.predict(alone.with_inputs(emptied(alone.inputs)), want)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def _fitting_batch(ask: Callable[[int], object], asked: int, grown: int, ceiling: int) -> int:

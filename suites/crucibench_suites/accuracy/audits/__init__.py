@@ -16,9 +16,7 @@ from crucibench_suites.accuracy.audits.classes import (
 from crucibench_suites.accuracy.audits.constant import constant_classes, constant_values
 from crucibench_suites.accuracy.audits.dependence import undeclared_dependence
 from crucibench_suites.accuracy.audits.duplicates import duplicates
-from crucibench_suites.accuracy.audits.permuted import permuted_labels
 from crucibench_suites.accuracy.audits.precision import too_few_samples
-from crucibench_suites.accuracy.halves import Halves
 
 _KNOWN = "crucibench_suites.accuracy.audits.known_answers:"
 
@@ -39,12 +37,6 @@ def _constant(evidence: Evidence, scenario: Scenario) -> Findings:
     return [] if classes is None else constant_classes(classes)
 
 
-def _permuted(evidence: Evidence, scenario: Scenario) -> Findings:
-    view = _classes(evidence)
-    halves = Halves(evidence.options.seed, f"{scenario.stream}/permuted")
-    return [] if view is None else permuted_labels(view, halves)
-
-
 def _of_classes(find: Callable[[ClassView], Findings]) -> Find:
     """Returns an audit's function that finds nothing where answers are no classes."""
     return lambda evidence, scenario: [] if (view := _classes(evidence)) is None else find(view)
@@ -55,13 +47,6 @@ CONSTANT = Audit(
     description="Do all samples, nearly, get the same answer though their targets differ?",
     function=_constant,
     known_answer=_KNOWN + "CONSTANT",
-)
-
-PERMUTED = Audit(
-    name="permuted-labels",
-    description="Would another order of the classes explain the predictions much better?",
-    function=_permuted,
-    known_answer=_KNOWN + "PERMUTED",
 )
 
 THRESHOLD = Audit(

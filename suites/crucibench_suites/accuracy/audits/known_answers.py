@@ -74,10 +74,6 @@ CONSTANT = KnownFindings(
     clean=_case,
 )
 
-PERMUTED = KnownFindings(
-    planted={"permuted-labels": lambda: _case((np.arange(_N) + 1) % 3)}, clean=_case
-)
-
 THRESHOLD = KnownFindings(
     planted={"threshold-not-applied": lambda: _binary(Decision(threshold=0.8))}, clean=_binary
 )

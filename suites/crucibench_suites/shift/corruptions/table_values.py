@@ -19,6 +19,7 @@ from scipy.special import ndtr
 from crucibench.contracts.columns import KnownColumns, is_name, is_number
 from crucibench.contracts.corruption import Changed, CorruptionContext, Level
 from crucibench.util.draws import Draws
+from crucibench.util.gaps import blank
 from crucibench_suites.shift.corruptions.text_edits import allowed
 
 Bools = NDArray[np.bool_]
@@ -297,21 +298,6 @@ def _can_hold(column: pd.Series[Any], numbers: NDArray[np.float64], factor: int)
         bounds = np.iinfo(getattr(kind, "numpy_dtype", kind))
         return (made >= max(bounds.min, -_EXACT)) & (made <= min(bounds.max, _EXACT))
     return np.abs(made) <= float(np.finfo(getattr(kind, "numpy_dtype", kind)).max)
-
-
-def blank(column: pd.Series[Any], hit: NDArray[np.bool_]) -> pd.Series[Any]:
-    """Returns a column with gaps, in the type that it has where it comes with gaps.
-
-    Integers become floats and truth values objects, hit or not, as pandas reads them from a file
-    with gaps: the type depends on the column, not on the rows at hand. Types that know missing
-    values stay as they are.
-    """
-    kind = column.dtype
-    if isinstance(kind, np.dtype) and kind.kind in "iu":
-        column = column.astype(np.float64)
-    elif isinstance(kind, np.dtype) and kind.kind == "b":
-        column = column.astype(object)
-    return column.mask(hit)
 
 
 def unseen(column: pd.Series[Any], hit: NDArray[np.bool_]) -> pd.Series[Any]:
