@@ -7,11 +7,10 @@ not valid or that carries a mark.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models, headline_places
 from crucibench.contracts.verdict import Verdict
 from crucibench.stats import holm
+from crucibench.store.documents import read_document
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_json
-from crucibench.util.errors import CrucibenchError
+from crucibench.util.errors import CrucibenchError, UnreadableError
 
 LEVEL = 0.95
 """Of the intervals; claims are made at one minus this, after correction."""
@@ -118,7 +118,7 @@ def claims_of(run: Run) -> Claims:
         return Claims(note="models are not compared, since the run is not finished")
     path = run.layout.claims
     if not run.packed and path.is_file():
-        stored = _read(json.loads(path.read_text(encoding="utf-8")), run)
+        stored = _read(path, run)
         if stored is not None:
             return stored
     made = make_claims(run)
@@ -237,16 +237,21 @@ def _as_data(claims: Claims, run: Run) -> dict[str, object]:
     }
 
 
-def _read(stored: Mapping[str, object], run: Run) -> Claims | None:
-    """Returns stored claims; None where they are of another state of the run."""
-    if stored.get("format") != _FORMAT or stored.get("of") != run.digest:
+def _read(path: Path, run: Run) -> Claims | None:
+    """Returns stored claims; None where they are damaged, or of another state of the run."""
+    try:
+        stored = read_document(path)
+        if stored["format"] != _FORMAT or stored["of"] != run.digest:
+            return None
+        return Claims(
+            claims=tuple(
+                Claim(**{**one, "values": tuple(one["values"])}) for one in stored["claims"]
+            ),
+            tested=tuple((one[0], one[1], one[2], one[3]) for one in stored["tested"]),
+            untested=tuple(
+                Untested(**{**one, "models": tuple(one["models"])}) for one in stored["untested"]
+            ),
+            note=str(stored.get("note", "")),
+        )
+    except (UnreadableError, LookupError, TypeError, AttributeError):
         return None
-    claims, tested, untested = (stored[name] for name in ("claims", "tested", "untested"))
-    if not (isinstance(claims, list) and isinstance(tested, list) and isinstance(untested, list)):
-        return None
-    return Claims(
-        claims=tuple(Claim(**{**one, "values": tuple(one["values"])}) for one in claims),
-        tested=tuple((one[0], one[1], one[2], one[3]) for one in tested),
-        untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
-        note=str(stored.get("note", "")),
-    )

@@ -1,20 +1,16 @@
 """Plots as SVG that stands inside an HTML page.
 
-matplotlib draws; then the file is made fit for a page that holds many: colours become variables of
-the page, so that a plot reads on light and dark, identifiers get a prefix of their own, fonts are
-the page's, and what says nothing is left out. The same data gives the same bytes. Names that users
-chose never enter a plot: legends and titles are the page's.
+Colours are variables of the page, so that a plot reads on light and dark; fonts are the page's. The
+same data gives the same bytes. Names that users chose never enter a plot: legends and titles are
+the page's. Lengths are in points, of which the page makes what its width leaves.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
-import re
-import warnings
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import escape
@@ -22,11 +18,6 @@ from numpy.typing import NDArray
 
 from crucibench.util.hashing import data_digest
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 COLOURS = 8
 """How many line colours the page has; more lines differ by their dashes."""
@@ -36,27 +27,19 @@ DASHES = ("solid", "dashed", "dashdot", "dotted")
 _MOST_POINTS = 400
 
 _SIZE = 9.0
-"""Points of a letter."""
+"""Height of a letter."""
+
+_LETTER = 0.64 * _SIZE
+"""Width of a digit. Labels are counted, not measured: the font is the reader's."""
 
 _GAP = 3.5
-"""Points between a plot's edge, its labels and its axes."""
+"""Between a plot's edge, its labels and its axes."""
 
+_ALONE = 40
+"""Up to so many points of a curve are drawn each."""
 
-_INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
-_LINE = "#0400{:02x}"
-"""Stand for the page's colours while matplotlib draws."""
-
-_VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--rule)"}
-_PLACE = re.compile(r'\b(d|x|y|x1|x2|y1|y2|points|transform)="([^"]*)"')
-_NAME = re.compile(r'(\bid="|\bhref="#|url\(#)([^")]*)([")])')
-_LONG = re.compile(r"-?\d+\.\d{2,}")
-_COMMON = {
-    "fill: none; stroke: var(--rule); stroke-width: 0.6; stroke-linecap: square": "grid",
-    "fill: none; stroke: var(--rule); stroke-width: 0.8; stroke-linejoin: miter; "
-    "stroke-linecap: square": "edge",
-    "font-size: 9px; text-anchor: middle; fill: var(--muted)": "tick",
-    "font-size: 9px; text-anchor: end; fill: var(--muted)": "tick end",
-}
+_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_DASHED = {"solid": "", "dashed": "6 2.5", "dashdot": "10 2.5 1.6 2.5", "dotted": "1.6 2.6"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,234 +145,258 @@ def line_svg(
         small: whether it stands beside others.
         span: the ends of the vertical axis; None for those of the curves.
     """
-    with _style(key):
-        figure = _figure(3.1, 2.2) if small else _figure(5.6, 3.3)
-        axes = figure.add_subplot()
-        for curve in curves:
-            colour = _LINE.format(curve.colour % COLOURS)
-            alone = len(curve.x) <= 40
-            axes.plot(
-                curve.x, curve.y, color=colour, linestyle=dash(curve.colour), linewidth=1.6,
-                marker="o" if alone else None, markersize=3.5, clip_on=not alone, zorder=3,
-            )  # fmt: skip
-            if curve.lower is not None and curve.upper is not None:
-                axes.fill_between(
-                    curve.x, curve.lower, curve.upper, color=colour, alpha=0.15, linewidth=0
-                )
-        _label(axes, x, y)
-        axes.margins(x=0.02)
-        if span is not None:
-            margin = 0.04 * (span[1] - span[0]) or 0.5
-            axes.set_ylim(span[0] - margin, span[1] + margin)
-        places = np.unique(np.concatenate([curve.x for curve in curves]))
-        if len(places) <= 12 and bool(np.all(places == np.round(places))):
-            axes.set_xticks(places.tolist())
-        _place(figure, axes)
-        return _svg(figure, key, alt)
+    width, height = (223.0, 158.0) if small else (403.0, 238.0)
+    across = _stretched(np.concatenate([curve.x for curve in curves]), 0.02)
+    if span is None:
+        seen = [each for curve in curves for each in (curve.y, curve.lower, curve.upper)]
+        down = _stretched(np.concatenate([each for each in seen if each is not None]), 0.05)
+    else:
+        down = _stretched(np.array(span), 0.04)
+    places = np.unique(np.concatenate([curve.x for curve in curves]))
+    whole = len(places) <= 12 and bool(np.all(places == np.round(places)))
+    panel = _placed((width, height), _Axis(across, places.tolist() if whole else None), _Axis(down))
+    clip = f"p{data_digest(key)[:10]}"
+    drawn = [_edges(panel), f'<g clip-path="url(#{clip})">']
+    for curve in curves:
+        paint = _paint(curve.colour)
+        if curve.lower is not None and curve.upper is not None:
+            around = panel.path(
+                np.concatenate([curve.x, curve.x[::-1]]),
+                np.concatenate([curve.lower, curve.upper[::-1]]),
+            )
+            drawn.append(f'<path d="{around}Z" fill="{paint}" fill-opacity="0.15"/>')
+        drawn.append(_line(panel, curve))
+    drawn.append("</g>")
+    for curve in curves:
+        if len(curve.x) <= _ALONE:
+            drawn += _circles(panel, curve.x, curve.y, 1.75, _paint(curve.colour))
+    drawn += _labels(panel, x, y, (width, height))
+    return _svg((width, height), [_clip(panel, clip), *drawn], alt)
 
 
-def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, key: str, alt: str) -> str:
-    """Draws points with the intervals of both axes."""
-    with _style(key):
-        figure = _figure(3.1, 2.8)
-        axes = figure.add_subplot()
-        for dot in dots:
-            paint = _LINE.format(dot.colour % COLOURS)
-            for ends, along in ((dot.x_ends, axes.hlines), (dot.y_ends, axes.vlines)):
-                if ends is not None:
-                    at = dot.y if along == axes.hlines else dot.x
-                    along(at, *ends, color=paint, linewidth=1.2, alpha=0.6, zorder=2)
-            axes.plot(
-                [dot.x], [dot.y], marker="o", markersize=6, color=paint, markeredgewidth=1.5,
-                markerfacecolor=paint if dot.filled else "none", zorder=3,
-            )  # fmt: skip
-        _label(axes, x, y)
-        axes.margins(0.08)
-        _place(figure, axes)
-        return _svg(figure, key, alt)
+def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, alt: str) -> str:
+    """Draws points with the intervals of both axes; arguments as of `line_svg`."""
+    size = (223.0, 202.0)
+    spans = [[end for dot in dots for end in (dot.x, *(dot.x_ends or ()))],
+             [end for dot in dots for end in (dot.y, *(dot.y_ends or ()))]]  # fmt: skip
+    panel = _placed(size, *(_Axis(_stretched(np.array(span), 0.08)) for span in spans))
+    drawn = [_edges(panel)]
+    for dot in dots:
+        paint = _paint(dot.colour)
+        for ends, along in ((dot.x_ends, True), (dot.y_ends, False)):
+            if ends is not None:
+                xs, ys = (ends, (dot.y, dot.y)) if along else ((dot.x, dot.x), ends)
+                path = panel.path(np.array(xs), np.array(ys))
+                drawn.append(_stroke(path, paint, 1.2, 'stroke-opacity="0.6"'))
+        at = panel.place(dot.x, dot.y)
+        fill = paint if dot.filled else "none"
+        drawn.append(
+            f'<circle cx="{at[0]}" cy="{at[1]}" r="3" fill="{fill}" stroke="{paint}" '
+            'stroke-width="1.5"/>'
+        )
+    return _svg(size, [*drawn, *_labels(panel, x, y, size)], alt)
 
 
-def reliability_svg(
-    bins: ReliabilityBins, *, colour: int, x: str, y: str, key: str, alt: str
-) -> str:
-    """Draws a reliability diagram over the counts of its bins."""
-    with _style(key):
-        # Fixed places: panels that stand side by side are then drawn to one measure.
-        figure = _figure(3.1, 3.5)
-        top = figure.add_axes((0.18, 0.35, 0.77, 0.62))
-        bottom = figure.add_axes((0.18, 0.12, 0.77, 0.17), sharex=top)
-        paint = _LINE.format(colour % COLOURS)
-        top.plot([0, 1], [0, 1], color=_MUTED, linestyle="dashed", linewidth=1, zorder=2)
-        span = np.maximum([bins.share - bins.lower, bins.upper - bins.share], 0.0)
-        top.errorbar(
-            bins.confidence, bins.share, yerr=span, color=paint, ecolor=paint, fmt="o-",
-            markersize=4, linewidth=1.1, elinewidth=1.3, capsize=2.5, clip_on=False, zorder=3,
+def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, alt: str) -> str:
+    """Draws a reliability diagram over the counts of its bins; arguments as of `line_svg`."""
+    size = (223.0, 252.0)
+    unit = _Axis((0.0, 1.0), [0.0, 0.5, 1.0])
+    most = max(1.0, float(bins.count.max(initial=1.0)))
+    # Fixed places: panels that stand side by side are then drawn to one measure.
+    top = _Panel((40.0, 8.0, 212.0, 164.0), unit, unit)
+    bottom = _Panel((40.0, 179.0, 212.0, 222.0), unit, _Axis((0.0, most), [0.0, float(int(most))]))
+    paint = _paint(colour)
+    diagonal = top.path(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+    drawn = [
+        _edges(top, labelled=False), _edges(bottom),
+        _stroke(diagonal, "var(--muted)", 1.0, 'stroke-dasharray="4 2"'),
+    ]  # fmt: skip
+    for at, lower, upper in zip(bins.confidence, bins.lower, bins.upper, strict=True):
+        across, low = top.place(at, lower)
+        high = top.place(at, upper)[1]
+        drawn.append(
+            _stroke(f"M{across} {low}V{high}M{across - 2.5:g} {low}h5M{across - 2.5:g} {high}h5",
+                    paint, 1.3)
         )  # fmt: skip
-        top.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        bottom.bar(
-            bins.left, bins.count, width=np.maximum(bins.right - bins.left, 0.004), align="edge",
-            color=paint, alpha=0.55, edgecolor=paint, linewidth=0.6,
-        )  # fmt: skip
-        bottom.set_ylim(0, max(1.0, float(bins.count.max(initial=1.0))))
-        bottom.set_yticks([0, int(bins.count.max(initial=1.0))])
-        _label(top, "", y)
-        _label(bottom, x, "samples")
-        top.tick_params(labelbottom=False)
-        for axes in (top, bottom):
-            axes.yaxis.set_label_coords(-0.15, 0.5)
-        return _svg(figure, key, alt)
+    drawn.append(_stroke(top.path(bins.confidence, bins.share), paint, 1.1))
+    drawn += _circles(top, bins.confidence, bins.share, 2.0, paint)
+    for left, right, count in zip(bins.left, bins.right, bins.count, strict=True):
+        start, high = bottom.place(left, count)
+        end, low = bottom.place(max(right, left + 0.004), 0.0)
+        drawn.append(
+            f'<rect x="{start}" y="{high}" width="{end - start:.1f}" height="{low - high:.1f}" '
+            f'fill="{paint}" fill-opacity="0.55" stroke="{paint}" stroke-width="0.6"/>'
+        )
+    beside = 40.0 - 0.15 * (212.0 - 40.0)
+    drawn += [
+        _turned(y, beside, (8.0 + 164.0) / 2), _turned("samples", beside, (179.0 + 222.0) / 2),
+        _text(x, (40.0 + 212.0) / 2, size[1] - _GAP),
+    ]  # fmt: skip
+    return _svg(size, drawn, alt)
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class _Axis:
+    """From which number to which, and where it is ticked; None for round numbers."""
 
-    figure = Figure(figsize=(width, height))
-    figure.patch.set_visible(False)
-    return figure
+    span: tuple[float, float]
+    ticked: Sequence[float] | None = None
 
-
-def _place(figure: Figure, axes: Axes) -> None:
-    """Gives the only axes of a figure the room that their labels leave.
-
-    Labels are counted, not measured: the reader's font is another one anyway, and matplotlib's
-    own layouts take as long as all the rest of a plot.
-    """
-    width, height = (72 * side for side in figure.get_size_inches())
-    line, letter = 1.25 * _SIZE, 0.64 * _SIZE
-    # How many ticks there are depends on the room, and the room on the ticks.
-    for _ in range(2):
-        across, down = (_tick_labels(axis) for axis in (axes.xaxis, axes.yaxis))
-        left = 2 * _GAP + line + 2 * _GAP + letter * max(map(len, down), default=0)
-        right = max(_GAP, 0.5 * letter * len(across[-1]) if across else 0.0)
-        bottom = _GAP + line + 2 * _GAP + line
-        top = max(_GAP, 0.5 * line) + (line if axes.yaxis.get_offset_text().get_text() else 0.0)
-        axes.set_position(
-            (left / width, bottom / height, 1 - (left + right) / width,
-             1 - (bottom + top) / height)
-        )  # fmt: skip
+    def ticks(self, room: float) -> list[tuple[float, str]]:
+        """Returns places and labels, as many as there is room for."""
+        low, high = self.span
+        if self.ticked is not None:
+            places: Sequence[float] = self.ticked
+            step = min((b - a for a, b in itertools.pairwise(places)), default=1.0)
+        else:
+            step = _round_step((high - low) / max(1.0, room))
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            places = [number * step for number in range(first, last + 1)]
+        return [(place, _number(place, step)) for place in places]
 
 
-def _tick_labels(axis: Axis) -> list[str]:
-    low, high = sorted(axis.get_view_interval())
-    places = [place for place in axis.get_majorticklocs() if low <= place <= high]
-    labels = axis.get_major_formatter().format_ticks(places)
-    offset = axis.get_major_formatter().get_offset()
-    axis.get_offset_text().set_text(offset)
-    return labels
+@dataclass(frozen=True)
+class _Panel:
+    """A pair of axes: left, top, right and bottom, and what they run over."""
+
+    box: tuple[float, float, float, float]
+    across: _Axis
+    down: _Axis
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Returns where a point lies: a tenth is finer than a line is wide."""
+        left, top, right, bottom = self.box
+        (x_low, x_high), (y_low, y_high) = self.across.span, self.down.span
+        return (
+            round(left + (float(x) - x_low) / (x_high - x_low) * (right - left), 1),
+            round(bottom - (float(y) - y_low) / (y_high - y_low) * (bottom - top), 1),
+        )
+
+    def path(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+        """Returns a line through points, (n,) each."""
+        points = [self.place(*point) for point in zip(x, y, strict=True)]
+        return "M" + "L".join(f"{across:g} {down:g}" for across, down in points)
+
+    def ticks(self) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
+        """Returns the ticks of both axes."""
+        left, top, right, bottom = self.box
+        return self.across.ticks((right - left) / 45.0), self.down.ticks((bottom - top) / 24.0)
 
 
-def _style(key: str) -> Any:
-    import matplotlib as mpl
+def _placed(size: tuple[float, float], across: _Axis, down: _Axis) -> _Panel:
+    """Returns the only panel of a plot, with the room that its labels leave."""
+    width, height = size
+    line = 1.25 * _SIZE
+    bottom = height - (_GAP + line + 2 * _GAP + line)
+    top = max(_GAP, 0.5 * line)
+    panel = _Panel((0.0, top, width, bottom), across, down)
+    columns, rows = panel.ticks()
+    longest = max((len(label) for _, label in rows), default=0)
+    left = 2 * _GAP + line + 2 * _GAP + _LETTER * longest
+    right = max(_GAP, 0.5 * _LETTER * len(columns[-1][1]) if columns else 0.0)
+    return _Panel((round(left, 1), top, round(width - right, 1), bottom), across, down)
 
-    return mpl.rc_context(
-        {
-            "svg.hashsalt": key,
-            "svg.fonttype": "none",
-            "text.parse_math": False,
-            "text.usetex": False,
-            "font.family": "DejaVu Sans",
-            "font.size": _SIZE,
-            "axes.facecolor": "none",
-            "axes.edgecolor": _GRID,
-            "axes.labelcolor": _MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.unicode_minus": True,
-            "grid.color": _GRID,
-            "grid.linewidth": 0.6,
-            "xtick.color": _MUTED,
-            "ytick.color": _MUTED,
-            "xtick.major.size": 0.0,
-            "ytick.major.size": 0.0,
-            "xtick.bottom": False,
-            "ytick.left": False,
-            "path.simplify": False,
-        }
+
+def _stretched(values: NDArray[np.float64], margin: float) -> tuple[float, float]:
+    """Returns the lowest and highest value, with a share of their distance beyond them."""
+    low, high = float(values.min()), float(values.max())
+    beyond = margin * (high - low) or max(0.5 * abs(low) * margin, 1e-9 if low else 0.5)
+    return low - beyond, high + beyond
+
+
+def _round_step(at_least: float) -> float:
+    power = 10.0 ** math.floor(math.log10(at_least))
+    return next(power * step for step in _STEPS if power * step >= at_least * (1 - 1e-9))
+
+
+def _number(value: float, step: float) -> str:
+    """Returns a tick's label, with the digits that tell it from its neighbours."""
+    if abs(value) >= 1e6 or 0 < step < 1e-4:
+        text = f"{value:.3g}" if value else "0"
+    else:
+        places = max(0, -math.floor(math.log10(step) + 1e-9))
+        places += not math.isclose(round(step, places), step, rel_tol=1e-6)
+        text = f"{value:.{places}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("-")
+
+
+def _edges(panel: _Panel, *, labelled: bool = True) -> str:
+    """Draws grid, axes and labels of ticks."""
+    left, top, right, bottom = panel.box
+    columns, rows = panel.ticks()
+    lines, texts = [], []
+    for value, label in columns:
+        at = panel.place(value, panel.down.span[0])[0]
+        lines.append(f"M{at:g} {top:g}V{bottom:g}")
+        if labelled:
+            down = bottom + 2 * _GAP + 0.5 * _SIZE
+            texts.append(f'<text class="tick" x="{at:g}" y="{down:.1f}">{label}</text>')
+    for value, label in rows:
+        at = panel.place(panel.across.span[0], value)[1]
+        lines.append(f"M{left:g} {at:g}H{right:g}")
+        texts.append(
+            f'<text class="tick end" x="{left - _GAP:g}" y="{at + 0.36 * _SIZE:.1f}">{label}</text>'
+        )
+    return (
+        f'<path class="grid" d="{"".join(lines)}"/>'
+        f'<path class="edge" d="M{left:g} {top:g}V{bottom:g}H{right:g}"/>{"".join(texts)}'
     )
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(_plain(x))
-    axes.set_ylabel(_plain(y))
+def _labels(panel: _Panel, x: str, y: str, size: tuple[float, float]) -> Iterable[str]:
+    left, top, right, bottom = panel.box
+    return (
+        _text(x, (left + right) / 2, size[1] - _GAP),
+        _turned(y, _GAP + _SIZE, (top + bottom) / 2),
+    )
+
+
+def _text(text: str, x: float, y: float, more: str = "") -> str:
+    return f'<text class="tick" x="{x:g}" y="{y:g}"{more}>{escape(_plain(text))}</text>'
+
+
+def _turned(text: str, x: float, y: float) -> str:
+    return _text(text, x, y, f' transform="rotate(-90 {x:g} {y:g})"')
+
+
+def _line(panel: _Panel, curve: Curve) -> str:
+    dashes = _DASHED[dash(curve.colour)]
+    more = f'stroke-dasharray="{dashes}"' if dashes else ""
+    return _stroke(panel.path(curve.x, curve.y), _paint(curve.colour), 1.6, more)
+
+
+def _circles(
+    panel: _Panel, x: NDArray[np.float64], y: NDArray[np.float64], radius: float, paint: str
+) -> list[str]:
+    places = (panel.place(*point) for point in zip(x, y, strict=True))
+    return [f'<circle cx="{at[0]}" cy="{at[1]}" r="{radius:g}" fill="{paint}"/>' for at in places]
+
+
+def _stroke(path: str, paint: str, width: float, more: str = "") -> str:
+    return f'<path d="{path}" fill="none" stroke="{paint}" stroke-width="{width:g}" {more}/>'
+
+
+def _paint(colour: int) -> str:
+    return f"var(--line-{colour % COLOURS})"
+
+
+def _clip(panel: _Panel, name: str) -> str:
+    left, top, right, bottom = panel.box
+    return (
+        f'<clipPath id="{name}"><rect x="{left:g}" y="{top:g}" width="{right - left:g}" '
+        f'height="{bottom - top:g}"/></clipPath>'
+    )
 
 
 def _plain(text: str) -> str:
-    # What the fonts that matplotlib measures with can't show would be a warning.
-    return "".join(char if char.isprintable() and ord(char) < 0x2000 else "?" for char in
-                   shorten(visible(text), 48))  # fmt: skip
+    return shorten(visible(text), 48)
 
 
-def _svg(figure: Figure, key: str, alt: str) -> str:
-    stream = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        figure.savefig(stream, format="svg", metadata=nothing)
-    return _fit_for_page(stream.getvalue(), key, alt)
-
-
-def _fit_for_page(text: str, key: str, alt: str) -> str:
-    """Returns an SVG file as an element of a page.
-
-    Args:
-        text: of the file, as matplotlib writes it with fonts left to the reader.
-        key: no other plot of the page has it.
-        alt: what the plot shows, in words.
-    """
-    box = re.search(r'viewBox="([^"]*)"', text)
-    assert box is not None
-    prefix = f"p{data_digest(key)[:10]}"
-    body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    # Groups carry names that repeat from plot to plot; only what is referred to keeps one.
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    short: dict[str, int] = {}
-    body = _NAME.sub(
-        lambda name: f"{name[1]}{prefix}-{short.setdefault(name[2], len(short))}{name[3]}",
-        body.replace("xlink:href", "href"),
-    )
-    body = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", body)
-    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    body = re.sub(r"#04000([0-7])", r"var(--line-\1)", body)
-    for colour, variable in _VARIABLES.items():
-        body = body.replace(colour, variable)
-    for style, name in _COMMON.items():
-        body = body.replace(f'style="{style}"', f'class="{name}"')
-    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
-    body = re.sub(r'clip-path="[^"]*" (class="grid")', r"\1", body)
-    body = _PLACE.sub(_rounded, _without_bare_groups(body))
-    body = re.sub(r"\s*\n\s*", "\n", body).strip()
-    width = float(box[1].split()[2])
+def _svg(size: tuple[float, float], parts: Sequence[str], alt: str) -> str:
+    width, height = size
+    newline = "\n"
     return (
-        f'<svg class="plot" viewBox="{box[1]}" style="max-width:{width * 1.4:.0f}px" role="img" '
-        f'aria-label="{escape(visible(alt))}">\n{body}\n</svg>'
+        f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" '
+        f'style="max-width:{width * 1.4:.0f}px" role="img" '
+        f'aria-label="{escape(visible(alt))}">\n{newline.join(parts)}\n</svg>'
     )
-
-
-def _rounded(attribute: re.Match[str]) -> str:
-    # A tenth of a point is finer than a line is wide.
-    places = _LONG.sub(lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), attribute[2])
-    if attribute[1] == "d":
-        places = re.sub(r"\s*([A-Za-z])\s*", r"\1", places)
-    return f'{attribute[1]}="{" ".join(places.split())}"'
-
-
-def _without_bare_groups(body: str) -> str:
-    """Takes out groups that have no attribute, and keeps what stands in them."""
-    kept: list[str] = []
-    bare: list[bool] = []
-    for part in re.split(r"(</?g\b[^>]*>)", body):
-        if not re.match(r"</?g\b", part):
-            kept.append(part)
-        elif part.endswith("/>"):
-            continue
-        elif part == "</g>":
-            kept.append("" if bare.pop() else part)
-        else:
-            bare.append(part == "<g>")
-            kept.append("" if bare[-1] else part)
-    return "".join(kept)

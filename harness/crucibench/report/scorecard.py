@@ -204,9 +204,8 @@ def _figure(
     names = [_axis(column) for column in (one, other)]
     columns = [f"{side} {end}".strip() for side in names for end in ("", "lower", "upper")]
     alt = f"Scatter plot of {names[1]} against {names[0]}. {'; '.join(described[:12])}."
-    key = anchors("pareto", board.data, one.place, other.place)
     return Figure(
-        svg=Markup(plots.scatter_svg(dots, x=names[0], y=names[1], key=key, alt=alt)),
+        svg=Markup(plots.scatter_svg(dots, x=names[0], y=names[1], alt=alt)),
         title=f"{high_first(other.title)} against {low_first(one.title)}",
         caption="",
         legend=[],

@@ -7,15 +7,16 @@ command checks whether they have changed: sizes and times first, contents where 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crucibench.installed_code import code_now
+from crucibench.store.documents import read_document
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
+from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.outside import keyed_digests
 
@@ -78,9 +79,9 @@ def _variables_file(layout: Layout, scratch: Path) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
+        return read_document(path)
+    except UnreadableError:
+        return {}
 
 
 def _known(layout: Layout) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, str], list[str]]:

@@ -5,9 +5,10 @@ Listing imports no plug-in, so that a broken one breaks nothing but its own use.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
 from crucibench.util.errors import InputError
@@ -42,7 +43,7 @@ class Registry(Generic[T]):
         self.base = base
         self._points: dict[str, list[EntryPoint]] = {}
         self._loaded: dict[str, T] = {}
-        for point in entry_points(group=group):
+        for point in _installed(tuple(sys.path)).select(group=group):
             known = self._points.setdefault(point.name, [])
             if all(point.value != other.value for other in known):
                 known.append(point)
@@ -118,6 +119,15 @@ class Catalogue(Registry[T]):
         return accepted
 
 
-@cache  # each is read from a file, and audits are listed once a cell
+@cache  # each is a file of some hundred
+def _installed(path: tuple[str, ...]) -> Any:
+    return entry_points()
+
+
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+    return _name_and_version(point.dist) if point.dist else ("unknown", "")
+
+
+@cache  # each reads and parses a file, and a distribution has many entry points
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    return distribution.name, distribution.version

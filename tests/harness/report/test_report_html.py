@@ -256,9 +256,8 @@ def test_no_heavy_package_is_imported(showcase_run: Run) -> None:
         "import crucibench.report\n"
         "assert not {'pandas', 'jinja2', 'matplotlib', 'rich'} & set(sys.modules)\n"
         "from crucibench.report.html import render_html\n"
-        "assert 'matplotlib' not in sys.modules\n"
         "render_html(Run(Path(sys.argv[1])))\n"
-        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
+        "assert 'matplotlib' not in sys.modules\n"
     )
     program = program.replace("from crucibench.store.run import Run\n", "\n", 1).replace(
         "render_html(Run(", "from crucibench.store.run import Run\nrender_html(Run("

@@ -75,7 +75,7 @@ def _reliability_figure(section: Section, stored: Stored, x: str, y: str) -> Fig
         f"{show_count(round(count[worst]))} samples lie."
     )
     svg = plots.reliability_svg(
-        bins, colour=stored.head.colour or 0, x=words(x), y=words(y), key=stored.key, alt=alt
+        bins, colour=stored.head.colour or 0, x=words(x), y=words(y), alt=alt
     )
     return Figure(
         svg=Markup(svg),
