@@ -162,7 +162,7 @@ def planned(folder: Path) -> dict[str, tuple[int, float]]:
         return found
 
     plan = timed("plan", lambda: make_plan(resolved, infos, cards))
-    files = PlannedFiles(plan, 0, {"versions": {}}, lambda *key: "ids")
+    files = PlannedFiles(plan, 0, {"versions": {}}, lambda *key: "ids", {})
     timed("find cohorts", lambda: list(plan.cohorts()))
     timed("describe the suites", lambda: suites_as_data(resolved, plan))
     timed("digests and files of all cells", lambda: [files.file(cell) for cell in plan])

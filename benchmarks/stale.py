@@ -152,7 +152,7 @@ class Engine:
             base=base,
         ).info  # fmt: skip
         plan = make_plan(resolved, {(name, "digits"): info}, {"digits": self._data.card})
-        planned = PlannedFiles(plan, 0, self._environment, lambda *_: "")
+        planned = PlannedFiles(plan, 0, self._environment, lambda *_: "", {})
         (cell,) = [cell for cell in plan if cell.scenario.address == "pass/test"]
         meaning = planned.meaning(cell)
         key = None if meaning is None else (meaning, planned.numerics(cell))

@@ -53,6 +53,8 @@ class Inspection:
             form of a model that can't be had on this machine.
         reads: files that models and data read besides those that the spec names, by absolute path,
             with their SHA-256.
+        environment: the environment variables that the code of each model read, by model; under
+            "" those of data.
     """
 
     data: dict[str, EvalSet] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Inspection:
     probes: dict[Pair, ProbeAnswer] = field(default_factory=dict)
     errors: dict[Pair, CrucibenchError] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def cards(self) -> dict[str, DataCard]:
@@ -193,6 +196,8 @@ class _InspectionQueue:
         self.found.seconds_per_sample[pair] = message.seconds_per_sample
         self.found.batch_sizes[pair] = message.batch_size
         self.found.reads |= message.reads
+        if message.environment:  # of a model that stays open, the second data set shows none
+            self.found.environment.setdefault(pair[0], set()).update(message.environment)
         if message.probe is not None:
             self.found.probes[pair] = message.probe
 

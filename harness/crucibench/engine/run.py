@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
+from crucibench.util.outside import Outside, keyed_digests
 from crucibench.util.reads import Reads
 from crucibench.util.untrusted.yaml_text import read_yaml
 from crucibench.util.user_errors import one_line
@@ -55,7 +56,9 @@ from crucibench.util.user_errors import one_line
 _BLOCK = 65536
 
 
-def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run | None:
+def execute(  # noqa: PLR0915 - one step after the other
+    resolved: Resolved, options: RunOptions, listener: Listener
+) -> Run | None:
     """Carries out a run, or resumes it; a finished one without failed cells is returned as it is.
 
     Returns:
@@ -66,6 +69,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
         KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP; what was collected is kept.
         StoppedError: after more failures than `options` allow; likewise.
     """
+    begun = dict(os.environ)  # what code of the user's sets in this process is not given to it
     resolved = with_current_reads(resolved, options)
     layout = run_layout(resolved, options)
     _check_writable(options.out)
@@ -95,13 +99,13 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             device=device, threads=threads, makes=user_made_data(resolved),
         )  # fmt: skip
         if early is not None:
-            data, reads = _open_data(setup, options, early, listener)
+            data, reads, names = _open_data(setup, options, early, listener)
             executor = early
         else:
             from crucibench.engine.executors.inline import InlineExecutor
 
             watch = LibraryWatch()  # before any code of the user's
-            data, reads = _open_data_here(setup, options, listener)
+            data, reads, names = _open_data_here(setup, options, listener)
             executor = InlineExecutor(data, watch)
             stack.callback(executor.close)
         cards = {name: entry.card for name, entry in data.items()}
@@ -111,6 +115,7 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             retries=options.retries,
         )  # fmt: skip
         inspection.reads |= reads
+        inspection.environment[""] = names
         resolved = replace(resolved, batch_sizes=_nested(inspection.batch_sizes))
         plan = make_plan(resolved, inspection.models, inspection.cards)
         listener.planned(plan, inspection)
@@ -127,7 +132,12 @@ def execute(resolved: Resolved, options: RunOptions, listener: Listener) -> Run 
             listener.note(f"{damaged[0]} is not as it was written: what it held is made again")
         _remove_damaged(layout, damaged)
         _remove_unplanned(layout, plan, inspection)
-        _collect(_Ready(resolved, layout, plan, inspection, facts, executor), options, listener)
+        variables = {
+            model: keyed_digests(names, begun, options.scratch)
+            for model, names in inspection.environment.items()
+        }
+        ready = _Ready(resolved, layout, plan, inspection, facts, executor, variables)
+        _collect(ready, options, listener)
     return Run(layout.root)
 
 
@@ -141,6 +151,7 @@ class _Ready:
     inspection: Inspection
     environment: Mapping[str, Any]
     executor: Executor
+    variables: Mapping[str, Mapping[str, str]]
 
 
 def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
@@ -160,7 +171,7 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         make = partial(PartLifecycle, part=options.part, split=split)
     lifecycle = make(
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
-        events=events, cache=cache, listener=listener,
+        events=events, cache=cache, listener=listener, variables=ready.variables,
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
     limits = Limits(
@@ -185,7 +196,11 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     write_manifest(layout, package_version("crucibench"))
     remember(layout)
     code = code_of(ready.resolved.suites)
-    remember_reads(layout, ready.resolved.base, ready.inspection.reads, code)
+    variables = {name: one for found in ready.variables.values() for name, one in found.items()}
+    remember_reads(
+        layout, ready.resolved.base, ready.inspection.reads, code, variables=variables,
+        scratch=options.scratch,
+    )  # fmt: skip
     events.add("finished")
 
 
@@ -197,7 +212,7 @@ def with_current_reads(resolved: Resolved, options: RunOptions) -> Resolved:
     """
     layout = run_layout(resolved, options)
     while not options.fresh and layout.manifest.is_file():
-        other = other_reads(layout, resolved.base)
+        other = other_reads(layout, resolved.base, options.scratch)
         if not other:
             break
         resolved = replace(resolved, run_id=f"{resolved.run_id}-{other[:6]}")
@@ -213,24 +228,31 @@ def run_layout(resolved: Resolved, options: RunOptions) -> Layout:
 
 def _open_data(
     setup: Setup, options: RunOptions, executor: Executor, listener: Listener
-) -> tuple[dict[str, EvalSet], dict[str, str]]:
-    """Returns the open data sets, and the files that the user's code read for them."""
+) -> tuple[dict[str, EvalSet], dict[str, str], set[str]]:
+    """Returns the open data sets, and what the user's code read for them: files and variables."""
     made = make_user_data(executor, setup, listener, options.retries) if setup.makes else {}
     data = open_all_data(setup.resolved, options.scratch, listener, options.where, made)
     read: dict[str, str] = {}
+    names: set[str] = set()
     for entry in made.values():
-        read |= entry.reads if isinstance(entry, MadeData) else {}
-    return data, read
+        if isinstance(entry, MadeData):
+            read |= entry.reads
+            names |= entry.environment
+    return data, read, names
 
 
 def _open_data_here(
     setup: Setup, options: RunOptions, listener: Listener
-) -> tuple[dict[str, EvalSet], dict[str, str]]:
+) -> tuple[dict[str, EvalSet], dict[str, str], set[str]]:
     """Does the same as `_open_data` where the user's code runs in this process."""
     reads = Reads(setup.resolved.base, options.scratch)
-    with reads if setup.makes else nullcontext():
+    outside = Outside()
+    with ExitStack() as stack:
+        if setup.makes:
+            stack.enter_context(reads)
+            stack.enter_context(outside)
         data = open_all_data(setup.resolved, options.scratch, listener, options.where)
-    return data, reads.digests()
+    return data, reads.digests(), outside.environment
 
 
 def _devices(device: str) -> int:

@@ -18,12 +18,19 @@ from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
+from crucibench.util.outside import keyed_digests
 
 _NAME = ".reads.json"
 
 
 def remember_reads(
-    layout: Layout, base: Path, reads: Mapping[str, str], code: Mapping[str, str]
+    layout: Layout,
+    base: Path,
+    reads: Mapping[str, str],
+    code: Mapping[str, str],
+    *,
+    variables: Mapping[str, str],
+    scratch: Path,
 ) -> None:
     """Writes what was read, and what code made the run.
 
@@ -32,34 +39,57 @@ def remember_reads(
         base: what paths are kept relative to.
         reads: absolute path to SHA-256.
         code: package to digest, see `installed_code.code_of`.
+        variables: environment variable to keyed digest. The run holds the names; the digests lie
+            in the user's cache alone.
+        scratch: that cache.
     """
     found: dict[str, Any] = {}
     for path, digest in sorted(reads.items()):
         name = Path(os.path.relpath(path, base.resolve())).as_posix()
         found[name] = {"digest": digest, "stat": _stat(base / name)}
-    write_json(layout.root / _NAME, {"files": found, "code": dict(code)})
+    if variables:
+        _variables_file(layout, scratch).parent.mkdir(parents=True, exist_ok=True)
+        write_json(_variables_file(layout, scratch), dict(variables))
+    names = sorted(variables)
+    write_json(layout.root / _NAME, {"files": found, "code": dict(code), "environment": names})
 
 
-def other_reads(layout: Layout, base: Path) -> str:
-    """Returns a digest of what files and code are now, or "" if all are as they were."""
-    known, code = _known(layout)
+def other_reads(layout: Layout, base: Path, scratch: Path) -> str:
+    """Returns a digest of what files, code and environment are now, or "" if all are as they were.
+
+    A run that another user made, and that depends on environment variables, has others.
+    """
+    known, code, names = _known(layout)
     now: dict[str, str] = {}
     if not all(_stat(base / name) == one.get("stat") is not None for name, one in known.items()):
         now = {name: _digest(base / name) for name in known}
         if all(now[name] == one.get("digest") for name, one in known.items()):
             now = {}
     installed = code_now(code)
-    if not now and installed == code:
+    variables = keyed_digests(names, os.environ, scratch)
+    same = not variables or variables == _read(_variables_file(layout, scratch))
+    if not now and installed == code and same:
         return ""
-    return data_digest({**now, "code": installed})
+    return data_digest({**now, "code": installed} | ({} if same else {"environment": variables}))
 
 
-def _known(layout: Layout) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, str]]:
+def _variables_file(layout: Layout, scratch: Path) -> Path:
+    return scratch / "variables" / f"{data_digest(str(layout.root.resolve()))}.json"
+
+
+def _read(path: Path) -> Any:
     try:
-        found = read_document(layout.root / _NAME)
-        return found["files"], found["code"]
-    except (UnreadableError, KeyError, TypeError):
-        return {}, {}
+        return read_document(path)
+    except UnreadableError:
+        return {}
+
+
+def _known(layout: Layout) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, str], list[str]]:
+    try:
+        found = _read(layout.root / _NAME)
+        return found["files"], found["code"], found["environment"]
+    except (KeyError, TypeError):
+        return {}, {}, []
 
 
 def _digest(path: Path) -> str:

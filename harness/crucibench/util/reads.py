@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import tempfile
@@ -12,14 +11,10 @@ from typing import Any, Self
 
 from crucibench.util.hashing import file_digest
 from crucibench.util.native_readers import NativeReaders
+from crucibench.util.outside import OURS
 from crucibench.util.source_files import is_library_file
 
 _ELSEWHERE = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/os-release")
-_OURS = tuple(
-    Path(folder)
-    for name in ("crucibench", "crucibench_adapters", "crucibench_suites")
-    for folder in getattr(importlib.util.find_spec(name), "submodule_search_locations", None) or ()
-)
 _WRITES = os.O_WRONLY | os.O_RDWR
 _watching: list[Reads] = []
 _hooked: list[bool] = []
@@ -42,7 +37,7 @@ class Reads:
         self._written: set[str] = set()
         self._native = NativeReaders(lambda path: self.note(_whole(path), written=False))
         self._base = base.resolve()
-        self._aside = {path.resolve() for path in (*aside, *_OURS)}
+        self._aside = {path.resolve() for path in (*aside, *OURS)}
 
     def __enter__(self) -> Self:
         if not _hooked:

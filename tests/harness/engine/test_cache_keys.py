@@ -130,7 +130,7 @@ class Keys:
             batch_size=sizes[model][data],
         )  # fmt: skip
         plan = replace(plan, cells=(*plan.cells, transfer))
-        planned = PlannedFiles(plan, 7 if "seed" in change else 0, self._here(change), _no_ids)
+        planned = PlannedFiles(plan, 7 if "seed" in change else 0, self._here(change), _no_ids, {})
         version = Noise.version
         Noise.version = 2 if "version" in change else version
         try:

@@ -109,11 +109,29 @@ Ids = Callable[[str, str, int | None], str]
 class PlannedFiles:
     """Makes the files of a plan's cells."""
 
-    def __init__(self, plan: Plan, seed: int, environment: Mapping[str, Any], ids: Ids) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int,
+        environment: Mapping[str, Any],
+        ids: Ids,
+        variables: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        """Takes a plan and what its cells depend on.
+
+        Args:
+            plan: the plan.
+            seed: of every draw.
+            environment: of the run.
+            ids: digests of the samples' ids.
+            variables: by model, keyed digests of the environment variables that its code read:
+                part of what the cache finds a cell by, and written to no file of the run.
+        """
         self._cells = {cell.id: cell for cell in plan}
         self._seed = seed
         self._environment = environment
         self._ids = ids
+        self._variables = variables
         self._digests: dict[tuple[str, str, int | None], str] = {}
         self._identities: dict[str, dict[str, Any]] = {}
         self._numerics: dict[str, str] = {}
@@ -150,7 +168,10 @@ class PlannedFiles:
                 alias: self.numerics(self._cells[other]) for alias, other in cell.needs.items()
             }
             own = numerics_fields(cell, self._environment)
-            self._numerics[cell.id] = data_digest({**own, "needs": needs})
+            read = dict(self._variables.get(cell.model.name, {}))
+            self._numerics[cell.id] = data_digest(
+                {**own, "needs": needs} | ({"variables": read} if read else {})
+            )
         return self._numerics[cell.id]
 
     def _identity(self, cell: PlannedCell) -> dict[str, Any]:

@@ -265,6 +265,7 @@ class Inspected:
         probe: what it answers to the fixed probe; None where nothing is stored of it.
         reads: the files that were read to open it, beside those that its address names, by
             absolute path, with their SHA-256.
+        environment: the names of the environment variables that the user's code read.
     """
 
     info: ModelInfo
@@ -272,6 +273,7 @@ class Inspected:
     batch_size: int
     probe: ProbeAnswer | None = None
     reads: Mapping[str, str] = field(default_factory=dict)
+    environment: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,11 +284,13 @@ class MadeData:
         data: its name.
         raw: role in the run to its data: "" for the data set itself, else that of a suite's.
         reads: the files that it read, by absolute path, with their SHA-256.
+        environment: as in `Inspected`.
     """
 
     data: str
     raw: Mapping[str, RawData]
     reads: Mapping[str, str] = field(default_factory=dict)
+    environment: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,7 @@ from crucibench.util.draws import Draws
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import file_digest
 from crucibench.util.memory import free_memory, is_out_of_memory
+from crucibench.util.outside import Outside
 from crucibench.util.reads import Reads
 
 
@@ -224,14 +225,22 @@ class Worker:
             # Files of data are digested already, under their names from `base` on.
             files = [base / name for name in self._setup.resolved.digests[f"data.{task.data}"]]
             aside = (*named, *files, self._setup.scratch, self._setup.root)
-            with Reads(base, *aside) as reads:
+            with Reads(base, *aside) as reads, Outside() as outside:
                 adapter = self._models.get(task.model, task.data)
                 found = inspect_model(
                     entry, adapter, evalset, batch_size=size, limit=defaults.limit, device=device,
                     base=base,
                 )  # fmt: skip
                 probe = ask_probe(adapter, evalset, task.probe, found.info)
-            return replace(found, probe=probe, reads=reads.digests())
+            if outside.reached:
+                why = f"its code {' and '.join(outside.reached)}"
+                found = replace(found, info=replace(found.info, fingerprint=None, unidentified=why))
+            return replace(
+                found,
+                probe=probe,
+                reads=reads.digests(),
+                environment=frozenset(outside.environment),
+            )
         except CrucibenchError:
             raise
         except Exception as error:
@@ -345,7 +354,8 @@ class Worker:
 
     def _make_data(self, task: DataTask) -> MadeData:
         raw: dict[str, RawData] = {}
-        with Reads(self._setup.resolved.base, self._setup.scratch) as reads:
+        base, scratch = self._setup.resolved.base, self._setup.scratch
+        with Reads(base, scratch) as reads, Outside() as outside:
             self._opened(task.data, raw)
         # Transformations of the user's are dropped: the stored columns are evaluated.
         plain = {
@@ -354,7 +364,10 @@ class Worker:
             )
             for name, entry in raw.items()
         }
-        return MadeData(data=task.data, raw=plain, reads=reads.digests())
+        return MadeData(
+            data=task.data, raw=plain, reads=reads.digests(),
+            environment=frozenset(outside.environment),
+        )  # fmt: skip
 
     def _take_lease(self, task: LeaseTask) -> Iterator[Message]:
         if not task.hold:
