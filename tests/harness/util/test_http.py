@@ -44,8 +44,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def tell(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        for name, value in {"Content-Length": str(len(body)), **named}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body if self.command != "HEAD" else b"")
 
@@ -344,8 +345,9 @@ def test_no_form_of_a_token_is_shown(
     for _ in range(11):
         said = refusal(RemoteError, lambda: one.get(f"{one.server}/echo"))
         shown = said.partition("401: ")[2].partition(" (look")[0]
-        # Of base64 the ends may stay, which also hold other letters: less than 40 bits each.
-        assert "***" in shown and len(shown.replace("***", "").replace("Bearer", "").strip()) <= 7
+        # What stays is "Bearer", perhaps in base64, and ends that carry less than 40 bits.
+        rest = shown.replace("Bearer", "").replace("QmVhcmVyIH", "").replace("***", "")
+        assert "***" in shown and len(rest.strip()) < 7
 
 
 def test_a_proxy_of_the_environment_is_asked(
@@ -354,8 +356,6 @@ def test_a_proxy_of_the_environment_is_asked(
     at = running[0].removeprefix("http://")
     monkeypatch.setenv("http_proxy", f"http://me:pass%20word@{at}")
     one = client()
-    _Handler.do_ = _Handler.do_absolute  # type: ignore[attr-defined]
-    monkeypatch.setattr(_Handler, "do_http:", _Handler.do_absolute, raising=False)
     monkeypatch.setattr(
         _Handler, "do_http://nowhere.example/x", _Handler.do_absolute, raising=False
     )

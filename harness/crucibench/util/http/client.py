@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from crucibench.util.atomic import StorageError
 from crucibench.util.errors import CrucibenchError
 from crucibench.util.http.connections import (
     Connection,
@@ -283,10 +284,10 @@ class Client:
         try:
             self._connect(connection, url)
             answer, kept = self._answer(connection, question, url, given)
+        except StorageError:
+            raise
         except TimeoutError:
             raise self._late("no answer") from None
-        except http.client.IncompleteRead as error:
-            raise self._broken(error) from None
         except (http.client.HTTPException, OSError, ValueError, zlib.error) as error:
             raise self._broken(error) from None
         finally:
@@ -339,11 +340,13 @@ class Client:
         except TimeoutError:
             raise self._late("no whole answer") from None
         except (_AgainError, OSError, http.client.HTTPException) as error:
-            if take is question.sink and size:
+            if take is question.sink and size and not isinstance(error, StorageError):
                 raise RemoteError(f"{self.server}: it broke off after {size:,} bytes") from error
             raise
-        reply = Reply(response.status, found, b"".join(pieces))
-        return reply, response.isclosed() and not response.will_close
+        finally:
+            whole = response.isclosed()
+            response.close()
+        return Reply(response.status, found, b"".join(pieces)), whole and not response.will_close
 
     def _pieces(
         self, response: http.client.HTTPResponse, headers: Mapping[str, str]

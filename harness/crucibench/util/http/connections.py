@@ -28,14 +28,14 @@ class ProxyRefusedError(OSError):
 class _Timed(io.RawIOBase):
     """Reads from a socket for as long as is left of a request's time, not of each read's."""
 
-    def __init__(self, raw: Any, limit: Callable[[], None]) -> None:
-        self._raw, self._limit = raw, limit
+    def __init__(self, raw: Any, sock: Any, left: Callable[[], float]) -> None:
+        self._raw, self._sock, self._left = raw, sock, left
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._limit()
+        self._sock.settimeout(self._left())
         return cast("int | None", self._raw.readinto(buffer))
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class _TimedResponse(http.client.HTTPResponse):
     def __init__(self, connection: Connection, sock: Any, **named: Any) -> None:
         super().__init__(sock, **named)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_Timed(raw, connection.limit))
+        self.fp = io.BufferedReader(_Timed(raw, sock, connection.left))
 
 
 class Connection:
@@ -80,11 +80,6 @@ class Connection:
             self._extra = {}
         self._proxy = proxy
         self._http.response_class = partial(_TimedResponse, self)  # type: ignore[assignment]
-
-    def limit(self) -> None:
-        """Gives the socket what is left of the time."""
-        if self._http.sock is not None:
-            self._http.sock.settimeout(self.left())
 
     def connect(self) -> None:
         """Connects where there is no connection that can still be used.
@@ -128,7 +123,7 @@ class Connection:
 
     def _blocks(self, content: bytes) -> Iterator[memoryview]:
         for start in range(0, len(content), _BLOCK):
-            self.limit()
+            self._http.sock.settimeout(self.left())
             yield memoryview(content)[start : start + _BLOCK]
 
 
