@@ -18,6 +18,7 @@ from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import existing_file
 from crucibench.data.cache import cached_folder
+from crucibench.util import doors
 from crucibench.util.atomic import StorageError, storing
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import data_digest
@@ -139,7 +140,7 @@ def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
 
         def fill(folder: Path, path: str = path, file: str = file, name: str = name) -> None:
             try:
-                with (folder / file).open("wb") as target:
+                with doors.open_file(folder / file, "wb") as target:
                     if system is None:
                         _fetch(path, target)
                     else:
@@ -151,7 +152,7 @@ def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
                 raise _unreachable(name, error) from None
             # Like what is converted, so that the cache is pruned of it as of that.
             note = json.dumps({"roles": [], "facts": {"fetched": name}})
-            (folder / "content.json").write_text(note, encoding="utf-8")
+            doors.write_bytes(folder / "content.json", note.encode())
 
         key = data_digest(["fetched", name, version]) if version else ""
         copies.append(cached_folder(scratch / "arrow", key, fill) / file)

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from crucibench.store.layout import FORMAT_VERSION, is_inside, is_run_id
 from crucibench.store.run import Run
+from crucibench.util import doors
 from crucibench.util.atomic import storing, write_atomically
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import first_line, shorten
@@ -38,10 +39,10 @@ def write_archive(path: Path, kind: str, files: Mapping[str, bytes]) -> None:
         files: name to content.
     """
     content = _archive(kind, files)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    doors.make_folder(path.parent)
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
+        doors.write_bytes(temporary, content)
 
     write_atomically(path, write)
 
@@ -156,8 +157,8 @@ class Unpacked:
             with storing(made):
                 for name, content in files.items():
                     target = self.root / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(content)
+                    doors.make_folder(target.parent)
+                    doors.write_bytes(target, content)
         except BaseException:
             self.close()
             raise
