@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crucibench.util.errors import InputError
+from crucibench.util.http.client import Client, RemoteError, Reply
 from crucibench.util.suggest import nearest
-from crucibench_adapters._oip_client import Client, RemoteError, Reply, ServerAddress
+from crucibench_adapters._oip_address import ServerAddress
 from crucibench_adapters._oip_tensors import DATATYPES, Tensor, name_shown
 
 _BINARY = "binary_tensor_data"
@@ -93,7 +94,7 @@ def _model(client: Client, address: ServerAddress) -> Mapping[str, Any]:
 
 def _missing(client: Client, address: ServerAddress, error: RemoteError) -> str:
     """Returns the sentence for a model that the server does not know, or whose name it rejects."""
-    names = client.index()
+    names = _index(client)
     if error.status != 404 and (not names or address.model in names):
         return str(error)
     version = f" in version {address.version}" if address.version else ""
@@ -104,6 +105,18 @@ def _missing(client: Client, address: ServerAddress, error: RemoteError) -> str:
     hint = f"; did you mean {guess!r}?" if guess and guess != address.model else ""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{missing}{hint} (it has: {', '.join(names[:_SHOWN])}{more})"
+
+
+def _index(client: Client) -> list[str]:
+    """Returns the names of the models that the server has; empty if it does not say."""
+    url = f"{client.server}/v2/repository/index"
+    headers = {"Content-Type": "application/json"}
+    try:
+        found = json.loads(client.post(url, b"{}", headers, patient=False).content)
+        names = [entry["name"] for entry in found]
+    except (RemoteError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+    return sorted({client.headers.shown(str(name), 60) for name in names})
 
 
 def _check_ready(client: Client, address: ServerAddress) -> None:

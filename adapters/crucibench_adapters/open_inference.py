@@ -19,15 +19,10 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
+from crucibench.util.http.client import Client, RemoteError
+from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.suggest import unknown
-from crucibench_adapters._oip_client import (
-    Client,
-    RemoteError,
-    ServerAddress,
-    WaitingClock,
-    budget_of,
-    parse_address,
-)
+from crucibench_adapters._oip_address import ServerAddress, parse_address
 from crucibench_adapters._oip_inputs import LAYOUTS, inputs_of
 from crucibench_adapters._oip_metadata import Metadata, read_metadata
 from crucibench_adapters._oip_outputs import OutputReader, kind_of, output_of
@@ -129,7 +124,9 @@ class OpenInferenceAdapter(Adapter):
         try:
             content, headers = encode(filled, self._output, binary=self._binary)
             answer = self._client.post(self._url, content, headers, stop)
-            outputs = decode(answer.content, answer.headers.get(HEADER), self._client.headers.scrub)
+            outputs = decode(
+                answer.content, answer.headers.get(HEADER.lower()), self._client.headers.scrub
+            )
             return self._reader.pick(outputs, rows)
         except OutputError as error:
             raise self._error(error) from error

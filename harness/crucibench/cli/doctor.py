@@ -17,7 +17,6 @@ _EXTRAS = {
     "vision": ("torchvision", "timm"),
     "text": ("transformers",),
     "onnx": ("onnx", "onnxruntime"),
-    "http": ("httpx",),
     "ray": ("ray",),
     "loadgen": ("mlperf_loadgen",),
     "gpu": ("pynvml",),

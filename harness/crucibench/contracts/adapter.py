@@ -18,6 +18,7 @@ from crucibench.contracts.lists import Column, Lists
 from crucibench.contracts.task import FEATURES, OutputError, Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
+from crucibench.util.http.limits import Remote
 
 if TYPE_CHECKING:
     import torch
@@ -98,26 +99,6 @@ class Normalisation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remote:
-    """How a model behind a network address is asked.
-
-    Attributes:
-        headers: name to value; ``env:NAME`` stands for the environment variable, so that secrets
-            are in no file: read it when a request is made, and never store or print it.
-        concurrency: requests under way at once.
-        requests_per_second: at most; None for no limit.
-        max_requests: in one run; None for no limit.
-        timeout: seconds that a request may take.
-    """
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    concurrency: int = 8
-    requests_per_second: float | None = None
-    max_requests: int | None = None
-    timeout: float = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Opening:
     """All that an adapter gets to open a model.
 
@@ -150,7 +131,7 @@ class Opening:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     classes: tuple[str, ...] | Mapping[str, str] | None = None
-    remote: Remote = Remote()
+    remote: Remote = field(default_factory=Remote)
     live: Any = None
 
 

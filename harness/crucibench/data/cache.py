@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from crucibench.util import doors
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest, tree_digest
 
@@ -30,7 +30,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
         return parent / key
     temporary = parent / f".{uuid.uuid4().hex}"
     try:
-        temporary.mkdir(parents=True)
+        doors.make_folder(temporary)
     except OSError as error:
         raise InputError(f"the cache folder {str(parent)!r} can't be written to: {error}") from None
     try:
@@ -42,7 +42,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
             _rename(temporary, folder)
         return folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        doors.remove_folder(temporary, ignore_errors=True)
 
 
 def file_digests(files: Iterable[Path], base: Path) -> dict[str, str]:
@@ -66,7 +66,7 @@ def _name(path: Path, base: Path) -> str:
 
 def _rename(temporary: Path, folder: Path) -> None:
     try:
-        temporary.rename(folder)
+        doors.rename(temporary, folder)
     except OSError:
         if not folder.is_dir():  # else another process was first, with the same content
             raise
@@ -74,4 +74,4 @@ def _rename(temporary: Path, folder: Path) -> None:
 
 def _sync(path: Path) -> None:
     with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
+        doors.fsync(stream.fileno())

@@ -15,6 +15,7 @@ from crucibench.data.bad_samples import BadSampleTally, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import ColumnKind
+from crucibench.util import doors
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
@@ -60,7 +61,7 @@ class Conversion:
         path = self.folder / f"{len(self.roles)}.arrow"
         self.roles.append(role)
         rows = 0
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        with doors.open_file(path, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
             for batch in batches:
                 writer.write(batch)
                 rows += batch.num_rows
@@ -114,7 +115,7 @@ def convert(
         fill(conversion)
         require_unchanged(files, base, digests)
         content = {"roles": conversion.roles, "facts": conversion.facts}
-        (folder / "content.json").write_text(json.dumps(content), encoding="utf-8")
+        doors.write_bytes(folder / "content.json", json.dumps(content).encode())
 
     digests = file_digests(files, base) if settings is not None else {}
     key = ""

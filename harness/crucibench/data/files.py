@@ -1,8 +1,8 @@
 """The files that an address names: one, a folder's, a pattern's, or some behind a network.
 
-The latter are copied into the cache once for each version, and nothing else is asked for. They are
-reached through fsspec, which `datasets` brings; what a protocol needs beside it comes with the
-extra ``[remote]``.
+The latter are copied into the cache once for each version, and nothing else is asked for. Files
+behind http and https are asked for by `util.http`; all others, and patterns, are reached through
+fsspec, which `datasets` brings: what a protocol needs beside it comes with the extra ``[remote]``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import existing_file
 from crucibench.data.cache import cached_folder
-from crucibench.util.errors import InputError
+from crucibench.util import doors
+from crucibench.util.atomic import StorageError, storing
+from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import data_digest
+from crucibench.util.http.client import Client, RemoteError
+from crucibench.util.http.limits import Remote, RequestBudget
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 
@@ -34,7 +38,11 @@ _VERSION = (
     *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime"),
     *("Content-MD5", "md5Hash", "Digest", "size"),
 )
+_HTTP_VERSION = ("etag", "last-modified", "content-md5", "digest")
 _PIECE = 1 << 20
+_MOST_BYTES = 1 << 40
+_ASKING, _FETCHING = 60.0, 3600.0
+"""Seconds that facts of a file, and the file, may take to arrive."""
 
 
 def is_pattern(rest: str) -> bool:
@@ -132,13 +140,19 @@ def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
 
         def fill(folder: Path, path: str = path, file: str = file, name: str = name) -> None:
             try:
-                with system.open(path, "rb") as source, (folder / file).open("wb") as target:
-                    shutil.copyfileobj(source, target, _PIECE)
+                with doors.open_file(folder / file, "wb") as target:
+                    if system is None:
+                        _fetch(path, target)
+                    else:
+                        with system.open(path, "rb") as source:
+                            shutil.copyfileobj(source, target, _PIECE)
+            except StorageError:
+                raise
             except Exception as error:  # whatever the protocol's library raises
                 raise _unreachable(name, error) from None
             # Like what is converted, so that the cache is pruned of it as of that.
             note = json.dumps({"roles": [], "facts": {"fetched": name}})
-            (folder / "content.json").write_text(note, encoding="utf-8")
+            doors.write_bytes(folder / "content.json", note.encode())
 
         key = data_digest(["fetched", name, version]) if version else ""
         copies.append(cached_folder(scratch / "arrow", key, fill) / file)
@@ -147,9 +161,11 @@ def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
 
 def _found(address: str) -> tuple[Any, dict[str, tuple[str, str]]]:
     """Returns a file system and, by full address, the path and the version of each file."""
+    protocol = address.partition(":")[0]
+    if protocol in {"http", "https"} and not is_pattern(address):
+        return None, {address: (address, _version_over_http(address))}
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-    protocol = address.partition(":")[0]
     try:
         system, path = url_to_fs(address)
         paths = sorted(system.glob(path)) if is_pattern(address) else [path]
@@ -169,6 +185,37 @@ def _found(address: str) -> tuple[Any, dict[str, tuple[str, str]]]:
         # Two versions may have the same size.
         found[name] = (one, version if version != f"size {known.get('size')}" else "")
     return system, found
+
+
+def _client(address: str, timeout: float) -> Client:
+    remote = Remote(timeout=timeout)
+    return Client(address, remote, RequestBudget(remote), elsewhere=True)
+
+
+def _fetch(address: str, target: BinaryIO) -> None:
+    def write(piece: bytes) -> None:
+        with storing(Path(target.name)):
+            target.write(piece)
+
+    client = _client(address, _FETCHING)
+    try:
+        client.fetch(address, write, _MOST_BYTES)
+    finally:
+        client.close()
+
+
+def _version_over_http(address: str) -> str:
+    """Returns what tells versions of a file apart; "" where the server says nothing that does."""
+    client = _client(address, _ASKING)
+    try:
+        said = client.head(address).headers
+    except CrucibenchError as error:
+        if isinstance(error, RemoteError) and error.status in {403, 405, 501}:
+            return ""  # what may be read but not asked about, as some signed addresses
+        raise _unreachable(address, error) from None
+    finally:
+        client.close()
+    return ", ".join(f"{key} {said[key]}" for key in _HTTP_VERSION if said.get(key))
 
 
 def _unreachable(address: str, error: Exception) -> InputError:

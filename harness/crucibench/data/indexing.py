@@ -26,6 +26,7 @@ from crucibench.data.modalities import ModalityReader, RolePass, reader_of
 from crucibench.data.options import listed
 from crucibench.data.subset import choose_test
 from crucibench.data.targets import Targets, read_targets
+from crucibench.util import doors
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
 
@@ -55,7 +56,7 @@ def build_index(
         reader = reader_of(raw.modality)(raw)
         contents = read_contents(reader, targets.bad, progress, casts)
         facts = _write_index(folder, reader, targets, contents)
-        (folder / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+        doors.write_bytes(folder / "index.json", json.dumps(facts).encode())
 
     _check(raw)
     casts: Mapping[str, Any] = {}
@@ -277,7 +278,7 @@ def _table(raw: RawData, role: str, chosen: _Role, targets: NDArray[Any], part: 
 
 
 def _write(path: Path, table: Any) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with doors.open_file(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=BATCH):
             writer.write(batch)
 

@@ -35,6 +35,7 @@ from crucibench.store.run import Run
 from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, write_table
 from crucibench.store.transfer import DamagedError, copy_file
+from crucibench.util import doors
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.errors import InputError, NotComparableError, UnreadableError
 from crucibench.util.hashing import differing_fields, file_digest
@@ -162,8 +163,8 @@ def merge(folders: Sequence[Path], out: Path) -> Run:
             raise UnreadableError(f"{str(part.layout.root)!r} is damaged: {found[0]}")
     _check_alike(parts)
     with exclusive(layout.root):
-        layout.manifest.unlink(missing_ok=True)
-        shutil.rmtree(layout.cells, ignore_errors=True)
+        doors.unlink(layout.manifest, missing_ok=True)
+        doors.remove_folder(layout.cells, ignore_errors=True)
         remove_leftovers(layout.root)
         events = Events(layout.events)
         events.add("started", executor="merge", workers=0, resumed=False)
@@ -269,15 +270,15 @@ def _copy_inputs(parts: Sequence[_PartFolder], layout: Layout) -> None:
     document: dict[str, Any] = read_yaml(first.spec)
     base = (first.root / document["resolved"]["base"]).resolve()
     document["resolved"]["base"] = Path(os.path.relpath(base, layout.root)).as_posix()
-    layout.root.mkdir(parents=True, exist_ok=True)
+    doors.make_folder(layout.root)
     write_text(layout.spec, dump_yaml(document))
     for folder, into in (
         (first.environment, layout.environment), (first.samples, layout.samples),
     ):  # fmt: skip
-        shutil.rmtree(into, ignore_errors=True)
+        doors.remove_folder(into, ignore_errors=True)
         shutil.copytree(folder, into)
-    layout.part.unlink()
-    layout.cells.mkdir(parents=True, exist_ok=True)
+    doors.unlink(layout.part)
+    doors.make_folder(layout.cells)
     main = layout.environment / "main.json"
     for part in parts[1:]:
         other = part.layout.environment / "main.json"
@@ -299,7 +300,7 @@ class _Merger:
     def run(self) -> None:
         rows: list[dict[str, Any]] = []
         for cell in self._plan:
-            self._layout.cell(cell.id).mkdir(parents=True, exist_ok=True)
+            doors.make_folder(self._layout.cell(cell.id))
             file, found = finish(cell, self._collected(cell), self._files, self._scorer)
             self._files[cell.id] = file
             write_cell(self._layout.cell_file(cell.id), file)
@@ -331,7 +332,7 @@ class _Merger:
         for part, entry in held:
             for name, digest in entry.files.items():
                 if not (folder / name).is_file():
-                    (folder / name).parent.mkdir(exist_ok=True)
+                    doors.make_folder((folder / name).parent)
                     try:
                         copy_file(part.layout.cell(cell.id) / name, folder / name, digest)
                     except DamagedError as error:
@@ -339,7 +340,7 @@ class _Merger:
                         raise UnreadableError(f"{where!r} is damaged: {error}") from error
             log = part.layout.log(cell.id)
             if log.is_file():
-                with self._layout.log(cell.id).open("ab") as stream:
+                with doors.open_file(self._layout.log(cell.id), "ab") as stream:
                     stream.write(log.read_bytes())
         costs = [entry.cost for _, entry in held if entry.cost]
         write_json(self._layout.timing(cell.id), _summed(costs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -44,6 +43,7 @@ from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
 from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, samples_to_table, write_blocks, write_table
+from crucibench.util import doors
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
@@ -75,7 +75,7 @@ def execute(  # noqa: PLR0915 - one step after the other
     _check_writable(options.out)
     if options.fresh and layout.root.is_dir() and not options.dry_run:
         with exclusive(layout.root):
-            shutil.rmtree(layout.root)
+            doors.remove_folder(layout.root)
     damaged = [] if options.dry_run else _damaged(layout)
     if damaged is None:
         return Run(layout.root)
@@ -304,10 +304,10 @@ def _nothing_failed(layout: Layout) -> bool:
 
 def _remove_damaged(layout: Layout, damaged: list[str]) -> None:
     """Removes what can't be trusted, and what a killed process left half written."""
-    layout.manifest.unlink(missing_ok=True)
+    doors.unlink(layout.manifest, missing_ok=True)
     for name in damaged:
         if not name.startswith("cells/"):  # a cell's journal knows what of it is whole
-            (layout.root / name).unlink(missing_ok=True)
+            doors.unlink(layout.root / name, missing_ok=True)
     remove_leftovers(layout.root)
 
 
@@ -322,9 +322,9 @@ def _remove_unplanned(layout: Layout, plan: Plan, inspection: Inspection) -> Non
         if path.parent.name in planned:
             continue
         if path.parent.name.partition(".")[0] in {slug(model)[:40] for model in lost}:
-            path.unlink()
+            doors.unlink(path)
         else:
-            shutil.rmtree(path.parent)
+            doors.remove_folder(path.parent)
 
 
 def _check_writable(out: Path) -> None:
@@ -344,7 +344,7 @@ def _write_inputs(ready: _Ready, role: Callable[[str, str, int | None], Selected
     All anew, whatever an earlier attempt left: nothing vouches for that before there is a manifest.
     """
     resolved, layout, plan, inspection = ready.resolved, ready.layout, ready.plan, ready.inspection
-    layout.cells.mkdir(parents=True, exist_ok=True)
+    doors.make_folder(layout.cells)
     write_text(layout.spec, resolved.document(layout.root))
     write_json(layout.environment / "main.json", dict(ready.environment))
     models = [
@@ -363,7 +363,7 @@ def _write_inputs(ready: _Ready, role: Callable[[str, str, int | None], Selected
             written.add(path)
     for path in sorted(layout.samples.rglob("*")):
         if path.is_file() and path not in written:
-            path.unlink()
+            doors.unlink(path)
 
 
 def _write_failed_inspections(layout: Layout, inspection: Inspection, listener: Listener) -> None:

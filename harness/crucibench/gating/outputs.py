@@ -21,6 +21,7 @@ from crucibench.gating.text import (
     row,
     where,
 )
+from crucibench.util import doors
 from crucibench.util.atomic import write_text
 from crucibench.util.text import markdown_text, shorten, visible
 
@@ -355,6 +356,6 @@ def tell_github(verdict: GateVerdict, environment: Mapping[str, str] | None = No
         room = SUMMARY_LIMIT - before - 1
         text = summary(verdict, max(room, 0))
         if len(text.encode()) <= room:
-            with file.open("a", encoding="utf-8", newline="\n") as stream:
-                stream.write(text + "\n")
+            with doors.open_file(file, "ab") as stream:
+                stream.write(text.encode() + b"\n")
     return workflow_commands(verdict) if variables.get("GITHUB_ACTIONS") == "true" else []

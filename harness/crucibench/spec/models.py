@@ -101,6 +101,10 @@ class RemoteSettings(_Part):
     concurrency: int = Field(default=8, ge=1)
     requests_per_second: Number | None = Field(default=None, gt=0)
     max_requests: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=1)
+    """Sent and received."""
+    max_seconds: Duration | None = Field(default=None, gt=0)
+    """From the first request to the last."""
     timeout: Duration = Field(default=60.0, gt=0)
     """Of one request."""
     intensive: bool = False

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from crucibench.store.layout import FORMAT_VERSION, is_inside, is_run_id
 from crucibench.store.run import Run
+from crucibench.util import doors
 from crucibench.util.atomic import storing, write_atomically
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import first_line, shorten
@@ -42,10 +43,10 @@ def write_archive(path: Path, kind: str, files: Mapping[str, bytes]) -> None:
         files: name to content.
     """
     content = _archive(kind, files)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    doors.make_folder(path.parent)
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
+        doors.write_bytes(temporary, content)
 
     write_atomically(path, write)
 
@@ -173,8 +174,8 @@ class Unpacked:
             with storing(made):
                 for name, blocks in files:
                     target = self.root / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("xb") as stream:
+                    doors.make_folder(target.parent)
+                    with doors.open_file(target, "xb") as stream:
                         stream.writelines(blocks)
         except BaseException:
             self.close()

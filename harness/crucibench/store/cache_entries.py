@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from crucibench.util import doors
 
 Kind = Literal["cell", "data index", "converted data"]
 
@@ -116,10 +117,10 @@ def discard(folder: Path, root: Path) -> bool:
     """
     hidden = root / hidden_name()
     try:
-        folder.rename(hidden)
+        doors.rename(folder, hidden)
     except OSError:  # another process was first, or may not, or (Windows) has a file open
         return False
-    shutil.rmtree(hidden, ignore_errors=True)
+    doors.remove_folder(hidden, ignore_errors=True)
     with contextlib.suppress(OSError):  # empty parents go, others stay
         for parent in folder.parents:
             if parent == root:
@@ -134,7 +135,7 @@ def sweep(root: Path, older_than: float = LEFTOVER_AGE) -> int:
     count = 0
     for path in subfolders(root):
         if _HIDDEN.fullmatch(path.name) and _last_written(path) < before:
-            shutil.rmtree(path, ignore_errors=True)
+            doors.remove_folder(path, ignore_errors=True)
             count += not path.exists()
     return count
 

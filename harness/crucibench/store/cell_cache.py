@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from crucibench.store.cache_entries import (
 from crucibench.store.cells import StageFile
 from crucibench.store.layout import ARTIFACTS
 from crucibench.store.transfer import DamagedError, copy_file, copy_into
+from crucibench.util import doors
 from crucibench.util.atomic import write_text
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
@@ -231,16 +231,16 @@ class CellCache:
             size += len(text.encode())
             if size > self.limit:
                 return False
-            temporary.mkdir(parents=True)
+            doors.make_folder(temporary)
             for name, digest in files.items():
-                (temporary / name).parent.mkdir(exist_ok=True)
+                doors.make_folder((temporary / name).parent)
                 copy_file(cell / name, temporary / name, digest)
             write_text(temporary / _ENTRY, text)  # last, and it syncs the folder too
             _place(temporary, folder)
         except (OSError, DamagedError):
             return False
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            doors.remove_folder(temporary, ignore_errors=True)
         self._make_room(size, folder)
         return True
 
@@ -339,8 +339,8 @@ def _slug(outputs: frozenset[str]) -> str:
 def _place(temporary: Path, folder: Path) -> None:
     for attempt in range(_TRIES):
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary.rename(folder)
+            doors.make_folder(folder.parent)
+            doors.rename(temporary, folder)
             return
         except OSError:
             if folder.is_dir():  # another process was first, with the same content

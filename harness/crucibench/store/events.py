@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crucibench.util import doors
 from crucibench.util.atomic import storing
 from crucibench.util.untrusted.content import read_content
 from crucibench.util.untrusted.json_text import parse_json
@@ -29,8 +30,8 @@ class Events:
             StorageError: if the system refuses to write it.
         """
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, default=str)
-        with storing(self.path), self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with storing(self.path), doors.open_file(self.path, "ab") as stream:
+            stream.write(line.encode() + b"\n")
 
 
 class Dates(NamedTuple):

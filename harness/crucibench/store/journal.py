@@ -8,14 +8,13 @@ journal that was damaged vouches for nothing.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crucibench.store.layout import ARTIFACTS, stage_of
+from crucibench.util import doors
 from crucibench.util.atomic import storing
 from crucibench.util.hashing import file_digest
 from crucibench.util.untrusted.json_text import parse_json
@@ -154,16 +153,16 @@ class Journal:
         for pattern in ("*.parquet", f"{ARTIFACTS}*.parquet"):
             for path in self.folder.glob(pattern):
                 if path.relative_to(self.folder).as_posix() not in self._files:
-                    path.unlink()
+                    doors.unlink(path)
 
     def _empty(self, first: Mapping[str, Any]) -> None:
         # The journal is removed before the files that it vouches for: a process that is killed here
         # leaves nothing that counts.
         with storing(self.folder):
-            self._path.unlink(missing_ok=True)
+            doors.unlink(self._path, missing_ok=True)
             if self.folder.is_dir():
-                shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
+                doors.remove_folder(self.folder)
+            doors.make_folder(self.folder)
         self._append(first)
 
     def _note(self, line: dict[str, Any]) -> None:
@@ -205,7 +204,7 @@ class Journal:
             return []
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:  # torn by a kill: the next line must not join it
-            with self._path.open("rb+") as stream:
+            with doors.open_file(self._path, "rb+") as stream:
                 stream.truncate(len(whole))
         lines: list[dict[str, Any]] = []
         for text in whole.splitlines():
@@ -220,10 +219,10 @@ class Journal:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         content = json.dumps(line, sort_keys=True).encode()
-        with storing(self._path), self._path.open("ab") as stream:
+        with storing(self._path), doors.open_file(self._path, "ab") as stream:
             stream.write(_checksum(content) + b" " + content + b"\n")
             stream.flush()
-            os.fsync(stream.fileno())
+            doors.fsync(stream.fileno())
 
 
 def _checksum(content: bytes) -> bytes:

@@ -13,10 +13,10 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
-from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from crucibench.util import doors
 from crucibench.util.atomic import storing
 from crucibench.util.errors import InputError
 from crucibench.util.untrusted.json_text import parse_json
@@ -40,6 +40,7 @@ def exclusive(root: Path) -> Iterator[None]:
         with storing(path):
             stream.truncate(0)
             stream.write(json.dumps({"host": platform.node(), "pid": os.getpid()}).encode())
+            stream.flush()
         ended = threading.Event()
         heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
         heart.start()
@@ -53,11 +54,11 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _taken(path: Path) -> Iterator[RawIOBase]:
+def _taken(path: Path) -> Iterator[BinaryIO]:
     """Opens the lock's file once it is held."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+", buffering=0) as stream:
+        doors.make_folder(path.parent)
+        with doors.open_file(path, "ab+") as stream:
             held = take(stream.fileno())
             stream.seek(0)
             holder = _holder(stream.read())
@@ -128,5 +129,5 @@ def _alive_elsewhere(holder: dict[str, Any], path: Path) -> bool:
     probe = path.with_name(".clock")
     probe.touch()
     age = probe.stat().st_mtime - path.stat().st_mtime
-    probe.unlink(missing_ok=True)
+    doors.unlink(probe, missing_ok=True)
     return age < STALE_SECONDS

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from crucibench.contracts.data import Samples
 from crucibench.contracts.lists import from_arrow, to_arrow
 from crucibench.contracts.rows import COLUMNS
+from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import UnreadableError
 from crucibench.util.text import first_line
@@ -81,20 +82,21 @@ def write_blocks(path: Path, blocks: Iterable[pa.Table]) -> None:
 
     def write(temporary: Path) -> None:
         writer: pq.ParquetWriter | None = None
-        try:
-            for block in blocks:
-                clean = block.replace_schema_metadata(None)
-                if writer is None:
-                    writer = pq.ParquetWriter(
-                        temporary, clean.schema, compression="zstd", write_page_checksum=True,
-                        use_dictionary=_repeating(clean.schema),
-                    )  # fmt: skip
-                writer.write_table(clean)
-            if writer is not None:
-                writer.add_key_value_metadata(_UNSEALED)
-        finally:
-            if writer is not None:
-                writer.close()
+        with doors.open_file(temporary, "wb") as stream:
+            try:
+                for block in blocks:
+                    clean = block.replace_schema_metadata(None)
+                    if writer is None:
+                        writer = pq.ParquetWriter(
+                            stream, clean.schema, compression="zstd", write_page_checksum=True,
+                            use_dictionary=_repeating(clean.schema),
+                        )  # fmt: skip
+                    writer.write_table(clean)
+                if writer is not None:
+                    writer.add_key_value_metadata(_UNSEALED)
+            finally:
+                if writer is not None:
+                    writer.close()
         _seal(temporary)
 
     write_atomically(path, write)
@@ -160,7 +162,7 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _seal(path: Path) -> None:
     """Writes the digest of all bytes where they are still zeros."""
-    with path.open("rb+") as stream:
+    with doors.open_file(path, "rb+") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest().encode()
         stream.seek(-8, os.SEEK_END)
         footer = int.from_bytes(stream.read(4), "little")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from crucibench.store.layout import ARTIFACTS, stage_of
 from crucibench.store.tables import read_table, write_table
+from crucibench.util import doors
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import file_digest
 
@@ -40,12 +40,12 @@ def copy_file(source: Path, target: Path, digest: str) -> None:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise DamagedError(f"{source.name} is missing") from error
     found = hashlib.sha256()
-    with stream, target.open("xb") as sink:
+    with stream, doors.open_file(target, "xb") as sink:
         while block := stream.read(_BLOCK):
             found.update(block)
             sink.write(block)
         sink.flush()
-        os.fsync(sink.fileno())
+        doors.fsync(sink.fileno())
     if found.hexdigest() != digest:
         raise DamagedError(f"{source.name} has changed")
 
@@ -75,12 +75,12 @@ def copy_into(
     placed: list[Path] = []
     copied: dict[str, str] = {}
     try:
-        into.mkdir(parents=True, exist_ok=True)
+        doors.make_folder(into)
         for name, digest in files.items():
             if stage_of(name) is not None and name.rsplit("-", 2)[0] in unwanted:
                 continue  # an artefact that is left out
             place = into / name
-            place.parent.mkdir(exist_ok=True)
+            doors.make_folder(place.parent)
             # Hidden files, not a hidden folder: a manifest passes over them if this is killed.
             staged[name] = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
             copy_file(folder / name, staged[name], digest)
@@ -93,7 +93,7 @@ def copy_into(
     except BaseException:
         for path in (*staged.values(), *placed):
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+                doors.unlink(path, missing_ok=True)
         for folder_made in (into / ARTIFACTS, *([into] if made else [])):
             with contextlib.suppress(OSError):  # which what is in it keeps
                 folder_made.rmdir()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from crucibench.util import doors
+
 
 class StorageError(OSError):
     """The disk is full, read-only or broken: not the fault of the code that writes."""
@@ -48,15 +50,15 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
     # No two processes have one name, on however many machines that share the folder.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        doors.make_folder(path.parent)
         try:
             write(temporary)
             if durable:
                 with temporary.open("rb+") as stream:
-                    os.fsync(stream.fileno())
-            temporary.replace(path)
+                    doors.fsync(stream.fileno())
+            doors.replace(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            doors.unlink(temporary, missing_ok=True)
         if durable:
             _sync_folder(path.parent)
 
@@ -64,14 +66,14 @@ def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool
 def remove_leftovers(folder: Path) -> None:
     """Removes what processes that were killed have left half written in a folder and below."""
     for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        doors.unlink(path, missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes `text` as UTF-8 with line feeds, atomically; see `write_atomically`."""
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(text.encode())
+        doors.write_bytes(temporary, text.encode())
 
     write_atomically(path, write, durable=durable)
 
@@ -88,6 +90,6 @@ def _sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        doors.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -18,10 +18,10 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from crucibench.contracts.adapter import Adapter, Opening, Remote
+from crucibench.contracts.adapter import Adapter, Opening
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.uri import parse_uri
-from crucibench_adapters._oip_client import WaitingClock
+from crucibench.util.http.limits import Remote, WaitingClock
 from crucibench_adapters.open_inference import OpenInferenceAdapter
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from crucibench.contracts.adapter import Remote
-from crucibench_adapters._oip_client import (
-    Headers,
+from crucibench.util.http.limits import (
     LimitError,
+    Remote,
     RequestBudget,
     WaitingClock,
     budget_of,
 )
+from crucibench.util.http.secrets import Headers
 
 STOP = threading.Event()
 
@@ -37,7 +37,7 @@ class _Recording(WaitingClock):
 
 
 def test_requests_are_spaced_over_all_threads() -> None:
-    clock, budget = _Recording(), RequestBudget(per_second=4, most=None)
+    clock, budget = _Recording(), RequestBudget(Remote(requests_per_second=4))
     with ThreadPoolExecutor(5) as pool:
         for _ in range(20):
             pool.submit(budget.take, clock, STOP, counted=True)
@@ -45,7 +45,7 @@ def test_requests_are_spaced_over_all_threads() -> None:
 
 
 def test_what_was_not_used_is_not_saved_up() -> None:
-    clock, budget = _Recording(), RequestBudget(per_second=4, most=None)
+    clock, budget = _Recording(), RequestBudget(Remote(requests_per_second=4))
     budget.take(clock, STOP, counted=True)
     clock.time += 10
     for _ in range(3):
@@ -54,7 +54,7 @@ def test_what_was_not_used_is_not_saved_up() -> None:
 
 
 def test_no_more_than_allowed() -> None:
-    clock, budget = _Recording(), RequestBudget(per_second=None, most=3)
+    clock, budget = _Recording(), RequestBudget(Remote(max_requests=3))
     budget.take(clock, STOP, counted=False)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(budget.take, clock, STOP, counted=True) for _ in range(8)]

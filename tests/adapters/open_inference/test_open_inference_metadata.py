@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crucibench.util.errors import InputError
-from crucibench_adapters._oip_client import Client, Headers, Reply, ServerAddress
+from crucibench.util.http.client import Client, Reply
+from crucibench.util.http.secrets import Headers
+from crucibench_adapters._oip_address import ServerAddress
 from crucibench_adapters._oip_metadata import read_metadata
 
 ADDRESS = ServerAddress("http://h", "m")
@@ -29,8 +31,8 @@ class _Saying:
         document = self._documents.get(url.rpartition("/")[2], {})
         return Reply(200, {}, json.dumps(document).encode())
 
-    def index(self) -> list[str]:
-        return []
+    def post(self, url: str, *_: Any, **__: Any) -> Reply:
+        return Reply(200, {}, b"[]")
 
 
 def _read(**documents: Any) -> Any:

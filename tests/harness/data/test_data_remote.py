@@ -71,7 +71,6 @@ def read(uri: str, base: Path) -> str:
 
 
 @pytest.mark.sockets
-@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="needs [remote]")
 def test_a_file_behind_an_address(server: str, tmp_path: Path) -> None:
     uri = f"csv:{server}/a.csv?target=y"
     assert read(uri, tmp_path).splitlines() == ["1", "{'test': 3} [0, 1, 0]"]

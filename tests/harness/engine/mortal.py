@@ -182,9 +182,8 @@ class Steps:
 
     def watch(self) -> None:
         """Puts the steps into the functions through which everything is written."""
-        import numpy as np
-
         from crucibench.store.events import Events
+        from crucibench.util import doors
 
         def fsync(descriptor: int) -> None:
             name = _name(Path(f"/proc/self/fd/{descriptor}").readlink())
@@ -207,10 +206,10 @@ class Steps:
 
             return done
 
-        def save(path: Any, *arguments: Any, **rest: Any) -> None:
-            honest_save(path, *arguments, **rest)
-            half = Path(path).stat().st_size // 2
-            self.step(f"torn {_name(path)}", lambda: os.truncate(path, half))
+        def save(path: Path, content: bytes) -> None:
+            honest_save(path, content)
+            if path.suffix == ".npy":  # others are synced
+                self.step(f"torn {_name(path)}", lambda: os.truncate(path, len(content) // 2))
 
         def add(events: Any, event: str, **facts: Any) -> None:
             honest_add(events, event, **facts)
@@ -219,12 +218,12 @@ class Steps:
                 lambda: os.truncate(events.path, events.path.stat().st_size - 9),
             )
 
-        honest_save, honest_add = np.save, Events.add
+        honest_save, honest_add = doors.write_bytes, Events.add
         os.fsync = fsync
         os.replace, os.rename = two("replacement", os.replace), two("renaming", os.rename)
         os.unlink, os.rmdir = one("removal", os.unlink), one("removal", os.rmdir)
         os.mkdir = one("making", os.mkdir)
-        np.save, Events.add = save, add
+        doors.write_bytes, Events.add = save, add
 
 
 def fill(file: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -34,6 +33,7 @@ from crucibench.store.journal import Journal
 from crucibench.store.layout import Layout
 from crucibench.store.run import Run
 from crucibench.store.tables import write_table
+from crucibench.util import doors
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import CrucibenchError
 from crucibench.util.text import both_ends
@@ -178,9 +178,9 @@ class CellLifecycle:
                 facts = {**file.facts, REPLACED: list(journal.replaced)}
                 file = file.model_copy(update={"facts": facts})
         elif file.status is Status.SKIPPED:
-            shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
+            doors.remove_folder(self.layout.cell(cell.id), ignore_errors=True)
         file, rows = finish(cell, file, self.files, self._scorer)
-        self.layout.cell(cell.id).mkdir(parents=True, exist_ok=True)
+        doors.make_folder(self.layout.cell(cell.id))
         if journal is not None:
             write_json(self.layout.timing(cell.id), total_cost(journal, cached))
         write_cell(self.layout.cell_file(cell.id), file)
@@ -197,9 +197,9 @@ class CellLifecycle:
         """Keeps what the model printed: beyond a mebibyte, its beginning and its end."""
         path = self.layout.log(cell.id)
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            doors.make_folder(path.parent)
             held = path.read_bytes() if path.is_file() else b""
-            path.write_bytes(both_ends(held + text, _LOG_BYTES))
+            doors.write_bytes(path, both_ends(held + text, _LOG_BYTES))
 
     def complete(self, cell: PlannedCell, file: CellFile, opened: OpenCell | None) -> CellFile:
         """Returns the file of a cell with all that is known before scoring; derives records."""
@@ -214,7 +214,7 @@ class CellLifecycle:
         if isinstance(cell.scenario, Mapped):  # from the cache
             self.journals[cell.id].remove_uncounted()
         if isinstance(cell.scenario, Derived):
-            shutil.rmtree(self.layout.cell(cell.id), ignore_errors=True)
+            doors.remove_folder(self.layout.cell(cell.id), ignore_errors=True)
             return derived(cell, cell.scenario, self._with_needs(cell, file), self._scorer)
         return file
 

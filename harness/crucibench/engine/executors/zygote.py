@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from crucibench.util import doors
 from crucibench.util.processes import adopt_orphans, die_with, end_children
 
 _MAIN = (
@@ -61,7 +62,7 @@ class Child:
 
     def __init__(self, spawn: Callable[[Sequence[int]], subprocess.Popen[bytes]]) -> None:
         """Makes the pipes; `spawn` starts the process without a fork."""
-        (own_in, to), (out, own_out), (err, own_err) = os.pipe(), os.pipe(), os.pipe()
+        (own_in, to), (out, own_out), (err, own_err) = doors.pipe(), doors.pipe(), doors.pipe()
         self.stdin = os.fdopen(to, "wb")
         self.stdout = os.fdopen(out, "rb")
         self.stderr = os.fdopen(err, "rb")
@@ -136,7 +137,7 @@ class Zygote:
             path: where they find modules.
             libraries: modules that the run's models need, to be imported beside the usual ones.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = doors.socket_pair()
         arguments = [json.dumps(list(path)), str(os.getpid()), str(theirs.fileno())]
         with theirs:
             self._popen = subprocess.Popen(
@@ -157,7 +158,7 @@ class Zygote:
             if not self._dead:
                 self._asked.append(child)
                 try:
-                    socket.send_fds(self._link, [b"fork"], child.far_ends)
+                    doors.send_descriptors(self._link, b"fork", child.far_ends)
                     return
                 except OSError:
                     self._asked.remove(child)
@@ -214,7 +215,7 @@ def main(parent: int, descriptor: int, libraries: Sequence[str]) -> None:
     _load(libraries)
     signal.signal(signal.SIGTERM, lambda *_: _end())
     die_with(parent, "SIGTERM")
-    waking, wake = os.pipe()
+    waking, wake = doors.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(waking, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -278,7 +279,7 @@ def _asked(link: socket.socket) -> list[int]:
 def _forked(ends: Sequence[int]) -> int:
     """Returns the new process, 0 in it, -1 where there must not be one."""
     alone = len(list(Path("/proc/self/task").iterdir())) == 1
-    pid = os.fork() if alone else -1
+    pid = doors.fork() if alone else -1
     if pid:
         for end in ends:
             os.close(end)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from crucibench.contracts.adapter import Adapter, Normalisation, Opening, Remote
+from crucibench.contracts.adapter import Adapter, Normalisation, Opening
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.source import DataOpening, DataSource, RawData
 from crucibench.engine.listener import Listener
@@ -19,6 +19,7 @@ from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.store.run import Run
 from crucibench.util.devices import resolve_device
 from crucibench.util.errors import CrucibenchError, InputError
+from crucibench.util.http.limits import Remote
 from crucibench.util.user_errors import one_line, user_traceback
 
 
@@ -168,7 +169,7 @@ def _remote(spec: ModelSpec) -> Remote:
     return Remote(
         headers=spec.headers, concurrency=settings.concurrency,
         requests_per_second=settings.requests_per_second, max_requests=settings.max_requests,
-        timeout=settings.timeout,
+        max_bytes=settings.max_bytes, max_seconds=settings.max_seconds, timeout=settings.timeout,
     )  # fmt: skip
 
 

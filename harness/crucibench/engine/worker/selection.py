@@ -7,7 +7,7 @@ so that a warm start for a large data set costs a worker memory for its batch al
 from __future__ import annotations
 
 import hashlib
-import shutil
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from crucibench.contracts.scenario import Selection
 from crucibench.engine.plan.roles import Rows
+from crucibench.util import doors
 from crucibench.util.atomic import storing
 
 _KEEP = "keep.npy"
@@ -44,7 +45,7 @@ def write(cell: Path, stage: int, chosen: Selection | None, count: int, name: st
         StorageError: if the system refuses to write it.
     """
     folder = _folder(cell, stage)
-    shutil.rmtree(folder, ignore_errors=True)
+    doors.remove_folder(folder, ignore_errors=True)
     if chosen is None:
         return count
     if chosen.keep.shape != (count,):
@@ -58,10 +59,10 @@ def write(cell: Path, stage: int, chosen: Selection | None, count: int, name: st
                 f"{len(array)} of {array.dtype}"
             )
     with storing(folder):
-        folder.mkdir(parents=True)
+        doors.make_folder(folder)
         for key, array in chosen.carry.items():
-            np.save(folder / f"carry-{key}.npy", array, allow_pickle=False)
-        np.save(folder / _KEEP, chosen.keep.astype(bool), allow_pickle=False)
+            _save(folder / f"carry-{key}.npy", array)
+        _save(folder / _KEEP, chosen.keep.astype(bool))
     return int(chosen.keep.sum())
 
 
@@ -89,7 +90,13 @@ def read(cell: Path, stage: int, count: int) -> Chosen:
 def forget(cell: Path, stages: int) -> None:
     """Drops what was kept for the stages of a cell that is done."""
     for stage in range(stages):
-        shutil.rmtree(_folder(cell, stage), ignore_errors=True)
+        doors.remove_folder(_folder(cell, stage), ignore_errors=True)
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    doors.write_bytes(path, content.getvalue())
 
 
 def _folder(cell: Path, stage: int) -> Path:

@@ -1,0 +1,90 @@
+"""The doors through which this program changes the disk and starts processes.
+
+Each is one function of the system, so that a test can replace it here and let any single call fail
+as a full disk, a lack of memory or a loss of power would. What libraries write (Arrow, Parquet,
+NumPy) goes through `open_file`, too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+
+class _File(io.FileIO):
+    def write(self, data: Any) -> int:
+        return write(self.fileno(), data)
+
+
+def open_file(path: Path, mode: str) -> io.BufferedRandom:
+    """Opens a file to be written, in a binary mode, buffered; its writes go through `write`."""
+    raw = _File(path, mode)
+    if "+" not in mode:
+        return cast(io.BufferedRandom, io.BufferedWriter(raw))  # who does not read it
+    return io.BufferedRandom(raw)
+
+
+def write(descriptor: int, data: Any) -> int:
+    """Writes at most `data`; returns how many bytes were written."""
+    return os.write(descriptor, data)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file, which a process that is killed meanwhile leaves half written."""
+    with open_file(path, "wb") as stream:
+        stream.write(content)
+
+
+def fsync(descriptor: int) -> None:
+    """Lets an open file or folder reach the disk."""
+    os.fsync(descriptor)
+
+
+def replace(old: Path, new: Path) -> None:
+    """Renames a file; another one of that name is gone then."""
+    old.replace(new)
+
+
+def rename(old: Path, new: Path) -> None:
+    """Renames a folder; there must be none of that name."""
+    old.rename(new)
+
+
+def unlink(path: Path, *, missing_ok: bool = False) -> None:
+    """Removes a file."""
+    path.unlink(missing_ok=missing_ok)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it, where they are not there."""
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_folder(path: Path, *, ignore_errors: bool = False) -> None:
+    """Removes a folder and all below."""
+    shutil.rmtree(path, ignore_errors=ignore_errors)
+
+
+def fork() -> int:
+    """Makes a second process of this one; returns its id, and 0 in it."""
+    return os.fork()
+
+
+def pipe() -> tuple[int, int]:
+    """Returns the reading and the writing end of a pipe."""
+    return os.pipe()
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Returns two sockets that are connected and keep messages apart."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send_descriptors(link: socket.socket, message: bytes, descriptors: Sequence[int]) -> int:
+    """Sends a message and open files to another process."""
+    return socket.send_fds(link, [message], list(descriptors))
