@@ -32,7 +32,6 @@ from crucibench.engine.plan.cell_files import planned_file
 from crucibench.engine.plan.identity import comparison_fields
 from crucibench.engine.plan.plan import make_plan
 from crucibench.engine.resolve.resolve import offline
-from crucibench.spec.yaml_file import dump_yaml
 from crucibench.store.cells import write_cell
 from crucibench.store.find import load
 from crucibench.store.layout import Layout
@@ -40,6 +39,7 @@ from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
 from crucibench.store.tables import rows_to_table, samples_to_table, write_table
 from crucibench.util.atomic import write_json, write_text
+from crucibench.util.untrusted.yaml_text import dump_yaml
 
 COUNT = 1_000_000
 METRICS = (

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from crucibench.gating.policy import parse_policy
-from crucibench.spec.yaml_file import load_yaml
+from crucibench.util.untrusted.yaml_text import parse_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_a_small_test_set_is_inconclusive_with_the_n_it_needs(repository: Path) 
 
 def test_the_policy_of_the_page_judges_the_run_of_the_page(repository: Path) -> None:
     (text,) = re.findall(r"```yaml policy\n(.*?)```", TEXT, re.DOTALL)
-    assert len(parse_policy(load_yaml(text, "ci.md"), "ci.md").rules()) == 5
+    assert len(parse_policy(parse_yaml(text, "ci.md"), "ci.md").rules()) == 5
     (repository / "page.yaml").write_text(text, encoding="utf-8")
     done = _shell(
         repository,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,6 +10,8 @@ from typing import Any
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.optional import need
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
 from crucibench.util.user_errors import one_line
 
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
@@ -152,10 +153,10 @@ def _listed(text: str, path: Path) -> tuple[str, ...]:
     if not text.lstrip().startswith(("[", "{")):
         return tuple(name.strip() for name in text.split(","))
     try:
-        listed = json.loads(text)
+        listed = parse_json(text, path.name)
         if isinstance(listed, dict):
             listed = [listed[str(at)] for at in range(len(listed))]
-    except (ValueError, KeyError) as error:
+    except (RefusedError, KeyError) as error:
         raise InputError(
             f"{path.name}: metadata classes: expected a JSON list or names with commas between, "
             f"got {text[:60]!r}"
@@ -166,8 +167,8 @@ def _listed(text: str, path: Path) -> tuple[str, ...]:
 def _declared(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
     text = metadata.get("crucibench_input", "{}")
     try:
-        declared = json.loads(text)
-    except ValueError:
+        declared = parse_json(text, path.name)
+    except RefusedError:
         declared = None
     if not isinstance(declared, dict):
         raise InputError(

@@ -8,7 +8,6 @@ flag that pickles need.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.user_errors import one_line, user_traceback
 from crucibench_adapters._torch_canonical import tensor_in
 
@@ -110,7 +110,7 @@ def load_exported(file: Path, device: str, *, allow_pickle: bool) -> Exported:
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
-        declared = {key: json.loads(text) for key, text in extra.items() if text}
+        declared = {key: parse_json(text, file.name) for key, text in extra.items() if text}
     except Exception as error:
         raise InputError(
             f"{file.name} can't be read: {one_line(error)}", detail=user_traceback(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from crucibench_adapters._torch_mapped import map_weights
 _WRAPPED = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 3
+_GLOBAL = re.compile(r"(?:GLOBAL|class) ([\w.]+)")
+"""What torch names of a file that its safe reader refuses."""
 
 State = dict[str, torch.Tensor]
 
@@ -48,15 +52,20 @@ def read_weights(file: Path, *, allow_pickle: bool) -> State:
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"weights {file.name} can't be read: {one_line(error)}") from error
     try:
-        stored = torch.load(file, map_location="cpu", weights_only=not allow_pickle)
+        with warnings.catch_warnings():
+            # torch asks people to report to it what it can't read.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            stored = torch.load(file, map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
+        named = _GLOBAL.search(str(error))
+        held = f" ({named[1]})" if named else ""
         raise InputError(
-            f"weights {file.name} hold more than tensors: save the state dict alone, best as "
-            ".safetensors, or pass --allow-pickle, which lets the file run code",
-            detail=str(error),
+            f"weights {file.name} hold more than tensors{held}, or are damaged: save the state "
+            "dict alone, best as .safetensors, or pass --allow-pickle, which lets the file run code"
         ) from error
     except Exception as error:
-        raise InputError(f"weights {file.name} can't be read: {one_line(error)}") from error
+        reason = one_line(error).partition(". ")[0]  # what follows is torch's advice
+        raise InputError(f"weights {file.name} can't be read: {reason}") from error
     return _state_dict(stored, file)
 
 

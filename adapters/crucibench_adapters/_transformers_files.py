@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.optional import need
+from crucibench.util.untrusted.json_text import read_json
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._quiet import quiet
 
@@ -188,10 +188,7 @@ def _check_weights(folder: Path, opening: Opening, what: str) -> bool:
 def _json(file: Path, what: str) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{what}: the folder holds no {file.name}")
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{what}: {file.name} can't be read: {one_line(error)}") from error
+    found = read_json(file, f"{what}: {file.name}")
     if not isinstance(found, dict):
         raise InputError(f"{what}: {file.name}: expected an object, got {type(found).__name__}")
     return found

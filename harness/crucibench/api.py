@@ -14,11 +14,11 @@ from crucibench.engine.options import RunOptions
 from crucibench.engine.resolve.resolve import LIVE, Overrides, Resolved, resolve
 from crucibench.engine.run import execute
 from crucibench.integrity.verify import verify as _verify
-from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.find import load
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.folders import cache_folder
+from crucibench.util.untrusted.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from crucibench.comparing.results import Comparison

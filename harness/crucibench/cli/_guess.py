@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ def near(path: Path) -> str:
 
 
 _ROWS = 5_000
+_BYTES = 16 << 20
+_SNIFFED = 10_000
 _FEW = 20
 _TARGETS = ("target", "label", "labels", "class", "y", "outcome")
 _GROUPS = frozenset(
@@ -181,14 +184,17 @@ def _csv(path: Path) -> tuple[pd.DataFrame, str]:
 
     import pandas as pd
 
+    from crucibench.util.untrusted.csv_text import beginning, require_columns
+
+    lines = beginning(path, f"data file {path.name!r}", _BYTES)
+    head = lines.partition(b"\n")[0].decode(errors="replace")
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    if delimiter not in head:
+        with contextlib.suppress(csv.Error):
+            delimiter = csv.Sniffer().sniff(head[:_SNIFFED], ";\t|").delimiter
+    require_columns(head.count(delimiter) + 1, path.name)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            head = stream.readline()
-        delimiter = "\t" if path.suffix == ".tsv" else ","
-        if delimiter not in head:
-            with contextlib.suppress(csv.Error):
-                delimiter = csv.Sniffer().sniff(head, ";\t|").delimiter
-        return pd.read_csv(path, nrows=_ROWS, sep=delimiter), delimiter
+        return pd.read_csv(io.BytesIO(lines), nrows=_ROWS, sep=delimiter), delimiter
     except (OSError, ValueError) as error:
         raise InputError(f"data file {path.name!r} can't be read as CSV: {error}") from error
 
@@ -209,13 +215,9 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _arrays(path: Path) -> tuple[str, ...]:
-    import zipfile
+    from crucibench.util.untrusted.arrays import NpzFile
 
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(name.removesuffix(".npy") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"data file {path.name!r} can't be read as npz: {error}") from error
+    return NpzFile(path).names
 
 
 def is_data(path: Path) -> bool:
@@ -391,13 +393,9 @@ def _header(file: Path) -> list[str]:
             return [str(name) for name in pq.read_schema(file).names]
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"model file {file.name!r} can't be read: {error}") from error
-    import csv
+    from crucibench.util.untrusted.csv_text import read_header
 
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return next(csv.reader(stream), [])
-    except (OSError, ValueError) as error:
-        raise InputError(f"model file {file.name!r} can't be read: {error}") from error
+    return read_header(file, f"model file {file.name!r}")
 
 
 @dataclass(frozen=True)

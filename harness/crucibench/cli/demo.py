@@ -26,8 +26,8 @@ def command(*, out: Path, form: Format, progress: Progress, quiet: bool) -> int:
     from crucibench.cli._evaluation import evaluate
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
-    from crucibench.spec.yaml_file import read_yaml
     from crucibench.util.folders import cache_folder
+    from crucibench.util.untrusted.yaml_text import read_yaml
 
     spec = demo_spec()
     document, left_out = installed(read_yaml(spec))

@@ -126,9 +126,9 @@ def _only(found: list[Path], option: str, what: str) -> Path:
 def _check(text: str, output: Path) -> None:
     """Raises InputError if the spec that was made up does not resolve."""
     from crucibench.engine.resolve.resolve import Overrides, resolve
-    from crucibench.spec.yaml_file import load_yaml
+    from crucibench.util.untrusted.yaml_text import parse_yaml
 
-    document = load_yaml(text, str(output))
+    document = parse_yaml(text, str(output))
     resolve(document, output.resolve().parent, str(output), Overrides(allow_pickle=True))
 
 

@@ -169,7 +169,7 @@ def command(
     from crucibench.engine.resolve.resolve import Overrides, resolve
 
     if spec is not None:
-        from crucibench.spec.yaml_file import read_yaml
+        from crucibench.util.untrusted.yaml_text import read_yaml
 
         document, base, where = read_yaml(spec), spec.resolve().parent, str(spec)
     else:

@@ -7,11 +7,11 @@ not valid or that carries a mark.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,10 @@ from crucibench.comparing.results import MetricDifference
 from crucibench.comparing.runs import compare_models, headline_places
 from crucibench.contracts.verdict import Verdict
 from crucibench.stats import holm
+from crucibench.store.documents import read_document
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_json
-from crucibench.util.errors import CrucibenchError
+from crucibench.util.errors import CrucibenchError, UnreadableError
 
 _Found = tuple[str, str, str, MetricDifference]
 """A data set, two models, and the second less the first."""
@@ -155,7 +156,7 @@ def claims_of(run: Run) -> Claims:
         return Claims(note="models are not compared, since the run is not finished")
     path = run.layout.claims
     if not run.packed and path.is_file():
-        stored = _read(json.loads(path.read_text(encoding="utf-8")), run)
+        stored = _read(path, run)
         if stored is not None:
             return stored
     made = make_claims(run)
@@ -306,11 +307,15 @@ def _plain(claims: Claims) -> dict[str, object]:
     }
 
 
-def _read(stored: Mapping[str, Any], run: Run) -> Claims | None:
-    """Returns stored claims; None where they are of another state of the run."""
-    if stored.get("format") != _FORMAT or stored.get("of") != run.digest:
+def _read(path: Path, run: Run) -> Claims | None:
+    """Returns stored claims; None where they are damaged, or of another state of the run."""
+    try:
+        stored = read_document(path)
+        if stored["format"] != _FORMAT or stored["of"] != run.digest:
+            return None
+        return _claims(stored)
+    except (UnreadableError, LookupError, TypeError, AttributeError):
         return None
-    return _claims(stored)
 
 
 def _claims(stored: Mapping[str, Any]) -> Claims:
@@ -321,5 +326,5 @@ def _claims(stored: Mapping[str, Any]) -> Claims:
         untested=tuple(Untested(**{**one, "models": tuple(one["models"])}) for one in untested),
         baselines=tuple(BaselineNumber(**one) for one in stored["baselines"]),
         beside=None if beside is None else _claims(beside),
-        note=stored["note"],
+        note=str(stored["note"]),
     )

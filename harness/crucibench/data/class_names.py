@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from crucibench.contracts.uri import URI, existing_file
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.content import read_text
+from crucibench.util.untrusted.json_text import parse_json
 
 SYNSET = re.compile(r"n\d{8}")
 """WordNet's number of a noun, as ImageNet calls its classes and its folders."""
@@ -82,10 +84,12 @@ def read_class_file(path: Path) -> ClassNames:
     Raises:
         InputError: if it is neither, or has fewer than 2 classes.
     """
+    name = f"option classes: {path.name}"
+    text = read_text(path, name)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        classes = _from_json(text) if path.suffix.lower() == ".json" else _from_lines(text)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        listed = path.suffix.lower() == ".json"
+        classes = _from_json(parse_json(text, name)) if listed else _from_lines(text)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"option classes: {path.name} can't be read: {error}") from None
     repeated = [key for key, count in Counter(classes.keys).items() if count > 1]
     if len(classes.keys) < 2 or repeated:
@@ -106,8 +110,7 @@ def _from_lines(text: str) -> ClassNames:
     return ClassNames.of(lines)
 
 
-def _from_json(text: str) -> ClassNames:
-    content = json.loads(text)
+def _from_json(content: Any) -> ClassNames:
     if isinstance(content, list):
         return ClassNames.of([str(name) for name in content])
     rows = [content[str(index)] for index in range(len(content))]

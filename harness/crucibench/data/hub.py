@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import re
 import tempfile
@@ -19,8 +18,11 @@ from types import ModuleType
 from typing import Any
 
 from crucibench.data.bad_samples import BadSampleError
-from crucibench.data.images import BYTES_AT_MOST
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.content import read_text
+from crucibench.util.untrusted.images import BYTES_AT_MOST
+from crucibench.util.untrusted.json_text import read_json
+from crucibench.util.untrusted.yaml_text import parse_yaml
 from crucibench.util.user_errors import one_line
 
 SWITCHES = {
@@ -121,19 +123,15 @@ def card_of(folder: Path) -> Mapping[str, Any]:
     Raises:
         InputError: if it is no YAML, or its patterns lead out of the folder.
     """
-    import yaml
-
     found: dict[str, Any] = {}
     for name in ("README.md", ".huggingface.yaml"):
         path = folder / name
         if not path.is_file():
             continue
-        try:
-            text = path.read_text(encoding="utf-8")
-            front = _FRONT.match(text) if name == "README.md" else None
-            content = yaml.safe_load(front[1] if front else "" if name == "README.md" else text)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{name} of {folder.name}: {one_line(error)}") from None
+        what = f"{name} of {folder.name}"
+        text = read_text(path, what)
+        front = _FRONT.match(text) if name == "README.md" else None
+        content = parse_yaml(front[1] if front else "" if name == "README.md" else text, what)
         found |= content if isinstance(content, dict) else {}
     for text in _strings(found.get("configs")):
         parts = text.replace("\\", "/").split("/")
@@ -273,18 +271,18 @@ def _saved(folder: Path, place: HubPlace) -> dict[str, Any] | None:
         raise InputError(f"hf: what save_to_disk wrote has no configuration {place.config!r}")
     library = import_datasets()
     try:
-        names = json.loads(several.read_text())["splits"] if several.is_file() else [""]
+        names = read_json(several, several.name)["splits"] if several.is_file() else [""]
         splits = {}
         for name in names:
             if name and not re.fullmatch(r"[\w.-]+", name):
                 raise InputError(f"{folder.name} has a split {name!r}: expected a plain name")
-            state = json.loads((folder / name / "state.json").read_text())
+            state = read_json(folder / name / "state.json", "state.json")
             for file in state["_data_files"]:
                 _Inside(place).require(str(folder / name / file["filename"]))
             data = library.load_from_disk(str(folder / name), keep_in_memory=False)
             splits[name or str(data.split or "test")] = data
         return splits
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder.name} can't be read: {one_line(error)}") from None
 
 

@@ -18,11 +18,12 @@ from crucibench.data.columnar import Conversion, convert, in_pieces
 from crucibench.data.columns import Columns
 from crucibench.data.files import is_pattern, matches
 from crucibench.data.hub import import_datasets
-from crucibench.data.images import BYTES_AT_MOST, SUFFIXES
+from crucibench.data.images import SUFFIXES
 from crucibench.data.options import DataOptions
 from crucibench.data.roles import TEST, roles_of, split_note
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
+from crucibench.util.untrusted.images import BYTES_AT_MOST
 
 
 class NoClassesError(InputError):

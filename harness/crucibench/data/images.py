@@ -1,6 +1,6 @@
 """Images in canonical form: float32, (C, H, W), in [0, 1].
 
-Decoding, by Pillow, of the formats in `FORMATS` alone and of the first frame:
+Decoding, by Pillow, of the formats in `untrusted.images.FORMATS` alone and of the first frame:
 
 - the orientation that EXIF gives is applied, as `datasets` does and torchvision does not;
 - transparency is laid over white;
@@ -16,7 +16,6 @@ is cut from its middle.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +30,9 @@ from numpy.typing import NDArray
 from crucibench.contracts.capability import InputSpec
 from crucibench.data.bad_samples import BadSampleError
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.images import BYTES_AT_MOST, ImageTooLargeError, open_image
+from crucibench.util.untrusted.refusal import RefusedError
 
 if TYPE_CHECKING:
     import torch
@@ -39,19 +41,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""Pillow's names of what is read; others run programs or are no pictures."""
-
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 )
 """Of the files that are images."""
 
-BYTES_AT_MOST = 256 << 20
-"""Of an image file: a photograph has a few MiB."""
-
-PIXELS_AT_MOST = 89_478_485
-"""Of one image: Pillow's own limit, a quarter of a GiB of RGB."""
+_STRIP = 1 << 22
+"""Pixels that are laid over white at a time."""
 
 _SEVERAL = 4
 """Samples, from which on threads are worth their start."""
@@ -94,22 +90,19 @@ def decode(content: bytes, what: str) -> tuple[NDArray[Any], ImageFacts]:
     Raises:
         BadSampleError: if it is no image, damaged, or has more than `PIXELS_AT_MOST` pixels.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
     try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-        _require_few_pixels(image, what)
+        image = open_image(content, what)
         turned = _may_be_turned(image) and image.getexif().get(_ORIENTATION, 1) in range(2, 9)
         upright = ImageOps.exif_transpose(image) if turned else image
         array, transparent = _pixels(upright, what)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _bomb(what) from None
+    except ImageTooLargeError as error:
+        raise BadSampleError("image too large", str(error)) from None
+    except RefusedError as error:
+        raise BadSampleError("no image", str(error)) from None
     except InputError:
         raise
-    except UnidentifiedImageError:
-        raise BadSampleError(
-            "no image", f"{what} is no image in a known format ({', '.join(FORMATS)})"
-        ) from None
     except Exception as error:  # whatever a decoder trips over
         raise BadSampleError(
             "damaged image", f"{what} is damaged: {type(error).__name__}: {error}"
@@ -246,10 +239,9 @@ class StoredImage:
         if not self.path:
             raise BadSampleError("no image", f"{self.name} is missing")
         try:
-            return Path(self.path).read_bytes()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise BadSampleError("unreadable image", f"{self.name} can't be read: {why}") from None
+            return read_content(Path(self.path), self.name, BYTES_AT_MOST)
+        except RefusedError as error:
+            raise BadSampleError("unreadable image", str(error)) from None
 
 
 def stored_images(table: Any, column: str, rows: Iterable[int]) -> Iterator[StoredImage]:
@@ -282,17 +274,6 @@ def _may_be_turned(image: Image.Image) -> bool:
     return image.format != "JPEG" or not image.info.keys().isdisjoint(_ORIENTED)
 
 
-def _require_few_pixels(image: Image.Image, what: str) -> None:
-    if image.width * image.height > PIXELS_AT_MOST:
-        raise _bomb(what)
-
-
-def _bomb(what: str) -> BadSampleError:
-    return BadSampleError(
-        "image too large", f"{what} has more than {PIXELS_AT_MOST:,} pixels: it is not decoded"
-    )
-
-
 def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
     """Returns (H, W, C) pixels, and whether any was transparent."""
     from PIL import Image
@@ -307,23 +288,30 @@ def _pixels(image: Image.Image, what: str) -> tuple[NDArray[Any], bool]:
     grey = image.mode in {"1", "L", "LA", "La"}
     transparent = False
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        low, _ = layer.getchannel("A").getextrema()
-        transparent = float(low) < 255.0  # type: ignore[arg-type]
-        paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(paper, layer)
+        array = np.empty((image.height, image.width, 1 if grey else 3), dtype=np.uint8)
+        step = max(1, _STRIP // image.width)
+        for top in range(0, image.height, step):  # so that there are no copies of all of it
+            strip = image.crop((0, top, image.width, min(top + step, image.height)))
+            layer = strip.convert("RGBA")
+            low, _ = layer.getchannel("A").getextrema()
+            transparent = transparent or float(low) < 255.0  # type: ignore[arg-type]
+            paper = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+            laid = Image.alpha_composite(paper, layer).convert("L" if grey else "RGB")
+            array[top : top + step] = np.asarray(laid).reshape(*reversed(laid.size), -1)
+        return array, transparent
     array = np.asarray(image.convert("L" if grey else "RGB"))
     return array.reshape(image.height, image.width, -1), transparent
 
 
 def _floats(values: NDArray[Any], full: float, what: str) -> NDArray[np.float32]:
-    scaled = values.astype(np.float64) / full
+    scaled = values.astype(np.float32)
+    scaled /= np.float32(full)  # rounded as the quotient of doubles is
     if not ((scaled >= 0.0) & (scaled <= 1.0)).all():
         raise BadSampleError(
             "pixels out of range",
             f"{what}: expected pixels from 0 to {full:g}, got {values.min()} to {values.max()}",
         )
-    return scaled.astype(np.float32)[:, :, None]
+    return scaled[:, :, None]
 
 
 def _luma(pixels: NDArray[Any]) -> NDArray[Any]:

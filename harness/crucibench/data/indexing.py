@@ -23,6 +23,7 @@ from crucibench.data.cache import cached_folder
 from crucibench.data.columnar import arrow_batches, as_text
 from crucibench.data.index import BATCH, FORMAT, Index, open_index
 from crucibench.data.modalities import ModalityReader, RolePass, reader_of
+from crucibench.data.options import listed
 from crucibench.data.subset import choose_test
 from crucibench.data.targets import Targets, read_targets
 from crucibench.util.errors import InputError
@@ -314,12 +315,13 @@ def _check(raw: RawData) -> None:
     for role, dataset in raw.roles.items():
         if not len(dataset):
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
+        features = dataset.features  # each look at them copies all
         for name in dict.fromkeys((*raw.inputs, raw.target, *raw.groups, raw.cluster, raw.id)):
-            if name and name not in dataset.features:
+            if name and name not in features:
                 raise InputError(
-                    f"{role} has no column {name!r} (columns: {', '.join(dataset.column_names)})"
+                    f"{role} has no column {name!r} (columns: {listed(dataset.column_names)})"
                 )
-        kinds = {name: dataset.features[name] for name in (*raw.inputs, raw.target) if name}
+        kinds = {name: features[name] for name in (*raw.inputs, raw.target) if name}
         first = kinds if first is None else first
         for name, kind in kinds.items():
             if kind != first[name]:

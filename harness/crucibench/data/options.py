@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -146,8 +147,8 @@ class InputCandidates:
 
 def require_unique(names: Sequence[str]) -> None:
     """Raises InputError if a column name is there twice."""
-    for name in names:
-        if (count := names.count(name)) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise InputError(
                 f"column {name!r} is there {count} times; rename one"
                 if name

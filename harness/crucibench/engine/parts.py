@@ -25,7 +25,6 @@ from crucibench.engine.plan.cell_files import needs_failed, scoring_options
 from crucibench.engine.plan.plan import Plan, PlannedCell, make_plan
 from crucibench.engine.resolve.resolve import Resolved, offline
 from crucibench.engine.score.score import Scorer, finish
-from crucibench.spec.yaml_file import dump_yaml, read_yaml
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout
@@ -40,6 +39,7 @@ from crucibench.util.atomic import remove_leftovers, write_json, write_text
 from crucibench.util.errors import InputError, NotComparableError, UnreadableError
 from crucibench.util.hashing import differing_fields, file_digest
 from crucibench.util.libraries import package_version
+from crucibench.util.untrusted.yaml_text import dump_yaml, read_yaml
 
 
 def assign(plan: Plan, part: RunPart) -> tuple[Plan, frozenset[str]]:

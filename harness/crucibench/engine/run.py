@@ -33,7 +33,6 @@ from crucibench.engine.worker.opening import open_all_data
 from crucibench.engine.worker.replaced import LibraryWatch
 from crucibench.engine.worker.tasks import MadeData, Setup
 from crucibench.installed_code import code_of
-from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cell_cache import CellCache, cache_limit
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
@@ -50,6 +49,7 @@ from crucibench.util.devices import cuda_devices, resolve_device, set_threads
 from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.libraries import package_version
 from crucibench.util.reads import Reads
+from crucibench.util.untrusted.yaml_text import read_yaml
 from crucibench.util.user_errors import one_line
 
 _BLOCK = 65536

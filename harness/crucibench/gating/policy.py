@@ -24,10 +24,10 @@ from pydantic import (
 
 from crucibench.contracts.rows import parse_address
 from crucibench.spec.check import Mistakes, add_validation_errors
-from crucibench.spec.yaml_file import load_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Number, parse_number
 from crucibench.util.suggest import unknown
+from crucibench.util.untrusted.yaml_text import read_yaml
 
 
 def fits(pattern: str, text: str) -> bool:
@@ -261,13 +261,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         InputError: all mistakes at once, with their paths.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"policy {str(path)!r} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"policy {str(path)!r} is not UTF-8 text") from error
-    return parse_policy(load_yaml(text, str(path)), str(path))
+    return parse_policy(read_yaml(path), str(path))
 
 
 def parse_policy(data: Any, where: str) -> Policy:

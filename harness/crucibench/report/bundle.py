@@ -67,7 +67,7 @@ def make_bundle(run: Run, path: Path, kept: Disclosure) -> dict[str, list[str]]:
 def _known_differences(run: Run, files: Mapping[str, bytes], version: str) -> list[str]:
     """Returns what scoring finds where the bundle's files stand alone."""
     alone = {**files, "manifest.json": manifest_of(files, run.id, version)}
-    with Unpacked(alone) as place:
+    with Unpacked((name, [content]) for name, content in alone.items()) as place:
         return without_folder(recomputed_differences(Run(place.root)), place.root)
 
 

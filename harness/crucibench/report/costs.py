@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crucibench.contracts.verdict import Status
 from crucibench.report.provenance import environment_of
+from crucibench.store.documents import read_document
+from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -51,8 +52,8 @@ class Cost:
 def cost_of(run: Run, cell: str) -> Cost:
     """Returns what a cell cost; a run of an older version knows its wall seconds alone."""
     try:
-        timing = json.loads(run.layout.timing(cell).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        timing = read_document(run.layout.timing(cell))
+    except UnreadableError:
         timing = None
     facts: dict[str, Any] = timing if isinstance(timing, dict) else {}
     cached = facts.get("cached")

@@ -23,13 +23,13 @@ from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import words
 from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
-from crucibench.spec.yaml_file import dump_yaml
 from crucibench.store.layout import slug
 from crucibench.store.seal import MARK
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.text import markdown_text, visible
+from crucibench.util.untrusted.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
     from crucibench.contracts.data import DataCard

@@ -7,7 +7,6 @@ may stand between the others.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crucibench.report.findings import address_of
+from crucibench.store.events import LOG_AT_MOST
 from crucibench.util.errors import InputError, UnreadableError
+from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -421,9 +424,9 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
         UnreadableError: if there is no such file.
     """
     try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UnreadableError(f"log {str(path)!r} can't be read: {error.strerror}") from error
+        content = read_content(path, str(path), LOG_AT_MOST).decode(errors="replace")
+    except RefusedError as error:
+        raise UnreadableError(f"log {str(path)!r} can't be read: {error.sentence}") from error
     events, torn = [], 0
     for text in content.splitlines():
         event = _event(text)
@@ -438,8 +441,8 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def _event(text: str) -> dict[str, Any] | None:
     try:
-        event = json.loads(text)
-    except ValueError:
+        event = parse_json(text, "")
+    except RefusedError:
         return None
     known = isinstance(event, dict) and _as_number(event.get("time")) is not None
     return event if known and isinstance(event.get("event"), str) else None

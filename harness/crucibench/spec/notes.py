@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from crucibench.spec.check import Mistakes, add_validation_errors
-from crucibench.spec.yaml_file import read_yaml
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.yaml_text import read_yaml
 
 
 class _NotesPart(BaseModel):

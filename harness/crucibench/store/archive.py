@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 import weakref
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +21,15 @@ from crucibench.store.run import Run
 from crucibench.util.atomic import storing, write_atomically
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import first_line, shorten
+from crucibench.util.untrusted.archive import ZipReader, require_ratio
+from crucibench.util.untrusted.content import DOCUMENT_AT_MOST
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.parquet import require_bounded
+from crucibench.util.untrusted.refusal import RefusedError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_MOST_BYTES = 1 << 32
+_MANIFEST = "manifest.json"
+_BLOCK = 1 << 20
 _DIGITS = 64
 
 
@@ -51,30 +55,14 @@ def kind_of(path: Path) -> str:
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - _DIGITS - 64))
-        tail = stream.read()[:-_DIGITS]
+        tail = stream.read(_DIGITS + 64)[:-_DIGITS]
     return next((kind for kind in ("pack", "bundle") if tail.endswith(_comment(kind))), "")
 
 
-def read_archive(path: Path, kind: str) -> dict[str, bytes]:
-    """Returns the files of an archive by name, after checking that no byte has changed.
+def unpack(path: Path, kind: str, version: int, beside: str) -> tuple[Unpacked, str]:
+    """Unpacks an archive whose files fit its manifest; returns them, and the id of the run.
 
-    Raises:
-        UnreadableError: if it is of another kind, damaged, or larger than any.
-    """
-    try:
-        content = path.read_bytes()
-        _check_whole(path, kind, content)
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_size(path, kind, archive)
-            return {name: archive.read(name) for name in archive.namelist()}
-    except UnreadableError:
-        raise
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise UnreadableError(f"{kind} {str(path)!r} can't be read: {first_line(error)}") from error
-
-
-def read_checked(path: Path, kind: str, version: int, beside: str) -> tuple[dict[str, bytes], str]:
-    """Returns the files of an archive that fit its manifest, and the id of the run that it states.
+    Its files are written one block after the other: memory holds the manifest and no other whole.
 
     Args:
         path: of the archive.
@@ -83,44 +71,73 @@ def read_checked(path: Path, kind: str, version: int, beside: str) -> tuple[dict
         beside: the entry of the manifest's own part on the kind that holds more files' digests.
 
     Raises:
-        UnreadableError: if it is of another kind or format, or damaged.
+        UnreadableError: if it is of another kind or format, damaged, or larger than any.
     """
-    files = read_archive(path, kind)
-    what = f"{kind} {str(path)!r}"
     try:
-        manifest: dict[str, Any] = json.loads(files["manifest.json"])
+        return _unpacked(path, f"{kind} {str(path)!r}", kind, version, beside)
+    except RefusedError as error:
+        raise UnreadableError(str(error)) from error
+
+
+def _unpacked(path: Path, what: str, kind: str, version: int, beside: str) -> tuple[Unpacked, str]:
+    if kind_of(path) != kind:
+        raise RefusedError(what, f"a whole {kind}", "another file, or a part of one")
+    _check_whole(path, what)
+    with ZipReader(path, what) as archive:
+        require_ratio(what, "", path.stat().st_size, sum(archive.sizes.values()))
+        content = archive.content(_MANIFEST, DOCUMENT_AT_MOST)
+        name = f"{what}: {_MANIFEST}"
+        stated, run = _stated(parse_json(content, name), name, kind, version, beside)
+        if stated.keys() | {_MANIFEST} != archive.sizes.keys():
+            raise RefusedError(what, "the files that its manifest names", "others")
+        stated[_MANIFEST] = hashlib.sha256(content).hexdigest()
+        files = ((file, _sound(archive, file, digest)) for file, digest in stated.items())
+        place = Unpacked(files)
+    try:
+        for table in sorted(place.root.rglob("*.parquet")):
+            require_bounded(table, f"{what}: {table.relative_to(place.root).as_posix()}")
+    except BaseException:
+        place.close()
+        raise
+    return place, run
+
+
+def _sound(archive: ZipReader, file: str, digest: str) -> Iterator[bytes]:
+    """Yields the blocks of a file; RefusedError at its end if it has another digest."""
+    found = hashlib.sha256()
+    for block in archive.blocks(file):
+        found.update(block)
+        yield block
+    if found.hexdigest() != digest:
+        expected = "the content that the manifest states"
+        raise RefusedError(archive.name, expected, "another", place=file)
+
+
+def _stated(
+    manifest: Any, name: str, kind: str, version: int, beside: str
+) -> tuple[dict[str, str], str]:
+    """Returns the digest of each file that a manifest names, and the id of its run."""
+    try:
         facts = manifest[kind]
         versions = (manifest["format_version"], facts["format_version"])
-        if versions != (FORMAT_VERSION, version):
-            raise UnreadableError(
-                f"{what}: expected formats {FORMAT_VERSION} and {version}, got "
-                f"{versions[0]!r} and {versions[1]!r}"
-            )
         stated = {**manifest["files"], **facts[beside]}
-        if stated.keys() | {"manifest.json"} != files.keys():
-            raise UnreadableError(f"{what} holds other files than its manifest says")
-        _check_digests(what, files, stated)
         run = facts["run"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableError(f"{what} can't be read: {first_line(error)}") from error
-    # The archive may have been made to do harm: its run id becomes part of paths.
-    if not isinstance(run, str) or not is_run_id(run):
-        raise UnreadableError(
-            f"{what} can't be read: expected the id of a run, a plain name, got "
-            f"{shorten(repr(run))}"
-        )
-    return files, run
-
-
-def _check_digests(what: str, files: Mapping[str, bytes], stated: Mapping[str, str]) -> None:
-    """Raises UnreadableError if a file has another digest, or a name that leads out of a folder."""
-    for name, digest in stated.items():
-        if not is_inside(name):
-            raise UnreadableError(f"{what} holds a file outside of it: {shorten(name)!r}")
-        if any(folder in stated for folder in _folders_of(name)):
-            raise UnreadableError(f"{what} holds {name!r} below a file")
-        if hashlib.sha256(files[name]).hexdigest() != digest:
-            raise UnreadableError(f"{what} is damaged: {name} has changed")
+    except (LookupError, TypeError) as error:
+        raise RefusedError(name, f"the account of a {kind}", f"no {first_line(error)}") from error
+    if versions != (FORMAT_VERSION, version):
+        got = f"{versions[0]!r} and {versions[1]!r}"
+        raise RefusedError(name, f"formats {FORMAT_VERSION} and {version}", got)
+    # The archive may have been made to do harm: these become parts of paths.
+    if not is_run_id(run):
+        raise RefusedError(name, "the id of a run, a plain name", repr(run), place="run")
+    for file, digest in stated.items():
+        if not is_inside(file) or file == _MANIFEST:
+            raise RefusedError(name, "files inside the run", repr(file), place="files")
+        if not isinstance(digest, str):
+            raise RefusedError(name, "a digest", repr(digest), place=file)
+        if any(folder in stated for folder in _folders_of(file)):
+            raise RefusedError(name, "folders above a file", "a file", place=file)
+    return stated, run
 
 
 def checked_id(run: str) -> str:
@@ -147,17 +164,18 @@ class Unpacked:
         root: the folder that the files lie in, below the one that was made.
     """
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        """Writes the files; their names must have been checked."""
+    def __init__(self, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+        """Writes files: names, which must have been checked, and contents in blocks."""
         made = Path(tempfile.mkdtemp(prefix="crucibench-"))
         self._remove = weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
         self.root = made / "run"
         try:
             with storing(made):
-                for name, content in files.items():
+                for name, blocks in files:
                     target = self.root / name
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(content)
+                    with target.open("xb") as stream:
+                        stream.writelines(blocks)
         except BaseException:
             self.close()
             raise
@@ -220,14 +238,13 @@ def _comment(kind: str) -> bytes:
     return f"crucibench {kind} sha256:".encode()
 
 
-def _check_size(path: Path, kind: str, archive: zipfile.ZipFile) -> None:
-    if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
-        raise UnreadableError(f"{kind} {str(path)!r} is larger than any {kind}: it is not opened")
-
-
-def _check_whole(path: Path, kind: str, content: bytes) -> None:
-    body, stated = content[:-_DIGITS], content[-_DIGITS:]
-    if not body.endswith(_comment(kind)):
-        raise UnreadableError(f"{str(path)!r} is no {kind}, or not all of it is there")
-    if hashlib.sha256(body).hexdigest().encode() != stated:
-        raise UnreadableError(f"{kind} {str(path)!r} is damaged: its content has changed")
+def _check_whole(path: Path, what: str) -> None:
+    """Raises RefusedError unless an archive ends with the digest of all its other bytes."""
+    left = path.stat().st_size - _DIGITS
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while left > 0 and (block := stream.read(min(_BLOCK, left))):
+            found.update(block)
+            left -= len(block)
+        if stream.read(_DIGITS) != found.hexdigest().encode():
+            raise RefusedError(what, "the content that its end states", "another: it is damaged")

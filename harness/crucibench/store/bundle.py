@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
+from crucibench.store.archive import PackedRun, checked_id, unpack, write_archive
 from crucibench.store.cells import read_cell
+from crucibench.store.documents import read_typed
 from crucibench.store.events import Dates
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.store.manifest import is_result
@@ -39,25 +41,40 @@ KIND = "bundle"
 FOLDER = "bundle"
 
 
+@dataclass(frozen=True)
+class _Account:
+    """What is read of ``bundle.json``."""
+
+    dates: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What is read of ``run-manifest.json``."""
+
+    digest: str
+    files: dict[str, str]
+
+
 class BundleRun(PackedRun):
     """A run read from an unpacked bundle."""
 
     @cached_property
     def account(self) -> dict[str, Any]:
         """``bundle.json``."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "bundle.json")
+        found: dict[str, Any] = read_typed(self.root / FOLDER / "bundle.json", _Account)
         return found
 
     @cached_property
     def verification(self) -> dict[str, Any]:
         """``verification.json``."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "verification.json")
+        found: dict[str, Any] = read_typed(self.root / FOLDER / "verification.json", dict[str, Any])
         return found
 
     @cached_property
     def run_manifest(self) -> dict[str, Any]:
         """The manifest of the run that the bundle was made of."""
-        found: dict[str, Any] = self._json(self.root / FOLDER / "run-manifest.json")
+        found: dict[str, Any] = read_typed(self.root / FOLDER / "run-manifest.json", _Manifest)
         return found
 
     @cached_property
@@ -140,8 +157,7 @@ def open_bundle(path: Path) -> BundleRun:
     Raises:
         UnreadableError: if it is no bundle, damaged, or of another format.
     """
-    files, run = read_checked(path, KIND, BUNDLE_FORMAT, "files")
-    return BundleRun(Unpacked(files), run)
+    return BundleRun(*unpack(path, KIND, BUNDLE_FORMAT, "files"))
 
 
 def _published(layout: Layout) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -10,11 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from crucibench.contracts.verdict import Finding, Severity, Status, Verdict
+from crucibench.store.documents import first_mistake, read_document
 from crucibench.store.layout import FORMAT_VERSION, is_cell_id
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest
-from crucibench.util.text import first_line, shorten, visible
+from crucibench.util.text import shorten
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -132,11 +132,6 @@ def read_model(path: Path, kind: type[M]) -> M:
         UnreadableError: if it is missing, damaged or of another form.
     """
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(read_document(path))
     except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(shorten(visible(str(part))) for part in found["loc"])
-        reason = ": ".join(filter(None, (where, found["msg"].removeprefix("Value error, "))))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = first_line(error)
-    raise UnreadableError(f"{str(path)!r} can't be read: {reason}")
+        raise UnreadableError(f"{str(path)!r} can't be read: {first_mistake(error)}") from error

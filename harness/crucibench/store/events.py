@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crucibench.util.atomic import storing
+from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
+
+LOG_AT_MOST = 256 << 20
+"""Bytes of a log of a run that is read."""
 
 
 class Events:
@@ -40,14 +46,14 @@ class Dates(NamedTuple):
 def logged_dates(path: Path) -> Dates:
     """Returns what a log says of a run's dates."""
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        lines = read_content(path, path.name, LOG_AT_MOST).splitlines()
+    except RefusedError:
         return Dates()
     return Dates(_time(lines[0]), _time(lines[-1])) if lines else Dates()
 
 
 def _time(line: bytes) -> float | None:
     try:
-        return float(json.loads(line)["time"])
-    except (ValueError, LookupError, TypeError):
+        return float(parse_json(line, "")["time"])
+    except (RefusedError, ValueError, LookupError, TypeError):
         return None  # its writer was killed

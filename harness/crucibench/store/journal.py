@@ -18,6 +18,8 @@ from typing import Any
 from crucibench.store.layout import ARTIFACTS, stage_of
 from crucibench.util.atomic import storing
 from crucibench.util.hashing import file_digest
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
 
 NAME = ".journal"
 RECORDS = "records-"
@@ -210,7 +212,10 @@ class Journal:
             checksum, _, content = text.partition(b" ")
             if checksum != _checksum(content):
                 return []  # damaged: no file in the folder is known to be whole
-            lines.append(json.loads(content))
+            try:
+                lines.append(parse_json(content, self._path.name))
+            except RefusedError:
+                return []
         return lines
 
     def _append(self, line: Mapping[str, Any]) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 
 from crucibench.util.atomic import storing
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.json_text import parse_json
+from crucibench.util.untrusted.refusal import RefusedError
 
 BEAT_SECONDS = 10.0
 STALE_SECONDS = 60.0
@@ -113,8 +115,8 @@ def _beat(path: Path, ended: threading.Event) -> None:
 
 def _holder(text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = parse_json(text, "a lock")
+    except RefusedError:
         return {}
     return found if isinstance(found, dict) else {}
 

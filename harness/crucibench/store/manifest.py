@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from crucibench.store.documents import read_document
 from crucibench.store.layout import FORMAT_VERSION, Layout
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
@@ -64,15 +64,12 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
     path: Path = layout.manifest
     if not layout.root.is_dir():
         raise UnreadableError(f"there is no run at {str(layout.root)!r}")
-    try:
-        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UnreadableError(
             f"run {str(layout.root)!r} has no manifest: it was not finished; run the same command "
             "again to resume"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UnreadableError(f"manifest {str(path)!r} can't be read: {error}") from error
+        )
+    manifest: Any = read_document(path)
     if not isinstance(manifest, dict):
         raise UnreadableError(f"manifest {str(path)!r} can't be read: expected a mapping")
     if manifest.get("format_version") != FORMAT_VERSION:
@@ -92,11 +89,11 @@ def is_damaged(layout: Layout) -> bool:
 
     One of another format is not damaged: `read_manifest` refuses it.
     """
-    try:
-        manifest: Any = json.loads(layout.manifest.read_bytes())
-    except FileNotFoundError:
+    if not layout.manifest.exists():
         return False
-    except (OSError, ValueError):
+    try:
+        manifest: Any = read_document(layout.manifest)
+    except UnreadableError:
         return True
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         return not isinstance(manifest, dict)

@@ -9,7 +9,6 @@ the digest of every file, and the archive's comment that of all its bytes before
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,9 @@ from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.lists import item_type
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status
-from crucibench.store.archive import PackedRun, Unpacked, checked_id, read_checked, write_archive
+from crucibench.store.archive import PackedRun, Unpacked, checked_id, unpack, write_archive
 from crucibench.store.cells import CellFile
+from crucibench.store.documents import read_document
 from crucibench.store.layout import FORMAT_VERSION
 from crucibench.store.redaction import cluster_codes, json_text, parquet
 from crucibench.store.run import Run
@@ -98,8 +98,7 @@ def open_pack(path: Path) -> PackRun:
     Raises:
         UnreadableError: if it is no pack, damaged, or of another format.
     """
-    files, run = read_checked(path, KIND, PACK_FORMAT, "views")
-    return PackRun(Unpacked(files), run)
+    return PackRun(*unpack(path, KIND, PACK_FORMAT, "views"))
 
 
 def opened_together(first: Run, second: Run) -> tuple[Run, Run]:
@@ -143,7 +142,7 @@ class _Packer:
             "metrics.parquet": parquet(read_table(layout.metrics)),
         }
         for path in sorted(layout.environment.glob("*.json")):
-            files[self._name(path)] = self._sealed(json.loads(path.read_text("utf-8")))
+            files[self._name(path)] = self._sealed(read_document(path))
         for name, card in self.run.cards.items():
             files[self._name(layout.card(name))] = self._sealed(card.as_dict())
         packed = {
@@ -163,7 +162,7 @@ class _Packer:
         return path.relative_to(self.run.root).as_posix()
 
     def _spec(self) -> bytes:
-        from crucibench.spec.yaml_file import dump_yaml
+        from crucibench.util.untrusted.yaml_text import dump_yaml
 
         spec = dict(self.run.spec)
         resolved = dict(spec["resolved"])

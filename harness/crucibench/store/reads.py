@@ -7,15 +7,16 @@ command checks whether they have changed: sizes and times first, contents where 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from crucibench.installed_code import code_now
+from crucibench.store.documents import read_document
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
+from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
 
 _NAME = ".reads.json"
@@ -55,9 +56,9 @@ def other_reads(layout: Layout, base: Path) -> str:
 
 def _known(layout: Layout) -> tuple[Mapping[str, Mapping[str, Any]], dict[str, str]]:
     try:
-        found = json.loads((layout.root / _NAME).read_bytes())
+        found = read_document(layout.root / _NAME)
         return found["files"], found["code"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UnreadableError, KeyError, TypeError):
         return {}, {}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.records import Records
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.store.cells import CellFile, read_cell
+from crucibench.store.documents import read_typed
 from crucibench.store.events import Dates, logged_dates
 from crucibench.store.layout import ARTIFACTS, Layout
 from crucibench.store.manifest import changed_views, read_manifest
@@ -27,6 +28,19 @@ from crucibench.store.tables import read_frame, read_table, table_to_samples
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
+from crucibench.util.text import shorten, visible
+from crucibench.util.untrusted.refusal import RefusedError
+
+_UNLIKE = (TypeError, LookupError, InputError)
+"""A field is missing, or there is no such, or no such name."""
+
+
+@dataclass(frozen=True)
+class _StoredModel:
+    """An entry of ``models.json``."""
+
+    data: str
+    model: ModelInfo
 
 
 class Run:
@@ -71,15 +85,14 @@ class Run:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The resolved spec."""
-        import yaml
+        from crucibench.util.untrusted.yaml_text import read_yaml
 
         try:
-            text = self.layout.spec.read_text(encoding="utf-8")
-            # The C loader takes a tenth of the time, where there is one.
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-            spec: dict[str, Any] = yaml.load(text, Loader=loader)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UnreadableError(f"run {str(self.root)!r} has no readable spec.yaml") from error
+            spec = read_yaml(self.layout.spec)
+        except RefusedError as error:
+            raise UnreadableError(f"run {self.id!r} has no readable spec: {error}") from error
+        if not isinstance(spec, dict):
+            raise UnreadableError(f"run {self.id!r} has no readable spec: it is no mapping")
         return spec
 
     @cached_property
@@ -91,22 +104,25 @@ class Run:
     @cached_property
     def models(self) -> dict[tuple[str, str], ModelInfo]:
         """What inspection found, by (model, data set)."""
-        found = self._json(self.layout.models)
-        return {
-            (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
-            for entry in found
-        }
+        found = read_typed(self.layout.models, list[_StoredModel])
+        try:
+            return {
+                (entry["model"]["name"], entry["data"]): ModelInfo.from_dict(entry["model"])
+                for entry in found
+            }
+        except _UNLIKE as error:
+            raise _unlike(self.layout.models, error) from error
 
     @cached_property
     def suites(self) -> dict[str, Any]:
         """How leaderboard and report show each suite: axis, headline, sections, metrics."""
-        found: dict[str, Any] = self._json(self.layout.suites)
+        found: dict[str, Any] = read_typed(self.layout.suites, dict[str, dict[str, Any]])
         return found
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware and flags of the worker."""
-        found: dict[str, Any] = self._json(self.layout.environment / "main.json")
+        found: dict[str, Any] = read_typed(self.layout.environment / "main.json", dict[str, Any])
         return found
 
     @cached_property
@@ -117,9 +133,9 @@ class Run:
 
     def _card(self, path: Path) -> DataCard:
         try:
-            return DataCard.from_dict(self._json(path))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise UnreadableError(f"{path} is no data card of this format: {error}") from error
+            return DataCard.from_dict(read_typed(path, DataCard))
+        except _UNLIKE as error:
+            raise _unlike(path, error) from error
 
     @cached_property
     def uninspected(self) -> set[tuple[str, str]]:
@@ -207,8 +223,7 @@ class Run:
         )
         return 4 if bad else 0
 
-    def _json(self, path: Path) -> Any:
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UnreadableError(f"{str(path)!r} can't be read: {error}") from error
+
+def _unlike(path: Path, error: Exception) -> UnreadableError:
+    why = shorten(visible(str(error)), 160)
+    return UnreadableError(f"{str(path)!r} is of another format: {why}")

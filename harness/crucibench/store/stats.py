@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crucibench.store.documents import read_document
 from crucibench.store.layout import Layout
 from crucibench.store.manifest import is_result, read_manifest
 from crucibench.util.atomic import write_json
@@ -98,7 +98,7 @@ def _stated(layout: Layout, manifest: Mapping[str, Any] | None = None) -> dict[s
 def _remembered(layout: Layout) -> dict[str, Stat]:
     path = layout.root / _NAME
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_document(path)
         written = path.stat().st_mtime_ns
         files: dict[str, Stat] = document["files"]
         if document["manifest"] != file_digest(layout.manifest):
@@ -106,7 +106,7 @@ def _remembered(layout: Layout) -> dict[str, Stat]:
         # A file that was written in the same tick of the file system's clock as the statistics may
         # have been written again after them without a change of its time.
         return {name: stat for name, stat in files.items() if stat[1] < written}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, UnreadableError, LookupError, TypeError, AttributeError):
         return {}  # everything is hashed
 
 

@@ -39,6 +39,13 @@ class OpenName(str):
         return found
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> Any:
+        """A document holds it as text; what the text may be is known when a name is made of it."""
+        from pydantic_core import core_schema
+
+        return core_schema.str_schema()
+
+    @classmethod
     def declare(cls, name: str) -> Self:
         """Adds a name to the set, once; returns it."""
         if name not in cls._known:

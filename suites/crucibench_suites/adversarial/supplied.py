@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,6 +17,8 @@ from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Selection, StageView, Work
 from crucibench.contracts.suite import NamedFile
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.arrays import NpzFile
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench_suites.adversarial.attacked import OneAttack
 from crucibench_suites.adversarial.threat import ThreatModel
 
@@ -216,8 +217,8 @@ def check_count(supplied: Supplied, count: int) -> None:
 
 
 def _npz(path: Path) -> dict[str, NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as found:
-        return dict(found.items())
+    found = NpzFile(path)
+    return {name: found.load(name) for name in found.names}
 
 
 def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
@@ -226,7 +227,11 @@ def _safetensors(path: Path) -> dict[str, NDArray[Any]]:
     with safe_open(path, framework="numpy") as found:
         arrays: dict[str, NDArray[Any]] = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118 - it is no mapping
         stored = (found.metadata() or {}).get("ids")
-    return arrays if stored is None else {**arrays, "ids": np.array(json.loads(stored))}
+    return (
+        arrays
+        if stored is None
+        else {**arrays, "ids": np.array(parse_json(stored, f"{path.name}: ids"))}
+    )
 
 
 def _parquet(path: Path) -> dict[str, NDArray[Any]]:

@@ -219,7 +219,7 @@ def test_targets(tmp_path: Path, columns: list[str], target: str) -> None:
         ("a,b\n", None, "csv:a.csv: there are no rows"),
         ("a,b\n1,same\n2,same\n", None, r"no column looks like a target \(columns: a, b\)"),
         ("a,bought\n1,2\n", "bougth", "--target: unknown column 'bougth'; did you mean 'bought'?"),
-        ("", None, "data file 'a.csv' can't be read as CSV"),
+        ("", None, "data file 'a.csv': expected a header, got an empty file"),
     ],
 )
 def test_no_target(tmp_path: Path, text: str, target: str | None, sentence: str) -> None:

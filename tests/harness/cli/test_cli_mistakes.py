@@ -102,7 +102,7 @@ MISTAKES = {
         ["crucibench.yaml", "--variant", "bf16"],
         r"--variant goes with --model; in SPEC.yaml say variants: \[...\]",
     ),
-    "no spec": (["nowhere.yaml"], r"spec file 'nowhere.yaml' can't be read: No such file.*"),
+    "no spec": (["nowhere.yaml"], r"nowhere.yaml: expected a file that can be read, got no .*"),
     "wrong number of classes": (
         ["--model", "torch:nets.py:two", *WINE],
         r"command line: model 'two' on 'wine': .*3 classes.*2.*",
@@ -197,7 +197,7 @@ def test_a_folder_that_can_not_be_written_to(call: Call, folder: Path) -> None:
     ("content", "sentence"),
     [
         ("a,bought\n", "no rows"),
-        ("", "people.csv is empty"),
+        ("", "people.csv: expected a header"),
         ("a,bought\n1,\n2,yes\n3,no\n", "bought"),
     ],
     ids=["no rows", "empty", "missing target"],

@@ -88,7 +88,7 @@ def test_verbs_read_a_bundle(call: Call, run: Path, folder: Path) -> None:
         (["--card", "c", "--hub-data", "wine"], "expected NAME=OWNER/REPO"),
         (["--card", "c", "--hub-data", "whine=me/wine"], "did you mean 'wine'"),
         (["--card", "c", "--model", "logistik"], "did you mean 'logistic'"),
-        (["--site", "s", "--notes", "none.yaml"], "can't be read"),
+        (["--site", "s", "--notes", "none.yaml"], "expected a file that can be read"),
         (["--site", "s", "nothing"], "no such folder"),
     ],
 )

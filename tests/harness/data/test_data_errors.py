@@ -99,7 +99,7 @@ BAD = {
         "csv: option delimiter: expected one character, got 'ab'"
     ),
     "csv:good.csv?target=y&encoding=utf-9": "csv: option encoding: unknown encoding 'utf-9'",
-    "csv:empty.csv?target=y": "empty.csv is empty",
+    "csv:empty.csv?target=y": "empty.csv: expected a header, got an empty file",
     "csv:header.csv?target=y": "the data has no rows",
     "csv:twice.csv?target=y": "column 'a' is there 2 times; rename one",
     "csv:nameless.csv?target=y": "2 columns have no name; name them",

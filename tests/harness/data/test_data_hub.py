@@ -150,7 +150,9 @@ def test_images_in_parquet(pictures: Path, open_uri: Any) -> None:
 
 def test_a_damaged_image_is_a_bad_sample(pictures: Path, open_uri: Any) -> None:
     (pictures / "pictures/test/cat/0.png").write_text("x")
-    with pytest.raises(InputError, match=r"^1 of 4 samples .* 'test/cat/0\.png' is no image"):
+    with pytest.raises(
+        InputError, match=r"^1 of 4 samples .* 'test/cat/0\.png': expected an image"
+    ):
         open_uri("hf:pictures")
     assert open_uri("hf:pictures?on_bad_sample=skip").card.counts == {"test": 3}
 

@@ -13,10 +13,11 @@ from PIL import Image
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
-from crucibench.data.images import PIXELS_AT_MOST, decode, fit, to_pnm, to_tensor
+from crucibench.data.images import decode, fit, to_pnm, to_tensor
 from crucibench.data.modalities import modalities, reader_of
 from crucibench.data.modalities.image import as_batch
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.images import PIXELS_AT_MOST
 
 RNG = np.random.default_rng(0)
 
@@ -131,14 +132,17 @@ def test_sixteen_bits_of_grey_are_divided_by_65535() -> None:
     [
         (
             b"no image",
-            "it is no image in a known format (PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM)",
+            "it: expected an image in a known format (PNG, JPEG, WEBP, BMP, GIF,",
         ),
-        (b"", "it is no image in a known format (PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM)"),
+        (
+            b"",
+            "it: expected an image in a known format (PNG, JPEG, WEBP, BMP, GIF,",
+        ),
         (encoded(Image.fromarray(noise(64, 64, 3)))[:900], "it is damaged: OSError: "),
         (encoded(Image.fromarray(noise(64, 64, 3)), "JPEG")[:900], "it is damaged: OSError: "),
         (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-            "it is no image in a known format",
+            "it: expected an image in a known format",
         ),
     ],
 )
@@ -155,8 +159,8 @@ def test_a_decompression_bomb_is_not_decoded() -> None:
     for width, height in ((side + 1, side + 1), (50_000, 50_000)):
         with pytest.raises(InputError) as caught:
             decode(bomb(width, height), "image 'bomb.pgm'")
-        assert str(caught.value) == (
-            "image 'bomb.pgm' has more than 89,478,485 pixels: it is not decoded"
+        assert str(caught.value).startswith(
+            "image 'bomb.pgm': expected at most 89,478,485 pixels, got "
         )
     with pytest.raises(InputError, match="damaged"):
         decode(bomb(side - 1, side - 1), "it")

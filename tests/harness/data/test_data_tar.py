@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
-from crucibench.data.sources import tar_shards as tar_stream
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted import tar as tar_stream
 
 
 def png(colour: int) -> bytes:
@@ -115,15 +115,15 @@ def special(kind: bytes, name: str = "x.png") -> tarfile.TarInfo:
 @pytest.mark.parametrize(
     ("member", "why"),
     [
-        (tarfile.TarInfo("../out.png"), "leads out of the archive"),
-        (tarfile.TarInfo("a/../../out.png"), "leads out of the archive"),
-        (tarfile.TarInfo("/etc/out.png"), "leads out of the archive"),
-        (tarfile.TarInfo("C:\\out.png"), "leads out of the archive"),
-        (tarfile.TarInfo("..\\out.png"), "leads out of the archive"),
-        (special(tarfile.SYMTYPE), "is a link"),
-        (special(tarfile.LNKTYPE), "is a link"),
-        (special(tarfile.CHRTYPE), "is no plain file or folder"),
-        (special(tarfile.FIFOTYPE), "is no plain file or folder"),
+        (tarfile.TarInfo("../out.png"), "expected names inside the archive"),
+        (tarfile.TarInfo("a/../../out.png"), "expected names inside the archive"),
+        (tarfile.TarInfo("/etc/out.png"), "expected names inside the archive"),
+        (tarfile.TarInfo("C:\\out.png"), "expected names inside the archive"),
+        (tarfile.TarInfo("..\\out.png"), "expected names inside the archive"),
+        (special(tarfile.SYMTYPE), "got a link"),
+        (special(tarfile.LNKTYPE), "got a link"),
+        (special(tarfile.CHRTYPE), "expected files and folders"),
+        (special(tarfile.FIFOTYPE), "expected files and folders"),
     ],
 )
 def test_what_leads_out_is_refused(
@@ -142,10 +142,10 @@ def test_what_leads_out_is_refused(
 def test_a_bomb_is_not_unpacked(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tar_stream, "FREE", 1 << 20)
+    monkeypatch.setattr("crucibench.util.untrusted.archive.FREE", 1 << 20)
     write(tmp_path / "a.tar.gz", [("x.png", b"\0" * (8 << 20)), ("x.cls", b"1")], "w:gz")
     assert (tmp_path / "a.tar.gz").stat().st_size < 10_000
-    with pytest.raises(InputError, match=r"unpacks to more than 100 times its size"):
+    with pytest.raises(InputError, match=r"expected at most .* bytes of "):
         open_uri("tar:a.tar.gz")
 
 
@@ -153,20 +153,20 @@ def test_an_absurd_size_is_refused(tmp_path: Path, open_uri: Any) -> None:
     member = tarfile.TarInfo("x.png")
     member.size = 1 << 40
     (tmp_path / "a.tar").write_bytes(member.tobuf() + b"\0" * 1024)
-    with pytest.raises(InputError, match=r"has 1,099,511,627,776 bytes, expected at most"):
+    with pytest.raises(InputError, match=r"at most 268,435,456 bytes, got 1,099,511,627,776"):
         open_uri("tar:a.tar")
     header = tarfile.TarInfo("x.png")
     header.type = tarfile.XHDTYPE  # which tarfile reads whole into memory
     header.size = 1 << 32
     (tmp_path / "b.tar").write_bytes(header.tobuf() + b"\0" * 1024)
-    with pytest.raises(InputError, match=r"a header announces 4,294,967,296 bytes"):
+    with pytest.raises(InputError, match=r"expected a header of at most .*, got 4,294,967,296"):
         open_uri("tar:b.tar")
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar", b"\x1f\x8b\x08 no gzip"])
 def test_no_archive(tmp_path: Path, open_uri: Any, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(InputError, match=r"^a\.tar(: there are no samples| can't be read as tar)"):
+    with pytest.raises(InputError, match=r"^a\.tar: (there are no samples|expected a tar)"):
         open_uri("tar:a.tar")
 
 

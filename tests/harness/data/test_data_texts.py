@@ -138,11 +138,11 @@ def test_several_npz_files(tmp_path: Path, open_uri: Any) -> None:
 
 
 def test_an_npz_bomb(tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucibench.data.sources.npz._FREE", 1 << 20)
+    monkeypatch.setattr("crucibench.util.untrusted.archive.FREE", 1 << 20)
     np.savez_compressed(
         tmp_path / "a.npz", X=np.zeros((4 << 20, 2), dtype=np.float32), y=np.zeros(4 << 20)
     )
-    with pytest.raises(InputError, match=r"^array 'y' of a\.npz unpacks from .* it is not read$"):
+    with pytest.raises(InputError, match=r"^a\.npz: X\.npy: expected at most .* bytes of "):
         open_uri("npz:a.npz")
 
 
@@ -155,7 +155,7 @@ def test_an_npz_header_that_lies(tmp_path: Path, open_uri: Any) -> None:
         archive.writestr("X.npy", stream.getvalue())
         archive.writestr("y.npy", stream.getvalue())
     with pytest.raises(
-        InputError, match=r"^a\.npz is damaged: an array is shorter than its header"
+        InputError, match=r"^a\.npz: array 'X': expected .* it is shorter than its header"
     ):
         open_uri("npz:a.npz")
 

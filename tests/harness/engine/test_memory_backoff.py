@@ -24,11 +24,11 @@ from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.engine.worker import inspect as inspecting
 from crucibench.engine.worker.tasks import Failed, Gone, Setup
-from crucibench.spec.yaml_file import read_yaml
 from crucibench.store.cells import CellFile
 from crucibench.store.manifest import digests
 from crucibench.store.run import Run
 from crucibench.util.memory import is_out_of_memory
+from crucibench.util.untrusted.yaml_text import read_yaml
 
 pytestmark = pytest.mark.slow
 

@@ -62,8 +62,8 @@ def test_an_unfinished_run_is_unreadable(planted: Planted) -> None:
     ("name", "content", "said"),
     [
         ("spec", "models: []\n", r"^spec\.yaml: 2 mistakes"),
-        ("spec", "- 1\n", r"can't be read"),
-        ("models", "[{}]", r"models, cards or suites can't be read: KeyError: 'model'"),
+        ("spec", "- 1\n", r"no readable spec: it is no mapping"),
+        ("models", "[{}]", r"models.json' can't be read: 0.data: Field required"),
         ("suites", "[", r"suites\.json' can't be read"),
     ],
 )

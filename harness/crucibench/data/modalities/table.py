@@ -78,7 +78,8 @@ class TableReader(ModalityReader):
 
     def rows_at_once(self) -> int:
         """Returns how many samples are read at a time."""
-        return rows_at_once(ids.CELL * len(self.raw.inputs))
+        # Each column has its price a batch: of very wide rows, too, many are read at once.
+        return max(64, rows_at_once(ids.CELL * len(self.raw.inputs)))
 
     def digests(self, table: Any, casts: Mapping[str, Any], role: RolePass) -> NDArray[np.bytes_]:
         """Returns the digest of each row; notes the columns with a missing value."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crucibench.contracts.adapter import Sources
 from crucibench.contracts.source import DataOpening, DataSource, RawData
@@ -25,6 +24,7 @@ from crucibench.data.class_names import class_file, read_class_file
 from crucibench.data.columnar import Conversion, convert
 from crucibench.data.options import SPLIT, DataOptions
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.arrays import map_npy
 
 OPTIONS = ("labels", "severity", "layout", "classes", "task", *SPLIT)
 
@@ -84,8 +84,8 @@ class CifarNpySource(DataSource):
         severity = _severity(uri)
         what = files[0].name
 
-        images = _mapped(files[0])
-        labels = np.asarray(_mapped(files[1]))
+        images = map_npy(files[0])
+        labels = np.asarray(map_npy(files[1]))
         layout = uri.query.get("layout", "")
         form = array_form(images.shape, images.dtype, what, layout=layout)
         if form.image_shape is None:
@@ -143,13 +143,3 @@ def _severity(uri: URI) -> int:
     if value not in {"0", "1", "2", "3", "4", "5"} or (value == "0" and "severity" in uri.query):
         raise InputError(f"cifar-npy: option severity: expected 1 to 5, got {value!r}")
     return int(value)
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path.name} can't be read as .npy: {error}") from None
-    if not isinstance(array, np.ndarray) or not array.ndim:
-        raise InputError(f"{path.name}: expected an array with a row per sample")
-    return array

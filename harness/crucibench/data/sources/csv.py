@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +24,7 @@ from crucibench.data.files import named_files, named_sources
 from crucibench.data.modalities import reader_of
 from crucibench.data.options import TABULAR, ColumnKind, DataOptions, require_unique
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.csv_text import beginning, require_columns
 
 OPTIONS = (*TABULAR, "delimiter", "encoding", "missing")
 
@@ -204,7 +207,8 @@ class CsvFiles:
             progress: called with the number of rows done, and 0.
         """
         raw = columns.inputs if reader_of(columns.modality).verbatim else ()
-        names = {name: _storage(name, columns, kinds) for name in columns.used}
+        names = _storage(columns, kinds)
+        spelled = {*columns.inputs, *columns.groups}
         schema = pa.schema([pa.field(name, kind) for name, kind in names.items()])
 
         def batches() -> Iterator[Any]:
@@ -216,8 +220,10 @@ class CsvFiles:
                     if name in raw:
                         arrays.append(column.cast(kind))
                         continue
-                    spelled = self.missing if _takes_spellings(name, columns, kind) else ("",)
-                    gone = pc.is_in(column, value_set=pa.array(spelled, pa.string()))
+                    # What spells missing is missing; in other texts only an empty cell is.
+                    takes = name in spelled or kind != pa.string()
+                    missing = self.missing if takes else ("",)
+                    gone = pc.is_in(column, value_set=pa.array(missing, pa.string()))
                     arrays.append(_cast(pc.if_else(gone, _NOTHING, column), kind))
                 yield pa.record_batch(arrays, schema=schema)
                 done += batch.num_rows
@@ -239,6 +245,9 @@ class CsvFiles:
         return first
 
     def _header(self, path: Path) -> list[str]:
+        # Before columns are made of it. What a quoted comma adds is few.
+        line = beginning(path, path.name).partition(b"\n")[0]
+        require_columns(line.count(self.delimiter.encode()) + 1, path.name)
         with self._open(path, {}, BadSampleTally()) as reader:
             try:
                 names = list(reader.schema.names)
@@ -302,6 +311,7 @@ class CsvFiles:
             )
             return "skip"
 
+        _pass_over_undecodable_rows()
         try:
             return library.open_csv(
                 str(path),
@@ -331,18 +341,34 @@ class CsvFiles:
         return InputError(f"{path.name} can't be read as CSV: {text}")
 
 
-def _storage(name: str, columns: Columns, kinds: dict[str, str]) -> Any:
-    if name in columns.inputs and reader_of(columns.modality).verbatim:
-        return pa.large_string()
-    named = name in {columns.cluster, columns.id}
-    if named and name not in {*columns.inputs, columns.target, *columns.groups}:
-        return pa.string()
-    return pa.type_for_alias(kinds[name])
+@cache
+def _pass_over_undecodable_rows() -> None:
+    """Keeps off stderr what Arrow can't hand over: a row of another length that is no text.
+
+    It is refused all the same, with the reader's own sentence.
+    """
+    hook = sys.unraisablehook
+
+    def quiet(found: Any) -> None:
+        row = getattr(found.object, "__qualname__", "") == "CsvFiles._open.<locals>.ragged"
+        if not (row and isinstance(found.exc_value, UnicodeDecodeError)):
+            hook(found)
+
+    sys.unraisablehook = quiet
 
 
-def _takes_spellings(name: str, columns: Columns, kind: Any) -> bool:
-    """Whether what spells missing is missing; else only an empty cell is."""
-    return name in {*columns.inputs, *columns.groups} or kind != pa.string()
+def _storage(columns: Columns, kinds: dict[str, str]) -> dict[str, Any]:
+    """Returns the type that each column which is needed is stored in."""
+    named = {columns.cluster, columns.id} - {*columns.inputs, columns.target, *columns.groups}
+    texts = frozenset(columns.inputs if reader_of(columns.modality).verbatim else ())
+    return {
+        name: pa.large_string()
+        if name in texts
+        else pa.string()
+        if name in named
+        else pa.type_for_alias(kinds[name])
+        for name in columns.used
+    }
 
 
 def _fits(values: Any, kind: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,8 @@ from crucibench.data.image_folders import (
 )
 from crucibench.data.options import SPLIT, DataOptions
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.content import read_text
+from crucibench.util.untrusted.csv_text import read_rows
 
 OPTIONS = ("classes", "labels", "links", *SPLIT)
 
@@ -180,13 +181,10 @@ def label_images(
 
 
 def _label_rows(file: Path) -> list[list[str]]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"option labels: {file.name} can't be read: {error}") from None
+    lines = read_text(file, f"option labels: {file.name}").splitlines()
     lines = [line for line in lines if line.strip()]
     if any("," in line for line in lines[:2]):
-        rows = [row[:2] for row in csv.reader(lines)]
+        rows = [row[:2] for row in read_rows("\n".join(lines), f"option labels: {file.name}")]
     else:
         rows = [line.split("\t" if "\t" in line else None, 1) for line in lines]
     return [[value.strip() for value in row] for row in rows]

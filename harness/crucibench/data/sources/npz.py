@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -34,13 +29,10 @@ from crucibench.data.files import matching_files
 from crucibench.data.options import LABELLED, DataOptions
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import nearest
+from crucibench.util.untrusted.arrays import NpzFile
 
 OPTIONS = (*LABELLED, "groups", "cluster", "id", "layout")
 
-_FREE = 256 << 20
-"""Bytes that an array may unpack to whatever its size in the file."""
-_RATIO_AT_MOST = 200
-"""What it may unpack to beyond that, as a multiple of its size."""
 _NAMES = "feature_names"
 _WHOLE = (("X", "y"), ("x", "y"), ("images", "labels"), ("data", "target"))
 _ROLES = (
@@ -81,7 +73,7 @@ class NpzSource(DataSource):
         files = matching_files(uri.rest, opening.base)
         parts = []
         for path in files:
-            arrays = _Npz(path, opening.allow_pickle)
+            arrays = NpzFile(path, opening.allow_pickle)
             parts.append(_Part(arrays, _roles(arrays, options)))
         options = _labelled(options, parts)
         layout = uri.query.get("layout", "")
@@ -127,103 +119,10 @@ class _Pair:
 
 
 @dataclass(frozen=True)
-class _Npz:
-    """The arrays of a file; one is read in pieces, so that it need not fit in memory."""
-
-    path: Path
-    allow_pickle: bool
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The arrays' names."""
-        with self._zip() as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-        return tuple(name.removesuffix(".npy") for name in names)
-
-    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Returns the shape and the dtype of an array."""
-        with self._array(name) as (_, shape, _, dtype):
-            return shape, self.load(name).dtype if dtype.hasobject else dtype
-
-    def load(self, name: str) -> NDArray[Any]:
-        """Returns an array, whole."""
-        self._require_size(name)
-        try:
-            with np.load(self.path, allow_pickle=self.allow_pickle) as arrays:
-                array = arrays[name]
-            return array.astype(str) if array.dtype.hasobject else np.asarray(array)
-        except ValueError:
-            raise InputError(
-                f"array {name!r} of {self.path.name} holds Python objects, which only unpickling "
-                "can read: save it as numbers or strings, or say --allow-pickle"
-            ) from None
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise self._damaged(error) from None
-
-    def chunks(self, name: str) -> Iterator[NDArray[Any]]:
-        """Yields the rows of an array in pieces of a few MiB."""
-        self._require_size(name)
-        with self._array(name) as (stream, shape, by_columns, dtype):
-            if by_columns or dtype.hasobject or not shape:
-                yield from chunked(self.load(name))
-                return
-            inner = shape[1:]
-            row = dtype.itemsize * int(np.prod(inner, dtype=np.int64))
-            step = rows_at_once(row)
-            for start in range(0, shape[0], step):
-                count = min(step, shape[0] - start)
-                try:
-                    content = _exactly(stream, count * row)
-                except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                    raise self._damaged(error) from None
-                yield np.frombuffer(content, dtype).reshape(count, *inner)
-
-    def _require_size(self, name: str) -> None:
-        """Raises InputError if an array unpacks to far more than the file, or is not all there."""
-        with self._zip() as archive:
-            stored = archive.getinfo(f"{name}.npy")
-        unpacked = stored.file_size
-        if unpacked > _FREE + _RATIO_AT_MOST * stored.compress_size:
-            raise InputError(
-                f"array {name!r} of {self.path.name} unpacks from {stored.compress_size:,} to "
-                f"{unpacked:,} bytes: it is not read"
-            )
-        with self._array(name) as (stream, shape, _, dtype):
-            announced = dtype.itemsize * math.prod(shape)
-            if not dtype.hasobject and announced > unpacked - stream.tell():
-                raise self._damaged(EOFError("an array is shorter than its header says"))
-
-    @contextmanager
-    def _array(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype[Any]]]:
-        """Opens an array behind its header."""
-        formats = np.lib.format
-        with self._zip() as archive, archive.open(f"{name}.npy") as stream:
-            try:
-                version = formats.read_magic(stream)
-                read = {
-                    (1, 0): formats.read_array_header_1_0,
-                    (2, 0): formats.read_array_header_2_0,
-                }[version]
-                shape, by_columns, dtype = read(stream)
-            except (ValueError, KeyError) as error:
-                raise InputError(f"array {name!r} of {self.path.name}: {error}") from None
-            yield stream, shape, by_columns and len(shape) > 1, dtype
-
-    def _zip(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.path)
-        except (OSError, zipfile.BadZipFile):
-            raise InputError(f"{self.path.name} is no .npz file (numpy.savez writes one)") from None
-
-    def _damaged(self, error: Exception) -> InputError:
-        return InputError(f"{self.path.name} is damaged: {error}")
-
-
-@dataclass(frozen=True)
 class _Part:
     """One file and the arrays of each role in it."""
 
-    arrays: _Npz
+    arrays: NpzFile
     roles: Mapping[str, _Pair]
 
     def form(self, role: str, layout: str) -> ArrayForm:
@@ -245,7 +144,11 @@ class _Part:
 
     def chunks(self, role: str) -> Iterator[NDArray[Any]]:
         """Yields the samples of a role in pieces."""
-        return self.arrays.chunks(self.roles[role].samples)
+        name = self.roles[role].samples
+        shape, dtype = self.arrays.header(name)
+        step = rows_at_once(dtype.itemsize * math.prod(shape[1:]))
+        for piece in self.arrays.pieces(name, step):
+            yield from chunked(piece)
 
 
 def _joined(name: str, columns: Sequence[Mapping[str, Any]]) -> Any:
@@ -254,13 +157,6 @@ def _joined(name: str, columns: Sequence[Mapping[str, Any]]) -> Any:
     except pa.ArrowException:
         kinds = ", ".join(dict.fromkeys(str(part[name].type) for part in columns))
         raise InputError(f"column {name!r}: the files hold different types: {kinds}") from None
-
-
-def _exactly(stream: IO[bytes], size: int) -> bytes:
-    content = stream.read(size)
-    if len(content) != size:
-        raise EOFError("an array is shorter than its header says")
-    return content
 
 
 def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
@@ -272,7 +168,7 @@ def _labelled(options: DataOptions, parts: Sequence[_Part]) -> DataOptions:
     return replace(options.beside(list(columns)), target=target if target in columns else "")
 
 
-def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
+def _roles(arrays: NpzFile, options: DataOptions) -> dict[str, _Pair]:
     names = arrays.names
     if options.main is not None:
         return {"test": _suite_role(arrays, options)}
@@ -294,7 +190,7 @@ def _roles(arrays: _Npz, options: DataOptions) -> dict[str, _Pair]:
     return roles
 
 
-def _suite_role(arrays: _Npz, options: DataOptions) -> _Pair:
+def _suite_role(arrays: NpzFile, options: DataOptions) -> _Pair:
     """Returns the arrays of the role test, which may lack a target and what the main data has."""
     names = arrays.names
     found = [(samples, target, "{}") for samples, target in _WHOLE if samples in names] + [
@@ -321,7 +217,7 @@ def _suite_role(arrays: _Npz, options: DataOptions) -> _Pair:
     return _pair(arrays, options.beside(there), samples, target, around)
 
 
-def _pair(arrays: _Npz, options: DataOptions, samples: str, target: str, around: str) -> _Pair:
+def _pair(arrays: NpzFile, options: DataOptions, samples: str, target: str, around: str) -> _Pair:
     others = {options.target or TARGET: target} if target else {}
     wanted = [("groups", name) for name in options.groups]
     wanted += [("cluster", options.cluster), ("id", options.id)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from crucibench.data.files import named_files, named_sources
 from crucibench.data.frames import NULLABLE, category_hint, frame_field
 from crucibench.data.options import TABULAR, DataOptions, require_unique
 from crucibench.util.errors import InputError
+from crucibench.util.untrusted.json_text import parse_json
 
 _BATCH = 16_384
 _SAMPLE = 10_000
@@ -93,8 +93,12 @@ class _Parquet:
 
     def hinted(self, schema: Any, names: Sequence[str]) -> Any:
         """Returns the schema of some columns, with what pandas needs to know of them."""
-        noted = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("columns", [])
-        dtypes = {str(column["name"]): str(column["numpy_type"]) for column in noted}
+        noted = parse_json((schema.metadata or {}).get(b"pandas", b"{}"), "what pandas noted")
+        try:
+            columns = noted.get("columns", [])
+            dtypes = {str(column["name"]): str(column["numpy_type"]) for column in columns}
+        except (AttributeError, LookupError, TypeError):
+            dtypes = {}  # not as pandas writes it
         fields = []
         for name in names:
             kind = schema.field(name).type

@@ -28,9 +28,9 @@ from crucibench.engine.resolve.suites import (
 from crucibench.spec.check import Mistakes, parse_spec, tracks_of
 from crucibench.spec.models import DataSpec, ModelSpec, Spec, Track
 from crucibench.spec.suite_files import check_suites, section
-from crucibench.spec.yaml_file import dump_yaml
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, differing_fields, file_digest
+from crucibench.util.untrusted.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from crucibench.report.format import counted, show_plain
 from crucibench.report.page import Gallery, Picture, Piece, ShownSample, Version
 from crucibench.report.sections.evidence import PageEvidence, PageSection
 from crucibench.util.text import shorten, visible
+from crucibench.util.untrusted.json_text import parse_json
 
 MOST_SCENARIOS = 3
 MOST_SAMPLES = 4
@@ -120,7 +120,7 @@ def _sample(scenario: str, rows: pd.DataFrame, task: Task) -> ShownSample:
             _version(line, task, pictures=_pictures(line, scenario, task)) for line in lines
         ]
         return ShownSample(scenario=scenario, target=target, versions=versions)
-    contents = [json.loads(line["content"]) for line in lines]
+    contents = [parse_json(line["content"], "a stored sample") for line in lines]
     if task.modality is Modality.TEXT:
         parts = [[whole(text) for text in contents[0]]]
         parts += [list(map(edited, contents[0], text)) for text in contents[1:]]

@@ -15,6 +15,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.columns import uncarried
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.blackbox.questions import BudgetedQuestions
 from crucibench_suites.adversarial.confirm import Confirmed, Ledger
@@ -170,8 +171,8 @@ def rows_judged(threat: ThreatModel, constraints: Constraints, context: MapConte
 
     def judge(shown: SavedExamples) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
         kept = shown.own.artifacts[ADVERSARIALS]
-        values = [json.loads(kept.array("changed")[at]) for at in shown.at]
-        units = [json.loads(kept.array("spreads")[at]) for at in shown.at]
+        values = [parse_json(kept.array("changed")[at], "changed") for at in shown.at]
+        units = [parse_json(kept.array("spreads")[at], "spreads") for at in shown.at]
         clean = shown.clean.inputs.reset_index(drop=True)
         frame = _with(clean, values)
         moves = [

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,9 @@ from numpy.typing import NDArray
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
 from crucibench.util.letters import CYRILLIC, LOOK_ALIKES, holds_apart, is_letter
+from crucibench.util.untrusted.content import read_text
+from crucibench.util.untrusted.csv_text import read_rows
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench_suites.adversarial.text.words import plain_word
 
 KINDS = ("swap", "deletion", "insertion", "homoglyph")
@@ -112,7 +113,7 @@ def read_substitutions(path: Path, digest: str) -> Mapping[str, Sequence[str]]:
     if path.suffix not in (".json", ".csv"):
         raise InputError(f"adversarial.substitutions: expected a .json or .csv file, got {name!r}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, f"adversarial.substitutions: {name}")
         pairs = _of_json(text, name) if path.suffix == ".json" else _of_csv(text, name)
     except (UnicodeDecodeError, ValueError, csv.Error) as error:
         raise InputError(f"adversarial.substitutions: {name} can't be read: {error}") from error
@@ -126,7 +127,7 @@ def read_substitutions(path: Path, digest: str) -> Mapping[str, Sequence[str]]:
 
 
 def _of_json(text: str, name: str) -> list[tuple[str, list[str]]]:
-    held: Any = json.loads(text)
+    held = parse_json(text, f"adversarial.substitutions: {name}")
     if not isinstance(held, dict):
         raise InputError(
             f"adversarial.substitutions: {name}: expected an object from words to lists of words, "
@@ -142,7 +143,7 @@ def _of_json(text: str, name: str) -> list[tuple[str, list[str]]]:
 
 
 def _of_csv(text: str, name: str) -> list[tuple[str, list[str]]]:
-    lines = [line for line in csv.reader(text.splitlines()) if any(map(str.strip, line))]
+    lines = [line for line in read_rows(text, name) if any(map(str.strip, line))]
     for number, line in enumerate(lines, 1):
         if len(line) < 2:
             raise InputError(

@@ -17,6 +17,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Work
 from crucibench.util.draws import Draws
+from crucibench.util.untrusted.json_text import parse_json
 from crucibench_suites.adversarial.answers import labels_of, leads
 from crucibench_suites.adversarial.saved import ADVERSARIALS, Judge, SavedExamples, misclassified
 from crucibench_suites.adversarial.text.edits import KINDS, character_edits, fitting
@@ -282,7 +283,10 @@ def texts_judged(
         kept = shown.own.artifacts[ADVERSARIALS]
         samples = [cut(sample) for sample in shown.clean.inputs]
         replaced = [
-            {int(number): text for number, text in json.loads(kept.array("replaced")[at]).items()}
+            {
+                int(number): text
+                for number, text in parse_json(kept.array("replaced")[at], "replaced").items()
+            }
             for at in shown.at
         ]
         open_ = [set(words) <= set(one.open) for one, words in zip(samples, replaced, strict=True)]
@@ -290,7 +294,7 @@ def texts_judged(
             one.changed(words) if fit else one.sample
             for one, words, fit in zip(samples, replaced, open_, strict=True)
         ]
-        texts = [json.loads(kept.array("text")[at]) for at in shown.at]
+        texts = [parse_json(kept.array("text")[at], "text") for at in shown.at]
         own = [list(parts_of(one)) == text for one, text in zip(made, texts, strict=True)]
         changed = np.array([len(words) for words in replaced], dtype=np.int64)
         level = np.array(
