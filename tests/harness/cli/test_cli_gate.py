@@ -249,7 +249,7 @@ def test_the_first_policy_is_sound(
     Path("policy.yaml").write_text(made.stdout)
     document = yaml.safe_load(made.stdout)
     assert [rule["address"] for rule in document["required"]] == ["*:accuracy/clean/top-1"]
-    assert len(document["supporting"]) == 3
+    assert len(document["supporting"]) == 5
     judged = CliRunner().invoke(
         application, ["gate", "--baseline", str(runs["pack"]), "--candidate", str(runs["bad"]),
                       "--report", "gate"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crucibench.report.format import show_count, show_number
 from crucibench.report.leaderboard.model import Board
 from crucibench.report.numbers import ShownNumber
+from crucibench.store.documents import read_document
+from crucibench.util.errors import UnreadableError
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run
@@ -36,7 +37,10 @@ def _stored(run: Run) -> Sequence[dict[str, Any]]:
     # As plain data: what makes claims loads the engine, which a board does not need.
     if run.packed or not run.finished or not run.layout.claims.is_file():
         return []
-    stored = json.loads(run.layout.claims.read_text(encoding="utf-8"))
+    try:
+        stored = read_document(run.layout.claims)
+    except UnreadableError:
+        return []  # claims are made again where they are asked for
     return stored.get("baselines", []) if stored.get("of") == run.digest else []
 
 
