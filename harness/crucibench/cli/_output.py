@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from crucibench.store.cells import CellFile
 
 
-_UNFOLDED = 10_000
+_PIPED = 120
+"""Letters of a line in a pipe or a log of CI, unless COLUMNS says else."""
 
 
 class Table(NamedTuple):
@@ -84,7 +85,7 @@ def visible(text: str) -> str:
 
 
 def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
-    """Returns a rich console; into a file or a pipe it writes lines of any length, unfolded.
+    """Returns a rich console; into a file or a pipe its lines are of 120 letters at most.
 
     Args:
         stderr: whether it writes there.
@@ -95,7 +96,7 @@ def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     folded = terminal or stream.isatty() or "COLUMNS" in os.environ
     return Console(
-        file=stream, width=None if folded else _UNFOLDED, markup=False, highlight=False,
+        file=stream, width=None if folded else _PIPED, markup=False, highlight=False,
         emoji=False, force_terminal=terminal,
     )  # fmt: skip
 
