@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crucibench.store.cells import CellFile
 
 
+_NAME = 44
 _PIPED = 120
 """Letters of a line in a pipe or a log of CI, unless COLUMNS says else."""
 
@@ -178,7 +179,12 @@ def print_table(table: Table, target: Console) -> None:
         values = [row[position] for row in table.rows if row[position] is not None]
         numeric = bool(values) and all(isinstance(value, int | float) for value in values)
         right = numeric or name in table.right
-        shown.add_column(name, overflow="fold", justify="right" if right else "left")
+        # Names stand whole, and what is said of them is folded beside them.
+        longest = max((len(_shown(value)) for value in values), default=0) if not position else 0
+        shown.add_column(
+            name, overflow="fold", justify="right" if right else "left",
+            min_width=min(longest, _NAME) or None,
+        )  # fmt: skip
     for row in table.rows:
         shown.add_row(*(Text(visible(_shown(value))) for value in row))
     target.print(shown)

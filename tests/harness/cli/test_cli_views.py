@@ -47,7 +47,13 @@ def _csv(result: Result) -> list[dict[str, str]]:
 
 
 def test_show_a_run(call: Call, run: Path) -> None:
-    shown = call("show")
+    summary = call("show")
+    assert summary.exit_code == 0, summary.stderr
+    for words in ("Ship logistic", "Accuracy", "±", "majority class", "suspect: "):
+        assert words in summary.stdout
+    assert f"report: {Path('results') / run.name / 'report.html'}" in summary.stderr
+    assert all(len(line) <= 120 for line in summary.stdout.splitlines())
+    shown = call("show", "--all")
     assert shown.exit_code == 0, shown.stderr
     for words in (run.name, "Models", "Data", "Cells", "logistic", "sklearn:wine", "suspect"):
         assert words in shown.stdout
@@ -133,7 +139,8 @@ def test_show_an_unfinished_run(call: Call, run: Path) -> None:
     (run / "manifest.json").unlink()
     shown = call("show")
     assert shown.exit_code == 0, shown.stderr
-    assert "no: the same command resumes" in shown.stdout
+    assert "the run is not finished: the same command resumes it" in shown.stderr
+    assert "no: the same command resumes" in call("show", "--all").stdout
 
 
 # list
@@ -197,7 +204,7 @@ def test_list_runs(call: Call, run: Path) -> None:
     (run / "spec.yaml").write_text("[", encoding="utf-8")
     result = call("list", "runs")
     assert result.exit_code == 0
-    assert "no readable spec.yaml" in result.stderr
+    assert "has no readable spec" in result.stderr
     empty = call("list", "runs", "--out", "nowhere")
     assert empty.stderr == "there is no run in 'nowhere' yet\n"
 
