@@ -80,6 +80,8 @@ class Faults:
                 os.kill(os.getpid(), signal.SIGKILL)
             if happens and self.kind == WORKERS:
                 self._kill_workers()
+            if happens and self.kind in ERRORS and named.get("ignore_errors"):
+                return None
             if happens and self.kind in ERRORS:
                 number = getattr(errno, self.kind)
                 raise OSError(number, os.strerror(number))

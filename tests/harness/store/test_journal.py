@@ -9,7 +9,7 @@ import pytest
 
 from crucibench.store.journal import NAME, Journal
 from crucibench.util import doors
-from crucibench.util.atomic import StorageError
+from crucibench.util.doors import StorageError
 from crucibench.util.hashing import file_digest
 
 DIGESTS = ["identity", "numerics"]
