@@ -20,9 +20,9 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "faults.py"
 @pytest.mark.parametrize(
     ("only", "cases"),
     [
-        ("", 10),
+        ("", 8),
         # While cells are scored: the engine is killed, or the workers are.
-        (r"engine \w+ \S+/tables/\S+ 1: a kill", 4),
+        (r"engine \w+ \S+/tables/\S+ 1: a kill", 3),
     ],
 )
 def test_one_fault_and_the_same_command_again(only: str, cases: int) -> None:
