@@ -15,6 +15,7 @@ from typing import Any
 from crucibench.installed_code import code_now
 from crucibench.store.documents import read_document
 from crucibench.store.layout import Layout
+from crucibench.util import doors
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
@@ -48,7 +49,7 @@ def remember_reads(
         name = Path(os.path.relpath(path, base.resolve())).as_posix()
         found[name] = {"digest": digest, "stat": _stat(base / name)}
     if variables:
-        _variables_file(layout, scratch).parent.mkdir(parents=True, exist_ok=True)
+        doors.make_folder(_variables_file(layout, scratch).parent)
         write_json(_variables_file(layout, scratch), dict(variables))
     names = sorted(variables)
     write_json(layout.root / _NAME, {"files": found, "code": dict(code), "environment": names})
