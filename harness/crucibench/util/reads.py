@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import importlib
 import importlib.util
 import os
 import sys
@@ -28,17 +27,21 @@ _of_modules: dict[tuple[str, str], dict[tuple[str, bool], None]] = {}
 was written: a second model that uses the module depends on it too, though nothing is opened again.
 """
 _plain_import = builtins.__import__
-_plain_import_module = importlib.import_module
+_bootstrap: Any = sys.modules["_frozen_importlib"]
+# What `importlib.import_module` calls. That one stays: user code may hold it as a global, and
+# the fingerprint looks at it.
+_plain_import_module = _bootstrap._gcd_import
 
 
 class Reads:
     """Notes which files any thread of this process opens for reading while this is entered.
 
     What is seen is what raises Python's audit event ``open`` (`open`, `Path.read_text`,
-    `numpy.load`, `torch.load`), what is given to the native readers of `native_readers`, and the
-    sources of the user's modules that are imported, from bytecode or in memory as they may be, with
-    all that was read when they were imported first. Left out are libraries' own files, what is also
-    written meanwhile, and temporary files outside of `base`.
+    `numpy.load`, `torch.load`) or ``sqlite3.connect``, what is given to the native readers of
+    `native_readers`, and the sources of the user's modules that are imported, from bytecode or in
+    memory as they may be, with all that was read when they were imported first. Left
+    out are libraries' own files, what is also written meanwhile, and temporary files outside of
+    `base`.
     """
 
     def __init__(self, base: Path, *aside: Path) -> None:
@@ -57,7 +60,7 @@ class Reads:
             _hooked.append(True)
         if not _watching:
             builtins.__import__ = _import
-            importlib.import_module = _import_module
+            _bootstrap._gcd_import = _import_module
         _watching.append(self)
         self._native.__enter__()
         return self
@@ -70,7 +73,7 @@ class Reads:
         _watching.remove(self)
         if not _watching:
             builtins.__import__ = _plain_import
-            importlib.import_module = _plain_import_module
+            _bootstrap._gcd_import = _plain_import_module
 
     def note(self, name: str, *, written: bool) -> None:
         """Takes a file that is being opened."""
@@ -100,15 +103,15 @@ class Reads:
         return not temporary or path.is_relative_to(self._base)
 
 
-def _whole(name: str | bytes) -> str:
+def _whole(name: str | bytes | os.PathLike[str]) -> str:
     return os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - as it is, links and all
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open" or not _watching:
+    if event not in {"open", "sqlite3.connect"} or not _watching:
         return
-    name, _, flags = arguments
-    if isinstance(name, str | bytes):
+    name, flags = arguments[0], arguments[-1]
+    if isinstance(name, str | bytes | os.PathLike):
         text = _whole(name)
         if text.endswith(".pyc"):
             with contextlib.suppress(ValueError):  # bytecode without a source is read for itself
@@ -153,10 +156,10 @@ def _import(
     return found
 
 
-def _import_module(name: str, package: str | None = None) -> ModuleType:
-    found = _plain_import_module(name, package)
+def _import_module(name: str, package: str | None = None, level: int = 0) -> ModuleType:
+    found: ModuleType = _plain_import_module(name, package, level)
     if _watching:
-        _used(importlib.util.resolve_name(name, package))
+        _used(importlib.util.resolve_name("." * level + name, package))
     return found
 
 

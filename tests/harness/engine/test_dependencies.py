@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -19,6 +20,7 @@ from crucibench.engine.resolve.resolve import Overrides, resolve
 from crucibench.engine.run import execute
 from crucibench.report.dependencies import dependencies
 from crucibench.store.run import Run
+from crucibench.util.content import content_of
 from crucibench.util.hashing import file_digest
 from crucibench.util.reads import Reads
 from crucibench.util.source_files import portable_names
@@ -189,3 +191,26 @@ def test_names_are_the_same_elsewhere(tmp_path: Path) -> None:
     assert list(found.values()) == [
         "pkg/__init__.py", "a.json", "x/settings.json", "y/settings.json", "c",
     ]  # fmt: skip
+
+
+USER = """
+import importlib
+from importlib import import_module
+from pyarrow.parquet import read_table
+def f(): return importlib.import_module("json"), import_module("json"), read_table
+"""
+
+
+def test_watching_changes_no_fingerprint(tmp_path: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    def loaded() -> Any:
+        exec(compile(USER, str(tmp_path / "user.py"), "exec"), found := {"__name__": "user"})
+        return found["f"]
+
+    plain = content_of(loaded()).digest
+    with Reads(tmp_path):
+        watched = loaded()
+        assert content_of(watched).digest == plain
+    assert watched.__globals__["read_table"] is not parquet.read_table
+    assert content_of(watched).digest == plain
