@@ -439,15 +439,19 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
+    from crucibench.report.dependencies import dependencies, dependency_rows
     from crucibench.report.show import show_model
 
     found = show_model(run, name)
+    depends = dependencies(run, name)
+    title, rows = dependency_rows(depends)
     document = [
-        {"data": data, **info.as_dict()}
+        {"data": data, **info.as_dict(), "depends_on": depends}
         for (model, data), info in run.models.items()
         if model == name
     ]
-    return document, [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
+    tables = [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
+    return document, [*tables, Table(("kind", "name", "digest"), rows, title, headless=True)]
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:

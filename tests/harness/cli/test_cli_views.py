@@ -29,6 +29,7 @@ from crucibench.spec.models import Spec
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
+from crucibench.util.hashing import file_digest
 
 Call = Callable[..., Result]
 
@@ -90,6 +91,13 @@ def test_show_models_data_spec_and_environment(call: Call, run: Path) -> None:
     assert "sklearn:models.py:logistic" in call("show", "--model", "logistic").stdout
     (model,) = _json(call("show", "--model", "logistic", "--format", "json"))
     assert model["data"] == "wine"
+    depends = model["depends_on"]
+    assert depends["files"] == {"models.py": file_digest(run.parents[1] / "models.py")}
+    assert (depends["environment"], depends["not_cached"]) == ([], None)
+    shown = call("show", "--model", "talkative").stdout
+    assert "These numbers depend on 1 file" in shown
+    assert depends["files"]["models.py"][:12] in shown and "crucibench_suites.accuracy" in shown
+    assert re.search("cached +no: ", shown)
     card = _json(call("show", "--data", "wine", "--format", "json"))
     assert card["counts"] == {"test": 178}
     assert "scikit-learn" in call("show", "--data", "wine").stdout
