@@ -8,13 +8,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from crucibench import registry
+from crucibench.contracts.attack import attacks
 from crucibench.contracts.corruption import corruptions
+from crucibench.contracts.metric import metrics
+from crucibench.contracts.task import task_kinds
 from crucibench.engine.worker.replaced import LibraryWatch
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +30,7 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-_REPLACED = LibraryWatch.replaced
+_MODULES = LibraryWatch._modules
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -57,8 +62,8 @@ def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.delenv("COLUMNS", raising=False)
         # No test pulls the plug, and each sync costs milliseconds.
         patch.setattr(os, "fsync", lambda descriptor: None)
-        # Ten thousand names after every shard of a run in this process; see `library_watch`.
-        patch.setattr(LibraryWatch, "replaced", lambda self: ())
+        # Ten thousand names at each start of a run in this process; see `library_watch`.
+        patch.setattr(LibraryWatch, "_modules", lambda self: iter(()))
         yield
 
 
@@ -90,7 +95,7 @@ def golden() -> Callable[[str, str], None]:
 @pytest.fixture
 def library_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs in this process look for functions that models have replaced, as they do."""
-    monkeypatch.setattr(LibraryWatch, "replaced", _REPLACED)
+    monkeypatch.setattr(LibraryWatch, "_modules", _MODULES)
 
 
 @pytest.fixture(scope="session")
@@ -108,18 +113,35 @@ def sample_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture(scope="session")
+def plugged() -> Callable[[Path], AbstractContextManager[None]]:
+    """Returns what makes an installed plug-in importable in this process: ``plugged(folder)``."""
+
+    @contextmanager
+    def importable(folder: Path) -> Iterator[None]:
+        sys.path.insert(0, str(folder))
+        _forget_registries()
+        try:
+            yield
+        finally:
+            sys.path.remove(str(folder))
+            _forget_registries()
+
+    return importable
+
+
 @pytest.fixture
-def with_plugin(sample_plugin: Path) -> Iterator[Path]:
+def with_plugin(sample_plugin: Path, plugged: Any) -> Iterator[Path]:
     """Makes the sample plug-in importable in this process, for one test."""
-    sys.path.insert(0, str(sample_plugin))
-    _forget_registries()
-    yield sample_plugin
-    sys.path.remove(str(sample_plugin))
-    _forget_registries()
+    with plugged(sample_plugin):
+        yield sample_plugin
 
 
 def _forget_registries() -> None:
-    for found in (registry.adapters, registry.suites, registry.sources, corruptions):
+    for found in (
+        registry.adapters, registry.suites, registry.sources, attacks, corruptions, metrics,
+        task_kinds,
+    ):  # fmt: skip
         found.cache_clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -41,8 +42,18 @@ HEEDING = (
 )
 RESUME = "interrupted; give the same command again to resume"
 STOPPING = "stopping after the shards that are under way; Ctrl-C again stops now"
-EXITS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+EXITS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 SECOND = pytest.param((signal.SIGINT, signal.SIGINT), 1, marks=pytest.mark.thorough)
+
+
+def each_signal(*workers: int) -> pytest.MarkDecorator:
+    """Returns every signal with every count of workers; the first tier has each of both once."""
+    first = set(zip(EXITS, itertools.cycle(workers), strict=False))
+    pairs = [
+        pytest.param(number, count, marks=[] if (number, count) in first else pytest.mark.thorough)
+        for number, count in itertools.product(EXITS, workers)
+    ]
+    return pytest.mark.parametrize(("number", "workers"), pairs)
 
 
 class Command:
@@ -150,15 +161,14 @@ def command(folder: Path) -> Iterator[Command]:
         found.running.communicate()
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize(("number", "code"), EXITS)
+@each_signal(2, 0, 1)
 def test_a_signal_ends_after_the_shard_and_the_run_resumes(
-    command: Command, number: signal.Signals, code: int, workers: int
+    command: Command, number: signal.Signals, workers: int
 ) -> None:
     before = command.hold_one(workers)
     command.interrupt(number)
     command.hold.unlink()
-    command.ended(code)
+    command.ended(EXITS[number])
     after = command.shards()
     assert after.items() > before.items()
     if workers < 2:
@@ -187,16 +197,15 @@ def test_a_second_signal_ends_at_once(
         command.resumes(workers, before)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("number", "code"), EXITS)
+@each_signal(0, 2)
 def test_a_signal_ends_an_inspection(
-    command: Command, number: signal.Signals, code: int, workers: int
+    command: Command, number: signal.Signals, workers: int
 ) -> None:
     command.hold.touch()
     running = command.start(workers)
     command.holder()
     running.send_signal(number)
-    command.ended(code)
+    command.ended(EXITS[number])
     assert not command.results.exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from crucibench import registry
 from crucibench.contracts.data import EvalSet
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import MapContext, Mapped, Work
@@ -74,15 +72,9 @@ class Transfer(Mapped):
 
 
 @pytest.fixture(scope="module")
-def plugged_in(sample_plugin: Path) -> Iterator[Path]:
-    registries = registry.adapters, registry.suites, registry.sources
-    sys.path.insert(0, str(sample_plugin))
-    for found in registries:
-        found.cache_clear()
-    yield sample_plugin
-    sys.path.remove(str(sample_plugin))
-    for found in registries:
-        found.cache_clear()
+def plugged_in(sample_plugin: Path, plugged: Any) -> Iterator[Path]:
+    with plugged(sample_plugin):
+        yield sample_plugin
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crucibench import registry
 from crucibench.contracts.verdict import Status
 from crucibench.engine.listener import Listener
 from crucibench.engine.options import RunOptions
@@ -68,15 +67,9 @@ class Crowd:
 
 
 @pytest.fixture(scope="module")
-def plugin(sample_plugin: Path) -> Iterator[None]:
-    registries = registry.adapters, registry.suites, registry.sources
-    sys.path.insert(0, str(sample_plugin))
-    for found in registries:
-        found.cache_clear()
-    yield
-    sys.path.remove(str(sample_plugin))
-    for found in registries:
-        found.cache_clear()
+def plugin(sample_plugin: Path, plugged: Any) -> Iterator[None]:
+    with plugged(sample_plugin):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from crucibench.cli._app import application
 from crucibench.store.run import Run
 
 PLUGIN = '''
@@ -199,8 +203,12 @@ drawn = spots_plugin:DrawnSuite
 """
 
 
+RUN = ("run", "--data", "spots:x", "--suite", "drawn", "--batch-size", "8", "--no-cache")
+
+
 @pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plugin(tmp_path_factory: pytest.TempPathFactory, plugged: Any) -> Iterator[Path]:
+    """Returns the folder, and the current one, of a plug-in that is installed."""
     folder = tmp_path_factory.mktemp("spots")
     (folder / "spots_plugin.py").write_text(PLUGIN)
     (folder / "models.py").write_text(MODELS)
@@ -208,74 +216,70 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: spots-plugin\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(ENTRIES)
-    return folder
+    with plugged(folder), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
 
 
-def crucibench(plugin: Path, *words: str, expected: int = 0, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "crucibench", *words], cwd=plugin, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(plugin), "NO_COLOR": "1", **environment},
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == expected, done.stdout + done.stderr
+def crucibench(*words: str) -> str:
+    done = CliRunner().invoke(application, words)
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
-def test_lists_and_draws_go_through_a_run(plugin: Path) -> None:
-    shards = []
-    for workers in ("1", "2"):
-        out = plugin / workers
-        crucibench(
-            plugin, "run", "--model", "bright:x", "--data", "spots:x", "--suite", "drawn",
-            "--workers", workers, "--out", str(out),
-        )  # fmt: skip
-        (root,) = (path.parent for path in out.glob("**/manifest.json"))
-        crucibench(plugin, "verify", str(root))
-        run = Run(root)
-        assert run.metrics()["value"].iloc[0] == pytest.approx(1.0)
-        shards.append(stored(root))
-    assert shards[0] == shards[1]
-
-
-def ask(plugin: Path, out: Path, *models: str, **more: Any) -> Path:
+def ask(plugin: Path, out: str, *models: str, workers: int = 0) -> Run:
     words = [word for model in models for word in ("--model", model)]
-    crucibench(
-        plugin, "run", *words, "--data", "spots:x", "--suite", "drawn", "--batch-size", "8",
-        "--no-cache", "--out", str(out), **more,
+    crucibench(*RUN, *words, "--out", out, "--workers", str(workers))
+    (root,) = (path.parent for path in (plugin / out).glob("*/manifest.json"))
+    return Run(root)
+
+
+def stored(run: Run) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(run.root.glob("cells/*drawn*/records-*.parquet"))]
+
+
+@pytest.fixture(scope="module")
+def whole(plugin: Path) -> Run:
+    return ask(plugin, "whole", "bright:x")
+
+
+def test_lists_and_draws_go_through_a_run(plugin: Path, whole: Run) -> None:
+    crucibench("verify", str(whole.root))
+    assert whole.metrics()["value"].iloc[0] == pytest.approx(1.0)
+    assert len(stored(whole)) == 5
+    for workers in (1, 2):
+        assert stored(ask(plugin, f"workers-{workers}", "bright:x", workers=workers)) == stored(
+            whole
+        )
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(plugin: Path, whole: Run) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-m", "crucibench", *RUN, "--model", "bright:x", "--out", "killed"],
+        cwd=plugin, env={**os.environ, "PYTHONPATH": str(plugin), "DIE_AT": "3"}, check=False,
     )  # fmt: skip
-    return next((path.parent for path in out.glob("**/manifest.json")), out)
-
-
-def stored(root: Path) -> list[bytes]:
-    return [file.read_bytes() for file in sorted(root.glob("cells/*drawn*/records-*.parquet"))]
-
-
-def test_a_killed_run_resumes_to_the_same_bytes(plugin: Path) -> None:
-    whole = ask(plugin, plugin / "whole", "bright:x")
-    killed = plugin / "killed"
-    ask(plugin, killed, "bright:x", expected=-9, DIE_AT="3")
-    again = ask(plugin, killed, "bright:x")
-    assert stored(again) == stored(whole) != []
-    crucibench(plugin, "verify", str(again))
+    assert killed.returncode == -signal.SIGKILL
+    again = ask(plugin, "killed", "bright:x")
+    assert stored(again) == stored(whole)
+    crucibench("verify", str(again.root))
 
 
 def test_models_that_return_lists_are_compared_by_their_means_over_draws(plugin: Path) -> None:
-    root = ask(
-        plugin, plugin / "models", "bright=bright:x", "net=torch:models.py:net",
+    run = ask(
+        plugin, "models", "bright=bright:x", "net=torch:models.py:net",
         "worse=torch:models.py:worse", "function=python:models.py:function?sizes=own",
     )  # fmt: skip
-    metrics = Run(root).metrics()
+    metrics = run.metrics()
     rows = metrics[metrics["metric"] == "excess"].set_index("model")
     assert rows["value"].to_dict() == pytest.approx(
         {"bright": 1.0, "net": 1.0, "worse": 3.0, "function": 1.0}
     )
     assert set(rows["n"]) == {40}
-    packed = str(plugin / "pack.cbz")
-    crucibench(plugin, "pack", str(root), "-o", packed)
-    for source in (str(root), packed):
-        found = json.loads(crucibench(
-            plugin, "compare", f"{source}:net", f"{source}:worse", "--format", "json"
-        ))  # fmt: skip
+    crucibench("pack", str(run.root), "-o", "pack.cbz")
+    for source in (str(run.root), "pack.cbz"):
+        found = json.loads(
+            crucibench("compare", f"{source}:net", f"{source}:worse", "--format", "json")
+        )
         (row,) = found[0]["differences"]
         assert (row["baseline"], row["candidate"], row["delta"]) == pytest.approx((1.0, 3.0, 2.0))
         assert row["n"] == 40

@@ -20,7 +20,7 @@ from crucibench.store.run import Run
 from crucibench.util.errors import StoppedError
 
 DEFAULTS = {"batch_size": 8, "replicates": 100}
-SETTING: dict[str, Any] = {"data": "stripes:120", "defaults": DEFAULTS}
+SETTING: dict[str, Any] = {"data": "stripes:48", "defaults": DEFAULTS}
 STUMBLES = """
 import os
 from pathlib import Path

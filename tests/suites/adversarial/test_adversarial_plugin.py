@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +26,7 @@ def net():
 """
 
 
-@pytest.fixture
-def installed(sample_plugin: Path) -> Iterator[None]:
-    sys.path.insert(0, str(sample_plugin))
-    attacks.cache_clear()
-    yield
-    sys.path.remove(str(sample_plugin))
-    attacks.cache_clear()
-
-
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("with_plugin")
 def test_an_attack_of_a_package_is_checked_planned_and_run(tmp_path: Path) -> None:
     source = ROOT / "sample_plugin" / "crucibench_sample" / "attack.py"
     assert len(source.read_text(encoding="utf-8").splitlines()) <= 40
@@ -59,7 +48,7 @@ def test_an_attack_of_a_package_is_checked_planned_and_run(tmp_path: Path) -> No
     assert (records["backwards"] == 10 * (records["level"] + 1).clip(upper=2)).all()
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("with_plugin")
 def test_an_attack_is_named_rightly() -> None:
     assert AdversarialConfig(attacks=("sign-steps",)).registered("image")[0].name == "sign-steps"
     for setting, message in (
