@@ -7,17 +7,21 @@ told without what is drawn in them, so that points are the same in each run.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import signal
 import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from crucibench.engine.executors import zygote
 from crucibench.util import doors
@@ -29,12 +33,15 @@ DOORS = (
 ERRORS = ("ENOSPC", "EIO", "EINTR", "EMFILE", "ENOMEM")
 KILLS = ("a kill before", "a kill after")
 SHORT = "a short write"
+WORKERS = "a kill of the workers"
 _DRAWN = re.compile(r"[0-9a-f]{32}")
 
 
 def kinds_of(point: str) -> tuple[str, ...]:
     """Returns the faults that a point can have."""
-    return (*ERRORS, *KILLS, *((SHORT,) if point.split()[1] == "write" else ()))
+    part, door, *_ = point.split()
+    more = (SHORT,) if door == "write" else ()
+    return (*ERRORS, *KILLS, *more, *((WORKERS,) if part == "engine" else ()))
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Faults:
         kind: which it is.
         marker: a file that is made when it happens: it happens once, in one process.
         part: of the run that this process is.
+        forked_from: the process that workers are forked from, once there is one.
     """
 
     folder: Path
@@ -56,6 +64,7 @@ class Faults:
     kind: str = ""
     marker: Path | None = None
     part: str = "engine"
+    forked_from: int = 0
 
     def install(self) -> None:
         """Puts itself before every door, of this process and of those that it forks."""
@@ -69,6 +78,10 @@ class Faults:
             happens = self._reached(name, given)
             if happens and self.kind == "a kill before":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if happens and self.kind == WORKERS:
+                self._kill_workers()
+            if happens and self.kind in ERRORS and named.get("ignore_errors"):
+                return None
             if happens and self.kind in ERRORS:
                 number = getattr(errno, self.kind)
                 raise OSError(number, os.strerror(number))
@@ -76,7 +89,7 @@ class Faults:
                 half = memoryview(given[1]).cast("B")[: max(1, memoryview(given[1]).nbytes // 2)]
                 return door(given[0], half)
             found = door(*given, **named)
-            if happens:
+            if happens and self.kind == "a kill after":
                 os.kill(os.getpid(), signal.SIGKILL)
             if name == "fork" and found == 0:
                 self.part = "worker"
@@ -84,6 +97,11 @@ class Faults:
             return found
 
         return called
+
+    def _kill_workers(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for worker in psutil.Process(self.forked_from).children() if self.forked_from else ():
+                worker.kill()
 
     def _reached(self, name: str, given: tuple[Any, ...]) -> bool:
         place = f"{self.part} {name} {self._file(given)}"
@@ -129,6 +147,7 @@ class _Forking:
         parent, (descriptor,) = os.getpid(), named["pass_fds"]
         pid = os.fork()
         if pid:
+            self._faults.forked_from = pid
             return _Forked(pid)
         try:
             self._faults.part = "zygote"
@@ -164,8 +183,6 @@ class _Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        import time
-
         until = time.monotonic() + (timeout or 1e9)
         while (code := self.poll()) is None:
             if time.monotonic() > until:

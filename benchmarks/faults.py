@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a file to go on from; the page is of all in it")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no more after so long")
+    parser.add_argument("--only", default="", help="what a point and its fault must match")
     parser.add_argument("--no-page", action="store_true", help="print what went wrong, as JSON")
     options = parser.parse_args()
     done: list[dict[str, Any]] = []
@@ -241,7 +243,7 @@ def main() -> None:
         for point, kind in order(points, options.seed):
             if len(done) >= options.cases or time.monotonic() > ends:
                 break
-            if (point, kind) in known:
+            if (point, kind) in known or not re.search(options.only, f"{point}: {kind}"):
                 continue
             before = _cpu()
             found = case(work, point, kind, whole) | {"cpu": 0.0}

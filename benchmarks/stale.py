@@ -18,7 +18,7 @@ import tempfile
 import types
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +27,11 @@ import numpy as np
 import torch
 from _report import publish, table
 from _stale_project import ESTIMATORS, HELPER, MODELS, NEIGHBOURS
+from _stale_reads import ENVIRONMENT, MODULES, NOT_SEEN, READ, VARIABLE, files_of
 from safetensors.torch import save_file
 
 from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, fixed_probe_rows
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
 from crucibench.engine.plan.cell_files import PlannedFiles
 from crucibench.engine.plan.plan import make_plan
@@ -38,6 +40,7 @@ from crucibench.engine.worker.environment import environment
 from crucibench.engine.worker.inspect import inspect_model
 from crucibench.engine.worker.opening import Models, open_all_data
 from crucibench.util.devices import set_threads
+from crucibench.util.outside import Outside, keyed_digests
 from crucibench.util.reads import Reads
 
 CHANGES = 1000
@@ -70,17 +73,23 @@ OF_ESTIMATORS = [
     "global of a transformer's function", "class attribute of an own estimator",
     "method patched on an estimator",
 ]  # fmt: skip
-UNSEEN = [
-    "file read while it answers", "environment variable", "clock", "state of the interpreter",
-    "state of a C extension", "object in a library's namespace",
+LOOKED_UP = [
+    "file read while it answers", "environment variable", *READ, *MODULES, *ENVIRONMENT,
 ]  # fmt: skip
+UNSEEN = [
+    "clock", "state of the interpreter", "state of a C extension",
+    "object in a library's namespace", *NOT_SEEN,
+]  # fmt: skip
+READING = frozenset({*LOOKED_UP, *UNSEEN})
 
 
 class Seen(NamedTuple):
     """What the engine makes of a model.
 
     Attributes:
-        key: under which its forward pass would be looked for; None for nowhere.
+        key: under which its forward pass would be looked for, had nothing been seen of what its
+            code reads; None for nowhere.
+        whole: the same with what was seen.
         run: the run's id, and what its factory read.
         why: there is no key.
         probe: what it answers to the fixed probe.
@@ -88,6 +97,7 @@ class Seen(NamedTuple):
     """
 
     key: Any
+    whole: Any
     run: tuple[str, dict[str, str]]
     why: str
     probe: ProbeAnswer | None
@@ -132,6 +142,7 @@ class Engine:
         base = self.folder / f"project-{self._count}"
         base.mkdir()
         for name, content in model.files.items():
+            (base / name).parent.mkdir(parents=True, exist_ok=True)
             (base / name).write_bytes(content.encode() if isinstance(content, str) else content)
         return base
 
@@ -145,25 +156,43 @@ class Engine:
         resolved = resolve(document, base, "spec", Overrides(suites=("accuracy",)))
         opened = Models(resolved, "cpu", {"digits": self._data.card})
         entry = resolved.models[name]
-        with Reads(base, *entry.adapter.sources(entry.uri, base).files) as reads:
+        outside = Outside()
+        with Reads(base, *entry.adapter.sources(entry.uri, base).files) as reads, outside:
             adapter = opened.get(name, "digits")
-        info = inspect_model(
-            entry, adapter, self._data, batch_size=64, limit=None, device="cpu",
-            base=base,
-        ).info  # fmt: skip
+            info = inspect_model(
+                entry, adapter, self._data, batch_size=64, limit=None, device="cpu",
+                base=base,
+            ).info  # fmt: skip
+            probe = ask_probe(adapter, self._data, fixed_probe_rows(self._data), info)
+        if outside.reached:
+            info = replace(info, fingerprint=None, unidentified=" and ".join(outside.reached))
+        variables = {name: keyed_digests(outside.environment, os.environ, self.folder)}
+        observed = Inspection(reads={name: reads.digests()}).observed(variables)
         plan = make_plan(resolved, {(name, "digits"): info}, {"digits": self._data.card})
-        planned = PlannedFiles(plan, 0, self._environment, lambda *_: "", {})
-        (cell,) = [cell for cell in plan if cell.scenario.address == "pass/test"]
-        meaning = planned.meaning(cell)
-        key = None if meaning is None else (meaning, planned.numerics(cell))
+        keys = []
+        for seen in ({}, observed):
+            planned = PlannedFiles(plan, 0, self._environment, lambda *_: "", seen)
+            (cell,) = [cell for cell in plan if cell.scenario.address == "pass/test"]
+            meaning = planned.meaning(cell)
+            keys.append(None if meaning is None else (meaning, planned.numerics(cell)))
         answers = adapter.predict(
             self._data.batch("test", np.arange(TRUTH), adapter.input_spec), frozenset({"scores"})
         ).scores
-        probe = ask_probe(adapter, self._data, fixed_probe_rows(self._data), info)
         opened.close()
+        _forget(base)
         assert answers is not None
         read = {os.path.relpath(path, base): one for path, one in reads.digests().items()}
-        return Seen(key, (resolved.run_id, read), info.unidentified, probe, answers)
+        run = resolved.run_id, {**read, **variables[name]}
+        return Seen(*keys, run, info.unidentified, probe, answers)
+
+
+def _forget(base: Path) -> None:
+    """Forgets the modules of a project, as another process would not know them."""
+    sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(base)]
+    for name, module in list(sys.modules.items()):
+        file = vars(module).get("__file__") or next(iter(vars(module).get("__path__", [])), None)
+        if name.startswith("stale_") and file and Path(file).is_relative_to(base):
+            del sys.modules[name]
 
 
 class Change(NamedTuple):
@@ -331,6 +360,19 @@ def by_patch(kind: str, rng: random.Random) -> Change:
     return Change(kind, model, model, around)
 
 
+def looking(kind: str, value: float = 1.0) -> Model:
+    return Model(dict(files_of(kind, value)), "sklearn:models.py:model")
+
+
+def by_lookup(kind: str, rng: random.Random) -> Change:
+    """Changes what a model looks up while it answers."""
+    value = drawn_number(rng)
+    before, after = looking(kind), looking(kind, value)
+    if kind in ENVIRONMENT or VARIABLE in str(before.files["models.py"]):
+        after = before
+    return Change(kind, before, after, lambda: world(value))
+
+
 def by_world(kind: str, rng: random.Random) -> Change:
     """Changes what lies outside the model, at `around`."""
     value = drawn_number(rng)
@@ -349,7 +391,7 @@ def world(value: float) -> Iterator[None]:
     import decimal
 
     limit, context = sys.getrecursionlimit(), decimal.getcontext().prec
-    os.environ["KNOB_OF_BENCHMARK"] = str(value)
+    os.environ[VARIABLE] = str(value)
     torch.utils.of_benchmark = types.SimpleNamespace(value=value)  # type: ignore[attr-defined]
     if value != 1.0:
         sys.setrecursionlimit(int(2000 * value))
@@ -379,7 +421,8 @@ KINDS: dict[str, Callable[[str, random.Random], Change]] = {
     **dict.fromkeys(SETTINGS, by_settings),
     **dict.fromkeys(FILES, by_file),
     "method patched in a library": by_patch,
-    **dict.fromkeys(UNSEEN, by_world),
+    **dict.fromkeys([*LOOKED_UP, *UNSEEN], by_world),
+    **dict.fromkeys([*READ, *MODULES, *ENVIRONMENT, *NOT_SEEN], by_lookup),
 }
 
 
@@ -413,7 +456,8 @@ def measured(engine: Engine) -> dict[str, Count]:
         count.changes += 1
         count.differing += not np.array_equal(before.truth, after.truth)
         count.refused += after.key is None
-        stale = after.key is not None and after.key == before.key
+        keys = (after.whole, before.whole) if kind in READING else (after.key, before.key)
+        stale = keys[0] is not None and keys[0] == keys[1]
         count.stale += stale
         count.left += stale and agrees(before, after)
         count.finished += after.run == before.run
@@ -429,7 +473,8 @@ def needless(engine: Engine) -> dict[str, list[int]]:
     models = [
         knob("table as an attribute", 1.5), knob("lambda in a closure", 1.5),
         knob("global of a helper module", 1.5), knob("modules in a list", 1.5),
-        knob("closure of a transformer", 1.5), knob("forward hook", 1.5),
+        knob("closure of a transformer", 1.5), knob("forward hook", 1.5), looking("package in src"),
+        looking("json"), looking("import_module, on sys.path"), looking("os.getenv"),
         Model({"models.py": NEIGHBOURS}, "torch:models.py:model_4"), _with_weights(1.0),
         Model(onnx_files(1.0, external=True), "onnx:m.onnx?output=logits"),
         Model({"m.skops": skops(0.1)}, "sklearn:m.skops"),
@@ -453,14 +498,18 @@ def needless(engine: Engine) -> dict[str, list[int]]:
                 moved = engine.folder / f"moved {number}" / "deep"
                 shutil.copytree(base, moved)
                 base = moved
-            case "another user's rights":
-                for file in base.iterdir():
-                    file.chmod(0o600 if rng.random() < 0.5 else 0o755)
+            case "another user":
+                for file in base.rglob("*"):
+                    file.chmod(0o700 if rng.random() < 0.5 or file.is_dir() else 0o644)
+                os.environ["HOME"] = str(base)
             case "order in which files were made":
                 again = engine.folder / f"again-{number}"
                 again.mkdir()
-                for file in sorted(base.iterdir(), reverse=True):
-                    shutil.copyfile(file, again / file.name)
+                for file in sorted(base.rglob("*"), reverse=True):
+                    if file.is_file():
+                        place = again / file.relative_to(base)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(file, place)
                 base = again
             case "a result folder beside it":
                 (base / "results").mkdir()
@@ -473,17 +522,21 @@ def needless(engine: Engine) -> dict[str, list[int]]:
                 base = link
             case "opened again":
                 engine.see(models[at], base)
+            case "another order of the search path":
+                empty = engine.folder / f"empty-{number}"
+                empty.mkdir()
+                sys.path[:] = [str(empty), *sys.path[1:], sys.path[0]]
         again_seen = engine.see(models[at], base, name)
         counts[kind][0] += 1
-        counts[kind][1] += again_seen.key is None or again_seen.key != known[at].key
+        counts[kind][1] += again_seen.whole is None or again_seen.whole != known[at].whole
     return counts
 
 
 HARMLESS_KINDS = [
     "a comment in a file that is not imported", "formatting of an unrelated file",
-    "touched times", "another folder", "another user's rights", "order in which files were made",
+    "touched times", "another folder", "another user", "order in which files were made",
     "a result folder beside it", "another name in the spec", "a folder reached by a link",
-    "opened again",
+    "opened again", "another order of the search path",
 ]  # fmt: skip
 
 
@@ -494,9 +547,12 @@ def main() -> None:
         engine = Engine(Path(folder).resolve())
         counts = measured(engine)
         harmless = needless(engine)
-    covered = {kind: count for kind, count in counts.items() if kind not in UNSEEN}
+    covered = {kind: count for kind, count in counts.items() if kind not in READING}
     unseen = {kind: counts[kind] for kind in UNSEEN}
+    looked_up = {kind: counts[kind] for kind in LOOKED_UP}
     total = sum(count.changes for count in covered.values())
+    read = sum(count.changes for count in looked_up.values())
+    stale_read = sum(count.stale for count in looked_up.values())
     stale = sum(count.stale for count in covered.values())
     again = sum(count for _, count in harmless.values())
     publish(
@@ -508,14 +564,19 @@ def main() -> None:
             "would look for the changed model's forward pass under the key of the unchanged one. "
             "Left: stale, and the fixed probe (answers of 16 samples, gradients of four) agrees: "
             "the records would be used. Not cached: the model has no fingerprint, and the plan "
-            "says why. Same run: the run's id is the same, and so is what the factory read by "
-            "Python's `open`, so that a finished run would be returned without asking the model.",
+            "says why. Same run: the run's id is the same, and so are the files and variables that "
+            "the model read, so that a finished run would be returned without asking the model.",
             "",
             f"What a fingerprint covers: **{stale} of {total} stale**.",
             "",
             *_table(covered),
             "",
-            "What no fingerprint sees:",
+            "What a model looks up while it answers, of which no line and no attribute tells: "
+            f"**{stale_read} of {read} stale**.",
+            "",
+            *_table(looked_up),
+            "",
+            "What nobody sees:",
             "",
             *_table(unseen),
             "",

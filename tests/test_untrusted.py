@@ -48,7 +48,7 @@ OWN = {
     "suites/crucibench_suites/bias/identity_terms.py": {"json.loads"},
     "suites/crucibench_suites/shift/corruptions/known_answers.py": {"Image.open"},
     # Answers of servers, which the client bounds.
-    "adapters/crucibench_adapters/_oip_client.py": {"json.loads"},
+    "harness/crucibench/util/http/client.py": {"json.loads"},
     "adapters/crucibench_adapters/_oip_metadata.py": {"json.loads"},
     "adapters/crucibench_adapters/_oip_tensors.py": {"json.loads"},
 }

@@ -12,26 +12,33 @@ from crucibench.cli._errors import USAGE, broken_pipe, exit_code
 from crucibench.cli._options import Verbs, examples
 from crucibench.util.signals import heeded
 
-VERBS = {
-    "demo": "Evaluate the bundled models on bundled data.",
-    "init": "Look at your model and data and write a spec that runs.",
-    "run": "Evaluate models on data.",
-    "list": "List what is installed, or the runs that there are.",
-    "show": "Show a run, one of its cells, or a data set.",
-    "leaderboard": "Put the models of one or several runs side by side.",
-    "report": "Write the report of a run again.",
-    "publish": "Publish runs: a site, model cards, or evidence to check.",
-    "compare": "Compare models sample by sample, with intervals and tests.",
-    "parity": "Check that two forms of one model answer alike.",
-    "merge": "Make one run of the parts that several machines did.",
-    "pack": "Make one small file of a run, to compare with later.",
-    "gate": "Stop a change that makes a model worse, and nothing else.",
-    "score": "Compute the numbers of a run again from its records.",
-    "verify": "Check that a run is what its manifest and its records say.",
-    "cache": "List, prune or clear what is kept between runs.",
-    "doctor": "Check what a run needs of this machine.",
-    "schema": "Print the JSON Schema of a file.",
+_SECTIONS = {
+    "Commands": {
+        "demo": "Evaluate the bundled models on bundled data.",
+        "init": "Look at your model and data and write a spec that runs.",
+        "run": "Evaluate models on data.",
+        "show": "Show a run, one of its cells, or a data set.",
+        "compare": "Compare models sample by sample, with intervals and tests.",
+        "gate": "Stop a change that makes a model worse, and nothing else.",
+    },
+    "Results": {
+        "list": "List what is installed, or the runs that there are.",
+        "leaderboard": "Put the models of one or several runs side by side.",
+        "report": "Write the report of a run again.",
+        "publish": "Publish runs: a site, model cards, or evidence to check.",
+        "pack": "Make one small file of a run, to compare with later.",
+    },
+    "Runs and machines": {
+        "parity": "Check that two forms of one model answer alike.",
+        "verify": "Check that a run is what its manifest and its records say.",
+        "score": "Compute the numbers of a run again from its records.",
+        "merge": "Make one run of the parts that several machines did.",
+        "cache": "List, prune or clear what is kept between runs.",
+        "doctor": "Check what a run needs of this machine.",
+        "schema": "Print the JSON Schema of a file.",
+    },
 }
+VERBS = {verb: text for verbs in _SECTIONS.values() for verb, text in verbs.items()}
 """Each verb and the first sentence of its help, so that listing them imports none."""
 
 _EPILOG = "\n\n".join(
@@ -75,8 +82,10 @@ class _Verbs(Verbs):
         return super().parse_args(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        widest = max(map(len, VERBS))
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb.ljust(widest), text) for verb, text in verbs.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb. click ends a process whose reader has gone with 1, which means something."""

@@ -95,22 +95,37 @@ def _report_part(layout: Layout, quiet: bool) -> int:
 
 
 def show_result(run: Run, form: Format, quiet: bool) -> int:
-    """Prints a run's leaderboard and, on stderr, what to know of it; returns its exit code."""
+    """Prints a run's scorecard and, on stderr, what to know of it; returns its exit code.
+
+    With `quiet` it prints where the run is, and errors, alone.
+    """
     from crucibench.comparing.run_parity import exit_code
     from crucibench.report.leaderboard import leaderboard
     from crucibench.report.terminal import print_findings
 
-    found = leaderboard([run])
-    print_board(found, form)
+    if form != "table":
+        print_board(leaderboard([run]), form)
+    elif quiet:
+        write(f"{run.root}\n")
+    else:
+        print_scorecard(run)
     if not quiet:
-        if form == "table":
-            _print_decisions(run)
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _print_failures(run)
     _print_parity(run, quiet)
     if run.layout.report.is_file():
         NotePrinter(quiet)(f"report: {run.layout.report}")
     return exit_code(run)
+
+
+def print_scorecard(run: Run) -> None:
+    """Prints which model to ship, and a number an axis of each."""
+    from crucibench.report import terminal
+    from crucibench.report.leaderboard import leaderboard
+
+    _print_decisions(run)
+    board = leaderboard([run])
+    draw(lambda target: terminal.print_scorecard(target, board))
 
 
 def _print_decisions(run: Run) -> None:
@@ -122,7 +137,7 @@ def _print_decisions(run: Run) -> None:
         return
     found = decisions_of(run)
     text = "\n".join(f"{one.data}: {one.text}" if len(found) > 1 else one.text for one in found)
-    draw(lambda target: target.print(text, markup=False, highlight=False))
+    draw(lambda target: target.print(f"{text}\n", markup=False, highlight=False))
 
 
 def print_board(board: Leaderboard, form: BoardFormat) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from crucibench.store.cells import CellFile
 
 
-_UNFOLDED = 10_000
+_NAME = 44
+_PIPED = 120
+"""Letters of a line in a pipe or a log of CI, unless COLUMNS says else."""
 
 
 class Table(NamedTuple):
@@ -84,7 +86,7 @@ def visible(text: str) -> str:
 
 
 def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
-    """Returns a rich console; into a file or a pipe it writes lines of any length, unfolded.
+    """Returns a rich console; into a file or a pipe its lines are of 120 letters at most.
 
     Args:
         stderr: whether it writes there.
@@ -95,7 +97,7 @@ def console(*, stderr: bool = False, terminal: bool | None = None) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     folded = terminal or stream.isatty() or "COLUMNS" in os.environ
     return Console(
-        file=stream, width=None if folded else _UNFOLDED, markup=False, highlight=False,
+        file=stream, width=None if folded else _PIPED, markup=False, highlight=False,
         emoji=False, force_terminal=terminal,
     )  # fmt: skip
 
@@ -177,7 +179,12 @@ def print_table(table: Table, target: Console) -> None:
         values = [row[position] for row in table.rows if row[position] is not None]
         numeric = bool(values) and all(isinstance(value, int | float) for value in values)
         right = numeric or name in table.right
-        shown.add_column(name, overflow="fold", justify="right" if right else "left")
+        # Names stand whole, and what is said of them is folded beside them.
+        longest = max((len(_shown(value)) for value in values), default=0) if not position else 0
+        shown.add_column(
+            name, overflow="fold", justify="right" if right else "left",
+            min_width=min(longest, _NAME) or None,
+        )  # fmt: skip
     for row in table.rows:
         shown.add_row(*(Text(visible(_shown(value))) for value in row))
     target.print(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from crucibench.cli._errors import BAD
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_finished_run
 from crucibench.cli._output import NotePrinter, Table, emit, warn
+from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import InputError
 
@@ -141,10 +143,11 @@ def write_flips(path: Path, comparisons: Mapping[str, Comparison]) -> int:
     rows = list(_flips(comparisons))
 
     def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(("comparison", "data", "address", "id", "flip"))
-            writer.writerows(rows)
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream)
+        writer.writerow(("comparison", "data", "address", "id", "flip"))
+        writer.writerows(rows)
+        doors.write_bytes(temporary, stream.getvalue().encode())
 
     write_atomically(path, write)
     return len(rows)

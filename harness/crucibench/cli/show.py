@@ -287,6 +287,12 @@ _METRIC_COLUMNS = (
     metavar="COLUMN=PATTERN",
     help="With --metrics: only rows whose column fits; * fits anything.",
 )
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Facts, models, data and cells of the run, and all headline numbers.",
+)
 @click.option("--timeline", is_flag=True, help="When each cell was under way, and on how much.")
 @click.option("--costs", is_flag=True, help="What each cell cost: time, passes, memory.")
 @click.option("--spec", is_flag=True, help="The resolved spec: running it reproduces the run.")
@@ -297,6 +303,7 @@ _METRIC_COLUMNS = (
 def command(
     *,
     reference: str,
+    everything: bool,
     cell: str | None,
     log: bool,
     model: str | None,
@@ -313,11 +320,12 @@ def command(
 ) -> int:
     """Show a run, one of its cells, or a data set.
 
-    RUN is a path, the start of an id, or latest (the default). Without an option: models, data and
-    cells of the run.
+    RUN is a path, the start of an id, or latest (the default). Without an option: which model to
+    ship, a number an axis of each, and what the audits found.
     """
-    asked = {"--cell": cell, "--model": model, "--data": data, "--metrics": metrics,
-             "--timeline": timeline, "--costs": costs, "--spec": spec, "--env": env}  # fmt: skip
+    asked = {"--all": everything, "--cell": cell, "--model": model, "--data": data,
+             "--metrics": metrics, "--timeline": timeline, "--costs": costs, "--spec": spec,
+             "--env": env}  # fmt: skip
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"expected one of {' and '.join(given)}, not both")
@@ -348,10 +356,37 @@ def command(
 
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
+    elif form == "table" and not everything:
+        _print_summary(run, quiet)
+        return 0
     else:
         document, tables = _run(run, cells_first=form == "csv")
     emit(form, document, tables)
+    if everything and form == "table":
+        _print_numbers(run)
     return 0
+
+
+def _print_summary(run: Run, quiet: bool) -> None:
+    from crucibench.cli._evaluation import print_scorecard
+    from crucibench.report.terminal import print_findings
+
+    print_scorecard(run)
+    draw(lambda target: print_findings(target, run, notes=False))
+    note = NotePrinter(quiet)
+    if not run.finished:
+        note("the run is not finished: the same command resumes it")
+    if not run.packed:
+        report = run.layout.report
+        note(f"report: {report}" if report.is_file() else f"folder: {run.root}")
+
+
+def _print_numbers(run: Run) -> None:
+    from crucibench.report.leaderboard import leaderboard
+    from crucibench.report.terminal import print_leaderboard
+
+    board = leaderboard([run])
+    draw(lambda target: print_leaderboard(target, board))
 
 
 def _print(
@@ -404,15 +439,19 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
+    from crucibench.report.dependencies import dependencies, dependency_rows
     from crucibench.report.show import show_model
 
     found = show_model(run, name)
+    depends = dependencies(run, name)
+    title, rows = dependency_rows(depends)
     document = [
-        {"data": data, **info.as_dict()}
+        {"data": data, **info.as_dict(), "depends_on": depends}
         for (model, data), info in run.models.items()
         if model == name
     ]
-    return document, [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
+    tables = [fact_table(entry, f"{name} on {data}") for data, entry in found.items()]
+    return document, [*tables, Table(("kind", "name", "digest"), rows, title, headless=True)]
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:

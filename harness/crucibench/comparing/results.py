@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from crucibench.comparing.differences import Flips
 from crucibench.contracts.rows import Address
@@ -122,6 +123,10 @@ class Comparison:
             "two sides, and the version that it declares does not: run the baseline again if it "
             "may matter"
         )
+
+    def _repr_html_(self) -> str:
+        # By name, since what shows a comparison lies above it.
+        return str(import_module("crucibench.report.notebook").comparison_html(self))
 
     @property
     def incomparable(self) -> list[Refusal]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from crucibench.util import doors
+from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest, tree_digest
 
@@ -22,7 +23,7 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
         fill: writes the files of an empty folder.
 
     Raises:
-        InputError: if the cache can't be written to.
+        StorageError: if the cache can't be written to.
     """
     if key and (parent / key).is_dir():
         with contextlib.suppress(OSError):
@@ -32,14 +33,16 @@ def cached_folder(parent: Path, key: str, fill: Callable[[Path], None]) -> Path:
     try:
         doors.make_folder(temporary)
     except OSError as error:
-        raise InputError(f"the cache folder {str(parent)!r} can't be written to: {error}") from None
+        reason = f"the cache folder {str(parent)!r} can't be written to: {error.strerror}"
+        raise StorageError(error.errno, reason) from None
     try:
         fill(temporary)
-        for path in temporary.iterdir():
-            _sync(path)
-        folder = parent / (key or tree_digest(temporary))
-        if not folder.is_dir():
-            _rename(temporary, folder)
+        with storing(parent):
+            for path in temporary.iterdir():
+                _sync(path)
+            folder = parent / (key or tree_digest(temporary))
+            if not folder.is_dir():
+                _rename(temporary, folder)
         return folder
     finally:
         doors.remove_folder(temporary, ignore_errors=True)

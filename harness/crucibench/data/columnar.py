@@ -16,6 +16,7 @@ from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import ColumnKind
 from crucibench.util import doors
+from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 
@@ -61,7 +62,9 @@ class Conversion:
         path = self.folder / f"{len(self.roles)}.arrow"
         self.roles.append(role)
         rows = 0
-        with doors.open_file(path, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        with storing(path):
+            stream = doors.open_file(path, "wb")
+        with stream as sink, pa.ipc.new_stream(sink, schema) as writer:
             for batch in batches:
                 writer.write(batch)
                 rows += batch.num_rows

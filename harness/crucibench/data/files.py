@@ -19,7 +19,7 @@ from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import existing_file
 from crucibench.data.cache import cached_folder
 from crucibench.util import doors
-from crucibench.util.atomic import StorageError, storing
+from crucibench.util.doors import StorageError, storing
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.http.client import Client, RemoteError
@@ -140,7 +140,9 @@ def fetched_files(address: str, scratch: Path) -> Sequence[Path]:
 
         def fill(folder: Path, path: str = path, file: str = file, name: str = name) -> None:
             try:
-                with doors.open_file(folder / file, "wb") as target:
+                with storing(folder / file):
+                    target = doors.open_file(folder / file, "wb")
+                with target:
                     if system is None:
                         _fetch(path, target)
                     else:

@@ -27,6 +27,7 @@ from crucibench.data.options import listed
 from crucibench.data.subset import choose_test
 from crucibench.data.targets import Targets, read_targets
 from crucibench.util import doors
+from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import canonical_json, data_digest
 
@@ -278,7 +279,9 @@ def _table(raw: RawData, role: str, chosen: _Role, targets: NDArray[Any], part: 
 
 
 def _write(path: Path, table: Any) -> None:
-    with doors.open_file(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+    with storing(path):
+        stream = doors.open_file(path, "wb")
+    with stream as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=BATCH):
             writer.write(batch)
 

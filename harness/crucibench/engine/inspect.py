@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from crucibench.contracts.data import DataCard, EvalSet
 from crucibench.contracts.evidence import ModelInfo
@@ -30,6 +30,7 @@ from crucibench.engine.worker.tasks import (
 )
 from crucibench.spec.check import Mistakes
 from crucibench.util.errors import CrucibenchError, InputError, StoppedError, UnavailableError
+from crucibench.util.source_files import portable_names
 
 _POLL_SECONDS = 0.1
 _LOST_AT_MOST = 5
@@ -51,8 +52,8 @@ class Inspection:
         probes: what each model answers to the fixed probe, by (model, data set), where it does.
         errors: why a model could not be inspected, by (model, data set); `UnavailableError` of a
             form of a model that can't be had on this machine.
-        reads: files that models and data read besides those that the spec names, by absolute path,
-            with their SHA-256.
+        reads: files that each model read besides those that the spec names, by model: absolute
+            path to SHA-256; under "" those of data.
         environment: the environment variables that the code of each model read, by model; under
             "" those of data.
     """
@@ -63,13 +64,29 @@ class Inspection:
     batch_sizes: dict[Pair, int] = field(default_factory=dict)
     probes: dict[Pair, ProbeAnswer] = field(default_factory=dict)
     errors: dict[Pair, CrucibenchError] = field(default_factory=dict)
-    reads: dict[str, str] = field(default_factory=dict)
+    reads: dict[str, dict[str, str]] = field(default_factory=dict)
     environment: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def cards(self) -> dict[str, DataCard]:
         """The data cards by name."""
         return {name: evalset.card for name, evalset in self.data.items()}
+
+    def observed(self, variables: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+        """Returns by model what its code was seen to read, without what was not read at all.
+
+        Args:
+            variables: keyed digests of the variables of `environment`.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for model, digests in self.reads.items():
+            if names := portable_names(digests):
+                files = {name: digests[file] for file, name in names.items()}
+                found.setdefault(model, {})["files"] = files
+        for model, read in variables.items():
+            if read:
+                found.setdefault(model, {})["variables"] = dict(read)
+        return found
 
 
 def inspect(
@@ -195,7 +212,7 @@ class _InspectionQueue:
         self.found.models[pair] = message.info
         self.found.seconds_per_sample[pair] = message.seconds_per_sample
         self.found.batch_sizes[pair] = message.batch_size
-        self.found.reads |= message.reads
+        self.found.reads.setdefault(pair[0], {}).update(message.reads)
         if message.environment:  # of a model that stays open, the second data set shows none
             self.found.environment.setdefault(pair[0], set()).update(message.environment)
         if message.probe is not None:

@@ -114,7 +114,7 @@ def execute(  # noqa: PLR0915 - one step after the other
             resolved, data, executor, listener, options.where, keep_going=options.keep_going,
             retries=options.retries,
         )  # fmt: skip
-        inspection.reads |= reads
+        inspection.reads[""] = reads
         inspection.environment[""] = names
         resolved = replace(resolved, batch_sizes=_nested(inspection.batch_sizes))
         plan = make_plan(resolved, inspection.models, inspection.cards)
@@ -171,7 +171,8 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
         make = partial(PartLifecycle, part=options.part, split=split)
     lifecycle = make(
         plan, ready.resolved, layout, ready.inspection, environment=ready.environment,
-        events=events, cache=cache, listener=listener, variables=ready.variables,
+        events=events, cache=cache, listener=listener,
+        observed=ready.inspection.observed(ready.variables),
     )  # fmt: skip
     _write_inputs(ready, lifecycle.role)
     limits = Limits(
@@ -196,9 +197,8 @@ def _collect(ready: _Ready, options: RunOptions, listener: Listener) -> None:
     write_manifest(layout, package_version("crucibench"))
     remember(layout)
     code = code_of(ready.resolved.suites)
-    variables = {name: one for found in ready.variables.values() for name, one in found.items()}
     remember_reads(
-        layout, ready.resolved.base, ready.inspection.reads, code, variables=variables,
+        layout, ready.resolved.base, ready.inspection.reads, code, variables=ready.variables,
         scratch=options.scratch,
     )  # fmt: skip
     events.add("finished")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from importlib import import_module
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
@@ -131,6 +132,10 @@ class GateVerdict(_Part):
     """What stops the gate beside the checks: a run that can't be judged, an expired waiver."""
     notes: list[str] = Field(default_factory=list)
     """What else a reader must know."""
+
+    def _repr_html_(self) -> str:
+        # By name, since what shows a verdict lies above it.
+        return str(import_module("crucibench.report.notebook").verdict_html(self))
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report.findings import FoundHere, findings_of, nothing_found
-from crucibench.report.format import counted
+from crucibench.report.findings import (
+    IMPRECISE_MARK,
+    IMPRECISE_WORDS,
+    VERDICT_MARKS,
+    FoundHere,
+    findings_of,
+    nothing_found,
+)
+from crucibench.report.format import DASH, counted, listed, show_level
 from crucibench.report.leaderboard import Leaderboard
 from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
 from crucibench.report.numbers import ShownNumber
@@ -27,6 +36,14 @@ if TYPE_CHECKING:
 _VERDICT_STYLES = {Verdict.VALID: "", Verdict.SUSPECT: "yellow", Verdict.INVALID: "red"}
 _SEVERITY_STYLES = {Severity.INFO: "dim", Severity.SUSPECT: "yellow", Severity.INVALID: "red"}
 _NAME = 40
+_HEAD = 14
+"""Letters of a line of a scorecard's heading."""
+
+_MARK_WORDS = {
+    VERDICT_MARKS[Verdict.SUSPECT]: "suspect",
+    VERDICT_MARKS[Verdict.INVALID]: "invalid",
+    IMPRECISE_MARK: IMPRECISE_WORDS,
+}
 
 
 def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
@@ -41,6 +58,88 @@ def print_leaderboard(console: Console, leaderboard: Leaderboard) -> None:
         console.print(_plain(text, "dim"))
 
 
+def print_scorecard(console: Console, leaderboard: Leaderboard) -> None:
+    """Prints of each board one number an axis: the first of its headlines, for every model.
+
+    Columns that the console has no room for are named below it; `print_leaderboard` has them all.
+    """
+    for each in leaderboard.boards:
+        board = shown_board(each)
+        places = _first_of_axes(board)
+        if not places:
+            _print_board(console, board)
+            continue
+        table, left = _scorecard(board, places), len(board.columns) - len(places)
+        while len(places) > 1 and not _fits(table, console):
+            places, left = places[:-1], left + 1
+            table = _scorecard(board, places)
+        console.print(table)
+        marks = {mark for line in board.lines for place in places
+                 for mark in (*line.cells[place].mark, *line.cells[place].value[:1])
+                 if mark in _MARK_WORDS}  # fmt: skip
+        legend = [f"{mark} {words}" for mark, words in _MARK_WORDS.items() if mark in marks]
+        levels = " or ".join(map(show_level, each.levels))
+        level = f"± is the longer half of the {levels} interval" if levels else ""
+        more = f"{counted(left, 'more column')}: crucibench show --all" if left else ""
+        console.print(_plain("; ".join(filter(None, (level, *legend, more))) + ".", "dim"))
+        console.print()
+
+
+def _first_of_axes(board: ShownBoard) -> list[int]:
+    """Returns the place of the first column of each axis that has a number."""
+    found: dict[str, int] = {}
+    for place, column in enumerate(board.columns):
+        if any(line.cells[place].value for line in board.lines):
+            found.setdefault(column.axis, place)
+    return list(found.values())
+
+
+def _scorecard(board: ShownBoard, places: Sequence[int]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=_name(board.data),
+                  title_justify="left")  # fmt: skip
+    table.add_column("model", overflow="fold")
+    for place in places:
+        table.add_column(_folded(board.columns[place].heading), justify="right", vertical="bottom")
+    for line in board.lines:
+        table.add_row(_name(line.name), *(_brief(line.cells[place]) for place in places))
+    for name, cells in board.baselines:
+        row = [_brief(cells[place]) for place in places]
+        if any(cells[place].value for place in places):
+            table.add_row(Text(shorten(visible(name), _NAME), style="dim"), *row, style="dim")
+    return table
+
+
+def _folded(heading: str) -> Text:
+    """Returns a heading of short lines: the column is as wide as its numbers."""
+    lines: list[str] = []
+    for word in visible(heading).split():
+        if lines and len(lines[-1]) + len(word) < _HEAD:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return Text("\n".join(lines))
+
+
+def _brief(cell: ShownNumber) -> Text:
+    """Returns a number with the longer half of its interval, to the digits of both."""
+    text = cell.value or DASH
+    ends = cell.interval.strip("[]").split(", ") if cell.interval else []
+    if len(ends) == 2:
+        value, lower, upper = (_as_number(part) for part in (cell.value, *ends))
+        half = max(value - lower, upper - value)
+        places = len(ends[0].partition(".")[2])
+        text += f" ±{half:.{places}f}" if math.isfinite(half) else f" {cell.interval}"
+    return Text(f"{text} {cell.mark}".rstrip(), style=_VERDICT_STYLES[cell.verdict])
+
+
+def _as_number(text: str) -> float:
+    plain = text.lstrip(IMPRECISE_MARK).replace("\N{MINUS SIGN}", "-").replace(",", "")
+    try:
+        return float(plain)
+    except ValueError:
+        return math.inf
+
+
 def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """Prints what the audits found, the gravest first; `notes` includes findings of severity info.
 
@@ -48,9 +147,26 @@ def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """
     found = findings_to_read(run, notes=notes)
     if found:
-        console.print(findings_table(found))
+        _print_by_code(console, found)
     else:
         console.print(nothing_found(run.cells.values()))
+
+
+def _print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
+    """Prints each kind of finding once: where it was made, and its first sentence."""
+    alike: dict[tuple[Severity, str], list[FoundHere]] = {}
+    for entry in found:
+        alike.setdefault((entry.severity, entry.code), []).append(entry)
+    for (severity, code), entries in alike.items():
+        head = Text(f"{severity}: {code}", style=_SEVERITY_STYLES[severity])
+        models, data, where = (
+            listed(dict.fromkeys(getattr(entry, name) for entry in entries), most=3)
+            for name in ("model", "data", "scenario")
+        )
+        head.append(f"  {models} on {data}, {where}", style="dim")
+        console.print(head)
+        others = f" (and {counted(len(entries) - 1, 'finding')} alike)" if entries[1:] else ""
+        console.print(Padding(_plain(f"{entries[0].message}{others}"), (0, 0, 0, 2)))
 
 
 def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:

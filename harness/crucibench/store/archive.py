@@ -19,7 +19,8 @@ from typing import Any, Self
 from crucibench.store.layout import FORMAT_VERSION, is_inside, is_run_id
 from crucibench.store.run import Run
 from crucibench.util import doors
-from crucibench.util.atomic import storing, write_atomically
+from crucibench.util.atomic import write_atomically
+from crucibench.util.doors import storing
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.text import first_line, shorten
 from crucibench.util.untrusted.archive import ZipReader, require_ratio

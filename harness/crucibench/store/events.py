@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crucibench.util import doors
-from crucibench.util.atomic import storing
+from crucibench.util.doors import storing
 from crucibench.util.untrusted.content import read_content
 from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.untrusted.refusal import RefusedError

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from crucibench.util import doors
-from crucibench.util.atomic import storing
+from crucibench.util.doors import storing
 from crucibench.util.errors import InputError
 from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.untrusted.refusal import RefusedError

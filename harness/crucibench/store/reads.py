@@ -15,6 +15,7 @@ from typing import Any
 from crucibench.installed_code import code_now
 from crucibench.store.documents import read_document
 from crucibench.store.layout import Layout
+from crucibench.util import doors
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import data_digest, file_digest
@@ -26,10 +27,10 @@ _NAME = ".reads.json"
 def remember_reads(
     layout: Layout,
     base: Path,
-    reads: Mapping[str, str],
+    reads: Mapping[str, Mapping[str, str]],
     code: Mapping[str, str],
     *,
-    variables: Mapping[str, str],
+    variables: Mapping[str, Mapping[str, str]],
     scratch: Path,
 ) -> None:
     """Writes what was read, and what code made the run.
@@ -37,21 +38,48 @@ def remember_reads(
     Args:
         layout: of the run.
         base: what paths are kept relative to.
-        reads: absolute path to SHA-256.
+        reads: by model, absolute path to SHA-256; under "" what data read.
         code: package to digest, see `installed_code.code_of`.
-        variables: environment variable to keyed digest. The run holds the names; the digests lie
-            in the user's cache alone.
+        variables: by model, environment variable to keyed digest. The run holds the names;
+            the digests lie in the user's cache alone.
         scratch: that cache.
     """
     found: dict[str, Any] = {}
-    for path, digest in sorted(reads.items()):
-        name = Path(os.path.relpath(path, base.resolve())).as_posix()
-        found[name] = {"digest": digest, "stat": _stat(base / name)}
-    if variables:
-        _variables_file(layout, scratch).parent.mkdir(parents=True, exist_ok=True)
-        write_json(_variables_file(layout, scratch), dict(variables))
-    names = sorted(variables)
-    write_json(layout.root / _NAME, {"files": found, "code": dict(code), "environment": names})
+    by_model: dict[str, dict[str, list[str]]] = {}
+    for model, digests in reads.items():
+        for path, digest in sorted(digests.items()):
+            name = Path(os.path.relpath(path, base.resolve())).as_posix()
+            found[name] = {"digest": digest, "stat": _stat(base / name)}
+            by_model.setdefault(model, {}).setdefault("files", []).append(name)
+    for model, read in variables.items():
+        by_model.setdefault(model, {})["environment"] = sorted(read)
+    values = {name: one for read in variables.values() for name, one in read.items()}
+    if values:
+        doors.make_folder(_variables_file(layout, scratch).parent)
+        write_json(_variables_file(layout, scratch), values)
+    write_json(
+        layout.root / _NAME,
+        {"files": dict(sorted(found.items())), "code": dict(code), "environment": sorted(values),
+         "models": by_model},
+    )  # fmt: skip
+
+
+def reads_of(layout: Layout, model: str) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Returns what a model of a finished run, and the run's data, depend on.
+
+    Returns:
+        Names of files that were read, relative to the spec's folder, to SHA-256; packages of code
+        to digest; names of environment variables. Nothing where the run doesn't say.
+    """
+    files, code, _ = _known(layout)
+    try:
+        by_model = _read(layout.root / _NAME)["models"]
+        parts = [by_model.get(name, {}) for name in (model, "")]
+        names = sorted({name for part in parts for name in part.get("files", [])})
+        variables = sorted({name for part in parts for name in part.get("environment", [])})
+        return {name: str(files[name]["digest"]) for name in names}, code, variables
+    except (AttributeError, KeyError, TypeError):
+        return {}, code, []
 
 
 def other_reads(layout: Layout, base: Path, scratch: Path) -> str:

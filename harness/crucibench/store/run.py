@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +33,9 @@ from crucibench.util.suggest import unknown
 from crucibench.util.text import shorten, visible
 from crucibench.util.untrusted.refusal import RefusedError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _UNLIKE = (TypeError, LookupError, InputError)
 """A field is missing, or there is no such, or no such name."""
 
@@ -41,6 +46,11 @@ class _StoredModel:
 
     data: str
     model: ModelInfo
+
+
+def _notebook() -> ModuleType:
+    # By name, since what shows a run lies above what stores it.
+    return import_module("crucibench.report.notebook")
 
 
 class Run:
@@ -55,6 +65,26 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.root)!r})"
+
+    def _repr_html_(self) -> str:
+        return str(_notebook().run_html(self))
+
+    def scorecard(self) -> pd.DataFrame:
+        """Returns the headline numbers, one a row; see `crucibench.report.notebook.scorecard`."""
+        frame: pd.DataFrame = _notebook().scorecard(self)
+        return frame
+
+    def plot(self, metric: str | None = None) -> Figure:
+        """Draws the models' values of a headline metric with their intervals.
+
+        Args:
+            metric: as in the column ``metric`` of `scorecard`; the first unless given.
+
+        Raises:
+            InputError: if there is no such metric.
+        """
+        figure: Figure = _notebook().plot(self, metric)
+        return figure
 
     @property
     def id(self) -> str:

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from crucibench.util import doors
-
-
-class StorageError(OSError):
-    """The disk is full, read-only or broken: not the fault of the code that writes."""
-
-    def __str__(self) -> str:
-        parts = (self.strerror or (self.args[0] if self.args else ""), self.filename)
-        return ": ".join(str(part) for part in parts if part)
-
-
-@contextlib.contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Turns an OSError raised while `path` is written into a StorageError that names it."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        # Arrow and NumPy put the system's words into sentences of their own, or leave them out.
-        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
-        raise StorageError(error.errno, reason, str(path)) from error
+from crucibench.util.doors import storing
 
 
 def write_atomically(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:

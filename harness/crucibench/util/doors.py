@@ -7,18 +7,41 @@ NumPy) goes through `open_file`, too.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 
+class StorageError(OSError):
+    """The disk is full, read-only or broken: not the fault of the code that writes."""
+
+    def __str__(self) -> str:
+        parts = (self.strerror or (self.args[0] if self.args else ""), self.filename)
+        return ": ".join(str(part) for part in parts if part)
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turns an OSError raised while `path` is written into a StorageError that names it."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        # Arrow and NumPy put the system's words into sentences of their own, or leave them out.
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        raise StorageError(error.errno, reason, str(path)) from error
+
+
 class _File(io.FileIO):
     def write(self, data: Any) -> int:
-        return write(self.fileno(), data)
+        with storing(Path(self.name)):  # whoever else has a hand in it: Arrow, a source that reads
+            return write(self.fileno(), data)
 
 
 def open_file(path: Path, mode: str) -> io.BufferedRandom:
@@ -36,7 +59,7 @@ def write(descriptor: int, data: Any) -> int:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file, which a process that is killed meanwhile leaves half written."""
-    with open_file(path, "wb") as stream:
+    with storing(path), open_file(path, "wb") as stream:
         stream.write(content)
 
 

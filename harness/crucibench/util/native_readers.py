@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Self
 
 READERS: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +23,8 @@ READERS: Mapping[str, tuple[str, ...]] = {
     "pyarrow.json": ("read_json",),
     "pyarrow.parquet": ("read_table", "read_pandas", "ParquetFile.__init__"),
     "safetensors": ("safe_open",),
+    "safetensors.numpy": ("safe_open",),  # by which `load_file` reads
+    "safetensors.torch": ("safe_open",),
     "torch": ("from_file",),
     "onnxruntime": ("InferenceSession.__init__",),
     "cv2": ("imread",),
@@ -72,6 +74,15 @@ class NativeReaders:
             return original(*arguments, **options)
 
         return read
+
+
+def unwatched(value: Any) -> Any:
+    """Returns the reader that a function of `NativeReaders` stands for; any other value itself.
+
+    A module of the user's that was imported meanwhile may hold one for good.
+    """
+    ours = isinstance(value, FunctionType) and value.__globals__ is globals()
+    return getattr(value, "__wrapped__", value) if ours else value
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:

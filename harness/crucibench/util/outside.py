@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from crucibench.util import doors
 from crucibench.util.source_files import is_library_file
 
 OURS = tuple(
@@ -91,7 +92,7 @@ def keyed_digests(names: Iterable[str], values: Mapping[str, str], folder: Path)
 
 
 def _secret(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    doors.make_folder(path.parent)
     made = path.with_name(f"{path.name}-{secrets.token_hex(8)}")
     if not path.is_file():
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -102,7 +103,7 @@ def _secret(path: Path) -> bytes:
         except FileExistsError:
             pass
         finally:
-            made.unlink()
+            doors.unlink(made)
     return path.read_bytes()
 
 

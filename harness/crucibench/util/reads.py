@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, Self
 
 from crucibench.util.hashing import file_digest
@@ -18,15 +22,26 @@ _ELSEWHERE = ("/proc/", "/sys/", "/dev/", "/usr/", "/etc/os-release")
 _WRITES = os.O_WRONLY | os.O_RDWR
 _watching: list[Reads] = []
 _hooked: list[bool] = []
+_of_modules: dict[tuple[str, str], dict[tuple[str, bool], None]] = {}
+"""By name and file of a module of the user's, what was opened while it was imported, and whether it
+was written: a second model that uses the module depends on it too, though nothing is opened again.
+"""
+_plain_import = builtins.__import__
+_bootstrap: Any = sys.modules["_frozen_importlib"]
+# What `importlib.import_module` calls. That one stays: user code may hold it as a global, and
+# the fingerprint looks at it.
+_plain_import_module = _bootstrap._gcd_import
 
 
 class Reads:
     """Notes which files any thread of this process opens for reading while this is entered.
 
     What is seen is what raises Python's audit event ``open`` (`open`, `Path.read_text`,
-    `numpy.load`, `torch.load`), and what is given to the native readers of `native_readers`. Left
-    out are libraries' own files, compiled ones, what is also written meanwhile, and temporary files
-    outside of `base`.
+    `numpy.load`, `torch.load`) or ``sqlite3.connect``, what is given to the native readers of
+    `native_readers`, and the sources of the user's modules that are imported, from bytecode or in
+    memory as they may be, with all that was read when they were imported first. Left
+    out are libraries' own files, what is also written meanwhile, and temporary files outside of
+    `base`.
     """
 
     def __init__(self, base: Path, *aside: Path) -> None:
@@ -35,7 +50,7 @@ class Reads:
         """
         self._names: dict[str, None] = {}
         self._written: set[str] = set()
-        self._native = NativeReaders(lambda path: self.note(_whole(path), written=False))
+        self._native = NativeReaders(lambda path: _note(_whole(path), written=False))
         self._base = base.resolve()
         self._aside = {path.resolve() for path in (*aside, *OURS)}
 
@@ -43,6 +58,9 @@ class Reads:
         if not _hooked:
             sys.addaudithook(_heard)  # for good: an audit hook can't be removed
             _hooked.append(True)
+        if not _watching:
+            builtins.__import__ = _import
+            _bootstrap._gcd_import = _import_module
         _watching.append(self)
         self._native.__enter__()
         return self
@@ -53,6 +71,9 @@ class Reads:
     ) -> None:  # fmt: skip
         self._native.__exit__()
         _watching.remove(self)
+        if not _watching:
+            builtins.__import__ = _plain_import
+            _bootstrap._gcd_import = _plain_import_module
 
     def note(self, name: str, *, written: bool) -> None:
         """Takes a file that is being opened."""
@@ -82,16 +103,73 @@ class Reads:
         return not temporary or path.is_relative_to(self._base)
 
 
-def _whole(name: str | bytes) -> str:
+def _whole(name: str | bytes | os.PathLike[str]) -> str:
     return os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - as it is, links and all
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open" or not _watching:
+    if event not in {"open", "sqlite3.connect"} or not _watching:
         return
-    name, _, flags = arguments
-    if isinstance(name, str | bytes):
+    name, flags = arguments[0], arguments[-1]
+    if isinstance(name, str | bytes | os.PathLike):
         text = _whole(name)
-        if not text.endswith((".pyc", ".so")):
-            for one in _watching:
-                one.note(text, written=isinstance(flags, int) and bool(flags & _WRITES))
+        if text.endswith(".pyc"):
+            with contextlib.suppress(ValueError):  # bytecode without a source is read for itself
+                text = importlib.util.source_from_cache(text)
+        _note(text, written=isinstance(flags, int) and bool(flags & _WRITES))
+
+
+def _note(text: str, *, written: bool) -> None:
+    for watch in _watching:
+        watch.note(text, written=written)
+    for module in _being_imported():
+        _of_modules.setdefault(module, {})[text, written] = None
+
+
+def _being_imported() -> Iterator[tuple[str, str]]:
+    """Yields the user's modules whose own lines led here."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "<module>" and not is_library_file(code.co_filename):
+            yield str(frame.f_globals.get("__name__")), code.co_filename
+        frame = frame.f_back
+
+
+def _import(
+    name: str,
+    globals: Mapping[str, Any] | None = None,  # noqa: A002 - the names of builtins.__import__
+    locals: Mapping[str, Any] | None = None,  # noqa: A002
+    fromlist: Sequence[str] | None = (),
+    level: int = 0,
+) -> ModuleType:
+    found = _plain_import(name, globals, locals, fromlist or (), level)
+    if _watching:
+        outer = ""
+        if level:
+            package = str((globals or {}).get("__package__") or "")
+            outer = ".".join(package.split(".")[: len(package.split(".")) + 1 - level])
+        whole = ".".join(filter(None, (outer, name)))
+        _used(whole)
+        for below in fromlist or ():
+            _used(f"{whole}.{below}")
+    return found
+
+
+def _import_module(name: str, package: str | None = None, level: int = 0) -> ModuleType:
+    found: ModuleType = _plain_import_module(name, package, level)
+    if _watching:
+        _used(importlib.util.resolve_name("." * level + name, package))
+    return found
+
+
+def _used(name: str) -> None:
+    """Notes the files of a module and of the packages that hold it."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        module = sys.modules.get(".".join(parts[:end]))
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if isinstance(file, str) and not is_library_file(file):
+            known = _of_modules.get((".".join(parts[:end]), file), {})
+            for text, written in ((_whole(file), False), *known):
+                _note(text, written=written)

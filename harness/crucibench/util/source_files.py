@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.machinery
+import os
 import sysconfig
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -49,3 +51,25 @@ def module_files(root: Path, stem: list[str], below: list[str]) -> list[Path]:
 def holds_code(folder: Path) -> bool:
     """Whether Python files lie in or below a folder."""
     return folder.is_dir() and any(folder.rglob("*.py"))
+
+
+def portable_names(files: Iterable[str]) -> dict[str, str]:
+    """Returns names of absolute paths that are the same on another machine, and differ.
+
+    A file of a package is named from the outermost package on, another by its name alone; those of
+    one name are named from the folder on that they have in common.
+    """
+    names = {file: _in_package(Path(file)) for file in files}
+    count = Counter(names.values())
+    for name in (name for name, times in count.items() if times > 1):
+        alike = [file for file in names if names[file] == name]
+        common = os.path.commonpath([Path(file).parent for file in alike])
+        names |= {file: Path(file).relative_to(common).as_posix() for file in alike}
+    return names
+
+
+def _in_package(file: Path) -> str:
+    root = file.parent
+    while (root / "__init__.py").is_file() and root.parent != root:
+        root = root.parent
+    return file.relative_to(root).as_posix()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -143,6 +147,93 @@ def test_a_server_that_repeats_the_secret_in_all_it_says(
     assert "answers 400: no: *** and ***" in _cells(tmp_path)["pass/test"]["reason"]
     for text in (done.output.encode(), _everything(tmp_path)):
         assert TOKEN.encode() not in text
+
+
+CANARY = "Qx7vPlanted2Kd9Canary4Zm"
+
+
+def _texts(path: Path) -> list[str]:
+    """Returns all that a file says: tables decoded, archives opened."""
+    content = path.read_bytes()
+    if path.suffix == ".parquet":
+        table = pq.read_table(io.BytesIO(content))
+        return [repr(table.to_pydict()), repr(table.schema)]
+    if zipfile.is_zipfile(path):
+        texts = []
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                inner = path.with_name(f"{path.name}-inner{Path(name).suffix}")
+                inner.write_bytes(archive.read(name))
+                texts += _texts(inner)
+                inner.unlink()
+        return texts
+    return [content.decode(errors="replace")]
+
+
+def _shows(text: str) -> list[str]:
+    """Returns the fragments of the canary, 40 bits or more of it, that a text shows."""
+    forms = [CANARY, CANARY.upper(), CANARY.lower()]
+    forms += [form[::-1] for form in forms]
+    for form in tuple(forms):
+        forms += [base64.b64encode(b"\0" * before + form.encode()).decode()[(0, 2, 3)[before]:-4]
+                  for before in range(3)]  # fmt: skip
+    windows = {form[at : at + 7] for form in forms for at in range(len(form) - 6)}
+    windows |= {CANARY.encode().hex()[at : at + 10] for at in range(2 * len(CANARY) - 9)}
+    return sorted(window for window in windows if window in text)
+
+
+def test_no_form_of_a_secret_is_left_anywhere(
+    server: Any, serving_digits: dict[str, Any], spec: Any, shell: Shell, tmp_path: Path
+) -> None:  # fmt: skip
+    data = CANARY.encode()
+    said = " ".join(
+        [
+            CANARY, CANARY.upper(), CANARY[::-1], CANARY[:12], CANARY[5:15], data.hex(),
+            base64.b64encode(data).decode(), base64.urlsafe_b64encode(b"x" + data).decode(),
+            base64.b64encode(data.upper()).decode(), base64.b64encode(data[::-1]).decode(),
+        ]
+    )  # fmt: skip
+    assert _shows(said) and not _shows("the quick brown fox")
+    about = json.dumps({"name": said, "version": said, "extensions": []})
+    path = spec(headers={"Authorization": "Bearer env:OIP_TOKEN"})
+    served = serving_digits | {"server_text": about, "authorization": f"Bearer {CANARY}"}
+    printed = []
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "crucibench", *words], cwd=tmp_path, capture_output=True,
+            text=True, check=False, env=os.environ | {"CRUCIBENCH_CACHE": str(tmp_path / "cache")},
+        )  # fmt: skip
+        printed.extend((done.stdout, done.stderr))
+        return done
+
+    server.set(**served)
+    done = shell(str(path), "--suite", "accuracy", OIP_TOKEN=CANARY)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "results").iterdir()
+    for words in (
+        ("pack", str(run), "-o", "one.cbz"), ("publish", "--bundle", "one.zip", str(run)),
+        ("report", str(run), "-o", "again.html"), ("show", str(run), "--metrics"),
+        ("publish", "--site", "site", str(run)),
+    ):  # fmt: skip
+        assert call(*words).returncode == 0, printed[-1]
+    # A failed run, and a crash of the worker, while the server repeats it in its errors.
+    refuse = {"status": 400, "times": 10_000, "after_requests": 20, "body": {"error": said}}
+    server.set(**served | {"refuse": refuse})
+    failed = shell(str(path), "--suite", "accuracy", "--fresh", OIP_TOKEN=CANARY)
+    assert failed.returncode == 4, failed.stderr
+    assert "***" in _cells(tmp_path)["pass/test"]["reason"]
+    call("show", str(run))
+    server.set(**served | {"authorization": said})
+    refused = shell(str(path), "--suite", "accuracy", "--fresh", OIP_TOKEN=CANARY)
+    assert refused.returncode == 2
+    for one in (done, failed, refused):
+        printed.extend((one.stdout, one.stderr))
+    left = {f"output {number}": text for number, text in enumerate(printed)}
+    for file in [file for file in tmp_path.rglob("*") if file.is_file()]:
+        left |= {f"{file} {number}": text for number, text in enumerate(_texts(file))}
+    assert any(name.split()[0].endswith("again.html") for name in left)
+    assert {name: found for name, text in left.items() if (found := _shows(text))} == {}
 
 
 def test_mistakes_before_anything_is_asked(

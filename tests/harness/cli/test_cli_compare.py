@@ -29,7 +29,10 @@ def _json(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_the_table_says_what_changed(call: Call, asked: tuple[str, ...]) -> None:
+def test_the_table_says_what_changed(
+    call: Call, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     shown = call(*asked)
     assert shown.exit_code == 0, shown.stderr
     for words in ("talkative against logistic", "accuracy/clean/top-1", "worse", "lost / gained"):

@@ -95,7 +95,8 @@ def verdict(folder: Path = Path("gate")) -> dict:
     return json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
 
 
-def test_a_loss_is_stopped(gate: Gate) -> None:
+def test_a_loss_is_stopped(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     result = gate("good", "bad")
     assert result.exit_code == 1, result.output
     assert "regression   required     m:accuracy/clean/top-1" in result.stdout

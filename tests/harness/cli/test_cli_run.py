@@ -32,7 +32,7 @@ def test_plan_cells_findings_and_report_go_to_stderr(call: Call, folder: Path) -
     (run,) = (folder / "results").iterdir()
     told = result.stderr.splitlines()
     plan = next(row for row, line in enumerate(told) if line.startswith(f"Plan of run {run.name}"))
-    assert "preset quick, seed 0, about" in told[plan]
+    assert told[plan].endswith("preset quick, seed 0")
     assert told[plan + 1].split() == [
         "model", "data", "suite", "cells", "samples", "points", "skipped"
     ]  # fmt: skip
@@ -43,7 +43,7 @@ def test_plan_cells_findings_and_report_go_to_stderr(call: Call, folder: Path) -
     assert told[-1] == f"report: {Path('results') / run.name / 'report.html'}"
     assert (run / "report.html").is_file()
     assert "logistic" in result.stdout
-    assert "[" in result.stdout.splitlines()[5]
+    assert "±" in result.stdout and result.stdout.startswith("Ship logistic")
     assert "Plan" not in result.stdout
 
 
@@ -115,7 +115,6 @@ def test_a_plan_as_data(call: Call) -> None:
     both = (*LOGISTIC, "--suite", "accuracy,bias", "--dry-run", "-q", "--format")
     plan = json.loads(call(*both, "json").stdout)
     assert plan["preset"] == "quick"
-    assert plan["seconds"] > 0
     why_not = {entry["suite"]: entry["reason"] for entry in plan["not_applicable"]}
     assert "accuracy" not in why_not
     assert why_not["bias"] == "the data names no groups (option groups=COLUMN,...)"

@@ -76,7 +76,7 @@ def test_forms_that_answer_alike_are_told_and_shown(call: Call, models: Path) ->
     assert pair.sentence().startswith(
         "same answers as first on digits: 80 samples, 0 label flips, probabilities at most "
     )
-    shown = call("show").stdout.partition("Parity\n")[2].splitlines()
+    shown = call("show", "--all").stdout.partition("Parity\n")[2].splitlines()
     assert shown[0].split()[:4] == ["second", "first", "data", "agree"]
     assert shown[2].split()[:6] == ["same", "first", "digits", "yes", "80", "0"]
     (document,) = json.loads(call("show", "--format", "json").stdout)["parity"]

@@ -14,12 +14,15 @@ pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 SLOW = """
 import time
-import numpy as np
+from sklearn.datasets import load_wine
+from sklearn.tree import DecisionTreeClassifier
 
-def slow(batch):
+TREE = DecisionTreeClassifier(random_state=0).fit(*load_wine(return_X_y=True))
+
+def slow(batch):  # and right, so that no explanation is looked for
     print("from the model")
     time.sleep(0.02)
-    return np.full((len(batch), 3), 1 / 3)
+    return TREE.predict_proba(batch.to_numpy())
 """
 _COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
 

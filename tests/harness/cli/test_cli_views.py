@@ -29,6 +29,7 @@ from crucibench.spec.models import Spec
 from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.layout import Layout
 from crucibench.util.atomic import write_json
+from crucibench.util.hashing import file_digest
 
 Call = Callable[..., Result]
 
@@ -47,7 +48,13 @@ def _csv(result: Result) -> list[dict[str, str]]:
 
 
 def test_show_a_run(call: Call, run: Path) -> None:
-    shown = call("show")
+    summary = call("show")
+    assert summary.exit_code == 0, summary.stderr
+    for words in ("Ship logistic", "Accuracy", "±", "majority class", "suspect: "):
+        assert words in summary.stdout
+    assert f"report: {Path('results') / run.name / 'report.html'}" in summary.stderr
+    assert all(len(line) <= 120 for line in summary.stdout.splitlines())
+    shown = call("show", "--all")
     assert shown.exit_code == 0, shown.stderr
     for words in (run.name, "Models", "Data", "Cells", "logistic", "sklearn:wine", "suspect"):
         assert words in shown.stdout
@@ -84,6 +91,13 @@ def test_show_models_data_spec_and_environment(call: Call, run: Path) -> None:
     assert "sklearn:models.py:logistic" in call("show", "--model", "logistic").stdout
     (model,) = _json(call("show", "--model", "logistic", "--format", "json"))
     assert model["data"] == "wine"
+    depends = model["depends_on"]
+    assert depends["files"] == {"models.py": file_digest(run.parents[1] / "models.py")}
+    assert (depends["environment"], depends["not_cached"]) == ([], None)
+    shown = call("show", "--model", "talkative").stdout
+    assert "These numbers depend on 1 file" in shown
+    assert depends["files"]["models.py"][:12] in shown and "crucibench_suites.accuracy" in shown
+    assert re.search("cached +no: ", shown)
     card = _json(call("show", "--data", "wine", "--format", "json"))
     assert card["counts"] == {"test": 178}
     assert "scikit-learn" in call("show", "--data", "wine").stdout
@@ -133,7 +147,8 @@ def test_show_an_unfinished_run(call: Call, run: Path) -> None:
     (run / "manifest.json").unlink()
     shown = call("show")
     assert shown.exit_code == 0, shown.stderr
-    assert "no: the same command resumes" in shown.stdout
+    assert "the run is not finished: the same command resumes it" in shown.stderr
+    assert "no: the same command resumes" in call("show", "--all").stdout
 
 
 # list
@@ -197,7 +212,7 @@ def test_list_runs(call: Call, run: Path) -> None:
     (run / "spec.yaml").write_text("[", encoding="utf-8")
     result = call("list", "runs")
     assert result.exit_code == 0
-    assert "no readable spec.yaml" in result.stderr
+    assert "has no readable spec" in result.stderr
     empty = call("list", "runs", "--out", "nowhere")
     assert empty.stderr == "there is no run in 'nowhere' yet\n"
 

@@ -12,6 +12,7 @@ import pytest
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
+from crucibench.util.doors import StorageError
 from crucibench.util.errors import InputError
 
 FILES = {
@@ -166,7 +167,7 @@ def test_a_row_longer_than_a_block(
 
 def test_an_unwritable_cache(folder: Path, open_uri: Any) -> None:
     (folder / "cache").write_text("in the way")
-    with pytest.raises(InputError, match=r"^the cache folder '.*' can't be written to: "):
+    with pytest.raises(StorageError, match=r"^the cache folder '.*' can't be written to: "):
         open_uri("csv:tiny.csv?target=y")
 
 

@@ -28,7 +28,7 @@ from crucibench.engine.listener import Listener
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.store.journal import Journal
 from crucibench.store.tables import read_frame, write_frame
-from crucibench.util.atomic import StorageError
+from crucibench.util.doors import StorageError
 from crucibench.util.errors import UnreadableError
 
 pytestmark = [

@@ -75,12 +75,14 @@ def _scripts() -> list[Script]:
             Script("tie-near", {"a": good, "b": Planted(0.915), "c": poor}, None),
             Script("trade-off", {"a": rash, "b": fair}, "a", price="log loss"),
             Script("all-fail", {"a": blind, "b": swapped}, None,
-                   out={"a": "majority class"}),
-            Script("alone-fails", {"a": Planted(0.49)}, None, out={"a": "majority class"}),
+                   out={"a": "majority class|mapping error"}),
+            Script("alone-fails", {"a": Planted(0.49)}, None,
+                   out={"a": "majority class|mapping error"}),
             Script("too-little", {"a": Planted(0.80), "b": Planted(0.75)}, None, n=40),
             Script("cheats", {"a": cheat, "b": fair, "c": poor}, "b",
-                   out={"a": "non deterministic"}),
-            Script("cheats-alone", {"a": cheat}, None, out={"a": "non deterministic"}),
+                   out={"a": "non deterministic|mapping error"}),
+            Script("cheats-alone", {"a": cheat}, None,
+                   out={"a": "non deterministic|mapping error"}),
             Script("policy-other", {"a": rash, "b": fair}, "b", policy=(ceiling,),
                    out={"a": "policy: log-loss"}),
             Script("policy-holds", {"a": good, "b": fair, "c": poor}, "a", policy=(floor,),
@@ -161,6 +163,7 @@ def test_the_paragraph_names_the_right_model_or_none(script: Script, tmp_path: P
     assert found.text.startswith(f"Ship {script.ship}:") == (script.ship is not None)
     assert any(script.price in one for one in found.price) or not script.price
     for model, reason in script.out.items():
-        assert reason in found.disqualified[model]
+        # Answers that have nothing to do with the targets are found to be of other rows, too.
+        assert any(one in found.disqualified[model] for one in reason.split("|"))
     if script.ship is None and not found.disqualified:
         assert found.would_help

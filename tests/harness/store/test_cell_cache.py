@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crucibench.contracts.records import to_table
-from crucibench.store import cell_cache, transfer
+from crucibench.store import cell_cache
 from crucibench.store.cell_cache import CacheKey, CellCache
 from crucibench.store.cells import StageFile
 from crucibench.store.tables import write_table
+from crucibench.util import doors
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
 
@@ -323,7 +324,7 @@ def test_a_run_folder_that_is_full_is_no_damage(
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(transfer.os, "fsync", full)
+    monkeypatch.setattr(doors, "fsync", full)
     assert cache.fetch(KEY, tmp_path / "into") is None
     monkeypatch.undo()
     assert not (tmp_path / "into").exists()

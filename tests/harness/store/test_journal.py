@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from crucibench.store.journal import NAME, Journal
-from crucibench.util.atomic import StorageError
+from crucibench.util import doors
+from crucibench.util.doors import StorageError
 from crucibench.util.hashing import file_digest
 
 DIGESTS = ["identity", "numerics"]
@@ -126,7 +127,7 @@ def test_what_is_killed_while_it_forgets_has_forgotten(
 
     journal = Journal(folder, DIGESTS)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(shutil, "rmtree", killed)
+        patched.setattr(doors, "remove_folder", killed)
         journal.forget()
     assert (folder / "records-00-00000.parquet").is_file()
     assert not Journal(folder, DIGESTS).files

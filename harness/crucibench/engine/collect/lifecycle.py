@@ -68,7 +68,7 @@ class CellLifecycle:
         events: Events,
         cache: CellCache | None,
         listener: Listener,
-        variables: Mapping[str, Mapping[str, str]],
+        observed: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.files: dict[str, CellFile] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ class CellLifecycle:
         self._scorer = Scorer(Run(layout.root), scoring_options(resolved))
         self._roles: dict[tuple[str, str, int | None], SelectedRole] = {}
         self.planned = PlannedFiles(
-            plan, self._seed, environment, lambda *key: self.role(*key).ids_digest(), variables
+            plan, self._seed, environment, lambda *key: self.role(*key).ids_digest(), observed
         )
         self._cache = _CacheExchange(cache, plan, self.planned, layout)
 

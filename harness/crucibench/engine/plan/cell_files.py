@@ -115,7 +115,7 @@ class PlannedFiles:
         seed: int,
         environment: Mapping[str, Any],
         ids: Ids,
-        variables: Mapping[str, Mapping[str, str]],
+        observed: Mapping[str, Mapping[str, Any]],
     ) -> None:
         """Takes a plan and what its cells depend on.
 
@@ -124,14 +124,14 @@ class PlannedFiles:
             seed: of every draw.
             environment: of the run.
             ids: digests of the samples' ids.
-            variables: by model, keyed digests of the environment variables that its code read:
+            observed: by model, what its code was seen to read, as `Inspection.observed` has it:
                 part of what the cache finds a cell by, and written to no file of the run.
         """
         self._cells = {cell.id: cell for cell in plan}
         self._seed = seed
         self._environment = environment
         self._ids = ids
-        self._variables = variables
+        self._observed = observed
         self._digests: dict[tuple[str, str, int | None], str] = {}
         self._identities: dict[str, dict[str, Any]] = {}
         self._numerics: dict[str, str] = {}
@@ -168,10 +168,8 @@ class PlannedFiles:
                 alias: self.numerics(self._cells[other]) for alias, other in cell.needs.items()
             }
             own = numerics_fields(cell, self._environment)
-            read = dict(self._variables.get(cell.model.name, {}))
-            self._numerics[cell.id] = data_digest(
-                {**own, "needs": needs} | ({"variables": read} if read else {})
-            )
+            read = self._observed.get(cell.model.name, {})
+            self._numerics[cell.id] = data_digest({**own, "needs": needs, **read})
         return self._numerics[cell.id]
 
     def _identity(self, cell: PlannedCell) -> dict[str, Any]:

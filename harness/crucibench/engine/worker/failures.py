@@ -8,7 +8,7 @@ import traceback
 from crucibench.contracts.verdict import Finding, Severity, Status
 from crucibench.engine.worker.tasks import Failed, Kind
 from crucibench.store.cells import CellFile, FindingFile
-from crucibench.util.atomic import StorageError
+from crucibench.util.doors import StorageError
 from crucibench.util.errors import CrucibenchError, InputError, UnavailableError
 from crucibench.util.memory import is_out_of_memory
 from crucibench.util.user_errors import one_line

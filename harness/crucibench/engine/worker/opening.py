@@ -18,6 +18,7 @@ from crucibench.spec.check import Mistakes
 from crucibench.spec.models import InputSettings, ModelSpec, RemoteSettings
 from crucibench.store.run import Run
 from crucibench.util.devices import resolve_device
+from crucibench.util.doors import StorageError
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.http.limits import Remote
 from crucibench.util.user_errors import one_line, user_traceback
@@ -199,6 +200,8 @@ def open_all_data(
         listener.note(f"reading {name}")
 
         def failed(path: str, error: Exception) -> None:
+            if isinstance(error, StorageError):
+                raise error
             if not isinstance(error, CrucibenchError):
                 error = unexpected("it can't be read", error)
             mistakes.add(path, str(error))

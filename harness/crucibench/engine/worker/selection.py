@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.scenario import Selection
 from crucibench.engine.plan.roles import Rows
 from crucibench.util import doors
-from crucibench.util.atomic import storing
+from crucibench.util.doors import storing
 
 _KEEP = "keep.npy"
 

@@ -7,11 +7,14 @@ import numpy as np
 from crucibench.contracts.audit import Audit
 from crucibench.contracts.evidence import Evidence, Findings
 from crucibench.contracts.scenario import Scenario
+from crucibench.contracts.task import Modality
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.passes.mapping.explanation import ALPHA, Explanation, r_squared, ranked
 
 _GROSS_GAIN = 0.20
 _OTHERS = 2
+_OF_USE = 0.1
+"""An R² from which a regression on a table is taken to be of use as it is."""
 
 
 def mapping_errors(evidence: Evidence, scenario: Scenario) -> Findings:
@@ -42,25 +45,29 @@ def _of_classes(evidence: Evidence, scenario: Scenario) -> Findings:
     of_records, tried = class_explanations(view, halves)
     of_inputs, asked = input_explanations(evidence.own, evidence.task)
     found = ranked([*of_records, *of_inputs])
+    counts = np.bincount(view.targets, minlength=len(view.classes))
+    commonest = view.targets == counts.argmax()
+    fewer = int((~view.correct & commonest).sum()), int((view.correct & ~commonest).sum())
+    differs = mcnemar_exact(*fewer) < ALPHA
+    doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
     if not found and (rows := unrelated_rows(view)):
         found = [rows]
     area = below_half(view)
     findings = _in_train_mode(evidence, found)
     if found and not findings:
-        findings.append(_finding("accuracy", found))
+        sound = doubtful and differs and fewer[1] > fewer[0]
+        findings.append(_finding("accuracy", found, sound=sound))
     findings += _by_position(evidence, area)
     if found:
         return findings
     if area is not None or below_chance(view) > SURE:
-        what = f"AUROC is {area:.3f}, surely below 0.5"
-        if area is None:
+        if area is not None:
+            what = f"AUROC is {area:.3f}, surely below 0.5"
+        else:
             right = _percent(float(view.correct.mean()))
             what = f"accuracy is {right}, surely less than of the same answers in random order"
         return [*findings, _worse(what, tried + asked, Severity.SUSPECT)]
-    counts = np.bincount(view.targets, minlength=len(view.classes))
-    commonest = view.targets == counts.argmax()
-    fewer = int((~view.correct & commonest).sum()), int((view.correct & ~commonest).sum())
-    if fewer[0] > fewer[1] and mcnemar_exact(*fewer) < ALPHA:
+    if fewer[0] > fewer[1] and differs:
         what = (
             f"accuracy is {_percent(float(view.correct.mean()))}, always answering "
             f"{view.classes[int(counts.argmax())]!r} would have {_percent(float(commonest.mean()))}"
@@ -80,7 +87,9 @@ def _of_numbers(evidence: Evidence) -> Findings:
     found = ranked([*of_records, *of_inputs])
     findings = _in_train_mode(evidence, found)
     if found:
-        return findings or [_finding("R²", found)]
+        doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
+        sound = doubtful and r_squared(predictions, targets) > _OF_USE
+        return findings or [_finding("R²", found, sound=sound)]
     more = (predictions - targets) ** 2 - (targets - targets.mean()) ** 2
     spread = float(more.std()) / np.sqrt(len(more))
     if spread and more.mean() > SURE * spread:
@@ -92,16 +101,30 @@ def _of_numbers(evidence: Evidence) -> Findings:
     return findings
 
 
-def _finding(metric: str, found: list[Explanation]) -> Finding:
+def _of_a_table(evidence: Evidence) -> bool:
+    return evidence.task.modality is Modality.TABLE
+
+
+def _finding(metric: str, found: list[Explanation], *, sound: bool = False) -> Finding:
+    """Returns the finding of a mapping error.
+
+    Args:
+        metric: what the explanations raise.
+        found: the likeliest first.
+        sound: whether the model is shown to be of use as it is. A table's columns in other units
+            may suit a poor model better than its own, which is no error: that informs alone.
+    """
     best, *others = found
     where = f"on {best.n:,} samples {metric} is"
     message = (
         f"{where} {_shown(metric, best.as_mapped)} as mapped, {_shown(metric, best.undone)} with "
         f"{best.words}{_also(metric, others)}"
     )
+    severity = Severity.INVALID if best.gain > _GROSS_GAIN else Severity.SUSPECT
+    severity = Severity.INFO if sound else severity
     return Finding(
         code="mapping-error",
-        severity=Severity.INVALID if best.gain > _GROSS_GAIN else Severity.SUSPECT,
+        severity=severity,
         message=message,
         evidence={
             "cause": best.cause, "as_mapped": best.as_mapped, "undone": best.undone, "p": best.p,

@@ -20,6 +20,7 @@ from typing import Any
 from crucibench.util.content import arrays, code, instances
 from crucibench.util.content.shallow import OpaqueError as OpaqueError
 from crucibench.util.content.shallow import Shallow, is_library
+from crucibench.util.native_readers import unwatched
 from crucibench.util.private_packages import PREFIX
 from crucibench.util.user_errors import one_line
 
@@ -143,6 +144,7 @@ class _Walker:
 
     def _token(self, value: Any, path: str) -> bytes:
         """Returns what stands for a value where it is referred to."""
+        value = unwatched(value)
         plain = self._plain(value)
         if plain is not None:
             return plain

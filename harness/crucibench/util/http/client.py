@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from crucibench.util.atomic import StorageError
+from crucibench.util.doors import StorageError
 from crucibench.util.errors import CrucibenchError
 from crucibench.util.http.connections import (
     Connection,

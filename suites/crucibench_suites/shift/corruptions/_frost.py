@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.util import doors
 from crucibench.util import draws as draws_module
 from crucibench.util.atomic import write_atomically
 from crucibench.util.draws import Draws
@@ -47,7 +48,7 @@ def texture(number: int, shrink: int = 1) -> NDArray[np.uint8]:
     content = made.tobytes()
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        doors.write_bytes(temporary, hashlib.sha256(content).digest() + content)
 
     with contextlib.suppress(OSError):  # a cache that can't be written is one that holds nothing
         write_atomically(path, write, durable=False)

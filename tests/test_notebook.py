@@ -1,0 +1,71 @@
+"""What a notebook shows: cells are executed as a kernel executes them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import crucibench as cb
+from crucibench.util.errors import InputError
+
+CELLS = (
+    "import crucibench as cb\nrun = cb.load(folder)\nrun",
+    "run.scorecard()",
+    "cb.compare(run, run, models={'forest': 'tree'})",
+    "cb.gate(run, run, {'version': 1, 'require': []})",
+    "run.plot()",
+)
+
+
+def execute(cell: str, names: dict[str, Any]) -> Any:
+    """Runs a cell; returns the value of its last expression, as a kernel shows it."""
+    *statements, last = ast.parse(cell).body
+    exec(compile(ast.Module(statements, []), "cell", "exec"), names)
+    assert isinstance(last, ast.Expr)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    sklearn = pytest.importorskip("sklearn.ensemble")
+    from sklearn.datasets import load_wine
+    from sklearn.tree import DecisionTreeClassifier
+
+    features, target = load_wine(return_X_y=True, as_frame=True)
+    models = {
+        "tree": DecisionTreeClassifier(max_depth=1, random_state=0),
+        "forest": sklearn.RandomForestClassifier(n_estimators=20, random_state=0),
+    }
+    for model in models.values():
+        model.fit(features[::2], target[::2])
+    folder = tmp_path_factory.mktemp("notebook")
+    run = cb.run(
+        models=models, data=(features[1::2], target[1::2]), suites=["accuracy"], out=folder
+    )
+    names: dict[str, Any] = {"folder": Path(run.root)}
+    return [execute(cell, names) for cell in CELLS]
+
+
+def test_a_run_shows_its_decision_its_numbers_and_its_baselines(shown: list[Any]) -> None:
+    html = shown[0]._repr_html_()
+    assert "forest" in html and "majority class" in html and "<table>" in html
+    frame = shown[1]
+    accuracy = frame[(frame["metric"] == "Accuracy") & (frame["model"] == "forest")].iloc[0]
+    assert accuracy["lower"] <= accuracy["value"] <= accuracy["upper"] <= 1
+    assert set(frame["model"]) == {"tree", "forest"}
+
+
+def test_comparisons_and_gates_show_differences_and_outcomes(shown: list[Any]) -> None:
+    compared, judged = (each._repr_html_() for each in shown[2:4])
+    assert "top-1" in compared and "<td>" in compared
+    assert judged.startswith("<pre>") and str(shown[3].outcome) in judged
+
+
+def test_a_plot_has_a_model_a_line_and_unknown_metrics_are_refused(shown: list[Any]) -> None:
+    (axes,) = shown[4].axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["tree", "forest"]
+    with pytest.raises(InputError, match="unknown metric 'Acuracy'"):
+        shown[0].plot("Acuracy")
