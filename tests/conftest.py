@@ -30,7 +30,7 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-_MODULES = LibraryWatch._modules
+_REPLACED = LibraryWatch.replaced
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,11 +60,22 @@ def _settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("CRUCIBENCH_WORKERS", "0")
         # pytest-xdist gives its workers the terminal's width, and tables would be folded to it.
         patch.delenv("COLUMNS", raising=False)
+        # A run in this process would leave it with a thread for each core from then on: small nets
+        # take ten times as long where several such processes wait for one another.
+        patch.setattr(os, "cpu_count", lambda: 1)
         # No test pulls the plug, and each sync costs milliseconds.
         patch.setattr(os, "fsync", lambda descriptor: None)
-        # Ten thousand names at each start of a run in this process; see `library_watch`.
-        patch.setattr(LibraryWatch, "_modules", lambda self: iter(()))
+        # Ten thousand names after every shard of a run in this process; see `library_watch`. Its
+        # first look stays: it loads what would count as read by the model that came first.
+        patch.setattr(LibraryWatch, "replaced", lambda self: ())
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Begins each test with one thread, whatever a run before it has set."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,7 +106,7 @@ def golden() -> Callable[[str, str], None]:
 @pytest.fixture
 def library_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets runs in this process look for functions that models have replaced, as they do."""
-    monkeypatch.setattr(LibraryWatch, "_modules", _MODULES)
+    monkeypatch.setattr(LibraryWatch, "replaced", _REPLACED)
 
 
 @pytest.fixture(scope="session")

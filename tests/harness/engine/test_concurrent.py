@@ -20,6 +20,7 @@ from crucibench.store.lock import STALE_SECONDS, exclusive
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 
+pytestmark = pytest.mark.slow
 forking = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="forks a process full of libraries"
 )

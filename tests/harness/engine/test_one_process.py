@@ -26,6 +26,8 @@ from crucibench.store.run import Run
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 forked = pytest.mark.skipif(not can_fork(), reason="processes are started here, not forked")
 

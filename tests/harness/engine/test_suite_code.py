@@ -18,6 +18,8 @@ from crucibench.installed_code import code_of, collecting_code
 from crucibench.registry import suites
 from crucibench.store.run import Run
 
+pytestmark = pytest.mark.slow
+
 SUITE = """
 from dataclasses import dataclass
 from typing import ClassVar
