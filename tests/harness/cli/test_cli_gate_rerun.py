@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from crucibench.cli._app import application
+from crucibench.engine.rerun import Call, Clock, Order, Rerun, Seconds
 
 MODEL = '''
 import time
@@ -108,23 +110,44 @@ def test_a_slower_model_is_told_and_stops_nothing(gate: Gate, place: Path) -> No
     assert "throughput/rerun/latency" in Path("gate/summary.md").read_text(encoding="utf-8")
 
 
-def test_a_policy_that_requires_speed(gate: Gate, place: Path, tmp_path: Path) -> None:
+class Scripted(Rerun):
+    """Two models of which the second takes twice as long, on a machine of some jitter."""
+
+    jitter = 0.0
+
+    def __init__(self, baseline: Call, candidate: Call, order: Order, *, clock: Clock) -> None:
+        spread = np.random.default_rng(0).uniform(-self.jitter, self.jitter, (2, len(order)))
+        self.times = 0.002 * np.exp(spread)
+
+    def floor(self) -> Seconds:
+        return Seconds(tuple(self.times[0]), tuple(self.times[1]))
+
+    def measured(self) -> Seconds:
+        return Seconds(tuple(self.times[0]), tuple(2 * self.times[1]))
+
+
+@pytest.mark.parametrize(
+    ("jitter", "outcome", "code"), [(0.01, "regression", 1), (1.5, "inconclusive", 3)]
+)
+def test_a_policy_that_requires_speed(
+    gate: Gate, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jitter: float,
+    outcome: str, code: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("crucibench.gating.rerun.Rerun", Scripted)
+    monkeypatch.setattr(Scripted, "jitter", jitter)
     old, new = run_of(place / "old"), run_of(place / "new")
     file = tmp_path / "speed.yaml"
     file.write_text(f"{POLICY}\nspeed: {{tier: required, margin: 10%}}\n", encoding="utf-8")
-    for rounds in (8, 16, 32):
-        more = ("--rerun", "--rounds", str(rounds), "--batch", "16", "--format", "json")
-        result = gate(old, new, "--policy", str(file), *more)
-        verdict = json.loads(result.stdout)
-        (speed,) = (check for check in verdict["checks"] if check["rule"] == "--rerun")
-        assert (speed["tier"], speed["effect"]) == ("required", "block")
-        assert speed["bound"] == pytest.approx(0.1 * speed["baseline"])
-        assert verdict["blocking"] == [speed["outcome"]]
-        assert result.exit_code == {"regression": 1, "inconclusive": 3}[speed["outcome"]]
-        if speed["outcome"] == "regression":
-            break  # A busy machine can't tell, which more rounds mend.
-    else:
-        pytest.skip(f"other work disturbs the timing: {speed['message']}")
+    more = ("--rerun", "--rounds", "8", "--batch", "16", "--format", "json")
+    result = gate(old, new, "--policy", str(file), *more)
+    verdict = json.loads(result.stdout)
+    (speed,) = (check for check in verdict["checks"] if check["rule"] == "--rerun")
+    assert (speed["tier"], speed["effect"], speed["outcome"]) == ("required", "block", outcome)
+    assert speed["bound"] == pytest.approx(0.1 * speed["baseline"])
+    if outcome == "regression":
+        assert (speed["baseline"], speed["candidate"]) == pytest.approx((2, 4), rel=0.02)
+    assert verdict["blocking"] == [outcome]
+    assert result.exit_code == code
     unmeasured = gate(old, new, "--policy", str(file))
     assert unmeasured.exit_code == 4 and "the policy requires speed" in unmeasured.output
 

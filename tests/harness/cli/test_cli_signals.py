@@ -29,7 +29,8 @@ HERE = pathlib.Path(__file__).parent
 
 
 def held(batch):
-    (HERE / "asked").open("a").write(f"{os.getpid()}\\n")
+    if (HERE / "armed").exists() and any(HERE.glob("results/*/cells/*/records-*.parquet")):
+        (HERE / "hold").touch()
     while (HERE / "hold").exists():
         (HERE / "held").write_text(str(os.getpid()))
         time.sleep(0.02)
@@ -57,19 +58,25 @@ def each_signal(*workers: int) -> pytest.MarkDecorator:
 
 
 class Command:
-    """`crucibench run` of a model that answers no more while the file ``hold`` is there."""
+    """`crucibench run` of a model that answers no more while the file ``hold`` is there.
+
+    While ``armed`` is there, the model makes that file itself as soon as a shard is written.
+    """
 
     def __init__(self, folder: Path) -> None:
         (folder / "models.py").write_text(MODEL, encoding="utf-8")
         self.folder = folder
-        self.hold, self.held, self.results = folder / "hold", folder / "held", folder / "results"
+        self.hold, self.held, self.armed, self.results = (
+            folder / name for name in ("hold", "held", "armed", "results")
+        )
         self.running: subprocess.Popen[str] | None = None
 
     def start(self, workers: int, *options: str) -> subprocess.Popen[str]:
         self.running = subprocess.Popen(
             [
                 *(sys.executable, "-c", HEEDING, "run", "--model", "python:models.py:held"),
-                *("--data", "sklearn:wine", "--batch-size", "2", "--suite", "accuracy"),
+                *("--data", "sklearn:wine", "--batch-size", "2", "--limit", "40"),
+                *("--suite", "accuracy"),
                 *("--workers", str(workers), "--no-cache", *options),
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -89,10 +96,10 @@ class Command:
 
     def hold_one(self, workers: int) -> dict[Path, int]:
         """Returns, while a shard is under way, those that were there before it."""
+        self.armed.touch()
         self.start(workers)
-        self.wait_for(self.shards)
-        self.hold.touch()
         self.holder()
+        self.armed.unlink()
         return self.shards()
 
     def interrupt(self, number: int) -> None:
@@ -240,12 +247,11 @@ def test_a_retry_goes_on_after_a_worker_killed_at_inspection(command: Command) -
 
 
 def test_a_worker_killed_at_collection_fails_its_cell(command: Command) -> None:
-    running = command.start(1)
-    command.wait_for(command.shards)
-    command.held.unlink(missing_ok=True)
-    command.hold.touch()
+    command.hold_one(1)
     os.kill(command.holder(), signal.SIGKILL)
     command.hold.unlink()
+    running = command.running
+    assert running is not None
     _, printed = running.communicate(timeout=300)
     assert running.returncode == 4, printed
     assert "killed by SIGKILL" in printed

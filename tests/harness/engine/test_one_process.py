@@ -36,6 +36,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Returns what is recorded of the victim where nobody else is asked."""
+    folder = tmp_path_factory.mktemp("alone")
+    shutil.copy(HERE / "sharing.py", folder / "sharing.py")
+    found = records(evaluate(folder, "victim"), "victim")
+    assert found
+    return found
+
+
 def evaluate(
     folder: Path, models: str, *, data: str = "points", workers: int = 1, out: str = "out",
     suites: tuple[str, ...] = ("accuracy",), cache: bool = False,
@@ -71,11 +81,11 @@ def pids(folder: Path) -> dict[str, set[int]]:
     return found
 
 
-def test_what_a_models_code_changes_reaches_no_other_model(folder: Path) -> None:
+def test_what_a_models_code_changes_reaches_no_other_model(
+    folder: Path, alone: dict[str, str]
+) -> None:
     together = evaluate(folder, "saboteur victim other")
-    alone = evaluate(folder, "victim", out="alone")
-    assert records(alone, "victim")
-    assert records(together, "victim") == records(alone, "victim")
+    assert records(together, "victim") == alone
     accuracy = together.metrics().query("metric == 'top-1'").set_index("model").value
     assert accuracy["victim"] == accuracy["other"] > 0.9 > accuracy["saboteur"]
     asked = pids(folder)
@@ -85,20 +95,16 @@ def test_what_a_models_code_changes_reaches_no_other_model(folder: Path) -> None
         assert os.getpid() not in asked[name]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets a limit of Linux")
-def test_what_a_process_may_not_write_fails_its_own_cells_and_no_run(folder: Path) -> None:
-    run = evaluate(folder, "limited victim")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux, pipes by number")
+def test_a_process_that_may_not_write_or_hears_no_tasks_fails_its_own_cells_alone(
+    folder: Path,
+) -> None:
+    run = evaluate(folder, "limited deaf victim")
     reasons = {(file.model, file.status): file.reason for file in run.cells.values()}
-    assert reasons.keys() == {("limited", Status.FAILED), ("victim", Status.OK)}
-    assert "File too large" in str(reasons["limited", Status.FAILED])
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="closes pipes by number")
-def test_a_process_that_hears_no_more_tasks_is_not_waited_for(folder: Path) -> None:
-    run = evaluate(folder, "deaf victim")
-    assert {(file.model, file.status) for file in run.cells.values()} == {
-        ("deaf", Status.FAILED), ("victim", Status.OK),
+    assert reasons.keys() == {
+        ("limited", Status.FAILED), ("deaf", Status.FAILED), ("victim", Status.OK),
     }  # fmt: skip
+    assert "File too large" in str(reasons["limited", Status.FAILED])
 
 
 @forked
@@ -110,11 +116,12 @@ def test_a_daemon_in_a_session_of_its_own_ends_with_the_run(folder: Path) -> Non
     assert not [pid for pid in daemons if Path(f"/proc/{pid}").exists() and state(pid) != "Z"]
 
 
-def test_data_that_code_makes_reach_no_model_with_what_it_changes(folder: Path) -> None:
-    honest = evaluate(folder, "victim", out="honest")
+def test_data_that_code_makes_reach_no_model_with_what_it_changes(
+    folder: Path, alone: dict[str, str]
+) -> None:
     run = evaluate(folder, "victim", data="poisoned")
     assert [file.status for file in run.cells.values()] == [Status.OK] * len(run.cells)
-    assert list(records(run, "victim").values()) == list(records(honest, "victim").values())
+    assert list(records(run, "victim").values()) == list(alone.values())
 
 
 def test_data_whose_code_ends_the_process_is_one_sentence(folder: Path, refusal: Any) -> None:

@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import skops.io
+from sklearn.dummy import DummyClassifier
 
 from crucibench.installed_code import code_of, collecting_code
 from crucibench.registry import suites
@@ -65,12 +68,6 @@ from crucibench.stats import weighted_mean
 def raised(records):
     return RowMetric(weighted_mean(records.array("answer") * 1.0))
 """
-MODEL = """
-import numpy as np
-
-def ask(frame):
-    return (frame["x"].to_numpy() > 0.5).astype(int)
-"""
 
 
 @pytest.fixture
@@ -89,14 +86,9 @@ def project(tmp_path: Path) -> Path:
     )
     rows = [f"{at / 100},{at % 2}" for at in range(100)]
     (tmp_path / "data.csv").write_text("\n".join(["x,y", *rows]))
-    (tmp_path / "joblib_model.py").write_text(
-        "import numpy as np, pandas as pd\nfrom sklearn.dummy import DummyClassifier\n"
-        "import skops.io\n"
-        "frame = pd.read_csv('data.csv')\n"
-        "skops.io.dump(DummyClassifier(strategy='constant', constant=1)"
-        ".fit(frame[['x']], frame['y']), 'm.skops')\n"
-    )
-    subprocess.run([sys.executable, "joblib_model.py"], cwd=tmp_path, check=True)
+    frame = pd.read_csv(tmp_path / "data.csv")
+    model = DummyClassifier(strategy="constant", constant=1).fit(frame[["x"]], frame["y"])
+    skops.io.dump(model, tmp_path / "m.skops")
     return tmp_path
 
 
