@@ -14,8 +14,8 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text()
 QUESTIONS = re.findall(r"^\| ([^|]+\?) \| `([\w./]+)` \| `([\w.]+)` \|$", TEXT, re.M)
 
 
-def test_there_are_twenty_questions() -> None:
-    assert len(QUESTIONS) == 20
+def test_there_are_twenty_questions_or_more() -> None:
+    assert len(QUESTIONS) >= 20
 
 
 @pytest.mark.parametrize(("question", "file", "name"), QUESTIONS)

@@ -15,7 +15,8 @@ CELLS = (
     "import crucibench as cb\nrun = cb.load(folder)\nrun",
     "run.scorecard()",
     "cb.compare(run, run, models={'forest': 'tree'})",
-    "cb.gate(run, run, {'version': 1, 'require': []})",
+    "rule = {'address': '*:accuracy/clean/top-1', 'margin': 0.05}\n"
+    "cb.gate(run, run, {'schema_version': 1, 'required': [rule]})",
     "run.plot()",
 )
 
@@ -66,6 +67,6 @@ def test_comparisons_and_gates_show_differences_and_outcomes(shown: list[Any]) -
 
 def test_a_plot_has_a_model_a_line_and_unknown_metrics_are_refused(shown: list[Any]) -> None:
     (axes,) = shown[4].axes
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["tree", "forest"]
+    assert {text.get_text() for text in axes.get_yticklabels()} == {"tree", "forest"}
     with pytest.raises(InputError, match="unknown metric 'Acuracy'"):
         shown[0].plot("Acuracy")

@@ -13,6 +13,7 @@ from crucibench.passes.mapping.explanation import ALPHA, Explanation, r_squared,
 
 _GROSS_GAIN = 0.20
 _OTHERS = 2
+_GRAVITY = (Severity.INFO, Severity.SUSPECT, Severity.INVALID)
 _OF_USE = 0.1
 """An R² from which a regression on a table is taken to be of use as it is."""
 
@@ -50,13 +51,16 @@ def _of_classes(evidence: Evidence, scenario: Scenario) -> Findings:
     fewer = int((~view.correct & commonest).sum()), int((view.correct & ~commonest).sum())
     differs = mcnemar_exact(*fewer) < ALPHA
     doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
-    if not found and (rows := unrelated_rows(view)):
+    rows = None if found else unrelated_rows(view)
+    if rows is not None:
         found = [rows]
     area = below_half(view)
     findings = _in_train_mode(evidence, found)
     if found and not findings:
         sound = doubtful and differs and fewer[1] > fewer[0]
-        findings.append(_finding("accuracy", found, sound=sound))
+        # Confidence alone says so: a model that goes by a shortcut is as sure, and as wrong.
+        at_most = Severity.INFO if sound else Severity.SUSPECT if rows else Severity.INVALID
+        findings.append(_finding("accuracy", found, at_most))
     findings += _by_position(evidence, area)
     if found:
         return findings
@@ -89,7 +93,7 @@ def _of_numbers(evidence: Evidence) -> Findings:
     if found:
         doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
         sound = doubtful and r_squared(predictions, targets) > _OF_USE
-        return findings or [_finding("R²", found, sound=sound)]
+        return findings or [_finding("R²", found, Severity.INFO if sound else Severity.INVALID)]
     more = (predictions - targets) ** 2 - (targets - targets.mean()) ** 2
     spread = float(more.std()) / np.sqrt(len(more))
     if spread and more.mean() > SURE * spread:
@@ -105,14 +109,14 @@ def _of_a_table(evidence: Evidence) -> bool:
     return evidence.task.modality is Modality.TABLE
 
 
-def _finding(metric: str, found: list[Explanation], *, sound: bool = False) -> Finding:
+def _finding(metric: str, found: list[Explanation], at_most: Severity) -> Finding:
     """Returns the finding of a mapping error.
 
     Args:
         metric: what the explanations raise.
         found: the likeliest first.
-        sound: whether the model is shown to be of use as it is. A table's columns in other units
-            may suit a poor model better than its own, which is no error: that informs alone.
+        at_most: its severity, whatever it explains. A table's columns in other units may suit a
+            model that is of use as it is better than its own, which is no error: that informs.
     """
     best, *others = found
     where = f"on {best.n:,} samples {metric} is"
@@ -120,8 +124,8 @@ def _finding(metric: str, found: list[Explanation], *, sound: bool = False) -> F
         f"{where} {_shown(metric, best.as_mapped)} as mapped, {_shown(metric, best.undone)} with "
         f"{best.words}{_also(metric, others)}"
     )
-    severity = Severity.INVALID if best.gain > _GROSS_GAIN else Severity.SUSPECT
-    severity = Severity.INFO if sound else severity
+    gross = best.gain > _GROSS_GAIN and at_most is Severity.INVALID
+    severity = Severity.INVALID if gross else min(at_most, Severity.SUSPECT, key=_GRAVITY.index)
     return Finding(
         code="mapping-error",
         severity=severity,
