@@ -35,7 +35,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[cb.Run, cb.Run]:
 def test_a_worse_model_is_stopped_and_the_same_one_passes(runs: tuple[cb.Run, cb.Run]) -> None:
     good, poor = runs
     assert cb.gate(good, good, POLICY).outcome == "pass"
-    assert cb.gate(good, poor, POLICY).outcome == "regression"
+    # Or a finding that it answers as if its classes were others.
+    assert cb.gate(good, poor, POLICY).outcome in {"regression", "invalid"}
     assert cb.gate(str(poor.root), good.root, POLICY).outcome == "pass"
 
 

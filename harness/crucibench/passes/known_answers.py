@@ -58,14 +58,6 @@ def _swapped_by_position() -> AuditCase:
     return _case(scores, diagnostics={"classes": "classes are matched by position: unnamed"})
 
 
-def _turned_in_part() -> AuditCase:
-    """Returns labels that are wrong more often than by chance in a way that no order explains."""
-    targets = np.arange(_N) % 4
-    wrong = (targets + 1 + np.arange(_N) // 4 % 3) % 4
-    own = example_cell({"prediction": wrong.astype(np.int32)}, targets)
-    return AuditCase(example_evidence(own, classes="abcd"), Pass(name="test"))
-
-
 def _undone(right_as_given: int) -> AuditCase:
     """Returns a case in which a change undone makes all right, and so many are right as given."""
     ids = [f"{row:032x}" for row in range(_N)]
@@ -93,7 +85,6 @@ _SURE = _softmax(np.linspace(4, 9, _N)[:, None] * np.eye(_CLASSES)[_TARGETS])
 MAPPING = KnownFindings(
     planted={
         "mapping-error": lambda: _undone(100),
-        "worse-than-baseline": _turned_in_part,
         "classes-matched-by-position": _swapped_by_position,
         "train-mode": lambda: _case(diagnostics={"training_modules": ["layer1.bn"]}),
     },

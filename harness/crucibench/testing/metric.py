@@ -92,11 +92,17 @@ def _check_influence(metric: Metric, form: Any, n: int) -> None:
     """Checks influences against central differences."""
     influence = getattr(form, "influence", None) or getattr(as_rows(form), "influence", None)
     found = influence() if influence is not None else None
-    if found is None:
-        return
+    if found is None or getattr(form, "closed", None) is not None:
+        return  # beside a closed form it is for correlations alone, and may be that of the limit
     up, down = (as_rows(form)(1.0 + step * np.eye(n)) for step in (_STEP, -_STEP))
-    apart = float(np.abs(found - (up - down) / (2 * _STEP)).max())
-    _require(apart < 1e-5, metric, f"has influences that lie {apart:.2g} from its derivatives")
+    slopes = (up - down) / (2 * _STEP)
+    # More of the same samples may move a number a little, which is no influence.
+    apart = float(np.abs(found - (slopes - slopes.mean())).max())
+    stepwise = float(np.abs(slopes).max()) > 1.0 / _STEP**0.5
+    _require(
+        apart < 1e-5 or stepwise, metric,
+        f"has influences that lie {apart:.2g} from its derivatives",
+    )  # fmt: skip
 
 
 def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView:

@@ -81,7 +81,7 @@ def unwatched(value: Any) -> Any:
 
     A module of the user's that was imported meanwhile may hold one for good.
     """
-    ours = isinstance(value, FunctionType) and value.__globals__ is globals()
+    ours = type(value) is FunctionType and value.__globals__ is globals()
     return getattr(value, "__wrapped__", value) if ours else value
 
 

@@ -152,7 +152,7 @@ def test_mistakes_are_told_before_anything_runs(
     [
         ("a.json", "[1]", "expected an object from words to lists"),
         ("b.json", '{"a": "b"}', "expected a list of words"),
-        ("c.json", "{", "can't be read"),
+        ("c.json", "{", "expected JSON"),
         ("d.json", '{"a": []}', "holds no word"),
         ("e.csv", "alone", "line 1: expected a word and others"),
     ],

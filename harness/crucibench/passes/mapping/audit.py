@@ -57,9 +57,11 @@ def _of_classes(evidence: Evidence, scenario: Scenario) -> Findings:
     area = below_half(view)
     findings = _in_train_mode(evidence, found)
     if found and not findings:
-        sound = doubtful and differs and fewer[1] > fewer[0]
-        # Confidence alone says so: a model that goes by a shortcut is as sure, and as wrong.
-        at_most = Severity.INFO if sound else Severity.SUSPECT if rows else Severity.INVALID
+        sound = doubtful and not (differs and fewer[0] > fewer[1])
+        # Confidence alone tells of rows: a model that goes by a shortcut is as sure, and as wrong.
+        # And a table's columns in other units may suit a poor model, too.
+        guessed = rows is not None or doubtful
+        at_most = Severity.INFO if sound else Severity.SUSPECT if guessed else Severity.INVALID
         findings.append(_finding("accuracy", found, at_most))
     findings += _by_position(evidence, area)
     if found:
@@ -93,7 +95,7 @@ def _of_numbers(evidence: Evidence) -> Findings:
     if found:
         doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
         sound = doubtful and r_squared(predictions, targets) > _OF_USE
-        return findings or [_finding("R²", found, Severity.INFO if sound else Severity.INVALID)]
+        return findings or [_finding("R²", found, Severity.INFO if sound else Severity.SUSPECT)]
     more = (predictions - targets) ** 2 - (targets - targets.mean()) ** 2
     spread = float(more.std()) / np.sqrt(len(more))
     if spread and more.mean() > SURE * spread:
@@ -116,7 +118,7 @@ def _finding(metric: str, found: list[Explanation], at_most: Severity) -> Findin
         metric: what the explanations raise.
         found: the likeliest first.
         at_most: its severity, whatever it explains. A table's columns in other units may suit a
-            model that is of use as it is better than its own, which is no error: that informs.
+            poor model better than its own, which is no error: that informs.
     """
     best, *others = found
     where = f"on {best.n:,} samples {metric} is"
