@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import importlib.util
+import linecache
 import os
 import sys
 import tempfile
@@ -108,7 +109,7 @@ def _whole(name: str | bytes | os.PathLike[str]) -> str:
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if event not in {"open", "sqlite3.connect"} or not _watching:
+    if event not in {"open", "sqlite3.connect"} or not _watching or _shows_source():
         return
     name, flags = arguments[0], arguments[-1]
     if isinstance(name, str | bytes | os.PathLike):
@@ -117,6 +118,22 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
             with contextlib.suppress(ValueError):  # bytecode without a source is read for itself
                 text = importlib.util.source_from_cache(text)
         _note(text, written=isinstance(flags, int) and bool(flags & _WRITES))
+
+
+def _shows_source() -> bool:
+    """Returns whether a library looks up lines of source, as of a warning or of a frame.
+
+    It does so once in a process and of whoever happens to call: no answer depends on it, and the
+    source of what is imported is noted by itself.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(3):  # `tokenize.open` lies between
+        if frame is None:
+            return False
+        if frame.f_code.co_filename == linecache.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _note(text: str, *, written: bool) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import linecache
 import os
 import subprocess
 import sys
@@ -221,3 +222,13 @@ def test_reads_are_those_of_the_time_between(tmp_path: Path) -> None:
         os.close(os.open(tmp_path / "before", os.O_RDONLY))
     (tmp_path / "both").read_text()
     assert [Path(name).name for name in reads.digests()] == ["before", "read"]
+
+
+def test_lines_that_a_warning_shows_are_no_reads(tmp_path: Path) -> None:
+    source, data = tmp_path / "script.py", tmp_path / "data.txt"
+    source.write_text("one = 1\n")
+    data.write_text("read")
+    with Reads(tmp_path) as reads:
+        assert linecache.getline(str(source), 1) == "one = 1\n"
+        data.read_text()
+    assert set(reads.digests()) == {str(data)}
