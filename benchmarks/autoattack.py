@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
+from statistics import median
 
 import numpy as np
 import torch
@@ -138,7 +139,9 @@ def budgets(rows: Sequence[Sequence[object]], device: str) -> str:
     """Returns a sentence on what was to be reached, and in how many cases it was."""
     fast = sum(float(str(row[11])) >= FASTER[device] for row in rows)
     low = sum(float(str(row[8])) <= ABOVE for row in rows)
+    ratio = median(float(str(row[11])) for row in rows)
     return (
+        f"{ratio:.1f} times as fast in the median. "
         f"Budget: at least {FASTER[device]:g} times pyautoattack's speed, met in {fast} of "
         f"{len(rows)} cases; robust accuracy at most {ABOVE} points above its, met in {low} of "
         f"{len(rows)}."

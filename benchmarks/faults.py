@@ -1,6 +1,6 @@
 """Every door of a small run fails once; the same command again must end as if nothing had been.
 
-    python benchmarks/faults.py --keep /tmp/faults.jsonl --cases 1000
+    python benchmarks/faults.py --keep faults.jsonl --cases 1000
 
 Two models without torch, accuracy and bias, two worker processes. One run notes every point
 at which it changes the disk or starts a process (`_faulty.py`). Each case is a run in folders of

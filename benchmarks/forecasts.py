@@ -82,7 +82,7 @@ def one_run(seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=60)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/forecasts"))
+    parser.add_argument("--work", type=Path, default=Path("results/forecasts"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / "done.jsonl"

@@ -531,7 +531,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plants", type=int, default=20, help="of each kind")
     parser.add_argument("--sound", type=int, default=1000, help="sound models")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/mapping-errors"))
+    parser.add_argument("--work", type=Path, default=Path("results/mapping-errors"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

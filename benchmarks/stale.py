@@ -9,6 +9,7 @@ would be used.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -30,6 +31,7 @@ from _stale_project import ESTIMATORS, HELPER, MODELS, NEIGHBOURS
 from _stale_reads import ENVIRONMENT, MODULES, NOT_SEEN, READ, VARIABLE, files_of
 from safetensors.torch import save_file
 
+from crucibench import installed_code
 from crucibench.engine.fixed_probe import ProbeAnswer, ask_probe, disagreement, fixed_probe_rows
 from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
@@ -532,6 +534,85 @@ def needless(engine: Engine) -> dict[str, list[int]]:
     return counts
 
 
+PLUGGED = """
+from crucibench.contracts.suite import Suite
+
+
+class Plugged(Suite):
+    name = "stale_plugged"
+    axis = "test"
+    description = "Of a benchmark."
+    scoring = ("scoring", "tables.scoring")
+"""
+CODE = {
+    "body of what asks": ("asking.py", True), "what asks imports": ("deep/helper.py", True),
+    "a prompt in a file": ("prompts.txt", True), "constants as JSON": ("levels.json", True),
+    "the suite's own module": ("suite.py", True), "a new module": ("added.py", True),
+    "what scores": ("scoring.py", False), "what scores, deeper": ("tables/scoring.py", False),
+}  # fmt: skip
+"""Kinds of changes of a suite's code: the file, and whether it collects."""
+CODE_CHANGES = 200
+
+
+def suite_code(folder: Path, rng: random.Random) -> dict[str, list[int]]:
+    """Returns by kind: changes; collected anew; scored anew; wrong, either way.
+
+    A suite is plugged in, as a package of its own, from a folder; each change edits one file by
+    one value. The keys are those of a cell's records and of a run.
+    """
+    found = {kind: [0, 0, 0, 0] for kind in CODE}
+    for number in range(CODE_CHANGES):
+        kind = list(CODE)[number % len(CODE)]
+        name, collects = CODE[kind]
+        keys = []
+        package = folder / "stale_plugged"
+        value = rng.randrange(1, 10**9)
+        for changed in (False, True):
+            shutil.rmtree(package, ignore_errors=True)
+            _write_plugged(package)
+            if changed:
+                with (package / name).open("a", encoding="utf-8") as file:
+                    file.write(f"\nVALUE = {value}\n")
+            keys.append(_keys_of_code(folder))
+        (collected, run), (collected_after, run_after) = keys
+        asked, scored = collected != collected_after, run != run_after
+        found[kind] = [
+            one + more
+            for one, more in zip(
+                found[kind], (1, asked, scored, asked != collects or not scored), strict=True
+            )
+        ]
+    return found
+
+
+def _write_plugged(package: Path) -> None:
+    for name, _ in CODE.values():
+        if name != "added.py":
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / name).write_text(PLUGGED if name == "suite.py" else "VALUE = 0\n")
+    for inner in (package, package / "deep", package / "tables"):
+        (inner / "__init__.py").touch()
+    about = package.parent / "stale_plugged-1.0.dist-info"
+    about.mkdir(exist_ok=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stale-plugged\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[crucibench.suites]\nstale_plugged = stale_plugged.suite:Plugged\n"
+    )
+
+
+def _keys_of_code(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the digests that a cell and a run count, as another process would find them."""
+    for cached in (installed_code._listed, installed_code._package, installed_code._digest):
+        cached.cache_clear()
+    importlib.invalidate_caches()
+    for name in [name for name in sys.modules if name.split(".")[0] == "stale_plugged"]:
+        del sys.modules[name]
+    return (
+        installed_code.collecting_code("stale_plugged", "torch", {}),
+        installed_code.code_of(["stale_plugged"]),
+    )
+
+
 HARMLESS_KINDS = [
     "a comment in a file that is not imported", "formatting of an unrelated file",
     "touched times", "another folder", "another user", "order in which files were made",
@@ -544,9 +625,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     set_threads(1)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        plugged = Path(folder).resolve() / "plugged"
+        # Before anything asks what is installed, which is looked up once.
+        _write_plugged(plugged / "stale_plugged")
+        sys.path.insert(0, str(plugged))
         engine = Engine(Path(folder).resolve())
         counts = measured(engine)
         harmless = needless(engine)
+        code = suite_code(plugged, random.Random(SEED))
     covered = {kind: count for kind, count in counts.items() if kind not in READING}
     unseen = {kind: counts[kind] for kind in UNSEEN}
     looked_up = {kind: counts[kind] for kind in LOOKED_UP}
@@ -579,6 +665,13 @@ def main() -> None:
             "What nobody sees:",
             "",
             *_table(unseen),
+            "",
+            f"{sum(one[0] for one in code.values())} changes of a suite's code, one value each: "
+            f"**{sum(one[3] for one in code.values())} collected or scored from what was there "
+            "though they should not be, or anew though they need not**.",
+            "",
+            *table(["changed", "changes", "collected anew", "scored anew", "wrong"],
+                   [[kind, *found] for kind, found in code.items()]),
             "",
             f"{HARMLESS} changes that can't matter: **{again} asked anew**.",
             "",

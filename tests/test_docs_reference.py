@@ -16,19 +16,19 @@ _COUNTED = {"20", "15"}
 
 
 def _quotes(page: Path) -> list[tuple[Path, str]]:
-    """Returns the page of results behind each row of a table that links to one, and its finding."""
+    """Returns the page of results behind each row that links to one, and what the row says."""
     rows = []
     for line in page.read_text(encoding="utf-8").splitlines():
         link = _LINK.search(line) if line.startswith("|") else None
         if link:
-            rows.append((page.parent / link[1], line.strip("| ").split(" | ")[-1]))
+            rows.append((page.parent / link[1], line.replace(link[0], "")))
     return rows
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", REFERENCE / "README.md"])
 def test_every_figure_that_is_quoted_stands_in_its_page(page: Path) -> None:
     quotes = _quotes(page)
-    assert len(quotes) >= 8
+    assert len(quotes) >= 6
     for source, finding in quotes:
         told = source.read_text(encoding="utf-8")
         figures = set(_NUMBER.findall(told))

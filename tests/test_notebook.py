@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +59,45 @@ def test_a_run_shows_its_decision_its_numbers_and_its_baselines(shown: list[Any]
     accuracy = frame[(frame["metric"] == "Accuracy") & (frame["model"] == "forest")].iloc[0]
     assert accuracy["lower"] <= accuracy["value"] <= accuracy["upper"] <= 1
     assert set(frame["model"]) == {"tree", "forest"}
+
+
+RUN = """
+import crucibench as cb
+from sklearn.datasets import load_wine
+from sklearn.naive_bayes import GaussianNB
+x, y = load_wine(return_X_y=True, as_frame=True)
+model = GaussianNB().fit(x[::2], y[::2])
+cb.run(models={"bayes": model}, data=(x[1::2], y[1::2]), suites=["accuracy"], out=folder)
+"""
+
+
+def test_a_run_in_a_kernel_shows_a_bar_that_ends_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    execute(RUN, {"folder": tmp_path / "shell"})
+    assert "cell" not in capsys.readouterr().err
+    kernel = ModuleType("IPython")
+    kernel.get_ipython = lambda: SimpleNamespace(kernel=True)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", kernel)
+    run = execute(RUN, {"folder": tmp_path / "kernel"})
+    last = capsys.readouterr().err.rstrip().rpartition("\r")[2]
+    done = len(run.cells)
+    assert f"{done}/{done}" in last and "bayes on " in last
+
+
+@pytest.mark.sockets
+def test_a_kernel_draws_the_bar_as_a_widget(tmp_path: Path) -> None:
+    nbclient, nbformat = (pytest.importorskip(name) for name in ("nbclient", "nbformat"))
+    pytest.importorskip("ipywidgets")
+    source = f"folder = {str(tmp_path / 'out')!r}\n{RUN}"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    shown = [output.get("data", {}) for output in notebook.cells[0].outputs]
+    assert any("application/vnd.jupyter.widget-view+json" in data for data in shown)
+    assert any("bayes" in data.get("text/html", "") for data in shown)
+    states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    (bar,) = [one["state"] for one in states.values() if "bar_style" in one["state"]]
+    assert bar["value"] == bar["max"] > 1
 
 
 def test_comparisons_and_gates_show_differences_and_outcomes(shown: list[Any]) -> None:

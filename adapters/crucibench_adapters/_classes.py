@@ -16,7 +16,7 @@ from crucibench.contracts.capability import ScoreKind
 from crucibench.contracts.task import OutputError, Task
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
-from crucibench.util.suggest import nearest, unknown
+from crucibench.util.suggest import hint, nearest, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -274,8 +274,7 @@ def _is_generic(names: tuple[str, ...]) -> bool:
 
 
 def _closest(name: str, names: Sequence[str]) -> str:
-    guess = nearest(name, names)
-    return f"{name!r}" + (f"; did you mean {guess!r}?" if guess else "") + f" (has: {shown(names)})"
+    return f"{name!r}{hint(name, names)} (has: {shown(names)})"
 
 
 def _unmatched(

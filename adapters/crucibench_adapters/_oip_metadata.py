@@ -9,7 +9,7 @@ from typing import Any
 
 from crucibench.util.errors import InputError
 from crucibench.util.http.client import Client, RemoteError, Reply
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 from crucibench_adapters._oip_address import ServerAddress
 from crucibench_adapters._oip_tensors import DATATYPES, Tensor, name_shown
 
@@ -101,10 +101,9 @@ def _missing(client: Client, address: ServerAddress, error: RemoteError) -> str:
     missing = f"{address.server} has no model {address.model!r}{version}"
     if not names:
         return missing
-    guess = nearest(address.model, names)
-    hint = f"; did you mean {guess!r}?" if guess and guess != address.model else ""
+    meant = hint(address.model, [name for name in names if name != address.model])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{missing}{hint} (it has: {', '.join(names[:_SHOWN])}{more})"
+    return f"{missing}{meant} (it has: {', '.join(names[:_SHOWN])}{more})"
 
 
 def _index(client: Client) -> list[str]:

@@ -1,7 +1,9 @@
 """Reading ``.skops`` files: scikit-learn's own types, nothing else unless it is trusted by name.
 
 skops makes sure that a file runs no code of types that the reader does not trust. Trusted here are
-the classes that scikit-learn itself defines, with a few helpers that it stores beside them. Trees
+the classes that scikit-learn itself defines, with a few helpers that it stores beside them, and the
+estimators and boosters of XGBoost and LightGBM, where these are installed: boosters are read by
+these libraries' own parsers of model files, from bytes or text, never from an address. Trees
 are read too, although scikit-learn follows the node numbers in them without looking: they are
 looked at here, before the estimator is used.
 """
@@ -22,12 +24,15 @@ from crucibench.util.user_errors import one_line, user_traceback
 
 _HELPERS = frozenset(
     {
+        "collections.OrderedDict",
         "functools.partial",
         "numpy.dtype",
         "scipy.interpolate._bsplines.BSpline",
         "sklearn.utils.validation.check_array",
     }
 )
+_BOOSTERS = {"xgboost.core": "xgboost.sklearn", "lightgbm.basic": "lightgbm.sklearn"}
+"""Where a class called Booster stands, and the estimators that hold one."""
 _FUNCTION_MODULES = ("sklearn.metrics.", "sklearn.feature_selection.")
 _LEFT_OUT = frozenset(
     {"externals", "tests", "datasets", "conftest", "_testing", "_mocking", "experimental"}
@@ -77,12 +82,15 @@ def load_skops(file: Path, trust: Sequence[str]) -> tuple[Any, list[str]]:
 
 
 def _is_own(name: str) -> bool:
-    """Whether `name` is a class that scikit-learn defines under that name, or a known helper."""
+    """Whether `name` is a class that a known library defines under that name, or a known helper."""
+    from sklearn.base import BaseEstimator
+
     if name in _HELPERS or name in _UNCHECKED:
         return name in _HELPERS
     module, _, attribute = name.rpartition(".")
     parts = module.split(".")
-    if parts[0] != "sklearn" or _LEFT_OUT & set(parts):
+    boosted = attribute == "Booster" if module in _BOOSTERS else module in _BOOSTERS.values()
+    if not boosted and (parts[0] != "sklearn" or _LEFT_OUT & set(parts)):
         return False
     try:
         value = getattr(importlib.import_module(module), attribute)
@@ -90,6 +98,10 @@ def _is_own(name: str) -> bool:
         return False
     if f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}" != name:
         return False  # another module's, imported there
+    if boosted:
+        return attribute == "Booster" or (
+            isinstance(value, type) and issubclass(value, BaseEstimator)
+        )
     return isinstance(value, type) or (
         inspect.isfunction(value) and name.startswith(_FUNCTION_MODULES)
     )

@@ -15,7 +15,7 @@ from crucibench.contracts.uri import URI
 from crucibench.util.devices import fix_precision
 from crucibench.util.errors import InputError
 from crucibench.util.optional import need
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 from crucibench_adapters._classes import named_for
 from crucibench_adapters._torch_opening import Loaded, Origin, weights_file
 from crucibench_adapters.torch_module import TorchAdapter
@@ -141,9 +141,9 @@ def class_count(uri: URI, what: str) -> int | None:
 
 def no_model(library: str, name: str, known: Sequence[str]) -> InputError:
     """Returns the error for a name that a library of many models does not know."""
-    guess = nearest(name, known)
-    hint = f"; did you mean {guess!r}?" if guess else ""
-    return InputError(f"unknown model of {library}: {name!r}{hint} ({len(known)} are known)")
+    return InputError(
+        f"unknown model of {library}: {name!r}{hint(name, known)} ({len(known)} are known)"
+    )
 
 
 def declare(

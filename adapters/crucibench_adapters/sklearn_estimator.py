@@ -285,7 +285,8 @@ class SklearnAdapter(Adapter):
         if missing:
             raise InputError(
                 f"{self._what}: the data lacks {len(missing)} of the {len(names)} columns that it "
-                f"was fitted on: {', '.join(missing)} (the data has: {', '.join(columns)})"
+                f"was fitted on: {', '.join(missing)} (the data has: {', '.join(columns)}); its id "
+                "is among them only where features names it"
             )
 
     def _scores(self, inputs: Any) -> NDArray[np.float64] | None:

@@ -22,6 +22,7 @@ from crucibench.util.untrusted.yaml_text import read_yaml
 
 if TYPE_CHECKING:
     from crucibench.comparing.results import Comparison
+    from crucibench.gating.policy import Policy
     from crucibench.gating.result import GateVerdict
 
 DataOptions = Mapping[str, Any]
@@ -68,7 +69,7 @@ def run(
         retries: how often a cell is tried again after its model raised or died.
         memory_limit: bytes that a worker may use.
         cache: whether what an earlier run asked the same model about the same data is used again.
-        listener: hears what happens.
+        listener: hears what happens; by default a notebook shows a bar, and others nothing.
 
     Raises:
         InputError: one clear sentence, before anything is collected.
@@ -93,7 +94,12 @@ def run(
         out=Path(out), scratch=cache_folder(), keep_going=keep_going, fresh=fresh,
         where=where(spec), workers=workers, retries=retries, memory=memory_limit, cache=cache,
     )  # fmt: skip
-    return carry_out(resolved, options, listener or Listener())
+    if listener is not None:
+        return carry_out(resolved, options, listener)
+    from crucibench.report.notebook_progress import progress_shown
+
+    with progress_shown() as bar:
+        return carry_out(resolved, options, bar)
 
 
 def prepare(
@@ -133,24 +139,30 @@ def prepare(
     return resolve(document, base, where(spec), overrides)
 
 
-def carry_out(resolved: Resolved, options: RunOptions, listener: Listener) -> Run:
-    """Executes a run and writes its views; a finished run is returned as it is."""
+def carry_out(
+    resolved: Resolved, options: RunOptions, listener: Listener, policy: Policy | None = None
+) -> Run:
+    """Executes a run and writes its views; a finished run is returned as it is.
+
+    With a gate's policy, the decision in the views keeps to it.
+    """
     done = execute(resolved, options, listener)
     if done is None:
         raise AssertionError("a dry run has no result; call execute")
-    return with_views(done)
+    return with_views(done, policy)
 
 
-def with_views(run: Run) -> Run:
+def with_views(run: Run, policy: Policy | None = None) -> Run:
     """Writes the report of a finished run, where it is not the newest there is, and returns it."""
     # `latest` is the run that was asked for last, also where its result was there already: a gate
     # after it must judge that one.
     run.layout.events.touch()
     report, manifest = run.layout.report, run.layout.manifest
-    if not report.is_file() or report.stat().st_mtime_ns < manifest.stat().st_mtime_ns:
+    newest = report.is_file() and report.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
+    if policy is not None or not newest:
         from crucibench.report.views import write_views
 
-        write_views(run)
+        write_views(run, policy=policy)
     return run
 
 
@@ -281,7 +293,8 @@ def default_name(uri: str) -> str:
     """
     from crucibench.data.files import is_pattern
 
-    rest = uri.partition("?")[0].partition(":")[2]
+    address = uri.partition("?")[0]
+    rest = address.partition(":")[2] or address
     path = Path(rest.rpartition(":")[2] or rest)
     name = path.name
     if is_pattern(str(path)):

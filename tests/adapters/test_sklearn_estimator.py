@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -336,6 +337,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from crucibench.util.content import content_of
 from crucibench_adapters._skops import load_skops
 from pathlib import Path
+from types import ModuleType
 X, y = load_digits(return_X_y=True)
 forest = RandomForestClassifier(3, random_state=0)
 for model in (forest, HistGradientBoostingClassifier(max_iter=2, random_state=0)):
@@ -485,7 +487,7 @@ def test_missing_columns_are_named(
         lambda: opened(opening, "sklearn:live", diabetes_card, live=GaussianNB().fit(renamed, y)),
     ) == (
         "the live GaussianNB: the data lacks 2 of the 10 columns that it was fitted on: BMI, tc "
-        f"(the data has: {has})"
+        f"(the data has: {has}); its id is among them only where features names it"
     )
     unnamed = GaussianNB().fit(X.to_numpy()[:, :4], y)
     assert refusal(
@@ -540,6 +542,11 @@ def test_foreign_types_must_be_trusted_by_name(
         "scipy.io.savemat",
         "sklearn.utils.validation.check_memory",
         "sklearn.neighbors._kd_tree.KDTree",
+        "xgboost.core.Thing",  # installed or not
+        "xgboost.sklearn.os",
+        "xgboost.callback.EarlyStopping",
+        "lightgbm.basic.Dataset",
+        "lightgbm.sklearn.Path",
     ],
 )
 def test_types_that_are_not_taken_unasked(name: str) -> None:
@@ -563,6 +570,32 @@ def test_types_that_are_taken(name: str) -> None:
     from crucibench_adapters._skops import _is_own
 
     assert _is_own(name)
+
+
+def test_boosters_are_taken_where_their_library_is_installed(
+    opening: Any, tmp_path: Path, diabetes_card: DataCard, diabetes_xy: XY,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from crucibench_adapters._skops import _is_own
+
+    assert not _is_own("xgboost.sklearn.XGBClassifier") or "xgboost" in sys.modules
+    # What stands for the libraries has the shape of theirs: an estimator that holds a booster.
+    for package, module in (("xgboost", "core"), ("lightgbm", "basic")):
+        names = (package, f"{package}.{module}", f"{package}.sklearn")
+        _, basic, estimators = (ModuleType(name) for name in names)
+        booster = type("Booster", (), {"__module__": names[1]})
+        own = type("Boosted", (GaussianNB,), {"__module__": names[2]})
+        basic.Booster, basic.Dataset = booster, type("Dataset", (), {"__module__": names[1]})  # type: ignore[attr-defined]
+        estimators.Boosted, estimators.Booster = own, booster  # type: ignore[attr-defined]
+        for name, made in zip(names, (ModuleType(package), basic, estimators), strict=True):
+            monkeypatch.setitem(sys.modules, name, made)
+        model = own().fit(*diabetes_xy)
+        model._Booster = booster()
+        model._Booster.handle = bytearray(b"trees")
+        skops.io.dump(model, tmp_path / "m.skops")
+        assert opened(opening, "sklearn:m.skops", diabetes_card)
+        assert not _is_own(f"{names[1]}.Dataset")
+        assert not _is_own(f"{names[2]}.Booster")
 
 
 @pytest.mark.parametrize(

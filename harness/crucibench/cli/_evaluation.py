@@ -9,18 +9,29 @@ from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from crucibench.cli._progress import ProgressListener
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Resolved
+    from crucibench.gating.policy import Policy
     from crucibench.report.leaderboard import Leaderboard
     from crucibench.store.layout import Layout
     from crucibench.store.run import Run
 
 
+def policy_of(file: Path | None) -> Policy | None:
+    """Returns the policy in a file; None without one."""
+    from crucibench.gating.policy import read_policy
+
+    return None if file is None else read_policy(file)
+
+
 def evaluate(
-    resolved: Resolved, options: RunOptions, form: Format, quiet: bool, progress: Progress = "auto"
-) -> int:
-    """Carries out a run, prints plan, progress and leaderboard, and returns the exit code."""
+    resolved: Resolved, options: RunOptions, form: Format, quiet: bool,
+    progress: Progress = "auto", *, policy: Policy | None = None,
+) -> int:  # fmt: skip
+    """Carries out a run, prints plan, progress and scorecard, and returns the exit code."""
     from crucibench.cli._progress import listener_for
     from crucibench.engine.run import run_layout, with_current_reads
 
@@ -29,13 +40,16 @@ def evaluate(
     listener = listener_for(resolved, progress, quiet=quiet, announce=announce)
     layout = run_layout(resolved, options)
     return listener.run_and_report(
-        lambda: _execute(resolved, options, layout, listener, form=form, quiet=quiet), layout
+        lambda: _execute(
+            resolved, options, layout, listener, form=form, quiet=quiet, policy=policy
+        ),
+        layout,
     )
 
 
 def _execute(
     resolved: Resolved, options: RunOptions, layout: Layout, listener: ProgressListener, *,
-    form: Format, quiet: bool,
+    form: Format, quiet: bool, policy: Policy | None,
 ) -> int:  # fmt: skip
     from crucibench.api import carry_out
     from crucibench.cli._plan import plan_document, plan_tables
@@ -53,7 +67,7 @@ def _execute(
             if options.dry_run or options.part is not None:
                 execute(resolved, options, listener)
             else:
-                run = carry_out(resolved, options, listener)
+                run = carry_out(resolved, options, listener, policy)
     except KeyboardInterrupt as error:
         listener.interrupted()
         return exit_code_of(error)
@@ -68,7 +82,7 @@ def _execute(
     if options.part is not None:
         return _report_part(layout, quiet)
     if listener.for_people:
-        return show_result(run, form, quiet)
+        return show_result(run, form, quiet, policy)
     from crucibench.comparing.run_parity import exit_code, pairs_of
     from crucibench.report.leaderboard import leaderboard
 
@@ -94,7 +108,7 @@ def _report_part(layout: Layout, quiet: bool) -> int:
     return BAD if failed else 0
 
 
-def show_result(run: Run, form: Format, quiet: bool) -> int:
+def show_result(run: Run, form: Format, quiet: bool, policy: Policy | None = None) -> int:
     """Prints a run's scorecard and, on stderr, what to know of it; returns its exit code.
 
     With `quiet` it prints where the run is, and errors, alone.
@@ -108,7 +122,7 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     elif quiet:
         write(f"{run.root}\n")
     else:
-        print_scorecard(run)
+        print_scorecard(run, policy)
     if not quiet:
         draw(lambda target: print_findings(target, run, notes=False), stderr=True)
     _print_failures(run)
@@ -118,24 +132,24 @@ def show_result(run: Run, form: Format, quiet: bool) -> int:
     return exit_code(run)
 
 
-def print_scorecard(run: Run) -> None:
-    """Prints which model to ship, and a number an axis of each."""
+def print_scorecard(run: Run, policy: Policy | None = None) -> None:
+    """Prints which model to ship, by a gate's policy if given, and a number an axis of each."""
     from crucibench.report import terminal
     from crucibench.report.leaderboard import leaderboard
 
-    _print_decisions(run)
+    _print_decisions(run, policy)
     board = leaderboard([run])
     draw(lambda target: terminal.print_scorecard(target, board))
 
 
-def _print_decisions(run: Run) -> None:
+def _print_decisions(run: Run, policy: Policy | None) -> None:
     """Prints which model to ship, by what was claimed when the run ended."""
     from crucibench.report.decision import decisions_of
 
     # Claims are made with the report; here they are only shown, since making them takes seconds.
-    if run.packed or not run.layout.claims.is_file():
+    if policy is None and (run.packed or not run.layout.claims.is_file()):
         return
-    found = decisions_of(run)
+    found = decisions_of(run, policy)
     text = "\n".join(f"{one.data}: {one.text}" if len(found) > 1 else one.text for one in found)
     draw(lambda target: target.print(f"{text}\n", markup=False, highlight=False))
 

@@ -5,29 +5,60 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crucibench.cli._plan import duration, kind_of
 
 if TYPE_CHECKING:
     from crucibench.engine.plan.plan import Plan, PlannedCell
 
-_EITHER_WAY = 1.35
-"""The ends of a range lie this factor from its middle."""
 _SHORTEST = 3.0
 _LEAST = 0.1
 _RENEWED = 0.25
+_WIDEST = 2.5
+"""No range is shown whose upper end is more than so many times its lower."""
 
-Key = tuple[str, str, str]
-"""(model, data set, suite): what takes alike."""
+# How many times too short or too long an estimate may be, by what it rests on.
+_OWN = 1.2
+_SAME_SCENARIO = 1.35
+_SAME_SUITE = 1.6
+_OTHER = 1.8
+_UNFORESEEN = 0.6
+"""What is not foreseen costs time more often than it saves any: lower ends lie less far off."""
+
+
+class _Cell(NamedTuple):
+    """What is to do in a cell.
+
+    Attributes:
+        model: of whom: (model, data set).
+        scenario: its address.
+        suite: of the scenario.
+        work: samples; of a timed cell 1, of a derived one 0.
+        cost: points a sample.
+    """
+
+    model: tuple[str, str]
+    scenario: str
+    suite: str
+    work: int
+    cost: int
+
+
+class _Estimate(NamedTuple):
+    """Seconds, which may be `within` times as many or as few."""
+
+    seconds: float
+    within: float
 
 
 class Forecast:
-    """Counts work and the wall-clock time that it took, by model, data set and suite.
+    """Counts work and the wall-clock time that it took, by model, data set and scenario.
 
-    A cell's work is its samples, a timed cell's is one, a derived cell's none. Nothing is forecast
-    before every kind of work that is left can be measured, or stands beside one that is, nor before
-    a tenth of all is done, nor of a few seconds; a quarter renews it.
+    What a cell takes is estimated from itself, or else from the same scenario of other models, or
+    from others of its suite, or from any, and is the less certain in this order. Nothing is
+    forecast before a tenth of all is done, nor of a few seconds, nor where the range would be
+    wide; a quarter renews it.
     """
 
     def __init__(self, plan: Plan, each: Mapping[tuple[str, str], float], now: float) -> None:
@@ -35,76 +66,101 @@ class Forecast:
 
         Args:
             plan: of the run.
-            each: seconds a sample in inspection, by (model, data set): of a model that has not
-                begun, how much slower or faster it is than those that have.
+            each: seconds a sample in inspection, by (model, data): what a scenario takes beyond
+                them is taken to be the same for all models.
             now: seconds, of any clock that does not go back.
         """
-        self._work = {
-            cell.id: (_key(cell), {"mapped": cell.samples, "timed": 1}.get(kind_of(cell), 0))
-            for cell in plan
-            if not cell.skip
-        }
+        self._cells = {cell.id: _described(cell) for cell in plan if not cell.skip}
         self._each = each
         self._done: Counter[str] = Counter()
         self._begun: set[str] = set()
-        self._seconds: defaultdict[Key, float] = defaultdict(float)
-        self._measured: Counter[Key] = Counter()
-        self._before: dict[Key, list[float]] = {}
+        self._seconds: defaultdict[tuple[tuple[str, str], str], float] = defaultdict(float)
+        self._measured: Counter[tuple[tuple[str, str], str]] = Counter()
+        self._before: dict[str, list[float]] = {}
         self._after: list[float] = []
         self._last = now
         self._shown = 0.0
 
     def advance(self, cell: str, samples: int | None, now: float) -> None:
         """Adds samples that a cell has done; None where it has ended."""
-        if cell not in self._work:
+        if cell not in self._cells:
             return
-        key, work = self._work[cell]
+        one = self._cells[cell]
         took, self._last = now - self._last, now
-        if samples is None and (cell in self._begun or not work):
+        if samples is None and (cell in self._begun or not one.work):
             self._after.append(took)
-        elif cell not in self._begun:
+        elif cell not in self._begun and samples is not None and samples < one.work:
             # What comes before a cell's first samples, its probes above all, is no rate of theirs.
             self._begun.add(cell)
-            self._before.setdefault(key, []).append(took)
-        elif samples:
-            self._seconds[key] += took
-            self._measured[key] += samples
-        self._done[cell] = work if samples is None else min(work, self._done[cell] + samples)
+            self._before.setdefault(one.suite, []).append(took)
+        else:
+            self._begun.add(cell)
+            self._seconds[one.model, one.scenario] += took
+            self._measured[one.model, one.scenario] += samples or one.work
+        self._done[cell] = (
+            one.work if samples is None else min(one.work, self._done[cell] + samples)
+        )
 
     @property
     def seconds_left(self) -> tuple[float, float] | None:
         """The least and the most seconds that the rest may take; None where that is not known."""
-        left, waiting = Counter[Key](), Counter[Key]()
-        for cell, (key, work) in self._work.items():
-            left[key] += work - self._done[cell]
-            waiting[key] += bool(work) and cell not in self._begun
-        rest = [key for key, work in left.items() if work]
-        if not rest or self._share() < _LEAST:
+        left = [
+            (cell, one, one.work - self._done[cell])
+            for cell, one in self._cells.items()
+            if one.work > self._done[cell]
+        ]
+        if not left or self._share() < _LEAST:
             return None
-        found = 0.0
-        for key in rest:
-            if (rate := self._rate(key)) is None:
+        parts = []
+        for cell, one, work in left:
+            if (rate := self._rate(one)) is None:
                 return None
-            before = self._before.get(key) or [
-                one for all_ in self._before.values() for one in all_
+            parts.append(_Estimate(rate.seconds * work, rate.within))
+            before = self._before.get(one.suite) or [
+                took for all_ in self._before.values() for took in all_
             ]
-            found += rate * left[key] + median(before) * waiting[key]
+            if cell not in self._begun and before:
+                parts.append(_Estimate(median(before), _SAME_SUITE))
         if self._after:
-            ended = len(self._after)
-            found += mean(self._after) * (len(self._work) - ended)
-        if found < _SHORTEST:
+            ended = len(self._cells) - len(self._after)
+            parts.append(_Estimate(mean(self._after) * ended, _SAME_SUITE))
+        low = sum(one.seconds / one.within**_UNFORESEEN for one in parts)
+        high = sum(one.seconds * one.within for one in parts)
+        if high < _SHORTEST or high > _WIDEST * low:
             return None
-        return found / _EITHER_WAY, found * _EITHER_WAY
+        return low, high
 
-    def _rate(self, key: Key) -> float | None:
-        """Returns seconds a sample; of a model that has not begun, by the others' in its suite."""
-        if self._measured[key]:
-            return self._seconds[key] / self._measured[key]
-        alike = [one for one in self._measured if one[2] == key[2] and self._measured[one]]
-        inspected = sum(self._each.get(one[:2], 0.0) * self._measured[one] for one in alike)
-        if not inspected or key[:2] not in self._each:
-            return None
-        return sum(self._seconds[one] for one in alike) / inspected * self._each[key[:2]]
+    def _rate(self, cell: _Cell) -> _Estimate | None:
+        """Returns seconds a sample, from what comes nearest to a cell; None where nothing does."""
+        own = self._taken(cell.model, cell.scenario)
+        if own is not None:
+            return _Estimate(own, _OWN)
+        known = [key for key, work in self._measured.items() if work]
+        costs = {(one.model, one.scenario): one for one in self._cells.values()}
+        alike = [key for key in known if key[1] == cell.scenario]
+        suite = [key for key in known if costs[key].suite == cell.suite]
+        for keys, within in (
+            (alike, _SAME_SCENARIO),
+            ([key for key in suite if key[0] == cell.model], _SAME_SUITE),
+            (suite, _OTHER),
+            ([key for key in known if key[0] == cell.model], _OTHER),
+        ):
+            beyond = [
+                extra for key in keys if (extra := self._beyond(key, costs[key].cost)) is not None
+            ]
+            if beyond and (cell.model in self._each or all(key[0] == cell.model for key in keys)):
+                each = self._each.get(cell.model, 0.0)
+                return _Estimate(cell.cost * (each + mean(beyond)), within)
+        return None
+
+    def _taken(self, model: tuple[str, str], scenario: str) -> float | None:
+        work = self._measured[model, scenario]
+        return self._seconds[model, scenario] / work if work else None
+
+    def _beyond(self, key: tuple[tuple[str, str], str], cost: int) -> float | None:
+        """Returns what a scenario took a sample and point beyond what its model takes."""
+        taken = self._taken(*key)
+        return None if taken is None else max(taken / cost - self._each.get(key[0], 0.0), 0.0)
 
     def news(self) -> tuple[float, float] | None:
         """Returns `seconds_left` when it is first known, and when a quarter is done; else None."""
@@ -116,7 +172,7 @@ class Forecast:
 
     def _share(self) -> float:
         """Returns the share of the cells' work that is done, each cell counting alike."""
-        parts = [self._done[cell] / work for cell, (_, work) in self._work.items() if work]
+        parts = [self._done[cell] / one.work for cell, one in self._cells.items() if one.work]
         return sum(parts) / len(parts) if parts else 0.0
 
 
@@ -126,5 +182,12 @@ def range_words(seconds: tuple[float, float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _key(cell: PlannedCell) -> Key:
-    return cell.model.name, cell.data.name, cell.scenario.suite
+def _described(cell: PlannedCell) -> _Cell:
+    scenario = cell.scenario
+    return _Cell(
+        model=(cell.model.name, cell.data.name),
+        scenario=scenario.address,
+        suite=scenario.suite,
+        work={"mapped": cell.samples, "timed": 1}.get(kind_of(cell), 0),
+        cost=max(1, len([point for point in scenario.points if point])),
+    )

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import nearest, unknown
+from crucibench.util.suggest import hint, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +35,7 @@ def near(path: Path) -> str:
     """Returns the end of a sentence: which file of the folder was meant, if any."""
     if not path.parent.is_dir():
         return ""
-    guess = nearest(path.name, [entry.name for entry in path.parent.iterdir()])
-    return f"; did you mean {guess!r}?" if guess else ""
+    return hint(path.name, [entry.name for entry in path.parent.iterdir()])
 
 
 _ROWS = 5_000
@@ -43,6 +43,8 @@ _BYTES = 16 << 20
 _SNIFFED = 10_000
 _FEW = 20
 _TARGETS = ("target", "label", "labels", "class", "y", "outcome")
+_SHOWN = 8
+_IDS = frozenset({"id", "uuid", "guid"})
 _GROUPS = frozenset(
     {"sex", "gender", "age", "race", "ethnicity", "ethnic", "nationality", "religion", "disability"}
 )
@@ -61,7 +63,7 @@ class DataGuess:
         name: for the spec.
         uri: its address.
         target: the target column, "" where the address knows it.
-        target_why: what it was guessed from.
+        target_why: what it was guessed from, "" where it was given.
         classes: its values in order, where it has few.
         groups: group columns.
         id: a column that names samples, or "".
@@ -86,7 +88,7 @@ def guess_data(path: Path, base: Path, target: str | None) -> DataGuess:
     """Returns how a data file can be addressed.
 
     Raises:
-        InputError: if it is no data file, or no column looks like a target.
+        InputError: if it is no data file, or it isn't evident which column is the target.
     """
     if not path.exists():
         raise InputError(f"data file {str(path)!r} does not exist" + near(path))
@@ -136,24 +138,52 @@ def _columns(name: str, uri: str, frame: pd.DataFrame, target: str | None) -> Da
 
 
 def _target(frame: pd.DataFrame, given: str | None) -> tuple[str, str]:
+    """Returns the target and what it was concluded from, "" where it was given."""
     columns = list(frame.columns)
     if given is not None:
         if given not in columns:
             raise InputError(f"--target: {unknown('column', given, columns)}")
-        return given, "as given"
+        return given, ""
     lowered = {column.lower(): column for column in reversed(columns)}
     for name in _TARGETS:
         if name in lowered:
             return lowered[name], "by its name"
-    last = columns[-1]
-    distinct = frame[last].nunique()
-    if 2 <= distinct <= _FEW:
-        return last, f"the last column, with {distinct} different values"
-    if frame[last].dtype.kind in "if" and distinct > _FEW:
-        return last, "the last column, numbers: a regression"
+    possible = [column for column in columns if _may_be_target(frame, column)]
+    few = [column for column in possible if frame[column].nunique() <= _FEW]
+    if len(few) == 1:
+        count = frame[few[0]].nunique()
+        return few[0], f"with {count} different values the only column that could be classes"
+    if not possible:
+        raise InputError(
+            f"no column looks like a target (columns: {', '.join(columns)}); say which with "
+            "--target"
+        )
+    shown = [f"{column} ({frame[column].nunique()} values)" for column in few]
+    shown += [column for column in possible if column not in few]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     raise InputError(
-        f"no column looks like a target (columns: {', '.join(columns)}); say which with --target"
+        f"several columns could be the target: {', '.join(shown[:_SHOWN])}{more}; say which with "
+        "--target"
     )
+
+
+def _may_be_target(frame: pd.DataFrame, column: str) -> bool:
+    """Whether a column is no id, date, text, constant, nor one that names groups or clusters."""
+    values = frame[column]
+    if _words(column) & (_IDS | _GROUPS | _CLUSTERS) or values.nunique() < 2 or _is_text(values):
+        return False
+    if values.dtype.kind in "iufb":
+        counted = values.dtype.kind in "iu" and values.nunique() > _FEW
+        return not (counted and (values.diff()[1:] == 1).all())
+    return values.nunique() <= _FEW and not _are_dates(values)
+
+
+def _are_dates(values: pd.Series[Any]) -> bool:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas says that it guesses the form
+        return bool(pd.to_datetime(values.dropna()[:100], errors="coerce").notna().all())
 
 
 def _few(column: pd.Series[Any]) -> tuple[str, ...]:
@@ -162,9 +192,7 @@ def _few(column: pd.Series[Any]) -> tuple[str, ...]:
 
 
 def _is_id(frame: pd.DataFrame, column: str) -> bool:
-    if not _words(column) & {"id", "uuid", "guid"}:
-        return False
-    return _names_rows(frame[column])
+    return bool(_words(column) & _IDS) and _names_rows(frame[column])
 
 
 def _names_rows(column: pd.Series[Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,8 +46,12 @@ OUT = click.option(
     "--out", type=click.Path(path_type=Path), default="results", show_default=True,
     metavar="FOLDER", help="The folder that holds the runs.",
 )  # fmt: skip
-RUN = click.argument("reference", metavar="[RUN]", default="latest")
+RUN = click.argument("reference", metavar="[RUN]", default="latest", shell_complete=_complete.runs)
 """A path, the start of an id, or ``latest``."""
+POLICY = click.option(
+    "--policy", "policy_file", metavar="FILE", type=NAMED_FILE,
+    help="A gate's policy: the decision names no model that does not hold its required rules.",
+)  # fmt: skip
 ALLOW_PICKLE = click.option(
     "--allow-pickle", is_flag=True,
     help="Read pickled models, which can run any code: only of people you trust.",

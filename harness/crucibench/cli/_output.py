@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _NAME = 44
+_APART = 3
 _PIPED = 120
 """Letters of a line in a pipe or a log of CI, unless COLUMNS says else."""
 
@@ -35,6 +37,9 @@ class Table(NamedTuple):
         title: stands above it; "" for none.
         headless: whether the terminal shows it without its column names.
         right: columns of texts that the terminal sets to the right, as it does numbers.
+        folds: the columns that a terminal may fold, and to what width, of the first at least; all
+            where it is empty.
+        spare: columns that a terminal too narrow for all of them leaves out, in this order.
     """
 
     columns: Sequence[str]
@@ -42,6 +47,25 @@ class Table(NamedTuple):
     title: str = ""
     headless: bool = False
     right: Collection[str] = ()
+    folds: Mapping[str, int] = MappingProxyType({})
+    spare: Sequence[str] = ()
+
+    def within(self, width: int) -> Table:
+        """Returns the table without the spare columns for which a terminal has no room."""
+        least = {
+            name: min(self.folds.get(name, width), max(len(name), *self._lengths(position)))
+            for position, name in enumerate(self.columns)
+        }
+        kept = list(self.columns)
+        for name in self.spare:
+            if sum(least[one] for one in kept) + _APART * (len(kept) - 1) > width:
+                kept.remove(name)
+        places = [self.columns.index(name) for name in kept]
+        return self._replace(columns=kept, rows=[[row[at] for at in places] for row in self.rows])
+
+    def _lengths(self, position: int) -> Iterator[int]:
+        yield 0
+        yield from (len(_shown(row[position])) for row in self.rows if row[position] is not None)
 
 
 class NotePrinter:
@@ -169,6 +193,7 @@ def print_table(table: Table, target: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    table = table.within(target.width)
     if table.title:
         # Not the table's own title: that would be folded to the table's width.
         target.print(Text(visible(table.title), style="bold"))
@@ -183,7 +208,9 @@ def print_table(table: Table, target: Console) -> None:
         longest = max((len(_shown(value)) for value in values), default=0) if not position else 0
         shown.add_column(
             name, overflow="fold", justify="right" if right else "left",
-            min_width=min(longest, _NAME) or None,
+            min_width=min(longest, table.folds.get(name, _NAME)) or None,
+            max_width=table.folds.get(name) if position else None,
+            no_wrap=bool(table.folds) and name not in table.folds,
         )  # fmt: skip
     for row in table.rows:
         shown.add_row(*(Text(visible(_shown(value))) for value in row))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.cli._errors import BAD
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_finished_run
 from crucibench.cli._output import NotePrinter, Table, emit, warn
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 
 COLUMNS = (
-    "number", "baseline", "candidate", "difference", "p (adjusted)", "change", "lost / gained",
-    "detectable",
+    "number", "baseline", "candidate", "difference", "p (adjusted)", "lost / gained",
+    "detectable", "change",
 )  # fmt: skip
 
 FLAT = (
@@ -51,21 +52,32 @@ def change(one: MetricDifference) -> str:
     return "no claim: biased" if one.biased else word
 
 
-def table(title: str, comparison: Comparison, *, groups: bool) -> Table:
+def table(title: str, comparison: Comparison, *, every: bool, model: bool) -> Table:
     """Returns the table for people.
 
     Args:
         title: stands above it.
         comparison: what to show.
-        groups: whether to show the numbers of single classes and groups.
+        every: whether to show more than the headline numbers.
+        model: whether to name the model, which the title does not.
     """
     several = len({one.data for one in comparison.differences}) > 1
-    rows = [_row(one, several) for one in comparison.differences if groups or not one.address.group]
-    return Table(columns=COLUMNS, rows=rows, title=title)
+    shown = comparison.differences if every else _headline(comparison)
+    return Table(
+        columns=COLUMNS, rows=[_row(one, several, model) for one in shown], title=title,
+        folds={"number": 24, "change": 13},
+        spare=("detectable", "lost / gained", "p (adjusted)", "baseline"),
+    )  # fmt: skip
 
 
-def _row(one: MetricDifference, several: bool) -> list[str | None]:
-    places = _places(one)
+def _headline(comparison: Comparison) -> list[MetricDifference]:
+    """Returns the differences of headline numbers; where there are none, those of all samples."""
+    whole = [one for one in comparison.differences if not one.address.group]
+    return [one for one in whole if one.primary] or whole
+
+
+def _row(one: MetricDifference, several: bool, model: bool) -> list[str | None]:
+    places, name = _places(one), str(one.address) if model else one.address.place
     difference = None if one.delta is None else _fixed(one.delta, places, signed=True)
     if difference is not None and one.interval is not None:
         ends = (_fixed(end, places, signed=True) for end in one.interval[:2])
@@ -76,9 +88,9 @@ def _row(one: MetricDifference, several: bool) -> list[str | None]:
         p_value = f"{_shown_p(one.p)}{adjusted}"
     flips = f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None
     return [
-        f"{one.address} on {one.data}" if several else str(one.address),
+        f"{name} on {one.data}" if several else name,
         _value(one.baseline, places), _value(one.candidate, places), difference, p_value,
-        change(one), flips, None if one.detectable is None else f"{one.detectable:.2g}",
+        flips, None if one.detectable is None else f"{one.detectable:.2g}", change(one),
     ]  # fmt: skip
 
 
@@ -180,7 +192,13 @@ _EPILOG = "\n\n".join(
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("references", metavar="BASELINE [CANDIDATE]...", nargs=-1, required=True)
+@click.argument(
+    "references",
+    shell_complete=_complete.runs,
+    metavar="BASELINE [CANDIDATE]...",
+    nargs=-1,
+    required=True,
+)
 @click.option(
     "--models",
     metavar="A,B[,...]",
@@ -194,12 +212,13 @@ _EPILOG = "\n\n".join(
     help="Only numbers whose address fits, e.g. '*/top-1' or 'cnn:accuracy/*'; several are "
     "possible.",
 )
-@click.option("--groups", is_flag=True, help="Show the numbers of single classes and groups too.")
-@click.option("--intersect", is_flag=True, help="Compare the samples that both have.")
 @click.option(
-    "--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
-    show_default=True, help="Of the intervals.",
-)  # fmt: skip
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Show every number, of classes and groups too, not the headlines alone.",
+)
+@click.option("--intersect", is_flag=True, help="Compare the samples that both have.")
 @click.option(
     "--flips",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -214,9 +233,8 @@ def command(
     references: tuple[str, ...],
     models: str | None,
     metrics: tuple[str, ...],
-    groups: bool,
+    everything: bool,
     intersect: bool,
-    level: float,
     flips: Path | None,
     out: Path,
     form: Format,
@@ -233,7 +251,7 @@ def command(
     done: dict[str, Comparison] = {}
     for name, baseline, candidate, pairs in _asked(references, models, out):
         done[name] = compare_runs(
-            baseline, candidate, level=level, intersect=intersect, models=pairs, metrics=metrics
+            baseline, candidate, intersect=intersect, models=pairs, metrics=metrics
         )
     note = NotePrinter(quiet)
     for name, comparison in done.items():
@@ -244,17 +262,19 @@ def command(
             warn(f"{prefix}{text}")
     every = [flat(name, one) for name, c in done.items() for one in c.differences]
     rows = [[row[column] for column in FLAT] for row in every]
+    whole = everything or bool(metrics)
     tables = [
-        table(name, comparison, groups=groups or bool(metrics)) for name, comparison in done.items()
+        table(name, comparison, every=whole, model=models is None)
+        for name, comparison in done.items()
     ]
     if form == "csv":
         tables = [Table(columns=FLAT, rows=rows)]
     emit(form, [document(*entry) for entry in done.items()], tables)
     if flips is not None:
         note(f"{write_flips(flips, done)} flips in {flips}")
-    hidden = sum(bool(one.address.group) for c in done.values() for one in c.differences)
-    if hidden and form in {"table", "md"} and not (groups or metrics):
-        note(f"{hidden} numbers of single classes and groups: --groups shows them")
+    hidden = len(every) - sum(len(one.rows) for one in tables)
+    if hidden and form in {"table", "md"}:
+        note(f"{hidden} more numbers, also of single classes and groups: --all shows them")
     if any(comparison.incomparable for comparison in done.values()):
         return BAD
     if not every:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,15 +79,31 @@ def _python() -> Iterator[Diagnosis]:
 
 def _packages() -> Iterator[Diagnosis]:
     from importlib.metadata import version
-    from importlib.util import find_spec
 
     yield Diagnosis("crucibench", "ok", version("crucibench"))
-    missing = [name for name in _REQUIRED if find_spec(name) is None]
+    found = _imported("packages", _REQUIRED, 'pip install "crucibench"')
+    if found.state == "absent":  # without these nothing runs
+        found = found._replace(state="problem")
+    elif found.state == "ok":
+        found = found._replace(detail="all that crucibench requires can be imported")
+    yield found
+
+
+def _imported(what: str, modules: Sequence[str], install: str) -> Diagnosis:
+    """Returns what importing some modules gives: being installed says little."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    missing = [name for name in modules if find_spec(name) is None]
+    for name in modules:
+        try:
+            _ = name in missing or import_module(name)
+        except Exception as error:  # a broken package raises whatever it likes
+            why = f"{type(error).__name__}: {error}"
+            return Diagnosis(what, "problem", f"{name} is installed and can't be imported: {why}")
     if missing:
-        names = ", ".join(missing)
-        yield Diagnosis("packages", "problem", f'not installed: {names}: pip install "crucibench"')
-    else:
-        yield Diagnosis("packages", "ok", "all that crucibench requires are installed")
+        return Diagnosis(what, "absent", f"not installed: {', '.join(missing)}: {install}")
+    return Diagnosis(what, "ok", ", ".join(modules))
 
 
 def _device() -> Iterator[Diagnosis]:
@@ -151,12 +167,5 @@ def _plugins() -> Iterator[Diagnosis]:
 
 
 def _extras() -> Iterator[Diagnosis]:
-    from importlib.util import find_spec
-
     for extra, modules in _EXTRAS.items():
-        missing = [name for name in modules if find_spec(name) is None]
-        if missing:
-            detail = f'for {", ".join(missing)}: pip install "crucibench[{extra}]"'
-            yield Diagnosis(f"extra {extra}", "absent", detail)
-        else:
-            yield Diagnosis(f"extra {extra}", "ok", ", ".join(modules))
+        yield _imported(f"extra {extra}", modules, f'pip install "crucibench[{extra}]"')

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, warn, write
 from crucibench.util.errors import UnreadableError
@@ -33,11 +34,23 @@ _EPILOG = "\n\n".join(
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--baseline", metavar="RUN", required=True, help="What must not be lost.")
-@click.option("--candidate", metavar="RUN", show_default="latest", help="What is judged.")
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    shell_complete=_complete.runs,
+    required=True,
+    help="What must not be lost.",
+)
+@click.option(
+    "--candidate",
+    metavar="RUN",
+    shell_complete=_complete.runs,
+    show_default="latest",
+    help="What is judged.",
+)
 @click.option("--policy", "policy_file", metavar="FILE", default="policy.yaml", show_default=True,
               type=click.Path(path_type=Path), help="The rules.")  # fmt: skip
-@click.option("--anchor", metavar="RUN",
+@click.option("--anchor", metavar="RUN", shell_complete=_complete.runs,
               help="A second, older baseline, against slow erosion.")  # fmt: skip
 @click.option("--init", is_flag=True,
               help="Print a policy to start from, for the numbers of the baseline; a candidate "
@@ -175,7 +188,18 @@ def _print(verdict: GateVerdict, form: Format) -> None:
         emit(form, None, [Table(columns=names, rows=[[getattr(check, name) for name in names]
                                                      for check in verdict.checks])])  # fmt: skip
     else:
-        tables = [Table(columns=COLUMNS, rows=rows(verdict))] if verdict.checks else []
+        tables = (
+            [
+                Table(
+                    columns=COLUMNS,
+                    rows=rows(verdict),
+                    folds={"number": 24},
+                    spare=("n", "tier", "baseline"),
+                )
+            ]
+            if verdict.checks
+            else []
+        )
         found = findings(verdict)
         if found:
             tables.append(Table(columns=("", "number", "finding"), rows=found, headless=True))

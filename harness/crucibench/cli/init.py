@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli._options import NAMED_FILE, QUIET, examples
+from crucibench.cli import _complete
+from crucibench.cli._options import NAMED_FILE, QUIET, ParsedOptions, examples
 from crucibench.cli._output import NotePrinter, write, write_output_file
 from crucibench.util.errors import InputError
 
@@ -36,6 +37,18 @@ _SUITES = """
 """
 
 
+def _file(text: str) -> Path:
+    """Returns the file of an address as `run` takes it, ``csv:people.csv``, or of a bare name."""
+    from crucibench.registry import adapters, sources
+
+    scheme, colon, rest = text.partition(":")
+    known = colon and scheme in {*adapters().names(), *sources().names()}
+    return Path(rest.partition("?")[0] if known else text)
+
+
+_FILE = ParsedOptions("FILE|URI", _file)
+
+
 @click.command(
     epilog=examples(
         "crucibench init --model models.py --data people.csv",
@@ -45,15 +58,17 @@ _SUITES = """
 @click.option(
     "--model",
     "model_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    metavar="FILE|URI",
+    type=_FILE,
+    shell_complete=_complete.files_of("model"),
     help="A .py file with functions that build models, a .skops file, or predictions.",
 )
 @click.option(
     "--data",
     "data_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
+    metavar="FILE|URI",
+    type=_FILE,
+    shell_complete=_complete.files_of("data"),
     help="A .csv, .parquet or .npz file, or a folder of images.",
 )
 @click.option("--target", metavar="COLUMN", help="The column with the answer.")
@@ -89,9 +104,14 @@ def command(
     model_file, data_file = _chosen(model_file, data_file)
     base = output.parent
     data = guess_data(data_file, base, target)
+    file, function = _function_of(model_file)
     if not data.id:
-        data = replace(data, id=shared_id(model_file, data.naming))
-    models = guess_models(model_file, base, data.id, data.classes)
+        data = replace(data, id=shared_id(file, data.naming))
+    models = guess_models(file, base, data.id, data.classes)
+    if function:
+        models = [model for model in models if model.name == function]
+        if not models:
+            raise InputError(f"{file.name} has no function {function!r} that builds a model")
     text = spec_text(models, data, output)
     _check(text, output)
     write_output_file(output, text)
@@ -102,6 +122,12 @@ def command(
     note(f"next: crucibench run {output}{flag}")
     write(f"{output}\n")
     return 0
+
+
+def _function_of(file: Path) -> tuple[Path, str]:
+    """Splits ``models.py:cnn``."""
+    head, _, function = file.name.rpartition(".py:")
+    return (file.with_name(f"{head}.py"), function) if head else (file, "")
 
 
 def _chosen(model: Path | None, data: Path | None) -> tuple[Path, Path]:
@@ -139,7 +165,8 @@ def _summary(models: list[ModelGuess], data: DataGuess) -> list[str]:
         sentences.append(f"more models, commented out: {names}")
     sentences.append(f"data {data.name}: {data.uri}")
     if data.target:
-        sentences.append(f"target: {data.target} (guessed: {data.target_why})")
+        why = f" (guessed: {data.target_why})" if data.target_why else ""
+        sentences.append(f"target: {data.target}{why}")
     if data.groups:
         sentences.append(f"groups: {', '.join(data.groups)} (guessed by their names)")
     if data.id:
@@ -174,7 +201,8 @@ def spec_text(models: list[ModelGuess], data: DataGuess, output: Path) -> str:
 def _column_lines(data: DataGuess) -> list[str]:
     lines = []
     if data.target:
-        lines.append(f"    target: {_scalar(data.target)}  # guessed: {data.target_why}")
+        why = f"  # guessed: {data.target_why}" if data.target_why else ""
+        lines.append(f"    target: {_scalar(data.target)}{why}")
     if data.groups:
         names = ", ".join(map(_scalar, data.groups))
         lines.append(f"    groups: [{names}]  # guessed by their names")

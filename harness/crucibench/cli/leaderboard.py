@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.cli._options import (
     BOARD_FORMAT,
     NAMED_FILE,
@@ -26,7 +27,7 @@ _EPILOG = examples(
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("references", metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
 @click.option(
     "--sort",
     metavar="ADDRESS",
@@ -40,12 +41,6 @@ _EPILOG = examples(
     help="A column to show in place of the suites' headlines; several are possible.",
 )
 @click.option("--data", multiple=True, metavar="NAME", help="Only this data set.")
-@click.option(
-    "--ranks/--no-ranks",
-    default=True,
-    show_default=True,
-    help="Rank intervals, win rates and the Pareto front; they are computed from records.",
-)
 @click.option(
     "--filter",
     "filters",
@@ -70,7 +65,6 @@ def command(
     sort: str | None,
     columns: tuple[str, ...],
     data: tuple[str, ...],
-    ranks: bool,
     filters: tuple[str, ...],
     notes_file: Path | None,
     out: Path,
@@ -91,7 +85,7 @@ def command(
     notes = None if notes_file is None else read_notes(notes_file)
     runs = find_sound_runs(references, out)
     board = leaderboard(
-        runs, sort=sort, columns=columns or None, data=data or None, ranked=ranks,
+        runs, sort=sort, columns=columns or None, data=data or None, ranked=True,
         filters=filters, notes=notes,
     )  # fmt: skip
     print_board(board, form)

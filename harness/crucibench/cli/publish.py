@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.cli._options import NAMED_FILE, OUT, QUIET, examples, find_sound_runs, require
 from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
@@ -23,11 +24,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     epilog=examples(
         "crucibench publish --site public latest 3f2a",
         "crucibench publish --card cards latest --model cnn --hub-data photos=me/photos",
-        "crucibench publish --every-eval-ever data latest --organisation 'Example Lab'",
+        "crucibench publish --every-eval-ever data latest",
         "crucibench publish --bundle evidence.zip latest",
     )
 )
-@click.argument("references", metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
 @click.option("--site", type=_FOLDER, metavar="DIR", help="A static site of all RUNs.")
 @click.option("--card", type=_FOLDER, metavar="DIR", help="Hugging Face model cards.")
 @click.option(
@@ -42,22 +43,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "--notes", "notes_file", type=NAMED_FILE, metavar="FILE",
     help="With --site: rows that were withdrawn or superseded, with the reason.",
 )  # fmt: skip
-@click.option("--ranks/--no-ranks", default=True, show_default=True, help="With --site.")
 @click.option(
     "--model", "models", multiple=True, metavar="NAME", help="With --card: only this model."
 )
 @click.option(
     "--hub-data", multiple=True, metavar="NAME=OWNER/REPO",
     help="With --card: the Hub's name of a data set, for .eval_results.",
-)  # fmt: skip
-@click.option(
-    "--organisation", default="unknown", show_default=True, metavar="NAME",
-    help="With --every-eval-ever: who provides the results.",
-)  # fmt: skip
-@click.option(
-    "--relationship", default="other", show_default=True,
-    type=click.Choice(["first_party", "third_party", "collaborative", "other"]),
-    help="With --every-eval-ever: of the evaluator to the model.",
 )  # fmt: skip
 @click.option(
     "--with-inputs", is_flag=True,
@@ -74,11 +65,8 @@ def command(
     shared: Path | None,
     bundle: Path | None,
     notes_file: Path | None,
-    ranks: bool,
     models: tuple[str, ...],
     hub_data: tuple[str, ...],
-    organisation: str,
-    relationship: str,
     with_inputs: bool,
     with_groups: bool,
     out: Path,
@@ -105,13 +93,13 @@ def command(
     if site is not None:
         from crucibench.report.site import write_site
 
-        pages = write_site(runs, site, notes=rows, ranked=ranks)
+        pages = write_site(runs, site, notes=rows)
         note(f"{len(pages)} files")
         write(f"{pages[0]}\n")
     if card is not None:
         _write_cards(runs, card, models=models, hub_data=known, note=note)
     if shared is not None:
-        _write_shared(runs, shared, organisation, relationship)
+        _write_shared(runs, shared)
     if bundle is not None:
         _write_bundle(runs[0], bundle, with_inputs, with_groups, note)
     return 0
@@ -153,13 +141,12 @@ def _write_cards(
         write(f"{place / 'README.md'}\n")
 
 
-def _write_shared(runs: Sequence[Run], folder: Path, organisation: str, relationship: str) -> None:
+def _write_shared(runs: Sequence[Run], folder: Path) -> None:
     from crucibench.report.every_eval_ever import every_eval_ever
     from crucibench.util.atomic import write_text
 
     for run in runs:
-        found = every_eval_ever(run, organisation=organisation, relationship=relationship)
-        for name, text in found.items():
+        for name, text in every_eval_ever(run).items():
             write_text(folder / name, text)
             write(f"{folder / name}\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli._options import NAMED_FILE, OUT, QUIET, RUN, examples, find_sound_runs
+from crucibench.cli._options import NAMED_FILE, OUT, POLICY, QUIET, RUN, examples, find_sound_runs
 from crucibench.cli._output import write, write_output_file
 from crucibench.util.errors import InputError
 
@@ -18,9 +18,7 @@ from crucibench.util.errors import InputError
 @click.option("--gallery/--no-gallery", default=True,
               help="Show the samples that the run kept, or leave them out, as of a report that "
               "others are to read.  [default: --gallery]")  # fmt: skip
-@click.option("--policy", "policy_file", metavar="FILE", type=click.Path(path_type=Path),
-              help="A gate's policy: the decision names no model that does not hold its required "
-              "rules.")  # fmt: skip
+@POLICY
 @OUT
 @QUIET
 def command(
@@ -37,10 +35,10 @@ def command(
     Writes report.html and the leaderboards in the run's folder, from its cells and numbers, and
     prints where the report is.
     """
-    from crucibench.gating.policy import read_policy
+    from crucibench.cli._evaluation import policy_of
     from crucibench.report.views import write_views
 
-    policy = None if policy_file is None else read_policy(policy_file)
+    policy = policy_of(policy_file)
     (run,) = find_sound_runs([reference], out)
     if run.packed and output is None:
         raise InputError(f"{reference!r} is a pack and has no folder of its own; give -o FILE")

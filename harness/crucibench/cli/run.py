@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from crucibench.cli import _complete
 from crucibench.cli._options import (
     ALLOW_PICKLE,
     AUTO_OR_NUMBER,
     FORMAT,
     NAMES,
     OUT,
+    POLICY,
     PROGRESS,
     QUIET,
     SETTING,
@@ -43,6 +45,7 @@ TOLERANCE = 1e-5
     "models",
     multiple=True,
     metavar="[NAME=]URI",
+    shell_complete=_complete.files_of("model"),
     help="A model, e.g. torch:models.py:cnn; may be given several times.",
 )
 @click.option(
@@ -58,6 +61,7 @@ TOLERANCE = 1e-5
     "data",
     multiple=True,
     metavar="[NAME=]URI",
+    shell_complete=_complete.files_of("data"),
     help="A data set, e.g. csv:people.csv; may be given several times.",
 )
 @column_options
@@ -66,6 +70,7 @@ TOLERANCE = 1e-5
     "suites",
     type=NAMES,
     multiple=True,
+    shell_complete=_complete.suites,
     help="Which suites to run; by default all that apply.",
 )
 @click.option(
@@ -116,6 +121,7 @@ TOLERANCE = 1e-5
 )
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of the same left.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@POLICY
 @OUT
 @FORMAT
 @PROGRESS
@@ -137,6 +143,7 @@ def command(
     save_adversarials: bool,
     fresh: bool,
     dry_run: bool,
+    policy_file: Path | None,
     out: Path,
     form: Format,
     progress: Progress,
@@ -164,10 +171,11 @@ def command(
             raise click.UsageError("--save-adversarials goes with --suite adversarial")
         settings = (*settings, ("adversarial.save_adversarials", True))
 
-    from crucibench.cli._evaluation import evaluate
+    from crucibench.cli._evaluation import evaluate, policy_of
     from crucibench.engine.options import RunOptions
     from crucibench.engine.resolve.resolve import Overrides, resolve
 
+    policy = policy_of(policy_file)
     if spec is not None:
         from crucibench.util.untrusted.yaml_text import read_yaml
 
@@ -194,7 +202,7 @@ def command(
         out=out, scratch=cache_folder(), keep_going=keep_going, fresh=fresh, dry_run=dry_run,
         where=where, **execution,
     )  # fmt: skip
-    return evaluate(resolved, options, form, quiet, progress)
+    return evaluate(resolved, options, form, quiet, progress, policy=policy)
 
 
 def _document(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli._options import FORMAT, OUT, QUIET, RUN, Format, examples, find_any_run, require
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    POLICY,
+    QUIET,
+    RUN,
+    Format,
+    examples,
+    find_any_run,
+    require,
+)
 from crucibench.cli._output import (
     NotePrinter,
     Table,
@@ -297,6 +307,7 @@ _METRIC_COLUMNS = (
 @click.option("--costs", is_flag=True, help="What each cell cost: time, passes, memory.")
 @click.option("--spec", is_flag=True, help="The resolved spec: running it reproduces the run.")
 @click.option("--env", is_flag=True, help="Versions, hardware and flags it was made on.")
+@POLICY
 @OUT
 @FORMAT
 @QUIET
@@ -314,6 +325,7 @@ def command(
     costs: bool,
     spec: bool,
     env: bool,
+    policy_file: Path | None,
     out: Path,
     form: Format,
     quiet: bool,
@@ -329,6 +341,8 @@ def command(
     given = [name for name, value in asked.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"expected one of {' and '.join(given)}, not both")
+    if policy_file is not None and (given or form != "table"):
+        raise click.UsageError("--policy is for the decision, which the plain scorecard shows")
     require("--metrics", metrics, {"--where": filters})
     require("--cell", cell, {"--log": log})
 
@@ -357,7 +371,7 @@ def command(
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
     elif form == "table" and not everything:
-        _print_summary(run, quiet)
+        _print_summary(run, policy_file, quiet)
         return 0
     else:
         document, tables = _run(run, cells_first=form == "csv")
@@ -367,11 +381,11 @@ def command(
     return 0
 
 
-def _print_summary(run: Run, quiet: bool) -> None:
-    from crucibench.cli._evaluation import print_scorecard
+def _print_summary(run: Run, policy_file: Path | None, quiet: bool) -> None:
+    from crucibench.cli._evaluation import policy_of, print_scorecard
     from crucibench.report.terminal import print_findings
 
-    print_scorecard(run)
+    print_scorecard(run, policy_of(policy_file))
     draw(lambda target: print_findings(target, run, notes=False))
     note = NotePrinter(quiet)
     if not run.finished:
@@ -433,7 +447,10 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
             "Data", document["data"], ("name", "uri", "counts", "target", "groups", "licence")
         ),
         *parity,
-        Table(title="Cells", columns=_CELL_COLUMNS, rows=rows),
+        Table(
+            title="Cells", columns=_CELL_COLUMNS, rows=rows, folds={"cell": 30, "reason": 30},
+            spare=("model", "data", "scenario", "findings", "seconds"),
+        ),
     ]  # fmt: skip
     return document, [tables[-1]] if cells_first else tables
 

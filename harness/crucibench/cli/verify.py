@@ -18,7 +18,6 @@ from crucibench.cli._options import (
     Format,
     examples,
     find_finished_run,
-    require,
 )
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener
 
@@ -32,28 +31,19 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "crucibench verify latest",
-        "crucibench verify results/3f2a9c41d07e --with-model --batches 4",
+        "crucibench verify results/3f2a9c41d07e --with-model",
     )
 )
 @RUN
 @click.option(
     "--with-model",
     is_flag=True,
-    help="Open models and data too, and ask some batches of every cell again.",
-)
-@click.option(
-    "--batches",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="N",
-    help="With --with-model: how many batches of each stage of a cell are asked.  [default: 1]",
+    help="Open models and data too, and ask a batch of every stage of a cell again.",
 )
 @OUT
 @FORMAT
 @QUIET
-def command(
-    *, reference: str, with_model: bool, batches: int | None, out: Path, form: Format, quiet: bool
-) -> int:
+def command(*, reference: str, with_model: bool, out: Path, form: Format, quiet: bool) -> int:
     """Check that a run is what its manifest and its records say.
 
     Every file is hashed again, samples are accounted for, and the numbers are computed again from
@@ -66,13 +56,12 @@ def command(
     from crucibench.integrity.verify import verify
     from crucibench.report.format import counted
 
-    require("--with-model", with_model, {"--batches": batches})
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
     differences = verify(run)
     if with_model and differences:
         note("the models are not asked: the run differs as it is")
     elif with_model:
-        differences = _ask_again(run, batches or 1, note)
+        differences = _ask_again(run, note)
     if differences or form != "table":
         document = {"run": run.id, "sound": not differences, "differences": differences}
         rows = [[sentence] for sentence in differences]
@@ -110,7 +99,7 @@ def _note_bundle(run: Run, note: NotePrinter) -> int:
     return unscored(run.verification["from_the_bundle"])
 
 
-def _ask_again(run: Run, batches: int, note: NotePrinter) -> list[str]:
+def _ask_again(run: Run, note: NotePrinter) -> list[str]:
     """Asks the models again, says what came of it, and returns the differences."""
     from crucibench.engine.ask_again import ask_again
     from crucibench.report.format import counted
@@ -118,7 +107,7 @@ def _ask_again(run: Run, batches: int, note: NotePrinter) -> list[str]:
 
     # What models print is no data of ours.
     with contextlib.redirect_stdout(io.StringIO() if note.quiet else sys.stderr):
-        asked = ask_again(run, cache_folder(), batches=batches, listener=notes_listener(note))
+        asked = ask_again(run, cache_folder(), listener=notes_listener(note))
     for sentence in asked.unchecked:
         note(sentence)
     if asked.noisy:

@@ -100,7 +100,7 @@ def measure_cell(
 
     Args:
         pairs: the numbers.
-        ids: of the samples, shape (n,).
+        ids: what the samples are called in flips, shape (n,).
         clusters: codes of samples drawn together, shape (n,), or None.
         settings: level, replicates, seed.
 

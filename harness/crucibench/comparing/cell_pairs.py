@@ -284,7 +284,11 @@ class CellPair:
         if samples.clusters is not None:
             codes, _ = pd.factorize(samples.clusters[paired.rows_a], sort=True)
             clusters = np.asarray(codes, dtype=np.int64)
-        return measure_cell(pairs, samples.ids[paired.rows_a], clusters, self.how.settings)
+        # A pack has no names of the user's, and the run beside it does.
+        names = samples.ids[paired.rows_a]
+        for one, rows in ((others, paired.rows_b), (samples, paired.rows_a)):
+            names = names if one.keys is None else one.keys[rows]
+        return measure_cell(pairs, names, clusters, self.how.settings)
 
     def _rounds(self, forms: Mapping[Key, tuple[Form, Form]]) -> dict[Key, MeasuredDifference]:
         """Measures timings of one cohort: its rounds were interleaved, so that they pair."""

@@ -13,7 +13,7 @@ from crucibench.util.hashing import differing_fields
 SAMPLES = frozenset({"data", "ids", "role_fingerprints"})
 """The fields that say which samples were asked about: an intersection may ignore them."""
 
-_OF_THE_DATA = ("task", "groups", "cluster", "target", "counts", "features", "ids_digest")
+_OF_THE_DATA = ("task", "cluster", "target", "counts", "features", "ids_digest")
 """What is compared of two data sets that differ, the most informative first."""
 
 
@@ -78,7 +78,13 @@ def first_difference(
     name, more = names[0], len(names) - 1
     if name == "data" and in_data is not None:
         return Difference(f"data.{in_data[0]}", *in_data[1:], more, where)
-    return Difference(name, _value(a, name), _value(b, name), more, where)
+    first, second = _value(a, name), _value(b, name)
+    if name == "groups" and cards[0] is not None and cards[1] is not None:
+        # By name, where that tells them apart: digests say nothing to people.
+        first, second = str(first)[:12], str(second)[:12]
+        if cards[0].groups != cards[1].groups:
+            first, second = list(cards[0].groups), list(cards[1].groups)
+    return Difference(name, first, second, more, where)
 
 
 def require_comparable(a: CellFile, b: CellFile, *, intersect: bool = False) -> None:

@@ -23,7 +23,7 @@ _EXACT_UP_TO = 100_000
 
 @dataclass(frozen=True)
 class Flips:
-    """The samples on which exactly one of two models is right.
+    """The samples on which exactly one of two models is right, by the user's names where given.
 
     Attributes:
         lost: ids that the first gets right and the second wrong.

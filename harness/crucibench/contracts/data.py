@@ -34,7 +34,9 @@ class DataCard:
         cluster: the column that names what samples are drawn together, or "".
         counts: samples by role.
         class_counts: samples by role and class, in class order; empty for regression.
-        fingerprint: a digest of all roles' ids, targets, groups and clusters.
+        fingerprint: a digest of all roles' ids, targets and clusters, and of the task and features:
+            neither the data's name nor which columns are its groups moves it.
+        group_digests: role to a digest of its group columns; empty without any.
         ids_digest: role to a digest of its sample ids alone.
         revision: of the source.
         split: how test and train were told apart.
@@ -58,6 +60,7 @@ class DataCard:
     counts: Mapping[str, int] = field(default_factory=dict)
     class_counts: Mapping[str, Sequence[int]] = field(default_factory=dict)
     fingerprint: str = ""
+    group_digests: Mapping[str, str] = field(default_factory=dict)
     ids_digest: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
     split: str = "all test"
@@ -76,6 +79,7 @@ class DataCard:
             "groups": list(self.groups),
             "counts": dict(self.counts),
             "class_counts": {role: list(counts) for role, counts in self.class_counts.items()},
+            "group_digests": dict(self.group_digests),
             "ids_digest": dict(self.ids_digest),
             "notes": list(self.notes),
             "unlabelled": list(self.unlabelled),

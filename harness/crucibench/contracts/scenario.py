@@ -64,6 +64,8 @@ class Scenario(ABC):
             itself, seeded per canonical batch; ``none``.
         on_hardware: whether its numbers are of the machine as well: then those of two machines are
             not comparable.
+        reads_groups: whether its numbers depend on which columns are the groups: then those of data
+            with other groups are not comparable.
         intensive: whether it asks a model far more often than once a sample and point: on a served
             model only where the spec allows it.
         perturbs: whether it changes the canonical sample: then models of other input geometry are
@@ -91,6 +93,7 @@ class Scenario(ABC):
     draws: ClassVar[Literal["sample", "batch", "none"]] = "none"
     perturbs: ClassVar[bool] = False
     on_hardware: ClassVar[bool] = False
+    reads_groups: ClassVar[bool] = False
     intensive: ClassVar[bool] = False
     shows: ClassVar[bool] = False
     audits: ClassVar[tuple[str, ...]] = ()

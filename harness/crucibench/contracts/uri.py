@@ -6,16 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Literal
 from urllib.parse import unquote
 
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import unknown
+from crucibench.util.suggest import hint, unknown
 
 _NAMED = re.compile(r"(?P<name>[^:=?]+)=(?P<uri>.*)", re.DOTALL)
 _SCHEME = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*):(?P<rest>.*)", re.DOTALL)
-_FITTING = {
-    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz", ".skops": "sklearn",
-    ".onnx": "onnx", ".pt2": "torch",
+FITTING = {
+    "data": {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz"},
+    "model": {
+        ".skops": "sklearn", ".pkl": "sklearn", ".joblib": "sklearn", ".onnx": "onnx",
+        ".pt2": "torch", ".csv": "predictions", ".parquet": "predictions",
+    },
 }  # fmt: skip
 """Of files whose name alone says what reads them."""
 
@@ -66,6 +70,13 @@ def split_name(text: str) -> tuple[str | None, str]:
     return (match["name"].strip(), match["uri"]) if match else (None, text)
 
 
+def with_scheme(text: str, what: Literal["data", "model"]) -> str:
+    """Returns an address; a bare file, ``people.csv``, gets the scheme that its suffix says."""
+    address = text.partition("?")[0]
+    scheme = None if ":" in address else FITTING[what].get(PurePath(address).suffix.lower())
+    return f"{scheme}:{text}" if scheme else text
+
+
 def parse_uri(text: str) -> URI:
     """Parses ``SCHEME:REST[?key=value&...]``; values may be percent-encoded.
 
@@ -75,10 +86,13 @@ def parse_uri(text: str) -> URI:
     address, _, options = text.partition("?")
     match = _SCHEME.fullmatch(address)
     if match is None:
-        scheme = _FITTING.get(PurePath(address).suffix.lower())
         raise InputError(
             f"{text!r}: expected SCHEME:REST, e.g. torch:models.py:cnn or csv:people.csv"
-            + (f"; did you mean {scheme}:{text}?" if scheme else "")
+        )
+    if match["scheme"].endswith(".py"):
+        raise InputError(
+            f"{text!r}: expected what the function builds before it: torch:{text}, sklearn:{text} "
+            f"or python:{text}"
         )
     query: dict[str, str] = {}
     for option in options.split("&") if options else []:
@@ -104,5 +118,4 @@ def existing_file(base: Path, name: str, what: str) -> Path:
     if not folder.is_dir():
         raise InputError(f"{what} {name!r}: there is no folder {str(folder)!r}")
     siblings = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    guess = unknown("", path.name, siblings).partition("; ")[2].partition(" (known")[0]
-    raise InputError(f"{what} {name!r} does not exist" + (f"; {guess}" if guess else ""))
+    raise InputError(f"{what} {name!r} does not exist{hint(path.name, siblings)}")

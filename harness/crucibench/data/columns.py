@@ -18,7 +18,7 @@ from crucibench.data.options import (
     require_unique,
 )
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +140,9 @@ def _with_main_columns(names: Sequence[str], options: DataOptions) -> DataOption
         return options
     for name in main.inputs:
         if name not in names:
-            guess = nearest(name, names)
-            hint = f"; is it {guess!r}?" if guess else ""
             raise InputError(
-                f"there is no column {name!r}, which is a feature of {main.name!r}{hint} "
-                f"({_known(names)})"
+                f"there is no column {name!r}, which is a feature of {main.name!r}"
+                f"{hint(name, names)} ({_known(names)})"
             )
     return replace(options, **{option: main.inputs})  # type: ignore[arg-type]
 
@@ -152,16 +150,16 @@ def _with_main_columns(names: Sequence[str], options: DataOptions) -> DataOption
 def _target(names: Sequence[str], options: DataOptions) -> str:
     if not options.target:
         guess = next((name for name in ("target", "label", "y") if name in names), None)
-        hint = f"; is it {guess!r}?" if guess else ""
-        raise InputError(f"option target is missing: which column is it{hint} ({_known(names)})")
+        meant = f"; is it {guess!r}?" if guess else ""
+        raise InputError(f"option target is missing: which column is it{meant} ({_known(names)})")
     return _require("target", options.target, names)
 
 
 def _require(option: str, name: str, names: Sequence[str]) -> str:
     if name not in names:
-        guess = nearest(name, names)
-        hint = f"; did you mean {guess!r}?" if guess else ""
-        raise InputError(f"option {option}: there is no column {name!r}{hint} ({_known(names)})")
+        raise InputError(
+            f"option {option}: there is no column {name!r}{hint(name, names)} ({_known(names)})"
+        )
     return name
 
 

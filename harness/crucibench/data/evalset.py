@@ -224,6 +224,7 @@ def _card(opening: DataOpening, raw: RawData, index: Index) -> DataCard:
         counts=facts["counts"],
         class_counts=facts["class_counts"],
         fingerprint=facts["fingerprint"],
+        group_digests=facts["group_digests"],
         ids_digest=facts["ids_digest"],
         revision=raw.revision,
         split=facts["split"],
@@ -246,13 +247,15 @@ def _extended_card(main: ArrowEvalSet, suite_data: Mapping[str, ArrowEvalSet]) -
             notes.append(f"{role} has no group column {', '.join(map(repr, lacking))}")
 
     def merged(field: str) -> dict[str, Any]:
-        own = {role: getattr(found, field)[_TEST] for role, found in cards.items()}
+        found = {role: getattr(own, field) for role, own in cards.items()}
+        own = {role: by_role[_TEST] for role, by_role in found.items() if _TEST in by_role}
         return dict(sorted({**getattr(card, field), **own}.items()))
 
     return replace(
         card,
         counts=merged("counts"),
         class_counts=merged("class_counts"),
+        group_digests=merged("group_digests"),
         ids_digest=merged("ids_digest"),
         notes=(*card.notes, *notes),
         unlabelled=tuple(role for role, own in cards.items() if not own.target),

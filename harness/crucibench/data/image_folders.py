@@ -22,7 +22,7 @@ from crucibench.data.images import SUFFIXES
 from crucibench.data.options import DataOptions
 from crucibench.data.roles import TEST, roles_of, split_note
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 from crucibench.util.untrusted.images import BYTES_AT_MOST
 
 
@@ -82,11 +82,9 @@ def image_roots(rest: str, base: Path) -> list[Path]:
         return roots
     root = (base / Path(rest).expanduser()).resolve()
     if not root.is_dir():
-        guess = None
-        if root.parent.is_dir():
-            guess = nearest(root.name, [path.name for path in folders(root.parent)])
-        hint = f"; did you mean {guess!r}?" if guess else ""
-        raise InputError(f"image folder {rest!r} does not exist{hint}")
+        beside = folders(root.parent) if root.parent.is_dir() else []
+        meant = hint(root.name, [path.name for path in beside])
+        raise InputError(f"image folder {rest!r} does not exist{meant}")
     return [root]
 
 

@@ -20,7 +20,7 @@ from crucibench.contracts.data import Samples
 from crucibench.contracts.lists import from_arrow
 from crucibench.contracts.task import Task
 
-FORMAT = 3
+FORMAT = 4
 """Of the index files; 1: first; 2: bad samples are counted; 3: each modality has its own form."""
 
 BATCH = 65_536

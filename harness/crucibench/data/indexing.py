@@ -172,9 +172,11 @@ def _write_index(
     }
     fingerprint = {
         "task": targets.task.as_dict(),
-        "groups": list(raw.groups),
         "features": [list(pair) for pair in features.items()],
-        "roles": {role: whole for role, (_, whole) in digests.items()},
+        "roles": {role: whole for role, (_, whole, _) in digests.items()},
+    }
+    of_groups = {
+        role: data_digest([list(raw.groups), groups]) for role, (_, _, groups) in digests.items()
     }
     return {
         "task": targets.task.as_dict(),
@@ -185,7 +187,8 @@ def _write_index(
             role: _class_counts(targets, chosen) if raw.target else []
             for role, chosen in roles.items()
         },
-        "ids_digest": {role: names for role, (names, _) in digests.items()},
+        "ids_digest": {role: names for role, (names, _, _) in digests.items()},
+        "group_digests": of_groups if raw.groups else {},
         "fingerprint": data_digest(fingerprint),
         "features": features,
         "form": form,
@@ -370,19 +373,23 @@ def _require_unique_keys(name: str, role: str, keys: Any) -> None:
         )
 
 
-def _digests(table: Any) -> tuple[str, str]:
-    """Returns a digest of the ids, and one of the ids with all else, whatever the rows' order."""
+def _digests(table: Any) -> tuple[str, str, str]:
+    """Returns digests of the ids, of the ids with targets and clusters, and of the ids with groups.
+
+    The order of the rows moves none of them.
+    """
     order = pc.sort_indices(table.column("id"))
     columns = [name for name in table.column_names if name not in {"row", "key"}]
-    ids_digest, whole = hashlib.sha256(), hashlib.sha256()
+    ids_digest, whole, groups = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     for name in columns:
         column = table.column(name).take(order).combine_chunks()
         header = canonical_json([name, str(column.type), len(column)]).encode()
-        for digest in (ids_digest, whole) if name == "id" else (whole,):
+        into = (groups,) if name.startswith("group_") else (whole,)
+        for digest in (ids_digest, whole, groups) if name == "id" else into:
             digest.update(header)
             for part in _bytes(column):
                 digest.update(part)
-    return ids_digest.hexdigest(), whole.hexdigest()
+    return ids_digest.hexdigest(), whole.hexdigest(), groups.hexdigest()
 
 
 def _bytes(column: Any) -> Iterator[bytes]:

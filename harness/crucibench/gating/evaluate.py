@@ -50,7 +50,7 @@ from crucibench.gating.result import (
 from crucibench.gating.sides import Broken, GatedNumber, GateSide, Key
 from crucibench.gating.text import explain_difference, explain_floor, listed
 from crucibench.stats import holm
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 
 _TRUST = {"valid": 2, "suspect": 1, "invalid": 0}
 
@@ -289,8 +289,7 @@ def _model(address: str) -> str:
 def _nothing(rule: Rule, aimless: int, known: Sequence[Key]) -> str:
     if aimless:
         return "the rule fits only numbers that have no better side, so none can be judged"
-    guess = nearest(rule.address, {address for _, address in known})
-    return "no number fits the rule" + (f"; did you mean {guess}?" if guess else "")
+    return "no number fits the rule" + hint(rule.address, {address for _, address in known})
 
 
 def _crashed(rule: Rule, candidate: GateSide, baseline: GateSide) -> Iterator[Key]:

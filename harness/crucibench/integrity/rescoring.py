@@ -437,6 +437,9 @@ def _comparison_fields(run: Run, file: CellFile, scenario: Scenario, seed: int) 
         fields["geometry"] = dict(run.models[file.model, file.data].geometry)
     if scenario.on_hardware:
         fields["hardware"] = run.environment.get("hardware", {})
+    groups = run.cards[file.data].group_digests.get(scenario.role)
+    if groups and scenario.reads_groups:
+        fields["groups"] = groups
     return fields
 
 

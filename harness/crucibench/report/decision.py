@@ -43,7 +43,7 @@ class Decision:
         text: the paragraph, of at most `WORDS` words.
         price: what the model that ships is shown to be worse in.
         disqualified: model to why it may not ship.
-        would_help: what would tell, where no model ships; else "".
+        would_help: what would decide, where no model ships; else "".
     """
 
     data: str
@@ -196,13 +196,16 @@ class _Choice:
             helps = "another model, a baseline or a policy"
             return self._none(f"Nothing to hold {name} against", helps)
         losses = {claim.place: claim for other in others for claim in self._claims(other, model)}
-        price = tuple(f"{self._by(one)} (than {_name(one.better)})" for one in losses.values())
+        price = tuple(
+            (f"than {_name(one.better)} " if len(others) > 1 else "") + f"in {self._by(one)}"
+            for one in losses.values()
+        )
         parts = [f"Ship {name}: {reason}."]
         if price:
             more = f", and in {len(price) - 1} more" if len(price) > 1 else ""
-            parts.append(f"Its price: worse in {price[0]}{more}.")
+            parts.append(f"Its price: it is worse {price[0]}{more}.")
         elif others:
-            parts.append("It is shown to be worse in nothing.")
+            parts.append("No metric shows it to be worse.")
         parts.append(self._outs())
         return Decision(
             data=self.data, ship=model, text=_within(parts), price=price, disqualified=self.out
@@ -222,7 +225,7 @@ class _Choice:
         return min(won, key=lambda claim: claim.by, default=None)
 
     def _undecided(self, left: Sequence[str]) -> Decision:
-        """Says of the two that come first why neither is preferred, and what would tell."""
+        """Says of the two that come first why neither is preferred, and what would decide."""
         top = [
             one for one in left if not any(self._wins(other, one) for other in left if other != one)
         ]
@@ -234,7 +237,7 @@ class _Choice:
                 f"No model is best all round: {_name(one)} is better in {self._by(ahead[0])}, "
                 f"{_name(other)} in {self._by(behind[0])}"
             )
-            helps = "a policy that says which loss is tolerable"
+            helps = "a policy that states the tolerable losses"
             return self._none(first, helps)
         tested = self._tested(one, other)
         rest = f" (nor from {listed([_name(model) for model in more], most=2)})" if more else ""
@@ -269,7 +272,7 @@ class _Choice:
         return None
 
     def _none(self, first: str, helps: str) -> Decision:
-        parts = [f"{first}.", f"{_capital(helps)} would tell." if helps else "", self._outs()]
+        parts = [f"{first}.", f"{_capital(helps)} would decide." if helps else "", self._outs()]
         return Decision(
             data=self.data, ship=None, text=_within(parts), disqualified=self.out, would_help=helps
         )
@@ -298,13 +301,17 @@ class _Doubt(NamedTuple):
 def _doubts(run: Run, model: str, data: str) -> str:
     """Returns what keeps a model from shipping whatever its numbers are; "" for nothing."""
     cells = [one for one in run.cells.values() if (one.model, one.data) == (model, data)]
-    # A machine that was busy while a model was timed says nothing against the model.
+    # A machine that was busy while a model was timed says nothing against the model, nor in what
+    # is made of the timings.
     found = [
         _Doubt(finding.severity, finding.code)
         for cell in cells
         for finding in cell.findings
         if finding.severity is Severity.INVALID
-        or (finding.severity is Severity.SUSPECT and cell.kind != "timed")
+        or (
+            finding.severity is Severity.SUSPECT
+            and run.cells.get(finding.cell, cell).kind != "timed"
+        )
     ]
     for severity in (Severity.INVALID, Severity.SUSPECT):
         codes = dict.fromkeys(one.code for one in found if one.severity is severity)

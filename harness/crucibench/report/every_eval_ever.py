@@ -26,19 +26,13 @@ if TYPE_CHECKING:
     from crucibench.store.run import Run
 
 SCHEMA_VERSION = "0.3.0"
-RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
 UNKNOWN = "unknown"
 
 
-def every_eval_ever(
-    run: Run, *, organisation: str = UNKNOWN, relationship: str = "other"
-) -> dict[str, str]:
-    """Returns the files of a run: ``DATA/DEVELOPER/MODEL/DIGEST.json`` to text.
+def every_eval_ever(run: Run) -> dict[str, str]:
+    """Returns the files of a finished run: ``DATA/DEVELOPER/MODEL/DIGEST.json`` to text.
 
-    Args:
-        run: a finished run.
-        organisation: who provides the results.
-        relationship: of the evaluator to the model, one of `RELATIONSHIPS`.
+    Who provides the results, and what binds them to the model, is not known here.
     """
     metrics = declared_metrics(run.suites)
     numbers = [number for number in numbers_of(run) if not number.address.group]
@@ -52,8 +46,8 @@ def every_eval_ever(
             "source_metadata": {
                 "source_name": "Crucibench",
                 "source_type": "evaluation_run",
-                "source_organization_name": visible(organisation),
-                "evaluator_relationship": relationship,
+                "source_organization_name": UNKNOWN,
+                "evaluator_relationship": "other",
             }
         }
         digest = data_digest([run.digest, model, data])[:32]

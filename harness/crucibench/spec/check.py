@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from crucibench.spec.models import Spec, Track
 from crucibench.spec.secrets import address_mistake
 from crucibench.util.errors import CrucibenchError, InputError
-from crucibench.util.suggest import nearest, unknown
+from crucibench.util.suggest import hint, unknown
 
 
 class Mistakes:
@@ -73,8 +73,8 @@ def add_validation_errors(
         path = _path(prefix, location)
         if entry["type"] == "extra_forbidden":
             known = keys or _known_keys(location)
-            guess = nearest(str(location[-1]), known)
-            mistakes.add(path, "unknown key" + (f"; did you mean {guess!r}?" if guess else ""))
+            meant = hint(str(location[-1]), known)
+            mistakes.add(path, f"unknown key{meant} (known: {', '.join(sorted(known))})")
         elif entry["type"] == "missing":
             mistakes.add(path, "is missing")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 )
 
 from crucibench.contracts.task import task_name
+from crucibench.contracts.uri import with_scheme
 from crucibench.spec.secrets import address_mistake, header_mistake
 from crucibench.util.errors import InputError
 from crucibench.util.numbers import Duration, Number
@@ -115,7 +117,7 @@ class ModelSpec(_Part):
     """One model."""
 
     name: Name
-    uri: AddressText
+    uri: Annotated[AddressText, AfterValidator(partial(with_scheme, what="model"))]
     variants: list[str] = Field(default_factory=list)
     """Further forms of the model, each a model of its own in the results: ``fp32``, ``bf16``."""
     input: InputSettings | None = None
@@ -141,7 +143,7 @@ class DataSpec(_Part):
     """One data set; what stands here goes before the same option in the URI."""
 
     name: Name
-    uri: AddressText
+    uri: Annotated[AddressText, AfterValidator(partial(with_scheme, what="data"))]
     target: str | None = None
     id: str | None = None
     groups: list[str] = Field(default_factory=list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -122,7 +122,7 @@ class _Packer:
         for name, card in run.cards.items():
             seal = self.seals[name]
             self.stands_for[card.fingerprint] = seal.data
-            for digest in (*card.ids_digest.values(), *card.role_fingerprints.values()):
+            for digest in _digests_of(card):
                 self.stands_for[digest] = seal.digest(digest)
         for file in run.cells.values():
             if file.ids_digest and file.data in self.seals:
@@ -271,20 +271,15 @@ class PackRun(PackedRun):
         """The data cards by data set name."""
         found = super().cards
         clear = self._clear
-        return {
-            name: replace(
-                card,
-                fingerprint=clear.get(card.fingerprint, card.fingerprint),
-                ids_digest={
-                    role: clear.get(digest, digest) for role, digest in card.ids_digest.items()
-                },
-                role_fingerprints={
-                    role: clear.get(digest, digest)
-                    for role, digest in card.role_fingerprints.items()
-                },
-            )
-            for name, card in found.items()
-        }
+
+        def opened(card: DataCard) -> DataCard:
+            changes: dict[str, Any] = {
+                name: _opened(getattr(card, name), clear) for name in _DIGESTS_BY_ROLE
+            }
+            fingerprint = clear.get(card.fingerprint, card.fingerprint)
+            return replace(card, fingerprint=fingerprint, **changes)
+
+        return {name: opened(card) for name, card in found.items()}
 
     @cached_property
     def cells(self) -> dict[str, CellFile]:
@@ -366,7 +361,7 @@ class PackRun(PackedRun):
             card = self._by.cards[name]
             seal = Seal(card.fingerprint)
             clear[seal.data] = card.fingerprint
-            digests = [*card.ids_digest.values(), *card.role_fingerprints.values()]
+            digests = [*_digests_of(card)]
             digests += [file.ids_digest for file in self._by.cells.values() if file.data == name]
             clear |= {seal.digest(digest): digest for digest in digests}
         return clear
@@ -389,6 +384,14 @@ class PackRun(PackedRun):
             sealed = Seal(by.cards[name].fingerprint).identities(ids)
             self._sealed_ids[data, role] = (pd.Index(sealed), ids)
         return self._sealed_ids[data, role]
+
+
+_DIGESTS_BY_ROLE = ("ids_digest", "group_digests", "role_fingerprints")
+
+
+def _digests_of(card: DataCard) -> Iterator[str]:
+    for name in _DIGESTS_BY_ROLE:
+        yield from getattr(card, name).values()
 
 
 def _opened(fields: Mapping[str, Any], clear: Mapping[str, str]) -> dict[str, Any]:

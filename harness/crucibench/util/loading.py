@@ -27,7 +27,7 @@ from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.private_packages import private_package
 from crucibench.util.source_files import module_files, package_files
-from crucibench.util.suggest import nearest, unknown
+from crucibench.util.suggest import hint, unknown
 from crucibench.util.user_errors import as_input_error, user_traceback
 
 _LIBRARIES = frozenset(
@@ -231,9 +231,9 @@ def _existing(base: Path, name: str) -> Path:
         return path
     if not path.parent.is_dir():
         raise InputError(f"file {name!r} does not exist: there is no folder {str(path.parent)!r}")
-    guess = nearest(path.name, [entry.name for entry in path.parent.glob("*.py")])
-    hint = f"; did you mean {guess!r}?" if guess else ""
-    raise InputError(f"file {name!r} does not exist in {str(path.parent)!r}{hint}")
+    siblings = [entry.name for entry in path.parent.glob("*.py")]
+    meant = hint(path.name, siblings)
+    raise InputError(f"file {name!r} does not exist in {str(path.parent)!r}{meant}")
 
 
 def _in_file(text: str, name: str, file: Path) -> FactoryRef:

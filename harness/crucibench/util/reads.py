@@ -162,11 +162,8 @@ def _import(
 ) -> ModuleType:
     found = _plain_import(name, globals, locals, fromlist or (), level)
     if _watching:
-        outer = ""
-        if level:
-            package = str((globals or {}).get("__package__") or "")
-            outer = ".".join(package.split(".")[: len(package.split(".")) + 1 - level])
-        whole = ".".join(filter(None, (outer, name)))
+        package = str((globals or {}).get("__package__") or "")
+        whole = importlib.util.resolve_name("." * level + name, package) if level else name
         _used(whole)
         for below in fromlist or ():
             _used(f"{whole}.{below}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crucibench.contracts.attack import Access, Norm
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 
 PREFIX = "foolbox:"
 
@@ -92,10 +92,8 @@ class FoolboxName:
         """
         name, _, query = text.removeprefix(PREFIX).partition("?")
         if not text.startswith(PREFIX) or name not in _NAMES:
-            guess = nearest(text.partition("?")[0], [PREFIX + one for one in _NAMES])
-            raise ValueError(
-                f"unknown attack {text!r}" + (f"; did you mean {guess!r}?" if guess else "")
-            )
+            meant = hint(text.partition("?")[0], [PREFIX + one for one in _NAMES])
+            raise ValueError(f"unknown attack {text!r}{meant}")
         options = {}
         for part in filter(None, query.split("&")):
             key, equals, value = part.partition("=")

@@ -47,6 +47,7 @@ class Across(Derived):
     source: Scenario
 
     audits: ClassVar[tuple[str, ...]] = ("groups-across",)
+    reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     draws: ClassVar = "sample"  # as the source's: another seed makes other samples

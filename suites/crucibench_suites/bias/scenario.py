@@ -38,6 +38,7 @@ METRICS: tuple[MetricInfo, ...] = (
 class Groups(Derived):
     """Scores the pass over the test role by group."""
 
+    reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
     audits: ClassVar[tuple[str, ...]] = ("groups",)
@@ -78,6 +79,7 @@ class Groups(Derived):
 class FairlearnMetrics(Derived):
     """Asks fairlearn for its own numbers of each group column, and puts intervals to them."""
 
+    reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = FAIRLEARN_METRICS
 

@@ -35,6 +35,7 @@ class Swapped(Mapped):
     """
 
     audits: ClassVar[tuple[str, ...]] = ("groups-swapped",)
+    reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = tuple(
         CATALOGUE[f"swapped-{name}"]

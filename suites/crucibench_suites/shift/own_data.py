@@ -115,6 +115,7 @@ class Drift(Derived):
 class Subpopulations(Derived):
     """Splits a plain pass by group columns, by these and the true class, and by crossings."""
 
+    reads_groups: ClassVar[bool] = True
     version: ClassVar[int] = 1
     metrics: ClassVar[tuple[MetricInfo, ...]] = OF_GROUPS
     audits: ClassVar[tuple[str, ...]] = ("subpopulations",)

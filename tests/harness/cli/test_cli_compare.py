@@ -37,8 +37,15 @@ def test_the_table_says_what_changed(
     assert shown.exit_code == 0, shown.stderr
     for words in ("talkative against logistic", "accuracy/clean/top-1", "worse", "lost / gained"):
         assert words in shown.stdout
-    assert "@" not in shown.stdout and "--groups shows them" in shown.stderr
-    assert "precision@" in call(*asked, "--groups", "-q").stdout
+    assert "@" not in shown.stdout and "clean/brier" not in shown.stdout
+    assert "--all shows them" in shown.stderr
+    everything = call(*asked, "--all", "-q").stdout
+    assert "precision@" in everything and "clean/brier" in everything
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = call(*asked).stdout.splitlines()
+    assert max(map(len, narrow)) <= 80
+    (top,) = [line for line in narrow if "/top-1" in line]
+    assert "worse" in top and top.count("]") == 1, "a difference stands on one line"
     assert call(*asked, "--format", "md").stdout.startswith("## talkative against logistic")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from click.testing import Result
 
 from crucibench.cli._guess import guess_data, guess_models, holds_models, is_data, shared_id
@@ -177,7 +179,7 @@ def test_columns(tmp_path: Path) -> None:
     guess = guess_data(tmp_path / "claims.csv", tmp_path, None)
     assert guess.uri == "csv:claims.csv"
     assert (guess.target, guess.target_why) == (
-        "is_fraud", "the last column, with 2 different values"
+        "is_fraud", "with 2 different values the only column that could be classes"
     )  # fmt: skip
     assert guess.classes == ("False", "True")
     assert guess.groups == ("Sex", "age_band")
@@ -204,13 +206,28 @@ def test_parquet_folders_and_other_delimiters(tmp_path: Path) -> None:
     [
         (["Label", "x"], "Label"),
         (["y", "target", "x"], "target"),
-        (["x", "price"], "price"),
     ],
 )
 def test_targets(tmp_path: Path, columns: list[str], target: str) -> None:
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, len(columns))), columns=columns)
     frame.to_csv(tmp_path / "a.csv", index=False)
     assert guess_data(tmp_path / "a.csv", tmp_path, None).target == target
+
+
+def test_what_is_not_evident_is_asked_for(tmp_path: Path, refusal: Any) -> None:
+    frame = _frame().drop(columns="is_fraud").assign(
+        country="DE", plan=np.arange(60) % 3, churn=np.arange(60) % 2,
+        signed=[f"2024-{1 + row % 12:02}-01" for row in range(60)],
+    )  # fmt: skip
+    file = tmp_path / "a.csv"
+    frame.to_csv(file, index=False)
+    assert refusal(InputError, lambda: guess_data(file, tmp_path, None)) == (
+        "several columns could be the target: plan (3 values), churn (2 values), amount; say which "
+        "with --target"
+    )
+    assert guess_data(file, tmp_path, "churn").target_why == ""
+    frame.drop(columns=["plan"]).to_csv(file, index=False)
+    assert guess_data(file, tmp_path, None).target == "churn"
 
 
 @pytest.mark.parametrize(
@@ -245,11 +262,30 @@ def test_init_takes_what_fits_in_the_folder(call: Callable[..., Result], folder:
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "crucibench.yaml\n"
     assert "model logistic: sklearn:models.py:logistic" in result.stderr
-    assert "target: bought (guessed: the last column, with 2 different values)" in result.stderr
+    assert "target: bought (guessed: with 2 different values the only column" in result.stderr
     assert "groups: sex (guessed by their names)" in result.stderr
     assert "id: person_id" in result.stderr
     assert "perhaps cluster: household" in result.stderr
     assert result.stderr.endswith("next: crucibench run crucibench.yaml\n")
+
+
+def test_init_and_run_take_files_and_addresses(call: Callable[..., Result], folder: Path) -> None:
+    model, data = ("--model", "sklearn:models.py:logistic"), ("--data", "csv:people.csv")
+    result = call("init", *model, *data)
+    assert result.exit_code == 0, result.stderr
+    written = yaml.safe_load((folder / "crucibench.yaml").read_text(encoding="utf-8"))
+    assert written["models"][0]["uri"] == "sklearn:models.py:logistic"
+    assert written["data"][0]["uri"] == "csv:people.csv"
+    other = call("init", "--model", "models.py:nothing", *data, "--force")
+    assert (other.exit_code, other.stdout) == (2, "")
+    assert other.stderr == "error: models.py has no function 'nothing' that builds a model\n"
+    columns = ("--target", "bought", "--suite", "accuracy", "--dry-run", "--format", "json")
+    bare = call("run", *model, "--data", "people.csv", *columns)
+    assert bare.exit_code == 0, bare.stderr
+    assert bare.stdout == call("run", *model, *data, *columns).stdout
+    unclear = call("run", "--model", "models.py:logistic", *data, *columns)
+    assert unclear.exit_code == 2
+    assert "before it: torch:models.py:logistic, sklearn:models.py:logistic" in unclear.stderr
 
 
 def test_init_asks_where_several_fit(call: Callable[..., Result], folder: Path) -> None:

@@ -5,15 +5,46 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from crucibench.cli._app import VERBS, application
 
 HEAVY = ("torch", "datasets", "pandas", "numpy", "pyarrow", "pydantic", "matplotlib", "rich")
 SUBVERBS = [("cache", name) for name in ("ls", "prune", "clear")]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("run --suite ac", ["accuracy"]),
+        ("run --suite accuracy,b", ["accuracy,bias"]),
+        ("run --model m", ["m.skops", "models.py"]),
+        ("run --data p", ["people.csv"]),
+        ("init --data sub/", ["sub/more.parquet"]),
+        ("show ", ["latest", "3f2a", "9c41"]),
+        ("report 3", ["3f2a"]),
+        ("compare 3f2a 9", ["9c41"]),
+        ("show --out elsewhere b", ["b00c"]),
+        ("gate --baseline 9", ["9c41"]),
+    ],
+)
+def test_shells_complete_suites_runs_and_files(
+    words: str, offered: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("m.skops", "models.py", "people.csv", "notes.md", "sub/more.parquet",
+                 "results/3f2a/spec.yaml", "results/9c41/spec.yaml", "results/other/x",
+                 "elsewhere/b00c/spec.yaml"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    *arguments, last = words.split(" ")
+    completion = ShellComplete(application, {}, "crucibench", "_CRUCIBENCH_COMPLETE")
+    assert [one.value for one in completion.get_completions(arguments, last)] == offered
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -134,7 +134,7 @@ def test_a_forecast_comes_of_what_was_measured_and_is_renewed_at_a_quarter() -> 
     assert forecast.news() is None
     forecast.advance("b", 300, 105.5)
     low, high = forecast.news() or (0, 0)
-    assert low < 14.0 < high and range_words((low, high)) == "10 s to 19 s"
+    assert low < 14.0 < high and range_words((low, high)) == "13 s to 17 s"
     forecast.advance("a", None, 113.0)
     forecast.advance("b", None, 114.0)
     assert forecast.seconds_left is None

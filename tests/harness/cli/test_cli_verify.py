@@ -12,7 +12,7 @@ Call = Callable[..., Result]
 
 
 def test_models_are_asked_again(call: Call, run: Path) -> None:
-    result = call("verify", "--with-model", "--batches", "2")
+    result = call("verify", "--with-model")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == ""
     assert "asking logistic again: pass/test" in result.stderr
@@ -37,12 +37,6 @@ def test_the_models_of_a_run_that_differs_are_not_asked(call: Call, run: Path) -
     assert result.exit_code == 1
     assert result.stdout == "cells/extra: not in the manifest\n"
     assert "the models are not asked: the run differs as it is\n" in result.stderr
-
-
-def test_batches_need_models(call: Call, run: Path) -> None:
-    result = call("verify", "--batches", "2")
-    assert result.exit_code == 2
-    assert "--batches goes with --with-model" in result.stderr
 
 
 def test_numbers_that_can_not_be_read_are_scored_anew(call: Call, run: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -355,6 +356,23 @@ def test_doctor(call: Call, folder: Path) -> None:
     assert not (folder / "results").exists()
 
 
+def test_doctor_imports_what_it_names(
+    call: Call, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "torchvision.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')", encoding="utf-8"
+    )
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.syspath_prepend(str(folder))
+    result = call("doctor", "--format", "json")
+    (check,) = [one for one in json.loads(result.stdout) if one["what"] == "extra vision"]
+    assert (result.exit_code, check["state"]) == (1, "problem")
+    assert check["detail"] == (
+        "torchvision is installed and can't be imported: RuntimeError: operator torchvision::nms "
+        "does not exist"
+    )
+
+
 def test_doctor_finds_a_folder_that_can_not_be_written_to(call: Call, folder: Path) -> None:
     (folder / "file").touch()
     result = call("doctor", "--out", "file/results")
@@ -663,3 +681,23 @@ def test_plain_is_json() -> None:
 )
 def test_visible(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+def test_run_show_and_report_decide_by_a_policy(call: Call, finished: Path, folder: Path) -> None:
+    rule = {"address": "*:accuracy/clean/top-1", "floor": 0.999}
+    policy = {"schema_version": 1, "required": [rule]}
+    (folder / "policy.yaml").write_text(yaml.safe_dump(policy), encoding="utf-8")
+    shown = [
+        call("show", str(finished), *more).stdout for more in ((), ("--policy", "policy.yaml"))
+    ]
+    decided = shown[1].partition("\n\n")[0]
+    assert decided != shown[0].partition("\n\n")[0] and "policy" in decided
+    command = ("--model", "logistic=sklearn:models.py:logistic", "--data", "sklearn:wine")
+    ran = call("run", *command, "--suite", "accuracy", "--policy", "policy.yaml")
+    assert ran.exit_code in {0, 4} and "policy" in ran.stdout.partition("\n\n")[0], ran.stderr
+    (report,) = folder.glob("results/*/report.html")
+    assert "policy" in report.read_text(encoding="utf-8")
+    for other in ("--metrics", "--format=json"):
+        assert call("show", str(finished), "--policy", "policy.yaml", other).exit_code == 2
+    assert call("run", *command, "--policy", "none.yaml", "--out", "no").exit_code == 2
+    assert not (folder / "no").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from crucibench.comparing.cell_pairs import NO_FORM, TIMED_APART
 from crucibench.comparing.results import Comparison
 from crucibench.comparing.runs import compare_runs
 from crucibench.contracts.verdict import Status
+from crucibench.engine.packing import pack_run
+from crucibench.report.leaderboard import leaderboard
 from crucibench.store.cells import read_cell, write_cell
 from crucibench.store.manifest import write_manifest
 from crucibench.store.run import Run
@@ -41,8 +44,9 @@ def frame(n: int = 160, seed: int = 0) -> pd.DataFrame:
 
 
 def evaluate(
-    folder: Path, name: str, data: pd.DataFrame, *, shift: float = 0.0, **options: Any
-) -> Run:
+    folder: Path, name: str, data: pd.DataFrame, *, shift: float = 0.0, called: str = "people",
+    suites: Sequence[str] = ("accuracy",), **options: Any,
+) -> Run:  # fmt: skip
     place = folder / name
     place.mkdir()
     (place / "models.py").write_text(MODEL.format(shift=shift), encoding="utf-8")
@@ -50,9 +54,9 @@ def evaluate(
     groups = [column for column in data.columns if column.startswith("s")]
     return cb.run(
         models={"m": f"python:{place / 'models.py'}:scores"},
-        data=f"people=csv:{place / 'people.csv'}",
+        data=f"{called}=csv:{place / 'people.csv'}",
         data_options={"target": "y", "features": ["x"], "groups": groups},
-        suites=["accuracy"], out=place / "out", defaults={"replicates": 100, **options},
+        suites=suites, out=place / "out", defaults={"replicates": 100, **options},
     )  # fmt: skip
 
 
@@ -135,8 +139,6 @@ def test_p_values_are_corrected_over_the_comparison(base: Run, tmp_path: Path) -
         ("other data", "data.counts"),
         ("one sample", "data.ids_digest"),
         ("one target", "data"),
-        ("renamed group", "data.groups"),
-        ("a group's values", "data"),
     ],
 )
 def test_other_data_are_refused_and_the_field_is_named(
@@ -147,16 +149,41 @@ def test_other_data_are_refused_and_the_field_is_named(
         data = frame(150, seed=1)
     elif change == "one sample":
         data.loc[7, "x"] += 1
-    elif change == "one target":
-        data.loc[7, "y"] = "no" if data.loc[7, "y"] == "yes" else "yes"
-    elif change == "renamed group":
-        data = data.rename(columns={"sex": "ssex"})
     else:
-        data.loc[7, "sex"] = "x"
+        data.loc[7, "y"] = "no" if data.loc[7, "y"] == "yes" else "yes"
     found = compare_runs(base, evaluate(tmp_path, "b", data))
     named, reason = refusal(found, "accuracy/clean")
     assert named == field and f"{field} is " in reason and " and " in reason
     assert not found.differences and found.incomparable == found.refused
+
+
+@pytest.mark.parametrize("change", ["none", "another group", "a group's value"])
+def test_data_are_known_by_content(change: str, tmp_path: Path) -> None:
+    data = frame().drop(columns="sex") if change == "none" else frame()
+    if change == "another group":
+        data = data.rename(columns={"sex": "ssex"})
+    elif change == "a group's value":
+        data.loc[7, "sex"] = "x"
+    suites = ["accuracy", "bias"]
+    base = evaluate(tmp_path, "a", frame(), suites=suites)
+    other = evaluate(tmp_path, "b", data, shift=0.6, called="folk", suites=suites)
+    # The name and the groups of a data set move no number but those of groups.
+    found = compare_runs(base, other)
+    assert numbers(found)["m:accuracy/clean/top-1"].n == 160
+    assert {one.address.suite for one in found.differences} == {"accuracy"}
+    if change != "none":
+        field, reason = refusal(found, "bias/groups")
+        named = "groups is ['sex'] and ['ssex']" if change == "another group" else "groups is '"
+        assert field == "groups" and named in reason
+    (board,) = leaderboard([base, other]).boards
+    apart = {one.column.place.partition("/")[0] for one in board.apart}
+    assert board.data == "people" and apart <= {"bias"}
+    top = [line.entries["accuracy/clean/top-1"].number for line in board.lines]
+    assert [one.run for one in top if one is not None] == [base.id, other.id]
+    # A pack has no groups, and seals what it has by the data alone.
+    packed = cb.load(pack_run(base, tmp_path / "a.cbz"))
+    delta = numbers(compare_runs(packed, other))["m:accuracy/clean/top-1"].delta
+    assert delta == numbers(found)["m:accuracy/clean/top-1"].delta
 
 
 def test_the_common_samples_can_be_compared(base: Run, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_nothing_that_fits_is_invalid(difference: Make, judge: Judge) -> None:
         {"required": [{"address": "m:s/c/top1", "margin": 0.02}]}, [difference(TOP)]
     )  # fmt: skip
     assert verdict.exit_code == 4
-    assert only(verdict).message == "no number fits the rule; did you mean m:s/c/top-1?"
+    assert only(verdict).message == "no number fits the rule; did you mean 'm:s/c/top-1'?"
     other = {"required": [{"address": "*:s/c/top-1", "data": "e*", "margin": 0.02}]}
     assert judge(other, [difference(TOP)]).exit_code == 4
 

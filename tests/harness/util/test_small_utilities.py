@@ -45,6 +45,14 @@ def test_nearest_finds_the_likely_name() -> None:
     assert nearest("troch", ["torch", "sklearn"]) == "torch"
     assert nearest("TORCH", ["torch", "sklearn"]) == "torch"
     assert nearest("zzz", ["torch", "sklearn"]) is None
+    metrics = ["balanced-accuracy", "aurc", "auroc", "top-1", "log-loss"]
+    assert [nearest(name, metrics) for name in ("accurcy", "auc", "logloss", "aurc")] == [
+        "top-1", "auroc", "log-loss", "aurc"
+    ]  # fmt: skip
+    assert nearest("accurcy", ["balanced-accuracy"]) == "balanced-accuracy"
+    assert nearest("cnn:accuracy/clean/accurcy", [f"cnn:accuracy/clean/{m}" for m in metrics]) == (
+        "cnn:accuracy/clean/top-1"
+    )
     assert unknown("model scheme", "troch", ["sklearn", "torch"]) == (
         "unknown model scheme 'troch'; did you mean 'torch'? (known: sklearn, torch)"
     )

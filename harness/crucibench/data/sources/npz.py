@@ -28,7 +28,7 @@ from crucibench.data.columnar import Conversion, convert, rows_at_once
 from crucibench.data.files import matching_files
 from crucibench.data.options import LABELLED, DataOptions
 from crucibench.util.errors import InputError
-from crucibench.util.suggest import nearest
+from crucibench.util.suggest import hint
 from crucibench.util.untrusted.arrays import NpzFile
 
 OPTIONS = (*LABELLED, "groups", "cluster", "id", "layout")
@@ -226,10 +226,8 @@ def _pair(arrays: NpzFile, options: DataOptions, samples: str, target: str, arou
             continue
         name = around.format(column)
         if name not in arrays.names:
-            guess = nearest(name, arrays.names)
-            hint = f"; did you mean {guess!r}?" if guess else ""
             raise InputError(
-                f"option {option}: there is no array {name!r}{hint} "
+                f"option {option}: there is no array {name!r}{hint(name, arrays.names)} "
                 f"(arrays: {', '.join(arrays.names)})"
             )
         others[column] = name

@@ -28,6 +28,7 @@ def identity_fields(cell: PlannedCell, seed: int, needs: Mapping[str, str]) -> d
         "score_kind": cell.model.score_kind,
         "geometry": dict(cell.model.geometry),
         **_data_fields(cell),
+        "groups": dict(cell.data.group_digests),
         "task": cell.data.task.as_dict(),
         "scenario": _scenario_fields(cell),
         "outputs": sorted(cell.outputs),
@@ -79,6 +80,9 @@ def comparison_fields(
     }
     if cell.scenario.on_hardware:
         fields["hardware"] = environment.get("hardware", {})
+    groups = cell.data.group_digests.get(cell.scenario.role)
+    if groups and cell.scenario.reads_groups:
+        fields["groups"] = groups
     return fields
 
 

@@ -165,8 +165,10 @@ class Worker:
         if name not in self._data:
             opened = self._opened(name, dict(self._made.get(name, {})))
             card = self._setup.cards[name]
-            expected = {"": card.fingerprint, **card.role_fingerprints}
-            found = {"": opened.card.fingerprint, **opened.card.role_fingerprints}
+            expected, found = (
+                {"": one.fingerprint, **one.group_digests, **one.role_fingerprints}
+                for one in (card, opened.card)
+            )
             for role, digest in expected.items():
                 if found.get(role) != digest:
                     of_role = f", role {role!r}," if role else ""

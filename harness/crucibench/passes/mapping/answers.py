@@ -281,7 +281,8 @@ def unrelated_rows(view: ClassView) -> Explanation | None:
     ):
         return None
     return Explanation(
-        cause="rows", words="each answer at its own sample, if the model's confidence holds",
+        cause="rows",
+        words="each answer joined to its own sample (unless the model is merely overconfident)",
         as_mapped=accuracy, undone=confidence, p=_tail(short / error), n=n,
     )  # fmt: skip
 

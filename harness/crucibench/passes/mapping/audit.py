@@ -13,9 +13,6 @@ from crucibench.passes.mapping.explanation import ALPHA, Explanation, r_squared,
 
 _GROSS_GAIN = 0.20
 _OTHERS = 2
-_GRAVITY = (Severity.INFO, Severity.SUSPECT, Severity.INVALID)
-_OF_USE = 0.1
-"""An R² from which a regression on a table is taken to be of use as it is."""
 
 
 def mapping_errors(evidence: Evidence, scenario: Scenario) -> Findings:
@@ -57,12 +54,10 @@ def _of_classes(evidence: Evidence, scenario: Scenario) -> Findings:
     area = below_half(view)
     findings = _in_train_mode(evidence, found)
     if found and not findings:
-        sound = doubtful and not (differs and fewer[0] > fewer[1])
         # Confidence alone tells of rows: a model that goes by a shortcut is as sure, and as wrong.
         # And a table's columns in other units may suit a poor model, too.
         guessed = rows is not None or doubtful
-        at_most = Severity.INFO if sound else Severity.SUSPECT if guessed else Severity.INVALID
-        findings.append(_finding("accuracy", found, at_most))
+        findings.append(_finding("accuracy", found, guessed))
     findings += _by_position(evidence, area)
     if found:
         return findings
@@ -93,9 +88,7 @@ def _of_numbers(evidence: Evidence) -> Findings:
     found = ranked([*of_records, *of_inputs])
     findings = _in_train_mode(evidence, found)
     if found:
-        doubtful = bool(found) and found[0] in of_inputs and _of_a_table(evidence)
-        sound = doubtful and r_squared(predictions, targets) > _OF_USE
-        return findings or [_finding("R²", found, Severity.INFO if sound else Severity.SUSPECT)]
+        return findings or [_finding("R²", found, guessed=True)]
     more = (predictions - targets) ** 2 - (targets - targets.mean()) ** 2
     spread = float(more.std()) / np.sqrt(len(more))
     if spread and more.mean() > SURE * spread:
@@ -111,14 +104,14 @@ def _of_a_table(evidence: Evidence) -> bool:
     return evidence.task.modality is Modality.TABLE
 
 
-def _finding(metric: str, found: list[Explanation], at_most: Severity) -> Finding:
+def _finding(metric: str, found: list[Explanation], guessed: bool) -> Finding:
     """Returns the finding of a mapping error.
 
     Args:
         metric: what the explanations raise.
         found: the likeliest first.
-        at_most: its severity, whatever it explains. A table's columns in other units may suit a
-            poor model better than its own, which is no error: that informs.
+        guessed: whether a poor model may do better so, too: then it is suspect at most, whatever
+            is explained.
     """
     best, *others = found
     where = f"on {best.n:,} samples {metric} is"
@@ -126,8 +119,7 @@ def _finding(metric: str, found: list[Explanation], at_most: Severity) -> Findin
         f"{where} {_shown(metric, best.as_mapped)} as mapped, {_shown(metric, best.undone)} with "
         f"{best.words}{_also(metric, others)}"
     )
-    gross = best.gain > _GROSS_GAIN and at_most is Severity.INVALID
-    severity = Severity.INVALID if gross else min(at_most, Severity.SUSPECT, key=_GRAVITY.index)
+    severity = Severity.SUSPECT if guessed or best.gain <= _GROSS_GAIN else Severity.INVALID
     return Finding(
         code="mapping-error",
         severity=severity,

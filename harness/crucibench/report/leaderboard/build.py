@@ -83,12 +83,13 @@ def leaderboard(
     conditions = [parse_filter(text) for text in filters]
     wanted, numbers = gathered or gather(runs, columns)
     parts = parts_of(runs, numbers)
-    names = _data_in_order(runs, set(parts))
+    names = [name for name in _data_in_order(runs, set(parts)) if name in parts]
+    called = {part.data: name for name, own in parts.items() for part in own}
     for name in data or ():
-        if name not in names:
-            raise InputError(unknown("data set", name, names))
+        if name not in called:
+            raise InputError(unknown("data set", name, called))
     if data is not None:
-        names = [name for name in names if name in data]
+        names = [name for name in names if name in {called[one] for one in data}]
     asked = _Asked(
         wanted, sort_column(sort, wanted), conditions, [] if notes is None else notes.rows
     )
@@ -188,7 +189,7 @@ def _board(
     data: str, parts: Sequence[LinePart], asked: _Asked, left: Mapping[_Place, str]
 ) -> Board:
     wanted, chosen, conditions, notes = asked
-    drafts = drafts_of(data, parts)
+    drafts = drafts_of(parts)
     labels = labels_of(drafts)
     columns = tuple(
         column for column in wanted if any(column.place in draft.numbers for draft in drafts)
@@ -213,8 +214,7 @@ def _board(
             model=draft.model,
             runs=tuple(dict.fromkeys(run.id for run in draft.runs)),
             entries={
-                column.place: _cell(column, draft, data, joined[column.place], left)
-                for column in columns
+                column.place: _cell(column, draft, joined[column.place], left) for column in columns
             },
             about=about(draft, data, notes),
         )
@@ -258,12 +258,10 @@ def _has_value(column: Column, drafts: Iterable[LineDraft]) -> bool:
     return any(number is not None and number.value is not None for number in numbers)
 
 
-def _cell(
-    column: Column, draft: LineDraft, data: str, joined: str, left: Mapping[_Place, str]
-) -> BoardCell:
+def _cell(column: Column, draft: LineDraft, joined: str, left: Mapping[_Place, str]) -> BoardCell:
     number = draft.numbers.get(column.place)
     if number is None:
-        return BoardCell.empty(_why_missing(column, draft, data, left))
+        return BoardCell.empty(_why_missing(column, draft, left))
     if number.key != joined:
         return BoardCell.empty("not comparable, listed apart", apart=True)
     findings = tuple(
@@ -276,12 +274,12 @@ def _cell(
     return BoardCell(number=number, shown=shown(column.metric, number), findings=findings)
 
 
-def _why_missing(column: Column, draft: LineDraft, data: str, left: Mapping[_Place, str]) -> str:
+def _why_missing(column: Column, draft: LineDraft, left: Mapping[_Place, str]) -> str:
     address = parse_address(f"any:{column.place}")
     for run in draft.runs:
         for cell in run.cells.values():
             if (cell.model, cell.data, address_of(cell)) != (
-                draft.model, data, f"{address.suite}/{address.scenario}"
+                draft.model, draft.called[run.id], f"{address.suite}/{address.scenario}"
             ):  # fmt: skip
                 continue
             if (run.id, cell.cell) in left:

@@ -31,6 +31,8 @@ class LineDraft:
     identity: str
     numbers: dict[str, MetricRow]
     runs: list[Run] = field(default_factory=list)
+    called: dict[str, str] = field(default_factory=dict)
+    """What each run calls the data set, by the run's id."""
 
     def takes(self, identity: str, numbers: Mapping[str, MetricRow]) -> bool:
         """Whether these numbers are of the same model and contradict none of its own."""
@@ -44,11 +46,13 @@ class LinePart(NamedTuple):
 
     Attributes:
         run: the run.
+        data: what the run calls it.
         models: that met the data, those whose inspection failed too.
         numbers: by model and place.
     """
 
     run: Run
+    data: str
     models: set[str]
     numbers: dict[str, dict[str, MetricRow]]
 
@@ -56,38 +60,47 @@ class LinePart(NamedTuple):
 def parts_of(
     runs: Iterable[Run], numbers: Iterable[Sequence[MetricRow]]
 ) -> dict[str, list[LinePart]]:
-    """Returns what runs have of each data set, given the numbers of each run."""
+    """Returns what runs have of each data set, given the numbers of each run.
+
+    The same data under another name are the same data set, called as the first run calls it.
+    """
     parts: dict[str, list[LinePart]] = {}
+    first: dict[str, str] = {}
     for run, own in zip(runs, numbers, strict=True):
         by_data: dict[str, LinePart] = {}
         for model, data in pairs_of(run):
-            by_data.setdefault(data, LinePart(run, set(), {})).models.add(model)
+            by_data.setdefault(data, LinePart(run, data, set(), {})).models.add(model)
         for number in own:
             if number.data in by_data:
                 by_data[number.data].numbers.setdefault(number.model, {})[number.place] = number
         for data, part in by_data.items():
-            parts.setdefault(data, []).append(part)
+            card = run.cards.get(data)
+            name = data if card is None else first.setdefault(card.fingerprint or data, data)
+            # Two of one run are kept apart: it asked for both.
+            parts.setdefault(data if name in by_data else name, []).append(part)
     return parts
 
 
-def drafts_of(data: str, parts: Sequence[LinePart]) -> list[LineDraft]:
+def drafts_of(parts: Sequence[LinePart]) -> list[LineDraft]:
     """Gathers the numbers of a data set by model, joining runs that measured the same model."""
     drafts: list[LineDraft] = []
     of_model: dict[str, list[LineDraft]] = {}
-    for run, models, numbers in parts:
+    for run, own_name, models, numbers in parts:
         # Reading the spec takes a fifth of the time of a run: one name needs no order.
         ordered = names_in_order(run.spec, "models", models) if len(models) > 1 else models
         for model in ordered:
             own = numbers.get(model, {})
-            identity = _identity(run, model, data)
+            identity = _identity(run, model, own_name)
             namesakes = of_model.setdefault(model, [])
             for draft in namesakes:
                 if draft.takes(identity, own):
                     draft.numbers |= own
                     draft.runs.append(run)
+                    draft.called[run.id] = own_name
                     break
             else:
-                drafts.append(LineDraft(model, identity, dict(own), [run]))
+                called = {run.id: own_name}
+                drafts.append(LineDraft(model, identity, dict(own), [run], called))
                 namesakes.append(drafts[-1])
     return drafts
 
@@ -154,7 +167,7 @@ def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
     card: dict[str, Any] = {}
     group = variant_of = ""
     for run in draft.runs:
-        info = run.models.get((draft.model, data))
+        info = run.models.get((draft.model, draft.called[run.id]))
         if info is not None:
             group = group or info.group
             variant_of = draft.model.removesuffix(f"@{info.variant}") if info.variant else ""
@@ -166,7 +179,7 @@ def about(draft: LineDraft, data: str, notes: Sequence[RowNote]) -> About:
         card={name: words(card[name]) for name in FIELDS if name in card},
         group=group,
         variant_of=words(card.get("variant_of")) or variant_of,
-        trained_on_test=_named_in(_entries(card.get("trained_on")), _cards(draft, data)),
+        trained_on_test=_named_in(_entries(card.get("trained_on")), _cards(draft)),
         retired=_retired(card, next((n for n in notes if n.fits(draft.model, data, runs)), None)),
     )
 
@@ -221,8 +234,9 @@ def _entries(value: Any) -> list[str]:
     return [str(entry) for entry in values]
 
 
-def _cards(draft: LineDraft, data: str) -> list[DataCard]:
-    return [run.cards[data] for run in draft.runs if data in run.cards]
+def _cards(draft: LineDraft) -> list[DataCard]:
+    found = (run.cards.get(draft.called[run.id]) for run in draft.runs)
+    return [card for card in found if card is not None]
 
 
 def _named_in(trained_on: Sequence[str], cards: Sequence[DataCard]) -> str:
