@@ -173,8 +173,7 @@ def _may_be_target(frame: pd.DataFrame, column: str) -> bool:
     if _words(column) & (_IDS | _GROUPS | _CLUSTERS) or values.nunique() < 2 or _is_text(values):
         return False
     if values.dtype.kind in "iufb":
-        counted = values.dtype.kind in "iu" and values.nunique() > _FEW
-        return not (counted and (values.diff()[1:] == 1).all())
+        return not (values.dtype.kind in "iu" and (values.diff()[1:] == 1).all())
     return values.nunique() <= _FEW and not _are_dates(values)
 
 

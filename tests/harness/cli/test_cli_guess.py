@@ -280,9 +280,11 @@ def test_init_and_run_take_files_and_addresses(call: Callable[..., Result], fold
     assert (other.exit_code, other.stdout) == (2, "")
     assert other.stderr == "error: models.py has no function 'nothing' that builds a model\n"
     columns = ("--target", "bought", "--suite", "accuracy", "--dry-run", "--format", "json")
-    bare = call("run", *model, "--data", "people.csv", *columns)
+    (folder / "even.py").write_text("def even(batch):\n    return [[0.5, 0.5]] * len(batch)\n")
+    even = ("--model", "python:even.py:even")
+    bare = call("run", *even, "--data", "people.csv", *columns)
     assert bare.exit_code == 0, bare.stderr
-    assert bare.stdout == call("run", *model, *data, *columns).stdout
+    assert bare.stdout == call("run", *even, *data, *columns).stdout
     unclear = call("run", "--model", "models.py:logistic", *data, *columns)
     assert unclear.exit_code == 2
     assert "before it: torch:models.py:logistic, sklearn:models.py:logistic" in unclear.stderr
@@ -319,6 +321,9 @@ def test_names_that_yaml_would_misread(call: Callable[..., Result], folder: Path
     lines = ["on,a: b,no", *(f"{row},{row % 3},{row % 2}" for row in range(30))]
     (folder / "people.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     result = call("init", "-o", "specs/odd.yaml")
+    assert result.exit_code == 2
+    assert "several columns could be the target: a: b (3 values), no (2 values)" in result.stderr
+    result = call("init", "-o", "specs/odd.yaml", "--target", "no")
     assert result.exit_code == 0, result.stderr
     text = (folder / "specs" / "odd.yaml").read_text(encoding="utf-8")
     assert 'target: "no"' in text

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 
-from crucibench.contracts.uri import parse_uri, split_name
+from crucibench.contracts.uri import parse_uri, split_name, with_scheme
 from crucibench.spec.check import parse_spec, tracks_of
 from crucibench.spec.models import Spec
 from crucibench.spec.secrets import address_mistake
@@ -193,12 +192,19 @@ def test_an_address_needs_a_scheme(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
-    [("a b.csv?target=y", "csv:a b.csv?target=y"), ("x.skops", "sklearn:x.skops")],
+    ("text", "what", "meant"),
+    [
+        ("a b.csv?target=y", "data", "csv:a b.csv?target=y"),
+        ("x.skops", "model", "sklearn:x.skops"),
+        ("x.csv", "model", "predictions:x.csv"),
+        ("csv:x.csv", "data", "csv:x.csv"),
+        ("x.py", "model", "x.py"),
+    ],
 )
-def test_a_file_without_a_scheme_is_offered_with_the_one_it_needs(text: str, meant: str) -> None:
-    with pytest.raises(InputError, match=re.escape(f"did you mean {meant}?")):
-        parse_uri(text)
+def test_a_file_gets_the_scheme_that_its_suffix_names(
+    text: str, what: Literal["data", "model"], meant: str
+) -> None:
+    assert with_scheme(text, what) == meant
 
 
 def test_classes_that_are_numbers_in_yaml_are_names(tmp_path: Path) -> None:
