@@ -150,6 +150,7 @@ class Engine:
 
     def see(self, model: Model, base: Path | None = None, name: str = "m") -> Seen:
         base = base or self.place(model)
+        path = list(sys.path)
         document = {
             "models": [{"name": name, "uri": model.uri, **dict(model.settings)}],
             "data": [{"name": "digits", "uri": "sklearn:digits"}],
@@ -181,20 +182,18 @@ class Engine:
             self._data.batch("test", np.arange(TRUTH), adapter.input_spec), frozenset({"scores"})
         ).scores
         opened.close()
-        _forget(base)
+        _forget(path)
         assert answers is not None
         read = {os.path.relpath(path, base): one for path, one in reads.digests().items()}
         run = resolved.run_id, {**read, **variables[name]}
         return Seen(*keys, run, info.unidentified, probe, answers)
 
 
-def _forget(base: Path) -> None:
-    """Forgets the modules of a project, as another process would not know them."""
-    sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(base)]
-    for name, module in list(sys.modules.items()):
-        file = vars(module).get("__file__") or next(iter(vars(module).get("__path__", [])), None)
-        if name.startswith("stale_") and file and Path(file).is_relative_to(base):
-            del sys.modules[name]
+def _forget(path: list[str]) -> None:
+    """Forgets a project's search path and modules, as another process would not know them."""
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.startswith("stale_")]:
+        del sys.modules[name]
 
 
 class Change(NamedTuple):

@@ -1,4 +1,4 @@
-"""Arrow files: written in a stream, opened as memory-mapped `datasets`; columns as strings."""
+"""Arrow files: written in a stream, opened as memory-mapped tables; columns as strings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from crucibench.data.bad_samples import BadSampleTally, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
+from crucibench.data.mapped_table import MappedTable, plain_schema
 from crucibench.data.options import ColumnKind
 from crucibench.util import doors
 from crucibench.util.doors import storing
@@ -81,12 +82,12 @@ class Converted:
     """What a source converted.
 
     Attributes:
-        roles: a memory-mapped `datasets.Dataset` per role.
+        roles: a memory-mapped table per role.
         facts: what the source noted.
         key: the digest of its content, or of what its content follows from.
     """
 
-    roles: Mapping[str, datasets.Dataset]
+    roles: Mapping[str, datasets.Dataset | MappedTable]
     facts: Mapping[str, Any]
     key: str
 
@@ -126,12 +127,16 @@ def convert(
         key = data_digest({"format": FORMAT, "files": digests, "settings": dict(settings)})
     folder = cached_folder(scratch / "arrow", key, write)
     content = json.loads((folder / "content.json").read_text(encoding="utf-8"))
-    library = import_datasets()
     roles = {
-        role: library.Dataset.from_file(str(folder / f"{number}.arrow"))
-        for number, role in enumerate(content["roles"])
+        role: _opened(folder / f"{number}.arrow") for number, role in enumerate(content["roles"])
     }
     return Converted(roles, content["facts"], folder.name)
+
+
+def _opened(path: Path) -> datasets.Dataset | MappedTable:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        plain = plain_schema(stream.schema) is not None
+    return MappedTable(path) if plain else import_datasets().Dataset.from_file(str(path))
 
 
 def rows_at_once(row_bytes: int, at_most: int = 65_536) -> int:
@@ -160,21 +165,23 @@ def in_pieces(values: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list
 
 def column_kinds(schema: Any) -> dict[str, ColumnKind]:
     """Returns what each column of an Arrow schema, or of one that `datasets` made, holds."""
-    library = import_datasets()
-    noted = library.Features.from_arrow_schema
     kinds: dict[str, ColumnKind] = {}
     for column in schema:
         kind = column.type
         nested = pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}
-        if nested and isinstance(
-            noted(pa.schema([column], schema.metadata))[column.name], library.Image
-        ):
+        if nested and _is_image(column, schema.metadata):
             kinds[column.name] = "image"
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
             kinds[column.name] = "string"
         else:
             kinds[column.name] = "other"
     return kinds
+
+
+def _is_image(column: Any, metadata: Any) -> bool:
+    library = import_datasets()
+    noted = library.Features.from_arrow_schema(pa.schema([column], metadata))
+    return isinstance(noted[column.name], library.Image)
 
 
 def storable(schema: Any) -> Any:
@@ -185,6 +192,9 @@ def storable(schema: Any) -> Any:
     Raises:
         InputError: if there is a type that it does not know.
     """
+    plain = plain_schema(schema)
+    if plain is not None:
+        return plain
     library = import_datasets()
     features: dict[str, Any] = {}
     for column in schema:
@@ -199,7 +209,9 @@ def storable(schema: Any) -> Any:
     return pa.schema(fields, kept.metadata)
 
 
-def arrow_batches(dataset: datasets.Dataset, columns: Sequence[str], rows: int) -> Iterator[Any]:
+def arrow_batches(
+    dataset: datasets.Dataset | MappedTable, columns: Sequence[str], rows: int
+) -> Iterator[Any]:
     """Yields Arrow tables of at most `rows` rows of some columns."""
     yield from dataset.select_columns(list(columns)).with_format("arrow").iter(rows)
 

@@ -18,6 +18,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.data import NO_GROUP, DataCard, EvalSet, Samples
 from crucibench.contracts.source import DataOpening, DataSource, Labels, MainData, RawData
+from crucibench.data.hub import switch_off
 from crucibench.data.index import Index, Rows, as_rows
 from crucibench.data.indexing import build_index
 from crucibench.data.modalities import reader_of
@@ -32,6 +33,7 @@ def open_data(source: DataSource, opening: DataOpening) -> ArrowEvalSet:
     Raises:
         InputError: if there is no such data, or it can't be evaluated.
     """
+    switch_off()  # for a model's code, too, which may import `datasets` later
     raw = source.read(opening)
     index = build_index(raw, opening.scratch, opening.progress)
     return ArrowEvalSet(_card(opening, raw, index), raw, index)

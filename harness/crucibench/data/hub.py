@@ -45,10 +45,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 """A revision that can't move."""
 
 
-def import_datasets() -> ModuleType:
-    """Returns `datasets`, its network and telemetry off unless the user's environment says else."""
+def switch_off() -> None:
+    """Sets `SWITCHES` for this process and those that it starts, unless the user has set them."""
     for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
+
+
+def import_datasets() -> ModuleType:
+    """Returns `datasets`, its network and telemetry off unless the user's environment says else."""
+    switch_off()
     return importlib.import_module("datasets")
 
 

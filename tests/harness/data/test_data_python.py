@@ -240,7 +240,7 @@ class Fails(Pairs):
         (
             {"test": frame(), "train": frame(a=[0.5, 1.5])},
             {"target": "y"},
-            "column 'a' holds Value('int64') in test and Value('float64') in train",
+            "column 'a' holds int64 in test and double in train",
         ),
         ({"train": frame()}, {"target": "y"}, "the data has no role test (got train)"),
         (

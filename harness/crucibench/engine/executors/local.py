@@ -87,7 +87,8 @@ class LocalExecutor(Executor):
         self._setup = setup
         if self._zygote is not None and isinstance(setup, Setup):
             known = {card.task.modality for card in setup.cards.values()}
-            self._zygote.load(sorted({name for one in known for name in reader_of(one).libraries}))
+            needed = {name for one in known for name in reader_of(one).libraries}
+            self._zygote.load(sorted(needed | ({"datasets"} & sys.modules.keys())))
         for process in self._all:
             process.send(setup)
 

@@ -39,7 +39,7 @@ _MAIN = (
 # Some libraries start a thread when they are loaded, unless these variables tell them not to. The
 # variables are removed in workers: `set_threads` gives OpenBLAS its threads there.
 _QUIET = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-_USUAL = ("pyarrow", "pandas", "datasets", "crucibench.engine.worker.worker")
+_USUAL = ("pyarrow", "pandas", "crucibench.engine.worker.worker")
 _MESSAGE = 1 << 12
 _END_SECONDS = 2.0
 
