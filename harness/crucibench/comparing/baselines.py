@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from crucibench.comparing.cell import FormPair, measure_cell
 from crucibench.comparing.cell_pairs import ComparedSide
@@ -67,12 +70,13 @@ class Baselines:
         """Takes a run, and the places of the numbers that are wanted."""
         self._side = side
         self._places = places
+        self._answers: dict[tuple[str, str], tuple[NDArray[Any], Mapping[str, Answer]]] = {}
 
     def numbers(self, data: str, models: Collection[str]) -> list[BaselineNumber]:
         """Returns the predictors' numbers on a data set, from the first model's samples."""
         for cell, evidence in self._cells(data, models):
             found = []
-            for name, replaced in _trivial(evidence).items():
+            for name, replaced in self._trivial(data, evidence).items():
                 numbers = self._wanted(cell, replaced)
                 rows = rows_of(numbers, cell.scenario, replaced)
                 found += [
@@ -91,7 +95,7 @@ class Baselines:
         return [
             one
             for cell, evidence in self._cells(data, [model])
-            for name, replaced in _trivial(evidence).items()
+            for name, replaced in self._trivial(data, evidence).items()
             for one in self._differences(cell, (name, replaced), evidence, level)
         ]
 
@@ -125,6 +129,30 @@ class Baselines:
                 ),
             )  # fmt: skip
 
+    def _trivial(self, data: str, evidence: Evidence) -> Mapping[str, Evidence]:
+        """Returns the evidence as each trivial predictor would have left it."""
+        passes = {alias: self._answered(data, evidence, alias) for alias in evidence.needs}
+        names = dict.fromkeys(name for found in passes.values() for name in found)
+        return {
+            name: replace(evidence, needs={
+                alias: _as_pass(evidence, evidence.needs[alias], found[name])
+                for alias, found in passes.items() if name in found
+            })
+            for name in names
+        }  # fmt: skip
+
+    def _answered(self, data: str, evidence: Evidence, alias: str) -> Mapping[str, Answer]:
+        """Returns the answers of each predictor to a role, which are those beside every model."""
+        samples, task = evidence.needs[alias].samples, evidence.task
+        known = self._answers.get((data, alias))
+        if known is not None and np.array_equal(known[0], samples.ids):
+            return known[1]
+        draws = Draws(evidence.options.seed, "baselines")
+        uniform = draws.uniform(samples.ids.tolist(), "answer", (1,))[:, 0]
+        found = task.definition.baselines(samples.targets, task, uniform)
+        self._answers[data, alias] = samples.ids, found
+        return found
+
     def _wanted(self, cell: PlannedCell, evidence: Evidence) -> list[Number]:
         return [
             number
@@ -145,26 +173,6 @@ class Baselines:
                 place = f"{cell.scenario.suite}/{cell.scenario.name}/{headline}"
                 if isinstance(cell.scenario, Derived) and place in self._places:
                     yield cell, self._side.scorer.evidence(cell, self._side.run.cells)
-
-
-def _trivial(evidence: Evidence) -> Mapping[str, Evidence]:
-    """Returns the evidence as each trivial predictor would have left it."""
-    passes = {alias: _answers(evidence, cell) for alias, cell in evidence.needs.items()}
-    names = dict.fromkeys(name for found in passes.values() for name in found)
-    return {
-        name: replace(evidence, needs={
-            alias: _as_pass(evidence, evidence.needs[alias], found[name])
-            for alias, found in passes.items() if name in found
-        })
-        for name in names
-    }  # fmt: skip
-
-
-def _answers(evidence: Evidence, cell: CellEvidence) -> Mapping[str, Answer]:
-    uniform = Draws(evidence.options.seed, "baselines").uniform(
-        cell.samples.ids.tolist(), "answer", (1,)
-    )
-    return evidence.task.definition.baselines(cell.samples.targets, evidence.task, uniform[:, 0])
 
 
 def _as_pass(evidence: Evidence, cell: CellEvidence, answer: Answer) -> CellEvidence:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
@@ -135,6 +136,11 @@ class CellEvidence:
     probes: Mapping[str, Records] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, Records] = field(default_factory=dict)
+
+    @cached_property
+    def shared(self) -> dict[Hashable, Any]:
+        """What several numbers and audits make of this cell, by name; filled by them."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,6 +108,8 @@ class Statistic:
         width: floats that `compute` holds for each row of weights, if more than `n`.
         influence: returns the derivative of the value by each weight, at weights of one, shape
             (n,); it sums to 0. None where there is none worth having.
+        without: the values without each of some groups of samples, in one pass over them: from
+            each sample's group, (n,) integers from 0, and their number G to (G,). None to weigh.
     """
 
     n: int
@@ -116,6 +118,7 @@ class Statistic:
     note: str = ""
     width: int = 0
     influence: Callable[[], Floats] | None = None
+    without: Callable[[NDArray[np.intp], int], Floats] | None = None
 
     def __call__(self, weights: ArrayLike) -> Floats:
         """Computes the metric for every row of weights.

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from crucibench.metrics._inputs import BoolArray, FloatArray, IntArray
 from crucibench.metrics._ties import TieGroups
+from crucibench.metrics.statistic import SharedParts
 
 Binning = Literal["equal-width", "equal-mass"]
 Edge = Literal["right-closed", "left-closed"]
@@ -29,20 +30,55 @@ class BinSums(NamedTuple):
     """The sum of correct."""
 
 
+@final
+class BinSummer:
+    """Sums per bin, computed once for the several errors that are made of them."""
+
+    def __init__(
+        self,
+        weighted: Callable[[FloatArray], BinSums],
+        without: Callable[[IntArray, int], BinSums],
+    ) -> None:
+        """Takes the sums under weights (b, n), n > 0, and those without groups of samples."""
+        self._weighted = SharedParts(weighted)
+        self._without = without
+        self._last: tuple[IntArray, BinSums] | None = None
+
+    def __call__(self, weights: FloatArray) -> BinSums:
+        """Returns the sums under weights (b, n)."""
+        return self._weighted(weights)
+
+    def without(self, codes: IntArray, groups: int) -> BinSums:
+        """Returns the sums without each group of samples: those of group g in row g.
+
+        Args:
+            codes: each sample's group, (n,), from 0.
+            groups: how many there are.
+        """
+        if self._last is None or self._last[0] is not codes:
+            self._last = codes, self._without(codes, groups)
+        return self._last[1]
+
+
 def bin_sums(
     confidence: FloatArray, correct: BoolArray, *, bins: int, binning: Binning, edge: Edge
-) -> Callable[[FloatArray], BinSums]:
-    """Returns a function from weights (b, n), n > 0, to sums per bin.
+) -> BinSummer:
+    """Returns what sums by bins of confidence.
 
     Raises:
         ValueError: if `bins` < 1, or `binning` or `edge` is unknown.
     """
     if binning == "equal-width":
-        return _equal_width(confidence, correct, bins, edge)
+        return BinSummer(
+            _equal_width(confidence, correct, bins, edge),
+            _equal_width_without(confidence, correct, bins, edge),
+        )
     if binning != "equal-mass":
         raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
     _require_bins(bins)
-    return _equal_mass(confidence, correct, bins)
+    return BinSummer(
+        _equal_mass(confidence, correct, bins), _equal_mass_without(confidence, correct, bins)
+    )
 
 
 def equal_width_index(confidence: FloatArray, *, bins: int, edge: Edge) -> IntArray:
@@ -131,6 +167,73 @@ def _equal_mass(
             by_bin(mass),
             by_bin(groups.sums(weights, gaps)),
             by_bin(groups.sums(weights, correct)),
+        )
+
+    return sums
+
+
+def _equal_width_without(
+    confidence: FloatArray, correct: BoolArray, bins: int, edge: Edge
+) -> Callable[[IntArray, int], BinSums]:
+    columns = (None, confidence - correct, correct)
+
+    def sums(codes: IntArray, groups: int) -> BinSums:
+        cells = codes * bins + equal_width_index(confidence, bins=bins, edge=edge)
+        found = []
+        for column in columns:
+            part = np.bincount(cells, column, groups * bins).reshape(groups, bins)
+            found.append(part.sum(axis=0) - part)
+        return BinSums(*found)
+
+    return sums
+
+
+def _equal_mass_without(
+    confidence: FloatArray, correct: BoolArray, bins: int
+) -> Callable[[IntArray, int], BinSums]:
+    ties = TieGroups(confidence)
+    columns = np.stack([np.ones(len(correct)), confidence - correct, correct])
+
+    def sums(codes: IntArray, groups: int) -> BinSums:
+        tie_of = ties.rows().astype(np.int64)
+        count = int(tie_of.max()) + 1
+        # Samples up to each tie, and those of each group, are found in two sorted lists.
+        upto = np.append(0, np.bincount(tie_of).cumsum())
+        whole = np.zeros((3, len(codes) + 1))
+        np.cumsum(columns[:, np.argsort(tie_of, kind="stable")], axis=1, out=whole[:, 1:])
+        keys = codes.astype(np.int64) * count + tie_of
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        parts = np.zeros((3, len(codes) + 1))
+        np.cumsum(columns[:, order], axis=1, out=parts[:, 1:])
+        first = np.arange(groups)[:, None] * count
+        begin = np.searchsorted(keys, first)
+
+        def left(ties_below: IntArray) -> IntArray:
+            """How many samples of other groups are in the first so many ties, (groups, cuts)."""
+            return np.asarray(
+                upto[ties_below] - (np.searchsorted(keys, first + ties_below) - begin)
+            )
+
+        total = left(np.full((groups, 1), count))
+        cuts = np.arange(1.0, bins)[None]
+        low = np.zeros((groups, bins - 1), dtype=np.int64)
+        high = np.full_like(low, count)
+        while (low < high).any():
+            # The first tie whose mid-rank reaches the cut: as under weights, tie by tie.
+            at = np.minimum((low + high) // 2, count - 1)
+            below, after = left(at), left(at + 1)
+            mass = after - below
+            reached = (after - 0.5 * mass) * bins / np.maximum(total, 1) >= cuts
+            high = np.where(reached & (low < high), at, high)
+            low = np.where(~reached & (low < high), at + 1, low)
+        ends = np.concatenate([np.zeros_like(total), low, np.full_like(total, count)], axis=1)
+        places = np.searchsorted(keys, first + ends)
+        return BinSums(
+            *(
+                np.diff(one[upto[ends]] - part[places], axis=1)
+                for one, part in zip(whole, parts, strict=True)
+            )
         )
 
     return sums

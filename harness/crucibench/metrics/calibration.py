@@ -6,7 +6,6 @@ arguments here and part of the metric's id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike
 from crucibench.contracts.statistic import Statistic
 from crucibench.metrics._bins import (
     Binning,
+    BinSummer,
     BinSums,
     Edge,
     EqualWidthBins,
@@ -92,7 +92,7 @@ def calibration_error_statistic(
     edge: Edge = "right-closed",
     norm: Norm = "l1",
     debias: bool = False,
-    sums: Callable[[FloatArray], BinSums] | None = None,
+    sums: BinSummer | None = None,
 ) -> Statistic:
     """Returns a binned calibration error.
 
@@ -130,8 +130,14 @@ def calibration_error_statistic(
     sums = sums or bin_sums(level, came_true, bins=bins, binning=binning, edge=edge)
 
     def compute(weights: FloatArray) -> FloatArray:
-        mass, gap, hits = sums(weights)
-        total = row_sums(weights)
+        return joined(sums(weights), row_sums(weights))
+
+    def without(codes: IntArray, groups: int) -> FloatArray:
+        left = len(level) - np.bincount(codes, minlength=groups)
+        return joined(sums.without(codes, groups), left.astype(np.float64))
+
+    def joined(parts: BinSums, total: FloatArray) -> FloatArray:
+        mass, gap, hits = parts
         if norm == "l1":
             return row_sums(np.abs(gap)) / total
         filled = np.where(mass > 0, mass, 1.0)
@@ -155,6 +161,7 @@ def calibration_error_statistic(
     return Statistic(
         n=len(level), compute=compute, undefined="no samples", width=4 * bins,
         influence=influence if norm == "l1" and binning == "equal-width" else None,
+        without=without,
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from crucibench.stats import _checks
 _STEPS = 100
 """Most steps to a saddlepoint: halving alone would reach the float in 60."""
 
+_MANY, _CELLS = 1 << 17, 1 << 16
+
 
 def bounded_mean(
     values: ArrayLike, lower: float, upper: float, level: float = 0.95, *, halved: bool = False
@@ -62,11 +64,24 @@ def bounded_mean(
     if low == high:
         return Interval(low, high, float(level), method)
     # Equal values count once, with their number: the sum of their weights is a gamma variable.
-    distinct, counts = np.unique((array - low) / (high - low), return_counts=True)
+    distinct, counts = _distinct((array - low) / (high - low))
     above = _end(distinct, counts, tail, halved)
     below = 1.0 - _end(1.0 - distinct, counts, tail, halved)
     scale = high - low
     return Interval(low + scale * below, low + scale * above, float(level), method)
+
+
+def _distinct(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the values in [0, 1] that differ, and how often each occurs.
+
+    Of many, those within 2^-16 count as their mean: the bounds move by less than 1e-9.
+    """
+    if len(values) <= _MANY:
+        return np.unique(values, return_counts=True)
+    cells = np.minimum((values * _CELLS).astype(np.int64), _CELLS)
+    counts = np.bincount(cells)
+    filled = counts > 0
+    return np.bincount(cells, values)[filled] / counts[filled], counts[filled]
 
 
 def _end(

@@ -15,7 +15,13 @@ from crucibench.stats.intervals import clip_to
 from crucibench.stats.replicates import without_spread
 from crucibench.stats.resampling import MAX_CELLS, Resampler, delete_groups
 from crucibench.stats.results import BootstrapResult
-from crucibench.stats.weighted import SumStatistic, WeightedStatistic, evaluate, evaluate_sums
+from crucibench.stats.weighted import (
+    SumStatistic,
+    WeightedStatistic,
+    evaluate,
+    evaluate_sums,
+    values_without,
+)
 
 GROUPS = 200
 
@@ -141,6 +147,8 @@ def _deletions(
             # Added up without the group, not subtracted from the total: one huge loss would take
             # the digits of all others with it.
             values[name][:] = evaluate_sums(name, statistic, _sums_of_others(sums))
+        elif (found := values_without(statistic, group_of, count)) is not None:
+            values[name][:] = found
         else:
             others[name] = statistic
     if others:

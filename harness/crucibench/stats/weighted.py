@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crucibench.contracts.statistic import Statistic
+
 WeightedStatistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """From (B, n) non-negative float64 weights, read-only, to (B,) values, nan where undefined.
 
@@ -115,7 +117,37 @@ def difference(first: WeightedStatistic, second: WeightedStatistic) -> WeightedS
             np.concatenate([first.columns, second.columns]),
             lambda sums: finish_first(sums[:, :k]) - finish_second(sums[:, k:]),
         )
-    return lambda weights: first(weights) - second(weights)
+    return _Difference(first, second)
+
+
+@dataclass(frozen=True, eq=False)
+class _Difference:
+    """The difference of two weighted statistics of the same samples."""
+
+    first: WeightedStatistic
+    second: WeightedStatistic
+
+    def __call__(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.first(weights) - self.second(weights)
+
+
+def values_without(
+    statistic: WeightedStatistic, codes: NDArray[np.intp], groups: int
+) -> NDArray[np.float64] | None:
+    """Return the values without each group of samples, (groups,); None where they must be weighed.
+
+    Args:
+        statistic: one that may know its values so, as a `Statistic` with ``without``.
+        codes: (n,) each sample's group, from 0.
+        groups: how many there are.
+    """
+    if isinstance(statistic, _Difference):
+        parts = [values_without(one, codes, groups) for one in (statistic.first, statistic.second)]
+        return None if parts[0] is None or parts[1] is None else parts[0] - parts[1]
+    if not isinstance(statistic, Statistic) or statistic.without is None:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return statistic.without(codes, groups)
 
 
 def evaluate(

@@ -58,8 +58,7 @@ class Draws:
     def words(self, ids: Sequence[str], step: str, count: int) -> NDArray[np.uint32]:
         """Returns exact 32-bit words, shape (len(ids), count)."""
         blocks = -(-count // 4)
-        sample = np.array([_sample_words(identity) for identity in ids], dtype=np.int64)
-        sample = sample.reshape(len(ids), 2)
+        sample = sample_words(ids)
         shape = (len(ids), blocks)
         counter = (
             np.broadcast_to(np.arange(blocks, dtype=np.int64), shape),
@@ -108,12 +107,13 @@ class Draws:
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
+def sample_words(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Returns two 32-bit words of each id's digest, shape (len(ids), 2)."""
+    digests = b"".join([hashlib.sha256(identity.encode()).digest()[:8] for identity in ids])
+    return np.frombuffer(digests, dtype="<u4").astype(np.int64).reshape(len(ids), 2)
+
+
 def order_key(seed: int, identity: str) -> int:
     """Returns a 64-bit number that orders samples for taking a subset of them."""
     digest = hashlib.sha256(f"order\x1f{seed}\x1f{identity}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-def _sample_words(identity: str) -> tuple[int, int]:
-    digest = hashlib.sha256(identity.encode()).digest()
-    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")

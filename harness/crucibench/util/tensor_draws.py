@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from crucibench.util.draws import _MASK, _MULTIPLIERS, _ROUNDS, _WEYL, Draws, _sample_words
+from crucibench.util.draws import _MASK, _MULTIPLIERS, _ROUNDS, _WEYL, Draws, sample_words
 
 _CPU_COUNTERS = 1 << 16
 """Counters that are worked on at a time: what a core's own cache holds."""
@@ -36,10 +36,7 @@ class TensorDraws:
         count = math.prod(shape)
         blocks = -(-count // 4)
         key = self.host._key(step)
-        sample = torch.tensor(
-            [_sample_words(identity) for identity in self.ids], dtype=torch.int64
-        ).reshape(len(self.ids), 2)
-        sample = sample.to(self.device)
+        sample = torch.from_numpy(sample_words(self.ids)).to(self.device)
         out = torch.empty((len(self.ids), blocks, 4), dtype=torch.int64, device=self.device)
         most = _CPU_COUNTERS if self.device.type == "cpu" else _DEVICE_COUNTERS
         rows = max(1, most // max(blocks, 1))

@@ -127,8 +127,8 @@ def group_is_target(evidence: Evidence, single: Sequence[View]) -> Findings:
         grouping = view.grouping
         if grouping.too_many or len(grouping) < 2 or len(np.unique(targets)) < 2:
             continue
-        pairs = np.unique(np.stack([grouping.codes, targets]), axis=1)
-        if pairs.shape[1] == len(grouping) and grouping.sizes.min() > 1:
+        pairs = np.unique(grouping.codes * (int(targets.max()) + 2) + targets + 1)
+        if len(pairs) == len(grouping) and grouping.sizes.min() > 1:
             findings.append(
                 Finding(
                     code="group-tells-target",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil, floor, sqrt
+from typing import Any
 
 import numpy as np
 import pytest
@@ -289,3 +290,22 @@ def test_unknown_options_are_refused(options: dict[str, object], message: str) -
 def test_bad_input_is_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("binning", ["equal-width", "equal-mass"])
+@pytest.mark.parametrize(("n", "decimals"), [(400, 12), (400, 1), (9, 1), (3, 0)])
+def test_errors_without_groups_are_those_of_weights(binning: Any, n: int, decimals: int) -> None:
+    rng = np.random.default_rng(n + decimals)
+    confidence = np.round(rng.random(n), decimals)
+    correct = rng.random(n) < confidence
+    for groups in (2, 3, 7):
+        codes = rng.integers(0, groups, n)
+        weights = (codes[None] != np.arange(groups)[:, None]).astype(float)
+        for norm, debias in (("l1", False), ("l2", True), ("max", False)):
+            statistic = c.calibration_error_statistic(
+                confidence, correct, bins=5, binning=binning, norm=norm, debias=debias
+            )  # fmt: skip
+            assert statistic.without is not None
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = statistic.without(codes, groups)
+            np.testing.assert_allclose(found, statistic(weights), atol=1e-12)

@@ -124,7 +124,11 @@ class Classification(TaskKind):
         """Returns a `crucibench.tasks.classification.view.ClassView` of a plain pass."""
         from crucibench.tasks.classification.view import view_of_pass
 
-        return view_of_pass(cell, task, ids)
+        if ids is not None:
+            return view_of_pass(cell, task, ids)
+        if ("view", task) not in cell.shared:
+            cell.shared["view", task] = view_of_pass(cell, task)
+        return cell.shared["view", task]
 
     def view_of_outcomes(
         self, columns: Mapping[str, NDArray[Any]], cell: CellEvidence, task: Task

@@ -47,7 +47,7 @@ from crucibench.metrics.selective import (
     aurc_statistic,
     e_aurc_statistic,
 )
-from crucibench.metrics.statistic import SharedParts, mean_statistic
+from crucibench.metrics.statistic import mean_statistic
 from crucibench.tasks.classification import references
 from crucibench.tasks.classification.view import Bools, ClassView, Floats
 
@@ -204,7 +204,7 @@ def _calibration(
         judged, key = _judged(view, which), ("bins", which, binning)
         if key not in view.shared:
             bins: Any = {"bins": 15, "binning": binning, "edge": "right-closed"}
-            view.shared[key] = SharedParts(bin_sums(*judged, **bins))
+            view.shared[key] = bin_sums(*judged, **bins)
         statistic = calibration_error_statistic(
             *judged, binning=binning, norm=norm, debias=debias, sums=view.shared[key]
         )

@@ -36,6 +36,10 @@ _NEIGHBOURS = 10
 """Samples that follow each other in the data and are looked at as one level."""
 
 _SHUFFLES = 200
+_FEWEST_SHUFFLES = 30
+_SHUFFLED = 10_000_000
+"""Samples to shuffle in all, between the two: of many samples the effect decides alone."""
+
 _BINS = 10
 
 
@@ -142,7 +146,8 @@ def _agreement(
     if squares == 0.0:
         return 0.0, 1.0
     seen = _within(values, codes)
-    shuffled = np.array([_within(rng.permutation(values), codes) for _ in range(_SHUFFLES)])
+    times = min(_SHUFFLES, max(_FEWEST_SHUFFLES, _SHUFFLED // len(values)))
+    shuffled = np.array([_within(rng.permutation(values), codes) for _ in range(times)])
     sureness = (seen - shuffled.mean()) / max(float(shuffled.std(ddof=1)), 1e-300)
     # The variance of a sum of clusters over that of as many independent samples.
     return sureness, seen / squares
