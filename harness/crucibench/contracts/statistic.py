@@ -262,15 +262,15 @@ class GroupMeans:
     """A mean of each of some groups.
 
     Attributes:
-        codes: shape (n,), each sample's group from 0 to `groups` - 1; -1 for those of none.
-        numbers: shape (n,), what the mean is taken of.
+        codes: shape (n,), integers: each sample's group from 0 to `groups` - 1; -1 for none.
+        numbers: shape (n,), what the mean is taken of; of a proportion True and False.
         among: shape (n,), bool: the denominator.
         groups: how many there are.
         proportion: whether the numbers are 0 and 1.
     """
 
-    codes: NDArray[np.int64]
-    numbers: NDArray[np.float64]
+    codes: NDArray[np.signedinteger]
+    numbers: NDArray[np.float64] | NDArray[np.bool_]
     among: NDArray[np.bool_]
     groups: int
     proportion: bool

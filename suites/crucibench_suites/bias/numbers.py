@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crucibench.contracts.statistic import (
     Extreme,
@@ -141,10 +142,10 @@ def _contrast(name: str, group: str, view: View, metric: str, codes: Ints) -> Nu
             interval = interval._replace(method="newcombe-unpaired")
         return interval
 
-    means = means_by_group(_measured_means(measure, codes, 2))
+    kept = codes.astype(np.int8)
 
     def compute(weights: Floats) -> Floats:
-        found = means(weights)
+        found = means_by_group(_measured_means(measure, kept, 2))(weights)
         return np.asarray(found[:, 0] - found[:, 1])
 
     form = RowMetric(compute, closed=closed, closed_by_cluster=True)
@@ -333,21 +334,31 @@ def _group_means(view: View, metric: str) -> GroupMeans:
     return _measured_means(view.measures[metric], _places(view, places), len(places))
 
 
-def _measured_means(one: Measure | SampleNumber, codes: Ints, k: int) -> GroupMeans:
+def _measured_means(
+    one: Measure | SampleNumber, codes: NDArray[np.signedinteger], k: int
+) -> GroupMeans:
     """Returns the means of k groups, codes (n,) from 0, -1 for samples of none."""
-    numbers, among = sample_values(one, np.ones(len(codes), dtype=np.bool_))
-    return GroupMeans(codes, numbers, among, k, isinstance(one, Measure))
+    everywhere = np.ones(len(codes), dtype=np.bool_)
+    if isinstance(one, Measure):
+        among = everywhere if one.among is None else one.among
+        return GroupMeans(codes, one.hits, among, k, proportion=True)
+    return GroupMeans(codes, one.values, everywhere, k, proportion=False)
 
 
 def _compared_means(view: View, metric: str) -> Callable[[Floats], Floats]:
     """Returns the function from weights (B, n) to each compared group's mean (B, G)."""
     compared = view.grouping.compared
-    codes = _places(view, compared)
-    return means_by_group(_measured_means(view.measures[metric], codes, len(compared)))
+
+    def compute(weights: Floats) -> Floats:
+        # Made when it is resampled, which few are: a list of rows for each would fill the memory.
+        part = _measured_means(view.measures[metric], _places(view, compared), len(compared))
+        return means_by_group(part)(weights)
+
+    return compute
 
 
-def _places(view: View, places: Ints) -> Ints:
+def _places(view: View, places: Ints) -> NDArray[np.signedinteger]:
     """Returns each sample's group as a position in `places`, -1 for others, shape (n,)."""
-    place = np.full(len(view.grouping), -1)
+    place = np.full(len(view.grouping), -1, dtype=np.min_scalar_type(-len(places) - 1))
     place[places] = np.arange(len(places))
     return np.asarray(place[view.grouping.codes])
