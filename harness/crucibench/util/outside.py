@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import importlib.util
+import multiprocessing.util
 import os
 import secrets
 import sys
@@ -42,6 +43,7 @@ _OF_MAPPING = frozenset({os.__file__, "<frozen os>", "<frozen _collections_abc>"
 _watching: list[Outside] = []
 _hooked: list[bool] = []
 _plain_getitem = os._Environ.__getitem__
+_plain_spawn = multiprocessing.util.spawnv_passfds
 
 
 class Outside:
@@ -62,6 +64,7 @@ class Outside:
             _hooked.append(True)
         if not _watching:
             os._Environ.__getitem__ = _getitem  # type: ignore[method-assign]
+            multiprocessing.util.spawnv_passfds = _spawn  # type: ignore[assignment]
         _watching.append(self)
         return self
 
@@ -69,6 +72,7 @@ class Outside:
         _watching.remove(self)
         if not _watching:
             os._Environ.__getitem__ = _plain_getitem  # type: ignore[method-assign]
+            multiprocessing.util.spawnv_passfds = _plain_spawn
 
 
 def keyed_digests(names: Iterable[str], values: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -117,10 +121,22 @@ def _getitem(self: Any, key: Any) -> Any:
     return _plain_getitem(self, key)
 
 
+def _spawn(*arguments: Any) -> int:
+    # `spawn` and `forkserver` start processes without an event. The tracker of shared memory,
+    # which both start too, runs no code of the user's.
+    caller = sys._getframe(1)
+    if not caller.f_code.co_filename.endswith("resource_tracker.py"):
+        _note("os.posix_spawn", caller)
+    return int(_plain_spawn(*arguments))
+
+
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watching or event not in _REACHES:
-        return
-    for file in _files():
+    if _watching and event in _REACHES:
+        _note(event, sys._getframe(1))
+
+
+def _note(event: str, caller: FrameType) -> None:
+    for file in _files(caller):
         if file.startswith("<frozen importlib") or file.endswith(_HARMLESS):
             return  # a library that is being imported, or asks about the machine
         if _is_users(file):
@@ -129,9 +145,9 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
             return
 
 
-def _files() -> Iterator[str]:
-    """Yields the files of the frames from here on outwards, as far as Crucibench's own."""
-    frame: FrameType | None = sys._getframe(2)
+def _files(caller: FrameType) -> Iterator[str]:
+    """Yields the files of the frames from one on outwards, as far as Crucibench's own."""
+    frame: FrameType | None = caller
     while frame is not None and not _is_ours(frame.f_code.co_filename):
         yield frame.f_code.co_filename
         frame = frame.f_back

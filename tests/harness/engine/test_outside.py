@@ -17,6 +17,12 @@ from crucibench.store.run import Run
 from crucibench.util.outside import Outside, keyed_digests
 
 SECRET = "a-value-that-is-written-nowhere"
+STARTED = """
+import multiprocessing, os
+one = multiprocessing.get_context({!r}).Process(target=os.getpid)
+one.start()
+one.join()
+"""
 MODELS = """
 import os
 import subprocess
@@ -124,6 +130,9 @@ def test_a_model_whose_code_starts_a_program_is_not_cached(folder: Path) -> None
         ("import os; os.system('true')", True),
         (CONNECT, True),
         ("import os; pid = os.fork() or os._exit(0); os.waitpid(pid, 0)", True),
+        (STARTED.format("spawn"), True),
+        (STARTED.format("forkserver"), True),
+        ("import multiprocessing; multiprocessing.get_context('spawn').Lock()", False),
         ("import platform; platform.uname().processor", False),
         ("import ctypes.util; ctypes.util.find_library('c')", False),
     ],
