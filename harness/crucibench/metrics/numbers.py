@@ -28,7 +28,9 @@ def numbers_of(
             continue
         positive = getattr(view, "positive", None)
         class_name = "" if positive is None else view.classes[positive]
-        groups = ("",) if not metric.by_class else (*([""] if class_name else []), *view.classes)
+        groups: tuple[str, ...] = ("",)
+        if metric.by_class and not reason:
+            groups = (*groups[: bool(class_name)], *view.classes)
         for group in groups:
             given = (group,) if metric.by_class else ()
             found.append(

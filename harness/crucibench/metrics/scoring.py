@@ -207,7 +207,8 @@ class _Sheet:
             n = self._n if number.n is None else number.n
             reason = number.undefined or "no samples"
             return Value(value=None, n=n, reason=reason), None
-        form = number.form
+        # Not the number's own, which keeps it: those of a thousand classes would fill the memory.
+        form = number.make()
         value = self._value_of(form, number.undefined)
         if number.n is not None:
             value = Value(value=value.value, n=number.n, reason=value.reason, note=value.note)

@@ -54,6 +54,12 @@ from crucibench.tasks.classification.view import Bools, ClassView, Floats
 MOST_TABLE_CLASSES = 2000
 """With more classes the confusion table (classes squared) is not made."""
 
+MOST_CLASS_ROWS = 10_000
+"""With more classes there is no row for each."""
+
+MOST_CLASS_CELLS = 10**9
+"""The same of more samples x classes: each class's row goes through all samples."""
+
 MOST_CELLS = 10**8
 """With more samples x classes, numbers that sort each class's scores are not made."""
 
@@ -70,6 +76,18 @@ def _table(view: ClassView) -> str | None:
     if classes <= MOST_TABLE_CLASSES:
         return ""
     return f"{classes} classes; the confusion table is made up to {MOST_TABLE_CLASSES}"
+
+
+def _each_class(view: ClassView) -> str | None:
+    classes, cells = len(view.classes), len(view) * len(view.classes)
+    if classes > MOST_CLASS_ROWS:
+        return f"{classes} classes; each has a row up to {MOST_CLASS_ROWS}"
+    if cells > MOST_CLASS_CELLS:
+        return (
+            f"{len(view)} samples x {classes} classes; each class has a row up to "
+            f"{MOST_CLASS_CELLS:.0e} of both"
+        )
+    return ""
 
 
 def _five(view: ClassView) -> str | None:
@@ -151,7 +169,7 @@ def _of_class(id_: str, form: Any, reference: Any) -> Metric:
     """Returns a rate of each class."""
     return Metric(
         info=metric_info(id_), kinds=_KIND, form=form, reference=reference, by_class=True,
-        undefined=_NONE_OF[id_],
+        applies=_each_class, undefined=_NONE_OF[id_],
     )  # fmt: skip
 
 

@@ -22,13 +22,15 @@ POINTS = 200
 
 
 def class_tables(answers: ClassView, per_class: Sequence[Row]) -> dict[str, pd.DataFrame]:
-    """Returns ``per-class`` and, up to 200 classes, ``confusion``.
+    """Returns ``per-class``, where each class has rows, and up to 200 classes ``confusion``.
 
     Args:
         answers: what was answered.
         per_class: rows of precision, recall and F1, their group naming the class.
     """
-    tables = {"per-class": _per_class(answers, per_class)}
+    tables = {}
+    if any(row.group for row in per_class):
+        tables["per-class"] = _per_class(answers, per_class)
     if len(answers.classes) <= MOST_CONFUSION_CLASSES:
         tables["confusion"] = _confusion(answers)
     return tables
