@@ -1,4 +1,4 @@
-"""The doors through which this program changes the disk and starts processes.
+"""The doors through which this program changes the disk, starts processes and reaches servers.
 
 Each is one function of the system, so that a test can replace it here and let any single call fail
 as a full disk, a lack of memory or a loss of power would. What libraries write (Arrow, Parquet,
@@ -111,3 +111,26 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 def send_descriptors(link: socket.socket, message: bytes, descriptors: Sequence[int]) -> int:
     """Sends a message and open files to another process."""
     return socket.send_fds(link, [message], list(descriptors))
+
+
+Place = tuple[int, int, int, Any]
+"""Family, kind, protocol and address of a server's socket."""
+
+
+def look_up(host: str, port: int) -> list[Place]:
+    """Returns where a host can be reached; takes as long as the system's resolver takes."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, kind, protocol, at) for family, kind, protocol, _, at in found]
+
+
+def connect(place: Place, seconds: float) -> socket.socket:
+    """Returns a socket that is connected to a server within some seconds."""
+    *kind, at = place
+    made = socket.socket(*kind)
+    try:
+        made.settimeout(seconds)
+        made.connect(at)
+    except BaseException:
+        made.close()
+        raise
+    return made

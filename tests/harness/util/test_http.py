@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
+import os
 import socket
 import struct
 import threading
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from crucibench.util import doors
 from crucibench.util.http.client import Client, RemoteError
 from crucibench.util.http.limits import LimitError, Remote, RequestBudget, WaitingClock
 
@@ -370,3 +373,51 @@ def test_a_proxy_of_the_environment_is_asked(
     monkeypatch.setenv("http_proxy", "socks5://secret@127.0.0.1:1")
     said = refusal(Exception, lambda: client().get("http://other.example/"))
     assert "proxy variables" in said and "secret" not in said
+
+
+def test_a_look_up_of_a_host_ends_in_time(
+    client: Maker, monkeypatch: pytest.MonkeyPatch, refusal: Any
+) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(doors, "look_up", lambda *_: never.wait() or [])
+    one = client(timeout=0.05)
+    assert refusal(RemoteError, lambda: one.get(f"{one.server}/fine")) == (
+        f"{one.server}: no connection within the timeout of 0.05 s (remote: {{timeout: ...}})"
+    )
+    never.set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "no connection: Too many open files"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable"),
+        (InterruptedError(errno.EINTR, "Interrupted system call"), "Interrupted system call"),
+        (socket.gaierror(-2, "Name or service not known"), "no address for host '127.0.0.1'"),
+    ],
+)
+def test_a_connection_that_the_system_refuses_once_is_made_again(
+    client: Maker, monkeypatch: pytest.MonkeyPatch, refusal: Any, fault: OSError, said: str
+) -> None:
+    door = "look_up" if isinstance(fault, socket.gaierror) else "connect"
+    plain, faults = getattr(doors, door), [fault]
+
+    def failing(*arguments: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return plain(*arguments)
+
+    monkeypatch.setattr(doors, door, failing)
+    assert _post(client(), "/fine") == b"fine"
+    faults += [fault] * 99
+    assert said in refusal(RemoteError, lambda: _post(client(), "/fine"))
+
+
+def test_the_next_address_of_a_host_is_tried(
+    client: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = doors.look_up
+    closed = (socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", 9))
+    monkeypatch.setattr(doors, "look_up", lambda *place: [closed, *plain(*place)])
+    one = client()
+    assert one.get(f"{one.server}/fine").content == b"fine"

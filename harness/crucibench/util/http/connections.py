@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import io
 import os
+import queue
 import select
+import socket
 import ssl
 import threading
 import urllib.request
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from crucibench.util import doors
 from crucibench.util.errors import InputError
 
 _BLOCK = 1 << 16
@@ -79,6 +83,7 @@ class Connection:
             self._http.set_tunnel(host, origin.port or 443, self._extra)
             self._extra = {}
         self._proxy = proxy
+        self._http._create_connection = self._opened  # type: ignore[attr-defined]
         self._http.response_class = partial(_TimedResponse, self)  # type: ignore[assignment]
 
     def connect(self) -> None:
@@ -117,6 +122,16 @@ class Connection:
         )
         return self._http.getresponse()
 
+    def _opened(self, address: tuple[str, int], *_: Any) -> socket.socket:
+        """Connects to the first place of a host that answers, in the time that is left."""
+        failed: OSError | None = None
+        for place in _places(*address, self.left()):
+            try:
+                return doors.connect(place, self.left())
+            except OSError as error:
+                failed = error
+        raise failed or OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+
     def close(self) -> None:
         """Closes it; it may be connected again."""
         self._http.close()
@@ -125,6 +140,31 @@ class Connection:
         for start in range(0, len(content), _BLOCK):
             self._http.sock.settimeout(self.left())
             yield memoryview(content)[start : start + _BLOCK]
+
+
+def _places(host: str, port: int, seconds: float) -> list[doors.Place]:
+    """Returns where a host can be reached; the system's resolver knows no limit of its own.
+
+    Raises:
+        TimeoutError: if it has not answered within so many seconds.
+        OSError: as it fails.
+    """
+    answers: queue.SimpleQueue[list[doors.Place] | OSError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(doors.look_up(host, port))
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 class Connections:
