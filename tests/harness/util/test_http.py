@@ -408,7 +408,7 @@ def test_a_connection_that_the_system_refuses_once_is_made_again(
         return plain(*arguments)
 
     monkeypatch.setattr(doors, door, failing)
-    assert _post(client(), "/fine") == b"fine"
+    assert _post(client(), "/fine", b"again") == b"again"
     faults += [fault] * 99
     assert said in refusal(RemoteError, lambda: _post(client(), "/fine"))
 
