@@ -36,9 +36,10 @@ def held(batch):
         time.sleep(0.02)
     return np.full((len(batch), 3), 1 / 3)
 """
-# A shell that puts the tests in the background has its children ignore Ctrl-C.
+# A shell that puts the tests in the background has its children ignore Ctrl-C, nohup hang-ups.
 HEEDING = (
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "runpy.run_module('crucibench', run_name='__main__', alter_sys=True)"
 )
 RESUME = "interrupted; give the same command again to resume"
