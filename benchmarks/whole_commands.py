@@ -1,0 +1,307 @@
+"""What a user waits for: whole commands as processes of their own, beside peers.
+
+Every command is started as a user starts it, with an empty cache, one thread, and its processor
+seconds (children included), wall seconds and peak memory are read when it has ended. Commands and
+peers take turns. Peers: a bare loop with scikit-learn's metrics, a bootstrap in NumPy, and
+evidently's classification preset (`--evidently PYTHON`, an interpreter that has it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from _report import load, publish, table
+
+COMMAND = str(Path(sys.executable).parent / "crucibench")
+
+DATA = """
+import sys
+import numpy as np, pandas as pd, skops.io
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+rng = np.random.default_rng(0)
+X, y = make_classification(20000, 12, n_informative=6, random_state=0, flip_y=0.05)
+frame = pd.DataFrame(X, columns=[f"f{i}" for i in range(12)])
+frame["sex"] = rng.choice(["f", "m"], len(frame))
+frame["target"] = np.where(y, "yes", "no")
+frame[:6000].to_csv("six.csv", index=False)
+frame.to_csv("twenty.csv", index=False)
+model = make_pipeline(
+    make_column_transformer(
+        (StandardScaler(), list(frame.columns[:12])), (OneHotEncoder(), ["sex"])),
+    LogisticRegression(),
+).fit(frame.drop(columns="target")[:3000], frame.target[:3000])
+skops.io.dump(model, "lr.skops")
+
+n = int(sys.argv[1])
+y = rng.integers(0, 2, n)
+z = rng.normal(size=n) + (y - 0.5) * 2
+ids = [f"r{i}" for i in range(n)]
+pd.DataFrame({"id": ids, "z": z, "sex": rng.choice(["f", "m"], n),
+              "age": rng.choice(["young", "middle", "old"], n),
+              "y": np.where(y, "yes", "no")}).to_parquet("million.parquet")
+for name, noise in (("a", 0.3), ("b", 0.35)):
+    p = 1 / (1 + np.exp(-2 * (z + rng.normal(size=n) * noise)))
+    pd.DataFrame({"id": ids, "no": 1 - p, "yes": p}).to_parquet(f"{name}.parquet")
+
+n, k = 10_000, 1_000
+y = rng.integers(0, k, n)
+scores = rng.normal(size=(n, k)).astype(np.float32)
+scores[np.arange(n), y] += 3
+scores = np.exp(scores)
+names = [f"c{i:04d}" for i in range(k)]
+pd.DataFrame({"id": np.arange(n), "x": np.arange(n) * 1.0,
+              "y": [names[i] for i in y]}).to_parquet("classes.parquet")
+answers = pd.DataFrame(scores / scores.sum(1, keepdims=True), columns=names)
+answers.insert(0, "id", np.arange(n))
+answers.to_parquet("k.parquet")
+
+n, k = 200_000, 100_000
+y = np.concatenate([np.arange(k), rng.integers(0, k, n - k)])
+p = np.where(rng.random(n) < 0.7, y, rng.integers(0, k, n))
+for column, values, name in (("y", y, "many.parquet"), ("p", p, "m.parquet")):
+    pd.DataFrame({"id": np.arange(n), "x": rng.normal(size=n),
+                  column: [f"c{i}" for i in values]}).to_parquet(name)
+
+np.savez("images.npz", x=rng.integers(0, 256, (10_000, 3, 32, 32), dtype=np.uint8),
+         y=rng.integers(0, 10, 10_000))
+"""
+
+MODELS = """
+import torch
+from torch import nn
+
+
+def cnn():
+    torch.manual_seed(0)
+    layers = []
+    for inner, outer in ((3, 32), (32, 64), (64, 128)):
+        layers += [nn.Conv2d(inner, outer, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
+"""
+
+BARE = """
+import numpy as np, torch
+from sklearn import metrics
+from models import cnn
+torch.set_num_threads(1)
+data = np.load("images.npz")
+model, parts = cnn().eval(), []
+with torch.no_grad():
+    for start in range(0, len(data["y"]), 256) if (x := data["x"]) is not None else ():
+        batch = torch.from_numpy(x[start:start + 256]).float() / 255
+        parts.append(model(batch).softmax(1))
+scores, y = torch.cat(parts).numpy(), data["y"]
+said = scores.argmax(1)
+metrics.accuracy_score(y, said), metrics.balanced_accuracy_score(y, said)
+metrics.f1_score(y, said, average="macro"), metrics.matthews_corrcoef(y, said)
+metrics.log_loss(y, scores), metrics.roc_auc_score(y, scores, multi_class="ovr")
+metrics.top_k_accuracy_score(y, scores, k=5)
+"""
+
+BOOTSTRAP = """
+import numpy as np, pandas as pd, skops.io
+from sklearn import metrics
+frame = pd.read_csv("six.csv")
+model = skops.io.load("lr.skops", trusted=skops.io.get_untrusted_types(file="lr.skops"))
+scores = model.predict_proba(frame.drop(columns="target"))[:, 1]
+y, said = (frame.target == "yes").to_numpy(), None
+rng, found = np.random.default_rng(0), []
+for _ in range(2000):
+    rows = rng.integers(0, len(y), len(y))
+    t, s = y[rows], scores[rows]
+    p = s >= 0.5
+    found.append([metrics.accuracy_score(t, p), metrics.balanced_accuracy_score(t, p),
+                  metrics.f1_score(t, p), metrics.roc_auc_score(t, s), metrics.log_loss(t, s),
+                  metrics.brier_score_loss(t, s)])
+np.quantile(found, [0.025, 0.975], axis=0)
+"""
+
+EVIDENTLY = """
+import sys
+import pandas as pd
+from evidently import BinaryClassification, DataDefinition, Dataset, Report
+from evidently.presets import ClassificationPreset
+frame = pd.read_csv(sys.argv[1])
+frame["score"] = pd.read_csv(sys.argv[1] + ".scores")["score"]
+frame["label"] = (frame.target == "yes").astype(int)
+data = Dataset.from_pandas(frame[["label", "score"]], data_definition=DataDefinition(
+    classification=[BinaryClassification(target="label", prediction_probas="score")]))
+Report([ClassificationPreset()]).run(data, None).save_html("evidently.html")
+"""
+
+SCORES = """
+import pandas as pd, skops.io
+model = skops.io.load("lr.skops", trusted=skops.io.get_untrusted_types(file="lr.skops"))
+for name in ("six.csv", "twenty.csv"):
+    frame = pd.read_csv(name)
+    scores = model.predict_proba(frame.drop(columns="target"))[:, 1]
+    pd.DataFrame({"score": scores}).to_csv(name + ".scores", index=False)
+"""
+
+
+class Taken(NamedTuple):
+    """What a process took.
+
+    Attributes:
+        cpu: processor seconds, its children's included.
+        wall: seconds.
+        peak: MB of the largest of its processes.
+    """
+
+    cpu: float
+    wall: float
+    peak: float
+
+
+class Case(NamedTuple):
+    """A command; `fresh` without what earlier ones left."""
+
+    name: str
+    arguments: Sequence[str]
+    fresh: bool = True
+
+
+def taken(case: Case, folder: Path) -> Taken:
+    """Runs a command; its cache and runs lie in the folder."""
+    if case.fresh:
+        for place in ("cache", "results"):
+            shutil.rmtree(folder / place, ignore_errors=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CRUCIBENCH_CACHE": str(folder / "cache")}
+    # A process between, so that the peak is this command's and not that of an earlier one.
+    code = (
+        "import json, resource, subprocess, sys, time; start = time.perf_counter();"
+        "code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode;"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
+        "print(json.dumps([code, used.ru_utime + used.ru_stime, time.perf_counter() - start,"
+        "used.ru_maxrss / 1000]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *case.arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    status, *numbers = json.loads(done.stdout)
+    if status:
+        raise SystemExit(f"{case.name}: ended with {status}\n{done.stderr}")
+    return Taken(*numbers)
+
+
+def _run(model: str, data: str, suites: str, out: str = "results") -> list[str]:
+    return [
+        COMMAND, "run", "-q", "--model", f"m={model}", "--data", f"d={data}", "--suite", suites,
+        "--out", out, "--fail-on-error", "0",
+    ]  # fmt: skip
+
+
+def cases(evidently: str, rows: int) -> list[list[Case]]:
+    """Returns the commands, those that take turns together."""
+    python, small = sys.executable, ("sklearn:lr.skops", "csv:{}.csv?target=target&groups=sex")
+    logged = "parquet:million.parquet?target=y&groups=sex,age&id=id&features=z,sex,age"
+    names = ",".join(f"c{at:04d}" for at in range(1000))
+    six = [
+        Case("6,000 rows, accuracy", _run(small[0], small[1].format("six"), "accuracy")),
+        Case("scikit-learn, 6 metrics, NumPy bootstrap", [python, "-c", BOOTSTRAP]),
+    ]
+    twenty = [
+        Case("20,000 rows, accuracy, bias, shift",
+             _run(small[0], small[1].format("twenty"), "accuracy,bias,shift")),
+    ]  # fmt: skip
+    if evidently:
+        six.append(Case("evidently's preset, 6,000 rows", [evidently, "-c", EVIDENTLY, "six.csv"]))
+        twenty.append(
+            Case("evidently's preset, 20,000 rows", [evidently, "-c", EVIDENTLY, "twenty.csv"])
+        )
+    big = [
+        Case(f"{rows:,} rows, accuracy and bias",
+             _run("predictions:a.parquet?id=id&scores=no,yes", logged, "accuracy,bias", "first")),
+        Case("the other model", _run("predictions:b.parquet?id=id&scores=no,yes", logged,
+                                     "accuracy,bias", "second"), fresh=False),
+        Case("`compare` of both", ["sh", "-c", f"{COMMAND} compare first/* second/*"],
+             fresh=False),
+    ]  # fmt: skip
+    return [
+        six, twenty,
+        [Case("small CNN, 10,000 images of 32 px", _run("torch:models.py:cnn", "npz:images.npz",
+                                                        "accuracy")),
+         Case("the same command again", _run("torch:models.py:cnn", "npz:images.npz", "accuracy"),
+              fresh=False),
+         Case("bare loop and 7 metrics of scikit-learn", [python, "-c", BARE])],
+        big,
+        [Case("1,000 classes, 10,000 rows",
+              _run(f"predictions:k.parquet?id=id&scores={names}",
+                   "parquet:classes.parquet?target=y&id=id&features=x", "accuracy"))],
+        [Case("100,000 classes, 200,000 rows, labels",
+              _run("predictions:m.parquet?id=id&prediction=p",
+                   "parquet:many.parquet?target=y&id=id&features=x", "accuracy"))],
+    ]  # fmt: skip
+
+
+def _ends(numbers: Sequence[float], form: str) -> str:
+    low, high = (format(pick(numbers), form) for pick in (min, max))
+    return f"{median(numbers):{form}} ({low} to {high})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--evidently", default="", metavar="PYTHON")
+    asked = parser.parse_args()
+    rows, spent = [], 0.0
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "models.py").write_text(textwrap.dedent(MODELS), encoding="utf-8")
+        for code in (DATA, SCORES):
+            subprocess.run(
+                [sys.executable, "-c", code, str(asked.rows)], cwd=folder, check=True
+            )  # fmt: skip
+        for group in cases(asked.evidently, asked.rows):
+            found: dict[str, list[Taken]] = {case.name: [] for case in group}
+            for _ in range(asked.rounds):
+                for out in ("first", "second"):
+                    shutil.rmtree(folder / out, ignore_errors=True)
+                for case in group:
+                    found[case.name].append(taken(case, folder))
+            for name, each in found.items():
+                spent += sum(one.cpu for one in each)
+                rows.append(
+                    [
+                        name,
+                        _ends([one.cpu for one in each], ".1f"),
+                        f"{median(one.wall for one in each):.1f}",
+                        f"{median(one.peak for one in each):,.0f}",
+                    ]
+                )
+    publish(
+        "whole-commands",
+        "Whole commands",
+        [
+            f"Each command as a process of its own, with an empty cache and one thread: "
+            f"{asked.rounds} rounds in turns; processor seconds are the median, with the least and "
+            "the most. A peer stands below the command that it takes turns with; evidently and the "
+            "bare loop give no intervals.",
+            "",
+            *table(["command", "processor s", "wall s", "peak MB"], rows),
+            "",
+            f"{spent / 3600:.2f} processor hours. {load()}",
+        ],
+        "numpy", "pandas", "scikit-learn", "torch",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
