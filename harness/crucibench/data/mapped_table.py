@@ -14,9 +14,16 @@ _NOTED = b"huggingface"
 
 
 def plain_type(kind: Any) -> Any:
-    """Returns the type in which values of a plain type are kept; None where it isn't plain."""
+    """Returns the type in which values of a plain type are kept; None where it isn't plain.
+
+    Plain are numbers, bools, strings, dictionaries of them (their values are kept), and arrays of
+    numbers of one length.
+    """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    if pa.types.is_fixed_size_list(kind):
+        inner = kind.value_type
+        return kind if pa.types.is_integer(inner) or pa.types.is_floating(inner) else None
     plain = (
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         or pa.types.is_string(kind) or pa.types.is_large_string(kind)
