@@ -33,7 +33,7 @@ from crucibench.contracts.adapter import Opening, Sources
 from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.contracts.task import Modality, Task
-from crucibench.contracts.uri import URI
+from crucibench.contracts.uri import OF_LANGUAGE_MODELS, URI
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import data_digest
 from crucibench.util.optional import need
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
+_GENERATING = ("CausalLM", "LMHead", "ConditionalGeneration")
 _PASSING = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "id2label", "label2id")
 
 
@@ -140,7 +141,11 @@ def _model(files: Files, opening: Opening) -> Any:
     kind = _KINDS[opening.data.task.modality]
     named = files.config().get("architectures") or []
     if named and not any(kind in name for name in named):
-        raise InputError(f"{files.what}: expected a model for {kind}, got {', '.join(named)}")
+        generates = any(part in name for part in _GENERATING for name in named)
+        pointer = f"; {OF_LANGUAGE_MODELS}" if generates else ""
+        raise InputError(
+            f"{files.what}: expected a model for {kind}, got {', '.join(named)}{pointer}"
+        )
     config = _loaded(transformers.AutoConfig, files, opening, "configuration")
     _check_task(config, opening.data.task, files.what)
     options: dict[str, Any] = {"use_safetensors": not files.pickled}

@@ -42,6 +42,11 @@ MISTAKES = {
         ["--model", "troch:models.py:logistic", *WINE],
         r"command line: models\[0\].uri: unknown model scheme 'troch'; did you mean 'torch'\? .*",
     ),
+    "language model": (
+        ["--model", "openai:https://localhost/v1?model=small", *WINE],
+        r"command line: models\[0\].uri: openai: language models are not asked for themselves: give"
+        r" a function .*python:FILE.py:FUNCTION, or its logged answers, predictions:FILE",
+    ),
     "unknown data scheme": (
         [*LOGISTIC, "--data", "cvs:people.csv"],
         r"command line: data\[0\].uri: unknown data scheme 'cvs'; did you mean 'csv'\? .*",
