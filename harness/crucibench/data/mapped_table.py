@@ -1,4 +1,4 @@
-"""Arrow files of plain columns, mapped from disk; importing `datasets` for them takes 0.4 s."""
+"""Arrow files of plain columns, mapped from disk: importing `datasets` would take 0.4 s."""
 
 from __future__ import annotations
 
