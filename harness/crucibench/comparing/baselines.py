@@ -20,7 +20,7 @@ from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Address, Row
 from crucibench.contracts.scenario import Derived, Scenario
-from crucibench.contracts.statistic import Number
+from crucibench.contracts.statistic import Number, RowMetric
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.plan import PlannedCell
 from crucibench.metrics.scoring import rows_of
@@ -111,7 +111,7 @@ class Baselines:
         pairs = {
             key: FormPair(first[key].form, second[key].form, metrics[key[0]].direction == "lower")
             for key in second
-            if key in first
+            if key in first and not _of_bins(second[key])
         }
         samples = own.own.samples
         clusters = None
@@ -173,6 +173,11 @@ class Baselines:
                 place = f"{cell.scenario.suite}/{cell.scenario.name}/{headline}"
                 if isinstance(cell.scenario, Derived) and place in self._places:
                     yield cell, self._side.scorer.evidence(cell, self._side.run.cells)
+
+
+def _of_bins(number: Number) -> bool:
+    """Whether a number is a binned error, in which a constant answer is good and says nothing."""
+    return isinstance(number.form, RowMetric) and number.form.bias != "none"
 
 
 def _as_pass(evidence: Evidence, cell: CellEvidence, answer: Answer) -> CellEvidence:

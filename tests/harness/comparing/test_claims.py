@@ -120,6 +120,9 @@ def test_baselines_are_scored_from_targets_and_beaten_or_not(run: cb.Run) -> Non
         claim = found.beside.better("data", TOP_1, model, "majority class")
         assert claim is not None and claim.by == pytest.approx(1 - errors / N - share)
     assert {one.first for one in found.beside.tested} == {"majority class", "stratified random"}
+    # A constant answer is well calibrated, which makes it no rival.
+    assert not [one.place for one in found.beside.tested if "/ece-" in one.place]
+    assert [one.place for one in found.baselines if "/ece-" in one.place]
     assert not {one.better for one in found.claims} & {"majority class", "stratified random"}
 
 
