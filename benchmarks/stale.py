@@ -604,8 +604,7 @@ def _keys_of_code(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     for cached in (installed_code._listed, installed_code._package, installed_code._digest):
         cached.cache_clear()
     importlib.invalidate_caches()
-    for name in [name for name in sys.modules if name.split(".")[0] == "stale_plugged"]:
-        del sys.modules[name]
+    _forget(list(sys.path))
     return (
         installed_code.collecting_code("stale_plugged", "torch", {}),
         installed_code.code_of(["stale_plugged"]),

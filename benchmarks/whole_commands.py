@@ -100,12 +100,13 @@ from sklearn import metrics
 from models import cnn
 torch.set_num_threads(1)
 data = np.load("images.npz")
+x, y = data["x"], data["y"]
 model, parts = cnn().eval(), []
 with torch.no_grad():
-    for start in range(0, len(data["y"]), 256) if (x := data["x"]) is not None else ():
+    for start in range(0, len(y), 256):
         batch = torch.from_numpy(x[start:start + 256]).float() / 255
         parts.append(model(batch).softmax(1))
-scores, y = torch.cat(parts).numpy(), data["y"]
+scores = torch.cat(parts).numpy()
 said = scores.argmax(1)
 metrics.accuracy_score(y, said), metrics.balanced_accuracy_score(y, said)
 metrics.f1_score(y, said, average="macro"), metrics.matthews_corrcoef(y, said)
@@ -119,7 +120,7 @@ from sklearn import metrics
 frame = pd.read_csv("six.csv")
 model = skops.io.load("lr.skops", trusted=skops.io.get_untrusted_types(file="lr.skops"))
 scores = model.predict_proba(frame.drop(columns="target"))[:, 1]
-y, said = (frame.target == "yes").to_numpy(), None
+y = (frame.target == "yes").to_numpy()
 rng, found = np.random.default_rng(0), []
 for _ in range(2000):
     rows = rng.integers(0, len(y), len(y))

@@ -71,6 +71,7 @@ class Forecast:
             now: seconds, of any clock that does not go back.
         """
         self._cells = {cell.id: _described(cell) for cell in plan if not cell.skip}
+        self._by_scenario = {(one.model, one.scenario): one for one in self._cells.values()}
         self._each = each
         self._done: Counter[str] = Counter()
         self._begun: set[str] = set()
@@ -132,42 +133,37 @@ class Forecast:
 
     def _rate(self, cell: _Cell) -> _Estimate | None:
         """Returns seconds a sample, from what comes nearest to a cell; None where nothing does."""
-        own = self._taken(cell.model, cell.scenario)
-        if own is not None:
-            return _Estimate(own, _OWN)
+        own = cell.model, cell.scenario
+        if self._measured[own]:
+            return _Estimate(self._seconds[own] / self._measured[own], _OWN)
         known = [key for key, work in self._measured.items() if work]
-        costs = {(one.model, one.scenario): one for one in self._cells.values()}
         alike = [key for key in known if key[1] == cell.scenario]
-        suite = [key for key in known if costs[key].suite == cell.suite]
+        suite = [key for key in known if self._by_scenario[key].suite == cell.suite]
         for keys, within in (
             (alike, _SAME_SCENARIO),
             ([key for key in suite if key[0] == cell.model], _SAME_SUITE),
             (suite, _OTHER),
             ([key for key in known if key[0] == cell.model], _OTHER),
         ):
-            beyond = [
-                extra for key in keys if (extra := self._beyond(key, costs[key].cost)) is not None
-            ]
+            beyond = [self._beyond(key) for key in keys]
             if beyond and (cell.model in self._each or all(key[0] == cell.model for key in keys)):
                 each = self._each.get(cell.model, 0.0)
                 return _Estimate(cell.cost * (each + mean(beyond)), within)
         return None
 
-    def _taken(self, model: tuple[str, str], scenario: str) -> float | None:
-        work = self._measured[model, scenario]
-        return self._seconds[model, scenario] / work if work else None
-
-    def _beyond(self, key: tuple[tuple[str, str], str], cost: int) -> float | None:
-        """Returns what a scenario took a sample and point beyond what its model takes."""
-        taken = self._taken(*key)
-        return None if taken is None else max(taken / cost - self._each.get(key[0], 0.0), 0.0)
+    def _beyond(self, key: tuple[tuple[str, str], str]) -> float:
+        """Returns what a measured scenario took a sample and point beyond what its model takes."""
+        taken = self._seconds[key] / self._measured[key] / self._by_scenario[key].cost
+        return max(taken - self._each.get(key[0], 0.0), 0.0)
 
     def news(self) -> tuple[float, float] | None:
         """Returns `seconds_left` when it is first known, and when a quarter is done; else None."""
-        share, found = self._share(), self.seconds_left
-        if found is None or (self._shown and not self._shown < _RENEWED <= share):
-            return None
-        self._shown = share
+        share = self._share()
+        if self._shown and not self._shown < _RENEWED <= share:
+            return None  # before what takes long where there are many cells
+        found = self.seconds_left
+        if found is not None:
+            self._shown = share
         return found
 
     def _share(self) -> float:

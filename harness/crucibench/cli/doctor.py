@@ -95,9 +95,9 @@ def _imported(what: str, modules: Sequence[str], install: str) -> Diagnosis:
     from importlib.util import find_spec
 
     missing = [name for name in modules if find_spec(name) is None]
-    for name in modules:
+    for name in (name for name in modules if name not in missing):
         try:
-            _ = name in missing or import_module(name)
+            import_module(name)
         except Exception as error:  # a broken package raises whatever it likes
             why = f"{type(error).__name__}: {error}"
             return Diagnosis(what, "problem", f"{name} is installed and can't be imported: {why}")

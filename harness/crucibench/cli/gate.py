@@ -188,18 +188,11 @@ def _print(verdict: GateVerdict, form: Format) -> None:
         emit(form, None, [Table(columns=names, rows=[[getattr(check, name) for name in names]
                                                      for check in verdict.checks])])  # fmt: skip
     else:
-        tables = (
-            [
-                Table(
-                    columns=COLUMNS,
-                    rows=rows(verdict),
-                    folds={"number": 24},
-                    spare=("n", "tier", "baseline"),
-                )
-            ]
-            if verdict.checks
-            else []
-        )
+        checks = Table(
+            columns=COLUMNS, rows=rows(verdict), folds={"number": 24},
+            spare=("n", "tier", "baseline"),
+        )  # fmt: skip
+        tables = [checks] if verdict.checks else []
         found = findings(verdict)
         if found:
             tables.append(Table(columns=("", "number", "finding"), rows=found, headless=True))

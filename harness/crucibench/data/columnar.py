@@ -134,9 +134,10 @@ def convert(
 
 
 def _opened(path: Path) -> datasets.Dataset | MappedTable:
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        plain = plain_schema(stream.schema) is not None
-    return MappedTable(path) if plain else import_datasets().Dataset.from_file(str(path))
+    table = MappedTable(path)
+    if plain_schema(table.data.schema) is not None:
+        return table
+    return import_datasets().Dataset.from_file(str(path))
 
 
 def rows_at_once(row_bytes: int, at_most: int = 65_536) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _NOTED = b"huggingface"
 
 
-def plain_type(kind: Any) -> Any:
+def _plain_type(kind: Any) -> Any:
     """Returns the type in which values of a plain type are kept; None where it isn't plain.
 
     Plain are numbers, bools, strings, dictionaries of them (their values are kept), and arrays of
@@ -36,7 +36,7 @@ def plain_schema(schema: Any) -> Any:
 
     What `datasets` notes of a schema (class names, images) is not plain either.
     """
-    kinds = [plain_type(field.type) for field in schema]
+    kinds = [_plain_type(field.type) for field in schema]
     if None in kinds or _NOTED in (schema.metadata or {}):
         return None
     fields = [field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)]

@@ -76,8 +76,9 @@ def bin_sums(
     if binning != "equal-mass":
         raise ValueError(f"binning: expected equal-width or equal-mass, got {binning!r}")
     _require_bins(bins)
+    groups, gaps = TieGroups(confidence), confidence - correct
     return BinSummer(
-        _equal_mass(confidence, correct, bins), _equal_mass_without(confidence, correct, bins)
+        _equal_mass(groups, gaps, correct, bins), _equal_mass_without(groups, gaps, correct, bins)
     )
 
 
@@ -138,11 +139,8 @@ def _equal_width(
 
 
 def _equal_mass(
-    confidence: FloatArray, correct: BoolArray, bins: int
+    groups: TieGroups, gaps: FloatArray, correct: BoolArray, bins: int
 ) -> Callable[[FloatArray], BinSums]:
-    groups = TieGroups(confidence)
-    gaps = confidence - correct
-
     def sums(weights: FloatArray) -> BinSums:
         mass = groups.sums(weights)
         upto = mass.cumsum(axis=1)
@@ -175,12 +173,10 @@ def _equal_mass(
 def _equal_width_without(
     confidence: FloatArray, correct: BoolArray, bins: int, edge: Edge
 ) -> Callable[[IntArray, int], BinSums]:
-    columns = (None, confidence - correct, correct)
-
     def sums(codes: IntArray, groups: int) -> BinSums:
         cells = codes * bins + equal_width_index(confidence, bins=bins, edge=edge)
         found = []
-        for column in columns:
+        for column in (None, confidence - correct, correct):
             part = np.bincount(cells, column, groups * bins).reshape(groups, bins)
             found.append(part.sum(axis=0) - part)
         return BinSums(*found)
@@ -189,33 +185,27 @@ def _equal_width_without(
 
 
 def _equal_mass_without(
-    confidence: FloatArray, correct: BoolArray, bins: int
+    ties: TieGroups, gaps: FloatArray, correct: BoolArray, bins: int
 ) -> Callable[[IntArray, int], BinSums]:
-    ties = TieGroups(confidence)
-    columns = np.stack([np.ones(len(correct)), confidence - correct, correct])
-
     def sums(codes: IntArray, groups: int) -> BinSums:
-        tie_of = ties.rows().astype(np.int64)
-        count = int(tie_of.max()) + 1
-        # Samples up to each tie, and those of each group, are found in two sorted lists.
-        upto = np.append(0, np.bincount(tie_of).cumsum())
-        whole = np.zeros((3, len(codes) + 1))
-        np.cumsum(columns[:, np.argsort(tie_of, kind="stable")], axis=1, out=whole[:, 1:])
-        keys = codes.astype(np.int64) * count + tie_of
+        # Running sums: of all samples by tie, and of those of each group in the order of ties.
+        running = ties.cumulated(np.ones((1, len(codes))), gaps, correct)
+        whole = [np.append(0.0, one[0]) for one in running]
+        count = len(whole[0]) - 1
+        keys = codes.astype(np.int64) * count + ties.rows()
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        parts = np.zeros((3, len(codes) + 1))
-        np.cumsum(columns[:, order], axis=1, out=parts[:, 1:])
+        parts = [np.arange(len(codes) + 1.0)]
+        parts += [np.append(0.0, column[order].cumsum()) for column in (gaps, correct)]
         first = np.arange(groups)[:, None] * count
         begin = np.searchsorted(keys, first)
 
-        def left(ties_below: IntArray) -> IntArray:
+        def left(ties_below: IntArray) -> FloatArray:
             """How many samples of other groups are in the first so many ties, (groups, cuts)."""
-            return np.asarray(
-                upto[ties_below] - (np.searchsorted(keys, first + ties_below) - begin)
-            )
+            own = np.searchsorted(keys, first + ties_below) - begin
+            return np.asarray(whole[0][ties_below] - own)
 
-        total = left(np.full((groups, 1), count))
+        total = np.maximum(left(np.full((groups, 1), count)), 1)
         cuts = np.arange(1.0, bins)[None]
         low = np.zeros((groups, bins - 1), dtype=np.int64)
         high = np.full_like(low, count)
@@ -223,18 +213,17 @@ def _equal_mass_without(
             # The first tie whose mid-rank reaches the cut: as under weights, tie by tie.
             at = np.minimum((low + high) // 2, count - 1)
             below, after = left(at), left(at + 1)
-            mass = after - below
-            reached = (after - 0.5 * mass) * bins / np.maximum(total, 1) >= cuts
+            reached = (after - 0.5 * (after - below)) * bins / total >= cuts
             high = np.where(reached & (low < high), at, high)
             low = np.where(~reached & (low < high), at + 1, low)
-        ends = np.concatenate([np.zeros_like(total), low, np.full_like(total, count)], axis=1)
+        edges = (np.zeros((groups, 1), np.int64), low, np.full((groups, 1), count))
+        ends = np.concatenate(edges, axis=1)
         places = np.searchsorted(keys, first + ends)
-        return BinSums(
-            *(
-                np.diff(one[upto[ends]] - part[places], axis=1)
-                for one, part in zip(whole, parts, strict=True)
-            )
+        found = (
+            np.diff(one[ends] - part[places], axis=1)
+            for one, part in zip(whole, parts, strict=True)
         )
+        return BinSums(*found)
 
     return sums
 

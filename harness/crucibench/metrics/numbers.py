@@ -28,9 +28,8 @@ def numbers_of(
             continue
         positive = getattr(view, "positive", None)
         class_name = "" if positive is None else view.classes[positive]
-        groups: tuple[str, ...] = ("",)
-        if metric.by_class and not reason:
-            groups = (*groups[: bool(class_name)], *view.classes)
+        whole = reason or not metric.by_class
+        groups = ("",) if whole else (*([""] if class_name else []), *view.classes)
         for group in groups:
             given = (group,) if metric.by_class else ()
             found.append(

@@ -16,6 +16,7 @@ _STEPS = 100
 """Most steps to a saddlepoint: halving alone would reach the float in 60."""
 
 _MANY, _CELLS = 1 << 17, 1 << 16
+"""From more values than the first on, those that share one of so many cells of [0, 1] are one."""
 
 
 def bounded_mean(
@@ -74,7 +75,7 @@ def bounded_mean(
 def _distinct(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the values in [0, 1] that differ, and how often each occurs.
 
-    Of many, those within 2^-16 count as their mean: the bounds move by less than 1e-9.
+    Of many, those of one cell count as their mean, which leaves the mean of all as it is.
     """
     if len(values) <= _MANY:
         return np.unique(values, return_counts=True)

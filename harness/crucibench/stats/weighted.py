@@ -147,7 +147,7 @@ def values_without(
     if not isinstance(statistic, Statistic) or statistic.without is None:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
-        return statistic.without(codes, groups)
+        return _held("a statistic without groups", statistic.without(codes, groups), groups)
 
 
 def evaluate(

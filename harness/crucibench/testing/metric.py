@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.metric import Metric
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.metrics.numbers import numbers_of
+from crucibench.stats.weighted import values_without
 from crucibench.tasks.classification.view import ClassView
 from crucibench.tasks.regression.kind import NumberView
 
@@ -20,6 +21,9 @@ _SAMPLES = 60
 
 _DISTINCT = 4
 """Answers of samples whose answers are tied."""
+
+_GROUPS = 7
+"""Groups of samples that are left out in turn."""
 
 _STEP = 1e-6
 """Of a sample's weight, for the derivative of a metric by it."""
@@ -76,6 +80,7 @@ def _check_number(metric: Metric, view: Any, group: str, form: Any) -> bool:
         f"is {value}, outside {metric.info.lower} to {metric.info.upper}",
     )  # fmt: skip
     _check_influence(metric, form, len(view))
+    _check_without(metric, form, len(view))
     rng = np.random.default_rng(1)
     weights = rng.integers(0, 3, size=len(view))
     repeated = _take(view, np.repeat(np.arange(len(view)), weights))
@@ -102,6 +107,19 @@ def _check_influence(metric: Metric, form: Any, n: int) -> None:
     _require(
         apart < 1e-5 or stepwise, metric,
         f"has influences that lie {apart:.2g} from its derivatives",
+    )  # fmt: skip
+
+
+def _check_without(metric: Metric, form: Any, n: int) -> None:
+    """Checks values without groups of samples, where a metric gives them, against weights."""
+    codes = np.arange(n) % _GROUPS
+    found = values_without(as_rows(form), codes, _GROUPS)
+    if found is None:
+        return
+    weighed = as_rows(form)((codes != np.arange(_GROUPS)[:, None]).astype(np.float64))
+    _require(
+        np.allclose(found, weighed, atol=1e-9, equal_nan=True), metric,
+        f"is {found} without each of {_GROUPS} groups of samples, {weighed} by weights",
     )  # fmt: skip
 
 

@@ -20,6 +20,9 @@ from crucibench.metrics import (
     table,
     temperature,
 )
+from crucibench.metrics.numbers import numbers_of
+from crucibench.tasks.classification import metrics
+from crucibench.tasks.classification.view import ClassView
 
 N = 1_000_000
 BUILDS: dict[str, Callable[..., Statistic]] = {
@@ -112,3 +115,23 @@ def test_replicates_of_many_classes_do_not_either(
     whole = built(weights)
     monkeypatch.setattr(statistic, "_BLOCK", 1)
     assert built(weights).tobytes() == whole.tobytes()
+
+
+def test_of_very_many_classes_none_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(count: int) -> list[tuple[str, bool, str]]:
+        labels = np.arange(3)
+        view = ClassView(
+            ids=labels.astype(str).astype(object), targets=labels, predictions=labels,
+            classes=tuple(map(str, range(count))),
+        )  # fmt: skip
+        numbers = numbers_of([metrics.PRECISION], view)
+        return [(one.group, one.make is None, one.undefined) for one in numbers]
+
+    assert len(found(10_000)) == 10_000
+    assert found(10_001) == [("", True, "10001 classes; each has a row up to 10000")]
+    monkeypatch.setattr(metrics, "MOST_CLASS_CELLS", 29)
+    assert found(10)[0][1:] == (
+        True,
+        "3 samples x 10 classes; each class has a row up to 3e+01 of both",
+    )
+    assert found(9)[8][:2] == ("8", False)

@@ -70,6 +70,18 @@ def test_a_rare_large_loss_is_covered() -> None:
         assert covered >= 280
 
 
+def test_many_values_are_grouped_without_moving_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    for values in (
+        np.random.default_rng(0).beta(0.3, 2.0, 140_000),
+        np.random.default_rng(1).random(140_000) < 1e-4,
+    ):
+        grouped = bounded_mean(values, 0.0, 1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr("crucibench.stats.bounded._MANY", len(values))
+            each = bounded_mean(values, 0.0, 1.0)
+        assert grouped[:2] == pytest.approx(each[:2], abs=1e-10)
+
+
 @pytest.mark.parametrize(
     ("values", "bounds", "message"),
     [([], (0, 1), "at least 1"), ([0.5, 1.2], (0, 1), "got 0.5 to 1.2"), ([np.nan], (0, 1), "nan")],

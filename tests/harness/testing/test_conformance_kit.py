@@ -418,6 +418,14 @@ def test_a_metric_that_is_not_its_reference_is_caught() -> None:
     )
     with pytest.raises(AssertionError, match="has influences that lie 1 from"):
         check_metric(shifted)
+    unmoved = replace(
+        top_1,
+        form=lambda view: RowMetric(
+            replace(mean_statistic(view.correct), without=lambda _, groups: np.zeros(groups))
+        ),
+    )
+    with pytest.raises(AssertionError, match="without each of 7 groups of samples"):
+        check_metric(unmoved)
     with pytest.raises(AssertionError, match="none of the answers"):
         check_metric(replace(top_1, applies=lambda _: "never"))
 

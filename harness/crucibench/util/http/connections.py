@@ -83,6 +83,7 @@ class Connection:
             self._http.set_tunnel(host, origin.port or 443, self._extra)
             self._extra = {}
         self._proxy = proxy
+        # The one place where `http.client` lets another way to connect in.
         self._http._create_connection = self._opened  # type: ignore[attr-defined]
         self._http.response_class = partial(_TimedResponse, self)  # type: ignore[assignment]
 
