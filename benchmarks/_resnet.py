@@ -11,6 +11,10 @@ from crucibench.contracts.uri import parse_uri
 from crucibench.data.sources.synthetic.shapes import ShapeSettings, factors
 from crucibench.data.sources.synthetic.shapes import images as drawn_images
 
+CLASSES = 6
+"""Of `synthetic:shapes`."""
+SLIM = 4
+
 
 def shapes(role: str, samples: int) -> tuple[torch.Tensor, np.ndarray]:
     """Returns images (n, 3, 32, 32) in [0, 1] and their classes."""
@@ -40,25 +44,30 @@ class _Block(nn.Module):
         return relu(found + self.shortcut(x))
 
 
-def resnet18(classes: int) -> nn.Module:
-    """Returns the network without training: four stages of two blocks, no pooling at the start."""
+def resnet18(classes: int, width: int = 64) -> nn.Module:
+    """Returns the network without training: four stages of two blocks, no pooling at the start.
+
+    Args:
+        classes: how many it answers.
+        width: channels of the first stage; each further stage has twice as many.
+    """
     blocks: list[nn.Module] = []
-    before = 64
-    for channels in (64, 128, 256, 512):
+    before = width
+    for channels in (width, 2 * width, 4 * width, 8 * width):
         stride = 1 if channels == before else 2
         blocks += [_Block(before, channels, stride), _Block(channels, channels, 1)]
         before = channels
     return nn.Sequential(
-        nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
+        nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
         *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes),
     )  # fmt: skip
 
 
-def trained(*, device: str, steps: int) -> nn.Module:
+def trained(*, device: str, steps: int, width: int = 64) -> nn.Module:
     """Returns the network after so many steps of 64 images."""
     x, y = shapes("train", 64 * steps)
     torch.manual_seed(0)
-    model = resnet18(int(y.max()) + 1).to(device)
+    model = resnet18(CLASSES, width).to(device)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # few steps: the mean of all, not of the last
@@ -70,3 +79,13 @@ def trained(*, device: str, steps: int) -> nn.Module:
         optimiser.step()
         schedule.step()
     return model.eval().requires_grad_(False)
+
+
+def of_shapes() -> nn.Module:
+    """Returns the network for `synthetic:shapes`, as it is before training."""
+    return resnet18(CLASSES)
+
+
+def slim_of_shapes() -> nn.Module:
+    """Returns a sixteenth of it."""
+    return resnet18(CLASSES, SLIM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -154,3 +155,38 @@ def test_mutants_are_run_against_the_tests_that_reach_them(
     assert "| harness/toy/sums.py | 2 | 2 | 0 | 2 | 0 |" in page
     assert "sums.py::untested::constant[0]`, line 15" in page
     assert json.loads((work / "reach.json").read_text())["tests"][0][0].endswith("test_clipped")
+
+
+def _gpu_tables(page: str) -> dict[str, list[list[str]]]:
+    """Returns the rows of each part's table, without its head."""
+    found = {}
+    for part in page.split("## ")[1:]:
+        rows = [line.split("|")[1:-1] for line in part.splitlines() if line.startswith("|")]
+        assert len({len(row) for row in rows}) == 1
+        found[part.splitlines()[0]] = rows[2:]
+    return found
+
+
+def test_gpu_page_in_part_on_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    gpu = _load("gpu", monkeypatch)
+    quick = [part for part in gpu.PARTS if part[0] in {"Attacks", "Corruptions"}]
+    monkeypatch.setattr(gpu, "PARTS", quick)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--rehearse"])
+    gpu.main()
+    tables = _gpu_tables(capsys.readouterr().out)
+    assert [len(tables["Attacks"]), len(tables["Corruptions"])] == [1, 15]
+    assert all(float(row[1].replace(",", "")) > 0 for row in tables["Corruptions"])
+
+
+@pytest.mark.thorough
+def test_gpu_page_rehearsed_on_cpu() -> None:
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--rehearse"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    tables = _gpu_tables(done.stdout)
+    assert [row[0].strip() for row in tables["Variants"]] == ["net", "net@bf16"]
+    assert all(float(row[4]) > 0 for row in tables["Variants"])
+    assert len(tables["Whole commands"]) == 2
+    assert all(float(row[4]) > 0 for row in tables["Whole commands"])
