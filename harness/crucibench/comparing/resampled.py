@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from crucibench.contracts.statistic import Bias, Influence
+from crucibench.contracts.statistic import Bias, Influence, Statistic
 from crucibench.stats import (
     Interval,
     PairedDifference,
     StatisticPair,
     SumStatistic,
     WeightedStatistic,
-    difference,
     paired_bootstrap_many,
     paired_jackknife_many,
     replicates_of,
@@ -171,14 +171,7 @@ def _turned(
     clusters: NDArray[np.int64] | None,
     how: ResamplingSettings,
 ) -> dict[str, PairedDifference]:
-    drawn = replicates_of(
-        {name: difference(one.candidate, one.baseline) for name, one in asked.items()},
-        n,
-        replicates=how.replicates,
-        seed=how.seed,
-        stream=how.stream,
-        clusters=clusters,
-    )
+    drawn = _drawn([side for one in asked.values() for side in one[:2]], n, clusters, how)
     units = n if clusters is None else len(np.unique(clusters))
     prefix, notes = ("", ()) if clusters is None else ("cluster-", (f"{units} clusters",))
 
@@ -194,13 +187,40 @@ def _turned(
         return finished(summary, how.replicates)
 
     found: dict[str, PairedDifference] = {}
-    for name, replicates in drawn.items():
-        estimate = asked[name].estimate
-        basic = made("basic", 2 * estimate - replicates, estimate)
+    for place, (name, one) in enumerate(asked.items()):
+        replicates = drawn[2 * place] - drawn[2 * place + 1]
+        basic = made("basic", 2 * one.estimate - replicates, one.estimate)
         found[name] = basic
-        if asked[name].bias == "corrected":
-            found[name] = _wider(basic, made("percentile", replicates, estimate))
+        if one.bias == "corrected":
+            found[name] = _wider(basic, made("percentile", replicates, one.estimate))
     return found
+
+
+_KEPT: WeakKeyDictionary[Statistic, dict[Hashable, NDArray[np.float64]]] = WeakKeyDictionary()
+"""Replicates of numbers, as long as these live: of many models, each is compared with each."""
+
+
+def _drawn(
+    statistics: Sequence[WeightedStatistic],
+    n: int,
+    clusters: NDArray[np.int64] | None,
+    how: ResamplingSettings,
+) -> list[NDArray[np.float64]]:
+    """Returns the replicates of each statistic, (how.replicates,), all under the same draws."""
+    units = None if clusters is None else clusters.tobytes()
+    draws = (n, how.replicates, how.seed, how.stream, units)
+    kept = [_KEPT.get(one, {}) if isinstance(one, Statistic) else {} for one in statistics]
+    new = {str(at): statistics[at] for at, found in enumerate(kept) if draws not in found}
+    if new:
+        made = replicates_of(
+            new, n, replicates=how.replicates, seed=how.seed, stream=how.stream, clusters=clusters
+        )
+        for at, values in made.items():
+            one, found = statistics[int(at)], kept[int(at)]
+            found[draws] = values
+            if isinstance(one, Statistic):
+                _KEPT[one] = found
+    return [found[draws] for found in kept]
 
 
 def _wider(basic: PairedDifference, percentile: PairedDifference) -> PairedDifference:

@@ -49,11 +49,12 @@ class Pass(Mapped):
 
     def probe(self, work: Work, context: MapContext) -> Mapping[str, Columns]:
         """Asks again in other company, and with changes of the inputs undone."""
+        probes = probe_pass(work, context)
+        if Capability.ANY_INPUT not in context.adapter.capabilities:
+            return probes
         from crucibench.passes.mapping.undone import PROBE, probe_undone  # it imports SciPy
 
-        probes, undone = probe_pass(work, context), None
-        if Capability.ANY_INPUT in context.adapter.capabilities:
-            undone = probe_undone(work, context)
+        undone = probe_undone(work, context)
         return {**probes, PROBE: undone} if undone else probes
 
     def score(self, evidence: Evidence) -> Scored:

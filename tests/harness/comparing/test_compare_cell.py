@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
+from crucibench.comparing import resampled
 from crucibench.comparing.cell import FormPair, MeasuredDifference, measure_cell
 from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.contracts.statistic import Form, Ranking, RowMetric, Share, TableMetric
@@ -296,3 +297,34 @@ def test_intervals_cover_no_difference(which: str) -> None:
         assert interval is not None
         missed += not interval.lower <= 0 <= interval.upper
     assert missed / repetitions <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions)
+
+
+def test_replicates_of_a_model_are_drawn_once_for_all_its_comparisons(
+    models: tuple[np.ndarray, np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, first, second = models
+    third = (first + second) / 2
+    ece = [calibration_error_statistic(part, truth) for part in (first, second, third)]
+    # Without a `Statistic` nothing is kept: what is compared with.
+    apart = [RowMetric(part.compute, bias="up") for part in ece]
+    kept = [RowMetric(part, bias="up") for part in ece]
+    asked: list[int] = []
+    draw = resampled.replicates_of
+
+    def counted(statistics: Any, n: int, **how: Any) -> Any:
+        asked.append(len(statistics))
+        return draw(statistics, n, **how)
+
+    monkeypatch.setattr(resampled, "replicates_of", counted)
+    clusters = np.arange(len(truth)) // 2
+    for was, now, new in ((0, 1, 2), (0, 2, 1), (1, 2, 0)):
+        found = one(kept[was], kept[now], len(truth))
+        assert sum(asked) == new
+        asked.clear()
+        assert found == one(apart[was], apart[now], len(truth))
+        asked.clear()
+    assert one(kept[0], kept[1], len(truth), clusters).n == len(truth)
+    assert sum(asked) == 2
+    asked.clear()
+    one(kept[0], kept[1], len(truth), seed=1)
+    assert sum(asked) == 2
