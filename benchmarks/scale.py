@@ -81,8 +81,8 @@ def rows(folder: Path, sizes: Sequence[int]) -> Iterator[Line]:
 
 
 def classes(folder: Path, _: Sequence[int]) -> Iterator[Line]:
-    """Accuracy on 10,000 rows against classes, of labels; up to 1,000 of scores, too."""
-    rng, n = np.random.default_rng(0), 10_000
+    """Accuracy on 20,000 rows against classes, of labels; up to 1,000 of scores, too."""
+    rng, n = np.random.default_rng(0), 20_000
     for k in CLASSES:
         names = [f"c{i:05d}" for i in range(k)]
         y = np.concatenate([np.arange(k), rng.integers(0, k, n - k)])
@@ -182,14 +182,12 @@ PARTS: dict[str, Callable[[Path, Sequence[int]], Iterator[Line]]] = {
 def section(name: str, lines: Sequence[Line]) -> list[str]:
     """Returns a part of the page."""
     about = (PARTS[name].__doc__ or "").strip()
-    shown, before, first = [], dict[str, Line](), dict[str, Line]()
+    shown, before = [], dict[str, Line]()
     for line in lines:
         exponent = ""
         if (last := before.get(line.what)) and name != "workers":
-            least = first[line.what].taken.cpu if last is not first[line.what] else 0.0
-            more = (line.taken.cpu - least) / max(last.taken.cpu - least, 1e-9)
-            exponent = f"{math.log(max(more, 1e-9)) / math.log(line.size / last.size):.2f}"
-        first.setdefault(line.what, line)
+            more = math.log(line.taken.cpu / last.taken.cpu)
+            exponent = f"{more / math.log(line.size / last.size):.2f}"
         before[line.what] = line
         cpu, wall, peak = line.taken
         shown.append(
@@ -204,7 +202,7 @@ def standing() -> dict[str, list[str]]:
     path = FOLDER / "scale.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     parts = text.partition("\nMeasured on:")[0].split("\n## ")[1:]
-    return {part.split("\n")[0].lower(): f"## {part}".splitlines() for part in parts}
+    return {part.split("\n")[0].lower(): [*f"## {part.strip()}".splitlines(), ""] for part in parts}
 
 
 def main() -> None:
@@ -226,8 +224,8 @@ def main() -> None:
 
 
 TOP = (
-    "One measurement each. An exponent is that of the processor's seconds between neighbouring "
-    "sizes; from the third size on without what the smallest takes."
+    "One measurement each, as a process of its own. An exponent is that of the processor's seconds "
+    "between neighbouring sizes."
 )
 
 

@@ -138,6 +138,12 @@ class ClassMap:
         if missing:
             raise InputError(_unmatched(own, mapping, task, what, missing))
         columns = tuple(tuple(places[name]) for name in task.classes)
+        if not task.one_class and len(own) > len(columns):
+            # The rest of one class's probability is the others'; of a label it is nobody's.
+            raise InputError(
+                f"{what}: expected one score for each label of the data ({shown(task.classes)}), "
+                f"got {shown(own)}"
+            )
         for of_class in columns:
             if len({own[column] for column in of_class}) < len(of_class):
                 raise InputError(

@@ -120,7 +120,7 @@ class PredictionsAdapter(Adapter):
         logged = self._logged
         scores = None if logged.scores is None else logged.scores[rows]
         labels = None if logged.labels is None else logged.labels[rows]
-        if labels is None and scores is not None:
+        if labels is None and scores is not None and self.task.one_class:
             labels = scores.argmax(axis=1)
         return Answer(
             scores=scores,
@@ -230,7 +230,7 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
     """
     uri, task, declared = opening.uri, opening.data.task, opening.classes
     regression = task.one_number
-    prediction = uri.query.get("prediction", "prediction" if "prediction" in names else "")
+    prediction = _prediction(uri, names, task)
     scores = uri.names("scores") or uri.names("score")
     threshold = _threshold(uri)
     if regression and (scores or uri.names("positive") or threshold is not None):
@@ -277,6 +277,15 @@ def _choose(names: Sequence[str], opening: Opening, file: Path) -> _Columns:
             )
     labels = LabelMap(task, file.name, declared=declared)
     return replace(chosen, classes=classes, labels=labels)
+
+
+def _prediction(uri: URI, names: Sequence[str], task: Task) -> str:
+    """Returns the column of labels or values, "" for none: of several labels there are scores."""
+    if task.one_class or task.one_number:
+        return uri.query.get("prediction", "prediction" if "prediction" in names else "")
+    if "prediction" in uri.query:
+        raise InputError(f"option prediction: {task.kind} takes scores=COLS, one a label")
+    return ""
 
 
 def _renamed(column: str, declared: Declared) -> str:

@@ -128,8 +128,17 @@ class SklearnAdapter(Adapter):
             self._notes += [self._classes.note] if self._classes.note else []
             self._method = _method(estimator)
             self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
-            if self._method == "decision_function":
-                self._notes.append("scores are the margins of decision_function, not log-odds")
+        elif not self.task.one_number:
+            self._classes = ClassMap.match(None, self.task, what, declared=opening.classes)
+            self._method = _method(estimator)
+            if self._method == "predict":
+                raise InputError(
+                    f"{what}: {type(estimator).__name__} gives no scores (predict_proba or "
+                    f"decision_function), which {self.task.kind} needs"
+                )
+            self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
+        if self._method == "decision_function":
+            self._notes.append("scores are the margins of decision_function, not log-odds")
         if self.task.modality is Modality.TABLE and opening.data.features:
             self._check_columns(list(opening.data.features))
         self.capabilities = self._claimed()
@@ -292,7 +301,10 @@ class SklearnAdapter(Adapter):
     def _scores(self, inputs: Any) -> NDArray[np.float64] | None:
         if self._method == "predict":
             return None
-        scores = np.asarray(getattr(self._estimator, self._method)(inputs), dtype=np.float64)
+        found = getattr(self._estimator, self._method)(inputs)
+        if not self.task.one_class:
+            found = _of_labels(found, self._estimator)
+        scores = np.asarray(found, dtype=np.float64)
         if scores.ndim == 1 and self._classes.width == 2:
             scores = np.stack([np.zeros_like(scores), scores], axis=1)
         return self._classes.apply_scores(scores, self.score_kind)
@@ -365,8 +377,8 @@ def _check_estimator(estimator: Any, what: str, opening: Opening) -> None:
             check_is_fitted(estimator)
         except NotFittedError as error:
             raise InputError(f"{what}: {type(estimator).__name__} is not fitted") from error
-    kind = _kind(estimator)
-    if kind != opening.data.task.kind:
+    kind, task = _kind(estimator), opening.data.task
+    if kind != task.kind and (kind != "classification" or task.one_class or task.one_number):
         raise InputError(
             f"{what}: {type(estimator).__name__} is made for {kind}, the data asks for "
             f"{opening.data.task.kind}"
@@ -393,6 +405,17 @@ def _classes(estimator: Any, what: str) -> list[Any]:
     if any(isinstance(entry, list | np.ndarray) for entry in classes):
         raise InputError(f"{what}: {type(estimator).__name__} predicts several targets at once")
     return list(classes)
+
+
+def _of_labels(found: Any, estimator: Any) -> Any:
+    """Returns the probability of each label, (N, K), of one array a label or one for all."""
+    if not isinstance(found, list):
+        return found
+    columns = []
+    for scores, classes in zip(found, estimator.classes_, strict=True):
+        has = np.flatnonzero(np.asarray(classes) == 1)  # none: no sample of training had it
+        columns.append(scores[:, has[0]] if len(has) else np.zeros(len(scores)))
+    return np.stack(columns, axis=1)
 
 
 def _method(estimator: Any) -> _Method:

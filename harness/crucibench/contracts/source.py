@@ -113,6 +113,8 @@ class RawData:
             with `image_shape`.
         target: the target column: class names or indices, or numbers; "" where there is none, which
             `DataOpening.main` allows.
+        labels: the columns of 0 and 1 that make up a multi-label `target`, which is their names
+            then, with commas between; else none.
         kind: None lets the core decide by the target's type.
         classes: class names in index order, where the source knows them.
         groups: group columns.
@@ -139,6 +141,7 @@ class RawData:
     modality: Modality
     inputs: tuple[str, ...]
     target: str
+    labels: tuple[str, ...] = ()
     kind: str | None = None
     classes: tuple[str, ...] | None = None
     groups: tuple[str, ...] = ()
@@ -155,6 +158,11 @@ class RawData:
     key: str = ""
     on_bad_sample: Literal["error", "skip"] = "error"
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that hold the target; none where there is none."""
+        return self.labels or ((self.target,) if self.target else ())
 
 
 class DataSource(ABC):

@@ -136,6 +136,8 @@ class TaskKind(ABC):
         fields: what an answer may hold.
         one_class: whether targets and predictions are each one of the data's classes.
         one_number: whether targets and predictions are each one number.
+        label_threshold: whether each label is predicted by itself from a probability on, which a
+            spec may declare (``decision: {threshold: 0.3}``).
         list_targets: whether a target may be a list, so that `read_targets` gets Arrow lists and
             returns `Lists`.
         paired_columns: the columns of a pass that say all there is to compare per sample, without
@@ -152,6 +154,7 @@ class TaskKind(ABC):
     fields: ClassVar[tuple[AnswerField, ...]]
     one_class: ClassVar[bool] = False
     one_number: ClassVar[bool] = False
+    label_threshold: ClassVar[bool] = False
     list_targets: ClassVar[bool] = False
     paired_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     metrics: ClassVar[tuple[str, ...]]
@@ -303,8 +306,8 @@ class Task:
 
     @property
     def binary(self) -> bool:
-        """Whether there are exactly two classes."""
-        return len(self.classes) == 2
+        """Whether each sample has one of exactly two classes."""
+        return len(self.classes) == 2 and self.one_class
 
     def as_dict(self) -> dict[str, Any]:
         """Returns plain data, as it is stored."""

@@ -28,7 +28,8 @@ class Columns:
     Attributes:
         modality: of one sample.
         inputs: what the model is asked about, in order.
-        target: the target.
+        target: the target; the names of several, with commas between.
+        labels: the columns that make up a target of several: one each label; else none.
         groups: the columns by which samples are grouped.
         cluster: what is drawn together, or "".
         id: the user's own name, or "".
@@ -37,14 +38,20 @@ class Columns:
     modality: Modality
     inputs: tuple[str, ...]
     target: str
+    labels: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     cluster: str = ""
     id: str = ""
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns that hold the target."""
+        return self.labels or ((self.target,) if self.target else ())
+
+    @property
     def used(self) -> tuple[str, ...]:
         """Every column that is needed, once."""
-        rest = (self.target, *self.groups, self.cluster, self.id)
+        rest = (*self.targets, *self.groups, self.cluster, self.id)
         return tuple(dict.fromkeys(name for name in (*self.inputs, *rest) if name))
 
     def raw(self, roles: Mapping[str, Any], options: DataOptions, **more: Any) -> RawData:
@@ -63,6 +70,7 @@ class Columns:
                 **data,
                 "modality": Modality(data["modality"]),
                 "inputs": tuple(data["inputs"]),
+                "labels": tuple(data["labels"]),
                 "groups": tuple(data["groups"]),
             }
         )
@@ -92,6 +100,7 @@ def choose_columns(
     require_unique(names)
     options = _with_main_columns(names, options)
     target = "" if options.main and not options.target else _target(names, options)
+    labels = () if not target or target in names else tuple(target.split(","))
     named = {"cluster": options.cluster, "id": options.id}
     for option, columns in (
         ("features", options.features),
@@ -102,18 +111,22 @@ def choose_columns(
         for name in columns:
             _require(option, name, names)
     inputs = options.input or options.features
-    if target in inputs:
-        option = "input" if options.input else "features"
-        raise InputError(f"option {option}: column {target!r} is the target")
+    for name in labels or (target,):
+        if name in inputs:
+            option = "input" if options.input else "features"
+            raise InputError(f"option {option}: column {name!r} is the target")
     if not inputs:
-        without = {target, options.cluster, options.id, *leave_out}
+        without = {target, *labels, options.cluster, options.id, *leave_out}
         inputs = tuple(name for name in names if name not in without)
     if not inputs:
         raise InputError(
             f"no column is left as a feature (columns: {listed(names)}; target: {target})"
         )
     modality, inputs = _claimed(InputCandidates(inputs, kinds, options, sample))
-    return Columns(modality=modality, inputs=inputs, target=target, groups=options.groups, **named)
+    return Columns(
+        modality=modality, inputs=inputs, target=target, labels=labels, groups=options.groups,
+        **named,
+    )  # fmt: skip
 
 
 def _claimed(found: InputCandidates) -> tuple[Modality, tuple[str, ...]]:
@@ -152,7 +165,11 @@ def _target(names: Sequence[str], options: DataOptions) -> str:
         guess = next((name for name in ("target", "label", "y") if name in names), None)
         meant = f"; is it {guess!r}?" if guess else ""
         raise InputError(f"option target is missing: which column is it{meant} ({_known(names)})")
-    return _require("target", options.target, names)
+    if options.target in names or "," not in options.target:
+        return _require("target", options.target, names)
+    for name in options.target.split(","):
+        _require("target", name, names)
+    return options.target
 
 
 def _require(option: str, name: str, names: Sequence[str]) -> str:

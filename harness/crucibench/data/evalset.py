@@ -199,7 +199,7 @@ def conform_to(main: MainData, raw: RawData) -> RawData:
 
 def _without_empty_target(raw: RawData) -> RawData:
     """Returns the data as unlabelled where its target column holds nothing at all."""
-    if not raw.target:
+    if not raw.target or raw.labels:
         return raw
     dataset = raw.roles["test"]
     column = dataset.select_columns([raw.target]).with_format("arrow")[:].column(0)

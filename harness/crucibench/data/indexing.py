@@ -323,12 +323,12 @@ def _check(raw: RawData) -> None:
         if not len(dataset):
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
         features = dataset.features  # each look at them copies all
-        for name in dict.fromkeys((*raw.inputs, raw.target, *raw.groups, raw.cluster, raw.id)):
+        for name in dict.fromkeys((*raw.inputs, *raw.targets, *raw.groups, raw.cluster, raw.id)):
             if name and name not in features:
                 raise InputError(
                     f"{role} has no column {name!r} (columns: {listed(dataset.column_names)})"
                 )
-        kinds = {name: features[name] for name in (*raw.inputs, raw.target) if name}
+        kinds = {name: features[name] for name in (*raw.inputs, *raw.targets)}
         first = kinds if first is None else first
         for name, kind in kinds.items():
             if kind != first[name]:
@@ -346,7 +346,7 @@ def _key(raw: RawData) -> str:
             "roles": {role: len(dataset) for role, dataset in raw.roles.items()},
             "modality": str(raw.modality),
             "inputs": [[name, str(features[name])] for name in raw.inputs],
-            "target": [raw.target, str(features[raw.target]) if raw.target else ""],
+            "target": [raw.target, *(str(features[name]) for name in raw.targets)],
             "kind": raw.kind,
             "classes": list(raw.classes) if raw.classes is not None else None,
             "groups": list(raw.groups),

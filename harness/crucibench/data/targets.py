@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.contracts.lists import Lists
+from crucibench.contracts.lists import Lists, is_list
 from crucibench.contracts.source import LeftOut, MainData, RawData
 from crucibench.contracts.task import Target, Task, task_kinds
 from crucibench.data.bad_samples import WAY_OUT, BadSampleTally
 from crucibench.tasks.classification.targets import like_classes
-from crucibench.tasks.columns import guess_kind, shown_rows
+from crucibench.tasks.columns import guess_kind, is_number, shown_rows
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,12 +71,20 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
         task = Task(kind=kind, modality=raw.modality, classes=main.classes)
         return Targets(task, unlabelled, bad, dict.fromkeys(raw.roles, LeftOut()))
     name = raw.target
-    feature = next(iter(raw.roles.values())).features[name]
-    names = getattr(feature, "names", None)
-    known = tuple(names) if names else None
-    declared = kind or raw.kind
-    lists = bool(declared) and task_kinds().get(declared or "").list_targets
-    whole = {role: _column(dataset, name, lists=lists) for role, dataset in raw.roles.items()}
+    if raw.labels:
+        known: tuple[str, ...] | None = raw.labels
+    else:
+        feature = next(iter(raw.roles.values())).features[name]
+        names = getattr(feature, "names", None)
+        known = tuple(names) if names else None
+    declared = kind or raw.kind or ("multilabel" if raw.labels else "")
+    lists = bool(declared) and task_kinds().get(declared).list_targets
+    if raw.labels and not lists:
+        raise InputError(f"target {name!r}: {declared} takes one column, task=multilabel several")
+    whole = {
+        role: _flags(dataset, role, raw.labels) if raw.labels else _column(dataset, name, lists)
+        for role, dataset in raw.roles.items()
+    }
     absent = {
         role: _absent(name, role, column, unnamed=bool(known), refuse=raw.on_bad_sample == "error")
         for role, column in whole.items()
@@ -85,27 +93,48 @@ def read_targets(raw: RawData, main: MainData | None = None) -> Targets:
     columns = {role: _filled(column, absent[role][0]) for role, column in whole.items()}
     values: Mapping[str, Any]
     target = Target(name=name, modality=raw.modality, classes=raw.classes, known=known)
-    if main is not None and main.classes:
+    if main is not None and main.classes and not lists:
         classes = main.classes
         own = known or raw.classes
         target = replace(target, classes=classes, known=own)
         values = like_classes(target, columns, main.name)
     else:
-        kind = kind or raw.kind or guess_kind(target, columns)
+        if main is not None and main.classes:
+            target = replace(target, classes=main.classes)
+        kind = declared or guess_kind(target, columns)
         classes, values = task_kinds().get(kind).read_targets(target, columns)
     task = Task(kind=kind, modality=raw.modality, classes=classes)
     bad = {role: found for role, (found, _) in absent.items()}
     return Targets(task, values, bad, {role: left_out for role, (_, left_out) in absent.items()})
 
 
-def _column(dataset: datasets.Dataset, name: str, *, lists: bool) -> Any:
+def _flags(dataset: datasets.Dataset, role: str, names: tuple[str, ...]) -> Any:
+    """Returns columns of 0 and 1 as lists of one length, missing where one of them is."""
+    table = dataset.select_columns(list(names)).with_format("arrow")[:]
+    columns = []
+    for name in names:
+        column = table.column(name).combine_chunks()
+        if not (pa.types.is_boolean(column.type) or is_number(column.type)):
+            raise InputError(
+                f"target {name!r}: expected 0 or 1 for each label, got values of type {column.type}"
+                f" ({role})"
+            )
+        columns.append(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    matrix = np.stack(columns, axis=1)
+    missing = np.isnan(matrix).any(axis=1)
+    flat = pa.array(np.where(missing[:, None], 0.0, matrix).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, len(names), mask=pa.array(missing))
+
+
+def _column(dataset: datasets.Dataset, name: str, lists: bool) -> Any:
     table = dataset.select_columns([name]).with_format("arrow")[:]
     column = table.column(0).combine_chunks()
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if (pa.types.is_nested(column.type) and not lists) or pa.types.is_temporal(column.type):
+        way = "; for a list of labels say task=multilabel" if is_list(column.type) else ""
         raise InputError(
-            f"target {name!r}: expected classes or numbers, got values of type {column.type}"
+            f"target {name!r}: expected classes or numbers, got values of type {column.type}{way}"
         )
     return pc.cast(column, pa.float64()) if pa.types.is_decimal(column.type) else column
 
@@ -155,4 +184,4 @@ def _absent(
 def _filled(column: Any, bad: NDArray[np.bool_]) -> Any:
     if not bad.any():
         return column
-    return pc.if_else(pa.array(bad), column[int(np.argmin(bad))], column)
+    return column.take(pa.array(np.where(bad, np.argmin(bad), np.arange(len(bad)))))

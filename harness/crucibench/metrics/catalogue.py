@@ -13,6 +13,7 @@ from types import MappingProxyType
 from crucibench.contracts.metric import MetricInfo
 from crucibench.metrics.catalogue_across import ACROSS_METRICS
 from crucibench.metrics.catalogue_groups import GROUP_METRICS
+from crucibench.metrics.catalogue_labels import LABEL_METRICS
 from crucibench.metrics.probabilistic import SMALLEST
 from crucibench.util.suggest import unknown
 
@@ -370,6 +371,7 @@ CATALOGUE: Mapping[str, MetricInfo] = MappingProxyType(
             *_REGRESSION,
             *_GAPS,
             *_REPEATS,
+            *LABEL_METRICS,
             *GROUP_METRICS,
             *ACROSS_METRICS,
         )

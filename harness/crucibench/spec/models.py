@@ -90,10 +90,10 @@ class InputSettings(_Part):
 
 
 class DecisionSettings(_Part):
-    """How a binary model's score becomes a decision."""
+    """How a binary model's score becomes a decision, or a label's."""
 
-    positive: str | int | bool
-    """The positive class, by name."""
+    positive: str | int | bool | None = None
+    """The positive class, by name; of labels there is none."""
     threshold: Number = Field(default=0.5, ge=0, le=1)
 
 

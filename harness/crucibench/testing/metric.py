@@ -15,6 +15,7 @@ from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.metrics.numbers import numbers_of
 from crucibench.stats.weighted import values_without
 from crucibench.tasks.classification.view import ClassView
+from crucibench.tasks.multilabel.kind import LabelsView
 from crucibench.tasks.regression.kind import NumberView
 
 _SAMPLES = 60
@@ -62,6 +63,9 @@ def made_up_views(metric: Metric) -> list[Any]:
         targets = rng.normal(size=_SAMPLES)
         answers = targets + rng.normal(size=_SAMPLES)
         views += [NumberView(_ids(), targets, x) for x in (answers, np.round(answers), targets)]
+    if "multilabel" in metric.kinds:
+        views += [_labels(rng, 4), _labels(rng, 9)]
+        views += [replace(one, ranking=(4 * one.ranking).round() / 4) for one in views[:2]]
     return views
 
 
@@ -134,6 +138,17 @@ def _classes(rng: np.random.Generator, count: int, *, logits: bool) -> ClassView
         classes=tuple(f"c{k}" for k in range(count)), scores=raw if logits else probabilities,
         probabilities=probabilities, logits=raw if logits else None, why_none="",
         positive=1 if count == 2 else None, at_threshold=count == 2,
+    )  # fmt: skip
+
+
+def _labels(rng: np.random.Generator, count: int) -> LabelsView:
+    """Returns answers of many labels; no sample has the last, and some have none or all others."""
+    targets = rng.random((_SAMPLES, count)) < rng.uniform(0.1, 0.9, size=count)
+    targets[:5], targets[5:8], targets[:, -1] = False, True, False
+    raw = rng.normal(size=targets.shape) + targets
+    return LabelsView(
+        ids=_ids(), targets=targets, classes=tuple(f"c{k}" for k in range(count)), ranking=raw,
+        probabilities=1.0 / (1.0 + np.exp(-raw)),
     )  # fmt: skip
 
 

@@ -99,7 +99,8 @@ def _cell(kind: TaskKind, answer: Answer, targets: Any) -> CellEvidence:
         name="model", uri="test:model", capabilities=frozenset(), score_kind="probabilities",
         geometry={}, fingerprint=None, decision=Decision(),
     )  # fmt: skip
-    samples = Samples(ids, np.asarray(targets), pd.DataFrame(index=range(n)))
+    column = targets if isinstance(targets, Lists) else np.asarray(targets)
+    samples = Samples(ids, column, pd.DataFrame(index=range(n)))
     return CellEvidence(
         cell="pass", model=model, role="test", records=Records(to_table(columns)), samples=samples
     )

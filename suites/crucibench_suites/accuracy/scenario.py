@@ -30,7 +30,11 @@ _OWN = (
 METRICS: tuple[MetricInfo, ...] = tuple(
     metric_info(metric)
     for metric in (
-        *task_kinds().get("classification").metrics, *task_kinds().get("regression").metrics,
+        *(
+            name
+            for kind in ("classification", "regression", "multilabel")
+            for name in task_kinds().get(kind).metrics
+        ),
         *_OWN,
     )
 )  # fmt: skip

@@ -61,6 +61,8 @@ class AccuracySuite(Suite):
         "clean/average-precision",
         "clean/log-loss",
         "clean/ece-l2-15-equal-mass-debiased-top-label",
+        "clean/subset-accuracy",
+        "clean/average-precision-macro-labels",
         "clean/mae",
         "clean/r2",
     )

@@ -156,7 +156,8 @@ def test_classes_are_those_of_all_roles(open_live: Any) -> None:
         (
             [[1], [2]],
             {},
-            "target 'y': expected classes or numbers, got values of type list<item: int64>",
+            "target 'y': expected classes or numbers, got values of type list<item: int64>; for a "
+            "list of labels say task=multilabel",
         ),
     ],
 )

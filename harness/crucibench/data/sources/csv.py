@@ -359,7 +359,7 @@ def _pass_over_undecodable_rows() -> None:
 
 def _storage(columns: Columns, kinds: dict[str, str]) -> dict[str, Any]:
     """Returns the type that each column which is needed is stored in."""
-    named = {columns.cluster, columns.id} - {*columns.inputs, columns.target, *columns.groups}
+    named = {columns.cluster, columns.id} - {*columns.inputs, *columns.targets, *columns.groups}
     texts = frozenset(columns.inputs if reader_of(columns.modality).verbatim else ())
     return {
         name: pa.large_string()

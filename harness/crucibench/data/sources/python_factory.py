@@ -243,7 +243,9 @@ def _read_pairs(
 ) -> RawData:
     """Reads pairs ``(X, y)``."""
     named = getattr(roles["test"][1], "name", None)
-    options = replace(options, target=options.target or (str(named) if named else TARGET))
+    names = _label_names(roles["test"][1], options)
+    target = ",".join(names) or options.target or (str(named) if named else TARGET)
+    options = replace(options, target=target, classes=None if names else options.classes)
     tables = {role: _as_frame(X) for role, (X, _) in roles.items()}
     if tables["test"] is None:
         return _image_arrays(roles, opening, options, more)
@@ -251,14 +253,43 @@ def _read_pairs(
     for role, table in tables.items():
         if table is None:
             raise InputError(f"X of {role} differs from X of test")
-        if options.target in table.columns:
-            raise InputError(f"(X, y): X has the target column {options.target!r} too")
-        target = column_array(roles[role][1], len(table), "y", "X").to_pandas()
-        frames[role] = table.assign(**{options.target: target})
+        for name in names or (target,):
+            if name in table.columns:
+                raise InputError(f"(X, y): X has the target column {name!r} too")
+        parts = [roles[role][1]]
+        if names:
+            matrix = _matrix(roles[role][1])
+            if matrix.ndim != 2 or matrix.shape[1] != len(names):
+                raise InputError(f"y of {role}: expected {len(names)} columns, one a label")
+            parts = list(matrix.T)
+        columns = [column_array(part, len(table), "y", "X").to_pandas() for part in parts]
+        frames[role] = table.assign(**dict(zip(names or (target,), columns, strict=True)))
     texts = tables["test"].attrs.get("texts", ())
     if texts and not options.features:
         options = replace(options, input=texts)
     return _read_frames(frames, opening, options, more)
+
+
+def _label_names(y: Any, options: DataOptions) -> tuple[str, ...]:
+    """Returns the labels of a y with a column for each; none of one column.
+
+    Raises:
+        InputError: if a name holds a comma, which separates them.
+    """
+    matrix = _matrix(y)
+    if matrix.ndim != 2 or matrix.shape[1] < 2:
+        return ()
+    own = getattr(y, "columns", None)
+    names = options.classes or (range(matrix.shape[1]) if own is None else own)
+    found = tuple(f"label {name}" if isinstance(name, int) else str(name) for name in names)
+    for name in found:
+        if "," in name:
+            raise InputError(f"(X, y): the label {name!r} holds a comma")
+    return found
+
+
+def _matrix(y: Any) -> Any:
+    return to_numpy(y.toarray() if hasattr(y, "toarray") else y)
 
 
 def _as_frame(X: Any) -> pd.DataFrame | None:

@@ -137,9 +137,16 @@ def make_plan(
             not_applicable[request.model.name, request.data.name, suite.name] = found
         else:
             _ask(asked, suite, request, found)
-    plain = dict(asked)
+    readable: dict[tuple[str, str], list[Scenario]] = {}
+    for (name, data, _), (scenario, _, _) in asked.items():
+        if scenario.gives_outcomes:
+            readable.setdefault((name, data), []).append(scenario)
     for suite, request in requests:
-        _ask(asked, suite, request, suite.across(request, _readable(plain, suite.name, request)))
+        others = [
+            scenario for scenario in readable.get((request.model.name, request.data.name), ())
+            if scenario.suite != suite.name
+        ]  # fmt: skip
+        _ask(asked, suite, request, suite.across(request, others))
     builder = _Builder(resolved, models, asked)
     for key in asked:
         builder.cell(key, ())
@@ -150,19 +157,6 @@ def make_plan(
                     builder.add_parity_pass(name, cards[track.data])
     # Insertion order has needs first: a sort by model would break it across models.
     return Plan(tuple(builder.cells.values()), not_applicable)
-
-
-def _readable(
-    asked: Mapping[Key, tuple[Scenario, ModelInfo, DataCard]], suite: str, request: SuiteRequest
-) -> list[Scenario]:
-    """Returns the other suites' scenarios whose outcomes a suite may read: `Suite.across`."""
-    return [
-        scenario
-        for (name, data, _), (scenario, _, _) in asked.items()
-        if (name, data) == (request.model.name, request.data.name)
-        and scenario.suite != suite
-        and scenario.gives_outcomes
-    ]
 
 
 def _requests(

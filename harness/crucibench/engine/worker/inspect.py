@@ -222,10 +222,14 @@ def _decision(entry: ResolvedModel, task: Task) -> Decision:
     settings = entry.spec.decision
     if settings is None:
         return Decision()
+    if task.definition.label_threshold and settings.positive is None:
+        return Decision(threshold=settings.threshold)
     if not task.binary:
         raise InputError(
             f"decision: needs a binary task, and the data has {len(task.classes)} classes"
         )
+    if settings.positive is None:
+        raise InputError(f"decision.positive: which class? One of {', '.join(task.classes)}")
     positive = str(settings.positive)
     if positive not in task.classes:
         raise InputError(f"decision.positive: {unknown('class', positive, task.classes)}")

@@ -31,7 +31,12 @@ _MOST_SCORES = 10**7
 """Scores of a baseline that are worth their memory."""
 
 
-def _check_scores(scores: NDArray[Any], task: Task) -> None:
+def check_scores(scores: NDArray[Any], task: Task) -> None:
+    """Checks that there is a finite score for each class.
+
+    Raises:
+        OutputError: if not.
+    """
     if scores.shape[1] != len(task.classes):
         raise OutputError(
             f"scores: the data has {len(task.classes)} classes, "
@@ -53,7 +58,7 @@ class Classification(TaskKind):
 
     name: ClassVar[str] = "classification"
     fields: ClassVar[tuple[AnswerField, ...]] = (
-        AnswerField(name="scores", dimensions=2, check=_check_scores),
+        AnswerField(name="scores", dimensions=2, check=check_scores),
         AnswerField(name="labels", dimensions=1, check=_check_labels),
     )
     one_class: ClassVar[bool] = True

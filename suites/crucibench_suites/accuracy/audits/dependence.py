@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats.resampling import generator
@@ -80,7 +81,7 @@ def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> F
     Data that is sorted by its target or by a column of groups is no dependence: their error rates
     may differ.
     """
-    if np.ndim(cell.samples.targets) != 1:
+    if isinstance(cell.samples.targets, Lists) or cell.samples.targets.ndim != 1:
         return []  # what is sorted by lists of targets can't be told from what belongs together
     unexplained = _unexplained(cell, evidence, alike=True)
     rng = generator(evidence.options.seed, f"{scenario.stream}/dependence")
