@@ -95,12 +95,18 @@ def _f1_macro(view: LabelsView) -> Form:
     def compute(weights: Floats) -> Floats:
         below = weights @ either
         each = np.where(below > 0, 2 * (weights @ both) / below, np.nan)
-        return np.asarray(np.nanmean(each, axis=1)) if below.any() else np.full(len(each), np.nan)
+        return _mean_over_labels(each)
 
     return RowMetric(
         Statistic(n=len(view), compute=compute, undefined="no label is there or predicted"),
-        cost=len(view.classes),
-    )
+        cost=len(view.classes), rare=int((either > 0).sum(axis=0).min()),
+    )  # fmt: skip
+
+
+def _mean_over_labels(each: Floats) -> Floats:
+    """Returns the mean of what is defined, of values (b, K) to (b,); nan where nothing is."""
+    count = np.isfinite(each).sum(axis=1)
+    return np.where(count > 0, np.nansum(each, axis=1) / np.maximum(count, 1), np.nan)
 
 
 def _f1_macro_reference(view: LabelsView) -> float:
@@ -126,9 +132,10 @@ def _macro(statistic: Callable[..., Statistic]) -> Callable[[LabelsView], Form]:
         parts = [statistic(view.ranking[:, k], view.targets[:, k]) for k in labels]
 
         def compute(weights: Floats) -> Floats:
-            if not parts:
-                return np.full(len(weights), np.nan)
-            return np.asarray(np.nanmean([part.compute(weights) for part in parts], axis=0))
+            each = np.full((len(weights), len(parts)), np.nan)
+            for at, part in enumerate(parts):
+                each[:, at] = part.compute(weights)
+            return _mean_over_labels(each)
 
         def influence() -> Floats:
             return np.asarray(np.mean([_influence(part) for part in parts], axis=0))
