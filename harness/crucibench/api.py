@@ -222,7 +222,7 @@ def gate(
 ) -> GateVerdict:
     """Holds a candidate against a baseline under a policy: a file, or its content.
 
-    An anchor that the policy names is looked for from its file.
+    An anchor and a history that the policy names are looked for from its file.
 
     Returns:
         The verdict: ``pass``, ``regression``, ``inconclusive`` or ``invalid``, rule by rule.
@@ -239,7 +239,11 @@ def gate(
     else:
         name, rules = str(policy), read_policy(Path(policy))
     anchor = None if rules.anchor is None else load(Path(name).parent / rules.anchor)
-    return gate_runs(_opened(baseline), _opened(candidate), rules, anchor=anchor, policy_name=name)
+    history = [load(Path(name).parent / run) for run in rules.history]
+    return gate_runs(
+        _opened(baseline), _opened(candidate), rules, anchor=anchor, history=history,
+        policy_name=name,
+    )  # fmt: skip
 
 
 def _opened(run: Run | str | os.PathLike[str]) -> Run:

@@ -227,22 +227,23 @@ class Crossed(NamedTuple):
     """One number of a recipe, training by sample.
 
     Attributes:
-        ids: of the samples, shape (n,).
+        samples: what it is of.
         numbers: a training each.
         units: what was drawn.
     """
 
-    ids: NDArray[np.object_]
+    samples: Samples
     numbers: tuple[Number, ...]
     units: SampleUnits
 
-    def table(self, rows: NDArray[np.int64] | None = None) -> Floats:
-        """Returns pseudo-values, (trainings, samples); of some samples in another order if given.
-
-        With rows, `units` must be of these.
-        """
-        align = Aligner(len(self.ids), rows)
-        return table_of_trainings([align(one.form) for one in self.numbers], self.units)
+    def table(
+        self, rows: NDArray[np.int64] | None = None, units: SampleUnits | None = None
+    ) -> Floats:
+        """Returns pseudo-values, (trainings, samples); of some rows of the samples, if given."""
+        n = len(self.samples)
+        whole = rows is None or np.array_equal(rows, np.arange(n))
+        align = Aligner(n, None if whole else rows)
+        return table_of_trainings([align(one.form) for one in self.numbers], units or self.units)
 
 
 def crossed(
@@ -269,7 +270,7 @@ def crossed(
         len(own), "/".join(filter(None, (stream, units[0].stream))), how.seed,
         cluster_codes(own.clusters), units[0].strata,
     )  # fmt: skip
-    return Crossed(own.ids, tuple(numbers), drawn)
+    return Crossed(own, tuple(numbers), drawn)
 
 
 class _CellRows:
