@@ -30,7 +30,7 @@ def run_of(tmp_path: Path, drawn: Any, logged_run: Any) -> Any:
 
 
 def test_a_pattern_judges_the_recipe_and_not_each_training(run_of: Any) -> None:
-    old, new = run_of("old", STEADY), run_of("new", [0.2, 0.3, 0.1], 2, seeds=[7, 8, 9])
+    old, new = run_of("old", STEADY), run_of("new", [0.5, 0.45, 0.55], 2, seeds=[7, 8, 9])
     verdict = cb.gate(old, new, POLICY)
     assert [check.address for check in verdict.checks] == ["net@recipe:accuracy/clean/top-1"]
     assert verdict.outcome is Outcome.REGRESSION
