@@ -56,8 +56,14 @@ class Recipe(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        """SD between seeds of the number."""
+        """SD between seeds of the number, on the samples as they are."""
         return float(self.gains.mean(axis=1).std(ddof=1))
+
+    @property
+    def deviation_drawn(self) -> float:
+        """SD between seeds of the number on samples that are drawn: what a user sees of them."""
+        both = two_way(self.gains)
+        return float(np.sqrt(self.deviation**2 + both.residual / both.columns))
 
 
 def recipes() -> list[Recipe]:
@@ -181,7 +187,7 @@ def found_losses(recipe: Recipe, size: int, repetitions: int) -> int:
     A part of the right answers is made wrong, at random in each training; an error is added to.
     """
     rng = np.random.default_rng([2, size])
-    loss = 2 * recipe.deviation
+    loss = 2 * recipe.deviation_drawn
     count = 0
     for _ in range(repetitions):
         was, now = drawn(rng, recipe, size, size)
@@ -339,6 +345,7 @@ def main() -> None:
             "",
             "## A recipe worse by two SDs of its seeds that is found",
             "",
+            "Two SDs of what the seeds' numbers show on drawn samples. "
             f"The lower bound of the worst with eight seeds a side, for all {len(known)} at once: "
             f"{percent(least)}.",
             "",

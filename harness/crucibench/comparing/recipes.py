@@ -40,6 +40,9 @@ Floats = NDArray[np.float64]
 _FORMAT = 1
 _WORST_FIRST = (Verdict.INVALID, Verdict.SUSPECT, Verdict.VALID)
 
+FEWEST = 5
+"""Of fewer trainings an interval covers less than it says where one seed in many goes wrong."""
+
 ONE_TRAINING = (
     "one training does not show how far trainings differ: add others, with replicate_of and seed"
 )
@@ -359,6 +362,8 @@ class _CellRows:
         known = [one for one in own if one is not None]
         place = file.data, str(Address(file.model, file.suite, file.scenario, point, metric, group))
         facts = {"level": None, "method": "", "reason": "", **facts}
+        marks = ["biased"] if place in self.side.side.biased else []
+        marks += ["imprecise"] if 0 < len(trainings) < FEWEST else []
         row = MetricRow(
             data=file.data,
             address=Address(
@@ -366,7 +371,7 @@ class _CellRows:
             ),
             value=value, lower=ends[0], upper=ends[1],
             n=min(one.n for one in known), direction=info.direction, unit=info.unit,
-            mark="biased" if place in self.side.side.biased else "",
+            mark=", ".join(marks),
             verdict=self.verdict, cell=file.cell, key=known[0].key, run=self.side.side.run.id,
             **facts,
         )  # fmt: skip
