@@ -34,6 +34,7 @@ def run(
     models: Mapping[str, Any] | Sequence[str] | str | None = None,
     data: Any = None,
     data_options: DataOptions | None = None,
+    recipe: str | None = None,
     suites: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -56,6 +57,7 @@ def run(
         data: a URI, or live data: ``(X, y)``, a DataFrame, a `datasets.Dataset`, a torch data set.
         data_options: of the data: ``target``, ``groups``, ``features``, ``cluster``, ``id``,
             ``split``, ``task``, ``classes``; as in a spec.
+        recipe: the name of the recipe, where the models are trainings that differ by seed alone.
         suites: which to run; all that apply by default.
         settings: ``{"SUITE.KEY": value}``.
         defaults: keys of the spec's ``defaults``, e.g. ``{"preset": "quick", "seed": 0}``.
@@ -87,7 +89,7 @@ def run(
         0.96
     """
     resolved = prepare(
-        spec, models=models, data=data, data_options=data_options, suites=suites,
+        spec, models=models, data=data, data_options=data_options, recipe=recipe, suites=suites,
         settings=settings, defaults=defaults, allow_pickle=allow_pickle,
     )  # fmt: skip
     options = RunOptions(
@@ -108,6 +110,7 @@ def prepare(
     models: Mapping[str, Any] | Sequence[str] | str | None = None,
     data: Any = None,
     data_options: DataOptions | None = None,
+    recipe: str | None = None,
     suites: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -124,7 +127,11 @@ def prepare(
         if models is None or data is None:
             raise InputError("expected a spec, or models and data")
         document: Any = _document(models, data, data_options or {}, live)
+        if recipe is not None:
+            document["models"] = [{**entry, "group": recipe} for entry in document["models"]]
     else:
+        if recipe is not None:
+            raise InputError("recipe goes with models: in a spec say replicate_of and seed")
         if models is not None or data is not None:
             raise InputError("expected a spec, or models and data, not both")
         if isinstance(spec, Mapping):
@@ -215,7 +222,7 @@ def gate(
 ) -> GateVerdict:
     """Holds a candidate against a baseline under a policy: a file, or its content.
 
-    An anchor that the policy names is looked for from its file.
+    An anchor and a history that the policy names are looked for from its file.
 
     Returns:
         The verdict: ``pass``, ``regression``, ``inconclusive`` or ``invalid``, rule by rule.
@@ -232,7 +239,11 @@ def gate(
     else:
         name, rules = str(policy), read_policy(Path(policy))
     anchor = None if rules.anchor is None else load(Path(name).parent / rules.anchor)
-    return gate_runs(_opened(baseline), _opened(candidate), rules, anchor=anchor, policy_name=name)
+    history = [load(Path(name).parent / run) for run in rules.history]
+    return gate_runs(
+        _opened(baseline), _opened(candidate), rules, anchor=anchor, history=history,
+        policy_name=name,
+    )  # fmt: skip
 
 
 def _opened(run: Run | str | os.PathLike[str]) -> Run:

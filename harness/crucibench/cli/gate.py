@@ -10,7 +10,7 @@ import click
 from crucibench.cli import _complete
 from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_any_run, require
 from crucibench.cli._output import NotePrinter, Table, emit, notes_listener, warn, write
-from crucibench.util.errors import UnreadableError
+from crucibench.util.errors import InputError, UnreadableError
 
 if TYPE_CHECKING:
     from crucibench.gating.policy import Policy, SpeedRule
@@ -23,6 +23,7 @@ _EPILOG = "\n\n".join(
             "crucibench gate --init --baseline baseline.cbz > policy.yaml",
             "crucibench gate --baseline baseline.cbz --candidate latest --policy policy.yaml",
             "crucibench gate --baseline results/3f2a --candidate latest --rerun",
+            "crucibench gate --baseline five-seeds.cbz --candidate latest --plan",
         ),
         "\b\nExit codes:\n"
         "    0  pass\n"
@@ -55,6 +56,9 @@ _EPILOG = "\n\n".join(
 @click.option("--init", is_flag=True,
               help="Print a policy to start from, for the numbers of the baseline; a candidate "
               "shows how far two models differ.")  # fmt: skip
+@click.option("--plan", is_flag=True,
+              help="Print how many trainings and samples each margin needs, as these "
+              "runs show, and judge nothing.")  # fmt: skip
 @click.option("--rerun", is_flag=True,
               help="Also time the models of both runs in turns, on this machine: advisory. Needs "
               "run folders, and the files that they name as they were.")  # fmt: skip
@@ -75,6 +79,7 @@ def command(
     policy_file: Path,
     anchor: str | None,
     init: bool,
+    plan: bool,
     rerun: bool,
     rounds: int | None,
     batch: int | None,
@@ -89,8 +94,8 @@ def command(
     start of an id, or latest.
     """
     require("--rerun", rerun, {"--rounds": rounds, "--batch": batch})
-    if init and rerun:
-        raise click.UsageError("--init judges nothing: --rerun does not go with it")
+    if (init or plan) and rerun:
+        raise click.UsageError("--init and --plan judge nothing: --rerun does not go with them")
     if init:
         return _init(
             find_any_run(baseline, out), None if candidate is None else find_any_run(candidate, out)
@@ -105,6 +110,8 @@ def command(
         anchor = str(policy_file.parent / policy.anchor)
     timing = _Timing(rounds, batch, quiet) if rerun else None
     verdict, beside = _judged((baseline, candidate, anchor), policy, policy_file, out, timing)
+    if plan:
+        return _plan(verdict, form)
     folder = report or beside
     write_outputs(verdict, folder)
     for line in tell_github(verdict):
@@ -143,11 +150,18 @@ def _judged(
         beside = beside if after.packed else after.root / "gate"
         before = find_any_run(baseline, out)
         older = None if anchor is None else find_any_run(anchor, out)
+        history = [find_any_run(str(file.parent / name), out) for name in policy.history]
     except UnreadableError as error:
         sides = Sides(baseline=baseline, candidate=candidate, anchor=anchor, policy=str(file))
         return failed(sides, str(error)), beside
     verdict = gate_runs(
-        before, after, policy, anchor=older, policy_name=str(file), timed=timing is not None
+        before,
+        after,
+        policy,
+        anchor=older,
+        history=history,
+        policy_name=str(file),
+        timed=timing is not None,
     )
     if timing is not None:
         verdict = _with_latency(verdict, before, after, timing, policy.speed)
@@ -197,6 +211,21 @@ def _print(verdict: GateVerdict, form: Format) -> None:
         if found:
             tables.append(Table(columns=("", "number", "finding"), rows=found, headless=True))
         emit(form, None, tables)
+
+
+def _plan(verdict: GateVerdict, form: Format) -> int:
+    from crucibench.gating.planning import PLANNED, plan_document, plan_rows
+
+    if verdict.errors:
+        raise InputError(verdict.errors[0])
+    rows = plan_rows(verdict)
+    if not rows:
+        raise InputError(
+            "nothing to plan: no margin of the policy is held by recipes of two trainings or more "
+            "on both sides, or by a model whose recipe stands in history"
+        )
+    emit(form, plan_document(verdict), [Table(columns=PLANNED, rows=rows)])
+    return 0
 
 
 def _init(baseline: Run, candidate: Run | None) -> int:

@@ -57,6 +57,11 @@ TOLERANCE = 1e-5
     "several times.",
 )
 @click.option(
+    "--recipe",
+    metavar="NAME",
+    help="Every --model is a training of this recipe, with a seed of its own.",
+)
+@click.option(
     "--data",
     "data",
     multiple=True,
@@ -131,6 +136,7 @@ def command(
     spec: Path | None,
     models: tuple[str, ...],
     variants: tuple[str, ...],
+    recipe: str | None,
     data: tuple[str, ...],
     columns: dict[str, Any],
     suites: tuple[tuple[str, ...], ...],
@@ -162,6 +168,8 @@ def command(
         raise click.UsageError("expected SPEC.yaml, or --model and --data, not both")
     if spec is not None and variants:
         raise click.UsageError("--variant goes with --model; in SPEC.yaml say variants: [...]")
+    if spec is not None and recipe is not None:
+        raise click.UsageError("--recipe goes with --model; in SPEC.yaml say replicate_of: NAME")
     if check_parity:
         defaults["check_parity"] = TOLERANCE
 
@@ -186,7 +194,11 @@ def command(
             raise InputError(
                 f"{named}: with several --data, say it in the address: URI?target=COLUMN&..."
             )
-        document, base, where = _document(models, variants, data, columns), Path(), "command line"
+        document, base, where = (
+            _document(models, variants, recipe, data, columns),
+            Path(),
+            "command line",
+        )
     overrides = Overrides(
         defaults={key: value for key, value in defaults.items() if value is not None},
         suites=chosen,
@@ -208,13 +220,14 @@ def command(
 def _document(
     models: tuple[str, ...],
     variants: tuple[str, ...],
+    recipe: str | None,
     data: tuple[str, ...],
     columns: dict[str, Any],
 ) -> dict[str, Any]:
     """Returns a spec: every model, in every form, meets every data set."""
     from crucibench.api import named_entry
 
-    forms = {"variants": list(dict.fromkeys(variants))}
+    forms = {"variants": list(dict.fromkeys(variants)), "group": recipe}
     model_entries = [named_entry(text) | forms for text in models]
     data_entries = list(map(named_entry, data))
     document: dict[str, Any] = {

@@ -205,6 +205,14 @@ class CellPair:
         Raises:
             RefusedError: if the two are not compared.
         """
+        return list(self._differences(*self.planned()))
+
+    def planned(self) -> tuple[PlannedCell, PlannedCell]:
+        """Returns both cells as planned, where they may be compared.
+
+        Raises:
+            RefusedError: if they may not.
+        """
         for side, file in (("baseline", self.was), ("candidate", self.now)):
             if file.status is not Status.OK:
                 what = "failed" if file.status is Status.FAILED else "was skipped"
@@ -222,7 +230,7 @@ class CellPair:
         first, second = self.first.run, self.second.run
         if isinstance(cells[1].scenario, Timed) and (first.root != second.root or first.packed):
             raise RefusedError(TIMED_APART)
-        return list(self._differences(*cells))
+        return cells
 
     def _differences(self, old: PlannedCell, new: PlannedCell) -> Iterator[MetricDifference]:
         declared = {metric.id: metric for metric in new.scenario.metrics}
@@ -273,7 +281,7 @@ class CellPair:
         lower: Set[str],
     ) -> dict[Key, MeasuredDifference]:
         """Measures the numbers of the same samples."""
-        paired = self._paired(samples, others)
+        paired = self.paired(samples, others)
         align_old = Aligner(len(samples), _unless_whole(paired.rows_a, len(samples)))
         align_new = Aligner(len(others), _unless_whole(paired.rows_b, len(others)))
         pairs = {
@@ -315,8 +323,12 @@ class CellPair:
         samples, forms = side.numbers(cell, self.first.scorer.options)
         return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 
-    def _paired(self, first: Samples, second: Samples) -> Pairing:
-        """Pairs samples; where their orders differ, in the order of ids, whoever comes first."""
+    def paired(self, first: Samples, second: Samples) -> Pairing:
+        """Pairs samples; where their orders differ, in the order of ids, whoever comes first.
+
+        Raises:
+            RefusedError: if they can't be paired.
+        """
         if np.array_equal(first.ids, second.ids):
             # A sample table's ids are unique, so that position pairs them; the common case.
             rows = np.arange(len(first), dtype=np.int64)

@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import NamedTuple
 
 from crucibench.comparing.differences import Flips
 from crucibench.contracts.rows import Address
 from crucibench.stats import Interval
+from crucibench.stats.two_way import TwoSources
+
+
+class RecipeSpread(NamedTuple):
+    """How far a difference of two recipes varies, and by what.
+
+    Attributes:
+        sources: of the variance of the difference.
+        trainings: of the baseline and of the candidate.
+        by_seed: whether trainings were paired by their seeds.
+        training: the variance of one training's number between trainings: the mean of both sides,
+            or of the differences by seed.
+        residual: of what samples and trainings do together, in one training's number.
+        common: of the samples, in the difference of the two means over ever more trainings.
+        borrowed: the runs that `training` comes from, where the two compared show none.
+    """
+
+    sources: TwoSources
+    trainings: tuple[int, int]
+    by_seed: bool
+    training: float
+    residual: float
+    common: float
+    borrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +61,8 @@ class MetricDifference:
         primary: whether it is a headline number of its suite, a primary endpoint.
         biased: whether a side's number is marked ``biased``: interval and p-value of the difference
             are then too sure, since the two may be shifted by different amounts.
+        spread: of the difference of two recipes, or of two files where the spread of trainings is
+            borrowed; None of two files, which say nothing of other trainings.
         reason: why something is missing.
     """
 
@@ -57,6 +84,7 @@ class MetricDifference:
     identical: bool = False
     primary: bool = False
     biased: bool = False
+    spread: RecipeSpread | None = None
     reason: str = ""
 
     @property

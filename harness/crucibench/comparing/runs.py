@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from glob import escape
 
 from crucibench.comparing.cell_pairs import CellPair, ComparedSide, How, RefusedError
+from crucibench.comparing.recipe_pairs import RecipePairs
+from crucibench.comparing.recipes import recipes_of
 from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.comparing.results import Comparison, MetricDifference, Refusal
-from crucibench.contracts.rows import parse_address
+from crucibench.contracts.rows import RECIPE, parse_address
 from crucibench.stats import holm
 from crucibench.store.cells import CellFile
 from crucibench.store.pack import opened_together
@@ -18,8 +20,6 @@ from crucibench.store.run import Run
 from crucibench.store.stats import require_unchanged
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-
-_Cells = Mapping[tuple[str, str], CellFile]
 
 
 def compare_runs(
@@ -39,8 +39,9 @@ def compare_runs(
         level: of the intervals.
         intersect: whether other samples are fine: then the common ones are compared, and notes say
             how many they are.
-        models: candidate's name to baseline's; by default models of the same name, or, where each
-            side has one model, that.
+        models: candidate's name to baseline's, of recipes with ``@recipe``; by default models and
+            recipes of the same name, or, where each side has one, that. Trainings of recipes that
+            are compared are not compared one by one.
         metrics: patterns of addresses (``*/top-1``, ``cnn:accuracy/*``) of the numbers wanted; the
             part before the model's colon may be left out. Empty for all.
 
@@ -61,8 +62,13 @@ def compare_runs(
     second = first if candidate is baseline else ComparedSide(candidate)
     how = How(settings=ResamplingSettings(level=level), intersect=intersect, metrics=tuple(metrics))
     found = Comparison()
+    recipes = RecipePairs(first, second, how)
     for name, partner in pairs.items():
-        _Models(first, second, partner, name, how).compare(found)
+        models_of = _Models(first, second, partner, name, how)
+        if name.endswith(RECIPE):
+            recipes.compare(partner, name, models_of.data(), found)
+        else:
+            models_of.compare(found)
     primary = {place for run in (baseline, candidate) for place in headline_places(run)}
     if found.code:
         found.notes.append(found.code_sentence)
@@ -112,18 +118,28 @@ def model_pairs(
     old, new = (
         list(dict.fromkeys(name for name, _ in run.models)) for run in (baseline, candidate)
     )
+    recipes = [replicated(run) for run in (baseline, candidate)]
     if models is not None:
         for name, partner in models.items():
-            for side, known in ((name, new), (partner, old)):
+            for side, known in ((name, [*new, *recipes[1]]), (partner, [*old, *recipes[0]])):
                 if side not in known:
                     raise InputError(unknown("model", side, known))
+            if name.endswith(RECIPE) != partner.endswith(RECIPE):
+                raise InputError(f"a recipe and a model are not compared: {partner!r} and {name!r}")
         return dict(models)
     if baseline.root == candidate.root:
         raise InputError(
             "a run compared with itself needs two models: "
             f"crucibench compare RUN --models {','.join([*new, 'OTHER'][:2])}"
         )
-    common = {name: name for name in new if name in old}
+    of_recipes = name_pairs(recipes[0].keys(), recipes[1].keys())
+    inside = [set[str](), set[str]()]
+    for one, other in of_recipes.items():
+        inside[0] |= recipes[0][other]
+        inside[1] |= recipes[1][one]
+    common = of_recipes | {
+        name: name for name in new if name in old and not (name in inside[0] and name in inside[1])
+    }
     if not common and len(old) == len(new) == 1:
         return {new[0]: old[0]}
     if not common:
@@ -132,6 +148,21 @@ def model_pairs(
             f"{', '.join(new)}); say which belong together with RUN:MODEL"
         )
     return common
+
+
+def replicated(run: Run) -> dict[str, set[str]]:
+    """Returns the models of each recipe, by its name with ``@recipe``, that has two or more."""
+    found: dict[str, set[str]] = {}
+    for (name, _), recipe in recipes_of(run).items():
+        found.setdefault(name, set()).update(one.name for one in recipe.trainings)
+    return {name: models for name, models in found.items() if len(models) > 1}
+
+
+def name_pairs(old: Set[str], new: Set[str]) -> dict[str, str]:
+    """Returns which belong together, new to old: those of one name, or the only one of each."""
+    if not old & new and len(old) == len(new) == 1:
+        return dict(zip(new, old, strict=True))
+    return {name: name for name in sorted(old & new)}
 
 
 def _other_code(was: CellFile, now: CellFile) -> list[str]:
@@ -165,7 +196,7 @@ class _Models:
     def compare(self, found: Comparison) -> None:
         """Adds what is compared and what is refused."""
         was, now = self.first.cells(self.old), self.second.cells(self.new)
-        data = self._data(was, now)
+        data = self.data()
         partners = {(data.get(name, name), address) for name, address in now}
         for (name, address), file in now.items():
             cell = f"{self.new}:{address}"
@@ -191,8 +222,14 @@ class _Models:
             reason = f"the candidate has no {address} of {self.new} on {name}"
             found.refused.append(Refusal(f"{self.old}:{address}", reason, data=name))
 
-    def _data(self, was: _Cells, now: _Cells) -> dict[str, str]:
+    def data(self) -> dict[str, str]:
         """Returns candidate's data sets to the baseline's, where they go by another name."""
+        was, now = (
+            [(file.data, "") for file in side.run.cells.values()]
+            if name.endswith(RECIPE)
+            else side.cells(name)
+            for side, name in ((self.first, self.old), (self.second, self.new))
+        )
         old = [*dict.fromkeys(name for name, _ in was)]
         new = [*dict.fromkeys(name for name, _ in now)]
         prints = {

@@ -46,7 +46,8 @@ class ModelInfo:
         intensive: whether it may be asked far more often than once a sample and point.
         parameters: their number, where the model has such.
         card: what the spec says of it: authors, licence, trained_on, ...
-        group: what models that differ by training seed alone share; "" for none.
+        group: the recipe: what models that differ by training seed alone share; "" for none.
+        seed: of the training; None where it is not known.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelInfo:
     parameters: int | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
     group: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.score_kind not in (kinds := get_args(ScoreKind)):

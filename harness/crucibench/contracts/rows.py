@@ -15,6 +15,9 @@ COLUMNS = (
     "verdict", "cell", "comparison_key",
 )  # fmt: skip
 
+RECIPE = "@recipe"
+"""What follows the name of a recipe where its numbers stand beside those of its trainings."""
+
 _ADDRESS = re.compile(
     r"(?P<model>[^:]+):(?P<suite>[^/\[\]]+)/(?P<scenario>[^\[\]]+?)(?:\[(?P<point>[^\]]*)\])?"
     r"/(?P<metric>[^/@]+)(?:@(?P<group>.+))?"
@@ -35,7 +38,8 @@ class Row:
         n: the number of samples (or queries) behind the value: its denominator.
         estimand: what the interval speaks of: ``model/population``, this model on the population
             that the samples were drawn from; ``model/ids``, this model on these samples;
-            ``model/rounds``, this model on this machine in this session. Empty where not known.
+            ``model/rounds``, this model on this machine in this session; ``recipe/population`` and
+            ``recipe/ids``, the next training of its recipe on either. Empty where not known.
         mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
             too wide to rest a claim on, or rests on too little; made from the data seen. Both, with
             a comma between, where both hold.

@@ -111,8 +111,11 @@ def without_spread(difference: MetricDifference, *, share: bool) -> MetricDiffer
 
 
 def p_beyond(difference: MetricDifference, margin: float) -> float:
-    """Returns the two-sided normal p-value of a loss of `margin`, or nan; 1 of a smaller loss."""
+    """Returns the two-sided p-value of a loss of `margin`, or nan; 1 of a smaller loss."""
     error, gain = standard_error(difference), difference.gain
+    if difference.spread is not None and gain is not None:
+        # By t, since few trainings show their spread badly.
+        return difference.spread.sources.p(gain + margin) if gain < -margin else 1.0
     if gain is None or error is None:
         return math.nan
     return min(1.0, 2.0 * float(ndtr((gain + margin) / error)))
@@ -132,6 +135,8 @@ def detectable(difference: MetricDifference, power: float = POWER) -> float | No
     """Returns the smallest loss that this n shows at 5 %, two-sided, with so much power."""
     if difference.detectable is not None and power == POWER:
         return difference.detectable
+    if difference.spread is not None:
+        return difference.spread.sources.detectable(power, LEVEL)
     if difference.flips is not None:
         # None says that not even all discordant pairs would show it.
         n = difference.n

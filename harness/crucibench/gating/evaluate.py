@@ -10,7 +10,7 @@ from datetime import date
 from functools import cached_property, partial
 from typing import Literal
 
-from crucibench.comparing.power import POWER, n_needed
+from crucibench.comparing.power import POWER, n_needed, recipe_plan
 from crucibench.comparing.results import Comparison, MetricDifference
 from crucibench.contracts.rows import Address, parse_address
 from crucibench.gating.decide import (
@@ -136,6 +136,15 @@ def _of_rule(
     keys = dict.fromkeys(
         key for side in (candidate, baseline) for key in side.numbers if _fits(rule, key)
     )
+    # Where both sides have a recipe it stands for its trainings, unless a rule names one of them.
+    recipes = {**baseline.trainings, **candidate.trainings}
+    both = candidate.models & baseline.models
+    trained = {key for key, recipe in recipes.items() if (key[0], recipe) in both}
+    keys = {
+        key: None
+        for key in keys
+        if (key[0], _model(key[1])) not in trained or not is_pattern(_model(rule.address))
+    }
     keys |= dict.fromkeys(_crashed(rule, candidate, baseline))
     drafts: list[CheckDraft] = []
     aimless = 0
@@ -442,7 +451,7 @@ def _against(
             outcome, draft.test, difference, bound, size,
             percent=number.percent, p_adjusted=adjusted.p, family=adjusted.family, power=power,
         )  # fmt: skip
-    interval, flips = difference.gain_interval, difference.flips
+    interval, flips, spread = difference.gain_interval, difference.flips, difference.spread
     raw = p_value(difference)
     return _base(
         draft, outcome, message,
@@ -455,6 +464,9 @@ def _against(
         p_adjusted=None if math.isnan(adjusted.p) else adjusted.p,
         family=adjusted.family, n=difference.n, detectable=detectable(difference, power),
         n_needed=n_needed(difference, bound, power), method=difference.method,
+        estimand="recipe" if spread else "files",
+        trainings=spread.trainings if spread else None,
+        plan=recipe_plan(spread, difference.n, bound, power) if spread else [],
         lost=None if flips is None else len(flips.lost),
         gained=None if flips is None else len(flips.gained),
         lost_ids=[] if flips is None else [str(name) for name in flips.lost[:_SHOWN_IDS]],

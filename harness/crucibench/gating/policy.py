@@ -234,6 +234,9 @@ class Policy(_PolicyPart):
     anchor: str | None = None
     """A second, older baseline, held to the same margins, against slow erosion: a run or a pack,
     relative to this file."""
+    history: list[str] = Field(default_factory=list)
+    """Earlier runs or packs, relative to this file, in which the recipe was trained several times:
+    a candidate of one training borrows the spread of its recipe's trainings from them."""
 
     def rules(self) -> list[tuple[Tier, Rule]]:
         """Returns all rules with their tiers, required ones first."""

@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from crucibench.comparing.runs import name_pairs
+from crucibench.contracts.rows import RECIPE
 from crucibench.engine.listener import Listener
 from crucibench.engine.rerun import Clock, Rerun, Seconds, timed_call
 from crucibench.engine.worker.environment import environment
@@ -27,7 +29,7 @@ from crucibench.gating.latency import (
 )
 from crucibench.gating.policy import SpeedRule, Tier
 from crucibench.gating.result import Check, GateVerdict, Outcome
-from crucibench.gating.runs import data_pairs, name_pairs
+from crucibench.gating.runs import data_pairs
 from crucibench.gating.sides import side_of
 from crucibench.store.run import Run
 from crucibench.util.devices import set_threads, torch_numerics
@@ -122,6 +124,8 @@ def _paired(baseline: Run, candidate: Run) -> Iterator[_Pair]:
     models = name_pairs({name for _, name in old.models}, {name for _, name in new.models})
     data = data_pairs(baseline, candidate, old, new)
     for place, name in sorted(new.models):
+        if name.endswith(RECIPE):
+            continue
         if name in models and (data.get(place), models[name]) in old.models:
             yield _Pair(name, place, models[name], data[place])
 

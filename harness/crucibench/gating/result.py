@@ -90,6 +90,13 @@ class Check(_Part):
     """The smallest loss that this n shows with a power of 80 % at 5 %."""
     n_needed: int | None = None
     """The n that the bound needs."""
+    estimand: str = ""
+    """What a difference speaks of: ``files``, these two and no other training; ``recipe``, the next
+    training of each side's."""
+    trainings: tuple[int, int] | None = None
+    """Of the baseline's and the candidate's recipe."""
+    plan: list[tuple[int, int]] = Field(default_factory=list)
+    """Trainings a side and samples: each pair shows the bound with the policy's power."""
     method: str = ""
     lost: int | None = None
     """Samples that the baseline gets right and the candidate wrong."""

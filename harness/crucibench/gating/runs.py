@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from itertools import chain
@@ -13,9 +12,11 @@ import numpy as np
 import pandas as pd
 
 from crucibench.comparing.results import Comparison, MetricDifference
+from crucibench.comparing.runs import name_pairs, replicated
 from crucibench.contracts.records import KEYS
 from crucibench.gating.decide import LEVEL
 from crucibench.gating.evaluate import Opponent, evaluate, failed, with_checks
+from crucibench.gating.history import History
 from crucibench.gating.policy import Policy, literal_brackets
 from crucibench.gating.result import GateVerdict, Sides
 from crucibench.gating.sides import GatedNumber, GateSide, Key, side_of
@@ -143,6 +144,7 @@ def gate_runs(
     policy: Policy,
     *,
     anchor: Run | None = None,
+    history: Sequence[Run] = (),
     policy_name: str = "",
     today: date | None = None,
     timed: bool = False,
@@ -154,6 +156,7 @@ def gate_runs(
         candidate: what is judged.
         policy: the rules.
         anchor: an older baseline, held to the same rules.
+        history: runs that the spread of trainings is borrowed from, where each side has one.
         policy_name: what the verdict calls the policy.
         today: the day that waivers are held against; today in UTC by default.
         timed: whether both models are timed afterwards; otherwise a policy that requires speed
@@ -171,7 +174,7 @@ def gate_runs(
         for run in (candidate, baseline, *([] if anchor is None else [anchor])):
             _require_sound(run)
         side = side_of(candidate)
-        judged = _Judged(candidate, side, policy, notes)
+        judged = _Judged(candidate, side, policy, notes, History(history))
         opponents = [_opponent("baseline", baseline, judged)]
         if anchor is not None:
             opponents.append(_opponent("anchor", anchor, judged))
@@ -213,12 +216,13 @@ class _Judged(NamedTuple):
     side: GateSide
     policy: Policy
     notes: list[str]
+    history: History
 
 
 def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged) -> Opponent:
-    candidate, side, policy, notes = judged
+    candidate, side, policy, notes, history = judged
     other = side_of(run)
-    models = name_pairs({name for _, name in other.models}, {name for _, name in side.models})
+    models = _model_pairs(run, candidate)
     data = data_pairs(run, candidate, other, side)
     notes += [
         f"{what} {new!r} is held against the {against}'s {old!r}"
@@ -227,21 +231,25 @@ def _opponent(against: Literal["baseline", "anchor"], run: Run, judged: _Judged)
         if new != old
     ]
     unchanged = Unchanged(run, candidate, models, data)
+    trained = {name for _, name in side.trainings.keys() & other.trainings.keys()}
+    exact = {rule.address.partition(":")[0] for _, rule in policy.rules()}
+    asked = {new: old for new, old in models.items() if new not in trained or {new, old} & exact}
+    compared = history.lend(_compared(run, candidate, policy, asked), candidate)
 
     def same(key: Key) -> bool:
         return unchanged(side.numbers[key])
 
     return Opponent(
         against=against, side=other.renamed(_inverse(models), _inverse(data)),
-        comparison=_compared(run, candidate, policy, models), unchanged=same,
+        comparison=compared, unchanged=same,
     )  # fmt: skip
 
 
-def name_pairs(old: AbstractSet[str], new: AbstractSet[str]) -> dict[str, str]:
-    """Returns which belong together, new to old: those of one name, or the only one of each."""
-    if not old & new and len(old) == len(new) == 1:
-        return dict(zip(new, old, strict=True))
-    return {name: name for name in sorted(old & new)}
+def _model_pairs(run: Run, candidate: Run) -> dict[str, str]:
+    """Returns which models, and which recipes, belong together: candidate's to baseline's."""
+    names = ({name for name, _ in one.models} for one in (run, candidate))
+    recipes = (replicated(one).keys() for one in (run, candidate))
+    return name_pairs(*names) | name_pairs(*recipes)
 
 
 def data_pairs(run: Run, candidate: Run, other: GateSide, side: GateSide) -> dict[str, str]:
@@ -282,7 +290,7 @@ def headline_differences(baseline: Run, candidate: Run) -> dict[Key, MetricDiffe
     from crucibench.comparing.runs import compare_runs
 
     side, other = side_of(baseline), side_of(candidate)
-    pairs = name_pairs({name for _, name in side.models}, {name for _, name in other.models})
+    pairs = _model_pairs(baseline, candidate)
     data = data_pairs(baseline, candidate, side, other)
     if not pairs or not side.headline:
         return {}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from crucibench.contracts.rows import Address
+from crucibench.comparing.recipes import recipe_rows, recipes_of
+from crucibench.contracts.rows import Address, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
@@ -67,6 +68,8 @@ class GateSide:
         models: data set and name of each model that was planned.
         broken: cells without numbers.
         metrics: the ids that each suite declares.
+        trainings: data set and name of each model of a recipe that has two trainings or more, to
+            the recipe's name with ``@recipe``, under which its numbers stand among `numbers`.
         headline: the addresses ``SUITE/SCENARIO[POINT]/METRIC`` that suites show first.
     """
 
@@ -75,6 +78,7 @@ class GateSide:
     models: frozenset[tuple[str, str]]
     broken: tuple[Broken, ...] = ()
     metrics: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    trainings: Mapping[tuple[str, str], str] = field(default_factory=dict)
     headline: tuple[str, ...] = ()
 
     def renamed(self, models: Mapping[str, str], data: Mapping[str, str]) -> GateSide:
@@ -95,6 +99,10 @@ class GateSide:
             models=frozenset(
                 (data.get(name, name), models.get(model, model)) for name, model in self.models
             ),
+            trainings={
+                (data.get(name, name), models.get(model, model)): models.get(recipe, recipe)
+                for (name, model), recipe in self.trainings.items()
+            },
             broken=tuple(
                 replace(
                     cell,
@@ -125,11 +133,18 @@ def side_of(run: Run) -> GateSide:
         for metric in facts["metrics"]
     }
     numbers = [_number(row, shown, run.cells) for row in _rows(run.metrics())]
+    recipes = [one for one in recipes_of(run).values() if len(one.trainings) > 1]
+    named = {(one.data, one.model) for one in recipes}
+    of_recipes = [one.row for one in recipe_rows(run)] if recipes else []
+    numbers += [
+        _of_recipe(row, shown, run.cells) for row in of_recipes if (row.data, row.model) in named
+    ]
     cells = run.cells.values()
     return GateSide(
         name=run.id,
         numbers={number.key: number for number in numbers},
-        models=frozenset((cell.data, cell.model) for cell in cells),
+        models=frozenset((cell.data, cell.model) for cell in cells) | named,
+        trainings={(one.data, model.name): one.model for one in recipes for model in one.trainings},
         broken=tuple(_broken(cell) for cell in cells if cell.status is not Status.OK),
         metrics={
             suite: tuple(metric["id"] for metric in facts["metrics"])
@@ -169,6 +184,15 @@ def _number(
         timed=cell is not None and cell.kind == "timed",
         **text,
     )  # fmt: skip
+
+
+def _of_recipe(
+    row: MetricRow,
+    shown: Mapping[tuple[str, str], Mapping[str, Any]],
+    cells: Mapping[str, CellFile],
+) -> GatedNumber:
+    facts = {**row.__dict__, **row.address._asdict(), "verdict": str(row.verdict)}
+    return _number(facts, shown, cells)
 
 
 def _broken(cell: CellFile) -> Broken:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from crucibench.comparing.power import POWER, n_needed
-from crucibench.comparing.results import MetricDifference
+from crucibench.comparing.power import POWER, n_needed, samples_needed, trainings_needed
+from crucibench.comparing.results import MetricDifference, RecipeSpread
 from crucibench.gating.decide import detectable, is_worse, n_needed_for_floor
 from crucibench.gating.policy import Size
 from crucibench.gating.result import Check, GateVerdict, Outcome, Test
@@ -101,7 +101,7 @@ def headline(verdict: GateVerdict) -> str:
         passed = counted(verdict.counts.get("pass", 0), "check")
         warned = sum(check.effect == "warn" for check in verdict.checks)
         more = f", {counted(warned, 'warning')}" if warned else ""
-        return f"gate passes: {passed} passed{more}"
+        return f"gate passes: {passed} passed{more}{_of_files(verdict)}"
     parts = []
     for outcome in verdict.blocking:
         found = sum(check.outcome is outcome for check in blocking)
@@ -109,7 +109,13 @@ def headline(verdict: GateVerdict) -> str:
             parts.append(counted(found, *_COUNTED[outcome]))
     if verdict.errors:
         parts.append(counted(len(verdict.errors), "error"))
-    return f"gate stops: {listed(parts)}"
+    return f"gate stops: {listed(parts)}{_of_files(verdict)}"
+
+
+def _of_files(verdict: GateVerdict) -> str:
+    """Says that two files were compared, where no training but theirs tells how far others lie."""
+    speaks = {check.estimand for check in verdict.checks if check.estimand}
+    return "; it speaks of these two files, not of another training" if speaks == {"files"} else ""
 
 
 def notes(verdict: GateVerdict) -> list[str]:
@@ -221,6 +227,7 @@ def explain_difference(
     span = between(*interval, percent=percent)
     word = "worse" if gain < 0 else "better"
     found = f"{word} by {found}, interval {span}" if gain else f"no difference, interval {span}"
+    found += _trainings(difference)
     if test == "margin" and is_worse(difference) and interval[0] < -bound <= interval[1]:
         why = f": {_within(difference, bound, limit, power)}{_flips(difference)}"
     elif outcome is Outcome.REGRESSION:
@@ -235,9 +242,21 @@ def explain_difference(
     return found + why
 
 
+def _trainings(difference: MetricDifference) -> str:
+    """Says which trainings a difference is of, and where their spread comes from."""
+    spread = difference.spread
+    if spread is None:
+        return ""
+    if spread.borrowed:
+        return f" with the spread of trainings borrowed from {listed([*spread.borrowed])}"
+    was, now = spread.trainings
+    seeds = ", paired by seed" if spread.by_seed else ""
+    return f" over {was} and {now} trainings{seeds}"
+
+
 def _within(difference: MetricDifference, bound: float, limit: str, power: float) -> str:
     """Says of a loss that it is not shown to be more than the margin, and what would show it."""
-    needed = n_needed(difference, bound, power)
+    needed = None if difference.spread else n_needed(difference, bound, power)
     needs = (
         ""
         if needed is None or needed <= difference.n
@@ -256,6 +275,8 @@ def _inconclusive(
     power: float,
 ) -> str:
     n = counted(difference.n, "sample")
+    if difference.spread is not None:
+        return _inconclusive_of_recipes(difference, difference.spread, bound, limit, power)
     smallest, needed = detectable(difference, power), n_needed(difference, bound, power)
     shown = (
         f"{n} show no loss at all reliably"
@@ -267,6 +288,21 @@ def _inconclusive(
     wanted = "a margin of" if test == "margin" else "to detect"
     needs = "" if needed is None else f"; {wanted} {limit} needs about {count(needed)}"
     return f"not enough to tell: {shown}{needs}"
+
+
+def _inconclusive_of_recipes(
+    difference: MetricDifference, spread: RecipeSpread, bound: float, limit: str, power: float
+) -> str:
+    samples = counted(difference.n, "sample")
+    trainings = trainings_needed(spread, difference.n, bound, power)
+    needed = samples_needed(spread, difference.n, bound, power)
+    ways = []
+    if trainings is not None:
+        ways.append(f"about {counted(trainings, 'training')} a side on these {samples}")
+    if needed is not None:
+        ways.append(f"these trainings on about {count(needed)} samples")
+    needs = " or ".join(ways) or "more of both: crucibench gate --plan says how many"
+    return f"not enough to tell: {limit} needs {needs}"
 
 
 def explain_floor(outcome: Outcome, found: GatedNumber, floor: float) -> str:

@@ -49,6 +49,7 @@ from crucibench.report.provenance import (
     plain,
     run_facts,
 )
+from crucibench.report.recipes import recipe_views
 from crucibench.report.scorecard import ScorecardView, scorecard_view
 from crucibench.report.sections import declared_sections, evidence_of, filled
 from crucibench.report.templating import environment, part, source_digest
@@ -126,6 +127,7 @@ class _Report:
             summary=verdict_summary(run),
             overview=self._overview(),
             boards=boards,
+            recipes=recipe_views(run, self.metrics),
             findings=[entry for entry in findings if entry.severity is not Severity.INFO],
             nothing_found=nothing_found(run.cells.values(), "No audit found a fault."),
             notes=[entry for entry in findings if entry.severity is Severity.INFO],

@@ -235,6 +235,57 @@ def reliability_svg(bins: ReliabilityBins, *, colour: int, x: str, y: str, alt: 
     return _svg(size, drawn, alt)
 
 
+def trainings_svg(
+    values: Sequence[float],
+    interval: tuple[float, float] | None,
+    variances: Sequence[tuple[str, float]],
+    *,
+    x: str,
+    alt: str,
+) -> str:
+    """Draws the numbers of a recipe's trainings over a bar of where their variance comes from.
+
+    Args:
+        values: one a training.
+        interval: of the recipe, drawn as a band, or None.
+        variances: name and size of each part, at least one of them above 0 for a bar.
+        x: what the values are.
+        alt: for readers who do not see it.
+    """
+    size, line = (340.0, 118.0), 1.25 * _SIZE
+    shown = np.array([*values, *(interval or ())], dtype=np.float64)
+    across = _Axis(_stretched(shown, 0.06))
+    panel = _Panel((6.0, 5.0, size[0] - 6.0, 44.0), across, _Axis((0.0, 1.0), []))
+    parts = [_edges(panel)]
+    if interval is not None:
+        left, right = (panel.place(end, 0.0)[0] for end in interval)
+        parts.append(
+            f'<rect x="{left:g}" y="6" width="{right - left:.1f}" height="37" '
+            f'fill="{_paint(0)}" fill-opacity="0.16"/>'
+        )
+        middle = panel.place(float(np.mean(values)), 0.0)[0]
+        parts.append(_stroke(f"M{middle:g} 6V43", _paint(0), 1.6))
+    # Dealt over three heights, so that trainings that are alike stay apart.
+    heights = np.asarray(0.3 + 0.2 * (np.arange(len(values)) % 3), dtype=np.float64)
+    parts += _circles(panel, np.sort(values), heights, 2.6, _paint(1))
+    parts.append(_text(x, size[0] / 2, 44.0 + 2 * line + 2 * _GAP))
+    whole = sum(variance for _, variance in variances)
+    start, (left, _, right, _) = 0.0, panel.box
+    for colour, (name, variance) in enumerate(variances if whole > 0 else ()):
+        share = variance / whole
+        wide = share * (right - left)
+        at = left + start * (right - left)
+        parts.append(
+            f'<rect x="{at:.1f}" y="86" width="{wide:.1f}" height="13" '
+            f'fill="{_paint(colour + 1)}"/>'
+        )
+        label = f"{name} {100 * share:.0f} %"
+        if wide > _LETTER * len(label):
+            parts.append(_text(label, at + wide / 2, 99.0 + line))
+        start += share
+    return _svg(size, parts, alt)
+
+
 @dataclass(frozen=True)
 class _Axis:
     """From which number to which, and where it is ticked; None for round numbers."""

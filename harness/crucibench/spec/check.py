@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from crucibench.spec.models import Spec, Track
+from crucibench.contracts.rows import RECIPE
+from crucibench.spec.models import ModelSpec, Spec, Track
 from crucibench.spec.secrets import address_mistake
 from crucibench.util.errors import CrucibenchError, InputError
 from crucibench.util.suggest import hint, unknown
@@ -60,8 +61,13 @@ def parse_spec(data: Any, where: str) -> Spec:
         mistakes.report()
         raise AssertionError from error  # unreachable: a ValidationError holds an error
     _check_names(spec, mistakes)
+    recipes = _recipes(spec, mistakes)
     mistakes.report()
-    return spec
+    models = [
+        model.model_copy(update={"group": recipe})
+        for model, recipe in zip(spec.models, recipes, strict=True)
+    ]
+    return spec.model_copy(update={"models": models})
 
 
 def add_validation_errors(
@@ -110,6 +116,9 @@ def _check_names(spec: Spec, mistakes: Mistakes) -> None:
     for what, names in (("models", models), ("data", data), ("tracks", tracks)):
         for name in _repeated(names):
             mistakes.add(what, f"the name {name!r} stands twice")
+    for position, name in enumerate(models):
+        if name.endswith(RECIPE):
+            mistakes.add(f"models[{position}].name", f"{RECIPE!r} is how a recipe's numbers end")
     for position, track in enumerate(spec.tracks):
         for name in track.models:
             if name not in models:
@@ -117,6 +126,64 @@ def _check_names(spec: Spec, mistakes: Mistakes) -> None:
         if track.data not in data:
             mistakes.add(f"tracks[{position}].data", unknown("data set", track.data, data))
     mistakes.attempt("", lambda: tracks_of(spec))
+
+
+def _recipes(spec: Spec, mistakes: Mistakes) -> list[str | None]:
+    """Returns the recipe of each model, or None: of trainings that say so, and of a seed alone."""
+    known = {model.name: model for model in spec.models}
+    named = {model.replicate_of for model in spec.models}
+    recipes: list[str | None] = []
+    seeds: dict[tuple[str, int], str] = {}
+    for position, model in enumerate(spec.models):
+        path = f"models[{position}]"
+        recipe = model.replicate_of
+        if recipe is not None and _is_replicate(model, known, path, mistakes):
+            _check_data(spec, model.name, recipe, path, mistakes)
+        if recipe is None and (model.name in named or (model.seed is not None and not model.group)):
+            recipe = model.name
+        if recipe is not None and model.group not in {None, recipe}:
+            mistakes.add(f"{path}.group", f"the recipe is {recipe!r} already, got {model.group!r}")
+        recipes.append(recipe or model.group)
+        if recipes[-1] and model.seed is not None:
+            other = seeds.setdefault((recipes[-1], model.seed), model.name)
+            if other != model.name:
+                mistakes.add(
+                    f"{path}.seed",
+                    f"{model.name!r} and {other!r} of recipe {recipes[-1]!r} have one seed, "
+                    f"{model.seed}: they are one training",
+                )
+    return recipes
+
+
+def _is_replicate(
+    model: ModelSpec, known: Mapping[str, ModelSpec], path: str, mistakes: Mistakes
+) -> bool:
+    name = model.replicate_of or ""
+    if name not in known:
+        mistakes.add(f"{path}.replicate_of", unknown("model", name, known))
+    elif name == model.name:
+        mistakes.add(f"{path}.replicate_of", "a model is no replicate of itself")
+    elif first := known[name].replicate_of:
+        mistakes.add(
+            f"{path}.replicate_of", f"{name!r} is a replicate itself: say replicate_of: {first}"
+        )
+    else:
+        return True
+    return False
+
+
+def _check_data(spec: Spec, name: str, first: str, path: str, mistakes: Mistakes) -> None:
+    """Holds trainings of a recipe to the same data, and so to the same task."""
+    own, other = (
+        sorted({track.data for track in spec.tracks if one in track.models})
+        for one in (name, first)
+    )
+    if own != other:
+        mistakes.add(
+            f"{path}.replicate_of",
+            f"trainings of a recipe answer the same task: {name!r} meets "
+            f"{' and '.join(own) or 'no data'}, {first!r} {' and '.join(other) or 'no data'}",
+        )
 
 
 def _repeated(names: Iterable[str]) -> list[str]:

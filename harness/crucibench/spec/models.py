@@ -129,7 +129,11 @@ class ModelSpec(_Part):
     headers: dict[str, str] = Field(default_factory=dict)
     remote: RemoteSettings | None = None
     group: str | None = None
-    """Models that differ by training seed alone share a group."""
+    """The recipe: models that differ by training seed alone share it."""
+    replicate_of: str | None = None
+    """Another model that was trained by the same recipe, which then goes by that model's name."""
+    seed: int | None = Field(default=None, ge=0)
+    """Of the training; two trainings of a recipe have two."""
 
     @field_validator("headers")
     @classmethod

@@ -108,7 +108,7 @@ def block_jackknife_many(
         raise ValueError(f"n: expected at least two units to leave out, got {resampler.units}")
     count = min(groups, resampler.units)
     group_of = resampler.groups(count)
-    deletions = _deletions(statistics, group_of, count, max_cells)
+    without = deletions(statistics, group_of, count, max_cells)
     sizes = np.bincount(group_of, minlength=count)
     prefix = "stratified-" if resampler.stratified else ""
     method = f"{prefix}group-jackknife-{count}"
@@ -118,9 +118,9 @@ def block_jackknife_many(
     results = {}
     for name, statistic in statistics.items():
         estimate = float(evaluate(name, statistic, ones)[0])
-        result = _without_interval(estimate, deletions[name], method)
+        result = _without_interval(estimate, without[name], method)
         if result is None:
-            error = math.sqrt(_variance(estimate, deletions[name], sizes))
+            error = math.sqrt(_variance(estimate, without[name], sizes))
             half = float(stdtrit(count - 1, (1.0 + level) / 2.0)) * error
             ends = (bounds or {}).get(name, (-math.inf, math.inf))
             lower, upper = clip_to(estimate, estimate - half, estimate + half, ends)
@@ -130,13 +130,20 @@ def block_jackknife_many(
     return results
 
 
-def _deletions(
+def deletions(
     statistics: Mapping[str, WeightedStatistic],
     group_of: NDArray[np.intp],
     count: int,
-    max_cells: int,
+    max_cells: int = MAX_CELLS,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the values without each group, (count,) a statistic."""
+    """Return the values without each group of samples, (count,) a statistic.
+
+    Args:
+        statistics: by name, each of n samples.
+        group_of: (n,) each sample's group, from 0.
+        count: how many groups there are.
+        max_cells: bound on the cells of one block of weights.
+    """
     values = {name: np.empty(count) for name in statistics}
     others: dict[str, WeightedStatistic] = {}
     for name, statistic in statistics.items():

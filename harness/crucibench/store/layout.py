@@ -61,6 +61,10 @@ class Layout:
         return self.root / "claims.json"
 
     @property
+    def recipes(self) -> Path:
+        return self.root / "recipes.json"
+
+    @property
     def report(self) -> Path:
         return self.root / "report.html"
 

@@ -181,6 +181,15 @@ class Run:
         frame: pd.DataFrame = self.metric_table().to_pandas()
         return frame
 
+    def recipes(self) -> pd.DataFrame:
+        """Returns the numbers of recipes, of which several trainings are among the models.
+
+        See `crucibench.comparing.recipes.recipe_frame`.
+        """
+        # By name, since what compares trainings lies above what stores them.
+        frame: pd.DataFrame = import_module("crucibench.comparing.recipes").recipe_frame(self)
+        return frame
+
     def metric_table(self) -> pa.Table:
         """Returns all metric rows, long form.
 

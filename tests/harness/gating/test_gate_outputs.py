@@ -179,7 +179,7 @@ def test_the_table(mixed: GateVerdict, difference: Make, judge: Judge) -> None:
     two = [difference(data="d"), difference("m:s/c/x", data="e")]
     many = judge({"required": [{"address": "*", "margin": 0.02}]}, two)
     assert [row[2] for row in rows(many)] == ["m:s/c/top-1 on d", "m:s/c/x on e"]
-    assert headline(many) == "gate passes: 2 checks passed"
+    assert headline(many).startswith("gate passes: 2 checks passed")
 
 
 def test_names_of_others_do_no_harm(hostile: GateVerdict) -> None:

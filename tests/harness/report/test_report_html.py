@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import crucibench as cb
 from crucibench.contracts.suite import Section
 from crucibench.contracts.verdict import Status
 from crucibench.report.html import render_html
@@ -411,3 +412,25 @@ def test_a_failed_model_that_was_never_inspected_is_still_listed(builder: MakeBu
     page = Page(render_html(made.finish()))
     assert "ghost" in page.words
     assert "no such file" in page.words
+
+
+def test_a_recipe_is_a_row_with_its_trainings_and_its_variance(
+    tmp_path: Path, drawn: Any, logged_run: Any
+) -> None:
+    run = logged_run(tmp_path, *drawn([0.6, 1.2, 0.9, 1.0, 1.3]))
+    page = run.layout.report.read_text(encoding="utf-8")
+    section = page.partition('id="recipes"')[2].partition("</section>")[0]
+    first = section.partition("</svg>")[0]
+    assert first.count("<circle") == 5
+    # The bar's three parts fill its width.
+    widths = re.findall(r'y="86" width="([\d.]+)"', first)
+    assert len(widths) == 3 and sum(map(float, widths)) == pytest.approx(328, abs=0.3)
+    assert 'id="recipes"' not in logged_without_recipe(tmp_path)
+
+
+def logged_without_recipe(folder: Path) -> str:
+    """Returns the report of a run without recipes."""
+    models = [{"name": "one", "uri": f"predictions:{folder}/net-0.csv?id=row&scores=a,b"}]
+    data = [{"name": "d", "uri": f"csv:{folder}/data.csv?target=y&id=row"}]
+    run = cb.run({"models": models, "data": data}, suites=["accuracy"], out=folder / "out")
+    return run.layout.report.read_text(encoding="utf-8")

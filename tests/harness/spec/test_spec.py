@@ -303,3 +303,38 @@ def test_an_at_sign_elsewhere_is_no_password() -> None:
 def test_other_mistakes_still_show_what_was_given() -> None:
     with pytest.raises(InputError, match="got 'three'"):
         parse_spec(_spec(remote={"concurrency": "three"}), "spec.yaml")
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ([{"replicate_of": "b"}], "models[0].replicate_of: unknown model 'b'"),
+        ([{"replicate_of": "m0"}], "no replicate of itself"),
+        ([{}, {"replicate_of": "m0"}, {"replicate_of": "m1"}], "say replicate_of: m0"),
+        ([{"seed": 1}, {"replicate_of": "m0", "seed": 1}], "'m1' and 'm0' of recipe 'm0' have one"),
+        ([{"group": "x"}, {"replicate_of": "m0"}], "models[0].group: the recipe is 'm0' already"),
+        ([{"name": "a@recipe"}], "how a recipe's numbers end"),
+    ],
+)
+def test_mistakes_of_recipes(models: list[dict[str, Any]], told: str) -> None:
+    entries = [{"name": f"m{k}", "uri": "torch:m.py:f", **one} for k, one in enumerate(models)]
+    with pytest.raises(InputError) as caught:
+        parse_spec({"models": entries, "data": [{"name": "d", "uri": "csv:d.csv"}]}, "spec")
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_trainings_of_a_recipe_share_its_name_and_meet_the_same_data() -> None:
+    entries = [
+        {"name": "m0", "uri": "torch:m.py:f", "seed": 0},
+        {"name": "m1", "uri": "torch:m.py:f", "replicate_of": "m0", "seed": 1},
+        {"name": "n", "uri": "torch:m.py:f"},
+    ]
+    data = [{"name": name, "uri": f"csv:{name}.csv"} for name in "de"]
+    tracks = [
+        {"name": "d", "models": ["m0", "m1", "n"], "data": "d"},
+        {"name": "e", "models": ["m0"], "data": "e"},
+    ]
+    spec = {"models": entries, "data": data[:1]}
+    assert [model.group for model in parse_spec(spec, "spec").models] == ["m0", "m0", None]
+    with pytest.raises(InputError, match="answer the same task: 'm1' meets d, 'm0' d and e"):
+        parse_spec({**spec, "data": data, "tracks": tracks}, "spec")

@@ -198,6 +198,7 @@ def _info(entry: ResolvedModel, adapter: Adapter, task: Task, base: Path) -> Mod
         intensive=not adapter.remote or (entry.spec.remote or RemoteSettings()).intensive,
         card=entry.spec.card,
         group=_group(entry),
+        seed=entry.spec.seed,
     )
     if best_answer(task, info) == {"values"} and Capability.VALUES not in info.capabilities:
         raise InputError("the data asks for a number (regression), the model gives classes")
@@ -213,7 +214,7 @@ def _on_disk(entry: ResolvedModel, base: Path) -> Mapping[str, int]:
 
 
 def _group(entry: ResolvedModel) -> str:
-    """Returns the group of seeds; a variant belongs to the group of that variant."""
+    """Returns the recipe; a variant belongs to the group of that variant."""
     group = entry.spec.group or ""
     return f"{group}@{entry.variant}" if group and entry.variant else group
 
