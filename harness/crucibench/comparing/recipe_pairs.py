@@ -53,6 +53,8 @@ class RecipePairs:
         was, now = self.first.cells(old), self.second.cells(new)
         for address, cell in now.items():
             where = f"{new.model}:{address}"
+            if cell.skipped and (address not in was or was[address].skipped):
+                continue
             if address not in was:
                 reason = f"the baseline has no {address} of {old.model} on {new.data}"
                 found.refused.append(Refusal(where, reason, data=new.data))

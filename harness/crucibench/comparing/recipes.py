@@ -165,11 +165,13 @@ class RecipeCell(NamedTuple):
         recipe: with those trainings alone.
         files: their cells.
         lost: what became of the others, as a sentence each.
+        skipped: whether all of them were skipped, as planned.
     """
 
     recipe: Recipe
     files: tuple[CellFile, ...]
     lost: tuple[str, ...] = ()
+    skipped: bool = False
 
 
 class RecipeSide:
@@ -199,6 +201,7 @@ class RecipeSide:
             cells[address] = RecipeCell(
                 Recipe(recipe.name, recipe.data, tuple(model for model, _ in fine)),
                 tuple(file for _, file in fine), lost,
+                all(file.status is Status.SKIPPED for _, file in members),
             )  # fmt: skip
         return cells
 
