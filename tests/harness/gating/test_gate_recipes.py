@@ -95,5 +95,5 @@ def test_the_command_plans_and_finds_history_beside_the_policy(run_of: Any, tmp_
     (planned,) = json.loads(done.stdout)
     assert (planned["address"], planned["trainings"]) == ("net:accuracy/clean/top-1", [1, 1])
     assert planned["buy"].startswith("a steadier recipe")  # the spread is three times the margin
-    alone = CliRunner().invoke(application, [*asked, str(tmp_path / "alone.yaml")])
+    alone = CliRunner().invoke(application, [*asked, "--policy", str(tmp_path / "alone.yaml")])
     assert alone.exit_code == 2 and "nothing to plan" in alone.stderr
