@@ -10,6 +10,7 @@ import pytest
 import crucibench as cb
 from crucibench.comparing.recipes import ONE_TRAINING, recipe_rows
 from crucibench.engine.packing import pack_run
+from crucibench.report.leaderboard.build import leaderboard
 from crucibench.stats.two_way import two_way
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError
@@ -112,3 +113,15 @@ def test_packs_compare_recipes_as_runs_do(two: Any, tmp_path: Path) -> None:
 def test_a_recipe_and_a_model_are_not_compared(two: Any) -> None:
     with pytest.raises(InputError, match="a recipe and a model are not compared"):
         cb.compare(*two([0.9, 1.0], [0.5, 0.3]), models={"net@recipe": "net"})
+
+
+def test_a_leaderboard_has_a_row_for_the_recipe(
+    tmp_path: Path, drawn: Any, logged_run: Any
+) -> None:
+    run = logged_run(tmp_path, *drawn([0.6, 1.2, 0.9]))
+    spread = next(
+        one for one in leaderboard([run]).boards[0].spreads if "top-1" in one.column.place
+    )
+    row = row_of(run.recipes())
+    assert (spread.group, spread.seeds, spread.mean) == ("net", 3, pytest.approx(row.value))
+    assert spread.interval == pytest.approx((row.lower, row.upper))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import crucibench as cb
+from crucibench.cli._app import application
 from crucibench.comparing.power import samples_needed, sources_at, trainings_needed
 from crucibench.comparing.results import RecipeSpread
 from crucibench.gating.planning import advice
@@ -78,3 +81,19 @@ def test_a_plan_says_what_to_buy(run_of: Any) -> None:
     check = cb.gate(old, new, POLICY).checks[0]
     trainings, samples = check.plan[0]
     assert trainings > 3 and samples < 1500 and advice(check).startswith("trainings: ")
+
+
+def test_the_command_plans_and_finds_history_beside_the_policy(run_of: Any, tmp_path: Path) -> None:
+    earlier, old = run_of("earlier", [0.5, 1.0, 1.5]), run_of("old", [1.1], 2)
+    policy = {**POLICY, "history": [str(earlier.root.relative_to(tmp_path))]}
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy))
+    (tmp_path / "alone.yaml").write_text(json.dumps(POLICY))
+    asked = ["gate", "--baseline", str(old.root), "--candidate", str(old.root), "--plan"]
+    done = CliRunner().invoke(
+        application, [*asked, "--policy", str(tmp_path / "policy.yaml"), "--format", "json"]
+    )
+    (planned,) = json.loads(done.stdout)
+    assert (planned["address"], planned["trainings"]) == ("net:accuracy/clean/top-1", [1, 1])
+    assert planned["buy"].startswith("a steadier recipe")  # the spread is three times the margin
+    alone = CliRunner().invoke(application, [*asked, "--policy", str(tmp_path / "alone.yaml")])
+    assert alone.exit_code == 2 and "nothing to plan" in alone.stderr

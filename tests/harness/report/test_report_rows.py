@@ -155,7 +155,7 @@ def test_seeds_show_the_spread_between_them(make: Make) -> None:
     halves = [(n.upper - n.lower) / 2 for s in ("s0", "s1", "s2") if (n := numbers[s])]
     assert spread.half_width == pytest.approx(statistics.fmean(halves))
     for form in ("table", "md", "html", "latex"):
-        assert "seeds of" in _shown(run)[form], form
+        assert "SD between seeds" in _shown(run)[form], form
     (seeds,) = json.loads(_shown(run)["json"])["boards"][0]["seeds"]
     assert seeds["column"] == "accuracy/clean/top-1"
     # A row that no longer counts is no seed either.

@@ -23,6 +23,7 @@ from crucibench.report.leaderboard.lines import (
     joined_key,
     labels_of,
     parts_of,
+    recipes_in,
     spreads_of,
     under_models,
 )
@@ -249,7 +250,7 @@ def _board(
         lines=tuple(lines),
         apart=tuple(apart),
         sorted_by=order.place if order else "",
-        spreads=spreads_of(columns, lines),
+        spreads=spreads_of(columns, lines, recipes_in(parts)),
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crucibench.contracts.rows import MetricRow
+from crucibench.comparing.recipes import RecipeRow, recipe_rows
+from crucibench.contracts.rows import RECIPE, MetricRow
 from crucibench.contracts.verdict import Verdict
 from crucibench.report.leaderboard.model import About, Column, Line, Retired, Spread
 from crucibench.report.numbers import names_in_order
@@ -261,7 +262,29 @@ def _retired(card: Mapping[str, Any], note: RowNote | None) -> Retired | None:
     return None
 
 
-def spreads_of(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Spread, ...]:
+def recipes_in(parts: Sequence[LinePart]) -> dict[tuple[str, str], RecipeRow]:
+    """Returns the numbers of recipes by name and place; those that several runs have are left out.
+
+    So are those of runs whose records the installed suites can't read.
+    """
+    found: dict[tuple[str, str], list[RecipeRow]] = {}
+    for part in parts:
+        try:
+            rows = recipe_rows(part.run)
+        except Exception:
+            continue
+        for one in rows:
+            if one.row.data == part.data:
+                name = one.row.model.removesuffix(RECIPE)
+                found.setdefault((name, one.row.place), []).append(one)
+    return {key: rows[0] for key, rows in found.items() if len(rows) == 1}
+
+
+def spreads_of(
+    columns: Sequence[Column],
+    lines: Sequence[Line],
+    recipes: Mapping[tuple[str, str], RecipeRow],
+) -> tuple[Spread, ...]:
     """Returns the spread of each group of two seeds or more, in each column.
 
     Numbers that are invalid, missing or of rows that no longer count are left out.
@@ -285,11 +308,15 @@ def spreads_of(columns: Sequence[Column], lines: Sequence[Line]) -> tuple[Spread
             if len(values) < 2:
                 continue
             halves = [(i[1] - i[0]) / 2 for number in known if (i := number.interval) is not None]
+            recipe = recipes.get((group, column.place))
+            if recipe is not None and len(recipe.trainings) != len(values):
+                recipe = None
             spreads.append(
                 Spread(
                     group=group, column=column, seeds=len(values), mean=statistics.fmean(values),
                     deviation=statistics.stdev(values), lowest=min(values), highest=max(values),
                     half_width=statistics.fmean(halves) if halves else None,
+                    interval=None if recipe is None else recipe.row.interval,
                 )
             )  # fmt: skip
     return tuple(spreads)

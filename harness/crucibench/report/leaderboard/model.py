@@ -176,6 +176,8 @@ class Spread(NamedTuple):
         lowest: value.
         highest: value.
         half_width: the mean half-width of their own intervals, which cover samples; None without.
+        interval: of the recipe, for other trainings and other samples; None where all these models
+            are not the trainings of one run.
     """
 
     group: str
@@ -186,6 +188,7 @@ class Spread(NamedTuple):
     lowest: float
     highest: float
     half_width: float | None
+    interval: tuple[float, float] | None = None
 
 
 class Span(NamedTuple):

@@ -19,7 +19,7 @@ from crucibench.report.findings import (
 )
 from crucibench.report.format import DASH, counted, listed, show_level, show_number
 from crucibench.report.leaderboard.lines import FIELDS
-from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Ranks
+from crucibench.report.leaderboard.model import About, Board, BoardCell, Column, Ranks, Spread
 from crucibench.report.numbers import ShownNumber
 from crucibench.util.text import shorten
 
@@ -199,7 +199,7 @@ def _standings(board: Board) -> TextTable:
 def _seeds(board: Board) -> TextTable:
     """Returns a row for each group of training seeds and column."""
     heads = (
-        "seeds of", "metric", "seeds", "mean", "lowest", "highest", "SD between seeds",
+        "recipe", "metric", "seeds", "mean", "interval", "lowest", "highest", "SD between seeds",
         "half-width over samples",
     )  # fmt: skip
     rows = []
@@ -207,17 +207,24 @@ def _seeds(board: Board) -> TextTable:
         percent = spread.column.metric.percent
         unit = f" [{spread.column.metric.shown_unit}]" if spread.column.metric.shown_unit else ""
         figures = (
-            spread.mean, spread.lowest, spread.highest, spread.deviation, spread.half_width,
+            spread.lowest, spread.highest, spread.deviation, spread.half_width,
         )  # fmt: skip
         rows.append(
             (
                 spread.group,
                 f"{spread.column.title}{unit}",
                 str(spread.seeds),
+                str(show_number(spread.mean, percent=percent)),
+                DASH if spread.interval is None else _interval(spread, percent=percent),
                 *(DASH if x is None else str(show_number(x, percent=percent)) for x in figures),
             )
         )
-    return TextTable("Between training seeds", heads, rows)
+    return TextTable("Recipes", heads, rows)
+
+
+def _interval(spread: Spread, *, percent: bool) -> str:
+    assert spread.interval is not None
+    return show_number(spread.mean, *spread.interval, percent=percent).interval
 
 
 def _cards(board: Board) -> TextTable:
