@@ -196,6 +196,14 @@ class TaskKind(ABC):
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
+    def judged(self, answer: Answer, targets: Any, score_kind: str) -> Mapping[str, Column]:
+        """Returns what records of a pass keep of an answer held against targets, n rows each.
+
+        What metrics need where that is less than targets and ``prediction`` say together, as with
+        boxes. Default nothing.
+        """
+        return {}
+
     @abstractmethod
     def outcome_columns(
         self, answer: Answer, targets: Any, score_kind: str

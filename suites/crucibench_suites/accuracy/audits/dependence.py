@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
@@ -126,7 +127,9 @@ def _unexplained(cell: CellEvidence, evidence: Evidence, *, alike: bool) -> Floa
     left = pd.Series(quality) - pd.Series(quality).groupby(bins).transform("mean")
     if alike:
         targets = cell.samples.targets
-        left -= left.groupby(_tenths(targets) if kind.one_number else targets).transform("mean")
+        if not isinstance(targets, Lists):  # lists are hardly ever alike
+            targets = _tenths(targets) if kind.one_number else targets
+            left -= left.groupby(targets).transform("mean")
         for column in cell.samples.groups:
             left -= left.groupby(cell.samples.groups[column].to_numpy()).transform("mean")
     return np.asarray(left, dtype=np.float64)
