@@ -1,4 +1,4 @@
-"""``predictions:``: what a model once answered, from a CSV, Parquet or JSON file; there is no model.
+"""``predictions:``: what a model once answered, from a file; there is no model.
 
 Answers are joined to samples by ``id=COL``, against the data's own ``id`` column, or else by row
 order, which the length of the file is checked against.

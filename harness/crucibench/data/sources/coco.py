@@ -1,4 +1,4 @@
-"""`coco:FILE`: boxes on images, as COCO writes them down; the images themselves if they are there."""
+"""`coco:FILE`: boxes on images, as COCO writes them down; with or without the images."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _check_boxes(array: NDArray[Any], _: Task) -> None:
     require_finite("boxes", array)
     if array.shape[1] != 4:
         raise OutputError(f"boxes: expected shape (m, 4), got {array.shape}")
-    bad = (array[:, 2:] < array[:, :2]).any(axis=1)
+    bad = np.asarray((array[:, 2:] < array[:, :2]).any(axis=1))
     if bad.any():
         raise OutputError(
             f"boxes: {int(bad.sum())} of {len(bad)} in a batch end before they begin, e.g. "
@@ -137,7 +137,7 @@ class Detection(TaskKind):
         parts = [answer.lists(field.name) for field in self.fields]
         if len({tuple(one.offsets.tolist()) for one in parts}) > 1:
             raise OutputError("boxes, labels and scores: expected as many of each in every sample")
-        return match(*parts, targets)._asdict()
+        return match(parts[0], parts[1], parts[2], targets)._asdict()
 
     def judged(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
         """Returns the same."""
@@ -206,13 +206,14 @@ def _objects(name: str, role: str, column: Any) -> Lists:
         values = np.column_stack([values, values[:, 2] * values[:, 3]])
     if values.shape[1] == 6:
         values = np.column_stack([values, np.zeros(len(values))])
-    for what, bad in (
+    checks: tuple[tuple[str, NDArray[np.bool_]], ...] = (
         ("a number that is not finite", ~np.isfinite(values).all(axis=1)),
         ("a negative width or height", (values[:, 2:4] < 0).any(axis=1)),
         ("a class that is no index", (values[:, 4] < 0) | (values[:, 4] % 1 != 0)),
         ("a negative area", values[:, 5] < 0),
         ("a flag other than 0, 1 and 2", ~np.isin(values[:, 6], (0, 1, 2))),
-    ):
+    )
+    for what, bad in checks:
         if bad.any():
             first = int(np.argmax(bad))
             raise InputError(

@@ -109,7 +109,8 @@ def overlaps(boxes: Floats, truth: Floats) -> Floats:
     own = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
     whole = own + np.prod(truth[:, 2:4], axis=1) - both
     union = np.where(truth[:, 6] == CROWD, own, whole)
-    return np.divide(both, union, out=np.zeros_like(both), where=both > 0)
+    shares: Floats = np.divide(both, union, out=np.zeros_like(both), where=both > 0)
+    return shares
 
 
 def _image(boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floats) -> Floats:

@@ -234,4 +234,5 @@ def found_share(view: DetectionView) -> Floats:
     hits = sum((bits >> at) & 1 for at in range(len(THRESHOLDS)))
     found = np.bincount(view.matches.rows, weights=hits, minlength=len(view)) / len(THRESHOLDS)
     objects = view.counts[0].sum(axis=0)
-    return np.divide(found, objects, out=np.ones(len(view)), where=objects > 0)
+    shares: Floats = np.divide(found, objects, out=np.ones(len(view)), where=objects > 0)
+    return shares

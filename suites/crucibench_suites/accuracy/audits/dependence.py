@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from crucibench.contracts.lists import Lists
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.stats.resampling import generator
@@ -81,7 +81,8 @@ def _neighbours(cell: CellEvidence, evidence: Evidence, scenario: Scenario) -> F
     Data that is sorted by its target or by a column of groups is no dependence: their error rates
     may differ.
     """
-    if np.ndim(cell.samples.targets) != 1:
+    targets = cell.samples.targets
+    if isinstance(targets, Lists) or np.ndim(targets) != 1:
         return []  # what is sorted by lists of targets can't be told from what belongs together
     unexplained = _unexplained(cell, evidence, alike=True)
     rng = generator(evidence.options.seed, f"{scenario.stream}/dependence")
@@ -127,9 +128,7 @@ def _unexplained(cell: CellEvidence, evidence: Evidence, *, alike: bool) -> Floa
     left = pd.Series(quality) - pd.Series(quality).groupby(bins).transform("mean")
     if alike:
         targets = cell.samples.targets
-        if not isinstance(targets, Lists):  # lists are hardly ever alike
-            targets = _tenths(targets) if kind.one_number else targets
-            left -= left.groupby(targets).transform("mean")
+        left -= left.groupby(_tenths(targets) if kind.one_number else targets).transform("mean")
         for column in cell.samples.groups:
             left -= left.groupby(cell.samples.groups[column].to_numpy()).transform("mean")
     return np.asarray(left, dtype=np.float64)
