@@ -206,7 +206,7 @@ def _objects(name: str, role: str, column: Any) -> Lists:
         values = np.column_stack([values, values[:, 2] * values[:, 3]])
     if values.shape[1] == 6:
         values = np.column_stack([values, np.zeros(len(values))])
-    checks: tuple[tuple[str, NDArray[np.bool_]], ...] = (
+    checks: tuple[tuple[str, Any], ...] = (
         ("a number that is not finite", ~np.isfinite(values).all(axis=1)),
         ("a negative width or height", (values[:, 2:4] < 0).any(axis=1)),
         ("a class that is no index", (values[:, 4] < 0) | (values[:, 4] % 1 != 0)),

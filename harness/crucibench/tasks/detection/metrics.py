@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from crucibench.contracts.metric import Metric, MetricInfo
-from crucibench.contracts.statistic import RowMetric, Statistic
+from crucibench.contracts.statistic import Bias, RowMetric, Statistic
 from crucibench.tasks.detection.matching import AREAS, THRESHOLDS
 from crucibench.tasks.detection.precision import (
     DetectionView,
@@ -34,9 +34,10 @@ def _metric(
     *,
     applies: Callable[[DetectionView], str] = lambda view: view.undefined("all"),
     by_class: bool = False,
+    bias: Bias = "corrected",
 ) -> Metric:
     def form(view: DetectionView, *group: str) -> RowMetric:
-        return RowMetric(statistic(view, *group), bias="corrected", cost=_COST)
+        return RowMetric(statistic(view, *group), bias=bias, cost=_COST)
 
     return Metric(
         info=MetricInfo(
@@ -125,7 +126,7 @@ def _recall(most: int) -> Metric:
         f"detection-ar-{most}", f"AR at {most}",
         f"The share of objects found with at most {most} detections an image and class, its mean "
         "over IoU thresholds .50:.05:.95 and classes that have objects.",
-        partial(average_recall, most=most), partial(_plain_recall, most=most),
+        partial(average_recall, most=most), partial(_plain_recall, most=most), bias="none",
     )  # fmt: skip
 
 
