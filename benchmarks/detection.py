@@ -29,7 +29,8 @@ from crucibench.comparing.resampled import ResamplingSettings
 from crucibench.contracts.audit import example_cell, example_evidence
 from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import metrics_named
-from crucibench.contracts.statistic import Number
+from crucibench.contracts.rows import Row
+from crucibench.contracts.statistic import Interval, Number
 from crucibench.contracts.task import task_kinds
 from crucibench.metrics.forms import evaluate
 from crucibench.metrics.numbers import numbers_of
@@ -42,8 +43,8 @@ LEVEL = 0.95
 SIZES = (100, 500)
 POPULATION = 60_000
 CLASSES = 4
-METRICS = tuple(name for name in task_kinds().get("detection").metrics if "class" not in name)
-_OF_COCO = METRICS[:9]
+_OF_COCO = task_kinds().get("detection").metrics[:9]
+METRICS = (*_OF_COCO, "detection-missed", "detection-badly-localised", "detection-background")
 
 Floats = NDArray[np.float64]
 Entries = list[dict[str, object]]
@@ -187,6 +188,15 @@ def values(view: DetectionView) -> dict[str, float]:
     return {one.metric: evaluate(one.form, len(view)) for one in numbers(view)}
 
 
+def holds(bounds: Row | Interval, truth: float) -> bool:
+    """Whether there is an interval, and the truth lies in it."""
+    return (
+        bounds.lower is not None
+        and bounds.upper is not None
+        and bounds.lower <= truth <= bounds.upper
+    )
+
+
 def split(view: DetectionView, n: int) -> Iterator[DetectionView]:
     """Yields a view's images n at a time."""
     for start in range(0, len(view) - n + 1, n):
@@ -217,7 +227,7 @@ def coverage(sets: int, seed: int) -> list[list[str]]:
             )
             for row in rows_of(numbers(views[0]), scenario, evidence):
                 for what, truth in (("alike", alike), ("many", many)):
-                    hits[row.metric, what] += row.lower <= truth[0][row.metric] <= row.upper
+                    hits[row.metric, what] += holds(row, truth[0][row.metric])
             pairs = {
                 (one.metric, "", ""): FormPair(one.form, other.form)
                 for one, other in zip(*map(numbers, views), strict=True)
@@ -226,7 +236,7 @@ def coverage(sets: int, seed: int) -> list[list[str]]:
             for (name, *_), one in measure_cell(pairs, views[0].ids, settings=settings).items():
                 for what, truth in (("alike difference", alike), ("many difference", many)):
                     true = truth[1][name] - truth[0][name]
-                    hits[name, what] += one.interval.lower <= true <= one.interval.upper
+                    hits[name, what] += one.interval is not None and holds(one.interval, true)
         found += [
             [str(n), name, f"{alike[0][name]:.3f}", f"{many[0][name]:.3f}",
              *(f"{100 * hits[name, what] / sets:.1f}"

@@ -1,7 +1,8 @@
 """Average precision and recall as statistics of weighted images.
 
 Detections are sorted once; a weighting of images then costs cumulative sums over them, and no image
-is matched again. A class without objects that count has no number, and is left out of means.
+is matched again. Equal scores keep the order of images; those of one image are weighed one after
+the other. A class without objects that count has no number, and is left out of means.
 """
 
 from __future__ import annotations
