@@ -37,8 +37,8 @@ def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
 
     Args:
         metric: the metric.
-        views: answers as a kind of its own reads them, frozen dataclasses whose arrays and lists have a
-            row a sample; by default made-up ones of the bundled kinds that the metric takes.
+        views: answers as a kind of its own reads them, frozen dataclasses whose arrays and lists
+            have a row a sample; by default made-up ones of the bundled kinds that the metric takes.
 
     Raises:
         AssertionError: naming the promise that is broken, and how.

@@ -1,19 +1,22 @@
-"""Detection: matching and AP by their definitions, COCO's files, and runs without and with images."""
+"""Detection: matching and AP by their definitions, COCO's files, and whole runs."""
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from crucibench.cli._app import application
-from crucibench.contracts.lists import Lists
+from crucibench.contracts.lists import Lists, from_arrow
 from crucibench.store.run import Run
 from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS, match, overlaps
 from crucibench.tasks.detection.precision import DetectionView, average_precision, average_recall
@@ -216,30 +219,47 @@ def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None
     (tmp_path / "models.py").write_text(FUNCTION)
 
 
+def only_run(folder: Path) -> Path:
+    (root,) = (path.parent for path in folder.glob("*/manifest.json"))
+    return root
+
+
 @pytest.mark.usefixtures("shapes")
 def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_path: Path) -> None:
-    words = ("run", "--data", "coco:ann.json", "--out", "out")
-    crucibench(
-        *words, "--model", "good=predictions:good.json", "--model", "poor=predictions:poor.json"
-    )
-    (root,) = (path.parent for path in (tmp_path / "out").glob("*/manifest.json"))
-    crucibench("verify", str(root))
-    rows = Run(root).metrics()
-    ap = rows[rows["metric"] == "detection-ap"].set_index("model")
-    assert ap.loc["good", "value"] == 1.0
-    assert 0 < ap.loc["poor", "lower"] < ap.loc["poor", "value"] < ap.loc["poor", "upper"] < 1
-    large = rows[rows["metric"] == "detection-ap-large"]
-    assert large["value"].isna().all()
-    assert set(large["reason"]) == {"no large object is there"}
-    report = (root / "report.html").read_text()
+    words = ("run", "--data", "coco:ann.json", "--suite", "accuracy")
+    roots = {}
+    for name in ("good", "poor"):
+        crucibench(*words, "--model", f"m=predictions:{name}.json", "--out", name)
+        roots[name] = only_run(tmp_path / name)
+    crucibench("verify", str(roots["poor"]))
+    good, poor = (Run(root).metrics().set_index("metric") for root in roots.values())
+    assert good.loc["detection-ap", "value"] == 1.0
+    ap = poor.loc["detection-ap"]
+    assert 0 < ap["lower"] < ap["value"] < ap["upper"] < 1
+    large = good.loc["detection-ap-large"]
+    assert np.isnan(large["value"])
+    assert large["reason"] == "no large object is there"
+    report = (roots["poor"] / "report.html").read_text()
     assert "AP by class" in report
     assert "Badly localised" in report
-    crucibench("pack", str(root), "-o", "pack.cbz")
-    (change,) = json.loads(crucibench("compare", "pack.cbz:good", "pack.cbz:poor", "--format", "json",
-                                      "-q"))  # fmt: skip
-    (found,) = (one for one in change["differences"] if one["metric"] == "detection-ap")
-    assert found["upper"] < 0
-    out = crucibench(*words, "--model", "predictions:strange.json", code=2)
+    crucibench("pack", str(roots["good"]), "-o", "pack.cbz")
+    with zipfile.ZipFile("pack.cbz") as pack:
+        parts = {name: pack.read(name) for name in pack.namelist() if name.endswith(".parquet")}
+    tables = {name: pq.read_table(io.BytesIO(part)) for name, part in parts.items()}
+    records = [one for name, one in tables.items() if "records" in name]
+    assert all({"matches", "objects"} <= set(one.column_names) for one in records)
+    assert not any("prediction" in one.column_names for one in records)
+    targets = from_arrow(tables["samples/ann/test.parquet"].column("target"))
+    assert np.isnan(targets.values[:, :4]).all()
+    policy = crucibench("gate", "--init", "--baseline", "pack.cbz", "-q")
+    (tmp_path / "policy.yaml").write_text(policy)
+    for name, code in (("good", 0), ("poor", 1)):
+        crucibench("gate", "--baseline", "pack.cbz", "--candidate", str(roots[name]), code=code)
+    compared = crucibench("compare", "pack.cbz", str(roots["poor"]), "--format", "json", "-q")
+    (change,) = json.loads(compared)
+    (ap,) = (one for one in change["differences"] if one["address"].endswith("/detection-ap"))
+    assert ap["upper"] < 0
+    out = crucibench(*words, "--model", "predictions:strange.json", "--out", "no", code=2)
     assert "1 of 1 predictions are for 1 images" in out
 
 
@@ -249,7 +269,6 @@ def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
         "run", "--data", "coco:ann.json?images=pictures", "--suite", "accuracy", "--out", "out",
         "--model", "python:models.py:bright?sizes=own",
     )  # fmt: skip
-    (root,) = (path.parent for path in (tmp_path / "out").glob("*/manifest.json"))
-    rows = Run(root).metrics().set_index("metric")
+    rows = Run(only_run(tmp_path / "out")).metrics().set_index("metric")
     assert rows.loc["detection-ap", "value"] == 1.0
     assert rows.loc["detection-missed", "value"] == 0.0

@@ -139,6 +139,12 @@ class Detection(TaskKind):
             raise OutputError("boxes, labels and scores: expected as many of each in every sample")
         return match(parts[0], parts[1], parts[2], targets)._asdict()
 
+    def packed(self, targets: Lists) -> Lists:
+        """Returns classes, areas and flags; boxes are unknown."""
+        values = targets.values.copy()
+        values[:, :4] = np.nan
+        return Lists(targets.offsets, values)
+
     def judged(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
         """Returns the same."""
         return self.outcome_columns(answer, targets, score_kind)
