@@ -24,6 +24,7 @@ from crucibench.contracts.lists import Column, Lists, differing_rows
 from crucibench.contracts.rows import Address
 from crucibench.contracts.scenario import Timed
 from crucibench.contracts.statistic import Form, Number
+from crucibench.contracts.task import TaskKind
 from crucibench.contracts.verdict import Status
 from crucibench.engine.plan.cell_files import scoring_options
 from crucibench.engine.plan.plan import PlannedCell, make_plan
@@ -262,7 +263,8 @@ class CellPair:
         for keys in together.values():
             own, other = forms_old[keys[0]].samples, forms_new[keys[0]].samples
             forms = {key: (forms_old[key].form, forms_new[key].form) for key in keys}
-            found |= self._of_samples(own or samples, other or others, forms, lower)
+            kind = new.data.task.definition
+            found |= self._of_samples(own or samples, other or others, forms, lower, kind)
         return {key: found[key] for key in common}
 
     def _of_samples(
@@ -271,9 +273,10 @@ class CellPair:
         others: Samples,
         forms: Mapping[Key, tuple[Form, Form]],
         lower: Set[str],
+        kind: TaskKind,
     ) -> dict[Key, MeasuredDifference]:
         """Measures the numbers of the same samples."""
-        paired = self._paired(samples, others)
+        paired = self._paired(samples, others, kind)
         align_old = Aligner(len(samples), _unless_whole(paired.rows_a, len(samples)))
         align_new = Aligner(len(others), _unless_whole(paired.rows_b, len(others)))
         pairs = {
@@ -315,7 +318,7 @@ class CellPair:
         samples, forms = side.numbers(cell, self.first.scorer.options)
         return samples, {key: one for key, one in forms.items() if self._wanted(key)}
 
-    def _paired(self, first: Samples, second: Samples) -> Pairing:
+    def _paired(self, first: Samples, second: Samples, kind: TaskKind) -> Pairing:
         """Pairs samples; where their orders differ, in the order of ids, whoever comes first."""
         if np.array_equal(first.ids, second.ids):
             # A sample table's ids are unique, so that position pairs them; the common case.
@@ -330,6 +333,8 @@ class CellPair:
             order = np.argsort(first.ids[paired.rows_a].astype(str), kind="stable")
             paired = paired._replace(rows_a=paired.rows_a[order], rows_b=paired.rows_b[order])
         old, new = first.targets[paired.rows_a], second.targets[paired.rows_b]
+        if self.first.run.packed or self.second.run.packed:
+            old, new = kind.packed(old), kind.packed(new)
         other = np.flatnonzero(differing_rows(old, new))
         if len(other):
             row = other[:1]

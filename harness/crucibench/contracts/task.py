@@ -205,7 +205,10 @@ class TaskKind(ABC):
         return {}
 
     def packed(self, targets: Any) -> Any:
-        """Returns targets as packs hold them, n rows: without what no comparison reads."""
+        """Returns targets as packs hold them, n rows: without what no comparison reads.
+
+        Of what is packed already, the same.
+        """
         return targets
 
     @abstractmethod

@@ -140,10 +140,8 @@ class Detection(TaskKind):
         return match(parts[0], parts[1], parts[2], targets)._asdict()
 
     def packed(self, targets: Lists) -> Lists:
-        """Returns classes, areas and flags; boxes are unknown."""
-        values = targets.values.copy()
-        values[:, :4] = np.nan
-        return Lists(targets.offsets, values)
+        """Returns class, area and flag of each object, of what is packed already as well."""
+        return Lists(targets.offsets, targets.values[:, -3:])
 
     def judged(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
         """Returns the same."""
