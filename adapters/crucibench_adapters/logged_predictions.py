@@ -1,4 +1,4 @@
-"""``predictions:``: what a model once answered, from a CSV or Parquet file; there is no model.
+"""``predictions:``: what a model once answered, from a file; there is no model.
 
 Answers are joined to samples by ``id=COL``, against the data's own ``id`` column, or else by row
 order, which the length of the file is checked against.
@@ -26,9 +26,10 @@ from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, Declared, LabelMap, plain_name
 from crucibench_adapters._outputs import capabilities_of
+from crucibench_adapters.logged_detections import LoggedDetections
 
 _OPTIONS = ("id", "prediction", "score", "scores", "positive", "threshold")
-_SUFFIXES = (".csv", ".parquet")
+_SUFFIXES = (".csv", ".parquet", ".json")
 _PREFIX = "proba_"
 _ROLE = "test"
 _SHOWN = 3
@@ -91,6 +92,8 @@ class PredictionsAdapter(Adapter):
     categories in the prediction column that count as the second class, all others as the first);
     ``threshold=T`` (binary: the prediction column holds numbers on any scale, of which those from T
     on count as the second class).
+
+    Boxes come from a ``.json`` file of COCO results, without options: see `LoggedDetections`.
     """
 
     @classmethod
@@ -103,7 +106,10 @@ class PredictionsAdapter(Adapter):
 
     @classmethod
     def open(cls, opening: Opening) -> Adapter:
-        return cls(cls.sources(opening.uri, opening.base).files[0], opening)
+        file = cls.sources(opening.uri, opening.base).files[0]
+        if file.suffix == ".json" or opening.data.task.kind == "detection":
+            return LoggedDetections(file, opening)
+        return cls(file, opening)
 
     def __init__(self, file: Path, opening: Opening) -> None:
         self.task = opening.data.task

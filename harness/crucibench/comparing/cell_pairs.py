@@ -342,6 +342,9 @@ class CellPair:
             order = np.argsort(first.ids[paired.rows_a].astype(str), kind="stable")
             paired = paired._replace(rows_a=paired.rows_a[order], rows_b=paired.rows_b[order])
         old, new = first.targets[paired.rows_a], second.targets[paired.rows_b]
+        if self.first.run.packed or self.second.run.packed:
+            kind = self.second.run.cards[self.now.data].task.definition
+            old, new = kind.packed(old), kind.packed(new)
         other = np.flatnonzero(differing_rows(old, new))
         if len(other):
             row = other[:1]

@@ -199,6 +199,21 @@ class TaskKind(ABC):
     def prediction(self, answer: Answer) -> Column:
         """Returns the column ``prediction`` of a pass's records, n rows."""
 
+    def judged(self, answer: Answer, targets: Any, score_kind: str) -> Mapping[str, Column]:
+        """Returns what records of a pass keep of an answer held against targets, n rows each.
+
+        What metrics need where that is less than targets and ``prediction`` say together, as with
+        boxes. Default nothing.
+        """
+        return {}
+
+    def packed(self, targets: Any) -> Any:
+        """Returns targets as packs hold them, n rows: without what no comparison reads.
+
+        Of what is packed already, the same.
+        """
+        return targets
+
     @abstractmethod
     def outcome_columns(
         self, answer: Answer, targets: Any, score_kind: str

@@ -37,10 +37,12 @@ class Pass(Mapped):
     def run(self, stage: str, work: Work, context: MapContext) -> Columns:
         """Returns one record a sample."""
         outputs = context.adapter.predict(work.batch, context.outputs)
+        kind = context.adapter.task.definition
         columns: dict[str, Any] = {
             "id": list(work.batch.ids),
             "point": "",
-            "prediction": context.adapter.task.definition.prediction(outputs),
+            "prediction": kind.prediction(outputs),
+            **kind.judged(outputs, work.samples.targets, context.adapter.score_kind),
         }
         # Labels and values are the prediction itself.
         for name in sorted(context.outputs - {"labels", "values"}):

@@ -196,10 +196,9 @@ class _Packer:
         if clusters is not None:
             clusters = cluster_codes(clusters)
         groups = samples.groups if self.with_groups else samples.groups[[]]
+        targets = self.run.cards[name].task.definition.packed(samples.targets)
         table = samples_to_table(
-            type(samples)(
-                self.seals[name].identities(samples.ids), samples.targets, groups, clusters
-            )
+            type(samples)(self.seals[name].identities(samples.ids), targets, groups, clusters)
         )
         for (data, of_role, limit), rows in sorted(
             self.kept.limits.items(), key=lambda entry: entry[0]

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import Metric
 from crucibench.metrics.forms import as_rows, evaluate
 from crucibench.metrics.numbers import numbers_of
 from crucibench.stats.weighted import values_without
 from crucibench.tasks.classification.view import ClassView
+from crucibench.tasks.detection.matching import match
+from crucibench.tasks.detection.precision import DetectionView
 from crucibench.tasks.multilabel.kind import LabelsView
 from crucibench.tasks.regression.kind import NumberView
 
@@ -35,8 +38,8 @@ def check_metric(metric: Metric, views: Sequence[Any] = ()) -> None:
 
     Args:
         metric: the metric.
-        views: answers as a kind of its own reads them, frozen dataclasses whose arrays have a row a
-            sample; by default made-up ones of the bundled kinds that the metric takes.
+        views: answers as a kind of its own reads them, frozen dataclasses whose arrays and lists
+            have a row a sample; by default made-up ones of the bundled kinds that the metric takes.
 
     Raises:
         AssertionError: naming the promise that is broken, and how.
@@ -66,6 +69,8 @@ def made_up_views(metric: Metric) -> list[Any]:
     if "multilabel" in metric.kinds:
         views += [_labels(rng, 4), _labels(rng, 9)]
         views += [replace(one, ranking=(4 * one.ranking).round() / 4) for one in views[:2]]
+    if "detection" in metric.kinds:
+        views += [_boxes(rng, tied=tied) for tied in (False, True)]
     return views
 
 
@@ -159,6 +164,23 @@ def _tied(view: ClassView) -> ClassView:
     return tied
 
 
+def _boxes(rng: np.random.Generator, *, tied: bool) -> DetectionView:
+    lengths = np.arange(_SAMPLES) % 4
+    n = int(lengths.sum())
+    corners, sizes = rng.uniform(0, 200, (n, 2)), rng.choice([20.0, 60.0, 120.0], n)[:, None]
+    labels = rng.integers(0, 3, n)
+    sizes = sizes * rng.uniform(0.8, 1.2, (n, 2))
+    flags = rng.random(n) < 0.1
+    truth = np.column_stack([corners, sizes, labels, sizes.prod(axis=1), flags])
+    boxes = np.column_stack([corners, corners + sizes]) + rng.uniform(-6, 6, (n, 4))
+    # Tied between images: within one, copies of it would take turns, which no weight says.
+    place = np.arange(n) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    scores = 1 - place / 4 if tied else rng.random(n)
+    named = np.where(rng.random(n) < 0.2, rng.integers(0, 3, n), labels)
+    found = match(*(Lists.of(lengths, one) for one in (boxes, named, scores, truth)))
+    return DetectionView(_ids(), ("c0", "c1", "c2"), *found)
+
+
 def _ids() -> NDArray[np.object_]:
     return np.array([f"{row:032x}" for row in range(_SAMPLES)], dtype=object)
 
@@ -167,7 +189,7 @@ def _take(view: Any, rows: NDArray[np.int64]) -> Any:
     arrays = {
         name: value[rows]
         for name, value in vars(view).items()
-        if isinstance(value, np.ndarray) and name in type(view).__dataclass_fields__
+        if isinstance(value, np.ndarray | Lists) and name in type(view).__dataclass_fields__
     }
     return replace(view, **arrays)
 

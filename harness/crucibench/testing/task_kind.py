@@ -94,13 +94,13 @@ def _cell(kind: TaskKind, answer: Answer, targets: Any) -> CellEvidence:
     columns: dict[str, Any] = {"id": ids.tolist(), "prediction": kind.prediction(answer)}
     for name in answer.names:
         if name not in {"labels", "values"}:
-            columns[name] = answer[name]
+            columns[name] = answer.column(name)
+    columns.update(kind.judged(answer, targets, "probabilities"))
     model = ModelInfo(
         name="model", uri="test:model", capabilities=frozenset(), score_kind="probabilities",
         geometry={}, fingerprint=None, decision=Decision(),
     )  # fmt: skip
-    column = targets if isinstance(targets, Lists) else np.asarray(targets)
-    samples = Samples(ids, column, pd.DataFrame(index=range(n)))
+    samples = Samples(ids, targets, pd.DataFrame(index=range(n)))
     return CellEvidence(
         cell="pass", model=model, role="test", records=Records(to_table(columns)), samples=samples
     )

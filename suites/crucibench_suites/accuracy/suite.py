@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.suite import Section, Suite, SuiteConfig, SuiteRequest
+from crucibench.contracts.task import task_kinds
 from crucibench.util.errors import InputError
 from crucibench_suites.accuracy.scenario import METRICS, Clean
 
@@ -65,6 +66,7 @@ class AccuracySuite(Suite):
         "clean/average-precision-macro-labels",
         "clean/mae",
         "clean/r2",
+        "clean/detection-ap",
     )
     sections_by_task: ClassVar[bool] = True
     sections: ClassVar[tuple[Section, ...]] = (
@@ -131,7 +133,10 @@ class AccuracySuite(Suite):
         ),
     )
     config: ClassVar[type[SuiteConfig]] = AccuracyConfig
-    metrics: ClassVar[tuple[MetricInfo, ...]] = METRICS
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        *METRICS,
+        *(metric.info for metric in metrics_named(task_kinds().get("detection").metrics)),
+    )
 
     def scenarios(self, request: SuiteRequest) -> Sequence[Scenario] | str:
         """Returns the clean scenario, or why it does not apply."""

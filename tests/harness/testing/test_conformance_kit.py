@@ -27,6 +27,7 @@ from crucibench.contracts.corruption import (
     corruptions,
     each,
 )
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import metrics
 from crucibench.contracts.section import PlotBlock, SectionKind, TableBlock, TextBlock
 from crucibench.contracts.statistic import RowMetric, Share
@@ -436,6 +437,18 @@ def test_every_task_kind_keeps_the_contract() -> None:
     kinds = task_kinds()
     check_task_kind(kinds.get("classification"), Answer(scores=scores), targets)
     check_task_kind(kinds.get("classification"), Answer(labels=np.array([0, 1, 0, 1])), targets)
+    boxes = np.array([[10.0, 20.0, 40.0, 60.0], [0.0, 0.0, 50.0, 50.0]])
+    found = Answer(
+        boxes=Lists.of([2, 0], boxes), labels=Lists.of([2, 0], np.array([0, 1])),
+        scores=Lists.of([2, 0], np.array([0.9, 0.8])),
+    )  # fmt: skip
+    objects = Lists.of(
+        [2, 0], np.array([[10.0, 20.0, 30.0, 40.0, 0.0], [0.0, 0.0, 50.0, 50.0, 1.0]])
+    )
+    check_task_kind(kinds.get("detection"), found, objects, classes=("cat", "dog"))
+    with pytest.raises(AssertionError, match="perfect"):
+        other = Lists.of([2, 0], objects.values + np.array([30.0, 0, 0, 0, 0]))
+        check_task_kind(kinds.get("detection"), found, other)
     numbers = [0.5, 1.5, -2.0]
     check_task_kind(kinds.get("regression"), Answer(values=np.array(numbers)), numbers)
     with pytest.raises(AssertionError, match="perfect"):

@@ -19,32 +19,48 @@ from crucibench.util.untrusted.refusal import RefusedError
 _SHOWN = 40
 
 
-def read_json(path: Path, name: str) -> Any:
+def read_json(
+    path: Path, name: str, *, most: int = DOCUMENT_AT_MOST, values: int = VALUES_AT_MOST
+) -> Any:
     """Returns what a JSON file holds.
+
+    Args:
+        path: the file.
+        name: names it in an error.
+        most: how many bytes there may be.
+        values: how many values there may be.
 
     Raises:
         RefusedError: as `content.read_content` and `parse_json` do.
     """
-    return parse_json(read_content(path, name), name)
+    return parse_json(read_content(path, name, most), name, most=most, values=values)
 
 
-def parse_json(content: bytes | str, name: str) -> Any:
+def parse_json(
+    content: bytes | str,
+    name: str,
+    *,
+    most: int = DOCUMENT_AT_MOST,
+    values: int = VALUES_AT_MOST,
+) -> Any:
     """Returns what JSON text holds.
 
     Args:
         content: the text; bytes are UTF-8.
         name: names it in an error.
+        most: how many bytes there may be.
+        values: how many values there may be.
 
     Raises:
         RefusedError: if it is none, is nested deeper or holds more or larger values than
             `documents` says.
     """
-    if len(content) > DOCUMENT_AT_MOST:
-        raise RefusedError(name, f"at most {DOCUMENT_AT_MOST:,} bytes", f"{len(content):,}")
+    if len(content) > most:
+        raise RefusedError(name, f"at most {most:,} bytes", f"{len(content):,}")
     text = text_of(content, name) if isinstance(content, bytes) else content
     # An upper bound that takes no memory: some may stand in strings.
-    if sum(map(text.count, "[{,")) > VALUES_AT_MOST:
-        raise RefusedError(name, f"at most {VALUES_AT_MOST:,} values", "more")
+    if sum(map(text.count, "[{,")) > values:
+        raise RefusedError(name, f"at most {values:,} values", "more")
     try:
         found = json.loads(text, parse_int=whole_number)
     except json.JSONDecodeError as error:

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from crucibench.contracts.evidence import CellEvidence, Evidence, Findings
+from crucibench.contracts.lists import Lists
 from crucibench.contracts.metric import metrics_named
 from crucibench.contracts.task import Modality, Task
 from crucibench.contracts.verdict import Finding, Severity
@@ -83,6 +84,8 @@ def _repeats(names: NDArray[np.object_], ids: NDArray[np.object_]) -> Bools:
 def _conflicts(names: NDArray[np.object_], repeats: Bools, targets: NDArray[np.generic]) -> int:
     """Returns how many repeated contents have more than one target."""
     among = np.asarray(pd.Index(names).isin(pd.Index(names[repeats])))
+    if isinstance(targets, Lists):
+        targets = np.unique(targets.summary(), axis=0, return_inverse=True)[1]
     frame = pd.DataFrame({"name": names[among], "target": targets[among]})
     return int((frame.groupby("name")["target"].nunique() > 1).sum())
 

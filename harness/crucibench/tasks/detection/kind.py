@@ -1,0 +1,227 @@
+"""The kind ``detection``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crucibench.contracts.adapter import Answer
+from crucibench.contracts.evidence import CellEvidence, OutcomeView
+from crucibench.contracts.lists import Column, Lists, from_arrow
+from crucibench.contracts.section import Section
+from crucibench.contracts.task import (
+    AnswerField,
+    OutputError,
+    Target,
+    Task,
+    TaskKind,
+    require_finite,
+)
+from crucibench.tasks.detection.matching import match
+from crucibench.tasks.detection.precision import DetectionView, found_share
+from crucibench.util.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from crucibench.contracts.rows import Row
+
+_WIDTH = 7
+
+
+def _check_boxes(array: NDArray[Any], _: Task) -> None:
+    require_finite("boxes", array)
+    if array.shape[1] != 4:
+        raise OutputError(f"boxes: expected shape (m, 4), got {array.shape}")
+    bad = np.asarray((array[:, 2:] < array[:, :2]).any(axis=1))
+    if bad.any():
+        raise OutputError(
+            f"boxes: {int(bad.sum())} of {len(bad)} in a batch end before they begin, e.g. "
+            f"{array[bad][0].tolist()}: expected left, top, right, bottom; are they left, top, "
+            "width, height?"
+        )
+
+
+def _check_labels(array: NDArray[Any], task: Task) -> None:
+    known = np.isin(array, np.arange(len(task.classes)))
+    if not known.all():
+        raise OutputError(
+            f"labels: expected class indices from 0 to {len(task.classes) - 1}, got "
+            f"{array[~known][0].item()!r}"
+        )
+
+
+class Detection(TaskKind):
+    """Each sample is an image with any number of objects, each with a box and a class.
+
+    A target is a list of objects of 5 to 7 numbers: left, top, width and height in pixels, class
+    index, area in square pixels (default: of the box), and 1 for a crowd or 2 for an object that
+    does not count (default 0). `Lists` of all 7, float64, are stored.
+
+    Records of a pass keep the boxes answered (``prediction``: left, top, right, bottom, class,
+    score) and what a comparison needs without them, see `crucibench.tasks.detection.matching`.
+    """
+
+    name: ClassVar[str] = "detection"
+    fields: ClassVar[tuple[AnswerField, ...]] = (
+        AnswerField(name="boxes", dimensions=2, check=_check_boxes, lists=True, pixels=True),
+        AnswerField(name="labels", dimensions=1, check=_check_labels, lists=True),
+        AnswerField(
+            name="scores", dimensions=1, lists=True,
+            check=lambda array, _: require_finite("scores", array),
+        ),
+    )  # fmt: skip
+    list_targets: ClassVar[bool] = True
+    paired_columns: ClassVar[tuple[str, ...]] = ("matches", "objects")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "detection-ap", "detection-ap50", "detection-ap75", "detection-ap-small",
+        "detection-ap-medium", "detection-ap-large", "detection-ar-1", "detection-ar-10",
+        "detection-ar-100", "detection-ap-class", "detection-missed", "detection-badly-localised",
+        "detection-wrong-class", "detection-duplicate", "detection-background",
+    )  # fmt: skip
+    headline: ClassVar[str] = "detection-ap"
+    sections: ClassVar[tuple[Section, ...]] = (
+        Section(title="Detection", kind="metrics", scenario="clean", metrics=metrics[:9]),
+        Section(title="By class", kind="table", scenario="clean", table="per-class"),
+        Section(
+            title="Errors", kind="metrics", scenario="clean", metrics=metrics[10:],
+            note="For each object, among detections with a score of at least 0.5, at an IoU of "
+            "0.5; a badly localised or wrongly named object is missed, too.",
+        ),
+        Section(title="All numbers", kind="metrics", scenario="clean"),
+    )  # fmt: skip
+
+    @property
+    def unlabelled(self) -> Lists:
+        """An image without objects."""
+        return Lists.of([0], np.zeros((0, _WIDTH)))
+
+    def read_targets(
+        self, target: Target, columns: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], dict[str, Column]]:
+        """Returns the class names, or indices as names where none are declared, and the objects."""
+        found = {role: _objects(target.name, role, column) for role, column in columns.items()}
+        most = max((int(one.values[:, 4].max(initial=-1)) for one in found.values()), default=-1)
+        classes = target.classes or target.known or tuple(str(at) for at in range(most + 1))
+        if most >= len(classes):
+            raise InputError(
+                f"target {target.name!r}: class index {most} is unknown: there are "
+                f"{len(classes)} classes"
+            )
+        return classes, dict(found)
+
+    def best_answer(self, capabilities: frozenset[str]) -> str:
+        """Returns ``labels``, with which boxes and scores come."""
+        return "labels"
+
+    def from_array(self, array: NDArray[Any]) -> Answer:
+        """Refuses: one array holds no lists.
+
+        Raises:
+            OutputError: always.
+        """
+        raise OutputError("expected one dict a sample of boxes, labels and scores, got one array")
+
+    def prediction(self, answer: Answer) -> Lists:
+        """Returns the boxes as (m, 6): left, top, right, bottom, class, score."""
+        boxes = answer.lists("boxes")
+        parts = (boxes.values, answer.lists("labels").values, answer.lists("scores").values)
+        return Lists(boxes.offsets, np.column_stack(parts).astype(np.float64))
+
+    def outcome_columns(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
+        """Returns ``matches`` and ``objects``, see `crucibench.tasks.detection.matching`."""
+        parts = [answer.lists(field.name) for field in self.fields]
+        if len({tuple(one.offsets.tolist()) for one in parts}) > 1:
+            raise OutputError("boxes, labels and scores: expected as many of each in every sample")
+        return match(parts[0], parts[1], parts[2], targets)._asdict()
+
+    def packed(self, targets: Lists) -> Lists:
+        """Returns class, area and flag of each object, of what is packed already as well."""
+        return Lists(targets.offsets, targets.values[:, -3:])
+
+    def judged(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
+        """Returns the same."""
+        return self.outcome_columns(answer, targets, score_kind)
+
+    def view(
+        self, cell: CellEvidence, task: Task, ids: NDArray[np.object_] | None = None
+    ) -> DetectionView:
+        """Reads a plain pass."""
+        rows = cell.samples.ids if ids is None else ids
+        records = cell.records.aligned(rows)
+        return DetectionView(rows, task.classes, records.lists("matches"), records.lists("objects"))
+
+    def view_of_outcomes(
+        self, columns: Mapping[str, Any], cell: CellEvidence, task: Task
+    ) -> DetectionView:
+        """Reads ``matches`` and ``objects``."""
+        return DetectionView(cell.samples.ids, task.classes, columns["matches"], columns["objects"])
+
+    def quality(self, view: DetectionView) -> NDArray[np.float64]:
+        """Returns the share of each image's objects that is found: AP is no mean over images."""
+        return found_share(view)
+
+    def tables(
+        self, view: DetectionView, rows: Sequence[Row], level: float
+    ) -> dict[str, pd.DataFrame]:
+        """Returns ``per-class``: AP with its interval, or why there is none, and objects."""
+        import pandas as pd
+
+        objects = dict(zip(view.classes, view.counts[0].sum(axis=1), strict=True))
+        table = pd.DataFrame(
+            [
+                {"class": row.group, "objects": int(objects[row.group]), "ap": row.value,
+                 "lower": row.lower, "upper": row.upper, "reason": row.reason}
+                for row in rows if row.metric == "detection-ap-class"
+            ]
+        )  # fmt: skip
+        return {"per-class": table}
+
+    def outcomes(self, view: DetectionView) -> OutcomeView:
+        """Returns the share found as the score; an image is neither right nor wrong."""
+        point = np.full(len(view), "", dtype=object)
+        unknown = np.full(len(view), np.nan)
+        return OutcomeView(view.ids, point, view.matches.lengths, found_share(view), unknown)
+
+
+def _objects(name: str, role: str, column: Any) -> Lists:
+    """Returns a target column as lists of all 7 numbers."""
+    expected = (
+        f"target {name!r}: expected lists of objects of 5 to 7 numbers (left, top, width, height, "
+        "class index, area, flag)"
+    )
+    try:
+        found = from_arrow(column)
+    except (ValueError, pa.ArrowException):
+        raise InputError(f"{expected}, got {column.type}") from None
+    if not isinstance(found, Lists):
+        raise InputError(f"{expected}, got {column.type}")
+    values = found.values
+    if not len(values):
+        return Lists(found.offsets, np.zeros((0, _WIDTH)))
+    if values.ndim != 2 or not 5 <= values.shape[1] <= _WIDTH or values.dtype.kind not in "iuf":
+        raise InputError(f"{expected}, got {column.type}")
+    values = values.astype(np.float64)
+    if values.shape[1] == 5:
+        values = np.column_stack([values, values[:, 2] * values[:, 3]])
+    if values.shape[1] == 6:
+        values = np.column_stack([values, np.zeros(len(values))])
+    checks: tuple[tuple[str, Any], ...] = (
+        ("a number that is not finite", ~np.isfinite(values).all(axis=1)),
+        ("a negative width or height", (values[:, 2:4] < 0).any(axis=1)),
+        ("a class that is no index", (values[:, 4] < 0) | (values[:, 4] % 1 != 0)),
+        ("a negative area", values[:, 5] < 0),
+        ("a flag other than 0, 1 and 2", ~np.isin(values[:, 6], (0, 1, 2))),
+    )
+    for what, bad in checks:
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise InputError(
+                f"target {name!r}: {int(bad.sum())} of {len(bad)} objects have {what} ({role} row "
+                f"{found.rows[first]}: {values[first].tolist()})"
+            )
+    return Lists(found.offsets, values)

@@ -1,0 +1,167 @@
+"""Detections held against the objects of their image, by COCO's rules.
+
+What is kept of an image says nothing of where a box lies: for each detection its class, its score,
+and whether it counts as right or is left out, by IoU threshold and range of areas; for each class
+how many objects there are.
+
+The rules (Lin et al., Microsoft COCO, ECCV 2014; `pycocotools`): of each class the 100 detections
+with the highest scores, equal ones in their order. The highest first, each takes the free object
+that it overlaps most, the last of equal ones; an object that counts goes before one that does not.
+A crowd may be taken often, and overlap with it is measured by the detection's own area. What takes
+an object that does not count is left out, and so is what takes none and is of another size.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.lists import Lists
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)
+"""IoU from which on a detection is right."""
+
+AREAS = {"all": (0.0, 1e10), "small": (0.0, 1024.0), "medium": (1024.0, 9216.0),
+         "large": (9216.0, 1e10)}  # fmt: skip
+"""Square pixels, both ends among them: sides of 32 and 96 pixels."""
+
+MOST = 100
+"""Detections of a class in an image that count."""
+
+KINDS = ("right", "duplicate", "wrong-class", "badly-localised", "background", "left-out")
+"""What a detection is at an IoU of 0.5."""
+
+CROWD, IGNORED = 1, 2
+"""Flags of an object that does not count."""
+
+_TOUCHES = 0.1
+"""IoU from which on a box lies at an object, though badly (Bolya et al., TIDE, ECCV 2020)."""
+
+_POWERS = 2.0 ** np.arange(len(THRESHOLDS))
+
+
+class Matches(NamedTuple):
+    """What is kept of n images.
+
+    Attributes:
+        matches: n lists of (class, score, kind of `KINDS`, for each of `AREAS` the thresholds at
+            which it is right as bits, and likewise at which it is left out); by class, and
+            within a class by falling score.
+        objects: n lists of (class, for each of `AREAS` the objects that count).
+    """
+
+    matches: Lists
+    objects: Lists
+
+
+def match(boxes: Lists, labels: Lists, scores: Lists, targets: Lists) -> Matches:
+    """Matches the detections of n images.
+
+    Args:
+        boxes: (m, 4), left, top, right, bottom.
+        labels: (m,), class indices.
+        scores: (m,).
+        targets: (m, 7), as `crucibench.tasks.detection.kind.Detection` stores them.
+    """
+    found, counts = [], []
+    for row in range(len(boxes)):
+        here = slice(boxes.offsets[row], boxes.offsets[row + 1])
+        truth = targets.values[targets.offsets[row] : targets.offsets[row + 1]]
+        found.append(
+            _image(
+                boxes.values[here].astype(np.float64), labels.values[here].astype(np.int64),
+                scores.values[here].astype(np.float64), truth,
+            )
+        )  # fmt: skip
+        counts.append(_objects(truth))
+    return Matches(_stacked(found, 3 + 2 * len(AREAS)), _stacked(counts, 1 + len(AREAS)))
+
+
+def _stacked(parts: list[Floats], width: int) -> Lists:
+    return Lists.of([len(part) for part in parts], np.concatenate([np.zeros((0, width)), *parts]))
+
+
+def _objects(truth: Floats) -> Floats:
+    classes = np.unique(truth[:, 4])
+    counts = ~_left_out(truth)
+    sums = [counts[:, truth[:, 4] == one].sum(axis=1) for one in classes]
+    return np.column_stack([classes, np.reshape(sums, (-1, len(AREAS)))]).astype(np.float64)
+
+
+def _left_out(truth: Floats) -> Flags:
+    """Returns which objects don't count in each range of areas, shape (areas, objects)."""
+    flagged = truth[:, 6] > 0
+    return np.stack([flagged | (truth[:, 5] < low) | (truth[:, 5] > high)
+                     for low, high in AREAS.values()])  # fmt: skip
+
+
+def overlaps(boxes: Floats, truth: Floats) -> Floats:
+    """Returns the IoU of detections (d, 4) and objects (g, 7), shape (d, g)."""
+    corner = truth[:, :2] + truth[:, 2:4]
+    low = np.maximum(boxes[:, None, :2], truth[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], corner[None])
+    both = np.prod(np.clip(high - low, 0.0, None), axis=2)
+    own = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)[:, None]
+    whole = own + np.prod(truth[:, 2:4], axis=1) - both
+    union = np.where(truth[:, 6] == CROWD, own, whole)
+    shares: Floats = np.divide(both, union, out=np.zeros_like(both), where=both > 0)
+    return shares
+
+
+def _image(boxes: Floats, labels: NDArray[np.int64], scores: Floats, truth: Floats) -> Floats:
+    order = np.lexsort((-scores, labels))  # stable: equal scores keep their order
+    first = np.searchsorted(labels[order], labels[order])
+    order = order[np.arange(len(order)) - first < MOST]
+    boxes, labels, scores = boxes[order], labels[order], scores[order]
+    iou = overlaps(boxes, truth)
+    same = labels[:, None] == truth[:, 4]
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    outside = np.stack([(area < low) | (area > high) for low, high in AREAS.values()])
+    right = np.zeros((len(AREAS), len(THRESHOLDS), len(boxes)), dtype=np.bool_)
+    left = np.repeat(outside[:, None], len(THRESHOLDS), axis=1)
+    for label in np.unique(labels):
+        mine, theirs = np.flatnonzero(labels == label), np.flatnonzero(truth[:, 4] == label)
+        if len(theirs):
+            _take(iou[np.ix_(mine, theirs)], truth[theirs], mine, right, left)
+    kinds = _kinds(iou, same, right[0, 0], left[0, 0])
+    return np.column_stack(
+        [labels, scores, kinds, *(np.tensordot(_POWERS, part, 1) for part in (*right, *left))]
+    )
+
+
+def _take(
+    iou: Floats, truth: Floats, mine: NDArray[np.intp], right: NDArray[np.bool_], left: Flags
+) -> None:
+    """Lets detections of one class, the highest score first, take objects."""
+    ignored = np.repeat(_left_out(truth)[:, None], len(THRESHOLDS), axis=1)
+    crowd = truth[:, 6] == CROWD
+    free = np.ones_like(ignored)
+    needed = np.minimum(THRESHOLDS, 1 - 1e-10)[None, :, None]
+    last = len(truth) - 1
+    for at, row in enumerate(mine):
+        if iou[at].max() < needed[0, 0, 0]:
+            continue
+        fits = (free | crowd) & (iou[at] >= needed)
+        # An object that counts goes before one that does not.
+        rank = np.where(fits, iou[at] + 2.0 * ~ignored, -1.0)
+        chosen = (last - rank[..., ::-1].argmax(axis=2))[..., None]
+        taken = np.take_along_axis(fits, chosen, axis=2)[..., 0]
+        spared = np.take_along_axis(ignored, chosen, axis=2)[..., 0]
+        left[..., row] = np.where(taken, spared, left[..., row])
+        right[..., row] = taken & ~spared
+        areas, thresholds = np.nonzero(taken)
+        free[areas, thresholds, chosen[areas, thresholds, 0]] = False
+
+
+def _kinds(iou: Floats, same: Flags, right: Flags, left: Flags) -> NDArray[np.int64]:
+    own = np.where(same, iou, 0.0).max(axis=1, initial=0.0)
+    other = np.where(same, 0.0, iou).max(axis=1, initial=0.0)
+    half = THRESHOLDS[0]
+    return np.select(
+        [left, right, own >= half, other >= half, own >= _TOUCHES], [5, 0, 1, 2, 3], default=4
+    )

@@ -1,0 +1,239 @@
+"""Average precision and recall as statistics of weighted images.
+
+Detections are sorted once; a weighting of images then costs cumulative sums over them, and no image
+is matched again. Equal scores keep the order of images; those of one image are weighed one after
+the other. A class without objects that count has no number, and is left out of means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crucibench.contracts.lists import Lists
+from crucibench.contracts.statistic import Statistic
+from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS
+
+Floats = NDArray[np.float64]
+
+_RECALLS: Floats = np.linspace(0.0, 1.0, 101)
+_AREA_NAMES = tuple(AREAS)
+
+SCORE_FROM = 0.5
+"""The score from which on a detection enters the kinds of errors."""
+
+
+@dataclass(frozen=True)
+class _Class:
+    """The detections of a class, by falling score.
+
+    Attributes:
+        images: of each, shape (m,).
+        ranks: its place among those of its image and class, shape (m,).
+        right: bits of thresholds, shape (m, areas).
+        left_out: likewise.
+    """
+
+    images: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    right: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DetectionView:
+    """What a detector found in n images, as far as metrics need it.
+
+    Attributes:
+        ids: sample ids, shape (n,).
+        classes: the class names.
+        matches: as `crucibench.tasks.detection.matching.Matches`.
+        objects: likewise.
+    """
+
+    ids: NDArray[np.object_]
+    classes: tuple[str, ...]
+    matches: Lists
+    objects: Lists
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def counts(self) -> NDArray[np.float64]:
+        """Objects that count by area, class and image, shape (areas, classes, n)."""
+        found = np.zeros((len(AREAS), len(self.classes), len(self)))
+        values = self.objects.values
+        found[:, values[:, 0].astype(np.int64), self.objects.rows] = values[:, 1:].T
+        return found
+
+    @cached_property
+    def by_class(self) -> tuple[_Class, ...]:
+        """The detections of each class."""
+        values, images = self.matches.values, self.matches.rows
+        order = np.lexsort((-values[:, 1], values[:, 0]))  # stable: equal scores by image
+        labels, rank = values[:, 0], np.arange(len(values))
+        starts = np.ones(len(values), dtype=np.bool_)
+        starts[1:] = (np.diff(labels) != 0) | (np.diff(images) != 0)
+        rank = rank - np.maximum.accumulate(np.where(starts, rank, 0))
+        bits = values[:, 3:].astype(np.int64)
+        edges = np.searchsorted(labels[order], np.arange(len(self.classes) + 1))
+        return tuple(
+            _Class(images[part], rank[part], bits[part, : len(AREAS)], bits[part, len(AREAS) :])
+            for part in (order[low:high] for low, high in pairwise(edges))
+        )
+
+    def undefined(self, area: str, name: str = "") -> str:
+        """Returns why a mean over classes, or a class, has no number; "" where it has one."""
+        counts = self.counts[_AREA_NAMES.index(area)].sum(axis=1)
+        size = "" if area == "all" else f"{area} "
+        if name:
+            counted = counts[self.classes.index(name)]
+            return "" if counted else f"no {size}object of {name} is there"
+        return "" if counts.any() else f"no {size}object is there"
+
+
+def average_precision(
+    view: DetectionView,
+    area: str = "all",
+    thresholds: Sequence[int] = range(len(THRESHOLDS)),
+    name: str = "",
+) -> Statistic:
+    """Returns AP: precision at 101 recalls, its mean over thresholds and classes.
+
+    Args:
+        view: the detections.
+        area: one of `AREAS`.
+        thresholds: positions in `THRESHOLDS`.
+        name: of one class; "" for the mean over all that have objects.
+    """
+    parts = [_curve(view, index, area, tuple(thresholds)) for index in _indices(view, name)]
+    return _mean_over_classes(view, area, name, parts)
+
+
+def average_recall(view: DetectionView, most: int) -> Statistic:
+    """Returns AR: the share of objects found, with at most so many detections an image and class.
+
+    Its mean over thresholds and classes.
+    """
+    parts = [_recall(view, index, most) for index in _indices(view, "")]
+    return _mean_over_classes(view, "all", "", parts)
+
+
+_Part = Callable[[Floats, Floats], Floats]
+"""From weights (b, n) and the weighted number of objects (b,) to a class's number (b,)."""
+
+
+def _indices(view: DetectionView, name: str) -> Sequence[int]:
+    return [view.classes.index(name)] if name else range(len(view.classes))
+
+
+def _mean_over_classes(
+    view: DetectionView, area: str, name: str, parts: Sequence[_Part]
+) -> Statistic:
+    counts = view.counts[_AREA_NAMES.index(area)]
+    pairs = [
+        (counts[index], part)
+        for index, part in zip(_indices(view, name), parts, strict=True)
+        if counts[index].any()
+    ]
+
+    def compute(weights: Floats) -> Floats:
+        total, defined = np.zeros(len(weights)), np.zeros(len(weights))
+        for objects, part in pairs:
+            number = weights @ objects
+            there = number > 0
+            total += np.where(there, part(weights, np.where(there, number, 1.0)), 0.0)
+            defined += there
+        return total / np.where(defined > 0, defined, np.nan)
+
+    lacking = len(view.classes) - len(pairs)
+    note = f"{lacking} of {len(view.classes)} classes without objects left out" if lacking else ""
+    widest = max((len(one.images) for one in view.by_class), default=0)
+    return Statistic(
+        n=len(view), compute=compute, undefined=view.undefined(area, name) or "no object is there",
+        note="" if name else note, width=widest,
+    )  # fmt: skip
+
+
+def _curve(view: DetectionView, index: int, area: str, thresholds: tuple[int, ...]) -> _Part:
+    found, at = view.by_class[index], _AREA_NAMES.index(area)
+    right, left = found.right[:, at], found.left_out[:, at]
+    plans = []
+    for threshold in thresholds:
+        counted = ((left >> threshold) & 1) == 0
+        hits = np.flatnonzero((right >> threshold) & 1)
+        plans.append((hits, None if counted.all() else counted))
+
+    def compute(weights: Floats, objects: Floats) -> Floats:
+        each = weights[:, found.images]
+        whole = np.cumsum(each, axis=1)
+        total = np.zeros(len(weights))
+        for hits, counted in plans:
+            if len(hits):
+                before = whole if counted is None else np.cumsum(each * counted, axis=1)
+                total += _interpolated(each[:, hits], before[:, hits], objects)
+        return total / len(plans)
+
+    return compute
+
+
+def _interpolated(hits: Floats, ranked: Floats, objects: Floats) -> Floats:
+    """Returns the mean of precision at 101 recalls.
+
+    Precision is highest where a detection is right, so that only those are looked at.
+
+    Args:
+        hits: weights of the right detections, shape (b, k).
+        ranked: the weight of all that count up to each, shape (b, k).
+        objects: weighted number of objects, shape (b,).
+    """
+    true = np.cumsum(hits, axis=1)
+    precision = true / np.where(ranked > 0, ranked, 1.0)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    recall = true / objects[:, None]
+    # How many of the 101 recalls are reached: the guess is off by rounding at most.
+    reached = np.minimum((recall * 100).astype(np.int64), 100)
+    reached += (reached < 100) & (_RECALLS[np.minimum(reached + 1, 100)] <= recall)
+    reached -= _RECALLS[reached] > recall
+    steps = np.diff(reached + 1, axis=1, prepend=0)
+    return np.asarray(np.einsum("bk,bk->b", steps, best) / len(_RECALLS))
+
+
+def _recall(view: DetectionView, index: int, most: int) -> _Part:
+    found = view.by_class[index]
+    chosen = found.ranks < most
+    bits = found.right[chosen, 0]
+    hits = sum((bits >> at) & 1 for at in range(len(THRESHOLDS)))
+    per_image = np.bincount(found.images[chosen], weights=hits, minlength=len(view))
+    return lambda weights, objects: weights @ per_image / objects / len(THRESHOLDS)
+
+
+def errors_by_object(view: DetectionView, kind: str) -> tuple[Floats, Floats]:
+    """Returns errors of a kind and objects of each image, both shape (n,).
+
+    Args:
+        view: the detections, of which those with a score of at least `SCORE_FROM` enter.
+        kind: one of `KINDS`, or ``missed``.
+    """
+    values = view.matches.values
+    objects = view.counts[0].sum(axis=0)
+    of_kind = KINDS.index("right" if kind == "missed" else kind)
+    chosen = (values[:, 1] >= SCORE_FROM) & (values[:, 2] == of_kind)
+    found = np.bincount(view.matches.rows[chosen], minlength=len(view)).astype(np.float64)
+    return (objects - found if kind == "missed" else found), objects
+
+
+def found_share(view: DetectionView) -> Floats:
+    """Returns the share of each image's objects that is found, over thresholds; 1 without any."""
+    bits = view.matches.values[:, 3].astype(np.int64)
+    hits = sum((bits >> at) & 1 for at in range(len(THRESHOLDS)))
+    found = np.bincount(view.matches.rows, weights=hits, minlength=len(view)) / len(THRESHOLDS)
+    objects = view.counts[0].sum(axis=0)
+    shares: Floats = np.divide(found, objects, out=np.ones(len(view)), where=objects > 0)
+    return shares

@@ -1,0 +1,275 @@
+"""Detection: matching and AP by their definitions, COCO's files, and whole runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from crucibench.cli._app import application
+from crucibench.contracts.lists import Lists, from_arrow
+from crucibench.store.run import Run
+from crucibench.tasks.detection.matching import AREAS, KINDS, THRESHOLDS, match, overlaps
+from crucibench.tasks.detection.precision import DetectionView, average_precision, average_recall
+from crucibench.util.coco import read_annotations, read_results
+from crucibench.util.errors import InputError
+
+
+def found(*boxes: list[float]) -> tuple[Lists, Lists, Lists]:
+    """Returns boxes, labels and scores of one image; a box is corners, class, score."""
+    values = np.array(boxes, dtype=float).reshape(-1, 6)
+    parts = values[:, :4], values[:, 4].astype(np.int64), values[:, 5]
+    boxes_, labels, scores = (Lists.of([len(values)], part) for part in parts)
+    return boxes_, labels, scores
+
+
+def truth(*objects: list[float]) -> Lists:
+    """Returns the objects of one image: left, top, width, height, class, and perhaps a flag."""
+    rows = [[*one[:5], one[2] * one[3], one[5] if len(one) > 5 else 0] for one in objects]
+    return Lists.of([len(rows)], np.array(rows, dtype=float).reshape(-1, 7))
+
+
+def by_definition(boxes: Any, truth: Any, area: str, threshold: float) -> tuple[set[int], set[int]]:
+    """COCO's matching as its authors wrote it, a loop; rows of right and of left out boxes."""
+    low, high = AREAS[area]
+    ignored = [one[6] > 0 or not low <= one[5] <= high for one in truth]
+    order = sorted(range(len(truth)), key=lambda at: ignored[at])
+    free, right, left = set(order), set(), set()
+    for row in sorted(range(len(boxes)), key=lambda at: -boxes[at][5]):
+        best, chosen = min(threshold, 1 - 1e-10), None
+        for at in order:
+            if truth[at][4] != boxes[row][4] or (at not in free and truth[at][6] != 1):
+                continue
+            if chosen is not None and ignored[at] and not ignored[chosen]:
+                break
+            iou = overlaps(boxes[row : row + 1, :4], truth[at : at + 1])[0, 0]
+            if iou >= best:
+                best, chosen = iou, at
+        own = np.prod(boxes[row][2:4] - boxes[row][:2])
+        if chosen is None:
+            left |= set() if low <= own <= high else {row}
+        else:
+            free.discard(chosen)
+            (left if ignored[chosen] else right).add(row)
+    return right, left
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_matching_is_that_of_the_definition(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    side = rng.choice([20.0, 60.0, 150.0], (8, 1))
+    corner, size = rng.integers(0, 60, (8, 2)), np.round(side * rng.uniform(0.5, 1, (8, 2)))
+    objects = np.column_stack(
+        [
+            corner,
+            size,
+            rng.integers(0, 2, 8),
+            size.prod(axis=1),
+            rng.choice(3, 8, p=[0.7, 0.2, 0.1]),
+        ]
+    )
+    near = np.repeat(np.column_stack([corner, corner + size]), 2, axis=0)
+    near[:, 2:] += np.round(rng.normal(0, 0.1, (16, 2)) * np.repeat(side, 2, axis=0))
+    near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
+    labels, scores = np.repeat(objects[:, 4], 2), rng.integers(1, 9, 16) / 8
+    order = np.lexsort((-scores, labels))
+    boxes = np.column_stack([near, labels, scores])[order]
+    values = match(*found(*boxes.tolist()), Lists.of([8], objects)).matches.values
+    for at, area in enumerate(AREAS):
+        for bit, threshold in enumerate(THRESHOLDS):
+            flags = [values[:, 3 + shift + at].astype(int) >> bit & 1 for shift in (0, len(AREAS))]
+            rows = tuple(set(np.flatnonzero(one).tolist()) for one in flags)
+            assert rows == by_definition(boxes, objects, area, threshold)
+
+
+def test_ap_and_errors_of_a_case_by_hand() -> None:
+    detections = found(
+        [0, 0, 10, 10, 0, 0.9],  # right at every threshold
+        [0, 0, 10, 10, 0, 0.8],  # again
+        [0, 0, 10, 10, 1, 0.7],  # named otherwise
+        [50, 50, 60, 54, 0, 0.6],  # IoU 0.4
+        [90, 90, 95, 95, 0, 0.5],  # at nothing
+        [200, 200, 210, 210, 0, 0.4],  # in a crowd
+    )
+    objects = truth([0, 0, 10, 10, 0], [50, 50, 10, 10, 0], [190, 190, 100, 100, 0, 1])
+    view = DetectionView(np.array(["x"]), ("cat", "dog", "cow"), *match(*detections, objects))
+    kinds = dict(zip(view.matches.values[:, 1], view.matches.values[:, 2], strict=True))
+    assert [KINDS[int(kinds[score])] for score in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)] == [
+        "right", "duplicate", "wrong-class", "badly-localised", "background", "left-out",
+    ]  # fmt: skip
+    # One of two cats is found, at rank 1: precision is 1 at the recalls 0 to 0.5, 51 of 101.
+    assert average_precision(view).value().value == pytest.approx(51 / 101)
+    assert average_recall(view, 1).value().value == 0.5
+    assert average_precision(view, name="cow").value().reason == "no object of cow is there"
+    assert average_precision(view, area="large").value().reason == "no large object is there"
+    assert "2 of 3 classes without objects" in average_precision(view).value().note
+
+
+IMAGES = [{"id": at, "file_name": f"{at}.png", "width": 40, "height": 30} for at in range(1, 4)]
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "images": IMAGES,
+    "categories": [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "bbox": [20, 10, 10, 10]}],
+}
+RESULT = {"image_id": 1, "category_id": 7, "bbox": [20, 10, 10, 10], "score": 0.5}
+
+
+def annotated(tmp_path: Path, **changes: Any) -> Path:
+    file = tmp_path / "ann.json"
+    first = {**GOOD["annotations"][0], **changes.pop("first", {})}
+    file.write_text(json.dumps({**GOOD, "annotations": [first], **changes}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"first": {"bbox": [-30, 10, 10, 10]}}, "annotation 1: bbox .* lies outside its image"),
+        ({"first": {"bbox": [20, 10, -5, 10]}}, "annotation 1: bbox .* negative size"),
+        ({"first": {"bbox": [20, 10, 38, 28]}}, "as left, top, right, bottom: write width and"),
+        ({"first": {"category_id": 4}}, r"category_id 4 is no category of the data \(known: 3, 7"),
+        ({"first": {"bbox": [1, 2, None, 4]}}, "bbox: expected a finite number, got None"),
+        ({"images": [*IMAGES, IMAGES[0]]}, "image id 1 is there twice"),
+        ({"images": [{"id": 1, "width": 40}]}, "image 1 has no size: .* got 40 and None"),
+        ({"images": 5}, "images: expected a list of objects, got int"),
+    ],
+)
+def test_annotations_that_cannot_be_meant_are_refused(
+    tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_annotations(annotated(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"image_id": 9},
+            "1 of 1 predictions are for 1 images that the data does not hold, e.g. .*9",
+        ),
+        ({"category_id": 1}, "prediction 0: category_id 1 is no category"),
+        ({"bbox": [20, 10, 39, 29]}, "as left, top, right, bottom: write width and"),
+        ({"score": None}, "score: expected a finite number, got None"),
+    ],
+)
+def test_results_that_cannot_be_meant_are_refused(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([{**RESULT, **change}]))
+    with pytest.raises(InputError, match=sentence):
+        read_results(file, read_annotations(annotated(tmp_path)))
+
+
+def crucibench(*words: str, code: int = 0) -> str:
+    done = CliRunner().invoke(application, words)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+FUNCTION = """
+import numpy as np
+
+def bright(images):
+    answers = []
+    for image in images:
+        ys, xs = np.nonzero(image[0].numpy() > 0.5)
+        box = [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]] if len(xs) else np.zeros((0, 4))
+        n = len(box)
+        answers.append({"boxes": np.asarray(box, float), "labels": np.ones(n, int),
+                        "scores": np.full(n, 0.9)})
+    return answers
+"""
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Returns a folder with 40 images of a bright box each, and results of two detectors."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    images, objects, good, poor, worse = [], [], [], [], []
+    for at in range(1, 41):
+        width, height = 30 + at % 4, 24 + at % 3
+        left, top, w, h = (int(one) for one in (*rng.integers(0, 10, 2), *rng.integers(5, 12, 2)))
+        pixels = np.zeros((height, width, 3), np.uint8)
+        pixels[top : top + h, left : left + w] = 255
+        pixels[0, 0, 2] = at
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{at}.png")
+        images.append({"id": at, "file_name": f"{at}.png", "width": width, "height": height})
+        box = {"image_id": at, "category_id": 7, "bbox": [left, top, w, h]}
+        objects.append({**box, "id": at})
+        good.append({**box, "score": 0.9})
+        poor.append({**box, "bbox": [left, top, w, h - 2 - at % 2], "score": 0.8})
+        worse.append({**box, "bbox": [left, top, w, max(h - 5 - at % 2, 1)], "score": 0.8})
+    for name, content in (
+        ("ann", {**GOOD, "images": images, "annotations": objects}), ("good", good),
+        ("poor", poor), ("worse", worse), ("strange", [{**RESULT, "image_id": 99}]),
+    ):  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "models.py").write_text(FUNCTION)
+
+
+def only_run(folder: Path) -> Path:
+    (root,) = (path.parent for path in folder.glob("*/manifest.json"))
+    return root
+
+
+@pytest.mark.usefixtures("shapes")
+def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_path: Path) -> None:
+    words = ("run", "--data", "coco:ann.json", "--suite", "accuracy")
+    roots = {}
+    for name in ("good", "poor", "worse"):
+        crucibench(*words, "--model", f"m=predictions:{name}.json", "--out", name)
+        roots[name] = only_run(tmp_path / name)
+    crucibench("verify", str(roots["poor"]))
+    good, poor = (Run(root).metrics().set_index("metric") for root in list(roots.values())[:2])
+    assert good.loc["detection-ap", "value"] == 1.0
+    ap = poor.loc["detection-ap"]
+    assert 0 < ap["lower"] < ap["value"] < ap["upper"] < 1
+    large = good.loc["detection-ap-large"]
+    assert np.isnan(large["value"])
+    assert large["reason"] == "no large object is there"
+    report = (roots["poor"] / "report.html").read_text()
+    assert "AP by class" in report
+    assert "Badly localised" in report
+    crucibench("pack", str(roots["poor"]), "-o", "pack.cbz")
+    with zipfile.ZipFile("pack.cbz") as pack:
+        parts = {name: pack.read(name) for name in pack.namelist() if name.endswith(".parquet")}
+    tables = {name: pq.read_table(io.BytesIO(part)) for name, part in parts.items()}
+    records = [one for name, one in tables.items() if "records" in name]
+    assert all({"matches", "objects"} <= set(one.column_names) for one in records)
+    assert not any("prediction" in one.column_names for one in records)
+    targets = from_arrow(tables["samples/ann/test.parquet"].column("target"))
+    assert targets.values.shape == (40, 3)
+    policy = crucibench("gate", "--init", "--baseline", "pack.cbz", "-q")
+    (tmp_path / "policy.yaml").write_text(policy)
+    for name, code in (("poor", 0), ("worse", 1)):
+        crucibench("gate", "--baseline", "pack.cbz", "--candidate", str(roots[name]), code=code)
+    compared = crucibench("compare", "pack.cbz", str(roots["worse"]), "--format", "json", "-q")
+    (change,) = json.loads(compared)
+    (ap,) = (one for one in change["differences"] if one["address"].endswith("/detection-ap"))
+    assert ap["upper"] < 0
+    out = crucibench(*words, "--model", "predictions:strange.json", "--out", "no", code=2)
+    assert "1 of 1 predictions are for 1 images" in out
+
+
+@pytest.mark.usefixtures("shapes")
+def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
+    crucibench(
+        "run", "--data", "coco:ann.json?images=pictures", "--suite", "accuracy", "--out", "out",
+        "--model", "python:models.py:bright?sizes=own",
+    )  # fmt: skip
+    rows = Run(only_run(tmp_path / "out")).metrics().set_index("metric")
+    assert rows.loc["detection-ap", "value"] == 1.0
+    assert rows.loc["detection-missed", "value"] == 0.0
