@@ -6,7 +6,7 @@ Cases are small sets of images with crowds, ties, empty images, boxes of all siz
 detections of a class. Coverage is that of the product's own rows and differences, over sets of 100
 and 500 images with 4 classes and 1.2 objects an image, quality varying from image to image.
 Interpolation lifts AP on few images, so that there are two truths: the mean AP of sets of that
-size, which intervals are of, and the AP of 40,000 images.
+size, which intervals are of, and the AP of 60,000 images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from crucibench_suites.accuracy.scenario import Clean
 
 LEVEL = 0.95
 SIZES = (100, 500)
-POPULATION = 40_000
+POPULATION = 60_000
 CLASSES = 4
 _OF_COCO = task_kinds().get("detection").metrics[:9]
 METRICS = (*_OF_COCO, "detection-missed", "detection-badly-localised", "detection-background")
