@@ -290,7 +290,8 @@ def main() -> None:
         f"How many of {options.sets} intervals at 95 % hold the truth, in %, with 1,000 "
         "replicates: the mean number of sets of as many images, and that of "
         f"{POPULATION:,} images; of one detector, and of the difference to another that answers "
-        "the same images.", "",
+        "the same images. A row without an interval counts as one that does not hold it; kinds of "
+        "errors that fewer than 10 images have are marked imprecise in reports.", "",
         *table(
             ["images", "metric", "mean of such sets", f"of {POPULATION:,}", "holds the mean",
              "holds the other", "difference: mean", "difference: other"],

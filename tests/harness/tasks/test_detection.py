@@ -249,7 +249,7 @@ def test_logged_results_are_run_compared_and_gated_without_boxes_in_packs(tmp_pa
     tables = {name: pq.read_table(io.BytesIO(part)) for name, part in parts.items()}
     records = [one for name, one in tables.items() if "records" in name]
     assert all({"matches", "objects"} <= set(one.column_names) for one in records)
-    assert not any("prediction" in one.column_names for one in records)
+    assert not any("boxes" in one.column_names for one in records)
     targets = from_arrow(tables["samples/ann/test.parquet"].column("target"))
     assert targets.values.shape == (40, 3)
     policy = crucibench("gate", "--init", "--baseline", "pack.cbz", "-q")

@@ -62,8 +62,8 @@ class Detection(TaskKind):
     index, area in square pixels (default: of the box), and 1 for a crowd or 2 for an object that
     does not count (default 0). `Lists` of all 7, float64, are stored.
 
-    Records of a pass keep the boxes answered (``prediction``: left, top, right, bottom, class,
-    score) and what a comparison needs without them, see `crucibench.tasks.detection.matching`.
+    Records of a pass keep the ``boxes`` answered, class and score of each (``prediction``), and
+    what a comparison needs without them, see `crucibench.tasks.detection.matching`.
     """
 
     name: ClassVar[str] = "detection"
@@ -115,8 +115,8 @@ class Detection(TaskKind):
         return classes, dict(found)
 
     def best_answer(self, capabilities: frozenset[str]) -> str:
-        """Returns ``labels``, with which boxes and scores come."""
-        return "labels"
+        """Returns ``boxes``, with which labels and scores come."""
+        return "boxes"
 
     def from_array(self, array: NDArray[Any]) -> Answer:
         """Refuses: one array holds no lists.
@@ -127,17 +127,23 @@ class Detection(TaskKind):
         raise OutputError("expected one dict a sample of boxes, labels and scores, got one array")
 
     def prediction(self, answer: Answer) -> Lists:
-        """Returns the boxes as (m, 6): left, top, right, bottom, class, score."""
-        boxes = answer.lists("boxes")
-        parts = (boxes.values, answer.lists("labels").values, answer.lists("scores").values)
-        return Lists(boxes.offsets, np.column_stack(parts).astype(np.float64))
+        """Returns class and score of each box, (m, 2)."""
+        _, labels, scores = self._parts(answer)
+        columns = np.column_stack([labels.values, scores.values]).astype(np.float64)
+        return Lists(labels.offsets, columns)
 
     def outcome_columns(self, answer: Answer, targets: Any, score_kind: str) -> dict[str, Column]:
         """Returns ``matches`` and ``objects``, see `crucibench.tasks.detection.matching`."""
-        parts = [answer.lists(field.name) for field in self.fields]
-        if len({tuple(one.offsets.tolist()) for one in parts}) > 1:
-            raise OutputError("boxes, labels and scores: expected as many of each in every sample")
-        return match(parts[0], parts[1], parts[2], targets)._asdict()
+        return match(*self._parts(answer), targets)._asdict()
+
+    def _parts(self, answer: Answer) -> tuple[Lists, Lists, Lists]:
+        boxes, labels, scores = (answer.lists(field.name) for field in self.fields)
+        for other in (labels, scores):
+            if not np.array_equal(boxes.offsets, other.offsets):
+                raise OutputError(
+                    "boxes, labels and scores: expected as many of each in every sample"
+                )
+        return boxes, labels, scores
 
     def packed(self, targets: Lists) -> Lists:
         """Returns class, area and flag of each object, of what is packed already as well."""

@@ -140,7 +140,8 @@ def _errors(kind: str, name: str, what: str) -> Metric:
             Statistic(
                 n=len(view), compute=lambda weights: weights @ errors / (weights @ objects),
                 undefined="no object is there",
-            )
+            ),
+            rare=int(np.count_nonzero(errors)),
         )  # fmt: skip
 
     def reference(view: DetectionView) -> float:
