@@ -16,6 +16,8 @@ _BYTES_AT_MOST = 2 << 30
 _VALUES_AT_MOST = 200_000_000
 """COCO's own training set has about 0.5 GB, and 40 million values, most of them polygons."""
 
+_CORNERS = 10
+"""So many times more boxes lie outside than would as corners: they are corners."""
 _SLACK = 1.0
 """Pixels by which a box may reach beyond its image: annotators round."""
 
@@ -203,25 +205,28 @@ def _outside(image: Image, box: Box) -> bool:
 
 
 def _refuse_corners(boxes: Sequence[tuple[Image, Box, str]]) -> bool:
-    """Refuses boxes that reach beyond their images, and would not if they were corners.
+    """Refuses boxes of which few would reach beyond their images if they were corners.
+
+    A detector's boxes may reach beyond: as corners a tenth as many must, or none.
 
     Returns:
         Whether one lies outside, for whatever reason.
     """
-    first = next((one for one in boxes if _outside(one[0], one[1])), None)
-    if first is None:
+    outside = [one for one in boxes if _outside(one[0], one[1])]
+    if not outside:
         return False
-    corners = all(
-        right >= left and bottom >= top and not _outside(image, (left, top, right - left,
-                                                                  bottom - top))
+    wrong = sum(
+        right < left or bottom < top
+        or _outside(image, (left, top, right - left, bottom - top))
         for image, (left, top, right, bottom), _ in boxes
     )  # fmt: skip
-    if corners:
-        image, box, what = first
+    if _CORNERS * wrong <= len(outside):
+        image, box, what = outside[0]
+        inside = "all boxes of the file lie" if not wrong else f"all but {wrong} boxes lie"
         raise InputError(
             f"{what}: bbox {list(box)} lies outside its image of {image.width:g} x "
-            f"{image.height:g} pixels as left, top, width, height, and all boxes of the file lie "
-            "inside as left, top, right, bottom: write width and height"
+            f"{image.height:g} pixels as left, top, width, height, as do {len(outside)} of "
+            f"{len(boxes)}, and {inside} inside as left, top, right, bottom: write width and height"
         )
     return True
 

@@ -171,6 +171,18 @@ def test_results_that_cannot_be_meant_are_refused(
         read_results(file, read_annotations(annotated(tmp_path)))
 
 
+def test_corners_are_found_where_a_detector_reaches_beyond_some_images(tmp_path: Path) -> None:
+    """A tenth as many boxes lie outside as corners; sizes that reach beyond are left alone."""
+    file, known = tmp_path / "results.json", read_annotations(annotated(tmp_path))
+    corners = [{**RESULT, "bbox": [20, 10, 39, 29]}] * 10
+    beyond = {**RESULT, "bbox": [20, 10, 60, 29]}
+    file.write_text(json.dumps([*corners, beyond]))
+    with pytest.raises(InputError, match="as do 11 of 11, and all but 1 boxes lie inside"):
+        read_results(file, known)
+    file.write_text(json.dumps([*[RESULT] * 10, beyond]))
+    assert sum(map(len, read_results(file, known).values())) == 11
+
+
 def crucibench(*words: str, code: int = 0) -> str:
     done = CliRunner().invoke(application, words)
     assert done.exit_code == code, done.output
