@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Of the converted files; 1: first; 2: bad samples are counted."""
 
 _PIECE_BYTES = 64 << 20
