@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FORMAT = 3
-"""Of the converted files; 1: first; 2: bad samples are counted."""
+"""Of the converted files; 1: first; 2: bad samples are counted; 3: a target of several columns."""
 
 _PIECE_BYTES = 64 << 20
 _PIECE_VALUES = 1000
