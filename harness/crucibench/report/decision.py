@@ -83,6 +83,7 @@ class _Choice:
         self.claims = claims
         self.columns = [one for one in columns if one.metric.direction in {"higher", "lower"}]
         self.models = [name for name, of in run.models if of == data]
+        self.recipes = {name: one.group for (name, of), one in run.models.items() if of == data}
         self.gate = gate
         self.needed = 0
         self.unproven: list[str] = []
@@ -250,9 +251,11 @@ class _Choice:
             one, other = other, one
         column = self._column(tested.place)
         gap = column.metric.show_gain(abs(tested.gain), *_ends(tested))
+        recipe = self.recipes[one] if self.recipes[one] == self.recipes[other] else ""
+        alike = f", trainings of {_name(recipe)}" if recipe else ""
         first = (
-            f"Can't tell {_name(one)} from {_name(other)}{rest}: in {low_first(column.title)} the "
-            f"difference is {gap} at n {show_count(tested.n)}"
+            f"Can't tell {_name(one)} from {_name(other)}{alike}{rest}: in "
+            f"{low_first(column.title)} the difference is {gap} at n {show_count(tested.n)}"
         )
         return self._none(first, _samples(tested))
 

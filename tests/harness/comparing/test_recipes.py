@@ -10,6 +10,7 @@ import pytest
 import crucibench as cb
 from crucibench.comparing.recipes import ONE_TRAINING, recipe_rows
 from crucibench.engine.packing import pack_run
+from crucibench.report.decision import decisions_of
 from crucibench.report.leaderboard.build import leaderboard
 from crucibench.stats.two_way import two_way
 from crucibench.store.run import Run
@@ -125,3 +126,11 @@ def test_a_leaderboard_has_a_row_for_the_recipe(
     row = row_of(run.recipes())
     assert (spread.group, spread.seeds, spread.mean) == ("net", 3, pytest.approx(row.value))
     assert spread.interval == pytest.approx((row.lower, row.upper))
+
+
+def test_a_decision_says_that_models_are_trainings_of_one_recipe(
+    tmp_path: Path, drawn: Any, logged_run: Any
+) -> None:
+    (found,) = decisions_of(logged_run(tmp_path, *drawn([0.8, 0.8, 0.8])))
+    assert found.ship is None
+    assert ", trainings of net" in found.text
