@@ -36,6 +36,8 @@ def keep(cache: CellCache, cell: Path, key: CacheKey, probe: str = "") -> bool:
 
 
 class _Adapter:
+    score_kind = "logits"
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.task = Task(kind="classification", modality=Modality.TABLE, classes=("a", "b", "c"))
@@ -61,7 +63,9 @@ def make_pass(folder: Path, outputs: frozenset[str], rows: int, kind: str = "f4"
         tables = []
         for batch in range(4):
             ids = [f"{shard}/{batch}/{row:032d}" for row in range(size)]
-            work: Any = SimpleNamespace(batch=SimpleNamespace(ids=ids))
+            work: Any = SimpleNamespace(
+                batch=SimpleNamespace(ids=ids), samples=SimpleNamespace(targets=None)
+            )
             tables.append(to_table(scenario.run("all", work, context)))
         table = pa.concat_tables(tables).combine_chunks()
         write_table(folder / f"records-00-{shard:05d}.parquet", table)
