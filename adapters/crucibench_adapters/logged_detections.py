@@ -42,7 +42,8 @@ class LoggedDetections(Adapter):
                 f"{file.name}: expected COCO results (.json) for data of the kind coco:, got "
                 f"{file.suffix} for {address.scheme}:"
             )
-        known = read_annotations(existing_file(opening.base, address.rest, "annotations"))
+        self._annotations = existing_file(opening.base, address.rest, "annotations")
+        known = read_annotations(self._annotations)
         self._found = {str(key): one for key, one in read_results(file, known).items()}
 
     @classmethod
@@ -62,8 +63,8 @@ class LoggedDetections(Adapter):
         )
 
     def fingerprint(self) -> Mapping[str, str] | None:
-        """Returns the file's digest; which images and classes ids mean, the data's says."""
-        return {"file": file_digest(self._file)}
+        """Returns the digests of the file, and of what says which images and classes ids mean."""
+        return {"file": file_digest(self._file), "annotations": file_digest(self._annotations)}
 
     def diagnostics(self) -> Mapping[str, Any]:
         """Returns how answers are joined."""

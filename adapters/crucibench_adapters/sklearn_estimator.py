@@ -121,24 +121,19 @@ class SklearnAdapter(Adapter):
             raise InputError(f"{what}: option scale is for images")
         self._method: _Method = "predict"
         self._classes = ClassMap.by_position(0)
-        if self.task.one_class:
-            self._classes = ClassMap.match(
-                _classes(estimator, what), self.task, what, declared=opening.classes
-            )
+        if not self.task.one_number:
+            named = _classes(estimator, what) if self.task.one_class else None
+            self._classes = ClassMap.match(named, self.task, what, declared=opening.classes)
             self._notes += [self._classes.note] if self._classes.note else []
             self._method = _method(estimator)
-            self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
-        elif not self.task.one_number:
-            self._classes = ClassMap.match(None, self.task, what, declared=opening.classes)
-            self._method = _method(estimator)
-            if self._method == "predict":
+            if self._method == "predict" and not self.task.one_class:
                 raise InputError(
                     f"{what}: {type(estimator).__name__} gives no scores (predict_proba or "
                     f"decision_function), which {self.task.kind} needs"
                 )
             self.score_kind = "logits" if self._method == "decision_function" else "probabilities"
-        if self._method == "decision_function":
-            self._notes.append("scores are the margins of decision_function, not log-odds")
+            if self._method == "decision_function":
+                self._notes.append("scores are the margins of decision_function, not log-odds")
         if self.task.modality is Modality.TABLE and opening.data.features:
             self._check_columns(list(opening.data.features))
         self.capabilities = self._claimed()

@@ -38,7 +38,7 @@ class Row:
         n: the number of samples (or queries) behind the value: its denominator.
         estimand: what the interval speaks of: ``model/population``, this model on the population
             that the samples were drawn from; ``model/ids``, this model on these samples;
-            ``model/rounds``, this model on this machine in this session; ``recipe/population`` and
+            ``model/rounds``, this model on this machine as it was timed; ``recipe/population`` and
             ``recipe/ids``, the next training of its recipe on either. Empty where not known.
         mark: ``biased`` where the value is shifted by its n, ``imprecise`` where the interval is
             too wide to rest a claim on, or rests on too little; made from the data seen. Both, with

@@ -36,6 +36,10 @@ class Image:
     fields: Mapping[str, Any]
 
 
+_Placed = tuple[Image, Box, str]
+"""A box with its image, and what messages call it."""
+
+
 @dataclass(frozen=True)
 class Annotations:
     """What an annotation file says.
@@ -77,7 +81,7 @@ def read_annotations(path: Path) -> Annotations:
     sized = {key: _image(entry, key, name) for key, entry in images.items()}
     places = {category: place for place, category in enumerate(names)}
     objects: dict[int | str, list[tuple[float, ...]]] = {key: [] for key in sized}
-    boxes: list[tuple[Image, Box, str]] = []
+    boxes: list[_Placed] = []
     for at, entry in enumerate(lists["annotations"]):
         what = f"{name}: annotation {entry.get('id', at)}"
         image = _known(entry, "image_id", sized, what, "image")
@@ -116,7 +120,7 @@ def read_results(path: Path, known: Annotations) -> dict[int | str, list[Result]
     name = path.name
     entries = _entries(read_json(path, name, most=_BYTES_AT_MOST, values=_VALUES_AT_MOST), name)
     found: dict[int | str, list[Result]] = {key: [] for key in known.images}
-    boxes: list[tuple[Image, Box, str]] = []
+    boxes: list[_Placed] = []
     strange = [one for one in entries if one.get("image_id") not in known.images]
     if strange:
         count = len({str(one.get("image_id")) for one in strange})
@@ -204,23 +208,21 @@ def _outside(image: Image, box: Box) -> bool:
     )
 
 
-def _refuse_corners(boxes: Sequence[tuple[Image, Box, str]]) -> bool:
+def _refuse_corners(boxes: Sequence[_Placed]) -> list[_Placed]:
     """Refuses boxes of which few would reach beyond their images if they were corners.
 
     A detector's boxes may reach beyond: as corners a tenth as many must, or none.
 
     Returns:
-        Whether one lies outside, for whatever reason.
+        Those that reach beyond, for whatever reason.
     """
     outside = [one for one in boxes if _outside(one[0], one[1])]
-    if not outside:
-        return False
     wrong = sum(
         right < left or bottom < top
         or _outside(image, (left, top, right - left, bottom - top))
         for image, (left, top, right, bottom), _ in boxes
     )  # fmt: skip
-    if _CORNERS * wrong <= len(outside):
+    if outside and _CORNERS * wrong <= len(outside):
         image, box, what = outside[0]
         inside = "all boxes of the file lie" if not wrong else f"all but {wrong} boxes lie"
         raise InputError(
@@ -228,13 +230,13 @@ def _refuse_corners(boxes: Sequence[tuple[Image, Box, str]]) -> bool:
             f"{image.height:g} pixels as left, top, width, height, as do {len(outside)} of "
             f"{len(boxes)}, and {inside} inside as left, top, right, bottom: write width and height"
         )
-    return True
+    return outside
 
 
-def _require_inside(boxes: Sequence[tuple[Image, Box, str]]) -> None:
-    if not _refuse_corners(boxes):
+def _require_inside(boxes: Sequence[_Placed]) -> None:
+    outside = _refuse_corners(boxes)
+    if not outside:
         return
-    outside = [one for one in boxes if _outside(one[0], one[1])]
     image, box, what = outside[0]
     raise InputError(
         f"{what}: bbox {list(box)} lies outside its image of {image.width:g} x {image.height:g} "

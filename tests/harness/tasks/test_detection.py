@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+import crucibench as cb
 from crucibench.cli._app import application
 from crucibench.contracts.lists import Lists, from_arrow
 from crucibench.store.run import Run
@@ -285,3 +286,19 @@ def test_a_function_answers_images_in_their_own_sizes(tmp_path: Path) -> None:
     rows = Run(only_run(tmp_path / "out")).metrics().set_index("metric")
     assert rows.loc["detection-ap", "value"] == 1.0
     assert rows.loc["detection-missed", "value"] == 0.0
+
+
+def test_results_are_not_kept_where_categories_have_other_ids(tmp_path: Path) -> None:
+    """The same objects and the same results, in which 3 means another class."""
+    (tmp_path / "m.json").write_text(json.dumps([{**RESULT, "category_id": 3}]))
+    found = []
+    for cat, dog in ((3, 7), (1, 3)):
+        categories = [{"id": cat, "name": "cat"}, {"id": dog, "name": "dog"}]
+        annotated(tmp_path, categories=categories, first={"category_id": dog})
+        run = cb.run(
+            models={"m": f"predictions:{tmp_path}/m.json"}, data=f"coco:{tmp_path}/ann.json",
+            suites=["accuracy"], out=tmp_path / "out", workers=1,
+        )  # fmt: skip
+        rows = run.metrics()
+        found += rows.loc[rows["metric"] == "detection-ap", "value"].tolist()
+    assert found == [0.0, 1.0]

@@ -201,8 +201,13 @@ def test_live_pairs_with_a_column_a_label(made: Made, form: Any, tmp_path: Path)
 
 
 def test_suites_that_need_classes_or_numbers_say_so(made: Made, tmp_path: Path) -> None:
+    asked = ["adversarial", "bias", "ood", "shift"]
     run = cb.run(
-        models={"m": made.models["linear"]}, data=CSV.format(made.folder),
-        suites=["bias", "ood", "adversarial"], out=tmp_path,
+        models={"m": made.models["linear"]}, data=CSV.format(made.folder), suites=asked,
+        out=tmp_path,
     )  # fmt: skip
-    assert not [cell for cell in run.cells.values() if cell.suite != "pass" and cell.reason == ""]
+    assert not run.cells
+    refused = {suite: info["not_applicable"] for suite, info in run.suites.items()}
+    assert sorted(refused) == asked
+    assert all(entry["reason"] for entries in refused.values() for entry in entries)
+    assert all(refused.values())

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crucibench.contracts.metric import Metric
 from crucibench.contracts.statistic import (
@@ -119,16 +118,16 @@ def _f1_macro_reference(view: LabelsView) -> float:
     return float(np.asarray(each)[there].mean())
 
 
-def _both_outcomes(view: LabelsView) -> NDArray[np.intp]:
-    """Returns the labels that some samples have, and some lack."""
-    return np.flatnonzero(view.targets.any(axis=0) & ~view.targets.all(axis=0))
+def _both_outcomes(truth: Bools) -> Any:
+    """Returns whether some samples have a label, and some lack it; of (n, K), of each label."""
+    return truth.any(axis=0) & ~truth.all(axis=0)
 
 
 def _macro(statistic: Callable[..., Statistic]) -> Callable[[LabelsView], Form]:
     """Returns the mean over labels of a ranking's statistic."""
 
     def form(view: LabelsView) -> Form:
-        labels = _both_outcomes(view)
+        labels = np.flatnonzero(_both_outcomes(view.targets))
         parts = [statistic(view.ranking[:, k], view.targets[:, k]) for k in labels]
 
         def compute(weights: Floats) -> Floats:
@@ -167,7 +166,7 @@ def _macro_reference(name: str) -> Callable[[LabelsView], float]:
     def compute(view: LabelsView) -> float:
         import sklearn.metrics
 
-        labels = _both_outcomes(view)
+        labels = np.flatnonzero(_both_outcomes(view.targets))
         if not len(labels):
             return math.nan
         score = getattr(sklearn.metrics, name)
@@ -189,7 +188,7 @@ def _of_label(name: str) -> Callable[[LabelsView, str], float]:
         import sklearn.metrics
 
         k = _index(view, group)
-        if k not in _both_outcomes(view):
+        if not _both_outcomes(view.targets[:, k]):
             return math.nan
         score = getattr(sklearn.metrics, name)
         return float(score(view.targets[:, k], view.ranking[:, k]))
@@ -199,9 +198,9 @@ def _of_label(name: str) -> Callable[[LabelsView, str], float]:
 
 def _average_precision(view: LabelsView, group: str) -> Form:
     k = _index(view, group)
-    if k not in _both_outcomes(view):
-        return RowMetric(Statistic(n=len(view), compute=_nothing))
     truth = view.targets[:, k]
+    if not _both_outcomes(truth):
+        return RowMetric(Statistic(n=len(view), compute=_nothing))
     return RowMetric(
         average_precision_statistic(view.ranking[:, k], truth), rare=_rarest(truth[:, None])
     )
