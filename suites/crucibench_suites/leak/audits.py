@@ -50,8 +50,11 @@ def doubtful_labels(evidence: Evidence, scenario: Scenario) -> Findings:
     count, n = int(found.flags.sum()), len(found.flags)
     if not n or clopper_pearson(count, n, _LEVEL).lower <= _DOUBTFUL:
         return []
-    message = f"{count} of {n} test labels ({100 * count / n:.2g} %) are doubtful"
-    return [Finding(code="doubtful-labels", severity=Severity.SUSPECT, message=message,
+    message = (
+        f"{count} of {n} test labels ({100 * count / n:.2g} %) are doubtful: they are wrong, or the "
+        "classes overlap"
+    )
+    return [Finding(code="doubtful-labels", severity=Severity.INFO, message=message,
                     evidence={"count": count, "n": n})]  # fmt: skip
 
 
@@ -60,17 +63,16 @@ def members_told(evidence: Evidence, scenario: Scenario) -> Findings:
     view, _ = membership(evidence)
     if metrics.TPR_1.applies(view):
         return []
-    form = metrics.TPR_1.form(view)
-    interval = form.closed(_LEVEL)
-    if interval.lower <= 0.01:
+    lower = metrics.tpr_interval(view, 0.01, _LEVEL).lower
+    if lower <= 0.01:
         return []
-    share = evaluate(form, len(view))
+    share = evaluate(metrics.TPR_1.form(view), len(view))
     message = (
         f"{100 * share:.2g} % of the train samples can be told from test samples by their loss, at "
         "1 % of false alarms: the model holds on to what it was trained on"
     )
     return [Finding(code="members-told", severity=Severity.INFO, message=message,
-                    evidence={"share": share, "lower": interval.lower})]  # fmt: skip
+                    evidence={"share": share, "lower": lower})]  # fmt: skip
 
 
 _KNOWN = "crucibench_suites.leak.known_answers:"

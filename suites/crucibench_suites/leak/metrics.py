@@ -126,11 +126,11 @@ def _tpr(view: Membership, fpr: float) -> RowMetric:
         return np.asarray(np.where(allowed, true, 0.0).max(axis=1) / true[:, -1])
 
     return RowMetric(
-        Statistic(n=len(view), compute=compute), closed=partial(_tpr_interval, view, fpr)
+        Statistic(n=len(view), compute=compute), closed=partial(tpr_interval, view, fpr)
     )
 
 
-def _tpr_interval(view: Membership, fpr: float, level: float) -> Interval:
+def tpr_interval(view: Membership, fpr: float, level: float) -> Interval:
     """Returns an interval that never covers less than the level.
 
     The threshold of the population lies between two others' scores, by the binomial number of them
@@ -138,7 +138,7 @@ def _tpr_interval(view: Membership, fpr: float, level: float) -> Interval:
     """
     others, own = np.sort(view.scores[~view.members])[::-1], view.scores[view.members]
     part = (1 - level) / 4
-    fewest, most = (int(k) for k in binom.ppf([part, 1 - part], len(others), fpr))
+    fewest, most = (int(binom.ppf(p, len(others), fpr)) for p in (part, 1 - part))
     above = int((own > others[fewest - 1]).sum()) if fewest else 0
     at_least = int((own >= others[most]).sum()) if most < len(others) else len(own)
     bounds = [clopper_pearson(k, len(own), 1 - 2 * part) for k in (above, at_least)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +17,7 @@ from crucibench.contracts.metric import MetricInfo, metrics_named
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import Derived, Need
-from crucibench.contracts.statistic import Floats, Number, Units
+from crucibench.contracts.statistic import Floats, Form, Number, RowMetric, Units
 from crucibench.contracts.task import TaskKind
 from crucibench.metrics.numbers import numbers_of
 from crucibench.stats import newcombe_paired
@@ -79,22 +80,21 @@ class NearDuplicates(Derived):
             for number in numbers_of([metrics.NEAR], Flagged(flags), point=role)
         ]
         fresh = ~np.any(list(repeats.values()), axis=0)
+        if fresh.all():
+            return found
         judged = [one for one in metrics_named(kind.metrics) if not one.by_class]
         for number in numbers_of(judged, kind.view(cell, evidence.task)):
-            whole = number.make
-            found.append(
-                Number(
-                    metric=metrics.EFFECT.id, point=number.metric,
-                    make=None if whole is None else lambda of=whole: metrics.effect(of(), fresh),
-                    undefined=number.undefined,
-                    exact="" if not fresh.all() else "no sample has a near-duplicate",
-                )
-            )  # fmt: skip
+            make = number.make and partial(_effect, number.make, fresh)
+            found.append(replace(number, metric=metrics.EFFECT.id, point=number.metric, make=make))
         samples = cell.samples.take(np.flatnonzero(fresh))
         if len(samples):
             view = kind.view(cell, evidence.task, samples.ids)
             found += numbers_of(judged, view, point=WITHOUT, units=Units(samples, WITHOUT))
         return found
+
+
+def _effect(make: Callable[[], Form], fresh: Bools) -> RowMetric:
+    return metrics.effect(make(), fresh)
 
 
 def repeated(evidence: Evidence) -> dict[str, Bools]:
@@ -286,7 +286,7 @@ def _rank(own: ClassView, others: Sequence[ClassView], doubtful: Doubts, level: 
         above += leads[0].sum() < 0
     return Row(
         metric=metrics.RANK.id, value=1 + int(above), lower=1 + behind,
-        upper=len(others) + 1 - ahead, level=level, n=len(own), estimand="model/population",
+        upper=len(others) + 1 - ahead, level=level, n=len(doubtful.flags), estimand="model/population",
         method=f"newcombe-paired, {len(others)} pairs, any relabelling of doubtful labels",
     )  # fmt: skip
 

@@ -118,7 +118,7 @@ def min_hash(text: str) -> NDArray[np.int8]:
     points = np.array([ord(c) for c in " ".join(text.lower().split())], dtype=np.uint64)
     points = np.pad(points, (0, max(0, _SHINGLE - len(points))))
     places = np.lib.stride_tricks.sliding_window_view(points, _SHINGLE)
-    powers = np.array([1000003**k for k in range(_SHINGLE)], dtype=np.uint64)
+    powers = np.uint64(1000003) ** np.arange(_SHINGLE, dtype=np.uint64)
     shingles = np.unique(_mixed((places * powers).sum(axis=1, dtype=np.uint64)))
     seeds = _mixed(np.arange(1, _BITS + 1, dtype=np.uint64))[:, None]
     least = _mixed(shingles[None] ^ seeds).min(axis=1)
@@ -221,8 +221,7 @@ def _rows_alike(test: CellEvidence, train: CellEvidence | None) -> Ints:
             seen = own[first]
             pairs = cKDTree(scaled[seen]).query_pairs(TABLE_TOLERANCE, p=np.inf,
                                                       output_type="ndarray")  # fmt: skip
-            early, late = np.sort(seen[pairs], axis=1).T
-            found[late] = early
+            found[seen[pairs].max(axis=1)] = seen[pairs].min(axis=1)
         elif len(own) and len(others):
             distance, nearest = cKDTree(scaled[others]).query(scaled[own], p=np.inf)
             close = distance <= TABLE_TOLERANCE

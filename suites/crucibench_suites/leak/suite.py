@@ -82,7 +82,7 @@ class LeakSuite(Suite):
         task, kind = data.task, data.task.definition
         if not isinstance(config, LeakConfig):
             raise TypeError(f"expected a LeakConfig, got {type(config).__name__}")
-        if config.labels not in (None, CROSS_VALIDATED, *request.models):
+        if config.labels and config.labels not in (CROSS_VALIDATED, *request.models):
             raise InputError(
                 unknown("judge of labels", config.labels, (CROSS_VALIDATED, *request.models))
             )
