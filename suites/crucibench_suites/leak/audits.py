@@ -51,8 +51,8 @@ def doubtful_labels(evidence: Evidence, scenario: Scenario) -> Findings:
     if not n or clopper_pearson(count, n, _LEVEL).lower <= _DOUBTFUL:
         return []
     message = (
-        f"{count} of {n} test labels ({100 * count / n:.2g} %) are doubtful: they are wrong, or the "
-        "classes overlap"
+        f"{count} of {n} test labels ({100 * count / n:.2g} %) are doubtful: wrong, or of classes "
+        "that overlap"
     )
     return [Finding(code="doubtful-labels", severity=Severity.INFO, message=message,
                     evidence={"count": count, "n": n})]  # fmt: skip

@@ -274,6 +274,7 @@ def _cross_validated(features: Floats, samples: Samples, evidence: Evidence) -> 
 def _rank(own: ClassView, others: Sequence[ClassView], doubtful: Doubts, level: float) -> Row:
     labels = (own.targets, doubtful.guess)
     behind = ahead = above = 0
+    n = len(doubtful.flags)
     for other in others:
         # Of the given and the suggested label, whichever is worse for this model, or better.
         leads = [
@@ -286,7 +287,7 @@ def _rank(own: ClassView, others: Sequence[ClassView], doubtful: Doubts, level: 
         above += leads[0].sum() < 0
     return Row(
         metric=metrics.RANK.id, value=1 + int(above), lower=1 + behind,
-        upper=len(others) + 1 - ahead, level=level, n=len(doubtful.flags), estimand="model/population",
+        upper=len(others) + 1 - ahead, level=level, n=n, estimand="model/population",
         method=f"newcombe-paired, {len(others)} pairs, any relabelling of doubtful labels",
     )  # fmt: skip
 
