@@ -42,7 +42,7 @@ def _examples() -> list[PerSample]:
 
 
 def _mean(
-    id_: str, name: str, direction: str, definition: str, source: str, lower: float
+    id_: str, name: str, direction: str, definition: str, *, source: str = "", lower: float = -1
 ) -> Metric:
     info = MetricInfo(
         id=id_, name=name, direction=direction, definition=definition, source=source,
@@ -66,8 +66,7 @@ DELETION = _mean(
     "The mean over samples of the area under the predicted class's probability as parts are "
     "replaced by the baseline in random order, minus the same in the order of attributions, "
     "largest first.",
-    _RISE,
-    -1,
+    source=_RISE,
 )
 INSERTION = _mean(
     "insertion-gain",
@@ -76,16 +75,14 @@ INSERTION = _mean(
     "The mean over samples of the area under the predicted class's probability as parts are put "
     "into the baseline in the order of attributions, largest first, minus the same in random "
     "order.",
-    _RISE,
-    -1,
+    source=_RISE,
 )
 RANDOMISED = _mean(
     "shuffled-weights-agreement",
     "agreement with shuffled weights",
     "target=0",
     f"{_RHO}{_PARTS} with those by the same model, its weights shuffled tensor by tensor.",
-    _ADEBAYO,
-    -1,
+    source=_ADEBAYO,
 )
 NOISE = _mean(
     "noise-agreement",
@@ -93,25 +90,20 @@ NOISE = _mean(
     "higher",
     f"{_RHO}{_PARTS} with those after normal noise (0.02 of the range of pixels, or of a standard "
     "column's deviation).",
-    "",
-    -1,
 )
 COLOUR = _mean(
     "colour-share",
     "share of colour",
     "none",
-    "The mean over colour images of |c| / (|c| + |g|): g is what attributions say that the image in "
-    "grey adds to the score of its mean grey, c what its colours add to that.",
-    "",
-    0,
+    "The mean over colour images of |c| / (|c| + |g|): g is what attributions say that the image "
+    "in grey adds to the score of its mean grey, c what its colours add to that.",
+    lower=0,
 )
 RELEASES = _mean(
     "release-agreement",
     "agreement with the reference",
     "higher",
     f"{_RHO}{_PARTS} by the model and by the reference, each of its own predicted class.",
-    "",
-    -1,
 )
 OF_METHOD = {
     "deletion": DELETION,
