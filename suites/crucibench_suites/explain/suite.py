@@ -16,14 +16,14 @@ from crucibench.util.suggest import unknown
 from crucibench_suites.explain.scenarios import OWN, Agreement, Attributions
 
 _METHODS = ("gradient-x-input", "integrated-gradients", "occlusion")
-_LIMITS = {"quick": 100, "standard": 500, "full": None}
+_LIMITS = {"quick": 50, "standard": 500, "full": None}
 
 
 class ExplainConfig(SuiteConfig):
     """Settings of the explain suite."""
 
-    methods: list[str] = Field(default=list(_METHODS))
-    """Attribution methods."""
+    methods: list[str] = Field(default=list(_METHODS[:2]))
+    """Attribution methods: gradient-x-input, integrated-gradients, occlusion."""
 
     own: str | None = None
     """A file whose function ``attribute(model, inputs, baselines, targets)`` is judged as well:
