@@ -216,9 +216,9 @@ def _rows_alike(test: CellEvidence, train: CellEvidence | None) -> Ints:
             _, first, number = np.unique(
                 scaled[own], axis=0, return_index=True, return_inverse=True
             )
-            number = number.ravel()
-            found[own] = np.where(own == own[first][number], -1, own[first][number])
             seen = own[first]
+            same = np.asarray(seen)[np.ravel(number)]
+            found[own] = np.where(own == same, -1, same)
             pairs = cKDTree(scaled[seen]).query_pairs(TABLE_TOLERANCE, p=np.inf,
                                                       output_type="ndarray")  # fmt: skip
             found[seen[pairs].max(axis=1)] = seen[pairs].min(axis=1)

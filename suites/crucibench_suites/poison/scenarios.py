@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from crucibench.contracts.capability import Capability
-from crucibench.contracts.evidence import CellEvidence, Evidence, OutcomeView
+from crucibench.contracts.evidence import CellEvidence, Evidence
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.scenario import Derived, MapContext, Mapped, Need, Work
@@ -60,26 +60,16 @@ class WithTrigger(Mapped):
         """Returns how often the trigger steers the model."""
         return numbers_of(metrics.OF_TRIGGER, triggered(evidence, self.trigger))
 
-    def outcomes(self, evidence: Evidence) -> OutcomeView:
-        """Returns one outcome a sample with the trigger in it."""
-        kind = evidence.task.definition
-        return kind.outcomes(_view(evidence))
-
-
-def _view(evidence: Evidence) -> object:
-    own = evidence.own
-    records = own.records.aligned(own.samples.ids)
-    columns = {name: records.array(name) for name in records.table.column_names}
-    view: object = evidence.task.definition.view_of_outcomes(columns, own, evidence.task)
-    return view
-
 
 def triggered(evidence: Evidence, trigger: Trigger) -> Triggered:
     """Returns the answers with the trigger and without."""
-    own, target = _view(evidence), evidence.task.classes.index(trigger.target)
-    kind, ids = evidence.task.definition, evidence.own.samples.ids
-    clean = kind.view(evidence.needs["clean"], evidence.task, ids)
-    predictions, targets = getattr(own, "predictions"), clean.targets  # noqa: B009
+    task, own = evidence.task, evidence.own
+    ids, target = own.samples.ids, task.classes.index(trigger.target)
+    records = own.records.aligned(ids)
+    columns = {name: records.array(name) for name in ("prediction", "score", "loss")}
+    predictions = task.definition.view_of_outcomes(columns, own, task).predictions
+    clean = task.definition.view(evidence.needs["clean"], task, ids)
+    targets = clean.targets
     return Triggered(
         predictions == target, clean.predictions == target, targets != target,
         predictions == targets,

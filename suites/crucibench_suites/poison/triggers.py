@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crucibench.util.draws import Draws
 from crucibench.util.numbers import Number
+from crucibench.util.untrusted.content import read_content
 from crucibench.util.untrusted.images import open_image
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Trigger(BaseModel):
 
         height, width = side
         if file is not None:
-            image = open_image(file.read_bytes(), file.name).convert(
+            image = open_image(read_content(file, file.name), file.name).convert(
                 "L" if channels == 1 else "RGB"
             )
             pixels = np.asarray(image.resize((width, height)), dtype=np.float32) / 255
