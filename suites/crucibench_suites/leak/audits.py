@@ -8,7 +8,7 @@ from crucibench.contracts.scenario import Scenario
 from crucibench.contracts.task import Modality
 from crucibench.contracts.verdict import Finding, Severity
 from crucibench.metrics.forms import evaluate
-from crucibench.stats import clopper_pearson
+from crucibench.stats import auc_interval, clopper_pearson
 from crucibench_suites.leak import metrics
 from crucibench_suites.leak.scenarios import doubts, membership, repeated
 
@@ -16,8 +16,12 @@ _LIMITS = {"train": 0.01, "test": 0.05}
 """Shares of test samples from which numbers are suspect."""
 
 _DOUBTFUL = 0.01
-"""Share of doubtful labels that a finding must be shown to exceed. A forest flags 0 of 1,797
-digits that nobody altered, a logistic regression 27 of them: 1.5 %."""
+"""Share of doubtful labels that a finding must be shown to exceed. Of 1,797 digits that nobody
+altered a forest doubts none, a logistic regression 6 (0.3 %)."""
+
+_TOLD = 0.55
+"""AUROC of membership that a finding must be shown to exceed: most models fit train a little
+better."""
 
 _LEVEL = 0.99
 
@@ -61,18 +65,24 @@ def doubtful_labels(evidence: Evidence, scenario: Scenario) -> Findings:
 def members_told(evidence: Evidence, scenario: Scenario) -> Findings:
     """Says when train samples are shown to be told from test samples by their loss."""
     view, _ = membership(evidence)
-    if metrics.TPR_1.applies(view):
+    if metrics.AUROC.applies(view):
         return []
-    lower = metrics.tpr_interval(view, 0.01, _LEVEL).lower
-    if lower <= 0.01:
+    lower, _, _, _ = auc_interval(view.scores, view.members, _LEVEL)
+    if lower <= _TOLD:
         return []
-    share = evaluate(metrics.TPR_1.form(view), len(view))
+    value = evaluate(metrics.AUROC.form(view), len(view))
     message = (
-        f"{100 * share:.2g} % of the train samples can be told from test samples by their loss, at "
-        "1 % of false alarms: the model holds on to what it was trained on"
+        f"of a train and a test sample the train one has the lower loss in {100 * value:.3g} %: "
+        "the model holds on to what it was trained on"
     )
-    return [Finding(code="members-told", severity=Severity.INFO, message=message,
-                    evidence={"share": share, "lower": lower})]  # fmt: skip
+    return [
+        Finding(
+            code="members-told",
+            severity=Severity.INFO,
+            message=message,
+            evidence={"auroc": value, "lower": lower},
+        )
+    ]
 
 
 _KNOWN = "crucibench_suites.leak.known_answers:"

@@ -21,10 +21,10 @@ Ints = NDArray[np.int64]
 VECTOR, HASH, CODES = "input:vector", "input:hash", "input:codes"
 """Columns of sketches; what begins with ``input:`` is never published unasked."""
 
-IMAGE_COSINE = 0.99
+IMAGE_COSINE = 0.985
 """Least cosine of two images' centred thumbnails of 8 by 8 pixels in colour."""
 
-IMAGE_BITS = 16
+IMAGE_BITS = 12
 """Most bits of 64 in which their perceptual hashes may differ."""
 
 TEXT_JACCARD = 0.5
@@ -93,7 +93,7 @@ def thumbnail(picture: Any) -> NDArray[np.float64]:
 
 
 def perceptual_hash(picture: Any) -> NDArray[np.bool_]:
-    """Returns 64 bits: which low frequencies are at least their mean, the constant left out of it.
+    """Returns 64 bits: which low frequencies are at least their median, without the constant.
 
     Source:
         pHash, Zauner 2010, as imagededup computes it.
@@ -103,7 +103,7 @@ def perceptual_hash(picture: Any) -> NDArray[np.bool_]:
 
     small = picture.resize((32, 32), Image.Resampling.LANCZOS).convert("L")
     low = dctn(np.asarray(small, dtype=np.float64))[:8, :8].ravel()
-    return np.asarray(low >= low[1:].mean())
+    return np.asarray(low >= np.median(low[1:]))
 
 
 def min_hash(text: str) -> NDArray[np.int8]:
