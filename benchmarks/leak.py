@@ -263,8 +263,8 @@ def main() -> None:
         "Images: as JPEG (80), a tenth darker, paler, with noise (0.02), or three quarters of the "
         "size and back (digits are too small for that). The suite asks for thumbnails alike and "
         f"hashes at most {IMAGE_BITS} bits apart; hashes alone, at imagededup's default of 10 "
-        "bits, stand below (its bits equal ours). Texts: a word replaced, capitals, a word more. Tables: each number moved by up to "
-        "0.01 of its deviation.",
+        "bits, stand below (its bits equal ours). Texts: a word replaced, capitals, a word more. Tables: "
+        "each number moved by up to 0.01 of its deviation.",
         "",
         *table(("data", "by", "recall, %", "others flagged", "precision, %", "right partner, %"),
                near),
