@@ -206,8 +206,8 @@ def flipped(repeats: int) -> list[list[object]]:
         probability = None
         for number, cell in enumerate(cells):
             others = {f"other/m{k}": one for k, one in enumerate(cells) if k != number}
-            names = [name.removeprefix("other/") for name in others]
-            scenario = Labels.of(CROSS_VALIDATED, names)
+            names = [f"m{k}" for k in range(len(cells))]
+            scenario = Labels.of(CROSS_VALIDATED, f"m{number}", names)
             needs = {"pass": cell, "judge": example_cell(sketch, given), **others}
             evidence = example_evidence(cell, needs, classes=[str(k) for k in range(10)])
             if probability is None:
@@ -263,7 +263,8 @@ def main() -> None:
         "Images: as JPEG (80), a tenth darker, paler, with noise (0.02), or three quarters of the "
         "size and back (digits are too small for that). The suite asks for thumbnails alike and "
         f"hashes at most {IMAGE_BITS} bits apart; hashes alone, at imagededup's default of 10 "
-        "bits, stand below (its bits equal ours). Texts: a word replaced, capitals, a word more. Tables: "
+        "bits, stand below (its bits equal ours). Texts: a word replaced, capitals, a word more. "
+        "Tables: "
         "each number moved by up to 0.01 of its deviation.",
         "",
         *table(("data", "by", "recall, %", "others flagged", "precision, %", "right partner, %"),

@@ -43,7 +43,9 @@ def _labels(flipped: int) -> AuditCase:
     true[:flipped] = 1 - true[:flipped]
     judge = np.where(true[:, None] == np.arange(2), 0.9, 0.1)
     own = example_cell({"id": _IDS, "probability": judge}, _TARGETS)
-    return AuditCase(example_evidence(own, {"pass": _pass()}), Labels.of(CROSS_VALIDATED, ()))
+    return AuditCase(
+        example_evidence(own, {"pass": _pass()}), Labels.of(CROSS_VALIDATED, "model", ())
+    )
 
 
 def _membership(wrong_in_train: float) -> AuditCase:

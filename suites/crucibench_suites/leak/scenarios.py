@@ -124,19 +124,21 @@ class Labels(Derived):
     audits: ClassVar[tuple[str, ...]] = ("doubtful-labels",)
 
     @classmethod
-    def of(cls, judge: str, others: Sequence[str]) -> Labels:
+    def of(cls, judge: str, own: str, models: Sequence[str]) -> Labels:
         """Returns the scenario.
 
         Args:
             judge: `CROSS_VALIDATED`, or the model whose probabilities judge.
-            others: the other models.
+            own: the model.
+            models: those of the run, the model among them.
         """
+        others = [name for name in models if name != own]
         judges = Need(alias="judge", cell="leak/sketches/test")
         if judge != CROSS_VALIDATED:
             scores = frozenset({"scores"})
             judges = Need(alias="judge", cell="pass/test", model=judge, outputs=scores)
         return cls(
-            others=tuple(others), parameters={"judge": judge, "others": sorted(others)},
+            others=tuple(others), parameters={"judge": judge, "models": sorted(models)},
             needs=(
                 Need(alias="pass", cell="pass/test"), judges,
                 *(Need(alias=f"other/{name}", cell="pass/test", model=name, optional=True)

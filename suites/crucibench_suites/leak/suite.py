@@ -98,8 +98,7 @@ class LeakSuite(Suite):
         if sketched:
             found.append(NearDuplicates.of(kind, train=train))
         if judged and config.labels:
-            others = [name for name in request.models if name != request.model.name]
-            found.append(Labels.of(config.labels, others))
+            found.append(Labels.of(config.labels, request.model.name, request.models))
         if train and task.one_class and Capability.SCORES in request.model.capabilities:
             found.append(TrainedOn())
         return found or "there are too many samples to look at all pairs, and no train role"
