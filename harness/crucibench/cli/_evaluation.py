@@ -162,11 +162,11 @@ def print_board(board: Leaderboard, form: BoardFormat) -> None:
     if form == "table":
         draw(lambda target: print_leaderboard(target, board))
     elif form == "html":
-        from crucibench.report.site.render import leaderboard_page
+        from crucibench.report.site.write import leaderboard_page
 
         write(leaderboard_page(board))
     elif form == "latex":
-        from crucibench.report.leaderboard_latex import latex
+        from crucibench.report.leaderboard_text import latex
 
         write(latex(board))
     else:

@@ -30,7 +30,7 @@ def command(*, reference: str, out: Path, form: Format, quiet: bool) -> int:
     """
     from crucibench.cli._evaluation import show_result
     from crucibench.engine.score.rescore import rescore
-    from crucibench.report.views import write_views
+    from crucibench.report.html import write_views
 
     run, note = find_finished_run(reference, out), NotePrinter(quiet)
     before = _numbers(run)

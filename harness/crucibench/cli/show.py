@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crucibench.contracts.data import DataCard
-    from crucibench.report.costs import Cost
+    from crucibench.report.show import Cost
     from crucibench.store.cells import CellFile
     from crucibench.store.run import Run
 
@@ -52,8 +52,8 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     """Returns all that is known of a cell: as a document, and as tables."""
-    from crucibench.report.costs import cost_of
     from crucibench.report.provenance import flat
+    from crucibench.report.show import cost_of
 
     cell = find_cell(run, part)
     cost = cost_of(run, cell.cell)
@@ -152,7 +152,7 @@ _ALL = "all"
 
 def print_costs(run: Run, form: Format) -> None:
     """Prints a line a cell and, last, all of them together."""
-    from crucibench.report.costs import costs, total
+    from crucibench.report.show import costs, total
 
     found = costs(run)
     whole = total(found)
@@ -180,7 +180,7 @@ def cost_record(cost: Cost) -> dict[str, Any]:
 
 def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
     """Returns a cost as facts; unknown ones have a dash and a reason."""
-    from crucibench.report.costs import no_device_seconds
+    from crucibench.report.show import no_device_seconds
 
     words = dict(zip(_HEADS.values(), _words(cost_record(cost)), strict=True))
     why = no_device_seconds(run, [cost])
@@ -226,8 +226,8 @@ def _word(name: str, value: Any) -> str:
 
 
 def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
-    from crucibench.report.costs import no_device_seconds
     from crucibench.report.format import DASH
+    from crucibench.report.show import no_device_seconds
 
     notes = [
         "Wall is the time of a cell's tasks, added up over workers and attempts; CPU is that of "
@@ -421,8 +421,7 @@ def _print(
 
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.comparing.run_parity import pairs_of
-    from crucibench.report.costs import cost_of
-    from crucibench.report.show import show_cells, show_run
+    from crucibench.report.show import cost_of, show_cells, show_run
 
     cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
@@ -456,8 +455,7 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report.dependencies import dependencies, dependency_rows
-    from crucibench.report.show import show_model
+    from crucibench.report.show import dependencies, dependency_rows, show_model
 
     found = show_model(run, name)
     depends = dependencies(run, name)

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from crucibench.comparing.claims import Claim, Claims, Tested, claims_of
 from crucibench.contracts.verdict import Severity, Status
+from crucibench.gating.policy import Policy
 from crucibench.gating.result import WORST_FIRST, Outcome
 from crucibench.gating.within import GateWithin
 from crucibench.report.format import listed, show_count
+from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.standouts import low_first
+from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
-
-if TYPE_CHECKING:
-    from crucibench.gating.policy import Policy
-    from crucibench.report.leaderboard import Column
-    from crucibench.store.run import Run
 
 WORDS = 60
 """Most words of a decision's text."""

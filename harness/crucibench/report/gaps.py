@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Status
@@ -19,10 +18,8 @@ from crucibench.report.numbers import (
     numbers_of,
 )
 from crucibench.report.provenance import environment_of
-
-if TYPE_CHECKING:
-    from crucibench.store.cells import CellFile
-    from crucibench.store.run import Run
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
 
 WITHHELD = "the run itself says why"
 """Stands for the reason of a failure: an error's words may quote a sample."""

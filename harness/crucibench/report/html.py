@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crucibench.comparing.claims import claims_of
 from crucibench.comparing.run_parity import pairs_of
 from crucibench.contracts.verdict import Severity, Verdict
-from crucibench.report import plots
+from crucibench.gating.policy import Policy
+from crucibench.report import leaderboard_text, plots
 from crucibench.report.decision import decisions_of
 from crucibench.report.findings import (
     IMPRECISE_MARK,
@@ -49,17 +51,15 @@ from crucibench.report.provenance import (
     plain,
     run_facts,
 )
-from crucibench.report.recipes import recipe_views
-from crucibench.report.scorecard import ScorecardView, scorecard_view
+from crucibench.report.scorecard import ScorecardView, recipe_views, scorecard_view
 from crucibench.report.sections import declared_sections, evidence_of, filled
 from crucibench.report.templating import environment, part, source_digest
+from crucibench.store.run import Run
+from crucibench.util.atomic import write_text
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-    from crucibench.gating.policy import Policy
-    from crucibench.store.run import Run
 
 
 def render_html(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> str:
@@ -316,3 +316,22 @@ def _environment() -> Environment:
     }
     made.globals["VALID"] = Verdict.VALID
     return made
+
+
+def write_views(run: Run, *, gallery: bool = True, policy: Policy | None = None) -> list[Path]:
+    """Writes ``report.html``, ``leaderboard.md`` and ``leaderboard.csv`` into the run directory.
+
+    The manifest does not list them. If it is written before, the report shows its digest. With
+    `gallery` the report shows the samples that the run kept for it; with a gate's `policy` its
+    decision keeps to that.
+    """
+    claims_of(run)  # boards show the baselines that are scored with them
+    board = leaderboard([run])
+    texts = {
+        run.layout.report: render_html(run, gallery=gallery, policy=policy),
+        run.layout.leaderboard("md"): leaderboard_text.markdown(board),
+        run.layout.leaderboard("csv"): leaderboard_text.csv(board),
+    }
+    for path, text in texts.items():
+        write_text(path, text)
+    return list(texts)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,10 +17,7 @@ from crucibench.passes.scenario import Pass
 from crucibench.report import marks
 from crucibench.report.findings import IMPRECISE_MARK, VERDICT_MARKS
 from crucibench.report.format import DASH, Shown, in_percent, show_count, show_number, show_plain
-
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
-
+from crucibench.store.run import Run
 
 _WHOSE = re.compile(r"(?:^|; )it is ([^;]+?)(?:, worst of|;|$)")
 """What the method of a worst group's or case's interval says it is."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crucibench.contracts.data import DataCard
+from crucibench.contracts.evidence import ModelInfo
 from crucibench.report.format import show_count
+from crucibench.store.cells import CellFile
+from crucibench.store.run import Run
 from crucibench.util.errors import UnreadableError
 from crucibench.util.hashing import canonical_json
-
-if TYPE_CHECKING:
-    from crucibench.contracts.data import DataCard
-    from crucibench.contracts.evidence import ModelInfo
-    from crucibench.store.cells import CellFile
-    from crucibench.store.run import Run
 
 UNKNOWN = "not stated"
 _DIGEST = 16

@@ -26,12 +26,11 @@ from crucibench.report.format import DASH, counted, listed, show_level
 from crucibench.report.leaderboard import Leaderboard
 from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board
 from crucibench.report.numbers import ShownNumber
+from crucibench.store.run import Run
 from crucibench.util.text import shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from crucibench.store.run import Run
 
 _VERDICT_STYLES = {Verdict.VALID: "", Verdict.SUSPECT: "yellow", Verdict.INVALID: "red"}
 _SEVERITY_STYLES = {Severity.INFO: "dim", Severity.SUSPECT: "yellow", Severity.INVALID: "red"}

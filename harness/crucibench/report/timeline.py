@@ -11,17 +11,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from crucibench.report.findings import address_of
 from crucibench.store.events import LOG_AT_MOST
+from crucibench.store.run import Run
 from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.untrusted.content import read_content
 from crucibench.util.untrusted.json_text import parse_json
 from crucibench.util.untrusted.refusal import RefusedError
-
-if TYPE_CHECKING:
-    from crucibench.store.run import Run
 
 Ending = Literal["finished", "interrupted", "stopped", "broken off", "open"]
 """How an attempt ended. ``broken off``: its log has no end, as after a kill or an error, and there

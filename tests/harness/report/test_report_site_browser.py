@@ -12,7 +12,7 @@ import pytest
 from crucibench.report.leaderboard import leaderboard
 from crucibench.report.site import write_site
 from crucibench.report.site.links import data_page, model_page, run_page
-from crucibench.report.site.render import leaderboard_page
+from crucibench.report.site.write import leaderboard_page
 from crucibench.store.run import Run
 
 pytestmark = [pytest.mark.sockets]
