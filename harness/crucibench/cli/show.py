@@ -26,7 +26,6 @@ from crucibench.cli._output import (
     draw,
     emit,
     fact_table,
-    print_table,
     record_table,
     visible,
     warn,
@@ -37,10 +36,8 @@ from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
     from crucibench.contracts.data import DataCard
-    from crucibench.report.show import Cost
     from crucibench.store.cells import CellFile
     from crucibench.store.run import Run
 
@@ -58,7 +55,7 @@ def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     cell = find_cell(run, part)
     cost = cost_of(run, cell.cell)
     document = {
-        **cell.model_dump(mode="json"), "seconds": cost.seconds, "costs": cost_record(cost),
+        **cell.model_dump(mode="json"), "seconds": cost["seconds"], "costs": cost,
     }  # fmt: skip
     shown = {
         key: value
@@ -144,72 +141,35 @@ _HEADS = {
     "attempts": "attempts", "cached": "cached",
 }  # fmt: skip
 _TIMES = frozenset({"seconds", "cpu_seconds", "device_seconds"})
-_LEAST = ("tasks", "attempts", "cached")
-"""What a narrow terminal does not show."""
-_ROOMY = 120
-_ALL = "all"
 
 
-def print_costs(run: Run, form: Format) -> None:
+def print_costs(run: Run, form: Format, quiet: bool) -> None:
     """Prints a line a cell and, last, all of them together."""
     from crucibench.report.show import costs, total
 
     found = costs(run)
     whole = total(found)
-    columns = ("cell", *_HEADS)
-    if form == "json":
-        document = {"run": run.id, "cells": [cost_record(cost) for cost in found], "total": whole}
-        emit(form, document, ())
-    elif form == "csv":
-        lines = [*(cost_record(cost) for cost in found), {**whole, "cell": _ALL}]
-        emit(form, None, [Table(columns, [[line[name] for name in columns] for line in lines])])
-    elif form == "md":
-        rows = [[cost.cell, *_words(cost_record(cost))] for cost in found]
-        rows.append([f"{_ALL} {whole['cells']}", *_words(whole)])
-        emit(form, None, [Table(("cell", *_HEADS.values()), rows, f"Costs of run {run.id}")])
+    lines, raw = [*found, {**whole, "cell": f"all {len(found)}"}], form == "csv"
+    heads = list(_HEADS if raw else _HEADS.values())
+    rows = [
+        [line["cell"], *(line[name] if raw else _word(name, line[name]) for name in _HEADS)]
+        for line in lines
+    ]
+    spare = ("attempts", "tasks", "cached", "backwards", "device")
+    table = Table(("cell", *heads), rows, f"Costs of run {run.id}", right=heads, spare=spare)
+    emit(form, {"run": run.id, "cells": found, "total": whole}, [table])
+    if form != "json" and not raw:
         for note in _footnotes(run, found, whole):
-            write(f"\n{note}\n")
-    else:
-        draw(lambda target: _draw(run, found, whole, target))
+            NotePrinter(quiet)(note)
 
 
-def cost_record(cost: Cost) -> dict[str, Any]:
-    """Returns a cost as plain data."""
-    return {name: getattr(cost, name) for name in ("cell", *_HEADS)}
-
-
-def cost_facts(run: Run, cost: Cost) -> dict[str, str]:
+def cost_facts(run: Run, cost: Mapping[str, Any]) -> dict[str, str]:
     """Returns a cost as facts; unknown ones have a dash and a reason."""
     from crucibench.report.show import no_device_seconds
 
-    words = dict(zip(_HEADS.values(), _words(cost_record(cost)), strict=True))
+    words = {head: _word(name, cost[name]) for name, head in _HEADS.items()}
     why = no_device_seconds(run, [cost])
     return words | ({"note": why} if why else {})
-
-
-def _draw(run: Run, found: Sequence[Cost], whole: Mapping[str, Any], target: Console) -> None:
-    from rich.text import Text
-
-    names = [name for name in _HEADS if target.width >= _ROOMY or name not in _LEAST]
-    fold = " " if target.width >= _ROOMY else "\n"
-    rows = []
-    for cost in found:
-        cell = run.cells[cost.cell]
-        label = f"{cell.model} on {cell.data},{fold}{cell.suite}/{cell.scenario}"
-        rows.append([label, *_words(cost_record(cost), names)])
-    rows.append([f"{_ALL} {whole['cells']}", *_words(whole, names)])
-    heads = [_HEADS[name] for name in names]
-    print_table(Table(("cell", *heads), rows, f"Costs of run {run.id}", right=heads), target)
-    notes = _footnotes(run, found, whole)
-    if len(names) < len(_HEADS):
-        hidden = ", ".join(_HEADS[name] for name in _LEAST)
-        notes.append(f"Also {hidden}: in a terminal of {_ROOMY} columns, or with --format csv.")
-    for note in notes:
-        target.print(Text(visible(note), style="dim"))
-
-
-def _words(values: Mapping[str, Any], names: Sequence[str] = tuple(_HEADS)) -> list[str]:
-    return [_word(name, values[name]) for name in names]
 
 
 def _word(name: str, value: Any) -> str:
@@ -225,32 +185,49 @@ def _word(name: str, value: Any) -> str:
     return size_text(value) if name == "peak_memory" else show_count(value)
 
 
-def _footnotes(run: Run, found: Sequence[Cost], whole: Mapping[str, Any]) -> list[str]:
+def _footnotes(run: Run, found: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> list[str]:
     from crucibench.report.format import DASH
     from crucibench.report.show import no_device_seconds
 
+    asked = [cost for cost in found if cost["seconds"] is not None]
     notes = [
         "Wall is the time of a cell's tasks, added up over workers and attempts; CPU is that of "
         "all their threads; forwards and backwards count samples. The last line adds up; its peak "
         "is the highest."
     ]
-    idle = sum(cost.seconds is None for cost in found)
-    if idle:
+    if len(asked) < len(found):
         notes.append(
             f"{DASH} in a whole line: the cell asked no model anything. It was computed from other "
             "cells, or failed before."
         )
-    asked = whole["cells"] - idle
-    part = {
-        head: whole["known"][name]
-        for name, head in _HEADS.items()
-        if 0 < whole["known"].get(name, asked) < asked and name != "device_seconds"
-    }
+    counts = {head: whole["known"].get(name) for name, head in _HEADS.items()}
+    part = [f"{head} of {count}" for head, count in counts.items() if count and count < len(asked)]
     if part:
-        known = ", ".join(f"{head} of {count}" for head, count in part.items())
-        notes.append(f"Of {asked} cells that asked a model, the last line has {known}.")
-    why = no_device_seconds(run, [cost for cost in found if cost.seconds is not None])
+        part_of = f"Of {len(asked)} cells that asked a model, the last line has {', '.join(part)}."
+        notes.append(part_of)
+    why = no_device_seconds(run, asked)
     return [*notes, *([f"{DASH}: {why}."] if why else [])]
+
+
+def print_timeline(run: Run, form: Format) -> None:
+    """Prints when each cell was under way, the attempts of the run, and the workers lost."""
+    from crucibench.report.timeline import ATTEMPT, CELL, LOSS, timeline
+
+    found = timeline(run)
+    tables = [
+        record_table("Cells", found["cells"], CELL)._replace(
+            spare=("cell", "retries", "cached", "tasks", "workers", "verdict", "data")
+        ),
+        record_table("Attempts", found["attempts"], ATTEMPT),
+        record_table("Workers lost", found["workers_lost"], LOSS),
+    ]
+    emit(form, found, [tables[0], *(table for table in tables[1:] if table.rows)])
+    for count, what in (
+        (found["skipped_cells"], "cells were skipped by plan"),
+        (found["unreadable_lines"], "lines of the log can't be read and are left out"),
+    ):
+        if count and form in {"table", "md"}:
+            warn(f"{count} {what}")
 
 
 _EPILOG = examples(
@@ -355,8 +332,7 @@ def command(
 
     run = find_any_run(reference, out)
     if (spec and form == "table") or timeline or costs or log:
-        _print(run, form, spec=spec, timeline=timeline, costs=costs, cell=cell)
-        return 0
+        return _print(run, form, quiet=quiet, spec=spec, timeline=timeline, costs=costs, cell=cell)
     if metrics:
         document, tables = _metrics(run, filters, long=form in {"json", "csv"})
     elif cell is not None:
@@ -404,26 +380,32 @@ def _print_numbers(run: Run) -> None:
 
 
 def _print(
-    run: Run, form: Format, *, spec: bool, timeline: bool, costs: bool, cell: str | None
-) -> None:
+    run: Run,
+    form: Format,
+    quiet: bool,
+    *,
+    spec: bool,
+    timeline: bool,
+    costs: bool,
+    cell: str | None,
+) -> int:
     """Prints what is more than tables; without any of them, the log of `cell`."""
     if spec:
         write(run.layout.spec.read_text(encoding="utf-8"))
     elif timeline:
-        from crucibench.cli._timeline import print_timeline
-
         print_timeline(run, form)
     elif costs:
-        print_costs(run, form)
+        print_costs(run, form, quiet)
     elif cell is not None:
         print_log(run, cell, form)
+    return 0
 
 
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.comparing.run_parity import pairs_of
     from crucibench.report.show import cost_of, show_cells, show_run
 
-    cells = [{**row, "seconds": cost_of(run, row["cell"]).seconds} for row in show_cells(run)]
+    cells = [{**row, "seconds": cost_of(run, row["cell"])["seconds"]} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
     # What a bundle is unpacked into is gone when this is read.
     folder = None if run.packed else str(run.root)
