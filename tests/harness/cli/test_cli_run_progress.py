@@ -48,8 +48,7 @@ def test_a_run_as_json_lines_and_its_timeline(call: Call, folder: Path) -> None:
     assert kinds.index("plan") < kinds.index("cell-started") < kinds.index("cell")
     assert kinds.count("cell") == plan["cells"]
     last = [event for event in events if event["event"] == "progress"][-1]
-    assert (last["done"], last["total"], last["seconds_left"]) == (60, 60, 0)
-    assert last["rate"] > 0
+    assert (last["done"], last["total"]) == (60, 60)
     assert events[-1] == {
         "time": events[-1]["time"], "event": "finished", "exit_code": 0, "run": run.name,
         "folder": str(Path("results") / run.name),
