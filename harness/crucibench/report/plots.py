@@ -174,9 +174,10 @@ def line_svg(
     return _svg((width, height), [_clip(panel, clip), *drawn], alt)
 
 
-def scatter_svg(dots: Sequence[Dot], *, x: str, y: str, alt: str) -> str:
+def scatter_svg(
+    dots: Sequence[Dot], *, x: str, y: str, alt: str, size: tuple[float, float] = (223.0, 202.0)
+) -> str:
     """Draws points with the intervals of both axes; arguments as of `line_svg`."""
-    size = (223.0, 202.0)
     spans = [[end for dot in dots for end in (dot.x, *(dot.x_ends or ()))],
              [end for dot in dots for end in (dot.y, *(dot.y_ends or ()))]]  # fmt: skip
     panel = _placed(size, *(_Axis(_stretched(np.array(span), 0.08)) for span in spans))

@@ -16,13 +16,14 @@ from crucibench.contracts.verdict import Severity, Status
 from crucibench.report import leaderboard_text
 from crucibench.report.csv_text import csv_text
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
-from crucibench.report.format import DASH, direction_words, iso, listed, show_plain
+from crucibench.report.format import DASH, direction_words, iso, listed, show_minute
 from crucibench.report.gaps import WITHHELD, not_measured
 from crucibench.report.leaderboard import Column, Leaderboard, leaderboard
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import FIELDS, words
 from crucibench.report.leaderboard.shown import ShownBoard, shown_board
 from crucibench.report.numbers import number_of, shown
+from crucibench.report.plots import Dot, scatter_svg
 from crucibench.report.provenance import card_facts, flat
 from crucibench.report.site.links import (
     data_page,
@@ -275,34 +276,9 @@ def _provenance(run: Run) -> dict[str, str]:
     return facts | {name: text for name, text in flat(run.environment).items() if text}
 
 
-_WIDTH, _HEIGHT = 560.0, 150.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 10.0, 24.0
+_SIZE = (560.0, 150.0)
 _MOST = 1000
-
-
-class _Point(NamedTuple):
-    """A number at a time."""
-
-    time: float
-    number: MetricRow
-
-
-class HistoryView(NamedTuple):
-    """A history of one column.
-
-    Attributes:
-        title: of the column.
-        words: which way is better.
-        picture: SVG.
-        alt: the same in words, for those who don't see it.
-        note: how much of it may be compared.
-    """
-
-    title: str
-    words: str
-    picture: Markup
-    alt: str
-    note: str
+"""Runs in the history of a number."""
 
 
 class _Measured(NamedTuple):
@@ -389,86 +365,51 @@ def _row(one: _Measured, columns: Sequence[Column]) -> dict[str, Any]:
     }
 
 
-def _history(column: Column, entries: Sequence[_Measured]) -> HistoryView | None:
+def _history(column: Column, entries: Sequence[_Measured]) -> dict[str, Any] | None:
     """Returns the history of a column, oldest first; None with fewer than two dated values.
 
     Numbers of another comparison key than the newest are hollow: they stand there, and can't be
     set against it.
     """
     points = [
-        _Point(one.run.dates.started, number)
+        (one.run.dates.started, number)
         for one in entries
         if (number := one.numbers.get(column.place)) is not None
         and number.value is not None
         and one.run.dates.started is not None
     ]
-    known = sorted(points, key=lambda point: (point.time, point.number.run))[-_MOST:]
+    known = sorted(points, key=lambda point: (point[0], point[1].run))[-_MOST:]
     if len(known) < 2:
         return None
-    key = known[-1].number.key
-    alike = sum(point.number.key == key for point in known)
-    show = column.metric.show
-    ends = (known[0], known[-1])
-    alt = " to ".join(f"{show(point.number)} on {iso(point.time)[:10]}" for point in ends)
-    note = (
-        ""
-        if alike == len(known)
-        else f"{len(known) - alike} of {len(known)} (hollow) are not comparable with the newest."
+    (begun, _), (_, newest) = known[0], known[-1]
+    metric = column.metric
+    alt = " to ".join(
+        f"{metric.show(one)} on {iso(time)[:10]}" for time, one in (known[0], known[-1])
     )
-    return HistoryView(
-        title=f"{column.title} [{unit}]" if (unit := column.metric.shown_unit) else column.title,
-        words=direction_words(column.metric.direction),
-        picture=_picture(column, known, key),
-        alt=f"{len(known)} values of {column.title}, from {alt}.",
-        note=note,
-    )
-
-
-def _picture(column: Column, points: Sequence[_Point], key: str) -> Markup:
-    values = [
-        end
-        for point in points
-        for end in (point.number.value, point.number.lower, point.number.upper)
-        if end is not None and math.isfinite(end)
-    ]
-    if not values:
-        return Markup("")
-    low, high = min(values), max(values)
-    pad = (high - low or abs(high) or 1.0) * 0.08
-    low, high = low - pad, high + pad
-    first, last = points[0].time, points[-1].time
-
-    def x(time: float) -> float:
-        share = (time - first) / (last - first) if last > first else 0.5
-        return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
-
-    def y(value: float) -> float:
-        share = (min(max(value, low), high) - low) / (high - low)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
-
-    factor = 100.0 if column.metric.percent else 1.0
-    parts = []
-    for value in (low + pad, high - pad):
-        at = y(value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
-        text = show_plain(float(f"{factor * value:.3g}"))
-        parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>')
-    days = [iso(time)[:10] for time in (first, last)]
-    if days[0] == days[1]:
-        days = [f"{day} {iso(time)[11:16]}" for day, time in zip(days, (first, last), strict=True)]
-    for time, day, anchor in zip((first, last), days, ("start", "end"), strict=True):
-        parts.append(
-            f'<text x="{x(time):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{day}</text>'
+    factor = 100.0 if metric.percent else 1.0
+    dots = [
+        Dot(
+            colour=0, x=(time - begun) / 86_400, y=factor * one.value, filled=one.key == newest.key,
+            y_ends=_finite([factor * end for end in one.interval or ()]),
         )
-    for point in points:
-        number, across = point.number, x(point.time)
-        if number.value is None or not math.isfinite(number.value):
-            continue
-        if number.interval is not None and all(map(math.isfinite, number.interval)):
-            bottom, top = map(y, number.interval)
-            parts.append(f'<path class="span" d="M{across:.1f} {bottom:.1f}V{top:.1f}"/>')
-        kind = "" if number.key == key else ' class="other"'
-        parts.append(f'<circle{kind} cx="{across:.1f}" cy="{y(number.value):.1f}" r="3"/>')
-    box = f'viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"'
-    # Every part is made of numbers and dates alone.
-    return Markup(f'<svg class="history" {box} aria-hidden="true">{"".join(parts)}</svg>')
+        for time, one in known
+        if one.value is not None and math.isfinite(one.value)
+    ]  # fmt: skip
+    other = sum(one.key != newest.key for _, one in known)
+    title = f"{column.title} [{metric.shown_unit}]" if metric.shown_unit else column.title
+    described = f"{len(known)} values of {column.title}, from {alt}."
+    since = f"days since {show_minute(begun)}"
+    return {
+        "title": title,
+        "words": direction_words(metric.direction),
+        # Made of numbers and escaped texts.
+        "picture": Markup(
+            scatter_svg(dots, x=since, y="", alt=described, size=_SIZE) if dots else ""
+        ),
+        "note": f"{other} of {len(known)} (hollow) are not comparable with the newest."
+        if other else "",
+    }  # fmt: skip
+
+
+def _finite(ends: Sequence[float]) -> tuple[float, float] | None:
+    return (ends[0], ends[1]) if ends and all(map(math.isfinite, ends)) else None
