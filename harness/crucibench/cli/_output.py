@@ -139,7 +139,7 @@ def emit(form: Format, document: Any, tables: Sequence[Table]) -> None:
 
         write(json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif form == "csv":
-        from crucibench.report.csv_text import csv_text
+        from crucibench.report.format import csv_text
 
         rows = [[_flat(value) for value in row] for row in tables[0].rows]
         write(csv_text(tables[0].columns, rows))

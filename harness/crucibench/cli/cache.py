@@ -15,7 +15,7 @@ from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
-    from crucibench.store.cache_entries import Entry
+    from crucibench.store.cell_cache import Entry
 
 _COLUMNS = ("kind", "model", "data", "scenario", "outputs", "size", "last_used", "key")
 _SHOWN_OF_KEY = 12
@@ -93,8 +93,7 @@ def prune(
     Without --max-size and --older-than: cells beyond the limit that runs hold to. What a killed
     process left half made goes too, once it is a day old.
     """
-    from crucibench.store.cache_entries import overdue, remove
-    from crucibench.store.cell_cache import cache_limit
+    from crucibench.store.cell_cache import cache_limit, overdue, remove
 
     folder = _folder()
     entries = _entries(folder)
@@ -118,7 +117,7 @@ def prune(
 @QUIET
 def clear(*, yes: bool, quiet: bool) -> int:
     """Remove all that is kept between runs; asks before. Runs and their results stay."""
-    from crucibench.store.cache_entries import remove
+    from crucibench.store.cell_cache import remove
 
     note = NotePrinter(quiet)
     if not yes and not _can_ask():
@@ -146,16 +145,14 @@ def _folder() -> Path:
 
 
 def _entries(folder: Path) -> list[Entry]:
-    from crucibench.store.cache_entries import data_entries
-    from crucibench.store.cell_cache import FOLDER, CellCache
+    from crucibench.store.cell_cache import FOLDER, CellCache, data_entries
 
     found = [*CellCache(folder / FOLDER).entries(), *data_entries(folder)]
     return sorted(found, key=lambda entry: (-entry.last_used, str(entry.path)))
 
 
 def _sweep(folder: Path) -> int:
-    from crucibench.store.cache_entries import data_roots, sweep
-    from crucibench.store.cell_cache import FOLDER
+    from crucibench.store.cell_cache import FOLDER, data_roots, sweep
 
     return sum(sweep(root) for root in (folder / FOLDER, *data_roots(folder)))
 

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._errors import BAD
-from crucibench.cli._options import FORMAT, OUT, QUIET, Format, examples, find_finished_run
+from crucibench.cli._options import (
+    FORMAT,
+    OUT,
+    QUIET,
+    Format,
+    complete_runs,
+    examples,
+    find_finished_run,
+)
 from crucibench.cli._output import NotePrinter, Table, emit, warn
 from crucibench.util import doors
 from crucibench.util.atomic import write_atomically
@@ -194,7 +201,7 @@ _EPILOG = "\n\n".join(
 @click.command(epilog=_EPILOG)
 @click.argument(
     "references",
-    shell_complete=_complete.runs,
+    shell_complete=complete_runs,
     metavar="BASELINE [CANDIDATE]...",
     nargs=-1,
     required=True,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._options import (
     BOARD_FORMAT,
     NAMED_FILE,
     OUT,
     QUIET,
     BoardFormat,
+    complete_runs,
     examples,
     find_sound_runs,
 )
@@ -27,7 +27,7 @@ _EPILOG = examples(
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=complete_runs, metavar="[RUN]...", nargs=-1)
 @click.option(
     "--sort",
     metavar="ADDRESS",

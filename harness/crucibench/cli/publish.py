@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crucibench.cli import _complete
-from crucibench.cli._options import NAMED_FILE, OUT, QUIET, examples, find_sound_runs, require
+from crucibench.cli._options import (
+    NAMED_FILE,
+    OUT,
+    QUIET,
+    complete_runs,
+    examples,
+    find_sound_runs,
+    require,
+)
 from crucibench.cli._output import NotePrinter, write
 from crucibench.util.errors import InputError
 
@@ -28,7 +35,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
         "crucibench publish --bundle evidence.zip latest",
     )
 )
-@click.argument("references", shell_complete=_complete.runs, metavar="[RUN]...", nargs=-1)
+@click.argument("references", shell_complete=complete_runs, metavar="[RUN]...", nargs=-1)
 @click.option("--site", type=_FOLDER, metavar="DIR", help="A static site of all RUNs.")
 @click.option("--card", type=_FOLDER, metavar="DIR", help="Hugging Face model cards.")
 @click.option(

@@ -49,8 +49,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 def cell_view(run: Run, part: str) -> tuple[Any, list[Table]]:
     """Returns all that is known of a cell: as a document, and as tables."""
-    from crucibench.report.provenance import flat
-    from crucibench.report.show import cost_of
+    from crucibench.report.facts import cost_of, flat
 
     cell = find_cell(run, part)
     cost = cost_of(run, cell.cell)
@@ -145,7 +144,7 @@ _TIMES = frozenset({"seconds", "cpu_seconds", "device_seconds"})
 
 def print_costs(run: Run, form: Format, quiet: bool) -> None:
     """Prints a line a cell and, last, all of them together."""
-    from crucibench.report.show import costs, total
+    from crucibench.report.facts import costs, total
 
     found = costs(run)
     whole = total(found)
@@ -165,7 +164,7 @@ def print_costs(run: Run, form: Format, quiet: bool) -> None:
 
 def cost_facts(run: Run, cost: Mapping[str, Any]) -> dict[str, str]:
     """Returns a cost as facts; unknown ones have a dash and a reason."""
-    from crucibench.report.show import no_device_seconds
+    from crucibench.report.facts import no_device_seconds
 
     words = {head: _word(name, cost[name]) for name, head in _HEADS.items()}
     why = no_device_seconds(run, [cost])
@@ -186,8 +185,8 @@ def _word(name: str, value: Any) -> str:
 
 
 def _footnotes(run: Run, found: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> list[str]:
+    from crucibench.report.facts import no_device_seconds
     from crucibench.report.format import DASH
-    from crucibench.report.show import no_device_seconds
 
     asked = [cost for cost in found if cost["seconds"] is not None]
     notes = [
@@ -324,7 +323,7 @@ def command(
     require("--cell", cell, {"--log": log})
 
     if data is not None and ":" in data:
-        from crucibench.report.provenance import card_facts
+        from crucibench.report.facts import card_facts
 
         card = _opened(data, quiet)
         emit(form, card.as_dict(), [fact_table(card_facts(card), card.name)])
@@ -342,7 +341,7 @@ def command(
     elif data is not None:
         document, tables = _data(run, data)
     elif env or spec:
-        from crucibench.report.provenance import flat
+        from crucibench.report.facts import flat
 
         document = dict(run.environment if env else run.spec)
         tables = [fact_table(flat(document))]
@@ -403,7 +402,7 @@ def _print(
 
 def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
     from crucibench.comparing.run_parity import pairs_of
-    from crucibench.report.show import cost_of, show_cells, show_run
+    from crucibench.report.facts import cost_of, show_cells, show_run
 
     cells = [{**row, "seconds": cost_of(run, row["cell"])["seconds"]} for row in show_cells(run)]
     models = [{"data": data, **info.as_dict()} for (_, data), info in run.models.items()]
@@ -437,7 +436,7 @@ def _run(run: Run, *, cells_first: bool) -> tuple[Any, list[Table]]:
 
 
 def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report.show import dependencies, dependency_rows, show_model
+    from crucibench.report.facts import dependencies, dependency_rows, show_model
 
     found = show_model(run, name)
     depends = dependencies(run, name)
@@ -452,7 +451,7 @@ def _model(run: Run, name: str) -> tuple[Any, list[Table]]:
 
 
 def _data(run: Run, name: str) -> tuple[Any, list[Table]]:
-    from crucibench.report.show import show_data
+    from crucibench.report.facts import show_data
 
     shown = show_data(run, name)  # says which there are if there is none of that name
     return run.cards[name].as_dict(), [fact_table(shown, name)]

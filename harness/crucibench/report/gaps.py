@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Status
+from crucibench.report.facts import environment_of
 from crucibench.report.findings import address_of
 from crucibench.report.format import counted, listed, show_count
 from crucibench.report.numbers import (
@@ -17,7 +18,6 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.provenance import environment_of
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
 

@@ -14,6 +14,15 @@ from crucibench.contracts.verdict import Severity, Verdict
 from crucibench.gating.policy import Policy
 from crucibench.report import leaderboard_text, plots
 from crucibench.report.decision import decisions_of
+from crucibench.report.facts import (
+    card_facts,
+    comparison_fields,
+    digests_of,
+    environment_facts,
+    model_facts,
+    plain,
+    run_facts,
+)
 from crucibench.report.findings import (
     IMPRECISE_MARK,
     IMPRECISE_WORDS,
@@ -41,19 +50,17 @@ from crucibench.report.numbers import (
     names_in_order,
     numbers_of,
 )
-from crucibench.report.page import Anchors, FilledSection, ModelHead, SuiteView
-from crucibench.report.provenance import (
-    card_facts,
-    comparison_fields,
-    digests_of,
-    environment_facts,
-    model_facts,
-    plain,
-    run_facts,
+from crucibench.report.page import (
+    Anchors,
+    FilledSection,
+    ModelHead,
+    SuiteView,
+    environment,
+    part,
+    source_digest,
 )
 from crucibench.report.scorecard import ScorecardView, recipe_views, scorecard_view
 from crucibench.report.sections import declared_sections, evidence_of, filled
-from crucibench.report.templating import environment, part, source_digest
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_text
 from crucibench.util.text import shorten, visible

@@ -17,13 +17,13 @@ from crucibench.contracts.data import DataCard
 from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
+from crucibench.report.facts import card_facts
 from crucibench.report.findings import VERDICT_MARKS, findings_of
 from crucibench.report.format import direction_words, iso, show_count
 from crucibench.report.gaps import not_measured
 from crucibench.report.leaderboard import Column
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import words
-from crucibench.report.provenance import card_facts
 from crucibench.report.site.links import sealed
 from crucibench.store.layout import slug
 from crucibench.store.run import Run

@@ -14,7 +14,7 @@ from typing import Any
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Verdict
-from crucibench.report.csv_text import csv_text
+from crucibench.report.format import csv_text
 from crucibench.report.leaderboard import Board, Column, Leaderboard, Line
 from crucibench.report.leaderboard.lines import FIELDS
 from crucibench.report.leaderboard.shown import ShownBoard, TextTable, shown_board

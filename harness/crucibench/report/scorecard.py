@@ -14,8 +14,8 @@ from crucibench.comparing.recipes import RecipeRow, recipe_rows, recipes_of
 from crucibench.comparing.runs import headline_places
 from crucibench.contracts.rows import MetricRow
 from crucibench.report import plots
-from crucibench.report.csv_text import embedded
-from crucibench.report.format import listed, show_number
+from crucibench.report.decision import high_first, low_first, standouts
+from crucibench.report.format import embedded, listed, show_number
 from crucibench.report.leaderboard import Board, Column, Line, axis_columns, pareto_front
 from crucibench.report.leaderboard.shown import sorting, writing
 from crucibench.report.numbers import ShownMetric, ShownNumber, scale_of_numbers, shown
@@ -28,7 +28,6 @@ from crucibench.report.page import (
     SuiteView,
 )
 from crucibench.report.plots import trainings_svg
-from crucibench.report.standouts import high_first, low_first, standouts
 from crucibench.store.layout import slug
 from crucibench.store.run import Run
 from crucibench.util.errors import CrucibenchError

@@ -17,8 +17,7 @@ from click.testing import CliRunner, Result
 from crucibench.cli import cache as verb
 from crucibench.contracts.records import to_table
 from crucibench.data.cache import cached_folder
-from crucibench.store.cache_entries import Entry
-from crucibench.store.cell_cache import CacheKey, CellCache
+from crucibench.store.cell_cache import CacheKey, CellCache, Entry
 from crucibench.store.cells import StageFile
 from crucibench.store.tables import write_table
 from crucibench.util.hashing import file_digest

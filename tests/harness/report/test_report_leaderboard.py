@@ -11,9 +11,9 @@ from rich.console import Console
 from crucibench.comparing.claims import Claims
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report import leaderboard_text
+from crucibench.report.decision import standouts
 from crucibench.report.findings import findings_of, verdict_summary
 from crucibench.report.leaderboard import Board, leaderboard
-from crucibench.report.standouts import standouts
 from crucibench.report.terminal import print_findings, print_leaderboard
 from crucibench.store.run import Run
 from crucibench.util.errors import InputError

@@ -16,8 +16,15 @@ import numpy as np
 import pytest
 
 from crucibench.contracts.records import to_table
-from crucibench.store.cache_entries import overdue, remove, sweep
-from crucibench.store.cell_cache import CacheKey, CellCache, KeptCell, cache_limit
+from crucibench.store.cell_cache import (
+    CacheKey,
+    CellCache,
+    KeptCell,
+    cache_limit,
+    overdue,
+    remove,
+    sweep,
+)
 from crucibench.store.tables import write_table
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest

@@ -21,7 +21,7 @@ from crucibench.contracts.section import (
     TextBlock,
 )
 from crucibench.contracts.verdict import Status
-from crucibench.report.csv_text import embedded
+from crucibench.report.format import embedded
 from crucibench.report.page import (
     Download,
     Figure,

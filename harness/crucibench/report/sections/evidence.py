@@ -27,8 +27,7 @@ from crucibench.contracts.verdict import Status, Verdict
 from crucibench.metrics.probabilistic import softmax
 from crucibench.passes.scenario import SUITE as PASS
 from crucibench.report import plots
-from crucibench.report.csv_text import embedded
-from crucibench.report.format import listed, show_plain
+from crucibench.report.format import embedded, listed, show_plain
 from crucibench.report.numbers import ShownMetric
 from crucibench.report.page import Anchors, Download, ModelHead, Text
 from crucibench.store.cells import CellFile

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from crucibench.contracts.section import Block, Section, TextBlock
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import plots
-from crucibench.report.csv_text import embedded
-from crucibench.report.format import counted, show_count, show_plain
+from crucibench.report.format import counted, embedded, show_count, show_plain
 from crucibench.report.page import Download, Figure, ModelHead, Panels
 from crucibench.report.sections.evidence import (
     PageEvidence,

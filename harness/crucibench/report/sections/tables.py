@@ -16,8 +16,7 @@ from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block, Section
 from crucibench.contracts.verdict import Verdict
 from crucibench.report import marks
-from crucibench.report.csv_text import embedded
-from crucibench.report.format import DASH, show_number, show_plain
+from crucibench.report.format import DASH, embedded, show_number, show_plain
 from crucibench.report.numbers import ShownMetric, metric_of, scale_of_numbers, shown
 from crucibench.report.page import (
     BarTable,

@@ -14,17 +14,17 @@ from crucibench.contracts.evidence import ModelInfo
 from crucibench.contracts.rows import COLUMNS, MetricRow
 from crucibench.contracts.verdict import Severity, Status
 from crucibench.report import leaderboard_text
-from crucibench.report.csv_text import csv_text
+from crucibench.report.facts import card_facts, flat
 from crucibench.report.findings import address_of, verdict_counts, verdict_summary
-from crucibench.report.format import DASH, direction_words, iso, listed, show_minute
+from crucibench.report.format import DASH, csv_text, direction_words, iso, listed, show_minute
 from crucibench.report.gaps import WITHHELD, not_measured
 from crucibench.report.leaderboard import Column, Leaderboard, leaderboard
 from crucibench.report.leaderboard.columns import gather
 from crucibench.report.leaderboard.lines import FIELDS, words
 from crucibench.report.leaderboard.shown import ShownBoard, shown_board
 from crucibench.report.numbers import number_of, shown
+from crucibench.report.page import environment, part, source_digest
 from crucibench.report.plots import Dot, scatter_svg
-from crucibench.report.provenance import card_facts, flat
 from crucibench.report.site.links import (
     data_page,
     model_page,
@@ -33,7 +33,6 @@ from crucibench.report.site.links import (
     run_page,
     sealed,
 )
-from crucibench.report.templating import environment, part, source_digest
 from crucibench.spec.notes import Notes
 from crucibench.store.cells import CellFile
 from crucibench.store.run import Run
