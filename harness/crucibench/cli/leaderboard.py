@@ -79,7 +79,7 @@ def command(
     """
     from crucibench.cli._evaluation import print_board
     from crucibench.report.leaderboard import leaderboard
-    from crucibench.report.terminal import findings_table, findings_to_read
+    from crucibench.report.terminal import findings_to_read, print_by_code
     from crucibench.spec.notes import read_notes
 
     notes = None if notes_file is None else read_notes(notes_file)
@@ -91,5 +91,5 @@ def command(
     print_board(board, form)
     found = [] if quiet else [one for run in runs for one in findings_to_read(run, notes=False)]
     if found:
-        draw(lambda target: target.print(findings_table(found)), stderr=True)
+        draw(lambda target: print_by_code(target, found), stderr=True)
     return 0

@@ -26,18 +26,6 @@ WITHHELD = "the run itself says why"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A cell that failed."""
-
-    cell: str
-    model: str
-    data: str
-    scenario: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class MissingResults:
     """Things of one kind that are missing for one reason."""
 
@@ -69,7 +57,7 @@ class Gaps:
 
     sentences: list[str] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[CellFile] = field(default_factory=list)
     skipped: list[MissingResults] = field(default_factory=list)
     inapplicable: list[MissingResults] = field(default_factory=list)
     undefined: list[MissingResults] = field(default_factory=list)
@@ -88,18 +76,7 @@ def gaps_of(
     return Gaps(
         sentences=[*_axes(run, cells), *_subsets(run, cells)],
         coverage=_coverage(run, cells, models, data),
-        failures=[
-            Failure(
-                cell=cell.cell,
-                model=cell.model,
-                data=cell.data,
-                scenario=address_of(cell),
-                reason=cell.reason,
-                detail=cell.detail,
-            )
-            for cell in cells
-            if cell.status is Status.FAILED
-        ],
+        failures=[cell for cell in cells if cell.status is Status.FAILED],
         skipped=_grouped(
             (cell.data, address_of(cell), cell.model, cell.reason)
             for cell in cells
@@ -313,8 +290,7 @@ def not_measured(run: Run, numbers: Sequence[MetricRow] | None = None) -> list[s
     gaps = gaps_of(run, numbers, declared_metrics(run.suites), models, data)
     sentences = [
         f"{cell.model} on {cell.data}, {address_of(cell)} failed: {WITHHELD}."
-        for cell in run.cells.values()
-        if cell.status is Status.FAILED
+        for cell in gaps.failures
     ]
     sentences += gaps.sentences
     for why, kind in (

@@ -191,26 +191,7 @@ def json_text(board: Leaderboard) -> str:
         for one in board.boards
     ]
     document = {"runs": list(board.runs), "boards": boards}
-    return _laid_out(document) + "\n"
-
-
-def _laid_out(value: Any, indent: str = "") -> str:
-    """Returns JSON with a line for each list or mapping that holds no other."""
-    deeper = f"{indent} "
-    if isinstance(value, dict) and _holds_others(value.values()):
-        pairs = (
-            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_laid_out(entry, deeper)}"
-            for key, entry in value.items()
-        )
-        return "{\n" + ",\n".join(pairs) + f"\n{indent}}}"
-    if isinstance(value, list) and _holds_others(value):
-        entries = (f"{deeper}{_laid_out(entry, deeper)}" for entry in value)
-        return "[\n" + ",\n".join(entries) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _holds_others(values: Iterable[Any]) -> bool:
-    return any(isinstance(value, dict | list) for value in values)
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _standings(board: Board) -> list[dict[str, Any]] | None:

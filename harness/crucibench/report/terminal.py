@@ -146,12 +146,12 @@ def print_findings(console: Console, run: Run, *, notes: bool = True) -> None:
     """
     found = findings_to_read(run, notes=notes)
     if found:
-        _print_by_code(console, found)
+        print_by_code(console, found)
     else:
         console.print(nothing_found(run.cells.values()))
 
 
-def _print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
+def print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
     """Prints each kind of finding once: where it was made, and its first sentence."""
     alike: dict[tuple[Severity, str], list[FoundHere]] = {}
     for entry in found:
@@ -171,25 +171,6 @@ def _print_by_code(console: Console, found: Sequence[FoundHere]) -> None:
 def findings_to_read(run: Run, *, notes: bool) -> list[FoundHere]:
     """Returns a run's findings, the gravest first; `notes` includes those of severity info."""
     return [entry for entry in findings_of(run) if notes or entry.severity is not Severity.INFO]
-
-
-def findings_table(found: Sequence[FoundHere]) -> Table:
-    """Returns findings as a table."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Findings", title_justify="left")
-    for name in ("severity", "model", "data", "where", "finding"):
-        table.add_column(name, overflow="fold", ratio=1 if name == "finding" else None)
-    for entry in found:
-        where = entry.scenario
-        if len(entry.cells) > 1:
-            where += f" ({counted(len(entry.cells), 'cell')})"
-        table.add_row(
-            Text(str(entry.severity), style=_SEVERITY_STYLES[entry.severity]),
-            _name(entry.model),
-            _name(entry.data),
-            _plain(where),
-            _plain(f"{entry.code}: {entry.message}"),
-        )
-    return table
 
 
 def board_tables(board: ShownBoard, console: Console) -> list[Table]:
