@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +19,6 @@ from crucibench.cli._options import (
     find_finished_run,
 )
 from crucibench.cli._output import NotePrinter, Table, emit, warn
-from crucibench.util import doors
-from crucibench.util.atomic import write_atomically
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,36 +152,11 @@ def flat(name: str, one: MetricDifference) -> dict[str, Any]:
     return dict(zip(FLAT, values, strict=True))
 
 
-def write_flips(path: Path, comparisons: Mapping[str, Comparison]) -> int:
-    """Writes the ids of all flipped samples as CSV; returns how many rows there are."""
-    rows = list(_flips(comparisons))
-
-    def write(temporary: Path) -> None:
-        stream = io.StringIO(newline="")
-        writer = csv.writer(stream)
-        writer.writerow(("comparison", "data", "address", "id", "flip"))
-        writer.writerows(rows)
-        doors.write_bytes(temporary, stream.getvalue().encode())
-
-    write_atomically(path, write)
-    return len(rows)
-
-
-def _flips(comparisons: Mapping[str, Comparison]) -> Iterable[tuple[str, ...]]:
-    for name, comparison in comparisons.items():
-        for one in comparison.differences:
-            if one.flips is None or one.address.group:
-                continue  # those of a class are among those of all samples
-            for flip, ids in (("lost", one.flips.lost), ("gained", one.flips.gained)):
-                for identity in ids:
-                    yield name, one.data, str(one.address), str(identity), flip
-
-
 _EPILOG = "\n\n".join(
     (
         examples(
             "crucibench compare baseline.cbz latest",
-            "crucibench compare 3f2a 9c41 --metric '*/top-1' --flips flips.csv",
+            "crucibench compare 3f2a 9c41 --metric '*/top-1'",
             "crucibench compare latest --models cnn,cnn-adversarial",
             "crucibench compare 3f2a:cnn 9c41:cnn-v2",
         ),
@@ -226,12 +196,6 @@ _EPILOG = "\n\n".join(
     help="Show every number, of classes and groups too, not the headlines alone.",
 )
 @click.option("--intersect", is_flag=True, help="Compare the samples that both have.")
-@click.option(
-    "--flips",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the ids of the samples that changed between right and wrong, as CSV.",
-)
 @OUT
 @FORMAT
 @QUIET
@@ -242,7 +206,6 @@ def command(
     metrics: tuple[str, ...],
     everything: bool,
     intersect: bool,
-    flips: Path | None,
     out: Path,
     form: Format,
     quiet: bool,
@@ -277,8 +240,6 @@ def command(
     if form == "csv":
         tables = [Table(columns=FLAT, rows=rows)]
     emit(form, [document(*entry) for entry in done.items()], tables)
-    if flips is not None:
-        note(f"{write_flips(flips, done)} flips in {flips}")
     hidden = len(every) - sum(len(one.rows) for one in tables)
     if hidden and form in {"table", "md"}:
         note(f"{hidden} more numbers, also of single classes and groups: --all shows them")

@@ -72,9 +72,9 @@ class Entry:
     scenario: str = ""
 
 
-def data_entries(cache: Path) -> list[Entry]:
-    """Returns the data indexes and the converted data below the cache folder."""
-    return [
+def kept_entries(cache: Path) -> list[Entry]:
+    """Returns all that is kept below the cache folder, the most recently used first."""
+    data = [
         Entry(
             kind=kind, path=path, root=path.parent, key=path.name, size=size_of(path),
             last_used=_last_read(path, path / opened_first),
@@ -84,11 +84,13 @@ def data_entries(cache: Path) -> list[Entry]:
         # The cache folder may hold other things: only what is named by a digest is ours.
         if _KEY.fullmatch(path.name)
     ]  # fmt: skip
+    found = [*CellCache(cache / FOLDER).entries(), *data]
+    return sorted(found, key=lambda entry: (-entry.last_used, str(entry.path)))
 
 
-def data_roots(cache: Path) -> list[Path]:
-    """Returns the folders in which data indexes and converted data are made."""
-    return [cache / folder for folder, _, _ in _DATA]
+def sweep_all(cache: Path) -> int:
+    """Removes what killed processes left below the cache folder; returns how many folders."""
+    return sum(sweep(cache / folder) for folder in (FOLDER, *(name for name, _, _ in _DATA)))
 
 
 def overdue(

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.section import Block, Section
 from crucibench.contracts.verdict import Verdict
-from crucibench.report import marks
 from crucibench.report.format import DASH, embedded, show_number, show_plain
-from crucibench.report.numbers import ShownMetric, metric_of, scale_of_numbers, shown
+from crucibench.report.numbers import (
+    Scale,
+    ShownMetric,
+    bar,
+    metric_of,
+    scale_of,
+    scale_of_numbers,
+    shown,
+)
 from crucibench.report.page import (
     BarTable,
     Download,
@@ -401,7 +408,7 @@ class Bars(PageSection):
             if name in part.frame.columns
             for value in part.frame[name]
         ]
-        scale = marks.scale_of(ends, include=[0.0])
+        scale = scale_of(ends, include=[0.0])
         categories = dict.fromkeys(name for part in parts for name in part.frame[x])
         values = [{row[x]: row for row in part.frame.to_dict("records")} for part in parts]
         rows = [
@@ -435,7 +442,7 @@ class Bars(PageSection):
 
 
 def _bar(
-    row: Mapping[Any, Any] | None, y: str, scale: marks.Scale | None, colour: int
+    row: Mapping[Any, Any] | None, y: str, scale: Scale | None, colour: int
 ) -> tuple[str, Markup]:
     if row is None or pd.isna(row[y]):
         return "", Markup()
@@ -444,7 +451,7 @@ def _bar(
     text = str(show_number(float(row[y]), *interval)) if interval else show_plain(float(row[y]))
     if scale is None:
         return text, Markup()
-    return text, marks.bar(scale, float(row[y]), interval, colour)
+    return text, bar(scale, float(row[y]), interval, colour)
 
 
 _OPEN_GRIDS = 4
@@ -464,7 +471,7 @@ class Heat(PageSection):
         # A grid of one row says less than the numbers beside it.
         if len({_row_name(part) for part in parts}) < 2:
             return []
-        scale = marks.scale_of(float(value) for part in parts for value in part.frame[y])
+        scale = scale_of(float(value) for part in parts for value in part.frame[y])
         places = sorted({float(value) for part in parts for value in part.frame[x].dropna()})
         return [
             _grid(section, evidence, found, scale, places, folded=len(by_model) > _OPEN_GRIDS)
@@ -476,7 +483,7 @@ def _grid(
     section: Section,
     evidence: PageEvidence,
     found: list[Stored],
-    scale: marks.Scale | None,
+    scale: Scale | None,
     places: list[float],
     *,
     folded: bool,
@@ -515,7 +522,7 @@ def _row_name(part: Stored) -> str:
     return f"{words(part.cell.scenario.rpartition('/')[2])} {part.within}".strip()
 
 
-def _cell(value: float | None, scale: marks.Scale | None) -> HeatCell:
+def _cell(value: float | None, scale: Scale | None) -> HeatCell:
     if value is None or pd.isna(value):
         return HeatCell(text=DASH, share=0.0)
     share = 50.0 if scale is None else 100 * (value - scale.low) / (scale.high - scale.low)
