@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crucibench.cli._errors import BAD, print_error
 from crucibench.cli._options import BoardFormat, Format, Progress
 from crucibench.cli._output import NotePrinter, describe_cell, draw, emit, write
+from crucibench.cli._progress import ProgressListener
 from crucibench.comparing.run_parity import exit_code, pairs_of
 from crucibench.contracts.verdict import Status, Verdict
+from crucibench.engine.options import RunOptions
+from crucibench.engine.resolve.resolve import Resolved
 from crucibench.gating.policy import Policy, read_policy
 from crucibench.report import leaderboard_text, terminal
 from crucibench.report.decision import decisions_of
@@ -18,11 +20,6 @@ from crucibench.store.layout import Layout
 from crucibench.store.part_file import read_part
 from crucibench.store.run import Run
 from crucibench.util.signals import exit_code_of
-
-if TYPE_CHECKING:
-    from crucibench.cli._progress import ProgressListener
-    from crucibench.engine.options import RunOptions
-    from crucibench.engine.resolve.resolve import Resolved
 
 
 def policy_of(file: Path | None) -> Policy | None:

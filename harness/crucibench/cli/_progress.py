@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import click
 from rich import progress as rich_progress
@@ -31,16 +31,15 @@ from crucibench.cli._errors import exit_code
 from crucibench.cli._forecast import Forecast, range_words
 from crucibench.cli._options import Progress
 from crucibench.cli._output import console, describe_cell, draw, plain, print_table, visible, warn
-from crucibench.cli._plan import duration, plan_tables
+from crucibench.cli._plan import plan_document, plan_tables
+from crucibench.engine.inspect import Inspection
 from crucibench.engine.listener import Listener
+from crucibench.engine.plan.plan import Plan, PlannedCell
+from crucibench.engine.resolve.resolve import Resolved
+from crucibench.report.format import duration
+from crucibench.store.cells import CellFile
+from crucibench.store.layout import Layout
 from crucibench.util.text import shorten
-
-if TYPE_CHECKING:
-    from crucibench.engine.inspect import Inspection
-    from crucibench.engine.plan.plan import Plan, PlannedCell
-    from crucibench.engine.resolve.resolve import Resolved
-    from crucibench.store.cells import CellFile
-    from crucibench.store.layout import Layout
 
 
 @dataclass
@@ -381,8 +380,6 @@ class JsonProgress(ProgressListener):
             self._write("indexing", data=data, done=done, total=total or None)
 
     def planned(self, plan: Plan, inspection: Inspection) -> None:
-        from crucibench.cli._plan import plan_document
-
         super().planned(plan, inspection)
         document = plan_document(self._resolved, plan, inspection)
         running = [cell for cell in document["cells"] if cell["status"] == "planned"]

@@ -12,8 +12,8 @@ import click
 from crucibench.cli._errors import SYSTEM
 from crucibench.cli._options import FORMAT, QUIET, SIZE, Format, ParsedOptions, Verbs, examples
 from crucibench.cli._output import NotePrinter, Table, emit, warn
+from crucibench.report.format import show_minute
 from crucibench.util.errors import InputError
-from crucibench.util.numbers import parse_duration, size_text
 
 if TYPE_CHECKING:
     from crucibench.store.cell_cache import Entry
@@ -24,6 +24,8 @@ _SHOWN_OF_KEY = 12
 
 def _age(text: str) -> float:
     import math
+
+    from crucibench.util.numbers import parse_duration
 
     age = parse_duration(text)
     if not isinstance(age, float) or not math.isfinite(age) or age < 0:
@@ -53,6 +55,7 @@ def command() -> None:
 def list_entries(*, form: Format, quiet: bool) -> int:
     """List what is kept, the most recently used first, and how much it is."""
     from crucibench.store.cell_cache import cache_limit, kept_entries
+    from crucibench.util.numbers import size_text
 
     folder, limit = _folder(), cache_limit()
     entries = kept_entries(folder)
@@ -151,8 +154,6 @@ def _left(asked: Sequence[Entry]) -> int:
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    from crucibench.report.format import show_minute
-
     return {
         "kind": entry.kind, "model": entry.model or None, "data": entry.data or None,
         "scenario": entry.scenario or None, "outputs": list(entry.outputs), "size": entry.size,
@@ -161,6 +162,8 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _table(entries: Sequence[Entry], form: Format) -> Table:
+    from crucibench.util.numbers import size_text
+
     rows = []
     for entry in entries:
         row = _row(entry)
@@ -179,6 +182,8 @@ def _summary(gone: Sequence[Entry], leftovers: int, did: str) -> str:
 
 
 def _count(entries: Sequence[Entry]) -> str:
+    from crucibench.util.numbers import size_text
+
     noun = "entry" if len(entries) == 1 else "entries"
     return f"{len(entries)} {noun}, {size_text(_size(entries))}"
 

@@ -31,7 +31,7 @@ from crucibench.cli._output import (
     warn,
     write,
 )
-from crucibench.cli._plan import duration
+from crucibench.report.format import DASH, duration, show_count
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -172,7 +172,6 @@ def cost_facts(run: Run, cost: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _word(name: str, value: Any) -> str:
-    from crucibench.report.format import DASH, show_count
     from crucibench.util.numbers import size_text
 
     if value is None:
@@ -186,7 +185,6 @@ def _word(name: str, value: Any) -> str:
 
 def _footnotes(run: Run, found: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> list[str]:
     from crucibench.report.facts import no_device_seconds
-    from crucibench.report.format import DASH
 
     asked = [cost for cost in found if cost["seconds"] is not None]
     notes = [

@@ -126,6 +126,16 @@ def iso(seconds: float | None) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def duration(seconds: float) -> str:
+    """Writes a time: ``0.4 s``, ``12 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{max(seconds, 0.1):.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def show_minute(seconds: float | None) -> str:
     """Writes a time for people, in UTC: ``2026-11-23 09:32``; "" for none."""
     return iso(seconds)[:16].replace("T", " ")
