@@ -40,7 +40,7 @@ def markdown(board: Leaderboard) -> str:
 
 def _board_markdown(board: ShownBoard) -> list[str]:
     lines = [f"## {markdown_text(board.data)}", ""]
-    standings, seeds, cards = board.tables
+    standings, *others = board.tables
     overall = _table_markdown(standings)
     if board.rank_notes:
         overall += [*(f"- {markdown_text(note, 600)}" for note in board.rank_notes), ""]
@@ -59,17 +59,11 @@ def _board_markdown(board: ShownBoard) -> list[str]:
         rank = "| " if board.ranked else ""
         lines.append(f"{rank}| *baseline: {name}* | {' | '.join(map(_cell_markdown, cells))} |")
     lines += ["", markdown_text(f"{board.writing} {board.sorting}", 1000), "", *overall]
-    lines += _table_markdown(seeds) + _table_markdown(cards)
+    for table in others:
+        lines += _table_markdown(table)
     notes = [*board.row_notes, *board.footnotes]
     if notes:
         lines += [f"- {markdown_text(note, 400)}" for note in notes] + [""]
-    if board.apart:
-        lines += ["† Not comparable with the others of its column:", ""]
-        lines += [
-            f"- {markdown_text(what)}: {text}, {markdown_text(why)}"
-            for what, text, why in board.apart
-        ]
-        lines.append("")
     return lines
 
 
@@ -78,7 +72,8 @@ def _table_markdown(table: TextTable) -> list[str]:
         return []
     rows = [" | ".join(markdown_text(text, 200) for text in row) for row in table.rows]
     return [
-        f"| {' | '.join(table.heads)} |", f"| --- |{' ---: |' * (len(table.heads) - 1)}",
+        f"{table.title}:", "", f"| {' | '.join(table.heads)} |",
+        f"| --- |{' ---: |' * (len(table.heads) - 1)}",
         *(f"| {row} |" for row in rows), "",
     ]  # fmt: skip
 
@@ -261,7 +256,7 @@ def _board(board: ShownBoard) -> str:
     if not board.columns:
         sentences = [
             "no number of a headline metric was measured",
-            *(latex_text(note, 400) for note in board.left_out),
+            *(latex_text(note, 400) for note in board.rank_notes),
         ]
         return "".join(f"% {title}: {text}\n" for text in sentences)
     heads = [f"{column.axis}: {column.heading}" for column in board.columns]
@@ -272,11 +267,10 @@ def _board(board: ShownBoard) -> str:
     first = ["rank"] if board.ranked else []
     parts = [_table([*first, "model", *heads], rows, len(first) + 1)]
     notes = [*board.rank_notes, *board.row_notes, *board.footnotes]
-    notes += [f"† {what}: {text}, not joined: {why}" for what, text, why in board.apart]
-    standings, seeds, cards = board.tables
-    for table, texts in ((standings, 1), (seeds, 2), (cards, len(cards.heads))):
+    for table, texts in zip(board.tables, (1, 2, None, None), strict=True):
         if table.rows:
-            parts.append(_table(table.heads, table.rows, texts))
+            tabular = _table(table.heads, table.rows, texts or len(table.heads))
+            parts.append(f"{latex_text(table.title)}\n\n{tabular}")
     sentences = [latex_text(f"{board.writing} {board.sorting}", 1000)]
     sentences += [latex_text(note, 400) for note in notes]
     body = "\n\n\\smallskip\n".join(parts)

@@ -232,7 +232,7 @@ def _print_board(console: Console, board: ShownBoard) -> None:
         console.print(
             _name(board.data), Text("no number of a headline metric was measured"), sep=": "
         )
-        for note in board.left_out:
+        for note in board.rank_notes:
             console.print(_plain(note, "dim"))
         return
     for table in board_tables(board, console):
@@ -248,8 +248,6 @@ def _print_board(console: Console, board: ShownBoard) -> None:
             console.print(_texts_table(texts))
     for note in (*board.row_notes, *board.footnotes):
         console.print(_plain(note))
-    for what, text, why in board.apart:
-        console.print(_plain(f"† {what}: {text}, not joined: {why}"))
 
 
 def _texts_table(texts: TextTable, *, numeric: bool = False) -> Table:
