@@ -294,18 +294,13 @@ class _Choice:
         return next(one for one in self.columns if one.place == place)
 
 
-class _Doubt(NamedTuple):
-    severity: Severity
-    code: str
-
-
 def _doubts(run: Run, model: str, data: str) -> str:
     """Returns what keeps a model from shipping whatever its numbers are; "" for nothing."""
     cells = [one for one in run.cells.values() if (one.model, one.data) == (model, data)]
     # A machine that was busy while a model was timed says nothing against the model, nor in what
     # is made of the timings.
     found = [
-        _Doubt(finding.severity, finding.code)
+        finding
         for cell in cells
         for finding in cell.findings
         if finding.severity is Severity.INVALID

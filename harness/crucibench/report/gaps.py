@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from crucibench.contracts.rows import MetricRow
 from crucibench.contracts.verdict import Status
@@ -37,26 +38,11 @@ class MissingResults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How many cells each suite ran for each model of a data set.
-
-    Attributes:
-        data: the data set.
-        axes: one for each suite.
-        rows: model, and for each suite a few words.
-    """
-
-    data: str
-    axes: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gaps:
     """All that a run did not measure, as far as it knows."""
 
     sentences: list[str] = field(default_factory=list)
-    coverage: list[Coverage] = field(default_factory=list)
+    coverage: list[dict[str, Any]] = field(default_factory=list)
     failures: list[CellFile] = field(default_factory=list)
     skipped: list[MissingResults] = field(default_factory=list)
     inapplicable: list[MissingResults] = field(default_factory=list)
@@ -139,7 +125,8 @@ def _subsets(run: Run, cells: Sequence[CellFile]) -> list[str]:
 
 def _coverage(
     run: Run, cells: Sequence[CellFile], models: Sequence[str], data: Sequence[str]
-) -> list[Coverage]:
+) -> list[dict[str, Any]]:
+    """Returns how many cells each suite ran for each model, in words, by data set."""
     suites = list(run.suites)
     inapplicable = {
         (suite, entry["model"], entry["data"])
@@ -162,7 +149,7 @@ def _coverage(
             for model in present
         ]
         axes = tuple(run.suites[suite].get("axis") or suite for suite in suites)
-        found.append(Coverage(data=name, axes=axes, rows=tuple(rows)))
+        found.append({"data": name, "axes": axes, "rows": rows})
     return found
 
 

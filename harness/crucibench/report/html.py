@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,12 +53,11 @@ from crucibench.report.page import (
     Anchors,
     FilledSection,
     ModelHead,
-    SuiteView,
     environment,
     part,
     source_digest,
 )
-from crucibench.report.scorecard import ScorecardView, recipe_views, scorecard_view
+from crucibench.report.scorecard import recipe_views, scorecard_view
 from crucibench.report.sections import declared_sections, evidence_of, filled
 from crucibench.store.run import Run
 from crucibench.util.atomic import write_text
@@ -85,18 +83,6 @@ def render_section(section: FilledSection) -> str:
     templates = _environment()
     macros = templates.get_template("macros.html.j2").module
     return templates.get_template("section.html.j2").render(section=section, m=macros)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Definition:
-    """One entry of the glossary."""
-
-    metric: ShownMetric
-    anchor: str
-    axis: str
-    words: str
-    bounds: str
-    methods: str
 
 
 class _Report:
@@ -179,7 +165,7 @@ class _Report:
         counts = self.run.cards[data].counts
         return ", ".join(f"{show_count(n)} {role}" for role, n in counts.items())
 
-    def _scorecard(self, board: Board) -> ScorecardView:
+    def _scorecard(self, board: Board) -> dict[str, Any]:
         return scorecard_view(
             board,
             about=self._about(board.data),
@@ -213,7 +199,7 @@ class _Report:
         place = models.index(model) if model in models else len(models)
         return ModelHead(name=model, colour=place % plots.COLOURS, dash=plots.dash(place))
 
-    def _suites(self, data: str) -> list[SuiteView]:
+    def _suites(self, data: str) -> list[dict[str, Any]]:
         views = []
         for name, info in self.run.suites.items():
             evidence = evidence_of(
@@ -231,14 +217,14 @@ class _Report:
             sections = [section for section in drawn if section is not None]
             if sections:
                 views.append(
-                    SuiteView(
-                        anchor=self.anchors("suite", data, name),
-                        axis=info.get("axis") or name,
-                        name=name,
-                        description=info.get("description") or "",
-                        sections=sections,
-                        absent=evidence.absent(),
-                    )
+                    {
+                        "anchor": self.anchors("suite", data, name),
+                        "axis": info.get("axis") or name,
+                        "name": name,
+                        "description": info.get("description") or "",
+                        "sections": sections,
+                        "absent": evidence.absent(),
+                    }
                 )
         return views
 
@@ -272,7 +258,7 @@ class _Report:
             "spec": run.layout.spec.read_text(encoding="utf-8"),
         }
 
-    def _definitions(self) -> list[_Definition]:
+    def _definitions(self) -> list[dict[str, Any]]:
         methods: dict[tuple[str, str], dict[str, None]] = {}
         used: dict[tuple[str, str], ShownMetric] = {}
         for number in self.numbers:
@@ -282,14 +268,14 @@ class _Report:
                 level = f" ({show_level(number.level)})" if number.level else ""
                 methods.setdefault(key, {})[f"{number.method}{level}"] = None
         return [
-            _Definition(
-                metric=metric,
-                anchor=self._href(metric),
-                axis=self.run.suites.get(metric.suite, {}).get("axis") or metric.suite,
-                words=direction_words(metric.direction),
-                bounds=_bounds(metric),
-                methods=", ".join(methods.get(key, {})),
-            )
+            {
+                "metric": metric,
+                "anchor": self._href(metric),
+                "axis": self.run.suites.get(metric.suite, {}).get("axis") or metric.suite,
+                "words": direction_words(metric.direction),
+                "bounds": _bounds(metric),
+                "methods": ", ".join(methods.get(key, {})),
+            }
             for key, metric in sorted(
                 used.items(), key=lambda item: (item[0][0], item[1].name.lower(), item[0][1])
             )

@@ -127,6 +127,18 @@ class ShownMetric:
         """The unit in which it is shown, or ""."""
         return "points" if self.points else "%" if self.percent else self.unit
 
+    @property
+    def factor(self) -> float:
+        """What a number is multiplied with to be shown in that unit."""
+        return 100.0 if self.percent else 1.0
+
+    def scaled(self, number: MetricRow) -> tuple[float, tuple[float, float] | None]:
+        """Returns value and interval, in the unit shown, of a number that has a value."""
+        assert number.value is not None
+        ends = number.interval
+        scaled = None if ends is None else (self.factor * ends[0], self.factor * ends[1])
+        return self.factor * number.value, scaled
+
     def show(self, number: MetricRow) -> Shown:
         """Writes a number of this metric that has a value."""
         assert number.value is not None
@@ -140,8 +152,7 @@ class ShownMetric:
 
     def show_span(self, low: float, high: float) -> str:
         """Writes the ends of a drawn scale, which are no results and so rounded for reading."""
-        factor = 100.0 if self.percent else 1.0
-        return " to ".join(show_plain(float(f"{factor * end:.3g}")) for end in (low, high))
+        return " to ".join(show_plain(float(f"{self.factor * end:.3g}")) for end in (low, high))
 
 
 @dataclass(frozen=True, kw_only=True)

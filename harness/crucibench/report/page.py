@@ -341,27 +341,6 @@ class FilledSection:
     blocks: Sequence[Block]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SuiteView:
-    """One suite on one data set.
-
-    Attributes:
-        anchor: its id.
-        axis: what it measures.
-        name: of the suite.
-        description: one sentence.
-        sections: those that have data.
-        absent: model, scenario and reason of each cell that has nothing to show.
-    """
-
-    anchor: str
-    axis: str
-    name: str
-    description: str
-    sections: Sequence[FilledSection]
-    absent: Sequence[tuple[str, str, str]] = ()
-
-
 def environment(package: str) -> Environment:
     """Returns what renders the templates of a package, in its folder ``templates``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

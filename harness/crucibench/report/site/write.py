@@ -385,14 +385,14 @@ def _history(column: Column, entries: Sequence[_Measured]) -> dict[str, Any] | N
     alt = " to ".join(
         f"{metric.show(one)} on {iso(time)[:10]}" for time, one in (known[0], known[-1])
     )
-    factor = 100.0 if metric.percent else 1.0
     dots = [
         Dot(
-            colour=0, x=(time - begun) / 86_400, y=factor * one.value, filled=one.key == newest.key,
-            y_ends=_finite([factor * end for end in one.interval or ()]),
+            colour=0, x=(time - begun) / 86_400, y=y, filled=one.key == newest.key,
+            y_ends=ends if ends is not None and all(map(math.isfinite, ends)) else None,
         )
         for time, one in known
-        if one.value is not None and math.isfinite(one.value)
+        for y, ends in [metric.scaled(one)]
+        if math.isfinite(y)
     ]  # fmt: skip
     other = sum(one.key != newest.key for _, one in known)
     title = f"{column.title} [{metric.shown_unit}]" if metric.shown_unit else column.title
@@ -408,7 +408,3 @@ def _history(column: Column, entries: Sequence[_Measured]) -> dict[str, Any] | N
         "note": f"{other} of {len(known)} (hollow) are not comparable with the newest."
         if other else "",
     }  # fmt: skip
-
-
-def _finite(ends: Sequence[float]) -> tuple[float, float] | None:
-    return (ends[0], ends[1]) if ends and all(map(math.isfinite, ends)) else None
