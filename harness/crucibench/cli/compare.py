@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from crucibench.cli._options import (
     find_finished_run,
 )
 from crucibench.cli._output import NotePrinter, Table, emit, warn
+from crucibench.report.format import show_number
 from crucibench.util.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,40 +79,22 @@ def _headline(comparison: Comparison) -> list[MetricDifference]:
 
 
 def _row(one: MetricDifference, several: bool, model: bool) -> list[str | None]:
-    places, name = _places(one), str(one.address) if model else one.address.place
-    difference = None if one.delta is None else _fixed(one.delta, places, signed=True)
-    if difference is not None and one.interval is not None:
-        ends = (_fixed(end, places, signed=True) for end in one.interval[:2])
-        difference = f"{difference} [{', '.join(ends)}]"
+    name = str(one.address) if model else one.address.place
+    ends = one.interval[:2] if one.interval else (None, None)
     p_value = None
     if one.p is not None:
         adjusted = "" if one.p_adjusted is None else f" ({_shown_p(one.p_adjusted)})"
         p_value = f"{_shown_p(one.p)}{adjusted}"
-    flips = f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None
+    values = [
+        "undefined" if value is None else str(show_number(value))
+        for value in (one.baseline, one.candidate)
+    ]
     return [
-        f"{name} on {one.data}" if several else name,
-        _value(one.baseline, places), _value(one.candidate, places), difference, p_value,
-        flips, None if one.detectable is None else f"{one.detectable:.2g}", change(one),
+        f"{name} on {one.data}" if several else name, *values,
+        None if one.delta is None else str(show_number(one.delta, *ends)), p_value,
+        f"{len(one.flips.lost)} / {len(one.flips.gained)}" if one.flips else None,
+        None if one.detectable is None else f"{one.detectable:.2g}", change(one),
     ]  # fmt: skip
-
-
-def _places(one: MetricDifference) -> int:
-    """Returns the decimals that show two digits of what the difference is uncertain by."""
-    wide = one.interval.upper - one.interval.lower if one.interval else 0.0
-    size = wide / 2 or abs(one.delta or 0.0)
-    if size <= 0 or not math.isfinite(size):
-        return 4
-    return min(8, max(0, 1 - math.floor(math.log10(size))))
-
-
-def _value(value: float | None, places: int) -> str:
-    return "undefined" if value is None else _fixed(value, places)
-
-
-def _fixed(value: float, places: int, *, signed: bool = False) -> str:
-    # A zero that rounding made has no sign.
-    value = round(value, places) + 0.0
-    return f"{value:{'+' if signed and value else ''}.{places}f}"
 
 
 def _shown_p(value: float) -> str:

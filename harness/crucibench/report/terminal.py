@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -110,12 +111,7 @@ def _scorecard(board: ShownBoard, places: Sequence[int]) -> Table:
 
 def _folded(heading: str) -> Text:
     """Returns a heading of short lines: the column is as wide as its numbers."""
-    lines: list[str] = []
-    for word in visible(heading).split():
-        if lines and len(lines[-1]) + len(word) < _HEAD:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
+    lines = wrap(visible(heading), _HEAD, break_long_words=False, break_on_hyphens=False)
     return Text("\n".join(lines))
 
 

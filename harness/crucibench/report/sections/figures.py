@@ -204,15 +204,10 @@ def _reliability_figure(section: Section, stored: Stored, x: str, y: str) -> Fig
         _column(frame, name if own else "", np.array([getattr(entry, name) for entry in intervals]))
         for name in ("lower", "upper")
     ]
-    bins = plots.ReliabilityBins(
-        left=sides[0],
-        right=sides[1],
-        count=count,
-        confidence=level,
-        share=share,
-        lower=ends[0],
-        upper=ends[1],
-    )
+    bins = {
+        "left": sides[0], "right": sides[1], "count": count, "confidence": level, "share": share,
+        "lower": ends[0], "upper": ends[1],
+    }  # fmt: skip
     gaps = np.abs(share - level)
     worst = int(np.argmax(gaps))
     alt = (
