@@ -254,13 +254,6 @@ def test_a_cache_folder_that_is_a_file(call: Call, cache: Path) -> None:
         assert f"expected a folder, but {str(cache)!r} is a file" in result.stderr
 
 
-def test_a_limit_that_is_no_size(call: Call, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRUCIBENCH_CACHE_LIMIT", "lots")
-    result = call("ls")
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: CRUCIBENCH_CACHE_LIMIT: expected a size such as")
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
 def test_a_terminal_is_somebody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     main, other = os.openpty()

@@ -21,7 +21,7 @@ from click.testing import Result
 
 from crucibench import registry
 from crucibench.cli._options import Format
-from crucibench.cli._output import Table, emit, plain, visible
+from crucibench.cli._output import Table, emit, plain
 from crucibench.contracts.verdict import Status, Verdict
 from crucibench.report.format import DASH
 from crucibench.spec.models import Spec
@@ -623,18 +623,6 @@ def test_plain_is_json() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == {
         "a": [1, "inf"], "b": [2], "c": None, "d": True, "e": 0.5
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain ± ✗ 漢字\n\t", "plain ± ✗ 漢字\n\t"),
-        ("\x1b[31m", "\\u001b[31m"),
-        ("a\u202eb\r", "a\\u202eb\\u000d"),
-    ],
-)
-def test_visible(text: str, shown: str) -> None:
-    assert visible(text) == shown
 
 
 def test_run_show_and_report_decide_by_a_policy(call: Call, finished: Path, folder: Path) -> None:
