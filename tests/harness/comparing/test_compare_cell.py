@@ -148,7 +148,7 @@ def every_form(models: Any) -> list[tuple[Form, Form]]:
         ),
         (brier(first, truth), brier(second, truth)),
         (RowMetric(ece[0].compute, bias="up"), RowMetric(ece[1].compute, bias="up")),
-        (RowMetric(ap[0], ap[0].influence), RowMetric(ap[1], ap[1].influence)),
+        tuple(RowMetric(each.compute, each.influence) for each in ap),
     ]
 
 
@@ -180,13 +180,13 @@ def test_large_n_has_forms_of_its_own_that_agree(
     models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = [one(*pair, 400) for pair in every_form(models)]
-    monkeypatch.setattr("crucibench.comparing.resampled.BOOTSTRAP_UP_TO", 100)
+    monkeypatch.setattr("crucibench.metrics.scoring.BOOTSTRAP_UP_TO", 100)
     large = [one(*pair, 400) for pair in every_form(models)]
     for before, after in zip(small, large, strict=True):
         assert after.delta == before.delta
         assert after.standard_error == pytest.approx(before.standard_error, rel=0.2)
     assert [part.method for part in large[-3:]] == [
-        "influence-asymptotic", "group-jackknife-200", "influence-asymptotic"
+        "percentile-bootstrap-2000; normal p", "group-jackknife-200", "influence-asymptotic"
     ]  # fmt: skip
     clustered = one(*every_form(models)[-1], 400, np.arange(400))
     assert clustered.method == "cluster-influence-asymptotic (400 clusters)"

@@ -279,7 +279,7 @@ def _one_vs_rest(id_: str, statistic: Any, reference: Any) -> Metric:
     def form(view: ClassView) -> Form:
         return RowMetric(
             statistic(view.ranking, view.targets), cost=2 * len(view.classes),
-            rare=_rarest_class(view),
+            parts=len(view.classes), rare=_rarest_class(view),
         )  # fmt: skip
 
     return Metric(
