@@ -350,7 +350,9 @@ class _Sheet:
 
 def linear(form: Form) -> bool:
     """Returns whether enough samples of the rarer outcome stand behind a number's derivatives."""
-    if not isinstance(form, RowMetric) or form.influence is None or form.bias != "none":
+    if not isinstance(form, RowMetric) or form.influence is None:
+        return False
+    if form.bias != "none" and form.parts == 1:
         return False
     return form.rare is not None and form.rare * form.parts >= LINEAR_FROM
 
