@@ -15,7 +15,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.scenario import FreshStart
 from crucibench.integrity.verify import verify
 from crucibench.stats import student_t
-from crucibench_suites.throughput.cold import ColdStart
+from crucibench_suites.throughput.regimes import ColdStart
 
 from .conftest import Measure
 

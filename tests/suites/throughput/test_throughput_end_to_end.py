@@ -16,7 +16,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability
 from crucibench.integrity.verify import verify
 from crucibench.metrics.scoring import score
-from crucibench_suites.throughput.end_to_end import EndToEnd
+from crucibench_suites.throughput.regimes import EndToEnd
 
 from .conftest import READING, Measure, Scripted
 

@@ -9,9 +9,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from crucibench_suites.throughput import energy
+from crucibench_suites.throughput import device
+from crucibench_suites.throughput.regimes import Sustained
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
-from crucibench_suites.throughput.sustained import Sustained
 
 from .conftest import Measure, Scripted, ScriptedClock
 
@@ -103,7 +103,7 @@ def test_energy_is_that_above_rest_a_sample(
 
 
 def test_a_device_says_its_clock_and_whether_it_is_slowed_down(nvml: Nvml) -> None:
-    meter = energy.PowerMeter("cuda:0")
+    meter = device.PowerMeter("cuda:0")
     assert meter.state() == {
         "sm-clock": 1410,
         "power": 300,
@@ -143,9 +143,9 @@ def test_others_on_the_device_are_told(nvml: Nvml, clock: ScriptedClock, measure
 def test_what_cannot_be_read_is_a_reason(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
     nvml.counts = False
     with pytest.raises(LookupError, match="of cuda:0 can't be read: Not Supported"):
-        energy.PowerMeter("cuda:0")
+        device.PowerMeter("cuda:0")
     with pytest.raises(LookupError, match="no hardware counter of cpu is read"):
-        energy.PowerMeter("cpu")
-    monkeypatch.setattr(energy.importlib.util, "find_spec", lambda name: None)
+        device.PowerMeter("cpu")
+    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LookupError, match="crucibench\\[gpu\\]"):
-        energy.PowerMeter("cuda")
+        device.PowerMeter("cuda")

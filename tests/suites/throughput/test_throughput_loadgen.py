@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from crucibench.stats import early_stopping_rank, fixed_queries, minimum_queries, quantile
-from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.loops import closed_loop
+from crucibench_suites.throughput.clock import SystemClock, closed_loop
 
 LEAST = {
     0.9: {0: 44, 1: 64, 5: 127, 10: 197, 100: 1246},

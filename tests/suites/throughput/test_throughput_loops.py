@@ -11,10 +11,16 @@ import pytest
 
 from crucibench.contracts.batch import Batch
 from crucibench.util.draws import Draws
-from crucibench_suites.throughput.clock import SystemClock, grain
-from crucibench_suites.throughput.fresh import freshened
-from crucibench_suites.throughput.loops import closed_loop, open_loop, poisson_arrivals
-from crucibench_suites.throughput.warm_up import is_flat, warm_up
+from crucibench_suites.throughput.bench import freshened
+from crucibench_suites.throughput.clock import (
+    SystemClock,
+    closed_loop,
+    grain,
+    is_flat,
+    open_loop,
+    poisson_arrivals,
+    warm_up,
+)
 
 from .conftest import ScriptedClock
 

@@ -17,9 +17,9 @@ from crucibench.contracts.rows import Row
 from crucibench.metrics.scoring import score
 from crucibench.stats import quantile
 from crucibench_suites.throughput.clock import SystemClock
-from crucibench_suites.throughput.numbers import pooled_quantile
+from crucibench_suites.throughput.device import ceiling, count_flops
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
-from crucibench_suites.throughput.work import ceiling, count_flops
+from crucibench_suites.throughput.scoring import pooled_quantile
 
 from .conftest import Measure, ScriptedClock
 

@@ -8,8 +8,7 @@ import pytest
 from scipy.optimize import brentq
 
 from crucibench.metrics.scoring import score
-from crucibench_suites.throughput.scenarios import RateSearch
-from crucibench_suites.throughput.searching import Bracket, Trial
+from crucibench_suites.throughput.search import Bracket, RateSearch, Trial
 
 from .conftest import Measure, ScriptedClock
 

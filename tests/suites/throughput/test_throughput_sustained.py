@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crucibench.metrics.scoring import score
-from crucibench_suites.throughput.sustained import Sustained
+from crucibench_suites.throughput.regimes import Sustained
 
 from .conftest import Measure, ScriptedClock
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
 from crucibench.contracts.evidence import Evidence, Scored
+from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Columns
 from crucibench.contracts.rows import Row
 from crucibench.contracts.scenario import TimedContext
 from crucibench.stats import allowed_over, minimum_queries
 from crucibench_suites.throughput.bench import Bench
-from crucibench_suites.throughput.clock import Clock
-from crucibench_suites.throughput.loops import poisson_arrivals
-from crucibench_suites.throughput.measuring import MOST_QUERIES, TimeBudget
-from crucibench_suites.throughput.readings import Floats, Readings
+from crucibench_suites.throughput.clock import Clock, poisson_arrivals
+from crucibench_suites.throughput.metrics import PERCENTILES, SEARCH
+from crucibench_suites.throughput.records import Floats, Readings
+from crucibench_suites.throughput.scenarios import MOST_QUERIES, Timing
 
 NARROW = 0.02
 """The search ends once the rates that pass and fail are nearer than this."""
@@ -77,49 +79,80 @@ class Bracket(NamedTuple):
         return (self.passed + self.failed) / 2
 
 
-def search_rounds(
-    bound: float, share: float, budget: TimeBudget, context: TimedContext, clock: Clock
-) -> Iterator[Columns]:
-    """Yields trials: one a round, each at a rate that depends on those before.
+@dataclass(frozen=True, kw_only=True)
+class RateSearch(Timing):
+    """Single samples that arrive at random: how many a second the model bears.
 
-    The last one is at the rate that was found, with other arrivals.
+    A round is a trial, at a rate that depends on those before, of `seconds`; the last one is at the
+    rate that was found, with other arrivals. A trial passes by the rule of LoadGen's server
+    scenario. All models get the same exponential waits, scaled to their rates.
 
-    A trial passes by the rule of LoadGen's server scenario. All models get the same exponential
-    waits, scaled to their rates.
-
-    Args:
-        bound: of latency from the scheduled instant, in s.
-        share: of queries that keep it, e.g. 0.99.
-        budget: its seconds are those of one trial, its turns the most trials.
-        context: the model.
-        clock: what is read.
+    Attributes:
+        bound: seconds that latency may take, from the scheduled instant.
+        percentile: whose latency that is, e.g. ``p99``.
     """
-    bench = Bench(context, clock)
-    queries = bench.queries(1)
-    bench.warm_up("", queries, budget.seconds)
-    alone = bench.closed(queries, seconds=budget.share, most=MOST_QUERIES)
-    rate = _FIRST * len(alone.ended) / alone.span
-    needed = minimum_queries(1, share)
-    trials: list[Trial] = []
-    confirmed = False
-    for turn in range(budget.turns):
-        count = min(MOST_QUERIES, max(needed, int(rate * budget.seconds)))
-        if count > _LONGER * max(1.0, rate * budget.seconds):
-            bench.tape.facts("", {"too-slow": rate})
+
+    bound: float
+    percentile: str = "p99"
+
+    metrics: ClassVar[tuple[MetricInfo, ...]] = SEARCH
+    audits: ClassVar[tuple[str, ...]] = (
+        "timed-answers", "open-search", "warm-up", "machine",
+    )  # fmt: skip
+
+    @property
+    def kept(self) -> float:
+        """The share of queries that keep the bound."""
+        return PERCENTILES[self.percentile]
+
+    def measure(self, context: TimedContext, clock: Clock) -> Iterator[Columns]:
+        bench = Bench(context, clock)
+        queries = bench.queries(1)
+        bench.warm_up("", queries, self.seconds)
+        alone = bench.closed(queries, seconds=self.share, most=MOST_QUERIES)
+        rate = _FIRST * len(alone.ended) / alone.span
+        needed = minimum_queries(1, self.kept)
+        trials: list[Trial] = []
+        confirmed = False
+        for turn in range(self.turns):
+            count = min(MOST_QUERIES, max(needed, int(rate * self.seconds)))
+            if count > _LONGER * max(1.0, rate * self.seconds):
+                bench.tape.facts("", {"too-slow": rate})
+                yield bench.tape.columns()
+                return
+            gaps = context.draws.uniform([str(turn)], "arrivals", (count,))[0]
+            bench.settle(queries, self.share)
+            timed = bench.block(
+                "", partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn)
+            )
+            bench.tape.facts("", {"rate": rate})
+            bench.answers("", queries, timed)
+            trials.append(judged(rate, timed.seconds, self.bound, self.kept))
             yield bench.tape.columns()
-            return
-        gaps = context.draws.uniform([str(turn)], "arrivals", (count,))[0]
-        bench.settle(queries, budget.share)
-        timed = bench.block("", partial(bench.opened, queries, poisson_arrivals(gaps, rate), turn))
-        bench.tape.facts("", {"rate": rate})
-        bench.answers("", queries, timed)
-        trials.append(judged(rate, timed.seconds, bound, share))
-        yield bench.tape.columns()
-        bracket = Bracket.of(trials)
-        if confirmed:
-            return
-        confirmed = bracket.narrow
-        rate = bracket.passed if confirmed else bracket.next_rate()
+            bracket = Bracket.of(trials)
+            if confirmed:
+                return
+            confirmed = bracket.narrow
+            rate = bracket.passed if confirmed else bracket.next_rate()
+
+    def score(self, evidence: Evidence) -> Scored:
+        """Computes the highest rate that passed, and the lowest that did not."""
+        readings = Readings.of(evidence)
+        trials = trials_of(readings, self.bound, self.kept)
+        table = pd.DataFrame(
+            {
+                "rate": [one.rate for one in trials],
+                "queries": [one.queries for one in trials],
+                "over_bound": [one.over for one in trials],
+                "allowed": [one.allowed for one in trials],
+                "passed": [one.passed for one in trials],
+            }
+        )
+        rows = [
+            _highest(trials, readings),
+            Row(metric="trials", value=float(len(trials)), n=len(trials), reason="it is a count"),
+        ]
+        return Scored(rows, {"trials": table})
 
 
 def trials_of(readings: Readings, bound: float, share: float) -> list[Trial]:
@@ -133,26 +166,6 @@ def judged(rate: float, seconds: Floats, bound: float, share: float) -> Trial:
     """Returns a trial from the latencies of its queries."""
     over = int((seconds > bound).sum())
     return Trial(rate, len(seconds), over, allowed_over(len(seconds), share))
-
-
-def score_search(evidence: Evidence, bound: float, share: float) -> Scored:
-    """Scores a search."""
-    readings = Readings.of(evidence)
-    trials = trials_of(readings, bound, share)
-    table = pd.DataFrame(
-        {
-            "rate": [one.rate for one in trials],
-            "queries": [one.queries for one in trials],
-            "over_bound": [one.over for one in trials],
-            "allowed": [one.allowed for one in trials],
-            "passed": [one.passed for one in trials],
-        }
-    )
-    rows = [
-        _highest(trials, readings),
-        Row(metric="trials", value=float(len(trials)), n=len(trials), reason="it is a count"),
-    ]
-    return Scored(rows, {"trials": table})
 
 
 def _highest(trials: list[Trial], readings: Readings) -> Row:
