@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from crucibench_adapters._transformers_text import TextClassifier, Words
+    from crucibench_adapters._transformers_inputs import TextClassifier, Words
 
 _OPTIONS = ("revision", "max_length", "fit")
 _KINDS = {Modality.TEXT: "SequenceClassification", Modality.IMAGE: "ImageClassification"}
@@ -104,7 +104,7 @@ class TransformersAdapter(LibraryAdapter):
 
     @cached_property
     def _words(self) -> Words:
-        from crucibench_adapters._transformers_text import Words
+        from crucibench_adapters._transformers_inputs import Words
 
         texts = self._texts()
         return Words(texts.tokens.tokenizer, texts.vocabulary())
@@ -194,7 +194,7 @@ def _loaded(auto: Any, files: Files, opening: Opening, part: str, **options: Any
 
 
 def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_text import TextClassifier, tokens_for
+    from crucibench_adapters._transformers_inputs import TextClassifier, tokens_for
 
     columns = stored_form(opening.data).columns
     if columns > 2:
@@ -225,7 +225,7 @@ def _text(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, Librar
 
 
 def _image(model: Any, files: Files, opening: Opening) -> tuple[nn.Module, LibraryOrigin]:
-    from crucibench_adapters._transformers_image import ImageClassifier, image_inputs
+    from crucibench_adapters._transformers_inputs import ImageClassifier, image_inputs
 
     transformers = need("transformers", "text")
     processor = _loaded(

@@ -10,7 +10,7 @@ import pytest
 
 from crucibench.contracts.lists import Lists, differing_rows
 from crucibench.contracts.task import AnswerField, OutputError
-from crucibench_adapters._lists import list_answer
+from crucibench_adapters._outputs import list_answer
 
 TASK: Any = SimpleNamespace(
     definition=SimpleNamespace(

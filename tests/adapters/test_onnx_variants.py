@@ -15,7 +15,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.data import DataCard
 from crucibench.testing import check_adapter
 from crucibench.util.errors import InputError, UnavailableError
-from crucibench_adapters._onnx_variants import in_form
+from crucibench_adapters._onnx_file import in_form
 from crucibench_adapters.onnx_model import OnnxAdapter
 
 SCORES = frozenset({"scores"})

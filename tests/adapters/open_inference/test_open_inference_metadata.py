@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from crucibench.util.errors import InputError
 from crucibench.util.http.client import Client, Reply
 from crucibench.util.http.secrets import Headers
-from crucibench_adapters._oip_address import ServerAddress
-from crucibench_adapters._oip_metadata import read_metadata
+from crucibench_adapters.open_inference import ServerAddress, read_metadata
 
 ADDRESS = ServerAddress("http://h", "m")
 KEYS = ["name", "datatype", "shape", "inputs", "outputs", "extensions", "parameters", "labels"]
