@@ -49,7 +49,7 @@ OWN = {
     "suites/crucibench_suites/shift/corruptions/known_answers.py": {"Image.open"},
     # Answers of servers, which the client bounds.
     "harness/crucibench/util/http/client.py": {"json.loads"},
-    "adapters/crucibench_adapters/_oip_metadata.py": {"json.loads"},
+    "adapters/crucibench_adapters/open_inference.py": {"json.loads"},
     "adapters/crucibench_adapters/_oip_tensors.py": {"json.loads"},
 }
 

@@ -22,8 +22,8 @@ from crucibench.util.errors import InputError, UnavailableError
 from crucibench.util.hashing import data_digest, file_digest
 from crucibench.util.optional import need
 from crucibench.util.suggest import unknown
+from crucibench.util.untrusted.content import RefusedError
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 from crucibench.util.user_errors import one_line
 
 _LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")

@@ -35,8 +35,7 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, ScoreKind
 from crucibench.contracts.task import Modality, OutputError
 from crucibench.contracts.uri import URI, existing_file
-from crucibench.util.device_watch import watch
-from crucibench.util.devices import fix_precision, torch_numerics
+from crucibench.util.devices import fix_precision, torch_numerics, watch
 from crucibench.util.errors import InputError
 from crucibench.util.hashing import file_digest
 from crucibench.util.libraries import library_versions

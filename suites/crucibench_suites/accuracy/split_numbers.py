@@ -21,7 +21,7 @@ from crucibench.metrics.temperature import (
 )
 from crucibench.stats import SumStatistic, difference, newcombe_unpaired, weighted_ratio
 from crucibench.tasks.classification.view import ClassView, Floats, Ints
-from crucibench.util.halves import Halves
+from crucibench.util.ids import Halves
 
 _TEMPERATURE = "temperature"
 _BEFORE = "ece-15-equal-width-top-label-before-temperature"

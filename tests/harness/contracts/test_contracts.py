@@ -20,7 +20,17 @@ from crucibench.contracts.batch import Batch
 from crucibench.contracts.capability import Capability, InputSpec
 from crucibench.contracts.data import DataCard, Samples
 from crucibench.contracts.evidence import ModelInfo
-from crucibench.contracts.examples import EXAMPLES, MOST, POOL, Showing, first_of, share_shown
+from crucibench.contracts.examples import (
+    EXAMPLES,
+    MOST,
+    POOL,
+    SIDE,
+    Showing,
+    first_of,
+    magnified,
+    share_shown,
+    small,
+)
 from crucibench.contracts.metric import MetricInfo
 from crucibench.contracts.records import Records, to_table
 from crucibench.contracts.rows import Address, Row, parse_address
@@ -40,7 +50,6 @@ from crucibench.registry import suites
 from crucibench.tasks.regression.kind import Regression
 from crucibench.util.draws import Draws
 from crucibench.util.errors import InputError
-from crucibench.util.pictures import SIDE, magnified, small
 
 names = st.text("abc-._ 0", min_size=1, max_size=8)
 

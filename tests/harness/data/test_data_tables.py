@@ -19,7 +19,7 @@ from PIL import Image
 
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
-from crucibench.data.mapped_table import MappedTable
+from crucibench.data.columnar import MappedTable
 
 SETTINGS = settings(
     deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]

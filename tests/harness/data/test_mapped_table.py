@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from crucibench.data.columnar import storable
-from crucibench.data.mapped_table import MappedTable, plain_schema
+from crucibench.data.columnar import MappedTable, plain_schema, storable
 
 
 @pytest.fixture

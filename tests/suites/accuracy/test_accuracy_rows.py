@@ -202,7 +202,7 @@ def test_temperature_undoes_itself(build: Build, score: Score, honest: Honest) -
 
 
 def test_halves_keep_copies_and_clusters_together() -> None:
-    from crucibench.util.halves import Halves, contents
+    from crucibench.util.ids import Halves, contents
 
     ids = np.array([f"{i:032x}{end}" for i in range(50) for end in ("", "-1", "-2")], dtype=object)
     halves = Halves(0, "s")

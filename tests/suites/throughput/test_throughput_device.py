@@ -9,7 +9,7 @@ import torch
 
 from crucibench.contracts.adapter import Answer
 from crucibench.contracts.batch import Batch
-from crucibench.util import device_watch
+from crucibench.util import devices
 from crucibench_suites.throughput.scenarios import Offline, Server, Stream
 
 from .conftest import Measure, Scripted, ScriptedClock
@@ -87,8 +87,8 @@ def test_events_are_recorded_around_the_work_in_the_stream_of_its_device(
     waited: list[str] = []
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
-    monkeypatch.setattr(device_watch, "synchronise", waited.append)
-    watch = device_watch.watch("cuda:1")
+    monkeypatch.setattr(devices, "synchronise", waited.append)
+    watch = devices.watch("cuda:1")
     assert watch.seconds() is None  # nothing was watched yet
 
     def work(inputs: torch.Tensor) -> torch.Tensor:
@@ -101,6 +101,6 @@ def test_events_are_recorded_around_the_work_in_the_stream_of_its_device(
     assert waited == ["cuda:1"]
     clock.work(1.0)
     assert watch.seconds() == pytest.approx(3e-3)
-    processor = device_watch.watch("cpu")
+    processor = devices.watch("cpu")
     assert processor.around(lambda inputs: inputs * 2, torch.ones(1)).tolist() == [2]
     assert processor.seconds() is None

@@ -25,11 +25,9 @@ from crucibench.data.images import SUFFIXES
 from crucibench.data.options import SPLIT, DataOptions
 from crucibench.data.texts import text_array
 from crucibench.util.errors import InputError
-from crucibench.util.untrusted.content import text_of
-from crucibench.util.untrusted.documents import whole_number
-from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
-from crucibench.util.untrusted.tar import FILE_AT_MOST, TarFile, tar_files
+from crucibench.util.untrusted.archive import FILE_AT_MOST, TarFile, tar_files
+from crucibench.util.untrusted.content import RefusedError, text_of
+from crucibench.util.untrusted.json_text import parse_json, whole_number
 
 OPTIONS = ("target", "input", "groups", "cluster", "classes", "task", *SPLIT)
 
