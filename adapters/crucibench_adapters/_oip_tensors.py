@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -17,8 +16,8 @@ from crucibench.contracts.adapter import Normalisation, Opening
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality, OutputError
 from crucibench.util.errors import InputError
-from crucibench.util.text import shorten, visible
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._named_inputs import NamedInput, TableInputs, name_shown, text_arrays
 from crucibench_adapters._preprocessing import normalised
 
 HEADER = "Inference-Header-Content-Length"
@@ -54,11 +53,6 @@ class Tensor:
 
 Filled = tuple[Tensor, NDArray[Any]]
 """A tensor and its content, rows first; text as an object array of str."""
-
-
-def name_shown(name: object) -> str:
-    """Returns a name that a server made up, fit for a message."""
-    return f"'{shorten(visible(str(name)), 80)}'"
 
 
 def encode(
@@ -256,22 +250,21 @@ def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[A
 LAYOUTS = ("nchw", "nhwc", "nhw", "flat")
 
 
-class RequestInputs(ABC):
+@dataclass
+class RequestInputs:
     """How a model is fed.
 
     Attributes:
         spec: the canonical form that it needs.
+        filled: returns the tensors of a batch's inputs, whole.
         fixed: samples to a request, where the shape allows one number alone.
         notes: what a reader must know, one sentence each.
     """
 
     spec: InputSpec
+    filled: Callable[[Any], list[Filled]]
     fixed: int | None = None
     notes: tuple[str, ...] = ()
-
-    @abstractmethod
-    def filled(self, inputs: Any) -> list[Filled]:
-        """Returns the tensors of a batch's inputs, whole."""
 
 
 def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) -> RequestInputs:
@@ -315,16 +308,13 @@ def inputs_of(declared: Sequence[Tensor], opening: Opening, layout: str | None) 
     return found
 
 
-class _Images(RequestInputs):
-    def __init__(
-        self, tensor: Tensor, spec: InputSpec, layout: str, normalisation: Normalisation | None
-    ) -> None:
-        self.tensor = tensor
-        self.spec = spec
-        self.layout = layout
-        self.normalisation = normalisation
-        if tensor.datatype == "UINT8":
-            self.notes = ("images are sent as whole numbers from 0 to 255, rounded",)
+@dataclass(frozen=True)
+class _Images:
+    """Images as one tensor."""
+
+    tensor: Tensor
+    layout: str
+    normalisation: Normalisation | None
 
     def filled(self, inputs: Any) -> list[Filled]:
         images: NDArray[Any] = inputs.detach().cpu().numpy()
@@ -389,7 +379,10 @@ def _image_inputs(
             f"takes {list(size)}"
         )
     spec = InputSpec(modality=Modality.IMAGE, channels=channels, size=size or opening.size)
-    return _Images(tensor, spec, layout, opening.normalisation)
+    found = RequestInputs(spec, _Images(tensor, layout, opening.normalisation).filled)
+    if tensor.datatype == "UINT8":
+        found.notes = ("images are sent as whole numbers from 0 to 255, rounded",)
+    return found
 
 
 def _layout(tensor: Tensor) -> str:
@@ -406,80 +399,22 @@ def _layout(tensor: Tensor) -> str:
     return "nhwc" if sides and sides[2] in {1, 3} and sides[0] not in {1, 3} else "nchw"
 
 
-class _Matrix(RequestInputs):
-    """All columns of a table as one tensor, in the data's order."""
-
-    def __init__(self, tensor: Tensor, opening: Opening) -> None:
-        self.tensor = tensor
-        self.spec = stored_form(opening.data)
-        columns = list(opening.data.features)
-        width = tensor.shape[1] if len(tensor.shape) == 2 else -1
-        if len(tensor.shape) not in {0, 2} or (columns and width not in {-1, len(columns)}):
-            raise InputError(
-                f"the model's input {tensor} does not take the data's {len(columns)} columns: "
-                f"{', '.join(columns)}"
-            )
-        self.notes = (
-            f"the columns go into one tensor in the data's order: {', '.join(columns[:20])}",
-        )
-
-    def filled(self, inputs: Any) -> list[Filled]:
-        columns = [_column(self.tensor, str(name), inputs[name]) for name in inputs.columns]
-        return [(self.tensor, np.stack(columns, axis=1))]
-
-
-class _Columns(RequestInputs):
-    """A tensor a column, by name."""
-
-    def __init__(self, tensors: Sequence[Tensor], opening: Opening) -> None:
-        self.tensors = tuple(tensors)
-        self.spec = stored_form(opening.data)
-        columns = list(opening.data.features)
-        missing = [tensor.name for tensor in tensors if columns and tensor.name not in columns]
-        if missing:
-            raise InputError(
-                f"the data lacks {len(missing)} of the model's {len(tensors)} inputs: "
-                f"{', '.join(map(name_shown, missing[:20]))} (the data has: {', '.join(columns)})"
-            )
-        wide = [tensor for tensor in tensors if tensor.shape[1:] not in {(), (1,), (-1,)}]
-        if wide:
-            raise InputError(f"the model's input {wide[0]} is no single column")
-
-    def filled(self, inputs: Any) -> list[Filled]:
-        return [
-            (tensor, _upright(tensor, _column(tensor, tensor.name, inputs[tensor.name])))
-            for tensor in self.tensors
-        ]
-
-
 def _table_inputs(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
     columns = list(opening.data.features)
-    if len(declared) == 1 and declared[0].name not in columns:
-        return _Matrix(declared[0], opening)
-    return _Columns(declared, opening)
-
-
-class _Texts(RequestInputs):
-    """A BYTES tensor a text column."""
-
-    def __init__(self, tensors: Sequence[Tensor], spec: InputSpec) -> None:
-        self.tensors = tuple(tensors)
-        self.spec = spec
-
-    def filled(self, inputs: Any) -> list[Filled]:
-        rows = [(text,) if isinstance(text, str) else text for text in inputs]
-        found: list[Filled] = []
-        for place, tensor in enumerate(self.tensors):
-            column = np.empty(len(rows), dtype=object)
-            column[:] = [row[place] for row in rows]
-            found.append((tensor, _upright(tensor, column)))
-        return found
+    table = TableInputs(list(map(_named, declared)), columns, "")
+    found = RequestInputs(
+        stored_form(opening.data), lambda frame: _filled(declared, table.arrays(frame))
+    )
+    if table.stacked:
+        shown = ", ".join(columns[:20])
+        found.notes = (f"the columns go into one tensor in the data's order: {shown}",)
+    return found
 
 
 def _text_inputs(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
     spec = stored_form(opening.data)
     for tensor in declared:
-        if tensor.datatype != "BYTES" or tensor.shape[1:] not in {(), (1,), (-1,)}:
+        if tensor.datatype != "BYTES" or not _named(tensor).is_column:
             raise InputError(
                 f"the model's input {tensor}: expected BYTES of shape [-1] or [-1, 1] for texts; "
                 "?input=NAME chooses one of several"
@@ -493,7 +428,20 @@ def _text_inputs(declared: Sequence[Tensor], opening: Opening) -> RequestInputs:
     by_name = {tensor.name: tensor for tensor in declared}
     if set(order) == set(by_name):
         declared = [by_name[name] for name in order]
-    return _Texts(declared, spec)
+    named = list(map(_named, declared))
+    return RequestInputs(spec, lambda texts: _filled(declared, text_arrays(named, texts)))
+
+
+def _filled(declared: Sequence[Tensor], arrays: Mapping[str, NDArray[Any]]) -> list[Filled]:
+    by_name = {tensor.name: tensor for tensor in declared}
+    return [(by_name[name], array) for name, array in arrays.items()]
+
+
+def _named(tensor: Tensor) -> NamedInput:
+    kind = tensor.datatype.lower().replace("fp", "float").replace("bf", "bfloat")
+    shape = tuple(None if side == -1 else side for side in tensor.shape)
+    dtype = "string" if tensor.datatype == "BYTES" else kind
+    return NamedInput(tensor.name, dtype, shape, f"the model's input {tensor}")
 
 
 def _only(declared: Sequence[Tensor], what: str) -> Tensor:
@@ -503,45 +451,3 @@ def _only(declared: Sequence[Tensor], what: str) -> Tensor:
             f"({', '.join(map(str, declared))})"
         )
     return declared[0]
-
-
-def _upright(tensor: Tensor, column: NDArray[Any]) -> NDArray[Any]:
-    return column[:, None] if len(tensor.shape) == 2 else column
-
-
-def _column(tensor: Tensor, name: str, column: Any) -> NDArray[Any]:
-    """Returns a column of a table as a tensor's datatype can hold it."""
-    if tensor.datatype == "BYTES":
-        if column.isna().any():
-            raise OutputError(f"column {name!r} has missing values, which BYTES can't say")
-        texts = np.empty(len(column), dtype=object)
-        texts[:] = [str(value) for value in column]
-        return texts
-    try:
-        numbers: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"column {name!r} holds {column.dtype}, the model's input {tensor} takes numbers"
-        ) from error
-    if tensor.datatype in FLOATS:
-        return numbers
-    whole = column.to_numpy() if column.dtype.kind in "biu" else numbers
-    lowest, highest = _limits(tensor.datatype)
-    if not np.isfinite(numbers).all() or not (numbers == np.round(numbers)).all():
-        raise OutputError(
-            f"column {name!r} has values that are missing or no whole numbers, the model's input "
-            f"{tensor} takes whole ones"
-        )
-    if len(numbers) and (whole.min() < lowest or whole.max() > highest):
-        raise OutputError(
-            f"column {name!r} reaches from {whole.min()} to {whole.max()}, the model's input "
-            f"{tensor} takes {lowest} to {highest}"
-        )
-    return whole
-
-
-def _limits(datatype: str) -> tuple[int, int]:
-    if datatype == "BOOL":
-        return 0, 1
-    found = np.iinfo(np.dtype(datatype.lower()))
-    return int(found.min), int(found.max)

@@ -20,6 +20,7 @@ from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
 from crucibench_adapters._form import stored_form
+from crucibench_adapters._named_inputs import NamedInput, TableInputs, text_arrays
 from crucibench_adapters._onnx_file import Feeds, OnnxFile
 from crucibench_adapters._outputs import two_columns
 from crucibench_adapters._preprocessing import (
@@ -164,75 +165,23 @@ class TableFeeder(Feeder):
 
     def __init__(self, inputs: Sequence[Any], what: str, opening: Opening) -> None:
         self.input_spec = stored_form(opening.data)
-        self._inputs = list(inputs)
-        self._what = what
+        kinds = [_kind(entry) for entry in inputs]
+        self._types = {entry.name: _TYPES[_kind(entry)] for entry in inputs}
         columns = list(opening.data.features)
-        first = inputs[0]
-        one = len(inputs) == 1 and not (first.name in columns and _width(first) in {None, 1})
-        self._stacked = one
-        if columns:
-            self._check(columns)
+        self._table = TableInputs(list(map(_named, inputs)), columns, f"{what}: ")
         self.batch = _common_batch(inputs, what)
-        self.form = (str(one), *(_kind(entry) for entry in inputs))
-        self.missing = all(_kind(entry) in {"float", "float16", "double"} for entry in inputs)
+        self.form = (str(self._table.stacked), *kinds)
+        self.missing = all(kind in {"float", "float16", "double"} for kind in kinds)
 
     def feeds(self, batch: Batch) -> Feeds:
-        frame = batch.inputs
-        self._check(list(frame.columns))
-        if self._stacked:
-            entry = self._inputs[0]
-            parts = [self._column(frame[name], name, entry) for name in frame.columns]
-            return {entry.name: np.stack(parts, axis=1)}
-        found = {}
-        for entry in self._inputs:
-            column = self._column(frame[entry.name], entry.name, entry)
-            found[entry.name] = column if len(entry.shape) == 1 else column.reshape(-1, 1)
-        return found
+        found = self._table.arrays(batch.inputs)
+        return {name: array.astype(self._types[name]) for name, array in found.items()}
 
     def described(self) -> dict[str, str]:
-        dtypes = dict.fromkeys(str(np.dtype(_TYPES[_kind(entry)])) for entry in self._inputs)
-        how = "columns in their order, one input" if self._stacked else "an input for each column"
+        dtypes = dict.fromkeys(str(np.dtype(kind)) for kind in self._types.values())
+        stacked = self._table.stacked
+        how = "columns in their order, one input" if stacked else "an input for each column"
         return {"encoding": how, "dtype": ", ".join(dtypes)}
-
-    def _check(self, columns: list[str]) -> None:
-        if self._stacked:
-            width = _width(self._inputs[0])
-            if width is not None and width != len(columns):
-                raise InputError(
-                    f"{self._what}: input {self._inputs[0].name!r} takes {width} columns, the data "
-                    f"has {len(columns)}: {', '.join(columns)}"
-                )
-            return
-        missing = [entry.name for entry in self._inputs if entry.name not in columns]
-        if missing:
-            raise InputError(
-                f"{self._what}: the data lacks {len(missing)} of the {len(self._inputs)} columns "
-                f"that it has inputs for: {', '.join(missing)} (the data has: {', '.join(columns)})"
-            )
-
-    def _column(self, column: Any, name: str, entry: Any) -> NDArray[Any]:
-        kind = _kind(entry)
-        gaps = int(column.isna().sum())
-        if gaps and kind not in {"float", "float16", "double"}:
-            raise InputError(
-                f"{self._what}: column {name!r}: {gaps} of {len(column)} are missing, and input "
-                f"{entry.name!r} takes {kind}"
-            )
-        if kind == "string":
-            return np.array([str(value) for value in column], dtype=np.object_)
-        try:
-            numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"{self._what}: column {name!r} is not numbers, and input {entry.name!r} takes "
-                f"{kind}"
-            ) from error
-        if kind in {"int32", "int64", "uint8"} and (numbers != np.rint(numbers)).any():
-            raise InputError(
-                f"{self._what}: column {name!r} is not whole numbers, and input {entry.name!r} "
-                f"takes {kind}"
-            )
-        return np.asarray(numbers.astype(_TYPES[kind]))
 
 
 class TextFeeder(Feeder):
@@ -240,7 +189,7 @@ class TextFeeder(Feeder):
 
     def __init__(self, inputs: Sequence[Any], what: str, opening: Opening) -> None:
         self.input_spec = stored_form(opening.data)
-        self._inputs = list(inputs)
+        self._inputs = list(map(_named, inputs))
         numbers = [entry.name for entry in inputs if _kind(entry) != "string"]
         if numbers:
             raise InputError(
@@ -254,19 +203,18 @@ class TextFeeder(Feeder):
         self.batch = _common_batch(inputs, what)
 
     def feeds(self, batch: Batch) -> Feeds:
-        rows = [text if isinstance(text, tuple) else (text,) for text in batch.inputs]
-        texts = np.array(rows, dtype=np.object_).reshape(len(rows), -1)
-        if len(self._inputs) == 1:
-            entry = self._inputs[0]
-            flat = len(entry.shape) == 1 and texts.shape[1] == 1
-            return {entry.name: texts[:, 0] if flat else texts}
-        return {
-            entry.name: texts[:, at] if len(entry.shape) == 1 else texts[:, [at]]
-            for at, entry in enumerate(self._inputs)
-        }
+        return text_arrays(self._inputs, batch.inputs)
 
     def described(self) -> dict[str, str]:
         return {"encoding": "strings as they are", "dtype": "string"}
+
+
+def _named(entry: Any) -> NamedInput:
+    kind = _kind(entry)
+    dtype = "string" if kind == "string" else str(np.dtype(_TYPES[kind]))
+    # Of a tensor of no known rank, a column is taken to be (N, 1).
+    shape = tuple(map(_fixed, entry.shape)) or (None, None)
+    return NamedInput(entry.name, dtype, shape, f"input {entry.name!r}")
 
 
 def _kind(entry: Any) -> str:
@@ -277,10 +225,6 @@ def _kind(entry: Any) -> str:
 
 def _fixed(size: Any) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _width(entry: Any) -> int | None:
-    return _fixed(entry.shape[1]) if len(entry.shape) == 2 else None
 
 
 def _common_batch(inputs: Sequence[Any], what: str) -> int | None:

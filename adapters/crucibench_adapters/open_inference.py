@@ -29,6 +29,7 @@ from crucibench.util.http.limits import WaitingClock, budget_of
 from crucibench.util.suggest import hint, unknown
 from crucibench.util.text import shorten, visible
 from crucibench_adapters._classes import ClassMap, LabelMap
+from crucibench_adapters._named_inputs import name_shown
 from crucibench_adapters._oip_tensors import (
     DATATYPES,
     FLOATS,
@@ -38,7 +39,6 @@ from crucibench_adapters._oip_tensors import (
     decode,
     encode,
     inputs_of,
-    name_shown,
 )
 from crucibench_adapters._outputs import KINDS, capabilities_of, two_columns
 
