@@ -44,7 +44,7 @@ import crucibench
 from crucibench.contracts.data import DataCard
 from crucibench.contracts.task import Modality, Task
 from crucibench.data.images import decode
-from crucibench.data.sources.csv import MISSING, CsvFiles
+from crucibench.data.sources.tables import MISSING, CsvFiles
 from crucibench.gating.policy import read_policy
 from crucibench.report.timeline import read_log
 from crucibench.spec.models import Spec

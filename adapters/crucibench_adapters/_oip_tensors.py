@@ -16,9 +16,8 @@ from crucibench.contracts.adapter import Normalisation, Opening
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality, OutputError
 from crucibench.util.errors import InputError
-from crucibench_adapters._form import stored_form
 from crucibench_adapters._named_inputs import NamedInput, TableInputs, name_shown, text_arrays
-from crucibench_adapters._preprocessing import normalised
+from crucibench_adapters._preprocessing import normalised, stored_form
 
 HEADER = "Inference-Header-Content-Length"
 """Where the JSON of a binary request or answer ends."""

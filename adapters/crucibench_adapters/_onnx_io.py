@@ -19,7 +19,6 @@ from crucibench.contracts.task import Modality, OutputError, Task
 from crucibench.contracts.uri import URI
 from crucibench.util.errors import InputError
 from crucibench.util.suggest import unknown
-from crucibench_adapters._form import stored_form
 from crucibench_adapters._named_inputs import NamedInput, TableInputs, text_arrays
 from crucibench_adapters._onnx_file import Feeds, OnnxFile
 from crucibench_adapters._outputs import two_columns
@@ -28,6 +27,7 @@ from crucibench_adapters._preprocessing import (
     normalised,
     preprocessing,
     preprocessing_digest,
+    stored_form,
 )
 
 LAYOUTS = ("nchw", "nhwc", "flat")

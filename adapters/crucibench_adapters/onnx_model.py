@@ -24,7 +24,6 @@ from crucibench.util.hashing import data_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.user_errors import one_line
 from crucibench_adapters._classes import ClassMap, LabelMap, shown
-from crucibench_adapters._form import made_up
 from crucibench_adapters._onnx_file import OnnxFile, OnnxForm, OnnxSession, in_form, read_onnx
 from crucibench_adapters._onnx_io import (
     KINDS,
@@ -36,6 +35,7 @@ from crucibench_adapters._onnx_io import (
     read_scores,
 )
 from crucibench_adapters._outputs import capabilities_of
+from crucibench_adapters._preprocessing import made_up
 
 _OPTIONS = ("output", "scores", "input", "layout", "providers")
 

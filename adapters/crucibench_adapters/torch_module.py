@@ -42,7 +42,6 @@ from crucibench.util.libraries import library_versions
 from crucibench.util.loading import call_factory, load_factory, parse_factory
 from crucibench.util.suggest import unknown
 from crucibench_adapters._classes import ClassMap
-from crucibench_adapters._form import made_up
 from crucibench_adapters._outputs import (
     Scale,
     capabilities_of,
@@ -52,6 +51,7 @@ from crucibench_adapters._outputs import (
 )
 from crucibench_adapters._preprocessing import (
     described_preprocessing,
+    made_up,
     own_resize,
     preprocessing,
     preprocessing_digest,

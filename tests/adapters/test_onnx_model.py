@@ -904,18 +904,18 @@ SCORES_VARIANTS = frozenset({"scores"})
 
 
 @pytest.fixture(scope="module")
-def cnn_variants(
+def quantisable_cnn(
     tmp_path_factory: pytest.TempPathFactory, trained_cnn: nn.Module, export_onnx: Any,
     digits: Batch,
 ) -> Path:  # fmt: skip
-    path = tmp_path_factory.mktemp("onnx") / "cnn_variants.onnx"
+    path = tmp_path_factory.mktemp("onnx") / "cnn.onnx"
     export_onnx(trained_cnn, digits.inputs[:4], path)
     return path
 
 
 @pytest.fixture
-def adapter(cnn_variants: Path, opening: Any, digits_card: DataCard) -> OnnxAdapter:
-    found = OnnxAdapter.open(opening(f"onnx:{cnn_variants}", digits_card))
+def adapter(quantisable_cnn: Path, opening: Any, digits_card: DataCard) -> OnnxAdapter:
+    found = OnnxAdapter.open(opening(f"onnx:{quantisable_cnn}", digits_card))
     assert isinstance(found, OnnxAdapter)
     return found
 
@@ -983,9 +983,7 @@ def test_threads_change_no_answer_and_are_recorded(adapter: OnnxAdapter, digits:
 
 
 def test_what_cannot_be_is_told_in_a_sentence(adapter: OnnxAdapter, tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"cnn_variants.onnx: unknown variant 'int4'; did you mean 'int8'"
-    ):
+    with pytest.raises(InputError, match=r"cnn.onnx: unknown variant 'int4'; did you mean 'int8'"):
         adapter.with_variant("int4")
     with pytest.raises(UnavailableError, match="for the processor, and the model answers on cuda"):
         in_form("threads-2", tmp_path / "m.onnx", tmp_path, None, "cuda")

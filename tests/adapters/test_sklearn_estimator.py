@@ -713,7 +713,7 @@ def test_perceptrons_are_read(
 SCORES = frozenset({"scores"})
 
 
-def opened_variants(opening: Any, card: DataCard, estimator: Any) -> SklearnAdapter:
+def opened_one(opening: Any, card: DataCard, estimator: Any) -> SklearnAdapter:
     found = SklearnAdapter.open(opening("live:model", card, live=estimator))
     assert isinstance(found, SklearnAdapter)
     return found
@@ -730,7 +730,7 @@ def forest(digits_xy: tuple[Any, Any]) -> Any:
 def test_a_forest_answers_alike_with_any_threads(
     opening: Any, digits_card: DataCard, digits: Batch, forest: Any
 ) -> None:
-    adapter = opened_variants(opening, digits_card, forest)
+    adapter = opened_one(opening, digits_card, forest)
     variant = adapter.with_variant("threads-2")
     assert forest[-1].n_jobs is None  # the caller's own estimator stays as it is
     assert variant._estimator[-1].n_jobs == 2  # type: ignore[attr-defined]
@@ -760,7 +760,7 @@ def test_variants_that_there_are_not(
         (forest, "int8", "unknown variant 'int8'"),
     ):
         with pytest.raises(InputError, match=message):
-            opened_variants(opening, digits_card, model).with_variant(variant)
+            opened_one(opening, digits_card, model).with_variant(variant)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -770,9 +770,7 @@ def test_weights_are_counted_where_there_are_some(
     X, y = digits_xy[0][:200] / 16, digits_xy[1][:200]
     linear = LogisticRegression(max_iter=20, tol=1.0).fit(X, y)
     layers = MLPClassifier((5,), max_iter=1, random_state=0).fit(X, y)
-    told = [
-        opened_variants(opening, digits_card, one).diagnostics() for one in (linear, layers, forest)
-    ]
+    told = [opened_one(opening, digits_card, one).diagnostics() for one in (linear, layers, forest)]
     assert told[0]["parameters"] == 64 * 10 + 10
     assert told[1]["parameters"] == 64 * 5 + 5 + 5 * 10 + 10
     assert "parameters" not in told[2]

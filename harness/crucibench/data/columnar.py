@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from crucibench.data.bad_samples import BadSampleTally, refuse
+from crucibench.contracts.source import LeftOut
+from crucibench.data.bad_samples import BadSampleTally, from_plain, plain, refuse
 from crucibench.data.cache import cached_folder, file_digests, require_unchanged
 from crucibench.data.hub import import_datasets
 from crucibench.data.options import ColumnKind
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FORMAT = 3
-"""Of the converted files; 1: first; 2: bad samples are counted; 3: a target of several columns."""
+FORMAT = 4
+"""Of the converted files; 3: a target of several columns; 4: bad samples are counted by role."""
 
 _PIECE_BYTES = 64 << 20
 _PIECE_VALUES = 1000
@@ -41,16 +42,18 @@ class Conversion:
     Attributes:
         folder: where the files go.
         facts: what the source wants to know of them again; plain data.
+        left_out: by role, the samples that are not among its rows; plain data.
     """
 
     folder: Path
     roles: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, Any] = field(default_factory=dict)
 
     def write(
         self, role: str, schema: Any, batches: Iterable[Any], bad: BadSampleTally | None = None
-    ) -> int:
-        """Writes record batches of `schema`, one at a time; returns the number of rows.
+    ) -> None:
+        """Writes record batches of `schema`, one at a time.
 
         Args:
             role: of the rows.
@@ -70,12 +73,11 @@ class Conversion:
             for batch in batches:
                 writer.write(batch)
                 rows += batch.num_rows
+        left_out = LeftOut() if bad is None else bad.left_out()
         if not rows:
-            if bad is not None:
-                left_out = bad.left_out()
-                refuse(left_out, role, left_out.count, "skip")
+            refuse(left_out, role, left_out.count, "skip")
             raise InputError("the data has no rows" if role == "test" else f"{role} has no rows")
-        return rows
+        self.left_out[role] = plain(left_out)
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,13 @@ class Converted:
         roles: a memory-mapped table per role.
         facts: what the source noted.
         key: the digest of its content, or of what its content follows from.
+        left_out: by role, the samples that could not be stored.
     """
 
     roles: Mapping[str, datasets.Dataset | MappedTable]
     facts: Mapping[str, Any]
     key: str
+    left_out: Mapping[str, LeftOut]
 
 
 def convert(
@@ -119,7 +123,9 @@ def convert(
         conversion = Conversion(folder)
         fill(conversion)
         require_unchanged(files, base, digests)
-        content = {"roles": conversion.roles, "facts": conversion.facts}
+        content = {
+            "roles": conversion.roles, "facts": conversion.facts, "left_out": conversion.left_out,
+        }  # fmt: skip
         doors.write_bytes(folder / "content.json", json.dumps(content).encode())
 
     digests = file_digests(files, base) if settings is not None else {}
@@ -131,7 +137,8 @@ def convert(
     roles = {
         role: _opened(folder / f"{number}.arrow") for number, role in enumerate(content["roles"])
     }
-    return Converted(roles, content["facts"], folder.name)
+    left_out = {role: from_plain(left) for role, left in content["left_out"].items()}
+    return Converted(roles, content["facts"], folder.name, left_out)
 
 
 def _opened(path: Path) -> datasets.Dataset | MappedTable:

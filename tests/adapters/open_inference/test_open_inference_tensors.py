@@ -13,8 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from crucibench.contracts.task import OutputError
 from crucibench.util.errors import InputError
-from crucibench.util.http.client import Client, Reply
-from crucibench.util.http.secrets import Headers
+from crucibench.util.http.client import Client, Headers, Reply
 from crucibench_adapters._oip_tensors import HEADER, NUMBERS, Tensor, decode, encode
 from crucibench_adapters.open_inference import ServerAddress, read_metadata
 

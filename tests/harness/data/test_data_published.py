@@ -246,10 +246,10 @@ def test_arrays_that_do_not_fit(
 RNG = np.random.default_rng(0)
 
 
-def save_imagefolder(path: Any, shape: Any = (6, 6, 3)) -> Any:
+def saved_image(path: Any, shape: Any = (6, 6, 3)) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8))
-    image.save_imagefolder(path)
+    image.save(path)
     return np.asarray(image)
 
 
@@ -258,7 +258,7 @@ def photos(tmp_path: Path) -> Any:
     """Two classes of two images each."""
     pixels = {}
     for name in ("dog/b.png", "dog/a.png", "cat/deep/a.png", "cat/a.png"):
-        pixels[name] = save_imagefolder(tmp_path / "photos" / name)
+        pixels[name] = saved_image(tmp_path / "photos" / name)
     return pixels
 
 
@@ -285,7 +285,7 @@ def test_ids_are_of_the_stored_bytes(photos: Any, open_uri: Any, tmp_path: Path)
     path = tmp_path / "photos/dog/a.png"
     stamp = path.stat()
     content = bytearray(path.read_bytes())
-    save_imagefolder(path)
+    saved_image(path)
     path.write_bytes(path.read_bytes()[: len(content)].ljust(len(content), b"\0"))
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     after = dict(zip(*_named(open_uri("imagefolder:photos")), strict=True))
@@ -299,13 +299,13 @@ def _named(data: Any) -> Any:
 
 def test_roles_are_folders(tmp_path: Path, open_uri: Any) -> None:
     for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "test/a/1.png", "test/b/2.png"):
-        save_imagefolder(tmp_path / "data" / name)
+        saved_image(tmp_path / "data" / name)
     data = open_uri("imagefolder:data")
     assert data.card.counts == {"test": 2, "train": 2}
     assert data.card.split == "as given: test, train"
     assert data.card.notes == ("val is left out",)
     for name in ("1.png", "2.png"):
-        save_imagefolder(tmp_path / "other/val" / name[0] / name)
+        saved_image(tmp_path / "other/val" / name[0] / name)
     other = open_uri("imagefolder:other")
     assert other.card.split == "all val"
     assert other.card.notes == ("test is what the data calls val",)
@@ -336,7 +336,7 @@ def test_a_link_back_is_not_followed(photos: Any, open_uri: Any, tmp_path: Path)
 def test_images_of_unlike_sizes_need_a_size(
     photos: Any, open_uri: Any, tmp_path: Path, refusal: Any
 ) -> None:
-    save_imagefolder(tmp_path / "photos/cat/large.png", (9, 12, 3))
+    saved_image(tmp_path / "photos/cat/large.png", (9, 12, 3))
     data = open_uri("imagefolder:photos")
     assert data.card.features == {"image": "3x6x6 to 3x9x12"}
     assert refusal(InputError, lambda: data.batch("test", [0], InputSpec())) == (
@@ -348,7 +348,7 @@ def test_images_of_unlike_sizes_need_a_size(
 
 
 def test_grey_and_colour_together_are_colour(photos: Any, open_uri: Any, tmp_path: Path) -> None:
-    grey = save_imagefolder(tmp_path / "photos/cat/grey.png", (6, 6))
+    grey = saved_image(tmp_path / "photos/cat/grey.png", (6, 6))
     data = open_uri("imagefolder:photos")
     row = list(data.samples("test").keys).index("cat/grey.png")
     image = data.batch("test", [row], InputSpec()).inputs[0]
@@ -363,8 +363,8 @@ def test_turned_and_transparent_images_are_noted(
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.fromarray(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    image.save_imagefolder(tmp_path / "photos/cat/turned.png", exif=exif)
-    Image.new("RGBA", (6, 6)).save_imagefolder(tmp_path / "photos/cat/clear.png")
+    image.save(tmp_path / "photos/cat/turned.png", exif=exif)
+    Image.new("RGBA", (6, 6)).save(tmp_path / "photos/cat/clear.png")
     assert open_uri("imagefolder:photos").card.notes == (
         "1 of 6 images is turned upright as EXIF says",
         "1 of 6 images is transparent and laid over white",

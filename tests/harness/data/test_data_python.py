@@ -402,7 +402,7 @@ def test_tables_and_texts(tmp_path: Path, open_uri: Any) -> None:
 def test_large_arrays_come_in_pieces(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.sources.npz.rows_at_once", lambda size: 5)
+    monkeypatch.setattr("crucibench.data.sources.arrays.rows_at_once", lambda size: 5)
     pixels = images(4, 4)
     np.savez(tmp_path / "data.npz", X=pixels, y=LABELS_NPZ)
     monkeypatch.setattr("crucibench.util.untrusted.arrays.NpzFile.load", _targets_alone)

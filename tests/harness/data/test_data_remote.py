@@ -23,7 +23,7 @@ import sys
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import parse_uri
 from crucibench.data.evalset import open_data
-from crucibench.data.sources.csv import CsvSource
+from crucibench.data.sources.tables import CsvSource
 from crucibench.util.errors import InputError
 
 uri, base = parse_uri(sys.argv[1]), Path(sys.argv[2])
@@ -151,7 +151,7 @@ def run(code: Any, **environment: Any) -> Any:
 @pytest.mark.parametrize(
     ("module", "source", "uri"),
     [
-        ("csv", "CsvSource", "csv:data.csv?target=y"),
+        ("tables", "CsvSource", "csv:data.csv?target=y"),
         ("sklearn_bundled", "SklearnSource", "sklearn:digits"),
     ],
 )

@@ -25,7 +25,7 @@ from PIL import Image
 from crucibench.contracts.capability import InputSpec
 from crucibench.contracts.task import Modality
 from crucibench.data.columnar import MappedTable, plain_schema, storable
-from crucibench.data.sources.csv import CsvFiles
+from crucibench.data.sources.tables import CsvFiles
 from crucibench.util.doors import StorageError
 from crucibench.util.errors import InputError
 
@@ -247,7 +247,7 @@ def test_an_unnamed_column_is_left_out(tmp_path: Path, open_uri: Any) -> None:
 def test_types_of_later_blocks_count(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 64)
+    monkeypatch.setattr("crucibench.data.sources.tables.BLOCK", 64)
     rows = "".join(f"{number},{number % 2}\n" for number in range(100))
     (tmp_path / "data.csv").write_text(f"a,y\n{rows}1.5,1\n")
     (tmp_path / "text.csv").write_text(f"a,y\n{rows}word,1\n")
@@ -286,7 +286,7 @@ def test_an_index_is_made_once(
 def test_a_source_that_fails_leaves_nothing(
     tmp_path: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 64)
+    monkeypatch.setattr("crucibench.data.sources.tables.BLOCK", 64)
     rows = "1,p\n" * 50
     (tmp_path / "data.csv").write_text(f"a,y\n{rows}{'x' * 1000},p\n{rows}")
     with pytest.raises(Exception, match=r"data\.csv has a row longer than"):
@@ -445,7 +445,7 @@ def test_splits_keep_clusters_and_repeats_whole(open_live: Any) -> None:
 
 
 def test_slices_agree_with_the_whole(open_live: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crucibench.data.index.BATCH", 7)
+    monkeypatch.setattr("crucibench.data.indexing.BATCH", 7)
     monkeypatch.setattr("crucibench.data.indexing.BATCH", 7)
     frame = pd.DataFrame({"a": range(50), "g": ["x", "y"] * 25, "y": [0, 1] * 25})
     data = open_live(frame, target="y", groups="g", id="a", features="g,a")
@@ -695,7 +695,7 @@ def test_bad_files(folder: Path, open_uri: Any, uri: str, start: str) -> None:
 def test_a_row_longer_than_a_block(
     folder: Path, open_uri: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crucibench.data.sources.csv.BLOCK", 1 << 20)
+    monkeypatch.setattr("crucibench.data.sources.tables.BLOCK", 1 << 20)
     (folder / "long.csv").write_text("a,y\n1,p\n" + "x" * (3 << 20) + ",q\n")
     with pytest.raises(InputError, match=r"^long\.csv has a row longer than 1 MiB$"):
         open_uri("csv:long.csv?target=y")

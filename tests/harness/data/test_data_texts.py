@@ -168,9 +168,9 @@ import resource, sys
 from pathlib import Path
 from crucibench.contracts.source import DataOpening
 from crucibench.contracts.uri import parse_uri
-from crucibench.data.sources.csv import CsvFiles
+from crucibench.data.sources.tables import CsvFiles
 from crucibench.data.evalset import open_data
-from crucibench.data.sources.csv import CsvSource
+from crucibench.data.sources.tables import CsvSource
 from crucibench.util.errors import InputError
 
 base = Path(sys.argv[1])

@@ -431,9 +431,9 @@ def nvml(monkeypatch: pytest.MonkeyPatch, clock: ScriptedClock) -> Nvml:
     return made
 
 
-def offline_energy(seconds: float) -> Offline:
+def one_batch(seconds: float) -> Offline:
     return Offline(
-        name="offline_energy",
+        name="offline",
         seconds=seconds,
         turns=4,
         sizes=(1, 8),
@@ -444,11 +444,11 @@ def offline_energy(seconds: float) -> Offline:
 def test_energy_is_that_above_rest_a_sample(
     nvml: Nvml, clock: ScriptedClock, measure: Measure
 ) -> None:
-    found = measure(offline_energy(12.0), 4e-3, clock=clock, adapter=OnCuda)
+    found = measure(one_batch(12.0), 4e-3, clock=clock, adapter=OnCuda)
     row = found.rows["energy-per-sample", "knee"]
     # Eight samples in 4 ms at 250 W more than at rest.
     assert row.value == pytest.approx((BUSY - IDLE) * 4e-3 / 8, rel=0.01)
-    found = measure(offline_energy(4.0), 4e-3, clock=clock, adapter=OnCuda)
+    found = measure(one_batch(4.0), 4e-3, clock=clock, adapter=OnCuda)
     short = found.rows["energy-per-sample", "knee"]
     assert short.value is None
     assert short.reason == "4 s were timed, and the counter needs 10 s"
@@ -473,7 +473,7 @@ def test_times_of_a_device_that_was_slowed_down_are_suspect(
     sustained = Sustained(seconds=1.0, turns=2, samples=8)
     stream = Stream(name="single-stream", seconds=1.0, turns=2)
     server = Server(name="server", seconds=1.0, turns=2, loads=(0.5,), points=("load=0.5",))
-    for scenario, points in ((offline_energy(1.0), 2), (sustained, 2), (stream, 1), (server, 1)):
+    for scenario, points in ((one_batch(1.0), 2), (sustained, 2), (stream, 1), (server, 1)):
         nvml.reasons = 0x1
         assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
         nvml.reasons = 0x40
@@ -484,7 +484,7 @@ def test_times_of_a_device_that_was_slowed_down_are_suspect(
 
 
 def test_others_on_the_device_are_told(nvml: Nvml, clock: ScriptedClock, measure: Measure) -> None:
-    for scenario in (offline_energy(1.0), Sustained(seconds=1.0, turns=2, samples=8)):
+    for scenario in (one_batch(1.0), Sustained(seconds=1.0, turns=2, samples=8)):
         nvml.others = 4
         assert measure(scenario, 4e-3, clock=clock, adapter=OnCuda).findings == {}
         nvml.others = 35
