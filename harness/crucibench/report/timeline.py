@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from crucibench.report.findings import address_of
 from crucibench.store.events import LOG_AT_MOST
 from crucibench.util.errors import InputError, UnreadableError
-from crucibench.util.untrusted.content import read_content
+from crucibench.util.untrusted.content import RefusedError, read_content
 from crucibench.util.untrusted.json_text import parse_json
-from crucibench.util.untrusted.refusal import RefusedError
 
 if TYPE_CHECKING:
     from crucibench.store.run import Run

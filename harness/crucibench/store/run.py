@@ -31,7 +31,7 @@ from crucibench.util.errors import InputError, UnreadableError
 from crucibench.util.hashing import file_digest
 from crucibench.util.suggest import unknown
 from crucibench.util.text import shorten, visible
-from crucibench.util.untrusted.refusal import RefusedError
+from crucibench.util.untrusted.content import RefusedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

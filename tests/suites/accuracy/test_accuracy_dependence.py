@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from crucibench_suites.accuracy.audits.dependence import _agreement
+from crucibench_suites.accuracy.audits import _agreement
 
 
 @pytest.mark.parametrize(("n", "levels"), [(200, 40), (1000, 33)])
