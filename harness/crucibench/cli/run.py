@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from crucibench.cli import _complete
 from crucibench.cli._options import (
     ALLOW_PICKLE,
     AUTO_OR_NUMBER,
@@ -21,6 +20,8 @@ from crucibench.cli._options import (
     Format,
     Progress,
     column_options,
+    complete_files,
+    complete_suites,
     examples,
     execution_options,
 )
@@ -45,7 +46,7 @@ TOLERANCE = 1e-5
     "models",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("model"),
+    shell_complete=complete_files("model"),
     help="A model, e.g. torch:models.py:cnn; may be given several times.",
 )
 @click.option(
@@ -66,7 +67,7 @@ TOLERANCE = 1e-5
     "data",
     multiple=True,
     metavar="[NAME=]URI",
-    shell_complete=_complete.files_of("data"),
+    shell_complete=complete_files("data"),
     help="A data set, e.g. csv:people.csv; may be given several times.",
 )
 @column_options
@@ -75,7 +76,7 @@ TOLERANCE = 1e-5
     "suites",
     type=NAMES,
     multiple=True,
-    shell_complete=_complete.suites,
+    shell_complete=complete_suites,
     help="Which suites to run; by default all that apply.",
 )
 @click.option(

@@ -37,11 +37,10 @@ from crucibench.store.cells import CellFile, write_cell
 from crucibench.store.events import Events
 from crucibench.store.layout import Layout, slug
 from crucibench.store.lock import exclusive
-from crucibench.store.manifest import is_damaged, write_manifest
+from crucibench.store.manifest import changed, is_damaged, remember, write_manifest
 from crucibench.store.part_file import read_part
 from crucibench.store.reads import other_reads, remember_reads
 from crucibench.store.run import Run
-from crucibench.store.stats import changed, remember
 from crucibench.store.tables import rows_to_table, samples_to_table, write_blocks, write_table
 from crucibench.util import doors
 from crucibench.util.atomic import remove_leftovers, write_json, write_text
