@@ -178,5 +178,3 @@ def _mixture(most: int, level: float) -> float:
     """Returns the variance of the mixture, for units of variance 1."""
     alpha = 1.0 - _checks.level(level)
     return (-2.0 * math.log(alpha) + math.log(1.0 - 2.0 * math.log(alpha))) / max(1.0, most / 2.0)
-
-
