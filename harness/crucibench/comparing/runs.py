@@ -69,6 +69,12 @@ def compare_runs(
             recipes.compare(partner, name, models_of.data(), found)
         else:
             models_of.compare(found)
+    found.notes.extend(
+        f"run {run.id} asked until its policy was decided: intervals and p-values are those of a "
+        "number of samples that was fixed, and too sure"
+        for run in {baseline.root: baseline, candidate.root: candidate}.values()
+        if run.stopped_early
+    )
     primary = {place for run in (baseline, candidate) for place in headline_places(run)}
     if found.code:
         found.notes.append(found.code_sentence)

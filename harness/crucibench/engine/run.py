@@ -130,6 +130,8 @@ def execute(  # noqa: PLR0915 - one step after the other
             return None
         check_requests(resolved, plan, len(executor.slots))
         if judge is not None:
+            if options.part is not None:
+                raise InputError("until_decided: a part of a run can't tell when to stop")
             check_blocks(plan)
             judge.check(plan)
         facts = environment(resolved.base, threads, device)
@@ -246,6 +248,7 @@ def _asked_in_blocks(
         go_on=blocks.go_on,
     ).run()  # fmt: skip
     inspection = replace(inspection, data={**inspection.data, blocks.data: blocks.asked()})
+    judge.write(ready.layout.root)
     plan = make_plan(resolved, inspection.models, inspection.cards)
     return replace(ready, plan=plan, inspection=inspection)
 

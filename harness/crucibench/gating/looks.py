@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ from crucibench.stats.sequences import (
 )
 from crucibench.store.documents import read_document
 from crucibench.store.run import Run
+from crucibench.util import doors
 from crucibench.util.atomic import write_json
 from crucibench.util.errors import InputError, UnreadableError
 
@@ -188,9 +190,10 @@ class LookJudge:
                 found[key] = _outcome(self._held[key], float(p))
         return found
 
-    def write(self, run: Run) -> None:
-        """Writes what the looks have shown beside the run."""
+    def write(self, root: Path) -> None:
+        """Writes what the looks have shown into the run's folder."""
         if self._last is None:
+            doors.unlink(root / NAME, missing_ok=True)
             return
         checks = []
         for (rule, test, address), outcome in self._outcomes().items():
@@ -200,7 +203,7 @@ class LookJudge:
             said = {"address": address, "model": model, "outcome": outcome, "message": message}
             checks.append({**check, **said})
         facts = {"n": self._last.n, "most": self._last.most, "baseline": self._models[0]}
-        write_json(run.root / NAME, {"format": _FORMAT, **facts, "checks": checks})
+        write_json(root / NAME, {"format": _FORMAT, **facts, "checks": checks})
 
 
 def looked_verdict(run: Run, policy: Policy, name: str = "") -> GateVerdict:

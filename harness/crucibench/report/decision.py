@@ -81,6 +81,7 @@ class _Choice:
     ) -> None:
         self.data = data
         self.claims = claims
+        self.wanting = "" if run.finished else "a finished run"
         self.columns = [one for one in columns if one.metric.direction in {"higher", "lower"}]
         self.models = [name for name, of in run.models if of == data]
         self.recipes = {name: one.group for (name, of), one in run.models.items() if of == data}
@@ -141,7 +142,7 @@ class _Choice:
             helps = f"about {show_count(_round_up(self.needed))} samples" if self.needed else ""
             return self._none("No model may ship", helps)
         if self.claims.note:
-            return self._none(f"Can't tell: {self.claims.note}", "a finished run")
+            return self._none(f"Can't tell: {self.claims.note}", self.wanting)
         # What too few samples keep from beating a trivial predictor may yet be the better one.
         rivals = [*left, *(model for model in self.unproven if model in self.out)]
         best = [

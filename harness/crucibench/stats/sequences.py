@@ -11,12 +11,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
+
+Floats = NDArray[np.float64]
 
 BETTING, ASYMPTOTIC = "betting sequence", "asymptotic sequence"
 
@@ -89,7 +91,7 @@ class Bets:
             raise ValueError(f"values: expected one or more in [{low:.6g}, {high:.6g}]")
         self._most = most
         n = self._values.size
-        starts = np.arange(0, n, block)
+        self._starts = starts = np.arange(0, n, block)
         # Before each block: the variance of what came before, and of half the range as one value.
         sums = np.concatenate([[0.0], np.cumsum(self._values)])[starts]
         squares = np.concatenate([[0.0], np.cumsum(self._values**2)])[starts]
@@ -99,7 +101,12 @@ class Bets:
 
     def evidence(self, null: float) -> Sided:
         """Returns the evidence that the mean lies above and below a null."""
-        return Sided(self._capital(null, 1.0), self._capital(null, -1.0))
+        above, below = self.path(null)
+        return Sided(float(above[-1]), float(below[-1]))
+
+    def path(self, null: float) -> tuple[Floats, Floats]:
+        """Returns the same evidence after each block, shape (blocks,) a side."""
+        return self._capital(null, 1.0), self._capital(null, -1.0)
 
     def interval(self, level: float = 0.95) -> Interval:
         """Returns the interval that holds the mean at all looks at once, by inverting the bets."""
@@ -109,7 +116,7 @@ class Bets:
 
         def end(bound: float, sign: float) -> float:
             def beyond(null: float) -> float:
-                return self._capital(null, sign) - needed
+                return float(self._capital(null, sign)[-1]) - needed
 
             if mean == bound or beyond(bound) < 0.0:
                 return bound
@@ -118,17 +125,18 @@ class Bets:
 
         return Interval(end(low, 1.0), end(high, -1.0), level, BETTING)
 
-    def _capital(self, null: float, sign: float) -> float:
-        """Returns the log e-value that the mean is more (sign 1) or less (-1) than the null."""
+    def _capital(self, null: float, sign: float) -> Floats:
+        """Returns log e-values that the mean is more (sign 1) or less (-1) than the null."""
         low, high = self._bounds
         room = null - low if sign > 0 else high - null
         if room < 0.0:
-            return math.inf  # no value lies on the null's side
+            return np.full(len(self._starts), math.inf)  # no value lies on the null's side
         distances = np.sqrt(10.0 * self._variance / self._most)[:, None] * 2.0**_STEPS
         wanted = distances / (self._variance[:, None] + distances**2)
         stakes = np.minimum(wanted, _MOST_STAKE / max(room, 1e-12))
-        gained = np.log1p(stakes * (sign * (self._values - null))[:, None]).sum(axis=0)
-        return float(logsumexp(gained, b=_WEIGHTS))
+        gained = np.log1p(stakes * (sign * (self._values - null))[:, None])
+        capitals = np.cumsum(np.add.reduceat(gained, self._starts), axis=0)
+        return np.asarray(logsumexp(capitals, b=_WEIGHTS, axis=1))
 
 
 def asymptotic_evidence(

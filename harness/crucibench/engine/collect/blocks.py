@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,9 @@ class Judge(Protocol):
 
     def look(self, look: Look) -> bool:
         """Is shown what was asked; returns whether that is enough."""
+
+    def write(self, root: Path) -> None:
+        """Writes what the looks have shown into the run's folder."""
 
 
 def check_blocks(plan: Plan) -> None:
