@@ -15,7 +15,7 @@ from crucibench.gating.policy import parse_policy
 from crucibench.gating.result import Outcome
 from crucibench.integrity.verify import verify
 from crucibench.util.draws import order_key
-from crucibench.util.errors import InputError, NotComparableError
+from crucibench.util.errors import InputError
 
 TOP_1 = "*:accuracy/clean/top-1"
 N = 4000
