@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from scipy.stats import beta
 
-from crucibench.stats.sequences import Bets, asymptotic_evidence
+from crucibench.stats.sequences import Bets, Mixture
 
 Floats = NDArray[np.float64]
 
@@ -83,21 +84,20 @@ def planned(case: Case, power: float = 0.9) -> int:
 def first_look(case: Case, values: Floats, most: int, looks: int) -> tuple[int, bool] | None:
     """Returns after how many values a look decides, and whether it passes; None where none does."""
     block = max(1, -(-len(values) // looks))
-    ends = np.minimum(np.arange(block, len(values) + block, block), len(values))
-    needed = math.log(2 / 0.05)
-    if case.bounded:
-        above, below = Bets(values, -1, 1, block=block, most=most).path(-case.margin)
+
+    def seen(n: int) -> tuple[float, float]:
+        if case.bounded:
+            return Bets(values[:n], -1, 1, block=block, most=most).evidence(-case.margin).p
+        error = float(values[:n].std(ddof=1)) / math.sqrt(n)
+        return Mixture(float(values[:n].mean()), error, n, most=most).evidence(-case.margin).p
+
+    ends = [*range(block, len(values), block), len(values)]
+    if case.bounded:  # a bet that is won stays won: half of the looks tell where the first one is
+        place = bisect_left(ends, True, key=lambda n: min(seen(n)) <= 0.05)
+        found = ends[place : place + 1]
     else:
-        sums, squares = np.cumsum(values)[ends - 1], np.cumsum(values**2)[ends - 1]
-        means = sums / ends
-        errors = np.sqrt(np.maximum(squares / ends - means**2, 0) / np.maximum(ends - 1, 1))
-        found = [
-            asymptotic_evidence(mean, error, int(n), -case.margin, most=most)
-            for mean, error, n in zip(means, errors, ends, strict=True)
-        ]
-        above, below = np.array([one.above for one in found]), np.array([o.below for o in found])
-    hits = np.flatnonzero(np.maximum(above, below) >= needed)
-    return (int(ends[hits[0]]), bool(above[hits[0]] >= needed)) if len(hits) else None
+        found = [n for n in ends if n > 1 and min(seen(n)) <= 0.05][:1]
+    return (found[0], seen(found[0])[0] <= 0.05) if found else None
 
 
 def alarms(case: Case, repetitions: int) -> int:
@@ -106,7 +106,11 @@ def alarms(case: Case, repetitions: int) -> int:
     count = 0
     for k in range(repetitions):
         values = case.draw(np.random.default_rng([1, k]), n, -case.margin)
-        count += first_look(case, values, n, LOOKS) is not None
+        if case.bounded:
+            bets = Bets(values, -1, 1, block=max(1, -(-n // LOOKS)), most=n)
+            count += min(bets.evidence(-case.margin).p) <= 0.05
+        else:
+            count += first_look(case, values, n, LOOKS) is not None
     return count
 
 

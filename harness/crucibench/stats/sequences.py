@@ -8,7 +8,7 @@ an order that has nothing to do with their outcomes.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,6 @@ from crucibench.contracts.statistic import Interval
 from crucibench.stats import _checks
 
 Floats = NDArray[np.float64]
-
-BETTING, ASYMPTOTIC = "betting sequence", "asymptotic sequence"
 
 FEWEST = 100
 """Of fewer units an asymptotic sequence says nothing: its error is that of the normal law."""
@@ -66,9 +64,12 @@ class Bets:
         their appendix.
     """
 
+    method: ClassVar[str] = "betting sequence"
+
     def __init__(
-        self, values: ArrayLike, lower: float, upper: float, *, block: int, most: int
-    ) -> None:
+        self, values: ArrayLike, lower: float, upper: float, *, block: int, most: int,
+        level: float = 0.95,
+    ) -> None:  # fmt: skip
         """Takes the numbers seen so far.
 
         Args:
@@ -78,18 +79,18 @@ class Bets:
             block: After how many values the stakes are set anew: no stake depends on what it is
                 put on.
             most: How many values there may be in all.
+            level: Of the interval.
 
         Raises:
             ValueError: No value, one that is not finite or out of bounds, or empty bounds.
         """
         self._values = _checks.vector("values", values)
-        self._bounds = _checks.finite("lower", lower), _checks.finite("upper", upper)
-        low, high = self._bounds
+        self._bounds = low, high = _checks.finite("lower", lower), _checks.finite("upper", upper)
         if not low < high:
             raise ValueError(f"bounds: expected lower < upper, got {low:.6g} and {high:.6g}")
         if not self._values.size or self._values.min() < low or self._values.max() > high:
             raise ValueError(f"values: expected one or more in [{low:.6g}, {high:.6g}]")
-        self._most = most
+        self._most, self._level = most, _checks.level(level)
         n = self._values.size
         self._starts = starts = np.arange(0, n, block)
         # Before each block: the variance of what came before, and of half the range as one value.
@@ -100,89 +101,86 @@ class Bets:
         self._variance = np.repeat(variance, np.diff(np.append(starts, n)))
 
     def evidence(self, null: float) -> Sided:
-        """Returns the evidence that the mean lies above and below a null."""
-        above, below = self.path(null)
-        return Sided(float(above[-1]), float(below[-1]))
+        """Returns the most evidence, of all blocks, that the mean lies above and below a null."""
+        return Sided(self._capital(null, 1.0), self._capital(null, -1.0))
 
-    def path(self, null: float) -> tuple[Floats, Floats]:
-        """Returns the same evidence after each block, shape (blocks,) a side."""
-        return self._capital(null, 1.0), self._capital(null, -1.0)
-
-    def interval(self, level: float = 0.95) -> Interval:
+    def interval(self) -> Interval:
         """Returns the interval that holds the mean at all looks at once, by inverting the bets."""
-        needed = math.log(2.0 / (1.0 - _checks.level(level)))
+        needed = math.log(2.0 / (1.0 - self._level))
         low, high = self._bounds
         mean = float(self._values.mean())
 
         def end(bound: float, sign: float) -> float:
             def beyond(null: float) -> float:
-                return float(self._capital(null, sign)[-1]) - needed
+                return self._capital(null, sign) - needed
 
             if mean == bound or beyond(bound) < 0.0:
                 return bound
             # Where the sequence was lucky before, not even the mean itself is left in: the nearest.
             return mean if beyond(mean) > 0.0 else float(brentq(beyond, bound, mean, xtol=1e-9))
 
-        return Interval(end(low, 1.0), end(high, -1.0), level, BETTING)
+        return Interval(end(low, 1.0), end(high, -1.0), self._level, self.method)
 
-    def _capital(self, null: float, sign: float) -> Floats:
-        """Returns log e-values that the mean is more (sign 1) or less (-1) than the null."""
+    def _capital(self, null: float, sign: float) -> float:
+        """Returns the log e-value that the mean is more (sign 1) or less (-1) than the null."""
         low, high = self._bounds
         room = null - low if sign > 0 else high - null
         if room < 0.0:
-            return np.full(len(self._starts), math.inf)  # no value lies on the null's side
+            return math.inf  # no value lies on the null's side
         distances = np.sqrt(10.0 * self._variance / self._most)[:, None] * 2.0**_STEPS
         wanted = distances / (self._variance[:, None] + distances**2)
         stakes = np.minimum(wanted, _MOST_STAKE / max(room, 1e-12))
         gained = np.log1p(stakes * (sign * (self._values - null))[:, None])
         capitals = np.cumsum(np.add.reduceat(gained, self._starts), axis=0)
-        return np.asarray(logsumexp(capitals, b=_WEIGHTS, axis=1))
+        return float(logsumexp(capitals, b=_WEIGHTS, axis=1).max())
 
 
-def asymptotic_evidence(
-    estimate: float, error: float, n: int, null: float, *, most: int, level: float = 0.95
-) -> Sided:
-    """Return the evidence about anything with a standard error, once n is large.
+class Mixture:
+    """Anything with a standard error, once n is large: Robbins' normal mixture.
 
-    Robbins' normal mixture, whose width is least at about half of `most`; two-sided by itself.
-
-    Args:
-        estimate: The number.
-        error: Its standard error, at least 0.
-        n: Units that it is made of.
-        null: The number under test.
-        most: How many units there may be in all.
-        level: What the mixture is made for.
+    Its width is least at about half of all units.
 
     Source:
         Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas 2024, Annals of Statistics 52:2613
         (asymptotic confidence sequences), equation 13 and section 2.5.
     """
-    if n < FEWEST or not error > 0.0:
-        return Sided(0.0, 0.0)
-    rate = _mixture(most, level)
-    gain = 1.0 + n * rate
-    evidence = ((estimate - null) / error) ** 2 * n * rate / gain / 2.0 - math.log(gain) / 2.0
-    # Its own two sides are one test: `Sided.p` doubles.
-    evidence += math.log(2.0)
-    return Sided(evidence, -math.inf) if estimate > null else Sided(-math.inf, evidence)
 
+    method: ClassVar[str] = "asymptotic sequence"
 
-def asymptotic_interval(
-    estimate: float, error: float, n: int, *, most: int, level: float = 0.95
-) -> Interval | None:
-    """Return the interval that `asymptotic_evidence` leaves in; None where it says nothing."""
-    if n < FEWEST or not error > 0.0:
-        return None
-    rate = _mixture(most, level)
-    gain = 1.0 + n * rate
-    half = error * math.sqrt(
-        2.0 * gain / (n * rate) * (math.log(gain) / 2.0 - math.log(1.0 - level))
-    )
-    return Interval(estimate - half, estimate + half, level, ASYMPTOTIC)
+    def __init__(
+        self, estimate: float, error: float, n: int, *, most: int, level: float = 0.95
+    ) -> None:
+        """Takes what was seen so far.
 
+        Args:
+            estimate: The number.
+            error: Its standard error, at least 0.
+            n: Units that it is made of; of fewer than 100 the mixture says nothing.
+            most: How many there may be in all.
+            level: What the mixture is made for.
+        """
+        alpha = 1.0 - _checks.level(level)
+        # The mixture's variance times n, of units of variance 1.
+        rate = -2.0 * math.log(alpha) + math.log(1.0 - 2.0 * math.log(alpha))
+        self._spread = n * rate / max(1.0, most / 2.0)
+        self._estimate, self._error, self._level = estimate, error, level
+        self._silent = n < FEWEST or not error > 0.0
 
-def _mixture(most: int, level: float) -> float:
-    """Returns the variance of the mixture, for units of variance 1."""
-    alpha = 1.0 - _checks.level(level)
-    return (-2.0 * math.log(alpha) + math.log(1.0 - 2.0 * math.log(alpha))) / max(1.0, most / 2.0)
+    def evidence(self, null: float) -> Sided:
+        """Returns the evidence that the number lies above and below a null."""
+        if self._silent:
+            return Sided(0.0, 0.0)
+        gain = 1.0 + self._spread
+        z = (self._estimate - null) / self._error
+        # Both sides are one test here, and `Sided.p` doubles.
+        found = math.log(2.0) + z**2 * self._spread / gain / 2.0 - math.log(gain) / 2.0
+        return Sided(found, -math.inf) if z > 0.0 else Sided(-math.inf, found)
+
+    def interval(self) -> Interval | None:
+        """Returns the interval that the evidence leaves open; None where it says nothing."""
+        if self._silent:
+            return None
+        gain = 1.0 + self._spread
+        needed = math.log(gain) / 2.0 - math.log(1.0 - self._level)
+        half = self._error * math.sqrt(2.0 * gain / self._spread * needed)
+        return Interval(self._estimate - half, self._estimate + half, self._level, self.method)
