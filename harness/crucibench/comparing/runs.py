@@ -84,7 +84,7 @@ def compare_runs(
 def compare_models(
     side: ComparedSide, data: str, pair: tuple[str, str], places: Collection[str], *, level: float
 ) -> list[MetricDifference]:
-    """Compares two models of one run on one data set, in some numbers, uncorrected.
+    """Compares two models, or recipes, of one run on one data set, in some numbers, uncorrected.
 
     Args:
         side: the run.
@@ -100,6 +100,10 @@ def compare_models(
         settings=ResamplingSettings(level=level),
         metrics=tuple(escape(str(one)) for one in addresses),
     )
+    if pair[1].endswith(RECIPE):
+        among = Comparison()
+        RecipePairs(side, side, how).compare(*pair, {}, among)
+        return [one for one in among.differences if one.data == data]
     was, now = side.cells(pair[0]), side.cells(pair[1])
     found: list[MetricDifference] = []
     for key in ((data, cell) for cell in sorted(cells)):
