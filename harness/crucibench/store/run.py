@@ -106,6 +106,11 @@ class Run:
         """Whether the manifest has been written."""
         return self.layout.manifest.is_file()
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it asked in blocks until a policy was decided, so that n depends on outcomes."""
+        return any(card.block for card in self.cards.values())
+
     @cached_property
     def dates(self) -> Dates:
         """When it was made."""

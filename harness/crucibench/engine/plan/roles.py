@@ -81,6 +81,10 @@ class SelectedRole:
         carried = {key: np.asarray(value[picked]) for key, value in carry.items()}
         return Work(self.batch(rows, adapter.input_spec), self.slice(rows), carried, *keep)
 
+    def probe_rows(self, wanted: int) -> Rows:
+        """Returns at most `wanted` rows, spread over the samples, or over the first block."""
+        return probe_rows(min(len(self), self.evalset.card.block or len(self)), wanted)
+
     def ids_digest(self) -> str:
         """Returns the digest of the selected ids in order, in O(block) memory."""
         digest = hashlib.sha256()
